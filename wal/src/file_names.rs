@@ -42,6 +42,11 @@ pub(crate) fn is_archivable(name: &str) -> bool {
 }
 
 impl TimelineId {
+    /// The timeline that a file of any of these names belongs to.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let digits = name.get(..8).filter(|digits| are_digits(digits))?;
+        u32::from_str_radix(digits, 16).ok().map(Self::new)
+    }
     /// The name of this timeline's history file.
     pub fn history_file_name(self) -> String {
         format!("{:08X}{HISTORY}", self.get())

@@ -227,8 +227,22 @@ impl Archiver {
         })
     }
 
+    /// Whether a file has to wait since its timeline's history goes first. A node that archives everything
+    /// has histories that came without a mark, in a clone or a stream, and marks them here: an archive that
+    /// has another branch of that number refuses the history, and nobody could tell whose a segment there is.
+    pub(super) fn waits_for_history(&self, name: &str) -> io::Result<bool> {
+        let timeline = TimelineId::of_file_name(name).filter(|timeline| *timeline > TimelineId::FIRST);
+        let Some(timeline) = timeline.filter(|_| self.mode == Mode::Always) else { return Ok(false) };
+        let history = timeline.history_file_name();
+        if history == name || !self.status.file_exists(&history)? {
+            return Ok(false);
+        }
+        self.status.notify(&history)?;
+        Ok(self.status.of(&history)? != Archived::Done)
+    }
+
     /// Makes up for what was not marked before the last stop: complete segments of this history without a
-    /// mark, and its history file.
+    /// mark.
     pub(crate) fn make_up(&self) {
         let log = &*self.node_log.state();
         let in_recovery = matches!(log.live, Live::Standby(_));

@@ -28,7 +28,7 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 const WAKE_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause after the shell could not run the command at all.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
-/// Files taken from one look at the folder; a history file that came meanwhile is seen at the next.
+/// Files taken from one look at the folder.
 const BATCH: usize = 64;
 
 /// Whether a turn of copying went through.
@@ -58,6 +58,17 @@ impl Archiver {
                 return Copied::All;
             }
             for name in names.into_iter().take(BATCH) {
+                match self.waits_for_history(&name) {
+                    Ok(false) => {}
+                    // It is the first that waits now.
+                    Ok(true) => break,
+                    Err(error) => {
+                        self.ground
+                            .log
+                            .warning(format!("could not mark the history before \"{name}\": {error}"));
+                        return Copied::Stuck;
+                    }
+                }
                 match self.copy(&name, stop).await {
                     Copied::All => {}
                     other => return other,

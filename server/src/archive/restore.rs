@@ -5,10 +5,9 @@ use super::shell::{self, Outcome};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::block_on;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use wal::history::TimelineHistory;
@@ -32,10 +31,8 @@ pub(crate) struct Restorer {
     first_needed: String,
     /// A standby waits for a segment that is not whole yet; without standby.signal that is damage.
     standby: bool,
-    /// The timelines whose histories in the archive were compared with ours.
-    known: Mutex<HashSet<TimelineId>>,
-    /// From this number on the archive has another branch's log.
-    foreign_from: AtomicU32,
+    /// The histories that the archive has, as far as it was asked: they say whose its segments are.
+    known: Mutex<HashMap<TimelineId, TimelineHistory>>,
     runtime: Handle,
 }
 
@@ -58,7 +55,6 @@ impl Restorer {
             first_needed,
             standby,
             known: Mutex::default(),
-            foreign_from: AtomicU32::new(u32::MAX),
             runtime: Handle::current(),
         }
     }
@@ -131,6 +127,11 @@ impl Restorer {
     /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it
     /// now.
     pub(crate) fn history(&self, timeline: TimelineId) -> io::Result<bool> {
+        self.history_beside(None, timeline)
+    }
+
+    /// The same while the log of `followed` is read: the history of its timeline's twin stays out of pg_wal.
+    fn history_beside(&self, followed: Option<&TimelineHistory>, timeline: TimelineId) -> io::Result<bool> {
         let disk = &*self.ground.host.disk;
         let name = timeline.history_file_name();
         let here = self.pg_wal.join(&name);
@@ -144,32 +145,37 @@ impl Restorer {
             remove(disk, &fetched)?;
             return disk.exists(&here);
         }
-        if let Err(error) = TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)) {
-            return Err(io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}")));
-        }
+        let archived =
+            TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)).map_err(|error| {
+                io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}"))
+            })?;
         match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
             Ok(own) if own == text => remove(disk, &fetched)?,
             // Ours is the beginning of it, from a copy that was not whole.
             Ok(own) if text.starts_with(&own) => self.keep(&fetched, &name)?,
-            Ok(own) => {
+            Ok(_) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
                 self.ground.log.warning(format!(
                     "timeline history file \"{name}\" in the archive differs from the one in pg_wal, \
                      which is kept"
                 ));
                 remove(disk, &fetched)?;
-                let parse =
-                    |text: &[u8]| TimelineHistory::parse(timeline, &String::from_utf8_lossy(text)).ok();
-                if parse(&own).zip(parse(&text)).is_some_and(|(own, other)| own.first_twin(&other).is_some())
-                {
-                    self.foreign_from.fetch_min(timeline.get(), Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if followed.is_some_and(|followed| followed.first_twin(&archived).is_some()) {
+                    self.ground.log.warning(format!(
+                        "timeline history file \"{name}\" in the archive is of another branch than this \
+                         server's timeline {timeline}"
+                    ));
+                    remove(disk, &fetched)?;
+                } else {
+                    self.keep(&fetched, &name)?;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&fetched, &name)?,
             Err(error) => return Err(error),
         }
-        self.known.lock().insert(timeline);
-        Ok(true)
+        self.known.lock().insert(timeline, archived);
+        disk.exists(&here)
     }
 
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
@@ -194,13 +200,24 @@ fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
 }
 
 impl SegmentSupply for Restorer {
-    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
-        // A segment does not tell whose it is: its timeline's history does. The first timeline has none, and
-        // no twin.
-        if timeline > TimelineId::FIRST && !self.known.lock().contains(&timeline) {
-            self.history(timeline)?;
+    fn fetch(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+    ) -> io::Result<bool> {
+        // A segment does not tell whose it is: its timeline's history in the same archive does. The first
+        // timeline has none, and no twin.
+        if timeline > TimelineId::FIRST && !self.known.lock().contains_key(&timeline) {
+            self.history_beside(Some(history), timeline)?;
         }
-        if timeline.get() >= self.foreign_from.load(Ordering::Relaxed) {
+        let is_twins = |archived: &TimelineHistory| history.first_twin(archived).is_some();
+        let foreign = {
+            let known = self.known.lock();
+            let of_another = || timeline > TimelineId::FIRST && known.values().any(is_twins);
+            known.get(&timeline).map_or_else(of_another, is_twins)
+        };
+        if foreign {
             return Ok(false);
         }
         let name = segment.file_name(timeline, self.segment_size);

@@ -80,7 +80,12 @@ struct Copies {
 }
 
 impl SegmentSupply for Copies {
-    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> std::io::Result<bool> {
+    fn fetch(
+        &self,
+        _: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+    ) -> std::io::Result<bool> {
         let size = ControlFile::load(&self.to, Path::new(DIR)).unwrap().segment_size;
         let path = Path::new(DIR).join("pg_wal").join(segment.file_name(timeline, size));
         if !self.from.exists(&path)? {

@@ -158,11 +158,29 @@ impl Fetcher {
         };
         Err(io::Error::other(format!("file \"{name}\" makes no sense: {nonsense}")))
     }
+
+    /// Whether the history that lies beside a timeline's segments is that of a twin, as recovery asks too.
+    fn has_twin_of(&self, history: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
+        let there = self.into.join(timeline.history_file_name()).exists() || self.fetch_history(timeline)?;
+        if !there {
+            return Ok(false);
+        }
+        let beside = TimelineHistory::load(&host::RealDisk, &self.into, timeline);
+        Ok(beside.map_err(io::Error::other)?.first_twin(history).is_some())
+    }
 }
 
 impl SegmentSupply for Fetcher {
-    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
+    fn fetch(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+    ) -> io::Result<bool> {
         let name = segment.file_name(timeline, self.size);
+        if timeline > TimelineId::FIRST && self.has_twin_of(history, timeline)? {
+            return Ok(false);
+        }
         if !self.fetch_file(&name)? {
             return Ok(false);
         }

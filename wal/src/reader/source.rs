@@ -12,12 +12,18 @@ use std::sync::Arc;
 
 /// Brings segments into pg_wal from elsewhere (an archive).
 pub trait SegmentSupply: Send + Sync {
-    /// Puts a segment into pg_wal under its name, in place of one that is there, if it can be had. Blocks. An
-    /// error ends the reading; that there is no such segment is none.
+    /// Puts a segment of a timeline of the history that is read into pg_wal under its name, in place of one
+    /// that is there, if it can be had. Blocks. An error ends the reading; that there is no such segment, or
+    /// that it is another branch's, is none.
     ///
     /// # Errors
     /// Fails if the source cannot be asked.
-    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool>;
+    fn fetch(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+    ) -> io::Result<bool>;
 }
 
 /// A shared supply, which may be switched off.
@@ -247,7 +253,7 @@ impl SegmentFiles {
             }
             let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
             if let Some(supply) = self.supply.active() {
-                supply.fetch(timeline, segment).map_err(|error| SourceError::Io {
+                supply.fetch(&self.history, timeline, segment).map_err(|error| SourceError::Io {
                     path: path.display().to_string(),
                     at: from,
                     error,
