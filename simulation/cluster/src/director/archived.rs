@@ -17,8 +17,11 @@ fn timeline_of(name: &str) -> Option<u32> {
 /// Removes what two branches of one number have archived under the same names, now and from now on: whoever
 /// finds that archive can not recover from it.
 pub(super) fn tidy(shared: &Shared) {
-    let cluster = shared.cluster.lock();
-    let facts = shared.facts.lock();
+    let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
+    // A promotion that was cut short has made a branch, too, and no line tells of it.
+    for files in shared.nodes().filter_map(|node| cluster.node(machine_of(node))).map(|node| node.files()) {
+        facts.add_all(files);
+    }
     let archive = cluster.archive();
     let timelines: BTreeSet<u32> = archive.names().iter().filter_map(|name| timeline_of(name)).collect();
     for timeline in timelines.into_iter().filter(|number| facts.branches_numbered(*number).count() > 1) {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::time::Instant;
+use wal::control::ControlFile;
 use wal::history::TimelineHistory;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, TimelineId, WalReader};
 
@@ -156,6 +157,12 @@ pub(super) fn history(files: &VirtualDisk, timeline: TimelineId) -> Option<Timel
         return Some(TimelineHistory::root(timeline));
     }
     TimelineHistory::load(files, &wal_folder(), timeline).ok()
+}
+
+/// The history of the timeline that a node which takes writes is on, as its control file says.
+pub(super) fn written(files: &VirtualDisk) -> Option<TimelineHistory> {
+    let control = ControlFile::load(files, Path::new(DATA)).ok()?;
+    history(files, control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline))
 }
 
 /// Reads the log that a node has of a branch, from a position on.

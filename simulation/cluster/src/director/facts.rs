@@ -76,6 +76,8 @@ pub(super) struct Facts {
     told: Vec<(usize, u64, &'static str)>,
     /// Nodes that began a timeline whose history file was not seen yet.
     begun: Vec<(usize, u32)>,
+    /// Nodes that took to writing: a start finishes a promotion that was cut short, and no line tells of it.
+    writing: Vec<usize>,
 }
 
 impl Facts {
@@ -107,6 +109,7 @@ impl Facts {
     }
     /// A node's log says that it takes writes.
     pub(super) fn takes_writes(&mut self, node: usize) {
+        self.writing.push(node);
         let branch = self.branch_written(node);
         let is_left = |(turn, _): &(Turn, Option<usize>)| {
             let fork = self.branches.fork(&turn.branch);
@@ -241,6 +244,14 @@ impl Facts {
     /// Reads the history files of timelines that nodes have begun, where they are there by now.
     pub(super) fn observe<'d>(&mut self, now_ms: u64, files: impl Fn(usize) -> Option<&'d VirtualDisk>) {
         let mut later = Vec::new();
+        for node in std::mem::take(&mut self.writing) {
+            let Some(history) = files(node).and_then(disks::written) else { continue };
+            let timeline = history.target();
+            let is_told = self.begun.iter().any(|(other, _)| *other == node);
+            if !is_told && branch_of(&history, timeline) != self.branch_written(node) {
+                self.begun.push((node, timeline.get()));
+            }
+        }
         for (node, timeline) in std::mem::take(&mut self.begun) {
             let found = files(node).and_then(|files| {
                 let history = TimelineHistory::load(files, &wal_folder(), TimelineId::new(timeline)).ok()?;
