@@ -7,6 +7,7 @@ mod support;
 use replica::driver::peers;
 use replica::sender::SenderState;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use support::{Postgres, Primary, SEGMENT, SYSTEM, Standby, log_bytes, postgres_program, segment_size};
@@ -274,6 +275,29 @@ async fn pg_receivewal_gets_the_same_segments_over_a_timeline_switch() {
     assert!(target.path().join("00000002.history").exists());
     support::interrupt(&receiving);
     receiving.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_on_the_next_branch_is_not_told_to_who_is_on_the_one_before() {
+    let (primary, mut random) = (Arc::new(Primary::start().await), random());
+    let fork = primary.write(100, &mut random);
+    let standby = Standby::of(&primary, None);
+    standby.wait_replayed(fork).await;
+    let later = fork + 1000;
+    // The node is promoted after a stream has looked at the log, and before it hears what is confirmed.
+    let (promoted, once) = (primary.clone(), std::sync::Once::new());
+    *primary.confirmed.0.lock().unwrap() = Box::new(move || {
+        once.call_once(|| promoted.promote());
+        later
+    });
+    let said = || standby.said.0.lock().unwrap().clone();
+    let at = |word: &str| said().iter().position(|line| line == word);
+    let word = format!("confirmed up to {later}");
+    eventually("it hears what is confirmed", || at(&word).is_some()).await;
+    let follows = at("follows timeline 2");
+    assert!(follows.is_some() && follows < at(&word), "{:?}", said());
+    *primary.confirmed.0.lock().unwrap() = Box::new(|| Lsn::INVALID);
+    standby.stop().await;
 }
 
 async fn run(mut command: std::process::Command) -> std::process::ExitStatus {

@@ -66,14 +66,30 @@ pub struct TreeSyncError {
 /// # Errors
 /// Fails if a folder cannot be listed, or a file or a folder cannot be synced.
 pub fn sync_tree(disk: &dyn Disk, folder: &Path, contents: bool) -> Result<(), TreeSyncError> {
+    sync_tree_while(disk, folder, contents, &|| true)
+}
+
+/// The same, while `goes_on`: it is asked before each file, and the rest is left as it is once it says no.
+///
+/// # Errors
+/// As [`sync_tree`].
+pub fn sync_tree_while(
+    disk: &dyn Disk,
+    folder: &Path,
+    contents: bool,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), TreeSyncError> {
     let failed = |action, path: &Path| {
         let path = path.to_path_buf();
         move |error| TreeSyncError { action, path, error }
     };
     for entry in disk.list(folder).map_err(failed("list directory", folder))? {
+        if !goes_on() {
+            return Ok(());
+        }
         let path = folder.join(&entry.name);
         match entry.kind {
-            FileKind::Directory => sync_tree(disk, &path, contents)?,
+            FileKind::Directory => sync_tree_while(disk, &path, contents, goes_on)?,
             FileKind::File if contents => {
                 match disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync()) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -59,6 +59,8 @@ pub struct Primary {
     system: SystemId,
     /// The number of its format; 0 as of a program that has none.
     pub format: Arc<AtomicU32>,
+    /// What its streams hear when they ask what is confirmed.
+    pub confirmed: Arc<Confirmed>,
 }
 
 fn writer(dir: &Path, timeline: TimelineId, start: WriteStart) -> WalWriter {
@@ -116,7 +118,9 @@ impl Primary {
             slots: slots.clone(),
             system,
             format: format.clone(),
+            confirmed: Arc::default(),
         };
+        let confirmed = session.confirmed.clone();
         let (counted, cutting) = (connections.clone(), cut.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -130,7 +134,7 @@ impl Primary {
                 });
             }
         });
-        Self { dir, log, senders, slots, port, connections, cut, system, format }
+        Self { dir, log, senders, slots, port, connections, cut, system, format, confirmed }
     }
 
     pub fn pg_wal(&self) -> PathBuf {
@@ -192,6 +196,7 @@ struct Session {
     slots: Slots,
     system: SystemId,
     format: Arc<AtomicU32>,
+    confirmed: Arc<Confirmed>,
 }
 
 impl Session {
@@ -258,7 +263,7 @@ impl Session {
                 timeout: Some(Duration::from_secs(60)),
                 heartbeat: Duration::from_millis(200),
             }),
-            confirmations: Arc::new(Unheard),
+            confirmations: self.confirmed.clone(),
             on_overstatement: Box::new(|_| {}),
             on_feedback: Box::new(|| {}),
         };
@@ -405,6 +410,9 @@ impl ReceiveObserver for Said {
     fn followed(&self, history: &TimelineHistory) {
         self.0.lock().unwrap().push(format!("follows timeline {}", history.target()));
     }
+    fn confirmed(&self, upto: Lsn) {
+        self.0.lock().unwrap().push(format!("confirmed up to {upto}"));
+    }
 }
 
 /// A node that receives log, reads it as redo would, and applies nothing.
@@ -542,12 +550,18 @@ pub fn log_bytes(pg_wal: &Path, timeline: u32, size: SegmentSize, from: Lsn, upt
     bytes
 }
 
-/// Nothing is confirmed, and nobody asks.
-struct Unheard;
+/// Says what is confirmed; nothing, until a test says something else.
+pub struct Confirmed(pub std::sync::Mutex<Box<dyn FnMut() -> Lsn + Send>>);
 
-impl Confirmations for Unheard {
+impl Default for Confirmed {
+    fn default() -> Self {
+        Self(std::sync::Mutex::new(Box::new(|| Lsn::INVALID)))
+    }
+}
+
+impl Confirmations for Confirmed {
     fn confirmed(&self) -> Lsn {
-        Lsn::INVALID
+        (self.0.lock().unwrap())()
     }
     fn changes(&self) -> watch::Receiver<Lsn> {
         watch::channel(Lsn::INVALID).1

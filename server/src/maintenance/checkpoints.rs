@@ -17,9 +17,12 @@ pub(crate) fn begin_timeline(ground: &Arc<Ground>, tasks: &Tasks, database: &Dat
     }
     let (ground, database) = (ground.clone(), database.clone());
     tasks.spawn_writer_to_its_end(async move {
-        if let Err(error) = database.checkpoint(CheckpointKind::Immediate).await {
-            let timeline = database.timeline();
-            ground.log.warning(format!("the first checkpoint on timeline {timeline} failed: {error}"));
+        match database.checkpoint(CheckpointKind::Immediate).await {
+            Ok(_) | Err(storage::Error::Shutdown) => {}
+            Err(error) => {
+                let timeline = database.timeline();
+                ground.log.warning(format!("the first checkpoint on timeline {timeline} failed: {error}"));
+            }
         }
     });
 }

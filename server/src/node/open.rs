@@ -88,8 +88,11 @@ pub(super) async fn open_unless_stopped(
     node.archive.stop.cancel();
     node.end_opening.store(true, Ordering::Release);
     match opening.await {
-        // It was done at this very moment: a stop like any other.
-        Ok(opened) => Ok(Some(opened)),
+        // It was done at this very moment: a stop like any other, whose own work goes on to its end.
+        Ok(opened) => {
+            node.end_opening.store(false, Ordering::Release);
+            Ok(Some(opened))
+        }
         Err(error) => {
             node.ground.log.log(format!("the start was broken off: {}", error.message));
             Ok(None)

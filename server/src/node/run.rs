@@ -38,7 +38,8 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     S::opened(&node).await;
     let mut failures = start_background(&node);
     let mut stops = node.life.stops();
-    if standby.is_none() {
+    // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
+    if standby.is_none() && stops.borrow().is_none() {
         serve_writes(&node);
         begin_timeline(&node.ground, &node.tasks, &database);
     }

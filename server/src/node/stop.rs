@@ -25,6 +25,10 @@ pub(super) async fn abort(node: &Node) {
         // The runtime waits for redo's thread.
         recovery.feed.stop();
     }
+    if let Some(engine) = node.engine() {
+        // A checkpoint on its way would hold the process.
+        engine.database().give_up();
+    }
     tasks.abort_sessions.cancel();
     tasks.background.cancel();
     if let Some(replication) = node.replication() {

@@ -332,9 +332,13 @@ impl Store {
 
     /// The newest LSN that a page on disk bears, as far as redo has read pages, and of at most `anew_max` of
     /// those that it made anew and that are in the pool.
-    pub(crate) fn newest_lsn_on_disk(&self, anew_max: usize) -> Result<Lsn, Error> {
+    pub(crate) fn newest_lsn_on_disk(
+        &self,
+        anew_max: usize,
+        goes_on: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Lsn, Error> {
         let met = Lsn::new(self.0.newest_met.load(Ordering::Relaxed));
-        Ok(met.max(self.0.pool.newest_lsn_on_disk(anew_max)?))
+        Ok(met.max(self.0.pool.newest_lsn_on_disk(anew_max, goes_on)?))
     }
 
     /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.
@@ -353,6 +357,7 @@ impl Store {
         for relation in self.0.relations.all() {
             self.finish_cut(&relation)?;
         }
-        self.0.relations.sync().inspect_err(|error| self.0.pool.poison(error.clone()))
+        let goes_on = || self.0.pool.check_poison();
+        self.0.relations.sync(&goes_on).inspect_err(|error| self.0.pool.poison(error.clone()))
     }
 }

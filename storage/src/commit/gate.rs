@@ -4,7 +4,6 @@ use super::levels::Levels;
 use super::remote::{CONFIRMED_BIT, Remote, RemoteProgress, RemoteStages};
 use super::suspension::{Resumed, Stall, Suspended};
 use crate::SyncLevel;
-use durability::Stage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,7 +29,7 @@ impl BranchObserver for CommitGate {
             }
         }
         self.0.visibility.branches_at(kept);
-        self.0.confirmed.send_modify(|sent| *sent = kept.min(*sent));
+        self.0.confirmed_changes.send_modify(|sent| *sent = kept.min(*sent));
     }
 }
 
@@ -91,26 +90,22 @@ impl CommitGate {
 
     /// The position up to which the quorum holds the log, or, while none is required, up to which it is
     /// flushed here and decided: what a standby with `plimsoll.standby_reads = confirmed` may show. On a
-    /// standby, what it has heard of that.
+    /// standby, until its promotion is done, what it has heard of that.
     pub fn confirmed(&self) -> Lsn {
-        if self.0.positions.get().is_none() {
-            return self.0.visibility.confirmed();
-        }
-        let here = || self.0.decided_of(self.0.done(Stage::Flushed).get());
-        self.0.quorum_confirmed().unwrap_or_else(here)
+        self.0.confirmed()
     }
 
     /// Changes of [`CommitGate::confirmed`]. While nobody listens, nothing is sent.
     pub fn confirmed_changes(&self) -> watch::Receiver<Lsn> {
-        let changes = self.0.confirmed.subscribe();
-        self.0.tell_confirmed(|| self.confirmed());
+        let changes = self.0.confirmed_changes.subscribe();
+        self.0.tell_confirmed();
         changes
     }
 
     /// A standby hears from the server before it that the log is confirmed up to here.
     pub fn confirm(&self, upto: Lsn) {
         self.0.visibility.confirm(upto);
-        self.0.tell_confirmed(|| self.0.visibility.confirmed());
+        self.0.tell_confirmed();
     }
 
     /// Readers here, or on a standby of this standby, want to hear soon what is confirmed:

@@ -30,6 +30,8 @@ impl LogObserver for Levels {
 pub(crate) struct Levels {
     /// Absent on a standby until its promotion.
     pub(super) positions: OnceLock<Arc<Positions>>,
+    /// What is confirmed is this server's to say: its start, or its promotion, is done.
+    says_what_is_confirmed: AtomicBool,
     pub(super) remote: Mutex<Remote>,
     /// How far commits at the level of each stage are done.
     done: [Watermark; Stage::ALL.len()],
@@ -44,7 +46,7 @@ pub(crate) struct Levels {
     pub(super) stages_used: AtomicU8,
     pub(super) stages_known: AtomicU8,
     pub(super) stages: watch::Sender<RemoteStages>,
-    pub(super) confirmed: watch::Sender<Lsn>,
+    pub(super) confirmed_changes: watch::Sender<Lsn>,
     /// A fence was raised, or the patience is another one.
     pub(super) changed: Notify,
     /// u64::MAX is for ever.
@@ -63,6 +65,7 @@ impl Levels {
         let progress = RemoteProgress { required, ..RemoteProgress::default() };
         Arc::new(Self {
             positions: OnceLock::new(),
+            says_what_is_confirmed: AtomicBool::new(false),
             remote: Mutex::new(Remote { progress, was_required: required, ..Remote::default() }),
             done: Stage::ALL.map(|_| Watermark::new(Lsn::INVALID)),
             visibility,
@@ -74,7 +77,7 @@ impl Levels {
             stages_used: AtomicU8::new(0),
             stages_known: AtomicU8::new(0),
             stages: watch::Sender::new(RemoteStages::default()),
-            confirmed: watch::Sender::new(Lsn::INVALID),
+            confirmed_changes: watch::Sender::new(Lsn::INVALID),
             changed: Notify::new(),
             patience_ms: AtomicU64::new(u64::MAX),
             stall: watch::Sender::new(None),
@@ -146,7 +149,7 @@ impl Levels {
             mark.advance(reached);
         }
         self.visibility.settle(|level, end| self.reached(level, end));
-        self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or_else(|| self.decided_of(flushed)));
+        self.tell_confirmed();
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
             if remote.required && remote.flushed >= last {
@@ -226,10 +229,7 @@ impl Levels {
         let range = self.undecided.lock().take();
         self.is_undecided.store(false, Ordering::Release);
         self.decided.notify_waiters();
-        self.tell_confirmed(|| {
-            let flushed = self.flushed();
-            self.quorum_confirmed().unwrap_or(flushed)
-        });
+        self.tell_confirmed();
         range
     }
 
@@ -346,11 +346,28 @@ impl Levels {
         std::future::pending().await
     }
 
-    /// Sends a confirmed position to those who listen; it never moves back.
-    pub(super) fn tell_confirmed(&self, upto: impl FnOnce() -> Lsn) {
-        if self.confirmed.receiver_count() > 0 {
-            let upto = upto();
-            self.confirmed.send_if_modified(|sent| {
+    /// [`crate::CommitGate::confirmed`]. While a promotion is on its way this is what was heard, although the
+    /// log has its writer already: those who hear it from here are on the branch of before, and what is
+    /// undecided is not known yet.
+    pub(super) fn confirmed(&self) -> Lsn {
+        if !self.says_what_is_confirmed.load(Ordering::Acquire) {
+            return self.visibility.confirmed();
+        }
+        let here = || self.decided_of(self.done(Stage::Flushed).get());
+        self.quorum_confirmed().unwrap_or_else(here)
+    }
+
+    /// From now on what is confirmed is this server's to say. Whoever sends log knows its branch by now.
+    pub(crate) fn say_what_is_confirmed(&self) {
+        self.says_what_is_confirmed.store(true, Ordering::Release);
+        self.tell_confirmed();
+    }
+
+    /// Sends what is confirmed to those who listen; it never moves back.
+    pub(super) fn tell_confirmed(&self) {
+        if self.confirmed_changes.receiver_count() > 0 {
+            let upto = self.confirmed();
+            self.confirmed_changes.send_if_modified(|sent| {
                 let more = upto > *sent;
                 *sent = upto.max(*sent);
                 more

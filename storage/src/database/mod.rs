@@ -251,14 +251,14 @@ impl Database {
         &self.0.gate
     }
 
-    /// The log, to stream from and to look at; None on a standby.
+    /// The log, to stream from and to look at; None on a standby until the middle of its promotion.
     pub fn wal(&self) -> Option<&WalWriter> {
         self.0.wal().ok()
     }
 
-    /// The log's positions; None on a standby, where the receiver has them.
+    /// The log's positions; None on a standby, where the receiver has them, until its promotion is done.
     pub fn positions(&self) -> Option<Arc<Positions>> {
-        self.0.wal().ok().map(WalWriter::positions)
+        self.wal().filter(|_| !self.is_in_recovery()).map(WalWriter::positions)
     }
 
     /// The data directory.
@@ -561,6 +561,12 @@ impl Database {
     /// Why it refuses them.
     pub fn fenced(&self) -> Option<Arc<str>> {
         self.0.levels.fence_reason()
+    }
+
+    /// Stops as by a crash: no page is written or synced from now on, and a checkpoint that is on its way ends
+    /// with [`Error::Shutdown`] where it is. The next start redoes the log.
+    pub fn give_up(&self) {
+        self.0.store.pool().poison(Error::Shutdown);
     }
 
     /// Stops: new statements and commits fail with [`Error::Shutdown`], then comes the shutdown checkpoint (a

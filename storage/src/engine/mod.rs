@@ -190,6 +190,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Fails once the opening is told to end.
+    pub(crate) fn check_opening(&self) -> Result<(), Error> {
+        match self.options.end_recovery.load(Ordering::Relaxed) {
+            true => Err(Error::Shutdown),
+            false => Ok(()),
+        }
+    }
+
     /// Has the log's writer, if this node has one, take over `log_writing`.
     pub(crate) fn apply_log_writing(&self) {
         let writing = self.log_writing.lock();

@@ -191,8 +191,7 @@ pub struct DatabaseOptions {
     pub parameters: ServerParameters,
     /// Whether the log has its own threads; without them whoever commits flushes.
     pub background: bool,
-    /// Once it is true, the redo of an opening ends with [`crate::Error::Shutdown`]; the next one starts
-    /// over.
+    /// Once it is true, an opening ends with [`crate::Error::Shutdown`] where it is; the next one starts over.
     pub end_recovery: Arc<AtomicBool>,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,

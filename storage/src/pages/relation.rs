@@ -524,13 +524,14 @@ impl Relations {
     }
 
     /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was
-    /// written: the caller must stop and never call again.
+    /// written: the caller must stop and never call again. `goes_on` is asked before each relation.
     ///
     /// # Errors
-    /// Fails if a file or a folder cannot be synced.
-    pub fn sync(&self) -> Result<(), Error> {
+    /// Fails if a file or a folder cannot be synced, or `goes_on` fails.
+    pub fn sync(&self, goes_on: &dyn Fn() -> Result<(), Error>) -> Result<(), Error> {
         let mut folders = std::mem::take(&mut *self.unsynced_folders.lock());
         for relation in self.all() {
+            goes_on()?;
             if relation.sync()? {
                 folders.insert(relation.id.database);
             }

@@ -196,7 +196,8 @@ impl Opening {
         {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as
             // if it were.
-            host::sync_tree(&*host.disk, &dir.join("base"), true).map_err(tree_sync_error)?;
+            let goes_on = || self.engine.check_opening().is_ok();
+            host::sync_tree_while(&*host.disk, &dir.join("base"), true, &goes_on).map_err(tree_sync_error)?;
             self.sync_log()?;
         }
         if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
@@ -221,6 +222,7 @@ impl Opening {
         };
         let entries = disk.list(&wal_dir).map_err(|error| Error::io("list directory", &wal_dir, error))?;
         for entry in entries {
+            self.engine.check_opening()?;
             let segment = SegmentNumber::parse_file_name(&entry.name, size);
             if segment.is_some_and(|(_, segment)| segment >= size.segment_of(redo)) {
                 let path = wal_dir.join(&entry.name);
@@ -228,6 +230,7 @@ impl Opening {
                 synced.map_err(|error| Error::io("fsync file", &path, error))?;
             }
         }
+        self.engine.check_opening()?;
         // A segment that a killed server had just made may have no durable name.
         disk.sync_dir(&wal_dir).map_err(|error| Error::io("fsync directory", &wal_dir, error))
     }
@@ -306,6 +309,7 @@ impl Opening {
         }
         // What it may follow, and which of its pages are sound, hangs on where its log ends.
         let tail = self.verify_tail(&end)?;
+        self.engine.check_opening()?;
         self.engine.recovery.in_own_log.store(false, Ordering::Release);
         let later = if self.engine.options.recovery.follows_latest {
             let start = RecoveryStart::found(&self.engine.control.lock(), None).after_own_log(replay.at);
@@ -374,6 +378,7 @@ impl Opening {
             self.check_reached(&end, checkpoint_end)?;
             self.check_backup_whole(&replay)?;
             let tail = self.verify_tail(&end)?;
+            self.engine.check_opening()?;
             self.record_cut(tail.as_ref(), &end)?;
             report.cut_bytes = tail.map_or(0, |tail| tail.bytes());
             self.engine.remove_dropped()?;
@@ -382,6 +387,7 @@ impl Opening {
             write_start(&replay, &end)
         };
         replay.load_early()?;
+        self.engine.check_opening()?;
         report.from = replay.from;
         report.to = replay.at;
         report.records = replay.records;
@@ -395,6 +401,7 @@ impl Opening {
             state: replay.state(),
         };
         start_writing(&self.engine, &begin)?;
+        self.engine.levels.say_what_is_confirmed();
         self.engine.update_control(|control| {
             control.state = ClusterState::InProduction;
             if control.min_recovery_point_timeline == control.checkpoint_copy.timeline {

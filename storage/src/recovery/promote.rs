@@ -71,6 +71,7 @@ impl Promotion {
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;
             engine.recovery.active.store(false, Ordering::Release);
+            engine.levels.say_what_is_confirmed();
             engine.visibility.confirmed_more().notify_waiters();
             engine.update_control(|control| control.state = ClusterState::InProduction)
         });

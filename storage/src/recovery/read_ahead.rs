@@ -194,6 +194,9 @@ impl<'p> Ahead<'p, '_> {
     /// Loads a batch's pages and gives it to redo; false if that wants no more.
     fn hand_over(&self, mut batch: Batch<'p>, sender: &Sender<Batch<'p>>) -> bool {
         for (index, id, key) in batch.wanted.drain(..) {
+            if self.engine.check_opening().is_err() {
+                break;
+            }
             // What goes wrong is redo's to find out.
             if let (Some(ready), Ok(pin)) = (batch.records.get_mut(index), self.pool.load(key, false)) {
                 ready.pins.push((id, pin));

@@ -208,11 +208,8 @@ impl Replay {
         }
         if self.records.is_multiple_of(PROGRESS_RECORDS) {
             self.tell_progress(None);
-            if self.engine.options.end_recovery.load(Ordering::Relaxed) {
-                return Err(Error::Shutdown);
-            }
         }
-        Ok(())
+        self.engine.check_opening()
     }
 
     /// Notes that the log has this xid: the next one is above it.

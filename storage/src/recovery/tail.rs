@@ -36,7 +36,8 @@ impl Opening {
         // A page is written after the log up to its LSN is durable. Those that redo made from images are read
         // for this alone. All of them are too dear at each start: only if something lies behind the end.
         let pages_max = if cut.bytes() > 0 { usize::MAX } else { SAMPLED_PAGES_MAX };
-        let on_disk = self.engine.store.newest_lsn_on_disk(pages_max)?;
+        let goes_on = || self.engine.check_opening();
+        let on_disk = self.engine.store.newest_lsn_on_disk(pages_max, &goes_on)?;
         let proven = self.engine.options.proven_flush.max(on_disk);
         if end.is_disproved_by(proven)
             && !host::planted!("damage below the flush point passes for the log's end")

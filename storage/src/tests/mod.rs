@@ -15,6 +15,7 @@ mod large_crash;
 mod order;
 mod own_log;
 mod panics;
+mod promotion;
 mod recovery;
 mod standby;
 mod states;

@@ -329,3 +329,24 @@ async fn a_recovery_that_is_told_to_end_ends_and_the_next_one_starts_over() {
     let (_, report) = try_open(&disk, options()).unwrap();
     assert_eq!(report.to, end);
 }
+
+#[tokio::test]
+async fn an_opening_that_is_told_to_end_ends_before_it_is_done_however_little_there_is_to_do() {
+    let (disk, ends) = three_commits().await;
+    let told = DatabaseOptions { end_recovery: Arc::new(AtomicBool::new(true)), ..options() };
+    assert!(matches!(try_open(&disk, told), Err(Error::Shutdown)));
+    assert_eq!(try_open(&disk, options()).unwrap().1.to, ends[3]);
+}
+
+#[tokio::test]
+async fn a_server_that_gives_up_makes_no_checkpoint_any_more_and_has_all_at_the_next_start() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let begun = db.control().checkpoint;
+    db.give_up();
+    assert!(matches!(db.checkpoint(crate::CheckpointKind::Immediate).await, Err(Error::Shutdown)));
+    assert_eq!(db.control().checkpoint, begun);
+    drop(db);
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
+}

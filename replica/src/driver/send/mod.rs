@@ -42,7 +42,7 @@ pub struct StreamRequest {
 
 /// How far the log is confirmed, for standbys that show their readers nothing else.
 pub trait Confirmations: Send + Sync {
-    /// The position now.
+    /// The position now, on a branch that the log is known to be on by then.
     fn confirmed(&self) -> Lsn;
     /// Its changes.
     fn changes(&self) -> watch::Receiver<Lsn>;
@@ -242,6 +242,7 @@ impl<S: Outlet> Streaming<'_, S> {
             if changes.has_changed().unwrap_or(false) {
                 log = changes.borrow_and_update().clone();
                 self.follow(&log)?;
+                self.tell_confirmed();
             }
             self.take_messages()?;
             if let Some(ended) = self.ended {

@@ -25,6 +25,10 @@ impl<S: Outlet> Streaming<'_, S> {
     pub(super) fn tell_confirmed(&mut self) {
         let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);
         let confirmed = self.context.confirmations.confirmed().min(ends);
+        if self.context.log.state().generation != self.generation {
+            // It may be the word on another branch. The new log is looked at first.
+            return;
+        }
         if self.plimsoll && confirmed > self.confirmed && self.wire.has_room() {
             self.confirmed = confirmed;
             let payload = confirmed.get().to_be_bytes();

@@ -225,11 +225,14 @@ fn branch_of(shared: &Shared, node: usize) -> Option<Branch> {
     facts::branch_followed(cluster.node(machine_of(node))?.files())
 }
 
-/// What a standby takes for confirmed is written by then.
+/// What a standby takes for confirmed is written by then, on the branch that both are on. One that takes in
+/// another branch is asked anew.
 async fn confirmed(shared: Arc<Shared>, node: usize) {
     pause(FOLLOWS_MS).await;
-    // Of whoever is on another branch already this tells nothing.
+    // Of whoever is on another branch already this tells nothing. A server says which it begins before it
+    // tells positions there.
     let upstream = || {
+        shared.observe();
         let branch = branch_of(&shared, node)?;
         let upstream = shared.wire.lock().upstream_of(node, &branch)?;
         let writes = shared.facts.lock().branch_written(upstream);
@@ -243,7 +246,9 @@ async fn confirmed(shared: Arc<Shared>, node: usize) {
     }
     // Fails on a standby.
     let sql = format!("select pg_current_wal_insert_lsn() where pg_current_wal_insert_lsn() < '{confirmed}'");
-    if let Ok(Some(end)) = ask(machine_of(before), &sql, PATIENCE).await {
+    if let Ok(Some(end)) = ask(machine_of(before), &sql, PATIENCE).await
+        && upstream() == Some(before)
+    {
         shared.fail(format!(
             "Positions: node {node} takes {confirmed} for confirmed, and the log of node {before} ends at \
              {end}"

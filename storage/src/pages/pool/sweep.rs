@@ -118,16 +118,21 @@ impl Pool {
 
     /// The newest LSN that a page on disk bears, of those pages that the pool has changed since. Redo makes
     /// such pages from images and does not read them. A page that does not check out says nothing. At most
-    /// `pages_max` are looked at, evenly spread over all.
+    /// `pages_max` are looked at, evenly spread over all; `goes_on` is asked before each.
     ///
     /// # Errors
-    /// Fails if a file cannot be read.
-    pub fn newest_lsn_on_disk(&self, pages_max: usize) -> Result<Lsn, Error> {
+    /// Fails if a file cannot be read, or `goes_on` fails.
+    pub fn newest_lsn_on_disk(
+        &self,
+        pages_max: usize,
+        goes_on: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Lsn, Error> {
         let mut newest = Lsn::INVALID;
         let mut page = Box::new(Page::ZERO);
         let changed = || self.frames.iter().filter(|frame| frame.is_dirty());
         let step = changed().count().div_ceil(pages_max.max(1)).max(1);
         for frame in changed().step_by(step) {
+            goes_on()?;
             let key = *frame.key.lock();
             let Some(key) = key else { continue };
             let Some(relation) = self.relations.get(key.rel) else { continue };

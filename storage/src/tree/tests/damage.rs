@@ -119,7 +119,7 @@ fn a_relation_goes_on_in_a_second_file_after_a_gibibyte() {
     let last = BlockNumber::new(SEGMENT_PAGES + 3);
     relation.write(last, &[*page.bytes()]).unwrap();
     relation.extend_to(last);
-    relations.sync().unwrap();
+    relations.sync(&|| Ok(())).unwrap();
     let disk = disk.crash(CrashPolicy::LoseUnsynced);
     assert_eq!(disk.metadata(Path::new("/data/base/5/20000.1")).unwrap().len, 4 * 8192);
     let again = Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();

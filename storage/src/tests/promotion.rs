@@ -1,0 +1,40 @@
+//! What holds in the middle of a promotion.
+
+use super::standby::{backup, follow, primary};
+use super::*;
+use crate::{PromoteOptions, RedoEnd};
+use std::sync::mpsc;
+use wal::TimelineId;
+
+#[tokio::test]
+async fn until_a_promotion_is_done_only_what_was_heard_is_confirmed() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "held by the quorum")], SyncLevel::Local).await;
+    let heard = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "not told to be held")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let gate = standby.db.commit_gate().clone();
+    gate.confirm(heard);
+    let (promoted, end) = standby.end_for_promotion();
+    let RedoEnd::Promote { at, .. } = end else { panic!("{end:?}") };
+    assert!(heard < at, "the last commit is not confirmed");
+    let told = gate.confirmed_changes();
+    let (tell, in_the_middle) = mpsc::channel();
+    let (asked, engine) = (gate.clone(), Arc::clone(&promoted.0));
+    *promoted.0.mid_promotion.lock() = Some(Box::new(move || {
+        assert!(engine.wal().is_ok(), "the log has its writer");
+        tell.send(asked.confirmed()).unwrap();
+    }));
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    let promotion = promoted.promote(end, how).await.unwrap();
+    assert_eq!(in_the_middle.recv().unwrap(), heard);
+    // Standbys of this one are on the ended timeline until they are told of the new one.
+    assert_eq!((gate.confirmed(), *told.borrow()), (heard, heard));
+    assert!(promoted.is_in_recovery() && promoted.positions().is_none());
+    promotion.end_recovery().await.unwrap();
+    assert!(gate.confirmed() > at, "without names what is flushed here is confirmed");
+    assert_eq!(*told.borrow(), gate.confirmed());
+    assert!(promoted.positions().is_some());
+}
