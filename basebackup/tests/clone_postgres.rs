@@ -101,6 +101,9 @@ async fn a_clone_taken_under_load_verifies_and_starts_as_a_standby_that_catches_
         for id in 100_000.. {
             let sql = format!("insert into t values ({id}, repeat('y', 500))");
             writer.query(&sql).await.unwrap();
+            if id % 50 == 0 {
+                writer.query("select pg_switch_wal()").await.unwrap();
+            }
         }
     });
 
@@ -122,6 +125,15 @@ async fn a_clone_taken_under_load_verifies_and_starts_as_a_standby_that_catches_
         assert!(phases.contains(&phase), "{phases:?}");
     }
     assert!(seen.iter().any(|progress| progress.total_bytes.is_some_and(|bytes| bytes > 10 << 20)));
+
+    // A primary made from this does not archive again what its own primary has.
+    let size = wal::SegmentSize::new(1 << 20).unwrap();
+    let whole = size.segment_of(cloned.start).get()..size.segment_of(cloned.end).get();
+    assert!(!whole.is_empty(), "{cloned:?}");
+    for segment in whole.map(wal::SegmentNumber::new) {
+        let name = segment.file_name(wal::TimelineId::FIRST, size);
+        assert!(target.join(wal::archive_status::done_mark(&name)).exists(), "{name}");
+    }
 
     // Ours and theirs find it whole, the log included.
     let manifest = Manifest::parse(&std::fs::read(target.join("backup_manifest")).unwrap()).unwrap();

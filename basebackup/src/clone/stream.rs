@@ -7,13 +7,15 @@ use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{COPY_OPTION, FromPrimary, StatusUpdate, WireLsn, encode_status_update};
 use protocol::{Client, ClientError, SqlState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wal::history::TimelineHistory;
-use wal::{Lsn, RawConfig, RawWriter, SegmentSize, StandbyPositions, TimelineId};
+use wal::{
+    ArchiveStatus, Lsn, RawConfig, RawWriter, SegmentNumber, SegmentSize, StandbyPositions, TimelineId,
+};
 
 /// How often the server hears where the stream is, at least.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -151,7 +153,9 @@ async fn run(
         CopyStart::Streaming(copy) => copy,
         CopyStart::Ended(_) => return Err(CloneError::StreamEnded { at: begin }),
     };
-    let mut log = ReceivedLog { host, writer, segment_size: request.segment_size, flushed: begin, received };
+    let status = ArchiveStatus::new(host.disk.clone(), &request.pg_wal);
+    let (timeline, segment_size) = (request.timeline, request.segment_size);
+    let mut log = ReceivedLog { host, writer, status, timeline, segment_size, flushed: begin, received };
     log.receive(&mut copy, &mut changes).await?;
     log.flush(&mut copy).await?;
     copy.finish().await?;
@@ -173,6 +177,8 @@ async fn open_writer(host: &Host, request: &Request, begin: Lsn) -> Result<RawWr
 struct ReceivedLog {
     host: Host,
     writer: RawWriter,
+    status: ArchiveStatus,
+    timeline: TimelineId,
     segment_size: SegmentSize,
     flushed: Lsn,
     /// Who waits for its end.
@@ -231,8 +237,21 @@ impl ReceivedLog {
 
     /// Makes what came durable, and says so.
     async fn flush(&mut self, copy: &mut CopyBoth<'_>) -> Result<(), CloneError> {
-        let writer = self.writer.clone();
-        self.flushed = blocking(move || Ok(writer.flush()?)).await?;
+        let (writer, size) = (self.writer.clone(), self.segment_size);
+        let (status, timeline, from) = (self.status.clone(), self.timeline, self.flushed);
+        self.flushed = blocking(move || {
+            let flushed = writer.flush()?;
+            let whole = size.segment_of(from).get()..size.segment_of(flushed).get();
+            for segment in whole.map(SegmentNumber::new) {
+                // Otherwise a primary made from this clone would archive it again.
+                let name = segment.file_name(timeline, size);
+                status
+                    .force_done(&name)
+                    .map_err(io_error(Path::new(&wal::archive_status::done_mark(&name))))?;
+            }
+            Ok(flushed)
+        })
+        .await?;
         self.report(copy).await
     }
 

@@ -4,8 +4,9 @@
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
 //! written then, into space that was taken before ([`reserve`]); a write that fails is tried again at each
-//! look around. The log tells of it once it lasts, or with the word that it does not yet. Whoever makes this node writable asks for the record: the start of a primary
-//! ([`apply_stored`]), and any promotion ([`check_promotion`]).
+//! look around. The log tells of it once it lasts, or with the word that it does not yet. Whoever makes this
+//! node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
+//! ([`check_promotion`]).
 
 use super::Replication;
 use crate::error::ServerError;

@@ -84,7 +84,9 @@ pub(super) fn written(
 ) -> Result<(), String> {
     let Some(given_up) = overwritten(files, path, new, offset) else { return Ok(()) };
     let state = ControlFile::load(files, data).map(|control| control.state);
-    let is_own = state.is_ok_and(|state| state != ClusterState::InArchiveRecovery);
+    // Behind a shutdown checkpoint is what a start wrote that never took anything from anybody.
+    let is_own =
+        state.is_ok_and(|state| !matches!(state, ClusterState::InArchiveRecovery | ClusterState::ShutDown));
     let mut cuts = ledger_file::cuts(files, data);
     if !is_own || cuts.any(|(after, upto)| (after..upto).contains(&given_up)) {
         return Ok(());
