@@ -243,11 +243,7 @@ impl ReceivedLog {
             let flushed = writer.flush()?;
             let whole = size.segment_of(from).get()..size.segment_of(flushed).get();
             for segment in whole.map(SegmentNumber::new) {
-                // Otherwise a primary made from this clone would archive it again.
-                let name = segment.file_name(timeline, size);
-                status
-                    .force_done(&name)
-                    .map_err(io_error(Path::new(&wal::archive_status::done_mark(&name))))?;
+                mark_done(&status, &segment.file_name(timeline, size))?;
             }
             Ok(flushed)
         })
@@ -269,6 +265,11 @@ impl ReceivedLog {
     }
 }
 
+/// Marks what came as archived: otherwise a server made from this clone would archive it again.
+fn mark_done(status: &ArchiveStatus, name: &str) -> Result<(), CloneError> {
+    status.force_done(name).map_err(io_error(Path::new(&wal::archive_status::done_mark(name))))
+}
+
 /// Has the history file of the timeline in pg_wal, which the clone needs to know where its log comes from:
 /// without it, a promotion of the clone would begin a timeline without a past.
 async fn fetch_history(host: &Host, client: &mut Client, request: &Request) -> Result<(), CloneError> {
@@ -280,7 +281,11 @@ async fn fetch_history(host: &Host, client: &mut Client, request: &Request) -> R
     let invalid = |why: String| CloneError::Answer(format!("history of timeline {timeline}: {why}"));
     let text = answer.text(0, 1).ok_or_else(|| invalid("none came".to_owned()))?;
     let history = TimelineHistory::parse(timeline, text).map_err(|error| invalid(error.to_string()))?;
-    let (disk, path) = (host.disk.clone(), request.pg_wal.join(timeline.history_file_name()));
-    blocking(move || write_file_durably(&*disk, &path, history.text().as_bytes()).map_err(io_error(&path)))
-        .await
+    let (disk, name, pg_wal) = (host.disk.clone(), timeline.history_file_name(), request.pg_wal.clone());
+    blocking(move || {
+        let path = pg_wal.join(&name);
+        write_file_durably(&*disk, &path, history.text().as_bytes()).map_err(io_error(&path))?;
+        mark_done(&ArchiveStatus::new(disk, &pg_wal), &name)
+    })
+    .await
 }

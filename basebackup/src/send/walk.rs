@@ -186,6 +186,7 @@ impl DirectoryWalk {
         let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();
         for entry in names.iter().filter(|entry| is_history(&entry.name)) {
             self.send_file(out, &format!("pg_wal/{}", entry.name), false)?;
+            self.send_bytes(out, &wal::archive_status::done_mark(&entry.name), b"")?;
         }
         Ok(())
     }

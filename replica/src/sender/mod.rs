@@ -131,6 +131,8 @@ pub struct Sender {
     end: Option<TimelineEnd>,
     sent: Lsn,
     sent_at: Option<Duration>,
+    /// What might have been sent when the last message was cut.
+    limit: Lsn,
     /// Commits wait for what the standby reports.
     hurried: bool,
     /// Pause between two messages that nobody waits for.
@@ -157,6 +159,7 @@ impl Sender {
             end: plan.end,
             sent: plan.start,
             sent_at: None,
+            limit: Lsn::MAX,
             hurried: true,
             pause: UNHURRIED_PAUSE,
             state: SenderState::Catchup,
@@ -190,20 +193,29 @@ impl Sender {
                 return self.keep_alive(now, Some(pause_ends));
             }
             if self.sent < limit {
+                // Whoever was sent all there was has caught up, however fast the log grows meanwhile.
+                if self.end.is_none() && self.sent >= self.limit {
+                    self.catches_up();
+                }
+                self.limit = limit;
                 return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
             }
             if self.end.is_some_and(|end| self.sent >= end.at) {
                 self.copy_done_sent = true;
                 return Action::CopyDone;
             }
-            if self.state == SenderState::Catchup {
-                self.state = SenderState::Streaming;
-            }
+            self.catches_up();
             if let Some(action) = self.end_of_log() {
                 return action;
             }
         }
         self.keep_alive(now, None)
+    }
+
+    fn catches_up(&mut self) {
+        if self.state == SenderState::Catchup {
+            self.state = SenderState::Streaming;
+        }
     }
 
     /// When WAL up to `limit` goes out that waits for more to come; None if it does not.

@@ -43,6 +43,19 @@ fn a_lagging_standby_gets_whole_pages_and_then_the_rest() {
 }
 
 #[test]
+fn who_was_sent_all_there_was_has_caught_up_although_there_is_more_by_then() {
+    let (mut sender, page) = (sender(100), 8192);
+    let mut state = |flushed: u64, upto: u64| {
+        assert!(matches!(sender.poll(s(0), at(flushed)), Action::Send { upto: end, .. } if end == at(upto)));
+        sender.sent(at(upto), s(0));
+        sender.state()
+    };
+    assert_eq!(state(17 * page, 16 * page), SenderState::Catchup);
+    assert_eq!(state(18 * page, 18 * page), SenderState::Catchup, "of the first there is more");
+    assert_eq!(state(19 * page, 19 * page), SenderState::Streaming);
+}
+
+#[test]
 fn a_silent_standby_is_asked_at_half_the_timeout_and_given_up_at_the_whole() {
     let mut sender = sender(100);
     assert!(matches!(sender.poll(s(0), at(100)), Action::Wait { until: Some(t), .. } if t == s(30)));

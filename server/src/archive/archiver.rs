@@ -228,8 +228,9 @@ impl Archiver {
     }
 
     /// Whether a file has to wait since its timeline's history goes first. A node that archives everything
-    /// has histories that came without a mark, in a clone or a stream, and marks them here: an archive that
-    /// has another branch of that number refuses the history, and nobody could tell whose a segment there is.
+    /// has histories that came without a mark, in a stream, and marks them here: an archive that has another
+    /// branch of that number refuses the history, and nobody could tell whose a segment there is. One that
+    /// came with a copy counts as archived, as PostgreSQL has it.
     pub(super) fn waits_for_history(&self, name: &str) -> io::Result<bool> {
         let timeline = TimelineId::of_file_name(name).filter(|timeline| *timeline > TimelineId::FIRST);
         let Some(timeline) = timeline.filter(|_| self.mode == Mode::Always) else { return Ok(false) };

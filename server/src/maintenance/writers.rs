@@ -8,8 +8,19 @@ use storage::Database;
 use storage::pool::CleanNeed;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
+use wal::Lsn;
 
-/// The wal writer's ticks, which also see that the log has grown enough for a checkpoint.
+/// Ends when nothing more of the log becomes durable: its writer has failed, or was closed.
+async fn log_ends(database: &Database) {
+    match database.wal() {
+        // What it reached says the tick, too.
+        Some(wal) => drop(wal.positions().wait_flushed(Lsn::MAX).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The wal writer's ticks, which also see that the log has grown enough for a checkpoint. Whoever must stop
+/// since the log has failed hears of it at once.
 pub(super) async fn write_log(
     ground: Arc<Ground>,
     database: Database,
@@ -17,6 +28,7 @@ pub(super) async fn write_log(
     failed: mpsc::Sender<String>,
 ) {
     let mut reloads = ground.reloads();
+    let mut has_ended = false;
     loop {
         let config = ground.config();
         let mut ticks = tokio::time::interval(config.wal_writer_delay.max(Duration::from_millis(1)));
@@ -30,6 +42,7 @@ pub(super) async fn write_log(
                     }
                     break;
                 }
+                () = log_ends(&database), if !has_ended => has_ended = true,
                 _ = ticks.tick() => {}
             }
             let writing = database.clone();

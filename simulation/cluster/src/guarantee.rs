@@ -299,15 +299,15 @@ impl Guarantee {
         self.turns.iter().any(|turn| turn.node == node && (from_ms..=to_ms).contains(&turn.decided_ms))
     }
 
-    /// When a node's server ended so that all it was connected with hear of it.
-    pub fn ends_of(&self, node: usize) -> impl Iterator<Item = u64> {
+    /// When a node's server was to end so that all it was connected with hear of it, and from when on they do.
+    pub fn ends_of(&self, node: usize) -> impl Iterator<Item = (u64, u64)> {
         let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);
         let stops = self.stops.iter().filter(move |(other, _)| *other == node);
         let told = losses.map(|loss| loss.at_ms).chain(stops.map(|(_, at_ms)| *at_ms));
         // Who stands still does what it is told once it goes on.
         told.map(move |at_ms| {
             let holds = |pause: &&Pause| pause.is_of(node, at_ms, at_ms);
-            self.pauses.iter().filter(holds).map(|pause| pause.to_ms).fold(at_ms, u64::max)
+            (at_ms, self.pauses.iter().filter(holds).map(|pause| pause.to_ms).fold(at_ms, u64::max))
         })
     }
 

@@ -404,10 +404,10 @@ impl Opening {
         self.engine.levels.say_what_is_confirmed();
         self.engine.update_control(|control| {
             control.state = ClusterState::InProduction;
-            if control.min_recovery_point_timeline == control.checkpoint_copy.timeline {
-                control.min_recovery_point = Lsn::INVALID;
-                control.min_recovery_point_timeline = TimelineId::INVALID;
-            }
+            // Until a checkpoint names the timeline that is written, this alone does.
+            let is_named = begin.timeline == control.checkpoint_copy.timeline;
+            (control.min_recovery_point, control.min_recovery_point_timeline) =
+                if is_named { (Lsn::INVALID, TimelineId::INVALID) } else { (report.to, begin.timeline) };
         })?;
         report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
         Ok(Started::Primary(self.engine, report))

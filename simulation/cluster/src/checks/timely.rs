@@ -122,9 +122,10 @@ impl Judge<'_> {
                 continue;
             }
             let is_seen = |at_ms: u64| self.guarantee.is_clear((primary, node), at_ms, at_ms + ANSWER_MS);
-            let ends =
-                self.guarantee.ends_of(node).filter(|at_ms| *at_ms >= stream.from_ms && is_seen(*at_ms));
-            gone_ms = gone_ms.max(ends.min().unwrap_or(u64::MAX));
+            // What was to end before is not this stream, however late its end is heard of.
+            let ends = self.guarantee.ends_of(node).filter(|(at_ms, _)| *at_ms >= stream.from_ms);
+            let heard = ends.map(|(_, heard_ms)| heard_ms).filter(|heard_ms| is_seen(*heard_ms));
+            gone_ms = gone_ms.max(heard.min().unwrap_or(u64::MAX));
         }
         gone_ms
     }
@@ -245,6 +246,10 @@ mod tests {
         assert!(found(&history, &guarantee), "it has left");
         guarantee.pauses.push(Pause { node: 1, from_ms: 4300, to_ms: 4700 });
         assert!(!found(&history, &guarantee), "it is told so and stands still");
+        guarantee.losses.push(Loss { node: 1, at_ms: 10, lost: Lost::Process });
+        guarantee.pauses.push(Pause { node: 1, from_ms: 5, to_ms: 1100 });
+        assert!(!found(&history, &guarantee), "that was before it streams, and it stands still again");
+        guarantee.losses.pop();
         guarantee.pauses.clear();
         guarantee.losses[0].lost = Lost::Machine;
         assert!(!found(&history, &guarantee), "nobody hears of that");
