@@ -163,7 +163,10 @@ fn a_clean_stop_archives_the_last_segment_and_an_idle_one_is_ended_by_archive_ti
     node.start();
     insert(&node, 11, 20);
     let open = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
-    wait_file(&archive_of(&node).join(&open));
+    wait_until("the open one is done", LIMIT, || {
+        let done = marks(&node, ".done");
+        if done.contains(&open) { Ok(()) } else { Err(format!("{done:?}")) }
+    });
     let next = node.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn() + 1)");
     assert_eq!(marks(&node, ".ready"), Vec::<String>::new(), "an idle server ends no segments: {next}");
 }

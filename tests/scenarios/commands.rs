@@ -115,7 +115,7 @@ fn a_promotion_that_the_server_refuses_says_why() {
     primary.sql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", standby.conninfo()));
     primary.sql("SELECT pg_reload_conf()");
     wait_until("the old primary is fenced", Duration::from_secs(60), || {
-        let answer = primary.try_sql("CREATE TABLE t (i int)");
+        let answer = primary.try_sql("DROP TABLE IF EXISTS t; CREATE TABLE t (i int)");
         if answer.stderr.contains("this server is fenced") { Ok(()) } else { Err(answer.stderr) }
     });
     primary.stop();

@@ -299,7 +299,7 @@ impl Guarantee {
         self.turns.iter().any(|turn| turn.node == node && (from_ms..=to_ms).contains(&turn.decided_ms))
     }
 
-    /// When a node's server was to end so that all it was connected with hear of it, and from when on they do.
+    /// When a node's server was to end so that all it was connected with hear of it, and when they do.
     pub fn ends_of(&self, node: usize) -> impl Iterator<Item = (u64, u64)> {
         let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);
         let stops = self.stops.iter().filter(move |(other, _)| *other == node);

@@ -563,8 +563,8 @@ impl Database {
         self.0.levels.fence_reason()
     }
 
-    /// Stops as by a crash: no page is written or synced from now on, and a checkpoint that is on its way ends
-    /// with [`Error::Shutdown`] where it is. The next start redoes the log.
+    /// Stops as by a crash: no page is written or synced from now on, and a checkpoint that is on its way
+    /// ends with [`Error::Shutdown`] where it is. The next start redoes the log.
     pub fn give_up(&self) {
         self.0.store.pool().poison(Error::Shutdown);
     }

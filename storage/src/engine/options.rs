@@ -191,7 +191,7 @@ pub struct DatabaseOptions {
     pub parameters: ServerParameters,
     /// Whether the log has its own threads; without them whoever commits flushes.
     pub background: bool,
-    /// Once it is true, an opening ends with [`crate::Error::Shutdown`] where it is; the next one starts over.
+    /// Once it is true, an opening ends where it is, with [`crate::Error::Shutdown`]; the next starts over.
     pub end_recovery: Arc<AtomicBool>,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,

@@ -164,8 +164,8 @@ impl Pool {
     pub fn set_barrier(&self, barrier: Arc<dyn WriteBarrier>) {
         *self.barrier.write() = Some(barrier);
     }
-    /// Forbids every write of a page from now on: memory and log no longer agree, the disk lied, or the server
-    /// stops as by a crash.
+    /// Forbids every write of a page from now on: memory and log no longer agree, the disk lied, or the
+    /// server stops as by a crash.
     pub fn poison(&self, why: Error) {
         let _ = self.poison.set(why);
     }
