@@ -2,6 +2,7 @@
 
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -221,4 +222,92 @@ fn compressed_images_are_what_wal_compression_says_and_pg_waldump_reads_them() {
         node.start();
         assert_eq!(node.sql("SELECT count(*) FROM t WHERE note = 'changed'"), "40");
     }
+}
+
+/// Has a stopped node follow nobody, promotes it, and lets it write a row a segment. It is stopped again.
+fn write_alone(node: &Node, rows: std::ops::Range<u32>) {
+    std::fs::write(node.data().join("standby.signal"), "").expect("a signal file");
+    node.start();
+    node.sql("SELECT pg_promote()");
+    for row in rows {
+        node.sql(&format!("INSERT INTO t VALUES ({row})"));
+        node.sql("SELECT pg_switch_wal()");
+    }
+    node.stop();
+}
+
+/// A folder with a node's log of some timelines, as an archive has it.
+fn archive_of(node: &Node, name: &str, timelines: &[&str]) -> PathBuf {
+    let folder = node.folder().join(name);
+    std::fs::create_dir(&folder).expect("a folder");
+    for file in std::fs::read_dir(node.data().join("pg_wal")).expect("pg_wal") {
+        let file = file.expect("a file");
+        let name = file.file_name().into_string().expect("text");
+        if timelines.iter().any(|timeline| name.starts_with(timeline)) {
+            std::fs::copy(file.path(), folder.join(name)).expect("it is copied");
+        }
+    }
+    folder
+}
+
+#[test]
+fn a_preview_does_not_take_a_twins_log_for_that_which_is_followed() {
+    let base = Node::builder().init_option("--wal-segsize=1").setting("wal_keep_size", "64MB").start();
+    base.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    base.stop();
+    // One is promoted twice, and another, which hears nothing of that, once.
+    let (ours, twin) = (Node::copy_of(&base), Node::copy_of(&base));
+    write_alone(&twin, 100..110);
+    write_alone(&ours, 0..3);
+    write_alone(&ours, 3..5);
+    let of_twin = archive_of(&twin, "of_twin", &["00000002"]);
+    let newest = archive_of(&ours, "newest", &["00000003"]);
+    let both = archive_of(&ours, "both", &["00000002", "00000003"]);
+    let preview = |node: &Node, folders: &[&PathBuf]| {
+        let mut command = plimsoll();
+        command.args(["restore", "--preview", "-D"]).arg(node.data());
+        command.args(folders.iter().flat_map(|folder| [Path::new("--wal"), folder]));
+        run(&mut command)
+    };
+    let left_out = format!("segments of timeline 2 in {} are of another branch", of_twin.display());
+    let gap = preview(&base, &[&of_twin, &newest]);
+    assert!(gap.code == 1 && gap.stderr.contains(&left_out), "{gap:?}");
+    assert!(gap.stderr.contains("requested WAL segment 00000002"), "the twin's is none: {gap:?}");
+    for folders in [[&of_twin, &both], [&both, &of_twin]] {
+        let whole = preview(&base, &folders);
+        assert!(whole.stdout.contains("brings back 5 commits"), "{folders:?}: {whole:?}");
+    }
+    // A directory's own timeline is its own, whatever an archive has of that number.
+    let crashed = Node::copy_of(&base);
+    std::fs::write(crashed.data().join("standby.signal"), "").expect("a signal file");
+    crashed.start();
+    crashed.sql("SELECT pg_promote()");
+    crashed.sql("CHECKPOINT");
+    crashed.sql("INSERT INTO t VALUES (1), (2)");
+    crashed.kill_9();
+    let get = format!("cp {}/%f %p", of_twin.display());
+    crashed.set("restore_command", &get);
+    for folders in [vec![], vec![&of_twin]] {
+        let own = preview(&crashed, &folders);
+        assert!(own.stdout.contains("follow timeline 2\nbrings back 1 commits"), "{folders:?}: {own:?}");
+    }
+    // By a command, as recovery does.
+    let all = archive_of(&twin, "all", &["00000002"]);
+    for file in std::fs::read_dir(&newest).expect("a folder") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), all.join(file.file_name())).expect("it is copied");
+    }
+    base.set("restore_command", &format!("cp {}/%f %p", all.display()));
+    let asked = preview(&base, &[]);
+    assert!(asked.stdout.contains("follow timeline 3\nbrings back 0 commits"), "{asked:?}");
+    assert!(
+        asked.stderr.contains("segments of timeline 2 in the archive are of another branch"),
+        "{asked:?}"
+    );
+    std::fs::write(base.data().join("recovery.signal"), "").expect("a file");
+    base.start();
+    base.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(base.sql("SELECT count(*) FROM t"), "0");
+    let said = "the segments of timeline 2 in the archive are of another branch";
+    assert_eq!(base.log().matches(said).count(), 1, "{}", base.log());
 }

@@ -79,8 +79,11 @@ struct Span {
 /// Whether two branches took the same number, as their ids say.
 fn are_twins(mine: &Span, theirs: &Span) -> bool {
     mine.timeline == theirs.timeline
-        && matches!((mine.branch, theirs.branch), (Some(mine), Some(theirs)) if mine != theirs)
-        && !host::planted!("branches of one number pass for one branch")
+        && matches!((mine.branch, theirs.branch), (Some(mine), Some(theirs)) if are_two(mine, theirs))
+}
+
+fn are_two(mine: BranchId, theirs: BranchId) -> bool {
+    mine != theirs && !host::planted!("branches of one number pass for one branch")
 }
 
 /// A history that makes no sense.
@@ -275,6 +278,18 @@ impl TimelineHistory {
             branch: self.entries.get(at)?.branch,
             text: self.text.get(..before)?.to_owned(),
         })
+    }
+    /// The history of one of its timelines, the target or an ancestor.
+    pub fn up_to(&self, timeline: TimelineId) -> Option<Self> {
+        if timeline == self.target { Some(self.clone()) } else { self.ancestor(timeline) }
+    }
+    /// Whether another history of the same timeline is of another branch. Where one does not name its branch,
+    /// their texts tell: one may be the other's beginning, as a copy that was broken off is.
+    pub fn is_twin_of(&self, other: &Self) -> bool {
+        match (self.branch, other.branch) {
+            (Some(mine), Some(theirs)) => are_two(mine, theirs),
+            _ => !self.text.starts_with(&other.text) && !other.text.starts_with(&self.text),
+        }
     }
     /// The timeline that owns the byte at `lsn`.
     pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {

@@ -5,6 +5,7 @@
 //! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write
 //! or fsync ends the writer. This crate knows no tables and no sockets.
 
+mod archive_histories;
 pub mod archive_status;
 pub mod backup_label;
 pub mod codec;
@@ -33,6 +34,7 @@ pub mod writer;
 pub mod xact;
 pub mod xlog;
 
+pub use archive_histories::ArchiveHistories;
 pub use archive_status::{ArchiveStatus, Archived};
 pub use error::{WalError, WalOperation};
 pub use ids::{

@@ -5,14 +5,14 @@ use super::shell::{self, Outcome};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::block_on;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
-use wal::{ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
+use wal::{ArchiveHistories, ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
 
 /// Where a segment is put until it is whole.
 const SEGMENT_FILE: &str = "RECOVERYXLOG";
@@ -31,8 +31,10 @@ pub(crate) struct Restorer {
     first_needed: String,
     /// A standby waits for a segment that is not whole yet; without standby.signal that is damage.
     standby: bool,
-    /// The histories that the archive has, as far as it was asked: they say whose its segments are.
-    known: Mutex<HashMap<TimelineId, TimelineHistory>>,
+    /// They say whose the archive's segments are.
+    known: Mutex<ArchiveHistories>,
+    /// The timelines of which it was said that the archive's segments are another branch's.
+    refused: Mutex<HashSet<TimelineId>>,
     runtime: Handle,
 }
 
@@ -55,6 +57,7 @@ impl Restorer {
             first_needed,
             standby,
             known: Mutex::default(),
+            refused: Mutex::default(),
             runtime: Handle::current(),
         }
     }
@@ -149,33 +152,44 @@ impl Restorer {
             TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)).map_err(|error| {
                 io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}"))
             })?;
+        let is_twins = followed
+            .and_then(|followed| followed.up_to(timeline))
+            .is_some_and(|ours| ours.is_twin_of(&archived));
+        let is_news = self.known.lock().learn(archived);
         match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
             Ok(own) if own == text => remove(disk, &fetched)?,
             // Ours is the beginning of it, from a copy that was not whole.
             Ok(own) if text.starts_with(&own) => self.keep(&fetched, &name)?,
             Ok(_) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
-                self.ground.log.warning(format!(
-                    "timeline history file \"{name}\" in the archive differs from the one in pg_wal, \
-                     which is kept"
-                ));
+                if is_news {
+                    self.ground.log.warning(format!(
+                        "timeline history file \"{name}\" in the archive differs from the one in pg_wal, \
+                         which is kept"
+                    ));
+                }
                 remove(disk, &fetched)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if followed.is_some_and(|followed| followed.first_twin(&archived).is_some()) {
-                    self.ground.log.warning(format!(
-                        "timeline history file \"{name}\" in the archive is of another branch than this \
-                         server's timeline {timeline}"
-                    ));
-                    remove(disk, &fetched)?;
-                } else {
-                    self.keep(&fetched, &name)?;
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_twins => remove(disk, &fetched)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&fetched, &name)?,
             Err(error) => return Err(error),
         }
-        self.known.lock().insert(timeline, archived);
         disk.exists(&here)
+    }
+
+    /// Whether the archive's segments of a timeline of `followed` are another branch's, which is said once.
+    fn are_anothers(&self, followed: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
+        if self.known.lock().lacks(timeline) {
+            self.history_beside(Some(followed), timeline)?;
+        }
+        let are_anothers = self.known.lock().are_anothers(followed, timeline);
+        if are_anothers && self.refused.lock().insert(timeline) {
+            self.ground.log.warning(format!(
+                "the segments of timeline {timeline} in the archive are of another branch than this \
+                 server's timeline {timeline}, and are not restored"
+            ));
+        }
+        Ok(are_anothers)
     }
 
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
@@ -206,18 +220,7 @@ impl SegmentSupply for Restorer {
         timeline: TimelineId,
         segment: SegmentNumber,
     ) -> io::Result<bool> {
-        // A segment does not tell whose it is: its timeline's history in the same archive does. The first
-        // timeline has none, and no twin.
-        if timeline > TimelineId::FIRST && !self.known.lock().contains_key(&timeline) {
-            self.history_beside(Some(history), timeline)?;
-        }
-        let is_twins = |archived: &TimelineHistory| history.first_twin(archived).is_some();
-        let foreign = {
-            let known = self.known.lock();
-            let of_another = || timeline > TimelineId::FIRST && known.values().any(is_twins);
-            known.get(&timeline).map_or_else(of_another, is_twins)
-        };
-        if foreign {
+        if self.are_anothers(history, timeline)? {
             return Ok(false);
         }
         let name = segment.file_name(timeline, self.segment_size);

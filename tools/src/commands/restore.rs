@@ -2,36 +2,30 @@
 //! the commits around it.
 //!
 //! The log is read from where redo of the data directory would begin, by the one reader and with the decision
-//! that recovery itself takes ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the
-//! folders that are named, from restore_command and from pg_wal, in this order, through a temporary folder of
-//! links and fetched files that is gone afterwards.
+//! that recovery itself takes ([`storage::RecoveryTarget`]); nothing is changed. Where it comes from is in
+//! [`sources`].
+
+mod sources;
 
 use crate::cli::RestoreArgs;
 use crate::output::say;
 use crate::serve;
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, Host, ShellCommand, Timestamp};
-use parking_lot::Mutex;
+use host::{Disk, Host, Timestamp};
 use server::ServerOptions;
-use std::collections::{HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use sources::{ByCommand, Sources};
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use storage::{ConsistencyPoint, RecoveryTarget};
 use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::describe::utc_text;
-use wal::file_names;
 use wal::history::TimelineHistory;
-use wal::reader::{Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
+use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::xact::XactRecord;
-use wal::{Lsn, Record, Rmgr, SegmentNumber, SegmentSize, TimelineId};
-
-/// Fetched segments that are kept at a time.
-const FETCHED_MAX: usize = 4;
+use wal::{Lsn, Record, Rmgr, TimelineId};
 
 /// A commit as the list shows it.
 struct Commit {
@@ -57,150 +51,6 @@ impl Side {
         self.first.get_or_insert(commit.time);
         self.last = Some(commit.time);
         self.shown.push_back(commit);
-    }
-}
-
-/// Links to all segments and history files of some folders; the first folder that has a name wins. Removed on
-/// drop.
-struct Links(PathBuf);
-
-impl Links {
-    fn new(folders: &[PathBuf]) -> Result<Self> {
-        let links = Self(std::env::temp_dir().join(format!("plimsoll-preview-{}", std::process::id())));
-        std::fs::create_dir(&links.0)
-            .with_context(|| format!("could not create folder {}", links.0.display()))?;
-        links.add(folders)?;
-        Ok(links)
-    }
-
-    fn add(&self, folders: &[PathBuf]) -> Result<()> {
-        let links = self;
-        for folder in folders {
-            let folder = std::path::absolute(folder)?;
-            let entries = std::fs::read_dir(&folder)
-                .with_context(|| format!("could not read folder {}", folder.display()))?;
-            for entry in entries {
-                let name = entry?.file_name();
-                let target = links.0.join(&name);
-                let is_log = name.to_str().is_some_and(|name| {
-                    file_names::is_segment(name) || TimelineId::parse_history_file_name(name).is_some()
-                });
-                if is_log && !target.exists() {
-                    std::os::unix::fs::symlink(folder.join(&name), &target)
-                        .with_context(|| format!("could not create link {}", target.display()))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        // What cannot be removed is a folder of links among the temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Fetches what the links lack by restore_command, as recovery does.
-struct Fetcher {
-    command: String,
-    data: PathBuf,
-    into: PathBuf,
-    size: SegmentSize,
-    /// The segment where redo begins (`%r`).
-    first_needed: String,
-    /// Names that the folders have which were named: the archive is not asked for these.
-    named: HashSet<OsString>,
-    /// What was fetched lately.
-    fetched: Mutex<VecDeque<PathBuf>>,
-}
-
-impl Fetcher {
-    /// Has a file from the archive under its name; false if it has none.
-    fn fetch_file(&self, name: &str) -> io::Result<bool> {
-        if self.command.trim().is_empty() || self.named.contains(OsStr::new(name)) {
-            return Ok(false);
-        }
-        let path = self.into.join("fetched");
-        let text = path.to_str().ok_or_else(|| io::Error::other("the temporary folder's name is no text"))?;
-        let values = [('p', text), ('f', name), ('r', self.first_needed.as_str())];
-        let command = server::expand_command(&self.command, &values);
-        let status = ShellCommand::spawn(&command, &self.data, Stdio::null())?.wait()?;
-        // As in recovery: a code up to 125 says that there is no such file, all else that asking again makes
-        // no sense.
-        if !status.success() {
-            return match status.code() {
-                Some(1..=125) => Ok(false),
-                _ => Err(io::Error::other(format!("restore_command for \"{name}\" failed: {status}"))),
-            };
-        }
-        match std::fs::rename(&path, self.into.join(name)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Has a timeline's history file, fetched or from a folder; false if there is none. One that says nothing
-    /// is an error: a command that makes a file of any name would have timelines without end.
-    fn fetch_history(&self, timeline: TimelineId) -> io::Result<bool> {
-        let name = timeline.history_file_name();
-        let path = self.into.join(&name);
-        if !self.fetch_file(&name)? && !path.exists() {
-            return Ok(false);
-        }
-        let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
-        let nonsense = match TimelineHistory::parse(timeline, &text) {
-            Ok(history) if history.entries().is_empty() => "it names no timeline before it".to_owned(),
-            Ok(_) => return Ok(true),
-            Err(error) => error.to_string(),
-        };
-        Err(io::Error::other(format!("file \"{name}\" makes no sense: {nonsense}")))
-    }
-
-    /// Whether the history that lies beside a timeline's segments is that of a twin, as recovery asks too.
-    fn has_twin_of(&self, history: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
-        let there = self.into.join(timeline.history_file_name()).exists() || self.fetch_history(timeline)?;
-        if !there {
-            return Ok(false);
-        }
-        let beside = TimelineHistory::load(&host::RealDisk, &self.into, timeline);
-        Ok(beside.map_err(io::Error::other)?.first_twin(history).is_some())
-    }
-}
-
-impl SegmentSupply for Fetcher {
-    fn fetch(
-        &self,
-        history: &TimelineHistory,
-        timeline: TimelineId,
-        segment: SegmentNumber,
-    ) -> io::Result<bool> {
-        let name = segment.file_name(timeline, self.size);
-        if timeline > TimelineId::FIRST && self.has_twin_of(history, timeline)? {
-            return Ok(false);
-        }
-        if !self.fetch_file(&name)? {
-            return Ok(false);
-        }
-        let path = self.into.join(&name);
-        let found = std::fs::metadata(&path)?.len();
-        if found != self.size.bytes() {
-            let expected = self.size.bytes();
-            return Err(io::Error::other(format!(
-                "archive file \"{name}\" has wrong size: {found} instead of {expected}"
-            )));
-        }
-        // Reading goes forward: what lies behind only takes space.
-        let mut fetched = self.fetched.lock();
-        fetched.push_back(path);
-        if fetched.len() > FETCHED_MAX
-            && let Some(oldest) = fetched.pop_front()
-        {
-            std::fs::remove_file(oldest)?;
-        }
-        Ok(true)
     }
 }
 
@@ -306,13 +156,16 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     let begin = begin_of(disk, dir, &control)?;
     let (start, known) = (begin.redo, begin.timeline);
     let target = target_of(arguments)?;
-    let links = Links::new(&arguments.wal)?;
-    let fetcher = fetcher(arguments, &links, &control, (start, known))?;
-    links.add(&[dir.join("pg_wal")])?;
+    let sources = Sources::new(&dir.join("pg_wal"), &arguments.wal)?;
+    let archive = ByCommand {
+        command: restore_command(arguments)?,
+        data: std::path::absolute(dir)?,
+        first_needed: control.segment_size.segment_of(start).file_name(known, control.segment_size),
+    };
     let target_timeline = arguments
         .target_timeline
         .map_or(TargetTimeline::Latest, |number| TargetTimeline::Number(TimelineId::new(number)));
-    timelines::fetch_for(&begin.start, target_timeline, |timeline| fetcher.fetch_history(timeline))
+    timelines::fetch_for(&begin.start, target_timeline, |timeline| sources.fetch_history(&archive, timeline))
         .context("could not ask the archive for timelines")?;
     let (begins, asked_from) = if begin.start.redoes_own_log_first() {
         let end = end_of_own_log(&host, dir, &control, &begin)
@@ -321,10 +174,11 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     } else {
         (begin.start, start)
     };
-    let history = begins.choose(disk, &links.0, target_timeline)?;
+    let history = begins.choose(disk, sources.folder(), target_timeline)?;
     let timeline = history.target();
-    let mut files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
-    files.set_supply(Arc::new(fetcher));
+    let supply = sources.clone().supply(archive, control.segment_size, &history)?;
+    let mut files = SegmentFiles::new(host.disk.clone(), sources.folder(), control.segment_size, history);
+    files.set_supply(Arc::new(supply));
     let mut reader = WalReader::new(files, reader_options(&control), start);
     let found = read_sides(&mut reader, target.as_ref(), begin.consistency, asked_from, arguments.around)?;
     say!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
@@ -333,29 +187,13 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
 }
 
 /// What asks the archive: the command that is given, or the data directory's.
-fn fetcher(
-    arguments: &RestoreArgs,
-    links: &Links,
-    control: &ControlFile,
-    (start, timeline): (Lsn, TimelineId),
-) -> Result<Fetcher> {
-    let (data, size) = (std::path::absolute(&arguments.data.data)?, control.segment_size);
-    let command = match &arguments.restore_command {
-        Some(command) => command.clone(),
-        None => server::setting_of(&ServerOptions::new(data.clone()), "restore_command")
-            .map_err(|error| anyhow!("could not read the settings of the data directory: {error}"))?,
-    };
-    let named: io::Result<_> =
-        std::fs::read_dir(&links.0)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
-    Ok(Fetcher {
-        command,
-        data,
-        into: links.0.clone(),
-        size,
-        first_needed: size.segment_of(start).file_name(timeline, size),
-        named: named?,
-        fetched: Mutex::default(),
-    })
+fn restore_command(arguments: &RestoreArgs) -> Result<String> {
+    if let Some(command) = &arguments.restore_command {
+        return Ok(command.clone());
+    }
+    let options = ServerOptions::new(std::path::absolute(&arguments.data.data)?);
+    server::setting_of(&options, "restore_command")
+        .map_err(|error| anyhow!("could not read the settings of the data directory: {error}"))
 }
 
 struct Found {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// Brings segments into pg_wal from elsewhere (an archive).
 pub trait SegmentSupply: Send + Sync {
     /// Puts a segment of a timeline of the history that is read into pg_wal under its name, in place of one
-    /// that is there, if it can be had. Blocks. An error ends the reading; that there is no such segment, or
-    /// that it is another branch's, is none.
+    /// that is there, if it can be had. Blocks. False: there is no such segment, or it is another branch's.
+    /// Then the one that is there is read, which may be this branch's own. An error ends the reading.
     ///
     /// # Errors
     /// Fails if the source cannot be asked.
