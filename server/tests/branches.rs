@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Place, eventually, standby_of, stop};
+use common::{Place, eventually, logged, promote_alone, standby_of, stop, stopped_pair};
 use protocol::Client;
 use protocol::frame::message;
 use protocol::replication::{StatusUpdate, WireLsn, encode_status_update};
@@ -18,16 +18,6 @@ async fn query_one(client: &mut Client, sql: &str) -> String {
 async fn alter(place: &Place, setting: &str, value: &str) {
     place.psql(&format!("alter system set {setting} = '{value}'")).await;
     place.psql("select pg_reload_conf()").await;
-}
-
-/// Waits until a server has logged this.
-async fn logged(place: &Place, words: &str) {
-    let logged = async {
-        while !place.log().contains(words) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), logged).await.unwrap();
 }
 
 const WAITING: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
@@ -304,19 +294,11 @@ async fn a_fence_that_cannot_be_written_is_in_force_and_is_written_when_that_is_
     stop(again, StopMode::Fast).await;
 }
 
-/// Has a server that is stopped follow nobody, and promotes it.
-async fn promote_alone(place: &Place) -> Server {
-    std::fs::write(place.data().join("standby.signal"), "").unwrap();
-    let server = place.start(&[("primary_conninfo", ""), ("wal_keep_size", "64MB")]).await;
-    place.psql("select pg_promote()").await;
-    server
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_lost_the_history_of_its_timeline_gets_it_from_its_primary_and_follows_on() {
     let place = Place::new().await;
     stop(place.start(&[]).await, StopMode::Fast).await;
-    let primary = promote_alone(&place).await;
+    let primary = promote_alone(&place, &[]).await;
     place.psql("create table t (id int primary key)").await;
     let copy = Place::empty();
     let data = copy.data();
@@ -333,7 +315,7 @@ async fn a_standby_that_lost_the_history_of_its_timeline_gets_it_from_its_primar
     std::fs::remove_file(&own).unwrap();
     // Without its own, the next timeline is nobody's child.
     stop(primary, StopMode::Fast).await;
-    let primary = promote_alone(&place).await;
+    let primary = promote_alone(&place, &[]).await;
     place.psql("insert into t values (1)").await;
     let standby = copy.start(&[("wal_retrieve_retry_interval", "50ms")]).await;
     eventually(&copy, "select count(*) from t", "1").await;
@@ -344,16 +326,9 @@ async fn a_standby_that_lost_the_history_of_its_timeline_gets_it_from_its_primar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_promoted_before_it_has_a_byte_of_the_timeline_that_it_follows_is_a_child_of_that() {
-    let place = Place::new().await;
-    let primary = place.start(&[]).await;
-    place.psql("create table t (id int primary key)").await;
-    let (copy, standby) = standby_of(&place, "copy", &[]).await;
-    // A fast stop waits for those who stream to have all of the log.
-    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "1").await;
-    stop(primary, StopMode::Fast).await;
-    stop(standby, StopMode::Fast).await;
+    let (place, copy) = stopped_pair().await;
     // The primary goes on alone as timeline 2, of which the standby hears the history only.
-    stop(promote_alone(&place).await, StopMode::Immediate).await;
+    stop(promote_alone(&place, &[]).await, StopMode::Immediate).await;
     let history = |of: &Place, timeline: u32| {
         let name = format!("pg_wal/{timeline:08X}.history");
         std::fs::read_to_string(of.data().join(name)).unwrap()
@@ -378,14 +353,9 @@ async fn a_standby_promoted_before_it_has_a_byte_of_the_timeline_that_it_follows
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_passes_over_a_branch_whose_history_its_primary_does_not_have() {
-    let place = Place::new().await;
-    let primary = place.start(&[]).await;
-    place.psql("create table t (id int primary key)").await;
-    let (copy, standby) = standby_of(&place, "copy", &[]).await;
-    stop(standby, StopMode::Fast).await;
-    stop(primary, StopMode::Fast).await;
-    stop(promote_alone(&place).await, StopMode::Fast).await;
-    let primary = promote_alone(&place).await;
+    let (place, copy) = stopped_pair().await;
+    stop(promote_alone(&place, &[]).await, StopMode::Fast).await;
+    let primary = promote_alone(&place, &[]).await;
     // A clone of it has the history of timeline 3 alone.
     let two = place.data().join("pg_wal/00000002.history");
     let text = std::fs::read(&two).unwrap();

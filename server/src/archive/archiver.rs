@@ -8,6 +8,7 @@ use crate::configuration::Ground;
 use crate::error::ServerError;
 use host::Timestamp;
 use host::sync::Mutex;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +65,10 @@ pub(crate) struct Archiver {
     pub(super) last_turn: watch::Sender<LastTurn>,
     /// Moves with every file that is archived.
     archived: watch::Sender<u64>,
+    /// The timelines whose history needs no further look, and those of which it was said that the archive has
+    /// another branch's.
+    pub(super) cleared: Mutex<HashSet<TimelineId>>,
+    pub(super) refused: Mutex<HashSet<TimelineId>>,
 }
 
 impl Archiver {
@@ -94,6 +99,8 @@ impl Archiver {
             commands: commands.clone(),
             last_turn: watch::Sender::new(LastTurn::NotYet),
             archived: watch::Sender::new(0),
+            cleared: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -120,9 +127,11 @@ impl Archiver {
         }
     }
 
-    /// A file is finished: marks it as waiting.
+    /// A file is finished: marks it as waiting. A history waits also while nobody archives: should that
+    /// change, it goes before its timeline's log.
     pub(crate) fn finished(&self, name: &str, in_recovery: bool) {
-        if !self.archives(in_recovery) {
+        let may_wait = self.mode == Mode::Off && TimelineId::parse_history_file_name(name).is_some();
+        if !self.archives(in_recovery) && !may_wait {
             return;
         }
         match self.status.notify(name) {
@@ -225,21 +234,6 @@ impl Archiver {
             let name = segment.file_name(timeline, self.size);
             self.status.file_exists(&name).unwrap_or(false).then_some(name)
         })
-    }
-
-    /// Whether a file has to wait since its timeline's history goes first. A node that archives everything
-    /// has histories that came without a mark, in a stream, and marks them here: an archive that has another
-    /// branch of that number refuses the history, and nobody could tell whose a segment there is. One that
-    /// came with a copy counts as archived, as PostgreSQL has it.
-    pub(super) fn waits_for_history(&self, name: &str) -> io::Result<bool> {
-        let timeline = TimelineId::of_file_name(name).filter(|timeline| *timeline > TimelineId::FIRST);
-        let Some(timeline) = timeline.filter(|_| self.mode == Mode::Always) else { return Ok(false) };
-        let history = timeline.history_file_name();
-        if history == name || !self.status.file_exists(&history)? {
-            return Ok(false);
-        }
-        self.status.notify(&history)?;
-        Ok(self.status.of(&history)? != Archived::Done)
     }
 
     /// Makes up for what was not marked before the last stop: complete segments of this history without a

@@ -6,6 +6,7 @@
 //! command.
 
 use super::archiver::{Archiver, LastTurn, Mode};
+use super::histories::{Before, timeline_of};
 use super::shell::{self, Outcome};
 use crate::configuration::Ground;
 use crate::state::{NodeState, StopMode};
@@ -13,12 +14,13 @@ use crate::tasks::{Tasks, blocking};
 use host::task::task;
 use host::{Instant, vital_task};
 use protocol::{Report, Severity, SqlState};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::Lsn;
+use wal::{Lsn, TimelineId};
 
 /// Tries of one file in a row.
 const TRIES: u32 = 3;
@@ -36,6 +38,8 @@ const BATCH: usize = 64;
 enum Copied {
     All,
     /// A file failed too often.
+    Refused,
+    /// Nothing can be archived now.
     Stuck,
     /// The command cannot be run.
     Broken,
@@ -44,33 +48,46 @@ enum Copied {
 }
 
 impl Archiver {
-    /// Archives what waits.
+    /// Archives what waits. What is of a timeline whose history is refused stays, and keeps no other
+    /// timeline's files waiting.
     async fn copy_all(&self, stop: &CancellationToken) -> Copied {
+        let mut refused = HashSet::new();
         loop {
-            let names = match self.status.waiting() {
+            let mut names = match self.status.waiting() {
                 Ok(names) => names,
                 Err(error) => {
                     self.ground.log.warning(format!("could not read archive_status: {error}"));
                     return Copied::Stuck;
                 }
             };
+            names.retain(|name| timeline_of(name).is_none_or(|timeline| !refused.contains(&timeline)));
             if names.is_empty() {
-                return Copied::All;
+                return if refused.is_empty() { Copied::All } else { Copied::Stuck };
             }
             for name in names.into_iter().take(BATCH) {
-                match self.waits_for_history(&name) {
-                    Ok(false) => {}
+                match self.before(&name, stop).await {
+                    Ok(Before::Nothing) => {}
                     // It is the first that waits now.
-                    Ok(true) => break,
+                    Ok(Before::History) => break,
+                    Ok(Before::Mending) => {
+                        refused.extend(timeline_of(&name));
+                        break;
+                    }
+                    Ok(Before::Stopped) => return Copied::Stopped,
                     Err(error) => {
                         self.ground
                             .log
-                            .warning(format!("could not mark the history before \"{name}\": {error}"));
+                            .warning(format!("could not look for the history before \"{name}\": {error}"));
                         return Copied::Stuck;
                     }
                 }
+                let history = TimelineId::parse_history_file_name(&name);
                 match self.copy(&name, stop).await {
-                    Copied::All => {}
+                    Copied::All => self.cleared.lock().extend(history),
+                    Copied::Refused if history.is_some() => {
+                        refused.extend(history);
+                        break;
+                    }
                     other => return other,
                 }
             }
@@ -136,7 +153,7 @@ impl Archiver {
                 self.ground.log.warning(format!(
                     "archiving write-ahead log file \"{name}\" failed too many times, will try again later"
                 ));
-                return Copied::Stuck;
+                return Copied::Refused;
             }
             tokio::select! {
                 biased;
@@ -146,7 +163,7 @@ impl Archiver {
         }
     }
 
-    async fn run(&self, template: &str, name: &str, stop: &CancellationToken) -> Outcome {
+    pub(super) async fn run(&self, template: &str, name: &str, stop: &CancellationToken) -> Outcome {
         let path = format!("pg_wal/{name}");
         let command = shell::expand(template, &[('p', path.as_str()), ('f', name)]);
         let outcome = match self.commands.run(&command, &self.ground.data_dir, stop).await {
@@ -255,7 +272,7 @@ async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: 
         );
         if (serving || last) && archiver.archives(in_recovery) {
             match archiver.copy_all(end).await {
-                Copied::All | Copied::Stuck => {}
+                Copied::All | Copied::Refused | Copied::Stuck => {}
                 Copied::Broken => pause = RESTART_PAUSE,
                 Copied::Stopped => return,
             }

@@ -20,12 +20,14 @@
 //!   never early.
 //! - A fetched file gets its name in pg_wal only when it is whole and durable; RECOVERYXLOG and
 //!   RECOVERYHISTORY are never read.
-//! - The archive is asked only while no receiver writes in pg_wal.
+//! - A timeline's history is archived before its other files (`histories`).
+//! - The archive is asked for segments only while no receiver writes in pg_wal.
 //! - A timeline's number is chosen above all that pg_wal, the peers and the archive know.
 //! - recovery_end_command has run before the node takes writes.
 
 pub(crate) mod archiver;
 mod copying;
+mod histories;
 pub(crate) mod restore;
 pub(crate) mod shell;
 
@@ -99,9 +101,7 @@ impl Archive {
 
     /// The oldest segment that a restart of this recovery needs (`%r`); None before the database is open.
     fn oldest_needed(&self) -> Option<String> {
-        let control = self.archiver()?.database().control();
-        let (size, copy) = (control.segment_size, control.checkpoint_copy);
-        Some(size.segment_of(copy.redo).file_name(copy.timeline, size))
+        Some(oldest_needed(self.archiver()?.database()))
     }
 
     /// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a
@@ -144,4 +144,11 @@ impl Archive {
         // A log that cannot be written fails the shutdown checkpoint, which says so.
         let _ = ended.await;
     }
+}
+
+/// The oldest segment that a restart needs.
+fn oldest_needed(database: &Database) -> String {
+    let control = database.control();
+    let (size, copy) = (control.segment_size, control.checkpoint_copy);
+    size.segment_of(copy.redo).file_name(copy.timeline, size)
 }

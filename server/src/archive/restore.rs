@@ -1,7 +1,7 @@
 //! Fetching files from the archive with restore_command.
 
 use super::Archive;
-use super::shell::{self, Outcome};
+use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::block_on;
@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
 use wal::{ArchiveHistories, ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
@@ -18,6 +19,33 @@ use wal::{ArchiveHistories, ArchiveStatus, SegmentNumber, SegmentSize, TimelineI
 const SEGMENT_FILE: &str = "RECOVERYXLOG";
 /// Where a history file is put until it is whole.
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
+
+/// A file that restore_command is asked for.
+pub(super) struct Asked<'a> {
+    pub(super) name: &'a str,
+    /// Where it is to be put, from the data directory on.
+    pub(super) path: &'a str,
+    /// `%r`
+    pub(super) oldest: &'a str,
+}
+
+impl Asked<'_> {
+    /// Runs restore_command; None if it is not set.
+    pub(super) async fn run(
+        &self,
+        ground: &Ground,
+        commands: &ShellCommands,
+        stop: &CancellationToken,
+    ) -> io::Result<Option<Outcome>> {
+        let template = ground.config().restore_command.clone();
+        if template.trim().is_empty() {
+            return Ok(None);
+        }
+        remove(&*ground.host.disk, &ground.data_dir.join(self.path))?;
+        let command = shell::expand(&template, &[('p', self.path), ('f', self.name), ('r', self.oldest)]);
+        commands.run(&command, &ground.data_dir, stop).await.map(Some)
+    }
+}
 
 /// The way from the archive into pg_wal. Its methods block; they are for threads that may.
 pub(crate) struct Restorer {
@@ -74,27 +102,18 @@ impl Restorer {
     /// Fetches a file under a temporary name. None: the archive does not have it, as far as can be told.
     fn fetch_file(&self, name: &str, temporary: &str, size: Option<u64>) -> io::Result<Option<PathBuf>> {
         let archive = self.archive()?;
-        let template = self.ground.config().restore_command.clone();
-        if template.trim().is_empty() {
-            return Ok(None);
-        }
-        let disk = &*self.ground.host.disk;
-        let path = self.pg_wal.join(temporary);
-        remove(disk, &path)?;
         let oldest = archive.oldest_needed().unwrap_or_else(|| self.first_needed.clone());
-        let relative = format!("pg_wal/{temporary}");
-        let values = [('p', relative.as_str()), ('f', name), ('r', oldest.as_str())];
-        let command = shell::expand(&template, &values);
-        let outcome =
-            block_on(&self.runtime, archive.commands.run(&command, &self.ground.data_dir, &archive.stop))?;
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Failed { .. } => return Ok(None),
-            Outcome::Broken { .. } | Outcome::Stopped => {
+        let asked = Asked { name, path: &format!("pg_wal/{temporary}"), oldest: &oldest };
+        let disk = &*self.ground.host.disk;
+        match block_on(&self.runtime, asked.run(&self.ground, &archive.commands, &archive.stop))? {
+            Some(Outcome::Done) => {}
+            None | Some(Outcome::Failed { .. }) => return Ok(None),
+            Some(outcome) => {
                 let what = format!("could not restore file \"{name}\" from archive: {}", outcome.describe());
                 return Err(io::Error::other(what));
             }
         }
+        let path = self.pg_wal.join(temporary);
         let found = match disk.metadata(&path) {
             Ok(found) => found.len,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -206,7 +225,7 @@ impl Restorer {
     }
 }
 
-fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
+pub(super) fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
     match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -134,6 +134,16 @@ pub async fn eventually(place: &Place, sql: &str, expected: &str) {
     }
 }
 
+/// Waits until a server has logged this.
+pub async fn logged(place: &Place, words: &str) {
+    let logged = async {
+        while !place.log().contains(words) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), logged).await.unwrap();
+}
+
 /// A standby of `primary`, cloned with pg_basebackup and started.
 pub async fn standby_of(primary: &Place, name: &str, settings: &[(&str, &str)]) -> (Place, Server) {
     let place = Place::empty();
@@ -145,4 +155,26 @@ pub async fn standby_of(primary: &Place, name: &str, settings: &[(&str, &str)]) 
     all.extend(settings);
     let server = place.start(&all).await;
     (place, server)
+}
+
+/// A primary with a table, and a standby that has all of its log; both are stopped.
+pub async fn stopped_pair() -> (Place, Place) {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    // A fast stop waits for those who stream to have all of the log.
+    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "1").await;
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+    (place, copy)
+}
+
+/// Has a server that is stopped follow nobody, and promotes it.
+pub async fn promote_alone(place: &Place, settings: &[(&str, &str)]) -> Server {
+    std::fs::write(place.data().join("standby.signal"), "").unwrap();
+    let alone = [("primary_conninfo", ""), ("wal_keep_size", "64MB")];
+    let server = place.start(&[&alone, settings].concat()).await;
+    place.psql("select pg_promote()").await;
+    server
 }
