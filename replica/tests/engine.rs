@@ -17,7 +17,7 @@ use storage::{
 };
 use support::{Primary, Said, segment_size};
 use wal::history::TimelineHistory;
-use wal::{Live, Lsn, NodeLog, StandbyPositions, TimelineId};
+use wal::{Live, LogBranch, Lsn, NodeLog, StandbyPositions, TimelineId};
 
 fn options(dir: &Path) -> DatabaseOptions {
     DatabaseOptions { shared_buffers_bytes: 4 << 20, ..DatabaseOptions::new(dir) }
@@ -70,7 +70,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         panic!("asked for a standby");
     };
     let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-    let log = NodeLog::new(redo.history().clone(), Live::Standby(positions));
+    let log = NodeLog::new(redo.history().clone(), Live::Standby(positions), db.log_branch().clone());
     let feed = StandbyFeed::new(&log, Host::real().clock);
     db.set_standby_log(feed.clone());
     let context = ReceiveContext {
@@ -121,7 +121,7 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
 
     let history = TimelineHistory::root(TimelineId::FIRST);
     let live = Live::Primary(db.wal().unwrap().clone());
-    let log = NodeLog::new(history, live);
+    let log = NodeLog::new(history, live, LogBranch::unrecorded());
     let served = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(data.join("pg_wal"), served.path().join("pg_wal")).unwrap();
     std::fs::create_dir(served.path().join("pg_replslot")).unwrap();

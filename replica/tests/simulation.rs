@@ -280,7 +280,7 @@ impl Cluster {
                 self.nodes[standby].refused = (!is_temporary(&error)).then(|| error.to_string());
                 None
             }
-            ReceiverAction::TellDescendant(_)
+            ReceiverAction::TellDescendant
             | ReceiverAction::Feedback(_)
             | ReceiverAction::ReportStart { .. } => None,
         }

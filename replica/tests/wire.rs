@@ -231,10 +231,10 @@ async fn a_replaced_primary_hears_it_from_its_peer() {
     new.promote();
     let theirs = peers::probe(&new.conninfo()).await.unwrap();
     let ours = NodeBranch { system: SYSTEM, history: TimelineHistory::root(TimelineId::FIRST) };
-    let verdict = judge(&ours, true, new.log.state().flushed(), &theirs);
+    let verdict = judge(&ours, true, new.log.state().flushed(), &theirs.branch);
     let Verdict::Fence { fork } = verdict else { panic!("{verdict:?}") };
     let at = host::Timestamp::from_micros(1);
-    let record = FenceRecord::new(&ours, &theirs, fork, fork, "peer", at);
+    let record = FenceRecord::new(&ours, &theirs.branch, fork, fork, "peer", at);
     assert_eq!(record.descendant, TimelineId::new(2));
     let store = FenceStore::new(&host::Host::real(), old.dir.path());
     store.raise(&ours, &record).unwrap();

@@ -2,7 +2,7 @@
 //! commits at risk.
 
 use nix::sys::signal::{Signal, kill};
-use scenarios::Node;
+use scenarios::{Node, wait_until};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,14 @@ fn background(node: &Node, sql: &str) -> Child {
 fn ledger(node: &Node) -> Vec<String> {
     let text = std::fs::read_to_string(node.data().join("plimsoll/ledger")).unwrap_or_default();
     text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().to_owned()).collect()
+}
+
+/// What is no longer so is recorded once it is seen to be no longer so.
+fn wait_for_entry(node: &Node, begin: &str) {
+    wait_until("it is in the ledger", Duration::from_secs(30), || {
+        let told = ledger(node);
+        if told.iter().any(|line| line.starts_with(begin)) { Ok(()) } else { Err(format!("{told:?}")) }
+    });
 }
 
 #[test]
@@ -93,6 +101,7 @@ fn a_dead_standby_costs_one_bounded_stall_and_the_record_names_exactly_the_commi
     let ranges = primary.sql(RANGES);
     standby.wait_for(RANGES, &ranges);
     assert_eq!(standby.sql("SELECT mode, synchronous_standby_names FROM plimsoll_stat_sync"), "standby|s");
+    wait_for_entry(&primary, &format!("return {safe} "));
     let ledger = ledger(&primary);
     assert_eq!(ledger.len(), 2, "{ledger:?}");
     assert!(ledger[0].starts_with(&format!("fallback {safe} ")), "{ledger:?}");
@@ -217,7 +226,6 @@ fn a_fallback_after_a_restart_without_a_standby_begins_where_confirmation_ends()
         assert_eq!(primary.sql(&format!("SELECT '{after}'::pg_lsn < '{end}'")), "t");
         standby.start();
         primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
-        let told = self::ledger(&primary);
-        assert!(told.iter().any(|line| line.starts_with(&format!("return {after} "))), "{told:?}");
+        wait_for_entry(&primary, &format!("return {after} "));
     }
 }

@@ -20,7 +20,8 @@
 //! Who looks only now and then may miss a generation, and asks [`LogState::kept_since`] the last that it saw.
 
 use crate::history::TimelineHistory;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, TimelineId};
+use crate::log_branch::{BranchError, LogBranch};
 use crate::positions::StandbyPositions;
 use crate::writer::WalWriter;
 use host::Mutex;
@@ -141,6 +142,7 @@ pub trait BranchObserver: Send + Sync {
 
 struct Shared {
     state: watch::Sender<Arc<LogState>>,
+    record: Arc<LogBranch>,
     /// Held during a step, so that observers hear of steps in their order.
     observers: Mutex<Vec<Arc<dyn BranchObserver>>>,
 }
@@ -156,11 +158,11 @@ impl fmt::Debug for Shared {
 pub struct NodeLog(Arc<Shared>);
 
 impl NodeLog {
-    /// The log of a node that writes or follows the timeline of `history`.
-    pub fn new(history: TimelineHistory, live: Live) -> Self {
+    /// The log of a node that writes or follows the timeline of `history`; `record` keeps which that is.
+    pub fn new(history: TimelineHistory, live: Live, record: Arc<LogBranch>) -> Self {
         let state = LogState { history, live, stopping: Stopping::No, generation: 0, left_at: Vec::new() };
         let state = watch::Sender::new(Arc::new(state));
-        Self(Arc::new(Shared { state, observers: Mutex::default() }))
+        Self(Arc::new(Shared { state, record, observers: Mutex::default() }))
     }
 
     /// The log as it is now.
@@ -180,16 +182,49 @@ impl NodeLog {
         self.0.observers.lock().push(observer);
     }
 
-    /// A standby's log goes on along `history` from `kept` on, and nothing behind that is kept. Returns the
-    /// positions of the log as it is now, which a writer of it moves.
+    /// A standby's log goes on along `history` from `kept` on, and nothing behind that is kept. The record of
+    /// it is durable before anybody sees it. Returns the positions of the log as it is now, which a writer of
+    /// it moves.
     ///
     /// Panics on a primary, whose log is cut by nothing but its own recovery, and if `kept` lies in the part
     /// that was replayed.
-    pub fn branch(&self, history: TimelineHistory, kept: Lsn) -> Arc<StandbyPositions> {
+    ///
+    /// # Errors
+    /// Fails if the record cannot be written; then nothing has changed.
+    pub fn branch(&self, history: TimelineHistory, kept: Lsn) -> Result<Arc<StandbyPositions>, BranchError> {
         let before = self.standby();
         let replayed = before.replayed();
         assert!(replayed <= kept, "the log is cut to {kept} and replayed up to {replayed}");
-        self.cut(&before, history, kept)
+        self.0.record.follow(&history)?;
+        Ok(self.cut(&before, history, kept))
+    }
+
+    /// From here on the log comes by streaming.
+    ///
+    /// # Errors
+    /// Fails if that cannot be recorded.
+    pub fn receive(&self) -> Result<(), BranchError> {
+        self.0.record.receive()
+    }
+
+    /// There is a server that wrote this timeline of the log's history.
+    pub fn witness(&self, timeline: TimelineId) {
+        self.0.record.witness(timeline);
+    }
+
+    /// The branch of which this node is a witness: its own, if it writes one; otherwise the latest timeline of
+    /// what it follows that it wrote itself or had from a server that did. None if all is hearsay.
+    pub fn witnessed(&self) -> Option<TimelineHistory> {
+        let state = self.state();
+        let seen = match &state.live {
+            Live::Primary(_) => return Some(state.history.clone()),
+            Live::Standby(_) => self.0.record.record()?.witnessed,
+        };
+        if seen == state.history.target() {
+            Some(state.history.clone())
+        } else {
+            state.history.ancestor(seen)
+        }
     }
 
     /// A standby's log is received from `at` on: it ends there, although more may be redone (which then came
@@ -262,7 +297,6 @@ impl NodeLog {
 mod tests {
     use super::*;
     use crate::history::BranchId;
-    use crate::ids::TimelineId;
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -272,7 +306,7 @@ mod tests {
         positions.set_received(at(received));
         positions.set_flushed(at(flushed));
         let history = TimelineHistory::root(TimelineId::FIRST);
-        (NodeLog::new(history, Live::Standby(positions.clone())), positions)
+        (NodeLog::new(history, Live::Standby(positions.clone()), LogBranch::unrecorded()), positions)
     }
     fn fork(lsn: u64) -> TimelineHistory {
         let one = TimelineHistory::root(TimelineId::FIRST);
@@ -292,7 +326,7 @@ mod tests {
         let (log, before) = standby(300, 250, 100);
         let told = Arc::new(Told::default());
         log.observe(told.clone());
-        let now = log.branch(fork(150), at(120));
+        let now = log.branch(fork(150), at(120)).unwrap();
         let state = log.state();
         assert_eq!((now.received(), now.flushed(), now.replayed()), (at(120), at(120), at(100)));
         assert_eq!((state.flushed(), state.generation, state.kept()), (at(120), 1, at(120)));
@@ -308,7 +342,7 @@ mod tests {
     #[test]
     fn a_branch_that_leaves_behind_the_log_s_end_keeps_the_positions() {
         let (log, before) = standby(300, 250, 100);
-        let now = log.branch(fork(300), at(300));
+        let now = log.branch(fork(300), at(300)).unwrap();
         assert!(Arc::ptr_eq(&before, &now));
         assert_eq!((log.state().generation, log.state().flushed()), (1, at(250)));
     }
@@ -317,12 +351,12 @@ mod tests {
     fn who_missed_a_generation_is_told_of_the_lowest_cut_since() {
         let (log, _) = standby(300, 250, 100);
         assert_eq!(log.state().kept_since(0), Lsn::MAX);
-        log.branch(fork(150), at(120));
-        log.branch(fork(150), at(140));
+        log.branch(fork(150), at(120)).unwrap();
+        log.branch(fork(150), at(140)).unwrap();
         let state = log.state();
         assert_eq!([0, 1, 2].map(|seen| state.kept_since(seen)), [at(120), at(140), Lsn::MAX]);
         for _ in 0..GENERATIONS_MAX {
-            log.branch(fork(150), at(140));
+            log.branch(fork(150), at(140)).unwrap();
         }
         assert_eq!(log.state().kept_since(0), Lsn::INVALID, "nobody remembers");
         assert_eq!(log.state().kept_since(2), at(140));
@@ -332,6 +366,6 @@ mod tests {
     #[should_panic(expected = "replayed")]
     fn nothing_that_was_replayed_is_cut() {
         let (log, _) = standby(300, 250, 100);
-        log.branch(fork(90), at(90));
+        log.branch(fork(90), at(90)).unwrap();
     }
 }

@@ -20,6 +20,7 @@ use crate::backup_label::BackupLabel;
 use crate::control::ControlFile;
 use crate::history::{HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::log_branch::BranchRecord;
 use crate::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use host::Disk;
 use std::io;
@@ -47,6 +48,9 @@ pub struct RecoveryStart {
     minimum: (Lsn, TimelineId),
     timeline: TimelineId,
     own_log_first: bool,
+    /// What a standby's record says, if it counts.
+    record: Option<BranchRecord>,
+    segment_size: SegmentSize,
 }
 
 /// Why a timeline is not followed.
@@ -114,6 +118,19 @@ pub enum TimelineError {
         /// The number that both have.
         timeline: TimelineId,
     },
+    /// It leaves out log that was received here.
+    #[error(
+        "requested timeline {target} forked off at {fork}, behind which this server has received more of timeline \
+         {timeline}"
+    )]
+    WithoutReceived {
+        /// The one that was asked for, or found.
+        target: TimelineId,
+        /// What is followed here.
+        timeline: TimelineId,
+        /// The end of what both share.
+        fork: Lsn,
+    },
     /// A history could not be read.
     #[error(transparent)]
     History(#[from] HistoryFileError),
@@ -127,17 +144,22 @@ fn how_forked(forked: Option<Lsn>) -> String {
 }
 
 impl RecoveryStart {
-    /// Of a directory as it is found.
-    pub fn found(control: &ControlFile, label: Option<&BackupLabel>) -> Self {
+    /// Of a directory as it is found, with what plimsoll/branch says.
+    pub fn found(control: &ControlFile, label: Option<&BackupLabel>, record: Option<BranchRecord>) -> Self {
         let copy = &control.checkpoint_copy;
         let checkpoint =
             label.map_or((control.checkpoint, copy.timeline), |label| (label.checkpoint, label.timeline));
         let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
+        let timeline = checkpoint.1.max(copy.timeline).max(minimum.1);
+        let is_standbys = control.state.is_standbys() && label.is_none();
+        let record = record.filter(|record| is_standbys && record.timeline >= timeline);
         Self {
             checkpoint,
             minimum,
-            timeline: checkpoint.1.max(copy.timeline).max(minimum.1),
+            timeline: record.map_or(timeline, |record| record.timeline),
             own_log_first: control.state.is_crashed() && label.is_none(),
+            record,
+            segment_size: control.segment_size,
         }
     }
 
@@ -148,12 +170,26 @@ impl RecoveryStart {
 
     /// The same once the own log is redone, which ends at `end` (exclusive).
     pub const fn after_own_log(self, end: Lsn) -> Self {
-        Self { minimum: (end, self.timeline), own_log_first: false, ..self }
+        Self { minimum: (end, self.timeline), own_log_first: false, record: None, ..self }
     }
 
-    /// The timeline that the directory is on.
+    /// The timeline that the directory is on: as a standby recorded it, or as the control file says.
     pub const fn timeline(&self) -> TimelineId {
         self.timeline
+    }
+
+    /// The history of that, on which all log in pg_wal lies.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, or is that of another branch.
+    pub fn own_history(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<TimelineHistory, TimelineError> {
+        let (ours, target) = (TimelineHistory::load(disk, pg_wal, self.timeline)?, self.timeline);
+        match (self.record.and_then(|record| record.branch), ours.branch()) {
+            (Some(recorded), Some(found)) if recorded != found => {
+                Err(TimelineError::Twin { target, timeline: target })
+            }
+            _ => Ok(ours),
+        }
     }
 
     /// Whether recovery may go along a history.
@@ -181,19 +217,16 @@ impl RecoveryStart {
     /// Fails if no timeline can be followed, or a file cannot be read.
     pub fn choose(
         &self,
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         pg_wal: &Path,
         target: TargetTimeline,
     ) -> Result<TimelineHistory, TimelineError> {
-        let ours = TimelineHistory::load(disk, pg_wal, self.timeline)?;
+        let ours = self.own_history(&**disk, pg_wal)?;
         let number = match target {
             TargetTimeline::Number(number) => number,
             TargetTimeline::Current => self.timeline,
             TargetTimeline::Latest if self.own_log_first => self.timeline,
-            TargetTimeline::Latest => {
-                let newest = self.newest_above(&ours, disk, pg_wal, &mut |_| true)?;
-                return newest.map_or_else(|| self.checked(&ours, ours.clone()), Ok);
-            }
+            TargetTimeline::Latest => return self.latest(ours, disk, pg_wal),
         };
         if matches!(target, TargetTimeline::Number(_)) && number > TimelineId::FIRST {
             let path = pg_wal.join(number.history_file_name());
@@ -202,62 +235,61 @@ impl RecoveryStart {
                 return Err(TimelineError::Missing(number));
             }
         }
-        self.checked(&ours, TimelineHistory::load(disk, pg_wal, number)?)
+        self.checked(&ours, TimelineHistory::load(&**disk, pg_wal, number)?, disk, pg_wal)
     }
 
-    /// The history along which a standby received the log in its pg_wal: a later one only if this directory's
-    /// own timeline ends here where that forks off, and it has log from there on. Neither a history file nor
-    /// a segment says so by being there: a promotion that broke off leaves both.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be read.
-    pub fn received(
+    /// The newest that may be followed.
+    fn latest(
         &self,
+        ours: TimelineHistory,
         disk: &Arc<dyn Disk>,
         pg_wal: &Path,
-        size: SegmentSize,
     ) -> Result<TimelineHistory, TimelineError> {
-        let ours = TimelineHistory::load(&**disk, pg_wal, self.timeline)?;
-        let has_record = |history: &TimelineHistory, at: Lsn| {
-            let files = SegmentFiles::new(disk.clone(), pg_wal.to_owned(), size, history.clone());
-            matches!(WalReader::new(files, ReaderOptions::new(size), at).next(), Ok(Next::Record(_)))
-        };
-        let newest = self.newest_above(&ours, &**disk, pg_wal, &mut |later| {
-            let fork = later.end_of(self.timeline).ok().flatten();
-            fork.is_some_and(|fork| !has_record(&ours, fork) && has_record(later, fork))
-        })?;
-        Ok(newest.unwrap_or(ours))
-    }
-
-    /// The newest history behind `ours` that may be followed, of those that `is_meant`.
-    fn newest_above(
-        &self,
-        ours: &TimelineHistory,
-        disk: &dyn Disk,
-        pg_wal: &Path,
-        is_meant: &mut dyn FnMut(&TimelineHistory) -> bool,
-    ) -> Result<Option<TimelineHistory>, TimelineError> {
-        for timeline in known_above(disk, pg_wal, self.timeline)? {
+        for timeline in known_above(&**disk, pg_wal, self.timeline)? {
             // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it
             // is.
-            let checked = self.checked(ours, TimelineHistory::load(disk, pg_wal, timeline)?);
-            if let Ok(history) = checked
-                && is_meant(&history)
-            {
-                return Ok(Some(history));
+            let history = TimelineHistory::load(&**disk, pg_wal, timeline)?;
+            if let Ok(history) = self.checked(&ours, history, disk, pg_wal) {
+                return Ok(history);
             }
         }
-        Ok(None)
+        self.checked(&ours, ours.clone(), disk, pg_wal)
     }
 
     fn checked(
         &self,
         ours: &TimelineHistory,
         history: TimelineHistory,
+        disk: &Arc<dyn Disk>,
+        pg_wal: &Path,
     ) -> Result<TimelineHistory, TimelineError> {
         self.check(&history)?;
         no_twin(ours, &history)?;
+        self.check_received(ours, &history, disk, pg_wal)?;
         Ok(history)
+    }
+
+    /// What a standby received it has told others to be kept, though no page may be as new. What an archive
+    /// brought is there still, and nobody relies on it here.
+    fn check_received(
+        &self,
+        ours: &TimelineHistory,
+        theirs: &TimelineHistory,
+        disk: &Arc<dyn Disk>,
+        pg_wal: &Path,
+    ) -> Result<(), TimelineError> {
+        let leaves = ours.common_ancestor(theirs).map(|(_, upto)| upto).filter(|upto| *upto < Lsn::MAX);
+        let (Some(fork), Some(BranchRecord { received: true, .. })) = (leaves, self.record) else {
+            return Ok(());
+        };
+        let options = ReaderOptions::new(self.segment_size);
+        let files = SegmentFiles::new(disk.clone(), pg_wal.to_owned(), self.segment_size, ours.clone());
+        let has_more = matches!(WalReader::new(files, options, fork).next(), Ok(Next::Record(_)));
+        if has_more {
+            let (target, timeline) = (theirs.target(), ours.target());
+            return Err(TimelineError::WithoutReceived { target, timeline, fork });
+        }
+        Ok(())
     }
 }
 
@@ -410,10 +442,15 @@ mod tests {
             minimum,
             timeline: tl(timeline).max(minimum.1),
             own_log_first: false,
+            record: None,
+            segment_size: SegmentSize::new(1 << 20).unwrap(),
         }
     }
+    fn disk() -> Arc<dyn Disk> {
+        Arc::new(RealDisk)
+    }
     fn chosen(start: RecoveryStart, target: TargetTimeline) -> Result<u32, String> {
-        let chosen = start.choose(&RealDisk, tree().path(), target);
+        let chosen = start.choose(&disk(), tree().path(), target);
         chosen.map(|history| history.target().get()).map_err(|error| error.to_string())
     }
 
@@ -450,8 +487,7 @@ mod tests {
         let ours = TimelineHistory::root(tl(1)).fork(tl(2), at(100), "x", BranchId::new(22)).unwrap();
         ours.store(&RealDisk, dir.path()).unwrap();
         let here = start(150, 2, (0, 0));
-        let choose =
-            |target| here.choose(&RealDisk, dir.path(), target).map(|history| history.target().get());
+        let choose = |target| here.choose(&disk(), dir.path(), target).map(|history| history.target().get());
         assert_eq!(choose(TargetTimeline::Latest).unwrap(), 2);
         let twin =
             "requested timeline 4 continues another branch than this server's, which took timeline 2 too";
@@ -459,7 +495,7 @@ mod tests {
         assert_eq!(newer(&RealDisk, dir.path(), tl(2), at(150)).unwrap_err().to_string(), twin);
         // Without a history of our own nobody knows.
         std::fs::remove_file(dir.path().join("00000002.history")).unwrap();
-        assert_eq!(here.choose(&RealDisk, dir.path(), TargetTimeline::Latest).unwrap().target(), tl(4));
+        assert_eq!(here.choose(&disk(), dir.path(), TargetTimeline::Latest).unwrap().target(), tl(4));
     }
 
     #[test]

@@ -6,6 +6,9 @@ pub(super) const AWAITED: u8 = b'I';
 /// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to
 /// which the quorum holds the log. From a standby: one byte, whether it wants to hear of each change at once.
 pub(super) const CONFIRMED: u8 = b'C';
+/// Type of the extension message about evidence. From the sender: 4 bytes, the latest timeline of its history
+/// of which it is a witness ([`wal::NodeLog::witnessed`]), 0 for none.
+pub(super) const WITNESSED: u8 = b'W';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';

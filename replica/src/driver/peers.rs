@@ -16,12 +16,21 @@ pub fn split_peers(setting: &str) -> impl Iterator<Item = &str> {
     setting.split(';').map(str::trim).filter(|peer| !peer.is_empty())
 }
 
+/// What a peer tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it is a witness of ([`wal::NodeLog::witnessed`]): the first timeline if of nothing else.
+    pub branch: NodeBranch,
+    /// What it writes or follows, which may be hearsay.
+    pub timeline: TimelineId,
+}
+
 /// Asks a peer for its branch, on a replication connection.
 ///
 /// # Errors
 ///
 /// Fails if the node cannot be reached, refuses, or answers nonsense.
-pub async fn probe(conninfo: &str) -> Result<NodeBranch, ReplicaError> {
+pub async fn probe(conninfo: &str) -> Result<Peer, ReplicaError> {
     let failed = |error: ClientError| ReplicaError::Connection {
         what: "could not ask peer".to_owned(),
         cause: error.to_string(),
@@ -42,7 +51,7 @@ pub async fn probe(conninfo: &str) -> Result<NodeBranch, ReplicaError> {
     tokio::time::timeout(ANSWER_TIME, asked).await.map_err(|_| timeout())?
 }
 
-async fn ask(client: &mut Client) -> Result<NodeBranch, ReplicaError> {
+async fn ask(client: &mut Client) -> Result<Peer, ReplicaError> {
     let failed = |error: ClientError| ReplicaError::Connection {
         what: "could not ask peer".to_owned(),
         cause: error.to_string(),
@@ -53,14 +62,15 @@ async fn ask(client: &mut Client) -> Result<NodeBranch, ReplicaError> {
     let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
     let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
     let timeline: TimelineId = timeline.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
-    let history = if timeline == TimelineId::FIRST {
-        TimelineHistory::root(timeline)
-    } else {
-        let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
-        let text = answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?;
-        TimelineHistory::parse(timeline, text).map_err(|error| ReplicaError::Protocol(error.to_string()))?
+    let answer = client.query("PLIMSOLL witnessed").await.map_err(failed)?;
+    let (seen, text) = match (answer.text(0, 0), answer.text(0, 1)) {
+        (None, None) => (TimelineId::FIRST, ""),
+        (Some(seen), Some(text)) => (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text),
+        _ => return Err(odd("PLIMSOLL witnessed")),
     };
-    Ok(NodeBranch { system, history })
+    let history = TimelineHistory::parse(seen, text);
+    let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
+    Ok(Peer { branch: NodeBranch { system, history }, timeline })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub enum ReceiverAction {
         kept: Lsn,
     },
     /// Tell the primary, a Plimsoll node that is behind, of the branch that replaced its own.
-    TellDescendant(TimelineHistory),
+    TellDescendant,
     /// Find the end of the last whole record; then [`Event::WholeEnd`].
     FindWholeEnd,
     /// Go on writing on this timeline, which forks off at the log's end.

@@ -49,7 +49,7 @@ impl Receiver {
         let standby = self.history.target();
         if primary < standby {
             if self.plimsoll {
-                out.push(ReceiverAction::TellDescendant(self.history.clone()));
+                out.push(ReceiverAction::TellDescendant);
             }
             return Err(ReplicaError::PrimaryBehind { primary, standby });
         }

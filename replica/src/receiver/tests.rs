@@ -44,7 +44,7 @@ fn words(commands: &[ReceiverAction]) -> Vec<String> {
         .map(|command| match command {
             ReceiverAction::FetchHistory(timeline) => format!("fetch {timeline}"),
             ReceiverAction::StoreHistory(history) => format!("store {}", history.target()),
-            ReceiverAction::TellDescendant(history) => format!("tell {}", history.target()),
+            ReceiverAction::TellDescendant => "tell".to_owned(),
             ReceiverAction::Follow { history, kept } => {
                 format!("follow {} from {}", history.target(), kept.get())
             }
@@ -143,7 +143,7 @@ fn a_primary_that_was_replaced_is_told_so_and_refused() {
     let mut talk = Talk::connect(fork(&one(), 2, 50), 100);
     assert_eq!(
         talk.identified(1),
-        ["tell 2", "report highest timeline 1 of the primary is behind recovery timeline 2", "disconnect"]
+        ["tell", "report highest timeline 1 of the primary is behind recovery timeline 2", "disconnect"]
     );
 }
 

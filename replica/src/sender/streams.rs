@@ -439,8 +439,8 @@ impl Drop for SenderHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wal::NodeLog;
     use wal::history::TimelineHistory;
+    use wal::{LogBranch, NodeLog};
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -471,7 +471,7 @@ mod tests {
     }
     fn log() -> NodeLog {
         let live = wal::Live::Standby(Arc::new(wal::StandbyPositions::new(at(10))));
-        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), live)
+        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), live, LogBranch::unrecorded())
     }
 
     #[test]
@@ -510,7 +510,7 @@ mod tests {
         report(&a, 50);
         report(&b, 30);
         let history = log.state().history.clone();
-        log.branch(history, at(40));
+        log.branch(history, at(40)).unwrap();
         assert_eq!(senders.synced(), everywhere(40));
         assert_eq!(senders.rows(at(40), now())[0].sent, at(40));
         // A report of before that arrives only now; the stream has not looked at the new log.

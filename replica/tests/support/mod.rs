@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
 use wal::{
-    Live, Lsn, Next, NodeLog, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize,
+    Live, LogBranch, Lsn, Next, NodeLog, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize,
     StandbyPositions, SystemId, TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
 };
 
@@ -86,7 +86,7 @@ impl Primary {
         };
         let live = Live::Primary(writer(dir.path(), TimelineId::FIRST, start));
         let history = TimelineHistory::root(TimelineId::FIRST);
-        let log = NodeLog::new(history, live);
+        let log = NodeLog::new(history, live, LogBranch::unrecorded());
         Self::serve(dir, log, SYSTEM).await
     }
 
@@ -314,6 +314,11 @@ impl Session {
                 let content = std::fs::read_to_string(self.pg_wal.join(&name)).ok();
                 row_of(out, &["filename", "content"], &[Some(name), content]);
             }
+            ReplicationCommand::Extension(command) if command.name == "witnessed" => {
+                let seen = self.log.witnessed().unwrap();
+                let row = [Some(seen.target().to_string()), Some(seen.text().to_owned())];
+                row_of(out, &["timeline", "content"], &row);
+            }
             ReplicationCommand::CreateSlot(create) => {
                 let lifetime = replica::slots::Lifetime::Permanent;
                 match self.slots.create(&create.name, lifetime, Some(&|| Lsn::new(SEGMENT)), pid) {
@@ -441,7 +446,7 @@ impl Standby {
         let newer = wal::timelines::newer(&*disk, &pg_wal, TimelineId::FIRST, start).unwrap();
         let history = newer.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
         let live = Live::Standby(Arc::new(StandbyPositions::new(start)));
-        let log = NodeLog::new(history.clone(), live);
+        let log = NodeLog::new(history.clone(), live, LogBranch::unrecorded());
         let feed = StandbyFeed::new(&log, Host::real().clock);
         let said = Arc::new(Said::default());
         let place = LogPlace::new(disk.clone(), &pg_wal, size);

@@ -34,13 +34,18 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
+use wal::log_branch::undo_promotion;
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
-use wal::{Live, Lsn, NodeLog, TimelineId};
+use wal::{BranchRecord, Live, Lsn, NodeLog, TimelineId};
 
 /// Opens the database; crash recovery happens here.
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
     let ground = &node.ground;
     let signal = signal_file(ground)?;
+    let undone = undo_promotion(&*ground.host.disk, &ground.data_dir, control);
+    if let Some(timeline) = undone.map_err(|error| ServerError::new(error.to_string()))? {
+        ground.log.log(format!("took back the promotion to timeline {timeline}, which was not completed"));
+    }
     checks::check_archive(&ground.settings())?;
     let mut options = database_options(&ground.current(), &ground.data_dir, control.segment_size);
     options.end_recovery = node.end_opening.clone();
@@ -211,14 +216,15 @@ async fn prepare_recovery(
         label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
     let first = size.segment_of(redo).file_name(timeline, size);
     let restorer = Arc::new(Restorer::new(archive, size, first, standby));
-    let start = RecoveryStart::found(control, label.as_ref());
+    let record = BranchRecord::load(&*ground.host.disk, &ground.data_dir).map_err(|error| failed(&error))?;
+    let start = RecoveryStart::found(control, label.as_ref(), record);
     let wanted = recovery_target::timeline(ground);
     let (fetching, disk, pg_wal) =
         (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
     let chosen = host::task::blocking(move || {
         timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
             .map_err(|error| failed(&error))?;
-        start.choose(&*disk, &pg_wal, wanted).map_err(|error| failed(&error))
+        start.choose(&disk, &pg_wal, wanted).map_err(|error| failed(&error))
     });
     let chosen = chosen
         .await
@@ -255,7 +261,7 @@ pub(super) async fn assemble(
         let history = TimelineHistory::load(place.disk.as_ref(), &place.pg_wal, database.timeline())
             .map_err(|error| ServerError::new(error.to_string()))?;
         let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
-        let log = NodeLog::new(history, Live::Primary(writer));
+        let log = NodeLog::new(history, Live::Primary(writer), database.log_branch().clone());
         let replication = join(log, place)?;
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
@@ -265,7 +271,7 @@ pub(super) async fn assemble(
         fencing::look_around(&replication).await;
         return Ok((database, None));
     };
-    let replication = join(Standby::log(&redo), place)?;
+    let replication = join(Standby::log(&database, &redo), place)?;
     node.judge_early_promotion();
     let begins = || {
         node.life.go(NodeState::Recovering);

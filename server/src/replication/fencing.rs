@@ -1,5 +1,6 @@
 //! Whether another node has replaced this one: peers are asked, and what they tell is believed from
-//! replication peers only.
+//! replication peers only. They tell what they are witnesses of ([`wal::NodeLog::witnessed`]), and nothing
+//! that they know from an archive alone: a test copy restored from a backup replaces nobody.
 //!
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
@@ -14,7 +15,7 @@ use crate::state::NodeState;
 use host::Mutex;
 use host::task::task;
 use replica::ReplicaError;
-use replica::driver::peers::{probe, split_peers};
+use replica::driver::peers::{Peer, probe, split_peers};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,7 +167,7 @@ fn peer_name(conninfo: &str) -> String {
 }
 
 /// A peer's name and what it said.
-type Asked = (String, Result<NodeBranch, ReplicaError>);
+type Asked = (String, Result<Peer, ReplicaError>);
 
 /// Asks all peers at once.
 async fn ask_peers(replication: &Replication) -> Vec<Asked> {
@@ -201,19 +202,19 @@ fn tell_silence(replication: &Replication, asked: &[Asked]) {
     }
 }
 
-/// The timelines that reachable peers of this cluster have.
+/// The timelines that reachable peers of this cluster write or follow.
 pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<TimelineId> {
     let ours = own_branch(replication);
-    let branches = ask_peers(replication).await.into_iter().filter_map(|(_, asked)| asked.ok());
-    branches.filter(|branch| branch.system == ours.system).map(|branch| branch.history.target()).collect()
+    let peers = ask_peers(replication).await.into_iter().filter_map(|(_, asked)| asked.ok());
+    peers.filter(|peer| peer.branch.system == ours.system).map(|peer| peer.timeline).collect()
 }
 
 fn judge_all(replication: &Replication, asked: Vec<Asked>) {
     for (peer, asked) in asked {
-        if let Ok(branch) = asked
+        if let Ok(asked) = asked
             && !host::planted!("what peers tell of their branch is not heeded")
         {
-            judge(replication, &peer, &branch, Source::Asked);
+            judge(replication, &peer, &asked.branch, Source::Asked);
         }
     }
 }

@@ -108,7 +108,8 @@ impl Replication {
     /// Redo has ended at `at`, where the log of before is left: nothing that was told of later positions
     /// counts, and no slot says more than that on disk, since it would bar the next start.
     pub(crate) fn end_log(&self, at: Lsn) -> Result<(), ServerError> {
-        self.log.branch(self.log.state().history.clone(), at);
+        let same = self.log.state().history.clone();
+        self.log.branch(same, at).map_err(|error| ServerError::new(error.to_string()))?;
         self.save_slots()
     }
 

@@ -1,7 +1,7 @@
 //! START_REPLICATION and the commands between Plimsoll nodes.
 
 use super::Failure;
-use super::replication::WalSender;
+use super::replication::{INT4, TEXT, WalSender, columns};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_replica;
 use crate::replication::fencing;
@@ -148,6 +148,15 @@ impl WalSender {
                 };
                 fencing::told(self.node_replication()?, &peer, TimelineId::new(*timeline), history)
                     .map_err(|error| from_replica(&error))?;
+                backend::command_complete(&mut wire.out, "PLIMSOLL");
+                Ok(())
+            }
+            "witnessed" => {
+                columns(wire, &[("timeline", INT4), ("content", TEXT)]);
+                if let Some(seen) = self.node_replication()?.log.witnessed() {
+                    let timeline = seen.target().to_string();
+                    backend::text_row(&mut wire.out, &[Some(&timeline), Some(seen.text())]);
+                }
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wal::control::ControlFile;
 use wal::reader::CutTail;
-use wal::{Lsn, Positions, SystemId, TimelineId, WalWriter, Xid};
+use wal::{LogBranch, Lsn, Positions, SystemId, TimelineId, WalWriter, Xid};
 
 /// An open database; cloning shares it. The last clone to go leaves the directory as after a crash, unless
 /// [`Database::shutdown`] came first.
@@ -279,6 +279,11 @@ impl Database {
     /// The control file as it was written last.
     pub fn control(&self) -> ControlFile {
         self.0.control.lock().clone()
+    }
+
+    /// The record of the branch that a standby follows.
+    pub fn log_branch(&self) -> &Arc<LogBranch> {
+        &self.0.branch
     }
 
     /// The tree side, for tools and statistics.

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use wal::control::ControlFile;
 use wal::xlog::XlogRecord;
-use wal::{Lsn, TimelineId, WalWriter, Xid};
+use wal::{LogBranch, Lsn, TimelineId, WalWriter, Xid};
 use wal_sizes::{RoundEstimate, WalSizes};
 
 /// Relation file numbers, given out and logged in advance.
@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     pub(crate) gate: CommitGate,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) recovery: RecoveryState,
+    /// Which branch a standby follows, over restarts.
+    pub(crate) branch: Arc<LogBranch>,
     /// How far a standby's readers were shown what is confirmed.
     pub(crate) shown: Shown,
     /// The newest contents of the control file. Held while the file is written.
@@ -123,18 +125,20 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) control: ControlFile,
     pub(crate) visibility: Arc<Visibility>,
+    pub(crate) branch: Arc<LogBranch>,
     pub(crate) in_recovery: bool,
     pub(crate) lock: Box<dyn LockGuard>,
 }
 
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { host, options, store, control, visibility, in_recovery, lock } = parts;
+        let Parts { host, options, store, control, visibility, branch, in_recovery, lock } = parts;
         let levels = Levels::new(Arc::clone(&visibility), options.sync_required);
         let checkpoint = &control.checkpoint_copy;
         let next_number = checkpoint.next_oid.max(FIRST_NUMBER);
         Arc::new(Self {
             gate: CommitGate(Arc::clone(&levels)),
+            branch,
             shown: Shown::new(&host, &options.dir),
             locks: LockManager::new(options.deadlock_timeout),
             recovery: RecoveryState::new(in_recovery, checkpoint.next_xid),

@@ -14,7 +14,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, SegmentSize};
+use wal::{BranchRecord, Lsn, SegmentSize};
 
 pub(crate) fn load_label(host: &Host, dir: &Path, size: SegmentSize) -> Result<Option<BackupLabel>, Error> {
     if host::planted!("a backup_label is ignored") {
@@ -101,27 +101,20 @@ pub(super) fn histories(
     options: &DatabaseOptions,
     control: &ControlFile,
     label: Option<&BackupLabel>,
+    record: Option<BranchRecord>,
     mode: StartMode,
 ) -> Result<(TimelineHistory, Option<TimelineHistory>), Error> {
     let unusable = |error: &dyn std::fmt::Display| Error::Unusable(error.to_string());
-    let start = RecoveryStart::found(control, label);
-    let load = |timeline| {
-        TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
-            .map_err(|error| unusable(&error))
-    };
+    let start = RecoveryStart::found(control, label, record);
+    let pg_wal = options.dir.join("pg_wal");
+    let own = || start.own_history(&*host.disk, &pg_wal).map_err(|error| unusable(&error));
     let StartMode::Standby { timeline } = mode else {
-        // A standby notes no timeline before it writes pages of it; the log that it received of that goes on
-        // all the same.
-        if control.state.is_standbys() && label.is_none() {
-            let received = start.received(&host.disk, &options.dir.join("pg_wal"), control.segment_size);
-            return Ok((received.map_err(|error| unusable(&error))?, None));
-        }
-        return Ok((load(start.timeline())?, None));
+        return Ok((own()?, None));
     };
-    let chosen = load(timeline)?;
+    let chosen = TimelineHistory::load(&*host.disk, &pg_wal, timeline).map_err(|error| unusable(&error))?;
     start.check(&chosen).map_err(|error| unusable(&error))?;
     if start.redoes_own_log_first() {
-        return Ok((load(start.timeline())?, Some(chosen)));
+        return Ok((own()?, Some(chosen)));
     }
     Ok((chosen, None))
 }

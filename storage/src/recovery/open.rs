@@ -29,7 +29,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{RecoveryStart, TargetTimeline};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
-use wal::{Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
+use wal::{BranchError, LogBranch, Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
 
 /// What is where the checkpoint should be that the control file names is another record.
 pub(crate) fn no_checkpoint(at: Lsn) -> Error {
@@ -71,6 +71,10 @@ pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error
     }
     FORMATS.check_directory(&*host.disk, dir).map_err(|error| format_error(&error))?;
     Ok(control)
+}
+
+pub(crate) fn branch_error(error: &BranchError) -> Error {
+    Error::Unusable(error.to_string())
 }
 
 fn format_error(error: &FormatError) -> Error {
@@ -145,7 +149,9 @@ impl Opening {
         FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
         let label = load_label(host, &options.dir, control.segment_size)?;
         let copied = label.is_some() || control.is_unfinished_backup();
-        let (history, later) = histories(host, &options, &control, label.as_ref(), mode)?;
+        let branch =
+            LogBranch::open(host.disk.clone(), &options.dir).map_err(|error| branch_error(&error))?;
+        let (history, later) = histories(host, &options, &control, label.as_ref(), branch.record(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
         if mode != StartMode::Primary {
@@ -182,7 +188,9 @@ impl Opening {
         let visibility = Visibility::new(checkpoint.redo, checkpoint.next_xid, XidSet::default());
         let in_recovery = mode != StartMode::Primary;
         let host = host.clone();
-        let engine = Engine::new(Parts { host, options, store, control, visibility, in_recovery, lock });
+        let branch = Arc::new(branch);
+        let engine =
+            Engine::new(Parts { host, options, store, control, visibility, branch, in_recovery, lock });
         Ok(Self { engine, reader, label, found, later, may_come, copied })
     }
 
@@ -203,6 +211,9 @@ impl Opening {
         if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
             remove_own_files(host, dir)?;
         }
+        if state == ClusterState::InArchiveRecovery {
+            self.record_branch()?;
+        }
         self.engine.update_control(|control| control.state = state)?;
         if self.label.is_some() {
             let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
@@ -211,6 +222,20 @@ impl Opening {
                 .map_err(|error| Error::io("rename file", &label, error))?;
         }
         Ok(())
+    }
+
+    /// Recovery goes on along the history that is read now.
+    fn record_branch(&self) -> Result<(), Error> {
+        let (branch, history) = (&self.engine.branch, self.reader.source().history());
+        let recorded = if self.found.is_standbys() && self.label.is_none() && branch.record().is_some() {
+            branch.follow(history)
+        } else {
+            // A copy's log came as a file; a primary has seen its own timeline written.
+            let is_own = self.label.is_none() && !self.found.is_standbys();
+            let own = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
+            branch.begin(history, if is_own { own } else { TimelineId::INVALID })
+        };
+        recorded.map_err(|error| branch_error(&error))
     }
 
     /// Makes the log that will be redone durable: a page that redo writes must not be ahead of it.
@@ -312,9 +337,9 @@ impl Opening {
         self.engine.check_opening()?;
         self.engine.recovery.in_own_log.store(false, Ordering::Release);
         let later = if self.engine.options.recovery.follows_latest {
-            let start = RecoveryStart::found(&self.engine.control.lock(), None).after_own_log(replay.at);
-            let chosen =
-                start.choose(&*self.engine.host.disk, &self.engine.wal_dir(), TargetTimeline::Latest);
+            let start =
+                RecoveryStart::found(&self.engine.control.lock(), None, None).after_own_log(replay.at);
+            let chosen = start.choose(&self.engine.host.disk, &self.engine.wal_dir(), TargetTimeline::Latest);
             chosen.map_err(|error| Error::Unusable(error.to_string()))?
         } else {
             later
@@ -327,12 +352,13 @@ impl Opening {
             control.min_recovery_point_timeline = replay.timeline;
         }
         // As long as it is refused, nothing changes: the log is this node's own at the next start, too.
-        let start = RecoveryStart::found(&control, None);
+        let start = RecoveryStart::found(&control, None, None);
         start.check(&later).map_err(|error| Error::Unusable(error.to_string()))?;
         self.record_cut(tail.as_ref(), &end)?;
         if self.reader.source().history().target() != later.target() {
             self.reader.source_mut().set_history(later);
         }
+        self.record_branch()?;
         self.reader.source_mut().let_gaps_end_the_log(self.may_come);
         self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
         self.engine.update_control(|now| {

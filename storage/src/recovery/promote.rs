@@ -1,15 +1,17 @@
 //! Promotion: a standby becomes a primary on a timeline of its own.
 //!
-//! The order makes every crash in between harmless: the log's new segment is made first, then the history
-//! file says that the timeline exists, then the end-of-recovery record is durable, then the control file
-//! names the timeline, then the signal files go. Writes are taken only when the caller ends recovery, who may
-//! settle before what belongs to the ended timeline. The control file's state is the last: who waits for it
-//! finds the server out of recovery.
+//! The order makes every crash in between harmless: it is recorded that a promotion begins, the history file
+//! and the log's new segment are made, the end-of-recovery record is durable, then the control file names the
+//! timeline: that decides it. Before, the next start takes back what was made
+//! ([`wal::log_branch::undo_promotion`]), of which nobody has heard; after, the archive gets the history, and
+//! the signal files go. Writes are taken only when the caller ends recovery, who may settle before what
+//! belongs to the ended timeline. The control file's state is the last: who waits for it finds the server out
+//! of recovery.
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::engine::recovery_state::Parked;
-use crate::recovery::open::{Begin, start_writing};
+use crate::recovery::open::{Begin, branch_error, start_writing};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,9 +109,8 @@ pub(crate) fn promote(
     let history = history.fork(timeline, fork, &options.reason, branch).ok_or_else(|| {
         Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
     })?;
+    engine.branch.begin_promotion(timeline, branch).map_err(|error| branch_error(&error))?;
     history.store(disk, &wal_dir).map_err(unusable)?;
-    let retention = engine.retention.read().clone();
-    retention.made(&timeline.history_file_name());
     let start = WriteStart {
         insert_at: at,
         previous: state.last_record,
@@ -129,6 +130,9 @@ pub(crate) fn promote(
             control.min_recovery_point_timeline = timeline;
         })?;
     }
+    // It is decided: from here on others may hear of it.
+    let retention = engine.retention.read().clone();
+    retention.made(&timeline.history_file_name());
     for signal in ["standby.signal", "recovery.signal"] {
         let path = engine.dir().join(signal);
         match disk.remove_file(&path) {

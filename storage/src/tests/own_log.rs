@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, SegmentSupply};
-use wal::{Lsn, SegmentNumber, TimelineId};
+use wal::{LogBranch, Lsn, SegmentNumber, TimelineId};
 
 #[tokio::test]
 async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not_follow_that_fork() {
@@ -286,6 +286,13 @@ async fn a_standby_that_turned_to_a_timeline_goes_on_with_that_also_if_it_starts
     write(&promoted, tree, &[("row 000", "of the successor")], SyncLevel::Local).await;
     standby.stop();
     copy_timeline(&successor, &copy, two);
+    let wal_dir = Path::new(DIR).join("pg_wal");
+    let history = TimelineHistory::load(&copy, &wal_dir, two).unwrap();
+    record(&copy).follow(&history).unwrap();
+    // A promotion to another one had left its history before; that it forks off later says nothing.
+    let end = promoted.positions().unwrap().flushed();
+    let left = history.fork(TimelineId::new(3), end, "broken off", BranchId::new(3)).unwrap();
+    left.store(&copy, &wal_dir).unwrap();
     // Its own first commit there comes before any checkpoint does.
     for (found, written) in [("of the successor", "its own"), ("its own", "its second")] {
         let (db, _) = try_open(&copy, options()).unwrap();
@@ -338,6 +345,38 @@ async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_a
         (TimelineId::FIRST, true)
     );
     assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("later"));
+}
+
+fn record(disk: &VirtualDisk) -> LogBranch {
+    LogBranch::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap()
+}
+
+#[tokio::test]
+async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_received() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    // It goes before it has written a page of what it receives.
+    standby.stop();
+    let fork = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "received")], SyncLevel::Local).await;
+    db.wal_writer_tick().unwrap();
+    ship(&disk, &copy);
+    let one = TimelineHistory::root(TimelineId::FIRST);
+    let two = one.fork(TimelineId::new(2), fork, "of a standby that was behind", BranchId::new(2)).unwrap();
+    two.store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
+    let latest = |disk: &VirtualDisk| match follow_latest(disk).unwrap() {
+        StartMode::Standby { timeline } => timeline.get(),
+        StartMode::Primary => unreachable!(),
+    };
+    // What the archive brought is there still.
+    assert_eq!(latest(&copy), 2);
+    record(&copy).receive().unwrap();
+    assert_eq!(latest(&copy), 1);
+    let at_its_end = one.fork(TimelineId::new(3), db.positions().unwrap().flushed(), "x", BranchId::new(3));
+    at_its_end.unwrap().store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
+    assert_eq!(latest(&copy), 3);
 }
 
 /// A standby's directory on the way to be a primary on this timeline.

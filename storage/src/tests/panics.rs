@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use wal::history::TimelineHistory;
-use wal::{BranchObserver, Live, LogState, Lsn, NodeLog, StandbyPositions, TimelineId};
+use wal::{BranchObserver, Live, LogBranch, LogState, Lsn, NodeLog, StandbyPositions, TimelineId};
 
 const PLACE: &str = "PLIMSOLL_TEST_PANIC_IN";
 const SIGABRT: i32 = 6;
@@ -151,7 +151,11 @@ fn a_panic_in_the_middle_of_a_step_to_another_branch_ends_the_process() {
     if place().is_some() {
         let positions = Arc::new(StandbyPositions::new(Lsn::new(100)));
         positions.set_received(Lsn::new(200));
-        let log = NodeLog::new(TimelineHistory::root(TimelineId::FIRST), Live::Standby(positions));
+        let log = NodeLog::new(
+            TimelineHistory::root(TimelineId::FIRST),
+            Live::Standby(positions),
+            LogBranch::unrecorded(),
+        );
         log.observe(Arc::new(Panics));
         let cut = std::thread::spawn(move || log.receive_from(Lsn::new(150)));
         // Without an end of the process some who keep positions have forgotten those that are cut, and others

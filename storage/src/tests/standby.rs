@@ -12,7 +12,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::timelines::{RecoveryStart, TargetTimeline, TimelineError};
-use wal::{Lsn, TimelineId, WalError, Xid};
+use wal::{BranchRecord, Lsn, TimelineId, WalError, Xid};
 
 /// A feed that a test moves by hand.
 #[derive(Default)]
@@ -169,8 +169,10 @@ pub(super) fn follow_latest(disk: &VirtualDisk) -> Result<StartMode, TimelineErr
     let dir = Path::new(DIR);
     let control = ControlFile::load(disk, dir).unwrap();
     let label = BackupLabel::load(disk, dir, control.segment_size).unwrap();
-    let start = RecoveryStart::found(&control, label.as_ref());
-    let history = start.choose(disk, &dir.join("pg_wal"), TargetTimeline::Latest)?;
+    let record = BranchRecord::load(disk, dir).unwrap();
+    let start = RecoveryStart::found(&control, label.as_ref(), record);
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let history = start.choose(&disk, &dir.join("pg_wal"), TargetTimeline::Latest)?;
     Ok(StartMode::Standby { timeline: history.target() })
 }
 

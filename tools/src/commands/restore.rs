@@ -25,7 +25,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::xact::XactRecord;
-use wal::{Lsn, Record, Rmgr, TimelineId};
+use wal::{BranchRecord, Lsn, Record, Rmgr, TimelineId};
 
 /// A commit as the list shows it.
 struct Commit {
@@ -88,7 +88,7 @@ fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin>
     Ok(Begin {
         redo,
         timeline,
-        start: RecoveryStart::found(control, label.as_ref()),
+        start: RecoveryStart::found(control, label.as_ref(), BranchRecord::load(disk, dir)?),
         consistency: ConsistencyPoint::found(control, label.as_ref()),
     })
 }
@@ -174,7 +174,7 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     } else {
         (begin.start, start)
     };
-    let history = begins.choose(disk, sources.folder(), target_timeline)?;
+    let history = begins.choose(&host.disk, sources.folder(), target_timeline)?;
     let timeline = history.target();
     let supply = sources.clone().supply(archive, control.segment_size, &history)?;
     let mut files = SegmentFiles::new(host.disk.clone(), sources.folder(), control.segment_size, history);

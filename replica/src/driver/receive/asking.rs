@@ -9,7 +9,6 @@ use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError, frontend};
 use std::time::Duration;
 use wal::format::{FORMAT_SETTING, FORMATS};
-use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
 /// How long an answer to a command may take without wal_receiver_timeout.
@@ -163,8 +162,10 @@ impl Driver {
         }
     }
 
-    /// A primary that was replaced shall know; if it does not want to hear, that changes nothing here.
-    pub(super) async fn tell_descendant(&mut self, history: &TimelineHistory) {
+    /// A primary that was replaced shall know, from who is a witness; if it does not want to hear, that
+    /// changes nothing here.
+    pub(super) async fn tell_descendant(&mut self) {
+        let Some(history) = self.context.log.witnessed() else { return };
         let text = history.text().replace('\'', "''");
         let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
         if let Some(client) = &mut self.client {

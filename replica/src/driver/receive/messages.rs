@@ -2,7 +2,7 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS};
+use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use crate::slots::copied;
@@ -10,7 +10,7 @@ use durability::Stages;
 use protocol::ClientError;
 use protocol::backend::BackendMessage;
 use protocol::replication::{FromPrimary, WireLsn};
-use wal::Lsn;
+use wal::{Lsn, TimelineId};
 
 impl Driver {
     pub(super) fn stream_event(&mut self, message: Result<BackendMessage, ClientError>) -> Option<Event> {
@@ -47,6 +47,12 @@ impl Driver {
             Ok(FromPrimary::Extension(CONFIRMED, upto)) => {
                 let upto = upto.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 self.context.observer.confirmed(Lsn::new(upto));
+                None
+            }
+            Ok(FromPrimary::Extension(WITNESSED, timeline)) => {
+                let timeline = timeline.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                // It is its word on what comes in this stream; later timelines have none here yet.
+                self.context.log.witness(TimelineId::new(timeline).min(self.machine.timeline()));
                 None
             }
             Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {

@@ -1,6 +1,6 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
-use super::writing::{finished, log_end, open_writer};
+use super::writing::{branch_error, finished, log_end, open_writer};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::driver::extensions::{CONFIRMED, SLOTS};
 use crate::error::ReplicaError;
@@ -225,14 +225,17 @@ impl Driver {
 
     pub(super) async fn perform(&mut self, command: ReceiverAction) -> Result<Option<Event>, ReplicaError> {
         match command {
-            ReceiverAction::Connect
-            | ReceiverAction::Identify
-            | ReceiverAction::FetchHistory(_)
-            | ReceiverAction::Start { .. } => {
+            ReceiverAction::Connect | ReceiverAction::Identify | ReceiverAction::FetchHistory(_) => {
+                return Ok(Some(self.ask(command).await));
+            }
+            ReceiverAction::Start { .. } => {
+                if let Err(error) = self.context.log.receive() {
+                    return Ok(Some(Event::Lost(branch_error(&error))));
+                }
                 return Ok(Some(self.ask(command).await));
             }
             ReceiverAction::FinishStream => return Ok(Some(self.finish_stream().await)),
-            ReceiverAction::TellDescendant(history) => self.tell_descendant(&history).await,
+            ReceiverAction::TellDescendant => self.tell_descendant().await,
             ReceiverAction::Disconnect => self.disconnect().await,
             ReceiverAction::StoreHistory(history) => self.store_history(&history)?,
             ReceiverAction::FindWholeEnd => return Ok(Some(self.find_whole_end())),

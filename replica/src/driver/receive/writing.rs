@@ -12,8 +12,8 @@ use wal::history::TimelineHistory;
 use wal::page::LONG_HEADER_SIZE;
 use wal::reader::{CutTail, SegmentFiles};
 use wal::{
-    Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader,
-    WalSource,
+    BranchError, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError,
+    WalReader, WalSource,
 };
 
 impl Driver {
@@ -112,7 +112,7 @@ impl Driver {
             self.context.observer.cut(&tail, timeline);
         }
         let before = self.context.log.state().history.target();
-        self.context.log.branch(history.clone(), kept);
+        self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
         if cuts {
             self.writer = open_writer(&self.context, timeline, kept)?;
@@ -146,6 +146,10 @@ impl Driver {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+pub(super) fn branch_error(error: &BranchError) -> ReplicaError {
+    ReplicaError::Protocol(error.to_string())
 }
 
 /// Waits for a flush that runs elsewhere; for ever if none does.

@@ -396,11 +396,16 @@ impl WalFeed for StandbyFeed {
 mod tests {
     use super::*;
     use host::Disk;
+    use wal::LogBranch;
     use wal::history::{BranchId, TimelineHistory};
 
     fn log_at(at: u64) -> NodeLog {
         let positions = Arc::new(StandbyPositions::new(Lsn::new(at)));
-        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), Live::Standby(positions))
+        NodeLog::new(
+            TimelineHistory::root(TimelineId::FIRST),
+            Live::Standby(positions),
+            LogBranch::unrecorded(),
+        )
     }
     fn feed() -> Arc<StandbyFeed> {
         StandbyFeed::new(&log_at(10), host::Host::real().clock)
@@ -447,7 +452,7 @@ mod tests {
         // Whole was the log up to 30 only; from there on it is another one.
         let two = TimelineId::new(2);
         let history = log.state().history.fork(two, Lsn::new(40), "test", BranchId::new(2)).unwrap();
-        log.branch(history, Lsn::new(30));
+        log.branch(history, Lsn::new(30)).unwrap();
         assert_eq!(feed.positions().flushed(), Lsn::new(30));
         feed.set_available(Lsn::new(44), two);
         assert_eq!(
@@ -504,7 +509,7 @@ mod tests {
         // It turned to another timeline and wrote nothing of it.
         let two = TimelineId::new(2);
         let history = log.state().history.fork(two, Lsn::new(10), "test", BranchId::new(2)).unwrap();
-        log.branch(history, Lsn::new(10));
+        log.branch(history, Lsn::new(10)).unwrap();
         feed.receiver_failed();
         while feed.wanted().borrow().is_some() {
             std::thread::yield_now();

@@ -162,6 +162,7 @@ pub async fn stream<S: Outlet>(
         reading: LogReading::new(context.place.clone()),
         plimsoll: request.plimsoll.is_some(),
         confirmed: Lsn::INVALID,
+        witnessed: TimelineId::INVALID,
         confirmed_changes: None,
         copies_slots: false,
         told_slots: None,
@@ -216,6 +217,8 @@ struct Streaming<'a, S> {
     plimsoll: bool,
     /// The confirmed position that the standby was told last.
     confirmed: Lsn,
+    /// The timeline that it was told last to be more than hearsay.
+    witnessed: TimelineId,
     /// It wants to hear of changes at once.
     confirmed_changes: Option<watch::Receiver<Lsn>>,
     /// It copies slots.
@@ -238,11 +241,13 @@ impl<S: Outlet> Streaming<'_, S> {
         self.begin(&log).await?;
         self.tell_awaited(*awaited.borrow_and_update());
         self.tell_confirmed();
+        self.tell_witnessed();
         loop {
             if changes.has_changed().unwrap_or(false) {
                 log = changes.borrow_and_update().clone();
                 self.follow(&log)?;
                 self.tell_confirmed();
+                self.tell_witnessed();
             }
             self.take_messages()?;
             if let Some(ended) = self.ended {

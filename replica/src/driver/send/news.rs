@@ -2,13 +2,13 @@
 //! slots.
 
 use super::{Streaming, wire_lsn};
-use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS};
+use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
 use protocol::backend;
 use protocol::replication::{Keepalive, encode_extension, encode_keepalive};
-use wal::Lsn;
+use wal::{Lsn, TimelineId};
 
 impl<S: Outlet> Streaming<'_, S> {
     /// Takes over which stages commits wait for; a Plimsoll standby is told.
@@ -36,6 +36,16 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// Tells a Plimsoll standby what this node is a witness of, if that is news.
+    pub(super) fn tell_witnessed(&mut self) {
+        let seen = self.context.log.witnessed().map_or(TimelineId::INVALID, |history| history.target());
+        if self.plimsoll && seen != self.witnessed && self.wire.has_room() {
+            self.witnessed = seen;
+            let payload = seen.get().to_be_bytes();
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, WITNESSED, &payload)));
+        }
+    }
+
     /// Tells a standby that copies slots of them, if anything moved.
     pub(super) fn tell_slots(&mut self) {
         if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
@@ -55,6 +65,7 @@ impl<S: Outlet> Streaming<'_, S> {
             self.context.confirmations.wanted();
         }
         self.tell_confirmed();
+        self.tell_witnessed();
         self.tell_slots();
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };

@@ -187,9 +187,9 @@ pub(crate) struct Standby {
 
 impl Standby {
     /// The log of a standby, for its senders.
-    pub(crate) fn log(redo: &StandbyRedo) -> NodeLog {
+    pub(crate) fn log(database: &Database, redo: &StandbyRedo) -> NodeLog {
         let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-        NodeLog::new(redo.history().clone(), Live::Standby(positions))
+        NodeLog::new(redo.history().clone(), Live::Standby(positions), database.log_branch().clone())
     }
 
     /// Starts redo, and what feeds it. `begins` hears that all is in place, just before the first record is

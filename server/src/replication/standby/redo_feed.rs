@@ -42,9 +42,12 @@ impl RedoFeed {
             Ok(history) => {
                 let history = history?;
                 let newest = history.target();
-                log.log(format!("new target timeline is {newest}"));
                 // Nobody writes the log now, and redo looks again from where it is: that much is kept.
-                self.log.branch(history, replayed);
+                if let Err(error) = self.log.branch(history, replayed) {
+                    log.warning(format!("could not turn to timeline {newest}: {error}"));
+                    return None;
+                }
+                log.log(format!("new target timeline is {newest}"));
                 Some(newest)
             }
             Err(error @ TimelineError::History(_)) => {

@@ -1,0 +1,399 @@
+//! Which branch a standby follows, over restarts: plimsoll/branch.
+//!
+//! pg_wal does not tell it. A history file lies there as soon as somebody has heard of a timeline, and a
+//! promotion that broke off leaves one with the first segment; the control file learns of a timeline only with
+//! the first page or restartpoint of it. So the branch is recorded before the log goes on along it: when
+//! recovery begins, and whenever a standby turns to another history ([`crate::NodeLog::branch`]).
+//!
+//! | line | meaning |
+//! | ---- | ---- |
+//! | `timeline`, `branch` | what is followed: all that pg_wal has lies on this history; `none` names no id |
+//! | `received` | whether some of it came by streaming: senders were told that it is kept here |
+//! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
+//! |             | or from one that could say the same; 0 if there is none |
+//! | `promotion` | a promotion that began: its timeline and branch, or `none` |
+//!
+//! The lines are closed by a CRC-32. The file is written when recovery begins, and counts for as long as the
+//! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
+//! left out of backups, and dropped when the directory is rewound.
+//!
+//! What is followed and not witnessed is hearsay: an archive's history says that somebody promoted himself,
+//! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
+//!
+//! A promotion is decided by the control file, which names its timeline last. One that broke off before that
+//! never was: the next start takes back what it left ([`undo_promotion`]).
+
+use crate::codec::{seal_text, sealed_text};
+use crate::control::ControlFile;
+use crate::history::{BranchId, HistoryFileError, TimelineHistory};
+use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
+use host::{Disk, Mutex, write_file_durably};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file, in the data directory.
+pub const BRANCH_FILE: &str = "plimsoll/branch";
+/// Largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 4096;
+const FIRST_LINE: &str = "plimsoll branch 1";
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BranchRecord {
+    /// What is followed.
+    pub timeline: TimelineId,
+    /// Its branch id, if its history names one.
+    pub branch: Option<BranchId>,
+    /// Some of the log came by streaming.
+    pub received: bool,
+    /// The latest timeline that somebody wrote for whom there is more than a file; INVALID if there is none.
+    pub witnessed: TimelineId,
+    /// A promotion that began.
+    pub promotion: Option<(TimelineId, BranchId)>,
+}
+
+/// Why the record cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BranchError {
+    /// It makes no sense.
+    #[error(
+        "the record of the timeline that is followed, \"{0}\", is damaged; clone this standby anew, or remove the file \
+         if the standby has received nothing on a later timeline than pg_controldata shows"
+    )]
+    Damaged(String),
+    /// A file cannot be read or written.
+    #[error("could not access file \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+}
+
+impl BranchRecord {
+    /// That of a data directory; None if there is none.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or is damaged.
+    pub fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, BranchError> {
+        let path = data_dir.join(BRANCH_FILE);
+        match disk.read(&path, FILE_BYTES_MAX) {
+            Ok(contents) => {
+                let record = std::str::from_utf8(&contents).ok().and_then(Self::decode);
+                record.map(Some).ok_or_else(|| BranchError::Damaged(path.display().to_string()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error(&path, error)),
+        }
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut lines = sealed_text(text)?.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return None;
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
+        let number = |text: &str| text.parse().ok().map(TimelineId::new);
+        Some(Self {
+            timeline: number(value("timeline")?)?,
+            branch: match value("branch")? {
+                "none" => None,
+                id => Some(id.parse().ok()?),
+            },
+            received: value("received")?.parse().ok()?,
+            witnessed: number(value("witnessed")?)?,
+            promotion: match value("promotion")? {
+                "none" => None,
+                began => {
+                    let (timeline, branch) = began.split_once(' ')?;
+                    Some((number(timeline)?, branch.parse().ok()?))
+                }
+            },
+        })
+    }
+}
+
+impl fmt::Display for BranchRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let branch = self.branch.map_or_else(|| "none".to_owned(), |branch| branch.to_string());
+        let promotion = self.promotion.map(|(timeline, branch)| format!("{} {branch}", timeline.get()));
+        let lines = format!(
+            "{FIRST_LINE}\ntimeline={}\nbranch={branch}\nreceived={}\nwitnessed={}\npromotion={}\n",
+            self.timeline.get(),
+            self.received,
+            self.witnessed.get(),
+            promotion.unwrap_or_else(|| "none".to_owned()),
+        );
+        f.write_str(&seal_text(lines))
+    }
+}
+
+fn file_error(path: &Path, error: io::Error) -> BranchError {
+    BranchError::Io { path: path.display().to_string(), error }
+}
+
+/// The record of a node at work.
+pub struct LogBranch {
+    disk: Option<Arc<dyn Disk>>,
+    path: PathBuf,
+    now: Mutex<Option<BranchRecord>>,
+}
+
+impl fmt::Debug for LogBranch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogBranch").field("now", &*self.now.lock()).finish_non_exhaustive()
+    }
+}
+
+impl LogBranch {
+    /// Of a data directory.
+    ///
+    /// # Errors
+    /// As [`BranchRecord::load`].
+    pub fn open(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<Self, BranchError> {
+        let now = BranchRecord::load(&*disk, data_dir)?;
+        Ok(Self { disk: Some(disk), path: data_dir.join(BRANCH_FILE), now: Mutex::new(now) })
+    }
+
+    /// Of a log without a data directory.
+    pub fn unrecorded() -> Arc<Self> {
+        Arc::new(Self { disk: None, path: PathBuf::new(), now: Mutex::default() })
+    }
+
+    /// What is recorded.
+    pub fn record(&self) -> Option<BranchRecord> {
+        *self.now.lock()
+    }
+
+    /// Recovery begins, along `history`, in a directory that was no standby's at work: what it has of the log
+    /// was written here up to the timeline `wrote`, or came as a copy (INVALID).
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn begin(&self, history: &TimelineHistory, wrote: TimelineId) -> Result<(), BranchError> {
+        let record = BranchRecord {
+            timeline: history.target(),
+            branch: history.branch(),
+            received: false,
+            witnessed: wrote,
+            promotion: None,
+        };
+        self.change(|_| Some(record))
+    }
+
+    /// The log goes on along `history`, which continues what is here.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn follow(&self, history: &TimelineHistory) -> Result<(), BranchError> {
+        self.change(|now| {
+            let before = now.map_or(TimelineId::INVALID, |now| now.witnessed);
+            let witnessed = if history.contains(before) { before } else { TimelineId::INVALID };
+            Some(BranchRecord {
+                timeline: history.target(),
+                branch: history.branch(),
+                received: now.is_some_and(|now| now.received),
+                witnessed,
+                promotion: None,
+            })
+        })
+    }
+
+    /// From here on log comes by streaming.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn receive(&self) -> Result<(), BranchError> {
+        self.change(|now| now.map(|now| BranchRecord { received: true, ..now }))
+    }
+
+    /// There is a server that wrote this timeline of what is followed. What the disk does not take is known
+    /// until this server ends: it will be told again.
+    pub fn witness(&self, timeline: TimelineId) {
+        let witnessed = |now: BranchRecord| BranchRecord { witnessed: now.witnessed.max(timeline), ..now };
+        if self.change(|now| now.map(witnessed)).is_err() {
+            let mut now = self.now.lock();
+            *now = now.map(witnessed);
+        }
+    }
+
+    /// A promotion begins.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn begin_promotion(&self, timeline: TimelineId, branch: BranchId) -> Result<(), BranchError> {
+        self.change(|now| now.map(|now| BranchRecord { promotion: Some((timeline, branch)), ..now }))
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(Option<BranchRecord>) -> Option<BranchRecord>,
+    ) -> Result<(), BranchError> {
+        let mut now = self.now.lock();
+        let next = change(*now);
+        if next == *now {
+            return Ok(());
+        }
+        if let (Some(disk), Some(record)) = (&self.disk, next) {
+            store(&**disk, &self.path, &record)?;
+        }
+        *now = next;
+        Ok(())
+    }
+}
+
+fn store(disk: &dyn Disk, path: &Path, record: &BranchRecord) -> Result<(), BranchError> {
+    write_file_durably(disk, path, record.to_string().as_bytes()).map_err(|error| file_error(path, error))
+}
+
+/// Takes back what a promotion left that broke off before the control file named its timeline: nobody has
+/// seen anything of it. Gives its timeline, if there was one.
+///
+/// # Errors
+/// Fails if a file cannot be read or removed.
+pub fn undo_promotion(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    control: &ControlFile,
+) -> Result<Option<TimelineId>, BranchError> {
+    let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
+    undo(disk, data_dir, named, control.segment_size)
+}
+
+/// The same for a control file that names this timeline.
+fn undo(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    named: TimelineId,
+    size: SegmentSize,
+) -> Result<Option<TimelineId>, BranchError> {
+    let Some(record) = BranchRecord::load(disk, data_dir)? else { return Ok(None) };
+    let Some((timeline, branch)) = record.promotion.filter(|(began, _)| *began > named) else {
+        return Ok(None);
+    };
+    let pg_wal = data_dir.join("pg_wal");
+    let is_own = match TimelineHistory::load(disk, &pg_wal, timeline) {
+        Ok(history) => history.branch() == Some(branch),
+        Err(HistoryFileError::Io { path, error }) => return Err(BranchError::Io { path, error }),
+        // It was not whole yet.
+        Err(HistoryFileError::Invalid { .. }) => true,
+    };
+    let entries = disk.list(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
+    let mut left: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+    left.retain(|name| SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline));
+    left.extend(is_own.then(|| timeline.history_file_name()));
+    for name in left {
+        let path = pg_wal.join(name);
+        disk.remove_file(&path).map_err(|error| file_error(&path, error))?;
+    }
+    disk.sync_dir(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
+    store(disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record })?;
+    Ok(Some(timeline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Lsn;
+    use host::RealDisk;
+
+    fn tl(number: u32) -> TimelineId {
+        TimelineId::new(number)
+    }
+    /// 1 -100-> 2 -200-> 3
+    fn histories() -> [TimelineHistory; 3] {
+        let one = TimelineHistory::root(tl(1));
+        let two = one.fork(tl(2), Lsn::new(100), "x", BranchId::new(0xB2)).unwrap();
+        let three = two.fork(tl(3), Lsn::new(200), "x", BranchId::new(0xB3)).unwrap();
+        [one, two, three]
+    }
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["plimsoll", "pg_wal"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        dir
+    }
+    fn open(dir: &tempfile::TempDir) -> LogBranch {
+        LogBranch::open(Arc::new(RealDisk), dir.path()).unwrap()
+    }
+
+    #[test]
+    fn what_is_followed_received_and_witnessed_lasts_and_hearsay_stays_hearsay() {
+        let dir = directory();
+        let [one, two, three] = histories();
+        assert_eq!(open(&dir).record(), None);
+        open(&dir).begin(&one, TimelineId::INVALID).unwrap();
+        let branch = open(&dir);
+        branch.receive().unwrap();
+        branch.witness(tl(1));
+        branch.follow(&two).unwrap();
+        let record = open(&dir).record().unwrap();
+        assert_eq!((record.timeline, record.branch), (tl(2), Some(BranchId::new(0xB2))));
+        assert_eq!((record.received, record.witnessed), (true, tl(1)), "of 2 there is a file alone");
+        open(&dir).witness(tl(2));
+        open(&dir).witness(tl(1));
+        open(&dir).follow(&three).unwrap();
+        assert_eq!(open(&dir).record().unwrap().witnessed, tl(2));
+        // Another way from timeline 1 on: what was seen of 2 says nothing of it.
+        let four = one.fork(tl(4), Lsn::new(90), "x", BranchId::new(4)).unwrap();
+        open(&dir).follow(&four).unwrap();
+        assert_eq!(open(&dir).record().unwrap().witnessed, TimelineId::INVALID);
+        open(&dir).begin(&two, tl(2)).unwrap();
+        assert!(!open(&dir).record().unwrap().received, "a primary's log came from nobody");
+    }
+
+    #[test]
+    fn a_damaged_record_is_told_and_passes_for_none() {
+        let dir = directory();
+        open(&dir).begin(&histories()[1], tl(1)).unwrap();
+        open(&dir).begin_promotion(tl(3), BranchId::new(0xB3)).unwrap();
+        let path = dir.path().join(BRANCH_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bad = whole.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            let told = BranchRecord::load(&RealDisk, dir.path()).unwrap_err().to_string();
+            assert!(told.contains("plimsoll/branch\", is damaged"), "byte {at}: {told}");
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let promotion = BranchRecord::load(&RealDisk, dir.path()).unwrap().unwrap().promotion;
+        assert_eq!(promotion, Some((tl(3), BranchId::new(0xB3))));
+    }
+
+    #[test]
+    fn what_a_promotion_left_is_taken_back_unless_it_was_decided() {
+        let [one, two, _] = histories();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let segment = |timeline| SegmentNumber::new(4).file_name(tl(timeline), size);
+        let twin = one.fork(tl(2), Lsn::new(100), "x", BranchId::new(0x77)).unwrap();
+        for (decided, found, undone, left) in [
+            (1, &two, true, vec![segment(1)]),
+            // A file of another branch is not its own.
+            (1, &twin, true, vec!["00000002.history".to_owned(), segment(1)]),
+            (2, &two, false, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
+        ] {
+            let dir = directory();
+            open(&dir).begin(&one, tl(1)).unwrap();
+            open(&dir).begin_promotion(tl(2), BranchId::new(0xB2)).unwrap();
+            let pg_wal = dir.path().join("pg_wal");
+            found.store(&RealDisk, &pg_wal).unwrap();
+            for timeline in [1, 2] {
+                std::fs::write(pg_wal.join(segment(timeline)), b"").unwrap();
+            }
+            let take_back = || undo(&RealDisk, dir.path(), tl(decided), size).unwrap();
+            assert_eq!(take_back(), undone.then_some(tl(2)));
+            let mut there: Vec<_> = std::fs::read_dir(&pg_wal).unwrap().map(|entry| entry.unwrap()).collect();
+            there.sort_by_key(std::fs::DirEntry::file_name);
+            let there: Vec<_> = there.iter().map(|entry| entry.file_name().into_string().unwrap()).collect();
+            let mut left = left;
+            left.sort();
+            assert_eq!(there, left, "{decided} {found:?}");
+            assert_eq!(take_back(), None, "once");
+        }
+    }
+}
