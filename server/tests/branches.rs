@@ -231,6 +231,36 @@ async fn a_descendant_that_left_where_the_log_has_never_been_fences_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_that_a_standby_knows_from_an_archive_alone_fences_nobody() {
+    let place = Place::new().await;
+    let primary = place.start(&[("plimsoll.fence_probe_interval", "100ms")]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    eventually(&copy, "select status from pg_stat_wal_receiver", "streaming").await;
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
+    stop(standby, StopMode::Fast).await;
+    // A copy of the primary was promoted elsewhere, and archives into the same place.
+    let archive = tempfile::tempdir().unwrap();
+    let history = format!("1\t{end}\ta test of the backup\n");
+    std::fs::write(archive.path().join("00000002.history"), history).unwrap();
+    alter(&place, "plimsoll.peers", &copy.conninfo()).await;
+    logged(&place, "cannot tell whether this server was replaced").await;
+    let restore = format!("cp {}/%f \"%p\"", archive.path().display());
+    let standby = copy.start(&[("restore_command", &restore)]).await;
+    // It follows that one, so it refuses the primary and would tell it why.
+    logged(&copy, "highest timeline 1 of the primary is behind recovery timeline 2").await;
+    let mut peer = copy.connect_with("replication=true").await.unwrap();
+    assert_eq!(peer.query("IDENTIFY_SYSTEM").await.unwrap().text(0, 1), Some("2"));
+    assert_eq!(peer.query("PLIMSOLL witnessed").await.unwrap().text(0, 0), Some("1"));
+    logged(&place, "answers again").await;
+    place.psql("insert into t values (1)").await;
+    assert!(!place.data().join("plimsoll/fence").exists());
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fenced_server_does_not_get_out_by_standby_signal_and_a_promotion() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
