@@ -139,6 +139,8 @@ fn file_error(path: &Path, error: io::Error) -> BranchError {
 pub struct LogBranch {
     disk: Option<Arc<dyn Disk>>,
     path: PathBuf,
+    /// Held while it is changed, so that nobody who only asks waits for the disk.
+    changing: Mutex<()>,
     now: Mutex<Option<BranchRecord>>,
 }
 
@@ -155,12 +157,14 @@ impl LogBranch {
     /// As [`BranchRecord::load`].
     pub fn open(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<Self, BranchError> {
         let now = BranchRecord::load(&*disk, data_dir)?;
-        Ok(Self { disk: Some(disk), path: data_dir.join(BRANCH_FILE), now: Mutex::new(now) })
+        let path = data_dir.join(BRANCH_FILE);
+        Ok(Self { disk: Some(disk), path, changing: Mutex::default(), now: Mutex::new(now) })
     }
 
     /// Of a log without a data directory.
     pub fn unrecorded() -> Arc<Self> {
-        Arc::new(Self { disk: None, path: PathBuf::new(), now: Mutex::default() })
+        let (changing, now) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { disk: None, path: PathBuf::new(), changing, now })
     }
 
     /// What is recorded.
@@ -232,15 +236,16 @@ impl LogBranch {
         &self,
         change: impl FnOnce(Option<BranchRecord>) -> Option<BranchRecord>,
     ) -> Result<(), BranchError> {
-        let mut now = self.now.lock();
-        let next = change(*now);
-        if next == *now {
+        let _alone = self.changing.lock();
+        let now = self.record();
+        let next = change(now);
+        if next == now {
             return Ok(());
         }
         if let (Some(disk), Some(record)) = (&self.disk, next) {
             store(&**disk, &self.path, &record)?;
         }
-        *now = next;
+        *self.now.lock() = next;
         Ok(())
     }
 }
