@@ -13,7 +13,7 @@
 //! |             | or from one that could say the same; 0 if there is none |
 //! | `promotion` | a promotion that began: its timeline and branch, or `none` |
 //!
-//! The lines are closed by a CRC-32. The file is written when recovery begins, and counts for as long as the
+//! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
 //! left out of backups, and dropped when the directory is rewound.
 //!
@@ -74,11 +74,19 @@ pub enum BranchError {
 }
 
 impl BranchRecord {
-    /// That of a data directory; None if there is none.
+    /// That of a data directory with this control file; None if there is none that counts.
     ///
     /// # Errors
     /// Fails if the file cannot be read or is damaged.
-    pub fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, BranchError> {
+    pub fn load(
+        disk: &dyn Disk,
+        data_dir: &Path,
+        control: &ControlFile,
+    ) -> Result<Option<Self>, BranchError> {
+        if control.state.is_standbys() { Self::read(disk, data_dir) } else { Ok(None) }
+    }
+
+    fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, BranchError> {
         let path = data_dir.join(BRANCH_FILE);
         match disk.read(&path, FILE_BYTES_MAX) {
             Ok(contents) => {
@@ -155,10 +163,14 @@ impl LogBranch {
     ///
     /// # Errors
     /// As [`BranchRecord::load`].
-    pub fn open(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<Self, BranchError> {
-        let now = BranchRecord::load(&*disk, data_dir)?;
+    pub fn open(disk: Arc<dyn Disk>, data_dir: &Path, control: &ControlFile) -> Result<Self, BranchError> {
+        let now = BranchRecord::load(&*disk, data_dir, control)?;
+        Ok(Self::with(disk, data_dir, now))
+    }
+
+    fn with(disk: Arc<dyn Disk>, data_dir: &Path, now: Option<BranchRecord>) -> Self {
         let path = data_dir.join(BRANCH_FILE);
-        Ok(Self { disk: Some(disk), path, changing: Mutex::default(), now: Mutex::new(now) })
+        Self { disk: Some(disk), path, changing: Mutex::default(), now: Mutex::new(now) }
     }
 
     /// Of a log without a data directory.
@@ -265,17 +277,18 @@ pub fn undo_promotion(
     control: &ControlFile,
 ) -> Result<Option<TimelineId>, BranchError> {
     let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
-    undo(disk, data_dir, named, control.segment_size)
+    let Some(record) = BranchRecord::load(disk, data_dir, control)? else { return Ok(None) };
+    undo(disk, data_dir, record, named, control.segment_size)
 }
 
 /// The same for a control file that names this timeline.
 fn undo(
     disk: &dyn Disk,
     data_dir: &Path,
+    record: BranchRecord,
     named: TimelineId,
     size: SegmentSize,
 ) -> Result<Option<TimelineId>, BranchError> {
-    let Some(record) = BranchRecord::load(disk, data_dir)? else { return Ok(None) };
     let Some((timeline, branch)) = record.promotion.filter(|(began, _)| *began > named) else {
         return Ok(None);
     };
@@ -323,7 +336,7 @@ mod tests {
         dir
     }
     fn open(dir: &tempfile::TempDir) -> LogBranch {
-        LogBranch::open(Arc::new(RealDisk), dir.path()).unwrap()
+        LogBranch::with(Arc::new(RealDisk), dir.path(), BranchRecord::read(&RealDisk, dir.path()).unwrap())
     }
 
     #[test]
@@ -362,11 +375,11 @@ mod tests {
             let mut bad = whole.clone();
             bad[at] ^= 4;
             std::fs::write(&path, &bad).unwrap();
-            let told = BranchRecord::load(&RealDisk, dir.path()).unwrap_err().to_string();
+            let told = BranchRecord::read(&RealDisk, dir.path()).unwrap_err().to_string();
             assert!(told.contains("plimsoll/branch\", is damaged"), "byte {at}: {told}");
         }
         std::fs::write(&path, &whole).unwrap();
-        let promotion = BranchRecord::load(&RealDisk, dir.path()).unwrap().unwrap().promotion;
+        let promotion = BranchRecord::read(&RealDisk, dir.path()).unwrap().unwrap().promotion;
         assert_eq!(promotion, Some((tl(3), BranchId::new(0xB3))));
     }
 
@@ -390,7 +403,8 @@ mod tests {
             for timeline in [1, 2] {
                 std::fs::write(pg_wal.join(segment(timeline)), b"").unwrap();
             }
-            let take_back = || undo(&RealDisk, dir.path(), tl(decided), size).unwrap();
+            let record = || open(&dir).record().unwrap();
+            let take_back = || undo(&RealDisk, dir.path(), record(), tl(decided), size).unwrap();
             assert_eq!(take_back(), undone.then_some(tl(2)));
             let mut there: Vec<_> = std::fs::read_dir(&pg_wal).unwrap().map(|entry| entry.unwrap()).collect();
             there.sort_by_key(std::fs::DirEntry::file_name);

@@ -216,7 +216,8 @@ async fn prepare_recovery(
         label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
     let first = size.segment_of(redo).file_name(timeline, size);
     let restorer = Arc::new(Restorer::new(archive, size, first, standby));
-    let record = BranchRecord::load(&*ground.host.disk, &ground.data_dir).map_err(|error| failed(&error))?;
+    let record = BranchRecord::load(&*ground.host.disk, &ground.data_dir, control);
+    let record = record.map_err(|error| failed(&error))?;
     let start = RecoveryStart::found(control, label.as_ref(), record);
     let wanted = recovery_target::timeline(ground);
     let (fetching, disk, pg_wal) =

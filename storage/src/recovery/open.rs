@@ -149,8 +149,8 @@ impl Opening {
         FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
         let label = load_label(host, &options.dir, control.segment_size)?;
         let copied = label.is_some() || control.is_unfinished_backup();
-        let branch =
-            LogBranch::open(host.disk.clone(), &options.dir).map_err(|error| branch_error(&error))?;
+        let branch = LogBranch::open(host.disk.clone(), &options.dir, &control);
+        let branch = branch.map_err(|error| branch_error(&error))?;
         let (history, later) = histories(host, &options, &control, label.as_ref(), branch.record(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);

@@ -348,7 +348,8 @@ async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_a
 }
 
 fn record(disk: &VirtualDisk) -> LogBranch {
-    LogBranch::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap()
+    let control = ControlFile::load(disk, Path::new(DIR)).unwrap();
+    LogBranch::open(Arc::new(disk.clone()), Path::new(DIR), &control).unwrap()
 }
 
 #[tokio::test]

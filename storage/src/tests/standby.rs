@@ -169,7 +169,7 @@ pub(super) fn follow_latest(disk: &VirtualDisk) -> Result<StartMode, TimelineErr
     let dir = Path::new(DIR);
     let control = ControlFile::load(disk, dir).unwrap();
     let label = BackupLabel::load(disk, dir, control.segment_size).unwrap();
-    let record = BranchRecord::load(disk, dir).unwrap();
+    let record = BranchRecord::load(disk, dir, &control).unwrap();
     let start = RecoveryStart::found(&control, label.as_ref(), record);
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let history = start.choose(&disk, &dir.join("pg_wal"), TargetTimeline::Latest)?;

@@ -88,7 +88,7 @@ fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin>
     Ok(Begin {
         redo,
         timeline,
-        start: RecoveryStart::found(control, label.as_ref(), BranchRecord::load(disk, dir)?),
+        start: RecoveryStart::found(control, label.as_ref(), BranchRecord::load(disk, dir, control)?),
         consistency: ConsistencyPoint::found(control, label.as_ref()),
     })
 }
