@@ -5,8 +5,8 @@
 //!          +-------------------------------------------> ended
 //!          |
 //!        local --- nothing more, a primary is named ---> streaming
-//!          ^                                                 | a try failed, and there is an archive to ask;
-//!          |                                                 | or no primary is named any more
+//!          ^                                                 | the last try failed, and there is an archive
+//!          |                                                 | to ask; or no primary is named any more
 //!          |                                                 v
 //!        resting <----- the receiver has stopped ------- leaving
 //!          ^
@@ -101,6 +101,13 @@ impl SourceSwitch {
         }
     }
 
+    /// The receiver streams. It tries by itself while redo is behind or paused: what failed before is over.
+    pub fn streams(&mut self) {
+        if let State::Streaming { failed } = &mut self.state {
+            *failed = false;
+        }
+    }
+
     /// The receiver has stopped as told.
     pub fn stopped(&mut self, now: Duration) {
         if self.state == State::Leaving {
@@ -189,6 +196,20 @@ mod tests {
         assert!(switch.is_local());
         assert_eq!(switch.turn(at(14)), Turn::Look);
         assert_eq!(switch.turn(at(14)), Turn::Stream, "and then the primary has its turn again");
+    }
+
+    #[test]
+    fn a_stream_that_runs_again_is_not_left_for_what_failed_before_it() {
+        let mut switch = switch(true, true, true);
+        assert_eq!(switch.turn(at(0)), Turn::Stream);
+        switch.failed();
+        // Redo asks for nothing meanwhile: it is behind, or paused.
+        switch.streams();
+        assert_eq!(switch.turn(at(3)), Turn::Stream);
+        switch.failed();
+        assert_eq!(switch.turn(at(4)), Turn::Leave);
+        switch.streams();
+        assert_eq!(switch.turn(at(5)), Turn::Leave, "who was told to stop does so");
     }
 
     #[test]

@@ -162,6 +162,10 @@ impl StandbyFeed {
     pub fn receiver_failed(&self) {
         self.order(|orders| orders.sources.failed());
     }
+    /// The receiver streams.
+    pub fn receiver_streams(&self) {
+        self.order(|orders| orders.sources.streams());
+    }
     /// The receiver has stopped, because none was wanted any more.
     pub fn receiver_stopped(&self) {
         let now = self.elapsed();

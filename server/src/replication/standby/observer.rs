@@ -25,6 +25,9 @@ impl ReceiveObserver for Observer {
         let Some(replication) = self.replication.upgrade() else { return };
         let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
         replication.ground.log.log(format!("{what} at {at} on timeline {timeline}"));
+        if let Some(recovery) = replication.recovery() {
+            recovery.feed.receiver_streams();
+        }
     }
 
     fn reconnects(&self) {

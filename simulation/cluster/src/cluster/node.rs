@@ -7,8 +7,10 @@ use server::{Control, LogSink, Server, ServerOptions, StopMode};
 use simulated::net::address_of;
 use simulated::{Life, NodeId, fiber};
 use simulation::{CrashPolicy, VirtualDisk};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// What the server of a node can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,11 @@ impl Node {
     /// Its files as they are now.
     pub fn files(&self) -> &VirtualDisk {
         self.run.as_ref().map_or(&self.files, |run| run.machine.disk.files())
+    }
+    /// The small files that its server has written in this life and a power cut would take, each with since
+    /// when.
+    pub fn unsettled(&self) -> Vec<(PathBuf, Instant)> {
+        self.run.as_ref().map_or_else(Vec::new, |run| run.machine.disk.unsettled())
     }
     /// Its clock.
     pub fn clock(&self) -> &NodeClock {

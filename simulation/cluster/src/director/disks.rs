@@ -6,7 +6,7 @@ use crate::guarantee::Lost;
 use crate::machine::{rules, spared};
 use host::{Disk, FileKind};
 use simulation::VirtualDisk;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -16,17 +16,6 @@ use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, Ti
 
 /// How long a small file that must outlive a power cut may not be durable, in milliseconds.
 const UNDURABLE_MS: u64 = 400;
-
-/// Small files that were written and may not be durable yet.
-pub(super) type Touched = BTreeMap<(usize, PathBuf), Undurable>;
-
-/// A file that does not survive a power cut as it is.
-pub(super) struct Undurable {
-    /// Since when, in milliseconds.
-    since_ms: u64,
-    /// What would survive of it. While that changes the file is only written again and again.
-    survives: Option<Vec<u8>>,
-}
 
 /// Whether no whole record is between these positions of a node's log.
 pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
@@ -88,14 +77,11 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         wire::removed(shared, number_of(file.node), &name)?;
     }
     let (cluster, facts, now_ms) = (shared.cluster.lock(), shared.facts.lock(), shared.now_ms());
-    let mut touched = shared.touched.lock();
     for file in rules::take_touched() {
         let node = number_of(file.node);
         let files = cluster.node(machine_of(node)).map(|there| there.files());
         let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
         files.map_or(Ok(()), |files| wire::saved(shared, (node, since_ms), files, &file.path))?;
-        let survives = files.and_then(|files| files.read_durable(&file.path));
-        touched.entry((node, file.path)).or_insert(Undurable { since_ms: now_ms, survives });
     }
     let since_ms = |since: Instant| u64::try_from((since - shared.begun).as_millis()).unwrap_or(u64::MAX);
     for spared::Left { node, since, text } in spared::take_left() {
@@ -105,36 +91,24 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             return Err(format!("Bounded: node {node} {text}"));
         }
     }
-    let mut left = None;
-    touched.retain(|(node, path), Undurable { since_ms, survives }| {
-        let Some(there) = cluster.node(machine_of(*node)).filter(|there| there.is_up()) else { return false };
-        let files = there.files();
-        let len = files.metadata(path).map_or(0, |metadata| metadata.len);
-        if files.is_durable(path, 0..len).unwrap_or(true) || facts.losses_since(*node, *since_ms) > 0 {
-            return false;
+    for node in shared.nodes() {
+        let unsettled = cluster.node(machine_of(node)).map_or_else(Vec::new, |there| there.unsettled());
+        for (path, since) in unsettled {
+            let since_ms = since_ms(since);
+            if now_ms >= since_ms + UNDURABLE_MS && !facts.paused_since(node, since_ms) {
+                let path = path.display();
+                return Err(format!("Disk: node {node} has written {path} and does not make it durable"));
+            }
         }
-        if now_ms < *since_ms + UNDURABLE_MS {
-            return true;
-        }
-        let now_survives = files.read_durable(path);
-        if now_survives != *survives {
-            (*since_ms, *survives) = (now_ms, now_survives);
-        } else if !facts.paused_since(*node, *since_ms) {
-            left = Some(format!(
-                "Disk: node {node} has written {} and does not make it durable",
-                path.display()
-            ));
-        }
-        true
-    });
+    }
     for node in facts.nodes_fenced_before(now_ms.saturating_sub(UNDURABLE_MS)) {
         let fence = Path::new(DATA).join("plimsoll/fence");
         let there = cluster.node(machine_of(node)).filter(|there| there.is_up());
         if there.is_some_and(|there| !there.files().exists(&fence).unwrap_or(true)) {
-            left = Some(format!("OneWriter: node {node} is fenced, and nothing on its disk says so"));
+            return Err(format!("OneWriter: node {node} is fenced, and nothing on its disk says so"));
         }
     }
-    left.map_or(Ok(()), Err)
+    Ok(())
 }
 
 pub(super) fn wal_folder() -> PathBuf {

@@ -115,8 +115,6 @@ struct Shared {
     lazy_until_ms: AtomicU64,
     /// When the plan began, in milliseconds.
     plan_from_ms: AtomicU64,
-    /// Small files that may not be durable yet.
-    touched: Mutex<disks::Touched>,
     /// What was found wrong on the way, first.
     failure: Mutex<Option<String>>,
 }
@@ -235,7 +233,6 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         watch: Mutex::default(),
         lazy_until_ms: AtomicU64::new(0),
         plan_from_ms: AtomicU64::new(0),
-        touched: Mutex::default(),
         failure: Mutex::default(),
     }
 }

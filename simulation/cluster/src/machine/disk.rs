@@ -2,6 +2,7 @@
 
 use super::log_rules::Tails;
 use super::spared::Spared;
+use super::unsettled::Unsettled;
 use super::{log_rules, rules};
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a disk takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +36,25 @@ impl DiskSpeed {
 pub struct NodeDisk {
     inner: VirtualDisk,
     pace: Arc<Pace>,
-    tails: Arc<Tails>,
+    seen: Arc<Seen>,
+}
+
+/// What a life of a server has done to its files, as far as rules ask for it.
+#[derive(Debug, Default)]
+struct Seen {
+    tails: Tails,
+    unsettled: Unsettled,
     spared: Spared,
+}
+
+impl Seen {
+    /// A file was replaced or written: its control file says something else from then on, if it is that one.
+    fn control_changed(&self, files: &VirtualDisk, path: &Path) {
+        if let Some(data) = rules::controlled(files, path) {
+            rules::control_changed(files, &data);
+            self.spared.control_changed(files, &data);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -72,11 +91,15 @@ impl NodeDisk {
     /// A disk with the files of `inner`; `seed` decides how long each call takes.
     pub fn new(inner: VirtualDisk, speed: DiskSpeed, seed: u64) -> Self {
         let pace = Pace { speed: Mutex::new(speed), random: Mutex::new(fastrand::Rng::with_seed(seed)) };
-        Self { inner, pace: Arc::new(pace), tails: Arc::default(), spared: Spared::default() }
+        Self { inner, pace: Arc::new(pace), seen: Arc::default() }
     }
     /// The files.
     pub fn files(&self) -> &VirtualDisk {
         &self.inner
+    }
+    /// The small files that must outlive a power cut and would not, each with since when.
+    pub fn unsettled(&self) -> Vec<(PathBuf, Instant)> {
+        self.seen.unsettled.list(&self.inner)
     }
     /// Changes how long calls take from now on.
     pub fn set_speed(&self, speed: DiskSpeed) {
@@ -88,21 +111,22 @@ impl Disk for NodeDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
         let inner = self.inner.open(path, mode)?;
         let (files, pace, path) = (self.inner.clone(), self.pace.clone(), path.to_path_buf());
-        Ok(Arc::new(NodeFile { inner, files, path, pace, tails: self.tails.clone() }))
+        Ok(Arc::new(NodeFile { inner, files, path, pace, seen: self.seen.clone() }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.rename(from, to)?;
         rules::renamed(&self.inner, from, to);
-        if let Some(data) = rules::controlled(&self.inner, to) {
-            self.spared.control_replaced(&self.inner, &data);
-        }
+        self.seen.unsettled.gone(from);
+        self.seen.unsettled.touched(&self.inner, to);
+        self.seen.control_changed(&self.inner, to);
         Ok(())
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.remove_file(path)?;
         rules::removed(&self.inner, path);
+        self.seen.unsettled.gone(path);
         Ok(())
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -120,7 +144,9 @@ impl Disk for NodeDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.pace.sync();
         note(3, path.as_os_str().as_encoded_bytes(), (0, 0));
-        self.inner.sync_dir(path)
+        self.inner.sync_dir(path)?;
+        self.seen.unsettled.synced(&self.inner, path);
+        Ok(())
     }
     fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
         self.inner.map_sealed(path)
@@ -136,7 +162,7 @@ struct NodeFile {
     files: VirtualDisk,
     path: PathBuf,
     pace: Arc<Pace>,
-    tails: Arc<Tails>,
+    seen: Arc<Seen>,
 }
 
 impl File for NodeFile {
@@ -147,14 +173,16 @@ impl File for NodeFile {
         self.pace.write();
         note(4, &[], (offset, buf.len() as u64));
         rules::before_write(&self.files, &self.path, buf, offset);
-        if self.tails.mind(&self.path) {
+        if self.seen.tails.mind(&self.path) {
             rules::judge(&self.files, &self.path, |data| {
                 log_rules::written(&self.files, data, &self.path, (buf, offset))
             });
         }
         let written = self.inner.write_at(buf, offset)?;
-        self.tails.wrote(&self.path, buf, offset);
+        self.seen.tails.wrote(&self.path, buf, offset);
         rules::touched(&self.files, &self.path);
+        self.seen.unsettled.touched(&self.files, &self.path);
+        self.seen.control_changed(&self.files, &self.path);
         Ok(written)
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -171,8 +199,10 @@ impl File for NodeFile {
         // What is written while it lasts may be durable too, as on a real disk.
         self.pace.sync();
         note(6, &[], (0, 0));
-        rules::judge(&self.files, &self.path, |_| self.tails.syncs(&self.files, &self.path));
-        self.inner.sync()
+        rules::judge(&self.files, &self.path, |_| self.seen.tails.syncs(&self.files, &self.path));
+        self.inner.sync()?;
+        self.seen.unsettled.synced(&self.files, &self.path);
+        Ok(())
     }
     fn len(&self) -> io::Result<u64> {
         self.inner.len()

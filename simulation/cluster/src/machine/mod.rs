@@ -11,6 +11,7 @@ pub mod rules;
 mod run;
 pub mod slot_files;
 pub mod spared;
+mod unsettled;
 
 pub use clock::NodeClock;
 pub use disk::{DiskSpeed, NodeDisk};

@@ -4,9 +4,9 @@
 //! |---------------------------------------------------------------------------------------|----------------|
 //! | a page is written once the log up to its LSN is durable                               | each write     |
 //! | a standby writes a page once its control file's minRecoveryPoint covers it, durably   | each write     |
-//! | what a checkpoint names has all pages of before its redo point durable, names too     | a new control  |
-//! |                                                                                       | file           |
-//! | small files that must outlive a power cut do not stay undurable (see [`take_touched`])| by who asks    |
+//! | what a checkpoint names has all pages of before its redo point durable, names too     | the control    |
+//! |                                                                                       | file changes   |
+//! | small files that must outlive a power cut do not stay undurable (see [`must_outlive`])| by who asks    |
 //!
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
@@ -24,6 +24,9 @@ use wal::{Lsn, SegmentNumber};
 pub(crate) const PAGE: usize = 8192;
 /// Bytes of the log before a page's LSN that are looked at.
 const TAIL_BYTES: u64 = 64;
+
+/// The control file, in a data directory.
+const CONTROL: &str = "global/pg_control";
 
 /// The data directory that a path is in, if it is a server's.
 fn place(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
@@ -111,7 +114,6 @@ pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path) {
     removed(files, from);
     touched(files, to);
     judge(files, to, |data| log_rules::renamed(files, data, from, to));
-    control_replaced(files, to);
     note_begin(files, to);
 }
 
@@ -129,16 +131,21 @@ fn fail(what: String) {
     FOUND.lock().get_or_insert_with(|| format!("Disk: node {node} {what}"));
 }
 
-/// A file was written, or got this name.
-pub(super) fn touched(files: &VirtualDisk, path: &Path) {
-    let Some(node) = fiber::current_node() else { return };
+/// Whether this is a small file of a server's that must outlive a power cut, or a folder of such.
+pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
     let within = in_directory(path);
     let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
     let small = ["plimsoll/fence", "plimsoll/ledger", "pg_replslot"];
     let matters = small.iter().any(|name| within.starts_with(name))
         || within.extension().is_some_and(|extension| extension == "history")
-        || within == Path::new("global/pg_control");
-    if matters && !is_temporary && place(files, path).is_some() {
+        || within == Path::new(CONTROL);
+    matters && !is_temporary && place(files, path).is_some()
+}
+
+/// A file was written, or got this name.
+pub(super) fn touched(files: &VirtualDisk, path: &Path) {
+    let Some(node) = fiber::current_node() else { return };
+    if must_outlive(files, path) {
         for entry in files.list(path).unwrap_or_default() {
             TOUCHED.lock().push(Touched { node, path: path.join(entry.name) });
         }
@@ -217,13 +224,12 @@ pub fn is_durable_in_any(
 
 /// The data directory of a server, if this is the path of its control file.
 pub(super) fn controlled(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
-    place(files, path).filter(|data| path == control_file_path(data))
+    if in_directory(path) == Path::new(CONTROL) { place(files, path) } else { None }
 }
 
-/// The control file was replaced by this one.
-fn control_replaced(files: &VirtualDisk, path: &Path) {
-    let Some(data) = controlled(files, path) else { return };
-    let Ok(control) = ControlFile::load(files, &data) else { return };
+/// The control file of a server says this from now on.
+pub(super) fn control_changed(files: &VirtualDisk, data: &Path) {
+    let Ok(control) = ControlFile::load(files, data) else { return };
     let redo = control.checkpoint_copy.redo;
     // A page's LSN is its beginning.
     let mut page = [0; size_of::<Lsn>()];

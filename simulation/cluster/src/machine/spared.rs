@@ -49,8 +49,8 @@ struct Last {
 }
 
 impl Spared {
-    /// A server's control file was replaced: that is before its checkpoint removes anything.
-    pub(super) fn control_replaced(&self, files: &VirtualDisk, data: &Path) {
+    /// A server's control file says something else: that is before its checkpoint removes anything.
+    pub(super) fn control_changed(&self, files: &VirtualDisk, data: &Path) {
         let (Ok(control), Some(node)) = (ControlFile::load(files, data), fiber::current_node()) else {
             return;
         };
@@ -98,8 +98,11 @@ fn unneeded(files: &VirtualDisk, data: &Path, redo: Lsn) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::DATA;
+    use crate::cluster::{DATA, Image};
+    use crate::machine::{DiskSpeed, NodeDisk, simulate};
     use host::OpenMode;
+    use simulated::Schedule;
+    use std::time::Duration;
 
     #[test]
     fn what_lies_before_the_redo_point_and_is_archived_is_not_needed() {
@@ -118,5 +121,43 @@ mod tests {
         host::write_file_durably(&files, &data.join("postgresql.auto.conf"), b"wal_keep_size = '9MB'\n")
             .unwrap();
         assert_eq!(unneeded(3), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_checkpoint_whose_control_file_a_full_disk_had_overwritten_has_ended_then() {
+        let look = |world: simulated::World, _| async move {
+            let image = Image::make(world, NodeId(1), 7).await.unwrap();
+            let life = world.start(NodeId(1));
+            fiber::run_in(life, "server", async move { three_checkpoints(&image.primary()).await })
+                .await
+                .unwrap()
+        };
+        let ((full_at, left), _) = simulate(1, Schedule::default(), look).unwrap();
+        let [Left { since, text, .. }] = &left[..] else { panic!("{left:?}") };
+        assert!(text.contains("000000010000000000000003") && text.contains("0/400028"), "{text}");
+        assert_eq!(*since, full_at);
+    }
+
+    /// Ends checkpoints, none of which removes anything, the second of them on a full disk: when that was,
+    /// and what is wrong.
+    async fn three_checkpoints(files: &VirtualDisk) -> (Instant, Vec<Left>) {
+        let data = Path::new(DATA);
+        drop(files.open(&data.join("postmaster.pid"), OpenMode::Create).unwrap());
+        drop(files.open(&data.join("pg_wal/000000010000000000000003"), OpenMode::Create).unwrap());
+        let disk = NodeDisk::new(files.clone(), DiskSpeed { sync_us: 0..=0, write_us: 0..=0 }, 1);
+        let end = |segment: u64| {
+            let mut control = ControlFile::load(&disk, data).unwrap();
+            control.checkpoint_copy.redo = Lsn::new(segment * SEGMENT_BYTES + 40);
+            control.store(&disk, data).unwrap();
+        };
+        end(2);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        files.set_capacity(0);
+        end(4);
+        let full_at = Instant::now();
+        files.set_capacity(u64::MAX);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        end(5);
+        (full_at, take_left())
     }
 }
