@@ -65,8 +65,8 @@ say "simulator: build"
 simulated=(--profile simulation -p tools -p simulator --features tools/simulate,simulator/simulated)
 cargo build "${simulated[@]}" --bin plimsoll --test runner --quiet
 
-say "simulator: its runner"
-cargo test "${simulated[@]}" --test runner --quiet
+say "simulator: its rules and its runner"
+cargo test "${simulated[@]}" --lib --test runner --quiet
 
 say "simulator: regressions"
 simulate="${CARGO_TARGET_DIR:-target}/simulation/plimsoll simulate"

@@ -8,7 +8,8 @@
 //! | line | meaning |
 //! | ---- | ---- |
 //! | `timeline`, `branch` | what is followed: all that pg_wal has lies on this history; `none` names no id |
-//! | `received` | whether some of it came by streaming: senders were told that it is kept here |
+//! | `received` | the latest of its timelines that came by streaming: senders were told that it is kept here; |
+//! |            | 0 if none did |
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
 //! | `promotion` | a promotion that began: its timeline and branch, or `none` |
@@ -16,6 +17,9 @@
 //! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
 //! left out of backups, and dropped when the directory is rewound.
+//!
+//! A directory that comes without a record that counts (a primary's, a clone, one of before there was a record)
+//! is a witness of the timeline that its control file names.
 //!
 //! What is followed and not witnessed is hearsay: an archive's history says that somebody promoted himself,
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
@@ -46,8 +50,8 @@ pub struct BranchRecord {
     pub timeline: TimelineId,
     /// Its branch id, if its history names one.
     pub branch: Option<BranchId>,
-    /// Some of the log came by streaming.
-    pub received: bool,
+    /// The latest timeline that came by streaming; INVALID if none did.
+    pub received: TimelineId,
     /// The latest timeline that somebody wrote for whom there is more than a file; INVALID if there is none.
     pub witnessed: TimelineId,
     /// A promotion that began.
@@ -111,7 +115,7 @@ impl BranchRecord {
                 "none" => None,
                 id => Some(id.parse().ok()?),
             },
-            received: value("received")?.parse().ok()?,
+            received: number(value("received")?)?,
             witnessed: number(value("witnessed")?)?,
             promotion: match value("promotion")? {
                 "none" => None,
@@ -131,7 +135,7 @@ impl fmt::Display for BranchRecord {
         let lines = format!(
             "{FIRST_LINE}\ntimeline={}\nbranch={branch}\nreceived={}\nwitnessed={}\npromotion={}\n",
             self.timeline.get(),
-            self.received,
+            self.received.get(),
             self.witnessed.get(),
             promotion.unwrap_or_else(|| "none".to_owned()),
         );
@@ -184,19 +188,21 @@ impl LogBranch {
         *self.now.lock()
     }
 
-    /// Recovery begins, along `history`, in a directory that was no standby's at work: what it has of the log
-    /// was written here up to the timeline `wrote`, or came as a copy (INVALID).
+    /// Recovery begins, along `history`, in a directory without a record that counts. It is on the timeline
+    /// `found`, by its control file: it wrote that itself, or was copied from a server that has it.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub fn begin(&self, history: &TimelineHistory, wrote: TimelineId) -> Result<(), BranchError> {
+    pub fn begin(&self, history: &TimelineHistory, found: TimelineId) -> Result<(), BranchError> {
         let record = BranchRecord {
             timeline: history.target(),
             branch: history.branch(),
-            received: false,
-            witnessed: wrote,
+            received: TimelineId::INVALID,
+            witnessed: found,
             promotion: None,
         };
+        // There may be no file any more, whatever it said.
+        *self.now.lock() = None;
         self.change(|_| Some(record))
     }
 
@@ -205,25 +211,24 @@ impl LogBranch {
     /// # Errors
     /// Fails if the file cannot be written.
     pub fn follow(&self, history: &TimelineHistory) -> Result<(), BranchError> {
+        let known = |timeline| if history.contains(timeline) { timeline } else { TimelineId::INVALID };
         self.change(|now| {
-            let before = now.map_or(TimelineId::INVALID, |now| now.witnessed);
-            let witnessed = if history.contains(before) { before } else { TimelineId::INVALID };
             Some(BranchRecord {
                 timeline: history.target(),
                 branch: history.branch(),
-                received: now.is_some_and(|now| now.received),
-                witnessed,
+                received: known(now.map_or(TimelineId::INVALID, |now| now.received)),
+                witnessed: known(now.map_or(TimelineId::INVALID, |now| now.witnessed)),
                 promotion: None,
             })
         })
     }
 
-    /// From here on log comes by streaming.
+    /// From here on log of this timeline comes by streaming.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub fn receive(&self) -> Result<(), BranchError> {
-        self.change(|now| now.map(|now| BranchRecord { received: true, ..now }))
+    pub fn receive(&self, timeline: TimelineId) -> Result<(), BranchError> {
+        self.change(|now| now.map(|now| BranchRecord { received: now.received.max(timeline), ..now }))
     }
 
     /// There is a server that wrote this timeline of what is followed. What the disk does not take is known
@@ -301,7 +306,10 @@ fn undo(
     };
     let entries = disk.list(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
     let mut left: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
-    left.retain(|name| SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline));
+    // Its history came before its segments.
+    left.retain(|name| {
+        is_own && SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline)
+    });
     left.extend(is_own.then(|| timeline.history_file_name()));
     for name in left {
         let path = pg_wal.join(name);
@@ -346,12 +354,12 @@ mod tests {
         assert_eq!(open(&dir).record(), None);
         open(&dir).begin(&one, TimelineId::INVALID).unwrap();
         let branch = open(&dir);
-        branch.receive().unwrap();
+        branch.receive(tl(1)).unwrap();
         branch.witness(tl(1));
         branch.follow(&two).unwrap();
         let record = open(&dir).record().unwrap();
         assert_eq!((record.timeline, record.branch), (tl(2), Some(BranchId::new(0xB2))));
-        assert_eq!((record.received, record.witnessed), (true, tl(1)), "of 2 there is a file alone");
+        assert_eq!((record.received, record.witnessed), (tl(1), tl(1)), "of 2 there is a file alone");
         open(&dir).witness(tl(2));
         open(&dir).witness(tl(1));
         open(&dir).follow(&three).unwrap();
@@ -361,7 +369,7 @@ mod tests {
         open(&dir).follow(&four).unwrap();
         assert_eq!(open(&dir).record().unwrap().witnessed, TimelineId::INVALID);
         open(&dir).begin(&two, tl(2)).unwrap();
-        assert!(!open(&dir).record().unwrap().received, "a primary's log came from nobody");
+        assert_eq!(open(&dir).record().unwrap().received, TimelineId::INVALID, "its log came from nobody");
     }
 
     #[test]
@@ -392,7 +400,7 @@ mod tests {
         for (decided, found, undone, left) in [
             (1, &two, true, vec![segment(1)]),
             // A file of another branch is not its own.
-            (1, &twin, true, vec!["00000002.history".to_owned(), segment(1)]),
+            (1, &twin, true, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
             (2, &two, false, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
         ] {
             let dir = directory();

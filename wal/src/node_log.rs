@@ -199,12 +199,12 @@ impl NodeLog {
         Ok(self.cut(&before, history, kept))
     }
 
-    /// From here on the log comes by streaming.
+    /// From here on log of this timeline comes by streaming.
     ///
     /// # Errors
     /// Fails if that cannot be recorded.
-    pub fn receive(&self) -> Result<(), BranchError> {
-        self.0.record.receive()
+    pub fn receive(&self, timeline: TimelineId) -> Result<(), BranchError> {
+        self.0.record.receive(timeline)
     }
 
     /// There is a server that wrote this timeline of the log's history.

@@ -5,7 +5,7 @@
 //! | recovery_target_timeline | followed |
 //! | ---- | ---- |
 //! | `latest` | the highest number with a history that contains what the directory has |
-//! | `current` | the timeline that the directory is on ([`RecoveryStart::timeline`]) |
+//! | `current` | the timeline that the control file names, or a later one that was received by streaming |
 //! | a number | that one; it must have a history file (1 need not) that contains what the directory has |
 //!
 //! A server that was not stopped redoes its own log first, along its own timeline: its pages may be as new as
@@ -47,8 +47,12 @@ pub struct RecoveryStart {
     /// Up to here (exclusive), on this timeline, pages may be as new; INVALID if nothing is known.
     minimum: (Lsn, TimelineId),
     timeline: TimelineId,
+    /// The one that the control file or the label names.
+    named: TimelineId,
     own_log_first: bool,
-    /// What a standby's record says, if it counts.
+    /// A standby left the directory so.
+    is_standbys: bool,
+    /// What its record says, if it counts.
     record: Option<BranchRecord>,
     segment_size: SegmentSize,
 }
@@ -157,6 +161,8 @@ impl RecoveryStart {
             checkpoint,
             minimum,
             timeline: record.map_or(timeline, |record| record.timeline),
+            named: timeline,
+            is_standbys,
             own_log_first: control.state.is_crashed() && label.is_none(),
             record,
             segment_size: control.segment_size,
@@ -211,6 +217,25 @@ impl RecoveryStart {
         Ok(())
     }
 
+    /// Whether a standby left this directory without a record, and its log may be on a later timeline than the
+    /// control file names.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
+    pub fn lacks_record(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<bool, TimelineError> {
+        if !self.is_standbys || self.record.is_some() {
+            return Ok(false);
+        }
+        let ours = self.own_history(disk, pg_wal)?;
+        for timeline in known_above(disk, pg_wal, self.timeline)? {
+            let history = TimelineHistory::load(disk, pg_wal, timeline)?;
+            if self.check(&history).is_ok() && no_twin(&ours, &history).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The history that recovery follows, out of those in pg_wal.
     ///
     /// # Errors
@@ -224,7 +249,9 @@ impl RecoveryStart {
         let ours = self.own_history(&**disk, pg_wal)?;
         let number = match target {
             TargetTimeline::Number(number) => number,
-            TargetTimeline::Current => self.timeline,
+            TargetTimeline::Current => {
+                self.record.map_or(self.timeline, |record| record.received.max(self.named))
+            }
             TargetTimeline::Latest if self.own_log_first => self.timeline,
             TargetTimeline::Latest => return self.latest(ours, disk, pg_wal),
         };
@@ -278,10 +305,11 @@ impl RecoveryStart {
         disk: &Arc<dyn Disk>,
         pg_wal: &Path,
     ) -> Result<(), TimelineError> {
-        let leaves = ours.common_ancestor(theirs).map(|(_, upto)| upto).filter(|upto| *upto < Lsn::MAX);
-        let (Some(fork), Some(BranchRecord { received: true, .. })) = (leaves, self.record) else {
-            return Ok(());
-        };
+        let received = self.record.and_then(|record| ours.end_of(record.received).ok());
+        // Received is what comes before this.
+        let Some(end) = received.map(|end| end.unwrap_or(Lsn::MAX)) else { return Ok(()) };
+        let leaves = ours.common_ancestor(theirs).map(|(_, upto)| upto);
+        let Some(fork) = leaves.filter(|fork| *fork < end) else { return Ok(()) };
         let options = ReaderOptions::new(self.segment_size);
         let files = SegmentFiles::new(disk.clone(), pg_wal.to_owned(), self.segment_size, ours.clone());
         let has_more = matches!(WalReader::new(files, options, fork).next(), Ok(Next::Record(_)));
@@ -441,6 +469,8 @@ mod tests {
             checkpoint: (at(checkpoint), tl(timeline)),
             minimum,
             timeline: tl(timeline).max(minimum.1),
+            named: tl(timeline).max(minimum.1),
+            is_standbys: false,
             own_log_first: false,
             record: None,
             segment_size: SegmentSize::new(1 << 20).unwrap(),

@@ -3,7 +3,7 @@
 use crate::error::ReplicaError;
 use crate::timeline::fence::NodeBranch;
 use protocol::conninfo::ConnInfo;
-use protocol::{Client, ClientError};
+use protocol::{Client, ClientError, SqlState};
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{SystemId, TimelineId};
@@ -62,13 +62,36 @@ async fn ask(client: &mut Client) -> Result<Peer, ReplicaError> {
     let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
     let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
     let timeline: TimelineId = timeline.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
-    let answer = client.query("PLIMSOLL witnessed").await.map_err(failed)?;
+    let asked = client.query("PLIMSOLL witnessed").await;
+    let answer = match asked {
+        // One of before that question tells what it follows, and is believed as it was.
+        Err(ClientError::Server(report))
+            if report.code == SqlState::FEATURE_NOT_SUPPORTED && timeline > TimelineId::FIRST =>
+        {
+            let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
+            let text = answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?;
+            return peer(system, timeline, timeline, text);
+        }
+        Err(ClientError::Server(report)) if report.code == SqlState::FEATURE_NOT_SUPPORTED => {
+            return peer(system, timeline, timeline, "");
+        }
+        asked => asked.map_err(failed)?,
+    };
     let (seen, text) = match (answer.text(0, 0), answer.text(0, 1)) {
         (None, None) => (TimelineId::FIRST, ""),
         (Some(seen), Some(text)) => (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text),
         _ => return Err(odd("PLIMSOLL witnessed")),
     };
-    let history = TimelineHistory::parse(seen, text);
+    peer(system, timeline, seen, text)
+}
+
+fn peer(
+    system: SystemId,
+    timeline: TimelineId,
+    seen: TimelineId,
+    history: &str,
+) -> Result<Peer, ReplicaError> {
+    let history = TimelineHistory::parse(seen, history);
     let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
     Ok(Peer { branch: NodeBranch { system, history }, timeline })
 }

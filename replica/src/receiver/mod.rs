@@ -282,11 +282,6 @@ impl Receiver {
         Ok(())
     }
 
-    /// The timeline of the log's end.
-    pub const fn timeline(&self) -> TimelineId {
-        self.timeline
-    }
-
     /// Whether so much more is on its way that the log's next segments will be filled at once.
     pub fn catches_up(&self) -> bool {
         self.primary_end.bytes_since(self.end) >= 2 * self.options.segment_size.bytes()

@@ -109,6 +109,13 @@ pub(super) fn histories(
     let pg_wal = options.dir.join("pg_wal");
     let own = || start.own_history(&*host.disk, &pg_wal).map_err(|error| unusable(&error));
     let StartMode::Standby { timeline } = mode else {
+        if start.lacks_record(&*host.disk, &pg_wal).map_err(|error| unusable(&error))? {
+            return Err(Error::Unusable(
+                "this standby's directory has histories of later timelines and no plimsoll/branch, which says on \
+                 which of them its log is; start it as a standby once (standby.signal), and promote it"
+                    .to_owned(),
+            ));
+        }
         return Ok((own()?, None));
     };
     let chosen = TimelineHistory::load(&*host.disk, &pg_wal, timeline).map_err(|error| unusable(&error))?;

@@ -227,13 +227,13 @@ impl Opening {
     /// Recovery goes on along the history that is read now.
     fn record_branch(&self) -> Result<(), Error> {
         let (branch, history) = (&self.engine.branch, self.reader.source().history());
-        let recorded = if self.found.is_standbys() && self.label.is_none() && branch.record().is_some() {
+        let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
+        // What a promotion has outdone that was decided counts no more.
+        let counts = branch.record().is_some_and(|record| record.timeline >= named);
+        let recorded = if self.found.is_standbys() && self.label.is_none() && counts {
             branch.follow(history)
         } else {
-            // A copy's log came as a file; a primary has seen its own timeline written.
-            let is_own = self.label.is_none() && !self.found.is_standbys();
-            let own = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
-            branch.begin(history, if is_own { own } else { TimelineId::INVALID })
+            branch.begin(history, named)
         };
         recorded.map_err(|error| branch_error(&error))
     }
@@ -524,7 +524,10 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     }
     if let Some(previous_timeline) = *ended {
         let time = engine.host.clock.now();
-        insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
+        let placed = insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
+        wal.flush_all().map_err(log_error)?;
+        // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
+        engine.name_timeline(placed.end, *timeline)?;
     }
     engine.pipeline()?.abort_leftovers(state.early.clone(), &state.leftovers)?;
     let parameters = ParameterChange::from(engine.options.parameters);

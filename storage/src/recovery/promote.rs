@@ -2,7 +2,7 @@
 //!
 //! The order makes every crash in between harmless: it is recorded that a promotion begins, the history file
 //! and the log's new segment are made, the end-of-recovery record is durable, then the control file names the
-//! timeline: that decides it. Before, the next start takes back what was made
+//! timeline, before any page is changed: that decides it. Before, the next start takes back what was made
 //! ([`wal::log_branch::undo_promotion`]), of which nobody has heard; after, the archive gets the history, and
 //! the signal files go. Writes are taken only when the caller ends recovery, who may settle before what
 //! belongs to the ended timeline. The control file's state is the last: who waits for it finds the server out
@@ -81,6 +81,19 @@ impl Promotion {
     }
 }
 
+impl Engine {
+    /// The control file names the timeline of a promotion, whose log is durable up to `end`.
+    pub(crate) fn name_timeline(&self, end: Lsn, timeline: TimelineId) -> Result<(), Error> {
+        if host::planted!("a promotion leaves minRecoveryPoint on the ended timeline") {
+            return Ok(());
+        }
+        self.update_control(|control| {
+            control.min_recovery_point = end;
+            control.min_recovery_point_timeline = timeline;
+        })
+    }
+}
+
 /// Promotes up to the end of recovery; see [`crate::Database::promote`].
 pub(crate) fn promote(
     engine: Arc<Engine>,
@@ -124,12 +137,7 @@ pub(crate) fn promote(
     // is continued.
     start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
-    if !host::planted!("a promotion leaves minRecoveryPoint on the ended timeline") {
-        engine.update_control(|control| {
-            control.min_recovery_point = end;
-            control.min_recovery_point_timeline = timeline;
-        })?;
-    }
+    engine.name_timeline(end, timeline)?;
     // It is decided: from here on others may hear of it.
     let retention = engine.retention.read().clone();
     retention.made(&timeline.history_file_name());

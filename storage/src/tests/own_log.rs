@@ -373,7 +373,7 @@ async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_r
     };
     // What the archive brought is there still.
     assert_eq!(latest(&copy), 2);
-    record(&copy).receive().unwrap();
+    record(&copy).receive(TimelineId::FIRST).unwrap();
     assert_eq!(latest(&copy), 1);
     let at_its_end = one.fork(TimelineId::new(3), db.positions().unwrap().flushed(), "x", BranchId::new(3));
     at_its_end.unwrap().store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();

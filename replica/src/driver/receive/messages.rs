@@ -51,8 +51,8 @@ impl Driver {
             }
             Ok(FromPrimary::Extension(WITNESSED, timeline)) => {
                 let timeline = timeline.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-                // It is its word on what comes in this stream; later timelines have none here yet.
-                self.context.log.witness(TimelineId::new(timeline).min(self.machine.timeline()));
+                // Of its later timelines nothing is followed here yet.
+                self.context.log.witness(TimelineId::new(timeline).min(self.machine.history().target()));
                 None
             }
             Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {

@@ -228,8 +228,8 @@ impl Driver {
             ReceiverAction::Connect | ReceiverAction::Identify | ReceiverAction::FetchHistory(_) => {
                 return Ok(Some(self.ask(command).await));
             }
-            ReceiverAction::Start { .. } => {
-                if let Err(error) = self.context.log.receive() {
+            ReceiverAction::Start { timeline, .. } => {
+                if let Err(error) = self.context.log.receive(timeline) {
                     return Ok(Some(Event::Lost(branch_error(&error))));
                 }
                 return Ok(Some(self.ask(command).await));

@@ -1,6 +1,7 @@
 //! A node's disk: a virtual one whose syncs take time, and whose calls are part of the trace.
 
 use super::log_rules::Tails;
+use super::slot_files::Refused;
 use super::spared::Spared;
 use super::unsettled::Unsettled;
 use super::{log_rules, rules};
@@ -45,6 +46,7 @@ struct Seen {
     tails: Tails,
     unsettled: Unsettled,
     spared: Spared,
+    refused: Refused,
 }
 
 impl Seen {
@@ -116,7 +118,8 @@ impl Disk for NodeDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.rename(from, to)?;
-        rules::renamed(&self.inner, from, to);
+        self.seen.refused.replaced(to);
+        rules::renamed(&self.inner, from, to, &self.seen.refused);
         self.seen.unsettled.gone(from);
         self.seen.unsettled.touched(&self.inner, to);
         self.seen.control_changed(&self.inner, to);
@@ -125,7 +128,8 @@ impl Disk for NodeDisk {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.remove_file(path)?;
-        rules::removed(&self.inner, path);
+        self.seen.refused.removed(path);
+        rules::removed(&self.inner, path, &self.seen.refused);
         self.seen.unsettled.gone(path);
         Ok(())
     }

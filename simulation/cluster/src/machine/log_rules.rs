@@ -8,6 +8,7 @@
 //! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
 //! | of a node's own log nothing is overwritten that its ledger does not tell of | each write before that  |
 
+use super::slot_files::Refused;
 use super::{ledger_file, slot_files};
 use crate::cluster::SEGMENT_BYTES;
 use host::{Disk, OpenMode};
@@ -38,7 +39,12 @@ fn segment_of(path: &Path) -> Option<(TimelineId, SegmentNumber, SegmentSize)> {
 }
 
 /// A server has given up a file of its log. What is wrong with that.
-pub(super) fn removed(files: &VirtualDisk, data: &Path, path: &Path) -> Result<(), String> {
+pub(super) fn removed(
+    files: &VirtualDisk,
+    data: &Path,
+    path: &Path,
+    refused: &Refused,
+) -> Result<(), String> {
     let Some((_, segment, size)) = segment_of(path) else { return Ok(()) };
     let durable = files.read_durable(&control_file_path(data));
     let Some(control) = durable.and_then(|bytes| ControlFile::decode(&bytes).ok()) else { return Ok(()) };
@@ -53,7 +59,7 @@ pub(super) fn removed(files: &VirtualDisk, data: &Path, path: &Path) -> Result<(
     if segment >= size.segment_of(redo) && segment <= size.segment_of(checkpoint) {
         return Err(format!("gives up {name}, and recovery begins at {redo}"));
     }
-    for (slot, restart) in slot_files::claims(files, data) {
+    for (slot, restart) in slot_files::claims(files, data, refused) {
         if segment >= size.segment_of(restart) && segment < size.segment_of(redo) {
             return Err(format!("gives up {name}, and the file of slot {slot} asks for {restart}"));
         }

@@ -10,6 +10,7 @@
 //!
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
+use super::slot_files::Refused;
 use super::{log_rules, slot_files};
 use host::Disk;
 use parking_lot::Mutex;
@@ -101,17 +102,17 @@ pub fn take_removed() -> Vec<Touched> {
 }
 
 /// A file is not there any more under this name.
-pub(super) fn removed(files: &VirtualDisk, path: &Path) {
+pub(super) fn removed(files: &VirtualDisk, path: &Path, refused: &Refused) {
     let is_log = path.iter().nth(2).is_some_and(|folder| folder == "pg_wal");
     if let Some(node) = fiber::current_node().filter(|_| is_log && place(files, path).is_some()) {
         REMOVED.lock().push(Touched { node, path: path.to_path_buf() });
-        judge(files, path, |data| log_rules::removed(files, data, path));
+        judge(files, path, |data| log_rules::removed(files, data, path, refused));
     }
 }
 
 /// A file has another name from now on.
-pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path) {
-    removed(files, from);
+pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path, refused: &Refused) {
+    removed(files, from, refused);
     touched(files, to);
     judge(files, to, |data| log_rules::renamed(files, data, from, to));
     note_begin(files, to);

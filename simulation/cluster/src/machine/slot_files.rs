@@ -1,7 +1,9 @@
 //! The files of a server's slots, as they lie on its disk.
 
 use host::Disk;
+use parking_lot::Mutex;
 use simulation::VirtualDisk;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use wal::Lsn;
 
@@ -33,13 +35,24 @@ fn restart_in(file: &[u8]) -> Option<Lsn> {
     position_at(file, SLOT_RESTART).filter(|restart| restart.is_valid() && !given_up)
 }
 
-/// The position that a slot's durable file asks for. A file that a full disk kept from being replaced says
-/// nothing: its slot may have been given up, which has made room.
-fn claim_in(files: &VirtualDisk, folder: &Path) -> Option<Lsn> {
-    if files.exists(&folder.join("state.tmp")).unwrap_or(false) {
-        return None;
+/// The slots, by their folders, whose files a life of a server could not replace when it last tried. Such a
+/// file says nothing: its slot may have been given up, which has made room.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Mutex<BTreeSet<PathBuf>>);
+
+impl Refused {
+    /// A file was removed. What was to replace a slot's file is removed if that failed.
+    pub(super) fn removed(&self, path: &Path) {
+        if let Some(folder) = path.parent().filter(|_| path.ends_with("state.tmp")) {
+            self.0.lock().insert(folder.to_path_buf());
+        }
     }
-    files.read_durable(&folder.join("state")).and_then(|bytes| restart_in(&bytes))
+    /// A file got this name.
+    pub(super) fn replaced(&self, path: &Path) {
+        if let Some(folder) = path.parent().filter(|_| path.ends_with("state")) {
+            self.0.lock().remove(folder);
+        }
+    }
 }
 
 /// The positions that the files of a server's slots have, though some may have been given up.
@@ -57,8 +70,13 @@ pub(super) fn oldest_kept(files: &VirtualDisk, data: &Path) -> Option<Lsn> {
 }
 
 /// The slots whose durable files ask for log, each from a position on.
-pub(super) fn claims(files: &VirtualDisk, data: &Path) -> impl Iterator<Item = (String, Lsn)> {
-    folders(files, data).filter_map(|(name, folder)| Some((name, claim_in(files, &folder)?)))
+pub(super) fn claims(files: &VirtualDisk, data: &Path, refused: &Refused) -> Vec<(String, Lsn)> {
+    let refused = refused.0.lock();
+    let counts = folders(files, data).filter(|(_, folder)| !refused.contains(folder));
+    let claim = |(name, folder): (String, PathBuf)| {
+        Some((name, restart_in(&files.read_durable(&folder.join("state"))?)?))
+    };
+    counts.filter_map(claim).collect()
 }
 
 /// From which position on a slot keeps log, as its file says; None if it keeps none.
@@ -89,16 +107,19 @@ mod tests {
         folder.ancestors().skip(1).for_each(|above| files.sync_dir(above).unwrap());
         let mut state = vec![0; 200];
         state[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
-        let claim = || claims(&files, data).collect::<Vec<_>>();
+        let refused = Refused::default();
+        let claim = || claims(&files, data, &refused);
         let kept = [("kept".to_owned(), Lsn::new(77))];
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
         assert_eq!(claim(), kept);
         files.set_capacity(0);
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
+        refused.removed(&folder.join("state.tmp"));
         assert_eq!((claim(), positions(&files, data)), (Vec::new(), kept.to_vec()));
         assert_eq!(oldest_kept(&files, data), restart_of(&files, data, "kept"));
         files.set_capacity(u64::MAX);
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        refused.replaced(&folder.join("state"));
         assert_eq!(claim(), kept);
     }
 }
