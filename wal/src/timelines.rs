@@ -535,6 +535,23 @@ mod tests {
     }
 
     #[test]
+    fn current_is_what_was_received_and_not_what_is_only_followed() {
+        for (received, current) in [(0, 1), (1, 1), (2, 2)] {
+            let record = BranchRecord {
+                timeline: tl(2),
+                branch: None,
+                received: tl(received),
+                witnessed: tl(1),
+                promotion: None,
+            };
+            let begun =
+                RecoveryStart { record: Some(record), timeline: tl(2), named: tl(1), ..start(50, 1, (0, 0)) };
+            assert_eq!(chosen(begun, TargetTimeline::Current), Ok(current), "{received}");
+            assert_eq!(chosen(begun, TargetTimeline::Latest), Ok(4));
+        }
+    }
+
+    #[test]
     fn a_number_must_be_there_and_contain_what_is_here() {
         let number = |number| TargetTimeline::Number(tl(number));
         assert_eq!(chosen(start(50, 1, (0, 0)), number(3)), Ok(3));

@@ -380,6 +380,27 @@ async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_r
     assert_eq!(latest(&copy), 3);
 }
 
+#[tokio::test]
+async fn a_standby_s_directory_that_does_not_say_what_its_log_is_on_is_refused_as_a_primary() {
+    let (disk, db, _) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    let branch = Path::new(DIR).join(wal::log_branch::BRANCH_FILE);
+    copy.remove_file(&branch).unwrap();
+    let one = TimelineHistory::root(TimelineId::FIRST);
+    let end = db.positions().unwrap().flushed();
+    let two = one.fork(TimelineId::new(2), end, "its log may be on this", BranchId::new(2)).unwrap();
+    two.store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
+    let refused = try_open(&copy, options()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("no plimsoll/branch"), "{refused}");
+    // As a standby it finds out.
+    follow(&copy).stop();
+    assert!(copy.exists(&branch).unwrap());
+    assert!(try_open(&copy, options()).is_ok());
+}
+
 /// A standby's directory on the way to be a primary on this timeline.
 async fn promoting(disk: &VirtualDisk, timeline: TimelineId) -> (Database, Promotion) {
     let standby = follow(disk);
