@@ -1,15 +1,15 @@
 //! Which branch a standby follows, over restarts: plimsoll/branch.
 //!
 //! pg_wal does not tell it. A history file lies there as soon as somebody has heard of a timeline, and a
-//! promotion that broke off leaves one with the first segment; the control file learns of a timeline only with
-//! the first page or restartpoint of it. So the branch is recorded before the log goes on along it: when
+//! promotion that broke off leaves one with the first segment; the control file learns of a timeline only
+//! with the first page or restartpoint of it. So the branch is recorded before the log goes on along it: when
 //! recovery begins, and whenever a standby turns to another history ([`crate::NodeLog::branch`]).
 //!
 //! | line | meaning |
 //! | ---- | ---- |
 //! | `timeline`, `branch` | what is followed: all that pg_wal has lies on this history; `none` names no id |
-//! | `received` | the latest of its timelines that came by streaming: senders were told that it is kept here; |
-//! |            | 0 if none did |
+//! | `received` | the latest of its timelines that came by streaming, of which senders were told that it is |
+//! |            | kept here; 0 if none did |
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
 //! | `promotion` | a promotion that began: its timeline and branch, or `none` |
@@ -18,8 +18,8 @@
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
 //! left out of backups, and dropped when the directory is rewound.
 //!
-//! A directory that comes without a record that counts (a primary's, a clone, one of before there was a record)
-//! is a witness of the timeline that its control file names.
+//! A directory that comes without a record that counts (a primary's, a clone, one of before there was a
+//! record) is a witness of the timeline that its control file names.
 //!
 //! What is followed and not witnessed is hearsay: an archive's history says that somebody promoted himself,
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.

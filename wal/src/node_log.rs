@@ -212,8 +212,8 @@ impl NodeLog {
         self.0.record.witness(timeline);
     }
 
-    /// The branch of which this node is a witness: its own, if it writes one; otherwise the latest timeline of
-    /// what it follows that it wrote itself or had from a server that did. None if all is hearsay.
+    /// The branch of which this node is a witness: its own, if it writes one; otherwise the latest timeline
+    /// of what it follows that it wrote itself or had from a server that did. None if all is hearsay.
     pub fn witnessed(&self) -> Option<TimelineHistory> {
         let state = self.state();
         let seen = match &state.live {
