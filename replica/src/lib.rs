@@ -8,6 +8,7 @@
 //! | room         | owns                                                                             |
 //! |--------------|----------------------------------------------------------------------------------|
 //! | [`error`]    | what replication refuses, with the SQLSTATE that the wire carries                |
+//! | [`directory_id`] | which data directory a standby works on                                      |
 //! | [`sync`]     | who holds what, and which standbys commits wait for                              |
 //! | [`timeline`] | which branch of the log is ours, which one replaced it, whether to promote       |
 //! | [`lag`]      | how far a standby is behind, in bytes and in time                                |
@@ -21,6 +22,7 @@
 //!
 //! Knows no SQL and no tables.
 
+pub mod directory_id;
 pub mod driver;
 pub mod error;
 pub mod lag;

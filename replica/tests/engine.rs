@@ -77,6 +77,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         host: host.clone(),
         place: LogPlace::new(host.disk.clone(), &dir.join("pg_wal"), segment_size()),
         fsync: true,
+        directory: None,
         feed: feed.clone(),
         log,
         observer: Arc::new(Said::default()),

@@ -7,7 +7,7 @@ mod common;
 use common::{Place, eventually, logged, promote_alone, standby_of, stop, stopped_pair};
 use protocol::Client;
 use protocol::frame::message;
-use protocol::replication::{StatusUpdate, WireLsn, encode_status_update};
+use protocol::replication::{StatusUpdate, WireLsn, encode_extension, encode_status_update};
 use server::{Server, StopMode};
 
 async fn query_one(client: &mut Client, sql: &str) -> String {
@@ -21,6 +21,48 @@ async fn alter(place: &Place, setting: &str, value: &str) {
 }
 
 const WAITING: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_streams_to_one_directory_count_once_and_copies_of_one_are_told() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    let ours = wal::format::FORMATS.newest;
+    let stream = async |place: &Place| {
+        let mut client = place.connect_with("replication=true application_name=twice").await.unwrap();
+        let command = format!("START_REPLICATION {at} TIMELINE 1 (plimsoll '{ours}')");
+        client.copy_both(&command).await.unwrap();
+        client.queue(|out| message(out, b'd', |out| encode_extension(out, b'D', &77u64.to_be_bytes())));
+        client.flush().await.unwrap();
+        client
+    };
+    let reports = async |client: &mut Client, lsn: &str| {
+        let lsn = WireLsn::parse(lsn).unwrap();
+        let clock = host::Host::real().clock.now();
+        let status = StatusUpdate { written: lsn, flushed: lsn, applied: lsn, clock, reply_requested: false };
+        client.queue(|out| message(out, b'd', |out| encode_status_update(out, &status)));
+        client.flush().await.unwrap();
+    };
+    alter(&place, "synchronous_standby_names", "FIRST 2 (twice)").await;
+    let (mut old, mut new) = (stream(&place).await, stream(&place).await);
+    let mut writer = place.connect().await;
+    let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await.map(drop) });
+    eventually(&place, WAITING, "1").await;
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    for client in [&mut old, &mut new] {
+        reports(client, &end).await;
+    }
+    let reported = format!("select count(*) from pg_stat_replication where flush_lsn = '{end}'");
+    eventually(&place, &reported, "2").await;
+    let states = "select string_agg(sync_state, ' ' order by pid) from pg_stat_replication";
+    assert_eq!(place.psql(states).await, "potential sync");
+    assert!(!waiting.is_finished(), "one directory has it");
+    // The older has answered what came after the newer: it is no leftover.
+    logged(&place, "data directories with one id, 000000000000004d").await;
+    stop(primary, StopMode::Immediate).await;
+    assert!(waiting.await.unwrap().is_err());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_of_more_than_was_sent_confirms_no_commit() {

@@ -314,7 +314,7 @@ impl LogFile {
 
 /// Whether bytes at `at` (from the log's end to its page's end, or a whole later page) could be taken for the
 /// log's.
-fn is_stale(page: &[u8], at: Lsn) -> bool {
+pub(crate) fn is_stale(page: &[u8], at: Lsn) -> bool {
     if at.page_offset() != 0 {
         return page.iter().any(|byte| *byte != 0);
     }

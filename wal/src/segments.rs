@@ -7,7 +7,10 @@
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
-use host::{FileKind, OpenMode, SharedDisk, SharedFile};
+use crate::log_file::is_stale;
+use crate::page::PAGE_SIZE;
+use host::{File, FileKind, OpenMode, SharedDisk, SharedFile};
+use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +120,61 @@ impl SegmentFolder {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(cause) => Err(io_error(WalOperation::Open, &path, cause)),
         }
+    }
+
+    /// Makes what a former life left of the log from `from` on durable, with its names; ends early when `goes_on`
+    /// says so. A killed server leaves bytes to the kernel, and one whose sync failed leaves bytes that the
+    /// kernel shows and takes for written, so that another sync would not write them. That is so in the
+    /// segment in which a timeline's log ends: those before it were synced ([`crate::log_file`]). Its pages are
+    /// written once more.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read, written or synced.
+    pub fn make_durable(&self, from: Lsn, goes_on: impl Fn() -> bool) -> Result<(), WalError> {
+        let mut left = self.list()?;
+        left.retain(|file| file.segment >= self.size.segment_of(from));
+        // A timeline's last segment comes first.
+        left.sort_unstable_by_key(|file| (file.timeline, Reverse(file.segment)));
+        let mut last_of = TimelineId::INVALID;
+        for SegmentFile { segment, timeline } in left {
+            if !goes_on() {
+                return Ok(());
+            }
+            let path = self.path(timeline, segment);
+            let failed = |operation| {
+                let path = &path;
+                move |cause| io_error(operation, path, cause)
+            };
+            let file = self.disk.open(&path, OpenMode::ReadWrite).map_err(failed(WalOperation::Open))?;
+            if last_of != timeline
+                && !host::planted!("a start takes for durable what a failed sync left")
+                && self.write_again(&*file, segment).map_err(failed(WalOperation::Write))?
+            {
+                last_of = timeline;
+            }
+            file.sync().map_err(failed(WalOperation::Sync))?;
+        }
+        self.sync_names()
+    }
+
+    /// Writes the log's own pages of a segment where they are; whether it had any.
+    fn write_again(&self, file: &dyn File, segment: SegmentNumber) -> io::Result<bool> {
+        let end = file.len()?.min(self.size.bytes());
+        let mut block = vec![0; ZEROS.len()];
+        let (mut offset, mut begun) = (0, false);
+        while offset < end {
+            let len = (end - offset).min(block.len() as u64);
+            let block = block.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
+            file.read_exact_at(block, offset)?;
+            for page in block.chunks(PAGE_SIZE) {
+                if is_stale(page, self.size.start_of(segment) + offset) {
+                    file.write_all_at(page, offset)?;
+                    begun = true;
+                }
+                offset += page.len() as u64;
+            }
+        }
+        Ok(begun)
     }
 
     /// Opens a segment for writing. One that is too short (a copy that was broken off) gets its full size.

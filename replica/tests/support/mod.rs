@@ -264,7 +264,7 @@ impl Session {
                 heartbeat: Duration::from_millis(200),
             }),
             confirmations: self.confirmed.clone(),
-            on_overstatement: Box::new(|_| {}),
+            on_doubt: Box::new(|_| {}),
             on_feedback: Box::new(|| {}),
         };
         match send::stream(stream, input, &context, &stream_request).await {
@@ -459,6 +459,7 @@ impl Standby {
             host: Host::real(),
             place,
             fsync: true,
+            directory: None,
             feed: feed.clone(),
             log: log.clone(),
             observer: said.clone(),

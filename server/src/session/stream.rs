@@ -7,7 +7,8 @@ use crate::error::from_replica;
 use crate::replication::fencing;
 use protocol::replication::{COPY_OPTION, ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
-use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
+use replica::directory_id::DIRECTORY_ID_FILE;
+use replica::driver::send::{Doubt, Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
 use replica::sender::Copying;
 use replica::sender::streams::SenderInfo;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl WalSender {
             slots: replication.slots.clone(),
             times: self.stream_times(),
             confirmations: Arc::new(database.commit_gate().clone()),
-            on_overstatement: self.warns_of_overstatement(),
+            on_doubt: self.warns_of_doubts(),
             on_feedback: Box::new(move || told.update_horizon()),
         };
         wire.flush().await?;
@@ -92,13 +93,20 @@ impl WalSender {
         })
     }
 
-    fn warns_of_overstatement(&self) -> Box<dyn Fn(Lsn) + Send + Sync> {
+    fn warns_of_doubts(&self) -> Box<dyn Fn(Doubt) + Send + Sync> {
         let (node, name) = (self.node.clone(), self.handle.application.lock().to_string());
-        Box::new(move |claimed| {
-            node.ground.log.warning(format!(
-                "standby \"{name}\" reports {claimed}, which it was never sent: \
-                 its reports count up to what was"
-            ));
+        Box::new(move |doubt| {
+            node.ground.log.warning(match doubt {
+                Doubt::Overstated(claimed) => format!(
+                    "standby \"{name}\" reports {claimed}, which it was never sent: \
+                     its reports count up to what was"
+                ),
+                Doubt::SharedDirectory(directory) => format!(
+                    "standby \"{name}\" and a later one work on data directories with one id, {directory}: \
+                     commits count the later alone; if one is a copy of the other, stop it and remove its \
+                     {DIRECTORY_ID_FILE}"
+                ),
+            });
         })
     }
 

@@ -14,7 +14,7 @@ use crate::recovery::standby::StandbyRedo;
 use crate::visibility::snapshot::Visibility;
 use crate::visibility::xid_set::XidSet;
 use crate::{DatabaseOptions, Error, StartMode};
-use host::{FileKind, Host, LockGuard, OpenMode, Timestamp};
+use host::{FileKind, Host, LockGuard, Timestamp};
 use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{RecoveryStart, TargetTimeline};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
-use wal::{BranchError, LogBranch, Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
+use wal::{BranchError, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
 
 /// What is where the checkpoint should be that the control file names is another record.
 pub(crate) fn no_checkpoint(at: Lsn) -> Error {
@@ -240,24 +240,13 @@ impl Opening {
 
     /// Makes the log that will be redone durable: a page that redo writes must not be ahead of it.
     fn sync_log(&self) -> Result<(), Error> {
-        let (disk, wal_dir) = (&*self.engine.host.disk, self.engine.wal_dir());
         let (size, redo) = {
             let control = self.engine.control.lock();
             (control.segment_size, control.checkpoint_copy.redo)
         };
-        let entries = disk.list(&wal_dir).map_err(|error| Error::io("list directory", &wal_dir, error))?;
-        for entry in entries {
-            self.engine.check_opening()?;
-            let segment = SegmentNumber::parse_file_name(&entry.name, size);
-            if segment.is_some_and(|(_, segment)| segment >= size.segment_of(redo)) {
-                let path = wal_dir.join(&entry.name);
-                let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
-                synced.map_err(|error| Error::io("fsync file", &path, error))?;
-            }
-        }
-        self.engine.check_opening()?;
-        // A segment that a killed server had just made may have no durable name.
-        disk.sync_dir(&wal_dir).map_err(|error| Error::io("fsync directory", &wal_dir, error))
+        let folder = SegmentFolder::new(self.engine.host.disk.clone(), &self.engine.wal_dir(), size);
+        folder.make_durable(redo, || self.engine.check_opening().is_ok()).map_err(log_error)?;
+        self.engine.check_opening()
     }
 
     /// A replay at the redo point, after a look at the checkpoint record itself, and that record's end. If

@@ -7,7 +7,7 @@ use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, SegmentFate, WalError, WalWriter};
+use wal::{Lsn, Retention, SegmentFate, SegmentFolder, WalError, WalWriter};
 
 /// A disk after some call, with how many records were durable and how many inserted by then.
 type Moments = Arc<Mutex<Vec<(VirtualDisk, u64, u64)>>>;
@@ -211,6 +211,23 @@ fn a_failed_sync_is_never_tried_again() {
     let waited = wal.positions().wait_flushed_blocking(wal.positions().inserted());
     assert!(waited.is_err(), "nobody waits for what will not come");
     check(&disk.crash(CrashPolicy::LoseUnsynced), origin(), 0, 1, 2, "after the failed sync");
+}
+
+#[test]
+fn what_a_failed_sync_left_to_the_kernel_is_durable_once_it_was_written_again() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    wal.insert(&mut record(0, 10)).unwrap();
+    wal.flush_all().unwrap();
+    wal.insert(&mut record(1, 10)).unwrap();
+    disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
+    assert!(matches!(wal.flush_all(), Err(WalError::Failed { .. })));
+    drop(wal);
+    let folder = SegmentFolder::new(Arc::new(disk.clone()), dir(), SIZE);
+    folder.open(TLI, SIZE.segment_of(origin())).unwrap().sync().unwrap();
+    check(&disk.crash(CrashPolicy::LoseUnsynced), origin(), 0, 1, 1, "another sync writes nothing");
+    folder.make_durable(origin(), || true).unwrap();
+    check(&disk.crash(CrashPolicy::LoseUnsynced), origin(), 0, 2, 2, "it was written again");
 }
 
 #[test]

@@ -121,6 +121,9 @@ impl Driver {
             }
         };
         self.streaming = started.is_none();
+        if self.streaming {
+            self.queue_directory();
+        }
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);
         }

@@ -12,6 +12,7 @@ mod writing;
 
 use super::log::LogPlace;
 use super::replay::StandbyFeed;
+use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::receiver::{ReceiverOptions, ReceiverView};
 use crate::slots::UpstreamSlot;
@@ -81,6 +82,8 @@ pub struct ReceiveContext {
     pub place: LogPlace,
     /// Whether to fsync (the setting).
     pub fsync: bool,
+    /// The data directory's id; None if it could not get one.
+    pub directory: Option<DirectoryId>,
     /// Where redo is fed.
     pub feed: Arc<StandbyFeed>,
     /// The log, for cascading senders; its history is what this node follows.

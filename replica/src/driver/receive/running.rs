@@ -2,7 +2,7 @@
 
 use super::writing::{branch_error, finished, log_end, open_writer};
 use super::{ReceiveContext, ReceiveSettings};
-use crate::driver::extensions::{CONFIRMED, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
 use bytes::BytesMut;
@@ -166,6 +166,12 @@ impl Driver {
     pub(super) fn queue_wants(&mut self, wants: bool) {
         if self.plimsoll {
             self.queue(|out| encode_extension(out, CONFIRMED, &[u8::from(wants)]));
+        }
+    }
+
+    pub(super) fn queue_directory(&mut self) {
+        if let Some(directory) = self.context.directory.filter(|_| self.plimsoll) {
+            self.queue(|out| encode_extension(out, DIRECTORY, &directory.number().to_be_bytes()));
         }
     }
 

@@ -5,6 +5,7 @@ mod replies;
 mod wire;
 
 use super::log::{LogPlace, LogReading, Outlet};
+use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Sender, SenderTimes, StreamPlan, TimelineEnd};
@@ -80,11 +81,20 @@ pub struct SendContext {
     pub times: Box<dyn Fn() -> StreamTimes + Send + Sync>,
     /// What commits are confirmed.
     pub confirmations: Arc<dyn Confirmations>,
-    /// Called when the standby first claims to be further than it was sent, with what it claims.
-    pub on_overstatement: Box<dyn Fn(Lsn) + Send + Sync>,
+    /// Called when the standby first says what cannot be true.
+    pub on_doubt: Box<dyn Fn(Doubt) + Send + Sync>,
     /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the
     /// oldest).
     pub on_feedback: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What a standby says that cannot be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It claims to have this, which it was never sent.
+    Overstated(Lsn),
+    /// It works on a directory on which another server works, too.
+    SharedDirectory(DirectoryId),
 }
 
 /// What the settings say of a stream.

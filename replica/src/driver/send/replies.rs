@@ -1,7 +1,8 @@
 //! What a standby says: how far it is, what its queries need, what it wants to hear of.
 
-use super::{Ended, SendError, Streaming};
-use crate::driver::extensions::{CONFIRMED, SLOTS};
+use super::{Doubt, Ended, SendError, Streaming};
+use crate::directory_id::DirectoryId;
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
 use crate::sender::Reply;
@@ -42,6 +43,11 @@ impl<S: Outlet> Streaming<'_, S> {
                             self.told_slots = None;
                             self.tell_slots();
                         }
+                        FromStandby::Extension(DIRECTORY, id) => {
+                            if let Ok(id) = (&*id).try_into() {
+                                self.context.row.set_directory(DirectoryId::new(u64::from_be_bytes(id)));
+                            }
+                        }
                         FromStandby::Extension(..) => {}
                     }
                     self.sender.on_life_sign(self.context.host.clock.monotonic());
@@ -76,7 +82,8 @@ impl<S: Outlet> Streaming<'_, S> {
         let clock = &self.context.host.clock;
         let (believed, overstates) = self.context.row.believe(progress);
         if overstates {
-            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.replayed));
+            let claimed = progress.written.max(progress.flushed).max(progress.replayed);
+            (self.context.on_doubt)(Doubt::Overstated(claimed));
         }
         self.sender.on_reply(
             Reply { progress: believed, reply_requested: status.reply_requested },
@@ -87,7 +94,9 @@ impl<S: Outlet> Streaming<'_, S> {
             let early = host::planted!("a slot gives up what its standby has only written");
             slot.release_before(if early { believed.written } else { believed.flushed });
         }
-        self.context.row.on_reply(believed, status.clock, clock.now());
+        if let Some(directory) = self.context.row.on_reply(believed, status.clock, clock.now()) {
+            (self.context.on_doubt)(Doubt::SharedDirectory(directory));
+        }
     }
 
     pub(super) fn on_feedback(&mut self, feedback: &HotStandbyFeedback) {

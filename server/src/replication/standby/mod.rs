@@ -16,6 +16,7 @@ use host::task::task;
 use host::vital_task;
 use observer::Observer;
 use redo_feed::RedoFeed;
+use replica::directory_id::{DIRECTORY_ID_FILE, DirectoryId};
 use replica::driver::StandbyFeed;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSettings};
 use replica::receiver::ReceiverView;
@@ -222,10 +223,17 @@ impl Standby {
             stopped: stopped.clone(),
         };
         let wants_confirmed = watch::Sender::new(false);
+        let directory = DirectoryId::of_directory(&ground.host, &ground.data_dir).map_err(|error| {
+            ground.log.warning(format!(
+                "could not read or make {DIRECTORY_ID_FILE}: {error}; servers cannot tell a connection of this \
+                 standby from an older one, and may count it twice"
+            ));
+        });
         let context = ReceiveContext {
             host: ground.host.clone(),
             place: replication.place.clone(),
             fsync: ground.config().fsync,
+            directory: directory.ok(),
             feed: feed.clone(),
             log: replication.log.clone(),
             observer: Arc::new(observer()),

@@ -41,13 +41,24 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             State::Up if damaged.get(&node) == Some(&true) => {
                 return Err(format!("Damage: node {node} has lost log below its flush point, and runs"));
             }
-            State::Ended(Err(why)) if !is_damaged && !MAY_END.iter().any(|words| why.contains(words)) => {
+            State::Ended(Err(why))
+                if !is_damaged
+                    && !MAY_END.iter().any(|words| why.contains(words))
+                    && !is_early_promotion(there.files(), &why) =>
+            {
                 return Err(format!("liveness: node {node} does not run from its own disk: {why}"));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether a standby was to be promoted whose backup's end has not come: as in PostgreSQL, it ends.
+fn is_early_promotion(files: &VirtualDisk, why: &str) -> bool {
+    let waits_for_its_end = ControlFile::load(files, Path::new(DATA))
+        .is_ok_and(|control| control.backup_start_point.is_valid() && control.state.is_standbys());
+    why.contains("the data is consistent only later") && waits_for_its_end
 }
 
 /// Takes the end of its log away from a primary that is down, though that was durable once: a page is written

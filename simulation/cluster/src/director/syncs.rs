@@ -17,8 +17,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// What a server says that has met it.
 pub(super) const FAILED: &str = "Input/output error";
 
-/// Lets the next sync of a node's log fail. What it was to save was seen by programs and is not there: the
-/// machine goes down with its server, or else the next one would find it in the kernel.
+/// Lets the next sync of a node's log fail. What it was to save was seen by programs and is not there. By the
+/// seed, the machine goes down with its server, or the next server finds it in the kernel.
 pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
     let (life, files, mut states) = {
         let cluster = shared.cluster.lock();
@@ -37,7 +37,11 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
         drop(tokio::time::timeout(MET_LIMIT, states.wait_for(is_down)).await);
         files.clear_faults();
         let has_ended = tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await.is_ok();
-        if has_ended && there.now_ms() < there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms {
+        let goes_down = seed % 2 == 0;
+        if goes_down
+            && has_ended
+            && there.now_ms() < there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms
+        {
             lose_power(&there, node, (life, seed));
         }
     });

@@ -5,7 +5,11 @@
 //!
 //! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left
 //! the branch that the stream was begun on, up to where it left it.
+//!
+//! Of several streams to one directory the newest counts alone: the others are of before the standby lost its
+//! connection or its power, and their standby would count twice.
 
+use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
 use crate::sender::{Copying, SenderState};
@@ -86,6 +90,12 @@ struct Entry {
     valid_upto: Lsn,
     /// The standby claimed more than it was sent; that is logged once.
     overstated: bool,
+    /// What the standby works on, if it has said so.
+    directory: Option<DirectoryId>,
+    /// There is a newer stream to its directory: what this one had sent when that came.
+    replaced: Option<Lsn>,
+    /// It was sent more and has it, so the directory has two servers; that is logged once.
+    shared: bool,
     progress: Progress,
     tracker: LagTracker,
     pace: Pace,
@@ -188,6 +198,9 @@ impl Senders {
             sent: Lsn::INVALID,
             valid_upto: Lsn::MAX,
             overstated: false,
+            directory: None,
+            replaced: None,
+            shared: false,
             progress: Progress::default(),
             tracker: LagTracker::default(),
             pace: Pace::default(),
@@ -295,6 +308,19 @@ impl BranchObserver for Senders {
 }
 
 impl Table {
+    /// Finds the streams that have a newer one to the same directory.
+    fn find_replaced(&mut self) {
+        let mut newer = Vec::new();
+        for entry in self.entries.values_mut().rev() {
+            let Some(directory) = entry.directory else { continue };
+            match newer.contains(&directory) {
+                true => entry.replaced = entry.replaced.or(Some(entry.sent)),
+                false => (entry.replaced, entry.shared) = (None, false),
+            }
+            newer.push(directory);
+        }
+    }
+
     fn standings(&self) -> Vec<Standing> {
         let candidates: Vec<_> = self.entries.values().map(Entry::candidate).collect();
         evaluate(self.names.as_ref(), &candidates).standings
@@ -318,9 +344,11 @@ impl Entry {
     }
 
     fn candidate(&self) -> Candidate<'_> {
+        let is_replaced =
+            self.replaced.is_some() && !host::planted!("a standby counts once for each of its connections");
         Candidate {
             name: &self.info.application_name,
-            streaming: self.state.counts_for_sync() && !self.is_copy(),
+            streaming: self.state.counts_for_sync() && !self.is_copy() && !is_replaced,
             progress: self.progress,
         }
     }
@@ -340,6 +368,16 @@ impl SenderHandle {
         if before.counts_for_sync() != state.counts_for_sync() {
             self.senders.recompute(&mut table);
         }
+    }
+
+    /// The standby says what directory it works on.
+    pub fn set_directory(&self, directory: DirectoryId) {
+        let mut table = self.senders.0.table.lock();
+        if let Some(entry) = table.entries.get_mut(&self.key) {
+            entry.directory = Some(directory);
+        }
+        table.find_replaced();
+        self.senders.recompute(&mut table);
     }
 
     /// A stream begins at `start`, of the log as it was in this generation.
@@ -386,11 +424,11 @@ impl SenderHandle {
     }
 
     /// The standby reported these positions, of which as much counts as is believed; `clock` is its own,
-    /// `now` ours.
-    pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) {
+    /// `now` ours. Gives the directory if this is the first report that proves that it has two servers.
+    pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) -> Option<DirectoryId> {
         let mut table = self.senders.0.table.lock();
         let end = table.clock.end();
-        let Some(entry) = table.entries.get_mut(&self.key) else { return };
+        let entry = table.entries.get_mut(&self.key)?;
         let progress = entry.believed(progress);
         entry.pace.note(progress.replayed, end.max(progress.replayed), now);
         let before = std::mem::replace(&mut entry.progress, progress);
@@ -398,9 +436,12 @@ impl SenderHandle {
         entry.round_trips = entry.tracker.on_reply(written, flushed, replayed, entry.sent, now);
         entry.reply_time = Some(clock);
         entry.last_reply = Some(now);
+        let shares = entry.replaced.is_some_and(|sent| written > sent);
+        let shared = entry.directory.filter(|_| shares && !std::mem::replace(&mut entry.shared, true));
         if before != progress && entry.state.counts_for_sync() {
             self.senders.recompute(&mut table);
         }
+        shared
     }
 
     /// The oldest transaction that the standby's queries need; for streams without a slot.
@@ -427,6 +468,7 @@ impl Drop for SenderHandle {
     fn drop(&mut self) {
         let mut table = self.senders.0.table.lock();
         table.entries.remove(&self.key);
+        table.find_replaced();
         if !host::planted!("the next in line is not asked when a synchronous standby leaves") {
             self.senders.recompute(&mut table);
         }
@@ -437,160 +479,4 @@ impl Drop for SenderHandle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use wal::history::TimelineHistory;
-    use wal::{LogBranch, NodeLog};
-
-    fn at(lsn: u64) -> Lsn {
-        Lsn::new(lsn)
-    }
-    fn now() -> Timestamp {
-        Timestamp::from_micros(5)
-    }
-    fn table(names: &str) -> (Senders, Arc<Mutex<Vec<RemoteProgress>>>) {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let sink = seen.clone();
-        let senders = Senders::new(3, move |progress| sink.lock().push(progress));
-        senders.set_names(SyncNames::parse(names).unwrap());
-        (senders, seen)
-    }
-    fn stream(senders: &Senders, name: &str) -> SenderHandle {
-        let info = SenderInfo { application_name: name.to_owned(), ..SenderInfo::default() };
-        let handle = senders.register(info).unwrap();
-        handle.set_state(SenderState::Streaming, TimelineId::FIRST);
-        handle
-    }
-    fn everywhere(lsn: u64) -> Progress {
-        Progress { written: at(lsn), flushed: at(lsn), replayed: at(lsn) }
-    }
-    /// A standby reports that it has what it was sent.
-    fn report(handle: &SenderHandle, lsn: u64) {
-        handle.on_sent(at(lsn), now());
-        handle.on_reply(everywhere(lsn), now(), now());
-    }
-    fn log() -> NodeLog {
-        let live = wal::Live::Standby(Arc::new(wal::StandbyPositions::new(at(10))));
-        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), live, LogBranch::unrecorded())
-    }
-
-    #[test]
-    fn what_the_quorum_reached_is_passed_on_and_never_goes_back() {
-        let (senders, seen) = table("FIRST 1 (a, b)");
-        let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
-        report(&b, 50);
-        assert_eq!(seen.lock().last().unwrap().flushed, at(50), "a has not said anything yet");
-        report(&a, 30);
-        assert_eq!(seen.lock().last().unwrap().flushed, at(50));
-        report(&a, 80);
-        assert_eq!(seen.lock().last().unwrap().flushed, at(80));
-        drop(a);
-        assert_eq!(senders.synced().flushed, at(80));
-        assert!(seen.lock().iter().all(|progress| progress.required));
-    }
-
-    #[test]
-    fn nobody_has_more_than_he_was_sent() {
-        let (senders, seen) = table("a");
-        let a = stream(&senders, "a");
-        a.on_sent(at(40), now());
-        assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), true));
-        assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), false), "it is told once");
-        a.on_reply(everywhere(u64::MAX), now(), now());
-        drop(a);
-        assert_eq!(seen.lock().last().unwrap().flushed, at(40));
-    }
-
-    #[test]
-    fn what_was_reported_of_a_branch_that_was_left_counts_up_to_where_it_was_left() {
-        let (senders, seen) = table("a, b");
-        let log = log();
-        log.observe(Arc::new(senders.clone()));
-        let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
-        report(&a, 50);
-        report(&b, 30);
-        let history = log.state().history.clone();
-        log.branch(history, at(40)).unwrap();
-        assert_eq!(senders.synced(), everywhere(40));
-        assert_eq!(senders.rows(at(40), now())[0].sent, at(40));
-        // A report of before that arrives only now; the stream has not looked at the new log.
-        a.on_reply(everywhere(50), now(), now());
-        assert_eq!(a.believe(everywhere(50)), (everywhere(40), false), "that was no lie");
-        assert_eq!(seen.lock().last().unwrap().flushed, at(40));
-        // One that has sent nothing of the part that is cut goes on; a new stream counts from its start.
-        b.follow(0);
-        report(&b, 60);
-        assert_eq!(senders.synced(), everywhere(40), "it follows the log of before");
-        b.follow(1);
-        report(&b, 60);
-        drop(a);
-        report(&b, 70);
-        assert_eq!(senders.synced(), everywhere(70));
-    }
-
-    #[test]
-    fn a_reload_that_names_nobody_frees_the_commits() {
-        let (senders, seen) = table("a");
-        assert!(seen.lock().last().unwrap().required);
-        senders.set_names(None);
-        assert!(!seen.lock().last().unwrap().required);
-    }
-
-    #[test]
-    fn a_standby_that_is_still_catching_up_does_not_confirm_commits() {
-        let (senders, _) = table("a");
-        let a =
-            senders.register(SenderInfo { application_name: "A".into(), ..SenderInfo::default() }).unwrap();
-        a.set_state(SenderState::Catchup, TimelineId::FIRST);
-        report(&a, 70);
-        assert_eq!(senders.synced(), Progress::default());
-        a.set_state(SenderState::Streaming, TimelineId::FIRST);
-        assert_eq!(senders.synced().flushed, at(70));
-    }
-
-    #[test]
-    fn a_copy_in_the_making_confirms_nothing_until_it_replays() {
-        let (senders, _) = table("*");
-        let of = |copy| SenderInfo { application_name: "a".into(), copy, ..SenderInfo::default() };
-        let said = senders.register(of(Copying::Yes)).unwrap();
-        said.set_state(SenderState::Streaming, TimelineId::FIRST);
-        said.on_sent(at(90), now());
-        said.on_reply(everywhere(90), now(), now());
-        assert_eq!(senders.synced(), Progress::default(), "whatever it reports");
-        drop(said);
-        let copy = senders.register(of(Copying::Perhaps)).unwrap();
-        copy.set_state(SenderState::Streaming, TimelineId::FIRST);
-        copy.on_sent(at(70), now());
-        copy.on_reply(Progress { replayed: Lsn::INVALID, ..everywhere(70) }, now(), now());
-        assert_eq!(senders.synced(), Progress::default());
-        let copying = || senders.rows(at(90), now()).iter().map(|row| row.copying).collect::<Vec<_>>();
-        assert_eq!(copying(), [true]);
-        // A standby may read through a temporary slot.
-        copy.on_reply(everywhere(60), now(), now());
-        assert_eq!(senders.synced(), everywhere(60));
-        assert_eq!(copying(), [false]);
-    }
-
-    #[test]
-    fn rows_say_who_counts_and_how_far_behind_each_is() {
-        let (senders, _) = table("FIRST 1 (b, a)");
-        let (a, _b) = (stream(&senders, "a"), stream(&senders, "b"));
-        a.on_sent(at(100), now());
-        report(&a, 90);
-        senders.note_flushed(at(120), Timestamp::from_micros(9));
-        let rows = senders.rows(at(120), Timestamp::from_micros(1005));
-        let shown: Vec<_> = rows.iter().map(|row| (row.priority, row.sync_state.name())).collect();
-        assert_eq!(shown, [(2, "sync"), (1, "potential")], "b has not flushed anything");
-        assert_eq!((rows[0].lag.flushed.bytes, rows[0].lag.flushed.age.as_micros()), (30, 1000));
-    }
-
-    #[test]
-    fn max_wal_senders_bounds_the_streams() {
-        let (senders, _) = table("");
-        let held: Vec<_> = ["a", "b", "c"].map(|name| stream(&senders, name)).into();
-        let error = senders.register(SenderInfo::default()).unwrap_err();
-        assert_eq!(error.sqlstate().as_str(), "53300");
-        drop(held);
-        assert_eq!(*senders.count().borrow(), 0);
-    }
-}
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+use wal::history::TimelineHistory;
+use wal::{LogBranch, NodeLog};
+
+fn at(lsn: u64) -> Lsn {
+    Lsn::new(lsn)
+}
+fn now() -> Timestamp {
+    Timestamp::from_micros(5)
+}
+fn table(names: &str) -> (Senders, Arc<Mutex<Vec<RemoteProgress>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let senders = Senders::new(3, move |progress| sink.lock().push(progress));
+    senders.set_names(SyncNames::parse(names).unwrap());
+    (senders, seen)
+}
+fn stream(senders: &Senders, name: &str) -> SenderHandle {
+    let info = SenderInfo { application_name: name.to_owned(), ..SenderInfo::default() };
+    let handle = senders.register(info).unwrap();
+    handle.set_state(SenderState::Streaming, TimelineId::FIRST);
+    handle
+}
+fn everywhere(lsn: u64) -> Progress {
+    Progress { written: at(lsn), flushed: at(lsn), replayed: at(lsn) }
+}
+/// A standby reports that it has what it was sent.
+fn report(handle: &SenderHandle, lsn: u64) {
+    handle.on_sent(at(lsn), now());
+    handle.on_reply(everywhere(lsn), now(), now());
+}
+fn log() -> NodeLog {
+    let live = wal::Live::Standby(Arc::new(wal::StandbyPositions::new(at(10))));
+    NodeLog::new(TimelineHistory::root(TimelineId::FIRST), live, LogBranch::unrecorded())
+}
+
+#[test]
+fn what_the_quorum_reached_is_passed_on_and_never_goes_back() {
+    let (senders, seen) = table("FIRST 1 (a, b)");
+    let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
+    report(&b, 50);
+    assert_eq!(seen.lock().last().unwrap().flushed, at(50), "a has not said anything yet");
+    report(&a, 30);
+    assert_eq!(seen.lock().last().unwrap().flushed, at(50));
+    report(&a, 80);
+    assert_eq!(seen.lock().last().unwrap().flushed, at(80));
+    drop(a);
+    assert_eq!(senders.synced().flushed, at(80));
+    assert!(seen.lock().iter().all(|progress| progress.required));
+}
+
+#[test]
+fn nobody_has_more_than_he_was_sent() {
+    let (senders, seen) = table("a");
+    let a = stream(&senders, "a");
+    a.on_sent(at(40), now());
+    assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), true));
+    assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), false), "it is told once");
+    a.on_reply(everywhere(u64::MAX), now(), now());
+    drop(a);
+    assert_eq!(seen.lock().last().unwrap().flushed, at(40));
+}
+
+#[test]
+fn what_was_reported_of_a_branch_that_was_left_counts_up_to_where_it_was_left() {
+    let (senders, seen) = table("a, b");
+    let log = log();
+    log.observe(Arc::new(senders.clone()));
+    let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
+    report(&a, 50);
+    report(&b, 30);
+    let history = log.state().history.clone();
+    log.branch(history, at(40)).unwrap();
+    assert_eq!(senders.synced(), everywhere(40));
+    assert_eq!(senders.rows(at(40), now())[0].sent, at(40));
+    // A report of before that arrives only now; the stream has not looked at the new log.
+    a.on_reply(everywhere(50), now(), now());
+    assert_eq!(a.believe(everywhere(50)), (everywhere(40), false), "that was no lie");
+    assert_eq!(seen.lock().last().unwrap().flushed, at(40));
+    // One that has sent nothing of the part that is cut goes on; a new stream counts from its start.
+    b.follow(0);
+    report(&b, 60);
+    assert_eq!(senders.synced(), everywhere(40), "it follows the log of before");
+    b.follow(1);
+    report(&b, 60);
+    drop(a);
+    report(&b, 70);
+    assert_eq!(senders.synced(), everywhere(70));
+}
+
+#[test]
+fn a_reload_that_names_nobody_frees_the_commits() {
+    let (senders, seen) = table("a");
+    assert!(seen.lock().last().unwrap().required);
+    senders.set_names(None);
+    assert!(!seen.lock().last().unwrap().required);
+}
+
+#[test]
+fn a_standby_that_is_still_catching_up_does_not_confirm_commits() {
+    let (senders, _) = table("a");
+    let a = senders.register(SenderInfo { application_name: "A".into(), ..SenderInfo::default() }).unwrap();
+    a.set_state(SenderState::Catchup, TimelineId::FIRST);
+    report(&a, 70);
+    assert_eq!(senders.synced(), Progress::default());
+    a.set_state(SenderState::Streaming, TimelineId::FIRST);
+    assert_eq!(senders.synced().flushed, at(70));
+}
+
+#[test]
+fn a_copy_in_the_making_confirms_nothing_until_it_replays() {
+    let (senders, _) = table("*");
+    let of = |copy| SenderInfo { application_name: "a".into(), copy, ..SenderInfo::default() };
+    let said = senders.register(of(Copying::Yes)).unwrap();
+    said.set_state(SenderState::Streaming, TimelineId::FIRST);
+    said.on_sent(at(90), now());
+    said.on_reply(everywhere(90), now(), now());
+    assert_eq!(senders.synced(), Progress::default(), "whatever it reports");
+    drop(said);
+    let copy = senders.register(of(Copying::Perhaps)).unwrap();
+    copy.set_state(SenderState::Streaming, TimelineId::FIRST);
+    copy.on_sent(at(70), now());
+    copy.on_reply(Progress { replayed: Lsn::INVALID, ..everywhere(70) }, now(), now());
+    assert_eq!(senders.synced(), Progress::default());
+    let copying = || senders.rows(at(90), now()).iter().map(|row| row.copying).collect::<Vec<_>>();
+    assert_eq!(copying(), [true]);
+    // A standby may read through a temporary slot.
+    copy.on_reply(everywhere(60), now(), now());
+    assert_eq!(senders.synced(), everywhere(60));
+    assert_eq!(copying(), [false]);
+}
+
+#[test]
+fn a_standby_that_is_connected_twice_counts_once() {
+    let (senders, _) = table("FIRST 2 (b, a)");
+    let (one, two) = (DirectoryId::new(1), DirectoryId::new(2));
+    let old = stream(&senders, "a");
+    old.set_directory(one);
+    report(&old, 50);
+    let new = stream(&senders, "b");
+    new.set_directory(one);
+    report(&new, 50);
+    assert_eq!(senders.synced(), Progress::default(), "under another name it is the same");
+    let other = stream(&senders, "a");
+    other.set_directory(two);
+    report(&other, 40);
+    assert_eq!(senders.synced(), everywhere(40));
+    // What the newer held is held: the older goes on where that is gone.
+    drop(new);
+    report(&other, 60);
+    assert_eq!(senders.synced(), everywhere(50));
+    drop((old, other));
+    // PostgreSQL's standbys do not say what they work on.
+    let (silent, also) = (stream(&senders, "b"), stream(&senders, "b"));
+    report(&silent, 70);
+    report(&also, 70);
+    assert_eq!(senders.synced(), everywhere(70));
+}
+
+#[test]
+fn two_servers_on_copies_of_one_directory_are_told_from_an_old_connection() {
+    let (senders, _) = table("a");
+    let (old, new) = (stream(&senders, "a"), stream(&senders, "a"));
+    let reports = |lsn| old.on_reply(everywhere(lsn), now(), now());
+    old.set_directory(DirectoryId::new(1));
+    old.on_sent(at(50), now());
+    new.set_directory(DirectoryId::new(1));
+    assert_eq!(reports(50), None, "it was on its way");
+    old.on_sent(at(60), now());
+    assert_eq!(reports(50), None);
+    assert_eq!(reports(60), Some(DirectoryId::new(1)));
+    assert_eq!(reports(60), None, "it is told once");
+}
+
+#[test]
+fn rows_say_who_counts_and_how_far_behind_each_is() {
+    let (senders, _) = table("FIRST 1 (b, a)");
+    let (a, _b) = (stream(&senders, "a"), stream(&senders, "b"));
+    a.on_sent(at(100), now());
+    report(&a, 90);
+    senders.note_flushed(at(120), Timestamp::from_micros(9));
+    let rows = senders.rows(at(120), Timestamp::from_micros(1005));
+    let shown: Vec<_> = rows.iter().map(|row| (row.priority, row.sync_state.name())).collect();
+    assert_eq!(shown, [(2, "sync"), (1, "potential")], "b has not flushed anything");
+    assert_eq!((rows[0].lag.flushed.bytes, rows[0].lag.flushed.age.as_micros()), (30, 1000));
+}
+
+#[test]
+fn max_wal_senders_bounds_the_streams() {
+    let (senders, _) = table("");
+    let held: Vec<_> = ["a", "b", "c"].map(|name| stream(&senders, name)).into();
+    let error = senders.register(SenderInfo::default()).unwrap_err();
+    assert_eq!(error.sqlstate().as_str(), "53300");
+    drop(held);
+    assert_eq!(*senders.count().borrow(), 0);
+}
