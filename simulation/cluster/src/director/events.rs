@@ -16,6 +16,7 @@ use simulation::CrashPolicy;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a comparison of standbys waits for each.
@@ -159,9 +160,11 @@ async fn with_sessions(shared: Arc<Shared>, event: Event) {
 /// Asks a node for something, whatever it answers.
 fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
     let there = shared.clone();
+    shared.asking.fetch_add(1, Ordering::Relaxed);
     shared.beside(async move {
         let answer = ask(machine_of(node), &sql, PATIENCE).await;
         there.tell(&format!("node {node}: {sql}: {answer:?}"));
+        there.asking.fetch_sub(1, Ordering::Relaxed);
     });
 }
 

@@ -10,6 +10,7 @@ use crate::rare::Rare;
 use simulated::net::Link;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -108,9 +109,9 @@ fn heal(shared: &Arc<Shared>) {
 
 async fn wait_for_busy(shared: &Shared) -> Result<(), String> {
     let begun = Instant::now();
-    while !shared.busy.lock().is_empty() {
+    while !shared.busy.lock().is_empty() || shared.asking.load(Ordering::Relaxed) > 0 {
         if begun.elapsed() > CONVERGE_LIMIT {
-            return Err(format!("liveness: a clone does not end: {:?}", shared.busy.lock()));
+            return Err(format!("liveness: what was begun does not end: {:?}", shared.busy.lock()));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -94,6 +94,8 @@ struct Shared {
     cuts: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
     /// Nodes to which something lasting is being done.
     busy: Mutex<BTreeMap<usize, &'static str>>,
+    /// Statements of an administrator's that are not answered yet.
+    asking: AtomicU64,
     /// Nodes that are cloned, with whom from.
     clones: Mutex<BTreeMap<usize, usize>>,
     /// Nodes whose log has lost what was durable, and whether they must see that. All of them may.
@@ -222,6 +224,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         rare: Mutex::default(),
         cuts: Mutex::default(),
         busy: Mutex::default(),
+        asking: AtomicU64::new(0),
         clones: Mutex::default(),
         damaged: Mutex::default(),
         primary: Mutex::new(0),
