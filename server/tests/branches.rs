@@ -9,6 +9,7 @@ use protocol::Client;
 use protocol::frame::message;
 use protocol::replication::{StatusUpdate, WireLsn, encode_extension, encode_status_update};
 use server::{Server, StopMode};
+use wal::control::{ClusterState, ControlFile};
 
 async fn query_one(client: &mut Client, sql: &str) -> String {
     client.query(sql).await.unwrap().text(0, 0).unwrap_or_default().to_owned()
@@ -444,4 +445,31 @@ async fn a_standby_passes_over_a_branch_whose_history_its_primary_does_not_have(
     assert_eq!(std::fs::read(copy.data().join("pg_wal/00000002.history")).unwrap(), text);
     stop(standby, StopMode::Fast).await;
     stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_broke_off_once_it_was_decided_is_told_and_its_history_archived() {
+    let (_, copy) = stopped_pair().await;
+    let archives = [("archive_mode", "on"), ("archive_command", "false")];
+    let promoted = promote_alone(&copy, &archives).await;
+    stop(promoted, StopMode::Immediate).await;
+    // As it stands before the signal goes, which is after the control file names the timeline.
+    let mut control = ControlFile::load(&host::RealDisk, &copy.data()).unwrap();
+    control.state = ClusterState::InArchiveRecovery;
+    control.store(&host::RealDisk, &copy.data()).unwrap();
+    std::fs::write(copy.data().join("standby.signal"), "").unwrap();
+    let mark = copy.data().join("pg_wal/archive_status/00000002.history.ready");
+    std::fs::remove_file(&mark).unwrap();
+    let standby = copy.start(&archives).await;
+    assert!(copy.log().contains("the promotion to timeline 2 broke off"));
+    assert!(mark.exists());
+    assert_eq!(copy.psql("select pg_promote()").await, "t");
+    assert_eq!(copy.psql("select timeline_id from pg_control_checkpoint()").await, "3");
+    stop(standby, StopMode::Fast).await;
+    let standby = {
+        std::fs::write(copy.data().join("standby.signal"), "").unwrap();
+        copy.start(&archives).await
+    };
+    assert_eq!(copy.log().matches("broke off").count(), 1, "that is over");
+    stop(standby, StopMode::Fast).await;
 }

@@ -12,7 +12,7 @@
 //! |            | kept here; 0 if none did |
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
-//! | `promotion` | a promotion that began: its timeline and branch, or `none` |
+//! | `promotion` | a promotion that began and was not ended: its timeline and branch, or `none` |
 //!
 //! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
@@ -25,7 +25,8 @@
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
 //!
 //! A promotion is decided by the control file, which names its timeline last. One that broke off before that
-//! never was: the next start takes back what it left ([`undo_promotion`]).
+//! never was: the next start takes back what it left ([`undo_promotion`]). One that broke off later leaves a
+//! standby of its timeline, which waits to be promoted.
 
 use crate::codec::{seal_text, sealed_text};
 use crate::control::ControlFile;
@@ -108,20 +109,19 @@ impl BranchRecord {
             return None;
         }
         let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
-        let number = |text: &str| text.parse().ok().map(TimelineId::new);
         Some(Self {
-            timeline: number(value("timeline")?)?,
+            timeline: value("timeline")?.parse().ok()?,
             branch: match value("branch")? {
                 "none" => None,
                 id => Some(id.parse().ok()?),
             },
-            received: number(value("received")?)?,
-            witnessed: number(value("witnessed")?)?,
+            received: value("received")?.parse().ok()?,
+            witnessed: value("witnessed")?.parse().ok()?,
             promotion: match value("promotion")? {
                 "none" => None,
                 began => {
                     let (timeline, branch) = began.split_once(' ')?;
-                    Some((number(timeline)?, branch.parse().ok()?))
+                    Some((timeline.parse().ok()?, branch.parse().ok()?))
                 }
             },
         })
@@ -131,12 +131,12 @@ impl BranchRecord {
 impl fmt::Display for BranchRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let branch = self.branch.map_or_else(|| "none".to_owned(), |branch| branch.to_string());
-        let promotion = self.promotion.map(|(timeline, branch)| format!("{} {branch}", timeline.get()));
+        let promotion = self.promotion.map(|(timeline, branch)| format!("{timeline} {branch}"));
         let lines = format!(
             "{FIRST_LINE}\ntimeline={}\nbranch={branch}\nreceived={}\nwitnessed={}\npromotion={}\n",
-            self.timeline.get(),
-            self.received.get(),
-            self.witnessed.get(),
+            self.timeline,
+            self.received,
+            self.witnessed,
             promotion.unwrap_or_else(|| "none".to_owned()),
         );
         f.write_str(&seal_text(lines))
@@ -189,17 +189,23 @@ impl LogBranch {
     }
 
     /// Recovery begins, along `history`, in a directory without a record that counts. It is on the timeline
-    /// `found`, by its control file: it wrote that itself, or was copied from a server that has it.
+    /// `found`, by its control file: it wrote that itself, or was copied from a server that has it. `promotion`
+    /// is the one that came to nothing more.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub fn begin(&self, history: &TimelineHistory, found: TimelineId) -> Result<(), BranchError> {
+    pub fn begin(
+        &self,
+        history: &TimelineHistory,
+        found: TimelineId,
+        promotion: Option<(TimelineId, BranchId)>,
+    ) -> Result<(), BranchError> {
         let record = BranchRecord {
             timeline: history.target(),
             branch: history.branch(),
             received: TimelineId::INVALID,
             witnessed: found,
-            promotion: None,
+            promotion,
         };
         // There may be no file any more, whatever it said.
         *self.now.lock() = None;
@@ -212,13 +218,14 @@ impl LogBranch {
     /// Fails if the file cannot be written.
     pub fn follow(&self, history: &TimelineHistory) -> Result<(), BranchError> {
         let known = |timeline| if history.contains(timeline) { timeline } else { TimelineId::INVALID };
+        let promotion = |now: BranchRecord| now.promotion.filter(|(began, _)| history.contains(*began));
         self.change(|now| {
             Some(BranchRecord {
                 timeline: history.target(),
                 branch: history.branch(),
                 received: known(now.map_or(TimelineId::INVALID, |now| now.received)),
                 witnessed: known(now.map_or(TimelineId::INVALID, |now| now.witnessed)),
-                promotion: None,
+                promotion: now.and_then(promotion),
             })
         })
     }
@@ -352,7 +359,7 @@ mod tests {
         let dir = directory();
         let [one, two, three] = histories();
         assert_eq!(open(&dir).record(), None);
-        open(&dir).begin(&one, TimelineId::INVALID).unwrap();
+        open(&dir).begin(&one, TimelineId::INVALID, None).unwrap();
         let branch = open(&dir);
         branch.receive(tl(1)).unwrap();
         branch.witness(tl(1));
@@ -368,14 +375,14 @@ mod tests {
         let four = one.fork(tl(4), Lsn::new(90), "x", BranchId::new(4)).unwrap();
         open(&dir).follow(&four).unwrap();
         assert_eq!(open(&dir).record().unwrap().witnessed, TimelineId::INVALID);
-        open(&dir).begin(&two, tl(2)).unwrap();
+        open(&dir).begin(&two, tl(2), None).unwrap();
         assert_eq!(open(&dir).record().unwrap().received, TimelineId::INVALID, "its log came from nobody");
     }
 
     #[test]
     fn a_damaged_record_is_told_and_passes_for_none() {
         let dir = directory();
-        open(&dir).begin(&histories()[1], tl(1)).unwrap();
+        open(&dir).begin(&histories()[1], tl(1), None).unwrap();
         open(&dir).begin_promotion(tl(3), BranchId::new(0xB3)).unwrap();
         let path = dir.path().join(BRANCH_FILE);
         let whole = std::fs::read(&path).unwrap();
@@ -404,7 +411,7 @@ mod tests {
             (2, &two, false, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
         ] {
             let dir = directory();
-            open(&dir).begin(&one, tl(1)).unwrap();
+            open(&dir).begin(&one, tl(1), None).unwrap();
             open(&dir).begin_promotion(tl(2), BranchId::new(0xB2)).unwrap();
             let pg_wal = dir.path().join("pg_wal");
             found.store(&RealDisk, &pg_wal).unwrap();

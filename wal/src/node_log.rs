@@ -220,11 +220,7 @@ impl NodeLog {
             Live::Primary(_) => return Some(state.history.clone()),
             Live::Standby(_) => self.0.record.record()?.witnessed,
         };
-        if seen == state.history.target() {
-            Some(state.history.clone())
-        } else {
-            state.history.ancestor(seen)
-        }
+        state.history.up_to(seen)
     }
 
     /// A standby's log is received from `at` on: it ends there, although more may be redone (which then came

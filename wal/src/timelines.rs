@@ -176,7 +176,7 @@ impl RecoveryStart {
 
     /// The same once the own log is redone, which ends at `end` (exclusive).
     pub const fn after_own_log(self, end: Lsn) -> Self {
-        Self { minimum: (end, self.timeline), own_log_first: false, record: None, ..self }
+        Self { minimum: (end, self.timeline), own_log_first: false, ..self }
     }
 
     /// The timeline that the directory is on: as a standby recorded it, or as the control file says.

@@ -62,36 +62,27 @@ async fn ask(client: &mut Client) -> Result<Peer, ReplicaError> {
     let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
     let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
     let timeline: TimelineId = timeline.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
-    let asked = client.query("PLIMSOLL witnessed").await;
-    let answer = match asked {
+    let (seen, text) = match client.query("PLIMSOLL witnessed").await {
+        Ok(answer) => match (answer.text(0, 0), answer.text(0, 1)) {
+            (None, None) => (TimelineId::FIRST, String::new()),
+            (Some(seen), Some(text)) => {
+                (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text.to_owned())
+            }
+            _ => return Err(odd("PLIMSOLL witnessed")),
+        },
         // One of before that question tells what it follows, and is believed as it was.
-        Err(ClientError::Server(report))
-            if report.code == SqlState::FEATURE_NOT_SUPPORTED && timeline > TimelineId::FIRST =>
-        {
-            let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
-            let text = answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?;
-            return peer(system, timeline, timeline, text);
-        }
         Err(ClientError::Server(report)) if report.code == SqlState::FEATURE_NOT_SUPPORTED => {
-            return peer(system, timeline, timeline, "");
+            let text = if timeline > TimelineId::FIRST {
+                let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
+                answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?.to_owned()
+            } else {
+                String::new()
+            };
+            (timeline, text)
         }
-        asked => asked.map_err(failed)?,
+        Err(error) => return Err(failed(error)),
     };
-    let (seen, text) = match (answer.text(0, 0), answer.text(0, 1)) {
-        (None, None) => (TimelineId::FIRST, ""),
-        (Some(seen), Some(text)) => (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text),
-        _ => return Err(odd("PLIMSOLL witnessed")),
-    };
-    peer(system, timeline, seen, text)
-}
-
-fn peer(
-    system: SystemId,
-    timeline: TimelineId,
-    seen: TimelineId,
-    history: &str,
-) -> Result<Peer, ReplicaError> {
-    let history = TimelineHistory::parse(seen, history);
+    let history = TimelineHistory::parse(seen, &text);
     let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
     Ok(Peer { branch: NodeBranch { system, history }, timeline })
 }

@@ -273,6 +273,7 @@ pub(super) async fn assemble(
         return Ok((database, None));
     };
     let replication = join(Standby::log(&database, &redo), place)?;
+    say_broken_promotion(node, &database);
     node.judge_early_promotion();
     let begins = || {
         node.life.go(NodeState::Recovering);
@@ -282,6 +283,18 @@ pub(super) async fn assemble(
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
     node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));
     Ok((database, Some(standby)))
+}
+
+/// Says that a promotion was decided and broke off before anybody was told, and has its history archived.
+fn say_broken_promotion(node: &Node, database: &Database) {
+    let record = database.log_branch().record();
+    let Some((began, _)) = record.and_then(|record| record.promotion) else { return };
+    if let Some(archiver) = node.archive.archiver() {
+        archiver.finished(&began.history_file_name(), false);
+    }
+    node.ground.log.log(format!(
+        "the promotion to timeline {began} broke off: this server is a standby on it until it is promoted"
+    ));
 }
 
 /// Says when reads may begin.

@@ -228,12 +228,10 @@ impl Opening {
     fn record_branch(&self) -> Result<(), Error> {
         let (branch, history) = (&self.engine.branch, self.reader.source().history());
         let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
-        // What a promotion has outdone that was decided counts no more.
-        let counts = branch.record().is_some_and(|record| record.timeline >= named);
-        let recorded = if self.found.is_standbys() && self.label.is_none() && counts {
-            branch.follow(history)
-        } else {
-            branch.begin(history, named)
+        let recorded = match branch.record().filter(|_| self.label.is_none()) {
+            Some(record) if record.timeline >= named => branch.follow(history),
+            // What a promotion has outdone that was decided counts no more.
+            outdone => branch.begin(history, named, outdone.and_then(|record| record.promotion)),
         };
         recorded.map_err(|error| branch_error(&error))
     }

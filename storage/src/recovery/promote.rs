@@ -137,6 +137,7 @@ pub(crate) fn promote(
     // is continued.
     start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
+    // Pages may be as new as this by now.
     engine.name_timeline(end, timeline)?;
     // It is decided: from here on others may hear of it.
     let retention = engine.retention.read().clone();
