@@ -90,6 +90,7 @@ pub const ALL: &[Bug] = &[
     bug("log is shipped before it is flushed", ByteForByte),
     bug("a standby ships its last page to the end", ByteForByte),
     bug("a commit is shown before its level is reached", Visible),
+    bug("a large transaction passes for settled before its commit is published", Visible),
     bug("commits of before a start are shown before the quorum holds them", Visible),
     bug("the word of a clean stop is believed after the next crash", Visible),
     bug("a standby shows as confirmed what it has redone", Visible),

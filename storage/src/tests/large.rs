@@ -150,6 +150,24 @@ async fn who_meets_an_open_stamp_waits_for_its_transaction_and_builds_on_what_it
 }
 
 #[tokio::test]
+async fn who_meets_a_large_transaction_before_its_commit_is_published_waits_for_that() {
+    let (_disk, db, tree) = open_small().await;
+    let mut large = statement(&db, ReadCommitted).await;
+    let mut other = statement(&db, ReadCommitted).await;
+    fill(&mut large, tree, 0..100, "new").await;
+    let (met, looked) = std::sync::mpsc::channel();
+    *db.0.pipeline().unwrap().before_publish.lock() = Some(Box::new(move || {
+        let mut skipping = pin!(other.lock(tree, b"000007", LockMode::Exclusive, LockWait::Skip));
+        let Poll::Ready(locked) = skipping.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits");
+        };
+        met.send(locked.unwrap().skipped).unwrap();
+    }));
+    large.commit(SyncLevel::Local).await.unwrap();
+    assert!(looked.recv().unwrap(), "its stamp is a lock as long as nobody knows where its commit ends");
+}
+
+#[tokio::test]
 async fn a_deadlock_of_two_large_transactions_over_rows_in_pages_has_one_victim() {
     let (_disk, db, tree) = open_small().await;
     let run = |db: Database, own: u64, other: u64| async move {

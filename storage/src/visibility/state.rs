@@ -79,6 +79,13 @@ impl State {
         [Some(self.next_xid), feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
     }
 
+    /// What early xids are a part of a commit have its fate from now on.
+    pub(super) fn publish_parts(&mut self, commit: Xid) {
+        if let Some((_, parts)) = self.ending.iter().find(|(whole, _)| *whole == commit) {
+            self.open = self.open.without(|open| parts.contains(open));
+        }
+    }
+
     pub(super) fn settle(&mut self, reached: impl Fn(SyncLevel, Lsn) -> bool) {
         while let Some(front) = self.in_doubt.front().copied().filter(|front| reached(front.level, front.end))
         {
