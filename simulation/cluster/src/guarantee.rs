@@ -317,6 +317,14 @@ impl Guarantee {
         std::iter::once(0).chain(self.turns.iter().filter(has_it).map(|turn| turn.node)).collect()
     }
 
+    /// The nodes that wrote what has a position of the branch of another, from there on.
+    pub fn writers_between(&self, token: &Token, leaf: &Token) -> Vec<usize> {
+        let lineage = self.branches.lineage(&self.branches.home(leaf));
+        let is_between =
+            |turn: &&Turn| lineage.contains(&turn.branch) && self.branches.has(&turn.branch, token);
+        self.turns.iter().filter(is_between).map(|turn| turn.node).collect()
+    }
+
     /// Whether the server recorded that it showed this position, or told of it, without the quorum.
     pub fn may_be_shown(&self, token: &Token) -> bool {
         let has = |(after, upto): &(Lsn, Lsn)| token.at > *after && token.at <= *upto;

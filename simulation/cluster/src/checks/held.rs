@@ -25,11 +25,18 @@ pub(super) fn check<'h>(
             View::Confirmed => true,
             View::Replayed => continue,
         };
-        // A standby hears it from whoever writes its branch, which may be younger than what it has seen.
-        let writers = || guarantee.writers_behind(&seen.at);
-        let primaries = if is_confirmed { writers() } else { vec![entry.node] };
+        // A standby hears it from whoever writes its branch, which may be younger than what it has seen; a
+        // primary finds in its log what those before it knew.
+        let primaries = |commit: &Token| {
+            let before = || guarantee.writers_between(commit, &seen.at);
+            if is_confirmed {
+                guarantee.writers_behind(&seen.at)
+            } else {
+                [before(), vec![entry.node]].concat()
+            }
+        };
         for tx in &seen.writers {
-            if let Err(commit) = judge.is_held(*tx, &primaries, entry.told_ms()) {
+            if let Err(commit) = judge.is_held(*tx, primaries, entry.told_ms()) {
                 let promise = if is_confirmed { Promise::Confirmed } else { Promise::Visible };
                 let text = format!("{commit:?} was shown before enough standbys had it: {entry:?}");
                 return violation(promise, text);
@@ -38,7 +45,7 @@ pub(super) fn check<'h>(
     }
     for (entry, write) in history.entries().iter().filter_map(write_of) {
         for (tx, at_ms) in &write.met {
-            if let Err(commit) = judge.is_held(*tx, &[entry.node], *at_ms) {
+            if let Err(commit) = judge.is_held(*tx, judge.primaries_of(entry), *at_ms) {
                 let text = format!("rows of {commit:?} were told before enough standbys had it: {entry:?}");
                 return violation(Promise::Visible, text);
             }
@@ -54,9 +61,20 @@ struct Judge<'j, 'h> {
 }
 
 impl<'h> Judge<'_, 'h> {
-    /// Whether standbys that one of these primaries waits for had said at a time that they hold a transaction
+    /// Who may have found that standbys hold a commit before this primary tells of it.
+    fn primaries_of(&self, entry: &Entry) -> impl Fn(&Token) -> Vec<usize> {
+        let before = |commit: &Token| entry.token().map(|leaf| self.guarantee.writers_between(commit, leaf));
+        move |commit| [before(commit).unwrap_or_default(), vec![entry.node]].concat()
+    }
+
+    /// Whether standbys that one of its primaries waits for had said at a time that they hold a transaction
     /// which waits for standbys; else, the transaction.
-    fn is_held(&self, tx: u64, primaries: &[usize], at_ms: u64) -> Result<(), &'h Entry> {
+    fn is_held(
+        &self,
+        tx: u64,
+        primaries: impl Fn(&Token) -> Vec<usize>,
+        at_ms: u64,
+    ) -> Result<(), &'h Entry> {
         let Some((by, write)) = self.writes.get(&tx).copied() else { return Ok(()) };
         let Some(token) = by.token() else { return Ok(()) };
         if write.level.stage().is_none() || self.guarantee.may_be_shown(token) {
@@ -70,7 +88,7 @@ impl<'h> Judge<'_, 'h> {
         };
         let holds = |quorum: &Quorum| quorum.standbys.iter().filter(told).count() >= quorum.count;
         let of = |node: &usize| self.guarantee.in_force(*node, by.invoked_ms, at_ms);
-        if primaries.iter().chain([&by.node]).flat_map(of).any(holds) { Ok(()) } else { Err(by) }
+        if primaries(token).iter().chain([&by.node]).flat_map(of).any(holds) { Ok(()) } else { Err(by) }
     }
 
     /// Who changes a row rests on whoever changed it before, and is told of its commit once that one is held.
@@ -100,7 +118,7 @@ impl<'h> Judge<'_, 'h> {
                 let has_begun =
                     |tx: &&u64| self.writes.get(tx).is_some_and(|(by, _)| by.invoked_ms <= entry.told_ms());
                 let Some(tx) = before.map(|(_, tx)| tx).filter(has_begun) else { continue };
-                if let Err(commit) = self.is_held(*tx, &[entry.node], entry.told_ms()) {
+                if let Err(commit) = self.is_held(*tx, self.primaries_of(entry), entry.told_ms()) {
                     let text = format!("it rests on {commit:?}, which too few standbys had: {entry:?}");
                     return violation(Promise::Visible, text);
                 }

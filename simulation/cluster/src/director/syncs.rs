@@ -36,13 +36,14 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
         let is_down = |state: &State| matches!(state, State::Ended(_) | State::Down);
         drop(tokio::time::timeout(MET_LIMIT, states.wait_for(is_down)).await);
         files.clear_faults();
-        let has_ended = tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await.is_ok();
-        let goes_down = seed % 2 == 0;
-        if goes_down
-            && has_ended
-            && there.now_ms() < there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms
-        {
+        let Ok(Ok(ended)) = tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await else { return };
+        let has_met = matches!(&*ended, State::Ended(Err(why)) if why.contains(FAILED));
+        drop(ended);
+        let is_over = there.now_ms() >= there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms;
+        if seed % 2 == 0 && !is_over {
             lose_power(&there, node, (life, seed));
+        } else if has_met {
+            there.facts.lock().lost(node, there.now_ms(), Lost::Process);
         }
     });
 }
