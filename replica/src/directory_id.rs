@@ -6,9 +6,10 @@
 //! alone ([`crate::sender::streams`]). Names do not tell: several standbys may share one.
 //!
 //! The file is text: `plimsoll directory 1`, `id=` with 16 hexadecimal digits, and `crc=` with the CRC-32 of
-//! what is above. It is made at the directory's first start as a standby, stays, is left out of backups, and
-//! dropped when the directory is rewound. A copy that somebody makes of the whole folder by other means has
-//! its id, too: the two count as one standby, which the sender logs, until the copy's file is removed.
+//! what is above. It is made when the directory is started as a standby and has none, and goes when it is a
+//! primary's or is rewound. It is left out of backups; a copy that somebody makes of a standby's whole folder
+//! by other means has its id, too: the two count as one standby, which the sender logs, until the copy's file
+//! is removed.
 
 use host::{Host, write_file_durably};
 use std::fmt;
@@ -63,6 +64,17 @@ impl DirectoryId {
         Ok(new)
     }
 
+    /// The directory is a primary's: it has no id, nor do copies of it.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be removed.
+    pub fn forget(host: &Host, data_dir: &Path) -> io::Result<()> {
+        match host.disk.remove_file(&data_dir.join(DIRECTORY_ID_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn decode(text: &str) -> Option<Self> {
         let mut lines = sealed_text(text)?.lines();
         (lines.next()? == FIRST_LINE).then(|| lines.next()?.strip_prefix("id=")?.parse().ok())?
@@ -106,6 +118,10 @@ mod tests {
         let new = DirectoryId::of_directory(&host, folders[0].path()).unwrap();
         assert_ne!(new, ids[0]);
         assert_eq!(DirectoryId::of_directory(&host, folders[0].path()).unwrap(), new);
+        for _ in 0..2 {
+            DirectoryId::forget(&host, folders[0].path()).unwrap();
+        }
+        assert!(!path.exists());
     }
 
     #[test]

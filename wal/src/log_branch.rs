@@ -18,8 +18,9 @@
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
 //! left out of backups, and dropped when the directory is rewound.
 //!
-//! A directory that comes without a record that counts (a primary's, a clone, one of before there was a
-//! record) is a witness of the timeline that its control file names.
+//! A directory that comes without a record that counts is a witness of the timeline that its control file
+//! names if it was a primary's, or was copied from a primary (by its backup_label). A copy of a standby may
+//! have hearsay, and is told more when it streams.
 //!
 //! What is followed and not witnessed is hearsay: an archive's history says that somebody promoted himself,
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
@@ -188,23 +189,22 @@ impl LogBranch {
         *self.now.lock()
     }
 
-    /// Recovery begins, along `history`, in a directory without a record that counts. It is on the timeline
-    /// `found`, by its control file: it wrote that itself, or was copied from a server that has it. `promotion`
-    /// is the one that came to nothing more.
+    /// Recovery begins, along `history`, in a directory without a record that counts. It is a witness of the
+    /// timeline `witnessed`, and `promotion` is one that came to nothing more.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
     pub fn begin(
         &self,
         history: &TimelineHistory,
-        found: TimelineId,
+        witnessed: TimelineId,
         promotion: Option<(TimelineId, BranchId)>,
     ) -> Result<(), BranchError> {
         let record = BranchRecord {
             timeline: history.target(),
             branch: history.branch(),
             received: TimelineId::INVALID,
-            witnessed: found,
+            witnessed,
             promotion,
         };
         // There may be no file any more, whatever it said.
@@ -218,7 +218,7 @@ impl LogBranch {
     /// Fails if the file cannot be written.
     pub fn follow(&self, history: &TimelineHistory) -> Result<(), BranchError> {
         let known = |timeline| if history.contains(timeline) { timeline } else { TimelineId::INVALID };
-        let promotion = |now: BranchRecord| now.promotion.filter(|(began, _)| history.contains(*began));
+        let promotion = |now: BranchRecord| now.promotion.filter(|(began, _)| *began == history.target());
         self.change(|now| {
             Some(BranchRecord {
                 timeline: history.target(),

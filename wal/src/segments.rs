@@ -157,7 +157,8 @@ impl SegmentFolder {
         self.sync_names()
     }
 
-    /// Writes the log's own pages of a segment where they are; whether it had any.
+    /// Writes the log's own pages of a segment where they are; whether it had any. Its first page comes before
+    /// the others.
     fn write_again(&self, file: &dyn File, segment: SegmentNumber) -> io::Result<bool> {
         let end = file.len()?.min(self.size.bytes());
         let mut block = vec![0; ZEROS.len()];
@@ -167,6 +168,9 @@ impl SegmentFolder {
             let block = block.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
             file.read_exact_at(block, offset)?;
             for page in block.chunks(PAGE_SIZE) {
+                if offset > 0 && !begun {
+                    return Ok(false);
+                }
                 if is_stale(page, self.size.start_of(segment) + offset) {
                     file.write_all_at(page, offset)?;
                     begun = true;

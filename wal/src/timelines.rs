@@ -312,7 +312,14 @@ impl RecoveryStart {
         let Some(fork) = leaves.filter(|fork| *fork < end) else { return Ok(()) };
         let options = ReaderOptions::new(self.segment_size);
         let files = SegmentFiles::new(disk.clone(), pg_wal.to_owned(), self.segment_size, ours.clone());
-        let has_more = matches!(WalReader::new(files, options, fork).next(), Ok(Next::Record(_)));
+        let mut reader = WalReader::new(files, options, fork);
+        let has_more = match reader.next() {
+            Ok(Next::Record(_)) => true,
+            // Behind a bad record there may be whole ones.
+            Ok(Next::End(_)) => !reader.tail_behind(fork).is_ok_and(|tail| tail.whole_records == 0),
+            // What cannot be read may have been received.
+            Err(_) => true,
+        };
         if has_more {
             let (target, timeline) = (theirs.target(), ours.target());
             return Err(TimelineError::WithoutReceived { target, timeline, fork });

@@ -346,7 +346,8 @@ impl Receiver {
         let all = host::planted!("a report counts for more than was sent on the branch");
         let shown = |lsn: Lsn| if all { lsn } else { lsn.min(self.expected) };
         let early = host::planted!("a standby reports what is written as flushed");
-        let flushed = if early { self.end } else { self.flushed };
+        // Redo counts what is durable, which it may have made so itself.
+        let flushed = if early { self.end } else { self.flushed.max(self.replayed) };
         Progress { written: shown(self.end), flushed: shown(flushed), replayed: shown(self.replayed) }
     }
 

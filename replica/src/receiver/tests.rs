@@ -117,6 +117,16 @@ fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
 }
 
 #[test]
+fn what_redo_has_made_durable_is_reported_as_flushed() {
+    let mut talk = Talk::connect(one(), 20_000);
+    talk.identified(1);
+    talk.say(Event::Started);
+    talk.data(16384, 8192);
+    assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
+    assert_eq!(talk.say(Event::Replayed(at(24000))), ["reply 24576 24000 24000"]);
+}
+
+#[test]
 fn at_a_segment_s_start_nothing_is_sent_again() {
     let mut talk = Talk::connect(one(), SEGMENT);
     assert_eq!(talk.identified(1), [format!("start {SEGMENT} on 1"), "log".into()]);

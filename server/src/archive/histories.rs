@@ -11,7 +11,8 @@
 //! A mark that is done may have come with a copy, and no mark is left of what came in a stream. So if
 //! restore_command gives none, or another branch's, archive_command is asked to take the history all the
 //! same. If it refuses that, too, nothing of the timeline is archived where the archive has another branch's;
-//! else it may be another archive that is read, and the mark is believed.
+//! else it may be another archive that is read, or one that is away: the mark is believed for this file, and
+//! the next has both asked again.
 
 use super::archiver::{Archiver, Mode};
 use super::restore::{Asked, remove};
@@ -71,10 +72,7 @@ impl Archiver {
         let is_anothers = match there {
             There::Unasked => return Ok(Before::Nothing),
             There::Stopped => return Ok(Before::Stopped),
-            There::Ours => {
-                self.cleared.lock().insert(timeline);
-                return Ok(Before::Nothing);
-            }
+            There::Ours => return Ok(self.clear(timeline)),
             There::Anothers => true,
             There::Nothing => false,
         };
@@ -95,10 +93,16 @@ impl Archiver {
                 }
                 return Ok(Before::Mending);
             }
-            Outcome::Failed { .. } | Outcome::Broken { .. } => {}
+            // The archive may be away: the next file has it asked again.
+            Outcome::Failed { .. } | Outcome::Broken { .. } => return Ok(Before::Nothing),
         }
+        Ok(self.clear(timeline))
+    }
+
+    /// The archive has our history for sure: nothing is asked for the timeline's other files.
+    fn clear(&self, timeline: TimelineId) -> Before {
         self.cleared.lock().insert(timeline);
-        Ok(Before::Nothing)
+        Before::Nothing
     }
 
     /// Asks restore_command for the history of a timeline, and compares it with the own one.

@@ -264,6 +264,7 @@ pub(super) async fn assemble(
         let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
         let log = NodeLog::new(history, Live::Primary(writer), database.log_branch().clone());
         let replication = join(log, place)?;
+        replication.forget_directory_id();
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
         }
@@ -287,8 +288,8 @@ pub(super) async fn assemble(
 
 /// Says that a promotion was decided and broke off before anybody was told, and has its history archived.
 fn say_broken_promotion(node: &Node, database: &Database) {
-    let record = database.log_branch().record();
-    let Some((began, _)) = record.and_then(|record| record.promotion) else { return };
+    let Some(record) = database.log_branch().record() else { return };
+    let Some((began, _)) = record.promotion.filter(|(began, _)| *began == record.timeline) else { return };
     if let Some(archiver) = node.archive.archiver() {
         archiver.finished(&began.history_file_name(), false);
     }

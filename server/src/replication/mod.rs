@@ -16,6 +16,7 @@ use crate::error::ServerError;
 use host::Mutex;
 use host::sync::RwLock;
 use ledger::Ledger;
+use replica::directory_id::{DIRECTORY_ID_FILE, DirectoryId};
 use replica::driver::LogPlace;
 use replica::sender::streams::{SenderRow, Senders};
 use replica::slots::{Slots, UpstreamSlot, WalLimits};
@@ -143,8 +144,16 @@ impl Replication {
             .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
         let writer = self.database.wal().ok_or_else(|| ServerError::new("the log is not open"))?;
         self.log.promote(history, writer.clone(), promoted.switch_at);
+        self.forget_directory_id();
         slots::keep_copies(self);
         Ok(())
+    }
+
+    /// This is a primary: copies of its directory are several standbys.
+    pub(crate) fn forget_directory_id(&self) {
+        if let Err(error) = DirectoryId::forget(&self.ground.host, &self.ground.data_dir) {
+            self.ground.log.warning(format!("could not remove file \"{DIRECTORY_ID_FILE}\": {error}"));
+        }
     }
 
     /// The rows of pg_stat_replication, for a log that ends at `end` now. No commit waits for those to whom a

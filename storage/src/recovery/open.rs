@@ -228,10 +228,17 @@ impl Opening {
     fn record_branch(&self) -> Result<(), Error> {
         let (branch, history) = (&self.engine.branch, self.reader.source().history());
         let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
-        let recorded = match branch.record().filter(|_| self.label.is_none()) {
-            Some(record) if record.timeline >= named => branch.follow(history),
+        let recorded = match (&self.label, branch.record()) {
+            (None, Some(record)) if record.timeline >= named => branch.follow(history),
             // What a promotion has outdone that was decided counts no more.
-            outdone => branch.begin(history, named, outdone.and_then(|record| record.promotion)),
+            (None, Some(outdone)) => branch.begin(history, named, outdone.promotion),
+            (label, _) => {
+                let is_writers = match label {
+                    Some(label) => !label.from_standby,
+                    None => !self.found.is_standbys(),
+                };
+                branch.begin(history, if is_writers { named } else { TimelineId::INVALID }, None)
+            }
         };
         recorded.map_err(|error| branch_error(&error))
     }

@@ -164,6 +164,10 @@ fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
     shared.beside(async move {
         let answer = ask(machine_of(node), &sql, PATIENCE).await;
         there.tell(&format!("node {node}: {sql}: {answer:?}"));
+        if answer.is_err() {
+            // The server may be at it still.
+            tokio::time::sleep(PATIENCE).await;
+        }
         there.asking.fetch_sub(1, Ordering::Relaxed);
     });
 }
@@ -196,6 +200,9 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
     }
 }
 
+/// How long a burst may take, in milliseconds: less than an administrator waits for it.
+const BURST_MS: u64 = 1500;
+
 /// Rows of which nobody asks anything: many small ones, or a few that are larger than pages.
 fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
     let rows = if kilobytes.is_multiple_of(2) { kilobytes } else { 1 + kilobytes / 100 };
@@ -207,7 +214,7 @@ fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
         shared,
         node,
         format!(
-            "set synchronous_commit = local; insert into bursts \
+            "set synchronous_commit = local; set statement_timeout = {BURST_MS}; insert into bursts \
              select {from} + g, repeat(md5(g::text), {times}) from generate_series(0, {last}) g"
         ),
     );
