@@ -39,6 +39,8 @@ enum Copied {
     All,
     /// A file failed too often.
     Refused,
+    /// There is something to do before the file.
+    Later,
     /// Nothing can be archived now.
     Stuck,
     /// The command cannot be run.
@@ -88,6 +90,7 @@ impl Archiver {
                         refused.extend(history);
                         break;
                     }
+                    Copied::Later => break,
                     other => return other,
                 }
             }
@@ -159,6 +162,10 @@ impl Archiver {
                 biased;
                 () = stop.cancelled() => return Copied::Stopped,
                 () = tokio::time::sleep(TRY_PAUSE) => {}
+            }
+            // An archive that was away may be back, and have another branch's history.
+            if !matches!(self.before(name, stop).await, Ok(Before::Nothing)) {
+                return Copied::Later;
             }
         }
     }
@@ -272,7 +279,7 @@ async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: 
         );
         if (serving || last) && archiver.archives(in_recovery) {
             match archiver.copy_all(end).await {
-                Copied::All | Copied::Refused | Copied::Stuck => {}
+                Copied::All | Copied::Refused | Copied::Later | Copied::Stuck => {}
                 Copied::Broken => pause = RESTART_PAUSE,
                 Copied::Stopped => return,
             }
