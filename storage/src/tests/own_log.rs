@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, SegmentSupply};
-use wal::{LogBranch, Lsn, SegmentNumber, TimelineId};
+use wal::{LogBranch, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 #[tokio::test]
 async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not_follow_that_fork() {
@@ -361,7 +361,9 @@ async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_r
     // It goes before it has written a page of what it receives.
     standby.stop();
     let fork = db.positions().unwrap().flushed();
-    write(&db, tree, &[("row 000", "received")], SyncLevel::Local).await;
+    for value in ["received", "received, too"] {
+        write(&db, tree, &[("row 000", value)], SyncLevel::Local).await;
+    }
     db.wal_writer_tick().unwrap();
     ship(&disk, &copy);
     let one = TimelineHistory::root(TimelineId::FIRST);
@@ -375,6 +377,13 @@ async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_r
     assert_eq!(latest(&copy), 2);
     record(&copy).receive(TimelineId::FIRST).unwrap();
     assert_eq!(latest(&copy), 1);
+    // Nor if the first record of it is damaged: the second one is whole.
+    let (damaged, size) = (copy.fork(), SegmentSize::DEFAULT);
+    let segment = size.segment_of(fork).file_name(TimelineId::FIRST, size);
+    let file = Path::new(DIR).join("pg_wal").join(segment);
+    let file = damaged.open(&file, OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&[0xA5], size.offset_of(fork) + 30).unwrap();
+    assert_eq!(latest(&damaged), 1);
     let at_its_end = one.fork(TimelineId::new(3), db.positions().unwrap().flushed(), "x", BranchId::new(3));
     at_its_end.unwrap().store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
     assert_eq!(latest(&copy), 3);
@@ -388,6 +397,8 @@ async fn a_standby_s_directory_that_does_not_say_what_its_log_is_on_is_refused_a
     standby.catch_up(&disk, &db);
     standby.stop();
     let branch = Path::new(DIR).join(wal::log_branch::BRANCH_FILE);
+    let witnessed = || record(&copy).record().unwrap().witnessed;
+    assert_eq!(witnessed(), TimelineId::FIRST, "of a copy of a primary");
     copy.remove_file(&branch).unwrap();
     let one = TimelineHistory::root(TimelineId::FIRST);
     let end = db.positions().unwrap().flushed();
@@ -397,8 +408,20 @@ async fn a_standby_s_directory_that_does_not_say_what_its_log_is_on_is_refused_a
     assert!(refused.contains("no plimsoll/branch"), "{refused}");
     // As a standby it finds out.
     follow(&copy).stop();
-    assert!(copy.exists(&branch).unwrap());
+    assert_eq!(witnessed(), TimelineId::INVALID, "what it has may be hearsay");
     assert!(try_open(&copy, options()).is_ok());
+}
+
+#[tokio::test]
+async fn a_copy_of_a_standby_is_no_witness_until_it_is_told() {
+    let (disk, db, _) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let label = Path::new(DIR).join("backup_label");
+    let text = String::from_utf8(copy.read(&label, 4096).unwrap()).unwrap();
+    let text = text.replace("BACKUP FROM: primary", "BACKUP FROM: standby");
+    host::write_file_durably(&copy, &label, text.as_bytes()).unwrap();
+    follow(&copy).stop();
+    assert_eq!(record(&copy).record().unwrap().witnessed, TimelineId::INVALID);
 }
 
 /// A standby's directory on the way to be a primary on this timeline.

@@ -14,11 +14,12 @@ impl Director {
         }
         self.rng.shuffle(&mut nodes);
         nodes.truncate(2 + self.rng.usize(..2));
-        match self.rng.u8(..6) {
+        match self.rng.u8(..7) {
             0 | 3 => self.first_leaves(&nodes),
             1 => self.catches_up(),
             2 => self.stops_clean(&nodes),
             4 => self.stops_in_a_flush(&nodes),
+            5 => self.back_before_its_time(&nodes),
             _ => self.one_lags(&nodes),
         }
     }
@@ -38,6 +39,23 @@ impl Director {
         }
         self.then(up_ms, Event::Restart { node });
         self.now_ms += up_ms;
+    }
+
+    /// Two must hold what commits. One goes; the other loses its power, and is back before its old connection
+    /// has timed out.
+    fn back_before_its_time(&mut self, nodes: &[usize]) {
+        self.change_names(0, names_of(true, 2, &nodes[..2]));
+        let (away, node) = (nodes[0], nodes[1]);
+        let ms = self.rng.u64(1200..2000);
+        let from_ms = self.rng.u64(200..500);
+        self.then(from_ms, Event::Kill { node: away });
+        self.then(from_ms + ms, Event::Restart { node: away });
+        let down_ms = from_ms + self.rng.u64(50..200);
+        let seed = self.rng.u64(..1_000_000);
+        self.then(down_ms, Event::PowerCut { node, seed });
+        let up_ms = down_ms + self.rng.u64(30..200);
+        self.then(up_ms, Event::Restart { node });
+        self.now_ms += from_ms + ms;
     }
 
     /// The first of several comes back, and what it missed takes its time: meanwhile the next one counts.
