@@ -122,11 +122,11 @@ impl SegmentFolder {
         }
     }
 
-    /// Makes what a former life left of the log from `from` on durable, with its names; ends early when `goes_on`
-    /// says so. A killed server leaves bytes to the kernel, and one whose sync failed leaves bytes that the
-    /// kernel shows and takes for written, so that another sync would not write them. That is so in the
-    /// segment in which a timeline's log ends: those before it were synced ([`crate::log_file`]). Its pages are
-    /// written once more.
+    /// Makes what a former life left of the log from `from` on durable, with its names; ends early when
+    /// `goes_on` says so. A killed server leaves bytes to the kernel, and one whose sync failed leaves bytes
+    /// that the kernel shows and takes for written, so that another sync would not write them. That is so in
+    /// the segment in which a timeline's log ends: those before it were synced ([`crate::log_file`]). Its
+    /// pages are written once more.
     ///
     /// # Errors
     /// Fails if a file cannot be read, written or synced.
@@ -157,8 +157,8 @@ impl SegmentFolder {
         self.sync_names()
     }
 
-    /// Writes the log's own pages of a segment where they are; whether it had any. Its first page comes before
-    /// the others.
+    /// Writes the log's own pages of a segment where they are; whether it had any. Its first page comes
+    /// before the others.
     fn write_again(&self, file: &dyn File, segment: SegmentNumber) -> io::Result<bool> {
         let end = file.len()?.min(self.size.bytes());
         let mut block = vec![0; ZEROS.len()];

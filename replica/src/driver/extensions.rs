@@ -9,8 +9,8 @@ pub(super) const CONFIRMED: u8 = b'C';
 /// Type of the extension message about evidence. From the sender: 4 bytes, the latest timeline of its history
 /// of which it is a witness ([`wal::NodeLog::witnessed`]), 0 for none.
 pub(super) const WITNESSED: u8 = b'W';
-/// Type of the extension message about the directory. From a standby: 8 bytes, the id of the directory that it
-/// works on ([`crate::directory_id`]), before its first report.
+/// Type of the extension message about the directory. From a standby: 8 bytes, the id of the directory
+/// that it works on ([`crate::directory_id`]), before its first report.
 pub(super) const DIRECTORY: u8 = b'D';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.

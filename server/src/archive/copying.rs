@@ -113,17 +113,7 @@ impl Archiver {
             }
             match self.status.file_exists(name) {
                 Ok(true) => {}
-                Ok(false) => {
-                    return match self.status.forget(name) {
-                        Ok(()) => {
-                            self.ground.log.warning(format!(
-                                "removed orphan archive status file \"pg_wal/archive_status/{name}.ready\""
-                            ));
-                            Copied::All
-                        }
-                        Err(_) => Copied::Stuck,
-                    };
-                }
+                Ok(false) => return self.forget_orphan(name),
                 Err(_) => return Copied::Stuck,
             }
             let early = host::planted!("a file counts as archived while its command still runs");
@@ -167,6 +157,18 @@ impl Archiver {
             if !matches!(self.before(name, stop).await, Ok(Before::Nothing)) {
                 return Copied::Later;
             }
+        }
+    }
+
+    /// There is a mark, and no file.
+    fn forget_orphan(&self, name: &str) -> Copied {
+        match self.status.forget(name) {
+            Ok(()) => {
+                let mark = format!("pg_wal/archive_status/{name}.ready");
+                self.ground.log.warning(format!("removed orphan archive status file \"{mark}\""));
+                Copied::All
+            }
+            Err(_) => Copied::Stuck,
         }
     }
 

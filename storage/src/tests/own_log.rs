@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, SegmentSupply};
-use wal::{LogBranch, Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::{LogBranch, Lsn, SegmentNumber, TimelineId};
 
 #[tokio::test]
 async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not_follow_that_fork() {
@@ -378,7 +378,7 @@ async fn a_standby_that_was_killed_follows_no_timeline_that_leaves_out_what_it_r
     record(&copy).receive(TimelineId::FIRST).unwrap();
     assert_eq!(latest(&copy), 1);
     // Nor if the first record of it is damaged: the second one is whole.
-    let (damaged, size) = (copy.fork(), SegmentSize::DEFAULT);
+    let (damaged, size) = (copy.fork(), db.control().segment_size);
     let segment = size.segment_of(fork).file_name(TimelineId::FIRST, size);
     let file = Path::new(DIR).join("pg_wal").join(segment);
     let file = damaged.open(&file, OpenMode::ReadWrite).unwrap();

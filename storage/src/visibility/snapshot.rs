@@ -367,8 +367,8 @@ impl Visibility {
         state.excluded = state.excluded.with(xids());
     }
 
-    /// These early xids are a part of the commit `commit`, which is in the log and will be published next. Until
-    /// then they are open: whoever meets them waits for it to be in doubt or visible.
+    /// These early xids are a part of the commit `commit`, which is in the log and will be published next.
+    /// Until then they are open: whoever meets them waits for it to be in doubt or visible.
     pub(crate) fn end_early(&self, commit: Xid, parts: &[Xid]) {
         let mut state = self.lock();
         if host::planted!("a large transaction passes for settled before its commit is published") {

@@ -33,7 +33,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("basebackup", &["manifest", "send", "clone"]),
-    ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
+    (
+        "replica",
+        &["error", "directory_id", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"],
+    ),
     ("sql/catalogue", &["model", "codec", "store", "sequences", "system", "bootstrap"]),
     ("sql/language", &["parse", "expr", "plan", "reference"]),
     (

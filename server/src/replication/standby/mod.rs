@@ -223,17 +223,11 @@ impl Standby {
             stopped: stopped.clone(),
         };
         let wants_confirmed = watch::Sender::new(false);
-        let directory = DirectoryId::of_directory(&ground.host, &ground.data_dir).map_err(|error| {
-            ground.log.warning(format!(
-                "could not read or make {DIRECTORY_ID_FILE}: {error}; servers cannot tell a connection of this \
-                 standby from an older one, and may count it twice"
-            ));
-        });
         let context = ReceiveContext {
             host: ground.host.clone(),
             place: replication.place.clone(),
             fsync: ground.config().fsync,
-            directory: directory.ok(),
+            directory: directory_id(ground),
             feed: feed.clone(),
             log: replication.log.clone(),
             observer: Arc::new(observer()),
@@ -304,6 +298,18 @@ impl Standby {
             self.replication.ground.log.warning(what);
         }
     }
+}
+
+/// That of the data directory, if it can have one.
+fn directory_id(ground: &Ground) -> Option<DirectoryId> {
+    let found = DirectoryId::of_directory(&ground.host, &ground.data_dir);
+    let found = found.map_err(|error| {
+        ground.log.warning(format!(
+            "could not read or make {DIRECTORY_ID_FILE}: {error}; servers cannot tell a connection of this \
+             standby from an older one, and may count it twice"
+        ));
+    });
+    found.ok()
 }
 
 /// Ends the receiver and then redo when a promotion is asked for.
