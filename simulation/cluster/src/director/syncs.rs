@@ -40,7 +40,7 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
         let has_met = matches!(&*ended, State::Ended(Err(why)) if why.contains(FAILED));
         drop(ended);
         let is_over = there.now_ms() >= there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms;
-        if seed % 2 == 0 && !is_over {
+        if seed.is_multiple_of(2) && !is_over {
             lose_power(&there, node, (life, seed));
         } else if has_met {
             there.facts.lock().lost(node, there.now_ms(), Lost::Process);
