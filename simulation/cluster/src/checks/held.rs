@@ -132,6 +132,7 @@ impl<'h> Judge<'_, 'h> {
 mod tests {
     use super::super::writes_of;
     use super::*;
+    use crate::guarantee::Turn;
     use crate::history::registers::REGISTERS;
     use crate::history::reports::{Progress, Source};
     use crate::history::{Deed, Read, Seen};
@@ -164,6 +165,48 @@ mod tests {
             reports.add(source, at_ms, progress, None);
             guarantee.reports = Some(reports);
             assert_eq!(check(&history, &writes_of(&history), &guarantee).is_err(), found, "{at_ms}");
+        }
+    }
+
+    /// Node 0 committed, and its quorum never held it. Node 1 took over, whose quorum did, and then node 2.
+    #[test]
+    fn a_primary_may_know_from_one_before_it_what_standbys_hold() {
+        let acked = |token: &str, warnings: &[&str]| {
+            let token = Some(token.parse().expect("a token"));
+            Outcome::Acked { token, warnings: warnings.iter().map(|text| (*text).to_owned()).collect() }
+        };
+        let branch = |name: &str| Branch::new(name);
+        for (told, found) in [(None, true), (Some(2000), false), (Some(3100), true)] {
+            let mut history = History::default();
+            let deed = Deed::Write(Write::new(1, Level::On, [0].into(), [0].into()));
+            let pending = history.begin((0, 0), 0, "insert", 1000, deed);
+            history.end(pending, 1500, acked("1:0/50", &["canceling wait"]), |_| ());
+            let mut writers = [0; REGISTERS];
+            writers[0] = 1;
+            let at = "3:0/80".parse().expect("a token");
+            let seen = Seen { at, values: [0; REGISTERS], writers, parts: BTreeMap::new() };
+            let deed = Deed::Read(Read { view: View::Primary, after: None, seen: Some(seen) });
+            let pending = history.begin((1, 0), 2, "read of a primary", 2900, deed);
+            history.end(pending, 3000, acked("3:0/80", &[]), |_| ());
+            let mut guarantee = Guarantee::calm(branch("1"));
+            for (node, name, parent, fork) in [(1, "2", "1", 0x60), (2, "3", "2", 0x70)] {
+                guarantee.branches.add(branch(name), branch(parent), wal::Lsn::new(fork));
+                let candidates = [node].into();
+                let turn = Turn { branch: branch(name), node, decided_ms: 0, candidates, sealed: false };
+                guarantee.turns.push(turn);
+            }
+            for (node, standby) in [(0, 9), (1, 8), (2, 9)] {
+                let (standbys, first) = ([standby].into(), Vec::new());
+                guarantee.quorums.push(Quorum { node, from_ms: 0, to_ms: 9000, count: 1, standbys, first });
+            }
+            let mut reports = Reports::default();
+            if let Some(at_ms) = told {
+                let source = Source { node: 8, branch: branch("2"), upstream: 1 };
+                let progress = Progress { written: 0x50, flushed: 0x50, replayed: 0x50 };
+                reports.add(source, at_ms, progress, None);
+            }
+            guarantee.reports = Some(reports);
+            assert_eq!(check(&history, &writes_of(&history), &guarantee).is_err(), found, "{told:?}");
         }
     }
 }
