@@ -181,7 +181,8 @@ events! {
     /// the LSN of its newest page on. If there is such a page, it can tell.
     LoseLog { node: usize, bytes: u64 } = "let node {node} lose its log from {bytes} bytes before its newest page on",
     /// The next sync of its log fails, and what it was to save never gets to the disk by itself. When the
-    /// server has ended for that, its machine loses power; a generator of this seed says what survives.
+    /// server has ended for that, an even seed has its machine lose power, and a generator of it says what
+    /// survives; with an odd one the next server finds all of it in the kernel.
     FailSync { node: usize, seed: u64 } = "let a sync of the log of node {node} fail with seed {seed}",
     /// Replay is paused on a standby.
     PauseReplay { node: usize } = "pause replay on node {node}",
