@@ -31,6 +31,9 @@ impl Engine {
 
     /// Removes the files whose time has come. Does I/O.
     pub(crate) fn remove_dropped(&self) -> Result<(), Error> {
+        let owed = std::mem::take(&mut *self.unremoved.lock());
+        // Those that the log does not take now, either, are owed on.
+        let _ = self.remove_created(&owed);
         let horizon = self.visibility.oldest_snapshot().unwrap_or(Xid::new(u64::MAX));
         let durable = match self.primary.get() {
             Some(primary) => primary.wal.positions().flushed(),
@@ -70,8 +73,9 @@ impl Engine {
     /// that were dropped under an old snapshot.
     pub(crate) fn drop_unnamed(&self, named: &BTreeSet<TreeId>) -> Result<Vec<TreeId>, Error> {
         let before = self.first_own_number.load(Ordering::Acquire);
-        let pending: BTreeSet<RelFile> =
+        let mut pending: BTreeSet<RelFile> =
             self.drops.lock().iter().flat_map(|drop| drop.files.iter().copied()).collect();
+        pending.extend(self.unremoved.lock().iter().map(|tree| tree.file()));
         let relations = self.store.relations().all();
         let is_unnamed = |tree: &TreeId| {
             (FIRST_NUMBER..before).contains(&tree.relation)
@@ -87,12 +91,14 @@ impl Engine {
         Ok(unnamed)
     }
 
-    /// Removes trees that a transaction created and does not keep.
+    /// Removes trees that a transaction created and does not keep. If the log does not take that, which it
+    /// may later (a full disk), [`Engine::remove_dropped`] tries again.
     pub(crate) fn remove_created(&self, created: &[TreeId]) -> Result<(), Error> {
         if created.is_empty() {
             return Ok(());
         }
-        let aborted = self.pipeline()?.abort_created(created)?;
+        let aborted = self.pipeline()?.abort_created(created);
+        let aborted = aborted.inspect_err(|_| self.unremoved.lock().extend_from_slice(created))?;
         self.drop_later(aborted, created);
         Ok(())
     }
@@ -103,7 +109,7 @@ impl TreeOwner for Engine {
         self.drop_later(after, trees);
     }
     fn remove_created(&self, created: &[TreeId]) {
-        // What could not be removed is a file that nothing names; the log has the reason.
+        // What could not be removed is owed.
         let _ = self.remove_created(created);
     }
 }

@@ -96,6 +96,8 @@ pub(crate) struct Engine {
     primary: OnceLock<Primary>,
     row_numbers: Mutex<HashMap<TreeId, u64>>,
     drops: Mutex<Vec<Drop>>,
+    /// Trees to be removed, of which the log could not be told.
+    unremoved: Mutex<Vec<TreeId>>,
     /// Held by the one who removes files.
     removing: Mutex<()>,
     /// Relation files with numbers below this one are of before this node took writes.
@@ -160,6 +162,7 @@ impl Engine {
             primary: OnceLock::new(),
             row_numbers: Mutex::default(),
             drops: Mutex::default(),
+            unremoved: Mutex::default(),
             removing: Mutex::default(),
             first_own_number: AtomicU32::new(0),
             #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Relation files that a crash leaves behind, and a directory at rest looked at by tools.
 
+use super::visibility::{disk_usage, fill_log};
 use super::*;
 use crate::{CheckpointKind, Offline};
 use Isolation::{ReadCommitted, RepeatableRead};
@@ -45,6 +46,23 @@ async fn files_that_a_crash_left_behind_a_checkpoint_go_at_the_next_start() {
     assert!(has_file(&after, new), "a transaction is at work on it");
     third.commit(SyncLevel::Local).await.unwrap();
     assert!(db.store().tree(new).is_ok());
+}
+
+#[tokio::test]
+async fn a_tree_whose_removal_the_full_log_did_not_take_is_removed_when_there_is_room() {
+    let (disk, db, _) = with_tree().await;
+    let mut given_up = db.begin(ReadCommitted);
+    let tree = given_up.create_tree(5).await.unwrap();
+    disk.set_capacity(disk_usage(&disk, Path::new(DIR)));
+    fill_log(&db);
+    drop(given_up);
+    db.wal_writer_tick().unwrap();
+    assert!(has_file(&disk, tree), "the log has not been told");
+    disk.set_capacity(u64::MAX);
+    for _ in 0..2 {
+        db.wal_writer_tick().unwrap();
+    }
+    assert!(!has_file(&disk, tree));
 }
 
 #[tokio::test]

@@ -361,7 +361,7 @@ async fn a_full_disk_refuses_writes_with_53100_and_takes_them_again_once_there_i
 }
 
 /// Fills the log up to the disk's capacity.
-fn fill_log(db: &Database) {
+pub(super) fn fill_log(db: &Database) {
     for size in (0..14).rev().map(|power| (1 << power) - 1) {
         let filler = vec![0; size];
         let noop = || RecordBuilder::new(Rmgr::XLOG, wal::xlog::NOOP, 0).main_data(&filler).encode().unwrap();

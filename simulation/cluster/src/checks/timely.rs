@@ -82,12 +82,16 @@ impl Judge<'_> {
     /// not known.
     fn ready(&self, quorum: &Quorum, commit: &Token, told_ms: u64) -> Option<u64> {
         let holds = |node: &usize| self.holds_from(quorum.node, *node, commit);
-        let mut times: Vec<u64> = quorum.standbys.iter().filter_map(holds).collect();
-        times.sort_unstable();
-        let enough_ms = match quorum.count.checked_sub(1) {
-            Some(last) => times.get(last).copied()?,
-            None => 0,
-        };
+        let told = |node: &usize| holds(node).map(|at_ms| (at_ms, *node));
+        let mut told: Vec<(u64, usize)> = quorum.standbys.iter().filter_map(told).collect();
+        told.sort_unstable();
+        let first = told.get(..quorum.count)?;
+        let enough_ms = first.last().map_or(0, |(at_ms, _)| *at_ms);
+        // The word of one that has gone by then does not count.
+        if !first.iter().all(|(at_ms, node)| self.stays(quorum.node, *node, (*at_ms, enough_ms + ANSWER_MS)))
+        {
+            return None;
+        }
         // Of those that ask for the first it is not known which these are: nobody who could be one lacks it.
         // Whoever names all asks for the first, too.
         let is_all = quorum.standbys.contains(&quorum.node);
@@ -106,11 +110,14 @@ impl Judge<'_> {
         let branches = &self.guarantee.branches;
         let told = self.reports.told_to(primary, branches, node, Level::RemoteApply, commit)?;
         let at_ms = told.at_ms.max(told.streams_from_ms?);
-        let until_ms = at_ms + ANSWER_MS;
-        let arrives = self.guarantee.is_clear((primary, node), told.at_ms, until_ms)
-            && self.guarantee.lives(node, told.at_ms, until_ms)
-            && !self.guarantee.is_promoted(node, told.at_ms.saturating_sub(PATIENCE_MS), until_ms);
-        arrives.then_some(at_ms)
+        self.stays(primary, node, (told.at_ms, at_ms + ANSWER_MS)).then_some(at_ms)
+    }
+
+    /// Whether a standby was there for its primary from a time to another.
+    fn stays(&self, primary: usize, node: usize, (from_ms, until_ms): (u64, u64)) -> bool {
+        self.guarantee.is_clear((primary, node), from_ms, until_ms)
+            && self.guarantee.lives(node, from_ms, until_ms)
+            && !self.guarantee.is_promoted(node, from_ms.saturating_sub(PATIENCE_MS), until_ms)
     }
 
     /// From when on until a time a primary need not wait for a standby, since it is not connected, or is sent

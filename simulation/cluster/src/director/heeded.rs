@@ -105,8 +105,9 @@ pub(super) async fn hold(shared: Arc<Shared>, node: usize, ms: u64) {
     }
     let dropped = given_up_for_drops(node).await;
     let Err(why) = look_for(node, ms).await else { return };
-    // Tables that are dropped go whoever reads.
-    let same = in_force(&shared, node) == Some((upstream, since_ms))
+    // Tables that are dropped go whoever reads. Who comes while that is done is told so and not counted.
+    let same = !why.contains("holding a relation lock")
+        && in_force(&shared, node) == Some((upstream, since_ms))
         && dropped.is_some()
         && given_up_for_drops(node).await == dropped;
     if same && why.contains("conflict with recovery") && must_last(&shared, node, (upstream, since_ms)) {
