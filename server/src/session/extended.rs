@@ -7,7 +7,7 @@ use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
 use sql_interface::{CommandTag, Environment, Fetch, PortalKind};
-use sql_session::Portal;
+use sql_session::{Portal, Prepared};
 use sql_types::Datum;
 use std::pin::pin;
 
@@ -121,10 +121,11 @@ impl Session {
     }
 
     /// Describes a statement or portal.
-    pub(super) fn describe(&mut self, target: StatementOrPortal<'_>) -> Result<(), Failure> {
+    pub(super) async fn describe(&mut self, target: StatementOrPortal<'_>) -> Result<(), Failure> {
         match target {
             StatementOrPortal::Statement(name) => {
                 let prepared = self.sql.stored(name)?;
+                self.may_describe(&prepared).await?;
                 let out = &mut self.wire.out;
                 let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
                 backend::parameter_description(out, types);
@@ -137,6 +138,10 @@ impl Session {
                 self.forget_ended(name);
                 let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
                 let Some(open) = open else { return Err(self.no_portal(name)) };
+                let prepared = open.portal.prepared().clone();
+                self.may_describe(&prepared).await?;
+                let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
+                let Some(open) = open else { return Err(self.no_portal(name)) };
                 let out = &mut self.wire.out;
                 match open.portal.columns().map(|columns| (columns, &open.formats)) {
                     Some((columns, formats)) => rows::describe(out, columns, formats),
@@ -145,6 +150,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Waits until a description may leave.
+    pub(super) async fn may_describe(&mut self, prepared: &Prepared) -> Result<(), Failure> {
+        Ok(limited(self.deadline, &self.canceller, pin!(self.sql.may_describe(prepared))).await?)
     }
 
     /// Closes a statement or portal; one that does not exist is no error.

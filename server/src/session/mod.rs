@@ -185,7 +185,7 @@ impl Session {
             FrontendMessage::Query(sql) => return self.simple_query(sql).await,
             FrontendMessage::Parse(parse) => self.parse(&parse).await,
             FrontendMessage::Bind(bind) => self.bind(&bind).await,
-            FrontendMessage::Describe(target) => self.describe(target),
+            FrontendMessage::Describe(target) => self.describe(target).await,
             FrontendMessage::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
             FrontendMessage::Close(target) => {
                 self.close(target);
@@ -412,6 +412,7 @@ impl Session {
     /// Appends CommandComplete.
     fn complete(&mut self, tag: sql_interface::CommandTag) {
         use sql_interface::CommandTag;
+        self.sql.tag_told();
         let out = &mut self.wire.out;
         let mut digits = itoa::Buffer::new();
         let (words, rows) = match tag {

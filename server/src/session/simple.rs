@@ -53,6 +53,9 @@ impl Session {
                 limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, Vec::new()))).await?;
             let formats = ResultFormats::All(Format::Text);
             let kind = portal.kind();
+            if kind == PortalKind::Rows {
+                self.may_describe(portal.prepared()).await?;
+            }
             match kind {
                 PortalKind::Rows => {
                     rows::describe(&mut self.wire.out, portal.columns().unwrap_or_default(), &formats);

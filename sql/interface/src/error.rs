@@ -73,12 +73,12 @@ impl SqlError {
         self.0.code
     }
     /// Whether it may tell what rows hold: one of the classes for connections, conflicts between
-    /// transactions, resources, limits, locks, cancelled statements, I/O and internal errors tells of the
-    /// server alone.
+    /// transactions, locks, cancelled statements, I/O and internal errors tells of the server alone. What is
+    /// too large or too much may be a row's value.
     pub fn tells_of_rows(&self) -> bool {
         let code = self.code();
         let class = code.as_str().get(..2).unwrap_or_default();
-        !["08", "25", "40", "53", "54", "55", "57", "58", "XX"].contains(&class)
+        !["08", "25", "40", "55", "57", "58", "XX"].contains(&class)
     }
     /// The primary message.
     pub fn message(&self) -> &str {

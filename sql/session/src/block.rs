@@ -9,6 +9,7 @@ use sqlstate::SqlState;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Isolation, Savepoint, SyncLevel, Transaction};
+use wal::Lsn;
 
 /// A transaction, implicit or between BEGIN and COMMIT.
 pub(super) struct Block {
@@ -30,6 +31,8 @@ pub(super) struct Block {
     pub(super) catalogue_changed: bool,
     /// That catalogue, until the next change.
     pub(super) own_catalogue: Option<Arc<Catalogue>>,
+    /// What the tags of its statements rest on.
+    pub(super) told: Lsn,
 }
 
 /// The isolation that storage gives; SERIALIZABLE is refused rather than weakened.
@@ -91,6 +94,7 @@ impl SqlSession {
             portals: Vec::new(),
             catalogue_changed: false,
             own_catalogue: None,
+            told: Lsn::INVALID,
         })
     }
 
@@ -187,7 +191,7 @@ impl SqlSession {
     }
 
     /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided
-    /// commits.
+    /// commits, what is told of it does (see `answers`).
     pub(super) async fn begin_planning(&mut self) -> Result<()> {
         if self.engine.database().commit_gate().undecided().is_none() {
             return self.begin_statement().await;
@@ -363,6 +367,8 @@ impl SqlSession {
     pub(super) async fn commit_block(&mut self) -> Result<()> {
         self.cursors.clear();
         let Some(block) = &mut self.block else { return Ok(()) };
+        // In case that the wait is cancelled.
+        self.told_up_to = self.told_up_to.max(block.told);
         let changed = block.catalogue_changed;
         let writes = |transaction: &mut Transaction| changed || transaction.has_writes();
         let outcome = if let Some(transaction) = block.transaction.take_if(writes) {
@@ -419,7 +425,7 @@ impl SqlSession {
         if let Some(mut block) = self.block.take()
             && let Some(transaction) = block.transaction.take()
         {
-            self.told_up_to = self.told_up_to.max(transaction.evaluated_up_to());
+            self.told_up_to = self.told_up_to.max(block.told);
             transaction.rollback();
         }
         self.facts.levels.leave(&*self.environment, 1, false);
@@ -494,6 +500,9 @@ impl SqlSession {
             return;
         }
         block.failed = true;
+        self.told_up_to = self.told_up_to.max(block.told);
+        let level = block.savepoints.len().checked_sub(1).map_or(1, setting_level);
+        self.facts.levels.leave(&*self.environment, level, false);
         // Locks taken since the last savepoint are of no more use; without one the transaction is over.
         match (block.savepoints.last(), &mut block.transaction) {
             (Some((_, savepoint)), Some(transaction)) => {

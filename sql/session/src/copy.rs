@@ -1,7 +1,7 @@
 //! COPY of a session: tables and queries out, rows in.
 
-use super::SqlSession;
 use super::portal::{CopyOutState, Portal, Run};
+use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
 use sql_execution::Cx;
 use sql_execution::copy::{Line, LineReader, LineWriter, Record};
@@ -73,7 +73,7 @@ impl SqlSession {
     async fn open_copy_out(&mut self, query: &Parsed, options: &CopyOptions) -> Result<Run> {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.plan(query, &[], &catalogue)?;
+        let plan: Plan = self.plan(query, &[], &catalogue, PARAMETERS_MAX)?;
         let plan = self.settle_plan(query, &[], Arc::new(plan)).await?;
         self.refuse_in_read_only(plan.writes, "COPY TO")?;
         let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
@@ -174,8 +174,12 @@ impl SqlSession {
     ///
     /// 22P04, and what INSERT fails with; the transaction has failed then.
     pub async fn copy_finish(&mut self, portal: &mut Portal) -> Result<CommandTag> {
-        let fed = self.feed(portal, &[], true).await;
+        let fed = match self.feed(portal, &[], true).await {
+            Ok(fed) => self.wait_for_asides().await.map(|()| fed),
+            failed => failed,
+        };
         self.noting(fed).await?;
+        self.note_told();
         let rows = if let Run::CopyIn(copy) = &portal.run { copy.rows } else { 0 };
         let tag = CommandTag::Copy(rows);
         portal.run = Run::Done(tag);

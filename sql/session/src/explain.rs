@@ -1,7 +1,7 @@
 //! EXPLAIN: the plan's operators as a tree of lines. No costs are estimated, so none are printed.
 
-use super::SqlSession;
 use super::portal::Run;
+use super::{PARAMETERS_MAX, SqlSession};
 use identifier::quote;
 use sql_catalogue::Relation;
 use sql_interface::{CommandTag, Result, SqlError, stack};
@@ -21,7 +21,7 @@ impl SqlSession {
         }
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.plan(inner, &[], &catalogue)?;
+        let plan: Plan = self.plan(inner, &[], &catalogue, PARAMETERS_MAX)?;
         let mut lines = Vec::new();
         stack::with_bytes(plan.stack_bytes, || describe(&plan.node, 0, &mut lines));
         if options.analyze {

@@ -1,15 +1,16 @@
 //! The session as expressions see it, and the settings' transaction levels.
 
+use crate::SqlEngine;
 use host::sync::Mutex;
 use host::{Host, Timestamp};
-use sql_catalogue::Catalogue;
+use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
 use sql_types::Style;
 use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How deep the transaction is nested, and down to which level the settings were told: they are told only
 /// when something is set.
@@ -59,6 +60,10 @@ pub(crate) struct SessionFacts {
     pub(crate) statement_time: Timestamp,
     pub(crate) style: Style,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// Something was found in it since the last [`SessionFacts::names_were_asked`].
+    looked: AtomicBool,
+    /// A setting was set since the last [`SessionFacts::setting_was_set`].
+    set: AtomicBool,
     pub(crate) levels: SettingLevels,
     /// What SHOW transaction_isolation and its kin say.
     pub(crate) isolation: &'static str,
@@ -91,6 +96,57 @@ impl Numbers {
 }
 
 impl SessionFacts {
+    /// Those of a session that begins.
+    pub(crate) fn new(
+        engine: &SqlEngine,
+        environment: &Arc<dyn Environment>,
+        role: &Role,
+        database: String,
+        catalogue: Arc<Catalogue>,
+    ) -> Self {
+        let (quick, now) = (environment.quick(), engine.host().clock.now());
+        Self {
+            storage: engine.database().clone(),
+            host: engine.host().clone(),
+            environment: environment.clone(),
+            user: role.name.clone(),
+            database,
+            superuser: role.superuser,
+            transaction_time: now,
+            statement_time: now,
+            style: Style::clone(&quick.style),
+            catalogue,
+            looked: AtomicBool::new(false),
+            set: AtomicBool::new(false),
+            levels: SettingLevels::default(),
+            isolation: quick.default_isolation.name(),
+            read_only: quick.default_read_only,
+            numbers: Mutex::default(),
+            numbers_up_to: AtomicU64::new(0),
+        }
+    }
+
+    /// The catalogue, of which something is about to be told.
+    fn names(&self) -> &Catalogue {
+        self.note_names();
+        &self.catalogue
+    }
+
+    /// What was just found depends on the catalogue.
+    pub(crate) fn note_names(&self) {
+        self.looked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something may have been found in the catalogue since this was last asked.
+    pub(crate) fn names_were_asked(&self) -> bool {
+        self.looked.load(Ordering::Relaxed) && self.looked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a setting was set since this was last asked.
+    pub(crate) fn setting_was_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed) && self.set.swap(false, Ordering::Relaxed)
+    }
+
     pub(crate) fn actor(&self) -> SettingActor {
         SettingActor { superuser: self.superuser }
     }
@@ -160,6 +216,7 @@ impl Facts for SessionFacts {
         self.levels.touch(&*self.environment);
         let scope = if local { SetScope::Local } else { SetScope::Session };
         self.environment.set(self.actor(), name, value, scope)?;
+        self.set.store(true, Ordering::Relaxed);
         self.show(name)
     }
     fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
@@ -169,20 +226,20 @@ impl Facts for SessionFacts {
             [schema, table] => (Some(schema.as_str()), table.as_str()),
             _ => return Ok(None),
         };
-        Ok(sql_catalogue::system::relation_oid(&self.catalogue, &*self.environment, schema, table))
+        Ok(sql_catalogue::system::relation_oid(self.names(), &*self.environment, schema, table))
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
-        sql_catalogue::system::relation_name(&self.catalogue, &*self.environment, oid)
+        sql_catalogue::system::relation_name(self.names(), &*self.environment, oid)
     }
     fn view_definition(&self, oid: u32) -> Option<String> {
-        self.catalogue.views.get(&oid).map(|view| format!(" {};", view.query))
+        self.names().views.get(&oid).map(|view| format!(" {};", view.query))
     }
     fn current_value(&self, sequence: Option<u32>) -> Result<i64> {
         let undefined = |message: String| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
         let numbers = self.numbers.lock();
         let oid = match sequence {
             Some(oid) => {
-                let Some(found) = self.catalogue.sequences.get(&oid) else {
+                let Some(found) = self.names().sequences.get(&oid) else {
                     let name = self.relation_name(oid).unwrap_or_else(|| oid.to_string());
                     let message = format!("\"{name}\" is not a sequence");
                     return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
@@ -195,7 +252,7 @@ impl Facts for SessionFacts {
                 }
                 Some(oid)
             }
-            None => numbers.last.filter(|oid| self.catalogue.sequences.contains_key(oid)),
+            None => numbers.last.filter(|oid| self.names().sequences.contains_key(oid)),
         };
         let found = oid.and_then(|oid| numbers.by_sequence.get(&oid)).copied();
         found.ok_or_else(|| undefined("lastval is not yet defined in this session".to_owned()))
@@ -205,7 +262,7 @@ impl Facts for SessionFacts {
         self.numbers.lock().note(sequence, value, taken);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
-        let relation = match self.relation_oid(table)?.and_then(|oid| self.catalogue.relations.get(&oid)) {
+        let relation = match self.relation_oid(table)?.and_then(|oid| self.names().relations.get(&oid)) {
             Some(relation) => relation,
             None => {
                 let message = format!("relation \"{table}\" does not exist");
@@ -215,40 +272,40 @@ impl Facts for SessionFacts {
         let at = relation.require_column(column)?;
         let number = relation.columns.get(at).map_or(0, |column| column.number);
         let owned = Some((relation.oid, number));
-        let found = self.catalogue.sequences.values().find(|sequence| sequence.owned_by == owned);
+        let found = self.names().sequences.values().find(|sequence| sequence.owned_by == owned);
         Ok(found.map(|sequence| format!("public.{}", identifier::quote(&sequence.name))))
     }
     fn role_name(&self, oid: u32) -> Option<String> {
-        self.catalogue.roles.get(&oid).map(|role| role.name.clone())
+        self.names().roles.get(&oid).map(|role| role.name.clone())
     }
     fn role_oid(&self, name: &str) -> Option<u32> {
-        self.catalogue.role(name).map(|role| role.oid)
+        self.names().role(name).map(|role| role.oid)
     }
     fn index_definition(&self, oid: u32, column: Option<usize>, pretty: bool) -> Option<String> {
-        let (table, index) = self.catalogue.index(oid)?;
+        let (table, index) = self.names().index(oid)?;
         Some(sql_catalogue::system::index_definition(table, &index, column, pretty))
     }
     fn constraint_definition(&self, oid: u32) -> Option<String> {
-        self.catalogue
+        self.names()
             .relations
             .values()
             .find_map(|table| sql_catalogue::system::constraint_definition(table, oid))
     }
     fn relation_bytes(&self, oid: u32) -> Option<u64> {
-        let tree = match self.catalogue.relations.get(&oid) {
+        let tree = match self.names().relations.get(&oid) {
             Some(table) => table.tree,
-            None => self.catalogue.index(oid).filter(|(_, index)| !index.primary)?.1.tree,
+            None => self.names().index(oid).filter(|(_, index)| !index.primary)?.1.tree,
         };
         self.storage.tree_size_bytes(tree).ok()
     }
     fn indexes_bytes(&self, oid: u32) -> Option<u64> {
-        let table = self.catalogue.relations.get(&oid)?;
+        let table = self.names().relations.get(&oid)?;
         table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
     }
     fn relation_file(&self, oid: u32) -> Option<u32> {
-        match self.catalogue.relations.get(&oid) {
+        match self.names().relations.get(&oid) {
             Some(table) => Some(table.tree.relation),
-            None => self.catalogue.index(oid).map(|(_, index)| index.tree.relation),
+            None => self.names().index(oid).map(|(_, index)| index.tree.relation),
         }
     }
 }

@@ -41,7 +41,7 @@ mod view;
 
 use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
-use facts::{SessionFacts, SettingLevels};
+use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
 
 use host::sync::Mutex;
@@ -54,7 +54,6 @@ use sql_language::plan::{Analyzer, Plan};
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// What a session keeps by its name.
 type HashMap<K, V> = hashbrown::HashMap<K, V, host::HashState>;
@@ -133,24 +132,7 @@ impl SqlSession {
         catalogue: Arc<Catalogue>,
     ) -> Self {
         let quick = environment.quick();
-        let now = engine.host().clock.now();
-        let facts = SessionFacts {
-            storage: engine.database().clone(),
-            host: engine.host().clone(),
-            environment: environment.clone(),
-            user: role.name.clone(),
-            database,
-            superuser: role.superuser,
-            transaction_time: now,
-            statement_time: now,
-            style: sql_types::Style::clone(&quick.style),
-            catalogue,
-            levels: SettingLevels::default(),
-            isolation: quick.default_isolation.name(),
-            read_only: quick.default_read_only,
-            numbers: Mutex::default(),
-            numbers_up_to: AtomicU64::new(0),
-        };
+        let facts = SessionFacts::new(&engine, &environment, &role, database, catalogue);
         Self {
             engine,
             environment,
@@ -368,18 +350,17 @@ impl SqlSession {
             SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
                 self.begin_planning().await?;
                 let catalogue = self.catalogue().await?;
-                let plan = self.analysing(&parsed, declared.clone(), &catalogue, |analyzer| {
-                    analyzer.parameters_max = parameters_max;
-                    sql_language::plan::plan(analyzer, &parsed.command)
-                });
-                let plan = Arc::new(plan?);
+                let plan = Arc::new(self.plan(&parsed, &declared, &catalogue, parameters_max)?);
                 let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
+                let of_names = !plan.of_node_alone;
                 let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
-                Ok(Prepared::new(text, parameters, columns, body))
+                Ok(Prepared::new(text, parameters, columns, body).of_names(of_names))
             }
             SqlCommand::Utility(Utility::Execute { name, .. }) => {
-                let columns = self.find_stored(name)?.columns().map(<[_]>::to_vec);
-                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+                let named = self.find_stored(name)?;
+                let (columns, of_names) = (named.columns().map(<[_]>::to_vec), named.of_names);
+                let prepared = Prepared::new(text, Vec::new(), columns, Body::Utility(parsed));
+                Ok(prepared.of_names(of_names))
             }
             SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
                 let columns = self.cursor_columns(name)?;
@@ -398,10 +379,21 @@ impl SqlSession {
     }
 
     /// Plans a statement for a catalogue.
-    fn plan(&self, parsed: &Parsed, declared: &[Option<Type>], catalogue: &Catalogue) -> Result<Plan> {
-        self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
+    fn plan(
+        &self,
+        parsed: &Parsed,
+        declared: &[Option<Type>],
+        catalogue: &Catalogue,
+        parameters_max: usize,
+    ) -> Result<Plan> {
+        self.facts.names_were_asked();
+        let mut plan = self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
+            analyzer.parameters_max = parameters_max;
             sql_language::plan::plan(analyzer, &parsed.command)
-        })
+        })?;
+        // A constant of it may come from a name.
+        plan.of_node_alone &= !self.facts.names_were_asked();
+        Ok(plan)
     }
 
     /// Runs work of an analyser where a statement of that size has room.
@@ -412,11 +404,15 @@ impl SqlSession {
         catalogue: &Catalogue,
         work: impl FnOnce(&mut Analyzer<'_>) -> Result<T>,
     ) -> Result<T> {
-        sql_types::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
+        let found = sql_types::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
             stack::limited(self.quick.max_stack_depth_bytes, || {
                 stack::roomy(parsed.tokens, || work(&mut self.analyzer(parsed, declared, catalogue)))
             })
-        })
+        });
+        if found.is_err() {
+            self.facts.note_names();
+        }
+        found
     }
 
     fn analyzer<'a>(
@@ -512,7 +508,7 @@ impl SqlSession {
                 self.hold_definitions(&plan).await?;
                 return Ok(plan);
             }
-            plan = Arc::new(self.plan(parsed, declared, &catalogue)?);
+            plan = Arc::new(self.plan(parsed, declared, &catalogue, PARAMETERS_MAX)?);
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Prepared {
     parameters: Vec<Type>,
     columns: Option<Vec<ResultColumn>>,
     pub(crate) body: Body,
+    /// What it is made of depends on the catalogue.
+    pub(crate) of_names: bool,
 }
 
 impl Prepared {
@@ -40,7 +42,11 @@ impl Prepared {
         columns: Option<Vec<ResultColumn>>,
         body: Body,
     ) -> Self {
-        Self { sql, parameters, columns, body }
+        Self { sql, parameters, columns, body, of_names: false }
+    }
+
+    pub(crate) fn of_names(self, of_names: bool) -> Self {
+        Self { of_names, ..self }
     }
 
     /// The text of the message that it came in.

@@ -29,6 +29,13 @@ impl SqlSession {
             Ok(()) => self.fetch_portal(portal, max_rows, out).await,
             Err(error) => Err(error),
         };
+        let result = match result {
+            Ok(fetched) => self.wait_for_asides().await.map(|()| {
+                self.note_told();
+                fetched
+            }),
+            failed => failed,
+        };
         if result.is_err() {
             portal.run = Run::Failed;
         }
@@ -49,7 +56,10 @@ impl SqlSession {
             Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
             Run::Done(tag) => Ok(Fetch::Complete(*tag)),
             Run::Failed => Err(cannot_be_run("")),
-            Run::Rows(rows, tag) => give_rows(rows, *tag, max_rows, out),
+            Run::Rows(rows, tag) => {
+                self.wait_for_evaluated(self.evaluated()).await?;
+                give_rows(rows, *tag, max_rows, out)
+            }
             Run::Plan(run) => {
                 // Twice, so that the future of a shallow plan, which is most often what runs, lies in one
                 // place only.
@@ -110,6 +120,7 @@ impl SqlSession {
         if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
+        let explicit = self.block.as_ref().is_some_and(|block| block.explicit);
         let mut cx = self.context(params)?;
         cx.suit(&run.plan);
         let given_before = run.given;
@@ -129,9 +140,17 @@ impl SqlSession {
             cx.transaction.read_as_of(None);
         }
         let fetched = fetched?;
-        if run.given > given_before {
+        if run.plan.columns.is_none() {
+            return Ok(fetched);
+        }
+        // That there are none is told, too: at the end of the transaction, which lets go of its locks first,
+        // unless that comes later.
+        if run.given > given_before || explicit {
             let upto = cx.transaction.evaluated_up_to();
             self.wait_for_evaluated(upto).await?;
+        }
+        if run.plan.of_node_alone {
+            self.wait_for_names().await?;
         }
         Ok(fetched)
     }

@@ -3,7 +3,7 @@
 use super::levels::Levels;
 use super::remote::{CONFIRMED_BIT, Remote, RemoteProgress, RemoteStages};
 use super::suspension::{Resumed, Stall, Suspended};
-use crate::SyncLevel;
+use crate::{Error, Interrupt, SyncLevel};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -118,6 +118,15 @@ impl CommitGate {
     /// they lie; None if there are none.
     pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
         self.0.undecided()
+    }
+
+    /// Waits while commits of before this start are undecided: what was looked up meanwhile, without a wait,
+    /// may be told then.
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled, or the server is fenced.
+    pub async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        self.0.wait_decided(interrupt).await
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start

@@ -47,8 +47,9 @@ impl Transaction {
     }
 
     /// Begins a statement that looks up names or who may log in, without waiting for commits of before this
-    /// start to be decided: the standbys that decide them have to log in first. What it reads must not reach
-    /// a client, and its snapshot serves no other statement.
+    /// start to be decided: the standbys that decide them have to log in first. What it reads may reach a
+    /// client only when they are decided ([`crate::CommitGate::wait_decided`]), and its snapshot serves no
+    /// other statement.
     ///
     /// # Errors
     /// Fails if the wait is cancelled or the server stops.

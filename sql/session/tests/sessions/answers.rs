@@ -1,7 +1,7 @@
 //! Answers rest on commits, also those without rows: none leaves before these are visible to everybody.
 
 use crate::common::{Client, Node, until_it_waits};
-use sql_interface::{CancelReason, Canceller, SqlError};
+use sql_interface::{CancelReason, Canceller, SettingActor, SqlError};
 use std::time::{Duration, Instant};
 use storage::{RemoteProgress, WaitEvent};
 use tokio::task::JoinHandle;
@@ -90,6 +90,29 @@ const STORIES: &[(&str, &str, &str)] = &[
     ("update t set v = 11 where id = 1", "update t set v = 0 where id = 1 and v = 10", "UPDATE 0"),
     ("update t set v = 11 where id = 1", "select 1 / (v - 11) from t where id = 1 for update", "22012"),
     ("select nextval('s')", "select last_value from s", "SELECT 1"),
+    (
+        "update t set v = 11 where id = 1",
+        "select repeat('x', v * 100000000) from t where id = 1 for update",
+        "54000",
+    ),
+    (
+        "delete from t where id = 1",
+        "begin; delete from t where id = 1; select from t where false",
+        "SELECT 0",
+    ),
+    ("delete from t where id = 1", "begin; delete from t where id = 1; explain select from t", "EXPLAIN"),
+    ("delete from t where id = 1", "begin; delete from t where id = 1; show work_mem", "SHOW"),
+    ("delete from t where id = 1", "begin; delete from t where id = 1; drop table if exists x", "DROP TABLE"),
+    (
+        "delete from t where id = 1",
+        "begin; delete from t where id = 1; copy (select id from t where false) to stdout (format csv, header)",
+        "COPY 0",
+    ),
+    (
+        "update t set v = 11 where id = 1",
+        "begin; update t set v = length(set_config('work_mem', v || 'MB', false)) where id = 1; rollback",
+        "ROLLBACK",
+    ),
 ];
 
 async fn node_with_rows() -> Node {
@@ -175,7 +198,8 @@ async fn a_cancelled_wait_tells_nothing_and_leaves_the_session_as_it_was() {
         assert_eq!(told(told_now), "57014", "{asked} beside {doubtful}");
         canceller.clear();
         client.run("rollback").await;
-        if !asked.contains("savepoint") {
+        // What a tag has told in the block binds what follows.
+        if asked.matches("; ").count() < 2 {
             assert_eq!(client.text("select * from t order by id").await, "1|10;2|20");
         }
         quorum_has_all(&node);
@@ -197,6 +221,142 @@ async fn a_tag_inside_of_a_block_does_not_wait_for_the_standby() {
     assert_eq!(c.run("rollback").await, "ROLLBACK");
     quorum_has_all(&node);
     writing.await.unwrap().1.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_told_in_a_block_that_failed_at_once_binds_what_follows() {
+    let node = node_with_rows().await;
+    let (mut c, writer) = (node.client().await, synchronous(&node).await);
+    quorum_has_all(&node);
+    let writing = ask(writer, "delete from t where id = 1");
+    in_doubt(&node).await;
+    let (code, _) =
+        c.refused("begin; delete from t where id = 1; set transaction isolation level repeatable read").await;
+    assert_eq!(code, "25001", "it tells of no row and comes at once");
+    c.run("rollback").await;
+    let canceller = c.session.canceller().clone();
+    let answering = ask(c, "select 1");
+    until_it_waits(&canceller, WaitEvent::Visible).await;
+    quorum_has_all(&node);
+    assert_eq!(told(answering.await.unwrap().1), "SELECT 1");
+    writing.await.unwrap().1.unwrap();
+}
+
+#[tokio::test]
+async fn a_tag_that_left_before_the_end_binds_what_follows() {
+    for asked in [
+        "begin; copy t from stdin <<1\t1\n",
+        "begin; delete from t where id = 2",
+        "delete from t where id = 2",
+    ] {
+        let node = node_with_rows().await;
+        let (c, writer) = (node.client().await, synchronous(&node).await);
+        quorum_has_all(&node);
+        let writing = ask(writer, "delete from t; insert into t values (2, 21)");
+        in_doubt(&node).await;
+        let mut c = c;
+        match asked.split_once(" <<") {
+            Some((copy, data)) => drop(c.copy_in(copy, data).await.unwrap()),
+            None if asked.starts_with("begin") => drop(c.run(asked).await),
+            // An implicit transaction whose tag went before its end, as that of Execute.
+            None => {
+                c.execute_portal(asked, Vec::new()).await.unwrap();
+                c.session.tag_told();
+                c.session.fail();
+                c.session.sync().await.unwrap();
+            }
+        }
+        let canceller = c.session.canceller().clone();
+        let answering = tokio::spawn(async move {
+            c.run("rollback").await;
+            c.text("select count(*) from t").await
+        });
+        until_it_waits(&canceller, WaitEvent::Visible).await;
+        quorum_has_all(&node);
+        assert_eq!(answering.await.unwrap(), "1", "{asked}");
+        writing.await.unwrap().1.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_statement_takes_back_what_it_set_at_once() {
+    let node = node_with_rows().await;
+    let mut c = node.client().await;
+    c.run("set a.b = 'before'").await;
+    for (begin, after) in [("begin; ", "before"), ("begin; set a.b = 'kept'; savepoint s; ", "kept")] {
+        c.error(&format!("{begin}select set_config('a.b', 'failed', false); select 1 / 0")).await;
+        let shown = c.session.environment().show(SettingActor { superuser: true }, "a.b").unwrap();
+        assert_eq!(shown.as_deref(), Some(after), "{begin}");
+        c.run("rollback").await;
+    }
+    assert_eq!(c.text("show a.b").await, "before");
+}
+
+#[tokio::test]
+async fn a_description_waits_for_what_its_names_rest_on() {
+    let node = node_with_rows().await;
+    let (mut c, writer) = (node.client().await, synchronous(&node).await);
+    quorum_has_all(&node);
+    let writing = ask(writer, "delete from t where id = 1");
+    in_doubt(&node).await;
+    c.run("begin; delete from t where id = 1").await;
+    let prepared = c.session.prepare("update t set v = $1", &[]).await.unwrap();
+    let canceller = c.session.canceller().clone();
+    let describing = tokio::spawn(async move { c.session.may_describe(&prepared).await });
+    until_it_waits(&canceller, WaitEvent::Visible).await;
+    quorum_has_all(&node);
+    describing.await.unwrap().unwrap();
+    writing.await.unwrap().1.unwrap();
+}
+
+/// What is planned while commits of before the start are undecided, and told only then.
+const OF_NAMES: &[(&str, &str)] = &[
+    ("select * from found", "describe"),
+    ("insert into found values ($1)", "describe"),
+    ("select * from missing", "42P01"),
+    ("select nothing from found", "42703"),
+    ("select 'found'::regclass", "SELECT 1"),
+    ("select to_regclass('found')", "SELECT 1"),
+    ("select pg_relation_size('found')", "SELECT 1"),
+];
+
+#[tokio::test]
+async fn after_a_start_names_are_told_once_commits_of_before_are_decided() {
+    let node = Node::new().await;
+    let writer = synchronous(&node).await;
+    quorum_has_all(&node);
+    let canceller = writer.session.canceller().clone();
+    let writing = ask(writer, "create table found (id int primary key)");
+    in_doubt(&node).await;
+    canceller.cancel(CancelReason::User);
+    assert_eq!(told(writing.await.unwrap().1), "CREATE TABLE");
+    let node = node.restart_synchronous().await;
+    let mut watcher = node.client().await;
+    let mut asked = Vec::new();
+    for (text, answer) in OF_NAMES {
+        assert_eq!(
+            watcher.run("select 1 + 1").await,
+            "SELECT 1",
+            "what tells of the node alone does not wait"
+        );
+        let mut c = node.client().await;
+        let canceller = c.session.canceller().clone();
+        let asking: Answer = if *answer == "describe" {
+            let prepared = c.session.prepare(text, &[]).await.unwrap();
+            tokio::spawn(async move {
+                let waited = c.session.may_describe(&prepared).await;
+                (c, waited.map(|()| "describe".to_owned()))
+            })
+        } else {
+            ask(c, text)
+        };
+        until_it_waits(&canceller, WaitEvent::Undecided).await;
+        asked.push((asking, answer));
+    }
+    quorum_has_all(&node);
+    for (asking, answer) in asked {
+        assert_eq!(told(asking.await.unwrap().1), **answer);
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use sqlstate::SqlState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{CreateOptions, Database, DatabaseOptions, Opened, StartMode, SyncLevel, WaitEvent};
+use storage::{CreateOptions, Database, DatabaseOptions, Error, Opened, StartMode, SyncLevel, WaitEvent};
 
 /// An open database with its engine; the folder goes with it.
 pub struct Node {
@@ -27,17 +27,36 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         Database::create(&host, &data, &CreateOptions::default()).unwrap();
-        let db = open(&host, &data);
+        let db = open(&host, &data, false).unwrap();
         sql_catalogue::bootstrap(&db, "postgres", None).await.unwrap();
         Self { engine: SqlEngine::new(db, host), dir }
     }
 
     /// Forgets the open database as a crash would, and opens the folder again.
     pub async fn crash(self) -> Self {
+        self.open_again(false).await
+    }
+
+    /// Stops, and opens the folder again with commits that are to wait for standbys.
+    pub async fn restart_synchronous(self) -> Self {
+        self.engine.database().shutdown().await.unwrap();
+        self.open_again(true).await
+    }
+
+    async fn open_again(self, sync_required: bool) -> Self {
         let Self { engine, dir } = self;
         drop(engine);
-        let host = Host::real();
-        let db = open(&host, &dir.path().join("data"));
+        let (host, data) = (Host::real(), dir.path().join("data"));
+        // A task may still let go of the locks of a commit.
+        let opening = async {
+            loop {
+                match open(&host, &data, sync_required) {
+                    Err(Error::Unusable(_)) => tokio::task::yield_now().await,
+                    opened => break opened.unwrap(),
+                }
+            }
+        };
+        let db = tokio::time::timeout(Duration::from_secs(60), opening).await.unwrap();
         Self { engine: SqlEngine::new(db, host), dir }
     }
 
@@ -53,11 +72,12 @@ impl Node {
     }
 }
 
-fn open(host: &Host, dir: &std::path::Path) -> Database {
+fn open(host: &Host, dir: &std::path::Path, sync_required: bool) -> Result<Database, Error> {
     let mut options = DatabaseOptions::new(dir);
     options.shared_buffers_bytes = 16 << 20;
-    match Database::open(host, options, StartMode::Primary).unwrap() {
-        Opened::Primary { db, .. } => db,
+    options.sync_required = sync_required;
+    match Database::open(host, options, StartMode::Primary)? {
+        Opened::Primary { db, .. } => Ok(db),
         Opened::Standby { .. } => panic!("a primary opened as a standby"),
     }
 }
@@ -202,7 +222,7 @@ impl Client {
         Ok(result)
     }
 
-    async fn execute_portal(
+    pub async fn execute_portal(
         &mut self,
         sql: &str,
         parameters: Vec<Datum>,
