@@ -47,6 +47,12 @@ pub(super) enum LastTurn {
     Over,
 }
 
+/// Up to here (exclusive) the log stays as it is. What a standby has and has not redone may be cut and wiped,
+/// in whole segments too: a record's beginning, when its rest does not come.
+pub(super) fn settled(log: &LogState) -> Lsn {
+    log.standby().map_or_else(|| log.flushed(), |positions| positions.replayed())
+}
+
 /// A node's archiver.
 pub(crate) struct Archiver {
     pub(super) ground: Arc<Ground>,
@@ -69,6 +75,8 @@ pub(crate) struct Archiver {
     /// another branch's.
     pub(super) cleared: Mutex<HashSet<TimelineId>>,
     pub(super) refused: Mutex<HashSet<TimelineId>>,
+    /// Those of which a file was archived.
+    pub(super) passed: Mutex<HashSet<TimelineId>>,
 }
 
 impl Archiver {
@@ -101,6 +109,7 @@ impl Archiver {
             archived: watch::Sender::new(0),
             cleared: Mutex::default(),
             refused: Mutex::default(),
+            passed: Mutex::default(),
         }
     }
 
@@ -143,8 +152,8 @@ impl Archiver {
         }
     }
 
-    /// Waits until these files are archived. On a standby, whose primary archives, there is nothing to wait
-    /// for.
+    /// Waits until these files are archived, also those that are not marked yet. On a standby, whose primary
+    /// archives, there is nothing to wait for.
     pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>, in_recovery: bool) {
         if !self.archives(in_recovery) {
             return;
@@ -152,11 +161,19 @@ impl Archiver {
         let mut archived = self.archived.subscribe();
         for name in names {
             archived.borrow_and_update();
-            while self.status.of(&name).is_ok_and(|mark| mark == Archived::Ready) {
+            while self.is_unarchived(&name) {
                 if archived.changed().await.is_err() {
                     return;
                 }
             }
+        }
+    }
+
+    fn is_unarchived(&self, name: &str) -> bool {
+        match self.status.of(name) {
+            Ok(Archived::Ready) => true,
+            Ok(Archived::Unknown) => self.status.file_exists(name).unwrap_or(false),
+            Ok(Archived::Done) | Err(_) => false,
         }
     }
 
@@ -198,7 +215,7 @@ impl Archiver {
     /// The same for a state of the log that was seen. In recovery, what came from the primary is the
     /// primary's to archive, unless this node archives everything.
     pub(super) fn notice(&self, log: &LogState) {
-        let mut end = self.size.segment_of(log.flushed());
+        let mut end = self.size.segment_of(settled(log));
         if host::planted!("a segment waits for the archive before it is whole") {
             end = end.next();
         }
@@ -241,7 +258,7 @@ impl Archiver {
     pub(crate) fn make_up(&self) {
         let log = &*self.node_log.state();
         let in_recovery = matches!(log.live, Live::Standby(_));
-        let end = self.size.segment_of(log.flushed());
+        let end = self.size.segment_of(settled(log));
         *self.next.lock() = Some(end);
         if !self.archives(in_recovery) {
             return;

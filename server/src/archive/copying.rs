@@ -5,7 +5,7 @@
 //! for one more turn and waits for that, and so for a call that was under way. A stop at once ends the
 //! command.
 
-use super::archiver::{Archiver, LastTurn, Mode};
+use super::archiver::{Archiver, LastTurn, Mode, settled};
 use super::histories::{Before, timeline_of};
 use super::shell::{self, Outcome};
 use crate::configuration::Ground;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::{Lsn, TimelineId};
+use wal::{LogState, Lsn, TimelineId};
 
 /// Tries of one file in a row.
 const TRIES: u32 = 3;
@@ -85,7 +85,10 @@ impl Archiver {
                 }
                 let history = TimelineId::parse_history_file_name(&name);
                 match self.copy(&name, stop).await {
-                    Copied::All => self.cleared.lock().extend(history),
+                    Copied::All => match history {
+                        Some(timeline) => drop(self.cleared.lock().insert(timeline)),
+                        None => self.passed(&name),
+                    },
                     Copied::Refused if history.is_some() => {
                         refused.extend(history);
                         break;
@@ -248,12 +251,23 @@ async fn follow(archiver: &Arc<Archiver>) {
         if blocking(move || noticing.notice(&seen)).await.is_err() {
             return;
         }
-        let border = archiver.size.start_of(archiver.size.segment_of(state.flushed()).next());
+        let border = archiver.size.start_of(archiver.size.segment_of(settled(&state)).next());
         tokio::select! {
             biased;
             changed = states.changed() => if changed.is_err() { return },
-            () = state.wait_past(Lsn::new(border.get() - 1)) => {}
+            () = settles_past(&state, Lsn::new(border.get() - 1)) => {}
         }
+    }
+}
+
+/// Waits until something past `lsn` is settled; for ever as [`LogState::wait_past`]. Redo is waited for only
+/// when it has that log: until then nothing is to hurry for this.
+async fn settles_past(log: &LogState, lsn: Lsn) {
+    log.wait_past(lsn).await;
+    if let Some(positions) = log.standby()
+        && positions.wait_replayed_past(lsn).await.is_err()
+    {
+        std::future::pending().await
     }
 }
 
@@ -270,7 +284,13 @@ impl Drop for OverWhenDropped<'_> {
 async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: &CancellationToken) {
     let mut reloads = archiver.ground.reloads();
     let mut turns = archiver.last_turn.subscribe();
+    let mut commands = archiver.commands_in_force();
     loop {
+        let in_force = archiver.commands_in_force();
+        if in_force != commands {
+            commands = in_force;
+            archiver.forget_answers();
+        }
         let last = *turns.borrow_and_update() == LastTurn::Asked;
         let in_recovery = archiver.database().is_in_recovery();
         let mut pause = WAKE_INTERVAL;

@@ -12,7 +12,8 @@
 //! restore_command gives none, or another branch's, archive_command is asked to take the history all the
 //! same. If it refuses that, too, nothing of the timeline is archived where the archive has another branch's;
 //! else it may be another archive that is read, or one that is away: the mark is believed for this file, and
-//! the next has both asked again.
+//! the next has both asked again, until two files went through. A change of either command has all asked
+//! anew.
 
 use super::archiver::{Archiver, Mode};
 use super::restore::{Asked, remove};
@@ -105,6 +106,28 @@ impl Archiver {
         Before::Nothing
     }
 
+    /// A file is archived. The second of a timeline shows that the archive takes its files, and is not one
+    /// that came back between the looks.
+    pub(super) fn passed(&self, name: &str) {
+        let Some(timeline) = timeline_of(name) else { return };
+        if !self.passed.lock().insert(timeline) {
+            self.clear(timeline);
+        }
+    }
+
+    /// The commands that give the answers.
+    pub(super) fn commands_in_force(&self) -> [Option<String>; 2] {
+        let settings = self.ground.settings();
+        ["archive_command", "restore_command"].map(|name| settings.show(name).ok())
+    }
+
+    /// The commands are others, and may speak of another archive.
+    pub(super) fn forget_answers(&self) {
+        for answers in [&self.cleared, &self.refused, &self.passed] {
+            answers.lock().clear();
+        }
+    }
+
     /// Asks restore_command for the history of a timeline, and compares it with the own one.
     async fn archived_history(&self, timeline: TimelineId, stop: &CancellationToken) -> io::Result<There> {
         let (disk, name) = (&*self.ground.host.disk, timeline.history_file_name());
@@ -138,7 +161,8 @@ impl Archiver {
              files are not archived"
         );
         let hint = "Archive this server's log elsewhere, or promote it once more: a timeline's number is \
-                    free if the archive does not know it.";
+                    free if the archive does not know it. If it is only restore_command that reads \
+                    another archive, unset it.";
         let report = protocol::Report::warning(protocol::SqlState::WARNING, message);
         self.ground.log.write(None, &protocol::Report { hint: Some(hint.to_owned()), ..report }, None);
     }

@@ -18,6 +18,8 @@
 //! - A segment is marked `.ready` when it is durable and complete, and removed only when it is `.done` (or
 //!   nobody archives). The marking may be late (after a crash it is made up for at the start), the removal
 //!   never early.
+//! - No byte of a segment that is marked changes. So on a standby it is marked when it is redone: behind that
+//!   the log may be cut.
 //! - A fetched file gets its name in pg_wal only when it is whole and durable; RECOVERYXLOG and
 //!   RECOVERYHISTORY are never read.
 //! - A timeline's history is archived before its other files (`histories`).

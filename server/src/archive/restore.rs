@@ -131,19 +131,21 @@ impl Restorer {
         }
     }
 
-    /// Gives a fetched file its name. It need not be archived again, unless this node archives everything.
+    /// Gives a fetched file its name. It need not be archived again, unless this node archives everything:
+    /// then a segment gets its mark when it is redone, since the log may be left within it.
     fn keep(&self, from: &Path, name: &str) -> io::Result<()> {
         host::durable_rename(&*self.ground.host.disk, from, &self.pg_wal.join(name))?;
-        if self.ground.config().archive_mode.as_ref() == "always" {
-            if self.status.notify(name)?
-                && let Some(archiver) = self.archive()?.archiver()
-            {
-                archiver.wake();
-            }
-            Ok(())
-        } else {
-            self.status.force_done(name)
+        if self.ground.config().archive_mode.as_ref() != "always" {
+            return self.status.force_done(name);
         }
+        let is_segment = SegmentNumber::parse_file_name(name, self.segment_size).is_some();
+        if !is_segment
+            && self.status.notify(name)?
+            && let Some(archiver) = self.archive()?.archiver()
+        {
+            archiver.wake();
+        }
+        Ok(())
     }
 
     /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it

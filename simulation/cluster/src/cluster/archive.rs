@@ -27,8 +27,6 @@ pub struct Archive {
     files: Mutex<BTreeMap<String, Arc<Vec<u8>>>>,
     /// Names that two nodes, or one of them twice, archived with other bytes; who came second.
     differ: Mutex<Vec<(String, String)>>,
-    /// Names with who has fetched them: it may have left the timeline within that file since.
-    fetched: Mutex<BTreeSet<(String, String)>>,
     /// How the names of timelines begin of which nothing is kept.
     discarded: Mutex<BTreeSet<String>>,
 }
@@ -74,7 +72,7 @@ impl Archive {
                     let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                         _ if fails => false,
                         ["keep", path, name] => archive.keep(&who, &files, path, name),
-                        ["fetch", name, path] => archive.fetch(&who, &files, name, path),
+                        ["fetch", name, path] => archive.fetch(&files, name, path),
                         _ => false,
                     };
                     u8::from(!done)
@@ -99,16 +97,14 @@ impl Archive {
         };
         if same {
             log_rules::archived(name);
-        }
-        if !same && !self.fetched.lock().contains(&(name.to_owned(), who.to_owned())) {
+        } else {
             self.differ.lock().push((name.to_owned(), who.to_owned()));
         }
         same
     }
 
-    fn fetch(&self, who: &str, files: &VirtualDisk, name: &str, path: &str) -> bool {
+    fn fetch(&self, files: &VirtualDisk, name: &str, path: &str) -> bool {
         let Some(bytes) = self.file(name) else { return false };
-        self.fetched.lock().insert((name.to_owned(), who.to_owned()));
         let file = files.open(&Path::new(DATA).join(path), OpenMode::Create);
         file.and_then(|file| file.write_all_at(&bytes, 0)).is_ok()
     }
