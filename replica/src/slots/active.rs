@@ -28,18 +28,26 @@ impl ActiveSlot {
         self.slots.find(&self.name)
     }
 
-    /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save.
+    /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save,
+    /// unless the slot's file keeps less than that: a receiver may begin behind its slot. Of WAL that a
+    /// checkpoint has let go none is reserved: until the receiver is past that, the slot keeps what it kept.
     pub fn release_before(&self, flushed: Lsn) {
         let mut table = self.slots.0.table.lock();
         if let Some(slot) = table.get_mut(&self.name)
             && slot.active == Some(self.pid)
             && flushed.is_valid()
         {
+            let moves_back = !slot.saved.is_valid() || flushed < slot.saved;
+            if moves_back && self.slots.has_let_go(flushed) {
+                slot.restart = slot.restart.min(slot.saved);
+                return;
+            }
             slot.restart = flushed;
             slot.invalidated_at = Lsn::INVALID;
-            if !slot.saved.is_valid() {
-                // The file has none.
+            if moves_back {
+                // In force before its file says so. If that cannot be written, the next save tries again.
                 (slot.saved, slot.unwritten) = (flushed, true);
+                let _ = self.slots.write(&self.name, slot);
             }
         }
     }

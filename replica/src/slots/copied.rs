@@ -147,6 +147,7 @@ impl Slots {
             restart = end;
         }
         let mut table = self.0.table.lock();
+        let is_there = |at: Lsn| is_there(at) && !self.has_let_go(at);
         let Some(slot) = table.get_mut(name) else {
             if lost {
                 return Ok(None);

@@ -1,5 +1,7 @@
 //! How much WAL is kept, and what that means for a slot (KeepLogSeg and GetWALAvailability of PostgreSQL).
 
+use super::{Slots, oldest_of};
+use std::sync::atomic::Ordering;
 use wal::{Lsn, SegmentNumber, SegmentSize};
 
 /// The settings and positions that say which WAL is kept.
@@ -91,6 +93,25 @@ impl WalLimits {
         let fails = self.segment_size.segment_of(restart).get().saturating_add(keep).saturating_add(1);
         let fails_at = self.segment_size.start_of(SegmentNumber::new(fails)).get();
         i64::try_from(i128::from(fails_at) - i128::from(self.end.get())).ok()
+    }
+}
+
+impl Slots {
+    /// Whether WAL before `end` may go, asked right before that: a slot may have moved back to it, or
+    /// reserved it again, since the checkpoint asked what is needed. If it goes, no slot reserves it from now
+    /// on.
+    pub fn let_go(&self, end: Lsn) -> bool {
+        let table = self.0.table.lock();
+        let goes = oldest_of(&table).is_none_or(|oldest| oldest >= end);
+        if goes {
+            self.0.gone_before.fetch_max(end.get(), Ordering::Relaxed);
+        }
+        goes
+    }
+
+    /// Whether WAL from `at` on has gone, or goes. For a caller that has locked the table.
+    pub(super) fn has_let_go(&self, at: Lsn) -> bool {
+        at.get() < self.0.gone_before.load(Ordering::Relaxed)
     }
 }
 

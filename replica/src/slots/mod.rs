@@ -1,8 +1,9 @@
 //! Replication slots: names under which receivers keep WAL on this server.
 //!
 //! A slot's position moves in memory with every report of its receiver and is written at checkpoints and
-//! clean stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. What is
-//! asked of a client (create, drop, copy, advance) is durable when the call returns.
+//! clean stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. So one
+//! that moves back is written at once. What is asked of a client (create, drop, copy, advance) is durable
+//! when the call returns.
 //!
 //! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it
 //! for a few instructions.
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::Notify;
 use wal::{BranchObserver, LogState, Lsn, Xid};
@@ -53,7 +55,8 @@ struct Slot {
     /// The session that a temporary one belongs to.
     owner: Option<i32>,
     restart: Lsn,
-    /// The position in the file. WAL is kept from here, so a crash finds what it says.
+    /// The position in the file, never after `restart` by what a receiver tells. WAL is kept from here, so a
+    /// crash finds what it says.
     saved: Lsn,
     invalidated_at: Lsn,
     /// Its file lacks something other than the position.
@@ -137,6 +140,8 @@ struct Shared {
     dir: PathBuf,
     max: usize,
     table: Mutex<BTreeMap<String, Slot>>,
+    /// WAL before it goes or has gone. Read and moved while the table is locked.
+    gone_before: AtomicU64,
     /// Why slots of the upstream are not copied, as far as that was told.
     refused: Mutex<BTreeMap<String, Refusal>>,
     /// Told whenever a slot becomes inactive, for DROP ... WAIT.
@@ -189,6 +194,12 @@ fn read_state(disk: &dyn Disk, folder: &Path, name: &str) -> Result<SlotState, R
     Ok(state)
 }
 
+fn oldest_of(table: &BTreeMap<String, Slot>) -> Option<Lsn> {
+    let forgets = host::planted!("the log that a slot needs is removed");
+    let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid() && !forgets);
+    needed.map(|slot| slot.saved).filter(|lsn| lsn.is_valid()).min()
+}
+
 impl Slots {
     /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is
     /// removed; a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
@@ -202,6 +213,7 @@ impl Slots {
             dir: dir.to_path_buf(),
             max,
             table: Mutex::default(),
+            gone_before: AtomicU64::default(),
             refused: Mutex::default(),
             released: Notify::new(),
         };
@@ -423,10 +435,7 @@ impl Slots {
 
     /// The oldest position that a slot needs, as its file says; None if none does. WAL before it may go.
     pub fn oldest(&self) -> Option<Lsn> {
-        let table = self.0.table.lock();
-        let forgets = host::planted!("the log that a slot needs is removed");
-        let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid() && !forgets);
-        needed.map(|slot| slot.saved).filter(|lsn| lsn.is_valid()).min()
+        oldest_of(&self.0.table.lock())
     }
 
     /// The oldest transaction that receivers' queries need.
@@ -468,6 +477,12 @@ impl Slots {
     /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session
     /// that uses one has lost it and has to be ended.
     pub fn invalidate_before(&self, kept_from: Lsn) -> GivenUp {
+        // A file that could not be written asks for more, which is not kept.
+        for slot in self.0.table.lock().values_mut() {
+            if slot.saved < kept_from && slot.restart >= kept_from {
+                (slot.saved, slot.unwritten) = (slot.restart, true);
+            }
+        }
         self.invalidate(|slot| slot.restart < kept_from)
     }
 

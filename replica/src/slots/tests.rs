@@ -49,6 +49,31 @@ fn a_crash_before_the_save_finds_the_older_position_and_the_wal_for_it() {
 }
 
 #[test]
+fn a_slot_that_moves_back_keeps_the_wal_from_there_at_once_and_after_a_crash() {
+    let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+    let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+    files.create_dir_all(dir).unwrap();
+    let slots = Slots::open(&host(&files), dir, 4).unwrap();
+    create(&slots, "s", 300);
+    slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
+    let active = ["s", "lazy"].map(|name| slots.acquire(name, 9).unwrap());
+    let in_files = || {
+        let again = Slots::open(&host(&files), dir, 4).unwrap();
+        ["s", "lazy"].map(|name| again.find(name).unwrap().restart)
+    };
+    for flushed in [200, 250] {
+        active.iter().for_each(|slot| slot.release_before(at(flushed)));
+        assert_eq!((slots.oldest(), in_files()), (Some(at(200)), [at(200); 2]), "{flushed}");
+    }
+    files.set_capacity(0);
+    active[0].release_before(at(100));
+    assert_eq!((slots.oldest(), in_files()), (Some(at(100)), [at(200); 2]), "a full disk");
+    files.set_capacity(u64::MAX);
+    slots.save().unwrap();
+    assert_eq!((slots.oldest(), in_files()), (Some(at(100)), [at(100), at(250)]));
+}
+
+#[test]
 fn errors_are_those_of_postgresql() {
     let dir = tempfile::tempdir().unwrap();
     let slots = open(dir.path());
@@ -175,6 +200,32 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
     // A receiver that has its WAL from elsewhere makes the slot good again.
     again.acquire("old", 1).unwrap().release_before(at(800));
     assert_eq!((again.oldest(), again.find("old").unwrap().invalidated_at), (Some(at(800)), Lsn::INVALID));
+}
+
+#[test]
+fn what_a_slot_asks_for_while_a_checkpoint_removes_log_stays_and_what_went_is_not_reserved() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 900);
+    create(&slots, "lost", 100);
+    assert_eq!(slots.invalidate_before(at(500)).slots.len(), 1);
+    let [s, lost] = ["s", "lost"].map(|name| slots.acquire(name, 9).unwrap());
+    let in_files = || open(dir.path()).oldest();
+    assert!(slots.let_go(at(200)));
+    lost.release_before(at(150));
+    assert_eq!((slots.oldest(), in_files()), (Some(at(900)), Some(at(900))), "it went");
+    lost.release_before(at(250));
+    assert!(!slots.let_go(at(300)));
+    lost.release_before(at(450));
+    assert!(!slots.let_go(at(300)), "its file asks for 250");
+    assert_eq!((slots.oldest(), in_files()), (Some(at(250)), Some(at(250))));
+    slots.save().unwrap();
+    assert!(slots.let_go(at(300)));
+    s.release_before(at(950));
+    s.release_before(at(290));
+    assert_eq!((s.view().unwrap().restart, in_files()), (at(900), Some(at(450))), "it keeps what it kept");
+    s.release_before(at(300));
+    assert_eq!((slots.oldest(), in_files()), (Some(at(300)), Some(at(300))));
 }
 
 #[test]

@@ -20,11 +20,13 @@ impl WalRetention for KeepForReplicas {
     fn needed_from(&self, redo: Lsn) -> Lsn {
         let Some(replication) = self.replication.upgrade() else { return redo };
         // Asked first: what a standby reports meanwhile may not be in its slot's file yet.
-        let oldest = replication.slots.oldest();
+        let before = replication.slots.oldest();
         if let Err(error) = replication.slots.save() {
             // A slot that is not saved may hold back more than its file says, never less.
             replication.ground.log.warning(format!("could not save replication slots: {error}"));
         }
+        // And again: one that moved back meanwhile has not lost what it asks for.
+        let oldest = [before, replication.slots.oldest()].into_iter().flatten().min();
         let limits = replication.limits();
         let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
@@ -33,8 +35,10 @@ impl WalRetention for KeepForReplicas {
 
     fn fate(&self, segment: SegmentFile) -> SegmentFate {
         let Some(replication) = self.replication.upgrade() else { return SegmentFate::Reusable };
+        let end = replication.place.segment_size.start_of(segment.segment.next());
         match replication.archive.archiver() {
             Some(archiver) if !archiver.may_go(segment) => SegmentFate::Kept,
+            _ if !replication.slots.let_go(end) => SegmentFate::Kept,
             _ => replication.place.fate(segment),
         }
     }
