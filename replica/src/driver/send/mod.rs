@@ -8,7 +8,7 @@ use super::log::{LogPlace, LogReading, Outlet};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::sender::streams::SenderHandle;
-use crate::sender::{Action, Finish, Sender, SenderTimes, StreamPlan, TimelineEnd};
+use crate::sender::{Action, Finish, Sender, SenderState, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
 use bytes::BytesMut;
 use host::FineTimer;
@@ -169,6 +169,7 @@ pub async fn stream<S: Outlet>(
         context,
         generation: state.generation,
         sender: Sender::new(plan, times, now),
+        shown: None,
         reading: LogReading::new(context.place.clone()),
         plimsoll: request.plimsoll.is_some(),
         confirmed: Lsn::INVALID,
@@ -223,6 +224,8 @@ struct Streaming<'a, S> {
     /// That of the log which was followed last.
     generation: u64,
     sender: Sender,
+    /// What the table of standbys says of it.
+    shown: Option<(SenderState, TimelineId)>,
     reading: LogReading,
     plimsoll: bool,
     /// The confirmed position that the standby was told last.
@@ -271,9 +274,10 @@ impl<S: Outlet> Streaming<'_, S> {
             let mut until = self.sender.deadline();
             let mut idle = None;
             if self.wire.is_flushed() || self.sender.is_overdue(now) {
-                match self.sender.poll(now, end_of_what_is_sent(&log)) {
+                let end = end_of_what_is_sent(&log);
+                match self.poll(now, end) {
                     Action::Send { from, upto } => {
-                        self.send_wal(&log, from, upto).await?;
+                        self.send_wal(&log, (from, upto), end).await?;
                         continue;
                     }
                     Action::Keepalive { reply_requested } => {
@@ -288,7 +292,6 @@ impl<S: Outlet> Streaming<'_, S> {
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
                     Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
                 }
-                self.context.row.set_state(self.sender.state(), self.sender.timeline());
             }
             let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));
             let past = idle.unwrap_or(Lsn::MAX);
@@ -339,12 +342,31 @@ impl<S: Outlet> Streaming<'_, S> {
             Stopping::Soon => self.sender.on_stopping(),
             Stopping::LogEnds(end) => self.sender.on_log_end(end),
         }
-        self.context.row.set_state(self.sender.state(), self.sender.timeline());
+        self.show_state();
         Ok(())
     }
 
-    async fn send_wal(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<(), SendError> {
+    /// Shows in the table of standbys how far this one is; it is asked of every message.
+    fn show_state(&mut self) {
+        let state = (self.sender.state(), self.sender.timeline());
+        if self.shown != Some(state) {
+            self.shown = Some(state);
+            self.context.row.set_state(state.0, state.1);
+        }
+    }
+
+    /// What to do next, of a log that ends at `end`. Who has caught up counts from now on, even if there is
+    /// more to send.
+    fn poll(&mut self, now: Duration, end: Lsn) -> Action {
+        let action = self.sender.poll(now, end);
+        self.show_state();
+        action
+    }
+
+    /// Sends a range of the log, and says that the log ended at `end` when that was cut.
+    async fn send_wal(&mut self, log: &LogState, range: (Lsn, Lsn), end: Lsn) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
+        let (from, upto) = range;
         let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
         if self.context.log.state().generation != log.generation {
             // What was read may have been cut meanwhile. The new log is looked at first.
@@ -355,7 +377,7 @@ impl<S: Outlet> Streaming<'_, S> {
         let payload = u32::try_from(XLOG_DATA_HEADER_BYTES + wal.len()).unwrap_or(u32::MAX);
         self.wire.put(|out| {
             backend::copy_data_header(out, payload);
-            encode_xlog_data_header(out, wire_lsn(from), wire_lsn(log.flushed()), now);
+            encode_xlog_data_header(out, wire_lsn(from), wire_lsn(end), now);
         });
         self.wire.output.push_back(wal);
         self.sender.sent(upto, monotonic);
