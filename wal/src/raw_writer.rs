@@ -83,6 +83,9 @@ impl RawWriter {
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         folder.remove_temporaries()?;
+        // A segment that a former life has begun would prove, at the next start, that all before it is
+        // durable.
+        LogFile::wipe_later(&folder, config.timeline, at, config.fsync)?;
         let file = LogFile::open(folder, config.timeline, at, config.fsync)?;
         let bulk = Arc::<AtomicBool>::default();
         let (space, maker) = open_space(&config, &file, &positions, &bulk)?;

@@ -126,7 +126,7 @@ impl SegmentFolder {
     /// `goes_on` says so. A killed server leaves bytes to the kernel, and one whose sync failed leaves bytes
     /// that the kernel shows and takes for written, so that another sync would not write them. That is so in
     /// the segment in which a timeline's log ends: those before it were synced ([`crate::log_file`]). Its
-    /// pages are written once more.
+    /// pages are written once more, and so are zeros behind it, which may be what a wiping left.
     ///
     /// # Errors
     /// Fails if a file cannot be read, written or synced.
@@ -157,8 +157,9 @@ impl SegmentFolder {
         self.sync_names()
     }
 
-    /// Writes the log's own pages of a segment where they are; whether it had any. Its first page comes
-    /// before the others.
+    /// Writes the log's own pages of a segment where they are, and those of zeros: a switch, or the wiping of
+    /// what a former life left, puts zeros over bytes that the disk may still have. Whether the log has
+    /// begun it. Its first page comes before the others; if that is another segment's, nothing was written.
     fn write_again(&self, file: &dyn File, segment: SegmentNumber) -> io::Result<bool> {
         let end = file.len()?.min(self.size.bytes());
         let mut block = vec![0; ZEROS.len()];
@@ -168,12 +169,16 @@ impl SegmentFolder {
             let block = block.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
             file.read_exact_at(block, offset)?;
             for page in block.chunks(PAGE_SIZE) {
-                if offset > 0 && !begun {
-                    return Ok(false);
+                let is_own = is_stale(page, self.size.start_of(segment) + offset);
+                let counts = is_own || ZEROS.starts_with(page);
+                if offset == 0 {
+                    if !counts {
+                        return Ok(false);
+                    }
+                    begun = is_own;
                 }
-                if is_stale(page, self.size.start_of(segment) + offset) {
+                if counts {
                     file.write_all_at(page, offset)?;
-                    begun = true;
                 }
                 offset += page.len() as u64;
             }

@@ -1,13 +1,13 @@
 //! Power cuts at every step, and disks that fail.
 
 use crate::support::*;
-use host::Disk;
 use host::sync::Mutex;
+use host::{Disk, OpenMode};
 use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, SegmentFate, SegmentFolder, WalError, WalWriter};
+use wal::{Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, WalError, WalWriter};
 
 /// A disk after some call, with how many records were durable and how many inserted by then.
 type Moments = Arc<Mutex<Vec<(VirtualDisk, u64, u64)>>>;
@@ -231,6 +231,40 @@ fn what_a_failed_sync_left_to_the_kernel_is_durable_once_it_was_written_again() 
 }
 
 #[test]
+fn zeros_that_a_failed_sync_left_to_the_kernel_are_written_again_too() {
+    let disk = new_disk();
+    let first = SIZE.segment_of(origin());
+    let path = |segment: SegmentNumber| dir().join(segment.file_name(TLI, SIZE));
+    // Bytes of a former life, where a recycled segment would have them.
+    let fill = |segment, bytes: &[u8]| {
+        let file = disk.open(&path(segment), OpenMode::Create).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        file.sync().unwrap();
+    };
+    fill(first, &vec![7; 1 << 20]);
+    fill(first.next(), &vec![7; 1 << 20]);
+    disk.sync_dir(dir()).unwrap();
+    let wal = fresh(&disk, quiet());
+    wal.insert(&mut record(0, 10)).unwrap();
+    wal.switch_segment().unwrap();
+    disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
+    assert!(matches!(wal.flush_all(), Err(WalError::Failed { .. })));
+    drop(wal);
+    // The same of a segment that was begun, and wiped since.
+    let wiped = disk.open(&path(first.next()), OpenMode::ReadWrite).unwrap();
+    wiped.write_all_at(&vec![0; 1 << 20], 0).unwrap();
+    disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
+    assert!(wiped.sync().is_err());
+
+    let is_durable = |segment| disk.is_durable(&path(segment), 0..SIZE.bytes()).unwrap();
+    assert!(!is_durable(first) && !is_durable(first.next()));
+    let folder = SegmentFolder::new(Arc::new(disk.clone()), dir(), SIZE);
+    folder.make_durable(origin(), || true).unwrap();
+    assert!(is_durable(first), "the zeros behind the switch");
+    assert!(is_durable(first.next()), "what was wiped");
+}
+
+#[test]
 fn short_writes_are_finished() {
     let disk = new_disk();
     let wal = fresh(&disk, quiet());
@@ -255,7 +289,7 @@ fn a_power_cut_while_segments_are_recycled_keeps_the_log() {
     let kept: Vec<_> = records.iter().filter(|record| SIZE.segment_of(record.start()) >= horizon).collect();
     let (from, first) = (kept[0].start(), number_of(kept[0]));
     let moments = watch(&disk, &counts);
-    let keep = Retention { horizon, recycle_before: wal::SegmentNumber::new(horizon.get() + 4) };
+    let keep = Retention { horizon, recycle_before: SegmentNumber::new(horizon.get() + 4) };
     let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert!(removed.recycled > 0, "{removed:?}");
     work(&wal, &counts, 12, 400).unwrap();

@@ -5,7 +5,7 @@ use host::Disk;
 use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::sync::Arc;
 use wal::history::{BranchId, TimelineHistory};
-use wal::{Lsn, RawConfig, RawWriter, StandbyPositions, TimelineId, WalError, WalWriter};
+use wal::{Lsn, RawConfig, RawWriter, SegmentFolder, StandbyPositions, TimelineId, WalError, WalWriter};
 
 fn standby_at(disk: &VirtualDisk, timeline: TimelineId, at: Lsn) -> RawWriter {
     let config = RawConfig { background: false, ..RawConfig::new(timeline, SIZE) };
@@ -67,6 +67,33 @@ fn bytes_that_do_not_continue_the_log_are_refused() {
         assert!(matches!(refused, Err(WalError::NotContiguous { .. })), "{refused:?}");
     }
     assert_eq!(standby.end(), origin());
+}
+
+#[test]
+fn what_a_failed_sync_left_to_the_kernel_is_not_durable_by_what_a_former_life_began() {
+    let (here, disk) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    primary.insert(&mut record(0, 10)).unwrap();
+    primary.flush_all().unwrap();
+    let (whole, size) = (primary.positions().flushed(), usize::try_from(SIZE.bytes()).unwrap());
+    primary.insert(&mut record(1, size)).unwrap();
+    primary.flush_all().unwrap();
+    let mut random = fastrand::Rng::with_seed(8);
+    let standby = standby_at(&disk, TLI, origin());
+    ship(&primary, &standby, &mut random);
+    drop(standby);
+    // The long record was torn, say: the log ends before it, and its rest comes once more.
+    let standby = standby_at(&disk, TLI, whole);
+    let bytes = primary.read_recent(whole, size / 2).unwrap();
+    standby.write_at(whole, &bytes).unwrap();
+    disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
+    standby.flush().unwrap_err();
+    drop(standby);
+    let folder = SegmentFolder::new(Arc::new(disk.clone()), dir(), SIZE);
+    folder.make_durable(origin(), || true).unwrap();
+    let end = whole + bytes.len() as u64;
+    let after = disk.crash(CrashPolicy::LoseUnsynced);
+    assert!(log_bytes(&after, TLI, end) == log_bytes(&here, TLI, end));
 }
 
 #[test]
