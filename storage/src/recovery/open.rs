@@ -502,7 +502,9 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     config.zero_fill = engine.options.wal_init_zero;
     config.background = engine.options.background;
     let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;
-    wal.set_redo_point(redo);
+    // Other nodes may begin redo at any checkpoint that this log tells of, also where this node did not.
+    let told = engine.seen_checkpoint.lock().map_or(Lsn::INVALID, |seen| seen.contents.redo);
+    wal.set_redo_point(redo.max(told));
     engine.visibility.end_replay(state.at, state.next_xid, &state.leftovers);
     engine.become_primary(wal.clone(), state.next_xid)?;
     #[cfg(test)]
