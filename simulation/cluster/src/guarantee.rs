@@ -12,6 +12,9 @@
 //!   connected, and which these were is not known, so it counts like `ANY`. `FIRST 1 (a)` with `a` promoted
 //!   always binds; `ANY 1 (a, b, c)` binds if all three were compared; `ANY 2 (a, b, c)` if two were.
 //!
+//! Durable log is compared, as pg_last_wal_receive_lsn() tells it. A commit at remote_write may be written on
+//! a standby and not durable there yet. Such a standby counts only if it is the promoted node.
+//!
 //! What was told after the change was decided is held by whom nobody compared, so then the promoted node
 //! alone is counted, unless the candidates were kept from the old primary from the comparison on
 //! ([`Turn::sealed`]).
@@ -22,7 +25,7 @@
 use crate::branch::{Branch, Branches, Token};
 use crate::history::Level;
 use crate::history::reports::Reports;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wal::Lsn;
 
 /// A time in which a primary may have waited for these standbys. While a reload is under way both the old and
@@ -59,9 +62,9 @@ pub struct Turn {
     pub node: usize,
     /// When the candidates were compared; if nobody was compared, when the promotion was asked for.
     pub decided_ms: u64,
-    /// The nodes of which the promoted one had the most log, itself among them. All of them followed the
-    /// branch that ended.
-    pub candidates: BTreeSet<usize>,
+    /// The nodes of which the promoted one had the most log, itself among them, and how far each said to have
+    /// it durably; INVALID if nobody asked. All of them followed the branch that ended.
+    pub candidates: BTreeMap<usize, Lsn>,
     /// Whether none of them could receive from the old primary from then on until it had accepted the new
     /// branch.
     pub sealed: bool,
@@ -345,9 +348,13 @@ impl Guarantee {
 
     /// Whether enough of those who were waited for were looked at when the branch changed.
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
+        let home = self.branches.home(commit.token);
+        let is_left = self.branches.fork(&turn.branch).is_some_and(|fork| fork.parent == home);
+        let may_be_unsynced = commit.level == Level::RemoteWrite && is_left;
         let was_compared = |node: &usize| {
-            let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
-            counts && turn.candidates.contains(node)
+            let counts = turn.sealed || commit.told_ms <= turn.decided_ms;
+            let has_told = |end: &Lsn| counts && (!may_be_unsynced || commit.token.at <= *end);
+            turn.candidates.get(node).is_some_and(|end| *node == turn.node || has_told(end))
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };
         let lost_it = |node: &usize| {

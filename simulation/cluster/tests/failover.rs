@@ -78,7 +78,7 @@ async fn failover(seed: u64) -> (History, Guarantee, Vec<(usize, State)>) {
             first: Vec::new(),
         });
     }
-    let (node, candidates) = (new.number, [1, 2].into());
+    let (node, candidates) = (new.number, [(1, at[0]), (2, at[1])].into());
     guarantee.turns.push(Turn { branch: survivor, node, decided_ms, candidates, sealed: false });
     guarantee.losses.push(Loss { node: old.number, at_ms: lost_ms, lost: Lost::Process });
     for mut node in standbys {

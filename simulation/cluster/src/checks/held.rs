@@ -191,7 +191,7 @@ mod tests {
             let mut guarantee = Guarantee::calm(branch("1"));
             for (node, name, parent, fork) in [(1, "2", "1", 0x60), (2, "3", "2", 0x70)] {
                 guarantee.branches.add(branch(name), branch(parent), wal::Lsn::new(fork));
-                let candidates = [node].into();
+                let candidates = [(node, wal::Lsn::INVALID)].into();
                 let turn = Turn { branch: branch(name), node, decided_ms: 0, candidates, sealed: false };
                 guarantee.turns.push(turn);
             }

@@ -103,7 +103,7 @@ fn guarantee() -> Guarantee {
         standbys: [1].into(),
         first: Vec::new(),
     });
-    let candidates = [1, 2].into();
+    let candidates = [1, 2].map(|node| (node, Lsn::new(0x100))).into();
     guarantee.turns.push(Turn { branch, node: 1, decided_ms: 1000, candidates, sealed: false });
     guarantee
 }

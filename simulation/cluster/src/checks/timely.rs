@@ -160,7 +160,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Who waits on a standby for what it has replayed is served.
+    /// Who waits on a standby for what it has replayed is served, once it is on the branch that the token
+    /// names: one that is not may yet hear of the promotion that began it.
     fn check_read(&self, entry: &Entry) -> Result<(), Violation> {
         let (Deed::Read(read), Outcome::Failed(text)) = (&entry.deed, &entry.outcome) else { return Ok(()) };
         let (Some(after), View::Replayed) = (&read.after, read.view) else { return Ok(()) };
@@ -168,7 +169,7 @@ impl Judge<'_> {
             return Ok(());
         }
         let told_ms = entry.told_ms();
-        let replayed = self.reports.replayed_at(&self.guarantee.branches, entry.node, after);
+        let replayed = self.reports.replayed_by_name(&self.guarantee.branches, entry.node, after);
         let Some(at_ms) = replayed.filter(|at_ms| at_ms + ANSWER_MS < told_ms) else { return Ok(()) };
         let calm = self.guarantee.lives(entry.node, at_ms, told_ms)
             && self.guarantee.is_calm(entry.node, told_ms.saturating_sub(PATIENCE_MS), told_ms);
@@ -185,8 +186,8 @@ mod tests {
     use super::*;
     use crate::branch::Branch;
     use crate::guarantee::{Loss, Lost, Pause, Trouble};
-    use crate::history::Write;
     use crate::history::reports::{Progress, Source};
+    use crate::history::{Read, Write};
 
     /// A commit that began at 1000 ms, ends at 0/50 and was told at 5000 ms, or something else.
     fn commit(outcome: Outcome, due_ms: Option<u64>) -> History {
@@ -260,6 +261,29 @@ mod tests {
         guarantee.pauses.clear();
         guarantee.losses[0].lost = Lost::Machine;
         assert!(!found(&history, &guarantee), "nobody hears of that");
+    }
+
+    #[test]
+    fn a_read_that_waits_for_what_is_replayed_is_found_if_its_branch_is_known() {
+        let read = |token: &str| {
+            let deed = Deed::Read(Read { view: View::Replayed, after: token.parse().ok(), seen: None });
+            let mut history = History::default();
+            let pending = history.begin((0, 0), 1, "read of a standby after a token", 4000, deed);
+            history.end(pending, 5000, Outcome::Failed("57014 statement timeout".to_owned()), |_| ());
+            history
+        };
+        let mut guarantee = told(false, &[1], &[(1, 1100)]);
+        guarantee.branches.add(Branch::new("2-a"), Branch::new("1"), wal::Lsn::new(0x50));
+        assert!(found(&read("1:0/50"), &guarantee));
+        assert!(!found(&read("1:0/51"), &guarantee));
+        assert!(!found(&read("2-a:0/50"), &guarantee), "it has not heard of that branch");
+        let source = Source { node: 1, branch: Branch::new("2-a"), upstream: 0 };
+        let progress = Progress { written: 0x50, flushed: 0x50, replayed: 0x50 };
+        guarantee.reports.as_mut().expect("reports").add(source, 4700, progress, None);
+        assert!(!found(&read("2-a:0/50"), &guarantee), "it has only just");
+        let source = Source { node: 1, branch: Branch::new("2-a"), upstream: 2 };
+        guarantee.reports.as_mut().expect("reports").add(source, 4500, progress, None);
+        assert!(found(&read("2-a:0/50"), &guarantee));
     }
 
     #[test]

@@ -13,11 +13,12 @@ use server::StopMode;
 use simulated::NodeId;
 use simulated::net::Link;
 use simulation::CrashPolicy;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use wal::Lsn;
 
 /// How long a comparison of standbys waits for each.
 const COMPARE: Duration = Duration::from_millis(300);
@@ -388,18 +389,19 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
     if !is_up(shared, node) {
         return;
     }
-    let alone = Asked { decided_ms: shared.now_ms(), candidates: BTreeSet::from([node]), sealed_from: None };
+    let candidates = BTreeMap::from([(node, Lsn::INVALID)]);
+    let alone = Asked { decided_ms: shared.now_ms(), candidates, sealed_from: None };
     watch::promotes(shared, node);
     shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));
     *shared.primary.lock() = node;
     shared.cluster.lock().order(machine_of(node), Order::Promote);
 }
 
-/// How far a standby's log goes; None if it is none or does not answer.
-async fn log_end(node: usize) -> Option<u64> {
+/// How far a standby's log goes durably; None if it is none or does not answer.
+async fn log_end(node: usize) -> Option<Lsn> {
     let sql = "select pg_last_wal_receive_lsn() - '0/0'::pg_lsn where pg_is_in_recovery()";
     let text = ask(machine_of(node), sql, COMPARE).await.ok()??;
-    text.split('.').next()?.parse().ok()
+    Some(Lsn::new(text.split('.').next()?.parse().ok()?))
 }
 
 /// The timeline that a node follows, as its files tell.
@@ -424,7 +426,7 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     let Some(((timeline, _), node)) = compared.iter().max().copied() else { return };
     // Of who is on another branch it tells nothing; one of them may be promoted already.
     let same = compared.into_iter().filter(|((other, _), _)| *other == timeline);
-    let candidates: BTreeSet<usize> = same.map(|(_, node)| node).collect();
+    let candidates: BTreeMap<usize, Lsn> = same.map(|((_, end), node)| (node, end)).collect();
     shared.tell(&format!("of nodes {candidates:?} node {node} has the most log"));
     let sealed_from = Some(old).filter(|old| !is_up(&shared, *old));
     promote(&shared, node, Some(Asked { decided_ms, candidates, sealed_from }));

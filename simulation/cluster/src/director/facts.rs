@@ -5,13 +5,17 @@ use super::disks::{self, wal_folder};
 use super::fallbacks::Fallbacks;
 use super::patience::Patience;
 use crate::branch::{Branch, Branches};
+use crate::cluster::DATA;
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
 use crate::rare::{Counters, Rare};
 use host::Disk;
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use wal::control::ControlFile;
 use wal::history::TimelineHistory;
-use wal::{Lsn, TimelineId};
+use wal::timelines::RecoveryStart;
+use wal::{BranchRecord, Lsn, TimelineId};
 
 /// How long after a reload was asked for the setting before may still be in force, if nobody has seen that
 /// the new one is.
@@ -40,7 +44,8 @@ impl Names {
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) decided_ms: u64,
-    pub(super) candidates: BTreeSet<usize>,
+    /// As [`Turn::candidates`].
+    pub(super) candidates: BTreeMap<usize, Lsn>,
     /// The old primary if it was down then, and has not come back since.
     pub(super) sealed_from: Option<usize>,
 }
@@ -263,7 +268,7 @@ impl Facts {
             };
             let asked = self.asked.get(&node).cloned().unwrap_or(Asked {
                 decided_ms: now_ms,
-                candidates: BTreeSet::from([node]),
+                candidates: BTreeMap::from([(node, Lsn::INVALID)]),
                 sealed_from: None,
             });
             let Asked { decided_ms, candidates, sealed_from } = asked;
@@ -360,15 +365,30 @@ pub(super) fn timelines(files: &VirtualDisk) -> impl Iterator<Item = TimelineId>
     names.into_iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name))
 }
 
-/// The youngest timeline of which a node has the history.
+/// The timeline that a node is on: a standby has a record of what it follows, of a primary the control file
+/// tells it. Histories of others lie there, too, as soon as the node has heard of them.
 pub(super) fn accepted(files: &VirtualDisk) -> TimelineId {
-    timelines(files).max().unwrap_or(TimelineId::FIRST)
+    let found = || {
+        let control = ControlFile::load(files, Path::new(DATA)).ok()?;
+        let record = BranchRecord::load(files, Path::new(DATA), &control).ok()?;
+        Some(RecoveryStart::found(&control, None, record).timeline())
+    };
+    found().unwrap_or(TimelineId::FIRST)
 }
 
 /// Its branch.
 pub(super) fn branch_followed(files: &VirtualDisk) -> Option<Branch> {
     let timeline = accepted(files);
     disks::history(files, timeline).map(|history| branch_of(&history, timeline))
+}
+
+/// The branch of the youngest timeline that continues the one that a node is on. Before a node turns to
+/// another one, it has its history.
+pub(super) fn branch_ahead(files: &VirtualDisk) -> Option<Branch> {
+    let own = accepted(files);
+    let histories = timelines(files).filter_map(|timeline| disks::history(files, timeline));
+    let ahead = histories.filter(|history| history.contains(own)).max_by_key(TimelineHistory::target);
+    ahead.map(|history| branch_of(&history, history.target())).or_else(|| branch_followed(files))
 }
 
 /// How many of which nodes a setting names; 0 for none.

@@ -167,9 +167,10 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             continue;
         }
         if all && !promoted && !roles.is_empty() {
-            promoted = true;
             let candidates = may_lead().map(|(node, _)| *node).collect();
             events::promote_best(shared.clone(), candidates).await;
+            // A standby that fetches from the archive does not know yet how much log it has received.
+            promoted = shared.facts.lock().awaits_promotion();
         }
         if begun.elapsed() > CONVERGE_LIMIT {
             return Err(format!("liveness: no node becomes the primary; they say {roles:?}"));

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use wal::control::ControlFile;
+use wal::crc::Crc32c;
 use wal::reader::Next;
 use wal::smgr::SmgrRecord;
 use wal::{BlockNumber, Lsn, Rmgr, SegmentNumber, SegmentSize};
@@ -101,7 +102,8 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
 }
 
 /// The newest LSN of a page that recovery comes by before the log is gone, if it proves that there was more:
-/// other pages are not looked at, and what recovery cuts off a file is gone when they are.
+/// other pages are not looked at, what recovery cuts off a file is gone when they are, and a torn page that
+/// it makes anew from an image says nothing.
 fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
     let history = disks::history(files, facts::accepted(files))?;
     let mut reader = disks::reader(files, &history, redo)?;
@@ -129,12 +131,12 @@ fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
         let mut page = [0; rules::PAGE];
         let file = files.open(&path, OpenMode::Read).ok()?;
         file.read_exact_at(&mut page, u64::from(block.get()) * rules::PAGE as u64).ok()?;
-        rules::newest_lsn(&page)
+        newest_whole(&page)
     };
     touched.iter().filter_map(lsn).max().filter(|newest| *newest > from)
 }
 
-/// The LSN of the newest page below a folder.
+/// The LSN of the newest whole page below a folder.
 fn newest_page(files: &VirtualDisk, folder: &Path) -> io::Result<Lsn> {
     let mut newest = Lsn::INVALID;
     for entry in files.list(folder)? {
@@ -143,8 +145,23 @@ fn newest_page(files: &VirtualDisk, folder: &Path) -> io::Result<Lsn> {
             newest_page(files, &path)?
         } else {
             let bytes = files.read(&path, FILE_MAX)?;
-            rules::newest_lsn(&bytes).unwrap_or(Lsn::INVALID)
+            newest_whole(&bytes).unwrap_or(Lsn::INVALID)
         });
     }
     Ok(newest)
+}
+
+/// The newest LSN of the pages whose bytes are all of one write.
+fn newest_whole(pages: &[u8]) -> Option<Lsn> {
+    pages.chunks_exact(rules::PAGE).filter(|page| is_whole(page)).filter_map(rules::newest_lsn).max()
+}
+
+/// Whether the CRC at a page's end fits: of the page with pd_checksum and the CRC itself zero.
+fn is_whole(page: &[u8]) -> bool {
+    let Some((body, stored)) = page.split_last_chunk::<4>() else { return false };
+    let mut crc = Crc32c::new();
+    for bytes in [&body[..8], &[0; 2], &body[10..], &[0; 4]] {
+        crc.update(bytes);
+    }
+    crc.finish() == u32::from_le_bytes(*stored)
 }

@@ -158,13 +158,14 @@ fn is_well(shared: &Shared, node: usize, since_ms: u64) -> bool {
     facts.losses_since(node, since_ms) == 0 && !facts.paused_since(node, since_ms)
 }
 
-/// What was durable of the branch that the node follows now must be there yet.
+/// What was durable of the branch that the node turns to, or is on, must be there yet. A node says that it
+/// cuts its log before its record names the branch.
 fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
     let branch = {
         let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
         let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
         facts.add_all(files);
-        let Some(branch) = facts::branch_followed(files) else { return };
+        let Some(branch) = facts::branch_ahead(files) else { return };
         branch
     };
     let facts = shared.facts.lock();

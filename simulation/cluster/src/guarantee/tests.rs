@@ -4,6 +4,11 @@ fn token(text: &str) -> Token {
     text.parse().expect("a token")
 }
 
+/// All of these told that they have all log.
+fn told_of_all(candidates: &[usize]) -> BTreeMap<usize, Lsn> {
+    candidates.iter().map(|node| (*node, Lsn::new(0x300))).collect()
+}
+
 /// Node 0 was the primary of branch 1, waited for `count` of nodes 1, 2 and 3, and node 1 was promoted at
 /// 1000 ms and position 100, after a comparison with `candidates`.
 fn turned(count: usize, candidates: &[usize]) -> Guarantee {
@@ -18,7 +23,7 @@ fn turned(count: usize, candidates: &[usize]) -> Guarantee {
         standbys: [1, 2, 3].into(),
         first: Vec::new(),
     });
-    let candidates = candidates.iter().copied().collect();
+    let candidates = told_of_all(candidates);
     guarantee.turns.push(Turn { branch, node: 1, decided_ms: 1000, candidates, sealed: false });
     guarantee
 }
@@ -61,6 +66,35 @@ fn what_was_told_after_the_comparison_binds_by_the_promoted_node_alone() {
     guarantee.turns[0].sealed = true;
     assert!(binds(&guarantee, Level::On, "1:0/101", 1500));
     assert!(binds(&turned(3, &[1]), Level::On, "1:0/101", 1500));
+}
+
+#[test]
+fn what_was_only_written_at_the_comparison_binds_by_the_promoted_node_alone() {
+    let told_of = |ends: [(usize, u64); 3]| {
+        let mut guarantee = turned(1, &[]);
+        guarantee.turns[0].candidates = ends.map(|(node, end)| (node, Lsn::new(end))).into();
+        guarantee
+    };
+    let mut guarantee = told_of([(1, 0x200), (2, 0x140), (3, 0x200)]);
+    for (level, at, expected) in [
+        (Level::RemoteWrite, "1:0/140", true),
+        (Level::RemoteWrite, "1:0/141", false),
+        (Level::On, "1:0/141", true),
+        (Level::RemoteApply, "1:0/141", true),
+    ] {
+        assert_eq!(binds(&guarantee, level, at, 500), expected, "{level:?} {at}");
+    }
+    guarantee.turns[0].sealed = true;
+    assert!(!binds(&guarantee, Level::RemoteWrite, "1:0/141", 500), "nor while the old primary is down");
+    let mut guarantee = told_of([(1, 0x140), (2, 0x200), (3, 0x200)]);
+    assert!(binds(&guarantee, Level::RemoteWrite, "1:0/141", 500), "who is promoted has what it has written");
+    // How far the log of a later branch goes tells nothing of the one before.
+    let (parent, branch) = (guarantee.survivor.clone(), Branch::new("3-c"));
+    guarantee.branches.add(branch.clone(), parent, Lsn::new(0x120));
+    guarantee.survivor = branch.clone();
+    let candidates = [1, 2, 3].map(|node| (node, Lsn::new(0x120))).into();
+    guarantee.turns.push(Turn { branch, node: 2, decided_ms: 1500, candidates, sealed: false });
+    assert!(binds(&guarantee, Level::RemoteWrite, "1:0/141", 500));
 }
 
 #[test]
@@ -123,7 +157,7 @@ fn a_commit_outlives_each_change_of_branch_after_it_and_no_other() {
     guarantee.survivor = branch.clone();
     assert!(!binds(&guarantee, Level::On, "1:0/141", 500), "the second change was not stated");
     let turn = |candidates: &[usize]| {
-        let candidates = candidates.iter().copied().collect();
+        let candidates = told_of_all(candidates);
         Turn { branch: branch.clone(), node: 2, decided_ms: 1500, candidates, sealed: false }
     };
     guarantee.turns.push(turn(&[2]));
@@ -131,7 +165,7 @@ fn a_commit_outlives_each_change_of_branch_after_it_and_no_other() {
     guarantee.turns[1] = turn(&[1, 2, 3]);
     assert!(binds(&guarantee, Level::On, "1:0/141", 500));
     // What began after the first change has nothing to do with how that one was decided.
-    guarantee.turns[0].candidates = [1].into();
+    guarantee.turns[0].candidates = told_of_all(&[1]);
     guarantee.turns[0].decided_ms = 700;
     assert!(binds(&guarantee, Level::On, "2-a:0/241", 1000));
     assert!(!binds(&guarantee, Level::On, "1:0/141", 500));

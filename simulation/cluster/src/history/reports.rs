@@ -97,7 +97,8 @@ impl Reports {
         level: Level,
         commit: &Token,
     ) -> Option<(usize, Told)> {
-        self.all_told(branches, node, level, commit).min_by_key(|(_, told)| told.at_ms)
+        let told = self.all_told(branches, node, level, commit).min_by_key(|(_, told)| told.at_ms);
+        told.map(|(source, told)| (source.upstream, told))
     }
 
     /// The same of what it said to this upstream.
@@ -109,7 +110,8 @@ impl Reports {
         level: Level,
         commit: &Token,
     ) -> Option<Told> {
-        let to_it = self.all_told(branches, node, level, commit).filter(|(to, _)| *to == upstream);
+        let all = self.all_told(branches, node, level, commit);
+        let to_it = all.filter(|(source, _)| source.upstream == upstream);
         to_it.map(|(_, told)| told).min_by_key(|told| told.at_ms)
     }
 
@@ -119,12 +121,12 @@ impl Reports {
         node: usize,
         level: Level,
         commit: &Token,
-    ) -> impl Iterator<Item = (usize, Told)> {
+    ) -> impl Iterator<Item = (&Source, Told)> {
         let of_node = self.told.iter().filter(move |(source, _)| source.node == node);
         let on_branch = of_node.filter(|(source, _)| branches.has(&source.branch, commit));
         on_branch.filter_map(move |(source, told)| {
             let at = told.partition_point(|told| told.progress.of(level) < commit.at.get());
-            told.get(at).map(|told| (source.upstream, *told))
+            told.get(at).map(|told| (source, *told))
         })
     }
 
@@ -157,6 +159,14 @@ impl Reports {
     pub fn replayed_at(&self, branches: &Branches, node: usize, commit: &Token) -> Option<u64> {
         self.told(branches, node, Level::RemoteApply, commit).map(|(_, told)| told.at_ms)
     }
+
+    /// The same, said on the branch that the token names or on what continues it. Who said it on a branch
+    /// that this one left may not have heard of it.
+    pub fn replayed_by_name(&self, branches: &Branches, node: usize, token: &Token) -> Option<u64> {
+        let all = self.all_told(branches, node, Level::RemoteApply, token);
+        let named = all.filter(|(source, _)| branches.lineage(&source.branch).contains(&token.branch));
+        named.map(|(_, told)| told.at_ms).min()
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +177,7 @@ mod tests {
     fn a_report_counts_for_its_stage_and_for_commits_of_its_branch() {
         let mut branches = Branches::default();
         branches.add(Branch::new("2-a"), Branch::new("1"), wal::Lsn::new(0x100));
+        branches.add(Branch::new("2-b"), Branch::new("1"), wal::Lsn::new(0x90));
         let mut reports = Reports::default();
         let progress = |written, flushed, replayed| Progress { written, flushed, replayed };
         let source = |branch: &str| Source { node: 3, branch: Branch::new(branch), upstream: 0 };
@@ -183,6 +194,11 @@ mod tests {
         assert_eq!(told(Level::RemoteApply, "1:0/100"), Some(30), "a younger branch has it too");
         assert_eq!(told(Level::On, "1:0/110"), None, "of what was left it counts nothing");
         assert_eq!(told(Level::On, "2-a:0/110"), Some(30));
+        let by_name = |token: &str| reports.replayed_by_name(&branches, 3, &token.parse().expect("a token"));
+        assert_eq!(told(Level::RemoteApply, "2-a:0/90"), Some(20));
+        assert_eq!(by_name("2-a:0/90"), Some(30), "what it had before was not of that name to it");
+        assert_eq!((by_name("1:0/90"), by_name("1:0/100")), (Some(20), Some(30)));
+        assert_eq!(by_name("2-b:0/90"), None, "of that one it never heard");
         assert!(reports.told(&branches, 2, Level::On, &"1:0/1".parse().expect("a token")).is_none());
     }
 }
