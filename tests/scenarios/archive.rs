@@ -504,6 +504,7 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
         let done = marks(&on, ".done");
         if done.contains(&ended) { Ok(()) } else { Err(format!("{done:?}")) }
     });
+    a_backup_waits_for_its_log(&node, &always, &own);
     insert(&node, 11, 20);
     always.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()"));
     let split = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
@@ -516,6 +517,25 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     let new = switch(&always);
     assert_eq!(new.get(8..), split.get(8..), "the new timeline goes on in the same place");
     wait_file(&own.join(&new));
+}
+
+/// A backup of a standby that archives ends when the log that it needs is in the archive, which is so once the
+/// primary has ended the segment.
+fn a_backup_waits_for_its_log(node: &Node, standby: &Node, archive: &Path) {
+    node.sql("CHECKPOINT");
+    standby.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()"));
+    standby.sql("CHECKPOINT");
+    let last = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let copy = Node::unprepared();
+    let mut tool = standby.tool("pg_basebackup");
+    tool.arg("-D").arg(copy.data()).args(["-X", "none", "-c", "fast", "--no-sync"]);
+    let mut backup = tool.spawn().expect("pg_basebackup");
+    wait_file(&copy.data().join("backup_label"));
+    assert!(!archive.join(&last).exists());
+    let before = backup.try_wait().expect("its state");
+    switch(node);
+    assert!(backup.wait().expect("its end").success());
+    assert!(archive.join(&last).exists() && before.is_none(), "it ended before: {before:?}");
 }
 
 #[test]
