@@ -519,8 +519,8 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     wait_file(&own.join(&new));
 }
 
-/// A backup of a standby that archives ends when the log that it needs is in the archive, which is so once the
-/// primary has ended the segment.
+/// A backup of a standby that archives ends when the log that it needs is in the archive, which is so once
+/// the primary has ended the segment.
 fn a_backup_waits_for_its_log(node: &Node, standby: &Node, archive: &Path) {
     node.sql("CHECKPOINT");
     standby.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()"));

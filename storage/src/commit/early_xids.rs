@@ -135,10 +135,11 @@ impl Pipeline {
         put.map_err(Fault::into_error)
     }
 
-    /// Takes over the list as recovery found it, and logs the abort of `xids`, which have no outcome.
-    pub(crate) fn abort_leftovers(&self, found: EarlyList, xids: &[Xid]) -> Result<(), Error> {
+    /// Takes over the list as recovery found it, and logs the abort of `xids`, which have no outcome. Unless
+    /// the list is `on_page` as it was found, it is put there.
+    pub(crate) fn abort_leftovers(&self, found: EarlyList, on_page: bool, xids: &[Xid]) -> Result<(), Error> {
         self.alone(|committer| {
-            let on_page = found.clone();
+            let on_page = on_page.then(|| found.clone());
             committer.early = found;
             let outdated: Vec<Xid> = committer.early.open().filter(|xid| !xids.contains(xid)).collect();
             committer.early.remove(&outdated);
@@ -152,7 +153,10 @@ impl Pipeline {
             self.visibility.set_early(XidSet::default(), aborted);
             let mut writer = self.store.writer();
             self.log_aborts(committer, &mut writer)?;
-            if committer.early == on_page { Ok(()) } else { self.put_early(committer, &mut writer) }
+            if on_page.as_ref() == Some(&committer.early) {
+                return Ok(());
+            }
+            self.put_early(committer, &mut writer)
         })
     }
 

@@ -447,7 +447,9 @@ impl Pipeline {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Shutdown);
         }
-        self.levels.check_fence()
+        self.levels.check_fence()?;
+        // No page takes a change any more: the log must not tell of xids what the state page cannot.
+        self.store.pool().check_poison()
     }
 
     /// Refuses commits from now on; one that waits for a remote level fails, since what it waits for will not

@@ -59,8 +59,10 @@ pub(crate) struct ReplayState {
     pub(crate) next_xid: Xid,
     /// xids whose versions are in pages and whose outcome the log does not tell.
     pub(crate) leftovers: Vec<Xid>,
-    /// The early xids as the state page has them.
+    /// The early xids as the log tells of them.
     pub(crate) early: EarlyList,
+    /// The state page has the same; it lacks the last aborts otherwise.
+    pub(crate) early_on_page: bool,
     /// The end of the last commit record that was redone.
     pub(crate) last_commit_end: Option<Lsn>,
 }

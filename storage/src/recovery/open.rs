@@ -525,7 +525,7 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
         // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
         engine.name_timeline(placed.end, *timeline)?;
     }
-    engine.pipeline()?.abort_leftovers(state.early.clone(), &state.leftovers)?;
+    engine.pipeline()?.abort_leftovers(state.early.clone(), state.early_on_page, &state.leftovers)?;
     let parameters = ParameterChange::from(engine.options.parameters);
     if parameters != old_parameters {
         insert(XlogRecord::ParameterChange(parameters))?;

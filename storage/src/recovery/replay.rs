@@ -32,6 +32,8 @@ pub(crate) struct Replay {
     early: EarlyList,
     /// What was committed since as a part of the last commit; the state page may still call it open.
     committed: Vec<Xid>,
+    /// What was aborted since the state page last told of early xids, by record: it does not tell of these.
+    aborted: Vec<Vec<Xid>>,
     pub(crate) next_xid: Xid,
     /// Where redo began.
     pub(crate) from: Lsn,
@@ -60,6 +62,7 @@ impl Replay {
             open: BTreeSet::new(),
             early: EarlyList::default(),
             committed: Vec::new(),
+            aborted: Vec::new(),
             next_xid: checkpoint.next_xid,
             from,
             at: from,
@@ -115,17 +118,21 @@ impl Replay {
             next_xid: self.next_xid,
             leftovers: self.leftovers(),
             early: self.early.clone(),
+            early_on_page: self.aborted.is_empty(),
             last_commit_end: self.last_commit_end,
         }
     }
 
     /// Learns from the state page which early xids are open and aborted. It tells how it is now only once all
-    /// pages are as of the last record redone.
+    /// pages are as of the last record redone. The log may end between an abort and what the page says of it.
     pub(crate) fn load_early(&mut self) -> Result<(), Error> {
         if let Some(bytes) = self.engine.state_field(STATE_EARLY)? {
-            let list = EarlyList::parse(&bytes).map_err(|error| {
+            let mut list = EarlyList::parse(&bytes).map_err(|error| {
                 Error::corrupt_page(STATE_FILE.file(), BlockNumber::new(0), error.to_string())
             })?;
+            for xids in &self.aborted {
+                list.abort(xids);
+            }
             self.take_early(list);
         }
         Ok(())
@@ -275,6 +282,7 @@ impl Replay {
                     Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
                 })?;
                 self.committed.clear();
+                self.aborted.clear();
                 self.take_early(list);
             }
             STATE_CONFIRMED => {
@@ -332,6 +340,7 @@ impl Replay {
                     if !self.early.abort(&aborted) {
                         visibility.forget(&aborted);
                     }
+                    self.aborted.push(aborted);
                 }
                 // Nobody but itself ever saw what it had created.
                 self.drop_files(record, xid, &end);

@@ -260,6 +260,39 @@ async fn a_promotion_between_the_records_of_an_abort_shows_nothing_of_what_was_a
     assert!(ends.iter().any(|end| from < *end && *end < to), "{from} {ends:?} {to}");
 }
 
+#[tokio::test]
+async fn a_crash_between_the_records_of_an_abort_brings_no_half_of_a_transaction_back() {
+    let (disk, db, tree) = open_small().await;
+    // All versions of a small transaction are in the log, and its commit record is not.
+    let halved: Arc<Mutex<Option<VirtualDisk>>> = Arc::default();
+    let (engine, seen, image) = (Arc::clone(&db.0), disk.clone(), Arc::clone(&halved));
+    *db.0.pipeline().unwrap().before_record.lock() = Some(Box::new(move || {
+        engine.wal().unwrap().flush_all().unwrap();
+        *image.lock() = Some(seen.fork());
+    }));
+    write(&db, tree, &[("half", "1"), ("other half", "1")], SyncLevel::Local).await;
+    let halved = halved.lock().take().unwrap();
+    let redone = halved.fork();
+    let (db, recovery) = try_open(&redone, small()).unwrap();
+    assert_eq!(recovery.aborted.len(), 1);
+    let to = db.wal_writer_tick().unwrap();
+    let (mut cut, mut between) = (recovery.to, 0);
+    while cut <= to {
+        let image = with_log_up_to(&halved, &redone, cut);
+        let (db, recovery) = try_open(&image, small()).unwrap();
+        between += usize::from(recovery.aborted.is_empty() && recovery.to < to);
+        assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 0, "cut at {cut}");
+        // From now on the state page alone tells of it.
+        db.shutdown().await.unwrap();
+        drop(db);
+        let (again, _) = try_open(&image, small()).unwrap();
+        assert_eq!(count(&statement(&again, ReadCommitted).await, tree).await, 0, "cut at {cut}, stopped");
+        // No record is shorter.
+        cut = cut + 24;
+    }
+    assert!(between > 0, "no cut is between the abort and what the state page says of it");
+}
+
 /// Distances that no half of an xid tells: the large transaction's first one is further away than 2^31 after
 /// three steps, and its low half comes again after five.
 const STEPS: [u64; 6] = [1 << 30, 1 << 30, (1 << 30) - 5, 1 << 30, 1 << 30, (1 << 31) - 64];
