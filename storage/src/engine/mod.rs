@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use wal::control::ControlFile;
+use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
 use wal::{LogBranch, Lsn, TimelineId, WalWriter, Xid};
 use wal_sizes::{RoundEstimate, WalSizes};
@@ -181,7 +181,10 @@ impl Engine {
     pub(crate) fn become_primary(&self, wal: WalWriter, next_xid: Xid) -> Result<(), Error> {
         let log = Arc::new(EngineLog(wal.clone()));
         self.store.set_log(log.clone());
-        self.store.set_barrier(log);
+        // A page needs minRecoveryPoint for as long as the control file tells of a standby.
+        if self.control.lock().state != ClusterState::InArchiveRecovery {
+            self.store.set_barrier(log);
+        }
         self.levels.follow(wal.positions());
         wal.set_observer(self.levels.clone());
         self.timeline.store(wal.timeline().get(), Ordering::Release);
@@ -194,6 +197,12 @@ impl Engine {
             .map_err(|_| Error::WrongState("this server already takes writes"))?;
         // It may have changed since the log was opened.
         self.apply_log_writing();
+        Ok(())
+    }
+
+    /// Pages need the log alone from now on: the control file tells of no recovery any more.
+    pub(crate) fn end_raising(&self) -> Result<(), Error> {
+        self.store.set_barrier(Arc::new(EngineLog(self.wal()?.clone())));
         Ok(())
     }
 

@@ -429,6 +429,7 @@ impl Opening {
             (control.min_recovery_point, control.min_recovery_point_timeline) =
                 if is_named { (Lsn::INVALID, TimelineId::INVALID) } else { (report.to, begin.timeline) };
         })?;
+        self.engine.end_raising()?;
         report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
         Ok(Started::Primary(self.engine, report))
     }

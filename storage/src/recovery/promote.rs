@@ -75,7 +75,8 @@ impl Promotion {
             engine.recovery.active.store(false, Ordering::Release);
             engine.levels.say_what_is_confirmed();
             engine.visibility.confirmed_more().notify_waiters();
-            engine.update_control(|control| control.state = ClusterState::InProduction)
+            engine.update_control(|control| control.state = ClusterState::InProduction)?;
+            engine.end_raising()
         });
         ended.await.map_err(|_| Error::Shutdown)?
     }

@@ -9,6 +9,7 @@ use crate::changes::state_page::{STATE_CONFIRMED, STATE_EARLY, STATE_FILE};
 use crate::commit::early_list::EarlyList;
 use crate::engine::Engine;
 use crate::engine::recovery_state::{ReplayState, SeenCheckpoint};
+use crate::error::log_error;
 use crate::pages::barrier::WriteBarrier;
 use crate::recovery::consistency::ConsistencyPoint;
 use crate::recovery::standby::{Conflict, ConflictKind, WalFeed};
@@ -475,7 +476,11 @@ impl Engine {
         let point = self.recovery.redone.get().max(lsn);
         let timeline = self.timeline();
         if !host::planted!("a standby writes pages ahead of its durable log") {
-            self.recovery.make_durable(point)?;
+            match self.wal() {
+                // A promotion writes log, and pages after it, before recovery is ended.
+                Ok(wal) => wal.flush(point).map(drop).map_err(log_error)?,
+                Err(_) => self.recovery.make_durable(point)?,
+            }
         }
         if host::planted!("a page is written before minRecoveryPoint is raised") {
             return Ok(point);

@@ -5,6 +5,7 @@ use super::*;
 use crate::{PromoteOptions, RedoEnd};
 use std::sync::mpsc;
 use wal::TimelineId;
+use wal::control::ClusterState;
 
 #[tokio::test]
 async fn until_a_promotion_is_done_only_what_was_heard_is_confirmed() {
@@ -37,4 +38,24 @@ async fn until_a_promotion_is_done_only_what_was_heard_is_confirmed() {
     assert!(gate.confirmed() > at, "without names what is flushed here is confirmed");
     assert_eq!(*told.borrow(), gate.confirmed());
     assert!(promoted.positions().is_some());
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_promotion_leaves_no_page_ahead_of_min_recovery_point() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "z")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let (promoted, end) = standby.end_for_promotion();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    // What the server settles next fails.
+    drop(promoted.promote(end, how).await.unwrap());
+    promoted.shutdown().await.unwrap();
+    let control = promoted.control();
+    assert_eq!(control.state, ClusterState::ShutDownInRecovery);
+    // The state page has the last word on what is confirmed, which is the last record.
+    let end = promoted.0.wal().unwrap().positions().flushed();
+    let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
+    assert_eq!(minimum, (end, TimelineId::new(2)));
 }
