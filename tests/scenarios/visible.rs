@@ -261,5 +261,7 @@ fn postgresql_keeps_a_hot_row_locked_until_the_standby_answers() {
     for writer in &writers {
         assert_eq!(writer.answer(), "ok 1");
     }
-    assert_eq!(others_read(&primary.conninfo()), "oldabc");
+    // The two that waited both look for the row's newest version once the first is told: either may find it first.
+    let read = others_read(&primary.conninfo());
+    assert!(["oldabc", "oldacb"].contains(&read.as_str()), "{read}");
 }

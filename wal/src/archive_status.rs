@@ -9,11 +9,12 @@
 //! timeline that a promotion ended (`<segment>.partial`).
 //!
 //! Invariants: `.ready` is made only after the file it names is durable, and becomes `.done` by a rename that
-//! is durable on return. A file without either is not known to be archived: whoever wants to remove it makes
-//! it `.ready` first. So a crash at any point can archive a file twice and can never lose one.
+//! is durable on return. So a segment's mark says to the node that wrote it that the log was durable up to its
+//! end. A file without either is not known to be archived: whoever wants to remove it makes it `.ready` first.
+//! So a crash at any point can archive a file twice and can never lose one.
 
 use crate::file_names::is_archivable;
-use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
+use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use host::{OpenMode, SharedDisk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -154,6 +155,18 @@ impl ArchiveStatus {
         Ok(names)
     }
 
+    /// Up to where the marks of a timeline's segments say that its log was durable; invalid if none does.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
+    pub fn flushed(&self, timeline: TimelineId, size: SegmentSize) -> io::Result<Lsn> {
+        let mut names = self.marked(READY)?;
+        names.extend(self.marked(DONE)?);
+        let segments = names.iter().filter_map(|name| SegmentNumber::parse_file_name(name, size));
+        let newest = segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).max();
+        Ok(newest.map_or(Lsn::INVALID, |segment| size.start_of(segment.next())))
+    }
+
     /// Removes the marks of archived segments that are gone from pg_wal.
     ///
     /// # Errors
@@ -204,6 +217,9 @@ mod tests {
         status.done(FIRST).unwrap();
         assert_eq!(status.of(FIRST).unwrap(), Archived::Done);
         assert!(!status.notify(FIRST).unwrap(), "it is archived already");
+        let size = SegmentSize::DEFAULT;
+        assert_eq!(status.flushed(TimelineId::FIRST, size).unwrap(), Lsn::new(2 * size.bytes()));
+        assert_eq!(status.flushed(TimelineId::new(2), size).unwrap(), Lsn::INVALID);
         status.force_done(SECOND).unwrap();
         assert!(status.waiting().unwrap().is_empty());
         status.forget(FIRST).unwrap();

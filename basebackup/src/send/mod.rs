@@ -255,11 +255,12 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
         Some(backup) => engine.stop(backup).await?,
         None => return Err(BackupError::Interrupted),
     };
-    let stop = (ended.stop, ended.timeline);
+    // A primary has switched to the next segment.
+    let (stop, is_switched) = ((ended.stop, ended.timeline), ended.history_file.is_some());
     let wal = options.wal;
     let walk = run(walk, sink, &mut progress, move |walk, out| {
         if wal {
-            walk.send_wal(out, stop.0, stop.1)?;
+            walk.send_wal(out, stop, is_switched)?;
         }
         walk.finish(out)
     })

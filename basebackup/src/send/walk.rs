@@ -162,8 +162,8 @@ impl DirectoryWalk {
     pub(super) fn send_wal(
         &mut self,
         out: &mut TarStream,
-        stop: Lsn,
-        timeline: TimelineId,
+        (stop, timeline): (Lsn, TimelineId),
+        is_switched: bool,
     ) -> Result<(), Failure> {
         let size = self.source.segment_size;
         let folder = self.source.data_dir.join("pg_wal");
@@ -179,8 +179,11 @@ impl DirectoryWalk {
             if !self.send_file(out, &format!("pg_wal/{name}"), false)? {
                 return Err(Failure::MissingWal(name));
             }
-            // Otherwise a primary made from this backup would archive it again.
-            self.send_bytes(out, &wal::archive_status::done_mark(&name), b"")?;
+            // Otherwise a primary made from this backup would archive it again. It writes on in one that is
+            // not whole.
+            if is_switched || size.start_of(segment.next()) <= stop {
+                self.send_bytes(out, &wal::archive_status::done_mark(&name), b"")?;
+            }
             segment = SegmentNumber::new(segment.get() + 1);
         }
         let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();

@@ -4,8 +4,8 @@ use super::open::Opening;
 use super::replay::Replay;
 use crate::Error;
 use crate::error::read_error;
-use wal::Lsn;
 use wal::reader::{CutTail, EndOfWal};
+use wal::{ArchiveStatus, Lsn};
 
 /// How many pages are read to see whether the log once went on, if nothing is left behind its end.
 const SAMPLED_PAGES_MAX: usize = 32;
@@ -39,12 +39,23 @@ impl Opening {
         let goes_on = || self.engine.check_opening();
         let on_disk = self.engine.store.newest_lsn_on_disk(pages_max, &goes_on)?;
         let proven = self.engine.options.proven_flush.max(on_disk);
-        if end.is_disproved_by(proven)
+        // A marked segment may end within the record that is broken. What it has of that stays.
+        let marked = self.flushed_by_marks()?;
+        if (end.is_disproved_by(proven) || marked > end.writes_on_at())
             && !host::planted!("damage below the flush point passes for the log's end")
         {
-            return Err(read_error(self.reader.damage_at(end, proven)));
+            return Err(read_error(self.reader.damage_at(end, proven.max(marked))));
         }
         Ok(Some(cut))
+    }
+
+    /// Up to where the archive's marks say that this timeline's log was durable. A segment with a mark that is
+    /// written on would go to the archive half written, or not again.
+    fn flushed_by_marks(&self) -> Result<Lsn, Error> {
+        let (dir, size) = (self.engine.wal_dir(), self.engine.control.lock().segment_size);
+        let marks = ArchiveStatus::new(self.engine.host.disk.clone(), &dir);
+        let flushed = marks.flushed(self.reader.source().history().target(), size);
+        flushed.map_err(|error| Error::io("list the archive's marks in", &dir, error))
     }
 
     /// Has a tail recorded before it is wiped.

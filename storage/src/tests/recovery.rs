@@ -7,7 +7,7 @@ use host::{Disk, OpenMode};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use wal::reader::CutTail;
-use wal::{Lsn, TimelineId};
+use wal::{ArchiveStatus, Lsn, TimelineId};
 
 const SIZE: u64 = 1 << 20;
 
@@ -136,6 +136,37 @@ async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_
 #[tokio::test]
 async fn the_same_if_redo_makes_that_page_anew_from_an_image() {
     open_what_is_lost_from_a_records_end_on(true).await;
+}
+
+#[tokio::test]
+async fn a_log_that_ends_within_a_segment_that_is_marked_for_the_archive_is_damage() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let end = db.positions().unwrap().flushed();
+    write(&db, tree, &[("a", "2")], SyncLevel::Local).await;
+    let wal = db.wal().unwrap();
+    wal.switch_segment().unwrap();
+    wal.flush_all().unwrap();
+    let (size, whole) = (wal.segment_size(), power_cut(&disk));
+    let lost = whole.fork();
+    let file = lost.open(Path::new(&path_of(end)), OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&vec![0; (SIZE - end.get() % SIZE) as usize], end.get() % SIZE).unwrap();
+    file.sync().unwrap();
+    assert_eq!(try_open(&lost.fork(), options()).unwrap().1.to, end, "nothing tells of more");
+    let name = size.segment_of(end).file_name(TimelineId::FIRST, size);
+    let marks = |image: &VirtualDisk| ArchiveStatus::new(host_on(image).disk, &Path::new(DIR).join("pg_wal"));
+    for is_archived in [false, true] {
+        for image in [&whole, &lost] {
+            marks(image).notify(&name).unwrap();
+            if is_archived {
+                marks(image).done(&name).unwrap();
+            }
+        }
+        let error = try_open(&lost.fork(), options()).unwrap_err().to_string();
+        let next = size.start_of(size.segment_of(end).next());
+        assert!(error.contains(&format!("flushed up to {next}")), "{error}");
+        try_open(&whole.fork(), options()).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::xact::XactRecord;
-use wal::{BranchRecord, Lsn, Record, Rmgr, TimelineId};
+use wal::{ArchiveStatus, BranchRecord, Lsn, Record, Rmgr, TimelineId};
 
 /// A commit as the list shows it.
 struct Commit {
@@ -100,7 +100,8 @@ fn end_of_own_log(host: &Host, dir: &Path, control: &ControlFile, begin: &Begin)
     let timeline = begin.start.timeline();
     let history = TimelineHistory::load(&*host.disk, &pg_wal, timeline)
         .map_err(|error| anyhow!("history of timeline {timeline}: {error}"))?;
-    let files = SegmentFiles::new(host.disk.clone(), &pg_wal, control.segment_size, history);
+    let size = control.segment_size;
+    let files = SegmentFiles::new(host.disk.clone(), &pg_wal, size, history);
     let minimum = if control.is_unfinished_backup() { Lsn::INVALID } else { control.min_recovery_point };
     let options = ReaderOptions { proven_flush: minimum, ..reader_options(control) };
     let mut reader = WalReader::new(files, options, control.checkpoint);
@@ -116,8 +117,9 @@ fn end_of_own_log(host: &Host, dir: &Path, control: &ControlFile, begin: &Begin)
             reader.verify_end(&end)?;
             let proven =
                 server::flushed_by_slots(host, dir).map_err(|error| anyhow!("{error}"))?.max(minimum);
-            if end.is_disproved_by(proven) {
-                return Err(reader.damage_at(&end, proven).into());
+            let marked = ArchiveStatus::new(host.disk.clone(), &pg_wal).flushed(timeline, size)?;
+            if end.is_disproved_by(proven) || marked > end.writes_on_at() {
+                return Err(reader.damage_at(&end, proven.max(marked)).into());
             }
         }
         return Ok(end.at);

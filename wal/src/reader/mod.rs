@@ -70,6 +70,11 @@ pub struct EndOfWal {
 }
 
 impl EndOfWal {
+    /// Where a writer goes on: what lies before is left as it is.
+    pub fn writes_on_at(&self) -> Lsn {
+        self.broken.map_or(self.at, |broken| broken.missing_at)
+    }
+
     /// Whether a log that was durable up to `flushed` (exclusive) cannot end here. A writer that gives up a
     /// broken record begins behind its first pages, so that place says nothing of what is missing there.
     pub fn is_disproved_by(&self, flushed: Lsn) -> bool {

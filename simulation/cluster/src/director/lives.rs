@@ -103,7 +103,7 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
 
 /// The newest LSN of a page that recovery comes by before the log is gone, if it proves that there was more:
 /// other pages are not looked at, what recovery cuts off a file is gone when they are, and a torn page that
-/// it makes anew from an image says nothing.
+/// it makes anew from an image says nothing. What proves it is made durable.
 fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
     let history = disks::history(files, facts::accepted(files))?;
     let mut reader = disks::reader(files, &history, redo)?;
@@ -131,9 +131,13 @@ fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
         let mut page = [0; rules::PAGE];
         let file = files.open(&path, OpenMode::Read).ok()?;
         file.read_exact_at(&mut page, u64::from(block.get()) * rules::PAGE as u64).ok()?;
-        newest_whole(&page)
+        let newest = newest_whole(&page).filter(|newest| *newest > from)?;
+        // Otherwise the power may take it, and nothing would tell of what is lost.
+        file.sync().ok()?;
+        files.sync_dir(path.parent()?).ok()?;
+        Some(newest)
     };
-    touched.iter().filter_map(lsn).max().filter(|newest| *newest > from)
+    touched.iter().filter_map(lsn).max()
 }
 
 /// The LSN of the newest whole page below a folder.
