@@ -4,18 +4,21 @@ use super::admin::{PATIENCE, ask};
 use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, seldom, slots};
 use crate::branch::Token;
 use crate::checks;
-use crate::cluster::conninfo;
+use crate::cluster::{DATA, conninfo};
 use crate::guarantee::{Guarantee, Released};
 use crate::history::{History, State};
 use crate::workload::{self, Clock, Witness, Workload};
 use parking_lot::Mutex;
 use protocol::Client;
 use simulated::fiber;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use wal::Lsn;
+use wal::control::ControlFile;
 
 /// Clients end because they are told to, not because they are done.
 const OPERATIONS_MAX: usize = 1_000_000;
@@ -47,11 +50,7 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     let made = tokio::time::timeout(LAST_LIMIT, made).await.map_err(|_| "no tables can be made")?;
     made.map_err(text)??;
     wait_for_tables(shared).await?;
-    // A standby that is started again shows what it had at its last restartpoint, at first.
-    for node in shared.nodes() {
-        let done = shared.admin(async move { ask(machine_of(node), "checkpoint", LAST_LIMIT).await });
-        done.await.map_err(text)??;
-    }
+    begin_from_tables(shared).await?;
     let history = shared.history.clone();
     let (of_time, of_answers) = (shared.clone(), shared.clone());
     let workload = Arc::new(Workload {
@@ -87,6 +86,38 @@ async fn wait_for_tables(shared: &Shared) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Has redo of each node begin behind the tables: a standby that is started again shows what it had at its
+/// last restartpoint, at first. It makes none before it has replayed the primary's checkpoint.
+async fn begin_from_tables(shared: &Shared) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut wanted = Lsn::INVALID;
+    for node in shared.nodes() {
+        loop {
+            let done = shared.admin(async move { ask(machine_of(node), "checkpoint", LAST_LIMIT).await });
+            done.await.map_err(text)??;
+            let redo = redo_of(shared, node)?;
+            if redo >= wanted {
+                // The primary is the first.
+                wanted = redo;
+                break;
+            }
+            if begun.elapsed() > LAST_LIMIT {
+                return Err(format!("liveness: node {node} makes no restartpoint behind {redo}"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(())
+}
+
+/// Where redo of a node would begin.
+fn redo_of(shared: &Shared, node: usize) -> Result<Lsn, String> {
+    let cluster = shared.cluster.lock();
+    let there = cluster.node(machine_of(node)).ok_or("no such node")?;
+    let control = ControlFile::load(there.files(), Path::new(DATA)).map_err(text)?;
+    Ok(control.checkpoint_copy.redo)
 }
 
 impl Clients {
