@@ -110,6 +110,12 @@ pub enum Error {
     /// A data directory that cannot be used as asked; the message says why and what to do (55000).
     #[error("{0}")]
     Unusable(String),
+    /// A backup of a standby whose log lacks page images: copied pages may stay torn (55000).
+    #[error("WAL without page images (full_page_writes = off) was replayed {since}")]
+    NoPageImages {
+        /// Since when, as words.
+        since: &'static str,
+    },
     /// A call that makes no sense in the database's present state (55000).
     #[error("{0}")]
     WrongState(&'static str),
@@ -159,7 +165,9 @@ impl Error {
             Self::Shutdown => SqlState::ADMIN_SHUTDOWN,
             Self::Cancelled => SqlState::QUERY_CANCELED,
             Self::NoSuchTree(_) => SqlState::UNDEFINED_TABLE,
-            Self::Unusable(_) | Self::WrongState(_) => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Unusable(_) | Self::NoPageImages { .. } | Self::WrongState(_) => {
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
         }
     }
 

@@ -145,6 +145,11 @@ impl<S: Read + Write> Wire<S> {
         Ok((kind, body))
     }
 
+    /// Waits until something of an answer has come, which stays to be read.
+    pub fn until_answer(&mut self) -> Result<(), WireError> {
+        self.fill(1)
+    }
+
     /// Reads up to ReadyForQuery.
     pub fn until_ready(&mut self) -> Result<Answer, WireError> {
         let mut answer = Answer::default();

@@ -33,15 +33,16 @@ pub(crate) fn database_options(
     }
 }
 
-/// Has the open database take over the options that a reload may change.
-pub(crate) fn apply(current: &Current, database: &Database) {
+/// Has the open database take over the options that a reload may change. An error if the log could not be
+/// told of one; they are in force all the same.
+pub(crate) fn apply(current: &Current, database: &Database) -> Result<(), storage::Error> {
     let (config, session) = (&current.config, settings::SessionSettings::new(current.settings.clone()));
-    database.set_full_page_writes(config.full_page_writes);
     database.set_log_writing(log_writing(config));
     database.set_wal_sizes(wal_sizes(config));
     database.set_image_compression(image_compression(config));
     database.set_deadlock_timeout(session.config().deadlock_timeout);
     database.set_write_set_limit(bytes(session.config().write_set_limit_bytes));
+    database.set_full_page_writes(config.full_page_writes)
 }
 
 fn bytes(value: u64) -> usize {

@@ -192,7 +192,11 @@ pub(crate) fn reload<'r>(ground: &Ground, replication: impl FnOnce() -> Option<&
 /// Hands the settings of this moment to the parts that do not look themselves.
 fn apply_settings(ground: &Ground, replication: &Replication) {
     replication.reload();
-    storage_options::apply(&ground.current(), &replication.database);
+    if let Err(error) = storage_options::apply(&ground.current(), &replication.database) {
+        ground.log.warning(format!(
+            "could not log the change of full_page_writes, the next checkpoint will try again: {error}"
+        ));
+    }
 }
 
 /// [`Node::request_promotion`] for who has these parts of a node.

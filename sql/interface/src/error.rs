@@ -162,6 +162,10 @@ impl From<storage::Error> for SqlError {
             storage::Error::Fenced { .. } => {
                 own.with_hint("Clone this node anew from the server that replaced it.")
             }
+            storage::Error::NoPageImages { .. } => own.with_hint(
+                "Pages in this backup may be torn, so it must not be used. Set full_page_writes to on at the \
+                 primary, run CHECKPOINT there, and take a backup again.",
+            ),
             _ => own,
         }
     }

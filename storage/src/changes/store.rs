@@ -133,7 +133,7 @@ impl Store {
     pub fn set_barrier(&self, barrier: Arc<dyn WriteBarrier>) {
         self.0.pool.set_barrier(barrier);
     }
-    /// full_page_writes, or forced while a backup runs. To be called under the write lock.
+    /// Whether changes log the images of pages. Redo points that follow find it as it is set here.
     pub fn set_full_page_writes(&self, on: bool) {
         self.0.full_page_writes.store(on, Ordering::Release);
     }

@@ -1,5 +1,6 @@
 //! The facade: a data directory as one object.
 
+mod online_backup;
 mod sync_record;
 mod vacuum;
 
@@ -9,10 +10,9 @@ use crate::engine::sweep::sweep_aborted;
 use crate::error::log_error;
 use crate::pages::page::PAGE_SIZE;
 use crate::recovery::open::Started;
-use crate::recovery::{backup, checkpoint, create, open, promote};
+use crate::recovery::{checkpoint, create, open, promote};
 use crate::{
-    BackupEnd, BackupStart, CheckpointCounts, HorizonReport, ImageCompression, LogWriting, PromoteOptions,
-    RecoveryReport, StandbyLog,
+    CheckpointCounts, HorizonReport, ImageCompression, LogWriting, PromoteOptions, RecoveryReport, StandbyLog,
 };
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
@@ -369,11 +369,12 @@ impl Database {
         end.bytes_since(redo) >= self.0.wal_sizes.lock().round_bytes()
     }
 
-    /// Switches full_page_writes.
-    pub fn set_full_page_writes(&self, on: bool) {
-        self.0.full_page_writes.store(on, Ordering::Release);
-        let backups = self.0.backups.lock();
-        self.0.store.set_full_page_writes(on || *backups > 0);
+    /// Switches full_page_writes, and tells the log.
+    ///
+    /// # Errors
+    /// Fails if the log takes no record. Page images are made then, and the next checkpoint tells the log.
+    pub fn set_full_page_writes(&self, on: bool) -> Result<(), Error> {
+        self.0.set_full_page_writes(on)
     }
 
     /// How the log becomes durable from now on.
@@ -468,40 +469,6 @@ impl Database {
     /// How many checkpoints (restartpoints on a standby) were made since the start.
     pub fn checkpoint_counts(&self) -> CheckpointCounts {
         *self.0.checkpoints.lock()
-    }
-
-    /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is
-    /// zero. Many may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
-    ///
-    /// # Errors
-    /// Fails if its checkpoint fails. Nothing has begun then, nor if the caller waits no longer.
-    pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
-        let images = backup::force_images(&self.0);
-        let kind = if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
-        self.checkpoint(kind).await?;
-        let begun = backup::begin(&self.0, label);
-        images.keep();
-        Ok(begun)
-    }
-
-    /// Ends an online backup: on a primary with a backup-end record and a segment switch.
-    ///
-    /// # Errors
-    /// Fails if the log or the history file cannot be written, or the standby was promoted meanwhile.
-    pub async fn stop_backup(&self, backup: BackupStart) -> Result<BackupEnd, Error> {
-        backup::release_images(&self.0);
-        if backup.on_standby {
-            return backup::end_on_standby(&self.0, &backup);
-        }
-        let engine = Arc::clone(&self.0);
-        let end = crate::blocking::run(move || backup::end_on_primary(&engine, &backup));
-        end.await.map_err(|_| Error::Shutdown)?
-    }
-
-    /// Gives up an online backup.
-    pub fn abort_backup(&self, backup: BackupStart) {
-        drop(backup);
-        backup::release_images(&self.0);
     }
 
     /// One tick of housekeeping, every `wal_writer_delay` or so: flushes what level-off commits left behind,

@@ -2,6 +2,7 @@
 
 pub(crate) mod dropped;
 pub(crate) mod options;
+pub(crate) mod page_images;
 pub(crate) mod recovery_state;
 pub(crate) mod retention;
 pub(crate) mod sweep;
@@ -28,6 +29,7 @@ use host::Mutex;
 use host::sync::RwLock;
 use host::{Host, LockGuard};
 use options::{CheckpointCounts, DatabaseOptions, LogWriting};
+use page_images::PageImages;
 use recovery_state::{Parked, RecoveryState, SeenCheckpoint};
 use retention::KeepForRecovery;
 use std::collections::HashMap;
@@ -83,9 +85,8 @@ pub(crate) struct Engine {
     pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
     /// What redo left when it ended for a promotion.
     pub(crate) parked: Mutex<Option<Parked>>,
-    /// Online backups that run; page images are forced while there are any.
-    pub(crate) backups: Mutex<u32>,
-    pub(crate) full_page_writes: AtomicBool,
+    /// Whether changes log whole pages. Taken under the write lock, if both are.
+    pub(crate) images: Mutex<PageImages>,
     /// As it is now, and for a promotion.
     pub(crate) log_writing: Mutex<LogWriting>,
     /// plimsoll.write_set_limit, as it is now.
@@ -153,8 +154,7 @@ impl Engine {
             hurry: AtomicBool::new(false),
             seen_checkpoint: Mutex::new(None),
             parked: Mutex::new(None),
-            backups: Mutex::new(0),
-            full_page_writes: AtomicBool::new(options.full_page_writes),
+            images: Mutex::new(PageImages::new(options.full_page_writes)),
             log_writing: Mutex::new(options.log_writing),
             write_set_limit_bytes: AtomicUsize::new(options.write_set_limit_bytes),
             closed: AtomicBool::new(false),

@@ -65,6 +65,8 @@ pub(crate) struct ReplayState {
     pub(crate) early_on_page: bool,
     /// The end of the last commit record that was redone.
     pub(crate) last_commit_end: Option<Lsn>,
+    /// What the log says of full_page_writes.
+    pub(crate) full_page_writes: bool,
 }
 
 /// What redo left when it ended for a promotion.
@@ -102,6 +104,8 @@ pub(crate) struct RecoveryState {
     /// The same, to drop tables.
     pub(crate) lock_conflicts: AtomicU64,
     pub(crate) prefetch: PrefetchCounts,
+    /// The start of the last record redone from which on the log has no page images; 0 if there was none.
+    pub(crate) images_end: AtomicU64,
     /// Where redo began; 0 if there was none.
     pub(crate) from: AtomicU64,
     pub(crate) records: AtomicU64,
@@ -123,6 +127,7 @@ impl RecoveryState {
             snapshot_conflicts: AtomicU64::new(0),
             lock_conflicts: AtomicU64::new(0),
             prefetch: PrefetchCounts::default(),
+            images_end: AtomicU64::new(0),
             from: AtomicU64::new(0),
             records: AtomicU64::new(0),
             elapsed_micros: AtomicU64::new(0),

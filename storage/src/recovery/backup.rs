@@ -4,7 +4,6 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::error::log_error;
 use host::Timestamp;
-use std::sync::atomic::Ordering;
 use wal::backup_label::{BackupLabel, BackupMethod, BackupStop};
 use wal::xlog::XlogRecord;
 use wal::{Lsn, TimelineId};
@@ -43,9 +42,7 @@ pub struct BackupEnd {
 /// Forces page images from here until the backup's end: a page that is copied while it is written is made
 /// whole by its image. Who gives the beginning up drops what this returns.
 pub(crate) fn force_images(engine: &Engine) -> ForcedImages<'_> {
-    let mut backups = engine.backups.lock();
-    *backups += 1;
-    engine.store.set_full_page_writes(true);
+    engine.claim_images();
     ForcedImages(engine)
 }
 
@@ -61,34 +58,41 @@ impl ForcedImages<'_> {
 
 impl Drop for ForcedImages<'_> {
     fn drop(&mut self) {
-        release_images(self.0);
+        self.0.release_images();
     }
 }
 
-/// One backup less.
-pub(crate) fn release_images(engine: &Engine) {
-    let mut backups = engine.backups.lock();
-    *backups = backups.saturating_sub(1);
-    if *backups == 0 {
-        engine.store.set_full_page_writes(engine.full_page_writes.load(Ordering::Acquire));
-    }
-}
-
-/// The label of a backup that begins at the last checkpoint (restartpoint on a standby).
-pub(crate) fn begin(engine: &Engine, label: &str) -> BackupStart {
-    let (checkpoint, start, timeline, size) = {
+/// The label of a backup that begins at the last checkpoint (restartpoint of what is `on_standby` since
+/// before that).
+pub(crate) fn begin(engine: &Engine, label: &str, on_standby: bool) -> Result<BackupStart, Error> {
+    let (checkpoint, start, timeline, size, has_images) = {
         let control = engine.control.lock();
         let contents = &control.checkpoint_copy;
-        (control.checkpoint, contents.redo, contents.timeline, control.segment_size)
+        let has_images = contents.full_page_writes;
+        (control.checkpoint, contents.redo, contents.timeline, control.segment_size, has_images)
     };
-    let (started, on_standby) = (engine.host.clock.now(), engine.is_in_recovery());
+    if on_standby {
+        check_still_standby(engine)?;
+        if !has_images || engine.images_ended_since(start) {
+            return Err(Error::NoPageImages { since: "since the last restartpoint" });
+        }
+    }
+    let started = engine.host.clock.now();
     // A line of the label file.
     let label: String =
         label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
     let mut backup =
         BackupStart { start, checkpoint, timeline, label_file: String::new(), started, label, on_standby };
     backup.label_file = label_of(&backup).format(size);
-    backup
+    Ok(backup)
+}
+
+/// A backup that began on a standby does not outlive its promotion.
+fn check_still_standby(engine: &Engine) -> Result<(), Error> {
+    match engine.is_in_recovery() {
+        true => Ok(()),
+        false => Err(Error::WrongState("the standby was promoted during online backup")),
+    }
 }
 
 fn label_of(backup: &BackupStart) -> BackupLabel {
@@ -125,8 +129,9 @@ pub(crate) fn end_on_primary(engine: &Engine, backup: &BackupStart) -> Result<Ba
 
 /// A backup of a standby ends at its minRecoveryPoint: no page that was copied is newer.
 pub(crate) fn end_on_standby(engine: &Engine, backup: &BackupStart) -> Result<BackupEnd, Error> {
-    if !engine.is_in_recovery() {
-        return Err(Error::WrongState("the standby was promoted during online backup"));
+    check_still_standby(engine)?;
+    if engine.images_ended_since(backup.start) {
+        return Err(Error::NoPageImages { since: "during the online backup" });
     }
     let (stop, timeline): (Lsn, _) = {
         let control = engine.control.lock();

@@ -72,6 +72,7 @@ fn write_pages(
 fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
     let pipeline = engine.pipeline()?;
     let wal = engine.wal()?;
+    engine.log_full_page_writes()?;
     let timeline = engine.timeline();
     let (last_checkpoint, last_redo) = {
         let control = engine.control.lock();
@@ -88,14 +89,16 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     }
     let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
     let is_last = kind == CheckpointKind::Shutdown;
-    let (redo, next_xid, next_oid, oldest_open) = pipeline.at_redo_point(|next_xid| {
+    let (redo, images, next_xid, next_oid, oldest_open) = pipeline.at_redo_point(|next_xid| {
         if is_last {
             // Work of a session that has ended may go on: it finds no place from here on.
             wal.seal();
         }
+        let images = engine.logged_full_page_writes();
         let numbers = engine.numbers.lock();
+        let next_oid = if online { numbers.logged } else { numbers.next };
         let oldest_open = engine.visibility.unsettled().0.iter().next();
-        (wal.set_redo_point_here(), next_xid, if online { numbers.logged } else { numbers.next }, oldest_open)
+        (wal.set_redo_point_here(), images, next_xid, next_oid, oldest_open)
     })?;
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
     let early = host::planted!("a checkpoint leaves out the pages that changed since the last");
@@ -107,7 +110,7 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         next_xid,
         next_oid,
         engine.host.clock.now().unix_seconds(),
-        engine.full_page_writes.load(Ordering::Acquire),
+        images,
         online,
     );
     if let Some(open) = oldest_open {

@@ -526,6 +526,8 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
         // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
         engine.name_timeline(placed.end, *timeline)?;
     }
+    // Before a page is changed, and behind the record that begins the timeline.
+    engine.begin_logging_full_page_writes(state.full_page_writes)?;
     engine.pipeline()?.abort_leftovers(state.early.clone(), state.early_on_page, &state.leftovers)?;
     let parameters = ParameterChange::from(engine.options.parameters);
     if parameters != old_parameters {

@@ -46,6 +46,8 @@ pub(crate) struct Replay {
     pub(crate) timeline: TimelineId,
     pub(crate) records: u64,
     last_commit_end: Option<Lsn>,
+    /// What the last record of full_page_writes says, of those redone.
+    full_page_writes: Option<bool>,
     /// The checkpoint that redo began from, while its record has not come.
     awaited: Option<Lsn>,
     /// By the monotonic clock.
@@ -71,6 +73,7 @@ impl Replay {
             timeline: checkpoint.timeline,
             records: 0,
             last_commit_end: None,
+            full_page_writes: None,
             awaited: None,
             begun,
         }
@@ -113,6 +116,8 @@ impl Replay {
 
     /// What a writer needs to know to go on from here.
     pub(crate) fn state(&self) -> ReplayState {
+        // Where no record has changed it, it is as at the redo point.
+        let at_redo_point = self.engine.control.lock().checkpoint_copy.full_page_writes;
         ReplayState {
             at: self.at,
             last_record: self.last_record,
@@ -121,6 +126,7 @@ impl Replay {
             early: self.early.clone(),
             early_on_page: self.aborted.is_empty(),
             last_commit_end: self.last_commit_end,
+            full_page_writes: self.full_page_writes.unwrap_or(at_redo_point),
         }
     }
 
@@ -390,11 +396,14 @@ impl Replay {
                 self.timeline = timeline;
                 self.engine.set_timeline(timeline);
             }
+            XlogRecord::FpwChange(on) => {
+                self.full_page_writes = Some(on);
+                self.engine.redone_full_page_writes(on, record.start());
+            }
             XlogRecord::Fpi | XlogRecord::FpiForHint => self.engine.store.redo(record, Xid::INVALID)?,
             XlogRecord::Noop
             | XlogRecord::Switch
             | XlogRecord::RestorePoint { .. }
-            | XlogRecord::FpwChange(_)
             | XlogRecord::OverwriteContrecord { .. } => {}
         }
         Ok(())

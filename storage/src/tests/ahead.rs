@@ -74,7 +74,7 @@ async fn a_crashed_server_comes_back_with_the_same_files_whether_log_is_read_ahe
 async fn pages_are_pinned_and_loaded_ahead_and_each_is_counted_once() {
     let (disk, db, tree) = worked_on().await;
     // All is on disk, and no page has an image in the log that is redone.
-    db.set_full_page_writes(false);
+    db.set_full_page_writes(false).unwrap();
     db.checkpoint(CheckpointKind::Immediate).await.unwrap();
     for row in 0..300 {
         write(&db, tree, &[(&key(row), "y")], SyncLevel::Local).await;

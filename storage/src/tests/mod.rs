@@ -14,6 +14,7 @@ mod large;
 mod large_crash;
 mod order;
 mod own_log;
+mod page_images;
 mod panics;
 mod promotion;
 mod recovery;

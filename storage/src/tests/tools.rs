@@ -17,7 +17,7 @@ fn tool(name: &str, arguments: &[&str]) -> String {
 }
 
 /// As a replication slot at the very start would have it.
-struct KeepAll;
+pub(super) struct KeepAll;
 
 impl WalRetention for KeepAll {
     fn needed_from(&self, _: Lsn) -> Lsn {
