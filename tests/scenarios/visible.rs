@@ -261,7 +261,7 @@ fn postgresql_keeps_a_hot_row_locked_until_the_standby_answers() {
     for writer in &writers {
         assert_eq!(writer.answer(), "ok 1");
     }
-    // The two that waited both look for the row's newest version once the first is told: either may find it first.
+    // Both that waited look for the newest version of the row once the first is told: either may come first.
     let read = others_read(&primary.conninfo());
     assert!(["oldabc", "oldacb"].contains(&read.as_str()), "{read}");
 }

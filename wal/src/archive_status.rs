@@ -9,9 +9,9 @@
 //! timeline that a promotion ended (`<segment>.partial`).
 //!
 //! Invariants: `.ready` is made only after the file it names is durable, and becomes `.done` by a rename that
-//! is durable on return. So a segment's mark says to the node that wrote it that the log was durable up to its
-//! end. A file without either is not known to be archived: whoever wants to remove it makes it `.ready` first.
-//! So a crash at any point can archive a file twice and can never lose one.
+//! is durable on return. So a segment's mark says to the node that wrote it that the log was durable up to
+//! its end. A file without either is not known to be archived: whoever wants to remove it makes it `.ready`
+//! first. So a crash at any point can archive a file twice and can never lose one.
 
 use crate::file_names::is_archivable;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};

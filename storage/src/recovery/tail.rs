@@ -49,8 +49,8 @@ impl Opening {
         Ok(Some(cut))
     }
 
-    /// Up to where the archive's marks say that this timeline's log was durable. A segment with a mark that is
-    /// written on would go to the archive half written, or not again.
+    /// Up to where the archive's marks say that this timeline's log was durable. A segment with a mark that
+    /// is written on would go to the archive half written, or not again.
     fn flushed_by_marks(&self) -> Result<Lsn, Error> {
         let (dir, size) = (self.engine.wal_dir(), self.engine.control.lock().segment_size);
         let marks = ArchiveStatus::new(self.engine.host.disk.clone(), &dir);
