@@ -62,18 +62,19 @@ impl Heeded {
     }
 }
 
-/// Replay on a node gave a snapshot up: that is wrong if its word was in force for long enough.
-pub(super) fn gave_up(shared: &Shared, node: usize) -> Result<(), String> {
+/// Replay on a node gave a snapshot up at a time: wrong if its word was in force for long enough by then.
+pub(super) fn gave_up(shared: &Shared, node: usize, at_ms: u64) -> Result<(), String> {
     // Whoever has a snapshot when a table is dropped is told the same.
     if shared.plan.features.has(Feature::Ddl) {
         return Ok(());
     }
     let Some((upstream, since_ms)) = in_force(shared, node) else { return Ok(()) };
-    if shared.now_ms() < since_ms + HOLD_MS || !must_last(shared, node, (upstream, since_ms)) {
+    if at_ms < since_ms + HOLD_MS || !must_last(shared, node, (upstream, since_ms)) {
         return Ok(());
     }
     Err(format!(
-        "Feedback: node {node} gave up a snapshot, and told node {upstream} of them all since {since_ms} ms"
+        "Feedback: node {node} gave up a snapshot at {at_ms} ms, and told node {upstream} of them all since \
+         {since_ms} ms"
     ))
 }
 

@@ -48,10 +48,10 @@ impl<'l> Line<'l> {
     }
 }
 
-/// What a line of a node's log, which has just come, shows to be wrong.
+/// What a line of a node's log, which may have been said a while ago, shows to be wrong.
 pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
     if line.text.contains(GIVEN_UP) {
-        heeded::gave_up(shared, line.node)?;
+        heeded::gave_up(shared, line.node, line.at_ms)?;
     }
     ledger::check_line(shared, line.node, line.text)?;
     patience::judge(shared, line)
