@@ -160,11 +160,30 @@ impl ArchiveStatus {
     /// # Errors
     /// Fails if the folder cannot be read.
     pub fn flushed(&self, timeline: TimelineId, size: SegmentSize) -> io::Result<Lsn> {
+        let newest = self.marked_segments(timeline, size)?.into_iter().max();
+        Ok(newest.map_or(Lsn::INVALID, |segment| size.start_of(segment.next())))
+    }
+
+    /// Takes the marks away of a timeline's segments that end behind `at`, durably: they are written on from
+    /// there. A node comes to such marks by segments of others, which were not whole.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read or a mark not be removed.
+    pub fn forget_behind(&self, timeline: TimelineId, at: Lsn, size: SegmentSize) -> io::Result<()> {
+        let mut written = self.marked_segments(timeline, size)?;
+        written.retain(|segment| size.start_of(segment.next()) > at);
+        for segment in &written {
+            self.forget(&segment.file_name(timeline, size))?;
+        }
+        if written.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.folder) }
+    }
+
+    /// The segments of a timeline that have a mark.
+    fn marked_segments(&self, timeline: TimelineId, size: SegmentSize) -> io::Result<Vec<SegmentNumber>> {
         let mut names = self.marked(READY)?;
         names.extend(self.marked(DONE)?);
         let segments = names.iter().filter_map(|name| SegmentNumber::parse_file_name(name, size));
-        let newest = segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).max();
-        Ok(newest.map_or(Lsn::INVALID, |segment| size.start_of(segment.next())))
+        Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }
 
     /// Removes the marks of archived segments that are gone from pg_wal.

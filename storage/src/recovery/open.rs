@@ -420,6 +420,7 @@ impl Opening {
             overwritten: broken.map(|broken| broken.start),
             state: replay.state(),
         };
+        self.forget_marks_behind(&begin)?;
         start_writing(&self.engine, &begin)?;
         self.engine.levels.say_what_is_confirmed();
         self.engine.update_control(|control| {

@@ -1,11 +1,12 @@
 //! The end of a log that was redone: whether it is one, and what lies behind it.
 
-use super::open::Opening;
+use super::open::{Begin, Opening};
 use super::replay::Replay;
 use crate::Error;
 use crate::error::read_error;
+use std::io;
 use wal::reader::{CutTail, EndOfWal};
-use wal::{ArchiveStatus, Lsn};
+use wal::{ArchiveStatus, Lsn, SegmentSize};
 
 /// How many pages are read to see whether the log once went on, if nothing is left behind its end.
 const SAMPLED_PAGES_MAX: usize = 32;
@@ -40,7 +41,8 @@ impl Opening {
         let on_disk = self.engine.store.newest_lsn_on_disk(pages_max, &goes_on)?;
         let proven = self.engine.options.proven_flush.max(on_disk);
         // A marked segment may end within the record that is broken. What it has of that stays.
-        let marked = self.flushed_by_marks()?;
+        let timeline = self.reader.source().history().target();
+        let marked = self.of_marks(|marks, size| marks.flushed(timeline, size))?;
         if (end.is_disproved_by(proven) || marked > end.writes_on_at())
             && !host::planted!("damage below the flush point passes for the log's end")
         {
@@ -49,13 +51,19 @@ impl Opening {
         Ok(Some(cut))
     }
 
-    /// Up to where the archive's marks say that this timeline's log was durable. A segment with a mark that
-    /// is written on would go to the archive half written, or not again.
-    fn flushed_by_marks(&self) -> Result<Lsn, Error> {
+    /// What is written on has no mark: it is neither durable up to its end nor to be archived yet, and would
+    /// not be archived again.
+    pub(super) fn forget_marks_behind(&self, begin: &Begin) -> Result<(), Error> {
+        self.of_marks(|marks, size| marks.forget_behind(begin.timeline, begin.start.insert_at, size))
+    }
+
+    fn of_marks<T>(
+        &self,
+        ask: impl FnOnce(&ArchiveStatus, SegmentSize) -> io::Result<T>,
+    ) -> Result<T, Error> {
         let (dir, size) = (self.engine.wal_dir(), self.engine.control.lock().segment_size);
         let marks = ArchiveStatus::new(self.engine.host.disk.clone(), &dir);
-        let flushed = marks.flushed(self.reader.source().history().target(), size);
-        flushed.map_err(|error| Error::io("list the archive's marks in", &dir, error))
+        ask(&marks, size).map_err(|error| Error::io("use the archive's marks in", &dir, error))
     }
 
     /// Has a tail recorded before it is wiped.

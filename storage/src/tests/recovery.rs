@@ -7,7 +7,7 @@ use host::{Disk, OpenMode};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use wal::reader::CutTail;
-use wal::{ArchiveStatus, Lsn, TimelineId};
+use wal::{ArchiveStatus, Archived, Lsn, SegmentNumber, TimelineId};
 
 const SIZE: u64 = 1 << 20;
 
@@ -136,6 +136,28 @@ async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_
 #[tokio::test]
 async fn the_same_if_redo_makes_that_page_anew_from_an_image() {
     open_what_is_lost_from_a_records_end_on(true).await;
+}
+
+#[tokio::test]
+async fn a_segment_that_is_written_on_is_marked_no_longer() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let size = db.wal().unwrap().segment_size();
+    db.shutdown().await.unwrap();
+    // It came from an archive that had not all of it.
+    let image = power_cut(&disk);
+    let marks = ArchiveStatus::new(host_on(&image).disk, &Path::new(DIR).join("pg_wal"));
+    let name = SegmentNumber::new(1).file_name(TimelineId::FIRST, size);
+    marks.notify(&name).unwrap();
+    marks.done(&name).unwrap();
+    let db = open(&image);
+    write(&db, tree, &[("b", "2")], SyncLevel::Local).await;
+    let image = power_cut(&image);
+    let marks = ArchiveStatus::new(host_on(&image).disk, &Path::new(DIR).join("pg_wal"));
+    assert_eq!(marks.of(&name).unwrap(), Archived::Unknown);
+    drop(db);
+    let db = open(&image);
+    assert_eq!(read(&db, tree, "b").await.as_deref(), Some("2"));
 }
 
 #[tokio::test]
@@ -305,8 +327,7 @@ async fn old_segments_are_recycled_or_removed_as_wal_recycle_says() {
 fn segments(disk: &VirtualDisk) -> u64 {
     let size = SegmentSize::new(SIZE).unwrap();
     let names = disk.list(&Path::new(DIR).join("pg_wal")).unwrap();
-    names.iter().filter(|entry| wal::SegmentNumber::parse_file_name(&entry.name, size).is_some()).count()
-        as u64
+    names.iter().filter(|entry| SegmentNumber::parse_file_name(&entry.name, size).is_some()).count() as u64
 }
 
 /// Segments there after a peak of log and a checkpoint, and after many quiet rounds.
