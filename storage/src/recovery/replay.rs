@@ -153,8 +153,15 @@ impl Replay {
         }
         self.open.extend(list.open().filter(|xid| !self.committed.contains(xid)));
         let aborted = list.aborted_xids().collect();
-        self.engine.visibility.set_early(self.open.iter().copied().collect(), aborted);
+        self.engine.visibility.set_early(self.unseen(None).collect(), aborted);
         self.early = list;
+    }
+
+    /// xids with versions and no outcome that came before `commit`, or all: no snapshot shows them.
+    fn unseen(&self, commit: Option<Xid>) -> impl Iterator<Item = Xid> {
+        let shows = host::planted!("a standby shows transactions that have no outcome yet");
+        let is_before = move |xid: &Xid| commit.is_none_or(|commit| *xid < commit);
+        self.open.iter().copied().take_while(is_before).filter(move |_| !shows)
     }
 
     /// xids whose versions are in pages and whose outcome the log does not tell.
@@ -193,8 +200,7 @@ impl Replay {
             Rmgr::XLOG => self.redo_xlog(record)?,
             Rmgr::XACT => self.redo_xact(record, feed)?,
             Rmgr::ENGINE => {
-                let shows = host::planted!("a standby shows transactions that have no outcome yet");
-                if xid.is_valid() && self.open.last() != Some(&xid) && !shows {
+                if xid.is_valid() && self.open.last() != Some(&xid) {
                     self.open.insert(xid);
                 }
                 self.before_engine_record(record, feed);
@@ -331,8 +337,7 @@ impl Replay {
                 self.drop_files(record, xid, &end);
                 // Whoever has versions and no outcome while a later one commits is not seen until its own
                 // comes.
-                let open = self.open.range(..xid).copied();
-                visibility.redone_commit(record.end(), xid, &parts, open);
+                visibility.redone_commit(record.end(), xid, &parts, self.unseen(Some(xid)));
                 self.committed = parts;
                 self.last_commit_end = Some(record.end());
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);

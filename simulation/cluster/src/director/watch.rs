@@ -47,7 +47,7 @@ const RECORD_MAX: u64 = 1 << 16;
 /// Something to look into.
 #[derive(Debug)]
 enum Due {
-    /// A log was cut to a position, when its node had told the ends of these branches to be durable.
+    /// A log was cut from a position on, when its node had told the ends of these branches to be durable.
     Cut(Lsn, Vec<(Branch, u64)>),
     Begins(u32),
     /// Takes writes; as the first on its timeline, or not.
@@ -86,10 +86,10 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     let mut watch = shared.watch.lock();
     if line.contains(CUT)
         && !line.contains(CUT_AT_PROMOTION)
-        && let Some(to) = value_after(line, " to ")
+        && let Some(kept) = value_after(line, CUT)
     {
         shared.hit(Rare::PartialRecordAtCut);
-        watch.due.push((node, Due::Cut(to, told())));
+        watch.due.push((node, Due::Cut(kept, told())));
     }
     if let Some(at) = value_after::<Lsn>(line, REDONE)
         && shared.facts.lock().is_promoted(node)
@@ -133,7 +133,7 @@ pub(super) fn look(shared: &Arc<Shared>) {
     let due = std::mem::take(&mut shared.watch.lock().due);
     for (node, what) in due {
         match what {
-            Due::Cut(to, told) => check_cut(shared, node, to, &told),
+            Due::Cut(from, told) => check_cut(shared, node, from, &told),
             Due::Begins(timeline) => check_slots(shared, node, timeline),
             Due::Ready(is_new) => {
                 if is_new {
@@ -160,7 +160,7 @@ fn is_well(shared: &Shared, node: usize, since_ms: u64) -> bool {
 
 /// What was durable of the branch that the node turns to, or is on, must be there yet. A node says that it
 /// cuts its log before its record names the branch.
-fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
+fn check_cut(shared: &Shared, node: usize, from: Lsn, told: &[(Branch, u64)]) {
     let branch = {
         let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
         let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
@@ -175,10 +175,10 @@ fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
         let Some(fork) = facts.branches.fork(child) else { continue };
         let flushed = told.iter().filter(|(of, _)| of == parent).map(|(_, flushed)| *flushed).max();
         let kept = fork.at.get().min(flushed.unwrap_or(0));
-        if to.get() < kept {
+        if from.get() < kept {
             let kept = Lsn::new(kept);
             return shared.fail(format!(
-                "Flushed: node {node} cuts its log to {to}, and has reported {kept} of {parent}, which \
+                "Flushed: node {node} cuts its log from {from} on, and has reported {kept} of {parent}, which \
                  {branch} has"
             ));
         }

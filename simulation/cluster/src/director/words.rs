@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn values_are_read_from_lines() {
-        let line = "LOG:  cut log from 0/14A000 to 0/10B918: no whole record of timeline 1, cut before";
-        assert_eq!(value_after(line, " to "), "0/10B918".parse::<Lsn>().ok());
-        assert_eq!(value_after(line, CUT), "0/14A000".parse::<Lsn>().ok());
+        let line = "LOG:  cut log from 0/10B918 to 0/14A000: no whole record of timeline 1, cut before";
+        assert_eq!(value_after(line, " to "), "0/14A000".parse::<Lsn>().ok());
+        assert_eq!(value_after(line, CUT), "0/10B918".parse::<Lsn>().ok());
         let line = "redo done at 0/1BB740 system usage: 140";
         assert_eq!(value_after(line, REDONE), "0/1BB740".parse::<Lsn>().ok());
         assert_eq!(value_after::<Lsn>(line, CUT), None);
