@@ -28,6 +28,10 @@ use crate::history::reports::Reports;
 use std::collections::{BTreeMap, BTreeSet};
 use wal::Lsn;
 
+/// A stop is noted when the plan asks for it, and the end of a server that stops at once at most so much later,
+/// in milliseconds.
+const STOP_MS: u64 = 20;
+
 /// A time in which a primary may have waited for these standbys. While a reload is under way both the old and
 /// the new setting may be in force, so spans overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,9 +311,13 @@ impl Guarantee {
         let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);
         let stops = self.stops.iter().filter(move |(other, _)| *other == node);
         let told = losses.map(|loss| loss.at_ms).chain(stops.map(|(_, at_ms)| *at_ms));
-        // Who stands still does what it is told once it goes on.
+        // Who stands still does what it is told once it goes on. Who is killed is not asked.
+        let is_stop = move |at_ms: u64| {
+            let mut stops = self.stops.iter().filter(move |(other, _)| *other == node);
+            stops.any(|(_, stop_ms)| stop_ms.abs_diff(at_ms) <= STOP_MS)
+        };
         told.map(move |at_ms| {
-            let holds = |pause: &&Pause| pause.is_of(node, at_ms, at_ms);
+            let holds = |pause: &&Pause| is_stop(at_ms) && pause.is_of(node, at_ms, at_ms);
             (at_ms, self.pauses.iter().filter(holds).map(|pause| pause.to_ms).fold(at_ms, u64::max))
         })
     }

@@ -38,17 +38,24 @@ impl Judge<'_> {
     fn check_late(&self, entry: &Entry) -> Result<(), Violation> {
         let Some((_, token)) = entry.level_told().zip(entry.token()) else { return Ok(()) };
         let (node, told_ms) = (entry.node, entry.told_ms());
-        // Of several quorums that may be in force the last to be reached counts.
-        let mut ready_ms = entry.commit_ms.map_or(0, |(sent_ms, _)| sent_ms);
+        let sent_ms = entry.commit_ms.map_or(0, |(sent_ms, _)| sent_ms);
         let from_ms = entry.invoked_ms.saturating_sub(ANSWER_MS);
-        for quorum in self.guarantee.in_force(node, from_ms, told_ms) {
-            let Some(at_ms) = self.ready(quorum, token, told_ms) else { return Ok(()) };
-            ready_ms = ready_ms.max(at_ms);
-        }
-        let late_ms = told_ms.saturating_sub(ready_ms);
-        if ready_ms > 0 && late_ms > ANSWER_MS && self.guarantee.is_calm(node, ready_ms, told_ms) {
-            let text = format!("told {late_ms} ms after all that it waits for: {entry:?}");
-            return violation(Promise::Timely, text);
+        let quorums: Vec<_> = self.guarantee.in_force(node, from_ms, told_ms).collect();
+        // Whoever comes back is waited for again: the commit may have been due before that.
+        let back_ms = quorums.iter().flat_map(|quorum| &quorum.standbys).flat_map(|standby| {
+            let begins = self.reports.streams(node, *standby).map(|stream| stream.from_ms);
+            begins.filter(|begin_ms| (sent_ms + ANSWER_MS..told_ms).contains(begin_ms))
+        });
+        for until_ms in back_ms.chain([told_ms]) {
+            // Of several quorums that may be in force the last to be reached counts.
+            let each = quorums.iter().map(|quorum| self.ready(quorum, token, until_ms));
+            let Some(at_ms) = each.collect::<Option<Vec<_>>>() else { continue };
+            let ready_ms = at_ms.into_iter().fold(sent_ms, u64::max);
+            let late_ms = until_ms.saturating_sub(ready_ms);
+            if ready_ms > 0 && late_ms > ANSWER_MS && self.guarantee.is_calm(node, ready_ms, until_ms) {
+                let text = format!("not told {late_ms} ms after all that it waits for: {entry:?}");
+                return violation(Promise::Timely, text);
+            }
         }
         Ok(())
     }
@@ -78,9 +85,9 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// From when on a quorum held a commit and all before it, and nobody else was waited for; None if that is
-    /// not known.
-    fn ready(&self, quorum: &Quorum, commit: &Token, told_ms: u64) -> Option<u64> {
+    /// From when on, as of a time, a quorum held a commit and all before it, and nobody else was waited for;
+    /// None if that is not known.
+    fn ready(&self, quorum: &Quorum, commit: &Token, until_ms: u64) -> Option<u64> {
         let holds = |node: &usize| self.holds_from(quorum.node, *node, commit);
         let told = |node: &usize| holds(node).map(|at_ms| (at_ms, *node));
         let mut told: Vec<(u64, usize)> = quorum.standbys.iter().filter_map(told).collect();
@@ -97,11 +104,12 @@ impl Judge<'_> {
         let is_all = quorum.standbys.contains(&quorum.node);
         let all = quorum.standbys.iter().filter(|node| is_all && **node != quorum.node);
         let others = quorum.first.iter().chain(all).map(|node| {
-            let gone_ms = self.is_gone_from(quorum.node, *node, told_ms);
+            let gone_ms = self.is_gone_from(quorum.node, *node, until_ms);
             holds(node).unwrap_or(u64::MAX).min(gone_ms)
         });
         let ready_ms = others.fold(enough_ms, u64::max);
-        (ready_ms < u64::MAX).then_some(ready_ms)
+        let stay = || first.iter().all(|(at_ms, node)| self.stays(quorum.node, *node, (*at_ms, until_ms)));
+        (ready_ms <= enough_ms || ready_ms < u64::MAX && stay()).then_some(ready_ms)
     }
 
     /// When a standby told its primary that it has a commit and had been given all that there was, if nothing
@@ -124,7 +132,7 @@ impl Judge<'_> {
     /// what is old. The end of time if it may have to.
     fn is_gone_from(&self, primary: usize, node: usize, until_ms: u64) -> u64 {
         let mut gone_ms = 0;
-        for stream in self.reports.streams(primary, node).filter(|stream| stream.from_ms <= until_ms) {
+        for stream in self.reports.streams(primary, node).filter(|stream| stream.from_ms < until_ms) {
             if stream.caught_up_ms.is_none_or(|at_ms| at_ms > until_ms) {
                 continue;
             }

@@ -79,13 +79,12 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
             rest(peace, *node, at_ms, SETTLE_MS);
             rest(peace, *on, at_ms, SETTLE_MS);
         }
-        Event::FastStop { node } => {
+        Event::FastStop { node } | Event::ImmediateStop { node } => {
             peace.stops.push((*node, at_ms));
             rest(peace, *node, at_ms, SETTLE_MS);
         }
         Event::Kill { node }
         | Event::PowerCut { node, .. }
-        | Event::ImmediateStop { node }
         | Event::Restart { node }
         | Event::Promote { node }
         | Event::Clone { node, .. }

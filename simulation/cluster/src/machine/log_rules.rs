@@ -6,7 +6,8 @@
 //! | log that the durable file of a slot asks for is not given up                | a removal               |
 //! | what is marked as archived is in the archive                                | a rename                |
 //! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
-//! | of a node's own log nothing is overwritten that its ledger does not tell of | each write before that  |
+//! | of a node's own log nothing is overwritten, and no beginning of a record    | each write before that  |
+//! | given up, that its ledger does not tell of                                  |                         |
 
 use super::slot_files::Refused;
 use super::{ledger_file, slot_files};
@@ -17,7 +18,7 @@ use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
-use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageHeader};
+use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageFlags, PageHeader};
 use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Names that an archive has taken, in this process.
@@ -88,16 +89,41 @@ pub(super) fn written(
     path: &Path,
     (new, offset): (&[u8], u64),
 ) -> Result<(), String> {
-    let Some(given_up) = overwritten(files, path, new, offset) else { return Ok(()) };
+    let given_up = overwritten(files, path, new, offset);
+    let broken = unfinished_before(path, new, offset);
+    if given_up.is_none() && broken.is_none() {
+        return Ok(());
+    }
     let state = ControlFile::load(files, data).map(|control| control.state);
     // Behind a shutdown checkpoint is what a start wrote that never took anything from anybody.
     let is_own =
         state.is_ok_and(|state| !matches!(state, ClusterState::InArchiveRecovery | ClusterState::ShutDown));
-    let mut cuts = ledger_file::cuts(files, data);
-    if !is_own || cuts.any(|(after, upto)| (after..upto).contains(&given_up)) {
+    if !is_own {
         return Ok(());
     }
-    Err(format!("overwrites its log at {given_up}, and its ledger does not tell of that"))
+    let cuts: Vec<_> = ledger_file::cuts(files, data).collect();
+    if let Some(given_up) =
+        given_up.filter(|lsn| !cuts.iter().any(|(after, upto)| (*after..*upto).contains(lsn)))
+    {
+        return Err(format!("overwrites its log at {given_up}, and its ledger does not tell of that"));
+    }
+    // What is there of the record ends on the page before.
+    let tells = |page: Lsn| cuts.iter().any(|(after, upto)| *after < page && *upto + PAGE_SIZE as u64 > page);
+    match broken.filter(|page| !tells(*page)) {
+        Some(page) => Err(format!(
+            "gives up a record that lacks its rest at {page}, and its ledger does not tell of that"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The page that these bytes of the log begin with, if it says that the rest of a record never came there:
+/// what is there of it stays, and is no log any more.
+fn unfinished_before(path: &Path, new: &[u8], offset: u64) -> Option<Lsn> {
+    let (_, segment, size) = segment_of(path)?;
+    let header = PageHeader::decode(new.get(..LONG_HEADER_SIZE)?).ok()?;
+    let page = size.start_of(segment) + offset;
+    (header.flags.has(PageFlags::OVERWRITE_CONTRECORD) && header.address == page).then_some(page)
 }
 
 /// The first place in a file of the log at which these bytes take the place of others that are its log.

@@ -61,7 +61,9 @@ impl Director {
         self.then(stop_ms, Event::ImmediateStop { node: old });
         let follow_ms = stop_ms.max(apart_ms + 900) + self.rng.u64(20..200);
         self.then(follow_ms, Event::Follow { node: old, from: second });
-        let again_ms = follow_ms + self.rng.u64(300..900);
+        // It has come up by then, or is asked while it does.
+        let after_ms = if self.rng.u8(..3) == 0 { 5..150 } else { 300..900 };
+        let again_ms = follow_ms + self.rng.u64(after_ms);
         self.then(again_ms, Event::Promote { node: old });
         let decided_ms = again_ms + self.rng.u64(300..800);
         self.then(decided_ms, Event::Clone { node: old, from: first });

@@ -84,7 +84,16 @@ impl Director {
         let decided_ms = cut_ms + self.rng.u64(50..400);
         self.then(decided_ms, Event::Promote { node: chosen });
         // What waits there is looked at first.
-        let heard_ms = cut_ms + ms + 1200;
+        let mut heard_ms = cut_ms + ms + 1200;
+        if self.rng.bool() {
+            // Somebody wants it back, and asks while it comes up as a standby.
+            self.then(heard_ms, Event::ImmediateStop { node: old });
+            heard_ms += self.rng.u64(50..150);
+            self.then(heard_ms, Event::Follow { node: old, from: chosen });
+            heard_ms += self.rng.u64(5..120);
+            self.then(heard_ms, Event::Promote { node: old });
+            heard_ms += self.rng.u64(100..400);
+        }
         self.succeeds((old, false), chosen, heard_ms, candidates);
     }
 

@@ -343,6 +343,7 @@ impl Director {
             Some(Feature::StandbySlots | Feature::Archives) => self.away(),
             Some(Feature::AtAnswers) => self.down_at_answer(node),
             Some(Feature::Rests) => self.rest(),
+            Some(Feature::HeldSnapshots) if self.rng.bool() => self.hold_snapshots(),
             Some(Feature::HeldSnapshots) => self.drop_read(),
             Some(Feature::Waits) => self.wait_scene(),
             Some(Feature::FailingSyncs) => self.failing_sync(),

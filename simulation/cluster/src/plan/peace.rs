@@ -12,23 +12,28 @@ impl Director {
         self.now_ms += ms + 1000;
     }
 
-    /// Snapshots are held on standbys while rows change.
+    /// Snapshots are held on standbys while a few rows change so often that their old versions have to go.
     pub(super) fn hold_snapshots(&mut self) {
-        let ms = self.rng.u64(1200..1800);
+        let ms = self.rng.u64(1800..2600);
+        self.then(0, Event::Alone { sessions: 8, node: self.primary, ms: ms + 900 });
         for node in self.standbys() {
-            let from_ms = self.rng.u64(400..600);
+            let from_ms = self.rng.u64(500..700);
             self.then(from_ms, Event::Hold { node, ms });
         }
-        self.now_ms += ms + 800;
+        self.now_ms += ms + 1900;
     }
 
-    /// Any of two is enough, and first one of them hears nothing, or is not heard, then the other.
+    /// Any of two is enough, and first one of them hears nothing, or is not heard, then the other. Or one that is
+    /// asked first leaves.
     pub(super) fn any_lags(&mut self) {
         let candidates = self.standbys();
         let nodes = self.some_pair(&candidates);
         let primary = self.primary;
         for node in nodes {
             self.then(0, Event::Follow { node, from: primary });
+        }
+        if self.rng.bool() {
+            return self.first_leaves(&nodes);
         }
         self.change_names(10, names_of(false, 1, &nodes));
         let mut at_ms = self.rng.u64(600..800);

@@ -25,7 +25,7 @@ impl Director {
     }
 
     /// The first of several stands still, and then is gone: the next one is asked.
-    fn first_leaves(&mut self, nodes: &[usize]) {
+    pub(super) fn first_leaves(&mut self, nodes: &[usize]) {
         self.change_names(0, names_of(true, 1, nodes));
         let node = nodes[0];
         let from_ms = self.rng.u64(150..300);
@@ -33,7 +33,7 @@ impl Director {
         let down_ms = from_ms + self.rng.u64(150..500);
         self.then(down_ms, Event::Kill { node });
         let up_ms = down_ms + self.rng.u64(500..900);
-        if self.rng.bool() {
+        if self.rng.u8(..4) > 0 {
             // Nothing is written that the next one could tell of.
             self.then(from_ms + 50, Event::Rest { ms: up_ms - from_ms });
         }
