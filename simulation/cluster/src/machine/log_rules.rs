@@ -90,7 +90,7 @@ pub(super) fn written(
     (new, offset): (&[u8], u64),
 ) -> Result<(), String> {
     let given_up = overwritten(files, path, new, offset);
-    let broken = unfinished_before(path, new, offset);
+    let broken = unfinished_before(files, path, new, offset);
     if given_up.is_none() && broken.is_none() {
         return Ok(());
     }
@@ -117,13 +117,24 @@ pub(super) fn written(
     }
 }
 
-/// The page that these bytes of the log begin with, if it says that the rest of a record never came there:
-/// what is there of it stays, and is no log any more.
-fn unfinished_before(path: &Path, new: &[u8], offset: u64) -> Option<Lsn> {
+/// The page that these bytes of the log begin with, if it says from now on that the rest of a record never came
+/// there: what is there of it stays, and is no log any more.
+fn unfinished_before(files: &VirtualDisk, path: &Path, new: &[u8], offset: u64) -> Option<Lsn> {
     let (_, segment, size) = segment_of(path)?;
-    let header = PageHeader::decode(new.get(..LONG_HEADER_SIZE)?).ok()?;
     let page = size.start_of(segment) + offset;
-    (header.flags.has(PageFlags::OVERWRITE_CONTRECORD) && header.address == page).then_some(page)
+    let says_so = |bytes: &[u8]| {
+        let header = bytes.get(..LONG_HEADER_SIZE).map(PageHeader::decode);
+        let is_it =
+            |header: PageHeader| header.address == page && header.flags.has(PageFlags::OVERWRITE_CONTRECORD);
+        header.is_some_and(|header| header.is_ok_and(is_it))
+    };
+    let mut old = [0; LONG_HEADER_SIZE];
+    if says_so(new) {
+        // A start makes durable what is there by writing it again.
+        files.open(path, OpenMode::Read).ok()?.read_at(&mut old, offset).ok()?;
+        return (!says_so(&old)).then_some(page);
+    }
+    None
 }
 
 /// The first place in a file of the log at which these bytes take the place of others that are its log.
