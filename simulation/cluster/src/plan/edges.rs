@@ -9,7 +9,7 @@ impl Director {
     /// The first scene of a story, of a kind that is switched on.
     pub(super) fn opening(&mut self) {
         type Scene = fn(&mut Director);
-        let kinds: [(Feature, Scene); 17] = [
+        let kinds: [(Feature, Scene); 18] = [
             (Feature::WrongPromotions, Self::fenced_in_wait),
             (Feature::Crashes, Self::loses_log),
             (Feature::BrokenClones, Self::long_clone),
@@ -21,6 +21,7 @@ impl Director {
             (Feature::AtAnswers, Self::write_alone),
             (Feature::WeakLevels, Self::write_alone),
             (Feature::HeldSnapshots, Self::hold_snapshots),
+            (Feature::StandbyReads, Self::hold_snapshots),
             (Feature::Laggards, Self::any_lags),
             (Feature::TornStreams, Self::cut_in_a_record),
             (Feature::Behind, Self::cut_in_a_record),
