@@ -261,7 +261,10 @@ mod tests {
         guarantee.losses[0].at_ms = 4500;
         assert!(found(&history, &guarantee), "it has left");
         guarantee.pauses.push(Pause { node: 1, from_ms: 4300, to_ms: 4700 });
+        assert!(found(&history, &guarantee), "it stands still, and is killed");
+        guarantee.stops.push((1, 4499));
         assert!(!found(&history, &guarantee), "it is told so and stands still");
+        guarantee.stops.clear();
         guarantee.losses[0].at_ms = 5;
         guarantee.pauses.push(Pause { node: 1, from_ms: 3, to_ms: 1100 });
         assert!(!found(&history, &guarantee), "what was to end is not what streams");
@@ -269,6 +272,21 @@ mod tests {
         guarantee.pauses.clear();
         guarantee.losses[0].lost = Lost::Machine;
         assert!(!found(&history, &guarantee), "nobody hears of that");
+    }
+
+    #[test]
+    fn who_comes_back_is_waited_for_again_and_what_was_due_before_is_late() {
+        let history = commit(acked(), None);
+        for (back_ms, late) in [(4800, false), (4950, true)] {
+            let mut guarantee = told(true, &[1, 2], &[(2, 1100), (1, 8000)]);
+            guarantee.losses.push(Loss { node: 1, at_ms: 4500, lost: Lost::Process });
+            let reports = guarantee.reports.as_mut().unwrap();
+            let stream = reports.begins(1, 0, back_ms);
+            reports.catches_up(stream, back_ms + 1);
+            assert_eq!(found(&history, &guarantee), late, "{back_ms}");
+            guarantee.losses.push(Loss { node: 2, at_ms: 4600, lost: Lost::Process });
+            assert!(!found(&history, &guarantee), "who has it is gone, too");
+        }
     }
 
     #[test]
