@@ -28,8 +28,8 @@ use crate::history::reports::Reports;
 use std::collections::{BTreeMap, BTreeSet};
 use wal::Lsn;
 
-/// A stop is noted when the plan asks for it, and the end of a server that stops at once at most so much later,
-/// in milliseconds.
+/// A stop is noted when the plan asks for it, and the end of a server that stops at once at most so much
+/// later, in milliseconds.
 const STOP_MS: u64 = 20;
 
 /// A time in which a primary may have waited for these standbys. While a reload is under way both the old and

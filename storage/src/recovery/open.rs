@@ -423,16 +423,20 @@ impl Opening {
         self.forget_marks_behind(&begin)?;
         start_writing(&self.engine, &begin)?;
         self.engine.levels.say_what_is_confirmed();
+        self.enter_production(begin.timeline, report.to)?;
+        report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
+        Ok(Started::Primary(self.engine, report))
+    }
+
+    fn enter_production(&self, written: TimelineId, redone_to: Lsn) -> Result<(), Error> {
         self.engine.update_control(|control| {
             control.state = ClusterState::InProduction;
             // Until a checkpoint names the timeline that is written, this alone does.
-            let is_named = begin.timeline == control.checkpoint_copy.timeline;
+            let is_named = written == control.checkpoint_copy.timeline;
             (control.min_recovery_point, control.min_recovery_point_timeline) =
-                if is_named { (Lsn::INVALID, TimelineId::INVALID) } else { (report.to, begin.timeline) };
+                if is_named { (Lsn::INVALID, TimelineId::INVALID) } else { (redone_to, written) };
         })?;
-        self.engine.end_raising()?;
-        report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
-        Ok(Started::Primary(self.engine, report))
+        self.engine.end_raising()
     }
 
     fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {

@@ -117,8 +117,8 @@ pub(super) fn written(
     }
 }
 
-/// The page that these bytes of the log begin with, if it says from now on that the rest of a record never came
-/// there: what is there of it stays, and is no log any more.
+/// The page that these bytes of the log begin with, if it says from now on that the rest of a record never
+/// came there: what is there of it stays, and is no log any more.
 fn unfinished_before(files: &VirtualDisk, path: &Path, new: &[u8], offset: u64) -> Option<Lsn> {
     let (_, segment, size) = segment_of(path)?;
     let page = size.start_of(segment) + offset;

@@ -23,8 +23,8 @@ impl Director {
         self.now_ms += ms + 1900;
     }
 
-    /// Any of two is enough, and first one of them hears nothing, or is not heard, then the other. Or one that is
-    /// asked first leaves.
+    /// Any of two is enough, and first one of them hears nothing, or is not heard, then the other. Or one
+    /// that is asked first leaves.
     pub(super) fn any_lags(&mut self) {
         let candidates = self.standbys();
         let nodes = self.some_pair(&candidates);
