@@ -153,7 +153,11 @@ impl Session {
     }
 
     /// Waits until a description may leave.
+    #[inline]
     pub(super) async fn may_describe(&mut self, prepared: &Prepared) -> Result<(), Failure> {
+        if self.sql.may_describe_now() {
+            return Ok(());
+        }
         Ok(limited(self.deadline, &self.canceller, pin!(self.sql.may_describe(prepared))).await?)
     }
 

@@ -94,6 +94,18 @@ impl SqlSession {
         }
     }
 
+    /// Whether a statement's parameters or columns may be described without [`Self::may_describe`]: nothing
+    /// that they tell is in doubt.
+    #[inline]
+    pub fn may_describe_now(&self) -> bool {
+        let database = self.engine.database();
+        let is_clear = self.evaluated() <= database.visible() && !database.commit_gate().is_undecided();
+        if is_clear {
+            self.facts.names_were_asked();
+        }
+        is_clear
+    }
+
     /// To be awaited before a statement's parameters or columns are described.
     ///
     /// # Errors

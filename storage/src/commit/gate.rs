@@ -120,6 +120,12 @@ impl CommitGate {
         self.0.undecided()
     }
 
+    /// Whether there are such.
+    #[inline]
+    pub fn is_undecided(&self) -> bool {
+        self.0.is_undecided.load(Ordering::Acquire)
+    }
+
     /// Waits while commits of before this start are undecided: what was looked up meanwhile, without a wait,
     /// may be told then.
     ///

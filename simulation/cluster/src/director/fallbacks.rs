@@ -1,12 +1,17 @@
 //! Who fell back and goes down before it is back tells of that when it starts again: it stands in its log.
 
+use super::admin::{PATIENCE, ask};
 use super::words::{FALLS_BACK, FELL_BACK, NOBODY_NAMED, READY, RETURNS, STANDBY};
 use super::{Shared, machine_of};
 use crate::guarantee::Lost;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How long a primary may take to tell of it.
 const TELL_MS: u64 = 2000;
+/// Whether the log says that the last fallback was over before this run.
+const IS_OVER: &str = "select ended < pg_postmaster_start_time() from plimsoll_unconfirmed \
+                       order by after_lsn desc limit 1";
 
 /// What is known of fallbacks.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub(super) struct Fallbacks {
     open: BTreeSet<usize>,
     /// Those of them that started again, with when.
     started: BTreeMap<usize, u64>,
+    /// Those that are asked.
+    asked: BTreeSet<usize>,
 }
 
 impl Fallbacks {
@@ -24,12 +31,17 @@ impl Fallbacks {
             self.open.insert(node);
         }
         if [RETURNS, FELL_BACK, STANDBY, NOBODY_NAMED].iter().any(|words| line.contains(words)) {
-            self.open.remove(&node);
-            self.started.remove(&node);
+            self.over(node);
         }
         if line.contains(READY) && self.open.contains(&node) {
             self.started.insert(node, now_ms);
         }
+    }
+
+    /// A node's fallback is over, or told.
+    fn over(&mut self, node: usize) {
+        self.open.remove(&node);
+        self.started.remove(&node);
     }
 
     /// A node went down.
@@ -41,18 +53,33 @@ impl Fallbacks {
     }
 }
 
-/// Whether all that started again have told.
-pub(super) fn look(shared: &Shared) -> Result<(), String> {
+/// Asks whoever started again and has not told in time what its log says: it may have gone down between the
+/// record that its fallback is over and the line that tells so.
+pub(super) fn look(shared: &Arc<Shared>) {
     let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
     let is_up = |node: usize| cluster.node(machine_of(node)).is_some_and(|node| node.is_up());
     facts.fallbacks.started.retain(|node, _| is_up(*node));
-    let late = |(node, since_ms): (&usize, &u64)| {
-        let is_late = since_ms + TELL_MS < shared.now_ms();
-        (is_late && !facts.paused_since(*node, *since_ms)).then_some(*node)
-    };
-    match facts.fallbacks.started.iter().find_map(late) {
-        Some(node) => Err(format!("Silent: node {node} fell back before it went down, and does not say so")),
-        None => Ok(()),
+    let since = facts.fallbacks.started.clone();
+    for (node, since_ms) in since {
+        let is_late = since_ms + TELL_MS < shared.now_ms() && !facts.paused_since(node, since_ms);
+        if is_late && facts.fallbacks.asked.insert(node) {
+            shared.beside(hear_log(shared.clone(), (node, since_ms)));
+        }
+    }
+}
+
+/// Asks a node that is silent since it started; one that does not answer is asked again.
+async fn hear_log(shared: Arc<Shared>, (node, since_ms): (usize, u64)) {
+    let answer = ask(machine_of(node), IS_OVER, PATIENCE).await;
+    shared.observe();
+    let mut facts = shared.facts.lock();
+    facts.fallbacks.asked.remove(&node);
+    let is_silent = facts.fallbacks.started.get(&node) == Some(&since_ms);
+    let Some(answer) = answer.ok().filter(|_| is_silent) else { return };
+    if answer.as_deref() == Some("t") {
+        facts.fallbacks.over(node);
+    } else {
+        shared.fail(format!("Silent: node {node} fell back before it went down, and does not say so"));
     }
 }
 

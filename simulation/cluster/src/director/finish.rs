@@ -2,7 +2,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::words::{FENCED, STARTS};
-use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, machine_of};
+use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
 use crate::plan::names_of;
@@ -150,6 +150,7 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             restart_if_ended(shared, node);
         }
         shared.observe();
+        fallbacks::look(shared);
         let may_lead = || roles.iter().filter(|(node, (recovery, _))| !is_fenced(shared, **node, *recovery));
         let last = *shared.primary.lock();
         let youngest = may_lead().map(|(_, (_, timeline))| *timeline).max().unwrap_or(0);

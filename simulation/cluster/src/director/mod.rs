@@ -168,8 +168,7 @@ impl Shared {
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
         let looked = kept.and_then(|()| disks::look(self)).and_then(|()| lives::look(self));
-        let looked = looked.and_then(|()| lazy::look(self)).and_then(|()| fallbacks::look(self));
-        if let Err(why) = looked {
+        if let Err(why) = looked.and_then(|()| lazy::look(self)) {
             self.fail(why);
         }
     }
@@ -260,6 +259,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
         clients.rest(*shared.rests_until_ms.lock());
         shared.observe();
         watch::look(shared);
+        fallbacks::look(shared);
         shared.found()?;
         let next = events.peek().map(|timed| begun + Duration::from_millis(timed.at_ms));
         let look = (Instant::now() + LOOK).min(begun + ends);
