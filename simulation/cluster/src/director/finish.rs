@@ -67,8 +67,9 @@ async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
     };
     archived::tidy(shared);
     let others: Vec<usize> = shared.nodes().filter(|node| *node != survivor).collect();
-    for node in &others {
-        bring_back(shared, *node, survivor, &last).await?;
+    let brought = |node: &usize| shared.admin(bring_back(shared.clone(), *node, survivor, last.clone()));
+    for node in others.iter().map(brought).collect::<Vec<_>>() {
+        node.await.map_err(|error| error.to_string())??;
     }
     events::reload(shared, survivor, "synchronous_standby_names", &names_of(false, 1, &others));
     Ok(survivor)
@@ -220,7 +221,8 @@ fn restart_if_ended(shared: &Shared, node: usize) {
 }
 
 /// Makes a node a standby that has caught up: as it is if its log allows that, or as a clone.
-async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize, last: &Token) -> Result<(), String> {
+async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Token) -> Result<(), String> {
+    let (shared, last) = (&shared, &last);
     let is_standby = matches!(role(shared, node).await, Some((true, _)));
     let mut why = "it is a primary".to_owned();
     if is_standby {

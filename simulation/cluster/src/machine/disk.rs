@@ -184,9 +184,9 @@ impl File for NodeFile {
         note(4, &[], (offset, buf.len() as u64));
         rules::before_write(&self.files, &self.path, buf, offset);
         let is_minded = self.seen.tails.mind(&self.path);
-        // A start writes again what is there already, to have it durable.
+        // A start writes again what is there already, to have it durable: that changes nothing.
         let is_there = is_minded && is_there(&*self.inner, buf, offset);
-        if is_minded {
+        if is_minded && !is_there {
             rules::judge(&self.files, &self.path, |data| {
                 log_rules::written(&self.files, data, &self.path, (buf, offset))
             });
