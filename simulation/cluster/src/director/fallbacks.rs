@@ -1,23 +1,24 @@
 //! Who fell back and goes down before it is back tells of that when it starts again: it stands in its log.
 
 use super::admin::{PATIENCE, ask};
-use super::words::{FALLS_BACK, FELL_BACK, NOBODY_NAMED, READY, RETURNS, STANDBY};
+use super::words::{FALLS_BACK, FELL_BACK, NOBODY_NAMED, READY, RETURNS, STANDBY, value_after};
 use super::{Shared, machine_of};
 use crate::guarantee::Lost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use wal::Lsn;
 
 /// How long a primary may take to tell of it.
-const TELL_MS: u64 = 2000;
-/// Whether the log says that the last fallback was over before this run.
-const IS_OVER: &str = "select ended < pg_postmaster_start_time() from plimsoll_unconfirmed \
-                       order by after_lsn desc limit 1";
+const TELL_MS: u64 = 1000;
+/// Whether the log says that a fallback, which let go what lies behind this position, was over before this run.
+const IS_OVER: &str = "select count(*) > 0 from plimsoll_unconfirmed \
+                       where ended < pg_postmaster_start_time() and upto_lsn >";
 
 /// What is known of fallbacks.
 #[derive(Debug, Default)]
 pub(super) struct Fallbacks {
-    /// Nodes that fell back and are not back.
-    open: BTreeSet<usize>,
+    /// Nodes that fell back and are not back, with the position after which they let commits go.
+    open: BTreeMap<usize, Lsn>,
     /// Those of them that started again, with when.
     started: BTreeMap<usize, u64>,
     /// Those that are asked.
@@ -27,13 +28,13 @@ pub(super) struct Fallbacks {
 impl Fallbacks {
     /// Takes in a line of a node's log.
     pub(super) fn hear(&mut self, node: usize, now_ms: u64, line: &str) {
-        if line.contains(FALLS_BACK) {
-            self.open.insert(node);
+        if let Some(after) = value_after(line, FALLS_BACK) {
+            self.open.insert(node, after);
         }
         if [RETURNS, FELL_BACK, STANDBY, NOBODY_NAMED].iter().any(|words| line.contains(words)) {
             self.over(node);
         }
-        if line.contains(READY) && self.open.contains(&node) {
+        if line.contains(READY) && self.open.contains_key(&node) {
             self.started.insert(node, now_ms);
         }
     }
@@ -62,15 +63,18 @@ pub(super) fn look(shared: &Arc<Shared>) {
     let since = facts.fallbacks.started.clone();
     for (node, since_ms) in since {
         let is_late = since_ms + TELL_MS < shared.now_ms() && !facts.paused_since(node, since_ms);
-        if is_late && facts.fallbacks.asked.insert(node) {
-            shared.beside(hear_log(shared.clone(), (node, since_ms)));
+        let after = facts.fallbacks.open.get(&node).copied().filter(|_| is_late);
+        if let Some(after) = after
+            && facts.fallbacks.asked.insert(node)
+        {
+            shared.beside(hear_log(shared.clone(), (node, since_ms), after));
         }
     }
 }
 
 /// Asks a node that is silent since it started; one that does not answer is asked again.
-async fn hear_log(shared: Arc<Shared>, (node, since_ms): (usize, u64)) {
-    let answer = ask(machine_of(node), IS_OVER, PATIENCE).await;
+async fn hear_log(shared: Arc<Shared>, (node, since_ms): (usize, u64), after: Lsn) {
+    let answer = ask(machine_of(node), &format!("{IS_OVER} '{after}'"), PATIENCE).await;
     shared.observe();
     let mut facts = shared.facts.lock();
     facts.fallbacks.asked.remove(&node);
@@ -90,15 +94,16 @@ mod tests {
     #[test]
     fn who_fell_back_and_starts_again_has_to_tell() {
         let mut fallbacks = Fallbacks::default();
+        let fell_back = format!("{FALLS_BACK}0/3000028: why");
         fallbacks.hear(1, 10, READY);
         assert!(fallbacks.started.is_empty());
-        fallbacks.hear(1, 20, FALLS_BACK);
+        fallbacks.hear(1, 20, &fell_back);
         fallbacks.lost(1, Lost::Process);
         fallbacks.hear(1, 30, READY);
         assert_eq!(fallbacks.started, [(1, 30)].into());
         fallbacks.hear(1, 31, FELL_BACK);
         assert!(fallbacks.started.is_empty() && fallbacks.open.is_empty());
-        fallbacks.hear(2, 40, FALLS_BACK);
+        fallbacks.hear(2, 40, &fell_back);
         fallbacks.lost(2, Lost::Directory);
         fallbacks.hear(2, 50, READY);
         assert!(fallbacks.started.is_empty(), "its log is another one's");
