@@ -323,8 +323,8 @@ impl CatchUp {
 fn a_catch_up_at_a_constant_rate_ends_when_the_forecast_says() {
     const BACKLOG: u64 = 28 << 20;
     const RATE: u64 = 4 << 20;
-    /// A catch-up on a machine that has other work is not at a constant rate, and proves nothing. Bytes come in
-    /// pieces, so that a constant rate looks this unsteady.
+    /// A catch-up on a machine that has other work is not at a constant rate, and proves nothing. Bytes come
+    /// in pieces, so that a constant rate looks this unsteady.
     const STEADY: f64 = 0.20;
     const TRIES: u64 = 6;
     let node = Node::builder().setting("max_wal_size", "1GB").start();

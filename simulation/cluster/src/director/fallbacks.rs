@@ -10,7 +10,7 @@ use wal::Lsn;
 
 /// How long a primary may take to tell of it.
 const TELL_MS: u64 = 1000;
-/// Whether the log says that a fallback, which let go what lies behind this position, was over before this run.
+/// Whether the log says that a fallback which let go what lies behind a position was over before this run.
 const IS_OVER: &str = "select count(*) > 0 from plimsoll_unconfirmed \
                        where ended < pg_postmaster_start_time() and upto_lsn >";
 
