@@ -50,10 +50,18 @@ pub(super) fn is_record_end(files: &VirtualDisk, history: &TimelineHistory, end:
     }
 }
 
-/// The end of a position's segment, if the log was switched away from it before.
+/// The end of a position's segment, if the log was switched away from it before, or the segment is gone, and
+/// nobody can tell any more.
 pub(super) fn switched_before(files: &VirtualDisk, history: &TimelineHistory, at: Lsn) -> Option<Lsn> {
     let size = SegmentSize::new(SEGMENT_BYTES)?;
-    let begin = size.start_of(size.segment_of(at));
+    let segment = size.segment_of(at);
+    let begin = size.start_of(segment);
+    let is_there = |timeline: TimelineId| {
+        files.exists(&wal_folder().join(segment.file_name(timeline, size))).unwrap_or(true)
+    };
+    if !history.newest_first().any(|(timeline, ..)| is_there(timeline)) {
+        return Some(size.start_of(segment.next()));
+    }
     let mut reader = reader(files, history, begin)?;
     let mut next = reader.find_next_record(begin);
     while let Ok(Next::Record(record)) = next
