@@ -95,7 +95,7 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     let plans = plans.flat_map(|plan| std::iter::repeat_n(plan, times));
     let totals = runner.run(plans, |plan, outcome| show.one(plan, outcome))?;
     let strayed = show.strayed.len();
-    output::text(summary(&totals, arguments.bug.as_deref()));
+    output::text(summary(&totals, arguments.bug.as_deref(), arguments.all_states));
     say!("course {:x}", show.course());
     if arguments.twice {
         say!("{strayed} of {} stories took two courses", show.hashes.len());
@@ -107,7 +107,8 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
         shorten(&runner, &totals, &stories)?;
     }
     let missed = arguments.all_states && !totals.rare.never().is_empty();
-    Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed))
+    // Who reads no more has not read of what was left out.
+    Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed || output::is_over()))
 }
 
 /// The planted bug of a name.
@@ -121,7 +122,7 @@ fn planted(name: &str) -> Result<&'static str> {
 
 /// Hunts planted bugs, and prints a line of a table for each. Gives the exit code: 1 if one was not caught.
 fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64>) -> Result<u8> {
-    let mut missed = 0;
+    let (mut missed, mut less) = (0, 0);
     say!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
     for bug in bugs::ALL.iter().filter(|bug| only.is_none_or(|name| name == bug.name)) {
         let catch = hunt(runner, bug.name, seeds.clone(), times)?;
@@ -131,8 +132,9 @@ fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64
         let Catch { seeds, caught, met } = catch;
         say!("| {} | {:?} | {} of {seeds} | {median} | {how} | {met} |", bug.name, bug.breaks, caught.len());
         missed += usize::from(caught.is_empty());
+        less += usize::from(!caught.is_empty() && caught.len() < times);
     }
-    say!("{missed} missed");
+    say!("{missed} missed, {less} caught less than {times} times");
     Ok(u8::from(missed > 0))
 }
 
@@ -213,11 +215,22 @@ impl Show<'_> {
     /// The command that shows a run again.
     fn replay(&self, seed: u64) -> String {
         let story = match self.stories.get(&seed) {
-            Some((file, _)) => format!("--story {}", file.display()),
+            Some((file, _)) => format!("--story {}", quoted(&file.display().to_string())),
             None => format!("--seed {seed}"),
         };
-        let bug = self.arguments.bug.as_ref().map(|bug| format!(" --bug '{bug}'")).unwrap_or_default();
+        let bug =
+            self.arguments.bug.as_ref().map(|bug| format!(" --bug {}", quoted(bug))).unwrap_or_default();
         format!("plimsoll simulate {story}{bug} --tell")
+    }
+}
+
+/// An argument as a shell takes it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./".contains(char);
+    if argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 
@@ -231,7 +244,7 @@ fn one_line(failure: &str) -> String {
 }
 
 /// The totals, for people.
-fn summary(totals: &Totals, bug: Option<&str>) -> String {
+fn summary(totals: &Totals, bug: Option<&str>, all_states: bool) -> String {
     let Totals { runs, operations, turns, .. } = totals;
     let (simulated, real) = (totals.simulated.as_secs(), totals.real.as_secs_f64());
     let mut text = format!(
@@ -250,7 +263,7 @@ fn summary(totals: &Totals, bug: Option<&str>) -> String {
     if let Some(bug) = bug {
         text += &format!("the bug '{bug}' was come by {} times\n", totals.met);
     }
-    if *runs > 1 {
+    if *runs > 1 || all_states {
         text += "rare states:\n";
         text.extend(totals.rare.to_text().lines().map(|line| format!("  {line}\n")));
         let never: Vec<&str> = totals.rare.never().iter().map(|rare| rare.words()).collect();
@@ -298,6 +311,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_argument_is_quoted_for_a_shell() {
+        assert_eq!(quoted("a/b-c_1.story"), "a/b-c_1.story");
+        assert_eq!(quoted("a standby's log"), r"'a standby'\''s log'");
+    }
+
+    #[test]
     fn a_range_of_seeds_has_a_beginning_below_its_end() {
         assert_eq!(range("1..11"), Ok(1..11));
         for text in ["", "5", "5..", "..5", "5..5", "6..5", "1...5", "a..b"] {
@@ -315,7 +334,7 @@ mod tests {
         for seed in 3..15 {
             totals.add(seed, &Outcome::failed("Durable: x", String::new()));
         }
-        let text = summary(&totals, Some("b"));
+        let text = summary(&totals, Some("b"), false);
         let lines: Vec<&str> = text.lines().take(4).collect();
         assert_eq!(
             lines,

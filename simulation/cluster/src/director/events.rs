@@ -3,11 +3,13 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, alone, disks, dropped, facts, heeded, lives, machine_of, slots, syncs, watch};
+use super::{
+    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, slots, syncs, watch,
+};
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
-use crate::plan::{Answered, Event, SYNC_NAMES, Ways};
+use crate::plan::{Answered, Event, SYNC_NAMES};
 use crate::rare::Rare;
 use server::StopMode;
 use simulated::NodeId;
@@ -49,7 +51,7 @@ fn ms(number: u64) -> Duration {
 }
 
 /// Does something later.
-fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<Shared>) + Send + 'static) {
+pub(super) fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<Shared>) + Send + 'static) {
     let there = shared.clone();
     shared.beside(async move {
         tokio::time::sleep(ms(after_ms)).await;
@@ -95,15 +97,15 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
         Event::Restart { node } => start(shared, *node),
-        Event::Freeze { node, ms } => freeze(shared, *node, *ms),
+        Event::Freeze { node, ms } => lasting::freeze(shared, *node, *ms),
         Event::Partition { from, to, ways, ms } => {
-            partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
+            lasting::partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
         }
-        Event::Isolate { node, ms } => isolate(shared, *node, *ms),
-        Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
+        Event::Isolate { node, ms } => lasting::isolate(shared, *node, *ms),
+        Event::SlowLink { from, to, delay_ms, ms } => lasting::slow(shared, (*from, *to), *delay_ms, *ms),
         Event::NarrowLink { from, to, kilobytes, ms } => {
             let link = Link { bytes_per_second: Some(kilobytes << 10), ..Link::default() };
-            change_link(shared, (*from, *to), &link, *ms);
+            lasting::change_link(shared, (*from, *to), &link, *ms);
         }
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
@@ -122,8 +124,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             reload(shared, primary, SYNC_NAMES, names);
             shared.beside(see_names(shared.clone(), primary, names.clone()));
         }
-        Event::DiskFull { node, ms } => fill(shared, *node, *ms),
-        Event::SlowDisk { node, us, ms } => slow_disk(shared, *node, *us, *ms),
+        Event::DiskFull { node, ms } => lasting::fill(shared, *node, *ms),
+        Event::SlowDisk { node, us, ms } => lasting::slow_disk(shared, *node, *us, *ms),
         Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
         Event::FailSync { node, seed } => syncs::fail(shared, *node, *seed),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
@@ -191,8 +193,8 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
                 }
             }
             Event::PowerCutAtAnswer { nodes, seed, .. } => {
-                for (node, seed) in nodes.0.into_iter().zip(seed..) {
-                    let policy = policy_of(seed);
+                for (node, nth) in nodes.0.into_iter().zip(0..) {
+                    let policy = policy_of(seed.wrapping_add(nth));
                     down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
                 }
             }
@@ -317,64 +319,6 @@ pub(super) fn start(shared: &Shared, node: usize) {
     let mut cluster = shared.cluster.lock();
     cluster.bury(machine_of(node));
     cluster.start(machine_of(node));
-}
-
-fn freeze(shared: &Arc<Shared>, node: usize, ms: u64) {
-    let now = shared.now_ms();
-    shared.facts.lock().paused(node, now, now + ms);
-    shared.cluster.lock().freeze(machine_of(node));
-    later(shared, ms, move |shared| shared.cluster.lock().thaw(machine_of(node)));
-}
-
-/// Cuts one way between two machines for a while; of several cuts the longest counts.
-fn cut(shared: &Arc<Shared>, from: NodeId, to: NodeId, ms: u64) {
-    let until = shared.now_ms() + ms;
-    {
-        let mut cuts = shared.cuts.lock();
-        let known = cuts.entry((from, to)).or_default();
-        *known = until.max(*known);
-    }
-    let mut cluster = shared.cluster.lock();
-    cluster.set_link(from, to, Link { cut: true, ..Link::default() });
-    drop(cluster);
-    later(shared, ms, move |shared| {
-        let over = shared.cuts.lock().get(&(from, to)).is_none_or(|until| *until <= shared.now_ms());
-        if over {
-            shared.cluster.lock().set_link(from, to, Link::default());
-        }
-    });
-}
-
-fn partition(shared: &Arc<Shared>, (from, to): (NodeId, NodeId), ways: Ways, ms: u64) {
-    cut(shared, from, to, ms);
-    if ways == Ways::Both {
-        cut(shared, to, from, ms);
-    }
-}
-
-fn isolate(shared: &Arc<Shared>, node: usize, ms: u64) {
-    let others = shared.nodes().filter(|other| *other != node).map(machine_of);
-    for other in others.chain([CLIENTS]) {
-        cut(shared, machine_of(node), other, ms);
-        cut(shared, other, machine_of(node), ms);
-    }
-}
-
-fn slow(shared: &Arc<Shared>, nodes: (usize, usize), delay_ms: u64, for_ms: u64) {
-    let link = Link { delay: ms(delay_ms)..=ms(delay_ms + delay_ms / 2), ..Link::default() };
-    change_link(shared, nodes, &link, for_ms);
-}
-
-/// Changes how bytes come from one node to another and back, for a while.
-fn change_link(shared: &Arc<Shared>, (one, other): (usize, usize), link: &Link, for_ms: u64) {
-    let (one, other) = (machine_of(one), machine_of(other));
-    let set = move |shared: &Shared, link: &Link| {
-        let mut cluster = shared.cluster.lock();
-        cluster.set_link(one, other, link.clone());
-        cluster.set_link(other, one, link.clone());
-    };
-    set(shared, link);
-    later(shared, for_ms, move |shared| set(shared, &Link::default()));
 }
 
 fn reset(shared: &Shared, node: usize) {
@@ -526,35 +470,6 @@ async fn see_names(shared: Arc<Shared>, node: usize, names: String) {
             return shared.facts.lock().names_seen(node, shared.now_ms(), &names);
         }
     }
-}
-
-fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
-    let now = shared.now_ms();
-    shared.facts.lock().paused(node, now, now + ms);
-    let set = |shared: &Shared, bytes: u64| {
-        if let Some(node) = shared.cluster.lock().node_mut(machine_of(node)) {
-            node.set_capacity(bytes);
-        }
-    };
-    set(shared, 0);
-    let node = machine_of(node);
-    later(shared, ms, move |shared| {
-        if let Some(node) = shared.cluster.lock().node_mut(node) {
-            node.set_capacity(u64::MAX);
-        }
-    });
-}
-
-fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
-    let now = shared.now_ms();
-    shared.facts.lock().paused(node, now, now + ms);
-    let set = move |shared: &Shared, us: Option<u64>| {
-        if let Some(node) = shared.cluster.lock().node_mut(machine_of(node)) {
-            node.slow_down(us);
-        }
-    };
-    set(shared, Some(us));
-    later(shared, ms, move |shared| set(shared, None));
 }
 
 fn jump(shared: &Shared, node: usize, ms: u64, us: i64) {

@@ -90,7 +90,7 @@ fn unlimit(shared: &Shared, node: usize) {
 
 fn heal(shared: &Arc<Shared>) {
     shared.tell("all faults end");
-    shared.cuts.lock().clear();
+    shared.lasting.lock().end();
     let machines: Vec<_> = shared.nodes().map(machine_of).chain([CLIENTS]).collect();
     let mut cluster = shared.cluster.lock();
     for from in &machines {
@@ -129,6 +129,23 @@ async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
     let accepted =
         shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()).get());
     Some((role == "standby", if role == "standby" { accepted } else { timeline }))
+}
+
+/// The same, once a node that runs answers; None if it does not run.
+async fn role_of_running(shared: &Shared, node: usize) -> Result<Option<(bool, u32)>, String> {
+    let begun = Instant::now();
+    loop {
+        let role = role(shared, node).await;
+        let runs =
+            || shared.cluster.lock().node(machine_of(node)).is_some_and(|there| there.state() == State::Up);
+        if role.is_some() || !runs() {
+            return Ok(role);
+        }
+        if begun.elapsed() > FOLLOW_LIMIT {
+            return Err(format!("liveness: node {node} runs and does not say what it is"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The primary that is left: the one of the youngest timeline; if there is none, the best standby is
@@ -223,7 +240,7 @@ fn restart_if_ended(shared: &Shared, node: usize) {
 /// Makes a node a standby that has caught up: as it is if its log allows that, or as a clone.
 async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Token) -> Result<(), String> {
     let (shared, last) = (&shared, &last);
-    let is_standby = matches!(role(shared, node).await, Some((true, _)));
+    let is_standby = matches!(role_of_running(shared, node).await?, Some((true, _)));
     let mut why = "it is a primary".to_owned();
     if is_standby {
         events::follow(shared, node, survivor);

@@ -140,12 +140,14 @@ async fn look_for(node: usize, ms: u64) -> Result<(), String> {
 
 /// Whether anything happened to these nodes since a time that may have ended their connection.
 fn befell(shared: &Shared, nodes: [usize; 2], since_ms: u64) -> bool {
-    let from_ms = shared.plan_from_ms.load(Ordering::Relaxed);
+    let (from_ms, now_ms) = (shared.plan_from_ms.load(Ordering::Relaxed), shared.now_ms());
     let facts = shared.facts.lock();
     let lost = |node: usize| facts.losses_since(node, since_ms) > 0 || facts.paused_since(node, since_ms);
     let ends = |timed: &Timed| {
         parts(&timed.event).is_some_and(|(of, lasts_ms)| {
-            from_ms + timed.at_ms + lasts_ms >= since_ms && of.iter().any(|node| nodes.contains(node))
+            let begun_ms = from_ms + timed.at_ms;
+            let lasted = begun_ms <= now_ms && begun_ms + lasts_ms >= since_ms;
+            lasted && of.iter().any(|node| nodes.contains(node))
         })
     };
     nodes.into_iter().any(lost) || shared.plan.events.iter().any(ends)

@@ -14,6 +14,7 @@ mod facts;
 mod fallbacks;
 mod finish;
 mod heeded;
+mod lasting;
 mod lazy;
 mod ledger;
 mod leftovers;
@@ -35,6 +36,7 @@ use crate::machine::DiskSpeed;
 use crate::plan::{Answered, Event, Plan, Timed};
 use crate::rare::{Counters, Rare};
 use facts::Facts;
+use lasting::Lasting;
 use parking_lot::Mutex;
 use settings::Settings;
 use simulated::net::Network;
@@ -90,8 +92,7 @@ struct Shared {
     cluster: Mutex<Cluster>,
     facts: Mutex<Facts>,
     rare: Mutex<Counters>,
-    /// Until when each link is cut, in milliseconds.
-    cuts: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
+    lasting: Mutex<Lasting>,
     /// Nodes to which something lasting is being done.
     busy: Mutex<BTreeMap<usize, &'static str>>,
     /// Statements of an administrator's that are not answered yet.
@@ -221,7 +222,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         cluster: Mutex::new(cluster),
         facts: Mutex::new(facts),
         rare: Mutex::default(),
-        cuts: Mutex::default(),
+        lasting: Mutex::default(),
         busy: Mutex::default(),
         asking: AtomicU64::new(0),
         clones: Mutex::default(),

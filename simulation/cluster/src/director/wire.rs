@@ -25,6 +25,7 @@ use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
@@ -386,7 +387,9 @@ impl Stream {
             let delay = files.and_then(|files| admin::in_file(files, "recovery_min_apply_delay"));
             delay.is_some_and(|delay| !delay.starts_with('0'))
         };
-        let is_kept = shared.plan.events.iter().any(holds) || delays();
+        let (begun_ms, now_ms) = (shared.plan_from_ms.load(Ordering::Relaxed), shared.now_ms());
+        let happened = |timed: &&Timed| begun_ms + timed.at_ms <= now_ms;
+        let is_kept = shared.plan.events.iter().filter(happened).any(holds) || delays();
         let stood_still = shared.facts.lock().paused_since(self.standby, since_ms);
         if is_kept || stood_still || !self.is_server {
             return Ok(());

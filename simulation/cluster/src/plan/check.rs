@@ -1,18 +1,18 @@
 //! What is asked of a story that somebody wrote: each line means something, once, and within what a run can
 //! do.
 
-use super::{Plan, Timed};
+use super::{Event, Plan, SYNC_NAMES, Timed};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// No cluster has more nodes.
-const NODES_MAX: usize = 16;
+/// No cluster has more nodes: each may be a standby of one of them, which has so many WAL senders.
+const NODES_MAX: usize = 10;
 /// Nor does it have more clients.
 const CLIENTS_MAX: u32 = 100;
 /// Nothing lasts longer, in milliseconds.
 const MS_MAX: u64 = 3_600_000;
 /// No number of an event is larger, by the unit behind it.
-const UNITS: &[(&str, u64)] = &[("ms", MS_MAX), ("us", 60_000_000), ("kB", 1_000_000)];
+const UNITS: &[(&str, u64)] = &[("ms", MS_MAX), ("us", 60_000_000), ("kB", 100_000)];
 /// Characters of a line that are shown.
 const SHOWN_MAX: usize = 120;
 
@@ -58,6 +58,14 @@ pub(super) fn event(timed: &Timed) -> Result<(), String> {
     if timed.at_ms > MS_MAX {
         return Err(format!("nothing comes later than at {MS_MAX} ms"));
     }
+    match &timed.event {
+        Event::CreateSlot { name, .. } | Event::DropSlot { name, .. } if !is_slot_name(name) => {
+            return Err("a slot's name has lower case letters, digits and underscores".to_owned());
+        }
+        Event::ChangeSyncNames { names } => is_read(names)?,
+        Event::Reload { name, value, .. } if name == SYNC_NAMES => is_read(value)?,
+        _ => {}
+    }
     let text = timed.event.to_string();
     let words: Vec<&str> = words(&text).collect();
     for pair in words.windows(2) {
@@ -77,6 +85,28 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(" = ").next().unwrap_or_default().split_whitespace()
 }
 
+fn is_slot_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+/// Whether the checks read synchronous_standby_names as servers do: of what servers take, a part.
+fn is_read(names: &str) -> Result<(), String> {
+    let is_name = |name: &str| {
+        let name = name.trim().trim_matches('"');
+        name == "*" || name.strip_prefix('n').is_some_and(|number| number.parse::<usize>().is_ok())
+    };
+    let is_list = || {
+        let (head, list) = names.trim().strip_suffix(')')?.split_once('(')?;
+        let (kind, count) = head.trim().split_once(' ')?;
+        let counts = count.trim().parse::<usize>().is_ok_and(|count| count > 0);
+        (matches!(kind, "ANY" | "FIRST") && counts && list.split(',').all(is_name)).then_some(())
+    };
+    if ["", "*"].contains(&names.trim()) || is_list().is_some() {
+        return Ok(());
+    }
+    Err("standbys are named as '', '*', or 'ANY 1 (n1, n2)' or 'FIRST 1 (n1, n2)'".to_owned())
+}
+
 /// What holds for the story as a whole.
 pub(super) fn cluster(plan: &Plan, told: &Told) -> Result<(), String> {
     let nodes = plan.nodes();
@@ -84,8 +114,12 @@ pub(super) fn cluster(plan: &Plan, told: &Told) -> Result<(), String> {
         return Err("the story has no line \"seed N\"".to_owned());
     }
     if nodes == 0 {
+        if told.0.len() > 1 || !plan.events.is_empty() {
+            return Err("the story has no nodes, and says more than its seed".to_owned());
+        }
         return Ok(());
     }
+    is_read(&plan.names)?;
     if !told.0.contains(" clients work for ") {
         return Err("the story has no line \"N clients work for N ms\"".to_owned());
     }
@@ -153,7 +187,11 @@ mod tests {
             ("at 5 ms promote the best of nodes 0, 7", "there is no node 7"),
             ("at 99999999 ms kill node 1", "line 5 of the story: nothing comes later than"),
             ("at 5 ms freeze node 1 for 99999999 ms", "no more than 3600000 ms"),
-            ("at 5 ms write 99999999 kB on node 1", "no more than 1000000 kB"),
+            ("at 5 ms write 99999999 kB on node 1", "no more than 100000 kB"),
+            ("at 5 ms drop slot a = b on node 9", "line 5 of the story: a slot's name has lower case"),
+            ("at 5 ms wait for standbys '1 (n1)'", "line 5 of the story: standbys are named as"),
+            ("at 5 ms set on node 1 synchronous_standby_names = ANY 1 (N1)", "standbys are named as"),
+            ("commits wait for standbys 'n1'", "standbys are named as"),
             ("seed 2", "there is such a line already: \"seed 2\""),
             ("node 2 is the primary", "node 2 does not follow node 0"),
             ("node 2 follows node 2", "node 2 does not follow node 0"),
@@ -163,6 +201,7 @@ mod tests {
             let found = format!("{base}{more}").parse::<Plan>().expect_err(more).to_string();
             assert!(found.contains(why), "{more}: {found}");
         }
+        assert!("seed 1\n2 clients work for 100 ms".parse::<Plan>().is_err(), "no nodes");
         assert!("node 0 is the primary".parse::<Plan>().is_err(), "no seed");
         assert!("seed 1\nnode 0 is the primary".parse::<Plan>().is_err(), "no clients");
     }
