@@ -397,6 +397,7 @@ impl Opening {
             report.end = end.reason.to_string();
             self.check_reached(&end, checkpoint_end)?;
             self.check_backup_whole(&replay)?;
+            self.check_followed(&replay)?;
             let tail = self.verify_tail(&end)?;
             self.engine.check_opening()?;
             self.record_cut(tail.as_ref(), &end)?;

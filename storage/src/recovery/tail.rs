@@ -6,6 +6,7 @@ use crate::Error;
 use crate::error::read_error;
 use std::io;
 use wal::reader::{CutTail, EndOfWal};
+use wal::timelines::RecoveryStart;
 use wal::{ArchiveStatus, Lsn, SegmentSize};
 
 /// How many pages are read to see whether the log once went on, if nothing is left behind its end.
@@ -98,5 +99,21 @@ impl Opening {
             )));
         }
         if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
+    }
+
+    /// A standby that has turned to another timeline writes none that this one leaves. What the control file
+    /// names is this node's own.
+    pub(super) fn check_followed(&self, replay: &Replay) -> Result<(), Error> {
+        let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
+        let followed = self.engine.branch.record().map(|record| record.timeline);
+        let standbys = self.label.is_none() && self.found.is_standbys();
+        match followed.filter(|followed| standbys && *followed > replay.timeline.max(named)) {
+            None => Ok(()),
+            Some(followed) => Err(Error::Unusable(format!(
+                "this standby follows timeline {followed}, and its WAL ends at {} on timeline {}, which that one \
+                 has left; start it with standby.signal, and promote it if it is to take writes",
+                replay.at, replay.timeline
+            ))),
+        }
     }
 }

@@ -409,7 +409,30 @@ async fn a_standby_s_directory_that_does_not_say_what_its_log_is_on_is_refused_a
     // As a standby it finds out.
     follow(&copy).stop();
     assert_eq!(witnessed(), TimelineId::INVALID, "what it has may be hearsay");
-    assert!(try_open(&copy, options()).is_ok());
+    let refused = try_open(&copy, options()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("follows timeline 2"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_standby_that_has_turned_to_another_timeline_does_not_write_the_one_before() {
+    let (disk, db, _) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    let end = db.positions().unwrap().flushed();
+    let one = TimelineHistory::root(TimelineId::FIRST);
+    let two = one.fork(TimelineId::new(2), end, "somebody was promoted", BranchId::new(2)).unwrap();
+    two.store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
+    // As it is told of the fork, and before it is sent anything behind that.
+    let told = copy.fork();
+    record(&told).follow(&two).unwrap();
+    assert!(try_open(&copy, options()).is_ok(), "it has heard of that only");
+    for _ in 0..2 {
+        let refused = try_open(&told, options()).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("follows timeline 2") && refused.contains(&end.to_string()), "{refused}");
+    }
+    follow(&told).stop();
 }
 
 #[tokio::test]

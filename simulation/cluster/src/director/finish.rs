@@ -119,30 +119,43 @@ async fn wait_for_busy(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// What a node says of itself: whether it is in recovery, and its timeline.
-async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
+/// What a node says of itself: whether it is in recovery, and its timeline. An error says why it does not.
+async fn says(shared: &Shared, node: usize) -> Result<(bool, u32), String> {
     let sql = "select case when pg_is_in_recovery() then 'standby 0' \
                else 'primary ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end";
-    let text = shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await.ok()?.ok()??;
-    let (role, timeline) = text.split_once(' ')?;
-    let timeline = u32::from_str_radix(timeline, 16).ok()?;
+    let asked = shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await;
+    let text = asked.map_err(|error| error.to_string())??.unwrap_or_default();
+    let read = || {
+        let (role, timeline) = text.split_once(' ')?;
+        Some((role == "standby", u32::from_str_radix(timeline, 16).ok()?))
+    };
+    let (recovery, timeline) = read().ok_or_else(|| format!("it says {text}"))?;
     let accepted =
-        shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()).get());
-    Some((role == "standby", if role == "standby" { accepted } else { timeline }))
+        || shared.cluster.lock().node(machine_of(node)).map(|node| facts::accepted(node.files()).get());
+    Ok((recovery, if recovery { accepted().unwrap_or(0) } else { timeline }))
 }
 
-/// The same, once a node that runs answers; None if it does not run.
+/// The same; None if it does not.
+async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
+    says(shared, node).await.ok()
+}
+
+/// The same of a node that runs: that answers, if only that it lets nobody in.
 async fn role_of_running(shared: &Shared, node: usize) -> Result<Option<(bool, u32)>, String> {
     let begun = Instant::now();
     loop {
-        let role = role(shared, node).await;
-        let runs =
-            || shared.cluster.lock().node(machine_of(node)).is_some_and(|there| there.state() == State::Up);
-        if role.is_some() || !runs() {
-            return Ok(role);
+        let why = match says(shared, node).await {
+            Ok(role) => return Ok(Some(role)),
+            Err(why) => why,
+        };
+        let cluster = shared.cluster.lock();
+        let runs = cluster.node(machine_of(node)).is_some_and(|there| there.state() == State::Up);
+        if !runs || ["FATAL", "ERROR"].iter().any(|words| why.contains(words)) {
+            return Ok(None);
         }
+        drop(cluster);
         if begun.elapsed() > FOLLOW_LIMIT {
-            return Err(format!("liveness: node {node} runs and does not say what it is"));
+            return Err(format!("liveness: node {node} runs and does not answer: {why}"));
         }
         tokio::time::sleep(LOOK).await;
     }
