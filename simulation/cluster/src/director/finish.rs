@@ -148,12 +148,10 @@ async fn role_of_running(shared: &Shared, node: usize) -> Result<Option<(bool, u
             Ok(role) => return Ok(Some(role)),
             Err(why) => why,
         };
-        let cluster = shared.cluster.lock();
-        let runs = cluster.node(machine_of(node)).is_some_and(|there| there.state() == State::Up);
-        if !runs || ["FATAL", "ERROR"].iter().any(|words| why.contains(words)) {
+        let state = shared.cluster.lock().node(machine_of(node)).map(|there| there.state());
+        if state != Some(State::Up) || ["FATAL", "ERROR"].iter().any(|words| why.contains(words)) {
             return Ok(None);
         }
-        drop(cluster);
         if begun.elapsed() > FOLLOW_LIMIT {
             return Err(format!("liveness: node {node} runs and does not answer: {why}"));
         }
