@@ -1,6 +1,6 @@
 //! Who waits for whom, and circles of those.
 
-use super::manager::LockManager;
+use super::manager::{LockManager, Waits};
 use super::name::LockName;
 use super::strength::Strength;
 use super::table::Owner;
@@ -36,9 +36,23 @@ impl LockManager {
         step
     }
 
+    /// Why `start` has to give up its wait, if it must: those who wait for each other. It counts as one who
+    /// waits no more from then on, so that no other of them gives up as well.
+    pub(super) fn give_up(&self, start: Owner) -> Option<Vec<Step>> {
+        let is_blind = host::planted!("no deadlock is found");
+        let mut waits = self.waits();
+        let find = |waits: &Waits| match waits.get(&start)? {
+            (_, LockName::Place(_)) => self.find_stuck_places(start, waits),
+            _ => self.find_cycle(start, waits),
+        };
+        // Two looks: the first one may have put together waits that were never there at one time.
+        let cycle = find(&waits).and_then(|_| find(&waits)).filter(|_| !is_blind)?;
+        waits.remove(&start);
+        Some(cycle)
+    }
+
     /// A cycle of waits through `start`, as the chain of its members.
-    pub(super) fn find_cycle(&self, start: Owner) -> Option<Vec<Step>> {
-        let waits = self.waits();
+    fn find_cycle(&self, start: Owner, waits: &Waits) -> Option<Vec<Step>> {
         let mut seen = HashSet::new();
         let mut path: Vec<Step> = Vec::new();
         let enter = |owner: Owner| {
@@ -63,7 +77,7 @@ impl LockManager {
 
     /// For `start`, which waits for any of the places of large transactions: how it and one of their holders
     /// wait for each other, if all holders wait, be it through others, for those who wait for a place.
-    pub(super) fn find_stuck_places(&self, start: Owner) -> Option<Vec<Step>> {
+    fn find_stuck_places(&self, start: Owner, waits: &Waits) -> Option<Vec<Step>> {
         let mut holders: Vec<Owner> = Vec::new();
         for shard in &self.shards {
             let table = shard.lock();
@@ -71,7 +85,6 @@ impl LockManager {
             holders.extend(places.flat_map(|lock| lock.holders.iter().map(|holder| holder.owner)));
         }
         holders.sort_unstable();
-        let waits = self.waits();
         let waits_for_place = |owner: &Owner| matches!(waits.get(owner), Some((_, LockName::Place(_))));
         let is_stuck = |holder: Owner| {
             let (mut seen, mut left) = (HashSet::from([holder]), vec![holder]);

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 const SHARDS: usize = 64;
 
 /// What each waiting transaction waits for.
-type Waits = HashMap<Owner, (u64, LockName)>;
+pub(super) type Waits = HashMap<Owner, (u64, LockName)>;
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

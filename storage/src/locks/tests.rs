@@ -129,6 +129,21 @@ async fn a_cycle_of_waits_has_one_victim() {
 }
 
 #[tokio::test]
+async fn who_gives_up_frees_the_others_at_once() {
+    let manager = manager();
+    let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
+    let owners = [a.owner, b.owner];
+    row(&mut a, b"1", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    row(&mut b, b"2", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    let mut first = Box::pin(row(&mut a, b"2", LockMode::Exclusive, LockWait::Forever));
+    let mut second = Box::pin(row(&mut b, b"1", LockMode::Exclusive, LockWait::Forever));
+    assert!(poll(&mut first).await.is_none() && poll(&mut second).await.is_none());
+    // Both look before the one that gave up has left its queue.
+    let victims = owners.map(|owner| manager.give_up(owner).is_some());
+    assert_eq!(victims, [true, false]);
+}
+
+#[tokio::test]
 async fn two_readers_that_both_want_to_write_are_a_deadlock() {
     let manager = manager();
     let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));

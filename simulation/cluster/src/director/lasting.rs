@@ -1,5 +1,5 @@
-//! Faults that last a while. Of several of one kind at one place the longest counts, and those of two kinds do
-//! not end each other.
+//! Faults that last a while. Of several of one kind at one place the longest counts, and those of two kinds
+//! do not end each other.
 
 use super::events::later;
 use super::{CLIENTS, Shared, machine_of};
