@@ -49,14 +49,18 @@ impl Lock {
             None => self.holders.push(Holder { owner, bits: bit }),
         }
     }
-    /// Grants from the front of the queue until one must go on waiting.
+    /// Grants, from the front of the queue, to each who conflicts with no holder and overtakes nobody who
+    /// excludes him: whoever waits does so for those whom [`super::LockManager::step`] names, and for nobody
+    /// else.
     pub(super) fn grant_waiting(&mut self) {
-        while let Some(front) = self.queue.front() {
-            if self.conflicts(front.owner, front.strength) {
-                return;
-            }
-            if let Some(waiter) = self.queue.pop_front() {
-                self.hold(waiter.owner, waiter.strength.bit);
+        let (mut at, mut ahead) = (0, 0);
+        while let Some(waiter) = self.queue.get(at) {
+            let Strength { bit, excludes } = waiter.strength;
+            let must_wait = ahead & excludes != 0 || self.conflicts(waiter.owner, waiter.strength);
+            if must_wait {
+                (at, ahead) = (at + 1, ahead | bit);
+            } else if let Some(waiter) = self.queue.remove(at) {
+                self.hold(waiter.owner, bit);
                 // A receiver that is gone gives the lock back itself: see `Wait::drop`.
                 let _ = waiter.grant.send(());
             }

@@ -93,6 +93,33 @@ async fn waiters_are_served_in_order_of_arrival() {
 }
 
 #[tokio::test]
+async fn who_excludes_nobody_before_him_does_not_wait_for_them() {
+    use TableLockMode::*;
+    let manager = manager();
+    let [mut holder, mut writer, mut indexer, mut reader] = [(); 4].map(|()| manager.new_set(0));
+    let interrupt = Interrupt::new();
+    let take = |set: &mut LockSet, mode: TableLockMode| {
+        let (interrupt, mut set) = (interrupt.clone(), std::mem::replace(set, manager.new_set(0)));
+        Box::pin(async move {
+            set.take(LockRef::Table(TREE), mode.into(), LockWait::Forever, &interrupt).await.map(|_| set)
+        })
+    };
+    let held = take(&mut holder, AccessExclusive).await.unwrap();
+    let mut writes = take(&mut writer, RowExclusive);
+    let mut indexes = take(&mut indexer, Share);
+    let mut reads = take(&mut reader, AccessShare);
+    assert!(poll(&mut writes).await.is_none());
+    assert!(poll(&mut indexes).await.is_none());
+    assert!(poll(&mut reads).await.is_none());
+    drop(held);
+    let written = poll(&mut writes).await.unwrap().unwrap();
+    assert!(poll(&mut indexes).await.is_none(), "a writer keeps it waiting");
+    assert!(poll(&mut reads).await.is_some(), "nobody keeps a reader waiting");
+    drop(written);
+    assert!(poll(&mut indexes).await.is_some());
+}
+
+#[tokio::test]
 async fn a_dropped_wait_leaves_the_queue_and_lets_the_next_in() {
     let manager = manager();
     let (mut a, mut b, mut c) = (manager.new_set(0), manager.new_set(0), manager.new_set(0));
