@@ -140,6 +140,22 @@ pub struct Released {
     pub after: Lsn,
     /// Commits that end at or before here; None if it has not ended.
     pub upto: Option<Lsn>,
+    /// When the node told that it begins, and that it has ended; None if only its record is known.
+    pub told_ms: Option<(u64, u64)>,
+}
+
+/// A range that was undecided after a start or a promotion and then shown without the quorum, as a node
+/// recorded it, on whatever branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Commits that end behind here.
+    pub after: Lsn,
+    /// Commits that end at or before here.
+    pub upto: Lsn,
+    /// All of them had begun by then.
+    pub begun_ms: u64,
+    /// When the node told of it; they were shown from then on.
+    pub at_ms: u64,
 }
 
 /// A primary told that it fenced itself, or was fenced when it started.
@@ -178,9 +194,8 @@ pub struct Guarantee {
     pub released: Vec<Released>,
     /// When primaries did not know which commits of before hold.
     pub undecided: Vec<Pause>,
-    /// Ranges that were undecided after a start and then shown without the quorum, as nodes recorded it, on
-    /// whatever branch: what is behind the first position, up to the second.
-    pub shown_undecided: Vec<(Lsn, Lsn)>,
+    /// All that was undecided and then shown.
+    pub shown_undecided: Vec<Shown>,
     /// When something was done to a node that may keep it from answering, or had not ended.
     pub disturbed: Vec<Pause>,
     /// When the network between nodes was in trouble.
@@ -338,8 +353,25 @@ impl Guarantee {
 
     /// Whether the server recorded that it showed this position, or told of it, without the quorum.
     pub fn may_be_shown(&self, token: &Token) -> bool {
-        let has = |(after, upto): &(Lsn, Lsn)| token.at > *after && token.at <= *upto;
+        let has = |shown: &Shown| token.at > shown.after && token.at <= shown.upto;
         self.may_be_released(token) || self.shown_undecided.iter().any(has)
+    }
+
+    /// Whether it may have shown a commit so whose end is not known, but only a position that is not before
+    /// it: what lies behind a range and waits for nobody is seen together with it. Whoever has that position
+    /// has the commit.
+    pub fn may_have_been_shown(&self, commit: &Commit<'_>) -> bool {
+        let fits = |after: Lsn, at_ms: u64, begun_ms: u64| {
+            after < commit.token.at && at_ms <= commit.told_ms && commit.invoked_ms < begun_ms
+        };
+        let home = self.branches.home(commit.token);
+        let was_released = |released: &Released| {
+            let told = released.told_ms.filter(|_| released.branch == home);
+            told.is_some_and(|(from_ms, to_ms)| fits(released.after, from_ms, to_ms))
+        };
+        let was_shown = |shown: &Shown| fits(shown.after, shown.at_ms, shown.begun_ms);
+        !self.branches.has(&self.survivor, commit.token)
+            && (self.released.iter().any(was_released) || self.shown_undecided.iter().any(was_shown))
     }
 
     /// Whether the server recorded that it did not wait for the quorum at this position.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::branch::{Branch, Token};
-use crate::guarantee::{Fence, Loss, Lost, Quorum, Released, Turn};
+use crate::guarantee::{Fence, Loss, Lost, Quorum, Released, Shown, Turn};
 use crate::history::registers::{REGISTERS, Values};
 use crate::history::reports::{Progress, Reports, Source};
 use crate::history::{Ddl, Level, Outcome, Read, Seen, View};
@@ -192,6 +192,20 @@ fn what_a_primary_or_a_confirmed_read_showed_and_is_gone_is_found() {
         told.write(7, 850, level, &[(0, 3)], unknown());
         told.read(node, 900, view, None, seen("1:0/140", values(3, 2), writers(7, 3)));
         assert_eq!(broken(&told, &guarantee(), &state()), found, "{view:?} {level:?}");
+    }
+}
+
+/// Node 0 showed what it had found without the quorum, and a commit at off behind it at once.
+#[test]
+fn what_was_shown_without_the_quorum_may_be_seen_at_a_later_position_and_be_gone() {
+    let mut guarantee = guarantee();
+    let (after, upto) = (Lsn::new(0x118), Lsn::new(0x130));
+    guarantee.shown_undecided.push(Shown { after, upto, begun_ms: 860, at_ms: 880 });
+    for (outcome, found) in [(unknown(), None), (cancelled("1:0/118"), Some(Promise::Visible))] {
+        let mut told = told();
+        told.write(7, 850, Level::On, &[(0, 3)], outcome.clone());
+        told.read(0, 900, View::Primary, None, seen("1:0/140", values(3, 2), writers(7, 3)));
+        assert_eq!(broken(&told, &guarantee, &state()), found, "{outcome:?}");
     }
 }
 
@@ -464,7 +478,7 @@ fn a_commit_that_was_told_before_enough_standbys_said_that_they_have_it_is_found
     guarantee.reports = with(101, progress(0x95, 0x95, 0x95));
     assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable));
     let after = Lsn::new(0x40);
-    guarantee.released.push(Released { branch: Branch::new("1"), after, upto: None });
+    guarantee.released.push(Released { branch: Branch::new("1"), after, upto: None, told_ms: None });
     assert_eq!(broken(&told, &guarantee, &state()), None, "the server says that it did not wait");
 }
 

@@ -229,7 +229,8 @@ async fn released(shared: &Shared) -> Vec<Released> {
             };
             let (Ok(timeline), Ok(after)) = (timeline.parse::<u32>(), after.parse()) else { continue };
             let named = facts.branches_numbered(timeline);
-            released.extend(named.map(|branch| Released { branch, after, upto: upto.parse().ok() }));
+            let upto = upto.parse().ok();
+            released.extend(named.map(|branch| Released { branch, after, upto, told_ms: None }));
         }
     }
     released

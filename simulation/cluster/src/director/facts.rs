@@ -6,7 +6,7 @@ use super::fallbacks::Fallbacks;
 use super::patience::Patience;
 use crate::branch::{Branch, Branches};
 use crate::cluster::DATA;
-use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
+use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Turn};
 use crate::rare::{Counters, Rare};
 use host::Disk;
 use simulation::VirtualDisk;
@@ -76,7 +76,7 @@ pub(super) struct Facts {
     /// When nodes did not know which commits of before hold.
     undecided: Vec<Pause>,
     /// Ranges that were undecided and then shown without the quorum.
-    shown_undecided: Vec<(Lsn, Lsn)>,
+    shown_undecided: Vec<Shown>,
     /// What nodes' logs told that their ledgers must have: who, when, and which event.
     told: Vec<(usize, u64, &'static str)>,
     /// Nodes that began a timeline whose history file was not seen yet.
@@ -217,13 +217,17 @@ impl Facts {
         self.pauses.iter().any(|pause| pause.node == node && pause.to_ms >= since_ms)
     }
     /// A primary's log says that commits behind a position wait for fewer standbys from now on.
-    pub(super) fn falls_back(&mut self, node: usize, after: Lsn) {
-        let branch = self.branch_written(node);
-        self.released.push((node, Released { branch, after, upto: None }));
+    pub(super) fn falls_back(&mut self, node: usize, at_ms: u64, after: Lsn) {
+        let (branch, told_ms) = (self.branch_written(node), Some((at_ms, u64::MAX)));
+        self.released.push((node, Released { branch, after, upto: None, told_ms }));
     }
     /// A primary's log says that it shows an undecided range without the quorum.
-    pub(super) fn shows_undecided(&mut self, range: (Lsn, Lsn)) {
-        self.shown_undecided.push(range);
+    pub(super) fn shows_undecided(&mut self, node: usize, at_ms: u64, (after, upto): (Lsn, Lsn)) {
+        // What is undecided is of before a start; without one, what is released had begun by now.
+        let mut undecided = self.undecided.iter().rev();
+        let open = undecided.find(|pause| pause.node == node && pause.to_ms == u64::MAX);
+        let begun_ms = open.map_or(at_ms, |pause| pause.from_ms);
+        self.shown_undecided.push(Shown { after, upto, begun_ms, at_ms });
     }
     /// Whether a node fell back on the branch that it writes.
     pub(super) fn fell_back(&self, node: usize) -> bool {
@@ -231,9 +235,10 @@ impl Facts {
         self.released.iter().any(|(other, released)| *other == node && released.branch == branch)
     }
     /// It waits for all of them again behind a position.
-    pub(super) fn returns(&mut self, node: usize, at: Lsn) {
+    pub(super) fn returns(&mut self, node: usize, at_ms: u64, at: Lsn) {
         if let Some((_, last)) = self.released.iter_mut().rev().find(|(other, _)| *other == node) {
             last.upto = Some(at);
+            last.told_ms = last.told_ms.map(|(from_ms, _)| (from_ms, at_ms));
         }
     }
     /// A node's log says that it begins this timeline.

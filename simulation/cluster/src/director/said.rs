@@ -65,17 +65,17 @@ pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
         shared.facts.lock().begins(node, timeline);
     }
     if let Some(after) = value_after(line, FALLS_BACK) {
-        shared.facts.lock().falls_back(node, after);
+        shared.facts.lock().falls_back(node, at_ms, after);
     }
     if line.contains(SHOWN)
         && let Some(range) = value_after(line, "commits after ").zip(value_after(line, " up to "))
     {
-        shared.facts.lock().shows_undecided(range);
+        shared.facts.lock().shows_undecided(node, at_ms, range);
     }
     if line.contains(RETURNS)
         && let Some(at) = value_after(line, " up to ")
     {
-        shared.facts.lock().returns(node, at);
+        shared.facts.lock().returns(node, at_ms, at);
     }
     let event = ledger::event_of(line);
     if let Some(event) = event {

@@ -116,7 +116,7 @@ fn losses_take_from_a_holder_what_its_level_left_there() {
 fn released_commits_and_those_under_another_quorum_do_not_bind() {
     let mut guarantee = turned(1, &[1, 2, 3]);
     let (branch, after) = (Branch::new("1"), Lsn::new(0x150));
-    guarantee.released.push(Released { branch, after, upto: Some(Lsn::new(0x160)) });
+    guarantee.released.push(Released { branch, after, upto: Some(Lsn::new(0x160)), told_ms: None });
     for (at, expected) in [("1:0/150", true), ("1:0/151", false), ("1:0/160", false), ("1:0/161", true)] {
         assert_eq!(binds(&guarantee, Level::On, at, 500), expected, "{at}");
     }
@@ -125,6 +125,33 @@ fn released_commits_and_those_under_another_quorum_do_not_bind() {
     guarantee.quorums.push(none);
     assert!(!binds(&guarantee, Level::On, "1:0/141", 500));
     assert!(binds(&guarantee, Level::On, "1:0/141", 700));
+}
+
+#[test]
+fn a_commit_whose_end_is_not_known_may_lie_in_what_was_shown_before_it_was_seen() {
+    let (mut undecided, mut released) = (turned(1, &[1, 2, 3]), turned(1, &[1, 2, 3]));
+    let (after, upto) = (Lsn::new(0xE0), Lsn::new(0x120));
+    undecided.shown_undecided.push(Shown { after, upto, begun_ms: 450, at_ms: 480 });
+    let (upto, told_ms) = (Some(upto), Some((480, 450)));
+    released.released.push(Released { branch: Branch::new("1"), after, upto, told_ms });
+    for (at, invoked_ms, told_ms, expected) in [
+        ("1:0/150", 440, 480, true),
+        // It began after all that was shown.
+        ("1:0/150", 450, 500, false),
+        // It was seen before.
+        ("1:0/150", 440, 479, false),
+        // Who is left has it.
+        ("1:0/100", 440, 500, false),
+    ] {
+        let commit = Commit { level: Level::On, token: &token(at), node: None, invoked_ms, told_ms };
+        for guarantee in [&undecided, &released] {
+            assert_eq!(guarantee.may_have_been_shown(&commit), expected, "{at} {invoked_ms} {told_ms}");
+        }
+    }
+    (undecided.shown_undecided[0].after, released.released[0].after) = (Lsn::new(0x150), Lsn::new(0x150));
+    let at = token("1:0/150");
+    let commit = Commit { level: Level::On, token: &at, node: None, invoked_ms: 440, told_ms: 500 };
+    assert!(![&undecided, &released].iter().any(|guarantee| guarantee.may_have_been_shown(&commit)));
 }
 
 #[test]
