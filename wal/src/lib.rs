@@ -22,6 +22,7 @@ mod log_file;
 pub mod message;
 mod node_log;
 pub mod page;
+mod position_file;
 pub mod positions;
 pub mod raw_writer;
 pub mod reader;
@@ -44,6 +45,7 @@ pub use ids::{
 pub use log_branch::{BranchError, BranchRecord, LogBranch};
 pub use node_log::{BranchObserver, Live, LogState, NodeLog, Stopping};
 pub use page::{PageFlags, PageHeader};
+pub use position_file::{LogPosition, PositionFile};
 pub use positions::{Positions, StandbyPositions};
 pub use raw_writer::{RawConfig, RawWriter};
 pub use reader::{

@@ -25,6 +25,10 @@
 //! What is followed and not witnessed is hearsay: an archive's history says that somebody promoted himself,
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
 //!
+//! Beside it lies plimsoll/received, a [`PositionFile`]: up to there the log that is followed was durable
+//! here by a receiver's flush, and senders may have been told so. It counts for as long as the record does.
+//! A log that cannot be read up to there is damaged, and no log ends before it.
+//!
 //! A promotion is decided by the control file, which names its timeline last. One that broke off before that
 //! never was: the next start takes back what it left ([`undo_promotion`]). One that broke off later leaves a
 //! standby of its timeline, which waits to be promoted.
@@ -32,7 +36,8 @@
 use crate::codec::{seal_text, sealed_text};
 use crate::control::ControlFile;
 use crate::history::{BranchId, HistoryFileError, TimelineHistory};
-use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
+use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::position_file::{LogPosition, PositionFile};
 use host::{Disk, Mutex, write_file_durably};
 use std::fmt;
 use std::io;
@@ -41,6 +46,8 @@ use std::sync::Arc;
 
 /// The file, in the data directory.
 pub const BRANCH_FILE: &str = "plimsoll/branch";
+/// How far its log was received.
+pub const RECEIVED_FILE: &str = "plimsoll/received";
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4096;
 const FIRST_LINE: &str = "plimsoll branch 1";
@@ -150,16 +157,24 @@ fn file_error(path: &Path, error: io::Error) -> BranchError {
 
 /// The record of a node at work.
 pub struct LogBranch {
-    disk: Option<Arc<dyn Disk>>,
-    path: PathBuf,
+    files: Option<Files>,
     /// Held while it is changed, so that nobody who only asks waits for the disk.
     changing: Mutex<()>,
     now: Mutex<Option<BranchRecord>>,
+    received: Mutex<Option<LogPosition>>,
+}
+
+/// Where it is kept.
+struct Files {
+    disk: Arc<dyn Disk>,
+    record: PathBuf,
+    received: PositionFile,
 }
 
 impl fmt::Debug for LogBranch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogBranch").field("now", &*self.now.lock()).finish_non_exhaustive()
+        let (now, received) = (self.record(), self.received());
+        f.debug_struct("LogBranch").field("now", &now).field("received", &received).finish_non_exhaustive()
     }
 }
 
@@ -170,18 +185,24 @@ impl LogBranch {
     /// As [`BranchRecord::load`].
     pub fn open(disk: Arc<dyn Disk>, data_dir: &Path, control: &ControlFile) -> Result<Self, BranchError> {
         let now = BranchRecord::load(&*disk, data_dir, control)?;
-        Ok(Self::with(disk, data_dir, now))
+        Self::with(disk, data_dir, now)
     }
 
-    fn with(disk: Arc<dyn Disk>, data_dir: &Path, now: Option<BranchRecord>) -> Self {
-        let path = data_dir.join(BRANCH_FILE);
-        Self { disk: Some(disk), path, changing: Mutex::default(), now: Mutex::new(now) }
+    fn with(disk: Arc<dyn Disk>, data_dir: &Path, now: Option<BranchRecord>) -> Result<Self, BranchError> {
+        let file = PositionFile::new(disk.clone(), data_dir.join(RECEIVED_FILE));
+        let received = match now {
+            Some(_) => file.read().map_err(|error| file_error(file.path(), error))?,
+            None => None,
+        };
+        let files = Files { disk, record: data_dir.join(BRANCH_FILE), received: file };
+        let (now, received) = (Mutex::new(now), Mutex::new(received));
+        Ok(Self { files: Some(files), changing: Mutex::default(), now, received })
     }
 
     /// Of a log without a data directory.
     pub fn unrecorded() -> Arc<Self> {
-        let (changing, now) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { disk: None, path: PathBuf::new(), changing, now })
+        let (changing, now, received) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { files: None, changing, now, received })
     }
 
     /// What is recorded.
@@ -209,14 +230,19 @@ impl LogBranch {
         };
         // There may be no file any more, whatever it said.
         *self.now.lock() = None;
+        *self.received.lock() = None;
+        if let Some(files) = &self.files {
+            files.received.remove().map_err(|error| file_error(files.received.path(), error))?;
+        }
         self.change(|_| Some(record))
     }
 
-    /// The log goes on along `history`, which continues what is here.
+    /// The log goes on along `history`, which continues what is here up to `kept`.
     ///
     /// # Errors
-    /// Fails if the file cannot be written.
-    pub fn follow(&self, history: &TimelineHistory) -> Result<(), BranchError> {
+    /// Fails if a file cannot be written.
+    pub fn follow(&self, history: &TimelineHistory, kept: Lsn) -> Result<(), BranchError> {
+        self.leave_behind(history, kept)?;
         let known = |timeline| if history.contains(timeline) { timeline } else { TimelineId::INVALID };
         let promotion = |now: BranchRecord| now.promotion.filter(|(began, _)| *began == history.target());
         self.change(|now| {
@@ -256,6 +282,43 @@ impl LogBranch {
         self.change(|now| now.map(|now| BranchRecord { promotion: Some((timeline, branch)), ..now }))
     }
 
+    /// Up to where the log that is followed was received and durable; None if nobody knows.
+    pub fn received(&self) -> Option<LogPosition> {
+        *self.received.lock()
+    }
+
+    /// A receiver has made the log durable up to here. What the disk does not take is known until this server
+    /// ends: less is proven then.
+    pub fn flushed(&self, timeline: TimelineId, upto: Lsn) {
+        let mut received = self.received.lock();
+        // What is received once more, since it cannot be read, was durable before.
+        if received.is_none_or(|before| before.lsn < upto) {
+            let now = LogPosition { timeline, lsn: upto };
+            *received = Some(now);
+            if let Some(files) = &self.files {
+                let _ = files.received.write(now);
+            }
+        }
+    }
+
+    /// What was received and is not on `history`, which goes on from `kept`, is given up.
+    fn leave_behind(&self, history: &TimelineHistory, kept: Lsn) -> Result<(), BranchError> {
+        let mut received = self.received.lock();
+        let Some(before) = *received else { return Ok(()) };
+        let now = match before.along(history) {
+            Some(lsn) => LogPosition { lsn, ..before },
+            None => LogPosition { timeline: history.timeline_at(kept), lsn: kept.min(before.lsn) },
+        };
+        if now != before {
+            if let Some(files) = &self.files {
+                let written = files.received.write_durably(now);
+                written.map_err(|error| file_error(files.received.path(), error))?;
+            }
+            *received = Some(now);
+        }
+        Ok(())
+    }
+
     fn change(
         &self,
         change: impl FnOnce(Option<BranchRecord>) -> Option<BranchRecord>,
@@ -266,8 +329,8 @@ impl LogBranch {
         if next == now {
             return Ok(());
         }
-        if let (Some(disk), Some(record)) = (&self.disk, next) {
-            store(&**disk, &self.path, &record)?;
+        if let (Some(files), Some(record)) = (&self.files, next) {
+            store(&*files.disk, &files.record, &record)?;
         }
         *self.now.lock() = next;
         Ok(())
@@ -351,7 +414,8 @@ mod tests {
         dir
     }
     fn open(dir: &tempfile::TempDir) -> LogBranch {
-        LogBranch::with(Arc::new(RealDisk), dir.path(), BranchRecord::read(&RealDisk, dir.path()).unwrap())
+        let record = BranchRecord::read(&RealDisk, dir.path()).unwrap();
+        LogBranch::with(Arc::new(RealDisk), dir.path(), record).unwrap()
     }
 
     #[test]
@@ -363,20 +427,47 @@ mod tests {
         let branch = open(&dir);
         branch.receive(tl(1)).unwrap();
         branch.witness(tl(1));
-        branch.follow(&two).unwrap();
+        branch.follow(&two, Lsn::INVALID).unwrap();
         let record = open(&dir).record().unwrap();
         assert_eq!((record.timeline, record.branch), (tl(2), Some(BranchId::new(0xB2))));
         assert_eq!((record.received, record.witnessed), (tl(1), tl(1)), "of 2 there is a file alone");
         open(&dir).witness(tl(2));
         open(&dir).witness(tl(1));
-        open(&dir).follow(&three).unwrap();
+        open(&dir).follow(&three, Lsn::INVALID).unwrap();
         assert_eq!(open(&dir).record().unwrap().witnessed, tl(2));
         // Another way from timeline 1 on: what was seen of 2 says nothing of it.
         let four = one.fork(tl(4), Lsn::new(90), "x", BranchId::new(4)).unwrap();
-        open(&dir).follow(&four).unwrap();
+        open(&dir).follow(&four, Lsn::INVALID).unwrap();
         assert_eq!(open(&dir).record().unwrap().witnessed, TimelineId::INVALID);
         open(&dir).begin(&two, tl(2), None).unwrap();
         assert_eq!(open(&dir).record().unwrap().received, TimelineId::INVALID, "its log came from nobody");
+    }
+
+    #[test]
+    fn what_was_received_lasts_and_is_given_up_with_its_branch_only() {
+        let dir = directory();
+        let [one, two, three] = histories();
+        let at = |timeline, lsn| Some(LogPosition { timeline: tl(timeline), lsn: Lsn::new(lsn) });
+        open(&dir).begin(&one, TimelineId::INVALID, None).unwrap();
+        let branch = open(&dir);
+        branch.flushed(tl(1), Lsn::new(90));
+        branch.flushed(tl(1), Lsn::new(70));
+        assert_eq!(open(&dir).received(), at(1, 90), "what comes once more was there before");
+        // What lies before the fork is of both.
+        open(&dir).follow(&two, Lsn::new(80)).unwrap();
+        assert_eq!(open(&dir).received(), at(1, 90));
+        open(&dir).flushed(tl(1), Lsn::new(120));
+        open(&dir).follow(&two, Lsn::new(100)).unwrap();
+        assert_eq!(open(&dir).received(), at(1, 100));
+        open(&dir).flushed(tl(2), Lsn::new(250));
+        open(&dir).follow(&three, Lsn::new(200)).unwrap();
+        assert_eq!(open(&dir).received(), at(2, 200));
+        // A branch that timeline 2 is not on.
+        let four = one.fork(tl(4), Lsn::new(60), "x", BranchId::new(4)).unwrap();
+        open(&dir).follow(&four, Lsn::new(60)).unwrap();
+        assert_eq!(open(&dir).received(), at(4, 60));
+        open(&dir).begin(&four, TimelineId::INVALID, None).unwrap();
+        assert_eq!(open(&dir).received(), None, "of another life of the directory");
     }
 
     #[test]

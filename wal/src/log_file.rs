@@ -61,17 +61,7 @@ impl LogFile {
         at: Lsn,
         sync: bool,
     ) -> Result<Self, WalError> {
-        let mut log = Self {
-            folder,
-            timeline,
-            at,
-            padded_to: at,
-            current: None,
-            padded: Vec::new(),
-            dirty: false,
-            sync_enabled: sync,
-            counters: Counters::default(),
-        };
+        let mut log = Self::over(folder, timeline, at, at, sync);
         let size = log.folder.segment_size();
         let segment = size.segment_of(at);
         if size.offset_of(at) == 0 && !log.folder.exists(timeline, segment)? {
@@ -88,6 +78,22 @@ impl LogFile {
         log.current = Some(Current { segment, file });
         log.sync()?;
         Ok(log)
+    }
+
+    /// The log from `at` on, of which the bytes up to `upto` are there already and are written over: what
+    /// lies behind stays as it is.
+    pub(crate) fn over(folder: SegmentFolder, timeline: TimelineId, at: Lsn, upto: Lsn, sync: bool) -> Self {
+        Self {
+            folder,
+            timeline,
+            at,
+            padded_to: upto,
+            current: None,
+            padded: Vec::new(),
+            dirty: false,
+            sync_enabled: sync,
+            counters: Counters::default(),
+        }
     }
 
     /// Overwrites what a former life left in segments behind the one in which the log ends at `at`: the rest
@@ -124,9 +130,6 @@ impl LogFile {
     /// Where the next byte goes.
     pub(crate) fn at(&self) -> Lsn {
         self.at
-    }
-    pub(crate) fn timeline(&self) -> TimelineId {
-        self.timeline
     }
     pub(crate) fn folder(&self) -> &SegmentFolder {
         &self.folder

@@ -195,7 +195,7 @@ impl NodeLog {
         let before = self.standby();
         let replayed = before.replayed();
         assert!(replayed <= kept, "the log is cut to {kept} and replayed up to {replayed}");
-        self.0.record.follow(&history)?;
+        self.0.record.follow(&history, kept)?;
         Ok(self.cut(&before, history, kept))
     }
 
@@ -205,6 +205,11 @@ impl NodeLog {
     /// Fails if that cannot be recorded.
     pub fn receive(&self, timeline: TimelineId) -> Result<(), BranchError> {
         self.0.record.receive(timeline)
+    }
+
+    /// What is recorded of a standby's log over restarts.
+    pub fn record(&self) -> Arc<LogBranch> {
+        self.0.record.clone()
     }
 
     /// There is a server that wrote this timeline of the log's history.

@@ -6,6 +6,7 @@
 
 use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
+use crate::log_branch::LogBranch;
 use crate::log_file::LogFile;
 use crate::positions::StandbyPositions;
 use crate::segments::SegmentFolder;
@@ -31,17 +32,31 @@ pub struct RawConfig {
     pub segments_ahead: u32,
     /// Whether a thread makes them; without it they are made when they are needed.
     pub background: bool,
+    /// Up to here the log was received before, and comes again since it cannot be read: it is written over,
+    /// and none of it is wiped.
+    pub again_upto: Lsn,
 }
 
 impl RawConfig {
     /// PostgreSQL's defaults.
     pub const fn new(timeline: TimelineId, segment_size: SegmentSize) -> Self {
-        Self { timeline, segment_size, fsync: true, zero_fill: true, segments_ahead: 1, background: true }
+        Self {
+            timeline,
+            segment_size,
+            fsync: true,
+            zero_fill: true,
+            segments_ahead: 1,
+            background: true,
+            again_upto: Lsn::INVALID,
+        }
     }
 }
 
 /// A standby's log. Cloning shares it. A failed write or fsync ends it for good, as it does a primary's
 /// writer.
+///
+/// Nothing on disk is changed before the first byte comes: until then what lies behind the log's end may be
+/// all that there is of it.
 ///
 /// A flush does not hold up writes, but where one finishes a segment, which is made durable then. Two fsyncs
 /// never run at once: what one lost must not pass for durable by the other's success. Order of locks:
@@ -55,24 +70,41 @@ pub struct RawWriter {
     positions: Arc<StandbyPositions>,
     /// Whether much log is about to come; the space, which is another one on each timeline, looks here.
     bulk: Arc<AtomicBool>,
+    /// Is told what is durable.
+    record: Option<Arc<LogBranch>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     config: RawConfig,
-    file: LogFile,
-    space: Arc<Space>,
-    maker: Option<SegmentMaker>,
+    end: End,
     failure: Option<WalError>,
 }
 
+/// The end of the log.
+#[derive(Debug)]
+enum End {
+    /// Nothing has come yet.
+    Untouched { folder: SegmentFolder, at: Lsn },
+    /// The log is written.
+    Open(Open),
+}
+
+#[derive(Debug)]
+struct Open {
+    file: LogFile,
+    /// Up to here it is written over.
+    again_upto: Option<Lsn>,
+    space: Arc<Space>,
+    maker: Option<SegmentMaker>,
+}
+
 impl RawWriter {
-    /// Opens the log at `at`, the end of what this node has (the end of the last record that recovery found,
-    /// or the first byte of a segment). What lies behind in that segment is wiped, durably. Moves
-    /// `positions`: received and flushed.
+    /// The log from `at` on, the end of what this node has (the end of the last record that recovery found,
+    /// or the first byte of a segment). Moves `positions`: received and flushed.
     ///
     /// # Errors
-    /// Fails if the segment cannot be opened or does not fit.
+    /// Fails if what a broken-off making of segments left cannot be removed.
     pub fn open(
         host: &Host,
         dir: &Path,
@@ -83,17 +115,55 @@ impl RawWriter {
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         folder.remove_temporaries()?;
-        // A segment that a former life has begun would prove, at the next start, that all before it is
-        // durable.
-        LogFile::wipe_later(&folder, config.timeline, at, config.fsync)?;
-        let file = LogFile::open(folder, config.timeline, at, config.fsync)?;
-        let bulk = Arc::<AtomicBool>::default();
-        let (space, maker) = open_space(&config, &file, &positions, &bulk)?;
         positions.set_received(at);
         positions.set_flushed(at);
         let size = config.segment_size;
-        let inner = Arc::new(Mutex::new(Inner { config, file, space, maker, failure: None }));
-        Ok(Self { syncing: Arc::default(), inner, size, positions, bulk })
+        let inner = Inner { config, end: End::Untouched { folder, at }, failure: None };
+        let (syncing, bulk) = (Arc::default(), Arc::default());
+        Ok(Self { syncing, inner: Arc::new(Mutex::new(inner)), size, positions, bulk, record: None })
+    }
+
+    /// Has `record` know what is durable, if anything is made durable at all.
+    #[must_use]
+    pub fn recorded_in(mut self, record: Arc<LogBranch>) -> Self {
+        self.record = self.inner.lock().config.fsync.then_some(record);
+        self
+    }
+
+    /// Wipes what lies behind the log's end and does not come again, durably, and takes the segment, as the
+    /// first write does by itself.
+    ///
+    /// # Errors
+    /// Fails if the segment cannot be opened or does not fit.
+    pub fn begin(&self) -> Result<(), WalError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        self.opened(&mut inner).map(|_| ())
+    }
+
+    /// Whether the log's end is as it was found.
+    pub fn is_untouched(&self) -> bool {
+        matches!(self.inner.lock().end, End::Untouched { .. })
+    }
+
+    fn opened<'a>(&self, inner: &'a mut Inner) -> Result<&'a mut Open, WalError> {
+        let RawConfig { timeline, fsync, again_upto, .. } = inner.config;
+        if let End::Untouched { folder, at } = &inner.end {
+            let again_upto = Some(again_upto).filter(|upto| upto > at);
+            let file = match again_upto {
+                Some(upto) => LogFile::over(folder.clone(), timeline, *at, upto, fsync),
+                None => open_clear(folder, timeline, *at, fsync)?,
+            };
+            let (space, maker) = open_space(&inner.config, &file, &self.positions, &self.bulk)?;
+            inner.end = End::Open(Open { file, again_upto, space, maker });
+        }
+        let End::Open(open) = &mut inner.end else { unreachable!("it was opened") };
+        if open.again_upto.is_some_and(|upto| open.file.at() >= upto) {
+            open.file.sync()?;
+            open.file = open_clear(open.file.folder(), timeline, open.file.at(), fsync)?;
+            open.again_upto = None;
+        }
+        Ok(open)
     }
 
     /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is
@@ -106,19 +176,30 @@ impl RawWriter {
         let _syncing = finishes.then(|| self.syncing.lock());
         let mut inner = self.inner.lock();
         inner.check()?;
-        let expected = inner.file.at();
+        let expected = inner.end.at();
         if lsn != expected {
             return Err(WalError::NotContiguous { expected, found: lsn });
         }
         // Space first: a full disk shows before anything is written, and may be tried again.
-        inner.space.ensure(expected + bytes.len() as u64)?;
-        let written = inner.file.append(bytes);
+        self.opened(&mut inner)?.space.ensure(expected + bytes.len() as u64)?;
+        let written = self.append(&mut inner, bytes);
         inner.keep_failure(written)?;
-        let end = inner.file.at();
-        inner.space.note_growth(end);
+        let end = inner.end.at();
         drop(inner);
         self.positions.set_received(end);
         Ok(end)
+    }
+
+    fn append(&self, inner: &mut Inner, mut bytes: &[u8]) -> Result<(), WalError> {
+        while !bytes.is_empty() {
+            let open = self.opened(inner)?;
+            let most = open.again_upto.map_or(u64::MAX, |upto| upto.bytes_since(open.file.at()));
+            let (now, later) = bytes.split_at(usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len()));
+            open.file.append(now)?;
+            open.space.note_growth(open.file.at());
+            bytes = later;
+        }
+        Ok(())
     }
 
     /// Much log is about to come, or no more: new segments are not filled with zeros first, which would
@@ -133,21 +214,33 @@ impl RawWriter {
     /// Fails if the file cannot be synced.
     pub fn flush(&self) -> Result<Lsn, WalError> {
         let _syncing = self.syncing.lock();
-        let (end, dirty) = {
+        let (timeline, end, dirty) = {
             let mut inner = self.inner.lock();
             inner.check()?;
-            (inner.file.at(), inner.file.take_dirty())
+            let dirty = match &mut inner.end {
+                End::Open(open) => open.file.take_dirty(),
+                End::Untouched { .. } => None,
+            };
+            (inner.config.timeline, inner.end.at(), dirty)
         };
         if let Some((file, segment)) = dirty
             && !host::planted!("a standby's log is not synced")
             && let Err(cause) = file.sync()
         {
             let mut inner = self.inner.lock();
-            let failed = inner.file.sync_failed(segment, cause);
+            let failed = self.opened(&mut inner)?.file.sync_failed(segment, cause);
             return inner.keep_failure(Err(failed));
         }
-        self.positions.set_flushed(end);
+        self.flushed(timeline, end);
         Ok(end)
+    }
+
+    /// All up to here is durable.
+    fn flushed(&self, timeline: TimelineId, end: Lsn) {
+        if let Some(record) = &self.record {
+            record.flushed(timeline, end);
+        }
+        self.positions.set_flushed(end);
     }
 
     /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and
@@ -159,31 +252,43 @@ impl RawWriter {
         let _syncing = self.syncing.lock();
         let mut inner = self.inner.lock();
         inner.check()?;
-        if to == inner.file.timeline() {
+        if to == inner.config.timeline {
             return Ok(());
         }
-        inner.maker = None;
-        let switched = inner.file.switch_timeline(to);
+        let open = self.opened(&mut inner)?;
+        open.maker = None;
+        let switched = open.file.switch_timeline(to);
         inner.keep_failure(switched)?;
         inner.config.timeline = to;
-        (inner.space, inner.maker) = open_space(&inner.config, &inner.file, &self.positions, &self.bulk)?;
-        let end = inner.file.at();
+        let config = inner.config.clone();
+        let open = self.opened(&mut inner)?;
+        (open.space, open.maker) = open_space(&config, &open.file, &self.positions, &self.bulk)?;
+        let end = inner.end.at();
         drop(inner);
-        self.positions.set_flushed(end);
+        self.flushed(to, end);
         Ok(())
     }
 
     /// Where the log ends.
     pub fn end(&self) -> Lsn {
-        self.inner.lock().file.at()
+        self.inner.lock().end.at()
     }
     /// The timeline that is written.
     pub fn timeline(&self) -> TimelineId {
-        self.inner.lock().file.timeline()
+        self.inner.lock().config.timeline
     }
     /// The positions that this writer moves.
     pub fn positions(&self) -> Arc<StandbyPositions> {
         self.positions.clone()
+    }
+}
+
+impl End {
+    fn at(&self) -> Lsn {
+        match self {
+            Self::Untouched { at, .. } => *at,
+            Self::Open(open) => open.file.at(),
+        }
     }
 }
 
@@ -195,6 +300,18 @@ impl Inner {
     fn keep_failure<T>(&mut self, result: Result<T, WalError>) -> Result<T, WalError> {
         result.map_err(|error| self.failure.insert(error.into_failed()).clone())
     }
+}
+
+/// The log that ends at `at`, with nothing behind it.
+fn open_clear(
+    folder: &SegmentFolder,
+    timeline: TimelineId,
+    at: Lsn,
+    fsync: bool,
+) -> Result<LogFile, WalError> {
+    // A segment that a former life has begun would prove, at the next start, that all before it is durable.
+    LogFile::wipe_later(folder, timeline, at, fsync)?;
+    LogFile::open(folder.clone(), timeline, at, fsync)
 }
 
 fn open_space(

@@ -9,6 +9,9 @@ pub(super) const CONFIRMED: u8 = b'C';
 /// Type of the extension message about evidence. From the sender: 4 bytes, the latest timeline of its history
 /// of which it is a witness ([`wal::NodeLog::witnessed`]), 0 for none.
 pub(super) const WITNESSED: u8 = b'W';
+/// Type of the extension message about a stream's begin. From the sender: 8 bytes, the position of the first
+/// byte that it sends, if the standby named one before its start to compare from.
+pub(super) const BEGINS: u8 = b'B';
 /// Type of the extension message about the directory. From a standby: 8 bytes, the id of the directory
 /// that it works on ([`crate::directory_id`]), before its first report.
 pub(super) const DIRECTORY: u8 = b'D';

@@ -64,6 +64,8 @@ pub enum Event {
     Flushed(Lsn),
     /// The log is replayed so far.
     Replayed(Lsn),
+    /// The stream begins there: at the overlap that was named, or at its start.
+    Begins(Lsn),
     /// Bytes given to [`ReceiverAction::Compare`] are not ours.
     Differs(Lsn),
     /// The primary ended the stream, or had nothing to stream: its result names the next timeline.
@@ -107,6 +109,9 @@ pub enum ReceiverAction {
         slot: Option<String>,
         /// The first byte.
         at: Lsn,
+        /// Where to begin instead if the primary has that, so that it can be compared; then
+        /// [`Event::Begins`].
+        overlap: Option<Lsn>,
         /// The timeline.
         timeline: TimelineId,
     },

@@ -20,6 +20,9 @@ impl Receiver {
                 self.flushing = true;
                 out.push(ReceiverAction::Flush);
             }
+        } else {
+            // What was compared counts now.
+            self.replies.catch_up(self.reported(), now, out);
         }
     }
 

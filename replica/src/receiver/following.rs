@@ -120,6 +120,9 @@ impl Receiver {
                 self.start(out);
                 Ok(())
             }
+            Relation::Descendant { fork } if self.lost > fork => {
+                Err(ReplicaError::ForkedBefore { primary, standby, forked_at: fork, reached: self.lost })
+            }
             Relation::Descendant { fork }
                 if self.end > fork && !host::planted!("a standby past the fork follows as it is") =>
             {
@@ -175,19 +178,27 @@ impl Receiver {
             out.push(ReceiverAction::SwitchTimeline(timeline));
             self.timeline = timeline;
         }
-        let at = self.overlap_start();
+        // So much that we have is sent again, to be compared.
+        let at = (self.end - 1).page_start().max(self.segment_start());
+        let overlap = self.overlap().filter(|overlap| *overlap < at && self.plimsoll);
+        self.awaits_begin = overlap.is_some();
         self.expected = at;
         self.started = (at, timeline);
         self.state = State::Starting;
-        out.push(ReceiverAction::Start { slot: self.options.slot.clone(), at, timeline });
+        out.push(ReceiverAction::Start { slot: self.options.slot.clone(), at, overlap, timeline });
         out.push(ReceiverAction::ReportStart { at, timeline });
     }
 
-    /// Where to start so that up to a page that we have is sent again, inside the segment.
-    pub(super) fn overlap_start(&self) -> Lsn {
-        let segment_start =
-            self.options.segment_size.start_of(self.options.segment_size.segment_of(self.end));
-        if self.end == segment_start { self.end } else { (self.end - 1).page_start().max(segment_start) }
+    /// The start of the segment in which the next byte lies.
+    pub(super) fn segment_start(&self) -> Lsn {
+        let size = self.options.segment_size;
+        size.start_of(size.segment_of(self.end))
+    }
+
+    /// The last page that says something, where it is known. At the end of a segment that may be far before:
+    /// what follows a switch is empty in every log.
+    fn overlap(&self) -> Option<Lsn> {
+        self.last_page.filter(|(end, _)| *end == self.end).map(|(_, page)| page)
     }
 
     pub(super) fn stream_ended(

@@ -97,6 +97,8 @@ pub struct Receiver {
     /// The end of our log, exclusive.
     end: Lsn,
     flushed: Lsn,
+    /// Up to here the log was received and flushed before, though it cannot be read behind `end`.
+    lost: Lsn,
     /// When the last flush was done.
     flushed_at: Option<Duration>,
     /// One that nobody waits for is on its way.
@@ -105,6 +107,10 @@ pub struct Receiver {
     /// The next byte that the primary must send.
     expected: Lsn,
     started: (Lsn, TimelineId),
+    /// The last page that has more than a header of the log up to here, if it is known and here.
+    last_page: Option<(Lsn, Lsn)>,
+    /// The primary has yet to say where the stream begins.
+    awaits_begin: bool,
     /// The timeline that the primary named as the next one when a stream ended.
     next: Option<TimelineId>,
     replies: Replies,
@@ -132,17 +138,32 @@ impl Receiver {
             timeline,
             end,
             flushed: end,
+            lost: Lsn::INVALID,
             flushed_at: None,
             flushing: false,
             replayed,
             expected: Lsn::INVALID,
             started: (Lsn::INVALID, TimelineId::INVALID),
+            last_page: None,
+            awaits_begin: false,
             next: None,
             replies,
             last_sent: None,
             last_received: None,
             primary_end: Lsn::INVALID,
         }
+    }
+
+    /// The log was received up to `lost` before, and cannot be read there: no branch is followed that leaves
+    /// it out.
+    pub fn set_lost(&mut self, lost: Lsn) {
+        self.lost = lost;
+    }
+
+    /// The last page that has more than a header of the log up to `end`: a stream begins with it if the
+    /// primary has it, so that what both have can be compared. None if it is not here.
+    pub fn set_last_page(&mut self, end: Lsn, page: Option<Lsn>) {
+        self.last_page = page.map(|page| (end, page));
     }
 
     /// Takes an event; gives the commands that follow from it. `now` is the monotonic clock, `wall` the wall
@@ -198,6 +219,13 @@ impl Receiver {
                 self.replies.restart(now);
                 self.replies.force(self.reported(), now, out);
                 self.replies.feedback(now, out);
+            }
+            (Event::Begins(at), State::Streaming) => {
+                if !std::mem::take(&mut self.awaits_begin) || at > self.expected {
+                    return Err(ReplicaError::Protocol(format!("the stream begins at {at}")));
+                }
+                self.expected = at;
+                self.replies.force(self.reported(), now, out);
             }
             (Event::Data { start, primary_end, clock, wal }, State::Streaming) => {
                 self.heard(primary_end, clock, now, wall);
@@ -343,6 +371,10 @@ impl Receiver {
 
     /// What may be reported: no further than the primary has shown to have the same.
     fn reported(&self) -> Progress {
+        if self.awaits_begin || self.expected < self.segment_start() {
+            // Nothing that counts: it is not known yet to be the same log. Nor does a slot go back for that.
+            return Progress::default();
+        }
         let all = host::planted!("a report counts for more than was sent on the branch");
         let shown = |lsn: Lsn| if all { lsn } else { lsn.min(self.expected) };
         let early = host::planted!("a standby reports what is written as flushed");

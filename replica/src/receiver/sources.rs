@@ -20,6 +20,9 @@
 //! - leaving: the receiver has been told to stop, and may still write.
 //! - resting: wal_retrieve_retry_interval passes.
 //!
+//! What was received and cannot be read is looked for everywhere: the stream is left as if it had failed and
+//! there were an archive, and begins anew before the bad place.
+//!
 //! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out
 //! that was there.
 
@@ -105,6 +108,13 @@ impl SourceSwitch {
     pub fn streams(&mut self) {
         if let State::Streaming { failed } = &mut self.state {
             *failed = false;
+        }
+    }
+
+    /// What the receiver wrote cannot be read.
+    pub fn damaged(&mut self) {
+        if matches!(self.state, State::Streaming { .. }) {
+            self.state = State::Leaving;
         }
     }
 
@@ -220,6 +230,19 @@ mod tests {
         assert_eq!(switch.turn(at(1)), Turn::Stream);
         switch.set(SourceSettings { follow: true, primary: false, archive: false, retry: RETRY });
         assert_eq!(switch.turn(at(1)), Turn::Leave);
+    }
+
+    #[test]
+    fn what_is_damaged_is_looked_for_in_the_archive_and_streamed_again() {
+        let mut switch = switch(true, true, false);
+        switch.damaged();
+        assert_eq!(switch.turn(at(0)), Turn::Stream, "nobody writes here yet");
+        switch.damaged();
+        switch.streams();
+        assert_eq!(switch.turn(at(1)), Turn::Leave);
+        switch.stopped(at(1));
+        assert_eq!(switch.turn(at(6)), Turn::Look);
+        assert_eq!(switch.turn(at(6)), Turn::Stream);
     }
 
     #[test]

@@ -49,6 +49,9 @@ fn words(commands: &[ReceiverAction]) -> Vec<String> {
                 format!("follow {} from {}", history.target(), kept.get())
             }
             ReceiverAction::SwitchTimeline(timeline) => format!("switch {timeline}"),
+            ReceiverAction::Start { at, overlap: Some(overlap), timeline, .. } => {
+                format!("start {} or {} on {timeline}", at.get(), overlap.get())
+            }
             ReceiverAction::Start { at, timeline, .. } => format!("start {} on {timeline}", at.get()),
             ReceiverAction::Compare { at, wal } => format!("compare {}+{}", at.get(), wal.len()),
             ReceiverAction::Write { at, wal } => format!("write {}+{}", at.get(), wal.len()),
@@ -325,6 +328,38 @@ fn a_primary_that_went_back_is_never_told_of_what_it_lost() {
 fn wal_that_is_not_the_next_is_a_protocol_error() {
     let mut talk = Talk::streaming(10_000);
     assert_eq!(talk.data(8193, 100)[0], "report WAL for 0/2001 came where 0/2000 was expected");
+}
+
+#[test]
+fn a_log_that_ends_with_its_segment_is_compared_where_it_last_says_something() {
+    let start = |talk: &mut Talk, page| {
+        talk.0.set_last_page(at(SEGMENT), Some(at(page)));
+        assert_eq!(talk.identified(1), [format!("start {SEGMENT} or {page} on 1"), "log".to_owned()]);
+        // Nothing counts before it is known to be the primary's.
+        assert_eq!(talk.say(Event::Started), ["reply 0 0 0"]);
+    };
+    let mut talk = Talk::connect(one(), SEGMENT);
+    start(&mut talk, 16_384);
+    assert_eq!(talk.say(Event::Begins(at(16_384))), ["reply 0 0 0"]);
+    let len = usize::try_from(SEGMENT).unwrap() - 16_384;
+    assert_eq!(talk.data_came(16_384, len), [format!("compare 16384+{len}")]);
+    assert_eq!(talk.say(Event::Drained), [format!("reply {SEGMENT} {SEGMENT} {SEGMENT}")]);
+    // The primary has removed it.
+    let mut talk = Talk::connect(one(), SEGMENT);
+    start(&mut talk, 16_384);
+    assert_eq!(talk.say(Event::Begins(at(SEGMENT))), [format!("reply {SEGMENT} {SEGMENT} {SEGMENT}")]);
+}
+
+#[test]
+fn a_branch_that_leaves_out_what_was_received_and_cannot_be_read_is_not_followed() {
+    let two = fork(&one(), 2, 30_000);
+    for (lost, follows) in [(30_000, true), (30_001, false)] {
+        let mut talk = Talk::connect(one(), 20_000);
+        talk.0.set_lost(at(lost));
+        talk.identified(2);
+        let said = talk.history(&two);
+        assert_eq!(said.iter().any(|word| word.starts_with("follow 2")), follows, "{said:?}");
+    }
 }
 
 #[test]

@@ -243,6 +243,7 @@ impl Session {
             _ => None,
         });
         let stream_request = StreamRequest {
+            overlap: None,
             start: Lsn::new(request.start.get()),
             timeline: request.timeline.map(TimelineId::new),
             plimsoll: (!request.options.is_empty()).then_some(branch),

@@ -5,6 +5,7 @@ use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::block_on;
+use host::{File, OpenMode};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,14 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
-use wal::{ArchiveHistories, ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
+use wal::{ArchiveHistories, ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Where a segment is put until it is whole.
 const SEGMENT_FILE: &str = "RECOVERYXLOG";
 /// Where a history file is put until it is whole.
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
+/// Bytes that are compared at once.
+const COMPARED_BYTES: usize = 128 << 10;
 
 /// A file that restore_command is asked for.
 pub(super) struct Asked<'a> {
@@ -63,6 +66,8 @@ pub(crate) struct Restorer {
     known: Mutex<ArchiveHistories>,
     /// The timelines of which it was said that the archive's segments are another branch's.
     refused: Mutex<HashSet<TimelineId>>,
+    /// The segments of which it was said that the archive's are not what was received.
+    unlike: Mutex<HashSet<String>>,
     runtime: Handle,
 }
 
@@ -86,6 +91,7 @@ impl Restorer {
             standby,
             known: Mutex::default(),
             refused: Mutex::default(),
+            unlike: Mutex::default(),
             runtime: Handle::current(),
         }
     }
@@ -213,6 +219,23 @@ impl Restorer {
         Ok(are_anothers)
     }
 
+    /// Whether a fetched segment has what the one here has in its first bytes, which is said once if not.
+    fn has_received(&self, fetched: &Path, name: &str, bytes: u64) -> io::Result<bool> {
+        let disk = &*self.ground.host.disk;
+        // What is not here or cannot be read has nothing to keep.
+        let Ok(here) = disk.open(&self.pg_wal.join(name), OpenMode::Read) else { return Ok(true) };
+        let Some(differs_at) = first_difference(&*here, &*disk.open(fetched, OpenMode::Read)?, bytes)? else {
+            return Ok(true);
+        };
+        if self.unlike.lock().insert(name.to_owned()) {
+            self.ground.log.warning(format!(
+                "the archive's segment \"{name}\" differs at offset {differs_at} from what this server has received, and \
+                 is not restored"
+            ));
+        }
+        Ok(false)
+    }
+
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
     pub(crate) fn fetch_later(&self, known: TimelineId) -> io::Result<TimelineId> {
         wal::timelines::fetch_later(known, |timeline| self.history(timeline))
@@ -234,12 +257,32 @@ pub(super) fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Where two files differ in their first `bytes`; one that ends before that does not differ from there on.
+fn first_difference(ours: &dyn File, theirs: &dyn File, bytes: u64) -> io::Result<Option<u64>> {
+    let [mut one, mut two] = [vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]];
+    let mut at = 0;
+    while at < bytes {
+        let most = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(COMPARED_BYTES);
+        let read = ours.read_at(&mut one[..most], at).unwrap_or(0);
+        let read = read.min(theirs.read_at(&mut two[..most], at)?);
+        if read == 0 {
+            return Ok(None);
+        }
+        if let Some(differs) = (0..read).find(|offset| one[*offset] != two[*offset]) {
+            return Ok(Some(at + differs as u64));
+        }
+        at += read as u64;
+    }
+    Ok(None)
+}
+
 impl SegmentSupply for Restorer {
     fn fetch(
         &self,
         history: &TimelineHistory,
         timeline: TimelineId,
         segment: SegmentNumber,
+        own_upto: Lsn,
     ) -> io::Result<bool> {
         if self.are_anothers(history, timeline)? {
             return Ok(false);
@@ -248,6 +291,13 @@ impl SegmentSupply for Restorer {
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);
         };
+        let start = self.segment_size.start_of(segment);
+        let own_bytes =
+            if own_upto > start { own_upto.bytes_since(start).min(self.segment_size.bytes()) } else { 0 };
+        if !self.has_received(&fetched, &name, own_bytes)? {
+            remove(&*self.ground.host.disk, &fetched)?;
+            return Ok(false);
+        }
         self.keep(&fetched, &name)?;
         Ok(true)
     }

@@ -205,7 +205,10 @@ pub(crate) fn request_promotion(
     life: &Life,
     replication: Option<&Arc<Replication>>,
 ) -> Result<(), ServerError> {
-    let barred = replication.map_or(Ok(()), |replication| fencing::check_promotion(replication));
+    let barred = replication.map_or(Ok(()), |replication| {
+        fencing::check_promotion(replication)?;
+        replication.recovery().map_or(Ok(()), |recovery| recovery.check_promotion())
+    });
     match &barred {
         Ok(()) => life.request_promotion(),
         Err(error) => ground.log.warning(format!("promotion is refused: {}", error.message)),

@@ -112,7 +112,7 @@ impl WalSender {
 
     fn request(&self, start: &StartReplication) -> Result<StreamRequest, Failure> {
         let invalid = |what: String| Report::error(SqlState::SYNTAX_ERROR, what);
-        let (mut speaks, mut branch) = (false, None);
+        let (mut speaks, mut branch, mut overlap) = (false, None, None);
         for (name, value) in &start.options {
             match (name.as_str(), value.as_text()) {
                 ("plimsoll", Some(number)) => {
@@ -127,6 +127,10 @@ impl WalSender {
                     let parsed = text.parse().map_err(|_| invalid(format!("invalid branch \"{text}\"")))?;
                     branch = Some(parsed);
                 }
+                ("overlap", Some(text)) => {
+                    let parsed = text.parse().map_err(|_| invalid(format!("invalid overlap \"{text}\"")))?;
+                    overlap = Some(parsed);
+                }
                 (COPY_OPTION, Some(text)) if text == "true" => {}
                 _ => return Err(invalid(format!("unrecognized option: \"{name}\"")).into()),
             }
@@ -134,6 +138,7 @@ impl WalSender {
         Ok(StreamRequest {
             start: Lsn::new(start.start.get()),
             timeline: start.timeline.map(TimelineId::new),
+            overlap: overlap.filter(|_| speaks),
             plimsoll: speaks.then_some(branch),
         })
     }

@@ -115,6 +115,7 @@ pub const ALL: &[Bug] = &[
     bug("a torn tail is cut where its record begins", Damage),
     bug("a cut of the log's tail is not recorded", NothingSilent),
     bug("damage below the flush point passes for the log's end", Damage),
+    bug("damage in what a standby received passes for the log's end", Damage),
     bug("a backup_label is ignored", OneOrder),
     bug("a slot gives up what its standby has only written", Bounded),
     bug("a slot's restart is not saved", Bounded),
@@ -154,6 +155,7 @@ pub const ALL: &[Bug] = &[
     bug("what is confirmed never moves on", Liveness),
     bug("what peers tell of their branch is not heeded", OneWriter),
     bug("no deadlock is found", Liveness),
+    bug("who waits for an answer hears of no other primary", Liveness),
     bug("a failed sync of the log passes for a good one", Acknowledged),
 ];
 

@@ -189,6 +189,7 @@ impl Opening {
         let in_recovery = mode != StartMode::Primary;
         let host = host.clone();
         let branch = Arc::new(branch);
+        reader.source_mut().set_received(Arc::clone(&branch));
         let engine =
             Engine::new(Parts { host, options, store, control, visibility, branch, in_recovery, lock });
         Ok(Self { engine, reader, label, found, later, may_come, copied })
@@ -229,7 +230,7 @@ impl Opening {
         let (branch, history) = (&self.engine.branch, self.reader.source().history());
         let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
         let recorded = match (&self.label, branch.record()) {
-            (None, Some(record)) if record.timeline >= named => branch.follow(history),
+            (None, Some(record)) if record.timeline >= named => branch.follow(history, Lsn::INVALID),
             // What a promotion has outdone that was decided counts no more.
             (None, Some(outdone)) => branch.begin(history, named, outdone.promotion),
             (label, _) => {

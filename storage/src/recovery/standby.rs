@@ -17,7 +17,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::reader::{CutTail, Next, SegmentFiles, WalReader};
+use wal::log_branch::RECEIVED_FILE;
+use wal::reader::{CutTail, EndOfWal, Next, ReadError, SegmentFiles, WalReader};
 use wal::{Lsn, Record, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
@@ -41,6 +42,11 @@ pub trait WalFeed: Send + Sync {
     fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {
         let _ = (at, end, committed);
         true
+    }
+    /// What was received cannot be read behind `at`, to where all is redone: it has to come again from there.
+    /// Told each time that redo comes upon it.
+    fn damaged(&self, at: Lsn, error: &ReadError) {
+        let _ = (at, error);
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
@@ -155,8 +161,10 @@ pub struct StandbyRedo {
 
 /// How a run over the log that is there ended.
 enum Ran {
-    /// Nothing more is there, or redo shall not go on.
-    OutOfLog,
+    /// Nothing more is there, for this reason.
+    OutOfLog(EndOfWal),
+    /// Redo shall not go on.
+    BrokenOff,
     /// The target is reached.
     Stopped(RecoveryStop),
 }
@@ -188,7 +196,7 @@ impl StandbyRedo {
     pub fn run(&mut self, feed: &dyn WalFeed) -> Result<RedoEnd, Error> {
         let _vital = host::vital("redo");
         self.reader.source_mut().clear_limit();
-        let mut ran = self.redo_available(feed)?;
+        let mut ran = self.redo_received(feed)?;
         let mut read_generation = None;
         loop {
             if let Ran::Stopped(stop) = ran {
@@ -199,6 +207,8 @@ impl StandbyRedo {
                     self.follow(timeline)?;
                     if std::mem::take(&mut self.supplied) {
                         self.reader.source_mut().use_supply(false);
+                        // What was received and is gone is damage, and can come again.
+                        self.reader.source_mut().let_gaps_end_the_log(true);
                     }
                     self.reader.source_mut().set_limit(upto);
                     if read_generation.replace(generation) != Some(generation)
@@ -209,20 +219,19 @@ impl StandbyRedo {
                     if self.is_backlog(upto) {
                         self.redo_backlog(feed)?;
                     }
-                    self.redo_available(feed)?
+                    self.redo_received(feed)?
                 }
                 Feed::Again { timeline } => {
                     self.look_again(timeline)?;
-                    self.redo_available(feed)?
+                    self.redo_received(feed)?
                 }
                 Feed::Promote { timeline } => {
                     self.follow(timeline)?;
                     self.read_anew();
-                    let ran = self.redo_available(feed)?;
-                    if matches!(ran, Ran::Stopped(_)) {
-                        ran
-                    } else {
-                        return self.end_of_log();
+                    match self.redo_available(feed)? {
+                        ran @ Ran::Stopped(_) => ran,
+                        Ran::OutOfLog(end) => return self.end_of_log(Some(end)),
+                        Ran::BrokenOff => return self.end_of_log(None),
                     }
                 }
                 Feed::Stop => return Ok(RedoEnd::Stopped { at: self.replay.at }),
@@ -262,9 +271,39 @@ impl StandbyRedo {
         })
     }
 
-    /// The log is over. That a target was not reached, or the data is not consistent, must not pass for
-    /// success.
-    fn end_of_log(&mut self) -> Result<RedoEnd, Error> {
+    /// Redoes what there is, and tells if that is not all that there should be.
+    fn redo_received(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
+        let ran = self.redo_available(feed)?;
+        if let Ran::OutOfLog(end) = &ran
+            && let Some(error) = self.damage(end)?
+        {
+            feed.damaged(self.replay.at, &error);
+        }
+        Ok(ran)
+    }
+
+    /// Why the log cannot end like this, if all below the reader's limit has come, or else all that a
+    /// receiver ever made durable.
+    fn damage(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, Error> {
+        if host::planted!("damage in what a standby received passes for the log's end") {
+            return Ok(None);
+        }
+        let recorded = || self.engine.branch.received()?.along(self.reader.source().history());
+        let came = self.reader.source().limit().or_else(recorded);
+        let Some(came) = came.filter(|came| *came > end.at) else { return Ok(None) };
+        let is_damage = self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))?;
+        let error = is_damage.then(|| self.reader.damage_at(end, came));
+        if is_damage {
+            let upto = self.reader.bad_upto(end).min(came);
+            self.reader.source_mut().note_damage(end.at..upto);
+        }
+        self.read_anew();
+        Ok(error)
+    }
+
+    /// The log is over. That a target was not reached, the data is not consistent, or log is lost that was
+    /// here, must not pass for success.
+    fn end_of_log(&mut self, end: Option<EndOfWal>) -> Result<RedoEnd, Error> {
         let recovery = &self.engine.options.recovery;
         if recovery.target.is_some() {
             let what = "recovery ended before configured recovery target was reached";
@@ -279,8 +318,16 @@ impl StandbyRedo {
             };
             return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
         }
-        // No whole record follows; what damage hides may have many.
         self.reader.source_mut().clear_limit();
+        if let Some(end) = end
+            && let Some(error) = self.damage(&end)?
+        {
+            return Err(Error::Unusable(format!(
+                "this standby cannot be promoted: {error}; a primary or an archive that has it will mend it; a start \
+                 without {RECEIVED_FILE} gives up what lies behind"
+            )));
+        }
+        // No whole record follows; what damage hides may have many.
         let tail = self.reader.tail_behind(self.replay.at).map_err(|error| read_error(error.into()))?;
         self.end_for_promotion(Some(tail))
     }
@@ -342,7 +389,7 @@ impl StandbyRedo {
                     let timeline = self.reader.page_timeline();
                     if !redo_one(&self.engine, &mut self.replay, &record, timeline, Pins::new(), feed)? {
                         self.reader.seek(record.start(), Some(self.replay.last_record));
-                        return Ok(Ran::OutOfLog);
+                        return Ok(Ran::BrokenOff);
                     }
                     let consistent = self.engine.recovery.is_consistent();
                     if let Some(stop) =
@@ -356,12 +403,12 @@ impl StandbyRedo {
                         feed.redone(self.replay.at);
                     }
                 }
-                Next::End(_) => {
+                Next::End(end) => {
                     self.replay.check_consistent()?;
                     self.replay.tell_progress(None);
                     self.engine.remove_dropped()?;
                     feed.redone(self.replay.at);
-                    return Ok(Ran::OutOfLog);
+                    return Ok(Ran::OutOfLog(end));
                 }
             }
         }

@@ -31,6 +31,7 @@ impl Opening {
         if self.copied {
             return Ok(None);
         }
+        self.check_received(end)?;
         if !self.found.is_crashed() || !self.engine.options.log_writing.fsync {
             return self.reader.tail_behind(end.at).map(Some).map_err(|error| read_error(error.into()));
         }
@@ -50,6 +51,17 @@ impl Opening {
             return Err(read_error(self.reader.damage_at(end, proven.max(marked))));
         }
         Ok(Some(cut))
+    }
+
+    /// A log that was received goes to where that was durable.
+    fn check_received(&mut self, end: &EndOfWal) -> Result<(), Error> {
+        let received = self.engine.branch.received().filter(|_| self.found.is_standbys());
+        let came = received.and_then(|received| received.along(self.reader.source().history()));
+        let Some(came) = came.filter(|came| *came > end.at) else { return Ok(()) };
+        match self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))? {
+            true => Err(read_error(self.reader.damage_at(end, came))),
+            false => Ok(()),
+        }
     }
 
     /// What is written on has no mark: it is neither durable up to its end nor to be archived yet, and would

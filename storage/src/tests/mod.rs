@@ -17,6 +17,7 @@ mod own_log;
 mod page_images;
 mod panics;
 mod promotion;
+mod received;
 mod recovery;
 mod standby;
 mod states;

@@ -85,6 +85,7 @@ impl SegmentSupply for Copies {
         _: &TimelineHistory,
         timeline: TimelineId,
         segment: SegmentNumber,
+        _: Lsn,
     ) -> std::io::Result<bool> {
         let size = ControlFile::load(&self.to, Path::new(DIR)).unwrap().segment_size;
         let path = Path::new(DIR).join("pg_wal").join(segment.file_name(timeline, size));
@@ -137,7 +138,7 @@ fn try_follow(disk: &VirtualDisk, cuts: &Arc<Mutex<Vec<CutTail>>>) -> Result<Dat
     }
 }
 
-fn path_of(disk: &VirtualDisk, at: Lsn) -> (PathBuf, u64) {
+pub(super) fn path_of(disk: &VirtualDisk, at: Lsn) -> (PathBuf, u64) {
     let size = ControlFile::load(disk, Path::new(DIR)).unwrap().segment_size;
     let name = size.segment_of(at).file_name(TimelineId::FIRST, size);
     (Path::new(DIR).join("pg_wal").join(name), size.offset_of(at))
@@ -288,7 +289,7 @@ async fn a_standby_that_turned_to_a_timeline_goes_on_with_that_also_if_it_starts
     copy_timeline(&successor, &copy, two);
     let wal_dir = Path::new(DIR).join("pg_wal");
     let history = TimelineHistory::load(&copy, &wal_dir, two).unwrap();
-    record(&copy).follow(&history).unwrap();
+    record(&copy).follow(&history, Lsn::INVALID).unwrap();
     // A promotion to another one had left its history before; that it forks off later says nothing.
     let end = promoted.positions().unwrap().flushed();
     let left = history.fork(TimelineId::new(3), end, "broken off", BranchId::new(3)).unwrap();
@@ -347,7 +348,7 @@ async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_a
     assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("later"));
 }
 
-fn record(disk: &VirtualDisk) -> LogBranch {
+pub(super) fn record(disk: &VirtualDisk) -> LogBranch {
     let control = ControlFile::load(disk, Path::new(DIR)).unwrap();
     LogBranch::open(Arc::new(disk.clone()), Path::new(DIR), &control).unwrap()
 }
@@ -426,7 +427,7 @@ async fn a_standby_that_has_turned_to_another_timeline_does_not_write_the_one_be
     two.store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
     // As it is told of the fork, and before it is sent anything behind that.
     let told = copy.fork();
-    record(&told).follow(&two).unwrap();
+    record(&told).follow(&two, Lsn::INVALID).unwrap();
     assert!(try_open(&copy, options()).is_ok(), "it has heard of that only");
     for _ in 0..2 {
         let refused = try_open(&told, options()).map(|_| ()).unwrap_err().to_string();

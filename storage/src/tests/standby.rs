@@ -30,6 +30,7 @@ struct HandState {
     /// The position that redo waits past.
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
+    damaged: Vec<(Lsn, String)>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
     panics: bool,
@@ -69,6 +70,9 @@ impl WalFeed for HandFeed {
     fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {
         self.state.lock().conflicts.push(conflict.horizon);
     }
+    fn damaged(&self, at: Lsn, error: &wal::ReadError) {
+        self.state.lock().damaged.push((at, error.to_string()));
+    }
 }
 
 impl HandFeed {
@@ -87,6 +91,10 @@ impl HandFeed {
     /// Lets nothing behind this be redone.
     pub(super) fn hold_at(&self, hold: Option<Lsn>) {
         self.state.lock().hold = hold;
+    }
+    /// Where redo has met damage since this was asked last, and which.
+    pub(super) fn damage(&self) -> Vec<(Lsn, String)> {
+        std::mem::take(&mut self.state.lock().damaged)
     }
     /// Waits until redo has done what it can.
     pub(super) fn settle(&self) {

@@ -14,7 +14,7 @@
 use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
-use crate::page::{PAGE_SIZE, record_end, record_start};
+use crate::page::{PAGE_SIZE, header_size_at, record_end, record_start};
 use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader};
 use crate::xact;
 
@@ -58,6 +58,8 @@ struct Search {
     for_proof: bool,
     proof: Option<FlushProof>,
     cut: CutTail,
+    /// The end of the first whole record.
+    first_whole: Option<Lsn>,
 }
 
 impl<S: WalSource> WalReader<S> {
@@ -89,6 +91,26 @@ impl<S: WalSource> WalReader<S> {
         Ok(search.cut)
     }
 
+    /// Whether a log of which all bytes below `upto` came has this end because one of them is bad or missing,
+    /// and not because its last record has not come whole. The reader has no position afterwards.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
+    pub fn ends_within(&mut self, end: &EndOfWal, upto: Lsn) -> Result<bool, SourceError> {
+        if self.bad_upto(end) <= upto {
+            return Ok(true);
+        }
+        if matches!(end.reason, EndReason::NotYet { .. }) && self.source.end().is_some() {
+            // More comes, and tells.
+            return Ok(false);
+        }
+        // A record that seems to go further, or does: a whole one behind its begin says that its length is
+        // bad.
+        let mut search = Search::new(*end, end.at, false);
+        self.search_segments(&mut search)?;
+        Ok(search.first_whole.is_some_and(|whole| whole <= upto))
+    }
+
     /// The error that an end is if something outside of the log proves that it was durable beyond it.
     pub fn damage_at(&self, end: &EndOfWal, proven_flush: Lsn) -> ReadError {
         self.corrupt(end.reason, end.at, proven_flush)
@@ -109,7 +131,7 @@ impl<S: WalSource> WalReader<S> {
 
     /// Where the bad spot certainly ends: a proof must cover all of it, since any part of it may be the bad
     /// one.
-    fn bad_upto(&mut self, end: &EndOfWal) -> Lsn {
+    pub fn bad_upto(&mut self, end: &EndOfWal) -> Lsn {
         let Damage { at, defect } = match end.reason {
             EndReason::NotYet { at } => return at + 1,
             EndReason::Invalid(damage) => damage,
@@ -126,8 +148,11 @@ impl<S: WalSource> WalReader<S> {
                     .clamp(RECORD_HEADER_SIZE as u32, self.options.record_size_max);
                 record_end(at, length, self.options.segment_size)
             }
-            // A page header, or a length, which never leaves its page.
-            _ => at + 1,
+            Defect::NoRecord | Defect::LengthTooShort { .. } | Defect::LengthTooLong { .. } => {
+                // The length never leaves its page.
+                (at + RECORD_HEADER_SIZE as u64).min(at.page_start() + PAGE_SIZE as u64)
+            }
+            _ => at + header_size_at(at, self.options.segment_size) as u64,
         }
     }
 
@@ -266,7 +291,7 @@ impl Search {
     fn new(log: EndOfWal, bad_upto: Lsn, for_proof: bool) -> Self {
         let (end, bad_page) = (log.at, log.reason.at().page_start());
         let cut = CutTail { from: end, upto: end, whole_records: 0 };
-        Self { log, end, bad_page, bad_upto, for_proof, proof: None, cut }
+        Self { log, end, bad_page, bad_upto, for_proof, proof: None, cut, first_whole: None }
     }
 
     fn is_over(&self) -> bool {
@@ -275,6 +300,7 @@ impl Search {
 
     fn note(&mut self, record: &Record) {
         self.cut.whole_records += 1;
+        self.first_whole.get_or_insert(record.end());
         self.cut.upto = self.cut.upto.max(record.end());
         if let Some(flushed) = xact::proven_flush(record).filter(|flushed| self.log.is_disproved_by(*flushed))
         {

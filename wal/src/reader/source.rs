@@ -2,11 +2,13 @@
 
 use crate::history::TimelineHistory;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::log_branch::LogBranch;
 use crate::segments::SegmentFile;
 use bytes::Bytes;
 use host::{OpenMode, SharedDisk, SharedFile};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ pub trait SegmentSupply: Send + Sync {
     /// that is there, if it can be had. Blocks. False: there is no such segment, or it is another branch's.
     /// Then the one that is there is read, which may be this branch's own. An error ends the reading.
     ///
+    /// What the file that is there has below `own_upto` was received and confirmed: one that differs in it
+    /// does not replace it.
+    ///
     /// # Errors
     /// Fails if the source cannot be asked.
     fn fetch(
@@ -23,6 +28,7 @@ pub trait SegmentSupply: Send + Sync {
         history: &TimelineHistory,
         timeline: TimelineId,
         segment: SegmentNumber,
+        own_upto: Lsn,
     ) -> io::Result<bool>;
 }
 
@@ -144,6 +150,10 @@ pub struct SegmentFiles {
     limit: Option<Lsn>,
     open: Option<OpenSegment>,
     supply: Supply,
+    /// How far the log was received that is here.
+    received: Option<Arc<LogBranch>>,
+    /// Something in it is bad.
+    damaged: Option<Range<Lsn>>,
     gaps_end_the_log: bool,
 }
 
@@ -173,6 +183,8 @@ impl SegmentFiles {
             limit: None,
             open: None,
             supply: Supply::default(),
+            received: None,
+            damaged: None,
             gaps_end_the_log: false,
         }
     }
@@ -180,6 +192,29 @@ impl SegmentFiles {
     pub fn set_supply(&mut self, supply: Arc<dyn SegmentSupply>) {
         self.supply.from = Some(supply);
     }
+    /// Has the supply replace nothing that was received.
+    pub fn set_received(&mut self, received: Arc<LogBranch>) {
+        self.received = Some(received);
+    }
+    /// Something in this part of what is here is bad: its segments may be replaced, and what a file begins
+    /// with before its timeline does is read in its ancestor's.
+    pub fn note_damage(&mut self, part: Range<Lsn>) {
+        self.damaged = Some(part);
+    }
+
+    fn is_damaged(&self, segment: SegmentNumber) -> bool {
+        let segment_of = |at| self.segment_size.segment_of(at);
+        let is_in = |part: &Range<Lsn>| (segment_of(part.start)..=segment_of(part.end)).contains(&segment);
+        self.damaged.as_ref().is_some_and(is_in)
+    }
+
+    /// Up to where the file of a segment holds what was received and can be read.
+    fn own_upto(&self, segment: SegmentNumber) -> Lsn {
+        let received = self.received.as_ref().and_then(|received| received.received());
+        let own = received.and_then(|received| received.along(&self.history)).unwrap_or(Lsn::INVALID);
+        if self.is_damaged(segment) { Lsn::INVALID } else { own }
+    }
+
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
     pub fn use_supply(&mut self, on: bool) {
         self.supply.off = !on;
@@ -248,12 +283,15 @@ impl SegmentFiles {
             return Ok(self.open.as_ref());
         }
         for (timeline, begin, end) in self.history.newest_first() {
-            if self.segment_size.segment_of(begin) > segment || !ahead(end) {
+            let is_bad_copy = from < begin && self.is_damaged(segment);
+            if self.segment_size.segment_of(begin) > segment || !ahead(end) || is_bad_copy {
                 continue;
             }
             let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
             if let Some(supply) = self.supply.active() {
-                supply.fetch(&self.history, timeline, segment).map_err(|error| SourceError::Io {
+                let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto(segment));
+                let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
+                fetched.map_err(|error| SourceError::Io {
                     path: path.display().to_string(),
                     at: from,
                     error,
@@ -269,11 +307,10 @@ impl SegmentFiles {
                 }
             }
         }
-        let must_exist = match self.limit {
-            Some(_) => true,
-            None => !self.gaps_end_the_log && !self.segments_behind(segment)?.is_empty(),
+        let must_exist = || -> Result<bool, SourceError> {
+            Ok(self.limit.is_some() || !self.segments_behind(segment)?.is_empty())
         };
-        if must_exist {
+        if !self.gaps_end_the_log && must_exist()? {
             let name = segment.file_name(self.history.timeline_at(from), self.segment_size);
             let folder = self.pg_wal.display().to_string();
             return Err(SourceError::Missing { name, folder, at: from });

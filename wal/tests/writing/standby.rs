@@ -97,6 +97,38 @@ fn what_a_failed_sync_left_to_the_kernel_is_not_durable_by_what_a_former_life_be
 }
 
 #[test]
+fn what_comes_again_is_written_over_and_nothing_behind_it_goes() {
+    let (here, there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let ends: Vec<_> =
+        (0..200).map(|number| primary.insert(&mut record(number, 20_000)).unwrap().end).collect();
+    primary.flush_all().unwrap();
+    let mut random = fastrand::Rng::with_seed(9);
+    let end = ship(&primary, &standby_at(&there, TLI, origin()), &mut random);
+    let whole = log_bytes(&here, TLI, end);
+    assert!(SIZE.segment_of(end) > SIZE.segment_of(ends[60]).next(), "over some segments");
+    for (name, upto) in [("all of it", end), ("a part", ends[150])] {
+        let again = there.fork();
+        let positions = Arc::new(StandbyPositions::new(ends[50]));
+        let config = RawConfig { background: false, again_upto: upto, ..RawConfig::new(TLI, SIZE) };
+        let standby =
+            RawWriter::open(&simulation::host(&again, 2), dir(), config, ends[50], positions).unwrap();
+        assert!(log_bytes(&again, TLI, end) == whole, "nothing came yet");
+        while standby.end() < upto {
+            let left = usize::try_from(upto.bytes_since(standby.end())).unwrap();
+            let bytes = primary.read_recent(standby.end(), random.usize(1..20_000).min(left)).unwrap();
+            standby.write_at(standby.end(), &bytes).unwrap();
+            assert!(log_bytes(&again, TLI, end) == whole, "{name}: at {}", standby.end());
+        }
+        // What is behind was never said to be here.
+        standby.begin().unwrap();
+        let kept = usize::try_from(upto.bytes_since(origin())).unwrap();
+        let left = log_bytes(&again, TLI, end);
+        assert!(left[..kept] == whole[..kept] && left[kept..].iter().take(8192).all(|byte| *byte == 0));
+    }
+}
+
+#[test]
 fn a_standby_goes_on_where_it_was_after_a_crash() {
     let (here, mut there) = (new_disk(), new_disk());
     let primary = fresh(&here, quiet());

@@ -1,13 +1,17 @@
 //! What the receiver asks of the primary before and after a stream, and how long it waits for the answers.
 
 use super::running::Driver;
+use super::{ReceiveObserver, ReceiveSettings};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, ReceiverAction};
 use protocol::backend::BackendMessage;
 use protocol::client::CopyStart;
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError, frontend};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::{Lsn, TimelineId};
 
@@ -20,29 +24,68 @@ const START: &str = "start WAL streaming";
 const FORMAT: &str = "receive the format's number from the primary server";
 pub(super) const RECEIVE: &str = "receive data from WAL stream";
 
+/// How long an answer is waited for: as long as a silence may last, and it is the primary that the settings
+/// name.
+struct Patience {
+    limit: Duration,
+    cancel: CancellationToken,
+    changes: watch::Receiver<ReceiveSettings>,
+    asking: ReceiveSettings,
+    observer: Arc<dyn ReceiveObserver>,
+}
+
+impl Patience {
+    async fn answer<T>(
+        self,
+        asked: impl Future<Output = Result<T, ReplicaError>>,
+    ) -> Result<T, ReplicaError> {
+        let Self { limit, cancel, mut changes, asking, observer } = self;
+        let turns_away = async move {
+            let found = changes.wait_for(|new| !asking.names_same_source(new)).await.is_ok();
+            if !found || host::planted!("who waits for an answer hears of no other primary") {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ReplicaError::ReceiverTerminated),
+            () = turns_away => {
+                observer.reconnects();
+                Err(ReplicaError::ReceiverTerminated)
+            }
+            answer = tokio::time::timeout(limit, asked) => {
+                answer.unwrap_or(Err(ReplicaError::ReceiverTimeout))
+            }
+        }
+    }
+}
+
 impl Driver {
-    /// Asks the primary something and waits for the answer, for as long as a silence may last.
+    fn patience(&self) -> Patience {
+        Patience {
+            limit: self.settings.options.timeout.unwrap_or(ANSWER_TIME),
+            cancel: self.cancel.clone(),
+            changes: self.changes.clone(),
+            asking: self.settings.clone(),
+            observer: self.context.observer.clone(),
+        }
+    }
+
+    /// Asks the primary something and waits for the answer.
     pub(super) async fn ask(&mut self, command: ReceiverAction) -> Event {
-        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
-        let cancel = self.cancel.clone();
+        let patience = self.patience();
         let asked = async {
             match command {
                 ReceiverAction::Connect => self.connect().await,
                 ReceiverAction::Identify => self.identify().await,
                 ReceiverAction::FetchHistory(timeline) => self.fetch_history(timeline).await,
-                ReceiverAction::Start { slot, at, timeline } => self.start_stream(slot, at, timeline).await,
+                ReceiverAction::Start { slot, at, overlap, timeline } => {
+                    self.start_stream(slot, at, overlap, timeline).await
+                }
                 _ => Err(ReplicaError::Protocol("no question".to_owned())),
             }
         };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
-            answer = tokio::time::timeout(limit, asked) => match answer {
-                Ok(Ok(event)) => event,
-                Ok(Err(error)) => Event::Lost(error),
-                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
-            },
-        }
+        patience.answer(asked).await.unwrap_or_else(Event::Lost)
     }
 
     pub(super) async fn connect(&mut self) -> Result<Event, ReplicaError> {
@@ -102,6 +145,7 @@ impl Driver {
         &mut self,
         slot: Option<String>,
         at: Lsn,
+        overlap: Option<Lsn>,
         timeline: TimelineId,
     ) -> Result<Event, ReplicaError> {
         let slot = slot.map(|slot| format!(" SLOT {}", identifier::quote_always(&slot))).unwrap_or_default();
@@ -111,6 +155,9 @@ impl Driver {
             command.push_str(&format!(" (plimsoll '{}'", FORMATS.newest));
             if let Some(branch) = history.branch_of(timeline) {
                 command.push_str(&format!(", branch '{branch}'"));
+            }
+            if let Some(overlap) = overlap {
+                command.push_str(&format!(", overlap '{overlap}'"));
             }
             command.push(')');
         }
@@ -136,8 +183,7 @@ impl Driver {
     /// Ends our side of the stream and reads what follows: the next timeline, if this one is over.
     pub(super) async fn finish_stream(&mut self) -> Event {
         self.streaming = false;
-        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
-        let cancel = self.cancel.clone();
+        let patience = self.patience();
         let read = async {
             let client = self.client()?;
             client.queue(frontend::copy_done);
@@ -154,29 +200,19 @@ impl Driver {
                 }
             }
         };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
-            read = tokio::time::timeout(limit, read) => match read {
-                Ok(Ok(event)) => event,
-                Ok(Err(error)) => Event::Lost(error),
-                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
-            },
-        }
+        patience.answer(read).await.unwrap_or_else(Event::Lost)
     }
 
-    /// A primary that was replaced shall know, from who is a witness; if it does not want to hear, that
-    /// changes nothing here.
+    /// A primary that was replaced shall know, from who is a witness; if it does not want to hear, or does
+    /// not answer, that changes nothing here.
     pub(super) async fn tell_descendant(&mut self) {
         let Some(history) = self.context.log.witnessed() else { return };
         let text = history.text().replace('\'', "''");
         let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
+        let patience = self.patience();
         if let Some(client) = &mut self.client {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => {}
-                _ = tokio::time::timeout(ANSWER_TIME, client.query(&command)) => {}
-            }
+            let told = async { Ok(client.query(&command).await) };
+            let _ = patience.answer(told).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use crate::slots::copied;
@@ -40,6 +40,10 @@ impl Driver {
                 clock: keepalive.clock,
                 reply_requested: keepalive.reply_requested,
             }),
+            Ok(FromPrimary::Extension(BEGINS, at)) => {
+                let at = at.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                Some(Event::Begins(Lsn::new(at)))
+            }
             Ok(FromPrimary::Extension(AWAITED, stages)) => {
                 let stages = stages.first().map_or(Stages::ALL, |byte| Stages::from_byte(*byte));
                 Some(Event::Awaited(stages))

@@ -39,6 +39,13 @@ pub struct ReceiveSettings {
     pub copy_slots: bool,
 }
 
+impl ReceiveSettings {
+    /// Whether both ask the same server for the same slot's log.
+    fn names_same_source(&self, other: &Self) -> bool {
+        self.conninfo == other.conninfo && self.options.slot == other.options.slot
+    }
+}
+
 /// What the receiver tells the server.
 pub trait ReceiveObserver: Send + Sync {
     /// Streaming begins; `again` if it goes on after a timeline's end.

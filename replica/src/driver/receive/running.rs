@@ -1,6 +1,6 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
-use super::writing::{branch_error, finished, log_end, open_writer};
+use super::writing::{again_upto, branch_error, finished, last_page, log_end, open_writer};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
 use crate::error::ReplicaError;
@@ -63,10 +63,14 @@ impl Driver {
         let history = context.log.state().history.clone();
         let (timeline, end) = log_end(&context.place, &history, end)?;
         context.log.receive_from(end);
-        let writer = open_writer(&context, timeline, end)?;
+        let writer = open_writer(&context, timeline, end, again_upto(&context, timeline))?;
         context.feed.set_writer(Some(writer.clone()));
         let replayed = context.feed.positions().replayed();
-        let machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
+        let received = context.log.record().received().and_then(|received| received.along(&history));
+        let mut machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
+        if let (Some(_), Some(received)) = (context.feed.damage(), received) {
+            machine.set_lost(received);
+        }
         Ok(Self {
             context,
             settings,
@@ -181,13 +185,21 @@ impl Driver {
         }
     }
 
+    /// What counts as received is recorded first, also if it came from an archive.
+    fn note_reported(&self, flushed: Lsn) {
+        if self.context.fsync && flushed.is_valid() {
+            let timeline = self.machine.history().timeline_at(flushed);
+            self.context.log.record().flushed(timeline, flushed);
+        }
+    }
+
     /// Takes over changed settings; false if the connection must be made anew.
     pub(super) fn take_settings(&mut self) -> bool {
         let new = self.changes.borrow_and_update().clone();
         if new.copy_slots != self.settings.copy_slots && self.streaming {
             self.queue_copies(new.copy_slots);
         }
-        let same = new.conninfo == self.settings.conninfo && new.options.slot == self.settings.options.slot;
+        let same = new.names_same_source(&self.settings);
         self.machine.set_options(new.options.clone());
         self.settings = new;
         same || self.client.is_none()
@@ -231,7 +243,16 @@ impl Driver {
 
     pub(super) async fn perform(&mut self, command: ReceiverAction) -> Result<Option<Event>, ReplicaError> {
         match command {
-            ReceiverAction::Connect | ReceiverAction::Identify | ReceiverAction::FetchHistory(_) => {
+            ReceiverAction::Identify => {
+                // On this connection what came before is known to be the primary's.
+                if !self.streamed {
+                    let end = self.writer.end();
+                    let page = last_page(&self.context.place, self.machine.history(), end)?;
+                    self.machine.set_last_page(end, page);
+                }
+                return Ok(Some(self.ask(command).await));
+            }
+            ReceiverAction::Connect | ReceiverAction::FetchHistory(_) => {
                 return Ok(Some(self.ask(command).await));
             }
             ReceiverAction::Start { timeline, .. } => {
@@ -258,6 +279,7 @@ impl Driver {
             ReceiverAction::Write { at, wal } => return self.write(at, &wal),
             ReceiverAction::Flush => return self.flush().await,
             ReceiverAction::Reply { progress, reply_requested } => {
+                self.note_reported(progress.flushed);
                 let wire = |lsn: Lsn| WireLsn::new(lsn.get());
                 let status = StatusUpdate {
                     written: wire(progress.written),

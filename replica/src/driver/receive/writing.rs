@@ -9,7 +9,7 @@ use crate::receiver::Event;
 use bytes::Bytes;
 use std::time::Duration;
 use wal::history::TimelineHistory;
-use wal::page::LONG_HEADER_SIZE;
+use wal::page::{PAGE_SIZE, header_size_at};
 use wal::reader::{CutTail, SegmentFiles};
 use wal::{
     BranchError, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError,
@@ -104,19 +104,22 @@ impl Driver {
     pub(super) fn follow(&mut self, history: TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         self.store_history(&history)?;
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
-        let cuts = end > kept;
-        // What was received before this start and is no whole record lies behind what the writer knows of.
+        // What was received before this start and is no whole record lies behind what the writer knows of. It
+        // stays if it is of the new history as well.
         let tail = self.reader_at(kept).tail_behind(kept).map_err(source_error)?;
         let tail = CutTail { upto: tail.upto.max(end), ..tail };
-        if tail.bytes() > 0 {
+        let leaves_at = history.end_of(timeline).ok().flatten();
+        let cuts = end > kept || leaves_at.is_some_and(|fork| tail.upto > fork);
+        if cuts && tail.bytes() > 0 {
             self.context.observer.cut(&tail, timeline);
         }
         let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
         if cuts {
-            self.writer = open_writer(&self.context, timeline, kept)?;
+            self.writer = open_writer(&self.context, timeline, kept, Lsn::INVALID)?;
             self.context.feed.set_writer(Some(self.writer.clone()));
+            self.writer.begin()?;
         }
         if before != history.target() {
             self.context.observer.followed(&history);
@@ -125,15 +128,33 @@ impl Driver {
         Ok(())
     }
 
+    /// What lies behind the end of the log may be another log than what comes.
+    fn tell_rewritten(&self, end: Lsn) -> Result<(), ReplicaError> {
+        let tail = self.reader_at(end).tail_behind(end).map_err(source_error)?;
+        if tail.whole_records > 0 {
+            self.context.observer.cut(&tail, self.writer.timeline());
+        }
+        Ok(())
+    }
+
     pub(super) fn compare(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
         let state = self.context.log.state();
         let mut files = self.context.place.files(&state.history);
-        let ours = read_range(&mut files, at, at + wal.len() as u64)?;
+        let ours = match read_range(&mut files, at, at + wal.len() as u64) {
+            // A restartpoint has removed it meanwhile.
+            Err(ReplicaError::SegmentRemoved(_)) => return Ok(None),
+            ours => ours?,
+        };
         let same = ours.as_slice() == &wal[..];
+        // What is here counts by that.
+        self.undrained |= same;
         Ok((!same).then_some(Event::Differs(at)))
     }
 
     pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        if self.writer.is_untouched() && again_upto(&self.context, self.writer.timeline()) <= at {
+            self.tell_rewritten(at)?;
+        }
         self.writer.set_bulk(self.machine.catches_up());
         match self.writer.write_at(at, wal) {
             Ok(end) => {
@@ -169,10 +190,21 @@ pub(super) fn open_writer(
     context: &ReceiveContext,
     timeline: TimelineId,
     end: Lsn,
+    again_upto: Lsn,
 ) -> Result<RawWriter, ReplicaError> {
-    let config = RawConfig { fsync: context.fsync, ..RawConfig::new(timeline, context.place.segment_size) };
+    let config = RawConfig::new(timeline, context.place.segment_size);
+    let config = RawConfig { fsync: context.fsync, again_upto, ..config };
     let positions = context.feed.positions();
-    Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
+    let writer = RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?;
+    Ok(writer.recorded_in(context.log.record()))
+}
+
+/// Up to where the log of this timeline was received before.
+pub(super) fn again_upto(context: &ReceiveContext, timeline: TimelineId) -> Lsn {
+    let history = &context.log.state().history;
+    let received = context.log.record().received().and_then(|received| received.along(history));
+    let end = history.end_of(timeline).ok().flatten().unwrap_or(Lsn::MAX);
+    received.unwrap_or(Lsn::INVALID).min(end)
 }
 
 /// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or
@@ -191,21 +223,52 @@ pub(super) fn log_end(
     }
     let mut files = place.files(history);
     let page = (wanted - 1).page_start();
-    let mut header = [0; LONG_HEADER_SIZE];
-    let there = files.read(page, &mut header);
-    let begun = PageHeader::decode(&header).is_ok_and(|header| header.address == page);
-    match there {
-        Ok(_) if begun => {
-            // The file that was found is that of the newest timeline which has one.
-            for (timeline, ..) in newest_first {
-                let name = size.segment_of(wanted).file_name(timeline, size);
-                if place.disk.exists(&place.pg_wal.join(&name)).unwrap_or(false) {
-                    return Ok((timeline, wanted));
-                }
+    if read_page(&mut files, page)?.is_some_and(|bytes| is_begun(&bytes, page)) {
+        // The file that was found is that of the newest timeline which has one.
+        for (timeline, ..) in newest_first {
+            let name = size.segment_of(wanted).file_name(timeline, size);
+            if place.disk.exists(&place.pg_wal.join(&name)).unwrap_or(false) {
+                return Ok((timeline, wanted));
             }
-            Ok((history.timeline_at(start), start))
         }
-        Ok(_) | Err(wal::SourceError::Missing { .. }) => Ok((history.timeline_at(start), start)),
+    }
+    Ok((history.timeline_at(start), start))
+}
+
+/// The last page before `end` that has more than a header (behind a switch there are zeros alone); None if it
+/// is not here, or further away than a segment.
+pub(super) fn last_page(
+    place: &LogPlace,
+    history: &TimelineHistory,
+    end: Lsn,
+) -> Result<Option<Lsn>, ReplicaError> {
+    let size = place.segment_size;
+    let mut files = place.files(history);
+    let mut page = (end - 1).page_start();
+    while end.bytes_since(page) <= size.bytes() {
+        let Some(bytes) = read_page(&mut files, page)? else { return Ok(None) };
+        let used = usize::try_from(end.bytes_since(page)).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
+        let contents = bytes.get(header_size_at(page, size)..used).unwrap_or_default();
+        if contents.iter().any(|byte| *byte != 0) {
+            return Ok(is_begun(&bytes, page).then_some(page));
+        }
+        page = page - PAGE_SIZE as u64;
+    }
+    Ok(None)
+}
+
+/// Whether this page of the log, and not an older one or zeros, has these bytes.
+fn is_begun(bytes: &[u8], page: Lsn) -> bool {
+    PageHeader::decode(bytes).is_ok_and(|header| header.address == page)
+}
+
+/// A page of the log; None if it is not here.
+fn read_page(files: &mut SegmentFiles, page: Lsn) -> Result<Option<[u8; PAGE_SIZE]>, ReplicaError> {
+    let mut bytes = [0; PAGE_SIZE];
+    match files.read(page, &mut bytes) {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(bytes)),
+        Err(wal::SourceError::Missing { .. }) => Ok(None),
         Err(wal::SourceError::Io { path, error, .. }) => {
             Err(ReplicaError::File { what: "read", path, cause: error })
         }

@@ -5,6 +5,7 @@
 use host::Timestamp;
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
+use wal::{Lsn, ReadError};
 
 /// What pg_get_wal_replay_pause_state() tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,12 @@ impl Default for DelaySettings {
     }
 }
 
-/// What the server is told of replay that is held.
-pub trait DelayObserver: Send + Sync {
+/// What the server is told of replay that does not go on.
+pub trait ReplayObserver: Send + Sync {
+    /// What was received cannot be read behind `at`, where replay stands still until it has come again.
+    fn damaged(&self, at: Lsn, error: &ReadError) {
+        let _ = (at, error);
+    }
     /// Replay has stopped at a pause.
     fn paused(&self) {}
     /// Replay has waited this long for queries; `over` says that the wait is at its end.

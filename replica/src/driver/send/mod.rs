@@ -4,6 +4,7 @@ mod news;
 mod replies;
 mod wire;
 
+use super::extensions::BEGINS;
 use super::log::{LogPlace, LogReading, Outlet};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
@@ -14,15 +15,16 @@ use bytes::BytesMut;
 use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
-use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_xlog_data_header};
+use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_extension, encode_xlog_data_header};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use wal::history::BranchId;
+use wal::history::TimelineHistory;
 use wal::page::PAGE_SIZE;
-use wal::{Live, LogState, Lsn, NodeLog, Stopping, TimelineId};
+use wal::{Live, LogState, Lsn, NodeLog, Stopping, TimelineId, WalSource};
 use wire::Wire;
 
 /// OIDs of the result's columns.
@@ -34,6 +36,8 @@ const TEXT_OID: u32 = 25;
 pub struct StreamRequest {
     /// The first byte.
     pub start: Lsn,
+    /// Where to begin instead, before it, if that log is here still: the standby compares it.
+    pub overlap: Option<Lsn>,
     /// The timeline; None for this node's own.
     pub timeline: Option<TimelineId>,
     /// The standby is a Plimsoll node whose format goes with ours, and has this branch for that timeline if
@@ -147,7 +151,7 @@ pub async fn stream<S: Outlet>(
 ) -> Result<Ended, SendError> {
     let refused = |error| SendError::Refused { error, streaming: false };
     let state = context.log.state();
-    let plan =
+    let mut plan =
         StreamPlan::new(&state.history, state.flushed(), request.start, request.timeline).map_err(refused)?;
     if let Some(Some(theirs)) = request.plimsoll
         && state.history.branch_of(plan.timeline).is_some_and(|ours| ours != theirs)
@@ -161,6 +165,13 @@ pub async fn stream<S: Outlet>(
         return Ok(Ended::Ready);
     }
     wire.put(|out| backend::copy_response(out, CopyDirection::Both, Format::Text, 0));
+    if let Some(overlap) = request.overlap {
+        if overlap < plan.start && has_log(context, &state.history, overlap, plan.timeline) {
+            plan.start = overlap;
+        }
+        let begins = plan.start.get().to_be_bytes();
+        wire.put(|out| backend::copy_data(out, |out| encode_extension(out, BEGINS, &begins)));
+    }
     let times = sender_times(context, request.plimsoll.is_some());
     let now = context.host.clock.monotonic();
     context.row.begin(plan.start, state.generation);
@@ -184,6 +195,13 @@ pub async fn stream<S: Outlet>(
         Err(SendError::Refused { error, .. }) => Err(SendError::Refused { error, streaming: true }),
         other => other,
     }
+}
+
+/// Whether the log of this timeline is here from `at` on.
+fn has_log(context: &SendContext, history: &TimelineHistory, at: Lsn, timeline: TimelineId) -> bool {
+    let mut byte = [0];
+    history.timeline_at(at) == timeline
+        && matches!(context.place.files(history).read(at, &mut byte), Ok(read) if read > 0)
 }
 
 /// What is durable here is sent.

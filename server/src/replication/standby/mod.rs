@@ -27,6 +27,7 @@ use storage::{Database, RecoveryStop, RedoEnd, StandbyRedo};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wal::log_branch::RECEIVED_FILE;
 use wal::{Live, Lsn, NodeLog, StandbyPositions};
 
 /// How redo ended, or why it failed.
@@ -124,6 +125,18 @@ impl Recovery {
             }
             self.receiver.lock().take_if(|ended| Arc::ptr_eq(ended, &receiver));
         }
+    }
+
+    /// Whether what was received can be read: whoever has lost a part of it is no good primary.
+    pub(crate) fn check_promotion(&self) -> Result<(), ServerError> {
+        let Some(damage) = self.feed.damage() else { return Ok(()) };
+        let hint = format!(
+            "A primary or an archive that has it will mend it. A start without {RECEIVED_FILE} gives up what lies \
+             behind {}.",
+            damage.at
+        );
+        Err(ServerError::new(format!("this server has lost log that it received: {}", damage.what))
+            .with_hint(hint))
     }
 
     /// Stops the receiver for good.

@@ -3,7 +3,7 @@
 use crate::replication::{Replication, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
-use replica::driver::DelayObserver;
+use replica::driver::ReplayObserver;
 use replica::driver::receive::ReceiveObserver;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use storage::{Conflict, ConflictKind};
 use wal::history::TimelineHistory;
 use wal::reader::CutTail;
-use wal::{Lsn, TimelineId, Xid};
+use wal::{Lsn, ReadError, TimelineId, Xid};
 
 /// Writes what the receiver tells into the log.
 pub(super) struct Observer {
@@ -81,7 +81,15 @@ impl ReceiveObserver for Observer {
     }
 }
 
-impl DelayObserver for Observer {
+impl ReplayObserver for Observer {
+    fn damaged(&self, at: Lsn, error: &ReadError) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication
+            .ground
+            .log
+            .warning(format!("{error}; replay goes on when it was received again from {at} on"));
+    }
+
     fn paused(&self) {
         let hint = Some("Execute pg_wal_replay_resume() to continue.".to_owned());
         let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "recovery has paused");

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use storage::{AtTarget, Conflict, Feed, RecoveryStop, WalFeed};
 use wal::timelines::{self, TargetTimeline, TimelineError};
-use wal::{Lsn, NodeLog, TimelineId};
+use wal::{Lsn, NodeLog, ReadError, TimelineId};
 
 /// Redo's view of the node.
 pub(super) struct RedoFeed {
@@ -27,6 +27,10 @@ pub(super) struct RedoFeed {
 impl RedoFeed {
     /// A newer timeline that continues what is replayed, if the node follows the latest.
     fn newer_timeline(&self) -> Option<TimelineId> {
+        // Where replay stands still is not where the log that was received ends.
+        if self.inner.damage().is_some() {
+            return None;
+        }
         if recovery_target::timeline(&self.ground) != TargetTimeline::Latest {
             return None;
         }
@@ -72,6 +76,10 @@ impl WalFeed for RedoFeed {
 
     fn redone(&self, lsn: Lsn) {
         self.inner.redone(lsn);
+    }
+
+    fn damaged(&self, at: Lsn, error: &ReadError) {
+        self.inner.damaged(at, error);
     }
 
     fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {

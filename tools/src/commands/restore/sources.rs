@@ -16,7 +16,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
-use wal::{ArchiveHistories, SegmentNumber, SegmentSize, TimelineId, file_names};
+use wal::{ArchiveHistories, Lsn, SegmentNumber, SegmentSize, TimelineId, file_names};
 
 /// Fetched segments that are kept at a time.
 const FETCHED_MAX: usize = 4;
@@ -208,6 +208,7 @@ impl SegmentSupply for Fetcher {
         history: &TimelineHistory,
         timeline: TimelineId,
         segment: SegmentNumber,
+        _own_upto: Lsn,
     ) -> io::Result<bool> {
         let (sources, name) = (&self.sources, segment.file_name(timeline, self.size));
         if self.named.contains(&name) {

@@ -1,0 +1,103 @@
+//! What a standby received is kept, and is told, mended or refused where it cannot be read.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
+mod common;
+
+use common::{Place, eventually, logged, standby_of, stop};
+use server::StopMode;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use wal::{Lsn, SegmentNumber, SegmentSize};
+
+/// The file of a log position that the server tells, and the offset in it.
+async fn place_of(place: &Place, lsn: &str) -> (PathBuf, u64) {
+    let told = place.psql(lsn).await;
+    let (high, low) = told.split_once('/').unwrap();
+    let [high, low] = [high, low].map(|half| u64::from_str_radix(half, 16).unwrap());
+    let (at, size) = (Lsn::new(high << 32 | low), SegmentSize::DEFAULT);
+    let entries = std::fs::read_dir(place.data().join("pg_wal")).unwrap().map(|entry| entry.unwrap());
+    let mut names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let is_its = |name: &String| {
+        SegmentNumber::parse_file_name(name, size).is_some_and(|(_, segment)| segment == size.segment_of(at))
+    };
+    (place.data().join("pg_wal").join(names.find(is_its).unwrap()), size.offset_of(at))
+}
+
+fn flip(path: &std::path::Path, offset: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 16], offset).unwrap();
+}
+
+const REPLAYED: &str = "select pg_last_wal_replay_lsn()";
+const RECEIVED: &str = "select pg_last_wal_receive_lsn()";
+
+/// A pair; the standby has received rows that it has not replayed, and one bit of the first is another one.
+async fn damaged_pair() -> (Place, server::Server, Place, server::Server) {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "s", &[("wal_retrieve_retry_interval", "100ms")]).await;
+    eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
+    copy.psql("select pg_wal_replay_pause()").await;
+    eventually(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
+    for row in 1..=20 {
+        place.psql(&format!("insert into t values ({row})")).await;
+    }
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, RECEIVED, &end).await;
+    let (file, offset) = place_of(&copy, REPLAYED).await;
+    flip(&file, offset + 40);
+    (place, primary, copy, standby)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_what_was_received_is_told_and_mended_by_the_primary() {
+    let (_place, primary, copy, standby) = damaged_pair().await;
+    copy.psql("select pg_wal_replay_resume()").await;
+    logged(&copy, "WAL is damaged: ").await;
+    eventually(&copy, "select count(*) from t", "20").await;
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_has_lost_what_it_received_is_not_promoted() {
+    let (_place, primary, copy, standby) = damaged_pair().await;
+    stop(primary, StopMode::Immediate).await;
+    copy.psql("select pg_wal_replay_resume()").await;
+    logged(&copy, "WAL is damaged: ").await;
+    let refused = copy.run("psql", &["-X", "-c", "select pg_promote()"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("this server has lost log that it received: WAL is damaged: "), "{said}");
+    assert!(said.contains("A start without plimsoll/received gives up"), "{said}");
+    assert_eq!(copy.psql("select pg_is_in_recovery(), count(*) from t").await, "t|0");
+    stop(standby, StopMode::Immediate).await;
+    std::fs::remove_file(copy.data().join("standby.signal")).unwrap();
+    let error = copy.try_start(&[]).await.err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.contains("WAL is damaged: ")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    let (copy, standby) = standby_of(&place, "s", &[]).await;
+    place.psql("create table t as select generate_series(1, 1000) id").await;
+    eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
+    let (file, offset) = place_of(&copy, REPLAYED).await;
+    let archive = tempfile::tempdir().unwrap();
+    let archived = archive.path().join(file.file_name().unwrap());
+    std::fs::copy(&file, &archived).unwrap();
+    flip(&archived, offset - 100);
+    stop(standby, StopMode::Immediate).await;
+    stop(primary, StopMode::Immediate).await;
+    let restore = format!("cp {}/%f \"%p\"", archive.path().display());
+    let standby = copy.start(&[("restore_command", restore.as_str())]).await;
+    logged(&copy, "from what this server has received, and is not restored").await;
+    eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
+    assert_eq!(copy.psql("select count(*) from t").await, "1000");
+    stop(standby, StopMode::Immediate).await;
+}
