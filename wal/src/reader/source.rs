@@ -202,6 +202,13 @@ impl SegmentFiles {
         self.damaged = Some(part);
     }
 
+    /// Whether an ancestor's file of a segment is here.
+    fn has_older(&self, than: TimelineId, segment: SegmentNumber) -> bool {
+        let name = |timeline| self.pg_wal.join(segment.file_name(timeline, self.segment_size));
+        let mut older = self.history.newest_first().filter(|(timeline, ..)| *timeline < than);
+        older.any(|(timeline, ..)| self.disk.exists(&name(timeline)).unwrap_or(false))
+    }
+
     fn is_damaged(&self, segment: SegmentNumber) -> bool {
         let segment_of = |at| self.segment_size.segment_of(at);
         let is_in = |part: &Range<Lsn>| (segment_of(part.start)..=segment_of(part.end)).contains(&segment);
@@ -241,6 +248,8 @@ impl SegmentFiles {
     /// Follows another history from now on (a standby whose primary changed timelines).
     pub fn set_history(&mut self, history: TimelineHistory) {
         self.history = history;
+        // What seemed bad may have been of another history.
+        self.damaged = None;
         self.open = None;
     }
     /// The history that is followed.
@@ -283,7 +292,7 @@ impl SegmentFiles {
             return Ok(self.open.as_ref());
         }
         for (timeline, begin, end) in self.history.newest_first() {
-            let is_bad_copy = from < begin && self.is_damaged(segment);
+            let is_bad_copy = from < begin && self.is_damaged(segment) && self.has_older(timeline, segment);
             if self.segment_size.segment_of(begin) > segment || !ahead(end) || is_bad_copy {
                 continue;
             }
