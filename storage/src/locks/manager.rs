@@ -134,6 +134,11 @@ impl LockManager {
             shard.remove_unused(entry);
         }
         drop(table);
+        self.was_given_back(held);
+    }
+
+    /// Rings for whoever takes any place, wherever it waits. The lock's shard is not held.
+    pub(super) fn was_given_back(&self, held: &Held) {
         if let LockName::Place(_) = held.name {
             self.place_freed.notify_waiters();
         }

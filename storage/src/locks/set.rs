@@ -61,6 +61,8 @@ impl Drop for Wait<'_> {
             None => lock.drop_bit(self.owner, held.bit),
         }
         shard.remove_unused(entry);
+        drop(table);
+        self.manager.was_given_back(&held);
     }
 }
 

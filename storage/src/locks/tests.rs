@@ -171,6 +171,21 @@ async fn who_gives_up_frees_the_others_at_once() {
 }
 
 #[tokio::test]
+async fn a_place_that_comes_to_who_has_left_is_told_of() {
+    let manager = manager();
+    let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
+    let (place, mode, interrupt) = (LockRef::Place(1), LockMode::Exclusive, Interrupt::new());
+    a.take(place, mode.into(), LockWait::NoWait, &interrupt).await.unwrap();
+    let mut waiting = Box::pin(b.take(place, mode.into(), LockWait::Forever, &interrupt));
+    assert!(poll(&mut waiting).await.is_none());
+    drop(a);
+    let mut freed = Box::pin(manager.place_freed().notified());
+    assert!(poll(&mut freed).await.is_none());
+    drop(waiting);
+    assert!(poll(&mut freed).await.is_some());
+}
+
+#[tokio::test]
 async fn two_readers_that_both_want_to_write_are_a_deadlock() {
     let manager = manager();
     let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
