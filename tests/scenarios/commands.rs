@@ -142,6 +142,7 @@ fn lag_prints_each_standby_as_text_and_as_json() {
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
     primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
     standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    knows_it_caught_up(&primary);
     let text = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--count", "2"]));
     assert_eq!(text.lines().filter(|line| line.starts_with("boat streaming async at ")).count(), 2, "{text}");
     let json = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--json", "--count", "1"]));
@@ -151,6 +152,15 @@ fn lag_prints_each_standby_as_text_and_as_json() {
     for stage in ["sent", "write", "flush", "replay"] {
         assert!(standby[stage]["lsn"].is_string() && standby[stage]["bytes_behind"].is_u64(), "{json}");
     }
+}
+
+/// A primary hears of a stream's standby only after its first report.
+fn knows_it_caught_up(primary: &Node) {
+    let caught_up = "SELECT replay_bytes, replay_seconds, catch_up_seconds FROM plimsoll_stat_lag";
+    wait_until("the primary knows", Duration::from_secs(30), || {
+        let shown = primary.sql(caught_up);
+        if shown == "0|0|0" { Ok(()) } else { Err(shown) }
+    });
 }
 
 #[test]
@@ -166,11 +176,7 @@ fn lag_is_true_at_idle_and_in_a_stall_and_scripts_get_an_exit_code() {
     primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
     standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
-    let caught_up = "SELECT replay_bytes, replay_seconds, catch_up_seconds FROM plimsoll_stat_lag";
-    wait_until("the primary knows", Duration::from_secs(30), || {
-        let shown = primary.sql(caught_up);
-        if shown == "0|0|0" { Ok(()) } else { Err(shown) }
-    });
+    knows_it_caught_up(&primary);
     let (code, idle) = lag(&["--max-seconds", "0", "--max-bytes", "0"]);
     assert_eq!(
         (code, &idle["replay"]["bytes_behind"], &idle["slowest"]),
@@ -232,6 +238,7 @@ fn the_screen_of_lag_shows_standbys_and_alarms_and_is_left_with_q() {
     let primary = Node::builder().start();
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
     standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    knows_it_caught_up(&primary);
     let watch = |limit: &str| {
         let mut command = plimsoll();
         command
