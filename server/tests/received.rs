@@ -81,6 +81,79 @@ async fn a_standby_that_has_lost_what_it_received_is_not_promoted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bit_of_replayed_log_that_the_disk_has_otherwise_is_replaced_by_the_primarys() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "s", &[("wal_retrieve_retry_interval", "100ms")]).await;
+    place.psql("insert into t values (1)").await;
+    eventually(&copy, "select count(*) from t", "1").await;
+    let (file, offset) = place_of(&copy, REPLAYED).await;
+    let before = std::fs::read(&file).unwrap();
+    flip(&file, offset - 20);
+    place.psql("select pg_terminate_backend(pid) from pg_stat_replication").await;
+    logged(&copy, "and was replaced by that of the primary").await;
+    let upto = usize::try_from(offset).unwrap();
+    assert!(std::fs::read(&file).unwrap()[..upto] == before[..upto], "it is what it was");
+    place.psql("insert into t values (2)").await;
+    eventually(&copy, "select count(*) from t", "2").await;
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+/// A standby that has received 20 rows, the first of them with a bad bit if `damaged`; its primary was put
+/// back to before them and has written a row of another log since. The standby's own file, and what it had.
+async fn put_back(damaged: bool) -> (Place, server::Server, Place, server::Server, PathBuf, Vec<u8>) {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let settings = [("wal_retrieve_retry_interval", "100ms")];
+    let (copy, standby) = standby_of(&place, "s", &settings).await;
+    eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
+    stop(primary, StopMode::Fast).await;
+    let before = place.data().with_extension("before");
+    let copied = |from: &PathBuf, to: &PathBuf| {
+        let done = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(done.success());
+    };
+    copied(&place.data(), &before);
+    let primary = place.start(&[]).await;
+    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "1").await;
+    copy.psql("select pg_wal_replay_pause()").await;
+    eventually(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
+    let (file, offset) = place_of(&copy, REPLAYED).await;
+    for row in 1..=20 {
+        place.psql(&format!("insert into t values ({row})")).await;
+    }
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, RECEIVED, &end).await;
+    stop(standby, StopMode::Immediate).await;
+    stop(primary, StopMode::Immediate).await;
+    if damaged {
+        flip(&file, offset + 40);
+    }
+    let had = std::fs::read(&file).unwrap();
+    std::fs::remove_dir_all(place.data()).unwrap();
+    copied(&before, &place.data());
+    let primary = place.start(&[]).await;
+    place.psql("insert into t values (99)").await;
+    let standby = copy.start(&settings).await;
+    (place, primary, copy, standby, file, had)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_is_not_taken_for_damage_and_nothing_of_ones_own_is_written_over() {
+    for damaged in [false, true] {
+        let (_place, primary, copy, standby, file, had) = put_back(damaged).await;
+        logged(&copy, "WAL of the primary differs from WAL here").await;
+        assert!(std::fs::read(&file).unwrap() == had, "damaged: {damaged}");
+        assert_eq!(copy.psql("select count(*) from t where id = 99").await, "0");
+        stop(standby, StopMode::Immediate).await;
+        stop(primary, StopMode::Immediate).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;

@@ -27,7 +27,8 @@
 //!
 //! Beside it lies plimsoll/received, a [`PositionFile`]: up to there the log that is followed was durable
 //! here by a receiver's flush, and senders may have been told so. It counts for as long as the record does.
-//! A log that cannot be read up to there is damaged, and no log ends before it.
+//! A log that cannot be read up to there is damaged, and no log ends before it. The file is written without
+//! a sync until such damage is seen: from then on a loss of power does not hide it.
 //!
 //! A promotion is decided by the control file, which names its timeline last. One that broke off before that
 //! never was: the next start takes back what it left ([`undo_promotion`]). One that broke off later leaves a
@@ -298,6 +299,14 @@ impl LogBranch {
             if let Some(files) = &self.files {
                 let _ = files.received.write(now);
             }
+        }
+    }
+
+    /// What was received cannot be read here: that it was is to outlive the machine's power. What the disk
+    /// does not take is known until this server ends.
+    pub fn keep_received(&self) {
+        if let (Some(files), Some(now)) = (&self.files, self.received()) {
+            let _ = files.received.write_durably(now);
         }
     }
 

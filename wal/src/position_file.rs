@@ -80,14 +80,15 @@ impl PositionFile {
         Ok(())
     }
 
-    /// The same, durably.
+    /// The same, durably, with the file's name.
     ///
     /// # Errors
     /// Fails if the file cannot be written or synced.
     pub fn write_durably(&self, position: LogPosition) -> io::Result<()> {
         self.write(position)?;
         let file = self.written.lock().file.clone();
-        file.map_or(Ok(()), |file| file.sync())
+        file.map_or(Ok(()), |file| file.sync())?;
+        self.path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))
     }
 
     /// What it says.

@@ -159,8 +159,8 @@ impl RawWriter {
         }
         let End::Open(open) = &mut inner.end else { unreachable!("it was opened") };
         if open.again_upto.is_some_and(|upto| open.file.at() >= upto) {
-            open.file.sync()?;
-            open.file = open_clear(open.file.folder(), timeline, open.file.at(), fsync)?;
+            let cleared = open_clear(open.file.folder(), timeline, open.file.at(), fsync)?;
+            std::mem::replace(&mut open.file, cleared).sync()?;
             open.again_upto = None;
         }
         Ok(open)
@@ -199,7 +199,8 @@ impl RawWriter {
             open.space.note_growth(open.file.at());
             bytes = later;
         }
-        Ok(())
+        // What lies behind all that comes again goes with the last of it.
+        self.opened(inner).map(|_| ())
     }
 
     /// Much log is about to come, or no more: new segments are not filled with zeros first, which would
@@ -300,6 +301,18 @@ impl Inner {
     fn keep_failure<T>(&mut self, result: Result<T, WalError>) -> Result<T, WalError> {
         result.map_err(|error| self.failure.insert(error.into_failed()).clone())
     }
+}
+
+/// Writes `bytes` over a copy of them that cannot be read, of which all else stays, and makes them durable.
+/// Of `config`, the timeline, the size of segments and fsync count.
+///
+/// # Errors
+/// Fails if a segment cannot be written or synced.
+pub fn mend(host: &Host, dir: &Path, config: &RawConfig, at: Lsn, bytes: &[u8]) -> Result<(), WalError> {
+    let folder = SegmentFolder::new(host.disk.clone(), dir, config.segment_size);
+    let mut file = LogFile::over(folder, config.timeline, at, at + bytes.len() as u64, config.fsync);
+    file.append(bytes)?;
+    file.sync()
 }
 
 /// The log that ends at `at`, with nothing behind it.

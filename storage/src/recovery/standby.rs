@@ -296,6 +296,7 @@ impl StandbyRedo {
         if is_damage {
             let upto = self.reader.bad_upto(end).min(came);
             self.reader.source_mut().note_damage(end.at..upto);
+            self.engine.branch.keep_received();
         }
         self.read_anew();
         Ok(error)

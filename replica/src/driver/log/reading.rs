@@ -177,11 +177,7 @@ pub(in crate::driver) fn source_error(error: SourceError) -> ReplicaError {
 }
 
 /// All bytes of `from..upto`.
-pub(in crate::driver) fn read_range(
-    files: &mut SegmentFiles,
-    from: Lsn,
-    upto: Lsn,
-) -> Result<Vec<u8>, ReplicaError> {
+fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Result<Vec<u8>, ReplicaError> {
     let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len];
     let mut done = 0;

@@ -6,6 +6,7 @@
 //! on receiving.
 
 mod asking;
+mod comparing;
 mod messages;
 mod running;
 mod writing;
@@ -19,6 +20,7 @@ use crate::slots::UpstreamSlot;
 use host::sync::Mutex;
 use host::{Host, vital_task};
 use running::Driver;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +67,10 @@ pub trait ReceiveObserver: Send + Sync {
     /// Log behind the last whole record is cut away: called before that is done.
     fn cut(&self, cut: &CutTail, timeline: TimelineId) {
         let _ = (cut, timeline);
+    }
+    /// Log that was received before could not be read, and was replaced by what the primary has there.
+    fn mended(&self, part: &Range<Lsn>) {
+        let _ = part;
     }
     /// The primary names the log up to here confirmed.
     fn confirmed(&self, upto: Lsn) {

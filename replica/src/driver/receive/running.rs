@@ -36,6 +36,8 @@ pub(super) struct Driver {
     pub(super) view: Arc<Mutex<Option<ReceiverView>>>,
     pub(super) machine: Receiver,
     pub(super) writer: RawWriter,
+    /// So much of what comes was here before, though some of it could not be read: it is compared.
+    pub(super) known_upto: Lsn,
     pub(super) client: Option<Client>,
     pub(super) plimsoll: bool,
     pub(super) streaming: bool,
@@ -61,9 +63,11 @@ impl Driver {
     ) -> Result<Self, ReplicaError> {
         let settings = changes.borrow_and_update().clone();
         let history = context.log.state().history.clone();
-        let (timeline, end) = log_end(&context.place, &history, end)?;
+        let wanted = end;
+        let (timeline, end) = log_end(&context.place, &history, wanted)?;
         context.log.receive_from(end);
-        let writer = open_writer(&context, timeline, end, again_upto(&context, timeline))?;
+        let known_upto = again_upto(&context, timeline).max(wanted);
+        let writer = open_writer(&context, timeline, end, known_upto)?;
         context.feed.set_writer(Some(writer.clone()));
         let replayed = context.feed.positions().replayed();
         let received = context.log.record().received().and_then(|received| received.along(&history));
@@ -79,6 +83,7 @@ impl Driver {
             view,
             machine,
             writer,
+            known_upto,
             client: None,
             plimsoll: false,
             streaming: false,

@@ -2,8 +2,9 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
+use super::comparing::Compared;
 use super::running::Driver;
-use crate::driver::log::{LogPlace, read_range, source_error};
+use crate::driver::log::{LogPlace, source_error};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
@@ -72,7 +73,7 @@ impl Driver {
         self.context.feed.set_available(written, self.machine.history().target());
     }
 
-    fn reader_at(&self, lsn: Lsn) -> WalReader<SegmentFiles> {
+    pub(super) fn reader_at(&self, lsn: Lsn) -> WalReader<SegmentFiles> {
         let files = self.context.place.files(&self.context.log.state().history);
         WalReader::new(files, ReaderOptions::new(self.context.place.segment_size), lsn)
     }
@@ -104,11 +105,14 @@ impl Driver {
     pub(super) fn follow(&mut self, history: TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         self.store_history(&history)?;
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
+        let leaves_at = history.end_of(timeline).ok().flatten();
+        // What cannot be read of it comes again, over what is there.
+        let received = self.context.log.record().received().and_then(|received| received.along(&history));
+        let again_upto = received.unwrap_or(kept).min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
         // What was received before this start and is no whole record lies behind what the writer knows of. It
         // stays if it is of the new history as well.
-        let tail = self.reader_at(kept).tail_behind(kept).map_err(source_error)?;
+        let tail = self.reader_at(again_upto).tail_behind(again_upto).map_err(source_error)?;
         let tail = CutTail { upto: tail.upto.max(end), ..tail };
-        let leaves_at = history.end_of(timeline).ok().flatten();
         let cuts = end > kept || leaves_at.is_some_and(|fork| tail.upto > fork);
         if cuts && tail.bytes() > 0 {
             self.context.observer.cut(&tail, timeline);
@@ -117,7 +121,8 @@ impl Driver {
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
         if cuts {
-            self.writer = open_writer(&self.context, timeline, kept, Lsn::INVALID)?;
+            self.writer = open_writer(&self.context, timeline, kept, again_upto)?;
+            self.known_upto = again_upto;
             self.context.feed.set_writer(Some(self.writer.clone()));
             self.writer.begin()?;
         }
@@ -137,22 +142,15 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn compare(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
-        let state = self.context.log.state();
-        let mut files = self.context.place.files(&state.history);
-        let ours = match read_range(&mut files, at, at + wal.len() as u64) {
-            // A restartpoint has removed it meanwhile.
-            Err(ReplicaError::SegmentRemoved(_)) => return Ok(None),
-            ours => ours?,
-        };
-        let same = ours.as_slice() == &wal[..];
-        // What is here counts by that.
-        self.undrained |= same;
-        Ok((!same).then_some(Event::Differs(at)))
-    }
-
     pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
-        if self.writer.is_untouched() && again_upto(&self.context, self.writer.timeline()) <= at {
+        if at < self.known_upto {
+            let known = usize::try_from(self.known_upto.bytes_since(at)).unwrap_or(usize::MAX).min(wal.len());
+            match self.look(at, wal.get(..known).unwrap_or_default())? {
+                Compared::Same | Compared::Gone => {}
+                Compared::Unreadable(part) => self.context.observer.mended(&part),
+                Compared::Another => return Ok(Some(Event::Differs(at))),
+            }
+        } else if self.writer.is_untouched() {
             self.tell_rewritten(at)?;
         }
         self.writer.set_bulk(self.machine.catches_up());

@@ -18,6 +18,8 @@ use wal::{
     WalError,
 };
 
+/// Damage that is met again and again is told again after this.
+const DAMAGE_TOLD: Duration = Duration::from_secs(60);
 /// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling
 /// anybody, so that reading them costs nothing; the first looks come quickly.
 const LOOK_MAX: Duration = Duration::from_millis(50);
@@ -43,6 +45,8 @@ struct Orders {
     closed: bool,
     /// Why redo stands still before the end of what was received.
     damage: Option<LogDamage>,
+    /// Where damage was told last, and for how long that is enough.
+    told_damage: Option<(Lsn, Duration)>,
     sources: SourceSwitch,
     delays: ReplayDelays,
 }
@@ -120,6 +124,7 @@ impl StandbyFeed {
             stop: false,
             closed: false,
             damage: None,
+            told_damage: None,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
         };
@@ -371,6 +376,11 @@ impl WalFeed for StandbyFeed {
             }
             orders.damage = Some(LogDamage { at, what: error.to_string() });
             orders.sources.damaged();
+            let now = self.elapsed();
+            if orders.told_damage.is_some_and(|(told, until)| told == at && now < until) {
+                return;
+            }
+            orders.told_damage = Some((at, now + DAMAGE_TOLD));
         }
         self.tell(|observer| observer.damaged(at, error));
     }

@@ -7,6 +7,7 @@ use replica::driver::ReplayObserver;
 use replica::driver::receive::ReceiveObserver;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Weak;
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
@@ -57,6 +58,14 @@ impl ReceiveObserver for Observer {
     fn cut(&self, cut: &CutTail, timeline: TimelineId) {
         let Some(replication) = self.replication.upgrade() else { return };
         replication.tell_cut(cut, timeline, "before following the primary");
+    }
+
+    fn mended(&self, part: &Range<Lsn>) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.warning(format!(
+            "WAL that was received before could not be read between {} and {}, and was replaced by that of the primary",
+            part.start, part.end
+        ));
     }
 
     fn confirmed(&self, upto: Lsn) {
