@@ -109,6 +109,8 @@ features! {
     Deadlocks = "deadlocks",
     /// Keys are asked for that somebody else has just taken.
     Collisions = "collisions",
+    /// Disks change what standbys have received.
+    SpoiledLog = "spoiled log",
 }
 
 /// A set of features.

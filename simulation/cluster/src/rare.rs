@@ -108,6 +108,8 @@ states! {
     ClockBack = "a clock jumped back",
     /// A cascade followed its upstream over a change of branch.
     CascadeFollowed = "a cascade followed a change of branch",
+    /// A standby met damage in what it had received.
+    ReceivedDamage = "damage was met in received log",
 }
 
 impl fmt::Display for Rare {

@@ -2,7 +2,7 @@
 //! have them, and so are all files of relations. No temporary file is left behind.
 
 use super::admin::{PATIENCE, ask};
-use super::{Shared, disks, machine_of};
+use super::{Shared, disks, machine_of, spoiled};
 use crate::cluster::{DATA, Order, SEGMENT_BYTES, State};
 use host::{Disk, FileKind};
 use server::StopMode;
@@ -44,7 +44,7 @@ pub(super) async fn check(shared: &Arc<Shared>, survivor: usize) -> Result<(), S
     for node in others {
         let theirs = files_of(shared, node)?;
         let differ = |what: String| format!("Equal: nodes {survivor} and {node} differ in {what}");
-        equal_logs(&files, &theirs, &history, checkpoint).map_err(differ)?;
+        equal_logs(shared, (&files, &theirs), &history, checkpoint).map_err(differ)?;
         // A backup may hold a file whose table was dropped before the backup's redo point, and who goes down
         // while a table is made may keep its file: nobody removes these.
         let may_have_more = |node| shared.facts.lock().losses_since(node, 0) > 0;
@@ -109,8 +109,8 @@ async fn wait_for_replay(shared: &Shared, node: usize, checkpoint: Lsn) -> Resul
 /// Compares the logs before `end`, timeline by timeline. Of timelines that share a segment the file of the
 /// youngest has its beginning, whole: who has that may lack a part of the others, which it never received.
 fn equal_logs(
-    ours: &VirtualDisk,
-    theirs: &VirtualDisk,
+    shared: &Shared,
+    (ours, theirs): (&VirtualDisk, &VirtualDisk),
     history: &TimelineHistory,
     end: Lsn,
 ) -> Result<(), String> {
@@ -127,9 +127,9 @@ fn equal_logs(
                 let within = usize::try_from(size.offset_of(from)).unwrap_or(0);
                 let len = usize::try_from(to.bytes_since(from)).unwrap_or(0);
                 let part = |bytes: &[u8]| bytes.get(within..within + len).map(<[u8]>::to_vec);
-                let (left, right) = (part(&left), part(&right));
-                if left.is_none() || left != right {
-                    let first = left.iter().flatten().zip(right.iter().flatten()).position(|(l, r)| l != r);
+                let (left, right) = (part(&left).unwrap_or_default(), part(&right).unwrap_or_default());
+                let first = spoiled::difference(shared, from, &left, &right);
+                if left.len() != len || right.len() != len || first.is_some() {
                     return Err(format!("{name} between {from} and {to}, first after {first:?} bytes"));
                 }
                 last |= to == end;

@@ -4,7 +4,8 @@
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
 use super::{
-    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, slots, syncs, watch,
+    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, slots, spoiled, syncs,
+    watch,
 };
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
@@ -127,6 +128,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::DiskFull { node, ms } => lasting::fill(shared, *node, *ms),
         Event::SlowDisk { node, us, ms } => lasting::slow_disk(shared, *node, *us, *ms),
         Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
+        Event::SpoilLog { node, seed } => spoiled::spoil(shared, *node, *seed),
         Event::FailSync { node, seed } => syncs::fail(shared, *node, *seed),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),

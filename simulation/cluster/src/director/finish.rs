@@ -1,14 +1,14 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{self, PATIENCE, ask};
-use super::words::{FENCED, STARTS};
+use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS};
 use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
 use crate::plan::names_of;
 use crate::rare::Rare;
 use simulated::net::Link;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -164,8 +164,15 @@ async fn role_of_running(shared: &Shared, node: usize) -> Result<Option<(bool, u
 async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
     let begun = Instant::now();
     let mut promoted = false;
+    let mut refused = BTreeSet::new();
     loop {
         let mut roles = BTreeMap::new();
+        let asked = *shared.primary.lock();
+        if promoted && lacks_log(shared, asked) {
+            // The next one has to do.
+            promoted = false;
+            refused.insert(asked);
+        }
         // What nodes say is of no use if one of them becomes a primary while the others are asked.
         let changes = || {
             let facts = shared.facts.lock();
@@ -197,7 +204,8 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             continue;
         }
         if all && !promoted && !roles.is_empty() {
-            let candidates = may_lead().map(|(node, _)| *node).collect();
+            let candidates: Vec<usize> =
+                may_lead().map(|(node, _)| *node).filter(|node| !refused.contains(node)).collect();
             events::promote_best(shared.clone(), candidates).await;
             // A standby that fetches from the archive does not know yet how much log it has received.
             promoted = shared.facts.lock().awaits_promotion();
@@ -236,6 +244,15 @@ fn is_fenced(shared: &Shared, node: usize, recovery: bool) -> bool {
     let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
     let of_this_life = lines.iter().rev().take_while(|line| !line.contains(STARTS));
     of_this_life.into_iter().any(|line| line.contains(FENCED))
+}
+
+/// Whether the last that a node has said of a promotion is that it lacks what it received.
+fn lacks_log(shared: &Shared, node: usize) -> bool {
+    let cluster = shared.cluster.lock();
+    let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
+    let of_promotions =
+        lines.iter().rev().find(|line| line.contains("promot") || line.contains(NEW_TIMELINE));
+    of_promotions.is_some_and(|line| line.contains(DAMAGED_LOG))
 }
 
 fn restart_if_ended(shared: &Shared, node: usize) {

@@ -1,6 +1,7 @@
 //! Servers that end by themselves: whoever was killed, lost power or was stopped comes up again from its own
 //! disk, unless it says what keeps it. Whoever has lost log that was durable says so, and does not come up.
 
+use super::words::DAMAGED_LOG;
 use super::{Shared, admin, disks, facts, machine_of, syncs};
 use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
 use crate::machine::rules;
@@ -44,6 +45,7 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             }
             State::Ended(Err(why))
                 if !is_damaged
+                    && !tells_of_spoiled(shared, &why)
                     && !MAY_END.iter().any(|words| why.contains(words))
                     && !is_early_promotion(there.files(), &why) =>
             {
@@ -53,6 +55,11 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether somebody tells of damage in a run in which a disk has changed what was received.
+pub(super) fn tells_of_spoiled(shared: &Shared, text: &str) -> bool {
+    text.contains(DAMAGED_LOG) && !shared.spoiled.lock().is_empty()
 }
 
 /// Whether a standby was to be promoted whose backup's end has not come: as in PostgreSQL, it ends.

@@ -25,6 +25,7 @@ mod said;
 mod seldom;
 mod settings;
 mod slots;
+mod spoiled;
 mod syncs;
 mod watch;
 mod wire;
@@ -41,12 +42,13 @@ use parking_lot::Mutex;
 use settings::Settings;
 use simulated::net::Network;
 use simulated::{Life, NodeId, World, fiber};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+use wal::Lsn;
 
 /// The machine of administrators.
 const ADMIN: NodeId = NodeId(999);
@@ -101,6 +103,8 @@ struct Shared {
     clones: Mutex<BTreeMap<usize, usize>>,
     /// Nodes whose log has lost what was durable, and whether they must see that. All of them may.
     damaged: Mutex<BTreeMap<usize, bool>>,
+    /// The bytes of the log that disks of standbys have changed.
+    spoiled: Mutex<BTreeSet<Lsn>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
     /// What happens when a client is answered.
@@ -227,6 +231,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         asking: AtomicU64::new(0),
         clones: Mutex::default(),
         damaged: Mutex::default(),
+        spoiled: Mutex::default(),
         primary: Mutex::new(0),
         armed: Mutex::default(),
         rests_until_ms: Mutex::default(),

@@ -89,6 +89,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::Promote { node }
         | Event::Clone { node, .. }
         | Event::LoseLog { node, .. }
+        | Event::SpoilLog { node, .. }
         | Event::FailSync { node, .. }
         | Event::Follow { node, .. }
         | Event::FollowPrimary { node } => rest(peace, *node, at_ms, SETTLE_MS),

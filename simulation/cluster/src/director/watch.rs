@@ -15,9 +15,9 @@
 
 use super::admin::{PATIENCE, ask};
 use super::words::{
-    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after,
+    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, RECEIVED_DAMAGE, REDONE, value_after,
 };
-use super::{Shared, disks, facts, leftovers, machine_of, syncs};
+use super::{Shared, disks, facts, leftovers, lives, machine_of, syncs};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
@@ -75,8 +75,12 @@ pub(super) struct Watch {
 pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     let is_damaged = shared.damaged.lock().contains_key(&node);
     let is_failed = line.contains(syncs::FAILED);
-    if !is_damaged && !is_failed && DAMAGE.iter().any(|words| line.contains(words)) {
+    let is_spoiled = lives::tells_of_spoiled(shared, line);
+    if !is_damaged && !is_failed && !is_spoiled && DAMAGE.iter().any(|words| line.contains(words)) {
         shared.fail(format!("Damage: node {node} says: {line}"));
+    }
+    if line.contains(RECEIVED_DAMAGE) {
+        shared.hit(Rare::ReceivedDamage);
     }
     let told = || {
         // A clone begins with nothing of its own.

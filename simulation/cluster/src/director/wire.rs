@@ -153,7 +153,8 @@ impl Wire {
                     if let Some(stream) = &mut connection.stream {
                         let believed = stream.reports(shared, written, progress)?;
                         self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
-                        if let Some(slot) = &stream.slot {
+                        // Nothing counts yet of which the standby says nothing.
+                        if let Some(slot) = stream.slot.as_ref().filter(|_| believed.flushed > 0) {
                             let kept = self.slots.entry((number_of(written.to), slot.clone())).or_default();
                             if kept.branch.as_ref() != Some(&stream.branch) {
                                 let (branch, since_ms) = (Some(stream.branch.clone()), shared.now_ms());

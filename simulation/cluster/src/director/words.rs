@@ -59,6 +59,11 @@ pub(super) const LEDGER_LOST: &str = "entries of plimsoll/ledger: ";
 /// Replay gave a snapshot up because its rows go.
 pub(super) const GIVEN_UP: &str = "User query might have needed to see row versions that must be removed";
 
+/// A standby lacks what it received.
+pub(super) const RECEIVED_DAMAGE: &str = "replay goes on when it was received again";
+
+/// A log cannot be read as far as it was durable.
+pub(super) const DAMAGED_LOG: &str = "WAL is damaged: ";
 /// A server takes its own files for broken.
 pub(super) const DAMAGE: &[&str] = &["is damaged", "could not be read from disk: invalid page", "PANIC:"];
 
@@ -66,6 +71,7 @@ pub(super) const DAMAGE: &[&str] = &["is damaged", "could not be read from disk:
 pub(super) const HEARD: &[&str] = &[
     NEW_TIMELINE,
     READY,
+    RECEIVED_DAMAGE,
     STANDBY,
     REFUSED,
     FOLLOWS,

@@ -155,6 +155,12 @@ impl Reports {
         last.map(|(source, told)| (source.branch.clone(), told.progress.flushed)).collect()
     }
 
+    /// The most that a node has told of this branch; None if it told nothing.
+    pub fn last_told(&self, node: usize, branch: &Branch) -> Option<Progress> {
+        let its = self.told.iter().filter(|(source, _)| source.node == node && source.branch == *branch);
+        its.filter_map(|(_, told)| Some(told.last()?.progress)).reduce(Progress::max)
+    }
+
     /// When a node first said that it has replayed a commit.
     pub fn replayed_at(&self, branches: &Branches, node: usize, commit: &Token) -> Option<u64> {
         self.told(branches, node, Level::RemoteApply, commit).map(|(_, told)| told.at_ms)

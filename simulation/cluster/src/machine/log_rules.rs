@@ -17,9 +17,11 @@ use parking_lot::Mutex;
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wal::control::{ClusterState, ControlFile, control_file_path};
+use wal::log_branch::RECEIVED_FILE;
 use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageFlags, PageHeader};
-use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::{Lsn, PositionFile, SegmentNumber, SegmentSize, TimelineId};
 
 /// Names that an archive has taken, in this process.
 static ARCHIVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -200,17 +202,25 @@ impl Tails {
         let (end, len) = (tail.end, file.len().unwrap_or(0));
         let page_end = end.next_multiple_of(PAGE_SIZE as u64).min(len);
         let at = |within: u64| size.start_of(segment) + within;
+        // What comes again over what cannot be read leaves the rest of it.
+        let data: PathBuf = path.iter().take(2).collect();
+        let mark = PositionFile::new(Arc::new(files.clone()), data.join(RECEIVED_FILE));
+        let received = mark.read().ok().flatten().map_or(Lsn::INVALID, |received| received.lsn);
         let mut page = [0; PAGE_SIZE];
         let read = file.read_at(&mut page, end).unwrap_or(0);
         let rest = page.iter().take(read).take(usize::try_from(page_end.saturating_sub(end)).unwrap_or(0));
         if let Some(stale) = rest.into_iter().position(|byte| *byte != 0) {
             let stale = at(end + stale as u64);
+            if stale < received {
+                return Ok(());
+            }
             return Err(format!("has log up to {}, and something lies at {stale}", at(end)));
         }
         for begin in (page_end..len).step_by(PAGE_SIZE) {
             let read = file.read_at(&mut page[..LONG_HEADER_SIZE], begin).unwrap_or(0);
             let header = page.get(..read).map(PageHeader::decode);
-            if header.is_some_and(|header| header.is_ok_and(|header| header.address == at(begin))) {
+            let is_log = header.is_some_and(|header| header.is_ok_and(|header| header.address == at(begin)));
+            if is_log && at(begin) >= received {
                 return Err(format!("has log up to {}, and a page of log lies at {}", at(end), at(begin)));
             }
         }

@@ -34,6 +34,49 @@ impl Director {
         self.now_ms += up_ms;
     }
 
+    /// A standby's disk changes what it has received and not replayed: it gets it again, or somebody else is
+    /// promoted.
+    pub(super) fn spoiled_log(&mut self) {
+        let Some(node) = self.some_standby() else { return };
+        let (old, candidates) = (self.primary, self.standbys());
+        if self.rng.bool() {
+            self.then(0, Event::Follow { node, from: old });
+        }
+        let paused_ms = self.rng.u64(100..200);
+        self.then(paused_ms, Event::PauseReplay { node });
+        let kilobytes = self.rng.u64(20..400);
+        self.then(paused_ms + 20, Event::Burst { node: old, kilobytes });
+        let spoiled_ms = paused_ms + self.rng.u64(80..400);
+        let seed = self.rng.u64(..1_000_000);
+        self.then(spoiled_ms, Event::SpoilLog { node, seed });
+        let after_ms = spoiled_ms + self.rng.u64(5..150);
+        let others = others_than(node, &candidates);
+        match self.rng.u8(..4) {
+            0 if !others.is_empty() => {
+                self.then(after_ms, Event::Kill { node: old });
+                if self.rng.bool() {
+                    self.then(after_ms + 10, Event::ResumeReplay { node });
+                }
+                // With what it cannot read it must not.
+                let asked_ms = after_ms + self.rng.u64(20..200);
+                self.then(asked_ms, Event::Promote { node });
+                let up_ms = asked_ms + self.rng.u64(200..500);
+                self.then(up_ms, Event::Restart { node });
+                let decided_ms = up_ms + self.rng.u64(100..300);
+                let chosen = self.promotes_one(&others, decided_ms);
+                return self.succeeds((old, true), chosen, decided_ms, candidates);
+            }
+            1 => {
+                let down =
+                    if self.rng.bool() { Event::Kill { node } } else { Event::PowerCut { node, seed } };
+                self.then(after_ms, down);
+                self.then(after_ms + 100, Event::Restart { node });
+            }
+            _ => self.then(after_ms, Event::ResumeReplay { node }),
+        }
+        self.now_ms += after_ms + self.rng.u64(100..1000);
+    }
+
     /// Pages change for the last time while a checkpoint writes them; after the next one a node goes down.
     pub(super) fn rest_in_checkpoint(&mut self) {
         let node = if self.rng.u8(..4) == 0 { self.some_node() } else { self.primary };

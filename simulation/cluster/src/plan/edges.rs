@@ -9,10 +9,11 @@ impl Director {
     /// The first scene of a story, of a kind that is switched on.
     pub(super) fn opening(&mut self) {
         type Scene = fn(&mut Director);
-        let kinds: [(Feature, Scene); 18] = [
+        let kinds: [(Feature, Scene); 19] = [
             (Feature::WrongPromotions, Self::fenced_in_wait),
             (Feature::Crashes, Self::loses_log),
             (Feature::BrokenClones, Self::long_clone),
+            (Feature::SpoiledLog, Self::spoiled_log),
             (Feature::Twins, Self::twins),
             (Feature::Waits, Self::catches_up),
             (Feature::CutOff, Self::cut_off_at_rest),

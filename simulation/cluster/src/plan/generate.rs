@@ -316,6 +316,7 @@ impl Director {
             Feature::Waits,
             Feature::Waits,
             Feature::FailingSyncs,
+            Feature::SpoiledLog,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -347,6 +348,7 @@ impl Director {
             Some(Feature::HeldSnapshots) => self.drop_read(),
             Some(Feature::Waits) => self.wait_scene(),
             Some(Feature::FailingSyncs) => self.failing_sync(),
+            Some(Feature::SpoiledLog) => self.spoiled_log(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
             _ => self.then(0, Event::SwitchWal { node: self.primary }),

@@ -1,0 +1,80 @@
+//! A bit that changes in log which a standby has received, made durable and told of: nobody may take the log
+//! to end there, or come without what is behind.
+
+use super::{Shared, disks, facts, machine_of};
+use crate::cluster::{DATA, SEGMENT_BYTES};
+use crate::history::reports::Progress;
+use host::{Disk, OpenMode};
+use simulation::VirtualDisk;
+use std::path::Path;
+use wal::log_branch::RECEIVED_FILE;
+use wal::page::PAGE_SIZE;
+use wal::reader::Next;
+use wal::{Lsn, SegmentSize};
+
+/// How long it may take until what is lost was met and received again, in milliseconds.
+const MEND_MS: u64 = 8000;
+/// The fixed part of a record: all of it counts for its checksum.
+const HEADER: u64 = 24;
+/// Of more records the first ones are as good as the others.
+const RECORDS_MAX: usize = 10_000;
+
+/// Changes a bit of a record that a standby has not replayed, as far as it has told.
+pub(super) fn spoil(shared: &Shared, node: usize, seed: u64) {
+    let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
+    let Some(files) = files else { return };
+    let Some(branch) = facts::branch_followed(&files) else { return };
+    let progress = shared.wire.lock().reports.last_told(node, &branch);
+    let Some(at) = progress.and_then(|progress| flip(&files, progress, seed)) else { return };
+    shared.tell(&format!("node {node} has lost a bit of the log at {at}, which it has not replayed"));
+    shared.facts.lock().paused(node, shared.now_ms(), shared.now_ms() + MEND_MS);
+    // By streams, clones and archives others may get what is on its disk.
+    shared.spoiled.lock().insert(at);
+}
+
+/// The byte that has lost a bit, durably; None if there is none.
+fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<Lsn> {
+    let size = SegmentSize::new(SEGMENT_BYTES)?;
+    let history = disks::history(files, facts::accepted(files))?;
+    let mut reader = disks::reader(files, &history, Lsn::new(progress.replayed))?;
+    reader.source_mut().set_limit(Lsn::new(progress.flushed));
+    let mut records = Vec::new();
+    while let Ok(Next::Record(record)) = reader.next()
+        && records.len() < RECORDS_MAX
+    {
+        // Those whose header lies on one page.
+        if record.start().page_offset() as u64 + HEADER <= PAGE_SIZE as u64 {
+            records.push(record.start());
+        }
+    }
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let at = *records.get(rng.usize(..records.len().max(1)))?;
+    let timeline = reader.source_mut().file_before(at + 1).ok()??;
+    let name = size.segment_of(at).file_name(timeline, size);
+    let at = at + rng.u64(..HEADER);
+    let file = files.open(&disks::wal_folder().join(name), OpenMode::ReadWrite).ok()?;
+    let offset = size.offset_of(at);
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).ok()?;
+    file.write_all_at(&[byte[0] ^ (1 << rng.u8(..8))], offset).ok()?;
+    file.sync().ok()?;
+    // How far it was received has long been on the disk, too.
+    let mark = Path::new(DATA).join(RECEIVED_FILE);
+    files.open(&mark, OpenMode::ReadWrite).and_then(|file| file.sync()).ok()?;
+    files.sync_dir(mark.parent()?).ok()?;
+    Some(at)
+}
+
+/// The place of the first byte that differs, of those that no disk has changed; both begin at `from`.
+pub(super) fn difference(shared: &Shared, from: Lsn, ours: &[u8], theirs: &[u8]) -> Option<usize> {
+    let spoiled = shared.spoiled.lock();
+    let mut both = ours.iter().zip(theirs).enumerate();
+    let first = both.find(|(at, (ours, theirs))| ours != theirs && !spoiled.contains(&(from + *at as u64)));
+    first.map(|(at, _)| at)
+}
+
+/// Whether a disk has changed what is in the segment with this name.
+pub(super) fn is_in(shared: &Shared, name: &str) -> bool {
+    let Some((_, segment, size)) = disks::segment_of(name) else { return false };
+    shared.spoiled.lock().iter().any(|at| size.segment_of(*at) == segment)
+}
