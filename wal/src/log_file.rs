@@ -261,6 +261,18 @@ impl LogFile {
         Ok(file)
     }
 
+    /// Whether the end lies where a page begins, or on one that is the log's.
+    pub(crate) fn is_on_page(&mut self) -> Result<bool, WalError> {
+        if self.at.page_offset() == 0 {
+            return Ok(true);
+        }
+        let file = self.segment_file(self.folder.segment_size().segment_of(self.at))?;
+        match self.check_page(&file) {
+            Err(WalError::BadStart { .. }) => Ok(false),
+            checked => checked.map(|()| true),
+        }
+    }
+
     /// In the middle of a page, that page must be the log's.
     fn check_page(&self, file: &SharedFile) -> Result<(), WalError> {
         let (size, page) = (self.folder.segment_size(), self.at.page_start());

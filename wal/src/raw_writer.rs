@@ -8,6 +8,7 @@ use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_branch::LogBranch;
 use crate::log_file::LogFile;
+use crate::page::PAGE_SIZE;
 use crate::positions::StandbyPositions;
 use crate::segments::SegmentFolder;
 use crate::space::{SegmentMaker, Space};
@@ -158,7 +159,8 @@ impl RawWriter {
             inner.end = End::Open(Open { file, again_upto, space, maker });
         }
         let End::Open(open) = &mut inner.end else { unreachable!("it was opened") };
-        if open.again_upto.is_some_and(|upto| open.file.at() >= upto) {
+        // Behind a switch there are zeros, where no page begins.
+        if open.again_upto.is_some_and(|upto| open.file.at() >= upto) && open.file.is_on_page()? {
             let cleared = open_clear(open.file.folder(), timeline, open.file.at(), fsync)?;
             std::mem::replace(&mut open.file, cleared).sync()?;
             open.again_upto = None;
@@ -193,7 +195,9 @@ impl RawWriter {
     fn append(&self, inner: &mut Inner, mut bytes: &[u8]) -> Result<(), WalError> {
         while !bytes.is_empty() {
             let open = self.opened(inner)?;
-            let most = open.again_upto.map_or(u64::MAX, |upto| upto.bytes_since(open.file.at()));
+            let (at, page_end) = (open.file.at(), open.file.at().page_start() + PAGE_SIZE as u64);
+            let again = open.again_upto.map(|upto| if upto > at { upto } else { page_end });
+            let most = again.map_or(u64::MAX, |upto| upto.bytes_since(at));
             let (now, later) = bytes.split_at(usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len()));
             open.file.append(now)?;
             open.space.note_growth(open.file.at());
