@@ -116,6 +116,16 @@ pub enum ReplicaError {
         /// Ours.
         standby: TimelineId,
     },
+    /// We have received more of its log, of which some cannot be read here.
+    #[error(
+        "WAL of the primary ends at {end}, and {reached} was received before, of which some cannot be read"
+    )]
+    EndsBefore {
+        /// The end of its WAL.
+        end: Lsn,
+        /// The end of the last whole record here.
+        reached: Lsn,
+    },
     /// The primary's history does not go through our timeline.
     #[error("new timeline {primary} is not a child of database system timeline {standby}")]
     NotAChild {
@@ -221,9 +231,10 @@ impl ReplicaError {
             Self::SendersFull(_) => SqlState::TOO_MANY_CONNECTIONS,
             Self::SegmentRemoved(_) => SqlState::UNDEFINED_FILE,
             Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => SqlState::INTERNAL_ERROR,
-            Self::NotAChild { .. } | Self::ForkedBefore { .. } | Self::Twin { .. } => {
-                SqlState::INTERNAL_ERROR
-            }
+            Self::NotAChild { .. }
+            | Self::ForkedBefore { .. }
+            | Self::EndsBefore { .. }
+            | Self::Twin { .. } => SqlState::INTERNAL_ERROR,
             Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => {
                 SqlState::CONNECTION_FAILURE
             }

@@ -197,7 +197,7 @@ impl Cluster {
             ReceiverAction::Connect => self.broken().unwrap_or(Event::Connected { plimsoll: true }),
             ReceiverAction::Identify => {
                 let timeline = self.nodes[upstream].history.target();
-                self.broken().unwrap_or(Event::Identified { system: SYSTEM, timeline })
+                self.broken().unwrap_or(Event::Identified { system: SYSTEM, timeline, end: Lsn::MAX })
             }
             ReceiverAction::FetchHistory(timeline) => {
                 let node = &self.nodes[upstream];

@@ -102,8 +102,11 @@ async fn a_bit_of_replayed_log_that_the_disk_has_otherwise_is_replaced_by_the_pr
 }
 
 /// A standby that has received 20 rows, the first of them with a bad bit if `damaged`; its primary was put
-/// back to before them and has written a row of another log since. The standby's own file, and what it had.
-async fn put_back(damaged: bool) -> (Place, server::Server, Place, server::Server, PathBuf, Vec<u8>) {
+/// back to before them and has written `rows` of another log since. The standby's own file, and what it had.
+async fn put_back(
+    damaged: bool,
+    rows: u32,
+) -> (Place, server::Server, Place, server::Server, PathBuf, Vec<u8>) {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
     place.psql("create table t (id int primary key)").await;
@@ -118,7 +121,8 @@ async fn put_back(damaged: bool) -> (Place, server::Server, Place, server::Serve
     };
     copied(&place.data(), &before);
     let primary = place.start(&[]).await;
-    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "1").await;
+    let begun = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{begun}'"), "t").await;
     copy.psql("select pg_wal_replay_pause()").await;
     eventually(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
     let (file, offset) = place_of(&copy, REPLAYED).await;
@@ -136,18 +140,23 @@ async fn put_back(damaged: bool) -> (Place, server::Server, Place, server::Serve
     std::fs::remove_dir_all(place.data()).unwrap();
     copied(&before, &place.data());
     let primary = place.start(&[]).await;
-    place.psql("insert into t values (99)").await;
+    for row in 100..100 + rows {
+        place.psql(&format!("insert into t values ({row})")).await;
+    }
     let standby = copy.start(&settings).await;
     (place, primary, copy, standby, file, had)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_log_is_not_taken_for_damage_and_nothing_of_ones_own_is_written_over() {
-    for damaged in [false, true] {
-        let (_place, primary, copy, standby, file, had) = put_back(damaged).await;
-        logged(&copy, "WAL of the primary differs from WAL here").await;
-        assert!(std::fs::read(&file).unwrap() == had, "damaged: {damaged}");
-        assert_eq!(copy.psql("select count(*) from t where id = 99").await, "0");
+    let differs = "WAL of the primary differs from WAL here";
+    for (damaged, rows, words) in
+        [(false, 1, differs), (true, 40, differs), (true, 1, "WAL of the primary ends at")]
+    {
+        let (_place, primary, copy, standby, file, had) = put_back(damaged, rows).await;
+        logged(&copy, words).await;
+        assert!(std::fs::read(&file).unwrap() == had, "damaged: {damaged}, rows: {rows}");
+        assert_eq!(copy.psql("select count(*) from t where id >= 100").await, "0");
         stop(standby, StopMode::Immediate).await;
         stop(primary, StopMode::Immediate).await;
     }

@@ -24,6 +24,8 @@ pub enum Event {
         system: SystemId,
         /// Its timeline.
         timeline: TimelineId,
+        /// The end of its log; MAX if it does not say.
+        end: Lsn,
     },
     /// TIMELINE_HISTORY answered.
     History {

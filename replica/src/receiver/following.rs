@@ -29,7 +29,7 @@ impl Receiver {
     pub(super) fn identified(
         &mut self,
         system: SystemId,
-        primary: TimelineId,
+        (primary, end): (TimelineId, Lsn),
         now: Duration,
         out: &mut Vec<ReceiverAction>,
     ) -> Result<(), ReplicaError> {
@@ -40,6 +40,10 @@ impl Receiver {
             // The same stream would end again at once.
             self.state = State::Behind { until: now + BEHIND_PAUSE };
             return Ok(());
+        }
+        if primary >= self.history.target() && self.lost > end {
+            // What it lacks is here, if only behind what cannot be read.
+            return Err(ReplicaError::EndsBefore { end, reached: self.lost });
         }
         self.judge(primary, out)
     }

@@ -207,8 +207,8 @@ impl Receiver {
                 (self.plimsoll, self.next) = (plimsoll, None);
                 self.identify(out);
             }
-            (Event::Identified { system, timeline }, State::Identifying) => {
-                self.identified(system, timeline, now, out)?;
+            (Event::Identified { system, timeline, end }, State::Identifying) => {
+                self.identified(system, (timeline, end), now, out)?;
             }
             (Event::History { timeline, text }, State::Fetching(_)) => {
                 self.history_came(timeline, &text, out)?;

@@ -87,7 +87,7 @@ impl Talk {
         commands
     }
     fn identified(&mut self, timeline: u32) -> Vec<String> {
-        self.say(Event::Identified { system: SystemId::new(77), timeline: tl(timeline) })
+        self.say(Event::Identified { system: SystemId::new(77), timeline: tl(timeline), end: Lsn::MAX })
     }
     fn history(&mut self, history: &TimelineHistory) -> Vec<String> {
         self.say(Event::History { timeline: history.target(), text: history.text().to_owned() })
@@ -141,7 +141,7 @@ fn at_a_segment_s_start_nothing_is_sent_again() {
 fn a_primary_of_another_cluster_is_refused() {
     let mut talk = Talk::connect(one(), 100);
     assert_eq!(
-        talk.say(Event::Identified { system: SystemId::new(5), timeline: tl(1) }),
+        talk.say(Event::Identified { system: SystemId::new(5), timeline: tl(1), end: Lsn::MAX }),
         ["report database system identifier differs between the primary and standby", "disconnect"]
     );
     assert_eq!(talk.0.wake_at(), Some(s(5)));
@@ -359,6 +359,18 @@ fn a_branch_that_leaves_out_what_was_received_and_cannot_be_read_is_not_followed
         talk.identified(2);
         let said = talk.history(&two);
         assert_eq!(said.iter().any(|word| word.starts_with("follow 2")), follows, "{said:?}");
+    }
+}
+
+#[test]
+fn a_primary_whose_log_ends_before_what_was_received_here_is_not_followed() {
+    for (lost, is_left) in [(30_000, false), (30_001, true)] {
+        let mut talk = Talk::connect(one(), 20_000);
+        talk.0.set_lost(at(lost));
+        let said =
+            talk.say(Event::Identified { system: SystemId::new(77), timeline: tl(1), end: at(30_000) });
+        let left = said.iter().any(|word| word.starts_with("report WAL of the primary ends at 0/7530"));
+        assert_eq!(left, is_left, "{said:?}");
     }
 }
 

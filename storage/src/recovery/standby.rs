@@ -227,6 +227,7 @@ impl StandbyRedo {
                 }
                 Feed::Promote { timeline } => {
                     self.follow(timeline)?;
+                    self.read_to_received();
                     self.read_anew();
                     match self.redo_available(feed)? {
                         ran @ Ran::Stopped(_) => ran,
@@ -282,14 +283,28 @@ impl StandbyRedo {
         Ok(ran)
     }
 
+    /// What was received before lies here, if no primary has sent it again yet: a promotion leaves none of it
+    /// out.
+    fn read_to_received(&mut self) {
+        let received = self.received();
+        let source = self.reader.source_mut();
+        if let (Some(limit), Some(received)) = (source.limit(), received) {
+            source.set_limit(limit.max(received));
+        }
+    }
+
+    /// How far the log that is read was received, if that is known.
+    fn received(&self) -> Option<Lsn> {
+        self.engine.branch.received()?.along(self.reader.source().history())
+    }
+
     /// Why the log cannot end like this, if all below the reader's limit has come, or else all that a
     /// receiver ever made durable.
     fn damage(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, Error> {
         if host::planted!("damage in what a standby received passes for the log's end") {
             return Ok(None);
         }
-        let recorded = || self.engine.branch.received()?.along(self.reader.source().history());
-        let came = self.reader.source().limit().or_else(recorded);
+        let came = self.reader.source().limit().or_else(|| self.received());
         let Some(came) = came.filter(|came| *came > end.at) else { return Ok(None) };
         let is_damage = self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))?;
         let error = is_damage.then(|| self.reader.damage_at(end, came));

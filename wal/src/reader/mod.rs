@@ -13,6 +13,7 @@
 //! pages arrive and pass.
 
 mod proof;
+mod search;
 mod source;
 mod walk;
 

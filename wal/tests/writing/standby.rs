@@ -1,11 +1,14 @@
 //! Raw bytes on a standby.
 
 use crate::support::*;
-use host::Disk;
+use host::{Disk, OpenMode};
 use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::sync::Arc;
 use wal::history::{BranchId, TimelineHistory};
-use wal::{Lsn, RawConfig, RawWriter, SegmentFolder, StandbyPositions, TimelineId, WalError, WalWriter};
+use wal::{
+    Lsn, RawConfig, RawWriter, ReaderOptions, SegmentFiles, SegmentFolder, StandbyPositions, TimelineId,
+    WalError, WalReader, WalWriter,
+};
 
 fn standby_at(disk: &VirtualDisk, timeline: TimelineId, at: Lsn) -> RawWriter {
     let config = RawConfig { background: false, ..RawConfig::new(timeline, SIZE) };
@@ -244,4 +247,42 @@ fn a_full_disk_may_be_tried_again_and_a_failed_sync_may_not() {
     assert!(matches!(standby.flush(), Err(WalError::Failed { .. })));
     assert!(matches!(standby.write_at(standby.end(), b"x"), Err(WalError::Failed { .. })));
     assert_eq!(standby.positions().flushed(), origin());
+}
+
+#[test]
+fn whole_records_are_found_behind_what_cannot_be_read_or_is_gone() {
+    let disk = new_disk();
+    let primary = fresh(&disk, quiet());
+    let records: Vec<_> = (0..300).map(|number| primary.insert(&mut record(number, 5000)).unwrap()).collect();
+    primary.flush_all().unwrap();
+    let end = primary.positions().flushed();
+    let segment = |at: Lsn| dir().join(SIZE.segment_of(at).file_name(TLI, SIZE));
+    let spoil = |at: Lsn, len: usize| {
+        let file = disk.open(&segment(at), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&vec![0xA5; len], SIZE.offset_of(at)).unwrap();
+    };
+    let start = |number: usize| wal::page::record_start(records[number].start, SIZE);
+    spoil(start(10) + 8, 4);
+    // A page's header goes with all that reaches over its borders, and not what lies between.
+    let page = records[20].end.page_start() + 8192;
+    spoil(page, 2);
+    let files = SegmentFiles::new(Arc::new(disk.clone()), dir(), SIZE, TimelineHistory::root(TLI));
+    let mut reader = WalReader::new(files, ReaderOptions::new(SIZE), origin());
+    let mut found = Vec::new();
+    let mut from = origin();
+    while let Some(record) = reader.find_whole(from, end).unwrap() {
+        found.push(record.start());
+        from = record.end();
+    }
+    let borders = [page, page + 8192];
+    let over = |number: &usize| borders.iter().any(|at| start(*number) < *at && records[*number].end > *at);
+    let lost: Vec<_> = (0..300).filter(|number| *number == 10 || over(number)).collect();
+    let left: Vec<_> = (0..300).filter(|number| !lost.contains(number)).map(start).collect();
+    assert_eq!((lost.len(), &found), (3, &left));
+    // The first segment goes.
+    disk.remove_file(&segment(origin())).unwrap();
+    let second = origin() + SIZE.bytes();
+    let first = reader.find_whole(origin(), end).unwrap().unwrap().start();
+    assert_eq!(Some(&first), left.iter().find(|start| **start >= second));
+    assert!(reader.find_whole(origin(), second).unwrap().is_none());
 }

@@ -118,10 +118,12 @@ impl Driver {
         let answer =
             self.client()?.query("IDENTIFY_SYSTEM").await.map_err(|error| refused(IDENTIFY, error))?;
         let number = |column: usize| answer.text(0, column).and_then(|text| text.parse::<u64>().ok());
+        let end = answer.text(0, 2).and_then(|text| text.parse().ok());
         match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
             (Some(system), Some(timeline)) => Ok(Event::Identified {
                 system: wal::SystemId::new(system),
                 timeline: TimelineId::new(timeline),
+                end: end.unwrap_or(Lsn::MAX),
             }),
             _ => Err(ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM from primary".to_owned())),
         }

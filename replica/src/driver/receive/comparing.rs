@@ -11,11 +11,10 @@ use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
 use std::ops::Range;
-use wal::page::{PAGE_SIZE, PageFlags, header_size_at, record_start};
+use wal::page::{PAGE_SIZE, PageFlags, header_size_at};
 use wal::reader::SegmentFiles;
 use wal::{
-    Lsn, Next, PageHeader, RawConfig, ReadError, ReaderOptions, Record, SegmentSize, SourceError, WalReader,
-    WalSource,
+    Lsn, PageHeader, RawConfig, ReaderOptions, Record, SegmentSize, SourceError, WalReader, WalSource,
 };
 
 /// What is here, compared with what the primary has.
@@ -59,19 +58,11 @@ impl Driver {
         let size = self.context.place.segment_size;
         let mut lsn = last_start_before(&mut files, part.start, size)?;
         let mut reader = WalReader::new(files, ReaderOptions::new(size), lsn);
-        while lsn < part.end {
-            let start = record_start(lsn, size);
-            reader.seek(start, None);
-            lsn = match reader.next() {
-                Ok(Next::Record(record)) if is_otherwise(&record, size, at, &ours, wal) => {
-                    return Ok(Compared::Another);
-                }
-                Ok(Next::Record(record)) => record.end(),
-                // The next one may begin wherever records are aligned.
-                Ok(Next::End(_)) | Err(ReadError::Corrupt { .. }) => start + 8,
-                Err(ReadError::Source(SourceError::Missing { .. })) => break,
-                Err(ReadError::Source(error)) => return Err(source_error(error)),
-            };
+        while let Some(record) = reader.find_whole(lsn, part.end).map_err(source_error)? {
+            if is_otherwise(&record, size, at, &ours, wal) {
+                return Ok(Compared::Another);
+            }
+            lsn = record.end();
         }
         Ok(Compared::Unreadable(part))
     }
@@ -93,6 +84,24 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The end of the last whole record below `upto`, whatever cannot be read from `from` on before it; `from` if
+/// there is none.
+pub(super) fn whole_end(
+    files: SegmentFiles,
+    size: SegmentSize,
+    from: Lsn,
+    upto: Lsn,
+) -> Result<Lsn, ReplicaError> {
+    let mut reader = WalReader::new(files, ReaderOptions::new(size), from);
+    let mut end = from;
+    while let Some(record) = reader.find_whole(end, upto).map_err(source_error)?
+        && record.end() <= upto
+    {
+        end = record.end();
+    }
+    Ok(end)
 }
 
 /// The places at which two pieces of log differ.

@@ -1,6 +1,7 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
-use super::writing::{again_upto, branch_error, finished, last_page, log_end, open_writer};
+use super::comparing::whole_end;
+use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
 use crate::error::ReplicaError;
@@ -65,15 +66,18 @@ impl Driver {
         let history = context.log.state().history.clone();
         let wanted = end;
         let (timeline, end) = log_end(&context.place, &history, wanted)?;
+        let had = context.feed.positions().replayed();
         context.log.receive_from(end);
-        let known_upto = again_upto(&context, timeline).max(wanted);
+        let known_upto = received(&context, &history).max(wanted);
         let writer = open_writer(&context, timeline, end, known_upto)?;
         context.feed.set_writer(Some(writer.clone()));
         let replayed = context.feed.positions().replayed();
-        let received = context.log.record().received().and_then(|received| received.along(&history));
+        // What was replayed or can be read behind a bad place is to be on what is followed, too.
+        let files = (end < known_upto).then(|| context.place.files(&history));
+        let lost = files.map(|files| whole_end(files, context.place.segment_size, end, known_upto));
         let mut machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
-        if let (Some(_), Some(received)) = (context.feed.damage(), received) {
-            machine.set_lost(received);
+        if let Some(lost) = lost {
+            machine.set_lost(lost?.max(had));
         }
         Ok(Self {
             context,

@@ -2,7 +2,7 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
-use super::comparing::Compared;
+use super::comparing::{Compared, whole_end};
 use super::running::Driver;
 use crate::driver::log::{LogPlace, source_error};
 use crate::error::ReplicaError;
@@ -13,8 +13,8 @@ use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, header_size_at};
 use wal::reader::{CutTail, SegmentFiles};
 use wal::{
-    BranchError, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError,
-    WalReader, WalSource,
+    BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId,
+    WalError, WalReader, WalSource,
 };
 
 impl Driver {
@@ -78,7 +78,7 @@ impl Driver {
         WalReader::new(files, ReaderOptions::new(self.context.place.segment_size), lsn)
     }
 
-    /// The end of the last whole record, read from where redo is.
+    /// The end of the last whole record, whatever cannot be read from where redo is to there.
     pub(super) fn find_whole_end(&self) -> Event {
         let replayed = self.context.feed.positions().replayed();
         let mut reader = self.reader_at(replayed);
@@ -91,8 +91,14 @@ impl Driver {
                 {
                     return Event::WholeEnd(replayed);
                 }
-                Ok(Next::End(end)) => return Event::WholeEnd(end.at.max(replayed)),
-                Err(ReadError::Corrupt { at, .. }) => return Event::WholeEnd(at.max(replayed)),
+                Ok(Next::End(EndOfWal { at, .. })) | Err(ReadError::Corrupt { at, .. }) => {
+                    let files = self.context.place.files(&self.context.log.state().history);
+                    let (size, from) = (self.context.place.segment_size, at.max(replayed));
+                    return match whole_end(files, size, from, self.writer.end()) {
+                        Ok(end) => Event::WholeEnd(end),
+                        Err(error) => Event::Lost(error),
+                    };
+                }
                 Err(ReadError::Source(error)) => {
                     return Event::Lost(connection("could not read the log", &error.to_string()));
                 }
@@ -107,8 +113,8 @@ impl Driver {
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
         let leaves_at = history.end_of(timeline).ok().flatten();
         // What cannot be read of it comes again, over what is there.
-        let received = self.context.log.record().received().and_then(|received| received.along(&history));
-        let again_upto = received.unwrap_or(kept).min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
+        let known_upto = received(&self.context, &history).max(kept);
+        let again_upto = known_upto.min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
         // What was received before this start and is no whole record lies behind what the writer knows of. It
         // stays if it is of the new history as well.
         let tail = self.reader_at(again_upto).tail_behind(again_upto).map_err(source_error)?;
@@ -121,8 +127,8 @@ impl Driver {
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
         if cuts {
-            self.writer = open_writer(&self.context, timeline, kept, again_upto)?;
-            self.known_upto = again_upto;
+            self.writer = open_writer(&self.context, timeline, kept, known_upto)?;
+            self.known_upto = known_upto;
             self.context.feed.set_writer(Some(self.writer.clone()));
             self.writer.begin()?;
         }
@@ -197,12 +203,10 @@ pub(super) fn open_writer(
     Ok(writer.recorded_in(context.log.record()))
 }
 
-/// Up to where the log of this timeline was received before.
-pub(super) fn again_upto(context: &ReceiveContext, timeline: TimelineId) -> Lsn {
-    let history = &context.log.state().history;
+/// Up to where the log of a history was received before; INVALID if nobody knows.
+pub(super) fn received(context: &ReceiveContext, history: &TimelineHistory) -> Lsn {
     let received = context.log.record().received().and_then(|received| received.along(history));
-    let end = history.end_of(timeline).ok().flatten().unwrap_or(Lsn::MAX);
-    received.unwrap_or(Lsn::INVALID).min(end)
+    received.unwrap_or(Lsn::INVALID)
 }
 
 /// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or

@@ -2,7 +2,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS};
-use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of};
+use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of, spoiled};
 use crate::branch::Token;
 use crate::cluster::{State, has};
 use crate::plan::names_of;
@@ -286,7 +286,8 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
         };
         // It may have been asked to become the primary long before.
         let turned = matches!(role(shared, node).await, Some((false, _)));
-        if !turned && !must_be_cloned(shared, node) {
+        let is_served = spoiled::is_served_by(shared, survivor);
+        if !turned && !is_served && !must_be_cloned(shared, node) {
             return Err(format!("liveness: node {node} does not catch up with node {survivor}: {why}"));
         }
     }

@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 use settings::Settings;
 use simulated::net::Network;
 use simulated::{Life, NodeId, World, fiber};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,8 +103,8 @@ struct Shared {
     clones: Mutex<BTreeMap<usize, usize>>,
     /// Nodes whose log has lost what was durable, and whether they must see that. All of them may.
     damaged: Mutex<BTreeMap<usize, bool>>,
-    /// The bytes of the log that disks of standbys have changed.
-    spoiled: Mutex<BTreeSet<Lsn>>,
+    /// The bytes of the log that disks of standbys have changed, and what they were.
+    spoiled: Mutex<BTreeMap<Lsn, u8>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
     /// What happens when a client is answered.

@@ -25,15 +25,15 @@ pub(super) fn spoil(shared: &Shared, node: usize, seed: u64) {
     let Some(files) = files else { return };
     let Some(branch) = facts::branch_followed(&files) else { return };
     let progress = shared.wire.lock().reports.last_told(node, &branch);
-    let Some(at) = progress.and_then(|progress| flip(&files, progress, seed)) else { return };
+    let Some((at, byte)) = progress.and_then(|progress| flip(&files, progress, seed)) else { return };
     shared.tell(&format!("node {node} has lost a bit of the log at {at}, which it has not replayed"));
     shared.facts.lock().paused(node, shared.now_ms(), shared.now_ms() + MEND_MS);
     // By streams, clones and archives others may get what is on its disk.
-    shared.spoiled.lock().insert(at);
+    shared.spoiled.lock().entry(at).or_insert(byte);
 }
 
-/// The byte that has lost a bit, durably; None if there is none.
-fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<Lsn> {
+/// Where a byte has lost a bit, durably, and what it was; None if there is none.
+fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<(Lsn, u8)> {
     let size = SegmentSize::new(SEGMENT_BYTES)?;
     let history = disks::history(files, facts::accepted(files))?;
     let mut reader = disks::reader(files, &history, Lsn::new(progress.replayed))?;
@@ -62,19 +62,37 @@ fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<Lsn> {
     let mark = Path::new(DATA).join(RECEIVED_FILE);
     files.open(&mark, OpenMode::ReadWrite).and_then(|file| file.sync()).ok()?;
     files.sync_dir(mark.parent()?).ok()?;
-    Some(at)
+    Some((at, byte[0]))
 }
 
 /// The place of the first byte that differs, of those that no disk has changed; both begin at `from`.
 pub(super) fn difference(shared: &Shared, from: Lsn, ours: &[u8], theirs: &[u8]) -> Option<usize> {
     let spoiled = shared.spoiled.lock();
     let mut both = ours.iter().zip(theirs).enumerate();
-    let first = both.find(|(at, (ours, theirs))| ours != theirs && !spoiled.contains(&(from + *at as u64)));
+    let first =
+        both.find(|(at, (ours, theirs))| ours != theirs && !spoiled.contains_key(&(from + *at as u64)));
     first.map(|(at, _)| at)
+}
+
+/// Whether a node that sends its log sends what a disk has changed: it had read it before, and does not know.
+pub(super) fn is_served_by(shared: &Shared, node: usize) -> bool {
+    let cluster = shared.cluster.lock();
+    let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return false };
+    let names = files.list(&disks::wal_folder()).unwrap_or_default();
+    let segments = names.iter().filter_map(|entry| Some((&entry.name, disks::segment_of(&entry.name)?)));
+    let spoiled = shared.spoiled.lock();
+    segments.into_iter().any(|(name, (_, segment, size))| {
+        spoiled.iter().filter(|(at, _)| size.segment_of(**at) == segment).any(|(at, byte)| {
+            let file = files.open(&disks::wal_folder().join(name), OpenMode::Read);
+            let mut now = [0];
+            let read = file.and_then(|file| file.read_exact_at(&mut now, size.offset_of(*at)));
+            read.is_ok() && now[0] != *byte
+        })
+    })
 }
 
 /// Whether a disk has changed what is in the segment with this name.
 pub(super) fn is_in(shared: &Shared, name: &str) -> bool {
     let Some((_, segment, size)) = disks::segment_of(name) else { return false };
-    shared.spoiled.lock().iter().any(|at| size.segment_of(*at) == segment)
+    shared.spoiled.lock().keys().any(|at| size.segment_of(*at) == segment)
 }
