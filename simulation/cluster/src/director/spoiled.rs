@@ -7,10 +7,11 @@ use crate::history::reports::Progress;
 use host::{Disk, OpenMode};
 use simulation::VirtualDisk;
 use std::path::Path;
+use std::sync::Arc;
 use wal::log_branch::RECEIVED_FILE;
 use wal::page::PAGE_SIZE;
 use wal::reader::Next;
-use wal::{Lsn, SegmentSize};
+use wal::{Lsn, PositionFile, SegmentSize};
 
 /// How long it may take until what is lost was met and received again, in milliseconds.
 const MEND_MS: u64 = 8000;
@@ -37,7 +38,10 @@ fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<(Lsn, u8)>
     let size = SegmentSize::new(SEGMENT_BYTES)?;
     let history = disks::history(files, facts::accepted(files))?;
     let mut reader = disks::reader(files, &history, Lsn::new(progress.replayed))?;
-    reader.source_mut().set_limit(Lsn::new(progress.flushed));
+    // A loss of power may have taken the mark of what was told before it.
+    let mark = Path::new(DATA).join(RECEIVED_FILE);
+    let marked = PositionFile::new(Arc::new(files.clone()), mark.clone()).read().ok()??.lsn;
+    reader.source_mut().set_limit(marked.min(Lsn::new(progress.flushed)));
     let mut records = Vec::new();
     while let Ok(Next::Record(record)) = reader.next()
         && records.len() < RECORDS_MAX
@@ -59,7 +63,6 @@ fn flip(files: &VirtualDisk, progress: Progress, seed: u64) -> Option<(Lsn, u8)>
     file.write_all_at(&[byte[0] ^ (1 << rng.u8(..8))], offset).ok()?;
     file.sync().ok()?;
     // How far it was received has long been on the disk, too.
-    let mark = Path::new(DATA).join(RECEIVED_FILE);
     files.open(&mark, OpenMode::ReadWrite).and_then(|file| file.sync()).ok()?;
     files.sync_dir(mark.parent()?).ok()?;
     Some((at, byte[0]))
