@@ -193,6 +193,23 @@ impl Receiver {
         out.push(ReceiverAction::ReportStart { at, timeline });
     }
 
+    /// The stream begins there; or goes on there, since what was to be compared before was removed meanwhile.
+    pub(super) fn on_begin(
+        &mut self,
+        at: Lsn,
+        now: Duration,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        let goes_on = at == self.started.0 && self.expected < at;
+        let begins = std::mem::take(&mut self.awaits_begin) && at <= self.expected;
+        if !begins && !goes_on {
+            return Err(ReplicaError::Protocol(format!("the stream begins at {at}")));
+        }
+        self.expected = at;
+        self.replies.force(self.reported(), now, out);
+        Ok(())
+    }
+
     /// The start of the segment in which the next byte lies.
     pub(super) fn segment_start(&self) -> Lsn {
         let size = self.options.segment_size;

@@ -220,13 +220,7 @@ impl Receiver {
                 self.replies.force(self.reported(), now, out);
                 self.replies.feedback(now, out);
             }
-            (Event::Begins(at), State::Streaming) => {
-                if !std::mem::take(&mut self.awaits_begin) || at > self.expected {
-                    return Err(ReplicaError::Protocol(format!("the stream begins at {at}")));
-                }
-                self.expected = at;
-                self.replies.force(self.reported(), now, out);
-            }
+            (Event::Begins(at), State::Streaming) => self.on_begin(at, now, out)?,
             (Event::Data { start, primary_end, clock, wal }, State::Streaming) => {
                 self.heard(primary_end, clock, now, wall);
                 self.data(start, wal, out)?;

@@ -348,6 +348,15 @@ fn a_log_that_ends_with_its_segment_is_compared_where_it_last_says_something() {
     let mut talk = Talk::connect(one(), SEGMENT);
     start(&mut talk, 16_384);
     assert_eq!(talk.say(Event::Begins(at(SEGMENT))), [format!("reply {SEGMENT} {SEGMENT} {SEGMENT}")]);
+    // It removes it in the middle of that.
+    let mut talk = Talk::connect(one(), SEGMENT);
+    start(&mut talk, 16_384);
+    assert_eq!(talk.say(Event::Begins(at(16_384))), ["reply 0 0 0"]);
+    assert_eq!(talk.data_came(16_384, 8192), ["compare 16384+8192"]);
+    assert_eq!(talk.say(Event::Begins(at(SEGMENT))), [format!("reply {SEGMENT} {SEGMENT} {SEGMENT}")]);
+    assert_eq!(talk.data_came(SEGMENT, 100), [format!("write {SEGMENT}+100")]);
+    let again = talk.say(Event::Begins(at(SEGMENT)));
+    assert_eq!(again[0], format!("report the stream begins at {}", at(SEGMENT)));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 impl<S: WalSource> WalReader<S> {
     /// The first whole record that starts at or after `from` and below `upto`, whatever cannot be read before
-    /// it, or is not there. One that lies on one page counts even if that page's header is bad. The reader has
-    /// no position afterwards.
+    /// it, or is not there. One that lies on one page counts even if that page's header is bad. The reader
+    /// has no position afterwards.
     ///
     /// # Errors
     /// Fails if the bytes cannot be read.

@@ -4,7 +4,6 @@ mod news;
 mod replies;
 mod wire;
 
-use super::extensions::BEGINS;
 use super::log::{LogPlace, LogReading, Outlet};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
@@ -15,7 +14,7 @@ use bytes::BytesMut;
 use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
-use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_extension, encode_xlog_data_header};
+use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_xlog_data_header};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -165,12 +164,12 @@ pub async fn stream<S: Outlet>(
         return Ok(Ended::Ready);
     }
     wire.put(|out| backend::copy_response(out, CopyDirection::Both, Format::Text, 0));
+    let asked = plan.start;
     if let Some(overlap) = request.overlap {
         if overlap < plan.start && has_log(context, &state.history, overlap, plan.timeline) {
             plan.start = overlap;
         }
-        let begins = plan.start.get().to_be_bytes();
-        wire.put(|out| backend::copy_data(out, |out| encode_extension(out, BEGINS, &begins)));
+        wire.put_begin(plan.start);
     }
     let times = sender_times(context, request.plimsoll.is_some());
     let now = context.host.clock.monotonic();
@@ -179,6 +178,7 @@ pub async fn stream<S: Outlet>(
         wire,
         context,
         generation: state.generation,
+        asked,
         sender: Sender::new(plan, times, now),
         shown: None,
         reading: LogReading::new(context.place.clone()),
@@ -241,6 +241,8 @@ struct Streaming<'a, S> {
     context: &'a SendContext,
     /// That of the log which was followed last.
     generation: u64,
+    /// What the standby lacks begins here; before it comes what it compares.
+    asked: Lsn,
     sender: Sender,
     /// What the table of standbys says of it.
     shown: Option<(SenderState, TimelineId)>,
@@ -337,8 +339,12 @@ impl<S: Outlet> Streaming<'_, S> {
     /// Takes over the log, and makes sure that what is asked for is still there.
     async fn begin(&mut self, log: &LogState) -> Result<(), SendError> {
         self.follow(log)?;
-        let first = self.sender.sent_upto();
-        if let Err(error) = self.reading.check_there(log, first) {
+        if self.reading.check_there(log, self.sender.sent_upto()).is_err()
+            && self.sender.sent_upto() < self.asked
+        {
+            self.leave_overlap();
+        }
+        if let Err(error) = self.reading.check_there(log, self.sender.sent_upto()) {
             // The stream has begun: the error is an answer inside of it.
             self.wire.flush().await?;
             return Err(SendError::Refused { error, streaming: true });
@@ -385,7 +391,13 @@ impl<S: Outlet> Streaming<'_, S> {
     async fn send_wal(&mut self, log: &LogState, range: (Lsn, Lsn), end: Lsn) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
         let (from, upto) = range;
-        let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
+        let wal = match self.reading.read(log, from, upto).await {
+            Err(ReplicaError::SegmentRemoved(_)) if from < self.asked => {
+                self.leave_overlap();
+                return Ok(());
+            }
+            read => read.map_err(failed)?,
+        };
         if self.context.log.state().generation != log.generation {
             // What was read may have been cut meanwhile. The new log is looked at first.
             return Ok(());
@@ -401,6 +413,12 @@ impl<S: Outlet> Streaming<'_, S> {
         self.sender.sent(upto, monotonic);
         self.context.row.on_sent(upto, now);
         Ok(())
+    }
+
+    /// What was to be compared is removed meanwhile: the stream goes on with what the standby lacks.
+    fn leave_overlap(&mut self) {
+        self.wire.put_begin(self.asked);
+        self.sender.sent(self.asked, self.context.host.clock.monotonic());
     }
 
     async fn finish(&mut self, finish: Finish) -> Result<Ended, SendError> {

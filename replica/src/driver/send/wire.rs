@@ -1,13 +1,17 @@
 //! The connection of a stream: what is queued for it goes out in order, parts of segment files by reference.
 
+use crate::driver::extensions::BEGINS;
 use crate::driver::log::{FilePart, Outgoing, Outlet};
 use bytes::{BufMut, BytesMut};
+use protocol::backend;
+use protocol::replication::encode_extension;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
+use wal::Lsn;
 
 /// Messages that wait for the socket, from which on no more news are added to them.
 const QUEUED_MAX: usize = 256;
@@ -49,6 +53,12 @@ impl<S: Outlet> Wire<'_, S> {
         let mut message = BytesMut::with_capacity(64);
         fill(&mut message);
         self.output.push_back(message.freeze().into());
+    }
+
+    /// Queues where what follows begins.
+    pub(super) fn put_begin(&mut self, at: Lsn) {
+        let at = at.get().to_be_bytes();
+        self.put(|out| backend::copy_data(out, |out| encode_extension(out, BEGINS, &at)));
     }
 
     /// Whether news may be queued. To a standby that does not read they are told later, the newest alone.

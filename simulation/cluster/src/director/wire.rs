@@ -94,6 +94,21 @@ struct Stream {
     looked: Lsn,
 }
 
+impl Kept {
+    /// The stream's standby says that it is durable up to `flushed`; the slot keeps log from `reserved` on.
+    fn told(&mut self, now_ms: u64, stream: &Stream, reserved: impl Fn() -> Option<Lsn>, flushed: Lsn) {
+        if self.branch.as_ref() != Some(&stream.branch) {
+            let (branch, reserved) = (Some(stream.branch.clone()), reserved());
+            *self = Self { branch, since_ms: now_ms, reserved, ..Self::default() };
+        }
+        self.flushed = self.flushed.max(flushed);
+        self.sent = self.sent.max(stream.sent);
+        if stream.is_server {
+            self.told_ms = now_ms;
+        }
+    }
+}
+
 /// Listens from now on.
 pub(super) fn listen(shared: &Arc<Shared>, network: &Network) {
     let there = Arc::downgrade(shared);
@@ -155,17 +170,10 @@ impl Wire {
                         self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
                         // Nothing counts yet of which the standby says nothing.
                         if let Some(slot) = stream.slot.as_ref().filter(|_| believed.flushed > 0) {
-                            let kept = self.slots.entry((number_of(written.to), slot.clone())).or_default();
-                            if kept.branch.as_ref() != Some(&stream.branch) {
-                                let (branch, since_ms) = (Some(stream.branch.clone()), shared.now_ms());
-                                let reserved = restart_of(shared, number_of(written.to), slot);
-                                *kept = Kept { branch, since_ms, reserved, ..Kept::default() };
-                            }
-                            kept.flushed = kept.flushed.max(Lsn::new(believed.flushed));
-                            kept.sent = kept.sent.max(stream.sent);
-                            if stream.is_server {
-                                kept.told_ms = shared.now_ms();
-                            }
+                            let upstream = number_of(written.to);
+                            let kept = self.slots.entry((upstream, slot.clone())).or_default();
+                            let reserved = || restart_of(shared, upstream, slot);
+                            kept.told(shared.now_ms(), stream, reserved, Lsn::new(believed.flushed));
                         }
                         // A clone in the making has a node's name, and may never take its place.
                         if stream.is_server {

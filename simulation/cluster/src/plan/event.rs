@@ -180,8 +180,8 @@ events! {
     /// A node that is down loses the end of its log although it was durable: all from so many bytes before
     /// the LSN of its newest page on. If there is such a page, it can tell.
     LoseLog { node: usize, bytes: u64 } = "let node {node} lose its log from {bytes} bytes before its newest page on",
-    /// A standby's disk changes a bit of log that was received and not replayed; a generator of this seed says
-    /// which.
+    /// A standby's disk changes a bit of log that was received and not replayed; a generator of this seed
+    /// says which.
     SpoilLog { node: usize, seed: u64 } = "spoil a record that node {node} has not replayed with seed {seed}",
     /// The next sync of its log fails, and what it was to save never gets to the disk by itself. When the
     /// server has ended for that, an even seed has its machine lose power, and a generator of it says what
