@@ -41,8 +41,8 @@ impl Receiver {
             self.state = State::Behind { until: now + BEHIND_PAUSE };
             return Ok(());
         }
-        if primary >= self.history.target() && self.lost > end {
-            // What it lacks is here, if only behind what cannot be read.
+        if primary == self.history.target() && self.lost > end {
+            // What it lacks is here, if only behind what cannot be read. Of a later timeline the fork tells.
             return Err(ReplicaError::EndsBefore { end, reached: self.lost });
         }
         self.judge(primary, out)

@@ -380,6 +380,11 @@ fn a_primary_whose_log_ends_before_what_was_received_here_is_not_followed() {
             talk.say(Event::Identified { system: SystemId::new(77), timeline: tl(1), end: at(30_000) });
         let left = said.iter().any(|word| word.starts_with("report WAL of the primary ends at 0/7530"));
         assert_eq!(left, is_left, "{said:?}");
+        let mut talk = Talk::connect(one(), 20_000);
+        talk.0.set_lost(at(lost));
+        let later =
+            talk.say(Event::Identified { system: SystemId::new(77), timeline: tl(2), end: at(30_000) });
+        assert!(!later.iter().any(|word| word.starts_with("report")), "{later:?}");
     }
 }
 
