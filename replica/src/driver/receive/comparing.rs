@@ -6,16 +6,14 @@
 //! a bad page header, the beginning of a record that never came whole, padding.
 
 use super::running::Driver;
-use crate::driver::log::source_error;
+use crate::driver::log::{read_into, source_error};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
 use std::ops::Range;
 use wal::page::{PAGE_SIZE, PageFlags, header_size_at};
 use wal::reader::SegmentFiles;
-use wal::{
-    Lsn, PageHeader, RawConfig, ReaderOptions, Record, SegmentSize, SourceError, WalReader, WalSource,
-};
+use wal::{Lsn, PageHeader, RawConfig, ReaderOptions, Record, SegmentSize, SourceError, WalReader};
 
 /// What is here, compared with what the primary has.
 pub(super) enum Compared {
@@ -51,9 +49,12 @@ impl Driver {
     pub(super) fn look(&self, at: Lsn, wal: &[u8]) -> Result<Compared, ReplicaError> {
         let mut files = self.context.place.files(&self.context.log.state().history);
         let Some(ours) = read_here(&mut files, at, wal.len())? else { return Ok(Compared::Gone) };
-        let (Some(first), Some(last)) = (differs(&ours, wal).next(), differs(&ours, wal).next_back()) else {
+        if ours == wal {
             return Ok(Compared::Same);
-        };
+        }
+        let mut places = differs(&ours, wal);
+        let Some(first) = places.next() else { return Ok(Compared::Same) };
+        let last = places.next_back().unwrap_or(first);
         let part = at + first as u64..at + last as u64 + 1;
         let size = self.context.place.segment_size;
         let mut lsn = last_start_before(&mut files, part.start, size)?;
@@ -112,16 +113,11 @@ fn differs(ours: &[u8], theirs: &[u8]) -> impl DoubleEndedIterator<Item = usize>
 /// The bytes here, with zeros where files end early; None if there are none.
 fn read_here(files: &mut SegmentFiles, at: Lsn, len: usize) -> Result<Option<Vec<u8>>, ReplicaError> {
     let mut bytes = vec![0; len];
-    let mut done = 0;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match files.read(at + done as u64, rest) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(SourceError::Missing { .. }) => return Ok(None),
-            Err(error) => return Err(source_error(error)),
-        }
+    match read_into(files, at, &mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(SourceError::Missing { .. }) => Ok(None),
+        Err(error) => Err(source_error(error)),
     }
-    Ok(Some(bytes))
 }
 
 /// A page from which on all records can be found that reach beyond `at`.

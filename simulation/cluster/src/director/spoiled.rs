@@ -11,12 +11,13 @@ use std::sync::Arc;
 use wal::log_branch::RECEIVED_FILE;
 use wal::page::PAGE_SIZE;
 use wal::reader::Next;
+use wal::record::RECORD_HEADER_SIZE;
 use wal::{Lsn, PositionFile, SegmentSize};
 
 /// How long it may take until what is lost was met and received again, in milliseconds.
 const MEND_MS: u64 = 8000;
 /// The fixed part of a record: all of it counts for its checksum.
-const HEADER: u64 = 24;
+const HEADER: u64 = RECORD_HEADER_SIZE as u64;
 /// Of more records the first ones are as good as the others.
 const RECORDS_MAX: usize = 10_000;
 
