@@ -50,6 +50,8 @@ pub(crate) struct Replication {
     pub(crate) semi_sync: SemiSync,
     /// What of a fence is still to be done.
     fence: fencing::Pending,
+    /// Held while the horizon is reckoned and set: two standbys' words must not pass each other.
+    horizon: Mutex<()>,
     recovery: RwLock<Option<Arc<Recovery>>>,
     /// What had been received when recovery ended.
     last_receive_lsn: AtomicU64,
@@ -92,6 +94,7 @@ impl Replication {
             unfinished_copies: Mutex::default(),
             semi_sync: SemiSync::default(),
             fence: fencing::Pending::default(),
+            horizon: Mutex::default(),
             recovery: RwLock::new(None),
             last_receive_lsn: AtomicU64::new(0),
         });
@@ -175,6 +178,7 @@ impl Replication {
 
     /// After feedback came, or who gave it has gone: pruning keeps what standbys still need, and no more.
     pub(crate) fn update_horizon(&self) {
+        let _one = self.horizon.lock();
         self.database.set_feedback_horizon(self.oldest_xmin());
     }
 

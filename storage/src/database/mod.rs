@@ -335,9 +335,10 @@ impl Database {
         self.0.visibility.horizon_report()
     }
 
-    /// The next xid of the oldest snapshot that lives; what a standby reports as feedback.
-    pub fn oldest_snapshot(&self) -> Option<Xid> {
-        self.0.visibility.oldest_snapshot()
+    /// What a standby reports as feedback: the least xid that its oldest snapshot does not see or, without
+    /// one, its next.
+    pub fn feedback_xmin(&self) -> Xid {
+        self.0.visibility.oldest_needed()
     }
 
     /// Standbys' oldest snapshot (hot_standby_feedback); None when no standby asks.

@@ -495,9 +495,17 @@ impl Visibility {
         }
     }
 
-    /// The least xid that a live snapshot does not see, what a standby reports as feedback.
+    /// The least xid that a live snapshot does not see.
     pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
         self.lock().live.front().map(|(xid, _)| *xid)
+    }
+
+    /// The least xid that a live snapshot does not see; without one, that the next will not see. Whoever asks
+    /// for it can begin to read at any time.
+    pub(crate) fn oldest_needed(&self) -> Xid {
+        let state = self.lock();
+        let next = || state.excluded_below(state.next_xid).1;
+        state.live.front().map_or_else(next, |(xid, _)| *xid)
     }
 
     /// Standbys ask that nothing be removed which snapshots that do not see this xid still see.

@@ -81,12 +81,9 @@ impl ReceiveObserver for Observer {
 
     fn oldest_xmin(&self) -> Option<Xid> {
         let replication = self.replication.upgrade()?;
-        let database = &replication.database;
-        // Without a snapshot, what the next one will see: the primary keeps that much for it.
-        let own = database.oldest_snapshot().or_else(|| Some(database.next_xid()));
         // What standbys of this standby need, it needs too.
         let others = replication.oldest_xmin();
-        own.into_iter().chain(others).min()
+        others.into_iter().chain([replication.database.feedback_xmin()]).min()
     }
 }
 

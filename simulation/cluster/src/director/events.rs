@@ -319,6 +319,10 @@ pub(super) fn start(shared: &Shared, node: usize) {
         return;
     }
     let mut cluster = shared.cluster.lock();
+    // What ends by itself, for an error, loses as much as what is killed.
+    if cluster.node(machine_of(node)).is_some_and(|there| matches!(there.state(), State::Ended(Err(_)))) {
+        shared.facts.lock().lost(node, shared.now_ms(), Lost::Process);
+    }
     cluster.bury(machine_of(node));
     cluster.start(machine_of(node));
 }
