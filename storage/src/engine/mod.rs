@@ -177,7 +177,7 @@ impl Engine {
         })
     }
 
-    /// Takes writes from now on, into this log.
+    /// Takes writes from now on, into this log. Whose timeline is named once it is decided.
     pub(crate) fn become_primary(&self, wal: WalWriter, next_xid: Xid) -> Result<(), Error> {
         let log = Arc::new(EngineLog(wal.clone()));
         self.store.set_log(log.clone());
@@ -187,7 +187,6 @@ impl Engine {
         }
         self.levels.follow(wal.positions());
         wal.set_observer(self.levels.clone());
-        self.timeline.store(wal.timeline().get(), Ordering::Release);
         self.first_own_number.store(self.numbers.lock().next, Ordering::Release);
         let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
         let pipeline =

@@ -532,6 +532,8 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
         wal.flush_all().map_err(log_error)?;
         // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
         engine.name_timeline(placed.end, *timeline)?;
+    } else {
+        engine.set_timeline(*timeline);
     }
     // Before a page is changed, and behind the record that begins the timeline.
     engine.begin_logging_full_page_writes(state.full_page_writes)?;

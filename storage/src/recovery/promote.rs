@@ -83,15 +83,17 @@ impl Promotion {
 }
 
 impl Engine {
-    /// The control file names the timeline of a promotion, whose log is durable up to `end`.
+    /// The control file names the timeline of a promotion, whose log is durable up to `end`. From then on
+    /// readers are told of it: before that, a crash undoes the promotion.
     pub(crate) fn name_timeline(&self, end: Lsn, timeline: TimelineId) -> Result<(), Error> {
-        if host::planted!("a promotion leaves minRecoveryPoint on the ended timeline") {
-            return Ok(());
+        if !host::planted!("a promotion leaves minRecoveryPoint on the ended timeline") {
+            self.update_control(|control| {
+                control.min_recovery_point = end;
+                control.min_recovery_point_timeline = timeline;
+            })?;
         }
-        self.update_control(|control| {
-            control.min_recovery_point = end;
-            control.min_recovery_point_timeline = timeline;
-        })
+        self.set_timeline(timeline);
+        Ok(())
     }
 }
 

@@ -26,11 +26,13 @@ async fn until_a_promotion_is_done_only_what_was_heard_is_confirmed() {
     let (asked, engine) = (gate.clone(), Arc::clone(&promoted.0));
     *promoted.0.mid_promotion.lock() = Some(Box::new(move || {
         assert!(engine.wal().is_ok(), "the log has its writer");
-        tell.send(asked.confirmed()).unwrap();
+        tell.send((asked.confirmed(), engine.timeline())).unwrap();
     }));
     let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
     let promotion = promoted.promote(end, how).await.unwrap();
-    assert_eq!(in_the_middle.recv().unwrap(), heard);
+    // It is not decided yet: what readers are told of is of the old timeline.
+    assert_eq!(in_the_middle.recv().unwrap(), (heard, TimelineId::FIRST));
+    assert_eq!(promoted.timeline(), TimelineId::new(2));
     // Standbys of this one are on the ended timeline until they are told of the new one.
     assert_eq!((gate.confirmed(), *told.borrow()), (heard, heard));
     assert!(promoted.is_in_recovery() && promoted.positions().is_none());
