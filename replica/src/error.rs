@@ -279,6 +279,9 @@ impl ReplicaError {
             Self::OtherSystem { .. } => {
                 Some("Point primary_conninfo at a server of this cluster, or clone this one anew.")
             }
+            Self::EndsBefore { .. } => {
+                Some("Point primary_conninfo at a server that has all of it, or clone this one anew.")
+            }
             Self::ForkedBefore { .. } | Self::Twin { .. } | Self::Differs { .. } | Self::NotAChild { .. } => {
                 Some("Rewind this server to the fork, or clone it anew.")
             }

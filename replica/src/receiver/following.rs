@@ -41,10 +41,7 @@ impl Receiver {
             self.state = State::Behind { until: now + BEHIND_PAUSE };
             return Ok(());
         }
-        if primary == self.history.target() && self.lost > end {
-            // What it lacks is here, if only behind what cannot be read. Of a later timeline the fork tells.
-            return Err(ReplicaError::EndsBefore { end, reached: self.lost });
-        }
+        self.asked_end = end;
         self.judge(primary, out)
     }
 
@@ -65,7 +62,7 @@ impl Receiver {
             out.push(ReceiverAction::FetchHistory(standby));
         } else if rootless && primary == standby {
             // A first timeline has no history to compare; the bytes will be.
-            self.start(out);
+            return self.go_on(out);
         } else {
             self.state = State::Fetching(Fetching::Theirs);
             out.push(ReceiverAction::FetchHistory(primary));
@@ -116,10 +113,7 @@ impl Receiver {
     ) -> Result<(), ReplicaError> {
         let (primary, standby) = (theirs.target(), self.history.target());
         match relation(&self.history, &theirs) {
-            Relation::Same => {
-                self.start(out);
-                Ok(())
-            }
+            Relation::Same => self.go_on(out),
             Relation::Descendant { .. } if !self.options.follow_latest => {
                 self.start(out);
                 Ok(())
@@ -142,6 +136,16 @@ impl Receiver {
             Relation::Sibling { .. } => Err(ReplicaError::NotAChild { primary, standby }),
             Relation::Twin { .. } => Err(ReplicaError::Twin { timeline: primary }),
         }
+    }
+
+    /// Follows the branch that is followed here already.
+    fn go_on(&mut self, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {
+        if self.lost > self.asked_end {
+            // What it lacks is here, if only behind what cannot be read.
+            return Err(ReplicaError::EndsBefore { end: self.asked_end, reached: self.lost });
+        }
+        self.start(out);
+        Ok(())
     }
 
     /// Our log goes past the fork; it still continues if only a record's beginning does.

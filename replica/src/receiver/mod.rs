@@ -99,6 +99,8 @@ pub struct Receiver {
     flushed: Lsn,
     /// Up to here the log was received and flushed before, though it cannot be read behind `end`.
     lost: Lsn,
+    /// The end of the primary's log as it told of it when it was asked who it is.
+    asked_end: Lsn,
     /// When the last flush was done.
     flushed_at: Option<Duration>,
     /// One that nobody waits for is on its way.
@@ -139,6 +141,7 @@ impl Receiver {
             end,
             flushed: end,
             lost: Lsn::INVALID,
+            asked_end: Lsn::INVALID,
             flushed_at: None,
             flushing: false,
             replayed,

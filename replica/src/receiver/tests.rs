@@ -389,6 +389,20 @@ fn a_primary_whose_log_ends_before_what_was_received_here_is_not_followed() {
 }
 
 #[test]
+fn a_shorter_log_of_another_branch_of_the_same_number_is_told_to_be_another_branch() {
+    let named = |branch: u64| {
+        one().fork(tl(2), at(10_000), "test", BranchId::new(branch)).expect("the fork is on the branch")
+    };
+    for (theirs, word) in [(named(5), "report WAL of the primary ends"), (named(6), "report timeline 2 of")] {
+        let mut talk = Talk::connect(named(5), 20_000);
+        talk.0.set_lost(at(40_000));
+        talk.say(Event::Identified { system: SystemId::new(77), timeline: tl(2), end: at(30_000) });
+        let said = talk.history(&theirs);
+        assert!(said.iter().any(|said| said.starts_with(word)), "{said:?}");
+    }
+}
+
+#[test]
 fn a_silent_primary_is_asked_at_half_the_timeout_and_left_at_the_whole() {
     let mut talk = Talk::streaming(SEGMENT);
     talk.1 = 10;
