@@ -36,6 +36,10 @@ pub(super) fn is_record_end(files: &VirtualDisk, history: &TimelineHistory, end:
     let from = Some(begin - size.bytes()).filter(is_there).unwrap_or(begin);
     let Some(mut reader) = reader(files, history, from) else { return true };
     let mut next = reader.find_next_record(from);
+    if matches!(&next, Ok(Next::End(none)) if none.at > from && !none.torn && from < begin) {
+        // It has the rest of a switch to the next one, of which nothing here tells, and zeros.
+        next = reader.find_next_record(begin);
+    }
     if matches!(&next, Ok(Next::Record(first)) if first.start() >= end) {
         // The one that ends there began in a segment that is gone.
         return true;
@@ -202,21 +206,27 @@ mod tests {
         log.insert(&mut record.unwrap()).unwrap()
     }
 
-    #[test]
-    fn a_record_ends_where_one_was_written_to_its_end_and_nowhere_else() {
+    /// A log that begins with its first segment, and the disk that it lies on.
+    fn log() -> (VirtualDisk, WalWriter) {
         let files = VirtualDisk::new();
         files.create_dir_all(&wal_folder()).unwrap();
         let size = SegmentSize::new(SEGMENT_BYTES).unwrap();
-        let first = size.start_of(SegmentNumber::new(1));
         let quiet = WriterConfig::new(SystemId::new(7), TimelineId::FIRST);
         let config = WriterConfig { segment_size: size, background: false, ..quiet };
         let start = WriteStart {
-            insert_at: first,
+            insert_at: size.start_of(SegmentNumber::new(1)),
             previous: Lsn::INVALID,
             overwrites_contrecord: false,
             forked_from: None,
         };
         let log = WalWriter::open(&simulation::host(&files, 1), &wal_folder(), config, start).unwrap();
+        (files, log)
+    }
+
+    #[test]
+    fn a_record_ends_where_one_was_written_to_its_end_and_nowhere_else() {
+        let (files, log) = log();
+        let size = SegmentSize::new(SEGMENT_BYTES).unwrap();
         let history = TimelineHistory::root(TimelineId::FIRST);
         let is_end = |at: Lsn| is_record_end(&files, &history, at);
 
@@ -245,5 +255,28 @@ mod tests {
         assert!(is_end(across.end) && is_end(behind.end), "the segment before may be gone");
         assert!(!is_end(behind.end - 8) && !is_end(behind.end + 8));
         assert!(is_end(one.end), "nothing is asked of log that is gone");
+    }
+
+    #[test]
+    fn a_segment_that_has_the_rest_of_a_switch_alone_hides_no_record_behind_it() {
+        let (files, log) = log();
+        let size = SegmentSize::new(SEGMENT_BYTES).unwrap();
+        let second = size.start_of(SegmentNumber::new(2));
+        let mut end = insert(&log, 100).end;
+        while end + 2000 < second {
+            end = insert(&log, 1000).end;
+        }
+        // Of the switch itself 8 bytes are left here.
+        let header = 24 + 5;
+        let last = insert(&log, usize::try_from((second - 8).bytes_since(end)).unwrap() - header);
+        assert_eq!(last.end, second - 8);
+        let switch = log.switch_segment().unwrap();
+        let behind = insert(&log, 100);
+        log.flush_all().unwrap();
+        let third = size.start_of(SegmentNumber::new(3));
+        assert!(switch.start < second && behind.start > third);
+        let history = TimelineHistory::root(TimelineId::FIRST);
+        assert!(is_record_end(&files, &history, behind.end));
+        assert!(!is_record_end(&files, &history, behind.end + 8));
     }
 }
