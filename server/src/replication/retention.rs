@@ -27,7 +27,9 @@ impl WalRetention for KeepForReplicas {
         }
         // And again: one that moved back meanwhile has not lost what it asks for.
         let oldest = [before, replication.slots.oldest()].into_iter().flatten().min();
-        let limits = replication.limits();
+        let mut limits = replication.limits();
+        // Redo of an archive's log tells from time to time only how far that is whole.
+        limits.end = limits.end.max(redo);
         let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
         keep.min(redo)

@@ -84,6 +84,8 @@ struct Stream {
     sent: Lsn,
     /// When that was first all there was.
     caught_up_ms: Option<u64>,
+    /// When the standby first said that it has something: until then it does not count.
+    valid_ms: Option<u64>,
     redone: Redone,
     /// The end of the upstream's log.
     upstream_end: Lsn,
@@ -169,6 +171,9 @@ impl Wire {
                         let believed = stream.reports(shared, written, progress)?;
                         self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
                         // Nothing counts yet of which the standby says nothing.
+                        if believed.flushed > 0 {
+                            stream.valid_ms.get_or_insert(shared.now_ms());
+                        }
                         if let Some(slot) = stream.slot.as_ref().filter(|_| believed.flushed > 0) {
                             let upstream = number_of(written.to);
                             let kept = self.slots.entry((upstream, slot.clone())).or_default();
@@ -182,7 +187,10 @@ impl Wire {
                                 branch: stream.branch.clone(),
                                 upstream: number_of(written.to),
                             };
-                            self.reports.add(from, shared.now_ms(), believed, stream.caught_up_ms);
+                            let counts_from_ms = stream.caught_up_ms.zip(stream.valid_ms);
+                            let counts_from_ms =
+                                counts_from_ms.map(|(caught_up, valid)| caught_up.max(valid));
+                            self.reports.add(from, shared.now_ms(), believed, counts_from_ms);
                         }
                     }
                 }
@@ -313,6 +321,7 @@ impl Stream {
             history,
             sent: first,
             caught_up_ms: None,
+            valid_ms: None,
             redone: Redone::default(),
             upstream_end: first,
             number: 0,
