@@ -158,8 +158,8 @@ impl Replies {
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) {
         self.feedback_turned = false;
         let xmin = self.xmin.filter(|_| self.feedback);
-        // Feedback that was turned off is taken back once.
-        let taken_back = matches!(self.told_xmin, Some(Some(_)));
+        // Feedback that was turned off is taken back once; an earlier connection may have told of some.
+        let taken_back = self.told_xmin != Some(None);
         if self.feedback || taken_back {
             self.told_xmin = Some(xmin);
             self.feedback_at = now;

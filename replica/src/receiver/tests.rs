@@ -111,7 +111,11 @@ impl Talk {
 fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
     let mut talk = Talk::connect(one(), 20_000);
     assert_eq!(talk.identified(1), ["start 16384 on 1", "log"]);
-    assert_eq!(talk.say(Event::Started), ["reply 16384 16384 16384"], "nothing is confirmed unseen");
+    assert_eq!(
+        talk.say(Event::Started),
+        ["reply 16384 16384 16384", "feedback(none)"],
+        "nothing is confirmed unseen"
+    );
     assert_eq!(talk.data(16384, 8192), ["compare 16384+3616", "write 20000+4576"]);
     assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
     assert_eq!(talk.say(Event::Flushed(at(24576))), ["reply 24576 24576 20000"]);
@@ -269,7 +273,11 @@ fn a_log_past_the_fork_is_cut_only_if_what_is_past_it_is_no_whole_record() {
     );
     let mut cut = past();
     cut.say(Event::WholeEnd(at(8_600)));
-    assert_eq!(cut.say(Event::Started), ["reply 8192 8192 8192"], "nothing of what was cut is reported");
+    assert_eq!(
+        cut.say(Event::Started),
+        ["reply 8192 8192 8192", "feedback(none)"],
+        "nothing of what was cut is reported"
+    );
     assert_eq!(cut.data(8192, 500), ["compare 8192+408", "write 8600+92"]);
     assert_eq!(cut.0.view().flushed, at(8_600));
     assert_eq!(
@@ -312,7 +320,7 @@ fn what_could_not_be_written_is_neither_reported_nor_passed_over() {
         talk.say(Event::Tick);
         talk.say(Event::Connected { plimsoll: true });
         assert_eq!(talk.identified(1)[0], "start 8192 on 1");
-        assert_eq!(talk.say(Event::Started), ["reply 8192 8192 8192"]);
+        assert_eq!(talk.say(Event::Started), ["reply 8192 8192 8192", "feedback(none)"]);
     }
 }
 
@@ -336,7 +344,7 @@ fn a_log_that_ends_with_its_segment_is_compared_where_it_last_says_something() {
         talk.0.set_last_page(at(SEGMENT), Some(at(page)));
         assert_eq!(talk.identified(1), [format!("start {SEGMENT} or {page} on 1"), "log".to_owned()]);
         // Nothing counts before it is known to be the primary's.
-        assert_eq!(talk.say(Event::Started), ["reply 0 0 0"]);
+        assert_eq!(talk.say(Event::Started), ["reply 0 0 0", "feedback(none)"]);
     };
     let mut talk = Talk::connect(one(), SEGMENT);
     start(&mut talk, 16_384);
@@ -540,6 +548,12 @@ fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
     assert_eq!(talk.say(Event::Tick), ["feedback(none)"], "at once");
     talk.1 = 20;
     assert!(!talk.say(Event::Tick).iter().any(|word| word.starts_with("feedback")));
+    // It may have been turned off while nobody was there to hear of it.
+    let mut after = Talk::connect(one(), SEGMENT);
+    after.identified(1);
+    assert!(after.say(Event::Started).contains(&"feedback(none)".to_owned()));
+    after.1 = 20;
+    assert!(!after.say(Event::Tick).iter().any(|word| word.starts_with("feedback")), "once");
 }
 
 #[test]

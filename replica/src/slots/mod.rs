@@ -438,9 +438,10 @@ impl Slots {
         oldest_of(&self.0.table.lock())
     }
 
-    /// The oldest transaction that receivers' queries need.
+    /// The oldest transaction that receivers' queries need; of a slot that is lost nobody can come back for it.
     pub fn oldest_xmin(&self) -> Option<Xid> {
-        self.0.table.lock().values().filter_map(|slot| slot.xmin).min()
+        let table = self.0.table.lock();
+        table.values().filter(|slot| !slot.invalidated_at.is_valid()).filter_map(|slot| slot.xmin).min()
     }
 
     /// Writes what changed since it was last written; called by each checkpoint and clean stop. One that

@@ -181,7 +181,10 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
     create(&slots, "old", 100);
     create(&slots, "new", 900);
     let loser = slots.acquire("old", 7).unwrap();
+    loser.set_xmin(Some(Xid::new(5)));
+    assert_eq!(slots.oldest_xmin(), Some(Xid::new(5)));
     let gone = slots.invalidate_before(at(500)).slots;
+    assert_eq!(slots.oldest_xmin(), None, "nobody comes back for what it needed");
     assert_eq!(gone.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["old"]);
     assert_eq!(
         (gone[0].active_pid, gone[0].restart),

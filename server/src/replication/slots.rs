@@ -31,6 +31,9 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
             .slots
             .iter()
             .for_each(|slot| tell_lost(&replication, &slot.name, slot.invalidated_at, &reason));
+        if !given_up.slots.is_empty() {
+            replication.update_horizon();
+        }
         tell_unwritten(&replication, &given_up);
     }
 }
@@ -71,6 +74,9 @@ fn give_up_before(replication: &Replication, keep: Lsn, reason: &dyn Fn(Lsn) -> 
             }
         }
         tell_lost(replication, &slot.name, slot.invalidated_at, &reason(slot.invalidated_at));
+    }
+    if !given_up.slots.is_empty() {
+        replication.update_horizon();
     }
     tell_unwritten(replication, &given_up);
 }

@@ -111,7 +111,8 @@ fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
             }
         }
         for slot in replication.slots.list() {
-            if let Some(xid) = slot.xmin {
+            // Nobody comes back for what a lost one needed.
+            if let Some(xid) = slot.xmin.filter(|_| !slot.invalidated_at.is_valid()) {
                 holders.push(Holder { name: Some(slot.name.to_string()), ..Holder::new("slot", xid) });
             }
         }
