@@ -438,7 +438,7 @@ impl Slots {
         oldest_of(&self.0.table.lock())
     }
 
-    /// The oldest transaction that receivers' queries need; of a slot that is lost nobody can come back for it.
+    /// The oldest transaction that receivers' queries need. Nobody comes back for what a lost slot's needed.
     pub fn oldest_xmin(&self) -> Option<Xid> {
         let table = self.0.table.lock();
         table.values().filter(|slot| !slot.invalidated_at.is_valid()).filter_map(|slot| slot.xmin).min()
