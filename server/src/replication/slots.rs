@@ -31,10 +31,7 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
             .slots
             .iter()
             .for_each(|slot| tell_lost(&replication, &slot.name, slot.invalidated_at, &reason));
-        if !given_up.slots.is_empty() {
-            replication.update_horizon();
-        }
-        tell_unwritten(&replication, &given_up);
+        settle(&replication, &given_up);
     }
 }
 
@@ -75,13 +72,14 @@ fn give_up_before(replication: &Replication, keep: Lsn, reason: &dyn Fn(Lsn) -> 
         }
         tell_lost(replication, &slot.name, slot.invalidated_at, &reason(slot.invalidated_at));
     }
+    settle(replication, &given_up);
+}
+
+/// Slots were given up: what they needed goes, and the log hears of those whose files do not say so.
+fn settle(replication: &Replication, given_up: &GivenUp) {
     if !given_up.slots.is_empty() {
         replication.update_horizon();
     }
-    tell_unwritten(replication, &given_up);
-}
-
-fn tell_unwritten(replication: &Replication, given_up: &GivenUp) {
     for error in &given_up.unwritten {
         let what = "could not write the file of a replication slot that was invalidated";
         replication.ground.log.warning(format!("{what}: {error}"));

@@ -202,9 +202,9 @@ fn create(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCa
 fn drop_slot(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
     let dropped = allowed(asked, actor).and_then(|replication| {
         let pid = asked.handle.key.pid;
-        let dropped = replication.slots.drop_slot(name_of(arguments), pid);
+        replication.slots.drop_slot(name_of(arguments), pid).map_err(|error| slot_error(&error))?;
         replication.update_horizon();
-        dropped.map_err(|error| slot_error(&error))
+        Ok(())
     });
     match dropped {
         Ok(()) => one(Datum::text("")),
