@@ -10,6 +10,7 @@ use super::{ADMIN, Shared, admin, disks, facts, machine_of, number_of, watch};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::features::Feature;
+use crate::guarantee::Lost;
 use crate::history::reports::{Progress, Reports, Source};
 use crate::machine::slot_files;
 use crate::plan::{Event, Timed};
@@ -97,10 +98,13 @@ struct Stream {
 }
 
 impl Kept {
-    /// The stream's standby says that it is durable up to `flushed`; the slot keeps log from `reserved` on.
-    fn told(&mut self, now_ms: u64, stream: &Stream, reserved: impl Fn() -> Option<Lsn>, flushed: Lsn) {
-        if self.branch.as_ref() != Some(&stream.branch) {
-            let (branch, reserved) = (Some(stream.branch.clone()), reserved());
+    /// The stream's standby says that it is durable up to `flushed`. Begins anew if the slot is another: the
+    /// stream is of another branch, or the upstream has another directory since.
+    fn told(&mut self, shared: &Shared, stream: &Stream, (upstream, slot): (usize, &str), flushed: Lsn) {
+        let now_ms = shared.now_ms();
+        let directory_ms = shared.facts.lock().last_loss(upstream, Lost::Directory).unwrap_or(0);
+        if self.branch.as_ref() != Some(&stream.branch) || self.since_ms < directory_ms {
+            let (branch, reserved) = (Some(stream.branch.clone()), restart_of(shared, upstream, slot));
             *self = Self { branch, since_ms: now_ms, reserved, ..Self::default() };
         }
         self.flushed = self.flushed.max(flushed);
@@ -177,8 +181,7 @@ impl Wire {
                         if let Some(slot) = stream.slot.as_ref().filter(|_| believed.flushed > 0) {
                             let upstream = number_of(written.to);
                             let kept = self.slots.entry((upstream, slot.clone())).or_default();
-                            let reserved = || restart_of(shared, upstream, slot);
-                            kept.told(shared.now_ms(), stream, reserved, Lsn::new(believed.flushed));
+                            kept.told(shared, stream, (upstream, slot), Lsn::new(believed.flushed));
                         }
                         // A clone in the making has a node's name, and may never take its place.
                         if stream.is_server {
