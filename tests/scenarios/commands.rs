@@ -107,6 +107,24 @@ fn an_immediate_stop_ends_a_start_that_asks_a_silent_peer() {
 }
 
 #[test]
+fn what_asked_for_a_promotion_before_a_start_or_another_promotion_asks_for_nothing_more() {
+    let primary = Node::builder().start();
+    let standby = Node::builder().clone_from(&primary);
+    let asked = standby.data().join("promote");
+    standby.stop();
+    fs::write(&asked, "").expect("a file");
+    standby.start();
+    assert!(!asked.exists());
+    assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
+    // Nobody signals for it.
+    fs::write(&asked, "").expect("a file");
+    assert_eq!(standby.sql("SELECT pg_promote()"), "t");
+    wait_until("the file is gone", Duration::from_secs(60), || {
+        if asked.exists() { Err("it is there".to_owned()) } else { Ok(()) }
+    });
+}
+
+#[test]
 fn a_promotion_that_the_server_refuses_says_why() {
     let primary = Node::builder().start();
     let standby = Node::builder().clone_from(&primary);

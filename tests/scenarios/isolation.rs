@@ -222,3 +222,25 @@ fn serializable_is_refused_and_not_weakened() {
     assert_eq!(session.say("begin"), refused);
     assert_eq!(session.say("create table t (id int primary key)"), refused);
 }
+
+/// PostgreSQL holds such a write against the constraint itself, and fails with 23514 or 23502.
+#[test]
+fn a_transaction_with_an_older_snapshot_writes_nothing_against_a_later_constraint() {
+    let node = Node::builder().start();
+    let writes = ["INSERT INTO t VALUES (2, 50, NULL)", "UPDATE t SET n = 50, v = NULL"];
+    for change in ["ADD CHECK (n < 30)", "ALTER v SET NOT NULL", "ADD w int DEFAULT 7 CHECK (n < 30)"] {
+        for write in writes {
+            node.sql("DROP TABLE IF EXISTS t");
+            node.sql("CREATE TABLE t (id int PRIMARY KEY, n int, v text)");
+            node.sql("INSERT INTO t VALUES (1, 1, 'a')");
+            let older = Session::connect(&node.conninfo());
+            older.say("BEGIN ISOLATION LEVEL REPEATABLE READ");
+            assert_eq!(older.say("SELECT 1"), "1");
+            node.sql(&format!("ALTER TABLE t {change}"));
+            let said = older.say(write);
+            assert_eq!(said, "ERROR 40001: could not serialize access due to concurrent update", "{change}");
+            older.say("ROLLBACK");
+            assert_eq!(node.sql("SELECT id, n, v FROM t"), "1|1|a", "{change}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ impl Session {
         let prepared =
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
-        self.send_notices();
+        self.send_notices()?;
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -212,16 +212,17 @@ impl Session {
     }
 
     /// All of a portal has run, which gave `rows` rows this time.
-    fn complete_portal(&mut self, open: &mut OpenPortal, tag: CommandTag, rows: u64) {
+    fn complete_portal(&mut self, open: &mut OpenPortal, tag: CommandTag, rows: u64) -> Result<(), Failure> {
         open.finished = true;
         self.statement_over = true;
         if matches!(open.portal.kind(), PortalKind::CopyOut { .. }) {
             backend::copy_done(&mut self.wire.out);
         }
-        self.send_notices();
+        self.send_notices()?;
         // Of a portal run by pieces each tag counts its own rows.
         let select = matches!(tag, CommandTag::Select(_));
         self.complete(if select { CommandTag::Select(rows) } else { tag });
+        Ok(())
     }
 
     async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
@@ -230,7 +231,7 @@ impl Session {
             PortalKind::CopyIn { columns } => {
                 let tag = self.copy_in(&mut open.portal, columns).await?;
                 self.statement_over = true;
-                self.send_notices();
+                self.send_notices()?;
                 self.complete(tag);
                 return Ok(());
             }
@@ -259,11 +260,11 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
-                    self.complete_portal(open, tag, rows);
+                    self.complete_portal(open, tag, rows)?;
                     return Ok(());
                 }
                 Fetch::Suspended => {
-                    self.send_notices();
+                    self.send_notices()?;
                     backend::portal_suspended(&mut self.wire.out);
                     return Ok(());
                 }

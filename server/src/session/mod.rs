@@ -312,7 +312,7 @@ impl Session {
 
     /// Tells the client of an error, and the log.
     fn failed(&mut self, report: Report) -> Result<(), Exit> {
-        self.send_notices();
+        self.send_notices()?;
         let statement = self.handle.statement();
         self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
         if report.severity > protocol::Severity::Error {
@@ -322,16 +322,20 @@ impl Session {
         Ok(())
     }
 
-    /// Encodes the notices that statements left.
+    /// Encodes the notices that statements left. If one tells that the session's end has ended a commit's
+    /// wait, nothing comes behind it: the commit must not look acknowledged.
     #[inline]
-    fn send_notices(&mut self) {
+    fn send_notices(&mut self) -> Result<(), Exit> {
+        let mut ended = false;
         for notice in self.sql.take_notices() {
             let report = from_sql(&notice);
             self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
             if reaches_client(report.severity, &self.limits.client_min_messages) {
                 report.encode(&mut self.wire.out);
             }
+            ended |= report.code == SqlState::ADMIN_SHUTDOWN;
         }
+        if ended { Err(Exit::Terminated) } else { Ok(()) }
     }
 
     /// Answers Sync.
@@ -345,7 +349,7 @@ impl Session {
         let ended = limited(self.deadline, &self.canceller, pin!(self.sql.sync())).await;
         match ended {
             Ok(()) => {
-                self.send_notices();
+                self.send_notices()?;
                 if let Some(tag) = tag {
                     self.complete(tag);
                 }

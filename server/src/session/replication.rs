@@ -10,6 +10,7 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::replication::{CommandError, ReplicationCommand, parse_command};
 use protocol::{Report, Severity, SqlState};
+use replica::sender::streams::SenderHandle;
 use sql_interface::{Environment, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,8 @@ pub(crate) struct WalSender {
     pub(crate) node: Arc<Node>,
     pub(crate) handle: Arc<SessionHandle>,
     pub(super) environment: Arc<SessionEnvironment>,
+    /// That of the stream which has ended, until the next one or the connection's end.
+    pub(super) row: Option<SenderHandle>,
 }
 
 /// Appends a RowDescription of text-format columns.
@@ -60,7 +63,7 @@ impl WalSender {
         handle: Arc<SessionHandle>,
         environment: Arc<SessionEnvironment>,
     ) -> Self {
-        Self { node, handle, environment }
+        Self { node, handle, environment, row: None }
     }
 
     /// Takes one message of a physical connection.

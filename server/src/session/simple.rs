@@ -66,7 +66,7 @@ impl Session {
                 }
                 PortalKind::CopyIn { columns } => {
                     held = Some(self.copy_in(&mut portal, columns).await?);
-                    self.send_notices();
+                    self.send_notices()?;
                     self.statement_over = true;
                     continue;
                 }
@@ -89,7 +89,7 @@ impl Session {
             if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
-            self.send_notices();
+            self.send_notices()?;
             self.statement_over = true;
             held = Some(tag);
         }

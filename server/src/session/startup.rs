@@ -135,10 +135,12 @@ impl Session {
 
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
 fn left(node: &Node, handle: &SessionHandle) {
-    if let Some(replication) = node.replication()
-        && let Err(error) = replication.slots.release_session(handle.key.pid)
-    {
-        node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
+    if let Some(replication) = node.replication() {
+        if let Err(error) = replication.slots.release_session(handle.key.pid) {
+            node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
+        }
+        // What it needed of old versions, as a standby without a slot or with a temporary one, goes with it.
+        replication.update_horizon();
     }
     if node.ground.config().log_disconnections {
         let seconds = node.ground.host.clock.now().since(handle.started).as_secs_f64();

@@ -19,11 +19,11 @@ use wal::{Lsn, TimelineId};
 impl WalSender {
     /// START_REPLICATION
     pub(super) async fn start_replication(
-        &self,
+        &mut self,
         wire: &mut Wire,
         start: &StartReplication,
     ) -> Result<(), Failure> {
-        let replication = self.node_replication()?;
+        let replication = self.node_replication()?.clone();
         let request = self.request(start)?;
         let slot = match &start.slot {
             Some(name) => Some(
@@ -32,21 +32,22 @@ impl WalSender {
             None => None,
         };
         let temporary = slot.as_ref().is_some_and(|slot| slot.view().is_ok_and(|view| view.temporary));
-        let info = SenderInfo {
-            pid: self.handle.key.pid,
-            user_oid: self.handle.role_oid.load(Ordering::Relaxed),
-            user: self.handle.user.clone(),
-            application_name: self.handle.application.lock().to_string(),
-            client_addr: self.handle.client.map(|client| client.ip().to_string()),
-            client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
-            backend_start: self.handle.started,
-            copy: match start.options.iter().any(|(name, _)| name == COPY_OPTION) {
-                true => Copying::Yes,
-                false if temporary => Copying::Perhaps,
-                false => Copying::No,
-            },
+        let info = self.info(match start.options.iter().any(|(name, _)| name == COPY_OPTION) {
+            true => Copying::Yes,
+            false if temporary => Copying::Perhaps,
+            false => Copying::No,
+        });
+        let row = match self.row.take() {
+            Some(mut row) => {
+                row.again(info);
+                row
+            }
+            None => replication.senders.register(info).map_err(|error| from_replica(&error))?,
         };
-        let row = replication.senders.register(info).map_err(|error| from_replica(&error))?;
+        if slot.is_some() {
+            // It says what the standby needs.
+            row.set_xmin(None);
+        }
         let told = replication.clone();
         let database = self.database()?;
         let context = SendContext {
@@ -67,10 +68,16 @@ impl WalSender {
             .until_terminated(async |socket, input| stream(socket, input, &context, &request).await)
             .await;
         self.handle.streaming.store(false, Ordering::Release);
-        // Without a slot, what the standby needed is forgotten with it.
-        drop(context);
+        let ended = ended?;
+        if let Ok(Ended::Ready) = ended {
+            // What the standby needs, without a slot, is kept for its next stream.
+            context.row.rest();
+            self.row = Some(context.row);
+        } else {
+            drop(context);
+        }
         replication.update_horizon();
-        match ended? {
+        match ended {
             Ok(Ended::Ready) => Ok(()),
             Ok(Ended::Gone | Ended::Stopped) => Err(Exit::Gone.into()),
             Err(SendError::Io(_)) => Err(Exit::Gone.into()),
@@ -79,6 +86,19 @@ impl WalSender {
                 let report = Report { severity: Severity::Fatal, ..from_replica(&error) };
                 Err(Exit::Fatal(Box::new(report)).into())
             }
+        }
+    }
+
+    fn info(&self, copy: Copying) -> SenderInfo {
+        SenderInfo {
+            pid: self.handle.key.pid,
+            user_oid: self.handle.role_oid.load(Ordering::Relaxed),
+            user: self.handle.user.clone(),
+            application_name: self.handle.application.lock().to_string(),
+            client_addr: self.handle.client.map(|client| client.ip().to_string()),
+            client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
+            backend_start: self.handle.started,
+            copy,
         }
     }
 

@@ -34,6 +34,9 @@ impl SqlSession {
                     Err(error) => return Err(error),
                 };
             self.require_owner(&relation)?;
+            // The table's own entry changes with any of its parts, so that transactions with older snapshots
+            // see that they must not write.
+            store::put_relation(self.transaction()?, &relation).await?;
             self.alter_once(parsed, &relation, operation).await?;
             self.catalogue_changed();
         }

@@ -3,7 +3,9 @@
 use super::SqlSession;
 use super::portal::PortalDepth;
 use sql_catalogue::{Catalogue, store};
-use sql_interface::{CommandTag, IsolationLevel, ReadToken, Result, Severity, SqlError, TransactionStatus};
+use sql_interface::{
+    CancelReason, CommandTag, IsolationLevel, ReadToken, Result, Severity, SqlError, TransactionStatus,
+};
 use sql_language::parse::Mode;
 use sqlstate::SqlState;
 use std::sync::{Arc, Weak};
@@ -404,17 +406,21 @@ impl SqlSession {
         if committed.confirmed || host::planted!("a cancelled wait answers as if the level were reached") {
             self.confirmed_commit = committed.lsn;
         } else {
-            self.notices.push(
-                SqlError::report(
-                    Severity::Warning,
-                    SqlState::WARNING,
-                    "canceling wait for synchronous replication due to user request",
-                )
-                .with_detail(
-                    "The transaction has already committed locally, but might not have been replicated to the standby. \
-                     Others see it once it is.",
+            let reason = self.canceller.reason();
+            // What has ended the wait ends no statement behind it.
+            self.canceller.clear();
+            let (code, what) = match reason {
+                Some(CancelReason::Terminate) => (
+                    SqlState::ADMIN_SHUTDOWN,
+                    "canceling the wait for synchronous replication and terminating connection due to \
+                     administrator command",
                 ),
-            );
+                _ => (SqlState::WARNING, "canceling wait for synchronous replication due to user request"),
+            };
+            self.notices.push(SqlError::report(Severity::Warning, code, what).with_detail(
+                "The transaction has already committed locally, but might not have been replicated to the standby. \
+                 Others see it once it is.",
+            ));
         }
         Ok(())
     }

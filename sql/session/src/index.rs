@@ -107,8 +107,7 @@ impl SqlSession {
     pub(super) async fn add_index(&mut self, relation: &Relation, index: Index) -> Result<()> {
         let index = self.build_index(relation, index).await?;
         let transaction = self.transaction()?;
-        // The table's own entry changes too, so that transactions with older snapshots see that they must not
-        // write.
+        // As with any change of the table.
         store::put_relation(transaction, relation).await?;
         store::put_index(transaction, relation.oid, &index, &relation.columns).await?;
         self.catalogue_changed();
