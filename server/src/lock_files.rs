@@ -6,6 +6,7 @@ use host::{File, Host, LockGuard, OpenMode, SharedFile};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use storage::SERVER_LOCK_FILE;
 
 /// The eighth line of postmaster.pid, which pg_ctl reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl PidFile {
             ServerError::new(format!("could not create lock file \"{}\": {error}", path.display()))
         };
         host.disk.create_dir_all(&data_dir.join("plimsoll")).map_err(failed)?;
-        let lock = match take_lock(host, &data_dir.join("plimsoll/server.lock"), &path) {
+        let lock = match take_lock(host, &data_dir.join(SERVER_LOCK_FILE), &path) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(in_use(host, &path, data_dir));

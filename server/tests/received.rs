@@ -183,3 +183,41 @@ async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
     assert_eq!(copy.psql("select count(*) from t").await, "1000");
     stop(standby, StopMode::Immediate).await;
 }
+
+/// An archive with the segment that a server has under this file's name, and the command that asks it.
+fn archive_of(place: &Place, file: &std::path::Path) -> (tempfile::TempDir, String) {
+    let (archive, name) = (tempfile::tempdir().unwrap(), file.file_name().unwrap());
+    std::fs::copy(place.data().join("pg_wal").join(name), archive.path().join(name)).unwrap();
+    let restore = format!("cp {}/%f \"%p\"", archive.path().display());
+    (archive, restore)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_s_segment_of_an_archive_replaces_none_that_is_damaged_here() {
+    let (place, primary, copy, standby, file, had) = put_back(true, 40).await;
+    for server in [standby, primary] {
+        stop(server, StopMode::Immediate).await;
+    }
+    let (_archive, restore) = archive_of(&place, &file);
+    let standby = copy.start(&[("restore_command", restore.as_str())]).await;
+    logged(&copy, "from what this server has received, and is not restored").await;
+    logged(&copy, "WAL is damaged: ").await;
+    assert!(std::fs::read(&file).unwrap() == had);
+    stop(standby, StopMode::Immediate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_takes_from_the_archive_what_it_cannot_read_here() {
+    let (place, primary, copy, standby) = damaged_pair().await;
+    let (file, _) = place_of(&copy, REPLAYED).await;
+    for server in [standby, primary] {
+        stop(server, StopMode::Immediate).await;
+    }
+    let (_archive, restore) = archive_of(&place, &file);
+    std::fs::rename(copy.data().join("standby.signal"), copy.data().join("recovery.signal")).unwrap();
+    let recovered = copy.start(&[("restore_command", restore.as_str())]).await;
+    logged(&copy, "and was replaced by that of the archive").await;
+    eventually(&copy, "select pg_is_in_recovery()", "f").await;
+    assert_eq!(copy.psql("select count(*) from t").await, "20");
+    stop(recovered, StopMode::Fast).await;
+}

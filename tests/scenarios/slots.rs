@@ -186,6 +186,27 @@ fn a_slot_says_when_it_will_be_lost_and_its_loss_is_on_record() {
 }
 
 #[test]
+fn one_checkpoint_gives_up_the_log_that_a_slot_needs_no_longer() {
+    let primary = primary();
+    primary.alter("SET max_wal_size = '1GB'");
+    reserve(&primary, "used");
+    let standby = Node::builder().setting("primary_slot_name", "used").clone_from(&primary);
+    primary.wait_for("SELECT active FROM pg_replication_slots", "t");
+    primary.sql("CHECKPOINT");
+    (0..5).for_each(|round| write(&primary, round));
+    let end = primary.sql("SELECT pg_current_wal_flush_lsn()");
+    primary.wait_for(&format!("SELECT restart_lsn >= '{end}' FROM pg_replication_slots"), "t");
+    let segments = || -> u32 {
+        let names = std::fs::read_dir(primary.data().join("pg_wal")).expect("a folder").flatten();
+        names.map(|entry| u32::from(entry.file_name().len() == 24)).sum()
+    };
+    assert!(segments() > 8, "{}", segments());
+    primary.sql("CHECKPOINT");
+    assert!(segments() <= 4, "{}", segments());
+    drop(standby);
+}
+
+#[test]
 fn a_slot_that_nobody_uses_is_given_up_after_its_time_and_one_in_use_is_not() {
     let primary = primary();
     reserve(&primary, "used");

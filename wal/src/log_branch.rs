@@ -26,7 +26,8 @@
 //! not that he replaced anybody. It decides what is replayed here, and is never passed on as evidence.
 //!
 //! Beside it lies plimsoll/received, a [`PositionFile`]: up to there the log that is followed was durable
-//! here by a receiver's flush, and senders may have been told so. It counts for as long as the record does.
+//! here, by a receiver's flush of which senders may have been told, or because this node wrote it as a
+//! primary. It counts for as long as the record does.
 //! A log that cannot be read up to there is damaged, and no log ends before it. The file is written without
 //! a sync until such damage is seen: from then on a loss of power does not hide it.
 //!
@@ -288,8 +289,8 @@ impl LogBranch {
         *self.received.lock()
     }
 
-    /// A receiver has made the log durable up to here. What the disk does not take is known until this server
-    /// ends: less is proven then.
+    /// The log is durable up to here, and others may have been told so. What the disk does not take is
+    /// known until this server ends: less is proven then.
     pub fn flushed(&self, timeline: TimelineId, upto: Lsn) {
         let mut received = self.received.lock();
         // What is received once more, since it cannot be read, was durable before.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use support::{Log, SIZE};
 use wal::history::{BranchId, TimelineHistory};
+use wal::reader::Compared;
 use wal::{
     EndReason, Lsn, Next, ReadError, ReaderOptions, SegmentFiles, SegmentNumber, SourceError, TimelineId,
     WalReader, WalSource,
@@ -121,4 +122,36 @@ fn an_ancestors_file_serves_up_to_the_fork_and_no_further() {
     new.timeline = TimelineId::new(2);
     store(folder.path(), &new, TimelineId::new(2));
     assert!(source.read(fork, &mut buffer).unwrap() > 100);
+}
+
+#[test]
+fn what_can_be_read_here_stays_and_the_rest_is_taken_from_another_copy_of_the_same_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log();
+    store(folder.path(), &log, TimelineId::FIRST);
+    let files = files(folder.path(), root());
+    let (at, len) = (log.start, 100_000);
+    let compare = |at, theirs: &[u8]| files.compare(at, theirs).unwrap();
+    let theirs = &log.bytes[..len];
+    assert_eq!(compare(at, theirs), Compared::Same);
+    assert_eq!(compare(Lsn::new(100 << 20), theirs), Compared::Gone);
+    // A page header in the middle of a record, and padding, that are bad in the other copy.
+    let mut bad = theirs.to_vec();
+    bad[3 * 8192 + 16] ^= 1;
+    bad[5 * 8192 + 22] ^= 1;
+    let kept = Compared::Alike { bytes: theirs.to_vec(), taken: None };
+    assert_eq!(compare(at, &bad), kept);
+    // A record that cannot be read here, beside such a header.
+    let name = SIZE.segment_of(at).file_name(TimelineId::FIRST, SIZE);
+    let mut here = std::fs::read(folder.path().join(&name)).unwrap();
+    here[70_000] ^= 1;
+    std::fs::write(folder.path().join(&name), here).unwrap();
+    let taken = Some(at + 70_000..at + 70_001);
+    assert_eq!(compare(at, &bad), Compared::Alike { bytes: theirs.to_vec(), taken });
+    // Another log is another one beside that, too.
+    let mut another = Log::new(at);
+    another.push_bytes(7, 30_000);
+    let fork = another.end;
+    another.push_bytes(8, 90_000);
+    assert_eq!(compare(at, &another.bytes[..len]), Compared::Another(fork));
 }

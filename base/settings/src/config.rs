@@ -154,6 +154,8 @@ config! {
         unix_socket_directories: Arc<str> = "unix_socket_directories",
         /// Mode of the Unix sockets.
         unix_socket_permissions: u64 = "unix_socket_permissions",
+        /// replayed or confirmed: what sessions read that say nothing else.
+        standby_reads: Arc<str> = "plimsoll.standby_reads",
         /// Sessions at once.
         max_connections: u64 = "max_connections",
         /// Sessions of those kept for superusers.

@@ -62,10 +62,15 @@ impl Replies {
     }
 
     pub(super) fn set_options(&mut self, options: &ReceiverOptions) {
+        let before = self.gives_feedback();
         self.status_interval = options.status_interval;
         self.timeout = options.timeout;
-        self.feedback_turned |= self.feedback != options.feedback;
         self.feedback = options.feedback;
+        self.feedback_turned |= self.gives_feedback() != before;
+    }
+    /// What would never be told anew is not told at all.
+    fn gives_feedback(&self) -> bool {
+        self.feedback && self.status_interval.is_some()
     }
     pub(super) fn set_xmin(&mut self, xmin: Option<Xid>) {
         self.xmin = xmin;
@@ -157,10 +162,10 @@ impl Replies {
 
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) {
         self.feedback_turned = false;
-        let xmin = self.xmin.filter(|_| self.feedback);
+        let xmin = self.xmin.filter(|_| self.gives_feedback());
         // Feedback that was turned off is taken back once; an earlier connection may have told of some.
         let taken_back = self.told_xmin != Some(None);
-        if self.feedback || taken_back {
+        if self.gives_feedback() || taken_back {
             self.told_xmin = Some(xmin);
             self.feedback_at = now;
             out.push(ReceiverAction::Feedback(xmin));

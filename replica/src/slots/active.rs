@@ -52,10 +52,21 @@ impl ActiveSlot {
         }
     }
 
-    /// The oldest transaction that the receiver's queries need.
+    /// The oldest transaction that the receiver's queries need: in memory until the next save, unless the
+    /// slot's file may keep less. What a crash leaves is older, and keeps more.
     pub fn set_xmin(&self, xmin: Option<Xid>) {
-        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
-            slot.xmin = xmin;
+        let mut table = self.slots.0.table.lock();
+        let Some(slot) = table.get_mut(&self.name).filter(|slot| slot.active == Some(self.pid)) else {
+            return;
+        };
+        if slot.xmin == xmin {
+            return;
+        }
+        let moves_back = slot.xmin.is_none_or(|now| xmin.is_some_and(|xmin| xmin < now));
+        (slot.xmin, slot.unwritten) = (xmin, true);
+        if moves_back {
+            // If the file cannot be written, the next save tries again.
+            let _ = self.slots.write(&self.name, slot);
         }
     }
 }

@@ -6,14 +6,15 @@
 //!   8  version u32 = 2             88  xmin u32                128  two_phase u8
 //!  12  length u32 = 184            92  catalog_xmin u32        129  plugin, 64 bytes
 //!  16  name, 64 bytes              96  restart_lsn u64         193  zeros
-//!                                 104  invalidated_at u64     199  1 for the copy of an upstream's slot
+//!                                 104  invalidated_at u64     195  the epoch of xmin u32
+//!                                                            199  1 for the copy of an upstream's slot
 //! ```
 //!
 //! All numbers are little-endian, texts end with a zero. A physical slot has database 0, no plugin and no
-//! confirmed_flush; we write xmin as 0 and know none.
+//! confirmed_flush. PostgreSQL's struct has padding from 193 on.
 
-use wal::Lsn;
 use wal::crc::crc32c;
+use wal::{Lsn, Xid};
 
 const MAGIC: u32 = 0x0105_1CA1;
 const VERSION: u32 = 2;
@@ -21,6 +22,7 @@ const VERSION: u32 = 2;
 pub(super) const FILE_SIZE: usize = 200;
 const LENGTH: u32 = 184;
 const NAME_SIZE: usize = 64;
+const EPOCH_AT: usize = 195;
 /// RS_EPHEMERAL: dropped at start, like a temporary one.
 const PERSISTENCY_PERSISTENT: u32 = 0;
 
@@ -34,7 +36,9 @@ pub(super) struct SlotState {
     pub(super) restart: Lsn,
     /// Where it stood when it lost its WAL; INVALID if it did not.
     pub(super) invalidated_at: Lsn,
-    /// It follows the upstream's slot of this name. PostgreSQL's struct has padding there.
+    /// The oldest transaction that the receiver's queries need.
+    pub(super) xmin: Option<Xid>,
+    /// It follows the upstream's slot of this name.
     pub(super) copied: bool,
 }
 
@@ -48,10 +52,12 @@ impl SlotState {
         body.extend(name);
         body.extend(0u32.to_le_bytes());
         body.extend(u32::from(!self.persistent).to_le_bytes());
-        body.extend([0; 8]);
+        body.extend(self.xmin.map_or(0, Xid::low).to_le_bytes());
+        body.extend([0; 4]);
         body.extend(self.restart.get().to_le_bytes());
         body.extend(self.invalidated_at.get().to_le_bytes());
-        body.resize(FILE_SIZE - 8 - 1, 0);
+        body.resize(EPOCH_AT - 8, 0);
+        body.extend(self.xmin.map_or(0, Xid::epoch).to_le_bytes());
         body.push(u8::from(self.copied));
         let mut file = MAGIC.to_le_bytes().to_vec();
         file.extend(crc32c(&body).to_le_bytes());
@@ -85,12 +91,14 @@ impl SlotState {
         expect("database", number(80)?, 0)?;
         let name = bytes.get(16..16 + NAME_SIZE).unwrap_or_default();
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let xmin = u64::from(number(EPOCH_AT)?) << 32 | u64::from(number(88)?);
         let name = String::from_utf8(name.to_vec()).map_err(|_| "its name is not UTF-8".to_owned())?;
         Ok(Self {
             name,
             persistent: number(84)? == PERSISTENCY_PERSISTENT,
             restart: position(96)?,
             invalidated_at: position(104)?,
+            xmin: (xmin != 0).then(|| Xid::new(xmin)),
             copied: bytes.last() == Some(&1),
         })
     }
@@ -118,10 +126,13 @@ mod tests {
             persistent: true,
             restart: "0/1551EB8".parse().unwrap(),
             invalidated_at: Lsn::INVALID,
+            xmin: None,
             copied: false,
         };
         assert_eq!(state.encode(), golden());
-        assert_eq!(SlotState::decode(&golden()), Ok(state));
+        assert_eq!(SlotState::decode(&golden()), Ok(state.clone()));
+        let reading = SlotState { xmin: Some(Xid::new(3 << 32 | 725)), ..state };
+        assert_eq!(SlotState::decode(&reading.encode()), Ok(reading));
     }
 
     #[test]

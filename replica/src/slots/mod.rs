@@ -2,8 +2,8 @@
 //!
 //! A slot's position moves in memory with every report of its receiver and is written at checkpoints and
 //! clean stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. So one
-//! that moves back is written at once. What is asked of a client (create, drop, copy, advance) is durable
-//! when the call returns.
+//! that moves back is written at once, as the first word that its standby has readers is. What is asked
+//! of a client (create, drop, copy, advance) is durable when the call returns.
 //!
 //! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it
 //! for a few instructions.
@@ -125,6 +125,7 @@ impl Slot {
             persistent: self.lifetime == Lifetime::Permanent,
             restart: self.restart,
             invalidated_at: self.invalidated_at,
+            xmin: self.xmin,
             copied: self.copied,
         }
     }
@@ -246,6 +247,7 @@ impl Slots {
                 .map_err(|cause| ReplicaError::file("sync", &path, cause))?;
             let slot = Slot {
                 invalidated_at: state.invalidated_at,
+                xmin: state.xmin,
                 copied: state.copied,
                 idle_since: Some(self.0.host.clock.monotonic()),
                 ..Slot::new(Lifetime::Permanent, state.restart)
@@ -339,8 +341,10 @@ impl Slots {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
         slot.is_free_for(name, pid)?;
-        // One that was given up may be used too: a receiver that has the WAL from elsewhere makes it reserve
-        // again.
+        // One that was given up may be used too, with WAL from elsewhere; what it needed before is gone.
+        if slot.invalidated_at.is_valid() {
+            (slot.xmin, slot.unwritten) = (None, true);
+        }
         (slot.active, slot.idle_since) = (Some(pid), None);
         Ok(ActiveSlot { slots: self.clone(), name: name.to_owned(), pid })
     }

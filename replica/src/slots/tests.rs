@@ -34,6 +34,25 @@ fn a_permanent_slot_survives_a_restart_and_a_temporary_one_does_not() {
 }
 
 #[test]
+fn what_a_slot_s_standby_reads_is_kept_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 100);
+    let active = slots.acquire("s", 7).unwrap();
+    active.set_xmin(Some(Xid::new(5 << 32 | 9)));
+    assert_eq!(open(dir.path()).oldest_xmin(), Some(Xid::new(5 << 32 | 9)), "the first one is there at once");
+    active.set_xmin(Some(Xid::new(5 << 32 | 11)));
+    assert_eq!(open(dir.path()).oldest_xmin(), Some(Xid::new(5 << 32 | 9)));
+    slots.save().unwrap();
+    assert_eq!(open(dir.path()).oldest_xmin(), Some(Xid::new(5 << 32 | 11)));
+    active.set_xmin(Some(Xid::new(5 << 32 | 7)));
+    assert_eq!(open(dir.path()).oldest_xmin(), Some(Xid::new(5 << 32 | 7)), "so is one that is older");
+    active.set_xmin(None);
+    slots.save().unwrap();
+    assert_eq!(open(dir.path()).oldest_xmin(), None);
+}
+
+#[test]
 fn a_crash_before_the_save_finds_the_older_position_and_the_wal_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let slots = open(dir.path());

@@ -3,17 +3,18 @@
 use super::Archive;
 use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
+use host::OpenMode;
 use host::sync::Mutex;
 use host::task::block_on;
-use host::{File, OpenMode};
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
-use wal::reader::SegmentSupply;
+use wal::reader::{Compared, SegmentFiles, SegmentSupply};
 use wal::{ArchiveHistories, ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Where a segment is put until it is whole.
@@ -130,11 +131,12 @@ impl Restorer {
             Some(size) if found != size => Err(io::Error::other(format!(
                 "archive file \"{name}\" has wrong size: {found} instead of {size}"
             ))),
-            _ => {
-                self.ground.log.log(format!("restored log file \"{name}\" from archive"));
-                Ok(Some(path))
-            }
+            _ => Ok(Some(path)),
         }
+    }
+
+    fn tell_restored(&self, name: &str) {
+        self.ground.log.log(format!("restored log file \"{name}\" from archive"));
     }
 
     /// Gives a fetched file its name. It need not be archived again, unless this node archives everything:
@@ -168,6 +170,7 @@ impl Restorer {
         let Some(fetched) = self.fetch_file(&name, HISTORY_FILE, None)? else {
             return disk.exists(&here);
         };
+        self.tell_restored(&name);
         let text = disk.read(&fetched, wal::history::HISTORY_FILE_SIZE_MAX)?;
         if !text.ends_with(b"\n") {
             // Somebody's archive_command has made the file and not filled it yet.
@@ -219,21 +222,58 @@ impl Restorer {
         Ok(are_anothers)
     }
 
-    /// Whether a fetched segment has what the one here has in its first bytes, which is said once if not.
-    fn has_received(&self, fetched: &Path, name: &str, bytes: u64) -> io::Result<bool> {
-        let disk = &*self.ground.host.disk;
-        // What is not here or cannot be read has nothing to keep.
-        let Ok(here) = disk.open(&self.pg_wal.join(name), OpenMode::Read) else { return Ok(true) };
-        let Some(differs_at) = first_difference(&*here, &*disk.open(fetched, OpenMode::Read)?, bytes)? else {
-            return Ok(true);
-        };
-        if self.unlike.lock().insert(name.to_owned()) {
-            self.ground.log.warning(format!(
-                "the archive's segment \"{name}\" differs at offset {differs_at} from what this server has received, and \
-                 is not restored"
-            ));
+    /// Puts into a fetched segment what of it can be read here, up to `own_upto`. Gives the place that could
+    /// not; None if the segment is of another log, which is said once.
+    fn unite(
+        &self,
+        fetched: &Path,
+        ours: &SegmentFiles,
+        start: Lsn,
+        own_upto: Lsn,
+    ) -> io::Result<Option<Range<Lsn>>> {
+        let disk = &self.ground.host.disk;
+        let theirs = disk.open(fetched, OpenMode::Read)?;
+        let (mut piece, mut at) = (vec![0; COMPARED_BYTES], start);
+        let mut unreadable = start..start;
+        while at < own_upto {
+            let most = usize::try_from(own_upto.bytes_since(at)).unwrap_or(usize::MAX).min(COMPARED_BYTES);
+            let offset = at.bytes_since(start);
+            let got = theirs.read_at(piece.get_mut(..most).unwrap_or_default(), offset)?;
+            if got == 0 {
+                break;
+            }
+            match ours.compare(at, piece.get(..got).unwrap_or_default()).map_err(io::Error::other)? {
+                Compared::Same | Compared::Gone => {}
+                Compared::Alike { bytes, taken } => {
+                    // A copy of a read-only file may be one, too, and mostly is as it is to be.
+                    if piece.get(..got) != Some(&bytes[..]) {
+                        disk.open(fetched, OpenMode::ReadWrite)?.write_all_at(&bytes, offset)?;
+                    }
+                    if let Some(part) = taken {
+                        let from = if unreadable.is_empty() { part.start } else { unreadable.start };
+                        unreadable = from..part.end;
+                    }
+                }
+                Compared::Another(differs_at) => {
+                    self.refuse_unlike(ours, start, differs_at);
+                    return Ok(None);
+                }
+            }
+            at = at + got as u64;
         }
-        Ok(false)
+        Ok(Some(unreadable))
+    }
+
+    fn refuse_unlike(&self, ours: &SegmentFiles, start: Lsn, differs_at: Lsn) {
+        let segment = self.segment_size.segment_of(start);
+        let name = segment.file_name(ours.history().target(), self.segment_size);
+        let warning = format!(
+            "the archive's segment \"{name}\" differs at {differs_at} from what this server has received, and is not \
+             restored"
+        );
+        if self.unlike.lock().insert(name) {
+            self.ground.log.warning(warning);
+        }
     }
 
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
@@ -257,25 +297,6 @@ pub(super) fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where two files differ in their first `bytes`; one that ends before that does not differ from there on.
-fn first_difference(ours: &dyn File, theirs: &dyn File, bytes: u64) -> io::Result<Option<u64>> {
-    let [mut one, mut two] = [vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]];
-    let mut at = 0;
-    while at < bytes {
-        let most = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(COMPARED_BYTES);
-        let read = ours.read_at(&mut one[..most], at).unwrap_or(0);
-        let read = read.min(theirs.read_at(&mut two[..most], at)?);
-        if read == 0 {
-            return Ok(None);
-        }
-        if let Some(differs) = (0..read).find(|offset| one[*offset] != two[*offset]) {
-            return Ok(Some(at + differs as u64));
-        }
-        at += read as u64;
-    }
-    Ok(None)
-}
-
 impl SegmentSupply for Restorer {
     fn fetch(
         &self,
@@ -291,14 +312,27 @@ impl SegmentSupply for Restorer {
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);
         };
-        let start = self.segment_size.start_of(segment);
-        let own_bytes =
-            if own_upto > start { own_upto.bytes_since(start).min(self.segment_size.bytes()) } else { 0 };
-        if !self.has_received(&fetched, &name, own_bytes)? {
-            remove(&*self.ground.host.disk, &fetched)?;
-            return Ok(false);
+        let (start, end) = (self.segment_size.start_of(segment), self.segment_size.start_of(segment.next()));
+        let mut unreadable = start..start;
+        if let Some(along) = history.up_to(timeline).filter(|_| own_upto > start) {
+            let disk = &self.ground.host.disk;
+            let ours = SegmentFiles::new(disk.clone(), &self.pg_wal, self.segment_size, along);
+            match self.unite(&fetched, &ours, start, own_upto.min(end))? {
+                Some(part) => unreadable = part,
+                None => {
+                    remove(&**disk, &fetched)?;
+                    return Ok(false);
+                }
+            }
         }
         self.keep(&fetched, &name)?;
+        self.tell_restored(&name);
+        if !unreadable.is_empty() {
+            self.ground.log.warning(format!(
+                "WAL that was here before could not be read between {} and {}, and was replaced by that of the archive",
+                unreadable.start, unreadable.end
+            ));
+        }
         Ok(true)
     }
 }

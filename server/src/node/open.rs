@@ -73,8 +73,18 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
     let host = ground.host.clone();
     let opened = host::task::blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
-    opened.map_err(|error| ServerError::new(error.to_string()))
+    opened.map_err(|error| {
+        let failed = ServerError::new(error.to_string());
+        match &error {
+            storage::Error::Corrupt(bad) if bad.lsn.is_some() => failed.with_hint(DAMAGED_LOG_HINT),
+            _ => failed,
+        }
+    })
 }
+
+/// What mends log that a node cannot do without.
+const DAMAGED_LOG_HINT: &str = "If an archive or another server has this WAL segment whole, put that file in the \
+                                place of the one in pg_wal; else promote a standby, or restore a backup.";
 
 /// Opens the database, or hears of a stop before that is done: None.
 pub(super) async fn open_unless_stopped(

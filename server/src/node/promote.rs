@@ -1,6 +1,7 @@
 //! The promotion of a standby: from the end of redo to the first write on a timeline of its own.
 
 use super::Node;
+use super::signals::take_promote_file;
 use crate::archive::restore::Restorer;
 use crate::configuration::recovery_target;
 use crate::error::ServerError;
@@ -58,6 +59,7 @@ pub(super) async fn promote(
     replication.promoted(&promoted)?;
     promotion.end_recovery().await.map_err(failed)?;
     replication.leave_recovery();
+    take_promote_file(&node.ground);
     begin_timeline(&node.ground, &node.tasks, database);
     Ok(())
 }

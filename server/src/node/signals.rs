@@ -1,6 +1,7 @@
 //! The signals that PostgreSQL takes.
 
 use super::Node;
+use crate::configuration::Ground;
 use crate::state::StopMode;
 use nix::sys::signal::Signal as Number;
 use std::sync::Arc;
@@ -60,15 +61,23 @@ impl Signals {
 
 /// `pg_ctl promote` leaves a file and then signals.
 fn look_for_promotion(node: &Node) {
-    let path = node.ground.data_dir.join("promote");
-    match node.ground.host.disk.remove_file(&path) {
-        Ok(()) => {
-            node.ground.log.log("received promote request");
-            if let Err(refusal) = node.request_promotion() {
-                node.tell_refused_promotion(&refusal);
-            }
+    if take_promote_file(&node.ground) {
+        node.ground.log.log("received promote request");
+        if let Err(refusal) = node.request_promotion() {
+            node.tell_refused_promotion(&refusal);
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => node.ground.log.warning(format!("could not remove file \"promote\": {error}")),
+    }
+}
+
+/// Removes that file, if it is there. One that nobody has signalled for by the next start, or by the end of
+/// a promotion, asks for nothing more.
+pub(super) fn take_promote_file(ground: &Ground) -> bool {
+    match ground.host.disk.remove_file(&ground.data_dir.join("promote")) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => {
+            ground.log.warning(format!("could not remove file \"promote\": {error}"));
+            false
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The start of a node: from a data directory to a node that takes connections.
 
 use super::options::ServerOptions;
-use super::signals::Signals;
+use super::signals::{Signals, take_promote_file};
 use super::{Node, Services, directory, open, run, stop};
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
@@ -68,6 +68,7 @@ pub(crate) async fn start<S: Services>(
     ));
     let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
     let pid_file = PidFile::create(host, &data_dir, &lines)?;
+    take_promote_file(&node.ground);
     let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
     if listeners.is_empty() && !options.sockets_optional {
         return Err(ServerError::new("no socket created for listening")

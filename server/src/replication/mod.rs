@@ -106,6 +106,8 @@ impl Replication {
         } else if !config.sync_replication_slots {
             slots::drop_copies(&replication);
         }
+        // Standbys with a slot read on, whoever is there first.
+        replication.update_horizon();
         Ok(replication)
     }
 

@@ -19,14 +19,12 @@ struct KeepForReplicas {
 impl WalRetention for KeepForReplicas {
     fn needed_from(&self, redo: Lsn) -> Lsn {
         let Some(replication) = self.replication.upgrade() else { return redo };
-        // Asked first: what a standby reports meanwhile may not be in its slot's file yet.
-        let before = replication.slots.oldest();
         if let Err(error) = replication.slots.save() {
             // A slot that is not saved may hold back more than its file says, never less.
             replication.ground.log.warning(format!("could not save replication slots: {error}"));
         }
-        // And again: one that moved back meanwhile has not lost what it asks for.
-        let oldest = [before, replication.slots.oldest()].into_iter().flatten().min();
+        // What the files say by now. One that moves back later is asked before each segment goes.
+        let oldest = replication.slots.oldest();
         let mut limits = replication.limits();
         // Redo of an archive's log tells from time to time only how far that is whole.
         limits.end = limits.end.max(redo);

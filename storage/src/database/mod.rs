@@ -335,10 +335,10 @@ impl Database {
         self.0.visibility.horizon_report()
     }
 
-    /// What a standby reports as feedback: the least xid that its oldest snapshot does not see or, without
-    /// one, its next.
-    pub fn feedback_xmin(&self) -> Xid {
-        self.0.visibility.oldest_needed()
+    /// What a standby reports as feedback: the least xid that its oldest snapshot does not see, or its next,
+    /// which may be one of what is `confirmed`.
+    pub fn feedback_xmin(&self, confirmed: bool) -> Xid {
+        self.0.visibility.oldest_needed(confirmed)
     }
 
     /// Standbys' oldest snapshot (hot_standby_feedback); None when no standby asks.

@@ -8,6 +8,8 @@ pub(crate) mod consistency;
 pub(crate) mod create;
 pub(crate) mod offline;
 pub(crate) mod open;
+pub(crate) mod own_files;
+mod own_log;
 pub(crate) mod promote;
 mod read_ahead;
 pub(crate) mod replay;

@@ -5,6 +5,7 @@ use crate::changes::state_page::STATE_FILE;
 use crate::changes::store::{Store, StoreOptions};
 use crate::commit::early_list::EarlyList;
 use crate::recovery::open::load_control;
+use crate::recovery::own_files::LOCK_FILE;
 use crate::tree::{Batch, Verified};
 use crate::visibility::xid_set::XidSet;
 use crate::{Direction, Error, KeyRange, TreeId};
@@ -123,7 +124,7 @@ impl Offline {
 
 /// Takes the lock that keeps servers out. A directory in which no server ever ran has none.
 fn lock(host: &Host, dir: &Path) -> Result<Option<Box<dyn LockGuard>>, Error> {
-    let path = dir.join("plimsoll").join("lock");
+    let path = dir.join(LOCK_FILE);
     if !host.disk.exists(&path).map_err(|error| Error::io("access file", &path, error))? {
         return Ok(None);
     }

@@ -8,46 +8,31 @@ use crate::error::log_error;
 use crate::error::{read_error, tree_sync_error};
 use crate::pages::page::PAGE_SIZE;
 use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, histories, load_label};
+use crate::recovery::own_files::{lock_directory, remove_own_files};
 use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
 use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
 use crate::recovery::standby::StandbyRedo;
 use crate::visibility::snapshot::Visibility;
 use crate::visibility::xid_set::XidSet;
 use crate::{DatabaseOptions, Error, StartMode};
-use host::{FileKind, Host, LockGuard, Timestamp};
+use host::{Host, Timestamp};
 use std::convert::Infallible;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMATS, FormatError};
 use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::timelines::{RecoveryStart, TargetTimeline};
+use wal::timelines::RecoveryStart;
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{BranchError, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
 
 /// What is where the checkpoint should be that the control file names is another record.
 pub(crate) fn no_checkpoint(at: Lsn) -> Error {
     Error::corrupt("write-ahead log", Some(at), "no checkpoint record is there")
-}
-
-/// Takes the directory for this process alone.
-pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
-    let own = dir.join("plimsoll");
-    host.disk.create_dir_all(&own).map_err(|error| Error::io("create directory", &own, error))?;
-    let path = own.join("lock");
-    host.disk.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Error::Unusable(format!(
-            "data directory \"{}\" is in use by another server; stop it first",
-            dir.display()
-        )),
-        _ => Error::io("lock file", &path, error),
-    })
 }
 
 pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
@@ -124,7 +109,7 @@ pub(super) struct Opening {
     /// The history to follow once the own log is redone, of a server that was not stopped.
     later: Option<TimelineHistory>,
     /// Log that is not here may come still.
-    may_come: bool,
+    pub(super) may_come: bool,
     /// The log is not this node's own: the directory is a backup whose end is not redone yet.
     pub(super) copied: bool,
 }
@@ -195,8 +180,9 @@ impl Opening {
         Ok(Self { engine, reader, label, found, later, may_come, copied })
     }
 
-    /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
-    fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
+    /// Writes the control file for the recovery that begins, then puts backup_label out of the way. `own` is
+    /// the end of what this node wrote itself.
+    fn note_recovery(&self, state: ClusterState, own: Option<(TimelineId, Lsn)>) -> Result<(), Error> {
         let (host, dir) = (&self.engine.host, self.engine.dir());
         let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
         if self.engine.options.log_writing.fsync
@@ -214,6 +200,9 @@ impl Opening {
         }
         if state == ClusterState::InArchiveRecovery {
             self.record_branch()?;
+            if let Some((timeline, upto)) = own {
+                self.mark_own(timeline, upto);
+            }
         }
         self.engine.update_control(|control| control.state = state)?;
         if self.label.is_some() {
@@ -226,7 +215,7 @@ impl Opening {
     }
 
     /// Recovery goes on along the history that is read now.
-    fn record_branch(&self) -> Result<(), Error> {
+    pub(super) fn record_branch(&self) -> Result<(), Error> {
         let (branch, history) = (&self.engine.branch, self.reader.source().history());
         let named = RecoveryStart::found(&self.engine.control.lock(), None, None).timeline();
         let recorded = match (&self.label, branch.record()) {
@@ -287,12 +276,14 @@ impl Opening {
         self.engine.store.set_barrier(Arc::new(barrier));
         let later = self.later.take();
         let crashed = later.is_some();
-        self.note_recovery(if crashed {
-            ClusterState::InCrashRecovery
-        } else {
-            ClusterState::InArchiveRecovery
-        })?;
         let has_supply = self.engine.options.recovery.supply.is_some();
+        if crashed {
+            self.note_recovery(ClusterState::InCrashRecovery, None)?;
+        } else {
+            let is_stopped = self.label.is_none() && self.found == ClusterState::ShutDown;
+            let own = if is_stopped { self.stopped_end() } else { None };
+            self.note_recovery(ClusterState::InArchiveRecovery, own)?;
+        }
         if crashed && has_supply {
             // An archive's segment may go beyond the own one, along a branch that is another by now.
             self.reader.source_mut().use_supply(false);
@@ -312,58 +303,6 @@ impl Opening {
         Ok(Started::Standby(engine, redo))
     }
 
-    /// A primary that crashed and now follows another: its pages may be as new as the end of its own log, so
-    /// nobody reads before that is redone, and only then is anything asked of the archive or another server.
-    /// The log goes on along `later`, or the latest timeline by now, if that contains all of it.
-    fn redo_own_log(
-        &mut self,
-        replay: &mut Replay,
-        checkpoint_end: Lsn,
-        later: TimelineHistory,
-    ) -> Result<(), Error> {
-        self.engine.recovery.in_own_log.store(true, Ordering::Release);
-        let end = self.redo_all(replay)?;
-        self.check_reached(&end, checkpoint_end)?;
-        if !self.copied {
-            self.check_backup_whole(replay)?;
-        }
-        // What it may follow, and which of its pages are sound, hangs on where its log ends.
-        let tail = self.verify_tail(&end)?;
-        self.engine.check_opening()?;
-        self.engine.recovery.in_own_log.store(false, Ordering::Release);
-        let later = if self.engine.options.recovery.follows_latest {
-            let start =
-                RecoveryStart::found(&self.engine.control.lock(), None, None).after_own_log(replay.at);
-            let chosen = start.choose(&self.engine.host.disk, &self.engine.wal_dir(), TargetTimeline::Latest);
-            chosen.map_err(|error| Error::Unusable(error.to_string()))?
-        } else {
-            later
-        };
-        let mut control = self.engine.control.lock().clone();
-        control.state = ClusterState::InArchiveRecovery;
-        // A copy's pages may be newer than its log.
-        if replay.at >= control.min_recovery_point {
-            control.min_recovery_point = replay.at;
-            control.min_recovery_point_timeline = replay.timeline;
-        }
-        // As long as it is refused, nothing changes: the log is this node's own at the next start, too.
-        let start = RecoveryStart::found(&control, None, None);
-        start.check(&later).map_err(|error| Error::Unusable(error.to_string()))?;
-        self.record_cut(tail.as_ref(), &end)?;
-        if self.reader.source().history().target() != later.target() {
-            self.reader.source_mut().set_history(later);
-        }
-        self.record_branch()?;
-        self.reader.source_mut().let_gaps_end_the_log(self.may_come);
-        self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
-        self.engine.update_control(|now| {
-            now.state = control.state;
-            now.min_recovery_point = control.min_recovery_point;
-            now.min_recovery_point_timeline = control.min_recovery_point_timeline;
-        })?;
-        replay.check_consistent()
-    }
-
     fn primary(mut self) -> Result<Started, Error> {
         let begun = self.engine.host.clock.monotonic();
         let clean = self.label.is_none() && self.found == ClusterState::ShutDown;
@@ -376,11 +315,9 @@ impl Opening {
             }
             // The log of a standby becomes this node's own when it has been redone and is written on: who
             // was refused may go on as a standby.
-            self.note_recovery(if received {
-                ClusterState::InArchiveRecovery
-            } else {
-                ClusterState::InCrashRecovery
-            })?;
+            let state =
+                if received { ClusterState::InArchiveRecovery } else { ClusterState::InCrashRecovery };
+            self.note_recovery(state, None)?;
         }
         let (mut replay, checkpoint_end) = self.replay(false)?;
         let mut broken = None;
@@ -441,7 +378,7 @@ impl Opening {
         self.engine.end_raising()
     }
 
-    fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {
+    pub(super) fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {
         replay.tell_progress(None);
         let end = if self.engine.options.background {
             let redo = |ready: &mut Ready<'_>| {
@@ -582,16 +519,4 @@ pub(crate) fn check_wal_level(wal_level: WalLevel) -> Result<(), Error> {
     let what = "WAL was generated with wal_level=minimal, cannot continue recovering; \
                 use a backup taken after setting wal_level to higher than minimal";
     Err(Error::Unusable(what.to_owned()))
-}
-
-/// Removes what belonged to the node that the directory was before pg_rewind made it another.
-fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
-    let own = dir.join("plimsoll");
-    for entry in host.disk.list(&own).map_err(|error| Error::io("list directory", &own, error))? {
-        let path = own.join(&entry.name);
-        if entry.kind == FileKind::File && entry.name != "lock" {
-            host.disk.remove_file(&path).map_err(|error| Error::io("remove file", &path, error))?;
-        }
-    }
-    host.disk.sync_dir(&own).map_err(|error| Error::io("fsync directory", &own, error))
 }

@@ -48,6 +48,11 @@ pub trait WalFeed: Send + Sync {
     fn damaged(&self, at: Lsn, error: &ReadError) {
         let _ = (at, error);
     }
+    /// What lies behind the last record that could be redone is not whole. Told each time that redo comes
+    /// upon it.
+    fn torn(&self, end: &EndOfWal) {
+        let _ = end;
+    }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
         let _ = stop;
@@ -275,10 +280,12 @@ impl StandbyRedo {
     /// Redoes what there is, and tells if that is not all that there should be.
     fn redo_received(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let ran = self.redo_available(feed)?;
-        if let Ran::OutOfLog(end) = &ran
-            && let Some(error) = self.damage(end)?
-        {
-            feed.damaged(self.replay.at, &error);
+        if let Ran::OutOfLog(end) = &ran {
+            match self.damage(end)? {
+                Some(error) => feed.damaged(self.replay.at, &error),
+                None if end.torn => feed.torn(end),
+                None => {}
+            }
         }
         Ok(ran)
     }
@@ -320,6 +327,15 @@ impl StandbyRedo {
     /// The log is over. That a target was not reached, the data is not consistent, or log is lost that was
     /// here, must not pass for success.
     fn end_of_log(&mut self, end: Option<EndOfWal>) -> Result<RedoEnd, Error> {
+        self.reader.source_mut().clear_limit();
+        if let Some(end) = end
+            && let Some(error) = self.damage(&end)?
+        {
+            return Err(Error::Unusable(format!(
+                "this standby cannot be promoted: {error}; a primary or an archive that has it will mend it; a start \
+                 without {RECEIVED_FILE} gives up what lies behind"
+            )));
+        }
         let recovery = &self.engine.options.recovery;
         if recovery.target.is_some() {
             let what = "recovery ended before configured recovery target was reached";
@@ -333,15 +349,6 @@ impl StandbyRedo {
                 "WAL ends before consistent recovery point"
             };
             return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
-        }
-        self.reader.source_mut().clear_limit();
-        if let Some(end) = end
-            && let Some(error) = self.damage(&end)?
-        {
-            return Err(Error::Unusable(format!(
-                "this standby cannot be promoted: {error}; a primary or an archive that has it will mend it; a start \
-                 without {RECEIVED_FILE} gives up what lies behind"
-            )));
         }
         // No whole record follows; what damage hides may have many.
         let tail = self.reader.tail_behind(self.replay.at).map_err(|error| read_error(error.into()))?;

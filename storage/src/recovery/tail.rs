@@ -5,7 +5,7 @@ use super::replay::Replay;
 use crate::Error;
 use crate::error::read_error;
 use std::io;
-use wal::reader::{CutTail, EndOfWal};
+use wal::reader::{CutTail, EndOfWal, ReadError};
 use wal::timelines::RecoveryStart;
 use wal::{ArchiveStatus, Lsn, SegmentSize};
 
@@ -28,14 +28,27 @@ impl Opening {
     /// What lies behind the log's end and goes; None if it says nothing about this node's disk, in a copy.
     /// Where this node wrote the log, it makes sure that it never was durable.
     pub(super) fn verify_tail(&mut self, end: &EndOfWal) -> Result<Option<CutTail>, Error> {
+        self.look_behind(end)?.map_err(read_error)
+    }
+
+    /// The same, with the damage that this log has.
+    pub(super) fn look_behind(
+        &mut self,
+        end: &EndOfWal,
+    ) -> Result<Result<Option<CutTail>, ReadError>, Error> {
         if self.copied {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         self.check_received(end)?;
         if !self.found.is_crashed() || !self.engine.options.log_writing.fsync {
-            return self.reader.tail_behind(end.at).map(Some).map_err(|error| read_error(error.into()));
+            let tail = self.reader.tail_behind(end.at);
+            return tail.map(|tail| Ok(Some(tail))).map_err(|error| read_error(error.into()));
         }
-        let cut = self.reader.verify_end(end).map_err(read_error)?;
+        let cut = match self.reader.verify_end(end) {
+            Ok(cut) => cut,
+            Err(damage @ ReadError::Corrupt { .. }) => return Ok(Err(damage)),
+            Err(error) => return Err(read_error(error)),
+        };
         // A page is written after the log up to its LSN is durable. Those that redo made from images are read
         // for this alone. All of them are too dear at each start: only if something lies behind the end.
         let pages_max = if cut.bytes() > 0 { usize::MAX } else { SAMPLED_PAGES_MAX };
@@ -48,9 +61,9 @@ impl Opening {
         if (end.is_disproved_by(proven) || marked > end.writes_on_at())
             && !host::planted!("damage below the flush point passes for the log's end")
         {
-            return Err(read_error(self.reader.damage_at(end, proven.max(marked))));
+            return Ok(Err(self.reader.damage_at(end, proven.max(marked))));
         }
-        Ok(Some(cut))
+        Ok(Ok(Some(cut)))
     }
 
     /// A log that was received goes to where that was durable.

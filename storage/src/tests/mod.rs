@@ -13,6 +13,7 @@ mod isolation;
 mod large;
 mod large_crash;
 mod order;
+mod own_archive;
 mod own_log;
 mod page_images;
 mod panics;

@@ -65,7 +65,7 @@ async fn a_crashed_copy_of_before_a_fork_redoes_its_own_log_and_goes_on_along_th
     history.store(&snapshot, &wal_dir).unwrap();
     let mut options = options();
     options.recovery.follows_latest = true;
-    options.recovery.supply = Some(Arc::new(Copies { from: archive, to: snapshot.clone() }));
+    options.recovery.supply = Some(Arc::new(Copies::new(&archive, &snapshot)));
     let standby = follow_with(&snapshot, options);
     standby.feed.settle();
     assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("before the fork"));
@@ -74,9 +74,17 @@ async fn a_crashed_copy_of_before_a_fork_redoes_its_own_log_and_goes_on_along_th
 }
 
 /// An archive's segments, as restore_command brings them.
-struct Copies {
+pub(super) struct Copies {
     from: VirtualDisk,
     to: VirtualDisk,
+    /// Up to where the own log was confirmed, by the segment that was asked for.
+    pub(super) confirmed: Mutex<Vec<(SegmentNumber, Lsn)>>,
+}
+
+impl Copies {
+    pub(super) fn new(from: &VirtualDisk, to: &VirtualDisk) -> Self {
+        Self { from: from.clone(), to: to.clone(), confirmed: Mutex::default() }
+    }
 }
 
 impl SegmentSupply for Copies {
@@ -85,8 +93,9 @@ impl SegmentSupply for Copies {
         _: &TimelineHistory,
         timeline: TimelineId,
         segment: SegmentNumber,
-        _: Lsn,
+        own_upto: Lsn,
     ) -> std::io::Result<bool> {
+        self.confirmed.lock().push((segment, own_upto));
         let size = ControlFile::load(&self.to, Path::new(DIR)).unwrap().segment_size;
         let path = Path::new(DIR).join("pg_wal").join(segment.file_name(timeline, size));
         if !self.from.exists(&path)? {

@@ -1,4 +1,4 @@
-//! What holds in the middle of a promotion.
+//! What holds in the middle of a promotion, and of what is confirmed on a standby.
 
 use super::standby::{backup, follow, primary};
 use super::*;
@@ -60,4 +60,26 @@ async fn a_stop_in_the_middle_of_a_promotion_leaves_no_page_ahead_of_min_recover
     let end = promoted.0.wal().unwrap().positions().flushed();
     let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
     assert_eq!(minimum, (end, TimelineId::new(2)));
+}
+
+#[tokio::test]
+async fn feedback_asks_for_what_the_next_confirmed_reader_will_see() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    let before = standby.db.feedback_xmin(true);
+    standby.db.0.visibility.confirm(db.positions().unwrap().flushed());
+    write(&db, tree, &[("row 000", "in doubt")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    assert_eq!(standby.db.feedback_xmin(true), before, "a reader may be shown this");
+    assert!(standby.db.feedback_xmin(false) > before);
+    let replayed = statement(&standby.db, Isolation::RepeatableRead).await;
+    assert_eq!(standby.db.feedback_xmin(true), before);
+    standby.db.0.visibility.prunes_below(before.next());
+    assert!(standby.db.feedback_xmin(true) > before, "nobody is shown it any more");
+    standby.db.0.visibility.confirm(db.positions().unwrap().flushed());
+    assert!(standby.db.feedback_xmin(true) > before);
+    drop(replayed);
+    standby.stop();
 }

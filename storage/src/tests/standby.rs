@@ -521,7 +521,7 @@ async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
     let standby = follow(&copy);
     standby.feed.settle();
     let mut old = statement(&standby.db, Isolation::RepeatableRead).await;
-    let oldest = standby.db.feedback_xmin();
+    let oldest = standby.db.feedback_xmin(false);
     assert_eq!(get(&old, tree, "row 000").await.as_deref(), Some("first"));
     for round in 0..100 {
         write(&db, tree, &[("row 000", &format!("{round}{}", "x".repeat(300)))], SyncLevel::Off).await;
@@ -535,7 +535,7 @@ async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
     // With feedback the primary keeps what the standby still reads.
     let mut kept = statement(&standby.db, Isolation::RepeatableRead).await;
     let before = get(&kept, tree, "row 000").await;
-    db.set_feedback_horizon(Some(standby.db.feedback_xmin()));
+    db.set_feedback_horizon(Some(standby.db.feedback_xmin(false)));
     for round in 0..100 {
         write(&db, tree, &[("row 000", &format!("{round}{}", "y".repeat(300)))], SyncLevel::Off).await;
     }

@@ -98,6 +98,11 @@ impl Prefixes {
         self.confirmed
     }
 
+    /// What readers are shown or may be shown later, in log order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Prefix> {
+        self.shown.iter().chain(&self.later)
+    }
+
     /// The last confirmed prefix; None if none is, or if one that ends at or before `floor` is not.
     pub(crate) fn shown(&self, floor: Lsn) -> Option<&Prefix> {
         let more = self.later.front().is_some_and(|prefix| prefix.end <= floor);

@@ -500,12 +500,17 @@ impl Visibility {
         self.lock().live.front().map(|(xid, _)| *xid)
     }
 
-    /// The least xid that a live snapshot does not see; without one, that the next will not see. Whoever asks
-    /// for it can begin to read at any time.
-    pub(crate) fn oldest_needed(&self) -> Xid {
+    /// The least xid that a live snapshot does not see, or the next will not, which is one of what is
+    /// `confirmed` alone if that is asked for: anybody can begin to read at any time.
+    pub(crate) fn oldest_needed(&self, confirmed: bool) -> Xid {
         let state = self.lock();
-        let next = || state.excluded_below(state.next_xid).1;
-        state.live.front().map_or_else(next, |(xid, _)| *xid)
+        let prefixes = state.prefixes.all().filter(|_| confirmed);
+        let mut confirmed = prefixes.map(|prefix| state.oldest_of(&prefix.excluded, prefix.next_xid));
+        // What is removed already is shown to nobody.
+        let confirmed = confirmed.find(|oldest| *oldest >= state.pruned_below);
+        let live = state.live.front().map(|(xid, _)| *xid);
+        let (_, next) = state.excluded_below(state.next_xid);
+        confirmed.into_iter().chain(live).fold(next, Xid::min)
     }
 
     /// Standbys ask that nothing be removed which snapshots that do not see this xid still see.

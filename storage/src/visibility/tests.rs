@@ -192,11 +192,11 @@ fn whoever_does_not_read_needs_what_the_next_snapshot_beside_an_open_early_xid_d
     let all = |_, _| true;
     seen.open_early(Xid::new(10));
     seen.publish(&[insertion(110, 11, SyncLevel::Off)], all);
-    assert_eq!(seen.oldest_needed(), Xid::new(10), "a reader of the next moment reads what it replaces");
+    assert_eq!(seen.oldest_needed(false), Xid::new(10), "a reader of the next moment reads what it replaces");
     let during = seen.take(Lsn::INVALID, all);
     seen.end_early(Xid::new(12), &[Xid::new(10)]);
     seen.publish(&[insertion(120, 12, SyncLevel::Off)], all);
-    assert_eq!(seen.oldest_needed(), Xid::new(10));
+    assert_eq!(seen.oldest_needed(false), Xid::new(10));
     drop(during);
-    assert_eq!(seen.oldest_needed(), Xid::new(13));
+    assert_eq!(seen.oldest_needed(false), Xid::new(13));
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
+use storage::SERVER_LOG_FILE;
 
 /// Starts it; gives the exit code.
 pub fn run(arguments: &StartArgs) -> Result<u8> {
@@ -33,13 +34,14 @@ pub fn run(arguments: &StartArgs) -> Result<u8> {
         Some(log) => log.clone(),
         None => {
             // No copy of a data directory has this folder.
-            let own = data.join("plimsoll");
+            let log = data.join(SERVER_LOG_FILE);
+            let own = log.parent().unwrap_or(data);
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
-                .create(&own)
+                .create(own)
                 .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
-            own.join("server.log")
+            log
         }
     };
     let launch =

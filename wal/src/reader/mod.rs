@@ -12,11 +12,13 @@
 //! Memory: one chunk of at most 128 KiB, and the record that is being put together, which grows only as its
 //! pages arrive and pass.
 
+mod compare;
 mod proof;
 mod search;
 mod source;
 mod walk;
 
+pub use compare::Compared;
 pub use proof::{CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;

@@ -1,5 +1,7 @@
 //! Where the reader's bytes come from.
 
+#[cfg(doc)]
+use super::Compared;
 use crate::history::TimelineHistory;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use crate::log_branch::LogBranch;
@@ -18,8 +20,8 @@ pub trait SegmentSupply: Send + Sync {
     /// that is there, if it can be had. Blocks. False: there is no such segment, or it is another branch's.
     /// Then the one that is there is read, which may be this branch's own. An error ends the reading.
     ///
-    /// What the file that is there has below `own_upto` was received and confirmed: one that differs in it
-    /// does not replace it.
+    /// What the file that is there has below `own_upto` was confirmed: a segment of another log
+    /// does not replace it ([`Compared::Another`]).
     ///
     /// # Errors
     /// Fails if the source cannot be asked.
@@ -83,6 +85,20 @@ pub trait WalSource {
     /// # Errors
     /// Fails if the bytes cannot be read.
     fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError>;
+    /// Fills `bytes` with those from `from` on, over the borders of files; returns how many there are.
+    ///
+    /// # Errors
+    /// Fails if the bytes cannot be read.
+    fn fill(&mut self, from: Lsn, bytes: &mut [u8]) -> Result<usize, SourceError> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read(from + done as u64, rest)? {
+                0 => break,
+                got => done += got,
+            }
+        }
+        Ok(done)
+    }
     /// Where the bytes end at present (exclusive), if this is known: nothing is read from there on.
     fn end(&self) -> Option<Lsn> {
         None
@@ -145,13 +161,15 @@ impl WalSource for WalBytes {
 pub struct SegmentFiles {
     disk: SharedDisk,
     pg_wal: PathBuf,
-    segment_size: SegmentSize,
+    pub(super) segment_size: SegmentSize,
     history: TimelineHistory,
     limit: Option<Lsn>,
     open: Option<OpenSegment>,
     supply: Supply,
     /// How far the log was received that is here.
     received: Option<Arc<LogBranch>>,
+    /// Up to where it is known to have been confirmed besides.
+    confirmed: Lsn,
     /// Something in it is bad.
     damaged: Option<Range<Lsn>>,
     gaps_end_the_log: bool,
@@ -184,6 +202,7 @@ impl SegmentFiles {
             open: None,
             supply: Supply::default(),
             received: None,
+            confirmed: Lsn::INVALID,
             damaged: None,
             gaps_end_the_log: false,
         }
@@ -196,8 +215,8 @@ impl SegmentFiles {
     pub fn set_received(&mut self, received: Arc<LogBranch>) {
         self.received = Some(received);
     }
-    /// Something in this part of what is here is bad: its segments may be replaced, and what a file begins
-    /// with before its timeline does is read in its ancestor's.
+    /// Something in this part of what is here is bad: what a file begins with before its timeline does is
+    /// read in its ancestor's.
     pub fn note_damage(&mut self, part: Range<Lsn>) {
         self.damaged = Some(part);
     }
@@ -215,11 +234,26 @@ impl SegmentFiles {
         self.damaged.as_ref().is_some_and(is_in)
     }
 
-    /// Up to where the file of a segment holds what was received and can be read.
-    fn own_upto(&self, segment: SegmentNumber) -> Lsn {
+    /// Up to where the log that is here was confirmed.
+    fn own_upto(&self) -> Lsn {
         let received = self.received.as_ref().and_then(|received| received.received());
-        let own = received.and_then(|received| received.along(&self.history)).unwrap_or(Lsn::INVALID);
-        if self.is_damaged(segment) { Lsn::INVALID } else { own }
+        let received = received.and_then(|received| received.along(&self.history));
+        received.map_or(self.confirmed, |received| received.max(self.confirmed))
+    }
+
+    /// Asks the supply once, also if it is switched off, for the segment with `at`, of which what is here was
+    /// confirmed up to `own_upto` and cannot all be read. False if there is no supply.
+    ///
+    /// # Errors
+    /// Fails if the supply or the files cannot be asked.
+    pub fn fetch_again(&mut self, at: Lsn, own_upto: Lsn) -> Result<bool, SourceError> {
+        let (off, confirmed) = (self.supply.off, self.confirmed);
+        self.use_supply(true);
+        self.confirmed = own_upto;
+        let asked = self.open(at).map(|_| ());
+        self.confirmed = confirmed;
+        self.use_supply(!off);
+        asked.map(|()| self.supply.from.is_some())
     }
 
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
@@ -298,7 +332,7 @@ impl SegmentFiles {
             }
             let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
             if let Some(supply) = self.supply.active() {
-                let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto(segment));
+                let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto());
                 let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
                 fetched.map_err(|error| SourceError::Io {
                     path: path.display().to_string(),

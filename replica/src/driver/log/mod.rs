@@ -7,4 +7,4 @@ mod reading;
 pub(super) use outgoing::Outgoing;
 pub use outgoing::{FilePart, Outlet};
 pub use reading::LogPlace;
-pub(super) use reading::{LogReading, read_into, source_error};
+pub(super) use reading::{LogReading, source_error};

@@ -180,27 +180,11 @@ pub(in crate::driver) fn source_error(error: SourceError) -> ReplicaError {
 fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Result<Vec<u8>, ReplicaError> {
     let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len];
-    let done = read_into(files, from, &mut bytes).map_err(source_error)?;
+    let done = files.fill(from, &mut bytes).map_err(source_error)?;
     if done < len {
         return Err(ReplicaError::Protocol(format!("WAL ends at {} before {upto}", from + done as u64)));
     }
     Ok(bytes)
-}
-
-/// Fills `bytes` with those from `from` on, over the borders of files; how many there are.
-pub(in crate::driver) fn read_into(
-    files: &mut SegmentFiles,
-    from: Lsn,
-    bytes: &mut [u8],
-) -> Result<usize, SourceError> {
-    let mut done = 0;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match files.read(from + done as u64, rest)? {
-            0 => break,
-            got => done += got,
-        }
-    }
-    Ok(done)
 }
 
 /// A chunk of no log.

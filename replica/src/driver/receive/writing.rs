@@ -2,7 +2,7 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
-use super::comparing::{Compared, whole_end};
+use super::comparing::whole_end;
 use super::running::Driver;
 use crate::driver::log::{LogPlace, source_error};
 use crate::error::ReplicaError;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, header_size_at};
-use wal::reader::{CutTail, SegmentFiles};
+use wal::reader::{Compared, CutTail, SegmentFiles};
 use wal::{
     BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId,
     WalError, WalReader, WalSource,
@@ -149,19 +149,26 @@ impl Driver {
     }
 
     pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        let (mut wal, mut mends) = (wal.clone(), None);
         if at < self.known_upto {
             let known = usize::try_from(self.known_upto.bytes_since(at)).unwrap_or(usize::MAX).min(wal.len());
             match self.look(at, wal.get(..known).unwrap_or_default())? {
                 Compared::Same | Compared::Gone => {}
-                Compared::Unreadable(part) => self.context.observer.mended(&part),
-                Compared::Another => return Ok(Some(Event::Differs(at))),
+                Compared::Alike { mut bytes, taken } => {
+                    bytes.extend_from_slice(wal.get(known..).unwrap_or_default());
+                    (wal, mends) = (bytes.into(), taken);
+                }
+                Compared::Another(_) => return Ok(Some(Event::Differs(at))),
             }
         } else if self.writer.is_untouched() {
             self.tell_rewritten(at)?;
         }
         self.writer.set_bulk(self.machine.catches_up());
-        match self.writer.write_at(at, wal) {
+        match self.writer.write_at(at, &wal) {
             Ok(end) => {
+                if let Some(part) = mends {
+                    self.context.observer.mended(&part);
+                }
                 self.unannounced = Some(end);
                 self.undrained = true;
                 Ok(Some(Event::Written(end)))

@@ -5,6 +5,7 @@
 use host::Timestamp;
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
+use wal::reader::EndOfWal;
 use wal::{Lsn, ReadError};
 
 /// What pg_get_wal_replay_pause_state() tells.
@@ -57,6 +58,10 @@ pub trait ReplayObserver: Send + Sync {
     /// What was received cannot be read behind `at`, where replay stands still until it has come again.
     fn damaged(&self, at: Lsn, error: &ReadError) {
         let _ = (at, error);
+    }
+    /// The log that is here ends with something that is not whole.
+    fn torn(&self, end: &EndOfWal) {
+        let _ = end;
     }
     /// Replay has stopped at a pause.
     fn paused(&self) {}

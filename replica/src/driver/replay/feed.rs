@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{AtTarget, Conflict, Feed, StandbyLog, WalFeed};
 use tokio::sync::watch;
+use wal::reader::EndOfWal;
 use wal::{
     BranchObserver, Live, LogState, Lsn, NodeLog, RawWriter, ReadError, StandbyPositions, TimelineId,
     WalError,
@@ -47,6 +48,8 @@ struct Orders {
     damage: Option<LogDamage>,
     /// Where damage was told last, and for how long that is enough.
     told_damage: Option<(Lsn, Duration)>,
+    /// The end of the log here that was told last.
+    told_end: Lsn,
     sources: SourceSwitch,
     delays: ReplayDelays,
 }
@@ -125,6 +128,7 @@ impl StandbyFeed {
             closed: false,
             damage: None,
             told_damage: None,
+            told_end: Lsn::INVALID,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
         };
@@ -383,6 +387,17 @@ impl WalFeed for StandbyFeed {
             orders.told_damage = Some((at, now + DAMAGE_TOLD));
         }
         self.tell(|observer| observer.damaged(at, error));
+    }
+
+    fn torn(&self, end: &EndOfWal) {
+        let is_news = {
+            let mut orders = self.orders.lock();
+            // What a receiver writes ends so again and again.
+            orders.sources.is_local() && std::mem::replace(&mut orders.told_end, end.at) != end.at
+        };
+        if is_news {
+            self.tell(|observer| observer.torn(end));
+        }
     }
 
     fn may_replay(&self, at: Lsn, _end: Lsn, committed: Option<Timestamp>) -> bool {

@@ -189,27 +189,7 @@ impl Senders {
         if table.entries.len() >= table.max {
             return Err(ReplicaError::SendersFull(table.max));
         }
-        let key = table.next_key;
-        table.next_key += 1;
-        let entry = Entry {
-            info,
-            state: SenderState::Startup,
-            timeline: TimelineId::INVALID,
-            sent: Lsn::INVALID,
-            valid_upto: Lsn::MAX,
-            overstated: false,
-            directory: None,
-            replaced: None,
-            shared: false,
-            progress: Progress::default(),
-            tracker: LagTracker::default(),
-            pace: Pace::default(),
-            round_trips: RoundTrips::default(),
-            reply_time: None,
-            last_reply: None,
-            xmin: None,
-        };
-        table.entries.insert(key, entry);
+        let key = table.add(Entry::new(info));
         let count = table.entries.len();
         drop(table);
         self.0.count.send_replace(count);
@@ -270,6 +250,14 @@ impl Senders {
         table.entries.values().zip(standings).map(row).collect()
     }
 
+    /// A stream is none any more.
+    fn left(&self, table: &mut Table) {
+        table.find_replaced();
+        if !host::planted!("the next in line is not asked when a synchronous standby leaves") {
+            self.recompute(table);
+        }
+    }
+
     fn recompute(&self, table: &mut Table) {
         let required = table.names.is_some();
         let candidates: Vec<_> = table.entries.values().map(Entry::candidate).collect();
@@ -309,6 +297,13 @@ impl BranchObserver for Senders {
 
 impl Table {
     /// Finds the streams that have a newer one to the same directory.
+    fn add(&mut self, entry: Entry) -> u64 {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.entries.insert(key, entry);
+        key
+    }
+
     fn find_replaced(&mut self) {
         let mut newer = Vec::new();
         for entry in self.entries.values_mut().rev() {
@@ -328,6 +323,28 @@ impl Table {
 }
 
 impl Entry {
+    /// That of a stream that has not begun.
+    fn new(info: SenderInfo) -> Self {
+        Self {
+            info,
+            state: SenderState::Startup,
+            timeline: TimelineId::INVALID,
+            sent: Lsn::INVALID,
+            valid_upto: Lsn::MAX,
+            overstated: false,
+            directory: None,
+            replaced: None,
+            shared: false,
+            progress: Progress::default(),
+            tracker: LagTracker::default(),
+            pace: Pace::default(),
+            round_trips: RoundTrips::default(),
+            reply_time: None,
+            last_reply: None,
+            xmin: None,
+        }
+    }
+
     /// As much of a report as can be true.
     fn believed(&self, progress: Progress) -> Progress {
         let all = host::planted!("a report counts for more than was sent on the branch");
@@ -453,6 +470,24 @@ impl SenderHandle {
         });
     }
 
+    /// The stream has ended, and its connection may ask for the next one, which keeps what the standby's
+    /// queries need.
+    pub fn rest(&self) {
+        self.with(|table, key| {
+            if let Some(entry) = table.entries.get_mut(&key) {
+                *entry = Entry { xmin: entry.xmin, ..Entry::new(entry.info.clone()) };
+            }
+            self.senders.left(table);
+        });
+    }
+
+    /// The next stream of the connection, after all that have begun since.
+    pub fn again(&mut self, info: SenderInfo) {
+        let mut table = self.senders.0.table.lock();
+        let xmin = table.entries.remove(&self.key).and_then(|entry| entry.xmin);
+        self.key = table.add(Entry { xmin, ..Entry::new(info) });
+    }
+
     /// Which stages commits wait for.
     pub fn awaited(&self) -> watch::Receiver<Stages> {
         self.senders.0.awaited.subscribe()
@@ -468,10 +503,7 @@ impl Drop for SenderHandle {
     fn drop(&mut self) {
         let mut table = self.senders.0.table.lock();
         table.entries.remove(&self.key);
-        table.find_replaced();
-        if !host::planted!("the next in line is not asked when a synchronous standby leaves") {
-            self.senders.recompute(&mut table);
-        }
+        self.senders.left(&mut table);
         let count = table.entries.len();
         drop(table);
         self.senders.0.count.send_replace(count);

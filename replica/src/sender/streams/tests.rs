@@ -186,6 +186,26 @@ fn rows_say_who_counts_and_how_far_behind_each_is() {
 }
 
 #[test]
+fn what_a_standby_needs_is_kept_from_one_stream_of_its_connection_to_the_next_and_nothing_else() {
+    let (senders, seen) = table("a");
+    let mut a = stream(&senders, "a");
+    a.set_xmin(Some(Xid::new(7)));
+    report(&a, 40);
+    a.rest();
+    let row = || senders.rows(at(50), now()).remove(0);
+    assert_eq!((row().state, row().progress), (SenderState::Startup, Progress::default()));
+    assert_eq!(senders.oldest_xmin(), Some(Xid::new(7)));
+    a.again(SenderInfo { application_name: "b".to_owned(), ..SenderInfo::default() });
+    assert_eq!((row().info.application_name.as_str(), senders.rows(at(50), now()).len()), ("b", 1));
+    assert_eq!(senders.oldest_xmin(), Some(Xid::new(7)));
+    a.set_state(SenderState::Streaming, TimelineId::FIRST);
+    report(&a, 60);
+    assert_eq!(seen.lock().last().unwrap().flushed, at(40), "b is not waited for");
+    drop(a);
+    assert_eq!(senders.oldest_xmin(), None);
+}
+
+#[test]
 fn max_wal_senders_bounds_the_streams() {
     let (senders, _) = table("");
     let held: Vec<_> = ["a", "b", "c"].map(|name| stream(&senders, name)).into();

@@ -92,6 +92,11 @@ impl Recovery {
         self.wants_confirmed.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
     }
 
+    /// Whether there are readers of what is confirmed alone, or the settings make all such.
+    fn reads_confirmed(&self) -> bool {
+        *self.wants_confirmed.borrow() || self.ground.config().standby_reads.as_ref() == "confirmed"
+    }
+
     /// Starts a receiver if redo wants one now.
     fn start_receiver(&self) -> Result<(), ServerError> {
         let mut receiver = self.receiver.lock();

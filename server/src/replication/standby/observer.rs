@@ -12,7 +12,7 @@ use std::sync::Weak;
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
 use wal::history::TimelineHistory;
-use wal::reader::CutTail;
+use wal::reader::{CutTail, EndOfWal};
 use wal::{Lsn, ReadError, TimelineId, Xid};
 
 /// Writes what the receiver tells into the log.
@@ -83,7 +83,8 @@ impl ReceiveObserver for Observer {
         let replication = self.replication.upgrade()?;
         // What standbys of this standby need, it needs too.
         let others = replication.oldest_xmin();
-        others.into_iter().chain([replication.database.feedback_xmin()]).min()
+        let confirmed = replication.recovery().is_some_and(|recovery| recovery.reads_confirmed());
+        others.into_iter().chain([replication.database.feedback_xmin(confirmed)]).min()
     }
 }
 
@@ -94,6 +95,11 @@ impl ReplayObserver for Observer {
             .ground
             .log
             .warning(format!("{error}; replay goes on when it was received again from {at} on"));
+    }
+
+    fn torn(&self, end: &EndOfWal) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.log(format!("WAL here ends at {}: {}", end.at, end.reason));
     }
 
     fn paused(&self) {

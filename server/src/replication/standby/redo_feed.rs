@@ -10,6 +10,7 @@ use replica::driver::StandbyFeed;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage::{AtTarget, Conflict, Feed, RecoveryStop, WalFeed};
+use wal::reader::EndOfWal;
 use wal::timelines::{self, TargetTimeline, TimelineError};
 use wal::{Lsn, NodeLog, ReadError, TimelineId};
 
@@ -80,6 +81,10 @@ impl WalFeed for RedoFeed {
 
     fn damaged(&self, at: Lsn, error: &ReadError) {
         self.inner.damaged(at, error);
+    }
+
+    fn torn(&self, end: &EndOfWal) {
+        self.inner.torn(end);
     }
 
     fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
