@@ -1,8 +1,8 @@
 //! The tasks of a node: who owns them and what ends them.
 
+use host::task::Blocking;
 use host::task::task;
 use host::{vital, vital_task};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -57,7 +57,7 @@ impl Tasks {
 
 /// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like
 /// one in the task itself.
-pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     host::task::blocking(move || {
         let _vital = vital(BACKGROUND);
         work()

@@ -4,6 +4,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 
+/// Such work, whose end can be waited for.
+pub use tokio::task::JoinHandle as Blocking;
 /// Turns the thread into one of the work's own; other tasks of its runtime, which has several threads, go on
 /// elsewhere.
 pub use tokio::task::block_in_place as in_place;

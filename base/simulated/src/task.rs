@@ -5,11 +5,11 @@ use crate::world::World;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle};
 
 /// A task's future.
 #[derive(Debug)]
@@ -54,18 +54,55 @@ impl<F: Future> Future for Task<F> {
     }
 }
 
+/// Work that may block, whose end can be waited for. What nobody waits for any more is dropped by the work's
+/// own fiber: the runtime, which drops what a task of its own leaves, must not block.
+#[derive(Debug)]
+pub struct Blocking<T>(Works<T>);
+
+#[derive(Debug)]
+enum Works<T> {
+    Real(JoinHandle<T>),
+    Simulated(oneshot::Receiver<T>),
+}
+
+impl<T> Blocking<T> {
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        match &self.0 {
+            Works::Real(handle) => handle.is_finished(),
+            Works::Simulated(done) => !done.is_empty(),
+        }
+    }
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, JoinError>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Works::Real(handle) => Pin::new(handle).poll(cx),
+            Works::Simulated(done) => match ready!(Pin::new(done).poll(cx)) {
+                Ok(done) => Poll::Ready(Ok(done)),
+                // A panic ends the simulation, so only the runtime's own end comes before the work's.
+                Err(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
 /// Runs work that may block beside the tasks.
-pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     match (World::current(), fiber::current_life()) {
         (Some(world), Some(life)) => {
             let member = fiber::brood().map(fiber::Brood::member);
+            let (tell, done) = oneshot::channel();
             let counted = move || {
                 let _member = member;
-                work()
+                drop(tell.send(work()));
             };
-            tokio::spawn(Fiber::of_work(world, life, "blocking work", counted))
+            tokio::spawn(Fiber::of_work(world, life, "blocking work", counted));
+            Blocking(Works::Simulated(done))
         }
-        _ => tokio::task::spawn_blocking(work),
+        _ => Blocking(Works::Real(tokio::task::spawn_blocking(work))),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
 use bytes::BytesMut;
 use host::FineTimer;
 use host::sync::Mutex;
+use host::task::Blocking;
 use protocol::backend::BackendMessage;
 use protocol::frame::message;
 use protocol::replication::{
@@ -45,7 +46,7 @@ pub(super) struct Driver {
     /// Whether a stream was started on this connection before.
     pub(super) streamed: bool,
     /// A flush that nobody waits for.
-    pub(super) flushing: Option<tokio::task::JoinHandle<Result<Lsn, WalError>>>,
+    pub(super) flushing: Option<Blocking<Result<Lsn, WalError>>>,
     /// Something was written since the socket was last found empty.
     pub(super) undrained: bool,
     /// When redo was last told of the log's end, on the monotonic clock.

@@ -8,6 +8,7 @@ use crate::driver::log::{LogPlace, source_error};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
+use host::task::Blocking;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, header_size_at};
@@ -186,7 +187,7 @@ pub(super) fn branch_error(error: &BranchError) -> ReplicaError {
 
 /// Waits for a flush that runs elsewhere; for ever if none does.
 pub(super) async fn finished(
-    flushing: &mut Option<tokio::task::JoinHandle<Result<Lsn, WalError>>>,
+    flushing: &mut Option<Blocking<Result<Lsn, WalError>>>,
 ) -> Result<Lsn, ReplicaError> {
     match flushing {
         Some(flushing) => {

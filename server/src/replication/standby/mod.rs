@@ -12,6 +12,7 @@ use crate::configuration::Ground;
 use crate::error::ServerError;
 use crate::tasks::Tasks;
 use host::sync::Mutex;
+use host::task::Blocking;
 use host::task::task;
 use host::vital_task;
 use observer::Observer;
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Database, RecoveryStop, RedoEnd, StandbyRedo};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wal::log_branch::RECEIVED_FILE;
 use wal::{Live, Lsn, NodeLog, StandbyPositions};
@@ -200,7 +200,7 @@ pub(crate) const RECOVERY: &str = "a task of the recovery";
 pub(crate) struct Standby {
     replication: Arc<Replication>,
     recovery: Arc<Recovery>,
-    redo: JoinHandle<Ended>,
+    redo: Blocking<Ended>,
     ends: mpsc::Receiver<()>,
 }
 

@@ -12,9 +12,9 @@ use crate::pages::pool::{OwnedPin, PageKey};
 use crate::transaction::Transaction;
 use crate::tree::{KeyLocks, Prepared, Tree};
 use crate::{Error, Interrupt, LockMode, LockWait, TreeId};
+use host::task::Blocking;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 use wal::{BlockNumber, Xid};
 
 /// Where a savepoint stands in its transaction.
@@ -44,7 +44,7 @@ struct Behind {
     /// Those before it are written, or about to be.
     next: u32,
     /// Writes a stretch.
-    job: Option<JoinHandle<Result<usize, Error>>>,
+    job: Option<Blocking<Result<usize, Error>>>,
 }
 
 /// What a large transaction has in pages. Dropping it aborts that unless it is committed; never under a lock
