@@ -1,6 +1,6 @@
 //! `plimsoll waldump` with its filters, and `plimsoll restore --preview`.
 
-use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
+use scenarios::{Node, PostgreSql, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -310,4 +310,86 @@ fn a_preview_does_not_take_a_twins_log_for_that_which_is_followed() {
     assert_eq!(base.sql("SELECT count(*) FROM t"), "0");
     let said = "the segments of timeline 2 in the archive are of another branch";
     assert_eq!(base.log().matches(said).count(), 1, "{}", base.log());
+}
+
+/// Where a timeline's history file says that it left the one before.
+fn fork_of(pg_wal: &Path, timeline: u32) -> String {
+    let text =
+        std::fs::read_to_string(pg_wal.join(format!("{timeline:08X}.history"))).expect("a history file");
+    let last = text.lines().rfind(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    last.expect("an entry").split('\t').nth(1).expect("a position").to_owned()
+}
+
+#[test]
+fn timelines_of_directories_archives_and_servers_make_one_tree() {
+    let archive = tempfile::tempdir().expect("a folder");
+    let copy = format!("cp %p {}/%f", archive.path().display());
+    let settings = [("archive_mode", "on"), ("archive_command", copy.as_str())];
+    let builder = settings.iter().fold(Node::builder(), |node, (name, value)| node.setting(name, value));
+    let primary = builder.start();
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    // Two that do not see each other take the same number.
+    let [kept, lost] =
+        ["off", "off"].map(|mode| Node::builder().setting("archive_mode", mode).clone_from(&primary));
+    for node in [&kept, &lost] {
+        assert_eq!(node.sql("SELECT pg_promote()"), "t");
+    }
+    let forks = [&kept, &lost].map(|node| fork_of(&node.data().join("pg_wal"), 2));
+    std::fs::copy(kept.data().join("pg_wal/00000002.history"), archive.path().join("00000002.history"))
+        .expect("a history in the archive");
+    primary.sql("SELECT pg_switch_wal()");
+    let segment = archive.path().join("000000010000000000000001");
+    wait_until("a segment is archived", Duration::from_secs(60), || match segment.exists() {
+        true => Ok(()),
+        false => Err("not yet".to_owned()),
+    });
+    let timelines = || {
+        let mut command = plimsoll();
+        command.arg("timelines");
+        command
+    };
+    let data = |node: &Node| node.data().display().to_string();
+    let told = run_ok(
+        timelines()
+            .args(["-D", &data(&primary), "--dbname", &kept.conninfo(), "-D", &data(&lost), "--wal"])
+            .arg(archive.path()),
+    );
+    let lines: Vec<_> = told.lines().collect();
+    let [root, twins @ ..] = lines.as_slice() else { panic!("{told}") };
+    assert!(root.starts_with("timeline 1  <- log from 0/1000000 to "), "{told}");
+    assert!(root.ends_with(&format!("  <- directory \"{}\"", data(&primary))), "{told}");
+    assert_eq!(twins.len(), 2, "{told}");
+    let notes = [
+        format!("  <- server {}:", kept.socket().parent().expect("a folder").display()),
+        format!("  <- directory \"{}\"", data(&lost)),
+    ];
+    for (fork, note) in forks.iter().zip(notes) {
+        let told_of = twins.iter().filter(|line| {
+            line.contains(&format!(" left timeline 1 at {fork} on 20"))
+                && line.contains(&note)
+                && line.contains("(branch ")
+        });
+        assert_eq!(told_of.count(), 1, "{fork}{note} in {told}");
+    }
+    // What cannot be asked is said, and the rest is shown.
+    std::fs::write(archive.path().join("00000003.history"), "1\t0/zero\n").expect("a broken history");
+    let part = run(timelines().args(["-d", "host=/nowhere", "-D", "nothing", "--wal"]).arg(archive.path()));
+    assert_eq!((part.code, part.stdout.lines().count()), (1, 2), "{part:?}");
+    for words in ["00000003.history", "/nowhere", "nothing/global/pg_control"] {
+        assert!(part.stderr.contains(words), "{words} in {part:?}");
+    }
+}
+
+#[test]
+fn timelines_of_a_postgresql_server_are_told_with_their_times() {
+    let primary = PostgreSql::start(&[]);
+    let standby = PostgreSql::standby_of(&primary, &[]);
+    run_ok(pg_tool("psql").args(["-XAtd", &standby.conninfo(), "-c", "SELECT pg_promote()"]));
+    let mut timelines = plimsoll();
+    let told = run_ok(timelines.args(["timelines", "-d", &standby.conninfo()]));
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.first(), Some(&"timeline 1"), "{told}");
+    let [_, line] = lines.as_slice() else { panic!("{told}") };
+    assert!(line.starts_with("└── timeline 2 left timeline 1 at 0/"), "{told}");
+    assert!(line.contains(" UTC: no recovery target specified  <- server /"), "{told}");
 }

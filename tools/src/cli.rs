@@ -41,6 +41,8 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
+    /// Draw the tree of timelines that data directories, archives and servers know of
+    Timelines(TimelinesArgs),
     /// Count pages and files that nothing leads to in a data directory whose server is stopped (exit code 0:
     /// none, 1: some, or damage)
     Check(DataArgs),
@@ -222,6 +224,21 @@ pub struct WaldumpArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Options of `timelines`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct TimelinesArgs {
+    /// Data directory (may be given several times, as the others may)
+    #[arg(short = 'D', long, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+    /// Folder of WAL segments and history files, an archive's
+    #[arg(long, value_name = "DIR")]
+    pub wal: Vec<PathBuf>,
+    /// Server, as a conninfo string or URI
+    #[arg(short, long, value_name = "CONNINFO")]
+    pub dbname: Vec<String>,
 }
 
 /// Options of `restore`.

@@ -10,7 +10,14 @@ use protocol::{Client, ClientError};
 /// # Errors
 /// The string is not a connection string, or no server of it lets us in.
 pub async fn connect(conninfo: &str) -> Result<Client, ClientError> {
-    let mut info = ConnInfo::parse(conninfo)?;
+    connect_as(ConnInfo::parse(conninfo)?).await
+}
+
+/// The same with a string that is read.
+///
+/// # Errors
+/// No server of it lets us in.
+pub async fn connect_as(mut info: ConnInfo) -> Result<Client, ClientError> {
     if info.dbname.is_empty() {
         "postgres".clone_into(&mut info.dbname);
     }

@@ -15,6 +15,7 @@ mod process;
 mod programs;
 mod serve;
 mod signals;
+mod wal_files;
 
 use clap::Parser;
 use std::ffi::OsString;

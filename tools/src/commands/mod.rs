@@ -12,6 +12,7 @@ pub mod simulate;
 mod start;
 mod status;
 mod stop;
+mod timelines;
 mod waldump;
 
 use crate::cli::Command;
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> u8 {
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
+        Command::Timelines(arguments) => return finish(timelines::run(&arguments)),
         Command::Check(arguments) => return finish(check::run(&arguments)),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

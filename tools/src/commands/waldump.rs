@@ -3,8 +3,9 @@
 use crate::cli::WaldumpArgs;
 use crate::pid_file::PidFile;
 use crate::serve::check_format;
+use crate::wal_files::{segment_size, time_of};
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, Host, OpenMode, Timestamp};
+use host::{Disk, Host, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,8 @@ use std::time::Duration;
 use wal::control::ControlFile;
 use wal::describe::Describer;
 use wal::history::TimelineHistory;
-use wal::page::{LONG_HEADER_SIZE, PageHeader};
 use wal::reader::{EndReason, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::xact::XactRecord;
-use wal::xlog::XlogRecord;
-use wal::{Lsn, Record, Rmgr, SegmentNumber, SegmentSize, TimelineId};
+use wal::{Lsn, Record, SegmentNumber, SegmentSize, TimelineId};
 
 /// What is to be printed, from the arguments and from what the folder says.
 struct Range {
@@ -118,26 +116,6 @@ fn running_server(folder: &Path) -> Result<Option<String>> {
     };
     let host = socket_dir.map_or_else(|| "localhost".to_owned(), |folder| folder.display().to_string());
     Ok(Some(format!("host='{}' port={port} dbname=postgres", host.replace('\'', "\\'"))))
-}
-
-/// The time that a record carries.
-fn time_of(record: &Record) -> Option<Timestamp> {
-    match record.rmgr() {
-        Rmgr::XACT => match XactRecord::parse(record).ok()? {
-            XactRecord::Commit(end) | XactRecord::Abort(end) => Some(end.time),
-            _ => None,
-        },
-        Rmgr::XLOG => match XlogRecord::parse(record).ok()? {
-            XlogRecord::CheckpointShutdown(checkpoint) | XlogRecord::CheckpointOnline(checkpoint) => {
-                Some(Timestamp::from_unix_micros(checkpoint.time.saturating_mul(1_000_000)))
-            }
-            XlogRecord::RestorePoint { time, .. }
-            | XlogRecord::EndOfRecovery { time, .. }
-            | XlogRecord::OverwriteContrecord { time, .. } => Some(time),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// Counts of one kind of record.
@@ -377,29 +355,4 @@ fn newest_with(disk: &dyn Disk, folder: &Path, size: SegmentSize, start: Lsn) ->
         .map(|(timeline, _)| timeline)
         .max()
         .ok_or_else(|| anyhow!("there is no WAL segment in {} that has {start}", folder.display()))
-}
-
-/// The segment size, from the header of the named segment or of any in the folder.
-fn segment_size(disk: &dyn Disk, folder: &Path, first: Option<&str>) -> Result<SegmentSize> {
-    let name = match first {
-        Some(name) => name.to_owned(),
-        None => disk
-            .list(folder)
-            .with_context(|| format!("could not read folder {}", folder.display()))?
-            .into_iter()
-            .map(|entry| entry.name)
-            .find(|name| wal::file_names::is_segment(name))
-            .ok_or_else(|| anyhow!("there is no WAL segment in {}", folder.display()))?,
-    };
-    let path = folder.join(name);
-    let file =
-        disk.open(&path, OpenMode::Read).with_context(|| format!("could not open {}", path.display()))?;
-    let mut head = [0; LONG_HEADER_SIZE];
-    file.read_exact_at(&mut head, 0).with_context(|| format!("could not read {}", path.display()))?;
-    let header =
-        PageHeader::decode(&head).with_context(|| format!("{} is no WAL segment", path.display()))?;
-    let long =
-        header.long.ok_or_else(|| anyhow!("{} does not begin as a WAL segment does", path.display()))?;
-    SegmentSize::new(long.segment_size.into())
-        .ok_or_else(|| anyhow!("{} states a segment size of {} bytes", path.display(), long.segment_size))
 }

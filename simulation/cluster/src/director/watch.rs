@@ -15,7 +15,8 @@
 
 use super::admin::{PATIENCE, ask};
 use super::words::{
-    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, RECEIVED_DAMAGE, REDONE, value_after,
+    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, RECEIVED_DAMAGE, REDONE, TAKEN_BACK,
+    value_after,
 };
 use super::{Shared, disks, facts, leftovers, lives, machine_of, syncs};
 use crate::branch::Branch;
@@ -111,6 +112,12 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     }
     if line.contains(FENCED) {
         watch.due.push((node, Due::Fenced));
+    }
+    if let Some(timeline) = value_after(line, TAKEN_BACK)
+        && let Some((_, had)) = watch.had.get_mut(&node)
+    {
+        // Nobody has heard of it.
+        had.remove(&timeline);
     }
     if let Some(timeline) = value_after(line, NEW_TIMELINE) {
         watch.begun.insert(node);

@@ -102,8 +102,7 @@ impl Kept {
     /// stream is of another branch, or the upstream has another directory since.
     fn told(&mut self, shared: &Shared, stream: &Stream, (upstream, slot): (usize, &str), flushed: Lsn) {
         let now_ms = shared.now_ms();
-        let directory_ms = shared.facts.lock().last_loss(upstream, Lost::Directory).unwrap_or(0);
-        if self.branch.as_ref() != Some(&stream.branch) || self.since_ms < directory_ms {
+        if self.branch.as_ref() != Some(&stream.branch) || !self.is_of_directory(shared, upstream) {
             let (branch, reserved) = (Some(stream.branch.clone()), restart_of(shared, upstream, slot));
             *self = Self { branch, since_ms: now_ms, reserved, ..Self::default() };
         }
@@ -112,6 +111,12 @@ impl Kept {
         if stream.is_server {
             self.told_ms = now_ms;
         }
+    }
+
+    /// Whether its slot was in the directory that the upstream has: another one of the name may be there now.
+    fn is_of_directory(&self, shared: &Shared, upstream: usize) -> bool {
+        let directory_ms = shared.facts.lock().last_loss(upstream, Lost::Directory).unwrap_or(0);
+        self.since_ms >= directory_ms
     }
 }
 
@@ -265,7 +270,7 @@ pub(super) fn removed(shared: &Shared, node: usize, name: &str) -> Result<(), St
     let branch = facts::branch_followed(files);
     for ((upstream, slot), kept) in &shared.wire.lock().slots {
         let needs = segment >= size.segment_of(kept.flushed) && segment < size.segment_of(kept.sent);
-        let is_there = *upstream == node && kept.branch == branch;
+        let is_there = *upstream == node && kept.branch == branch && kept.is_of_directory(shared, node);
         // One that was given up keeps nothing.
         if is_there && needs && restart_in(files, slot).is_some() {
             let flushed = kept.flushed;

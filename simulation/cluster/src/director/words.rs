@@ -4,6 +4,8 @@
 pub(super) const STARTS: &str = "starting Plimsoll";
 /// A node begins a timeline.
 pub(super) const NEW_TIMELINE: &str = "selected new timeline ID: ";
+/// A start undoes a promotion that was not completed; the timeline.
+pub(super) const TAKEN_BACK: &str = "took back the promotion to timeline ";
 /// A node takes writes.
 pub(super) const READY: &str = "database system is ready to accept connections";
 /// It follows others.
@@ -70,6 +72,7 @@ pub(super) const DAMAGE: &[&str] = &["is damaged", "could not be read from disk:
 /// All that is listened for, but for [`DAMAGE`].
 pub(super) const HEARD: &[&str] = &[
     NEW_TIMELINE,
+    TAKEN_BACK,
     READY,
     RECEIVED_DAMAGE,
     STANDBY,
