@@ -39,6 +39,9 @@ pub enum Command {
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
+    /// Make an old primary, or a standby that went another way, a standby of the branch that counts, copying
+    /// only what differs
+    Rewind(RewindArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
     /// Draw the tree of timelines that data directories, archives and servers know of
@@ -169,6 +172,24 @@ pub struct PromoteArgs {
     /// Seconds to wait
     #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
     pub timeout: u64,
+}
+
+/// Options of `rewind`.
+#[derive(Args, Debug)]
+pub struct RewindArgs {
+    /// The node whose branch counts: a running server as a conninfo string or URI, or the data directory of
+    /// one that was stopped
+    #[arg(long, value_name = "CONNINFO|DIR")]
+    pub source: String,
+    /// The data directory to rewind; its server must not run
+    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA")]
+    pub data: PathBuf,
+    /// Only show what would be discarded and copied; nothing is changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Show a progress bar
+    #[arg(long)]
+    pub progress: bool,
 }
 
 /// Options of `waldump`.

@@ -78,6 +78,14 @@ pub struct BackupStop {
     pub time: Timestamp,
 }
 
+impl BackupLabel {
+    /// Whether `plimsoll rewind` wrote it, which signs it, and not pg_rewind, which does not, and copies
+    /// plimsoll/ of another node.
+    pub fn is_own_rewind(&self) -> bool {
+        self.method == BackupMethod::PgRewind && self.label.is_some()
+    }
+}
+
 /// A backup_label that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelError {

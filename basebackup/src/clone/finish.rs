@@ -106,20 +106,7 @@ pub(super) fn complete(
     let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
     write(&manifest_path(target), manifest)?;
     if let Some((conninfo, slot)) = standby {
-        let path = target.join("postgresql.auto.conf");
-        let mut text = read_settings(disk, &path)?;
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
-        for (name, value) in inherited(disk, target, &text)? {
-            text.extend_from_slice(format!("{name} = {}\n", settings::quote(value)).as_bytes());
-        }
-        if let Some(slot) = slot {
-            text.extend_from_slice(format!("primary_slot_name = {}\n", settings::quote(slot)).as_bytes());
-        }
-        write(&path, &text)?;
-        write(&target.join("standby.signal"), b"")?;
+        make_standby(disk, target, conninfo, slot)?;
     }
     // The log still comes meanwhile: a segment that gets its name just now was made durable by who wrote it.
     if !host::planted!("a clone is let go before its files are durable") {
@@ -129,6 +116,33 @@ pub(super) fn complete(
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }
     Ok(())
+}
+
+/// Has the next start follow the server of `conninfo`, through a slot if one is named; durably.
+///
+/// # Errors
+/// Fails if a file cannot be read or written.
+pub fn make_standby(
+    disk: &dyn Disk,
+    target: &Path,
+    conninfo: &str,
+    slot: Option<&str>,
+) -> Result<(), CloneError> {
+    let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
+    let path = target.join("postgresql.auto.conf");
+    let mut text = read_settings(disk, &path)?;
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
+    for (name, value) in inherited(disk, target, &text)? {
+        text.extend_from_slice(format!("{name} = {}\n", settings::quote(value)).as_bytes());
+    }
+    if let Some(slot) = slot {
+        text.extend_from_slice(format!("primary_slot_name = {}\n", settings::quote(slot)).as_bytes());
+    }
+    write(&path, &text)?;
+    write(&target.join("standby.signal"), b"")
 }
 
 /// A file of settings; one that is not there says nothing.

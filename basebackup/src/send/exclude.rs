@@ -13,7 +13,7 @@
 //! | names that begin with pgsql_tmp, or pg_internal.init               | temporary                         |
 //! | forks of unlogged relations but the init fork, temporary relations | not in the log                    |
 //! | (`t<n>_<n>`)                                                       |                                   |
-//! | plimsoll/, plimsoll.clone                                          | this node's                       |
+//! | plimsoll/, plimsoll.clone, plimsoll.rewind                         | this node's                       |
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ pub enum Fate {
 
 const EMPTY_FOLDERS: [&str; 7] =
     ["pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
-const OMITTED_FILES: [&str; 8] = [
+const OMITTED_FILES: [&str; 9] = [
     "postmaster.pid",
     "postmaster.opts",
     "current_logfiles.tmp",
@@ -41,6 +41,7 @@ const OMITTED_FILES: [&str; 8] = [
     "tablespace_map",
     "backup_manifest",
     crate::manifest::MARKER_FILE,
+    storage::REWIND_MARKER,
 ];
 
 /// The fate of the entry `name` of the folder `folder` (path below the data directory, empty for itself).

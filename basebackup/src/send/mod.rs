@@ -19,6 +19,7 @@
 //! Memory: a few chunks of 64 KiB, and the manifest's text (about 150 bytes a file, bounded).
 
 pub mod exclude;
+pub mod files;
 mod pace;
 mod tar_stream;
 mod walk;

@@ -1,11 +1,12 @@
 //! The walk over the data directory, file by file into the archive. Blocks; runs on a thread of its own.
 
-use super::exclude::{self, Fate};
+use super::exclude;
+use super::files::{self, FileClass};
 use super::tar_stream::{Entry, TarStream, entry_size, header};
 use super::{BackupSource, io_failure, manifest_writer};
 use crate::manifest::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestError, ManifestWriter};
-use host::{File, FileKind, Metadata, OpenMode, Timestamp};
+use host::{File, Metadata, OpenMode, Timestamp};
 use protocol::replication::{BaseBackupOptions, ChecksumAlgorithm};
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,22 +49,6 @@ struct BadPages {
     first: Option<(String, u32)>,
 }
 
-/// Something of the data directory that goes into the archive.
-#[derive(Debug)]
-struct Found {
-    path: String,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    EmptyFolder,
-    Folder,
-    File,
-    /// A file of data pages.
-    Relation,
-}
-
 /// Walks and sends.
 #[derive(Debug)]
 pub(super) struct DirectoryWalk {
@@ -96,12 +81,12 @@ impl DirectoryWalk {
 
     fn estimate_folder(&self, folder: &str) -> u64 {
         let mut sum = 0;
-        for entry in self.entries(folder).unwrap_or_default() {
-            match entry.what {
-                What::EmptyFolder => sum += entry_size(0),
-                What::Folder => sum += entry_size(0) + self.estimate_folder(&entry.path),
-                What::File | What::Relation => {
-                    let metadata = self.source.host.disk.metadata(&self.source.data_dir.join(&entry.path));
+        for (path, class) in self.entries(folder).unwrap_or_default() {
+            match class {
+                FileClass::EmptyFolder => sum += entry_size(0),
+                FileClass::Folder => sum += entry_size(0) + self.estimate_folder(&path),
+                _ => {
+                    let metadata = self.source.host.disk.metadata(&self.source.data_dir.join(&path));
                     sum += metadata.map_or(0, |metadata| entry_size(metadata.len));
                 }
             }
@@ -113,37 +98,8 @@ impl DirectoryWalk {
     }
 
     /// What of a folder goes into the archive now (pg_control comes later).
-    fn entries(&self, folder: &str) -> io::Result<Vec<Found>> {
-        let entries = self.source.host.disk.list(&self.source.data_dir.join(folder))?;
-        let relations = exclude::is_relation_folder(folder);
-        let unlogged = if relations {
-            exclude::unlogged(entries.iter().map(|entry| entry.name.as_str()))
-        } else {
-            Default::default()
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let name = exclude::relation_name(&entry.name).filter(|_| relations);
-            let reset =
-                name.is_some_and(|name| name.fork != Some("init") && unlogged.contains(&name.relation));
-            if reset || (relations && exclude::is_temporary_relation(&entry.name)) {
-                continue;
-            }
-            let path = join(folder, &entry.name);
-            let what = match (exclude::fate(folder, &entry.name), entry.kind) {
-                (Fate::Omit | Fate::Last, _) => continue,
-                (Fate::Empty, _) => What::EmptyFolder,
-                (Fate::Keep, FileKind::Directory) => What::Folder,
-                // pg_wal may be a link to a folder elsewhere; in the backup it is a folder.
-                (Fate::Keep, FileKind::Other) if path == "pg_wal" => What::Folder,
-                (Fate::Keep, FileKind::File) if name.is_some() => What::Relation,
-                (Fate::Keep, FileKind::File) => What::File,
-                // Sockets and the like.
-                (Fate::Keep, FileKind::Other) => continue,
-            };
-            found.push(Found { path, what });
-        }
-        Ok(found)
+    fn entries(&self, folder: &str) -> io::Result<Vec<(String, FileClass)>> {
+        files::entries(&*self.source.host.disk, &self.source.data_dir, folder)
     }
 
     /// backup_label, everything in the data directory, pg_control.
@@ -223,15 +179,15 @@ impl DirectoryWalk {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_empty() => return Ok(()),
             Err(error) => return Err(io_failure(folder, error)),
         };
-        for Found { path, what } in entries {
-            match what {
-                What::EmptyFolder => self.send_folder_header(out, &path)?,
-                What::Folder => {
+        for (path, class) in entries {
+            match class {
+                FileClass::EmptyFolder => self.send_folder_header(out, &path)?,
+                FileClass::Folder => {
                     self.send_folder_header(out, &path)?;
                     self.send_folder(out, &path)?;
                 }
-                What::File | What::Relation => {
-                    self.send_file(out, &path, what == What::Relation)?;
+                _ => {
+                    self.send_file(out, &path, class == FileClass::Relation)?;
                 }
             }
         }
@@ -360,10 +316,6 @@ impl DirectoryWalk {
             .add_file(FileEntry { path, size_bytes, modified, checksum: &checksum })
             .map_err(Failure::Manifest)
     }
-}
-
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {

@@ -4,6 +4,7 @@ mod base_backup;
 mod copy;
 mod environment;
 mod extended;
+mod files;
 mod limits;
 mod local;
 mod reach;

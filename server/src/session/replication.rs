@@ -128,7 +128,7 @@ impl WalSender {
             ReplicationCommand::ReadSlot { name } => self.read_slot(wire, &name),
             ReplicationCommand::BaseBackup(options) => self.base_backup(wire, &options).await,
             ReplicationCommand::StartReplication(start) => self.start_replication(wire, &start).await,
-            ReplicationCommand::Extension(command) => self.extension(wire, &command),
+            ReplicationCommand::Extension(command) => self.extension(wire, &command).await,
         }
     }
 

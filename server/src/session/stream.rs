@@ -5,7 +5,9 @@ use super::replication::{INT4, TEXT, WalSender, columns};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_replica;
 use crate::replication::fencing;
-use protocol::replication::{COPY_OPTION, ExtensionCommand, OptionValue, StartReplication};
+use protocol::replication::{
+    COPY_OPTION, ExtensionCommand, FILES_COMMAND, OptionValue, READ_COMMAND, StartReplication,
+};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::directory_id::DIRECTORY_ID_FILE;
 use replica::driver::send::{Doubt, Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
@@ -164,7 +166,11 @@ impl WalSender {
     }
 
     /// `PLIMSOLL name (options)`
-    pub(super) fn extension(&self, wire: &mut Wire, command: &ExtensionCommand) -> Result<(), Failure> {
+    pub(super) async fn extension(
+        &self,
+        wire: &mut Wire,
+        command: &ExtensionCommand,
+    ) -> Result<(), Failure> {
         let option =
             |name: &str| command.options.iter().find(|(known, _)| known == name).map(|(_, value)| value);
         match command.name.as_str() {
@@ -193,6 +199,8 @@ impl WalSender {
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }
+            FILES_COMMAND => self.files(wire).await,
+            READ_COMMAND => self.read_file(wire, command).await,
             other => {
                 let what = format!("PLIMSOLL {other} is not supported");
                 Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, what).into())

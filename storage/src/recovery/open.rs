@@ -8,7 +8,7 @@ use crate::error::log_error;
 use crate::error::{read_error, tree_sync_error};
 use crate::pages::page::PAGE_SIZE;
 use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, histories, load_label};
-use crate::recovery::own_files::{lock_directory, remove_own_files};
+use crate::recovery::own_files::{check_rewound, lock_directory, remove_own_files};
 use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
 use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
 use crate::recovery::standby::StandbyRedo;
@@ -47,6 +47,7 @@ pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error
         )));
     }
     let control = ControlFile::load(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
+    check_rewound(host, dir)?;
     // Told first: such a directory has no format number of ours.
     if !control.is_ours() {
         return Err(Error::Unusable(format!(
@@ -195,8 +196,8 @@ impl Opening {
             host::sync_tree_while(&*host.disk, &dir.join("base"), true, &goes_on).map_err(tree_sync_error)?;
             self.sync_log()?;
         }
-        if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
-            remove_own_files(host, dir)?;
+        if let Some(label) = self.label.as_ref().filter(|label| label.method == BackupMethod::PgRewind) {
+            remove_own_files(host, dir, label.is_own_rewind())?;
         }
         if state == ClusterState::InArchiveRecovery {
             self.record_branch()?;

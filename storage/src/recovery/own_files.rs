@@ -12,8 +12,34 @@ pub const SERVER_LOCK_FILE: &str = "plimsoll/server.lock";
 /// Where a server in the background writes its messages if it is told nothing else.
 pub const SERVER_LOG_FILE: &str = "plimsoll/server.log";
 
+/// Stands in a directory that is being rewound: what is there is neither the old state nor the new one.
+pub const REWIND_MARKER: &str = "plimsoll.rewind";
+
+/// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of its
+/// own life.
+fn outlives_a_rewind(name: &str) -> bool {
+    name.starts_with("ledger") || name.starts_with("discarded-")
+}
+
+/// Refuses a directory whose rewind was broken off.
+pub(crate) fn check_rewound(host: &Host, dir: &Path) -> Result<(), Error> {
+    let marker = dir.join(REWIND_MARKER);
+    match host.disk.exists(&marker) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::Unusable(format!(
+            "a rewind of \"{}\" was broken off, and what is there is neither its old state nor the new one; \
+             run `plimsoll rewind` on it again, or clone it anew",
+            dir.display()
+        ))),
+        Err(error) => Err(Error::io("access file", &marker, error)),
+    }
+}
+
 /// Takes the directory for this process alone.
-pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
+///
+/// # Errors
+/// Fails if another process has it, or the lock's file cannot be made.
+pub fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
     let own = dir.join("plimsoll");
     host.disk.create_dir_all(&own).map_err(|error| Error::io("create directory", &own, error))?;
     let path = dir.join(LOCK_FILE);
@@ -26,14 +52,19 @@ pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuar
     })
 }
 
-/// Removes what belonged to the node that the directory was before pg_rewind made it another, but for what
-/// this process has open.
-pub(super) fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
+/// Removes what belonged to the node that the directory was before a rewind made it another, but for what
+/// this process has open. With `keep_records` what the node told of its own life stays: pg_rewind brings that
+/// of another, `plimsoll rewind` does not.
+///
+/// # Errors
+/// Fails if a file cannot be removed.
+pub fn remove_own_files(host: &Host, dir: &Path, keep_records: bool) -> Result<(), Error> {
     let own = dir.join("plimsoll");
     let open = [LOCK_FILE, SERVER_LOCK_FILE, SERVER_LOG_FILE].map(|name| dir.join(name));
     for entry in host.disk.list(&own).map_err(|error| Error::io("list directory", &own, error))? {
         let path = own.join(&entry.name);
-        if entry.kind == FileKind::File && !open.contains(&path) {
+        let is_kept = keep_records && outlives_a_rewind(&entry.name);
+        if entry.kind == FileKind::File && !open.contains(&path) && !is_kept {
             host.disk.remove_file(&path).map_err(|error| Error::io("remove file", &path, error))?;
         }
     }

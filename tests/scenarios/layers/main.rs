@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["sql_language"],
     &["sql_execution"],
     &["replica", "basebackup", "sql_session"],
+    &["rewind"],
     &["server"],
     &["plimsoll", "simulator"],
     &["tools"],

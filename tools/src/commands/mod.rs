@@ -7,6 +7,7 @@ pub mod init;
 mod lag;
 mod promote;
 mod restore;
+mod rewind;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod start;
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> u8 {
         Command::Clone(arguments) => clone::run(&arguments),
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
+        Command::Rewind(arguments) => rewind::run(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
         Command::Timelines(arguments) => return finish(timelines::run(&arguments)),
         Command::Check(arguments) => return finish(check::run(&arguments)),

@@ -1,9 +1,11 @@
 //! The grammar of replication commands, in the old and the parenthesised syntax.
 
 mod base_backup;
+mod files;
 mod option;
 
 pub use base_backup::{BaseBackupOptions, BaseBackupTarget, ChecksumAlgorithm, ManifestMode};
+pub use files::{FILES_COMMAND, READ_BYTES_MAX, READ_COMMAND, ReadFile};
 pub use option::OptionValue;
 
 use super::WireLsn;

@@ -1,0 +1,139 @@
+//! Why a rewind fails.
+
+use basebackup::clone::CloneError;
+use protocol::ClientError;
+use std::io;
+use std::path::Path;
+use wal::backup_label::LabelError;
+use wal::control::ControlError;
+use wal::format::FormatError;
+use wal::history::HistoryFileError;
+use wal::timelines::TimelineError;
+use wal::{BranchError, Lsn, ReadError, SourceError, SystemId, TimelineId};
+
+/// Why a rewind failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RewindError {
+    /// The two directories have nothing to do with each other.
+    #[error("source and target clusters are from different systems (source {source_id}, target {target_id})")]
+    DifferentSystems {
+        /// The source's.
+        source_id: SystemId,
+        /// The target's.
+        target_id: SystemId,
+    },
+    /// One system, and not a byte of log in common.
+    #[error("could not find common ancestor of the source and target cluster's timelines")]
+    NoCommonAncestor,
+    /// One of both is PostgreSQL's.
+    #[error("\"{0}\" belongs to a PostgreSQL server, not to Plimsoll")]
+    Foreign(String),
+    /// One has page checksums, the other has none.
+    #[error("data page checksums are on in one of source and target and off in the other")]
+    Checksums,
+    /// The source does not stand still.
+    #[error("source data directory \"{0}\" must be shut down cleanly: start its server and stop it, or name the running server")]
+    SourceRuns(String),
+    /// The source is a copy that is not consistent yet.
+    #[error("source is a backup that has not recovered to its end yet: wait until it accepts reads")]
+    SourceUnfinished,
+    /// The source was promoted, or turned to another timeline, while it was read.
+    #[error("source turned from timeline {from} to {to} meanwhile: run the rewind again")]
+    SourceTurned {
+        /// Before.
+        from: TimelineId,
+        /// After.
+        to: TimelineId,
+    },
+    /// The server is no Plimsoll.
+    #[error("the server is not Plimsoll: only its own servers can be rewound to")]
+    NotPlimsoll,
+    /// The target is a backup that was never started.
+    #[error("target \"{0}\" is a backup that was not started yet, and diverged nevertheless: clone it anew")]
+    TargetUnfinished(String),
+    /// The log of the target does not reach back far enough.
+    #[error("could not find a checkpoint before the fork at {fork} in the target's log: the segments before it are gone (give the archive's command with --restore-target-wal), or clone it anew")]
+    NoCheckpoint {
+        /// The fork.
+        fork: Lsn,
+    },
+    /// Log that the rewound server will need is nowhere.
+    #[error("WAL segment {0} is neither in the target nor at the source: with restore_command in the target's settings it could come from an archive, else clone it anew")]
+    MissingWal(String),
+    /// The end of the target's log was not reached.
+    #[error("log of the target ends at {found}, but it was durable up to {expected}")]
+    LogTooShort {
+        /// What the control file proves.
+        expected: Lsn,
+        /// The end of the last whole record.
+        found: Lsn,
+    },
+    /// A page of the source does not check out, however often it is read.
+    #[error("block {block} of \"{path}\" is damaged at the source: {why}")]
+    DamagedPage {
+        /// The file.
+        path: String,
+        /// The block in the file.
+        block: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The marker of a rewind that was broken off makes no sense.
+    #[error("the marker of a rewind that was broken off, \"{0}\", is damaged: clone the directory anew")]
+    Marker(String),
+    /// A rewind that was broken off began with another source.
+    #[error("a rewind of this directory to timeline {begun} was broken off behind the point where it can begin anew, and the source does not continue that: name the same source, or clone the directory anew")]
+    OtherSource {
+        /// What it was to be.
+        begun: TimelineId,
+    },
+    /// The source's answer makes no sense.
+    #[error("unexpected answer from the source: {0}")]
+    Answer(String),
+    /// A file could not be read or written.
+    #[error("could not access \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// Somebody has the directory open, or it cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] storage::Error),
+    /// A control file makes no sense.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// backup_label makes no sense.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// A history makes no sense.
+    #[error(transparent)]
+    History(#[from] HistoryFileError),
+    /// The target's timeline cannot be told.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    /// The target's record of its branch cannot be read.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
+    /// The target's log cannot be read.
+    #[error("log of the target: {0}")]
+    Log(#[from] ReadError),
+    /// The target's log cannot be read.
+    #[error("log of the target: {0}")]
+    LogSource(#[from] SourceError),
+    /// A directory's format is not one that this program reads.
+    #[error("{0}; {hint}", hint = .0.hint())]
+    Format(FormatError),
+    /// The connection or the server failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The settings of the standby could not be written.
+    #[error(transparent)]
+    Standby(#[from] CloneError),
+}
+
+pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RewindError {
+    let path = path.display().to_string();
+    move |error| RewindError::Io { path, error }
+}

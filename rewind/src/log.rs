@@ -1,0 +1,195 @@
+//! The log of the rewound directory: from the redo point to the end along the source's branch, and nothing of
+//! the branch that is given up.
+
+use crate::copy::{Copier, remove_file};
+use crate::error::{RewindError, io_error};
+use crate::marker::Copied;
+use crate::target::Target;
+use basebackup::send::files::{FileClass, SentFile};
+use std::collections::BTreeSet;
+use wal::history::TimelineHistory;
+use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
+
+/// What becomes of pg_wal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPlan {
+    /// Segments to copy, by name, with the bytes that are the log.
+    copy: Vec<(String, u64)>,
+    /// Files to remove.
+    remove: Vec<String>,
+    /// Segments that are neither here nor there.
+    pub missing: Vec<String>,
+}
+
+/// What a plan is made of.
+pub struct LogPlanning<'p> {
+    /// The source's files.
+    pub source: &'p [SentFile],
+    /// Its history.
+    pub history: &'p TimelineHistory,
+    /// The names in the target's pg_wal.
+    pub own: &'p [String],
+    /// Segments' size.
+    pub size: SegmentSize,
+    /// Where the branches parted.
+    pub fork: Lsn,
+    /// The redo point.
+    pub redo: Lsn,
+    /// The end of the log that is needed.
+    pub end: Lsn,
+}
+
+impl LogPlanning<'_> {
+    /// Chooses each segment's file: the own one where the log is common, else the source's.
+    pub fn plan(&self) -> LogPlan {
+        let there: BTreeSet<&str> = self
+            .source
+            .iter()
+            .filter(|file| file.class == FileClass::Log)
+            .filter_map(|file| file.path.strip_prefix("pg_wal/"))
+            .collect();
+        let own: BTreeSet<&str> = self.own.iter().map(String::as_str).collect();
+        let mut plan = LogPlan::default();
+        let mut kept = BTreeSet::new();
+        let end = self.end.max(self.fork);
+        let mut segment = self.size.segment_of(self.redo);
+        while segment <= self.size.segment_before(end) {
+            let (start, stop) = (self.size.start_of(segment), self.size.start_of(segment.next()));
+            let names: Vec<String> = self.names(segment);
+            let is_common = stop <= self.fork;
+            if let Some(name) = names.iter().find(|name| is_common && own.contains(name.as_str())) {
+                kept.insert(name.clone());
+            } else if let Some(name) = names.iter().find(|name| there.contains(name.as_str())) {
+                kept.insert(name.clone());
+                plan.copy.push((name.clone(), stop.min(end).bytes_since(start)));
+            } else {
+                plan.missing.extend(names.into_iter().next());
+            }
+            segment = segment.next();
+        }
+        plan.remove = self.own.iter().filter(|name| !kept.contains(*name) && self.goes(name)).cloned().collect();
+        plan
+    }
+
+    /// The names that a segment of this history may have, the one to read first.
+    fn names(&self, segment: SegmentNumber) -> Vec<String> {
+        let start = self.size.start_of(segment);
+        self.history
+            .newest_first()
+            .filter(|(_, begin, end)| {
+                self.size.segment_of(*begin) <= segment && end.is_none_or(|end| start < end)
+            })
+            .map(|(timeline, ..)| segment.file_name(timeline, self.size))
+            .collect()
+    }
+
+    /// Whether a file of the target's pg_wal is of the branch that is given up, or may be.
+    fn goes(&self, name: &str) -> bool {
+        if let Some(timeline) = TimelineId::parse_history_file_name(name) {
+            return !self.history.contains(timeline);
+        }
+        let base = name.strip_suffix(".partial").unwrap_or(name);
+        let Some((timeline, segment)) = SegmentNumber::parse_file_name(base, self.size) else { return false };
+        !self.history.contains(timeline) || self.size.start_of(segment.next()) > self.fork
+    }
+}
+
+impl Target {
+    /// Brings the log, and takes the given-up branch's away. What it leaves is durable.
+    pub(crate) async fn replace_log(
+        &self,
+        copier: &mut Copier<'_>,
+        plan: &LogPlan,
+        history: &TimelineHistory,
+        copied: &Copied,
+    ) -> Result<(), RewindError> {
+        let pg_wal = self.path("pg_wal");
+        let size = self.control.segment_size;
+        let marks = ArchiveStatus::new(self.disk.clone(), &pg_wal);
+        for name in &plan.remove {
+            remove_file(&*self.disk, &pg_wal.join(name))?;
+            marks.forget(name).map_err(io_error(&pg_wal))?;
+        }
+        for (name, length) in &plan.copy {
+            let path = format!("pg_wal/{name}");
+            if !copier.copy_whole(&path, &path, *length, size.bytes()).await? {
+                return Err(RewindError::MissingWal(name.clone()));
+            }
+            // Whoever wrote it archives it.
+            let whole = SegmentNumber::parse_file_name(name, size)
+                .is_some_and(|(_, segment)| size.start_of(segment.next()) <= copied.end);
+            if whole {
+                marks.force_done(name).map_err(io_error(&pg_wal))?;
+            }
+        }
+        for (timeline, ..) in history.newest_first() {
+            if let Some(history) = history.up_to(timeline).filter(|history| !history.entries().is_empty()) {
+                history.store(&*self.disk, &pg_wal)?;
+                marks.force_done(&timeline.history_file_name()).map_err(io_error(&pg_wal))?;
+            }
+        }
+        self.disk.sync_dir(&pg_wal).map_err(io_error(&pg_wal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::history::BranchId;
+
+    const MB: u64 = 1 << 20;
+
+    fn segment(timeline: u32, number: u64) -> String {
+        let size = SegmentSize::new(MB).unwrap();
+        SegmentNumber::new(number).file_name(TimelineId::new(timeline), size)
+    }
+
+    #[test]
+    fn common_segments_stay_and_the_given_up_branch_goes() {
+        let size = SegmentSize::new(MB).unwrap();
+        let fork = Lsn::new(5 * MB + 100);
+        let history = TimelineHistory::root(TimelineId::new(1))
+            .fork(TimelineId::new(2), fork, "x", BranchId::new(2))
+            .unwrap();
+        let names = [segment(1, 3), segment(1, 4), segment(2, 5), segment(2, 6), segment(2, 7)];
+        let source: Vec<_> = names
+            .iter()
+            .map(|name| SentFile { path: format!("pg_wal/{name}"), size: MB, class: FileClass::Log })
+            .collect();
+        let own = [
+            segment(1, 2),
+            segment(1, 4),
+            segment(1, 5),
+            format!("{}.partial", segment(1, 5)),
+            segment(1, 6),
+            segment(3, 4),
+            "00000003.history".to_owned(),
+            "00000002.history".to_owned(),
+            "archive_status".to_owned(),
+        ];
+        let planning = LogPlanning {
+            source: &source,
+            history: &history,
+            own: &own,
+            size,
+            fork,
+            redo: Lsn::new(3 * MB + 40),
+            end: Lsn::new(6 * MB + 4096),
+        };
+        let plan = planning.plan();
+        assert_eq!(plan.copy, [(segment(1, 3), MB), (segment(2, 5), MB), (segment(2, 6), 4096)]);
+        assert_eq!(
+            plan.remove,
+            [
+                segment(1, 5),
+                format!("{}.partial", segment(1, 5)),
+                segment(1, 6),
+                segment(3, 4),
+                "00000003.history".to_owned()
+            ]
+        );
+        assert_eq!(plan.missing, Vec::<String>::new());
+        let plan = LogPlanning { redo: Lsn::new(MB), source: &source[3..], ..planning }.plan();
+        assert_eq!(plan.missing, [segment(1, 1), segment(1, 3), segment(2, 5)]);
+    }
+}

@@ -1,0 +1,189 @@
+//! plimsoll.rewind: stands in a directory from before its first change until it is whole again. No server
+//! starts there meanwhile, and the next rewind goes on by what the marker says.
+//!
+//! | line | meaning |
+//! | ---- | ---- |
+//! | `source` | what it is rewound to, for people |
+//! | `phase` | `copying`: the target's own log and control file are as they were, so all can begin anew; |
+//! |         | `copied`: all files but these are new and durable |
+//! | `new <block> <path>` | from this block on the file's blocks may be new, or torn by a crash: they are read |
+//! |         | again whatever the target's log says |
+//! | `fork`, `timeline`, `start`, `redo`, `redo_timeline`, `end` | once `copied`: where the branches parted, the |
+//! |         | source's timeline, the checkpoint to start from with its redo point, and what must be redone |
+//!
+//! The lines are closed by a CRC-32.
+
+use crate::error::{RewindError, io_error};
+use crate::plan::Touched;
+use crate::target::ForkPoint;
+use host::{Disk, write_file_durably};
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+use storage::REWIND_MARKER;
+use wal::codec::{seal_text, sealed_text};
+use wal::{Lsn, TimelineId};
+
+const FIRST_LINE: &str = "plimsoll rewind 1";
+/// Largest marker that is read, in bytes: a line a relation file.
+const SIZE_MAX: u64 = 256 << 20;
+
+/// What is settled once all files are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Where the branches parted.
+    pub fork: ForkPoint,
+    /// The source's timeline.
+    pub timeline: TimelineId,
+    /// The record of the checkpoint that recovery starts from.
+    pub checkpoint: Lsn,
+    /// Its redo point.
+    pub redo: Lsn,
+    /// Its timeline.
+    pub redo_timeline: TimelineId,
+    /// No page is newer: recovery must come here.
+    pub end: Lsn,
+}
+
+/// A marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// For people.
+    pub source: String,
+    /// What may be new or torn.
+    pub touched: Touched,
+    /// Once all files are copied.
+    pub copied: Option<Copied>,
+}
+
+impl Marker {
+    /// That of a directory, if a rewind was broken off there.
+    ///
+    /// # Errors
+    /// Fails if it cannot be read or makes no sense.
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, RewindError> {
+        let path = dir.join(REWIND_MARKER);
+        let bytes = match disk.read(&path, SIZE_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(&path)(error)),
+        };
+        let marker = std::str::from_utf8(&bytes).ok().and_then(Self::parse);
+        marker.map(Some).ok_or_else(|| RewindError::Marker(path.display().to_string()))
+    }
+
+    /// Writes it durably.
+    ///
+    /// # Errors
+    /// Fails if it cannot be written.
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> {
+        let path = dir.join(REWIND_MARKER);
+        write_file_durably(disk, &path, self.text().as_bytes()).map_err(io_error(&path))
+    }
+
+    /// Removes it: the directory is whole.
+    ///
+    /// # Errors
+    /// Fails if it cannot be removed.
+    pub fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> {
+        let path = dir.join(REWIND_MARKER);
+        disk.remove_file(&path).map_err(io_error(&path))?;
+        disk.sync_dir(dir).map_err(io_error(dir))
+    }
+
+    fn text(&self) -> String {
+        let source: String =
+            self.source.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+        let phase = if self.copied.is_some() { "copied" } else { "copying" };
+        let mut text = format!("{FIRST_LINE}\nsource={source}\nphase={phase}\n");
+        for (path, from) in &self.touched {
+            let _ = writeln!(text, "new {from} {path}");
+        }
+        if let Some(copied) = &self.copied {
+            let Copied { fork, timeline, checkpoint, redo, redo_timeline, end } = copied;
+            let _ = writeln!(text, "fork={} {}", fork.timeline, fork.at);
+            let _ = writeln!(text, "timeline={timeline}\nstart={checkpoint}\nredo={redo}");
+            let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}");
+        }
+        seal_text(text)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = sealed_text(text)?.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return None;
+        }
+        let source = lines.next()?.strip_prefix("source=")?.to_owned();
+        let phase = lines.next()?.strip_prefix("phase=")?;
+        let mut touched = Touched::new();
+        let mut lines = lines.peekable();
+        while let Some(line) = lines.next_if(|line| line.starts_with("new ")) {
+            let (from, path) = line.strip_prefix("new ")?.split_once(' ')?;
+            touched.insert(path.to_owned(), from.parse().ok()?);
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
+        let copied = match phase {
+            "copying" => None,
+            "copied" => {
+                let (timeline, at) = value("fork")?.split_once(' ')?;
+                let fork = ForkPoint { at: at.parse().ok()?, timeline: timeline.parse().ok()? };
+                Some(Copied {
+                    fork,
+                    timeline: parsed(value("timeline"))?,
+                    checkpoint: parsed(value("start"))?,
+                    redo: parsed(value("redo"))?,
+                    redo_timeline: parsed(value("redo_timeline"))?,
+                    end: parsed(value("end"))?,
+                })
+            }
+            _ => return None,
+        };
+        Some(Self { source, touched, copied })
+    }
+}
+
+fn parsed<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::RealDisk;
+
+    #[test]
+    fn a_marker_says_what_it_was_told_and_a_damaged_one_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), None);
+        let mut marker = Marker {
+            source: "host=a port=1".to_owned(),
+            touched: Touched::from([("base/5/1".to_owned(), 7), ("base/5/2.1".to_owned(), 0)]),
+            copied: None,
+        };
+        let check = |marker: &Marker| {
+            marker.store(&RealDisk, dir.path()).unwrap();
+            assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap().as_ref(), Some(marker));
+        };
+        check(&marker);
+        marker.copied = Some(Copied {
+            fork: ForkPoint { at: Lsn::new(0x500), timeline: TimelineId::new(1) },
+            timeline: TimelineId::new(2),
+            checkpoint: Lsn::new(0x400),
+            redo: Lsn::new(0x300),
+            redo_timeline: TimelineId::new(1),
+            end: Lsn::new(0x900),
+        });
+        check(&marker);
+        let path = dir.path().join(REWIND_MARKER);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bad = whole.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(Marker::load(&RealDisk, dir.path()).is_err(), "byte {at}");
+        }
+        Marker::remove(&RealDisk, dir.path()).unwrap();
+        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), None);
+    }
+}

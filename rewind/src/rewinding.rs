@@ -1,0 +1,385 @@
+//! The way of a rewind: look, decide, and then, step by step, do.
+
+use crate::copy::{Copier, remove_tree};
+use crate::error::{RewindError, io_error};
+use crate::log::{LogPlan, LogPlanning};
+use crate::marker::{Copied, Marker};
+use crate::plan::{NodeFiles, Plan, Touched};
+use crate::source::{Source, SourceName, SourcePosition};
+use crate::target::{Checkpoint, Divergence, Target};
+use basebackup::clone::{make_standby, primary_conninfo};
+use basebackup::send::files::{SentFile, sent_files};
+use host::{Host, LockGuard, write_file_durably};
+use std::path::PathBuf;
+use std::sync::Arc;
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
+use wal::control::{ClusterState, ControlFile};
+use wal::history::TimelineHistory;
+use wal::reader::SegmentSupply;
+use wal::{Lsn, TimelineId};
+
+/// What to rewind, and how.
+#[derive(Clone)]
+pub struct RewindOptions {
+    /// Whose branch counts.
+    pub source: SourceName,
+    /// The directory to rewind.
+    pub target: PathBuf,
+    /// What becomes of settings and other files of the node.
+    pub node_files: NodeFiles,
+    /// Whether the directory is to start as a standby (of the source, if that is a server).
+    pub standby: bool,
+    /// Brings segments of the target's log that are gone; then log that the source has no more may come from
+    /// there, too, when the server starts.
+    pub supply: Option<Arc<dyn SegmentSupply>>,
+}
+
+impl std::fmt::Debug for RewindOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RewindOptions").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// What a rewind is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Changed blocks and new files come.
+    Copying,
+    /// Log comes.
+    Log,
+    /// The last files are written.
+    Finishing,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Bytes that came.
+    pub bytes: u64,
+    /// Bytes of the stage, about.
+    pub total_bytes: u64,
+}
+
+/// Whether there is anything to do.
+#[derive(Debug)]
+pub enum Need {
+    /// The target has nothing that the source's branch has not.
+    Nothing,
+    /// This.
+    Diverged(Box<Divergence>),
+    /// A rewind was broken off when all files were copied: the rest.
+    Rest,
+}
+
+/// A rewind that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewound {
+    /// The timeline that it is on now.
+    pub timeline: TimelineId,
+    /// Where recovery starts.
+    pub redo: Lsn,
+    /// Where its data is consistent.
+    pub end: Lsn,
+    /// Bytes that were copied.
+    pub bytes: u64,
+    /// Replication slots that went.
+    pub dropped_slots: Vec<String>,
+}
+
+/// A rewind that is prepared: both sides are looked at and held, nothing is changed.
+pub struct Rewind {
+    host: Host,
+    options: RewindOptions,
+    target: Target,
+    source: Source,
+    position: SourcePosition,
+    source_control: ControlFile,
+    history: TimelineHistory,
+    marker: Option<Marker>,
+    need: Need,
+    /// No server opens the target meanwhile.
+    _lock: Box<dyn LockGuard>,
+}
+
+impl std::fmt::Debug for Rewind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rewind").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl Rewind {
+    /// Looks at both sides. Nothing is changed.
+    ///
+    /// # Errors
+    /// Fails if they cannot be looked at, or are not of one cluster.
+    pub async fn prepare(host: &Host, options: RewindOptions) -> Result<Self, RewindError> {
+        if !ControlFile::load(&*host.disk, &options.target)?.is_ours() {
+            return Err(RewindError::Foreign(options.target.display().to_string()));
+        }
+        let lock = storage::lock_directory(host, &options.target)?;
+        let target = Target::load(host.disk.clone(), &options.target, options.supply.clone())?;
+        let marker = Marker::load(&*host.disk, &options.target)?;
+        let mut source = Source::open(host, &options.source).await?;
+        let position = source.position().await?;
+        if position.system_id != target.control.system_id {
+            let (source_id, target_id) = (position.system_id, target.control.system_id);
+            return Err(RewindError::DifferentSystems { source_id, target_id });
+        }
+        let history = source.history(position.timeline).await?;
+        let source_control = source.control().await?;
+        if source_control.is_unfinished_backup() {
+            return Err(RewindError::SourceUnfinished);
+        }
+        if source_control.data_checksums != target.control.data_checksums {
+            return Err(RewindError::Checksums);
+        }
+        let need = match marker.as_ref().and_then(|marker| marker.copied) {
+            Some(copied) => {
+                let end = history.end_of(copied.timeline);
+                if end.is_ok_and(|end| end.is_none_or(|end| copied.end <= end)) {
+                    Need::Rest
+                } else {
+                    return Err(RewindError::OtherSource { begun: copied.timeline });
+                }
+            }
+            None => match target.divergence_from(&history)? {
+                Some(divergence) => Need::Diverged(Box::new(divergence)),
+                None if marker.is_some() => {
+                    return Err(RewindError::OtherSource { begun: position.timeline });
+                }
+                None => Need::Nothing,
+            },
+        };
+        let host = host.clone();
+        Ok(Self {
+            host,
+            options,
+            target,
+            source,
+            position,
+            source_control,
+            history,
+            marker,
+            need,
+            _lock: lock,
+        })
+    }
+
+    /// Whether there is anything to do.
+    pub const fn need(&self) -> &Need {
+        &self.need
+    }
+
+    /// The directory.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The source's timeline.
+    pub const fn timeline(&self) -> TimelineId {
+        self.position.timeline
+    }
+
+    /// The checkpoint that recovery will start from; None if there is nothing to copy.
+    pub fn start(&self) -> Option<Checkpoint> {
+        let Need::Diverged(divergence) = &self.need else { return None };
+        let Divergence { fork, base, .. } = &**divergence;
+        let control = &self.source_control;
+        let theirs = Checkpoint { at: control.checkpoint, contents: control.checkpoint_copy };
+        let is_older = theirs.at < fork.at && theirs.contents.redo < base.contents.redo;
+        Some(if is_older { theirs } else { *base })
+    }
+
+    /// What would be done to files; None if there is nothing to copy.
+    ///
+    /// # Errors
+    /// Fails if one side's files cannot be listed, or log that will be needed is nowhere.
+    pub async fn plan(&mut self) -> Result<Option<Plan>, RewindError> {
+        Ok(match self.plan_all().await? {
+            Some((plan, _)) => Some(plan),
+            None => None,
+        })
+    }
+
+    async fn plan_all(&mut self) -> Result<Option<(Plan, Vec<SentFile>)>, RewindError> {
+        let Some(start) = self.start() else { return Ok(None) };
+        let Need::Diverged(divergence) = &self.need else { return Ok(None) };
+        let files = self.source.files().await?;
+        let own = sent_files(&*self.host.disk, &self.options.target);
+        let own = own.map_err(io_error(&self.options.target))?;
+        let touched = self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone());
+        let plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
+        let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
+        self.check_log(&log)?;
+        Ok(Some((plan, files)))
+    }
+
+    fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
+        let own = self.target.log_names()?;
+        let size = self.target.control.segment_size;
+        Ok(LogPlanning { source: files, history: &self.history, own: &own, size, fork, redo, end }.plan())
+    }
+
+    /// Log that is nowhere may come from the archive, if there is one.
+    fn check_log(&self, log: &LogPlan) -> Result<(), RewindError> {
+        match log.missing.first() {
+            Some(name) if self.options.supply.is_none() => Err(RewindError::MissingWal(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a target with nothing to give up start as a standby.
+    ///
+    /// # Errors
+    /// Fails if its settings cannot be written.
+    pub fn follow(&self) -> Result<(), RewindError> {
+        let (disk, dir) = (&*self.host.disk, &self.options.target);
+        if !self.options.standby {
+            return Ok(());
+        }
+        match &self.options.source {
+            SourceName::Server(conninfo) => {
+                Ok(make_standby(disk, dir, &primary_conninfo(conninfo)?, None)?)
+            }
+            SourceName::Directory(_) => {
+                let signal = dir.join("standby.signal");
+                write_file_durably(disk, &signal, b"").map_err(io_error(&signal))
+            }
+        }
+    }
+
+    /// Does it, or the rest of it. `progress` is called now and then.
+    ///
+    /// # Errors
+    /// Fails with what went wrong. From the first change on the directory carries its marker then, no server
+    /// starts there, and a rewind that is run again goes on.
+    pub async fn run(mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Rewound, RewindError> {
+        let mut bytes = 0;
+        let copied = match self.marker.as_ref().and_then(|marker| marker.copied) {
+            Some(copied) => copied,
+            None => self.copy_files(&mut bytes, progress).await?,
+        };
+        let finishing = Progress { stage: Stage::Log, bytes: 0, total_bytes: 0 };
+        progress(finishing);
+        let files = self.source.files().await?;
+        let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.end)?;
+        self.check_log(&log)?;
+        let mut arrived = |came| bytes += came;
+        let mut copier = Copier {
+            disk: self.host.disk.clone(),
+            dir: self.options.target.clone(),
+            source: &mut self.source,
+            checksums: self.target.control.data_checksums,
+            arrived: &mut arrived,
+        };
+        let history = self.history.clone();
+        self.target.replace_log(&mut copier, &log, &history, &copied).await?;
+        progress(Progress { stage: Stage::Finishing, ..finishing });
+        let control = self.source.control().await?;
+        let dropped_slots = self.finish(&copied, control)?;
+        self.source.close().await;
+        let Copied { redo, end, .. } = copied;
+        Ok(Rewound { timeline: self.position.timeline, redo, end, bytes, dropped_slots })
+    }
+
+    /// All but the log and what decides. On return the marker says `copied`.
+    async fn copy_files(
+        &mut self,
+        bytes: &mut u64,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Copied, RewindError> {
+        let nothing = || RewindError::Answer("there is nothing to rewind".to_owned());
+        let start = self.start().ok_or_else(nothing)?;
+        let (plan, _) = self.plan_all().await?.ok_or_else(nothing)?;
+        let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
+        let fork = divergence.fork;
+        let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
+        let mut marker =
+            Marker { source: self.options.source.shown(), touched: plan.touches(&before), copied: None };
+        let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
+        marker.store(&*disk, &dir)?;
+        let total_bytes = plan.bytes();
+        progress(Progress { stage: Stage::Copying, bytes: 0, total_bytes });
+        let mut arrived = |came| {
+            *bytes += came;
+            progress(Progress { stage: Stage::Copying, bytes: *bytes, total_bytes });
+        };
+        let mut copier = Copier {
+            disk: disk.clone(),
+            dir: dir.clone(),
+            source: &mut self.source,
+            checksums: self.target.control.data_checksums,
+            arrived: &mut arrived,
+        };
+        copier.carry_out(&plan).await?;
+        // Whatever was read is no newer than what is durable there now.
+        let now = self.source.position().await?;
+        if now.timeline != self.position.timeline {
+            return Err(RewindError::SourceTurned { from: self.position.timeline, to: now.timeline });
+        }
+        let copied = Copied {
+            fork,
+            timeline: now.timeline,
+            checkpoint: start.at,
+            redo: start.contents.redo,
+            redo_timeline: self.history.timeline_at(start.at),
+            end: now.at,
+        };
+        marker.copied = Some(copied);
+        marker.store(&*disk, &dir)?;
+        Ok(copied)
+    }
+
+    /// What makes a directory of the source's branch out of it, the marker's end last. Gives the slots that
+    /// went.
+    fn finish(&self, copied: &Copied, source: ControlFile) -> Result<Vec<String>, RewindError> {
+        let (disk, dir) = (&*self.host.disk, &self.options.target);
+        storage::remove_own_files(&self.host, dir, true)?;
+        let dropped = self.drop_slots()?;
+        let label = BackupLabel {
+            start: copied.redo,
+            checkpoint: copied.checkpoint,
+            timeline: copied.redo_timeline,
+            method: BackupMethod::PgRewind,
+            from_standby: true,
+            start_time: BackupLabel::time_text(self.host.clock.now()),
+            label: Some("plimsoll rewind".to_owned()),
+        };
+        let path = dir.join(BACKUP_LABEL_FILE);
+        write_file_durably(disk, &path, label.format(source.segment_size).as_bytes())
+            .map_err(io_error(&path))?;
+        let last = Lsn::new(copied.end.get().saturating_sub(1));
+        let control = ControlFile {
+            state: ClusterState::InArchiveRecovery,
+            min_recovery_point: copied.end,
+            min_recovery_point_timeline: self.history.timeline_at(last),
+            backup_start_point: Lsn::INVALID,
+            backup_end_point: Lsn::INVALID,
+            backup_end_required: false,
+            ..source
+        };
+        control.store(disk, dir)?;
+        self.follow()?;
+        Marker::remove(disk, dir)?;
+        Ok(dropped)
+    }
+
+    /// Slots of a primary keep log of the given-up branch.
+    fn drop_slots(&self) -> Result<Vec<String>, RewindError> {
+        let disk = &*self.host.disk;
+        let folder = self.options.target.join("pg_replslot");
+        let entries = match disk.list(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(io_error(&folder))?,
+        };
+        let mut dropped = Vec::new();
+        for entry in entries.into_iter().filter(|entry| entry.kind == host::FileKind::Directory) {
+            remove_tree(disk, &folder.join(&entry.name))?;
+            dropped.push(entry.name);
+        }
+        disk.sync_dir(&folder).map_err(io_error(&folder))?;
+        Ok(dropped)
+    }
+}

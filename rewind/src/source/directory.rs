@@ -1,0 +1,92 @@
+//! A directory at rest.
+
+use super::{SourcePosition, Take, is_at_rest, pg_wal};
+use crate::error::{RewindError, io_error};
+use basebackup::send::files::{SentFile, sent_files};
+use host::{LockGuard, OpenMode, SharedDisk};
+use protocol::replication::ReadFile;
+use std::io;
+use std::path::{Path, PathBuf};
+use wal::backup_label::BACKUP_LABEL_FILE;
+use wal::control::{ClusterState, ControlFile};
+use wal::format::FORMATS;
+use wal::history::TimelineHistory;
+use wal::timelines::RecoveryStart;
+use wal::{BranchRecord, TimelineId};
+
+/// A directory that nobody changes.
+pub struct DirectorySource {
+    disk: SharedDisk,
+    dir: PathBuf,
+    control: ControlFile,
+    timeline: TimelineId,
+    /// No server opens it meanwhile.
+    _lock: Box<dyn LockGuard>,
+}
+
+impl DirectorySource {
+    /// Looks at the directory, which is locked.
+    pub(super) fn new(
+        disk: SharedDisk,
+        dir: &Path,
+        lock: Box<dyn LockGuard>,
+    ) -> Result<Self, RewindError> {
+        let control = ControlFile::load(&*disk, dir)?;
+        FORMATS.check_directory(&*disk, dir).map_err(RewindError::Format)?;
+        let label = dir.join(BACKUP_LABEL_FILE);
+        let marker = dir.join(storage::REWIND_MARKER);
+        let is_copy = disk.exists(&label).map_err(io_error(&label))?
+            || disk.exists(&marker).map_err(io_error(&marker))?;
+        if is_copy || !is_at_rest(&control) {
+            return Err(RewindError::SourceRuns(dir.display().to_string()));
+        }
+        let record = BranchRecord::load(&*disk, dir, &control)?;
+        let timeline = RecoveryStart::found(&control, None, record).timeline();
+        Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, _lock: lock })
+    }
+
+    /// Its last checkpoint, or how new a standby's pages may be. A standby's log may go further, along a
+    /// later timeline; nothing of that is in a page.
+    pub(super) fn position(&self) -> SourcePosition {
+        let (at, timeline) = match self.control.state {
+            ClusterState::ShutDown => (self.control.checkpoint, self.control.checkpoint_copy.timeline),
+            _ => (
+                self.control.min_recovery_point.max(self.control.checkpoint),
+                self.control.min_recovery_point_timeline.max(self.control.checkpoint_copy.timeline),
+            ),
+        };
+        SourcePosition { system_id: self.control.system_id, timeline: timeline.max(self.timeline), at }
+    }
+
+    pub(super) fn history(&self, timeline: TimelineId) -> Result<TimelineHistory, RewindError> {
+        Ok(TimelineHistory::load(&*self.disk, &pg_wal(&self.dir), timeline)?)
+    }
+
+    pub(super) fn files(&self) -> Result<Vec<SentFile>, RewindError> {
+        sent_files(&*self.disk, &self.dir).map_err(io_error(&self.dir))
+    }
+
+    pub(super) fn read(&self, reads: &[ReadFile], take: &mut Take<'_>) -> Result<(), RewindError> {
+        for read in reads {
+            let path = self.dir.join(&read.path);
+            let file = match self.disk.open(&path, OpenMode::Read) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    take(read, None)?;
+                    continue;
+                }
+                Err(error) => return Err(io_error(&path)(error)),
+            };
+            let mut bytes = vec![0; read.length as usize];
+            let mut got = 0;
+            while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, read.offset + got as u64).map_err(io_error(&path))? {
+                    0 => break,
+                    more => got += more,
+                }
+            }
+            take(read, Some(bytes.get(..got).unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! The directory that is to be rewound, as it is found: which branch its log is on, where that left the
+//! source's, and what it has changed since.
+
+use crate::blocks::BlockSet;
+use crate::error::{RewindError, io_error};
+use host::SharedDisk;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wal::backup_label::BackupLabel;
+use wal::control::ControlFile;
+use wal::format::FORMATS;
+use wal::history::TimelineHistory;
+use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
+use wal::timelines::RecoveryStart;
+use wal::xlog::{CheckPoint, XlogRecord};
+use wal::{BranchRecord, Fork, Lsn, Record, RelFile, SourceError, TimelineId, WalSource};
+
+/// A target.
+pub struct Target {
+    pub(crate) disk: SharedDisk,
+    pub(crate) dir: PathBuf,
+    pub(crate) control: ControlFile,
+    pub(crate) history: TimelineHistory,
+    /// It is a backup that was not started yet.
+    label: Option<BackupLabel>,
+    supply: Option<Arc<dyn SegmentSupply>>,
+}
+
+/// The end of what two histories share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForkPoint {
+    /// The first byte that is not common.
+    pub at: Lsn,
+    /// The timeline that owns the byte before.
+    pub timeline: TimelineId,
+}
+
+/// A checkpoint, and where its record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The record's start.
+    pub at: Lsn,
+    /// What it says.
+    pub contents: CheckPoint,
+}
+
+/// What the target has that the source's branch has not.
+#[derive(Debug)]
+pub struct Divergence {
+    /// Where they parted.
+    pub fork: ForkPoint,
+    /// The last checkpoint before, whose effect the target has whole on disk.
+    pub base: Checkpoint,
+    /// The end of the target's log.
+    pub end: Lsn,
+    /// What its log has changed from the base's redo point on.
+    pub blocks: BlockSet,
+}
+
+impl Target {
+    /// Looks at a directory; `supply` brings segments of its log that are not there any more.
+    ///
+    /// # Errors
+    /// Fails if it is no directory of ours, or its files make no sense.
+    pub fn load(
+        disk: SharedDisk,
+        dir: &Path,
+        supply: Option<Arc<dyn SegmentSupply>>,
+    ) -> Result<Self, RewindError> {
+        let control = ControlFile::load(&*disk, dir)?;
+        FORMATS.check_directory(&*disk, dir).map_err(RewindError::Format)?;
+        let label = BackupLabel::load(&*disk, dir, control.segment_size)?;
+        let record = BranchRecord::load(&*disk, dir, &control)?;
+        let start = RecoveryStart::found(&control, label.as_ref(), record);
+        let history = start.own_history(&*disk, &dir.join("pg_wal"))?;
+        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, supply })
+    }
+
+    /// A reader over its own log.
+    pub fn reader(&self, at: Lsn) -> WalReader<SegmentFiles> {
+        let size = self.control.segment_size;
+        let pg_wal = self.dir.join("pg_wal");
+        let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, self.history.clone());
+        if let Some(supply) = &self.supply {
+            files.set_supply(Arc::clone(supply));
+        }
+        // A standby lacks what did not come; a hole proves nothing.
+        files.let_gaps_end_the_log(self.control.state.is_standbys());
+        let options =
+            ReaderOptions { system_id: Some(self.control.system_id), ..ReaderOptions::new(size) };
+        let mut reader = WalReader::new(files, options, at);
+        if self.control.state.is_standbys() {
+            reader.prove_flush(self.control.min_recovery_point);
+        }
+        reader
+    }
+
+    /// What it has that a source of this history has not; None if there is nothing.
+    ///
+    /// # Errors
+    /// Fails if they have nothing in common, or the log cannot be read as far as it must be.
+    pub fn divergence_from(&self, source: &TimelineHistory) -> Result<Option<Divergence>, RewindError> {
+        let common = self.history.common_ancestor(source).ok_or(RewindError::NoCommonAncestor)?;
+        let fork = ForkPoint { timeline: common.0, at: common.1 };
+        let named = self.label.as_ref().map_or(self.control.checkpoint, |label| label.checkpoint);
+        if fork.at == Lsn::MAX {
+            return Ok(None);
+        }
+        let base = if self.label.is_some() {
+            Checkpoint { at: named, contents: self.control.checkpoint_copy }
+        } else if named < fork.at {
+            Checkpoint { at: self.control.checkpoint, contents: self.control.checkpoint_copy }
+        } else {
+            self.last_checkpoint_before(fork.at)?
+        };
+        let from = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
+        let (blocks, end) = self.changes_from(from)?;
+        if end <= fork.at {
+            return Ok(None);
+        }
+        if self.label.is_some() {
+            return Err(RewindError::TargetUnfinished(self.dir.display().to_string()));
+        }
+        Ok(Some(Divergence { fork, base, end, blocks }))
+    }
+
+    /// The blocks that the log changes from a redo point on to its end, and that end.
+    fn changes_from(&self, redo: Lsn) -> Result<(BlockSet, Lsn), RewindError> {
+        let mut blocks = BlockSet::default();
+        let mut reader = self.reader(redo);
+        let end = self.each_record(&mut reader, |record| {
+            for block in record.blocks() {
+                if block.fork == Fork::Main && block.rel.tablespace == RelFile::DEFAULT_TABLESPACE {
+                    blocks.add(block.rel, block.block);
+                }
+            }
+            Ok(())
+        })?;
+        Ok((blocks, end))
+    }
+
+    /// Gives each whole record from where the reader stands to the log's end, which must be its true one: no
+    /// page may be newer than what was read.
+    pub(crate) fn each_record(
+        &self,
+        reader: &mut WalReader<SegmentFiles>,
+        mut each: impl FnMut(&Record) -> Result<(), RewindError>,
+    ) -> Result<Lsn, RewindError> {
+        let end = loop {
+            match reader.next()? {
+                Next::Record(record) => each(&record)?,
+                Next::End(end) => break end,
+            }
+        };
+        self.check_end(reader, &end)?;
+        Ok(end.at)
+    }
+
+    fn check_end(&self, reader: &mut WalReader<SegmentFiles>, end: &EndOfWal) -> Result<(), RewindError> {
+        let named = self.label.as_ref().map_or(self.control.checkpoint, |label| label.checkpoint);
+        let at_least = (named + 1).max(self.control.min_recovery_point);
+        if self.label.is_none() && end.at < at_least {
+            return Err(RewindError::LogTooShort { expected: at_least, found: end.at });
+        }
+        // What a crashed primary left behind its log's end says whether that is the end.
+        if self.control.state.is_crashed() && self.label.is_none() {
+            reader.verify_end(end)?;
+        }
+        Ok(())
+    }
+
+    /// The last checkpoint whose record ends at or before `fork`.
+    fn last_checkpoint_before(&self, fork: Lsn) -> Result<Checkpoint, RewindError> {
+        let size = self.control.segment_size;
+        let mut segment = size.segment_before(fork);
+        loop {
+            let (start, end) = (size.start_of(segment), size.start_of(segment.next()).min(fork));
+            let mut reader = self.reader(start);
+            if !is_there(&mut reader, start)? {
+                return Err(RewindError::NoCheckpoint { fork });
+            }
+            if let Some(found) = last_checkpoint_within(&mut reader, start, end, fork)? {
+                return Ok(found);
+            }
+            match segment.get().checked_sub(1) {
+                Some(before) => segment = wal::SegmentNumber::new(before),
+                None => return Err(RewindError::NoCheckpoint { fork }),
+            }
+        }
+    }
+
+    /// Where the files are that a node alone has.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The names in pg_wal.
+    pub(crate) fn log_names(&self) -> Result<Vec<String>, RewindError> {
+        let pg_wal = self.path("pg_wal");
+        let entries = self.disk.list(&pg_wal).map_err(io_error(&pg_wal))?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// Whether the log has a byte at this position.
+fn is_there(reader: &mut WalReader<SegmentFiles>, at: Lsn) -> Result<bool, RewindError> {
+    match reader.source_mut().read(at, &mut [0; 1]) {
+        Ok(got) => Ok(got > 0),
+        Err(SourceError::Missing { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The last checkpoint whose record starts in a part of the log and ends at or before `fork`.
+fn last_checkpoint_within(
+    reader: &mut WalReader<SegmentFiles>,
+    start: Lsn,
+    end: Lsn,
+    fork: Lsn,
+) -> Result<Option<Checkpoint>, RewindError> {
+    let Some(first) = reader.find_whole(start, end)? else { return Ok(None) };
+    let mut last = None;
+    let mut note = |record: &Record| {
+        if let Ok(XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents)) =
+            XlogRecord::parse(record)
+        {
+            last = Some(Checkpoint { at: record.start(), contents });
+        }
+    };
+    if first.end() <= fork {
+        note(&first);
+    }
+    reader.seek(first.end(), Some(first.start()));
+    while let Next::Record(record) = reader.next()? {
+        if record.start() >= end || record.end() > fork {
+            break;
+        }
+        note(&record);
+    }
+    Ok(last)
+}

@@ -1,0 +1,82 @@
+//! `PLIMSOLL files` and `PLIMSOLL read`: what a rewind reads of this node's directory.
+//!
+//! Who may make a base backup may read the same files one by one, and no others. The bytes are those of the
+//! kernel: a page that is being written may come torn, and who asked tells by its checksum and asks again.
+
+use super::Failure;
+use super::replication::{INT8, TEXT, WalSender, columns};
+use crate::connection::wire::Wire;
+use basebackup::send::files::{may_be_sent, sent_files};
+use host::task::blocking;
+use host::{Disk, OpenMode};
+use protocol::replication::{ExtensionCommand, ReadFile};
+use protocol::{Report, SqlState, backend};
+use std::io;
+use std::path::Path;
+
+impl WalSender {
+    /// `PLIMSOLL files`
+    pub(super) async fn files(&self, wire: &mut Wire) -> Result<(), Failure> {
+        let ground = self.node.ground.clone();
+        let listed = blocking(move || sent_files(&*ground.host.disk, &ground.data_dir)).await;
+        let listed = listed.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let listed = listed.map_err(|error| unreadable("the data directory", &error))?;
+        columns(wire, &[("path", TEXT), ("size", INT8), ("kind", TEXT)]);
+        for file in &listed {
+            let size = file.size.to_string();
+            backend::text_row(&mut wire.out, &[Some(&file.path), Some(&size), Some(file.class.name())]);
+        }
+        backend::command_complete(&mut wire.out, "PLIMSOLL");
+        Ok(())
+    }
+
+    /// `PLIMSOLL read (path, offset, length)`
+    pub(super) async fn read_file(
+        &self,
+        wire: &mut Wire,
+        command: &ExtensionCommand,
+    ) -> Result<(), Failure> {
+        let read = ReadFile::parse(command).map_err(|error| Report::error(error.code(), error.to_string()))?;
+        if !may_be_sent(&read.path) {
+            let what = format!("file \"{}\" is not part of a base backup", read.path);
+            return Err(Report::error(SqlState::INSUFFICIENT_PRIVILEGE, what).into());
+        }
+        let (disk, path) =
+            (self.node.ground.host.disk.clone(), self.node.ground.data_dir.join(&read.path));
+        let ReadFile { path: name, offset, length } = read;
+        let content = blocking(move || read_part(&*disk, &path, offset, length)).await;
+        let content = content.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let content = content.map_err(|error| unreadable(&format!("file \"{name}\""), &error))?;
+        columns(wire, &[("content", TEXT)]);
+        if let Some(content) = content {
+            backend::data_row(&mut wire.out, 1, |row| {
+                backend::value(row, |value| value.extend_from_slice(&content));
+            });
+        }
+        backend::command_complete(&mut wire.out, "PLIMSOLL");
+        Ok(())
+    }
+}
+
+fn unreadable(what: &str, error: &io::Error) -> Report {
+    Report::error(SqlState::IO_ERROR, format!("could not read {what}: {}", host::os_message(error)))
+}
+
+/// A part of a file, less where it ends; None if there is no such file.
+fn read_part(disk: &dyn Disk, path: &Path, offset: u64, length: u32) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut got = 0;
+    while let Some(rest) = content.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(got as u64))? {
+            0 => break,
+            more => got += more,
+        }
+    }
+    content.truncate(got);
+    Ok(Some(content))
+}

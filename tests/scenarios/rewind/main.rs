@@ -1,0 +1,183 @@
+//! An old primary comes back by `plimsoll rewind`: it streams from the new one, and every byte is equal.
+
+use scenarios::{
+    Node, Outcome, assert_relations_equal_after_stop, plimsoll, run, run_ok,
+};
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// A primary and its standby, both with contents, the log in segments of a megabyte.
+struct Pair {
+    one: Node,
+    two: Node,
+}
+
+impl Pair {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        let mut builder = Node::builder()
+            .init_option("--wal-segsize=1")
+            .setting("wal_keep_size", "1GB")
+            .setting("autovacuum_naptime", "1s")
+            .setting("plimsoll.fence_probe_interval", "0");
+        for (name, value) in settings {
+            builder = builder.setting(name, value);
+        }
+        let one = builder.start();
+        one.sql("CREATE TABLE kv (k int PRIMARY KEY, v text, u bigserial UNIQUE)");
+        one.sql("CREATE TABLE kept (k int PRIMARY KEY, v text)");
+        one.sql("CREATE TABLE dropped_here (k int PRIMARY KEY)");
+        one.sql("CREATE TABLE dropped_there (k int PRIMARY KEY)");
+        one.sql("CREATE TABLE emptied (k int PRIMARY KEY, v text)");
+        one.sql("INSERT INTO kv (k, v) SELECT g, repeat('x', g % 300) FROM generate_series(1, 4000) g");
+        one.sql("INSERT INTO kept SELECT g, repeat('k', 200) FROM generate_series(1, 20000) g");
+        one.sql("INSERT INTO dropped_here SELECT g FROM generate_series(1, 3000) g");
+        one.sql("INSERT INTO dropped_there SELECT g FROM generate_series(1, 3000) g");
+        one.sql("INSERT INTO emptied SELECT g, repeat('e', 100) FROM generate_series(1, 5000) g");
+        one.sql("CHECKPOINT");
+        let two = Node::builder()
+            .setting("wal_keep_size", "1GB")
+            .setting("shared_buffers", "4MB")
+            .clone_from(&one);
+        two.wait_replayed(&one.sql("SELECT pg_current_wal_lsn()"));
+        Self { one, two }
+    }
+
+    /// Cuts the standby off, promotes it, and lets both write.
+    fn diverge(&self) {
+        load(&self.one, 200);
+        self.two.wait_replayed(&self.one.sql("SELECT pg_current_wal_lsn()"));
+        self.two.alter("SET primary_conninfo = ''");
+        self.two.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+        load(&self.one, 300);
+        run_ok(plimsoll().args(["promote", "-D"]).arg(self.two.data()));
+        load(&self.two, 300);
+        self.one.sql("DROP TABLE dropped_here");
+        self.one.sql("CREATE TABLE made_here (k int PRIMARY KEY, v text)");
+        self.one.sql("INSERT INTO made_here SELECT g, repeat('m', 500) FROM generate_series(1, 9000) g");
+        self.one.sql("DELETE FROM emptied WHERE k > 100");
+        self.one.sql("VACUUM emptied");
+        self.two.sql("DROP TABLE dropped_there");
+        self.two.sql("CREATE TABLE made_there (k int PRIMARY KEY, v text)");
+        self.two.sql("INSERT INTO made_there SELECT g, repeat('t', 700) FROM generate_series(1, 5000) g");
+        self.one.sql("UPDATE kept SET v = 'here' WHERE k % 1000 = 0");
+        self.two.sql("UPDATE kept SET v = 'there' WHERE k % 1500 = 0");
+    }
+
+    /// `plimsoll rewind` of the old primary.
+    fn rewind(&self, source: &str, more: &[&str]) -> Outcome {
+        let mut command = plimsoll();
+        command.args(["rewind", "--source", source, "-D"]).arg(self.one.data()).args(more);
+        run(&mut command)
+    }
+
+    /// The old primary streams from the new one, has its rows, and its bytes at the end.
+    fn one_follows_two(&self) {
+        self.one.start();
+        load(&self.two, 50);
+        self.one.wait_replayed(&self.two.sql("SELECT pg_current_wal_lsn()"));
+        self.one.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
+        assert_eq!(self.one.sql("SELECT count(*) FROM made_there"), "5000");
+        assert_eq!(self.one.sql("SELECT count(*) FROM dropped_here"), "3000");
+        assert_eq!(self.one.sql("SELECT count(*) FROM emptied"), "5000");
+        assert_eq!(self.one.sql("SELECT count(*) FROM kept WHERE v = 'here'"), "0");
+        assert_relations_equal_after_stop(&self.two, &self.one);
+    }
+}
+
+/// Some transactions of pgbench.
+fn load(node: &Node, transactions: u32) {
+    let script = node.folder().join("load.sql");
+    fs::write(
+        &script,
+        "\\set k random(1, 5000)\n\
+         INSERT INTO kv (k, v) VALUES (:k, repeat('x', :k % 200)) ON CONFLICT (k) DO UPDATE SET v = kv.v || 'y';\n\
+         \\set d random(1, 5000)\nDELETE FROM kv WHERE k = :d;\n",
+    )
+    .expect("the script is written");
+    let mut pgbench = node.tool("pgbench");
+    pgbench.args(["-n", "-M", "prepared", "-c", "2", "-t", &transactions.to_string(), "-f"]);
+    run_ok(pgbench.arg(&script).stderr(Stdio::null()));
+}
+
+fn is_ok(outcome: &Outcome) {
+    assert_eq!(outcome.code, 0, "{}{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn a_primary_that_was_stopped_follows_the_promoted_standby_again() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.stop();
+    let rewound = pair.rewind(&pair.two.conninfo(), &[]);
+    is_ok(&rewound);
+    assert!(rewound.stdout.contains("diverged at"), "{}", rewound.stdout);
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_primary_that_was_killed_needs_no_start_before_its_rewind() {
+    let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
+    pair.diverge();
+    pair.one.kill_9();
+    is_ok(&pair.rewind(&pair.two.conninfo(), &["--progress"]));
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_rewind_while_the_new_primary_works_gives_its_state() {
+    let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
+    pair.two.alter("SET full_page_writes = off");
+    pair.diverge();
+    pair.one.kill_9();
+    let script = pair.two.folder().join("busy.sql");
+    fs::write(&script, "\\set k random(1, 20000)\nUPDATE kept SET v = v || 'b' WHERE k = :k;\n").unwrap();
+    let mut pgbench = pair.two.tool("pgbench");
+    pgbench.args(["-n", "-M", "prepared", "-c", "2", "-T", "8", "-f"]);
+    let mut busy = pgbench.arg(&script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let rewound = pair.rewind(&pair.two.conninfo(), &[]);
+    assert!(busy.wait().unwrap().success());
+    is_ok(&rewound);
+    pair.two.alter("RESET full_page_writes");
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_directory_at_rest_is_a_source_too() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.stop();
+    let source = pair.two.data().display().to_string();
+    let refused = pair.rewind(&source, &[]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("in use by another server"), "{}", refused.stderr);
+    pair.two.stop();
+    is_ok(&pair.rewind(&source, &[]));
+    pair.one.alter_while_stopped("primary_conninfo", &pair.two.conninfo());
+    pair.two.start();
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_dry_run_and_refusals_change_nothing() {
+    let pair = Pair::new(&[]);
+    let nothing = pair.rewind(&pair.two.conninfo(), &[]);
+    assert_eq!(nothing.code, 1);
+    assert!(nothing.stderr.contains("in use by another server"), "{}", nothing.stderr);
+    pair.diverge();
+    pair.one.stop();
+    let listing = || run_ok(Command::new("sh").arg("-c").arg(format!(
+        "cd {} && find . -type f ! -name lock -exec sha256sum {{}} + | sort -k 2",
+        pair.one.data().display()
+    )));
+    let before = listing();
+    let dry = pair.rewind(&pair.two.conninfo(), &["--dry-run"]);
+    is_ok(&dry);
+    assert!(dry.stdout.contains("nothing was changed"), "{}", dry.stdout);
+    let stranger = Node::builder().start();
+    let refused = pair.rewind(&stranger.conninfo(), &[]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("source and target clusters are from different systems"), "{refused:?}");
+    assert_eq!(before, listing());
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one_follows_two();
+}
