@@ -82,3 +82,5 @@ pub use plan::{NodeFiles, Plan};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};
 pub use target::{Checkpoint, Divergence, ForkPoint, Target};
+#[cfg(test)]
+mod tests;

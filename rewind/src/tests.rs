@@ -1,0 +1,226 @@
+//! Rewinds on a virtual disk that loses power at any of their calls.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use crate::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
+use host::{Disk, FileKind, Host, Timestamp};
+use simulation::{CrashPolicy, Fault, ManualClock, SeededEntropy, VirtualDisk};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use storage::{
+    CheckpointKind, CreateOptions, Database, DatabaseOptions, Feed, Isolation, LockMode, LockWait, Opened,
+    PromoteOptions, REWIND_MARKER, StartMode, SyncLevel, TreeId, WalFeed, WalSizes,
+};
+use wal::backup_label::BackupLabel;
+use wal::control::ControlFile;
+use wal::timelines::{RecoveryStart, TargetTimeline};
+use wal::{BranchRecord, Lsn, SegmentSize, TimelineId};
+
+fn host_on(disk: &VirtualDisk) -> Host {
+    Host {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_700_000_000_000_000))),
+        entropy: Arc::new(SeededEntropy::new(7)),
+    }
+}
+
+fn options(dir: &str) -> DatabaseOptions {
+    DatabaseOptions {
+        shared_buffers_bytes: 1 << 20,
+        wal_buffers_bytes: 1 << 20,
+        background: false,
+        wal_sizes: WalSizes { min_bytes: 1 << 20, max_bytes: 16 << 20, ..WalSizes::default() },
+        ..DatabaseOptions::new(dir)
+    }
+}
+
+fn open(disk: &VirtualDisk, dir: &str) -> Database {
+    match Database::open(&host_on(disk), options(dir), StartMode::Primary).unwrap() {
+        Opened::Primary { db, .. } => db,
+        Opened::Standby { .. } => panic!("asked for a primary"),
+    }
+}
+
+/// A feed that says one thing.
+struct Always(Feed);
+
+impl WalFeed for Always {
+    fn wait_past(&self, _lsn: Lsn) -> Feed {
+        self.0
+    }
+}
+
+/// Opens a directory as a standby of the latest timeline that it may follow.
+fn follow(disk: &VirtualDisk, dir: &str) -> (Database, Box<storage::StandbyRedo>) {
+    let (shared, path): (Arc<dyn Disk>, _) = (Arc::new(disk.clone()), Path::new(dir));
+    let control = ControlFile::load(disk, path).unwrap();
+    let label = BackupLabel::load(disk, path, control.segment_size).unwrap();
+    let record = BranchRecord::load(disk, path, &control).unwrap();
+    let start = RecoveryStart::found(&control, label.as_ref(), record);
+    let chosen = start.choose(&shared, &path.join("pg_wal"), TargetTimeline::Latest).unwrap();
+    let mode = StartMode::Standby { timeline: chosen.target() };
+    match Database::open(&host_on(disk), options(dir), mode).unwrap() {
+        Opened::Standby { db, redo } => (db, redo),
+        Opened::Primary { .. } => panic!("asked for a standby"),
+    }
+}
+
+async fn new_tree(db: &Database) -> TreeId {
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    let tree = transaction.create_tree(5).await.unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    tree
+}
+
+/// One transaction that writes rows `keys` with this value, and another that writes it anew.
+async fn write(db: &Database, tree: TreeId, keys: impl Iterator<Item = u32>, value: &str) {
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    transaction.begin_statement().await.unwrap();
+    for key in keys {
+        let key = format!("row {key:05}");
+        transaction.lock(tree, key.as_bytes(), LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, key, value.to_owned()).unwrap();
+    }
+    transaction.commit(SyncLevel::Local).await.unwrap();
+}
+
+async fn drop_tree(db: &Database, tree: TreeId) {
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    transaction.begin_statement().await.unwrap();
+    transaction.drop_tree(tree).unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+}
+
+fn copy_tree(disk: &VirtualDisk, from: &Path, to: &Path) {
+    disk.create_dir_all(to).unwrap();
+    for entry in disk.list(from).unwrap() {
+        let (from, to) = (from.join(&entry.name), to.join(&entry.name));
+        match entry.kind {
+            FileKind::Directory => copy_tree(disk, &from, &to),
+            _ => host::write_file_durably(disk, &to, &disk.read(&from, 1 << 30).unwrap()).unwrap(),
+        }
+    }
+    disk.sync_dir(to).unwrap();
+    disk.sync_dir(to.parent().unwrap()).unwrap();
+}
+
+/// /one: a primary that was killed; /two: its copy, which was promoted before the end of /one's log, went on,
+/// and was stopped.
+async fn diverged() -> VirtualDisk {
+    let disk = VirtualDisk::new();
+    let host = host_on(&disk);
+    let small = CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&host, Path::new("/one"), &small).unwrap();
+    let one = open(&disk, "/one");
+    let (kept, goes) = (new_tree(&one).await, new_tree(&one).await);
+    write(&one, kept, 0..400, &"common ".repeat(20)).await;
+    write(&one, goes, 0..100, &"goes ".repeat(20)).await;
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    write(&one, kept, 100..110, "before the fork").await;
+    copy_tree(&disk, Path::new("/one"), Path::new("/two"));
+    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
+
+    let (two, mut redo) = follow(&disk, "/two");
+    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    two.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    write(&two, kept, 390..700, &"there ".repeat(30)).await;
+    drop_tree(&two, goes).await;
+    let made = new_tree(&two).await;
+    write(&two, made, 0..50, "made there").await;
+    two.shutdown().await.unwrap();
+    drop(two);
+
+    write(&one, kept, 50..60, "here").await;
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    write(&one, kept, 390..500, &"here too ".repeat(30)).await;
+    let made = new_tree(&one).await;
+    write(&one, made, 0..80, &"made here ".repeat(20)).await;
+    write(&one, goes, 0..10, "here").await;
+    drop(one);
+    disk.fork()
+}
+
+async fn rewind(disk: &VirtualDisk) -> Result<Option<Rewound>, RewindError> {
+    let options = RewindOptions {
+        source: SourceName::Directory("/two".into()),
+        target: "/one".into(),
+        node_files: NodeFiles::Keep,
+        standby: true,
+        supply: None,
+    };
+    let rewind = Rewind::prepare(&host_on(disk), options).await?;
+    match rewind.need() {
+        Need::Nothing => Ok(None),
+        _ => rewind.run(&mut |_| {}).await.map(Some),
+    }
+}
+
+fn relations(disk: &VirtualDisk, dir: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in ["base/1", "base/5"] {
+        let path = Path::new(dir).join(folder);
+        for entry in disk.list(&path).unwrap() {
+            let bytes = disk.read(&path.join(&entry.name), 1 << 30).unwrap();
+            files.insert(format!("{folder}/{}", entry.name), bytes);
+        }
+    }
+    files
+}
+
+/// Has /one redo what it has, and compares it with /two.
+async fn assert_is_twos(disk: &VirtualDisk, what: &str) {
+    let (db, mut redo) = follow(disk, "/one");
+    redo.run(&Always(Feed::Stop)).unwrap();
+    assert!(db.is_consistent(), "{what}: not consistent at {}", db.replayed());
+    db.shutdown().await.unwrap();
+    let (one, two) = (relations(disk, "/one"), relations(disk, "/two"));
+    assert_eq!(one.keys().collect::<Vec<_>>(), two.keys().collect::<Vec<_>>(), "{what}");
+    for (name, bytes) in &one {
+        let theirs = &two[name];
+        let page = bytes.chunks(8192).zip(theirs.chunks(8192)).position(|(one, two)| one != two);
+        assert!(bytes == theirs, "{what}: {name}: {} and {} bytes, page {page:?}", bytes.len(), theirs.len());
+    }
+}
+
+#[tokio::test]
+async fn a_killed_primary_becomes_its_successors_equal() {
+    let disk = diverged().await;
+    let rewound = rewind(&disk).await.unwrap().unwrap();
+    assert_eq!(rewound.timeline, TimelineId::new(2));
+    assert!(rewind(&disk).await.unwrap().is_none(), "once is enough");
+    assert_is_twos(&disk, "rewound").await;
+}
+
+#[tokio::test]
+async fn a_rewind_that_loses_power_at_any_call_can_be_run_again() {
+    let disk = diverged().await;
+    let mut refused = 0;
+    for call in 1.. {
+        let failing = disk.fork();
+        failing.inject(Fault::power_off(call));
+        let done = rewind(&failing).await.is_ok();
+        let policy = match call % 3 {
+            0 => CrashPolicy::LoseUnsynced,
+            1 => CrashPolicy::KeepAll,
+            _ => CrashPolicy::Anything { seed: call },
+        };
+        let after = failing.crash(policy);
+        let what = format!("call {call}, {policy:?}");
+        if done {
+            assert!(call > 50, "only {call} calls");
+            assert_is_twos(&after, &what).await;
+            break;
+        }
+        if after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap() {
+            refused += 1;
+            let opened = Database::open(&host_on(&after), options("/one"), StartMode::Primary);
+            let error = opened.err().unwrap_or_else(|| panic!("{what}: it starts")).to_string();
+            assert!(error.contains("rewind"), "{what}: {error}");
+        }
+        rewind(&after).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_is_twos(&after, &what).await;
+    }
+    assert!(refused > 30, "{refused}");
+}
