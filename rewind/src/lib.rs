@@ -68,16 +68,20 @@
 
 mod blocks;
 mod copy;
+mod discarded;
 mod error;
 mod log;
 mod marker;
+mod past;
 mod plan;
 mod rewinding;
 mod source;
 mod target;
 
 pub use blocks::BlockSet;
+pub use discarded::{Change, DiscardedCommit, TreeRows};
 pub use error::RewindError;
+pub use past::Version;
 pub use plan::{NodeFiles, Plan};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};

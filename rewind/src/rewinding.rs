@@ -167,6 +167,11 @@ impl Rewind {
         })
     }
 
+    /// Whether an earlier one was broken off: what it was to say was said then.
+    pub const fn was_begun(&self) -> bool {
+        self.marker.is_some()
+    }
+
     /// Whether there is anything to do.
     pub const fn need(&self) -> &Need {
         &self.need

@@ -95,6 +95,11 @@ impl Target {
         reader
     }
 
+    /// Its cluster.
+    pub const fn system_id(&self) -> wal::SystemId {
+        self.control.system_id
+    }
+
     /// What it has that a source of this history has not; None if there is nothing.
     ///
     /// # Errors

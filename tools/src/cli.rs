@@ -179,11 +179,20 @@ pub struct PromoteArgs {
 pub struct RewindArgs {
     /// The node whose branch counts: a running server as a conninfo string or URI, or the data directory of
     /// one that was stopped
-    #[arg(long, value_name = "CONNINFO|DIR")]
-    pub source: String,
+    #[arg(long, value_name = "CONNINFO|DIR", required_unless_present = "replay")]
+    pub source: Option<String>,
     /// The data directory to rewind; its server must not run
-    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA")]
-    pub data: PathBuf,
+    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA", required_unless_present = "replay")]
+    pub data: Option<PathBuf>,
+    /// Print a JSON object a line for each discarded commit, after one that names the discard, and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// Print SQL that would do again what a rewind has discarded, out of the file that it kept; nothing runs it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "dry_run", "json", "progress"])]
+    pub replay: Option<PathBuf>,
+    /// Fetch segments of the directory's own WAL that are gone from the archive, by its restore_command
+    #[arg(short = 'c', long)]
+    pub restore_target_wal: bool,
     /// Only show what would be discarded and copied; nothing is changed
     #[arg(long)]
     pub dry_run: bool,

@@ -282,28 +282,10 @@ impl<'g> LedgerFile<'g> {
         self.host.disk.sync_dir(&self.data_dir.join("plimsoll"))
     }
 
-    /// Appends an entry; durable when it returns. If it fails the file is as it was, as far as that is in
-    /// anybody's power.
+    /// Appends an entry; durable when it returns.
     fn append(&self, entry: &LedgerEntry) -> io::Result<()> {
-        let path = path(self.data_dir);
-        let mut lines = String::new();
-        if let Some(tail) = unended_line(self.host, &path)? {
-            // One that lacks nothing but its end is whole.
-            lines.push('\n');
-            if let Some(torn) = self.torn(&tail, entry.at) {
-                push_line(&mut lines, &torn);
-            }
-        }
-        push_line(&mut lines, entry);
-        let file = self.host.disk.open(&path, OpenMode::Create)?;
-        let end = file.len()?;
-        if end == 0 {
-            self.host.disk.sync_dir(&self.data_dir.join("plimsoll"))?;
-        }
-        if let Err(error) = file.write_all_at(lines.as_bytes(), end).and_then(|()| file.sync()) {
-            // What stays nevertheless is told as torn by the next entry.
-            let _ = file.truncate(end);
-            return Err(error);
+        if let Some(torn) = append_line(self.host, self.data_dir, entry)? {
+            self.log.warning(format!("plimsoll/ledger: {}", torn.reason));
         }
         Ok(())
     }
@@ -317,6 +299,43 @@ impl<'g> LedgerFile<'g> {
         self.log.warning(format!("plimsoll/ledger: {}", torn.reason));
         Some(torn)
     }
+}
+
+/// Appends an entry; durable when it returns, with one before it that tells of a torn last line, which it
+/// gives. If it fails the file is as it was, as far as that is in anybody's power.
+fn append_line(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::Result<Option<LedgerEntry>> {
+    let path = path(data_dir);
+    let (mut lines, mut told) = (String::new(), None);
+    if let Some(tail) = unended_line(host, &path)? {
+        // One that lacks nothing but its end is whole.
+        lines.push('\n');
+        if parse(&tail).is_none() {
+            let torn = torn(&tail, entry.at);
+            push_line(&mut lines, &torn);
+            told = Some(torn);
+        }
+    }
+    push_line(&mut lines, entry);
+    let file = host.disk.open(&path, OpenMode::Create)?;
+    let end = file.len()?;
+    if end == 0 {
+        host.disk.sync_dir(&data_dir.join("plimsoll"))?;
+    }
+    if let Err(error) = file.write_all_at(lines.as_bytes(), end).and_then(|()| file.sync()) {
+        // What stays nevertheless is told as torn by the next entry.
+        let _ = file.truncate(end);
+        return Err(error);
+    }
+    Ok(told)
+}
+
+/// Records an event in the ledger of a directory whose server does not run, as a rewind does; durable when it
+/// returns. The next server makes room, if it is full.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn record_offline(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::Result<()> {
+    append_line(host, data_dir, entry).map(|_| ())
 }
 
 /// The last line, if nothing ends it.

@@ -5,6 +5,7 @@
 
 mod bootstrap;
 pub mod codec;
+pub mod entries;
 mod model;
 pub mod sequences;
 pub mod store;

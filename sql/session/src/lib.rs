@@ -32,6 +32,7 @@ mod facts;
 mod files;
 mod index;
 mod maintain;
+mod named_rows;
 mod portal;
 mod roles;
 mod run;
@@ -43,6 +44,7 @@ use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
+pub use named_rows::{CATALOGUE_TREES, Named, NamedRows, NamedValue};
 
 use host::sync::Mutex;
 use portal::{Body, Run};

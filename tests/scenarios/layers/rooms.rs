@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "replica",
         &["error", "directory_id", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"],
     ),
-    ("sql/catalogue", &["model", "codec", "store", "sequences", "system", "bootstrap"]),
+    ("sql/catalogue", &["model", "codec", "entries", "store", "sequences", "system", "bootstrap"]),
     ("sql/language", &["parse", "expr", "plan", "reference"]),
     (
         "server",

@@ -7,7 +7,7 @@ pub mod init;
 mod lag;
 mod promote;
 mod restore;
-mod rewind;
+pub mod rewind;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod start;

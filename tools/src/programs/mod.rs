@@ -2,4 +2,5 @@
 
 pub mod initdb;
 pub mod pg_ctl;
+pub mod pg_rewind;
 pub mod postgres;

@@ -1,0 +1,65 @@
+//! Single entries of the catalogue in words, for who finds them in a log.
+
+use crate::codec::{self, VERSION_KEY, kind, shared_kind};
+use sql_interface::Result;
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// "table", "column", ...
+    pub what: &'static str,
+    /// Its OID, or that of the table that it belongs to.
+    pub oid: u32,
+    /// Its name, where the entry has it.
+    pub name: Option<String>,
+    /// Where a sequence stands.
+    pub position: Option<i64>,
+}
+
+/// Reads an entry of the database's tree; None for what is no object of a user.
+///
+/// # Errors
+/// XX001 for an entry that is not one.
+pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
+    let Some((first, rest)) = key.split_first().filter(|_| *key != VERSION_KEY) else { return Ok(None) };
+    let what = match *first {
+        kind::RELATION => "table",
+        kind::COLUMN => "column",
+        kind::CONSTRAINT => "constraint",
+        kind::INDEX => "index",
+        kind::SEQUENCE => "sequence",
+        kind::VIEW => "view",
+        kind::SEQUENCE_STATE => "sequence position",
+        _ => return Ok(None),
+    };
+    let (oid, rest) = codec::read_oid(rest)?;
+    let mut found = Entry { what, oid, name: None, position: None };
+    match *first {
+        kind::RELATION => found.name = Some(codec::decode_relation(oid, value)?.name),
+        kind::COLUMN => found.name = Some(codec::decode_column(rest, value)?.name),
+        kind::SEQUENCE => found.name = Some(codec::decode_sequence(oid, value)?.name),
+        kind::SEQUENCE_STATE => {
+            found.position = value.first_chunk().map(|position| i64::from_le_bytes(*position));
+        }
+        _ => {}
+    }
+    Ok(Some(found))
+}
+
+/// Reads an entry of the tree that all databases share.
+///
+/// # Errors
+/// XX001 for an entry that is not one.
+pub fn shared_entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
+    let Some((first, rest)) = key.split_first() else { return Ok(None) };
+    let (what, name) = match *first {
+        shared_kind::ROLE => {
+            let (oid, _) = codec::read_oid(rest)?;
+            ("role", Some(codec::decode_role(oid, value)?.name))
+        }
+        shared_kind::DATABASE => ("database", None),
+        _ => return Ok(None),
+    };
+    let (oid, _) = codec::read_oid(rest)?;
+    Ok(Some(Entry { what, oid, name, position: None }))
+}

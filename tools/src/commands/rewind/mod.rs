@@ -1,0 +1,221 @@
+//! `plimsoll rewind`: a node that went another way than the cluster becomes its standby again.
+
+mod archive;
+mod replay;
+mod report;
+
+use crate::cli::RewindArgs;
+use crate::output::{self, complain, say};
+use crate::serve;
+use anyhow::{Context, Result, anyhow, bail};
+use archive::ArchiveSupply;
+use host::Host;
+use indicatif::{ProgressBar, ProgressStyle};
+use report::{Counts, Report};
+use rewind::{Divergence, Need, NodeFiles, Progress, Rewind, RewindOptions, Rewound, SourceName, Stage};
+use server::{LedgerEntry, ServerOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use wal::reader::SegmentSupply;
+
+/// Lines of the report that are shown to a person; all are in the file.
+const SHOWN: u64 = 200;
+
+/// A folder is a source at rest, all else a connection string.
+fn source_name(text: &str) -> SourceName {
+    let folder = Path::new(text);
+    if folder.is_dir() { SourceName::Directory(folder.to_path_buf()) } else { SourceName::Server(text.to_owned()) }
+}
+
+/// Runs the command.
+pub fn run(arguments: &RewindArgs) -> Result<()> {
+    if let Some(file) = &arguments.replay {
+        return replay::replay(file, &mut |line| say!("{line}"));
+    }
+    let source = arguments.source.as_deref().ok_or_else(|| anyhow!("name a source with --source"))?;
+    let data = arguments.data.clone().ok_or_else(|| anyhow!("name a data directory with -D"))?;
+    super::check_data_directory(&data)?;
+    let supply = if arguments.restore_target_wal { Some(archive_of(&data, None)?) } else { None };
+    let options = RewindOptions {
+        source: source_name(source),
+        target: data,
+        node_files: NodeFiles::Keep,
+        standby: true,
+        supply,
+    };
+    runtime()?.block_on(carry_out(arguments, options))
+}
+
+/// What rewinds run on.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// The archive of a data directory, by its restore_command.
+pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn SegmentSupply>> {
+    let settings = config_file.map(|file| ("config_file".to_owned(), file.display().to_string()));
+    let options = ServerOptions { settings: settings.into_iter().collect(), ..ServerOptions::new(data) };
+    let command = server::setting_of(&options, "restore_command")?;
+    if command.trim().is_empty() {
+        bail!("restore_command is not set in the target cluster");
+    }
+    let size = serve::control_file(data)?.segment_size;
+    Ok(Arc::new(ArchiveSupply { command, data: std::path::absolute(data)?, size }))
+}
+
+async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()> {
+    let begun = Instant::now();
+    let (host, data) = (Host::real(), options.target.clone());
+    let shown = data.display();
+    let mut rewind = Rewind::prepare(&host, options).await?;
+    match rewind.need() {
+        Need::Nothing => {
+            if !arguments.json {
+                let timeline = rewind.timeline();
+                say!("no rewind required: \"{shown}\" has nothing that timeline {timeline} has not");
+            }
+            return if arguments.dry_run { Ok(()) } else { Ok(rewind.follow()?) };
+        }
+        Need::Rest if arguments.dry_run => {
+            bail!("a rewind of \"{shown}\" was broken off; run it again without --dry-run")
+        }
+        Need::Rest if !arguments.json => {
+            say!("a rewind was broken off when its files were copied: doing the rest");
+        }
+        Need::Rest => {}
+        Need::Diverged(divergence) => {
+            if !arguments.json {
+                say_divergence(&rewind, divergence);
+            }
+            show(arguments.json, &Report::new(&rewind, divergence)?)?;
+        }
+    }
+    if let Some(plan) = rewind.plan().await?.filter(|_| !arguments.json) {
+        let (copied, all) = (plan.bytes(), plan.source_bytes);
+        say!("to copy: {copied} of {all} bytes, in {} files", plan.relations.len() + plan.whole.len());
+    }
+    if arguments.dry_run {
+        if !arguments.json {
+            say!("nothing was changed");
+        }
+        return Ok(());
+    }
+    if let Some(file) = keep(&host, &data, &rewind)?.filter(|_| !arguments.json) {
+        say!("kept in {}; plimsoll rewind --replay FILE makes SQL of it", file.display());
+    }
+    let done = with_bar(rewind, arguments.progress).await?;
+    if arguments.json {
+        return Ok(());
+    }
+    say_dropped(&done);
+    let seconds = begun.elapsed().as_secs_f64();
+    let Rewound { timeline, end, bytes, .. } = done;
+    say!("rewound to timeline {timeline}: {bytes} bytes copied in {seconds:.2} s, consistent from {end} on");
+    say!("start it with:  plimsoll start -D {shown}");
+    Ok(())
+}
+
+/// Carries a rewind out, with a progress bar if one is wanted.
+pub async fn with_bar(rewind: Rewind, wanted: bool) -> Result<Rewound> {
+    let mut bar = Bar::new(wanted);
+    let done = rewind.run(&mut |progress| bar.show(progress)).await;
+    bar.finish();
+    Ok(done?)
+}
+
+/// Slots that went are told.
+pub fn say_dropped(done: &Rewound) {
+    for slot in &done.dropped_slots {
+        complain!("dropped replication slot \"{slot}\": its position was of the discarded branch");
+    }
+}
+
+/// Writes down durably what will be discarded, before anything changes: in a file, whose path it gives, and in
+/// the ledger.
+pub fn keep(host: &Host, data: &Path, rewind: &Rewind) -> Result<Option<PathBuf>> {
+    let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
+    let report = Report::new(rewind, divergence)?;
+    let (path, Counts { commits, changes }) = report.keep(data)?;
+    if !rewind.was_begun() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (from, to) = (divergence.fork.timeline, rewind.timeline());
+        let entry = LedgerEntry {
+            at: host.clock.now(),
+            event: "discarded".to_owned(),
+            after: divergence.fork.at,
+            upto: divergence.end,
+            reason: format!(
+                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, kept in plimsoll/{name}"
+            ),
+        };
+        server::record_offline(host, data, &entry).context("could not write plimsoll/ledger")?;
+    }
+    Ok(Some(path))
+}
+
+/// Shows what will be discarded.
+fn show(json: bool, report: &Report<'_>) -> Result<()> {
+    let mut lines = 0;
+    let counts = report.lines(&mut |line| {
+        lines += 1;
+        match json {
+            true => say!("{line}"),
+            false if lines <= SHOWN => say!("{}", report::text(line)),
+            false => {}
+        }
+        if output::is_over() { bail!("nobody reads the report any more") } else { Ok(()) }
+    })?;
+    if !json {
+        if lines > SHOWN {
+            say!("... and {} commits more: --json shows all", lines - SHOWN);
+        }
+        say!("to be discarded: {} commits with {} changes", counts.commits, counts.changes);
+    }
+    Ok(())
+}
+
+fn say_divergence(rewind: &Rewind, divergence: &Divergence) {
+    let (fork, end) = (divergence.fork, divergence.end);
+    say!("diverged at {} on timeline {}; the log here goes on to {end}", fork.at, fork.timeline);
+    if let Some(start) = rewind.start() {
+        say!("rewinding from the common checkpoint at {} (redo {})", start.at, start.contents.redo);
+    }
+    say!("{} blocks were changed since", divergence.blocks.count());
+}
+
+/// A progress bar, if one is wanted.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(wanted: bool) -> Self {
+        Self(wanted.then(|| {
+            let bar = ProgressBar::no_length();
+            let style =
+                ProgressStyle::with_template("{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar
+        }))
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let Some(bar) = &self.0 else { return };
+        bar.set_message(match progress.stage {
+            Stage::Copying => "copying changed blocks",
+            Stage::Log => "copying WAL",
+            Stage::Finishing => "finishing",
+        });
+        if progress.stage == Stage::Copying {
+            bar.set_length(progress.total_bytes.max(progress.bytes));
+            bar.set_position(progress.bytes);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
