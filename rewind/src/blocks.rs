@@ -59,6 +59,7 @@ impl BlockSet {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of runs")]
 mod tests {
     use super::*;
 

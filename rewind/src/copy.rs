@@ -22,7 +22,7 @@ const PIECE: u64 = 256 << 10;
 /// How often a page is read that does not check out: a write lasts microseconds.
 const TRIES: u32 = 50;
 /// A file that is being copied whole.
-const TEMPORARY: &str = ".rewind_tmp";
+pub(crate) const TEMPORARY: &str = ".rewind_tmp";
 
 /// Copies into a directory.
 pub(crate) struct Copier<'c> {
@@ -206,7 +206,11 @@ impl Copier<'_> {
                 file.sync().map_err(io_error(&path))?;
             }
         }
-        plan.remove_files.iter().chain(&plan.make_folders).chain(&plan.remove_folders).for_each(|path| add(path));
+        plan.remove_files
+            .iter()
+            .chain(&plan.make_folders)
+            .chain(&plan.remove_folders)
+            .for_each(|path| add(path));
         // A folder that is gone needs nothing.
         folders.retain(|folder| !plan.remove_folders.contains(folder));
         folders.extend(plan.make_folders.iter().cloned());

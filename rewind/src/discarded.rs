@@ -1,12 +1,12 @@
 //! The commits that a rewind takes back: what the target's log has behind the fork, change by change.
 //!
-//! The log is read twice or more: for the names, the catalogue's trees are redone up to the fork and up to
-//! the end; then all that is wanted, and each commit is given when its record comes. Of a transaction that is
+//! The log is read twice: for the names, the catalogue's trees are redone up to the fork and up to the end;
+//! then all that is wanted, and each commit is given when its record comes. Of a transaction that is
 //! open at the fork all changes count, those of before it too: its commit goes. What began before the redo
 //! point has changes that are not read: it is told as partial. Aborted transactions change nothing.
 
 use crate::error::RewindError;
-use crate::past::{Applied, Past, Version};
+use crate::past::{Applied, Past, TreeRows, Version};
 use crate::target::{Divergence, Target};
 use host::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,9 +46,6 @@ pub struct DiscardedCommit {
     /// Relation files that it dropped.
     pub dropped: Vec<RelFile>,
 }
-
-/// Rows of one tree: key and value.
-pub type TreeRows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Transactions on their way through the log.
 #[derive(Default)]
@@ -110,7 +107,7 @@ impl Target {
         Ok(())
     }
 
-    /// The rows of some trees, the catalogue's say, as they were at the fork, and as they are at the log's end.
+    /// The rows of some trees, the catalogue's say, as they were at the fork, and as they are at the end.
     ///
     /// # Errors
     /// Fails if the log cannot be read.
@@ -120,39 +117,32 @@ impl Target {
         trees: &[RelFile],
     ) -> Result<[Vec<TreeRows>; 2], RewindError> {
         let wants = |rel| trees.contains(&rel);
-        let base = divergence.base.contents;
-        let mut found: Vec<Vec<TreeRows>> = Vec::new();
-        for upto in [divergence.fork.at, Lsn::MAX] {
-            let (mut past, mut next) = (Past::new(self), base.next_xid);
-            let mut open: BTreeSet<Xid> = BTreeSet::new();
-            let mut reader = self.reader(base.redo);
-            self.each_record(&mut reader, |record| {
-                if record.end() > upto {
-                    return Ok(());
+        let (base, fork) = (divergence.base.contents, divergence.fork.at);
+        let (mut past, mut next) = (Past::new(self), base.next_xid);
+        let (mut before, mut open) = (None, BTreeSet::new());
+        let mut reader = self.reader(base.redo);
+        self.each_record(&mut reader, |record| {
+            if before.is_none() && record.end() > fork {
+                // A page out of its file may bear what came later.
+                before = Some(past.rows_of(trees, &|xid| xid < next && !open.contains(&xid))?);
+            }
+            if record.rmgr() == Rmgr::XACT {
+                if let Some((end, true)) = outcome(record) {
+                    let xid = end.xid(record, next);
+                    let done: BTreeSet<Xid> = end.parts(next).into_iter().chain([xid]).collect();
+                    open.retain(|xid| !done.contains(xid));
+                    next = next.max(xid.next());
                 }
-                if record.rmgr() == Rmgr::XACT {
-                    if let Some((end, true)) = outcome(record) {
-                        let xid = end.xid(record, next);
-                        end.parts(next).into_iter().chain([xid]).for_each(|xid| {
-                            open.remove(&xid);
-                        });
-                        next = next.max(xid.next());
-                    }
-                    return Ok(());
-                }
-                let xid = full_xid(record, next);
-                if record.rmgr() == Rmgr::ENGINE && is_insert(record) {
-                    open.insert(xid);
-                }
-                past.redo(record, xid, &wants).map(|_| ())
-            })?;
-            // A page out of its file may bear what came later.
-            let is_seen = |xid: Xid| !open.contains(&xid) && (upto == Lsn::MAX || xid < next);
-            let rows: Result<Vec<_>, _> = trees.iter().map(|tree| past.rows(*tree, &is_seen)).collect();
-            found.push(rows?);
-        }
-        let after = found.pop().unwrap_or_default();
-        Ok([found.pop().unwrap_or_default(), after])
+                return Ok(());
+            }
+            let xid = full_xid(record, next);
+            if record.rmgr() == Rmgr::ENGINE && is_insert(record) {
+                open.insert(xid);
+            }
+            past.redo(record, xid, &wants).map(|_| ())
+        })?;
+        let after = past.rows_of(trees, &|xid| !open.contains(&xid))?;
+        Ok([before.unwrap_or_else(|| after.clone()), after])
     }
 }
 

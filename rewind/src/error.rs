@@ -32,7 +32,9 @@ pub enum RewindError {
     #[error("data page checksums are on in one of source and target and off in the other")]
     Checksums,
     /// The source does not stand still.
-    #[error("source data directory \"{0}\" must be shut down cleanly: start its server and stop it, or name the running server")]
+    #[error(
+        "source data directory \"{0}\" must be shut down cleanly: start its server and stop it, or name the running server"
+    )]
     SourceRuns(String),
     /// The source is a copy that is not consistent yet.
     #[error("source is a backup that has not recovered to its end yet: wait until it accepts reads")]
@@ -52,13 +54,17 @@ pub enum RewindError {
     #[error("target \"{0}\" is a backup that was not started yet, and diverged nevertheless: clone it anew")]
     TargetUnfinished(String),
     /// The log of the target does not reach back far enough.
-    #[error("could not find a checkpoint before the fork at {fork} in the target's log: the segments before it are gone (give the archive's command with --restore-target-wal), or clone it anew")]
+    #[error(
+        "could not find a checkpoint before the fork at {fork} in the target's log: the segments before it are gone (give the archive's command with --restore-target-wal), or clone it anew"
+    )]
     NoCheckpoint {
         /// The fork.
         fork: Lsn,
     },
     /// Log that the rewound server will need is nowhere.
-    #[error("WAL segment {0} is neither in the target nor at the source: with restore_command in the target's settings it could come from an archive, else clone it anew")]
+    #[error(
+        "WAL segment {0} is neither in the target nor at the source: with restore_command in the target's settings it could come from an archive, else clone it anew"
+    )]
     MissingWal(String),
     /// The end of the target's log was not reached.
     #[error("log of the target ends at {found}, but it was durable up to {expected}")]
@@ -82,7 +88,9 @@ pub enum RewindError {
     #[error("the marker of a rewind that was broken off, \"{0}\", is damaged: clone the directory anew")]
     Marker(String),
     /// A rewind that was broken off began with another source.
-    #[error("a rewind of this directory to timeline {begun} was broken off behind the point where it can begin anew, and the source does not continue that: name the same source, or clone the directory anew")]
+    #[error(
+        "a rewind of this directory to timeline {begun} was broken off behind the point where it can begin anew, and the source does not continue that: name the same source, or clone the directory anew"
+    )]
     OtherSource {
         /// What it was to be.
         begun: TimelineId,

@@ -32,29 +32,29 @@
 //! other. A relation that the target dropped after the fork is a file that only the source has, one that it
 //! made is one that only the target has, one that it cut is shorter than the source's: its tail is read. Log
 //! whose end was torn off was not durable, so no page has it; that the end is the true one is proven as in
-//! recovery ([`target`]).
+//! recovery (`target.rs`).
 //!
 //! # Torn pages of the source
 //!
 //! A running server writes pages while they are read. Their images in its log would mend them in recovery,
 //! but only as long as full_page_writes is on. Every page carries two sums, so a torn one is told and read
-//! again ([`copy`](crate)): what is written here was whole at some moment, and redo needs no image of it. So
+//! again (`copy.rs`): what is written here was whole at some moment, and redo needs no image of it. So
 //! neither the source's settings nor a backup under way matter. A page that stays bad is damage, and an error
 //! before the target can start.
 //!
 //! # States
 //!
-//! | state | told by | what is true |
-//! | ----- | ------- | ------------ |
-//! | untouched | no marker | the target is as it was; a dry run never leaves this state |
-//! | copying | marker, `copying` | log and control file are the target's own, so the list of changed blocks can be |
-//! |         |         | made again; blocks that no log names are in the marker before they are written |
-//! | copied | marker, `copied` | all pages are new and durable, and so is where recovery starts and must come to |
-//! | done | no marker | log, backup_label, control file and settings are in place, durably |
+//! | state | marker | what is true |
+//! | ----- | ------ | ------------ |
+//! | untouched | none | the target is as it was; a dry run never leaves this state |
+//! | copying | `copying` | log and control file are the target's own, so the list of changed blocks |
+//! |         |           | can be made again; others are in the marker before they are written |
+//! | copied | `copied` | all pages are new and durable, and so is where recovery starts and must come to |
+//! | done | none | log, backup_label, control file and settings are in place, durably |
 //!
-//! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last. While it is there
-//! no server starts. A rewind that is run again goes on from the state that the marker tells: in `copying` it
-//! reads the changed blocks once more, from any source; in `copied` it only does the rest.
+//! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last. While it is
+//! there no server starts. A rewind that is run again goes on from the state that the marker tells: in
+//! `copying` it reads the changed blocks once more, from any source; in `copied` it only does the rest.
 //!
 //! # Invariants
 //!
@@ -63,8 +63,8 @@
 //! - No page is newer than minRecoveryPoint of the control file that is written.
 //! - The given-up branch's segments and histories are gone before the directory can start.
 //!
-//! What belongs to one node (`plimsoll/`) is dropped but for its ledger and what it discarded; slots go, since
-//! their positions are of the given-up branch. This crate knows no SQL.
+//! What belongs to one node (`plimsoll/`) is dropped but for its ledger and what it discarded; slots go,
+//! since their positions are of the given-up branch. This crate knows no SQL.
 
 mod blocks;
 mod copy;
@@ -79,9 +79,9 @@ mod source;
 mod target;
 
 pub use blocks::BlockSet;
-pub use discarded::{Change, DiscardedCommit, TreeRows};
+pub use discarded::{Change, DiscardedCommit};
 pub use error::RewindError;
-pub use past::Version;
+pub use past::{TreeRows, Version};
 pub use plan::{NodeFiles, Plan};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};

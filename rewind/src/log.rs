@@ -1,7 +1,7 @@
 //! The log of the rewound directory: from the redo point to the end along the source's branch, and nothing of
 //! the branch that is given up.
 
-use crate::copy::{Copier, remove_file};
+use crate::copy::{Copier, TEMPORARY, remove_file};
 use crate::error::{RewindError, io_error};
 use crate::marker::Copied;
 use crate::target::Target;
@@ -67,7 +67,8 @@ impl LogPlanning<'_> {
             }
             segment = segment.next();
         }
-        plan.remove = self.own.iter().filter(|name| !kept.contains(*name) && self.goes(name)).cloned().collect();
+        plan.remove =
+            self.own.iter().filter(|name| !kept.contains(*name) && self.goes(name)).cloned().collect();
         plan
     }
 
@@ -85,6 +86,9 @@ impl LogPlanning<'_> {
 
     /// Whether a file of the target's pg_wal is of the branch that is given up, or may be.
     fn goes(&self, name: &str) -> bool {
+        if name.ends_with(TEMPORARY) {
+            return true;
+        }
         if let Some(timeline) = TimelineId::parse_history_file_name(name) {
             return !self.history.contains(timeline);
         }

@@ -4,12 +4,13 @@
 //! | line | meaning |
 //! | ---- | ---- |
 //! | `source` | what it is rewound to, for people |
-//! | `phase` | `copying`: the target's own log and control file are as they were, so all can begin anew; |
-//! |         | `copied`: all files but these are new and durable |
-//! | `new <block> <path>` | from this block on the file's blocks may be new, or torn by a crash: they are read |
-//! |         | again whatever the target's log says |
-//! | `fork`, `timeline`, `start`, `redo`, `redo_timeline`, `end` | once `copied`: where the branches parted, the |
-//! |         | source's timeline, the checkpoint to start from with its redo point, and what must be redone |
+//! | `phase` | `copying`: the target's own log and control file are as they were, so all can begin |
+//! |         | anew; `copied`: all files but these are new and durable |
+//! | `new <block> <path>` | from this block on the file's blocks may be new, or torn by a crash: they |
+//! |         | are read again whatever the target's log says |
+//! | `fork`, `timeline`, `start`, `redo`, | once `copied`: where the branches parted, the source's |
+//! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and what must |
+//! |         | be redone |
 //!
 //! The lines are closed by a CRC-32.
 

@@ -35,6 +35,9 @@ pub(crate) enum Applied {
     Missing,
 }
 
+/// Rows of one tree: key and value.
+pub type TreeRows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A value as a page has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -206,12 +209,17 @@ impl<'t> Past<'t> {
         Ok(if bytes.len() == length { Version::Row(bytes) } else { Version::Unknown })
     }
 
-    /// All rows of a tree: of each key the newest version that `is_seen`, in the order of keys.
-    pub(crate) fn rows(
+    /// All rows of each of these trees.
+    pub(crate) fn rows_of(
         &mut self,
-        rel: RelFile,
+        trees: &[RelFile],
         is_seen: &dyn Fn(Xid) -> bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RewindError> {
+    ) -> Result<Vec<TreeRows>, RewindError> {
+        trees.iter().map(|tree| self.rows(*tree, is_seen)).collect()
+    }
+
+    /// All rows of a tree: of each key the newest version that `is_seen`, in the order of keys.
+    fn rows(&mut self, rel: RelFile, is_seen: &dyn Fn(Xid) -> bool) -> Result<TreeRows, RewindError> {
         let mut block = records::ROOT;
         loop {
             let Some(page) = self.page(rel, block)? else { return Ok(Vec::new()) };

@@ -3,7 +3,7 @@
 //!
 //! | file | in both | only at the source | only in the target |
 //! | ---- | ---- | ---- | ---- |
-//! | relation | changed blocks and what the target's lacks at its end are read; what it has beyond is cut | all of it is read | removed |
+//! | relation | changed blocks and a longer tail are read, a surplus is cut | read whole | removed |
 //! | other, of the cluster (`base`, `global`, the version files) | read | read | removed |
 //! | other, of the node | stays, or as pg_rewind does, like one of the cluster | | |
 //! | log, control file, what no base backup sends | the end of the rewind sees to them | | |
@@ -76,8 +76,7 @@ impl Plan {
         touched: &Touched,
         node_files: NodeFiles,
     ) -> Self {
-        let here: BTreeMap<&str, &SentFile> =
-            target.iter().map(|file| (file.path.as_str(), file)).collect();
+        let here: BTreeMap<&str, &SentFile> = target.iter().map(|file| (file.path.as_str(), file)).collect();
         let mut plan = Self::default();
         for file in source.iter().filter(|file| is_compared(file, node_files)) {
             plan.source_bytes += file.size;
@@ -136,7 +135,13 @@ impl Plan {
         }
         let cut_to = own.filter(|own| own.size > u64::from(theirs) * PAGE).map(|_| u64::from(theirs) * PAGE);
         if own.is_none() || cut_to.is_some() || !runs.is_empty() {
-            self.relations.push(RelationPlan { path: file.path.clone(), first_block, runs, new_from, cut_to });
+            self.relations.push(RelationPlan {
+                path: file.path.clone(),
+                first_block,
+                runs,
+                new_from,
+                cut_to,
+            });
         }
     }
 
@@ -185,6 +190,7 @@ fn relation_of(path: &str) -> Option<(RelFile, u32)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of runs")]
 mod tests {
     use super::*;
     use wal::BlockNumber;
@@ -207,7 +213,13 @@ mod tests {
         set
     }
 
-    fn relation(path: &str, first_block: u32, runs: &[Range<u32>], new_from: u32, cut: Option<u64>) -> RelationPlan {
+    fn relation(
+        path: &str,
+        first_block: u32,
+        runs: &[Range<u32>],
+        new_from: u32,
+        cut: Option<u64>,
+    ) -> RelationPlan {
         let cut_to = cut.map(|pages| pages * PAGE);
         RelationPlan { path: path.to_owned(), first_block, runs: runs.to_vec(), new_from, cut_to }
     }
@@ -248,7 +260,10 @@ mod tests {
         );
         assert_eq!(plan.make_folders, ["base/6"]);
         assert_eq!(plan.remove_files, ["base/5/7"]);
-        assert_eq!(plan.whole.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["base/5/PG_VERSION"]);
+        assert_eq!(
+            plan.whole.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["base/5/PG_VERSION"]
+        );
         let touched = plan.touches(&Touched::new());
         assert_eq!(touched, Touched::from([("base/5/2".to_owned(), 4), ("base/5/4".to_owned(), 0)]));
 

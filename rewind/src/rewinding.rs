@@ -202,13 +202,6 @@ impl Rewind {
     /// # Errors
     /// Fails if one side's files cannot be listed, or log that will be needed is nowhere.
     pub async fn plan(&mut self) -> Result<Option<Plan>, RewindError> {
-        Ok(match self.plan_all().await? {
-            Some((plan, _)) => Some(plan),
-            None => None,
-        })
-    }
-
-    async fn plan_all(&mut self) -> Result<Option<(Plan, Vec<SentFile>)>, RewindError> {
         let Some(start) = self.start() else { return Ok(None) };
         let Need::Diverged(divergence) = &self.need else { return Ok(None) };
         let files = self.source.files().await?;
@@ -218,7 +211,7 @@ impl Rewind {
         let plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
         let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
         self.check_log(&log)?;
-        Ok(Some((plan, files)))
+        Ok(Some(plan))
     }
 
     fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
@@ -245,9 +238,7 @@ impl Rewind {
             return Ok(());
         }
         match &self.options.source {
-            SourceName::Server(conninfo) => {
-                Ok(make_standby(disk, dir, &primary_conninfo(conninfo)?, None)?)
-            }
+            SourceName::Server(conninfo) => Ok(make_standby(disk, dir, &primary_conninfo(conninfo)?, None)?),
             SourceName::Directory(_) => {
                 let signal = dir.join("standby.signal");
                 write_file_durably(disk, &signal, b"").map_err(io_error(&signal))
@@ -297,7 +288,7 @@ impl Rewind {
     ) -> Result<Copied, RewindError> {
         let nothing = || RewindError::Answer("there is nothing to rewind".to_owned());
         let start = self.start().ok_or_else(nothing)?;
-        let (plan, _) = self.plan_all().await?.ok_or_else(nothing)?;
+        let plan = self.plan().await?.ok_or_else(nothing)?;
         let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
         let fork = divergence.fork;
         let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);

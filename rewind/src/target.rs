@@ -86,8 +86,7 @@ impl Target {
         }
         // A standby lacks what did not come; a hole proves nothing.
         files.let_gaps_end_the_log(self.control.state.is_standbys());
-        let options =
-            ReaderOptions { system_id: Some(self.control.system_id), ..ReaderOptions::new(size) };
+        let options = ReaderOptions { system_id: Some(self.control.system_id), ..ReaderOptions::new(size) };
         let mut reader = WalReader::new(files, options, at);
         if self.control.state.is_standbys() {
             reader.prove_flush(self.control.min_recovery_point);

@@ -110,7 +110,8 @@ fn copy_tree(disk: &VirtualDisk, from: &Path, to: &Path) {
 async fn diverged() -> VirtualDisk {
     let disk = VirtualDisk::new();
     let host = host_on(&disk);
-    let small = CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
     Database::create(&host, Path::new("/one"), &small).unwrap();
     let one = open(&disk, "/one");
     let (kept, goes) = (new_tree(&one).await, new_tree(&one).await);

@@ -396,7 +396,7 @@ impl Links {
     fn new() -> Self {
         let folder = scratch_dir();
         let binary = PathBuf::from(plimsoll().get_program());
-        for name in ["initdb", "pg_ctl", "postgres"] {
+        for name in ["initdb", "pg_ctl", "pg_rewind", "postgres"] {
             symlink(&binary, folder.path().join(name)).expect("a link");
         }
         Self(folder)
@@ -410,7 +410,7 @@ impl Links {
 #[test]
 fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
     let links = Links::new();
-    for name in ["initdb", "pg_ctl", "postgres"] {
+    for name in ["initdb", "pg_ctl", "pg_rewind", "postgres"] {
         let said = run_ok(links.command(name).arg("-V"));
         assert!(said.starts_with(&format!("{name} (PostgreSQL) 15.")), "{said}");
     }

@@ -20,6 +20,6 @@ pub use equality::{assert_all_equal_after_stop, assert_equal_after_stop, assert_
 pub use log_cut::LogCut;
 pub use logs::{Branch, assert_logs_equal};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
-pub use postgresql::PostgreSql;
+pub use postgresql::{PostgreSql, unprivileged};
 pub use quorum::Quorum;
 pub use tools::{Outcome, pg_tool, plimsoll, project_root, run, run_ok, wait_until};

@@ -15,7 +15,7 @@ pub struct PostgreSql {
 }
 
 /// A program of PostgreSQL that refuses root: run as the user postgres then.
-fn unprivileged(name: &str) -> Command {
+pub fn unprivileged(name: &str) -> Command {
     let program = pg_tool(name);
     if !nix::unistd::geteuid().is_root() {
         return program;

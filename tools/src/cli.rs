@@ -182,12 +182,20 @@ pub struct RewindArgs {
     #[arg(long, value_name = "CONNINFO|DIR", required_unless_present = "replay")]
     pub source: Option<String>,
     /// The data directory to rewind; its server must not run
-    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA", required_unless_present = "replay")]
+    #[arg(
+        short = 'D',
+        long = "pgdata",
+        value_name = "DIR",
+        env = "PGDATA",
+        required_unless_present = "replay"
+    )]
     pub data: Option<PathBuf>,
-    /// Print a JSON object a line for each discarded commit, after one that names the discard, and nothing else
+    /// Print a JSON object a line for each discarded commit, after one that names the discard, and nothing
+    /// else
     #[arg(long)]
     pub json: bool,
-    /// Print SQL that would do again what a rewind has discarded, out of the file that it kept; nothing runs it
+    /// Print SQL that would do again what a rewind has discarded, out of the file that it kept; nothing runs
+    /// it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "dry_run", "json", "progress"])]
     pub replay: Option<PathBuf>,
     /// Fetch segments of the directory's own WAL that are gone from the archive, by its restore_command

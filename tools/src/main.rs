@@ -1,4 +1,5 @@
-//! The one binary: `plimsoll`, and under the names `initdb`, `pg_ctl`, `pg_rewind` and `postgres` what those programs do.
+//! The one binary: `plimsoll`, and under the names `initdb`, `pg_ctl`, `pg_rewind` and `postgres` what those
+//! programs do.
 //!
 //! Owns the command line, its exit codes and its progress lines. Knows nothing of pages or records: all work
 //! is done by the crates below. Errors are one line on standard error with the cause and what to do, exit
@@ -32,9 +33,7 @@ fn main() -> ExitCode {
     let code = match name.as_str() {
         "postgres" | "postmaster" => serve::main(&rest),
         "pg_ctl" => programs::pg_ctl::main(&rest),
-        "pg_rewind" => {
-            programs::pg_rewind::main(std::iter::once(OsString::from("pg_rewind")).chain(rest))
-        }
+        "pg_rewind" => programs::pg_rewind::main(std::iter::once(OsString::from("pg_rewind")).chain(rest)),
         "initdb" => programs::initdb::main(std::iter::once(OsString::from("initdb")).chain(rest)),
         _ => commands::run(cli::Cli::parse().command),
     };

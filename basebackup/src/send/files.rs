@@ -57,7 +57,11 @@ pub struct SentFile {
 }
 
 /// What of a folder may go into a copy now, without the log and the control file.
-pub(super) fn entries(disk: &dyn Disk, data_dir: &Path, folder: &str) -> io::Result<Vec<(String, FileClass)>> {
+pub(super) fn entries(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    folder: &str,
+) -> io::Result<Vec<(String, FileClass)>> {
     let entries = disk.list(&data_dir.join(folder))?;
     let relations = exclude::is_relation_folder(folder);
     let unlogged = if relations {
@@ -153,9 +157,7 @@ pub fn may_be_sent(path: &str) -> bool {
         }
         let here = join(&folder, name);
         let is_sent = match exclude::fate(&folder, name) {
-            Fate::Keep => {
-                !(exclude::is_relation_folder(&folder) && exclude::is_temporary_relation(name))
-            }
+            Fate::Keep => !(exclude::is_relation_folder(&folder) && exclude::is_temporary_relation(name)),
             Fate::Last => here == path,
             Fate::Omit => folder == "pg_wal" && is_log(name) && here == path,
             Fate::Empty => false,
@@ -227,7 +229,8 @@ mod tests {
             std::fs::write(dir.path().join(path), b"12").unwrap();
         }
         let listed = sent_files(&RealDisk, dir.path()).unwrap();
-        let files: Vec<_> = listed.iter().filter(|file| file.size == 2).map(|file| file.path.as_str()).collect();
+        let files: Vec<_> =
+            listed.iter().filter(|file| file.size == 2).map(|file| file.path.as_str()).collect();
         let expected = [
             "PG_VERSION",
             "base/5/16384",

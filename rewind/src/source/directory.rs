@@ -26,11 +26,7 @@ pub struct DirectorySource {
 
 impl DirectorySource {
     /// Looks at the directory, which is locked.
-    pub(super) fn new(
-        disk: SharedDisk,
-        dir: &Path,
-        lock: Box<dyn LockGuard>,
-    ) -> Result<Self, RewindError> {
+    pub(super) fn new(disk: SharedDisk, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Self, RewindError> {
         let control = ControlFile::load(&*disk, dir)?;
         FORMATS.check_directory(&*disk, dir).map_err(RewindError::Format)?;
         let label = dir.join(BACKUP_LABEL_FILE);

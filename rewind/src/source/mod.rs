@@ -55,7 +55,7 @@ pub struct SourcePosition {
 /// A source, open.
 pub enum Source {
     /// A directory, which no server opens meanwhile.
-    Directory(DirectorySource),
+    Directory(Box<DirectorySource>),
     /// A server.
     Server(Box<ServerSource>),
 }
@@ -85,9 +85,11 @@ impl Source {
                     return Err(RewindError::Foreign(dir.display().to_string()));
                 }
                 let lock = storage::lock_directory(host, dir)?;
-                Ok(Self::Directory(DirectorySource::new(host.disk.clone(), dir, lock)?))
+                Ok(Self::Directory(Box::new(DirectorySource::new(host.disk.clone(), dir, lock)?)))
             }
-            SourceName::Server(conninfo) => Ok(Self::Server(Box::new(ServerSource::connect(conninfo).await?))),
+            SourceName::Server(conninfo) => {
+                Ok(Self::Server(Box::new(ServerSource::connect(conninfo).await?)))
+            }
         }
     }
 

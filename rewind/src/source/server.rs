@@ -68,7 +68,8 @@ impl ServerSource {
         let files: Option<Vec<_>> = (0..answer.rows.len()).map(file).collect();
         let files = files.ok_or_else(|| RewindError::Answer("a file without its kind".to_owned()))?;
         // What a server names becomes a path here.
-        match files.iter().find(|file| !basebackup::send::files::may_be_sent(&file.path) && !is_folder(file)) {
+        match files.iter().find(|file| !basebackup::send::files::may_be_sent(&file.path) && !is_folder(file))
+        {
             Some(file) => Err(RewindError::Answer(format!("\"{}\" is no file of a base backup", file.path))),
             None => Ok(files),
         }

@@ -31,18 +31,14 @@ impl WalSender {
     }
 
     /// `PLIMSOLL read (path, offset, length)`
-    pub(super) async fn read_file(
-        &self,
-        wire: &mut Wire,
-        command: &ExtensionCommand,
-    ) -> Result<(), Failure> {
-        let read = ReadFile::parse(command).map_err(|error| Report::error(error.code(), error.to_string()))?;
+    pub(super) async fn read_file(&self, wire: &mut Wire, command: &ExtensionCommand) -> Result<(), Failure> {
+        let read =
+            ReadFile::parse(command).map_err(|error| Report::error(error.code(), error.to_string()))?;
         if !may_be_sent(&read.path) {
             let what = format!("file \"{}\" is not part of a base backup", read.path);
             return Err(Report::error(SqlState::INSUFFICIENT_PRIVILEGE, what).into());
         }
-        let (disk, path) =
-            (self.node.ground.host.disk.clone(), self.node.ground.data_dir.join(&read.path));
+        let (disk, path) = (self.node.ground.host.disk.clone(), self.node.ground.data_dir.join(&read.path));
         let ReadFile { path: name, offset, length } = read;
         let content = blocking(move || read_part(&*disk, &path, offset, length)).await;
         let content = content.unwrap_or_else(|error| Err(io::Error::other(error)));

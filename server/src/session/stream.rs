@@ -166,11 +166,7 @@ impl WalSender {
     }
 
     /// `PLIMSOLL name (options)`
-    pub(super) async fn extension(
-        &self,
-        wire: &mut Wire,
-        command: &ExtensionCommand,
-    ) -> Result<(), Failure> {
+    pub(super) async fn extension(&self, wire: &mut Wire, command: &ExtensionCommand) -> Result<(), Failure> {
         let option =
             |name: &str| command.options.iter().find(|(known, _)| known == name).map(|(_, value)| value);
         match command.name.as_str() {

@@ -127,7 +127,9 @@ impl NamedRows {
                 let table = self.name_of(entry.oid).unwrap_or_else(|| entry.oid.to_string());
                 format!("{verb} column {table}.{name}")
             }
-            None if matches!(entry.what, "index" | "constraint") => format!("{verb} {} of table {name}", entry.what),
+            None if matches!(entry.what, "index" | "constraint") => {
+                format!("{verb} {} of table {name}", entry.what)
+            }
             None => format!("{verb} {} {name}", entry.what),
         }))
     }

@@ -15,14 +15,17 @@ pub const SERVER_LOG_FILE: &str = "plimsoll/server.log";
 /// Stands in a directory that is being rewound: what is there is neither the old state nor the new one.
 pub const REWIND_MARKER: &str = "plimsoll.rewind";
 
-/// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of its
-/// own life.
+/// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of
+/// its own life.
 fn outlives_a_rewind(name: &str) -> bool {
     name.starts_with("ledger") || name.starts_with("discarded-")
 }
 
 /// Refuses a directory whose rewind was broken off.
-pub(crate) fn check_rewound(host: &Host, dir: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// Fails if it is one, or cannot be looked at.
+pub fn check_rewound(host: &Host, dir: &Path) -> Result<(), Error> {
     let marker = dir.join(REWIND_MARKER);
     match host.disk.exists(&marker) {
         Ok(false) => Ok(()),

@@ -1,8 +1,9 @@
 //! An old primary comes back by `plimsoll rewind`: it streams from the new one, and every byte is equal.
 
-use scenarios::{
-    Node, Outcome, assert_relations_equal_after_stop, plimsoll, run, run_ok,
-};
+mod discarded;
+mod programs;
+
+use scenarios::{Node, Outcome, assert_relations_equal_after_stop, plimsoll, run, run_ok};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -33,20 +34,28 @@ impl Pair {
         one.sql("INSERT INTO dropped_there SELECT g FROM generate_series(1, 3000) g");
         one.sql("INSERT INTO emptied SELECT g, repeat('e', 100) FROM generate_series(1, 5000) g");
         one.sql("CHECKPOINT");
-        let two = Node::builder()
-            .setting("wal_keep_size", "1GB")
-            .setting("shared_buffers", "4MB")
-            .clone_from(&one);
+        let two =
+            Node::builder().setting("wal_keep_size", "1GB").setting("shared_buffers", "4MB").clone_from(&one);
         two.wait_replayed(&one.sql("SELECT pg_current_wal_lsn()"));
         Self { one, two }
+    }
+
+    /// The standby has all, and gets no more.
+    fn cut_off(&self) {
+        self.two.wait_replayed(&self.one.sql("SELECT pg_current_wal_lsn()"));
+        self.two.alter("SET primary_conninfo = ''");
+        self.two.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+    }
+
+    /// From here on the old primary may hear that it was replaced.
+    fn promote(&self) {
+        run_ok(plimsoll().args(["promote", "-D"]).arg(self.two.data()));
     }
 
     /// Cuts the standby off, lets the primary go on alone, promotes the standby and lets that write, too.
     fn diverge(&self) {
         load(&self.one, 200);
-        self.two.wait_replayed(&self.one.sql("SELECT pg_current_wal_lsn()"));
-        self.two.alter("SET primary_conninfo = ''");
-        self.two.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+        self.cut_off();
         load(&self.one, 300);
         self.one.sql("DROP TABLE dropped_here");
         self.one.sql("CREATE TABLE made_here (k int PRIMARY KEY, v text)");
@@ -54,8 +63,7 @@ impl Pair {
         self.one.sql("DELETE FROM emptied WHERE k > 100");
         self.one.sql("VACUUM emptied");
         self.one.sql("UPDATE kept SET v = 'here' WHERE k % 1000 = 0");
-        // From here on the old primary may hear that it was replaced.
-        run_ok(plimsoll().args(["promote", "-D"]).arg(self.two.data()));
+        self.promote();
         load(&self.two, 300);
         self.two.sql("DROP TABLE dropped_there");
         self.two.sql("CREATE TABLE made_there (k int PRIMARY KEY, v text)");
@@ -141,6 +149,27 @@ fn a_rewind_while_the_new_primary_works_gives_its_state() {
     pair.one_follows_two();
 }
 
+/// What it redid before the target's last checkpoint is in the standby's memory alone when it is promoted.
+#[test]
+fn a_source_whose_pages_are_older_than_the_targets_checkpoint_gives_its_state() {
+    let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
+    pair.two.stop();
+    pair.two.set("shared_buffers", "64MB");
+    pair.two.start();
+    pair.one.sql("UPDATE kept SET v = 'known to both'");
+    pair.two.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    pair.cut_off();
+    pair.one.sql("CHECKPOINT");
+    pair.one.sql("UPDATE kept SET v = 'here'");
+    pair.one.kill_9();
+    pair.promote();
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one.start();
+    pair.one.wait_replayed(&pair.two.sql("SELECT pg_current_wal_lsn()"));
+    assert_eq!(pair.one.sql("SELECT v, count(*) FROM kept GROUP BY v"), "known to both|20000");
+    assert_relations_equal_after_stop(&pair.two, &pair.one);
+}
+
 #[test]
 fn a_directory_at_rest_is_a_source_too() {
     let pair = Pair::new(&[]);
@@ -165,10 +194,12 @@ fn a_dry_run_and_refusals_change_nothing() {
     assert!(nothing.stderr.contains("in use by another server"), "{}", nothing.stderr);
     pair.diverge();
     pair.one.stop();
-    let listing = || run_ok(Command::new("sh").arg("-c").arg(format!(
-        "cd {} && find . -type f ! -name lock -exec sha256sum {{}} + | sort -k 2",
-        pair.one.data().display()
-    )));
+    let listing = || {
+        run_ok(Command::new("sh").arg("-c").arg(format!(
+            "cd {} && find . -type f ! -name lock -exec sha256sum {{}} + | sort -k 2",
+            pair.one.data().display()
+        )))
+    };
     let before = listing();
     let dry = pair.rewind(&pair.two.conninfo(), &["--dry-run"]);
     is_ok(&dry);

@@ -5,7 +5,7 @@ mod replay;
 mod report;
 
 use crate::cli::RewindArgs;
-use crate::output::{self, complain, say};
+use crate::output::{complain, say};
 use crate::serve;
 use anyhow::{Context, Result, anyhow, bail};
 use archive::ArchiveSupply;
@@ -25,7 +25,11 @@ const SHOWN: u64 = 200;
 /// A folder is a source at rest, all else a connection string.
 fn source_name(text: &str) -> SourceName {
     let folder = Path::new(text);
-    if folder.is_dir() { SourceName::Directory(folder.to_path_buf()) } else { SourceName::Server(text.to_owned()) }
+    if folder.is_dir() {
+        SourceName::Directory(folder.to_path_buf())
+    } else {
+        SourceName::Server(text.to_owned())
+    }
 }
 
 /// Runs the command.
@@ -69,51 +73,98 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
     let (host, data) = (Host::real(), options.target.clone());
     let shown = data.display();
     let mut rewind = Rewind::prepare(&host, options).await?;
+    let mut screen = Screen { json: arguments.json, lines: 0 };
+    let plan = rewind.plan().await?;
     match rewind.need() {
         Need::Nothing => {
-            if !arguments.json {
-                let timeline = rewind.timeline();
-                say!("no rewind required: \"{shown}\" has nothing that timeline {timeline} has not");
-            }
+            let timeline = rewind.timeline();
+            screen.say(format_args!(
+                "no rewind required: \"{shown}\" has nothing that timeline {timeline} has not"
+            ));
             return if arguments.dry_run { Ok(()) } else { Ok(rewind.follow()?) };
         }
         Need::Rest if arguments.dry_run => {
             bail!("a rewind of \"{shown}\" was broken off; run it again without --dry-run")
         }
-        Need::Rest if !arguments.json => {
-            say!("a rewind was broken off when its files were copied: doing the rest");
+        Need::Rest => {
+            screen.say(format_args!("a rewind was broken off when its files were copied: doing the rest"));
         }
-        Need::Rest => {}
-        Need::Diverged(divergence) => {
-            if !arguments.json {
-                say_divergence(&rewind, divergence);
-            }
-            show(arguments.json, &Report::new(&rewind, divergence)?)?;
-        }
+        Need::Diverged(divergence) => screen.say_divergence(&rewind, divergence),
     }
-    if let Some(plan) = rewind.plan().await?.filter(|_| !arguments.json) {
-        let (copied, all) = (plan.bytes(), plan.source_bytes);
-        say!("to copy: {copied} of {all} bytes, in {} files", plan.relations.len() + plan.whole.len());
+    if let Some(plan) = plan {
+        let (copied, all, files) = (plan.bytes(), plan.source_bytes, plan.relations.len() + plan.whole.len());
+        screen.say(format_args!("to copy: {copied} of {all} bytes, in {files} files"));
     }
     if arguments.dry_run {
-        if !arguments.json {
-            say!("nothing was changed");
+        if let Need::Diverged(divergence) = rewind.need() {
+            let counts = Report::new(&rewind, divergence)?.lines(&mut |line| screen.show(line))?;
+            screen.sum(counts);
         }
+        screen.say(format_args!("nothing was changed"));
         return Ok(());
     }
-    if let Some(file) = keep(&host, &data, &rewind)?.filter(|_| !arguments.json) {
-        say!("kept in {}; plimsoll rewind --replay FILE makes SQL of it", file.display());
+    if let Some((file, counts)) = keep(&host, &data, &rewind, &mut |line| screen.show(line))? {
+        screen.sum(counts);
+        let file = file.display();
+        screen.say(format_args!("kept in {file}; plimsoll rewind --replay FILE makes SQL of it"));
     }
     let done = with_bar(rewind, arguments.progress).await?;
-    if arguments.json {
-        return Ok(());
-    }
     say_dropped(&done);
     let seconds = begun.elapsed().as_secs_f64();
     let Rewound { timeline, end, bytes, .. } = done;
-    say!("rewound to timeline {timeline}: {bytes} bytes copied in {seconds:.2} s, consistent from {end} on");
-    say!("start it with:  plimsoll start -D {shown}");
+    screen.say(format_args!(
+        "rewound to timeline {timeline}: {bytes} bytes copied in {seconds:.2} s, consistent from {end} on"
+    ));
+    screen.say(format_args!("start it with:  plimsoll start -D {shown}"));
     Ok(())
+}
+
+/// What is said to a person, or in lines of JSON to a script.
+struct Screen {
+    json: bool,
+    /// Lines of the report so far.
+    lines: u64,
+}
+
+impl Screen {
+    /// Only to a person.
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if !self.json {
+            say!("{text}");
+        }
+    }
+
+    /// A line of the report. A dry run is over when nobody reads it any more; a real one goes on.
+    fn show(&mut self, line: &serde_json::Value) -> Result<()> {
+        self.lines += 1;
+        match self.json {
+            true => say!("{line}"),
+            false if self.lines <= SHOWN => say!("{}", report::text(line)),
+            false => {}
+        }
+        Ok(())
+    }
+
+    fn sum(&self, counts: Counts) {
+        if self.lines > SHOWN {
+            self.say(format_args!("... and {} commits more: --json shows all", self.lines - SHOWN));
+        }
+        let Counts { commits, changes } = counts;
+        self.say(format_args!("to be discarded: {commits} commits with {changes} changes"));
+    }
+
+    fn say_divergence(&self, rewind: &Rewind, divergence: &Divergence) {
+        let (fork, end) = (divergence.fork, divergence.end);
+        self.say(format_args!(
+            "diverged at {} on timeline {}; the log here goes on to {end}",
+            fork.at, fork.timeline
+        ));
+        if let Some(start) = rewind.start() {
+            let (at, redo) = (start.at, start.contents.redo);
+            self.say(format_args!("rewinding from the common checkpoint at {at} (redo {redo})"));
+        }
+        self.say(format_args!("{} blocks were changed since", divergence.blocks.count()));
+    }
 }
 
 /// Carries a rewind out, with a progress bar if one is wanted.
@@ -131,57 +182,34 @@ pub fn say_dropped(done: &Rewound) {
     }
 }
 
-/// Writes down durably what will be discarded, before anything changes: in a file, whose path it gives, and in
-/// the ledger.
-pub fn keep(host: &Host, data: &Path, rewind: &Rewind) -> Result<Option<PathBuf>> {
+/// Writes down durably what will be discarded, before anything changes: in a file, whose path it gives, and
+/// in the ledger. Each line is shown, too.
+pub fn keep(
+    host: &Host,
+    data: &Path,
+    rewind: &Rewind,
+    show: &mut dyn FnMut(&serde_json::Value) -> Result<()>,
+) -> Result<Option<(PathBuf, Counts)>> {
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
     let report = Report::new(rewind, divergence)?;
-    let (path, Counts { commits, changes }) = report.keep(data)?;
+    let (path, counts) = report.keep(data, show)?;
     if !rewind.was_begun() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (from, to) = (divergence.fork.timeline, rewind.timeline());
+        let Counts { commits, changes } = counts;
         let entry = LedgerEntry {
             at: host.clock.now(),
             event: "discarded".to_owned(),
             after: divergence.fork.at,
             upto: divergence.end,
             reason: format!(
-                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, kept in plimsoll/{name}"
+                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
+                 kept in plimsoll/{name}"
             ),
         };
         server::record_offline(host, data, &entry).context("could not write plimsoll/ledger")?;
     }
-    Ok(Some(path))
-}
-
-/// Shows what will be discarded.
-fn show(json: bool, report: &Report<'_>) -> Result<()> {
-    let mut lines = 0;
-    let counts = report.lines(&mut |line| {
-        lines += 1;
-        match json {
-            true => say!("{line}"),
-            false if lines <= SHOWN => say!("{}", report::text(line)),
-            false => {}
-        }
-        if output::is_over() { bail!("nobody reads the report any more") } else { Ok(()) }
-    })?;
-    if !json {
-        if lines > SHOWN {
-            say!("... and {} commits more: --json shows all", lines - SHOWN);
-        }
-        say!("to be discarded: {} commits with {} changes", counts.commits, counts.changes);
-    }
-    Ok(())
-}
-
-fn say_divergence(rewind: &Rewind, divergence: &Divergence) {
-    let (fork, end) = (divergence.fork, divergence.end);
-    say!("diverged at {} on timeline {}; the log here goes on to {end}", fork.at, fork.timeline);
-    if let Some(start) = rewind.start() {
-        say!("rewinding from the common checkpoint at {} (redo {})", start.at, start.contents.redo);
-    }
-    say!("{} blocks were changed since", divergence.blocks.count());
+    Ok(Some((path, counts)))
 }
 
 /// A progress bar, if one is wanted.

@@ -1,7 +1,8 @@
-//! `plimsoll rewind --replay FILE`: SQL out of what a rewind discarded, for a person to judge. Nothing runs it.
+//! `plimsoll rewind --replay FILE`: SQL out of what a rewind discarded, for a person to judge. Nothing runs
+//! it.
 //!
-//! Each statement does its work only where the row is as the discarded commit found it: an INSERT leaves a row
-//! that is there, an UPDATE and a DELETE compare the old values. What cannot be told is a comment.
+//! Each statement does its work only where the row is as the discarded commit found it: an INSERT leaves a
+//! row that is there, an UPDATE and a DELETE compare the old values. What cannot be told is a comment.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
@@ -13,7 +14,9 @@ use std::path::Path;
 pub fn replay(file: &Path, each: &mut dyn FnMut(&str)) -> Result<()> {
     let failed = || format!("could not read {}", file.display());
     let lines = BufReader::new(File::open(file).with_context(failed)?).lines();
-    each("-- Each transaction was committed on the node that was rewound, and is not on the cluster's branch.");
+    each(
+        "-- Each transaction was committed on the node that was rewound, and is not on the cluster's branch.",
+    );
     each("-- Look at each before you run it: later commits of the cluster may rest on what it would change.");
     for (number, line) in lines.enumerate() {
         let line: Value = serde_json::from_str(&line.with_context(failed)?)
@@ -51,7 +54,11 @@ fn change(change: &Value) -> String {
         ("insert", _, Some(new)) => {
             let names: Vec<String> = new.keys().map(|name| quote(name)).collect();
             let values: Vec<String> = new.values().map(literal).collect();
-            format!("INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT DO NOTHING;", names.join(", "), values.join(", "))
+            format!(
+                "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT DO NOTHING;",
+                names.join(", "),
+                values.join(", ")
+            )
         }
         ("update", Some(old), Some(new)) => {
             let set: Vec<String> = new
@@ -68,7 +75,11 @@ fn change(change: &Value) -> String {
             let set: Vec<String> =
                 new.iter().map(|(name, value)| format!("{} = {}", quote(name), literal(value))).collect();
             let guard = columns("key").map(guard).unwrap_or_default();
-            format!("-- the row before it is not known:\n-- UPDATE {table} SET {} WHERE {};", comment(&set.join(", ")), comment(&guard))
+            format!(
+                "-- the row before it is not known:\n-- UPDATE {table} SET {} WHERE {};",
+                comment(&set.join(", ")),
+                comment(&guard)
+            )
         }
         ("delete", Some(old), _) => format!("DELETE FROM {table} WHERE {};", guard(old)),
         ("delete", None, _) if !key.is_empty() => {
@@ -123,13 +134,21 @@ mod tests {
     fn each_change_is_guarded_by_what_was_there() {
         let insert = json!({"table": "t", "op": "insert", "key": {"id": "1"}, "old": null,
                             "new": {"id": "1", "v": "it's\n"}});
-        assert_eq!(change(&insert), "INSERT INTO \"t\" (\"id\", \"v\") VALUES ('1', 'it''s\n') ON CONFLICT DO NOTHING;");
+        assert_eq!(
+            change(&insert),
+            "INSERT INTO \"t\" (\"id\", \"v\") VALUES ('1', 'it''s\n') ON CONFLICT DO NOTHING;"
+        );
         let update = json!({"table": "t", "op": "update", "key": {"id": "1"}, "old": {"id": "1", "v": null},
                             "new": {"id": "1", "v": "a\\b"}});
-        assert_eq!(change(&update), "UPDATE \"t\" SET \"v\" = E'a\\\\b' WHERE \"id\" = '1' AND \"v\" IS NULL;");
-        let delete = json!({"table": "t", "op": "delete", "key": {"id": "1"}, "old": {"id": "1"}, "new": null});
+        assert_eq!(
+            change(&update),
+            "UPDATE \"t\" SET \"v\" = E'a\\\\b' WHERE \"id\" = '1' AND \"v\" IS NULL;"
+        );
+        let delete =
+            json!({"table": "t", "op": "delete", "key": {"id": "1"}, "old": {"id": "1"}, "new": null});
         assert_eq!(change(&delete), "DELETE FROM \"t\" WHERE \"id\" = '1';");
-        let unknown = json!({"table": "t", "op": "delete", "key": {"id": "1"}, "old_unknown": true, "new": null});
+        let unknown =
+            json!({"table": "t", "op": "delete", "key": {"id": "1"}, "old_unknown": true, "new": null});
         assert!(change(&unknown).lines().all(|line| line.starts_with("--")));
         let nameless = json!({"table": "x\ny", "op": "update", "key_unknown": true});
         assert!(change(&nameless).lines().all(|line| line.starts_with("--")));

@@ -9,7 +9,8 @@
 //! | `level` | null: the log does not have the level at which a commit was acknowledged |
 //! | `partial` | it began before the log that was read: some of its changes may be missing |
 //! | `tables` | the tables that it changed |
-//! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values as text; `old_unknown`, `new_unknown` where nothing tells any more |
+//! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
+//! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
 //! | `catalogue` | changes of tables, columns, sequences, roles, in words |
 
 use anyhow::{Context, Result, anyhow};
@@ -82,8 +83,8 @@ impl<'r> Report<'r> {
         }
     }
 
-    /// Writes the lines durably to the target's own file of them; gives its path.
-    pub fn keep(&self, data: &Path) -> Result<(PathBuf, Counts)> {
+    /// Writes the lines durably to the target's own file of them, and shows each; gives the file's path.
+    pub fn keep(&self, data: &Path, show: &mut dyn FnMut(&Value) -> Result<()>) -> Result<(PathBuf, Counts)> {
         let fork = &self.divergence.fork;
         let name = format!("discarded-{}-{:016X}.json", fork.timeline, fork.at.get());
         let (folder, temporary) = (data.join("plimsoll"), format!("{name}.tmp"));
@@ -91,7 +92,10 @@ impl<'r> Report<'r> {
         let failed = || format!("could not write {}", temporary.display());
         let file = fs::File::create(&temporary).with_context(failed)?;
         let mut out = std::io::BufWriter::new(file);
-        let counts = self.lines(&mut |line| Ok(writeln!(out, "{line}").with_context(failed)?))?;
+        let counts = self.lines(&mut |line| {
+            show(line)?;
+            writeln!(out, "{line}").with_context(failed)
+        })?;
         out.flush().with_context(failed)?;
         host::durable_rename(&host::RealDisk, &temporary, &path).with_context(failed)?;
         Ok((path, counts))
@@ -213,7 +217,9 @@ pub fn text(line: &Value) -> String {
         let side = |name: &str| match change.get(name) {
             Some(Value::Object(columns)) => columns_text(columns),
             _ if change.get(format!("{name}_unknown")).is_some() => "unknown".to_owned(),
-            _ => change.get(format!("{name}_bytes")).map_or_else(String::new, |bytes| format!("\\x{}", plain(bytes))),
+            _ => change
+                .get(format!("{name}_bytes"))
+                .map_or_else(String::new, |bytes| format!("\\x{}", plain(bytes))),
         };
         let of = |name: &str| change.get(name).map(plain).unwrap_or_default();
         let said = match of("op").as_str() {

@@ -4,7 +4,8 @@
 //! | command | answer |
 //! | ---- | ---- |
 //! | `PLIMSOLL files` | a row `path`, `size`, `kind` for each file that a base backup sends |
-//! | `PLIMSOLL read (path 'p', offset 'n', length n)` | a row `content`: fewer bytes where the file ends; no row if there is no such file |
+//! | `PLIMSOLL read (path 'p', offset 'n', length n)` | a row `content`, fewer bytes where the file ends; |
+//! |         | no row if there is no such file |
 //!
 //! Both are commands like any other, so a client may send many before it reads the first answer.
 
@@ -43,8 +44,10 @@ impl ReadFile {
     pub fn parse(command: &ExtensionCommand) -> Result<Self, CommandError> {
         let (mut path, mut offset, mut length) = (None, None, None);
         for (name, value) in &command.options {
-            let bad =
-                || CommandError::BadValue { option: name.clone(), value: value.as_text().unwrap_or_default() };
+            let bad = || CommandError::BadValue {
+                option: name.clone(),
+                value: value.as_text().unwrap_or_default(),
+            };
             match (name.as_str(), value) {
                 ("path", OptionValue::Text(text)) => path = Some(text.clone()),
                 ("offset", value) => {
