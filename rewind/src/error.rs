@@ -55,11 +55,13 @@ pub enum RewindError {
     TargetUnfinished(String),
     /// The log of the target does not reach back far enough.
     #[error(
-        "could not find a checkpoint before the fork at {fork} in the target's log: the segments before it are gone (give the archive's command with --restore-target-wal), or clone it anew"
+        "could not find a checkpoint before the fork at {fork} in the target's log: segments before it are gone, and the source has them no more; fetch them from an archive (--restore-target-wal), or clone it anew"
     )]
     NoCheckpoint {
         /// The fork.
         fork: Lsn,
+        /// The begin of the segment that is gone.
+        at: Lsn,
     },
     /// Log that the rewound server will need is nowhere.
     #[error(
@@ -139,6 +141,18 @@ pub enum RewindError {
     /// The settings of the standby could not be written.
     #[error(transparent)]
     Standby(#[from] CloneError),
+}
+
+impl RewindError {
+    /// Where a segment of the target's log may be gone, if that is why.
+    pub(crate) fn missing_log(&self) -> Option<Lsn> {
+        match self {
+            Self::NoCheckpoint { at, .. } | Self::LogTooShort { found: at, .. } => Some(*at),
+            Self::LogSource(SourceError::Missing { at, .. })
+            | Self::Log(ReadError::Source(SourceError::Missing { at, .. })) => Some(*at),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RewindError {

@@ -9,7 +9,7 @@ use crate::source::{Source, SourceName, SourcePosition};
 use crate::target::{Checkpoint, Divergence, Target};
 use basebackup::clone::{make_standby, primary_conninfo};
 use basebackup::send::files::{SentFile, sent_files};
-use host::{Host, LockGuard, write_file_durably};
+use host::{Host, LockGuard, SharedDisk, write_file_durably};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
@@ -99,8 +99,64 @@ pub struct Rewind {
     history: TimelineHistory,
     marker: Option<Marker>,
     need: Need,
+    fetched: Fetched,
     /// No server opens the target meanwhile.
     _lock: Box<dyn LockGuard>,
+}
+
+/// Segments of the common log that the source gave, and the target had no more. They go again unless the
+/// rewind is carried out.
+struct Fetched {
+    disk: SharedDisk,
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // What stays is log that this directory had before.
+            let _ = self.disk.remove_file(path);
+        }
+    }
+}
+
+/// What the target has that the source has not. Log before the fork that is gone here comes from the source,
+/// segment by segment, as far as it is asked for.
+async fn divergence(
+    target: &Target,
+    history: &TimelineHistory,
+    source: &mut Source,
+    fetched: &mut Fetched,
+) -> Result<Option<Divergence>, RewindError> {
+    loop {
+        let error = match target.divergence_from(history) {
+            Err(error) => error,
+            found => return found,
+        };
+        let size = target.control.segment_size;
+        let fork = target.history.common_ancestor(history).map_or(Lsn::INVALID, |(_, fork)| fork);
+        let segment = error.missing_log().map(|at| size.segment_of(at));
+        // Behind the fork the source's log is another.
+        let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= fork) else {
+            return Err(error);
+        };
+        let name = segment.file_name(history.timeline_at(size.start_of(segment)), size);
+        let path = format!("pg_wal/{name}");
+        let mut copier = Copier {
+            disk: target.disk.clone(),
+            dir: target.dir.clone(),
+            source,
+            checksums: target.control.data_checksums,
+            arrived: &mut |_| {},
+        };
+        let own = target.path(&path);
+        if target.disk.exists(&own).map_err(io_error(&own))?
+            || !copier.copy_whole(&path, &path, size.bytes(), size.bytes()).await?
+        {
+            return Err(error);
+        }
+        fetched.paths.push(own);
+    }
 }
 
 impl std::fmt::Debug for Rewind {
@@ -135,6 +191,7 @@ impl Rewind {
         if source_control.data_checksums != target.control.data_checksums {
             return Err(RewindError::Checksums);
         }
+        let mut fetched = Fetched { disk: host.disk.clone(), paths: Vec::new() };
         let need = match marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => {
                 let end = history.end_of(copied.timeline);
@@ -144,7 +201,7 @@ impl Rewind {
                     return Err(RewindError::OtherSource { begun: copied.timeline });
                 }
             }
-            None => match target.divergence_from(&history)? {
+            None => match divergence(&target, &history, &mut source, &mut fetched).await? {
                 Some(divergence) => Need::Diverged(Box::new(divergence)),
                 None if marker.is_some() => {
                     return Err(RewindError::OtherSource { begun: position.timeline });
@@ -163,6 +220,7 @@ impl Rewind {
             history,
             marker,
             need,
+            fetched,
             _lock: lock,
         })
     }
@@ -253,6 +311,8 @@ impl Rewind {
     /// starts there, and a rewind that is run again goes on.
     pub async fn run(mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Rewound, RewindError> {
         let mut bytes = 0;
+        // They are part of what is made.
+        self.fetched.paths.clear();
         let copied = match self.marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => copied,
             None => self.copy_files(&mut bytes, progress).await?,

@@ -181,14 +181,14 @@ impl Target {
             let (start, end) = (size.start_of(segment), size.start_of(segment.next()).min(fork));
             let mut reader = self.reader(start);
             if !is_there(&mut reader, start)? {
-                return Err(RewindError::NoCheckpoint { fork });
+                return Err(RewindError::NoCheckpoint { fork, at: start });
             }
             if let Some(found) = last_checkpoint_within(&mut reader, start, end, fork)? {
                 return Ok(found);
             }
             match segment.get().checked_sub(1) {
                 Some(before) => segment = wal::SegmentNumber::new(before),
-                None => return Err(RewindError::NoCheckpoint { fork }),
+                None => return Err(RewindError::NoCheckpoint { fork, at: start }),
             }
         }
     }

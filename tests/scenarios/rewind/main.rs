@@ -171,6 +171,36 @@ fn a_source_whose_pages_are_older_than_the_targets_checkpoint_gives_its_state() 
 }
 
 #[test]
+fn log_before_the_fork_that_the_target_has_no_more_comes_from_the_source() {
+    let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
+    pair.one.sql("UPDATE kept SET v = repeat('common', 40)");
+    pair.diverge();
+    pair.one.kill_9();
+    let dry = || {
+        let dry = pair.rewind(&pair.two.conninfo(), &["--dry-run"]);
+        is_ok(&dry);
+        dry.stdout
+    };
+    // The number of the segment that a position lies in, which follows these words.
+    let segment = |words: &str| {
+        let said = dry();
+        let digits = said.split(words).nth(1).expect("the words").trim_start_matches("0/");
+        let end = digits.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(digits.len());
+        u64::from_str_radix(&digits[..end], 16).expect("a position") >> 20
+    };
+    let (redo, fork) = (segment("(redo "), segment("diverged at "));
+    assert!(redo < fork, "{redo} {fork}");
+    let path = |number: u64| pair.one.data().join(format!("pg_wal/0000000100000000{number:08X}"));
+    for number in redo..fork {
+        fs::remove_file(path(number)).expect("a segment");
+    }
+    dry();
+    assert!(!path(redo).exists(), "a dry run leaves no log behind");
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one_follows_two();
+}
+
+#[test]
 fn a_directory_at_rest_is_a_source_too() {
     let pair = Pair::new(&[]);
     pair.diverge();
