@@ -117,6 +117,8 @@ async fn diverged() -> VirtualDisk {
     let (kept, goes) = (new_tree(&one).await, new_tree(&one).await);
     write(&one, kept, 0..400, &"common ".repeat(20)).await;
     write(&one, goes, 0..100, &"goes ".repeat(20)).await;
+    let lost = new_tree(&one).await;
+    write(&one, lost, 0..300, &"in no log ".repeat(20)).await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
     write(&one, kept, 100..110, "before the fork").await;
     copy_tree(&disk, Path::new("/one"), Path::new("/two"));
@@ -134,6 +136,7 @@ async fn diverged() -> VirtualDisk {
     drop(two);
 
     write(&one, kept, 50..60, "here").await;
+    drop_tree(&one, lost).await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
     write(&one, kept, 390..500, &"here too ".repeat(30)).await;
     let made = new_tree(&one).await;
