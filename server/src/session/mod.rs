@@ -6,6 +6,7 @@ mod environment;
 mod extended;
 mod limits;
 mod local;
+mod members;
 mod reach;
 mod replication;
 mod rows;

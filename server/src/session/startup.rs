@@ -1,5 +1,6 @@
 //! A connection's first packets: requests, limits, authentication, and what a client is told when it is in.
 
+use super::members;
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql};
@@ -15,6 +16,7 @@ use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
 use protocol::{Report, Severity, SqlState};
+use replica::roster::login::MEMBER_USER;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -320,6 +322,10 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     visitor.is_heard();
     let mode = negotiate(wire, &parameters)?;
     let claim = claim(&parameters, mode)?;
+    if claim.replication && claim.user == MEMBER_USER {
+        members::serve(node, wire).await?;
+        return Ok(None);
+    }
     if let Some(report) = closed(node) {
         return Err(Exit::Fatal(Box::new(report)));
     }

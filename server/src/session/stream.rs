@@ -9,6 +9,7 @@ use protocol::replication::{COPY_OPTION, ExtensionCommand, OptionValue, StartRep
 use protocol::{Report, Severity, SqlState, backend};
 use replica::directory_id::DIRECTORY_ID_FILE;
 use replica::driver::send::{Doubt, Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
+use replica::roster::Seen;
 use replica::sender::Copying;
 use replica::sender::streams::SenderInfo;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ impl WalSender {
             log: replication.log.clone(),
             row,
             slot,
+            roster: replication.roster.clone(),
+            seen: Seen::client(self.handle.client.map(|client| client.ip())),
             slots: replication.slots.clone(),
             times: self.stream_times(),
             confirmations: Arc::new(database.commit_gate().clone()),

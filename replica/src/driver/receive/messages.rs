@@ -2,12 +2,13 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, ROSTER, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
+use crate::roster::{Seen, statement};
 use crate::slots::copied;
 use durability::Stages;
-use protocol::ClientError;
+use protocol::{Client, ClientError};
 use protocol::backend::BackendMessage;
 use protocol::replication::{FromPrimary, WireLsn};
 use wal::{Lsn, TimelineId};
@@ -62,6 +63,15 @@ impl Driver {
             Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {
                 Ok(slots) => {
                     self.context.observer.slots(&slots);
+                    None
+                }
+                Err(error) => Some(Event::Lost(error)),
+            },
+            Ok(FromPrimary::Extension(ROSTER, told)) => match statement::decode(&told) {
+                Ok(told) => {
+                    let (host, port) = self.client.as_ref().map(Client::place).unwrap_or_default();
+                    let now = self.context.host.clock.monotonic();
+                    self.context.roster.hear(told, &Seen::server(&host, port), now);
                     None
                 }
                 Err(error) => Some(Event::Lost(error)),

@@ -87,6 +87,13 @@ impl Recovery {
         receive_settings(&self.ground, &self.database, &self.context.place)
     }
 
+    /// Has the primary told what is new in the roster.
+    pub(super) fn tell_roster(&self) {
+        if let Some(receiver) = &*self.receiver.lock() {
+            receiver.tell_roster();
+        }
+    }
+
     /// Whether the primary shall name what is confirmed at once.
     pub(crate) fn want_confirmed(&self, wants: bool) {
         self.wants_confirmed.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
@@ -246,6 +253,7 @@ impl Standby {
             place: replication.place.clone(),
             fsync: ground.config().fsync,
             directory: directory_id(ground),
+            roster: replication.roster.clone(),
             feed: feed.clone(),
             log: replication.log.clone(),
             observer: Arc::new(observer()),
