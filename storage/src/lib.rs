@@ -67,7 +67,7 @@ pub use engine::options::{
 pub use engine::recovery_state::StandbyLog;
 pub use engine::sweep::{CostPace, SweepCosts};
 pub use engine::wal_sizes::WalSizes;
-pub use error::{Corruption, Error};
+pub use error::{Corruption, Error, FENCED};
 pub use interrupt::{Interrupt, WaitEvent};
 pub use locks::{LockInfo, LockTarget};
 pub use pages::counts::{SweepCause, TreeStatistics};
@@ -75,7 +75,7 @@ pub use recovery::backup::{BackupEnd, BackupStart};
 pub use recovery::consistency::ConsistencyPoint;
 pub use recovery::offline::Offline;
 pub use recovery::open::RecoveryReport;
-pub use recovery::own_files::{SERVER_LOCK_FILE, SERVER_LOG_FILE};
+pub use recovery::own_files::{SERVER_LOCK_FILE, SERVER_LOG_FILE, lock_directory};
 pub use recovery::promote::{PromoteOptions, Promoted, Promotion};
 pub use recovery::standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
 pub use recovery::target::{RecoveryStop, StopCause};

@@ -39,6 +39,8 @@ pub enum Command {
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
+    /// Let a stopped primary that was replaced take writes again, though what replaced it goes on without them
+    Unfence(UnfenceArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
     /// Draw the tree of timelines that data directories, archives and servers know of
@@ -169,6 +171,17 @@ pub struct PromoteArgs {
     /// Seconds to wait
     #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
     pub timeout: u64,
+}
+
+/// Options of `unfence`.
+#[derive(Args, Debug)]
+pub struct UnfenceArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The server that replaced this one is gone for good, and so is what it wrote
+    #[arg(long)]
+    pub i_know: bool,
 }
 
 /// Options of `waldump`.

@@ -292,6 +292,11 @@ fn forget_others(replication: &Replication, targets: &[Target]) {
     replication.fence.answers.lock().retain(|name, _| names.contains(name.as_str()));
 }
 
+/// How many did not answer when they were last asked.
+pub(crate) fn silent_count(replication: &Replication) -> usize {
+    replication.fence.answers.lock().values().filter(|told| told.timelines.is_none()).count()
+}
+
 /// What an address of the roster or of plimsoll.peers said last.
 pub(crate) fn last_word(replication: &Replication, name: &str) -> Option<Told> {
     replication.fence.answers.lock().get(name).cloned()

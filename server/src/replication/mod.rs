@@ -10,6 +10,7 @@ pub(crate) mod roster;
 pub(crate) mod semi_sync;
 pub(crate) mod slots;
 pub(crate) mod standby;
+pub(crate) mod unfence;
 
 use crate::archive::Archive;
 use crate::configuration::Ground;

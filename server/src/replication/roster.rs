@@ -2,6 +2,8 @@
 //! roster on disk and the streams told of it, and who is forgotten.
 
 use super::Replication;
+use super::asking::{Target, Told, targets};
+use super::fencing::last_word;
 use super::ledger::Ledger;
 use crate::configuration::Ground;
 use crate::connection::listen::{socket_dirs, words};
@@ -146,4 +148,59 @@ fn record(ledger: &Ledger, what: &str) {
 fn describe(member: &Member) -> String {
     let addresses: Vec<String> = member.addresses.iter().map(ToString::to_string).collect();
     format!("member \"{}\" at {}", member.name, addresses.join(", "))
+}
+
+/// An address of somebody whom this node knows.
+pub(crate) struct RosterRow {
+    pub(crate) member: Option<DirectoryId>,
+    pub(crate) name: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    /// How it is known.
+    pub(crate) source: &'static str,
+    /// Since when nobody has heard of it.
+    pub(crate) silent: Option<Duration>,
+    pub(crate) told: Option<Told>,
+}
+
+/// This node, the members, and those that the settings name.
+pub(crate) fn rows(replication: &Replication) -> Vec<RosterRow> {
+    let (ground, roster) = (&replication.ground, &replication.roster);
+    let row = |address: &Address, source| RosterRow {
+        member: None,
+        name: None,
+        host: Some(address.host().to_owned()),
+        port: Some(address.port()),
+        source,
+        silent: None,
+        told: last_word(replication, &address.to_string()),
+    };
+    let own_name = Some(ground.config().cluster_name.trim().to_owned());
+    let own = |address: Address| RosterRow {
+        member: Some(roster.own_id()),
+        name: own_name.clone(),
+        host: Some(address.host()).filter(|host| !host.is_empty()).map(str::to_owned),
+        told: None,
+        ..row(&address, "this node")
+    };
+    let now = ground.host.clock.monotonic();
+    let members = roster.members();
+    let members = members.iter().flat_map(|member| {
+        member.addresses.iter().map(|address| RosterRow {
+            member: Some(member.id),
+            name: Some(member.name.clone()),
+            silent: Some(member.silent_for(now)),
+            ..row(address, "replication")
+        })
+    });
+    let named = targets(replication).into_iter().filter(Target::is_named).map(|target| RosterRow {
+        member: None,
+        name: None,
+        host: None,
+        port: None,
+        source: "plimsoll.peers",
+        silent: None,
+        told: last_word(replication, &target.name),
+    });
+    own_addresses(ground).into_iter().map(own).chain(members).chain(named).collect()
 }

@@ -128,11 +128,16 @@ impl Session {
             told_commit: None,
             told_snapshot: None,
             frame_limits: FrameLimits::SERVER,
+            began_fenced: is_fenced(node),
             replication,
             _member: member,
             sql,
         }
     }
+}
+
+fn is_fenced(node: &Node) -> bool {
+    node.database().is_some_and(|database| database.fenced().is_some())
 }
 
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
@@ -371,7 +376,9 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {
-        backend::parameter_status(&mut wire.out, name, &value);
+        // Clients that look for a server that takes writes pass over one that was replaced.
+        let refuses_writes = name == "default_transaction_read_only" && is_fenced(node);
+        backend::parameter_status(&mut wire.out, name, if refuses_writes { "on" } else { &value });
     }
     backend::backend_key_data(&mut wire.out, member.handle.key);
     backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);

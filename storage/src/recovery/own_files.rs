@@ -13,7 +13,11 @@ pub const SERVER_LOCK_FILE: &str = "plimsoll/server.lock";
 pub const SERVER_LOG_FILE: &str = "plimsoll/server.log";
 
 /// Takes the directory for this process alone.
-pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
+///
+/// # Errors
+///
+/// Fails if another process has it, or its file cannot be locked.
+pub fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
     let own = dir.join("plimsoll");
     host.disk.create_dir_all(&own).map_err(|error| Error::io("create directory", &own, error))?;
     let path = dir.join(LOCK_FILE);
