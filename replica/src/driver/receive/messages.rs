@@ -36,11 +36,16 @@ impl Driver {
             Ok(FromPrimary::Data { start, end, clock, wal }) => {
                 Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
             }
-            Ok(FromPrimary::Keepalive(keepalive)) => Some(Event::Keepalive {
-                primary_end: lsn(keepalive.end),
-                clock: keepalive.clock,
-                reply_requested: keepalive.reply_requested,
-            }),
+            Ok(FromPrimary::Keepalive(keepalive)) => {
+                if let Some(primary) = self.primary {
+                    self.context.roster.heard_of(primary, self.context.host.clock.monotonic());
+                }
+                Some(Event::Keepalive {
+                    primary_end: lsn(keepalive.end),
+                    clock: keepalive.clock,
+                    reply_requested: keepalive.reply_requested,
+                })
+            }
             Ok(FromPrimary::Extension(BEGINS, at)) => {
                 let at = at.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 Some(Event::Begins(Lsn::new(at)))
@@ -69,6 +74,7 @@ impl Driver {
             },
             Ok(FromPrimary::Extension(ROSTER, told)) => match statement::decode(&told) {
                 Ok(told) => {
+                    self.primary = told.first().map(|primary| primary.id);
                     let (host, port) = self.client.as_ref().map(Client::place).unwrap_or_default();
                     let now = self.context.host.clock.monotonic();
                     self.context.roster.hear(told, &Seen::server(&host, port), now);

@@ -3,6 +3,7 @@
 use super::comparing::whole_end;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
+use crate::directory_id::DirectoryId;
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, ROSTER, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
@@ -45,6 +46,8 @@ pub(super) struct Driver {
     pub(super) streaming: bool,
     /// The version of the roster that the primary was told last on this stream.
     pub(super) told_roster: Option<u64>,
+    /// Which member of the roster the primary is, if it has said so.
+    pub(super) primary: Option<DirectoryId>,
     /// Whether a stream was started on this connection before.
     pub(super) streamed: bool,
     /// A flush that nobody waits for.
@@ -95,6 +98,7 @@ impl Driver {
             plimsoll: false,
             streaming: false,
             told_roster: None,
+            primary: None,
             streamed: false,
             flushing: None,
             undrained: false,

@@ -194,6 +194,7 @@ pub async fn stream<S: Outlet>(
         copies_slots: false,
         told_slots: None,
         told_roster: None,
+        standby: None,
         awaited_untold: false,
         ended: None,
     };
@@ -266,6 +267,8 @@ struct Streaming<'a, S> {
     told_slots: Option<Vec<UpstreamSlot>>,
     /// The version of the roster that it was told last.
     told_roster: Option<u64>,
+    /// Which member of the roster the standby is, if it has said so.
+    standby: Option<DirectoryId>,
     /// It was not told yet which stages commits wait for.
     awaited_untold: bool,
     /// The standby has gone.

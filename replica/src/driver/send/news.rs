@@ -79,6 +79,10 @@ impl<S: Outlet> Streaming<'_, S> {
         self.tell_witnessed();
         self.tell_slots();
         self.tell_roster();
+        if let Some(standby) = self.standby {
+            // The stream would have ended if nothing came from it.
+            self.context.roster.heard_of(standby, self.context.host.clock.monotonic());
+        }
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
         self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));

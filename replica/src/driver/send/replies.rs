@@ -52,6 +52,7 @@ impl<S: Outlet> Streaming<'_, S> {
                         FromStandby::Extension(ROSTER, told) => {
                             let told = statement::decode(&told).map_err(|e| violation(e.to_string()))?;
                             let now = self.context.host.clock.monotonic();
+                            self.standby = told.first().map(|standby| standby.id);
                             self.context.roster.hear(told, &self.context.seen, now);
                         }
                         FromStandby::Extension(..) => {}
