@@ -100,7 +100,11 @@ pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
 /// # Errors
 ///
 /// Fails if no member of this cluster can be reached there.
-pub async fn probe_member(address: &Address, login: &MemberLogin, from: DirectoryId) -> Result<Peer, Silence> {
+pub async fn probe_member(
+    address: &Address,
+    login: &MemberLogin,
+    from: DirectoryId,
+) -> Result<Peer, Silence> {
     in_time(async {
         let port = address.port().to_string();
         let words = [

@@ -75,7 +75,8 @@ fn encode(roster: &Roster, now: Duration) -> String {
     let known = roster.0.known.lock();
     let mut text = format!("{FIRST_LINE}\nself={} {}\n", known.own.id, known.own.stated);
     for member in known.members.values() {
-        let addresses = member.addresses.iter().map(|address| format!("{}@{}", address.port(), address.host()));
+        let addresses =
+            member.addresses.iter().map(|address| format!("{}@{}", address.port(), address.host()));
         let addresses = addresses.collect::<Vec<_>>().join(",");
         let (age_s, Member { id, stated, name, .. }) = (member.silent_for(now).as_secs(), member);
         text.push_str(&format!("member={id} {stated} {age_s} {addresses} {name}\n"));

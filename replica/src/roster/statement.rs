@@ -91,7 +91,8 @@ pub struct Seen {
 impl Seen {
     /// A standby that connected from there; None over a Unix socket.
     pub fn client(address: Option<std::net::IpAddr>) -> Self {
-        let host = address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_canonical().to_string());
+        let host =
+            address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_canonical().to_string());
         Self { host, port: None }
     }
 

@@ -100,7 +100,8 @@ fn hearsay_makes_a_member_younger_and_never_older() {
 #[test]
 fn only_one_that_tells_of_itself_takes_the_place_of_another() {
     let roster = Roster::new(id(1));
-    let others = (0..200).map(|number| Statement { age: Duration::from_secs(number), ..said(100 + number, 1, "x") });
+    let others =
+        (0..200).map(|number| Statement { age: Duration::from_secs(number), ..said(100 + number, 1, "x") });
     let told = std::iter::once(said(2, 1, "b")).chain(others).collect();
     roster.hear(told, &neighbour(), NOW);
     assert_eq!(roster.members().len(), MEMBERS_MAX);

@@ -263,7 +263,9 @@ impl FenceStore {
     /// Fails if the record cannot be removed.
     pub fn remove(&self) -> Result<(), ReplicaError> {
         let disk = &*self.host.disk;
-        let removed = disk.remove_file(&self.path).and_then(|()| disk.sync_dir(self.path.parent().unwrap_or(&self.path)));
+        let removed = disk
+            .remove_file(&self.path)
+            .and_then(|()| disk.sync_dir(self.path.parent().unwrap_or(&self.path)));
         removed.map_err(|error| ReplicaError::file("remove", &self.path, error))
     }
 

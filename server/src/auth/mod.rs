@@ -121,7 +121,8 @@ fn wrong_password(log: &Log, user: &str, detail: String) -> Exit {
     let message = format!("password authentication failed for user \"{user}\"");
     log.write(
         None,
-        &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone()).with_detail(detail),
+        &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone())
+            .with_detail(detail),
         None,
     );
     fatal(SqlState::INVALID_PASSWORD, message)

@@ -79,9 +79,13 @@ pub(crate) static METRICS: &[Metric] = &[
         out.position(seen.database.positions().is_none().then(|| seen.database.replayed()))
     }),
     metric!("sessions", GAUGE, ["state"], "Client sessions by state.", sessions),
-    metric!("fenced", GAUGE, [], "1 on a primary that was replaced and takes no more writes.", |seen, out| {
-        out.one(u8::from(seen.database.fenced().is_some()))
-    }),
+    metric!(
+        "fenced",
+        GAUGE,
+        [],
+        "1 on a primary that was replaced and takes no more writes.",
+        |seen, out| { out.one(u8::from(seen.database.fenced().is_some())) }
+    ),
     metric!("roster_members", GAUGE, [], "Other nodes of the cluster that this one knows.", |seen, out| {
         out.one(seen.replication.roster.members().len())
     }),

@@ -9,8 +9,8 @@
 //! node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
 //! ([`check_promotion`]).
 
-use super::asking::{self, Answers, Asked, Questions, Target, Told, targets};
 use super::Replication;
+use super::asking::{self, Answers, Asked, Questions, Target, Told, targets};
 use crate::error::ServerError;
 use crate::state::NodeState;
 use host::{Instant, Mutex};

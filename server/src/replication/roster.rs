@@ -26,7 +26,8 @@ pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
     let roster = match file::load(&ground.host, &ground.data_dir, id) {
         Ok(loaded) => {
             if loaded.damaged {
-                let what = "is damaged: the other nodes of the cluster are those that streams tell of from now on";
+                let what =
+                    "is damaged: the other nodes of the cluster are those that streams tell of from now on";
                 ground.log.warning(format!("file \"{ROSTER_FILE}\" {what}"));
             }
             loaded.roster

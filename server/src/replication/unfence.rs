@@ -53,7 +53,7 @@ pub fn unfence(host: &Host, data_dir: &Path) -> Result<Option<String>, ServerErr
     let record = store.load().ok().flatten();
     let range = record.map_or((Lsn::INVALID, Lsn::INVALID), |record| (record.fork, record.log_end));
     let log = Log::new(crate::log::stderr_sink(), host.clock.clone());
-    let reason = format!("unfenced by an administrator: {said}");
+    let reason = format!("an administrator took the fence off: {said}");
     ledger::record_stopped((host, data_dir, &log), "unfenced", range, &reason)
         .map_err(|error| ServerError::new(format!("could not write plimsoll/ledger: {error}")))?;
     store.remove().map_err(|error| failed(&error))?;

@@ -20,7 +20,10 @@ pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
     let Some(replication) = node.replication() else { return Err(Exit::Fatal(Box::new(starting()))) };
     let Some(login) = &replication.member_login else {
         let what = "this cluster has no secret by which its nodes know each other";
-        return Err(Exit::Fatal(Box::new(Report::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what))));
+        return Err(Exit::Fatal(Box::new(Report::fatal(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            what,
+        ))));
     };
     auth::authenticate_member(&node.ground.host, &node.ground.log, wire, login).await?;
     loop {

@@ -107,7 +107,8 @@ struct Session {
 /// find that this one takes no writes.
 fn lost_server(report: &Report) -> Report {
     let message = format!("terminating connection because {}", report.message);
-    let detail = "What this session was about to commit may be in this server's log, and is not acknowledged.";
+    let detail =
+        "What this session was about to commit may be in this server's log, and is not acknowledged.";
     let hint = "Connect to the server that replaced it.";
     Report::fatal(SqlState::ADMIN_SHUTDOWN, message).with_detail(detail).with_hint(hint)
 }

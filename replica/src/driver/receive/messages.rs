@@ -8,9 +8,9 @@ use crate::receiver::Event;
 use crate::roster::{Seen, statement};
 use crate::slots::copied;
 use durability::Stages;
-use protocol::{Client, ClientError};
 use protocol::backend::BackendMessage;
 use protocol::replication::{FromPrimary, WireLsn};
+use protocol::{Client, ClientError};
 use wal::{Lsn, TimelineId};
 
 impl Driver {
