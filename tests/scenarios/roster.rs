@@ -1,5 +1,5 @@
-//! Nodes know each other by replication alone: nothing here sets plimsoll.peers, and an old primary that comes
-//! back finds out all the same that it was replaced.
+//! Nodes know each other by replication alone: nothing here sets plimsoll.peers, and an old primary that
+//! comes back finds out all the same that it was replaced.
 
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::fs;
@@ -19,6 +19,7 @@ fn pair() -> (Node, Node) {
     let one = named("one").start();
     let two = named("two").clone_from(&one);
     one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    two.wait_for("SELECT count(*) FROM t", "0");
     knows(&one, "two");
     knows(&two, "one");
     (one, two)

@@ -39,7 +39,7 @@ pub enum Command {
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
-    /// Let a stopped primary that was replaced take writes again, though what replaced it goes on without them
+    /// Let a stopped primary that was replaced take writes again
     Unfence(UnfenceArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),

@@ -1,14 +1,14 @@
 //! How members log in to one another to ask who they are: as a user of that purpose, by a secret that all
 //! copies of the cluster have, whatever pg_hba.conf says of others.
 //!
-//! The secret is the control file's mock_authentication_nonce, 32 random bytes that are drawn when the cluster
-//! is made, and come with each clone, backup and rewind. The password is made of it by HMAC-SHA-256, and goes
-//! through SCRAM as any other; neither it nor the nonce ever goes over a connection. Both sides prove that they
-//! know it: who asks takes no answer from a server that does not. It is no password that somebody could guess,
-//! so one iteration does, and a question costs no time of a processor.
+//! The secret is the control file's mock_authentication_nonce, 32 random bytes that are drawn when the
+//! cluster is made, and come with each clone, backup and rewind. The password is made of it by
+//! HMAC-SHA-256, and goes through SCRAM as any other; neither it nor the nonce ever goes over a connection.
+//! Both sides prove that they know it: who asks takes no answer from a server that does not. It is no
+//! password that somebody could guess, so one iteration does, and a question costs no time of a processor.
 //!
-//! Who has a copy of the cluster's files can ask who is a member of what branch, and nothing else: the user has
-//! no role, reads no table, streams nothing.
+//! Who has a copy of the cluster's files can ask who is a member of what branch, and nothing else: the user
+//! has no role, reads no table, streams nothing.
 
 use protocol::scram::{Verifier, shared_password};
 use wal::SystemId;

@@ -12,8 +12,8 @@
 //! changes, themselves first ([`statement`]). So all nodes of a tree of standbys come to know all others.
 //!
 //! **Which word counts.** What a node says of itself bears a number that only goes up: microseconds of its
-//! clock when it said so first, or one more than before. The statement with the highest number counts, whoever
-//! passes it on. Two ways in which others see one statement's addresses are both kept.
+//! clock when it said so first, or one more than before. The statement with the highest number counts,
+//! whoever passes it on. Two ways in which others see one statement's addresses are both kept.
 //!
 //! **Addresses.** A node that listens on all addresses says "where you see me": whoever hears that from the
 //! node itself puts in where it sees it. A loopback address is meant on the teller's machine, so whoever sees

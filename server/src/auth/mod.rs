@@ -128,8 +128,8 @@ fn wrong_password(log: &Log, user: &str, detail: String) -> Exit {
     fatal(SqlState::INVALID_PASSWORD, message)
 }
 
-/// Lets another node of the cluster in, whatever pg_hba.conf says of others ([`replica::roster::login`]). Ends
-/// with AuthenticationOk in the output.
+/// Lets another node of the cluster in, whatever pg_hba.conf says of others ([`replica::roster::login`]).
+/// Ends with AuthenticationOk in the output.
 pub(crate) async fn authenticate_member(
     host: &Host,
     log: &Log,

@@ -1,8 +1,8 @@
 //! Asking the cluster's other nodes what they are witnesses of: whom, how, and what they said last.
 //!
 //! Asked are the members of the roster, each at each address that is known, and who is named in
-//! plimsoll.peers, which stands in for a member at the same address. An address is asked once, whoever is said
-//! to be there. What it answers is the word of who answers, which may be another member, or this node.
+//! plimsoll.peers, which stands in for a member at the same address. An address is asked once, whoever is
+//! said to be there. What it answers is the word of who answers, which may be another member, or this node.
 
 use super::Replication;
 use host::task::task;

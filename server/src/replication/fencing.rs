@@ -1,6 +1,7 @@
-//! Whether another node has replaced this one: the cluster's other nodes are asked ([`super::asking`]), and what
-//! they tell is believed from replication peers only. They tell what they are witnesses of ([`wal::NodeLog::witnessed`]), and nothing
-//! that they know from an archive alone: a test copy restored from a backup replaces nobody.
+//! Whether another node has replaced this one: the cluster's other nodes are asked ([`super::asking`]), and
+//! what they tell is believed from replication peers only. They tell what they are witnesses of
+//! ([`wal::NodeLog::witnessed`]), and nothing that they know from an archive alone: a test copy restored
+//! from a backup replaces nobody.
 //!
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
@@ -163,8 +164,8 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
     }
 }
 
-/// Tells the log, once, of each node that cannot be asked, and when it can again. That a member is not there is
-/// no reason to warn.
+/// Tells the log, once, of each node that cannot be asked, and when it can again. That a member is not
+/// there is no reason to warn.
 fn tell_silence(replication: &Replication, asked: &Asked) {
     let (mut silent, name) = (replication.fence.silent.lock(), &asked.target.name);
     match &asked.answer {

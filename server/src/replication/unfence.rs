@@ -1,4 +1,5 @@
-//! Takes the fence off a stopped primary, for the disaster in which the server that replaced it is gone for good.
+//! Takes the fence off a stopped primary, for the disaster in which the server that replaced it is gone for
+//! good.
 
 use super::ledger;
 use crate::error::ServerError;
@@ -39,8 +40,8 @@ fn branch_of(host: &Host, data_dir: &Path) -> Option<NodeBranch> {
     Some(NodeBranch { system: control.system_id, history })
 }
 
-/// Removes the record of a fence, durably, once plimsoll/ledger has it that somebody did so. The server must not
-/// run. Gives what the record said; None if there was none.
+/// Removes the record of a fence, durably, once plimsoll/ledger has it that somebody did so. The server
+/// must not run. Gives what the record said; None if there was none.
 ///
 /// # Errors
 ///

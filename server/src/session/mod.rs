@@ -103,8 +103,8 @@ struct Session {
     _member: Member,
 }
 
-/// A session of before the fence ends with it: drivers take this for a lost server and connect anew, where they
-/// find that this one takes no writes.
+/// A session of before the fence ends with it: drivers take this for a lost server and connect anew, where
+/// they find that this one takes no writes.
 fn lost_server(report: &Report) -> Report {
     let message = format!("terminating connection because {}", report.message);
     let detail =

@@ -284,15 +284,12 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
         self.tell_awaited(*awaited.borrow_and_update());
-        self.tell_confirmed();
-        self.tell_witnessed();
-        self.tell_roster();
+        self.tell_news();
         loop {
             if changes.has_changed().unwrap_or(false) {
                 log = changes.borrow_and_update().clone();
                 self.follow(&log)?;
-                self.tell_confirmed();
-                self.tell_witnessed();
+                self.tell_news();
             }
             self.take_messages()?;
             if let Some(ended) = self.ended {

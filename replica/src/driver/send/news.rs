@@ -21,6 +21,13 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// Tells a Plimsoll standby what it has to know of the log before more of it, and of the cluster.
+    pub(super) fn tell_news(&mut self) {
+        self.tell_confirmed();
+        self.tell_witnessed();
+        self.tell_roster();
+    }
+
     /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
     pub(super) fn tell_confirmed(&mut self) {
         let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);

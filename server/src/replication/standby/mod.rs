@@ -229,11 +229,8 @@ impl Standby {
     ) -> Self {
         let (ground, database) = (&replication.ground, &replication.database);
         let follow = !database.options().recovery.ends_with_log;
-        let feed = StandbyFeed::with_sources(
-            &replication.log,
-            source_settings(ground, follow),
-            ground.host.clock.clone(),
-        );
+        let clock = ground.host.clock.clone();
+        let feed = StandbyFeed::with_sources(&replication.log, source_settings(ground, follow), clock);
         feed.set_delays(delay_settings(ground));
         database.set_standby_log(feed.clone());
         let observer = || Observer { replication: Arc::downgrade(replication) };
