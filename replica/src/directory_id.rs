@@ -7,9 +7,10 @@
 //!
 //! The file is text: `plimsoll directory 1`, `id=` with 16 hexadecimal digits, and `crc=` with the CRC-32 of
 //! what is above. It is made when the directory is started as a standby and has none, and goes when it is a
-//! primary's or is rewound. It is left out of backups; a copy that somebody makes of a standby's whole folder
-//! by other means has its id, too: the two count as one standby, which the sender logs, until the copy's file
-//! is removed.
+//! primary's or is rewound: standbys that somebody made by copying a primary's folder are several. (As a
+//! member of the cluster a primary keeps its id, in [`crate::roster`].) It is left out of backups; a copy
+//! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
+//! standby, which the sender logs, until the copy's file is removed.
 
 use host::{Host, write_file_durably};
 use std::fmt;
@@ -25,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 const FIRST_LINE: &str = "plimsoll directory 1";
 
 /// Tells data directories apart: a random number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirectoryId(u64);
 
 /// It is not 16 hexadecimal digits.

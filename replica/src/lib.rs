@@ -9,6 +9,7 @@
 //! |--------------|----------------------------------------------------------------------------------|
 //! | [`error`]    | what replication refuses, with the SQLSTATE that the wire carries                |
 //! | [`directory_id`] | which data directory a standby works on                                      |
+//! | [`roster`]   | the nodes of the cluster, and where they can be asked                            |
 //! | [`sync`]     | who holds what, and which standbys commits wait for                              |
 //! | [`timeline`] | which branch of the log is ours, which one replaced it, whether to promote       |
 //! | [`lag`]      | how far a standby is behind, in bytes and in time                                |
@@ -27,6 +28,7 @@ pub mod driver;
 pub mod error;
 pub mod lag;
 pub mod receiver;
+pub mod roster;
 pub mod sender;
 pub mod slots;
 pub mod sync;

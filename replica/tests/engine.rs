@@ -78,6 +78,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         place: LogPlace::new(host.disk.clone(), &dir.join("pg_wal"), segment_size()),
         fsync: true,
         directory: None,
+        roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
         feed: feed.clone(),
         log,
         observer: Arc::new(Said::default()),

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use wal::reader::{ReadError, SourceError};
 use wal::{BlockNumber, Lsn, RelFile, WalError};
 
+/// How the message of [`Error::Fenced`] begins.
+pub const FENCED: &str = "this server is fenced";
+
 /// Every failure that callers of the engine tell apart.
 ///
 /// `Display` is a lower-case primary message in PostgreSQL's style; [`Error::sqlstate`] gives its code.
@@ -64,7 +67,7 @@ pub enum Error {
     #[error("cannot execute a write during recovery")]
     ReadOnly,
     /// This node has met a newer branch of its history and takes no more writes (25006).
-    #[error("this server is fenced: {reason}")]
+    #[error("{FENCED}: {reason}")]
     Fenced {
         /// Which branch was seen, and where.
         reason: Arc<str>,

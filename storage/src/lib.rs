@@ -67,7 +67,7 @@ pub use engine::options::{
 pub use engine::recovery_state::StandbyLog;
 pub use engine::sweep::{CostPace, SweepCosts};
 pub use engine::wal_sizes::WalSizes;
-pub use error::{Corruption, Error};
+pub use error::{Corruption, Error, FENCED};
 pub use interrupt::{Interrupt, WaitEvent};
 pub use locks::{LockInfo, LockTarget};
 pub use pages::counts::{SweepCause, TreeStatistics};

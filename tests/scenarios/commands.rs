@@ -78,12 +78,15 @@ fn a_peer_that_cannot_be_asked_is_told_of_once_until_it_answers_again() {
     primary.sql("ALTER SYSTEM SET plimsoll.fence_probe_interval = '100ms'");
     primary.sql(&format!("ALTER SYSTEM SET plimsoll.peers = '{peers}'"));
     primary.sql("SELECT pg_reload_conf()");
-    let told = || primary.log().matches("cannot tell whether this server was replaced").count();
+    let named = format!("peer \"host={} ", standby.folder().display());
+    let tells = |line: &&str| line.contains(&named) && line.contains("cannot tell whether this server");
+    let told = || primary.log().lines().filter(tells).count();
     let limit = Duration::from_secs(60);
     wait_until("the log tells", limit, || if told() > 0 { Ok(()) } else { Err(primary.log()) });
     standby.start();
     wait_until("the peer answers", limit, || {
-        if primary.log().contains("answers again") { Ok(()) } else { Err(primary.log()) }
+        let again = |line: &str| line.contains(&named) && line.contains("answers again");
+        if primary.log().lines().any(again) { Ok(()) } else { Err(primary.log()) }
     });
     assert_eq!(told(), 1, "{}", primary.log());
 }
@@ -96,6 +99,7 @@ fn an_immediate_stop_ends_a_start_that_asks_a_silent_peer() {
     let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = silent.local_addr().expect("its port").port();
     node.set("plimsoll.peers", &format!("host=127.0.0.1 port={port} user=postgres"));
+    node.set("plimsoll.fence_check_timeout", "60s");
     let before = node.log().matches("ready to accept connections").count();
     node.start_without_waiting();
     let (asked, _) = silent.accept().expect("the node asks");

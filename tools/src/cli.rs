@@ -42,6 +42,8 @@ pub enum Command {
     /// Make an old primary, or a standby that went another way, a standby of the branch that counts, copying
     /// only what differs
     Rewind(RewindArgs),
+    /// Let a stopped primary that was replaced take writes again
+    Unfence(UnfenceArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
     /// Draw the tree of timelines that data directories, archives and servers know of
@@ -207,6 +209,17 @@ pub struct RewindArgs {
     /// Show a progress bar
     #[arg(long)]
     pub progress: bool,
+}
+
+/// Options of `unfence`.
+#[derive(Args, Debug)]
+pub struct UnfenceArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The server that replaced this one is gone for good, and so is what it wrote
+    #[arg(long)]
+    pub i_know: bool,
 }
 
 /// Options of `waldump`.

@@ -93,6 +93,8 @@ pub struct ConnInfo {
     pub silence: Silence,
     /// Which kind of server is wanted.
     pub target_session: TargetSession,
+    /// Take no server that does not prove that it knows the password.
+    pub requires_proof: bool,
     /// Other startup parameters, sent as they are.
     pub parameters: Vec<(String, String)>,
     passfile: Option<PathBuf>,
@@ -379,6 +381,7 @@ impl ConnInfo {
             connect_timeout: connect_timeout(get("connect_timeout"))?,
             silence: silence::parse(get)?,
             target_session: target_session(get("target_session_attrs"))?,
+            requires_proof: false,
             parameters,
             passfile: get("passfile")
                 .map(PathBuf::from)

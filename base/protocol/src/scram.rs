@@ -73,6 +73,13 @@ fn salted_password(password: &str, salt: &[u8], iterations: u32) -> Key {
     sum
 }
 
+/// A password of servers that hold one secret. Of the password nobody learns the secret, nor that of another
+/// purpose.
+pub fn shared_password(secret: &[u8], purpose: &str) -> String {
+    let key = hmac(secret, &[purpose.as_bytes()]);
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a server keeps of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verifier {

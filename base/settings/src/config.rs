@@ -290,6 +290,12 @@ config! {
         metrics_listen: Arc<str> = "plimsoll.metrics_listen",
         /// Other nodes' connection strings, separated by semicolons.
         peers: Arc<str> = "plimsoll.peers",
+        /// Where other nodes reach this one; empty: as they see it.
+        advertised_address: Arc<str> = "plimsoll.advertised_address",
+        /// Longest wait of a primary's start for other nodes; zero waits for none.
+        fence_check_timeout: Duration = "plimsoll.fence_check_timeout",
+        /// Time after which a silent node is forgotten; None is never.
+        roster_forget_after: Option<Duration> = "plimsoll.roster_forget_after",
         /// Time between two looks at the peers.
         fence_probe_interval: Duration = "plimsoll.fence_probe_interval",
         /// Time between heartbeats.

@@ -3,9 +3,12 @@
 use crate::definition::Context::{Internal, Postmaster, Sighup, User};
 use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, text};
 
+const WEEK_S: i64 = 7 * 24 * 60 * 60;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(crate) static PLIMSOLL: &[Definition] = &[
+    text("plimsoll.advertised_address", Sighup, cat::PLIMSOLL, ""),
+    integer("plimsoll.fence_check_timeout", Sighup, cat::PLIMSOLL, 500, 0, DAY_MS, Unit::Ms),
     integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
     integer("plimsoll.format_version", Internal, cat::PRESET_OPTIONS, 0, 0, i32::MAX as i64, Unit::None)
         .flags(flag::NOT_IN_SAMPLE | flag::RUNTIME_COMPUTED),
@@ -17,6 +20,7 @@ pub(crate) static PLIMSOLL: &[Definition] = &[
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
     text("plimsoll.read_after", User, cat::PLIMSOLL, ""),
     boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, false),
+    integer("plimsoll.roster_forget_after", Sighup, cat::PLIMSOLL, WEEK_S, 0, i32::MAX as i64, Unit::S),
     choice("plimsoll.standby_reads", User, cat::PLIMSOLL, "replayed", &["replayed", "confirmed"]),
     boolean("plimsoll.sync_replication_slots", Sighup, cat::PLIMSOLL, false),
     integer("plimsoll.synchronous_timeout", Sighup, cat::PLIMSOLL, 0, 0, DAY_MS, Unit::Ms),

@@ -119,7 +119,18 @@ static USED: &[(&str, &str)] = &[
     ("max_wal_size", "Size of WAL that sets off a checkpoint."),
     ("min_wal_size", "Size of WAL segments below which old ones are kept for reuse."),
     ("password_encryption", "How new passwords are stored."),
-    ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
+    (
+        "plimsoll.advertised_address",
+        "Where the cluster's other nodes reach this one, as host=... port=...; if empty, where it listens, or where they see it if it listens everywhere.",
+    ),
+    (
+        "plimsoll.fence_check_timeout",
+        "Longest time that a primary which starts waits for the cluster's other nodes to tell whether it was replaced; 0 waits for none.",
+    ),
+    (
+        "plimsoll.fence_probe_interval",
+        "Time between two times that a primary asks the cluster's other nodes whether it was replaced.",
+    ),
     (
         "plimsoll.format_version",
         "Number of the format of this server's data directory and WAL; a standby reads its own and the one before.",
@@ -143,13 +154,17 @@ static USED: &[(&str, &str)] = &[
     ),
     (
         "plimsoll.peers",
-        "Connection strings of the cluster's other nodes, separated by semicolons; asked for their timeline so that a replaced primary fences itself.",
+        "Connection strings of nodes that are asked whether this primary was replaced, separated by semicolons, beside those of the cluster that it knows by replication; one with the same address is asked in its place.",
     ),
     (
         "plimsoll.read_after",
         "Token (timeline-branch:LSN) that each new snapshot of the session must include.",
     ),
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
+    (
+        "plimsoll.roster_forget_after",
+        "Time after which a node of the cluster of which nobody has heard is forgotten, recorded; time when this server does not run does not count. 0 forgets none.",
+    ),
     (
         "plimsoll.standby_reads",
         "What a session sees on a standby: all that is replayed, or only what the primary has named confirmed, that is, held by its synchronous standbys.",

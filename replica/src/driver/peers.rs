@@ -1,9 +1,14 @@
 //! Asks the other nodes of the cluster who they are.
 
+use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
+use crate::roster::Address;
+use crate::roster::login::{MEMBER_QUESTION, MEMBER_USER, MemberLogin};
 use crate::timeline::fence::NodeBranch;
-use protocol::conninfo::ConnInfo;
+use protocol::client::QueryResult;
+use protocol::conninfo::{self, ConnInfo};
 use protocol::{Client, ClientError, SqlState};
+use std::io;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{SystemId, TimelineId};
@@ -23,41 +28,133 @@ pub struct Peer {
     pub branch: NodeBranch,
     /// What it writes or follows, which may be hearsay.
     pub timeline: TimelineId,
+    /// Who it is, if it was asked as a member.
+    pub member: Option<DirectoryId>,
 }
 
-/// Asks a peer for its branch, on a replication connection.
+/// Why a peer told nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Silence {
+    /// What kind of silence it is.
+    pub kind: SilenceKind,
+    /// What happened.
+    pub error: ReplicaError,
+}
+
+/// What a silence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SilenceKind {
+    /// Its machine says that no server listens there.
+    NotThere,
+    /// It starts, and will tell in a moment.
+    NotYet,
+    /// It was not reached, refused, or answered nonsense.
+    Unknown,
+}
+
+impl From<ClientError> for Silence {
+    fn from(error: ClientError) -> Self {
+        let kind = match &error {
+            ClientError::Connect { source, .. } => match source.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => SilenceKind::NotThere,
+                _ => SilenceKind::Unknown,
+            },
+            ClientError::Server(report) if report.code == SqlState::CANNOT_CONNECT_NOW => SilenceKind::NotYet,
+            _ => SilenceKind::Unknown,
+        };
+        let cause = match &error {
+            ClientError::Connect { source, .. } => format!("{error} ({})", host::os_message(source)),
+            _ => error.to_string(),
+        };
+        Self { kind, error: ReplicaError::Connection { what: "could not ask peer".to_owned(), cause } }
+    }
+}
+
+impl From<ReplicaError> for Silence {
+    fn from(error: ReplicaError) -> Self {
+        Self { kind: SilenceKind::Unknown, error }
+    }
+}
+
+/// Asks a peer that the settings name for its branch, on a replication connection.
 ///
 /// # Errors
 ///
 /// Fails if the node cannot be reached, refuses, or answers nonsense.
-pub async fn probe(conninfo: &str) -> Result<Peer, ReplicaError> {
-    let failed = |error: ClientError| ReplicaError::Connection {
-        what: "could not ask peer".to_owned(),
-        cause: error.to_string(),
-    };
-    let asked = async {
-        let mut info = ConnInfo::parse(conninfo).map_err(|error| failed(error.into()))?;
+pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
+    in_time(async {
+        let mut info = ConnInfo::parse(conninfo).map_err(ClientError::from)?;
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
-        let mut client = Client::connect(&info).await.map_err(failed)?;
+        let mut client = Client::connect(&info).await?;
         let branch = ask(&mut client).await;
         client.close().await;
         branch
-    };
-    let timeout = || ReplicaError::Connection {
-        what: "could not ask peer".to_owned(),
-        cause: "it does not answer".to_owned(),
-    };
-    tokio::time::timeout(ANSWER_TIME, asked).await.map_err(|_| timeout())?
+    })
+    .await
 }
 
-async fn ask(client: &mut Client) -> Result<Peer, ReplicaError> {
-    let failed = |error: ClientError| ReplicaError::Connection {
-        what: "could not ask peer".to_owned(),
-        cause: error.to_string(),
+/// Asks a member of the roster the same, as the member `from`.
+///
+/// # Errors
+///
+/// Fails if no member of this cluster can be reached there.
+pub async fn probe_member(
+    address: &Address,
+    login: &MemberLogin,
+    from: DirectoryId,
+) -> Result<Peer, Silence> {
+    in_time(async {
+        let port = address.port().to_string();
+        let words = [
+            ("host", address.host()),
+            ("port", &port),
+            ("user", MEMBER_USER),
+            ("password", login.password()),
+            ("application_name", "plimsoll"),
+        ];
+        // Nothing of it comes from this process's environment.
+        let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
+        info.replication = Some("true".to_owned());
+        info.requires_proof = true;
+        let mut client = Client::connect(&info).await?;
+        let question = format!("PLIMSOLL {MEMBER_QUESTION} (id '{from}')");
+        let answer = client.query(&question).await.map_err(Silence::from);
+        client.close().await;
+        member(&answer?).ok_or_else(|| odd(MEMBER_QUESTION).into())
+    })
+    .await
+}
+
+async fn in_time(asked: impl Future<Output = Result<Peer, Silence>>) -> Result<Peer, Silence> {
+    let late = || {
+        let (what, cause) = ("could not ask peer".to_owned(), "it does not answer".to_owned());
+        Silence::from(ReplicaError::Connection { what, cause })
     };
-    let odd = |what: &str| ReplicaError::Protocol(format!("invalid response to {what} from peer"));
-    let identity = client.query("IDENTIFY_SYSTEM").await.map_err(failed)?;
+    tokio::time::timeout(ANSWER_TIME, asked).await.map_err(|_| late())?
+}
+
+fn odd(what: &str) -> ReplicaError {
+    ReplicaError::Protocol(format!("invalid response to {what} from peer"))
+}
+
+/// The answer of a member: systemid, timeline, witnessed, content, id.
+fn member(answer: &QueryResult) -> Option<Peer> {
+    let system: SystemId = answer.text(0, 0)?.parse().ok()?;
+    let timeline = answer.text(0, 1)?.parse().ok()?;
+    let (seen, text) = match (answer.text(0, 2), answer.text(0, 3)) {
+        (None, None) => (TimelineId::FIRST, ""),
+        (Some(seen), Some(text)) => (seen.parse().ok()?, text),
+        _ => return None,
+    };
+    let history = TimelineHistory::parse(seen, text).ok()?;
+    let member = answer.text(0, 4)?.parse().ok()?;
+    Some(Peer { branch: NodeBranch { system, history }, timeline, member: Some(member) })
+}
+
+async fn ask(client: &mut Client) -> Result<Peer, Silence> {
+    let identity = client.query("IDENTIFY_SYSTEM").await?;
     let system = identity.text(0, 0).and_then(|text| text.parse().ok());
     let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
     let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
@@ -68,23 +165,23 @@ async fn ask(client: &mut Client) -> Result<Peer, ReplicaError> {
             (Some(seen), Some(text)) => {
                 (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text.to_owned())
             }
-            _ => return Err(odd("PLIMSOLL witnessed")),
+            _ => return Err(odd("PLIMSOLL witnessed").into()),
         },
         // One of before that question tells what it follows, and is believed as it was.
         Err(ClientError::Server(report)) if report.code == SqlState::FEATURE_NOT_SUPPORTED => {
             let text = if timeline > TimelineId::FIRST {
-                let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
+                let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await?;
                 answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?.to_owned()
             } else {
                 String::new()
             };
             (timeline, text)
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(error.into()),
     };
     let history = TimelineHistory::parse(seen, &text);
     let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-    Ok(Peer { branch: NodeBranch { system, history }, timeline })
+    Ok(Peer { branch: NodeBranch { system, history }, timeline, member: None })
 }
 
 #[cfg(test)]

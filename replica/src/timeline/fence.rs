@@ -256,6 +256,19 @@ impl FenceStore {
         made.map_err(|error| ReplicaError::file("create", folder, error))
     }
 
+    /// Takes the fence off: only an administrator does that, who knows that the descendant is gone for good.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the record cannot be removed.
+    pub fn remove(&self) -> Result<(), ReplicaError> {
+        let disk = &*self.host.disk;
+        let removed = disk
+            .remove_file(&self.path)
+            .and_then(|()| disk.sync_dir(self.path.parent().unwrap_or(&self.path)));
+        removed.map_err(|error| ReplicaError::file("remove", &self.path, error))
+    }
+
     /// Makes the fence durable. The first record that holds for this branch stays, since it says where the
     /// history parted; one of an earlier life on another branch gives way.
     ///

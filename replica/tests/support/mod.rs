@@ -259,6 +259,8 @@ impl Session {
             log: self.log.clone(),
             row: self.senders.register(info).ok()?,
             slot,
+            roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(1)),
+            seen: replica::roster::Seen::client(None),
             slots: self.slots.clone(),
             times: Box::new(|| send::StreamTimes {
                 timeout: Some(Duration::from_secs(60)),
@@ -461,6 +463,7 @@ impl Standby {
             place,
             fsync: true,
             directory: None,
+            roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
             feed: feed.clone(),
             log: log.clone(),
             observer: said.clone(),

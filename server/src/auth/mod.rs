@@ -13,6 +13,7 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::decode_sasl_initial;
 use protocol::scram::{self, ScramError, ServerExchange, Verifier};
 use protocol::{Report, SqlState};
+use replica::roster::login::{MEMBER_USER, MemberLogin};
 use sql_session::SqlEngine;
 
 /// Who connects to what.
@@ -107,6 +108,44 @@ async fn scram(by: &Authenticator<'_>, wire: &mut Wire, claim: &Claim, line: u32
     }
     let verifier = verifier.unwrap_or_else(|| Verifier::mock(by.secret, &claim.user));
 
+    if prove(by.host, wire, verifier, why.is_some()).await? {
+        return Ok(());
+    }
+    let detail = format!("Connection matched pg_hba.conf line {line}.");
+    let detail = why.map_or(detail.clone(), |why| format!("{why}\n{detail}"));
+    Err(wrong_password(by.log, &claim.user, detail))
+}
+
+/// What the client is told. The detail is for the log alone: the client must not learn which roles exist.
+fn wrong_password(log: &Log, user: &str, detail: String) -> Exit {
+    let message = format!("password authentication failed for user \"{user}\"");
+    log.write(
+        None,
+        &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone())
+            .with_detail(detail),
+        None,
+    );
+    fatal(SqlState::INVALID_PASSWORD, message)
+}
+
+/// Lets another node of the cluster in, whatever pg_hba.conf says of others ([`replica::roster::login`]).
+/// Ends with AuthenticationOk in the output.
+pub(crate) async fn authenticate_member(
+    host: &Host,
+    log: &Log,
+    wire: &mut Wire,
+    login: &MemberLogin,
+) -> Result<(), Exit> {
+    if !prove(host, wire, login.verifier(), false).await? {
+        let detail = "It has not the secret of this cluster.".to_owned();
+        return Err(wrong_password(log, MEMBER_USER, detail));
+    }
+    backend::authentication_ok(&mut wire.out);
+    Ok(())
+}
+
+/// Whether the client knows the password; `doomed` does not, whatever it says.
+async fn prove(host: &Host, wire: &mut Wire, verifier: Verifier, doomed: bool) -> Result<bool, Exit> {
     backend::authentication_sasl(&mut wire.out, &[scram::MECHANISM]);
     let body = answer(wire).await?;
     let (mechanism, first) = decode_sasl_initial(&body)?;
@@ -117,31 +156,19 @@ async fn scram(by: &Authenticator<'_>, wire: &mut Wire, claim: &Claim, line: u32
         ));
     }
     let mut random = [0; 18];
-    by.host.entropy.fill(&mut random);
+    host.entropy.fill(&mut random);
     let violation = |error: ScramError| fatal(SqlState::PROTOCOL_VIOLATION, error.to_string());
     let (exchange, challenge) =
-        ServerExchange::start(verifier, why.is_some(), first.unwrap_or_default(), &scram::nonce(random))
+        ServerExchange::start(verifier, doomed, first.unwrap_or_default(), &scram::nonce(random))
             .map_err(violation)?;
     backend::authentication_sasl_continue(&mut wire.out, challenge.as_bytes());
     let body = answer(wire).await?;
     match exchange.finish(&body) {
         Ok(last) => {
             backend::authentication_sasl_final(&mut wire.out, last.as_bytes());
-            Ok(())
+            Ok(true)
         }
-        Err(ScramError::WrongPassword) => {
-            let detail = format!("Connection matched pg_hba.conf line {line}.");
-            let detail = why.map_or(detail.clone(), |why| format!("{why}\n{detail}"));
-            let message = format!("password authentication failed for user \"{}\"", claim.user);
-            // The detail is for the log alone: the client must not learn which roles exist.
-            by.log.write(
-                None,
-                &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone())
-                    .with_detail(detail),
-                None,
-            );
-            Err(fatal(SqlState::INVALID_PASSWORD, message))
-        }
+        Err(ScramError::WrongPassword) => Ok(false),
         Err(other) => Err(violation(other)),
     }
 }

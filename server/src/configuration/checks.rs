@@ -27,6 +27,7 @@ pub(crate) fn new_settings() -> Settings {
     settings.set_check("synchronous_standby_names", sync_names);
     settings.set_check("primary_slot_name", slot_name);
     settings.set_check("plimsoll.peers", peers);
+    settings.set_check("plimsoll.advertised_address", advertised_address);
     settings.set_check("TimeZone", time_zone);
     settings.set_check("log_timezone", time_zone);
     settings.set_check("recovery_target_time", recovery_target_time);
@@ -51,6 +52,21 @@ fn peers(text: &str) -> Result<String, String> {
             format!("It takes connection strings, separated by semicolons, and one is none: {error}.")
         })?;
     }
+    Ok(text.to_owned())
+}
+
+/// Where other nodes reach this one.
+fn advertised_address(text: &str) -> Result<String, String> {
+    let takes = |why: &str| format!("It takes an address as host=... port=...{why}.");
+    let pairs = protocol::conninfo::split(text).map_err(|error| takes(&format!(": {error}")))?;
+    let is_other = |name: &str| !matches!(name, "host" | "hostaddr" | "port");
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| is_other(name)) {
+        return Err(takes(&format!(", without {name}")));
+    }
+    if !pairs.is_empty() && !pairs.iter().any(|(name, _)| name != "port") {
+        return Err(takes(", and this has no host"));
+    }
+    ConnInfo::parse_with(text, |_| None).map_err(|error| takes(&format!(": {error}")))?;
     Ok(text.to_owned())
 }
 

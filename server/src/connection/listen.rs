@@ -53,7 +53,7 @@ impl Listener {
 }
 
 /// The words of a comma-separated list.
-fn words(list: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(|word| word.trim().trim_matches('"')).filter(|word| !word.is_empty())
 }
 

@@ -3,6 +3,7 @@
 use super::Shown;
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
 use crate::replication::Replication;
+use crate::replication::fencing::silent_count;
 use crate::views::slots::forecast;
 use replica::lag::StageLag;
 use replica::sender::streams::SenderRow;
@@ -78,6 +79,23 @@ pub(crate) static METRICS: &[Metric] = &[
         out.position(seen.database.positions().is_none().then(|| seen.database.replayed()))
     }),
     metric!("sessions", GAUGE, ["state"], "Client sessions by state.", sessions),
+    metric!(
+        "fenced",
+        GAUGE,
+        [],
+        "1 on a primary that was replaced and takes no more writes.",
+        |seen, out| { out.one(u8::from(seen.database.fenced().is_some())) }
+    ),
+    metric!("roster_members", GAUGE, [], "Other nodes of the cluster that this one knows.", |seen, out| {
+        out.one(seen.replication.roster.members().len())
+    }),
+    metric!(
+        "roster_silent",
+        GAUGE,
+        [],
+        "Nodes that did not answer when they were last asked whether this one was replaced.",
+        |seen, out| out.one(silent_count(seen.replication))
+    ),
     metric!("sync_suspended", GAUGE, [], "1 while commits do not wait for all that is set.", |seen, out| {
         out.one(u8::from(seen.database.commit_gate().suspended().is_some()))
     }),

@@ -1,6 +1,6 @@
 //! Replication's work that nobody asks for: what commits wait for and who holds it, slots, the fence.
 
-use super::{Replication, fencing, semi_sync, slots};
+use super::{Replication, fencing, roster, semi_sync, slots};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use host::Instant;
@@ -31,6 +31,7 @@ pub(crate) fn start(replication: &Arc<Replication>, states: &watch::Receiver<Nod
     tasks.spawn_writer(slots::mind(of()));
     tasks.spawn_writer(keep_ledger(of()));
     tasks.spawn_writer(fencing::watch(of(), states()));
+    tasks.spawn_writer(roster::keep(of()));
 }
 
 async fn keep_ledger(replication: Arc<Replication>) {

@@ -1,6 +1,7 @@
-//! Whether another node has replaced this one: peers are asked, and what they tell is believed from
-//! replication peers only. They tell what they are witnesses of ([`wal::NodeLog::witnessed`]), and nothing
-//! that they know from an archive alone: a test copy restored from a backup replaces nobody.
+//! Whether another node has replaced this one: the cluster's other nodes are asked ([`super::asking`]), and
+//! what they tell is believed from replication peers only. They tell what they are witnesses of
+//! ([`wal::NodeLog::witnessed`]), and nothing that they know from an archive alone: a test copy restored
+//! from a backup replaces nobody.
 //!
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
@@ -10,20 +11,23 @@
 //! ([`check_promotion`]).
 
 use super::Replication;
+use super::asking::{self, Answers, Asked, Questions, Target, Told, targets};
 use crate::error::ServerError;
 use crate::state::NodeState;
-use host::Mutex;
-use host::task::task;
+use host::{Instant, Mutex};
 use replica::ReplicaError;
-use replica::driver::peers::{Peer, probe, split_peers};
+use replica::driver::peers::SilenceKind;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use wal::TimelineId;
 use wal::history::TimelineHistory;
+
+/// Least time between two times that a standby asks.
+const STANDBY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What of the fence is still to be done.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ pub(crate) struct Pending {
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
     silent: Mutex<BTreeSet<String>>,
+    /// What each said last.
+    pub(super) answers: Mutex<Answers>,
 }
 
 /// Who told of a branch.
@@ -158,94 +164,143 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
     }
 }
 
-/// A peer in messages: without what a connection string may hold of secrets.
-fn peer_name(conninfo: &str) -> String {
-    let pairs = protocol::conninfo::split(conninfo).unwrap_or_default();
-    let shown = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "host" | "hostaddr" | "port"));
-    let shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
-    if shown.is_empty() { "peer".to_owned() } else { shown.join(" ") }
-}
-
-/// A peer's name and what it said.
-type Asked = (String, Result<Peer, ReplicaError>);
-
-/// Asks all peers at once.
-async fn ask_peers(replication: &Replication) -> Vec<Asked> {
-    let config = replication.ground.config();
-    let mut asked = JoinSet::new();
-    for peer in split_peers(&config.peers) {
-        let peer = peer.to_owned();
-        asked.spawn(task(async move { (peer_name(&peer), probe(&peer).await) }));
-    }
-    let mut answers = Vec::new();
-    while let Some(answer) = asked.join_next().await {
-        // One whose question ended by a panic says nothing.
-        answers.extend(answer.ok());
-    }
-    answers
-}
-
-/// Tells the log, once, of each peer that cannot be asked, and when it can again.
-fn tell_silence(replication: &Replication, asked: &[Asked]) {
-    let mut silent = replication.fence.silent.lock();
-    for (peer, asked) in asked {
-        match asked {
-            Ok(_) if silent.remove(peer) => {
-                replication.ground.log.log(format!("peer \"{peer}\" answers again"));
-            }
-            Err(error) if silent.insert(peer.clone()) => replication
-                .ground
-                .log
-                .warning(format!("peer \"{peer}\" cannot tell whether this server was replaced: {error}")),
-            Ok(_) | Err(_) => {}
+/// Tells the log, once, of each node that cannot be asked, and when it can again. That a member is not
+/// there is no reason to warn.
+fn tell_silence(replication: &Replication, asked: &Asked) {
+    let (mut silent, name) = (replication.fence.silent.lock(), &asked.target.name);
+    match &asked.answer {
+        Ok(_) if silent.remove(name) => {
+            replication.ground.log.log(format!("peer \"{name}\" answers again"));
         }
+        Err(silence) if silent.insert(name.clone()) => {
+            let what = format!("peer \"{name}\" cannot tell whether this server was replaced: {silence}");
+            let is_away = matches!(silence.kind, SilenceKind::NotThere | SilenceKind::NotYet);
+            match is_away && !asked.target.is_named() {
+                true => replication.ground.log.log(what),
+                false => replication.ground.log.warning(what),
+            }
+        }
+        Ok(_) | Err(_) => {}
     }
 }
 
-/// The timelines that reachable peers of this cluster write or follow.
+/// Timelines that are taken: what other nodes of this cluster told last that they write, follow or witness,
+/// and what those say now whom the settings name. Waits for these no longer than
+/// plimsoll.fence_check_timeout.
 pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<TimelineId> {
     let ours = own_branch(replication);
-    let peers = ask_peers(replication).await.into_iter().filter_map(|(_, asked)| asked.ok());
-    peers.filter(|peer| peer.branch.system == ours.system).map(|peer| peer.timeline).collect()
+    let mut questions = Questions::default();
+    questions.ask(targets(replication).into_iter().filter(Target::is_named).collect(), None);
+    let mut timelines = known_timelines(replication);
+    let answered = async {
+        while let Some(Asked { answer, .. }) = questions.next(replication).await {
+            let peer = answer.ok().filter(|peer| peer.branch.system == ours.system);
+            timelines.extend(peer.map(|peer| peer.timeline));
+        }
+    };
+    // Who is late is not waited for.
+    let _ = tokio::time::timeout(replication.ground.config().fence_check_timeout, answered).await;
+    timelines
 }
 
-fn judge_all(replication: &Replication, asked: Vec<Asked>) {
-    for (peer, asked) in asked {
-        if let Ok(asked) = asked
-            && !host::planted!("what peers tell of their branch is not heeded")
-        {
-            judge(replication, &peer, &asked.branch, Source::Asked);
-        }
+/// What other nodes told last of the timelines that they write, follow or witness; asks nobody.
+pub(crate) fn known_timelines(replication: &Replication) -> Vec<TimelineId> {
+    asking::told_timelines(replication)
+}
+
+fn heed(replication: &Replication, asked: &Asked) {
+    if let Ok(peer) = &asked.answer
+        && peer.member != Some(replication.roster.own_id())
+        && !host::planted!("what peers tell of their branch is not heeded")
+    {
+        judge(replication, &asked.target.name, &peer.branch, Source::Asked);
     }
 }
 
-/// Asks the peers once, and draws the consequence. Tells of no silence: a node that starts is one of its
-/// peers, and does not answer yet.
+/// Asks all nodes once, at the start of a primary, and draws the consequence. Waits until all have answered,
+/// one has replaced this node, or plimsoll.fence_check_timeout is over; a machine where no server listens has
+/// answered, too. Who has not is asked again by [`watch`]. Tells of no silence: a node that starts may be one
+/// of its peers, and does not answer yet.
 pub(crate) async fn look_around(replication: &Replication) {
-    judge_all(replication, ask_peers(replication).await);
+    let limit = replication.ground.config().fence_check_timeout;
+    let targets = targets(replication);
+    if targets.is_empty() || limit.is_zero() {
+        return;
+    }
+    let mut questions = Questions::default();
+    questions.ask(targets, Some(Instant::now() + limit));
+    let all = async {
+        while let Some(asked) = questions.next(replication).await {
+            heed(replication, &asked);
+            if replication.database.fenced().is_some() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(limit, all).await.is_err() {
+        let (open, limit_ms) = (questions.open().join("\", \""), limit.as_millis());
+        replication.ground.log.warning(format!(
+            "\"{open}\" did not tell within {limit_ms} ms whether this server was replaced: it goes on, and asks again"
+        ));
+    }
 }
 
-/// Asks the peers again and again while this node is a primary.
+/// Asks the other nodes again and again: while this node is a primary, to be fenced if it was replaced; while
+/// it is a standby, seldom, to know which timelines there are.
 pub(super) async fn watch(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
     let mut reloads = replication.ground.reloads();
+    let mut questions = Questions::default();
+    let mut asked_at = Instant::now();
     loop {
+        let is_primary = *states.borrow() == NodeState::Running;
         let interval = replication.ground.config().fence_probe_interval;
+        let interval = if is_primary { interval } else { interval.max(STANDBY_INTERVAL) };
         tokio::select! {
             biased;
             changed = reloads.changed() => if changed.is_err() { return },
             changed = states.changed() => if changed.is_err() { return },
             () = replication.fence.inquiry.notified() => {}
-            () = tokio::time::sleep(interval) => {}
+            Some(asked) = questions.next(&replication), if !questions.is_empty() => {
+                if is_primary {
+                    tell_silence(&replication, &asked);
+                    heed(&replication, &asked);
+                }
+                continue;
+            }
+            () = tokio::time::sleep_until(asked_at + interval) => {}
         }
+        asked_at = Instant::now();
         if replication.database.fenced().is_some() {
             record(&replication);
-        } else if *states.borrow() == NodeState::Running {
-            reserve(&replication);
-            let asked = ask_peers(&replication).await;
-            tell_silence(&replication, &asked);
-            judge_all(&replication, asked);
+            continue;
+        }
+        let state = *states.borrow();
+        if matches!(state, NodeState::Running | NodeState::HotStandby) {
+            if state == NodeState::Running {
+                reserve(&replication);
+            }
+            let targets = targets(&replication);
+            forget_others(&replication, &targets);
+            questions.ask(targets, None);
         }
     }
+}
+
+/// Of who is not asked any more nothing is kept.
+fn forget_others(replication: &Replication, targets: &[Target]) {
+    let names: BTreeSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    replication.fence.silent.lock().retain(|name| names.contains(name.as_str()));
+    replication.fence.answers.lock().retain(|name, _| names.contains(name.as_str()));
+}
+
+/// How many did not answer when they were last asked.
+pub(crate) fn silent_count(replication: &Replication) -> usize {
+    replication.fence.answers.lock().values().filter(|told| told.timelines.is_none()).count()
+}
+
+/// What an address of the roster or of plimsoll.peers said last.
+pub(crate) fn last_word(replication: &Replication, name: &str) -> Option<Told> {
+    replication.fence.answers.lock().get(name).cloned()
 }
 
 /// `PLIMSOLL descendant`: a replication peer tells its history.

@@ -353,6 +353,20 @@ fn unended_line(host: &Host, path: &Path) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(line).into_owned()).filter(|line| !line.is_empty()))
 }
 
+/// Records an event of a node that does not run, durably. Its next start makes room.
+pub(super) fn record_stopped(
+    (host, data_dir, log): (&Host, &Path, &Log),
+    event: &str,
+    (after, upto): (Lsn, Lsn),
+    reason: &str,
+) -> io::Result<()> {
+    let (at, event, reason) = (host.clock.now(), event.to_owned(), reason.to_owned());
+    let file = LedgerFile { host, data_dir, log, size_bytes: FILE_MAX };
+    let mut alone = Waiting::default();
+    alone.add(LedgerEntry { at, event, after, upto, reason });
+    file.write(&mut alone)
+}
+
 /// The entry that tells of a torn line.
 fn torn(line: &str, at: Timestamp) -> LedgerEntry {
     let kept: String = line.chars().map(|char| if char.is_control() { '?' } else { char }).collect();

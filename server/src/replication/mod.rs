@@ -1,13 +1,16 @@
 //! What replication keeps on this node, and the wiring of it: slots, outgoing streams, the quorum's rule, the
 //! log that must stay for them, and, while the node is in recovery, what feeds redo.
 
+pub(crate) mod asking;
 pub(crate) mod background;
 pub(crate) mod fencing;
 pub(crate) mod ledger;
 mod retention;
+pub(crate) mod roster;
 pub(crate) mod semi_sync;
 pub(crate) mod slots;
 pub(crate) mod standby;
+pub(crate) mod unfence;
 
 use crate::archive::Archive;
 use crate::configuration::Ground;
@@ -18,6 +21,8 @@ use host::sync::RwLock;
 use ledger::Ledger;
 use replica::directory_id::{DIRECTORY_ID_FILE, DirectoryId};
 use replica::driver::LogPlace;
+use replica::roster::Roster;
+use replica::roster::login::MemberLogin;
 use replica::sender::streams::{SenderRow, Senders};
 use replica::slots::{Slots, UpstreamSlot, WalLimits};
 use replica::sync::{SyncNames, SyncState};
@@ -48,6 +53,9 @@ pub(crate) struct Replication {
     /// What the upstream said of its slots, as long as the disk has not taken all of it.
     unfinished_copies: Mutex<Option<Vec<UpstreamSlot>>>,
     pub(crate) semi_sync: SemiSync,
+    /// The nodes of the cluster, and how they are asked; None where the cluster has no secret.
+    pub(crate) roster: Roster,
+    pub(crate) member_login: Option<MemberLogin>,
     /// What of a fence is still to be done.
     fence: fencing::Pending,
     /// Held while the horizon is reckoned and set: two standbys' words must not pass each other.
@@ -80,6 +88,9 @@ impl Replication {
         log.observe(Arc::new(slots.clone()));
         log.observe(Arc::new(gate));
         senders.set_names(sync_names(&config)?);
+        let roster = roster::open(&ground, database.is_in_recovery());
+        let nonce = database.control().mock_authentication_nonce;
+        let member_login = MemberLogin::new(&nonce, database.system_id());
         let replication = Arc::new(Self {
             ledger: Ledger::new(&ground),
             ground,
@@ -93,6 +104,8 @@ impl Replication {
             slots_lost: AtomicU64::new(0),
             unfinished_copies: Mutex::default(),
             semi_sync: SemiSync::default(),
+            roster,
+            member_login,
             fence: fencing::Pending::default(),
             horizon: Mutex::default(),
             recovery: RwLock::new(None),

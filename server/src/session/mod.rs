@@ -7,6 +7,7 @@ mod extended;
 mod files;
 mod limits;
 mod local;
+mod members;
 mod reach;
 mod replication;
 mod rows;
@@ -96,9 +97,21 @@ struct Session {
     told_commit: Option<wal::Lsn>,
     told_snapshot: Option<wal::Lsn>,
     frame_limits: FrameLimits,
+    /// The server was fenced already when it began, which it was told.
+    began_fenced: bool,
     /// `replication=database`: replication commands are taken too.
     replication: Option<replication::WalSender>,
     _member: Member,
+}
+
+/// A session of before the fence ends with it: drivers take this for a lost server and connect anew, where
+/// they find that this one takes no writes.
+fn lost_server(report: &Report) -> Report {
+    let message = format!("terminating connection because {}", report.message);
+    let detail =
+        "What this session was about to commit may be in this server's log, and is not acknowledged.";
+    let hint = "Connect to the server that replaced it.";
+    Report::fatal(SqlState::ADMIN_SHUTDOWN, message).with_detail(detail).with_hint(hint)
 }
 
 /// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited. The future comes
@@ -314,6 +327,7 @@ impl Session {
     /// Tells the client of an error, and the log.
     fn failed(&mut self, report: Report) -> Result<(), Exit> {
         self.send_notices()?;
+        let report = if self.was_fenced(&report) { lost_server(&report) } else { report };
         let statement = self.handle.statement();
         self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
         if report.severity > protocol::Severity::Error {
@@ -321,6 +335,13 @@ impl Session {
         }
         report.encode(&mut self.wire.out);
         Ok(())
+    }
+
+    /// Whether the server was replaced under this session.
+    fn was_fenced(&self, report: &Report) -> bool {
+        report.code == SqlState::READ_ONLY_SQL_TRANSACTION
+            && !self.began_fenced
+            && report.message.starts_with(storage::FENCED)
     }
 
     /// Encodes the notices that statements left. If one tells that the session's end has ended a commit's

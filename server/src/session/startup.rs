@@ -1,5 +1,6 @@
 //! A connection's first packets: requests, limits, authentication, and what a client is told when it is in.
 
+use super::members;
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql};
@@ -15,6 +16,7 @@ use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
 use protocol::{Report, Severity, SqlState};
+use replica::roster::login::MEMBER_USER;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -126,11 +128,16 @@ impl Session {
             told_commit: None,
             told_snapshot: None,
             frame_limits: FrameLimits::SERVER,
+            began_fenced: is_fenced(node),
             replication,
             _member: member,
             sql,
         }
     }
+}
+
+fn is_fenced(node: &Node) -> bool {
+    node.database().is_some_and(|database| database.fenced().is_some())
 }
 
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
@@ -320,6 +327,10 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     visitor.is_heard();
     let mode = negotiate(wire, &parameters)?;
     let claim = claim(&parameters, mode)?;
+    if claim.replication && claim.user == MEMBER_USER {
+        members::serve(node, wire).await?;
+        return Ok(None);
+    }
     if let Some(report) = closed(node) {
         return Err(Exit::Fatal(Box::new(report)));
     }
@@ -365,7 +376,9 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {
-        backend::parameter_status(&mut wire.out, name, &value);
+        // Clients that look for a server that takes writes pass over one that was replaced.
+        let refuses_writes = name == "default_transaction_read_only" && is_fenced(node);
+        backend::parameter_status(&mut wire.out, name, if refuses_writes { "on" } else { &value });
     }
     backend::backend_key_data(&mut wire.out, member.handle.key);
     backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);

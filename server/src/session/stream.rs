@@ -11,6 +11,7 @@ use protocol::replication::{
 use protocol::{Report, Severity, SqlState, backend};
 use replica::directory_id::DIRECTORY_ID_FILE;
 use replica::driver::send::{Doubt, Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
+use replica::roster::Seen;
 use replica::sender::Copying;
 use replica::sender::streams::SenderInfo;
 use std::sync::Arc;
@@ -27,12 +28,8 @@ impl WalSender {
     ) -> Result<(), Failure> {
         let replication = self.node_replication()?.clone();
         let request = self.request(start)?;
-        let slot = match &start.slot {
-            Some(name) => Some(
-                replication.slots.acquire(name, self.handle.key.pid).map_err(|error| from_replica(&error))?,
-            ),
-            None => None,
-        };
+        let acquire = |name: &String| replication.slots.acquire(name, self.handle.key.pid);
+        let slot = start.slot.as_ref().map(acquire).transpose().map_err(|error| from_replica(&error))?;
         let temporary = slot.as_ref().is_some_and(|slot| slot.view().is_ok_and(|view| view.temporary));
         let info = self.info(match start.options.iter().any(|(name, _)| name == COPY_OPTION) {
             true => Copying::Yes,
@@ -58,6 +55,8 @@ impl WalSender {
             log: replication.log.clone(),
             row,
             slot,
+            roster: replication.roster.clone(),
+            seen: self.seen(),
             slots: replication.slots.clone(),
             times: self.stream_times(),
             confirmations: Arc::new(database.commit_gate().clone()),
@@ -102,6 +101,10 @@ impl WalSender {
             backend_start: self.handle.started,
             copy,
         }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen::client(self.handle.client.map(|client| client.ip()))
     }
 
     fn stream_times(&self) -> Box<dyn Fn() -> StreamTimes + Send + Sync> {

@@ -32,6 +32,7 @@ mod lag;
 mod locks;
 mod recovery;
 mod replication;
+mod roster;
 mod settings;
 pub(crate) mod slots;
 mod space;
@@ -200,6 +201,7 @@ static VIEWS: &[&[View]] = &[
     recovery::VIEWS,
     slots::VIEWS,
     replication::VIEWS,
+    roster::VIEWS,
     settings::VIEWS,
     space::VIEWS,
     statistics::VIEWS,

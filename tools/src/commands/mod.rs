@@ -14,6 +14,7 @@ mod start;
 mod status;
 mod stop;
 mod timelines;
+mod unfence;
 mod waldump;
 
 use crate::cli::Command;
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> u8 {
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Rewind(arguments) => rewind::run(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
+        Command::Unfence(arguments) => return finish(unfence::run(&arguments)),
         Command::Timelines(arguments) => return finish(timelines::run(&arguments)),
         Command::Check(arguments) => return finish(check::run(&arguments)),
         Command::Restore(arguments) => restore::run(&arguments),

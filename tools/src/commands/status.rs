@@ -6,6 +6,7 @@ use crate::pid_file::{PidFile, Status};
 use crate::programs::pg_ctl;
 use crate::serve;
 use anyhow::Result;
+use host::Host;
 
 /// Says it; gives the exit code.
 pub fn run(arguments: &DataArgs) -> Result<u8> {
@@ -28,5 +29,10 @@ pub fn run(arguments: &DataArgs) -> Result<u8> {
     say!("state: {}", control.state.text());
     say!("timeline: {}", control.checkpoint_copy.timeline);
     say!("latest checkpoint: {}", control.checkpoint);
+    match server::fence_of(&Host::real(), data) {
+        Ok(Some(fence)) => say!("fenced: {fence}"),
+        Ok(None) => {}
+        Err(error) => say!("whether it is fenced is not known: {}", error.message),
+    }
     Ok(0)
 }

@@ -190,6 +190,7 @@ impl Client {
     async fn authenticate(&mut self, info: &ConnInfo) -> Result<(), ClientError> {
         let mut exchange = None;
         let mut proof = None;
+        let mut is_proven = false;
         loop {
             let request = match self.next_message().await? {
                 BackendMessage::Authentication(request) => request,
@@ -203,6 +204,9 @@ impl Client {
             match request {
                 Authentication::Ok if exchange.is_some() || proof.is_some() => {
                     return Err(ClientError::Unexpected("authenticating: the server skipped its proof"));
+                }
+                Authentication::Ok | Authentication::Cleartext if info.requires_proof && !is_proven => {
+                    return Err(ClientError::Unexpected("authenticating: the server proves nothing"));
                 }
                 Authentication::Ok => return Ok(()),
                 Authentication::Cleartext => {
@@ -225,6 +229,7 @@ impl Client {
                 }
                 Authentication::SaslFinal(data) => {
                     proof.take().ok_or(ClientError::Unexpected("authenticating"))?.verify(&data)?;
+                    is_proven = true;
                 }
                 Authentication::Unknown(code) => {
                     return Err(ClientError::Authentication(format!("code {code}")));

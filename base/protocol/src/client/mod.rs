@@ -13,6 +13,7 @@ pub use copy::{CopyBoth, CopyIn, CopyOut, CopyStart};
 pub use query::{QueryResult, Statement};
 
 use crate::backend::{BackendMessage, TransactionStatus};
+use crate::conninfo::Endpoint;
 use crate::cursor::ProtocolError;
 use crate::frame::{Frame, FrameLimits};
 use crate::frontend;
@@ -127,6 +128,15 @@ impl Client {
     /// Whether the server is a Plimsoll, which knows more than PostgreSQL's commands.
     pub fn is_plimsoll(&self) -> bool {
         self.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"))
+    }
+
+    /// Where the server was reached: the host, or the folder of the Unix socket, and the port.
+    pub fn place(&self) -> (String, u16) {
+        let host = match &self.cancel.endpoint {
+            Endpoint::Unix(folder) => folder.display().to_string(),
+            Endpoint::Tcp(host) => host.clone(),
+        };
+        (host, self.cancel.port)
     }
 
     /// The transaction status of the last ReadyForQuery.

@@ -172,6 +172,8 @@ impl Driver {
         self.streaming = started.is_none();
         if self.streaming {
             self.queue_directory();
+            (self.told_roster, self.primary) = (None, None);
+            self.queue_roster();
         }
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);

@@ -2,14 +2,15 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, ROSTER, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
+use crate::roster::{Seen, statement};
 use crate::slots::copied;
 use durability::Stages;
-use protocol::ClientError;
 use protocol::backend::BackendMessage;
-use protocol::replication::{FromPrimary, WireLsn};
+use protocol::replication::{FromPrimary, Keepalive, WireLsn};
+use protocol::{Client, ClientError};
 use wal::{Lsn, TimelineId};
 
 impl Driver {
@@ -35,11 +36,7 @@ impl Driver {
             Ok(FromPrimary::Data { start, end, clock, wal }) => {
                 Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
             }
-            Ok(FromPrimary::Keepalive(keepalive)) => Some(Event::Keepalive {
-                primary_end: lsn(keepalive.end),
-                clock: keepalive.clock,
-                reply_requested: keepalive.reply_requested,
-            }),
+            Ok(FromPrimary::Keepalive(keepalive)) => Some(self.keepalive(&keepalive)),
             Ok(FromPrimary::Extension(BEGINS, at)) => {
                 let at = at.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 Some(Event::Begins(Lsn::new(at)))
@@ -66,8 +63,33 @@ impl Driver {
                 }
                 Err(error) => Some(Event::Lost(error)),
             },
+            Ok(FromPrimary::Extension(ROSTER, told)) => self.hear_roster(&told),
             Ok(FromPrimary::Extension(..)) => None,
             Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
+        }
+    }
+
+    fn keepalive(&self, keepalive: &Keepalive) -> Event {
+        if let Some(primary) = self.primary {
+            self.context.roster.heard_of(primary, self.context.host.clock.monotonic());
+        }
+        Event::Keepalive {
+            primary_end: Lsn::new(keepalive.end.get()),
+            clock: keepalive.clock,
+            reply_requested: keepalive.reply_requested,
+        }
+    }
+
+    fn hear_roster(&mut self, told: &[u8]) -> Option<Event> {
+        match statement::decode(told) {
+            Ok(told) => {
+                self.primary = told.first().map(|primary| primary.id);
+                let (host, port) = self.client.as_ref().map(Client::place).unwrap_or_default();
+                let now = self.context.host.clock.monotonic();
+                self.context.roster.hear(told, &Seen::server(&host, port), now);
+                None
+            }
+            Err(error) => Some(Event::Lost(error)),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::replay::StandbyFeed;
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::receiver::{ReceiverOptions, ReceiverView};
+use crate::roster::Roster;
 use crate::slots::UpstreamSlot;
 use host::sync::Mutex;
 use host::{Host, vital_task};
@@ -97,6 +98,8 @@ pub struct ReceiveContext {
     pub fsync: bool,
     /// The data directory's id; None if it could not get one.
     pub directory: Option<DirectoryId>,
+    /// The nodes of the cluster.
+    pub roster: Roster,
     /// Where redo is fed.
     pub feed: Arc<StandbyFeed>,
     /// The log, for cascading senders; its history is what this node follows.
@@ -126,6 +129,10 @@ impl ReceiveHandle {
     /// Takes over reloaded settings; another connection string or slot makes it connect anew.
     pub fn set(&self, settings: ReceiveSettings) {
         self.settings.send_replace(settings);
+    }
+    /// Has it tell the primary what is new in the roster.
+    pub fn tell_roster(&self) {
+        self.settings.send_modify(|_| {});
     }
     /// Waits until the log can no longer be written: the server has to stop. For ever if that never happens.
     pub fn failure(&self) -> impl Future<Output = String> + Send + use<> {

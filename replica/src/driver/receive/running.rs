@@ -3,7 +3,8 @@
 use super::comparing::whole_end;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
+use crate::directory_id::DirectoryId;
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, ROSTER, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
 use bytes::BytesMut;
@@ -43,6 +44,10 @@ pub(super) struct Driver {
     pub(super) client: Option<Client>,
     pub(super) plimsoll: bool,
     pub(super) streaming: bool,
+    /// The version of the roster that the primary was told last on this stream.
+    pub(super) told_roster: Option<u64>,
+    /// Which member of the roster the primary is, if it has said so.
+    pub(super) primary: Option<DirectoryId>,
     /// Whether a stream was started on this connection before.
     pub(super) streamed: bool,
     /// A flush that nobody waits for.
@@ -92,6 +97,8 @@ impl Driver {
             client: None,
             plimsoll: false,
             streaming: false,
+            told_roster: None,
+            primary: None,
             streamed: false,
             flushing: None,
             undrained: false,
@@ -189,6 +196,16 @@ impl Driver {
         }
     }
 
+    /// Tells a Plimsoll primary of this node and those that it knows, if anything of them is news.
+    pub(super) fn queue_roster(&mut self) {
+        let version = Some(self.context.roster.version());
+        if self.plimsoll && self.streaming && self.told_roster != version {
+            self.told_roster = version;
+            let payload = self.context.roster.told(self.context.host.clock.monotonic());
+            self.queue(|out| encode_extension(out, ROSTER, &payload));
+        }
+    }
+
     pub(super) fn queue_copies(&mut self, copies: bool) {
         if self.plimsoll {
             self.queue(|out| encode_extension(out, SLOTS, &[u8::from(copies)]));
@@ -209,6 +226,7 @@ impl Driver {
         if new.copy_slots != self.settings.copy_slots && self.streaming {
             self.queue_copies(new.copy_slots);
         }
+        self.queue_roster();
         let same = new.names_same_source(&self.settings);
         self.machine.set_options(new.options.clone());
         self.settings = new;

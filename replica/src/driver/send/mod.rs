@@ -7,6 +7,7 @@ mod wire;
 use super::log::{LogPlace, LogReading, Outlet};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
+use crate::roster::{Roster, Seen};
 use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Sender, SenderState, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
@@ -78,6 +79,10 @@ pub struct SendContext {
     pub row: SenderHandle,
     /// The slot, if one is used.
     pub slot: Option<ActiveSlot>,
+    /// The nodes of the cluster.
+    pub roster: Roster,
+    /// Where the standby is seen.
+    pub seen: Seen,
     /// All slots of the node, for standbys that copy them.
     pub slots: Slots,
     /// The times that the settings say, asked at the stream's begin and after [`Senders::reloaded`].
@@ -188,6 +193,8 @@ pub async fn stream<S: Outlet>(
         confirmed_changes: None,
         copies_slots: false,
         told_slots: None,
+        told_roster: None,
+        standby: None,
         awaited_untold: false,
         ended: None,
     };
@@ -258,6 +265,10 @@ struct Streaming<'a, S> {
     copies_slots: bool,
     /// Those that it was told of last.
     told_slots: Option<Vec<UpstreamSlot>>,
+    /// The version of the roster that it was told last.
+    told_roster: Option<u64>,
+    /// Which member of the roster the standby is, if it has said so.
+    standby: Option<DirectoryId>,
     /// It was not told yet which stages commits wait for.
     awaited_untold: bool,
     /// The standby has gone.
@@ -273,14 +284,12 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
         self.tell_awaited(*awaited.borrow_and_update());
-        self.tell_confirmed();
-        self.tell_witnessed();
+        self.tell_news();
         loop {
             if changes.has_changed().unwrap_or(false) {
                 log = changes.borrow_and_update().clone();
                 self.follow(&log)?;
-                self.tell_confirmed();
-                self.tell_witnessed();
+                self.tell_news();
             }
             self.take_messages()?;
             if let Some(ended) = self.ended {
@@ -324,6 +333,7 @@ impl<S: Outlet> Streaming<'_, S> {
                     let now = self.context.host.clock.monotonic();
                     self.sender.set_times(sender_times(self.context, self.plimsoll), now);
                     self.tell_awaited(*awaited.borrow_and_update());
+                    self.tell_roster();
                 }
                 moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {

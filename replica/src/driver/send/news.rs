@@ -2,7 +2,7 @@
 //! slots.
 
 use super::{Streaming, wire_lsn};
-use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, CONFIRMED, ROSTER, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
@@ -19,6 +19,13 @@ impl<S: Outlet> Streaming<'_, S> {
             let stages = [awaited.to_byte()];
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, AWAITED, &stages)));
         }
+    }
+
+    /// Tells a Plimsoll standby what it has to know of the log before more of it, and of the cluster.
+    pub(super) fn tell_news(&mut self) {
+        self.tell_confirmed();
+        self.tell_witnessed();
+        self.tell_roster();
     }
 
     /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
@@ -46,6 +53,17 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// Tells a Plimsoll standby of the cluster's nodes, if anything of them is news.
+    pub(super) fn tell_roster(&mut self) {
+        let roster = &self.context.roster;
+        let version = Some(roster.version());
+        if self.plimsoll && self.told_roster != version && self.wire.has_room() {
+            self.told_roster = version;
+            let payload = roster.told(self.context.host.clock.monotonic());
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, ROSTER, &payload)));
+        }
+    }
+
     /// Tells a standby that copies slots of them, if anything moved.
     pub(super) fn tell_slots(&mut self) {
         if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
@@ -67,6 +85,11 @@ impl<S: Outlet> Streaming<'_, S> {
         self.tell_confirmed();
         self.tell_witnessed();
         self.tell_slots();
+        self.tell_roster();
+        if let Some(standby) = self.standby {
+            // The stream would have ended if nothing came from it.
+            self.context.roster.heard_of(standby, self.context.host.clock.monotonic());
+        }
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
         self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));

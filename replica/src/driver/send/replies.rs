@@ -2,9 +2,10 @@
 
 use super::{Doubt, Ended, SendError, Streaming};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, ROSTER, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
+use crate::roster::statement;
 use crate::sender::Reply;
 use crate::sync::Progress;
 use bytes::Buf;
@@ -47,6 +48,12 @@ impl<S: Outlet> Streaming<'_, S> {
                             if let Ok(id) = (&*id).try_into() {
                                 self.context.row.set_directory(DirectoryId::new(u64::from_be_bytes(id)));
                             }
+                        }
+                        FromStandby::Extension(ROSTER, told) => {
+                            let told = statement::decode(&told).map_err(|e| violation(e.to_string()))?;
+                            let now = self.context.host.clock.monotonic();
+                            self.standby = told.first().map(|standby| standby.id);
+                            self.context.roster.hear(told, &self.context.seen, now);
                         }
                         FromStandby::Extension(..) => {}
                     }

@@ -87,6 +87,13 @@ impl Recovery {
         receive_settings(&self.ground, &self.database, &self.context.place)
     }
 
+    /// Has the primary told what is new in the roster.
+    pub(super) fn tell_roster(&self) {
+        if let Some(receiver) = &*self.receiver.lock() {
+            receiver.tell_roster();
+        }
+    }
+
     /// Whether the primary shall name what is confirmed at once.
     pub(crate) fn want_confirmed(&self, wants: bool) {
         self.wants_confirmed.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
@@ -222,11 +229,8 @@ impl Standby {
     ) -> Self {
         let (ground, database) = (&replication.ground, &replication.database);
         let follow = !database.options().recovery.ends_with_log;
-        let feed = StandbyFeed::with_sources(
-            &replication.log,
-            source_settings(ground, follow),
-            ground.host.clock.clone(),
-        );
+        let clock = ground.host.clock.clone();
+        let feed = StandbyFeed::with_sources(&replication.log, source_settings(ground, follow), clock);
         feed.set_delays(delay_settings(ground));
         database.set_standby_log(feed.clone());
         let observer = || Observer { replication: Arc::downgrade(replication) };
@@ -246,6 +250,7 @@ impl Standby {
             place: replication.place.clone(),
             fsync: ground.config().fsync,
             directory: directory_id(ground),
+            roster: replication.roster.clone(),
             feed: feed.clone(),
             log: replication.log.clone(),
             observer: Arc::new(observer()),

@@ -1,0 +1,270 @@
+//! The roster: the nodes of this cluster as this one knows them, so that a primary that comes back knows whom
+//! to ask whether it was replaced, without any setting.
+//!
+//! **Who is a member.** A server that streams from another one, or sends to one, with Plimsoll's extensions.
+//! It has an id: a standby that of its data directory, which it keeps when it is promoted, though the
+//! directory's own file goes then ([`crate::directory_id`] says why); a primary that never was a standby one
+//! that was drawn for it. It has a name for messages, and at most [`ADDRESSES_MAX`] addresses. A copy in the
+//! making, a receiver of PostgreSQL's and a copy that was promoted from a backup tell nothing of themselves,
+//! so they are never asked.
+//!
+//! **How it spreads.** Both ends of a stream tell each other all that they know when it begins and when it
+//! changes, themselves first ([`statement`]). So all nodes of a tree of standbys come to know all others.
+//!
+//! **Which word counts.** What a node says of itself bears a number that only goes up: microseconds of its
+//! clock when it said so first, or one more than before. The statement with the highest number counts,
+//! whoever passes it on. Two ways in which others see one statement's addresses are both kept.
+//!
+//! **Addresses.** A node that listens on all addresses says "where you see me": whoever hears that from the
+//! node itself puts in where it sees it. A loopback address is meant on the teller's machine, so whoever sees
+//! the teller elsewhere puts that in its place, and leaves out Unix sockets ([`Address::seen_from`]).
+//!
+//! **How long a member stays.** Each is forgotten when nobody has heard of it for
+//! plimsoll.roster_forget_after: no stream, no answer, no other node that has. Times of hearing are passed on
+//! as ages, and count on the monotonic clock while the server runs: a clock that jumps forgets nobody, and
+//! neither does a server that was away for long, whose first question is the one that matters. Hearsay may
+//! make a member younger, never older, and nobody is removed on a word. There are [`MEMBERS_MAX`] members at
+//! most: one that tells of itself takes the place of the one that was silent longest, one that others tell of
+//! takes no place of another.
+//!
+//! **How they are asked** says [`login`]; the question itself is [`crate::driver::peers`].
+//!
+//! **On disk** it is a file of the node's own ([`file`]).
+//!
+//! No I/O here but that of the file; no locks are held over any.
+
+pub mod file;
+pub mod login;
+pub mod statement;
+
+pub use statement::{Address, Seen, Statement};
+
+use crate::directory_id::DirectoryId;
+use host::{Mutex, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Most members, oneself not counted.
+pub const MEMBERS_MAX: usize = 64;
+/// Most addresses of one.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// Another node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who it is.
+    pub id: DirectoryId,
+    /// cluster_name, for messages.
+    pub name: String,
+    /// Where it can be reached from here.
+    pub addresses: Vec<Address>,
+    /// The number of its statement.
+    pub stated: u64,
+    /// When it was last heard of, in microseconds of the monotonic clock; one may be of before this start.
+    heard_us: i64,
+}
+
+impl Member {
+    /// How long nobody has heard of it.
+    pub fn silent_for(&self, now: Duration) -> Duration {
+        let silent = micros(now).saturating_sub(self.heard_us);
+        Duration::from_micros(u64::try_from(silent).unwrap_or(0))
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[derive(Debug)]
+struct Known {
+    own: Statement,
+    /// Somebody told a later statement of this node than it remembers; it was outdone once.
+    outdone: bool,
+    members: BTreeMap<DirectoryId, Member>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    known: Mutex<Known>,
+    changes: watch::Sender<u64>,
+}
+
+/// The roster of a node; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Roster(Arc<Shared>);
+
+impl Roster {
+    /// That of a node that knows nobody yet.
+    pub fn new(id: DirectoryId) -> Self {
+        Self::with(Statement::of(id, 0), BTreeMap::new())
+    }
+
+    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>) -> Self {
+        let known = Known { own, outdone: false, members };
+        Self(Arc::new(Shared { known: Mutex::new(known), changes: watch::Sender::new(0) }))
+    }
+
+    /// This node's id.
+    pub fn own_id(&self) -> DirectoryId {
+        self.0.known.lock().own.id
+    }
+
+    /// This node says how it can be reached. A node that cannot says nothing of itself.
+    pub fn state(&self, name: &str, addresses: Vec<Address>, now: Timestamp) {
+        let mut known = self.0.known.lock();
+        let own = &mut known.own;
+        let said = Statement { name: statement::tidy_name(name), addresses, ..own.clone() };
+        if *own != said || own.stated == 0 {
+            let clock = u64::try_from(now.micros()).unwrap_or(0);
+            *own = Statement { stated: clock.max(own.stated.saturating_add(1)), ..said };
+            drop(known);
+            self.change();
+        }
+    }
+
+    /// What is told on a stream: this node and all that it knows.
+    pub fn told(&self, now: Duration) -> Vec<u8> {
+        let known = self.0.known.lock();
+        let mut members: Vec<&Member> = known.members.values().collect();
+        members.sort_by_key(|member| std::cmp::Reverse(member.heard_us));
+        let others = members.into_iter().map(|member| Statement {
+            id: member.id,
+            stated: member.stated,
+            name: member.name.clone(),
+            addresses: member.addresses.clone(),
+            age: member.silent_for(now),
+        });
+        statement::encode(std::iter::once(known.own.clone()).chain(others))
+    }
+
+    /// Takes in what the node at the other end of a stream told: the first statement is its own.
+    pub fn hear(&self, told: Vec<Statement>, seen: &Seen, now: Duration) {
+        let changed = {
+            let mut known = self.0.known.lock();
+            let mut direct = true;
+            told.into_iter().fold(false, |changed, statement| {
+                changed | known.take(statement, seen, std::mem::take(&mut direct), now)
+            })
+        };
+        if changed {
+            self.change();
+        }
+    }
+
+    /// It has answered, or asked.
+    pub fn heard_of(&self, id: DirectoryId, now: Duration) {
+        if let Some(member) = self.0.known.lock().members.get_mut(&id) {
+            member.heard_us = member.heard_us.max(micros(now));
+        }
+    }
+
+    /// The members, by id.
+    pub fn members(&self) -> Vec<Member> {
+        self.0.known.lock().members.values().cloned().collect()
+    }
+
+    /// Forgets whom nobody has heard of for so long, and gives them.
+    pub fn forget(&self, after: Duration, now: Duration) -> Vec<Member> {
+        let mut known = self.0.known.lock();
+        let gone = known.members.values().filter(|member| member.silent_for(now) >= after);
+        let gone: Vec<Member> = gone.cloned().collect();
+        for member in &gone {
+            known.members.remove(&member.id);
+        }
+        drop(known);
+        if !gone.is_empty() {
+            self.change();
+        }
+        gone
+    }
+
+    /// Counts changes that others are to hear of, and the disk.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The count now.
+    pub fn version(&self) -> u64 {
+        *self.0.changes.borrow()
+    }
+
+    /// Has all told again, with their ages of now.
+    pub fn change(&self) {
+        self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Known {
+    /// Whether others are to hear of it.
+    fn take(&mut self, said: Statement, seen: &Seen, direct: bool, now: Duration) -> bool {
+        if said.id == self.own.id {
+            return self.hear_of_oneself(&said, direct);
+        }
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in said.addresses.iter().filter_map(|address| address.seen_from(seen, direct)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(ADDRESSES_MAX);
+        let age = if direct { Duration::ZERO } else { said.age };
+        let heard_us = micros(now).saturating_sub(micros(age));
+        if let Some(member) = self.members.get_mut(&said.id) {
+            member.heard_us = member.heard_us.max(heard_us);
+            return member.hear(said, addresses);
+        }
+        if addresses.is_empty() || self.members.len() >= MEMBERS_MAX && !(direct && self.make_room()) {
+            return false;
+        }
+        let Statement { id, stated, name, .. } = said;
+        self.members.insert(id, Member { id, name, addresses, stated, heard_us });
+        true
+    }
+
+    /// Others know a later statement of this node than it does, since its file was lost: it says anew what
+    /// holds now.
+    fn hear_of_oneself(&mut self, said: &Statement, direct: bool) -> bool {
+        let outdo = !direct && said.stated > self.own.stated && !self.outdone;
+        if outdo {
+            self.outdone = true;
+            self.own.stated = said.stated.saturating_add(1);
+        }
+        outdo
+    }
+
+    /// The one that was silent longest goes.
+    fn make_room(&mut self) -> bool {
+        let oldest = self.members.values().min_by_key(|member| member.heard_us).map(|member| member.id);
+        oldest.is_some_and(|oldest| self.members.remove(&oldest).is_some())
+    }
+}
+
+impl Member {
+    /// Takes over what it says of itself, if that is no older word; whether that is news.
+    fn hear(&mut self, said: Statement, mut addresses: Vec<Address>) -> bool {
+        if said.stated < self.stated || addresses.is_empty() {
+            return false;
+        }
+        if said.stated == self.stated {
+            addresses.extend(self.addresses.iter().cloned());
+            addresses.sort();
+            addresses.dedup();
+            addresses.truncate(ADDRESSES_MAX);
+        }
+        let mut known = self.addresses.clone();
+        known.sort();
+        let mut sorted = addresses.clone();
+        sorted.sort();
+        let is_news = said.stated != self.stated || sorted != known || said.name != self.name;
+        if is_news {
+            (self.stated, self.name, self.addresses) = (said.stated, said.name, addresses);
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests;

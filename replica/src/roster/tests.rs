@@ -1,0 +1,197 @@
+use super::file::{ROSTER_FILE, load, save};
+use super::statement::{decode, encode};
+use super::*;
+use host::Host;
+
+fn id(number: u64) -> DirectoryId {
+    DirectoryId::new(number)
+}
+
+fn address(host: &str, port: u16) -> Address {
+    Address::new(host, port).unwrap()
+}
+
+fn said(number: u64, stated: u64, host: &str) -> Statement {
+    Statement { addresses: vec![address(host, 5432)], ..Statement::of(id(number), stated) }
+}
+
+const NOW: Duration = Duration::from_secs(1000);
+
+/// Another node of which this one hears by its stream from 10.0.0.9.
+fn neighbour() -> Seen {
+    Seen::client(Some("10.0.0.9".parse().unwrap()))
+}
+
+fn shown(roster: &Roster) -> Vec<(u64, u64, String)> {
+    let members = roster.members();
+    let shown = |member: &Member| {
+        let addresses: Vec<String> =
+            member.addresses.iter().map(|address| format!("{}:{}", address.host(), address.port())).collect();
+        (member.id.number(), member.stated, addresses.join(","))
+    };
+    members.iter().map(shown).collect()
+}
+
+#[test]
+fn the_latest_word_of_a_member_about_itself_counts_whoever_passes_it_on() {
+    let roster = Roster::new(id(1));
+    let hear = |told: Vec<Statement>| roster.hear(told, &neighbour(), NOW);
+    hear(vec![said(2, 10, ""), said(3, 10, "c")]);
+    assert_eq!(shown(&roster), [(2, 10, "10.0.0.9:5432".to_owned()), (3, 10, "c:5432".to_owned())]);
+    let before = roster.version();
+    hear(vec![said(2, 10, ""), said(3, 9, "old"), said(1, 0, "me")]);
+    assert_eq!(roster.version(), before, "no news");
+    hear(vec![said(2, 11, "b"), said(3, 11, "d")]);
+    assert_eq!(shown(&roster), [(2, 11, "b:5432".to_owned()), (3, 11, "d:5432".to_owned())]);
+    // Two ways in which others see one statement.
+    hear(vec![said(2, 11, "b"), said(3, 11, "e")]);
+    assert_eq!(shown(&roster)[1].2, "d:5432,e:5432");
+    assert_eq!(roster.version(), before + 2);
+    // One that cannot be reached is nobody to ask; one that no longer tells stays as it was.
+    let mute = |number| Statement::of(id(number), 50);
+    hear(vec![mute(2), mute(4)]);
+    assert_eq!(shown(&roster).len(), 2);
+}
+
+#[test]
+fn addresses_are_those_where_the_teller_is_seen() {
+    let remote = neighbour();
+    let local = Seen::client(None);
+    let server = Seen::server("b.example", 6000);
+    for (stated, seen, direct, found) in [
+        ("", &remote, true, Some(("10.0.0.9", 5432))),
+        ("", &remote, false, None),
+        ("", &local, true, Some(("127.0.0.1", 5432))),
+        ("", &server, true, Some(("b.example", 6000))),
+        ("c.example", &remote, false, Some(("c.example", 5432))),
+        ("127.0.0.1", &remote, false, Some(("10.0.0.9", 5432))),
+        ("localhost", &server, false, Some(("b.example", 5432))),
+        ("::1", &local, false, Some(("::1", 5432))),
+        ("/tmp/socket", &remote, true, None),
+        ("/tmp/socket", &local, false, Some(("/tmp/socket", 5432))),
+    ] {
+        let found = found.map(|(host, port)| address(host, port));
+        assert_eq!(address(stated, 5432).seen_from(seen, direct), found, "{stated} {seen:?} {direct}");
+    }
+    for bad in ["a b", "a,b", "a@b", "a'b", "a\nb", "a=b", &"x".repeat(300)] {
+        assert_eq!(Address::new(bad, 1), None, "{bad}");
+    }
+    assert_eq!(Address::new("a", 0), None);
+}
+
+#[test]
+fn hearsay_makes_a_member_younger_and_never_older() {
+    let roster = Roster::new(id(1));
+    let aged = |age: u64| Statement { age: Duration::from_secs(age), ..said(3, 1, "c") };
+    let silent = |now| roster.members().last().unwrap().silent_for(now).as_secs();
+    roster.hear(vec![said(2, 1, "b"), aged(100)], &neighbour(), NOW);
+    assert_eq!(silent(NOW), 100);
+    roster.hear(vec![said(2, 1, "b"), aged(500)], &neighbour(), NOW);
+    assert_eq!(silent(NOW), 100);
+    roster.hear(vec![said(2, 1, "b"), aged(5)], &neighbour(), NOW);
+    assert_eq!(silent(NOW), 5);
+    let later = NOW + Duration::from_secs(60);
+    assert!(roster.forget(Duration::from_secs(65), NOW + Duration::from_secs(59)).is_empty());
+    assert_eq!(roster.forget(Duration::from_secs(65), later)[0].id, id(3));
+    roster.heard_of(id(2), later);
+    assert!(roster.forget(Duration::from_secs(65), later).is_empty());
+}
+
+#[test]
+fn only_one_that_tells_of_itself_takes_the_place_of_another() {
+    let roster = Roster::new(id(1));
+    let others =
+        (0..200).map(|number| Statement { age: Duration::from_secs(number), ..said(100 + number, 1, "x") });
+    let told = std::iter::once(said(2, 1, "b")).chain(others).collect();
+    roster.hear(told, &neighbour(), NOW);
+    assert_eq!(roster.members().len(), MEMBERS_MAX);
+    let oldest = id(100 + MEMBERS_MAX as u64 - 2);
+    assert!(roster.members().iter().any(|member| member.id == oldest));
+    roster.hear(vec![said(3, 1, "c")], &neighbour(), NOW);
+    let ids: Vec<DirectoryId> = roster.members().iter().map(|member| member.id).collect();
+    assert_eq!((ids.len(), ids.contains(&id(3)), ids.contains(&oldest)), (MEMBERS_MAX, true, false));
+}
+
+#[test]
+fn what_is_told_is_read_again_and_what_is_damaged_is_refused() {
+    let roster = Roster::new(id(1));
+    roster.state("one\n", vec![address("", 5432), address("a", 1)], Timestamp::from_micros(77));
+    let aged = Statement { age: Duration::from_secs(9), name: "trois".to_owned(), ..said(3, 1, "c") };
+    roster.hear(vec![said(2, 1, "b"), aged.clone()], &neighbour(), NOW);
+    let payload = roster.told(NOW);
+    let own = Statement {
+        name: "one ".to_owned(),
+        addresses: vec![address("", 5432), address("a", 1)],
+        ..Statement::of(id(1), 77)
+    };
+    assert_eq!(decode(&payload).unwrap(), [own, said(2, 1, "b"), aged]);
+    for len in 1..payload.len() {
+        assert!(decode(&payload[..len]).is_err(), "{len}");
+    }
+    assert_eq!(decode(&[2, 9, 9]).unwrap(), [], "a layout of later");
+    assert!(decode(&[1, 66]).is_err());
+    // No bit makes it panic.
+    for bit in 0..payload.len() * 8 {
+        let mut bad = payload.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        let _ = decode(&bad);
+    }
+    let long = |number| Statement {
+        name: "n".repeat(63),
+        addresses: (1..=4).map(|port| address(&"h".repeat(255), port)).collect(),
+        ..Statement::of(id(number), 1)
+    };
+    let largest = encode((0..65).map(long));
+    assert!(largest.len() < 50_000 && decode(&largest).unwrap().len() > 40);
+}
+
+#[test]
+fn a_node_states_anew_what_changed_and_outdoes_what_others_remember_of_it() {
+    let roster = Roster::new(id(1));
+    let own = |roster: &Roster| decode(&roster.told(NOW)).unwrap()[0].stated;
+    let at = Timestamp::from_micros;
+    roster.state("a", vec![address("", 1)], at(100));
+    roster.state("a", vec![address("", 1)], at(200));
+    assert_eq!(own(&roster), 100);
+    // A clock that went back.
+    roster.state("b", vec![address("", 1)], at(50));
+    assert_eq!(own(&roster), 101);
+    roster.hear(vec![said(2, 1, "b"), said(1, 500, "x")], &neighbour(), NOW);
+    assert_eq!(own(&roster), 501);
+    roster.hear(vec![said(2, 1, "b"), said(1, 600, "x")], &neighbour(), NOW);
+    assert_eq!(own(&roster), 501, "once a life, else two with one id would go on for ever");
+}
+
+#[test]
+fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
+    let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(dir.path().join("plimsoll")).unwrap();
+    let first = load(&host, dir.path(), None).unwrap();
+    assert!(!first.damaged && first.roster.members().is_empty());
+    let now = host.clock.monotonic();
+    first.roster.state("one", vec![address("", 1)], Timestamp::from_micros(5));
+    let old = Statement { age: Duration::from_secs(1000), name: "deux trois".to_owned(), ..said(3, 8, "c") };
+    first.roster.hear(vec![said(2, 7, "b"), old], &neighbour(), now);
+    save(&host, dir.path(), &first.roster).unwrap();
+    let again = load(&host, dir.path(), None).unwrap();
+    assert!(!again.damaged);
+    assert_eq!(again.roster.own_id(), first.roster.own_id());
+    assert_eq!(shown(&again.roster), shown(&first.roster));
+    let member = again.roster.members()[1].clone();
+    assert_eq!(member.name, "deux trois");
+    // Only time in which a server runs makes members older.
+    assert!((1000..1100).contains(&member.silent_for(host.clock.monotonic()).as_secs()));
+    // As a standby it is who its directory says, and that one is none of its members.
+    assert_eq!(load(&host, dir.path(), Some(id(2))).unwrap().roster.own_id(), id(2));
+    assert_eq!(load(&host, dir.path(), Some(id(2))).unwrap().roster.members().len(), 1);
+    let path = dir.path().join(ROSTER_FILE);
+    let good = std::fs::read(&path).unwrap();
+    for bit in (0..good.len() * 8).step_by(7) {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &bad).unwrap();
+        let found = load(&host, dir.path(), None).unwrap();
+        // Letter case of the checksum's own digits.
+        assert!(found.damaged != (found.roster.own_id() == first.roster.own_id()), "bit {bit}");
+    }
+}

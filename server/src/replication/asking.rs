@@ -1,0 +1,209 @@
+//! Asking the cluster's other nodes what they are witnesses of: whom, how, and what they said last.
+//!
+//! Asked are the members of the roster, each at each address that is known, and who is named in
+//! plimsoll.peers, which stands in for a member at the same address. An address is asked once, whoever is
+//! said to be there. What it answers is the word of who answers, which may be another member, or this node.
+
+use super::Replication;
+use host::task::task;
+use host::{Instant, Timestamp};
+use protocol::conninfo::{self, ConnInfo, Endpoint};
+use replica::directory_id::DirectoryId;
+use replica::driver::peers::{Peer, Silence, SilenceKind, probe, probe_member, split_peers};
+use replica::roster::login::MemberLogin;
+use replica::roster::{Address, Member};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use wal::TimelineId;
+
+/// Pause before one is asked again that is about to start.
+const NOT_YET_PAUSE: Duration = Duration::from_millis(20);
+
+/// Somebody to ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// In messages: without what a connection string may hold of secrets.
+    pub(crate) name: String,
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Named(String),
+    Member(Address, MemberLogin, DirectoryId),
+}
+
+impl Target {
+    /// Whether the settings name it.
+    pub(crate) const fn is_named(&self) -> bool {
+        matches!(self.how, How::Named(_))
+    }
+
+    async fn ask(&self) -> Result<Peer, Silence> {
+        match &self.how {
+            How::Named(conninfo) => probe(conninfo).await,
+            How::Member(address, login, own) => probe_member(address, login, *own).await,
+        }
+    }
+
+    /// Asks again while it is about to start.
+    async fn ask_until(&self, end: Instant) -> Result<Peer, Silence> {
+        loop {
+            match self.ask().await {
+                Err(silence) if silence.kind == SilenceKind::NotYet && Instant::now() < end => {
+                    tokio::time::sleep(NOT_YET_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// One that was asked, and what it said.
+pub(crate) struct Asked {
+    pub(crate) target: Target,
+    pub(crate) answer: Result<Peer, Silence>,
+}
+
+/// What an address said last.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) at: Timestamp,
+    /// The words of the view for it.
+    pub(crate) state: &'static str,
+    pub(crate) member: Option<DirectoryId>,
+    /// What it writes or follows, and what it is a witness of.
+    pub(crate) timelines: Option<(TimelineId, TimelineId)>,
+    /// Why it says nothing.
+    pub(crate) error: Option<String>,
+}
+
+impl Told {
+    fn new(asked: &Asked, at: Timestamp) -> Self {
+        match &asked.answer {
+            Ok(peer) => Self {
+                at,
+                state: "answers",
+                member: peer.member,
+                timelines: Some((peer.timeline, peer.branch.history.target())),
+                error: None,
+            },
+            Err(silence) => Self {
+                at,
+                state: match silence.kind {
+                    SilenceKind::NotThere => "not there",
+                    SilenceKind::NotYet => "starting",
+                    SilenceKind::Unknown => "cannot be asked",
+                },
+                member: None,
+                timelines: None,
+                error: Some(silence.error.to_string()),
+            },
+        }
+    }
+}
+
+/// What was said last, by the target's name.
+pub(super) type Answers = BTreeMap<String, Told>;
+
+/// A peer's name: of its connection string as much as may be shown.
+fn peer_name(conninfo: &str) -> String {
+    let pairs = conninfo::split(conninfo).unwrap_or_default();
+    let shown = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "host" | "hostaddr" | "port"));
+    let shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+    if shown.is_empty() { "peer".to_owned() } else { shown.join(" ") }
+}
+
+/// Where a connection string leads.
+fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
+    let endpoints = ConnInfo::parse(conninfo).map(|info| info.endpoints).unwrap_or_default();
+    endpoints.into_iter().map(|(endpoint, port)| match endpoint {
+        Endpoint::Tcp(host) => (host, port),
+        Endpoint::Unix(folder) => (folder.display().to_string(), port),
+    })
+}
+
+/// Whom to ask now.
+pub(crate) fn targets(replication: &Replication) -> Vec<Target> {
+    let peers = replication.ground.config().peers.clone();
+    let named = |peer: &str| Target { name: peer_name(peer), how: How::Named(peer.to_owned()) };
+    let mut targets: Vec<Target> = split_peers(&peers).map(named).collect();
+    let mut seen: BTreeSet<(String, u16)> = split_peers(&peers).flat_map(places).collect();
+    let Some(login) = &replication.member_login else { return targets };
+    let own = replication.roster.own_id();
+    for address in replication.roster.members().into_iter().flat_map(|member: Member| member.addresses) {
+        if seen.insert((address.host().to_owned(), address.port())) {
+            let name = address.to_string();
+            targets.push(Target { name, how: How::Member(address, login.clone(), own) });
+        }
+    }
+    targets
+}
+
+/// Questions on their way.
+#[derive(Default)]
+pub(super) struct Questions {
+    asking: JoinSet<Asked>,
+    /// Whom, by name: nobody is asked twice at once.
+    open: BTreeSet<String>,
+}
+
+impl Questions {
+    /// Asks those who are not being asked already. Until `end` who is about to start is asked again.
+    pub(super) fn ask(&mut self, targets: Vec<Target>, end: Option<Instant>) {
+        for target in targets {
+            if self.open.insert(target.name.clone()) {
+                let end = end.unwrap_or_else(Instant::now);
+                self.asking.spawn(task(async move {
+                    let answer = target.ask_until(end).await;
+                    Asked { target, answer }
+                }));
+            }
+        }
+    }
+
+    /// The next answer, noted; None if no question is open.
+    pub(super) async fn next(&mut self, replication: &Replication) -> Option<Asked> {
+        loop {
+            match self.asking.join_next().await {
+                Some(Ok(asked)) => {
+                    self.open.remove(&asked.target.name);
+                    note(replication, &asked);
+                    return Some(asked);
+                }
+                // One whose question ended by a panic says nothing.
+                Some(Err(_)) => {}
+                None => {
+                    self.open.clear();
+                    return None;
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asking.is_empty()
+    }
+
+    /// Whose answer is still open.
+    pub(super) fn open(&self) -> Vec<String> {
+        self.open.iter().cloned().collect()
+    }
+}
+
+fn note(replication: &Replication, asked: &Asked) {
+    let clock = &replication.ground.host.clock;
+    if let Ok(Peer { member: Some(member), .. }) = &asked.answer {
+        replication.roster.heard_of(*member, clock.monotonic());
+    }
+    let told = Told::new(asked, clock.now());
+    replication.fence.answers.lock().insert(asked.target.name.clone(), told);
+}
+
+/// The timelines that were told last, by all that have answered lately.
+pub(super) fn told_timelines(replication: &Replication) -> Vec<TimelineId> {
+    let answers = replication.fence.answers.lock();
+    let told = answers.values().filter_map(|told| told.timelines);
+    told.flat_map(|(follows, witnessed)| [follows, witnessed]).collect()
+}

@@ -1,0 +1,207 @@
+//! The roster's wiring ([`replica::roster`]): where this node says that it can be reached, what keeps the
+//! roster on disk and the streams told of it, and who is forgotten.
+
+use super::Replication;
+use super::asking::{Target, Told, targets};
+use super::fencing::last_word;
+use super::ledger::Ledger;
+use crate::configuration::Ground;
+use crate::connection::listen::{socket_dirs, words};
+use crate::tasks::blocking;
+use protocol::conninfo::{ConnInfo, Endpoint};
+use replica::directory_id::DirectoryId;
+use replica::roster::file::{self, ROSTER_FILE};
+use replica::roster::{ADDRESSES_MAX, Address, Member, Roster};
+use std::sync::Arc;
+use std::time::Duration;
+use wal::Lsn;
+
+/// Time between two times that all is told again, so that who is far away stays young.
+const RETELL_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Reads the roster, or begins one. Without its file a node knows nobody: the log says so.
+pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
+    let standby = || DirectoryId::of_directory(&ground.host, &ground.data_dir).ok();
+    let id = is_standby.then(standby).flatten();
+    let roster = match file::load(&ground.host, &ground.data_dir, id) {
+        Ok(loaded) => {
+            if loaded.damaged {
+                let what =
+                    "is damaged: the other nodes of the cluster are those that streams tell of from now on";
+                ground.log.warning(format!("file \"{ROSTER_FILE}\" {what}"));
+            }
+            loaded.roster
+        }
+        Err(error) => {
+            ground.log.warning(format!("could not read file \"{ROSTER_FILE}\": {error}"));
+            Roster::new(id.unwrap_or_else(|| DirectoryId::new(ground.host.entropy.next_u64())))
+        }
+    };
+    state(ground, &roster);
+    roster
+}
+
+/// Says where this node can be reached, by the settings of now.
+fn state(ground: &Ground, roster: &Roster) {
+    let name = ground.config().cluster_name.trim().to_owned();
+    roster.state(&name, own_addresses(ground), ground.host.clock.now());
+}
+
+fn own_addresses(ground: &Ground) -> Vec<Address> {
+    let config = ground.config();
+    let port = u16::try_from(config.port).unwrap_or(0);
+    let mut addresses: Vec<Address> = if config.advertised_address.trim().is_empty() {
+        let host = |name: &str| match name {
+            "*" | "0.0.0.0" | "::" => String::new(),
+            name => name.to_owned(),
+        };
+        words(&config.listen_addresses).filter_map(|name| Address::new(&host(name), port)).collect()
+    } else {
+        // Its text was checked.
+        let info = ConnInfo::parse_with(&config.advertised_address, |_| None);
+        let endpoints = info.map(|info| info.endpoints).unwrap_or_default();
+        let address = |(endpoint, port): (Endpoint, u16)| match endpoint {
+            Endpoint::Tcp(host) => Address::new(&host, port),
+            Endpoint::Unix(folder) => Address::new(&folder.display().to_string(), port),
+        };
+        endpoints.into_iter().filter_map(address).collect()
+    };
+    if addresses.is_empty() {
+        let folders = socket_dirs(&config, &ground.data_dir).into_iter();
+        addresses = folders.filter_map(|folder| Address::new(&folder.display().to_string(), port)).collect();
+    }
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
+
+/// Keeps the roster on disk, the streams told of it and the settings heeded.
+pub(super) async fn keep(replication: Arc<Replication>) {
+    let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
+    let (mut changes, mut reloads) = (roster.changes(), ground.reloads());
+    let mut failed = false;
+    loop {
+        changes.borrow_and_update();
+        replication.senders.reloaded();
+        if let Some(recovery) = replication.recovery() {
+            recovery.tell_roster();
+        }
+        save(&replication, &mut failed).await;
+        // Until the next change, or the next try.
+        loop {
+            tokio::select! {
+                biased;
+                changed = reloads.changed() => {
+                    if changed.is_err() { return }
+                    state(&ground, &roster);
+                }
+                changed = changes.changed() => if changed.is_err() { return } else { break },
+                () = tokio::time::sleep(retell_interval(&ground)) => {
+                    forget(&replication);
+                    roster.change();
+                }
+                () = tokio::time::sleep(ground.config().fence_probe_interval), if failed => break,
+            }
+        }
+    }
+}
+
+fn retell_interval(ground: &Ground) -> Duration {
+    let least = Duration::from_secs(1);
+    let by_setting = ground.config().roster_forget_after.map(|after| (after / 4).max(least));
+    by_setting.unwrap_or(RETELL_INTERVAL).min(RETELL_INTERVAL)
+}
+
+async fn save(replication: &Replication, failed: &mut bool) {
+    let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
+    let saved = blocking(move || file::save(&ground.host, &ground.data_dir, &roster)).await;
+    let error = match saved {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        // The server ends.
+        Err(_) => return,
+    };
+    if let (Some(error), false) = (&error, *failed) {
+        let what = format!("could not write file \"{ROSTER_FILE}\"; it will be tried again");
+        replication.ground.log.warning(format!("{what}: {error}"));
+    }
+    *failed = error.is_some();
+}
+
+/// Forgets who was silent for too long.
+fn forget(replication: &Replication) {
+    let ground = &replication.ground;
+    let Some(after) = ground.config().roster_forget_after else { return };
+    for member in replication.roster.forget(after, ground.host.clock.monotonic()) {
+        let what = format!(
+            "{} is forgotten: nobody has heard of it for plimsoll.roster_forget_after",
+            describe(&member)
+        );
+        ground.log.log(&what);
+        record(&replication.ledger, &what);
+    }
+}
+
+fn record(ledger: &Ledger, what: &str) {
+    ledger.record("member_forgotten", (Lsn::INVALID, Lsn::INVALID), what);
+}
+
+/// A member in messages.
+fn describe(member: &Member) -> String {
+    let addresses: Vec<String> = member.addresses.iter().map(ToString::to_string).collect();
+    format!("member \"{}\" at {}", member.name, addresses.join(", "))
+}
+
+/// An address of somebody whom this node knows.
+pub(crate) struct RosterRow {
+    pub(crate) member: Option<DirectoryId>,
+    pub(crate) name: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    /// How it is known.
+    pub(crate) source: &'static str,
+    /// Since when nobody has heard of it.
+    pub(crate) silent: Option<Duration>,
+    pub(crate) told: Option<Told>,
+}
+
+/// This node, the members, and those that the settings name.
+pub(crate) fn rows(replication: &Replication) -> Vec<RosterRow> {
+    let (ground, roster) = (&replication.ground, &replication.roster);
+    let row = |address: &Address, source| RosterRow {
+        member: None,
+        name: None,
+        host: Some(address.host().to_owned()),
+        port: Some(address.port()),
+        source,
+        silent: None,
+        told: last_word(replication, &address.to_string()),
+    };
+    let own_name = Some(ground.config().cluster_name.trim().to_owned());
+    let own = |address: Address| RosterRow {
+        member: Some(roster.own_id()),
+        name: own_name.clone(),
+        host: Some(address.host()).filter(|host| !host.is_empty()).map(str::to_owned),
+        told: None,
+        ..row(&address, "this node")
+    };
+    let now = ground.host.clock.monotonic();
+    let members = roster.members();
+    let members = members.iter().flat_map(|member| {
+        member.addresses.iter().map(|address| RosterRow {
+            member: Some(member.id),
+            name: Some(member.name.clone()),
+            silent: Some(member.silent_for(now)),
+            ..row(address, "replication")
+        })
+    });
+    let named = targets(replication).into_iter().filter(Target::is_named).map(|target| RosterRow {
+        member: None,
+        name: None,
+        host: None,
+        port: None,
+        source: "plimsoll.peers",
+        silent: None,
+        told: last_word(replication, &target.name),
+    });
+    own_addresses(ground).into_iter().map(own).chain(members).chain(named).collect()
+}

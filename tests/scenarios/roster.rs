@@ -1,0 +1,214 @@
+//! Nodes know each other by replication alone: nothing here sets plimsoll.peers, and an old primary that
+//! comes back finds out all the same that it was replaced.
+
+use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// What a start may take besides its waiting, on a machine that has much else to do.
+const SLACK: Duration = Duration::from_secs(4);
+
+fn named(name: &str) -> scenarios::NodeBuilder {
+    Node::builder().setting("cluster_name", name)
+}
+
+/// A primary and a standby that know each other.
+fn pair() -> (Node, Node) {
+    let one = named("one").start();
+    let two = named("two").clone_from(&one);
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    two.wait_for("SELECT count(*) FROM t", "0");
+    knows(&one, "two");
+    knows(&two, "one");
+    (one, two)
+}
+
+/// Waits until a node has others of these names in its roster, and on disk.
+fn knows(node: &Node, names: &str) {
+    let members =
+        "SELECT string_agg(name, ' ' ORDER BY name) FROM plimsoll_roster WHERE source = 'replication'";
+    node.wait_for(members, names);
+    wait_until("the roster is on disk", LIMIT, || {
+        let text = fs::read_to_string(node.data().join("plimsoll/roster")).unwrap_or_default();
+        let has = |name: &str| text.lines().any(|line| line.ends_with(&format!(" {name}")));
+        if names.split(' ').all(has) { Ok(()) } else { Err(text) }
+    });
+}
+
+fn refuses_writes(node: &Node, row: u32) {
+    let refused = node.try_sql(&format!("INSERT INTO t VALUES ({row})"));
+    assert!(refused.stderr.contains("this server is fenced: timeline 2 left"), "{refused:?}\n{}", node.log());
+    assert!(node.data().join("plimsoll/fence").exists());
+}
+
+#[test]
+fn an_old_primary_that_comes_back_refuses_its_first_write() {
+    let (one, two) = pair();
+    one.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    two.sql("INSERT INTO t VALUES (1)");
+    one.start();
+    refuses_writes(&one, 2);
+    assert_eq!(one.sql("SELECT count(*) FROM t"), "0", "it stays readable");
+    let status = run_ok(plimsoll().arg("status").arg("-D").arg(one.data()));
+    assert!(status.contains("fenced: timeline 1 ended at"), "{status}");
+    // What looks for a server that takes writes passes over it.
+    let ports = format!("host=127.0.0.1,127.0.0.1 port={},{}", one.port(), two.port());
+    let found = format!("{ports} user=postgres dbname=postgres target_session_attrs=read-write");
+    let answer = run_ok(pg_tool("psql").args(["-XAtqc", "SELECT count(*) FROM t", "-d", &found]));
+    assert_eq!(answer.trim(), "1");
+    // Only on an administrator's word, and not while what replaced it is there.
+    let refused = run(plimsoll().arg("unfence").arg("-D").arg(one.data()));
+    assert_eq!(refused.code, 2, "{refused:?}");
+    one.stop();
+    let told = run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    assert!(told.starts_with("server unfenced"), "{told}");
+    let ledger = fs::read_to_string(one.data().join("plimsoll/ledger")).expect("the ledger");
+    assert_eq!(ledger.matches(" unfenced ").count(), 1, "{ledger}");
+    one.start();
+    refuses_writes(&one, 3);
+    one.stop();
+    two.kill_9();
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    one.start();
+    one.sql("INSERT INTO t VALUES (4)");
+}
+
+#[test]
+fn a_cascade_that_is_left_alone_tells_the_old_primary() {
+    let (one, two) = pair();
+    let three = named("three").clone_from(&two);
+    for (node, others) in [(&one, "three two"), (&two, "one three"), (&three, "one two")] {
+        knows(node, others);
+    }
+    one.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    two.sql("INSERT INTO t VALUES (1)");
+    three.wait_for("SELECT count(*) FROM t", "1");
+    two.kill_9();
+    one.start();
+    refuses_writes(&one, 2);
+}
+
+#[test]
+fn no_password_and_no_right_to_log_in_keep_a_member_from_its_answer() {
+    let (one, two) = pair();
+    one.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    let hba = "local all all trust\nhost all,replication all all reject\nlocal replication all reject\n";
+    fs::write(two.data().join("pg_hba.conf"), hba).expect("a file");
+    two.sql("SELECT pg_reload_conf()");
+    one.start();
+    refuses_writes(&one, 2);
+    // The way in leads to that question alone.
+    let place = format!("host=127.0.0.1 port={} user=pg_plimsoll_member replication=true", two.port());
+    let refused = run(pg_tool("psql").env("PGPASSWORD", "x").args(["-Xc", "IDENTIFY_SYSTEM", "-d", &place]));
+    assert!(refused.stderr.contains("password authentication failed"), "{refused:?}");
+    let place = format!("{} user=pg_plimsoll_member", two.conninfo());
+    let refused = run(pg_tool("psql").args(["-Xc", "SELECT 1", "-d", &place]));
+    assert!(refused.stderr.contains("does not exist"), "{refused:?}");
+}
+
+#[test]
+fn a_start_waits_for_a_member_that_says_nothing_only_for_its_time() {
+    let (one, two) = pair();
+    one.stop();
+    let begun = Instant::now();
+    one.start();
+    let healthy = begun.elapsed();
+    two.stop();
+    let silent = TcpListener::bind(("127.0.0.1", two.port())).expect("the port of the one that is gone");
+    one.kill_9();
+    let begun = Instant::now();
+    one.start();
+    let waited = begun.elapsed();
+    one.sql("INSERT INTO t VALUES (1)");
+    assert!(
+        one.log().contains("did not tell within 500 ms whether this server was replaced"),
+        "{}",
+        one.log()
+    );
+    assert!(waited < healthy + Duration::from_millis(500) + SLACK, "{waited:?}, without it {healthy:?}");
+    // One that is not there has answered.
+    drop(silent);
+    one.kill_9();
+    one.start();
+    one.sql("INSERT INTO t VALUES (2)");
+    assert_eq!(one.log().matches("did not tell within").count(), 1, "{}", one.log());
+}
+
+#[test]
+fn a_copy_that_was_promoted_from_a_backup_is_none_of_the_cluster() {
+    let (one, two) = pair();
+    let copy = Node::unprepared();
+    run_ok(one.tool("pg_basebackup").arg("-D").arg(copy.data()).args(["-X", "stream", "-c", "fast"]));
+    assert!(!copy.data().join("plimsoll/roster").exists());
+    fs::write(copy.data().join("recovery.signal"), "").expect("a file");
+    copy.set("restore_command", "false");
+    copy.set("cluster_name", "copy");
+    copy.start();
+    copy.wait_for("SELECT pg_is_in_recovery()", "f");
+    copy.sql("INSERT INTO t VALUES (1)");
+    assert_eq!(copy.sql("SELECT count(*) FROM plimsoll_roster WHERE source <> 'this node'"), "0");
+    one.kill_9();
+    one.start();
+    one.sql("INSERT INTO t VALUES (2)");
+    knows(&one, "two");
+    knows(&two, "one");
+    assert!(!one.data().join("plimsoll/fence").exists());
+}
+
+#[test]
+fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
+    let (one, two) = pair();
+    one.alter("SET plimsoll.fence_probe_interval = '200ms'");
+    let mut old = one.session();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    wait_until("it is fenced", LIMIT, || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+    let told = old.query("INSERT INTO t VALUES (1)");
+    assert!(format!("{told:?}").contains("57P01"), "{told:?}");
+    let refused = one.try_sql("INSERT INTO t VALUES (1)");
+    assert!(refused.stderr.contains("fenced"), "{refused:?}");
+}
+
+#[test]
+fn a_member_of_which_nobody_hears_is_forgotten_and_that_is_on_record() {
+    let (one, two) = pair();
+    two.stop();
+    assert_eq!(one.sql("SELECT count(*) FROM plimsoll_roster WHERE source = 'replication'"), "1");
+    one.alter("SET plimsoll.roster_forget_after = '4s'");
+    one.wait_for("SELECT count(*) FROM plimsoll_roster WHERE source = 'replication'", "0");
+    let ledger = fs::read_to_string(one.data().join("plimsoll/ledger")).expect("the ledger");
+    assert!(ledger.contains(" member_forgotten "), "{ledger}");
+    assert!(one.log().contains("member \"two\" at host=127.0.0.1 port="), "{}", one.log());
+    one.alter("RESET plimsoll.roster_forget_after");
+    two.start();
+    knows(&one, "two");
+}
+
+#[test]
+fn a_node_says_where_it_is_reached_and_a_damaged_roster_begins_anew() {
+    let (one, two) = pair();
+    let advertised = format!("host=localhost port={}", two.port());
+    two.alter(&format!("SET plimsoll.advertised_address = '{advertised}'"));
+    let hosts = "SELECT host FROM plimsoll_roster WHERE name = 'two'";
+    one.wait_for(hosts, "localhost");
+    let refused = two.try_sql("ALTER SYSTEM SET plimsoll.advertised_address = 'host=a user=b'");
+    assert!(refused.stderr.contains("without user"), "{refused:?}");
+    let own = "SELECT member FROM plimsoll_roster WHERE source = 'this node'";
+    let id = one.sql(own);
+    one.stop();
+    one.start();
+    assert_eq!(one.sql(own), id, "a primary keeps its id");
+    one.stop();
+    fs::write(one.data().join("plimsoll/roster"), "plimsoll roster 1\nself=x").expect("a file");
+    one.start();
+    assert!(one.log().contains("file \"plimsoll/roster\" is damaged"), "{}", one.log());
+    // It has a new id now, and hears of the old one, too, at its own address.
+    knows(&one, "one two");
+    one.wait_for(hosts, "localhost");
+}
