@@ -172,6 +172,7 @@ impl Driver {
         self.streaming = started.is_none();
         if self.streaming {
             self.queue_directory();
+            self.queue_takes_over();
         }
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);

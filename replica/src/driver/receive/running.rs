@@ -6,7 +6,7 @@ use super::{ReceiveContext, ReceiveSettings};
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use host::FineTimer;
 use host::sync::Mutex;
 use host::task::Blocking;
@@ -53,6 +53,8 @@ pub(super) struct Driver {
     pub(super) announced_at: Duration,
     /// What it is to be told when the pause ends.
     pub(super) unannounced: Option<Lsn>,
+    /// The primary asks this node to take over.
+    pub(super) asked_over: Option<Bytes>,
 }
 
 impl Driver {
@@ -97,6 +99,7 @@ impl Driver {
             undrained: false,
             announced_at: Duration::ZERO,
             unannounced: None,
+            asked_over: None,
         })
     }
 
@@ -148,7 +151,10 @@ impl Driver {
                 {
                     match self.stream_event(message) {
                         Some(event) => event,
-                        None => continue,
+                        None => {
+                            self.answer_handover().await;
+                            continue;
+                        }
                     }
                 }
                 () = std::future::ready(()), if self.undrained => {

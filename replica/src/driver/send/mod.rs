@@ -2,6 +2,7 @@
 
 mod news;
 mod replies;
+mod succession;
 mod wire;
 
 use super::log::{LogPlace, LogReading, Outlet};
@@ -19,6 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use succession::{Part, stepped};
 use tokio::sync::watch;
 use wal::history::BranchId;
 use wal::history::TimelineHistory;
@@ -189,6 +191,7 @@ pub async fn stream<S: Outlet>(
         copies_slots: false,
         told_slots: None,
         awaited_untold: false,
+        part: None,
         ended: None,
     };
     match streaming.run().await {
@@ -260,6 +263,8 @@ struct Streaming<'a, S> {
     told_slots: Option<Vec<UpstreamSlot>>,
     /// It was not told yet which stages commits wait for.
     awaited_untold: bool,
+    /// The standby is to take over.
+    part: Option<Part>,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -269,6 +274,8 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut changes = self.context.log.subscribe();
         let mut awaited = self.context.row.awaited();
         let streams = self.context.row.streams();
+        let mut handovers = self.context.row.handovers();
+        handovers.mark_changed();
         let timer = FineTimer::start();
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
@@ -283,6 +290,11 @@ impl<S: Outlet> Streaming<'_, S> {
                 self.tell_witnessed();
             }
             self.take_messages()?;
+            if handovers.has_changed().unwrap_or(false) {
+                let handover = handovers.borrow_and_update().clone();
+                self.take_handover(handover);
+            }
+            self.follow_handover();
             if let Some(ended) = self.ended {
                 return Ok(ended);
             }
@@ -308,6 +320,10 @@ impl<S: Outlet> Streaming<'_, S> {
                         self.wire.put(backend::copy_done);
                         continue;
                     }
+                    Action::Reached => {
+                        self.reached();
+                        continue;
+                    }
                     Action::Finish(finish) => return self.finish(finish).await,
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
                     Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
@@ -325,6 +341,8 @@ impl<S: Outlet> Streaming<'_, S> {
                     self.sender.set_times(sender_times(self.context, self.plimsoll), now);
                     self.tell_awaited(*awaited.borrow_and_update());
                 }
+                _ = handovers.changed() => handovers.mark_changed(),
+                () = stepped(&mut self.part) => {}
                 moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();

@@ -2,7 +2,7 @@
 
 use super::{Doubt, Ended, SendError, Streaming};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, HANDOVER, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
 use crate::sender::Reply;
@@ -48,6 +48,7 @@ impl<S: Outlet> Streaming<'_, S> {
                                 self.context.row.set_directory(DirectoryId::new(u64::from_be_bytes(id)));
                             }
                         }
+                        FromStandby::Extension(HANDOVER, said) => self.on_handover(&said),
                         FromStandby::Extension(..) => {}
                     }
                     self.sender.on_life_sign(self.context.host.clock.monotonic());
@@ -89,6 +90,9 @@ impl<S: Outlet> Streaming<'_, S> {
             Reply { progress: believed, reply_requested: status.reply_requested },
             clock.monotonic(),
         );
+        if let Some(part) = &self.part {
+            part.handover.progressed(believed);
+        }
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
             let early = host::planted!("a slot gives up what its standby has only written");
