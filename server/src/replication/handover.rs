@@ -102,9 +102,8 @@ impl Marker {
         let marker = std::str::from_utf8(&contents).ok().and_then(Self::decode);
         marker.map(Some).ok_or_else(|| {
             let what = format!("the marker of a switchover, \"{}\", is damaged", path.display());
-            ServerError::new(what).with_hint(
-                "If no other server is the primary, remove the file; else clone this server anew.",
-            )
+            ServerError::new(what)
+                .with_hint("If no other server is the primary, remove the file; else clone this server anew.")
         })
     }
 
@@ -165,8 +164,7 @@ pub(crate) fn find(replication: &Replication, name: &str) -> Result<SenderRow, S
     let rows = replication.sender_rows(replication.log.flushed());
     let mut fitting = rows.iter().filter(|row| row.info.application_name == name);
     let Some(row) = fitting.next() else {
-        let mut names: Vec<_> =
-            rows.iter().map(|row| format!("\"{}\"", row.info.application_name)).collect();
+        let mut names: Vec<_> = rows.iter().map(|row| format!("\"{}\"", row.info.application_name)).collect();
         names.dedup();
         let connected = if names.is_empty() {
             "No standby is connected.".to_owned()
@@ -176,8 +174,10 @@ pub(crate) fn find(replication: &Replication, name: &str) -> Result<SenderRow, S
         return Err(ServerError::new(format!("no standby \"{name}\" is connected")).with_hint(connected));
     };
     if fitting.next().is_some() {
-        return Err(ServerError::new(format!("more than one standby is connected under the name \"{name}\""))
-            .with_hint("Give each a cluster_name of its own."));
+        return Err(ServerError::new(format!(
+            "more than one standby is connected under the name \"{name}\""
+        ))
+        .with_hint("Give each a cluster_name of its own."));
     }
     if row.copying || !row.takes_over {
         return Err(ServerError::new(format!("\"{name}\" is no standby that can take over"))
@@ -203,7 +203,8 @@ pub(crate) async fn way_to(
             ServerError::new(format!("cannot reach standby \"{standby}\" to follow it afterwards: {error}"))
         })?;
         if found.system != system {
-            let what = format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
+            let what =
+                format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
             return Err(ServerError::new(what));
         }
         return normal_form(given);

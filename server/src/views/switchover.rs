@@ -79,7 +79,8 @@ impl Request {
         let asking = Asking::begin(&replication, &row).map_err(refused)?;
         let deadline = replication.ground.host.clock.monotonic() + timeout;
         let kept_up = tokio::time::timeout(timeout, asking.until_it_keeps_up()).await;
-        let late = || Err(format!("it does not replay what is flushed here within {} ms", timeout.as_millis()));
+        let late =
+            || Err(format!("it does not replay what is flushed here within {} ms", timeout.as_millis()));
         if let Err(why) = kept_up.unwrap_or_else(|_| late()) {
             let error = ServerError::new(format!("standby \"{standby}\" cannot take over: {why}"))
                 .with_hint("Nothing has changed. Look at the standby, or try again with more time.");

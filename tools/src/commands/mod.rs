@@ -12,6 +12,7 @@ pub mod simulate;
 mod start;
 mod status;
 mod stop;
+mod switchover;
 mod timelines;
 mod waldump;
 
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> u8 {
         Command::Clone(arguments) => clone::run(&arguments),
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
+        Command::Switchover(arguments) => return finish(switchover::run(&arguments)),
         Command::Waldump(arguments) => waldump::run(&arguments),
         Command::Timelines(arguments) => return finish(timelines::run(&arguments)),
         Command::Check(arguments) => return finish(check::run(&arguments)),
