@@ -83,7 +83,7 @@ impl Request {
             || Err(format!("it does not replay what is flushed here within {} ms", timeout.as_millis()));
         if let Err(why) = kept_up.unwrap_or_else(|_| late()) {
             let error = ServerError::new(format!("standby \"{standby}\" cannot take over: {why}"))
-                .with_hint("Nothing has changed. Look at the standby, or try again with more time.");
+                .with_hint("Look at the standby, or try again with more time.");
             return Err(refused(error));
         }
         session.await_answer();
