@@ -207,14 +207,16 @@ fn what_cannot_take_over_is_refused_with_its_reason() {
         assert!(said.contains(why), "{call}: {said}");
     }
     one.sql("CREATE ROLE clerk LOGIN");
-    let mut psql = one.psql();
-    let denied = run(psql.args(["-U", "clerk", "-c", "SELECT plimsoll_switchover('two')"]));
+    let clerk = one.conninfo().replace("user=postgres", "user=clerk");
+    let mut psql = scenarios::pg_tool("psql");
+    let denied = run(psql.args(["-X", "-d", &clerk, "-c", "SELECT plimsoll_switchover('two')"]));
     assert!(
         denied.stderr.contains("permission denied for function plimsoll_switchover"),
         "{}",
         denied.stderr
     );
-    let twin = standby("two", &one);
+    let twin = named("two").clone_from(&one);
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2");
     let said = ask(&one, &format!("'two', 1000, '{there}'"));
     assert!(said.contains("more than one standby is connected under the name \"two\""), "{said}");
     drop(twin);
@@ -263,31 +265,114 @@ fn other_standbys_follow_through_the_old_primary_and_below_the_new_one() {
     assert_eq!(one.sql("SELECT application_name FROM pg_stat_replication"), "beside");
 }
 
-#[test]
-fn an_undecided_switchover_lets_the_old_primary_write_only_after_its_own_promotion() {
-    let one = primary();
-    let two = standby("two", &one);
-    one.stop();
-    two.stop();
-    // As a crash leaves it between the marker and the answer.
+/// As a crash leaves the old primary between the marker and the answer.
+fn mark(one: &Node, two: &Node) {
     let lines = format!(
         "plimsoll handover 1\ntimeline=1\nend=0/0\nstandby=two\nconninfo=host={} port={} user=postgres\n",
         two.folder().display(),
         two.port()
     );
-    let sealed = wal::codec::seal_text(lines);
-    std::fs::write(one.data().join("plimsoll/handover"), sealed).expect("the marker is written");
+    let marker = wal::codec::seal_text(lines);
+    std::fs::write(one.data().join("plimsoll/handover"), marker).expect("the marker is written");
+}
+
+#[test]
+fn an_undecided_switchover_is_decided_by_the_promotion_of_the_standby() {
+    let one = primary();
+    let two = standby("two", &one);
+    one.stop();
+    two.stop();
+    mark(&one, &two);
+    for _ in 0..2 {
+        one.start();
+        assert!(one.log().contains("is undecided") && !is_primary(&one), "it does not write by itself");
+        let refused = one.try_sql("INSERT INTO t VALUES (1, 0)");
+        assert!(refused.stderr.contains("read-only"), "{}", refused.stderr);
+        one.stop();
+        // Not even if somebody makes it look like a primary.
+        std::fs::remove_file(one.data().join("standby.signal")).expect("it was made a standby");
+    }
     one.start();
-    wait_for_log(&one, "is undecided");
-    assert!(!is_primary(&one), "it does not write by itself");
-    let refused = one.try_sql("INSERT INTO t VALUES (1, 0)");
-    assert!(refused.stderr.contains("read-only"), "{}", refused.stderr);
     two.start();
-    two.sql("SELECT pg_promote()");
+    assert_eq!(two.sql("SELECT pg_promote()"), "t");
     two.sql("INSERT INTO t VALUES (2, 0)");
     one.wait_replayed(&two.sql("SELECT pg_current_wal_lsn()"));
-    wait_for_log(&one, "the switchover is decided");
+    wait_for_log(&one, "the switchover is decided: this server follows a later timeline");
     assert!(!one.data().join("plimsoll/handover").exists());
+}
+
+#[test]
+fn an_undecided_switchover_is_decided_by_the_promotion_of_the_old_primary() {
+    let one = primary();
+    let two = standby("two", &one);
+    one.stop();
+    two.kill_9();
+    mark(&one, &two);
+    one.start();
+    assert_eq!(one.sql("SELECT pg_promote()"), "t");
+    one.sql("INSERT INTO t VALUES (1, 0)");
+    assert!(!one.data().join("plimsoll/handover").exists());
+    one.stop();
+    one.start();
+    one.sql("INSERT INTO t VALUES (2, 0)");
+}
+
+/// Whether each takes writes; a server that does not answer does not.
+fn primaries(nodes: [&Node; 2]) -> [bool; 2] {
+    nodes.map(|node| node.try_sql("SELECT pg_is_in_recovery()").stdout.trim() == "f")
+}
+
+/// Waits until one of them is a primary; false if nobody is after a time in which all that was asked for is
+/// done.
+fn one_is_primary(nodes: [&Node; 2]) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        match primaries(nodes) {
+            [true, true] => panic!("both write"),
+            [false, false] => thread::park_timeout(Duration::from_millis(50)),
+            _ => return true,
+        }
+    }
+    false
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_handover_leaves_at_most_one_primary_and_loses_nothing() {
+    let one = primary();
+    let two = standby("two", &one);
+    let nodes = [(&one, "one"), (&two, "two")];
+    let clients = Clients::start(&[&one, &two], 2);
+    clients.wait_for_more();
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut at, mut without) = (0, 0);
+    for round in 0..12 {
+        let ((from, _), (to, name)) = (nodes[at], nodes[1 - at]);
+        from.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+        let begins = |node: &Node| node.log().matches("handing over to standby").count();
+        let before = begins(from);
+        let asked = command(from, name, to, &["--timeout", "1s"]).spawn().expect("plimsoll starts");
+        wait_until("it hands over", LIMIT, || if begins(from) > before { Ok(()) } else { Err(from.log()) });
+        // A moment of the handover, by chance: not a wait for anything.
+        thread::park_timeout(Duration::from_micros(random.u64(0..120_000)));
+        let killed = if random.bool() { from } else { to };
+        killed.kill_9();
+        assert_ne!(primaries([&one, &two]), [true, true], "round {round}");
+        killed.start();
+        if !one_is_primary([&one, &two]) {
+            without += 1;
+            assert_eq!(to.sql("SELECT pg_promote()"), "t", "round {round}: {}", to.log());
+        }
+        at = usize::from(primaries([&one, &two])[1]);
+        clients.wait_for_more();
+        assert_ne!(primaries([&one, &two]), [true, true], "round {round}");
+        drop(asked.wait_with_output());
+    }
+    println!("{without} rounds without a primary");
+    let ((primary, _), (standby, _)) = (nodes[at], nodes[1 - at]);
+    primary.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    clients.finish(primary, standby);
 }
 
 #[test]
@@ -307,8 +392,7 @@ fn a_stop_during_a_handover_ends_the_server_and_leaves_at_most_one_primary() {
             one.start();
         }
         wait_until("both are what they are", LIMIT, || {
-            let primaries =
-                [&one, &two].map(|node| node.try_sql("SELECT pg_is_in_recovery()").stdout.trim() == "f");
+            let primaries = primaries([&one, &two]);
             // Before the handover was decided, one stays; after that, two is.
             if primaries != [true, true] && (began.elapsed() > Duration::from_secs(2) || primaries[1]) {
                 Ok(())
