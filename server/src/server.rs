@@ -171,7 +171,8 @@ impl Server {
         Control(self.node.clone())
     }
 
-    /// Waits until it has stopped, and says whether it is to be started again ([`ServerOptions::starts_again`]).
+    /// Waits until it has stopped, and says whether it is to be started again
+    /// ([`ServerOptions::starts_again`]).
     ///
     /// # Errors
     ///

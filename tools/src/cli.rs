@@ -40,7 +40,8 @@ pub enum Command {
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
-    /// Hand the primary's role over to a standby, and let the old primary follow it (exit code 0: done, 1: not)
+    /// Hand the primary's role over to a standby, and let the old primary follow it (exit code 0: done, 1:
+    /// not)
     Switchover(SwitchoverArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
@@ -195,7 +196,8 @@ pub struct SwitchoverArgs {
     /// How long the standby may take to have the end of the log: with s or ms, else in seconds
     #[arg(short, long, default_value = "10s", value_name = "TIME", value_parser = time)]
     pub timeout: Duration,
-    /// How the old primary reaches the new one [default: the one of plimsoll.peers that has this cluster_name]
+    /// How the old primary reaches the new one [default: the one of plimsoll.peers that has this
+    /// cluster_name]
     #[arg(long, value_name = "CONNINFO")]
     pub rejoin: Option<String>,
 }

@@ -5,17 +5,17 @@
 //! made it durable that it will not write by itself ([`Event::Allow`]), and what was sent cannot be taken
 //! back.
 //!
-//! | step        | [`Event`]                                     | next        | then the node                 |
-//! |-------------|-----------------------------------------------|-------------|-------------------------------|
-//! | `Asked`     | `Reach`: the standby has the log's end        | `Reached`   | gives up writing, durably     |
-//! | `Reached`   | `Allow`: that is done                         | `Allowed`   |                               |
-//! | `Allowed`   | `Send`: the stream takes the message          | `Sent`      |                               |
-//! | `Sent`      | `Accept`                                      | `Accepted`  | is the standby's standby      |
-//! | `Sent`      | `Refuse`                                      | `Refused`   | is the primary that it was    |
-//! | before that | `Withdraw`: the time is over, a stop          | `Withdrawn` | is the primary that it was    |
-//! | before that | `Leave`: the stream ended                     | `Left`      | is the primary that it was    |
-//! | `Sent`      | `Withdraw`, `Leave`                           | `Lost`      | does not write: undecided     |
-//! | all others  | any                                           | the same    |                               |
+//! | step        | event                                      | next        | then this node               |
+//! |-------------|--------------------------------------------|-------------|------------------------------|
+//! | `Asked`     | `Reach`: the standby has the log's end     | `Reached`   | gives up writing, durably    |
+//! | `Reached`   | `Allow`: that is done                      | `Allowed`   |                              |
+//! | `Allowed`   | `Send`: the stream takes the message       | `Sent`      |                              |
+//! | `Sent`      | `Accept`                                   | `Accepted`  | is the standby's standby     |
+//! | `Sent`      | `Refuse`                                   | `Refused`   | is the primary that it was   |
+//! | before that | `Withdraw`: the time is over, a stop       | `Withdrawn` | is the primary that it was   |
+//! | before that | `Leave`: the stream ended                  | `Left`      | is the primary that it was   |
+//! | `Sent`      | `Withdraw`, `Leave`                        | `Lost`      | does not write: undecided    |
+//! | all others  | any                                        | the same    |                              |
 
 use crate::sync::Progress;
 use tokio::sync::watch;

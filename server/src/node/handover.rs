@@ -1,36 +1,39 @@
 //! A planned change of roles on the primary that gives its role up: a fast stop that ends with a start in
 //! place, as a standby of the successor, or as the primary that this node was.
 //!
-//! The SQL function (`views::switchover`) has made sure that the standby keeps up, and has taken a checkpoint,
-//! so that the one here is small. Then:
+//! The SQL function (`views::switchover`) has made sure that the standby keeps up, and has taken a
+//! checkpoint, so that the one here is small. Then:
 //!
-//! | step                                                        | a crash of this node then leaves  | of the standby    |
-//! |-------------------------------------------------------------|-----------------------------------|-------------------|
-//! | 1 sessions end, writers stop, the shutdown checkpoint is    | a primary                         | nothing; backed   |
-//! |   written; the successor's sender says that it has all      |                                   | out               |
-//! | 2 the marker ([`Marker`]) is durable: whatever happens from | a standby of it that waits to be  | the same          |
-//! |   here on, this node does not write by itself               | promoted, or for its promotion    |                   |
-//! | 3 the successor gets message `H`                            | the same                          | a standby, or on  |
-//! |                                                             |                                   | its own timeline: |
-//! |                                                             |                                   | undecided here    |
-//! | 4 the successor answers that it promotes itself             | the same, which follows it        | the same          |
-//! | 5 primary_conninfo and standby.signal are durable           | the same                          | the same          |
-//! | 6 the marker goes                                           | a standby, decided                | the same          |
+//! 1. Sessions end, writers stop, the shutdown checkpoint is written, and the successor's sender says that
+//!    the successor has flushed and redone all of the log.
+//! 2. The marker ([`Marker`]) is durable: whatever happens from here on, this node does not write by itself.
+//! 3. The successor gets message `H`.
+//! 4. The successor answers that it promotes itself, and begins.
+//! 5. primary_conninfo and standby.signal are durable here.
+//! 6. The marker goes.
 //!
-//! What is decided, and how this node starts again:
+//! | a crash after | leaves of this node, once it is started             | and of the successor                 |
+//! |---------------|-----------------------------------------------------|--------------------------------------|
+//! | 1             | the primary that it was                             | its standby                          |
+//! | 2             | a standby of the successor, which waits for a       | a standby                            |
+//! |               | promotion: undecided                                |                                      |
+//! | 3, 4          | the same                                            | a standby, or on its own timeline,   |
+//! |               |                                                     | which this node follows: decided     |
+//! | 5, 6          | a standby of the successor                          | the same                             |
 //!
-//! | outcome                                               | this node is           | the marker                       |
-//! |-------------------------------------------------------|------------------------|----------------------------------|
-//! | not at the end in time, left, or a stop before `H`    | the primary that it was | goes                            |
-//! | the successor refuses                                 | the primary that it was | goes                            |
-//! | the successor promotes itself                         | its standby            | goes                             |
-//! | `H` went out and no answer came                       | its standby            | stays until one of the two is    |
-//! |                                                       |                        | promoted: here, or heard of      |
+//! | without a crash                                  | this node starts again as   | the marker               |
+//! |--------------------------------------------------|-----------------------------|--------------------------|
+//! | the successor is not there in time, leaves, or a | the primary that it was     | goes                     |
+//! | stop is asked for, all before `H`                |                             |                          |
+//! | it refuses                                       | the primary that it was     | goes                     |
+//! | it promotes itself                               | its standby                 | goes                     |
+//! | `H` went out and no answer came                  | its standby                 | stays until one of both  |
+//! |                                                  |                             | is promoted              |
 //!
 //! So never do both write: the successor begins only after `H`, which goes out only after step 2. And nothing
-//! acknowledged is lost: the successor has flushed and redone the log to its end before step 2, and refuses
-//! `H` for any other position or branch. If it dies between its answer and its promotion nobody is primary
-//! until somebody is promoted.
+//! acknowledged is lost: the successor has the whole log before step 2, and refuses `H` for any other
+//! position or branch. If it dies between its answer and its promotion nobody is primary until somebody is
+//! promoted.
 //!
 //! A stop that is asked for meanwhile is heard: before `H` it takes the handover back, and in any case this
 //! node ends instead of starting again. An immediate one leaves what a crash leaves.
@@ -48,6 +51,7 @@ use replica::sender::handover::{Event, Outcome, Step};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
+use tokio::sync::watch;
 use wal::Lsn;
 use wal::control::ControlFile;
 
@@ -57,6 +61,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 pub(super) const OTHERS_LIMIT: Duration = Duration::from_secs(1);
 /// How long an answer is waited for at least.
 const REPLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// Waits until the node is asked to hand its role over.
+pub(super) async fn order_of(orders: &mut watch::Receiver<Option<Arc<Order>>>) -> Arc<Order> {
+    match orders.wait_for(Option::is_some).await.map(|order| order.clone()) {
+        Ok(Some(order)) => order,
+        // The sender lives as long as the node.
+        _ => std::future::pending().await,
+    }
+}
 
 /// Stops the node and hands its role over; says whether it is to be started again.
 pub(super) async fn hand_over(
@@ -93,6 +106,7 @@ async fn end_clients(node: &Node, order: &Order) {
     }
     let told = async {
         tokio::select! {
+            biased;
             () = order.session.answered() => {}
             () = node.sessions.wait_ended(asked) => {}
         }

@@ -1,6 +1,6 @@
 //! A node at work, from its opened database to its stop.
 
-use super::handover::hand_over;
+use super::handover::{hand_over, order_of};
 use super::open::assemble;
 use super::promote::promote;
 use super::start::Ending;
@@ -51,10 +51,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
             mode = stop_of(&mut stops, StopMode::Smart) => {
                 return stop_node(&node, &database, standby, mode).await;
             }
-            Ok(order) = async { handovers.wait_for(Option::is_some).await.map(|order| order.clone()) } => {
-                let Some(order) = order else { continue };
-                return hand_over(&node, &database, &order).await;
-            }
+            order = order_of(&mut handovers) => return hand_over(&node, &database, &order).await,
             failure = failures.recv() => {
                 let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
                 let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());

@@ -19,6 +19,7 @@ use crate::configuration::Ground;
 use crate::connection::registry::SessionHandle;
 use crate::error::ServerError;
 use basebackup::clone::{OF_OTHER_RECOVERIES, primary_conninfo};
+use host::task::task;
 use host::{Disk, write_file_durably};
 use replica::driver::peers::{Identity, identify, split_peers};
 use replica::sender::SenderState;
@@ -213,7 +214,7 @@ pub(crate) async fn way_to(
     let mut asked = JoinSet::new();
     for peer in split_peers(&config.peers) {
         let peer = peer.to_owned();
-        asked.spawn(host::task::task(async move { (identify(&peer).await, peer) }));
+        asked.spawn(task(async move { (identify(&peer).await, peer) }));
     }
     while let Some(answer) = asked.join_next().await {
         let Ok((Ok(Identity { system: theirs, name }), peer)) = answer else { continue };

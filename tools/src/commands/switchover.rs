@@ -1,5 +1,5 @@
-//! `plimsoll switchover`: a planned change of roles. The primary's function plimsoll_switchover() does it; this
-//! says what is seen of it from outside, where both servers are asked until it is done, backed out, or
+//! `plimsoll switchover`: a planned change of roles. The primary's function plimsoll_switchover() does it;
+//! this says what is seen of it from outside, where both servers are asked until it is done, backed out, or
 //! nobody can tell.
 
 use super::check_data_directory;

@@ -106,6 +106,7 @@ impl Driver {
     pub(super) async fn run(&mut self) -> Result<(), ReplicaError> {
         let timer = FineTimer::start();
         loop {
+            self.answer_handover().await;
             let positions = self.context.feed.positions();
             if !self.machine.hurries_replayed() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
@@ -151,10 +152,7 @@ impl Driver {
                 {
                     match self.stream_event(message) {
                         Some(event) => event,
-                        None => {
-                            self.answer_handover().await;
-                            continue;
-                        }
+                        None => continue,
                     }
                 }
                 () = std::future::ready(()), if self.undrained => {

@@ -12,6 +12,7 @@ use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Sender, SenderState, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
 use bytes::BytesMut;
+use durability::Stages;
 use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
@@ -275,7 +276,6 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut awaited = self.context.row.awaited();
         let streams = self.context.row.streams();
         let mut handovers = self.context.row.handovers();
-        handovers.mark_changed();
         let timer = FineTimer::start();
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
@@ -290,11 +290,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 self.tell_witnessed();
             }
             self.take_messages()?;
-            if handovers.has_changed().unwrap_or(false) {
-                let handover = handovers.borrow_and_update().clone();
-                self.take_handover(handover);
-            }
-            self.follow_handover();
+            self.follow_handover(&mut handovers);
             if let Some(ended) = self.ended {
                 return Ok(ended);
             }
@@ -320,10 +316,7 @@ impl<S: Outlet> Streaming<'_, S> {
                         self.wire.put(backend::copy_done);
                         continue;
                     }
-                    Action::Reached => {
-                        self.reached();
-                        continue;
-                    }
+                    Action::Reached => self.reached(),
                     Action::Finish(finish) => return self.finish(finish).await,
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
                     Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
@@ -336,13 +329,8 @@ impl<S: Outlet> Streaming<'_, S> {
                 biased;
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
-                _ = awaited.changed() => {
-                    let now = self.context.host.clock.monotonic();
-                    self.sender.set_times(sender_times(self.context, self.plimsoll), now);
-                    self.tell_awaited(*awaited.borrow_and_update());
-                }
-                _ = handovers.changed() => handovers.mark_changed(),
-                () = stepped(&mut self.part) => {}
+                _ = awaited.changed() => self.reloaded(*awaited.borrow_and_update()),
+                () = stepped(&mut handovers, &mut self.part) => {}
                 moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();
@@ -352,6 +340,13 @@ impl<S: Outlet> Streaming<'_, S> {
                 () = timer.sleep(pause) => {}
             }
         }
+    }
+
+    /// The settings or the stages that commits wait for changed.
+    fn reloaded(&mut self, awaited: Stages) {
+        let now = self.context.host.clock.monotonic();
+        self.sender.set_times(sender_times(self.context, self.plimsoll), now);
+        self.tell_awaited(awaited);
     }
 
     /// Takes over the log, and makes sure that what is asked for is still there.

@@ -15,6 +15,9 @@ use wal::history::BranchId;
 /// Longest reason of a refusal that is kept, in characters.
 const REASON_MAX: usize = 500;
 
+/// The node's handovers.
+pub(super) type Handovers = watch::Receiver<Option<Arc<Handover>>>;
+
 /// The stream's part; the handover hears of its end.
 pub(super) struct Part {
     pub(super) handover: Arc<Handover>,
@@ -29,7 +32,7 @@ impl Drop for Part {
 
 impl<S: Outlet> Streaming<'_, S> {
     /// Takes part in a handover to this standby, or no more in one.
-    pub(super) fn take_handover(&mut self, handover: Option<Arc<Handover>>) {
+    fn take_handover(&mut self, handover: Option<Arc<Handover>>) {
         let ours = handover.filter(|handover| self.plimsoll && self.context.row.is_of(handover));
         if ours.is_none() && self.part.is_none() {
             return;
@@ -39,8 +42,12 @@ impl<S: Outlet> Streaming<'_, S> {
         self.awaited_untold = true;
     }
 
-    /// What a step of the handover asks of the stream.
-    pub(super) fn follow_handover(&mut self) {
+    /// What the handover on its way asks of the stream.
+    pub(super) fn follow_handover(&mut self, handovers: &mut Handovers) {
+        if handovers.has_changed().unwrap_or(false) {
+            let handover = handovers.borrow_and_update().clone();
+            self.take_handover(handover);
+        }
         let Some(part) = &mut self.part else { return };
         let decided = part.steps.borrow_and_update().step.outcome().is_some();
         if decided {
@@ -82,11 +89,19 @@ impl<S: Outlet> Streaming<'_, S> {
     }
 }
 
-/// Waits for the next step; for ever where there is no handover.
-pub(super) async fn stepped(part: &mut Option<Part>) {
-    match part {
-        // The part itself keeps the channel open.
-        Some(part) => drop(part.steps.changed().await),
-        None => std::future::pending().await,
+/// Waits for another handover, or the next step of this stream's.
+pub(super) async fn stepped(handovers: &mut Handovers, part: &mut Option<Part>) {
+    let step = async {
+        match part {
+            // The part itself keeps the channel open.
+            Some(part) => drop(part.steps.changed().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // Looked at by who waits.
+        _ = handovers.changed() => handovers.mark_changed(),
+        () = step => {}
     }
 }

@@ -435,9 +435,11 @@ impl SenderHandle {
         });
     }
 
-    /// Handovers, to this standby or another.
+    /// Handovers, to this standby or another; the one that is there has not been looked at.
     pub fn handovers(&self) -> watch::Receiver<Option<Arc<Handover>>> {
-        self.senders.0.handover.subscribe()
+        let mut handovers = self.senders.0.handover.subscribe();
+        handovers.mark_changed();
+        handovers
     }
 
     /// Whether a handover is to this standby.

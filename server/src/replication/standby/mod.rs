@@ -237,8 +237,7 @@ impl Standby {
         );
         feed.set_delays(delay_settings(ground));
         database.set_standby_log(feed.clone());
-        let ask = promotions.ask;
-        let observer = || Observer { replication: Arc::downgrade(replication), promote: ask.clone() };
+        let observer = || Observer::new(replication, &promotions.ask);
         feed.set_observer(Box::new(observer()));
         let stopped = Arc::new(Mutex::new(None));
         let redo_feed = RedoFeed {

@@ -23,6 +23,12 @@ pub(super) struct Observer {
     pub(super) promote: Arc<dyn Fn() + Send + Sync>,
 }
 
+impl Observer {
+    pub(super) fn new(replication: &Arc<Replication>, promote: &Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { replication: Arc::downgrade(replication), promote: promote.clone() }
+    }
+}
+
 impl ReceiveObserver for Observer {
     fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
         let Some(replication) = self.replication.upgrade() else { return };
