@@ -7,7 +7,7 @@ use crate::error::ServerError;
 use crate::log::Log;
 use crate::metrics;
 use crate::node::options::ServerOptions;
-use crate::node::start::{self, Sockets, Started};
+use crate::node::start::{self, Carried, Ending, Sockets, Started};
 use crate::node::stop::LEFTOVERS_LIMIT;
 use crate::node::{Node, Services};
 use crate::session::{self, Embedded};
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Control {
 pub struct Server {
     node: Arc<Node>,
     sockets: Sockets,
-    supervisor: tokio::task::JoinHandle<Result<(), ServerError>>,
+    supervisor: tokio::task::JoinHandle<Result<Ending, ServerError>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -96,8 +96,21 @@ impl Server {
         options: ServerOptions,
         begun: impl FnOnce(Control),
     ) -> Result<Self, ServerError> {
+        Self::start_again(options, Carried::default(), begun).await
+    }
+
+    /// As [`Server::start_controlled`], in the place of one that ended with [`Ending::Again`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub async fn start_again(
+        options: ServerOptions,
+        carried: Carried,
+        begun: impl FnOnce(Control),
+    ) -> Result<Self, ServerError> {
         let log = Arc::new(Log::new(options.log.clone(), options.host.clock.clone()));
-        match start::start::<Clients>(&options, &log, |node| begun(Control(node.clone()))).await {
+        match start::start::<Clients>(&options, &log, carried, |node| begun(Control(node.clone()))).await {
             Ok(Started { node, sockets, supervisor }) => {
                 let server = Self { node, sockets, supervisor };
                 server.wait_started().await;
@@ -158,12 +171,13 @@ impl Server {
         Control(self.node.clone())
     }
 
-    /// Waits until it has stopped. An error if it failed.
+    /// Waits until it has stopped, and says whether it is to be started again
+    /// ([`ServerOptions::starts_again`]).
     ///
     /// # Errors
     ///
     /// If the server did not stop well: what was not written, or which of its parts failed.
-    pub async fn join(mut self) -> Result<(), ServerError> {
+    pub async fn join(mut self) -> Result<Ending, ServerError> {
         self.ended().await
     }
 
@@ -173,7 +187,7 @@ impl Server {
     /// # Errors
     ///
     /// As [`Server::join`].
-    pub async fn ended(&mut self) -> Result<(), ServerError> {
+    pub async fn ended(&mut self) -> Result<Ending, ServerError> {
         match (&mut self.supervisor).await {
             Ok(done) => done,
             Err(error) => Err(ServerError::new(format!("the server's main task failed: {error}"))),
@@ -208,7 +222,16 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
         .thread_name("plimsoll")
         .build()
         .map_err(|error| ServerError::new(format!("could not start the runtime: {error}")))?;
-    let ended = runtime.block_on(async { Server::start(options).await?.join().await });
+    let options = ServerOptions { starts_again: true, ..options };
+    let ended = runtime.block_on(async {
+        let mut carried = Carried::default();
+        while let Ending::Again(next) =
+            Server::start_again(options.clone(), carried, drop).await?.join().await?
+        {
+            carried = next;
+        }
+        Ok(())
+    });
     // What still computes then has nobody to answer to.
     runtime.shutdown_timeout(LEFTOVERS_LIMIT);
     ended

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// What `--version` says: our version, the commit that was built, and whose formats and protocols these are.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -39,6 +40,9 @@ pub enum Command {
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
+    /// Hand the primary's role over to a standby, and let the old primary follow it (exit code 0: done, 1:
+    /// not)
+    Switchover(SwitchoverArgs),
     /// Make an old primary, or a standby that went another way, a standby of the branch that counts, copying
     /// only what differs
     Rewind(RewindArgs),
@@ -174,6 +178,47 @@ pub struct PromoteArgs {
     /// Seconds to wait
     #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
     pub timeout: u64,
+}
+
+/// Options of `switchover`.
+#[derive(Args, Debug)]
+pub struct SwitchoverArgs {
+    /// The standby that becomes the primary, by its name in pg_stat_replication
+    #[arg(long, value_name = "NAME")]
+    pub to: String,
+    /// The primary's data directory
+    #[arg(
+        short = 'D',
+        long = "pgdata",
+        value_name = "DIR",
+        env = "PGDATA",
+        required_unless_present = "dbname"
+    )]
+    pub data: Option<PathBuf>,
+    /// The primary, as a conninfo string or URI
+    #[arg(short, long, value_name = "CONNINFO")]
+    pub dbname: Option<String>,
+    /// How long the standby may take to have the end of the log: with s or ms, else in seconds
+    #[arg(short, long, default_value = "10s", value_name = "TIME", value_parser = time)]
+    pub timeout: Duration,
+    /// How the old primary reaches the new one [default: the one of plimsoll.peers that has this
+    /// cluster_name]
+    #[arg(long, value_name = "CONNINFO")]
+    pub rejoin: Option<String>,
+}
+
+/// A time like 10s, 500ms or 3.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1000),
+        (None, None) => (text, 1000),
+    };
+    let number: u64 = number.trim().parse().map_err(|_| "it is no time like 10s or 500ms".to_owned())?;
+    match number.checked_mul(unit_ms) {
+        Some(ms) if ms > 0 && i32::try_from(ms).is_ok() => Ok(Duration::from_millis(ms)),
+        _ => Err("it must be above 0 and at most 24 days".to_owned()),
+    }
 }
 
 /// Options of `rewind`.

@@ -153,9 +153,21 @@ fn read_settings(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, CloneError> {
     }
 }
 
-/// What the server that was cloned says of its own recovery, with the values that let a standby follow its
-/// primary instead: where it was to end (the standby would stop there, or promote itself), which branch it
-/// was to take, and its slot at the server before it.
+/// The settings of other recoveries, with the values that let a standby follow its primary instead: where it
+/// was to end (the standby would stop there, or promote itself), which branch it was to take, and its slot at
+/// the server before it.
+pub const OF_OTHER_RECOVERIES: [(&str, &str); RECOVERY_TARGETS.len() + 2] = {
+    let mut all = [("recovery_target_timeline", "latest"); RECOVERY_TARGETS.len() + 2];
+    all[1] = ("primary_slot_name", "");
+    let mut at = 0;
+    while at < RECOVERY_TARGETS.len() {
+        all[at + 2] = (RECOVERY_TARGETS[at], "");
+        at += 1;
+    }
+    all
+};
+
+/// What the server that was cloned says of its own recovery, with harmless values.
 fn inherited(
     disk: &dyn Disk,
     target: &Path,
@@ -165,8 +177,7 @@ fn inherited(
     let conf = read_settings(disk, &path)?;
     let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
     said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
-    let harmless = RECOVERY_TARGETS.into_iter().map(|name| (name, ""));
-    let harmless = harmless.chain([("recovery_target_timeline", "latest"), ("primary_slot_name", "")]);
+    let harmless = OF_OTHER_RECOVERIES.into_iter();
     Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
 }
 

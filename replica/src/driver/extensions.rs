@@ -21,3 +21,13 @@ pub(super) const ROSTER: u8 = b'R';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';
+/// Type of the extension message about handovers. From the sender: 8 bytes, the end of its log, and 8 bytes,
+/// the branch id of the log's timeline or 0: the standby that has exactly this shall promote itself. From a
+/// standby: one byte of those below, and after [`REFUSES`] why.
+pub(super) const HANDOVER: u8 = b'H';
+/// The standby refuses the handover, and stays what it is.
+pub(super) const REFUSES: u8 = 0;
+/// The standby promotes itself.
+pub(super) const PROMOTES: u8 = 1;
+/// The standby can be handed the primary's role: said at the stream's begin.
+pub(super) const TAKES_OVER: u8 = 2;

@@ -127,6 +127,39 @@ pub async fn probe_member(
     .await
 }
 
+/// Who a server says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub system: SystemId,
+    /// cluster_name
+    pub name: String,
+}
+
+/// Asks a server who it is, on a replication connection.
+///
+/// # Errors
+///
+/// Fails if it cannot be reached, refuses, or answers nonsense.
+pub async fn identify(conninfo: &str) -> Result<Identity, ReplicaError> {
+    let asked = async {
+        let mut info = ConnInfo::parse(conninfo)?;
+        info.replication = Some("true".to_owned());
+        info.dbname = "replication".to_owned();
+        let mut client = Client::connect(&info).await?;
+        let identity = client.query("IDENTIFY_SYSTEM").await?;
+        let name = client.show("cluster_name").await?.unwrap_or_default();
+        client.close().await;
+        Ok((identity.text(0, 0).and_then(|text| text.parse().ok()), name))
+    };
+    let failed = |cause: String| ReplicaError::Connection { what: "could not ask server".to_owned(), cause };
+    let answer = tokio::time::timeout(ANSWER_TIME, asked).await;
+    let answer = answer.map_err(|_| failed("it does not answer".to_owned()))?;
+    let (system, name) = answer.map_err(|error: ClientError| failed(error.to_string()))?;
+    let odd = || ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM".to_owned());
+    Ok(Identity { system: system.ok_or_else(odd)?, name })
+}
+
 async fn in_time(asked: impl Future<Output = Result<Peer, Silence>>) -> Result<Peer, Silence> {
     let late = || {
         let (what, cause) = ("could not ask peer".to_owned(), "it does not answer".to_owned());

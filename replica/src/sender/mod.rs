@@ -9,8 +9,11 @@
 //!                 \            \
 //!                  +-- the timeline ended: CopyDone, the standby's CopyDone, the next timeline as a result
 //!                  +-- the standby ended the stream: CopyDone
+//!
+//! A successor's stream stays at the log's end until the handover to it is decided ([`handover`]).
 //! ```
 
+pub mod handover;
 mod start;
 pub mod streams;
 
@@ -81,6 +84,8 @@ pub enum Action {
     },
     /// Send CopyDone.
     CopyDone,
+    /// The standby that takes over has flushed and replayed the whole log: tell the handover.
+    Reached,
     /// The stream is over in good order.
     Finish(Finish),
     /// End the connection with this error.
@@ -149,6 +154,21 @@ pub struct Sender {
     copy_done_received: bool,
     /// The end of the log, once the server has written its last record.
     log_ends: Option<Lsn>,
+    /// Whether the standby is to take over.
+    succession: Succession,
+    /// A reply is wanted at once.
+    asks: bool,
+}
+
+/// Whether a standby is to take over from this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Succession {
+    /// It is not, or that is decided.
+    No,
+    /// Once it has all.
+    Awaited,
+    /// It has all: what comes of it is not known yet.
+    Reached,
 }
 
 impl Sender {
@@ -172,6 +192,8 @@ impl Sender {
             copy_done_sent: false,
             copy_done_received: false,
             log_ends: None,
+            succession: Succession::No,
+            asks: false,
         }
     }
 
@@ -185,6 +207,9 @@ impl Sender {
         }
         if std::mem::take(&mut self.keepalive_due) {
             return Action::Keepalive { reply_requested: false };
+        }
+        if std::mem::take(&mut self.asks) {
+            return self.ask();
         }
         if !self.copy_done_sent {
             // Where the timeline ends may be known before its log is here.
@@ -238,6 +263,15 @@ impl Sender {
     /// While the server stops: done when the standby has flushed all (or written, if it does not flush).
     fn end_of_log(&mut self) -> Option<Action> {
         let ends = self.log_ends.filter(|ends| self.sent >= *ends)?;
+        match self.succession {
+            Succession::No => {}
+            Succession::Awaited if self.progress.flushed.min(self.progress.replayed) >= ends => {
+                self.succession = Succession::Reached;
+                return Some(Action::Reached);
+            }
+            Succession::Awaited => return (!self.asked).then(|| self.ask()),
+            Succession::Reached => return None,
+        }
         let reached =
             if self.progress.flushed.is_valid() { self.progress.flushed } else { self.progress.written };
         if reached >= ends {
@@ -360,6 +394,16 @@ impl Sender {
         self.state = SenderState::Stopping;
         self.log_ends = Some(end);
         self.asked = false;
+    }
+
+    /// The standby is to take over from this node, and is asked at once how far it is; or that is decided.
+    pub fn set_successor(&mut self, is_successor: bool) {
+        self.asks = is_successor;
+        self.succession = if is_successor { Succession::Awaited } else { Succession::No };
+    }
+    /// The end of the log, once it has one.
+    pub fn log_end(&self) -> Option<Lsn> {
+        self.log_ends
     }
 
     /// When the standby is given up if it says nothing; None if never.

@@ -199,3 +199,13 @@ pub(crate) enum AlterSystemError {
     Refused(ServerError),
     Io(PathBuf, std::io::Error),
 }
+
+impl std::fmt::Display for AlterSystemError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Setting(error) => f.write_str(&error.one_line()),
+            Self::Refused(error) => f.write_str(&error.message),
+            Self::Io(path, error) => write!(f, "could not write file \"{}\": {error}", path.display()),
+        }
+    }
+}

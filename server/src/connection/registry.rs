@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wal::Xid;
 
 /// What a session is there for.
@@ -108,6 +108,9 @@ pub(crate) struct SessionHandle {
     /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of
     /// it.
     pub(crate) awaits_promotion: AtomicBool,
+    /// It asked the node to hand its role over, and is to get its answer first.
+    awaits_answer: AtomicBool,
+    answered: Notify,
     /// Replay made it give way.
     conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
@@ -234,11 +237,23 @@ impl SessionHandle {
     pub(crate) fn set_activity(&self, activity: Activity, now: Timestamp) {
         self.activity.store(activity as u8, Ordering::Relaxed);
         self.state_changed.store(now.micros(), Ordering::Relaxed);
+        if activity != Activity::Active && self.awaits_answer.load(Ordering::Relaxed) {
+            self.answered.notify_one();
+        }
         match activity {
             Activity::Active => self.statement_started.store(now.micros(), Ordering::Relaxed),
             Activity::Idle => self.transaction_started.store(0, Ordering::Relaxed),
             _ => {}
         }
+    }
+
+    /// From now on its next answer is waited for.
+    pub(crate) fn await_answer(&self) {
+        self.awaits_answer.store(true, Ordering::Relaxed);
+    }
+    /// Waits until its client's statement is answered, which then only has to go out.
+    pub(crate) async fn answered(&self) {
+        self.answered.notified().await;
     }
 
     pub(crate) fn set_statement(&self, statement: Statement) {
@@ -392,6 +407,8 @@ impl Sessions {
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             awaits_promotion: AtomicBool::new(false),
+            awaits_answer: AtomicBool::new(false),
+            answered: Notify::new(),
             conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),

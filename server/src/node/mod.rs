@@ -4,6 +4,7 @@
 //! [`Services`].
 
 pub(crate) mod directory;
+mod handover;
 pub(crate) mod init;
 pub(crate) mod open;
 pub(crate) mod options;
@@ -25,7 +26,8 @@ use crate::log::Log;
 use crate::replication::{Replication, fencing};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
-use host::{Host, MemoryLimit, Timestamp};
+use host::{MemoryLimit, Timestamp};
+use options::ServerOptions;
 use sql_session::SqlEngine;
 use states::Life;
 use std::path::PathBuf;
@@ -77,7 +79,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn new(host: Host, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+    fn new(options: &ServerOptions, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+        let host = options.host.clone();
         let mut secret = [0; 32];
         host.entropy.fill(&mut secret);
         let sessions = Arc::new(Sessions::new(&host));
@@ -91,7 +94,7 @@ impl Node {
         let started = host.clock.now();
         let ground = Arc::new(Ground::new(host, data_dir, log, current));
         Self {
-            life: Arc::new(Life::new(&ground)),
+            life: Arc::new(Life::new(&ground, options)),
             tasks: Arc::default(),
             sessions,
             lobby,

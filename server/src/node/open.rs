@@ -12,7 +12,7 @@ use crate::configuration::{Ground, checks, recovery_target};
 use crate::error::ServerError;
 use crate::maintenance::checkpoints;
 use crate::replication::ledger::Ledger;
-use crate::replication::standby::{RECOVERY, Standby};
+use crate::replication::standby::{Promotions, RECOVERY, Standby};
 use crate::replication::{Replication, fencing};
 use crate::state::{NodeState, StopMode};
 use host::Host;
@@ -289,7 +289,14 @@ pub(super) async fn assemble(
     let begins = || {
         node.life.go(NodeState::Recovering);
     };
-    let standby = Standby::start(&replication, &node.tasks, redo, node.life.promotions(), begins);
+    let life = node.life.clone();
+    let promotions = Promotions {
+        asked: node.life.promotions(),
+        ask: Arc::new(move || {
+            life.request_promotion();
+        }),
+    };
+    let standby = Standby::start(&replication, &node.tasks, redo, promotions, begins);
     let announcing =
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
     node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));

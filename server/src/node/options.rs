@@ -21,6 +21,9 @@ pub struct ServerOptions {
     /// Start even if the settings name no socket to listen on: only this process uses it
     /// ([`Server::embedded`]).
     pub sockets_optional: bool,
+    /// Whoever runs the server starts it again when [`crate::Server::join`] gives [`crate::Ending::Again`]:
+    /// it can hand its role over to a standby. [`crate::run`] does so.
+    pub starts_again: bool,
 }
 
 impl ServerOptions {
@@ -33,6 +36,7 @@ impl ServerOptions {
             log: stderr_sink(),
             signals: false,
             sockets_optional: false,
+            starts_again: false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::error::ServerError;
 use crate::maintenance::checkpoints::begin_timeline;
 use crate::replication::standby::settings::tell_lower_settings;
 use crate::replication::standby::{Ended, Standby};
-use crate::replication::{Replication, fencing};
+use crate::replication::{Replication, fencing, handover};
 use std::sync::Arc;
 use storage::{Database, PromoteOptions, RedoEnd};
 use wal::{TimelineId, timelines};
@@ -60,6 +60,7 @@ pub(super) async fn promote(
     promotion.end_recovery().await.map_err(failed)?;
     replication.leave_recovery();
     take_promote_file(&node.ground);
+    handover::settle(&node.ground, "this server was promoted");
     begin_timeline(&node.ground, &node.tasks, database);
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A node at work, from its opened database to its stop.
 
+use super::handover::{hand_over, order_of};
 use super::open::assemble;
 use super::promote::promote;
+use super::start::Ending;
 use super::states::Life;
 use super::stop::{abort, stop_at_once, stop_node, stop_of};
 use super::{Node, Services};
@@ -20,10 +22,10 @@ use tokio::sync::mpsc;
 const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs the node from its opened database to its stop.
-pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<(), ServerError> {
+pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<Ending, ServerError> {
     // Peers that are silent take their time.
     let Some(assembled) = or_stopped(&node, assemble(&node, opened)).await else {
-        return stop_at_once(&node).await;
+        return stop_at_once(&node).await.map(|()| Ending::Stopped);
     };
     let (database, mut standby) = match assembled {
         Ok(assembled) => assembled,
@@ -37,7 +39,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     node.archive.start(&states, &node.tasks);
     S::opened(&node).await;
     let mut failures = start_background(&node);
-    let mut stops = node.life.stops();
+    let (mut stops, mut handovers) = (node.life.stops(), node.life.handovers());
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
         serve_writes(&node);
@@ -49,6 +51,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
             mode = stop_of(&mut stops, StopMode::Smart) => {
                 return stop_node(&node, &database, standby, mode).await;
             }
+            order = order_of(&mut handovers) => return hand_over(&node, &database, &order).await,
             failure = failures.recv() => {
                 let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
                 let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());

@@ -14,6 +14,7 @@ pub const PROMOTION_REFUSED: &str = "plimsoll/promotion_refused";
 
 /// The signals as they come, from the moment this is made: from then on none of them ends the process by
 /// itself.
+#[derive(Debug)]
 pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,

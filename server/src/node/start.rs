@@ -2,7 +2,7 @@
 
 use super::options::ServerOptions;
 use super::signals::{Signals, take_promote_file};
-use super::{Node, Services, directory, open, run, stop};
+use super::{Node, Services, directory, handover, open, run, stop};
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
 use crate::error::ServerError;
@@ -20,8 +20,21 @@ pub(crate) struct Started {
     pub(crate) node: Arc<Node>,
     pub(crate) sockets: Sockets,
     /// Ends with the node.
-    pub(crate) supervisor: JoinHandle<Result<(), ServerError>>,
+    pub(crate) supervisor: JoinHandle<Result<Ending, ServerError>>,
 }
+
+/// How a server ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// It stopped.
+    Stopped,
+    /// It handed its role over, or tried to: it is to be started again with this, at once.
+    Again(Carried),
+}
+
+/// What goes from one life of a node to the next in the same process: signals that came in between.
+#[derive(Debug, Default)]
+pub struct Carried(pub(super) Option<Signals>);
 
 /// Where a server can be reached.
 #[derive(Clone, Debug, Default)]
@@ -46,11 +59,15 @@ impl Sockets {
 pub(crate) async fn start<S: Services>(
     options: &ServerOptions,
     log: &Arc<Log>,
+    carried: Carried,
     begun: impl FnOnce(&Arc<Node>),
 ) -> Result<Started, ServerError> {
     let host = &options.host;
     // Before postmaster.pid tells anybody whom to signal.
-    let signals = options.signals.then(Signals::new).transpose();
+    let signals = match carried.0 {
+        Some(signals) => Ok(Some(signals)),
+        None => options.signals.then(Signals::new).transpose(),
+    };
     let signals =
         signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))?;
     let data_dir = directory::absolute(&options.data_dir)?;
@@ -60,7 +77,7 @@ pub(crate) async fn start<S: Services>(
     let control = ControlFile::load(host.disk.as_ref(), &data_dir)
         .map_err(|error| ServerError::new(error.to_string()))?;
     directory::check_format(host, &data_dir, &control)?;
-    let node = Arc::new(Node::new(host.clone(), data_dir.clone(), log.clone(), current));
+    let node = Arc::new(Node::new(options, data_dir.clone(), log.clone(), current));
     log.log(format!(
         "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
         env!("CARGO_PKG_VERSION"),
@@ -69,6 +86,7 @@ pub(crate) async fn start<S: Services>(
     let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
     let pid_file = PidFile::create(host, &data_dir, &lines)?;
     take_promote_file(&node.ground);
+    handover::resume(&node, &control)?;
     let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
     if listeners.is_empty() && !options.sockets_optional {
         return Err(ServerError::new("no socket created for listening")
@@ -99,7 +117,7 @@ pub(crate) async fn start<S: Services>(
             None => {
                 stop::abort(&running).await;
                 running.ground.log.log("database system is shut down");
-                Ok(())
+                Ok(Ending::Stopped)
             }
         };
         // Only now is the directory free for another server.

@@ -1,7 +1,9 @@
 //! Which state a node is in, every way from one state to another, and who may ask for what.
 
+use super::options::ServerOptions;
 use crate::configuration::Ground;
 use crate::lock_files::{PidFile, Status};
+use crate::replication::handover::Order;
 use crate::state::{NodeState, StopMode};
 use host::sync::Mutex;
 use std::sync::Arc;
@@ -16,10 +18,14 @@ use tokio::sync::watch;
 /// | Recovering | HotStandby | the data are consistent, and hot_standby is on | `open` | no           |
 /// | Recovering | Running    | the promotion is done                          | `run`  | in `promote` |
 /// | HotStandby | Running    | the promotion is done                          | `run`  | in `promote` |
+/// | Running    | Stopping   | a handover is asked for: a fast stop           | `handover` | no       |
 /// | all others | Stopping   | a stop is asked for, or a part failed          | `stop` | no           |
 /// | Stopping   | Stopping   | a stronger stop was asked for                  | `stop` | no           |
 ///
-/// A stop is never taken back. The fence is asked before each way into Running, since only there commits are
+/// A stop is never taken back. After a handover's the process may begin a new life in place, with a table of
+/// its own: that start asks the fence, and the marker of an undecided handover, as any other does.
+///
+/// The fence is asked before each way into Running, since only there commits are
 /// acknowledged: a primary that starts looks at its record and at its peers and runs fenced if it was
 /// replaced; a standby that is fenced on its branch is not promoted.
 fn leads(from: NodeState, to: NodeState) -> bool {
@@ -61,17 +67,25 @@ pub(crate) struct Life {
     state: watch::Sender<NodeState>,
     stop: watch::Sender<Option<StopMode>>,
     promote: watch::Sender<bool>,
+    handover: watch::Sender<Option<Arc<Order>>>,
+    /// Whoever runs this node starts it again when it asks for that.
+    pub(crate) starts_again: bool,
+    /// Signals are for this node.
+    pub(super) hears_signals: bool,
     /// There while the data directory is this process's. Also serialises the ways from state to state.
     pid_file: Mutex<Option<PidFile>>,
 }
 
 impl Life {
-    pub(super) fn new(ground: &Arc<Ground>) -> Self {
+    pub(super) fn new(ground: &Arc<Ground>, options: &ServerOptions) -> Self {
         Self {
             ground: ground.clone(),
             state: watch::Sender::new(NodeState::Starting),
             stop: watch::Sender::new(None),
             promote: watch::Sender::new(false),
+            handover: watch::Sender::new(None),
+            starts_again: options.starts_again,
+            hears_signals: options.signals,
             pid_file: Mutex::new(None),
         }
     }
@@ -125,6 +139,23 @@ impl Life {
     }
     pub(super) fn stops(&self) -> watch::Receiver<Option<StopMode>> {
         self.stop.subscribe()
+    }
+
+    /// Asks a primary to hand its role over. False: it is none, stops, or does so already.
+    pub(crate) fn request_handover(&self, order: Order) -> bool {
+        // Serialised with the ways from state to state.
+        let _state = self.pid_file.lock();
+        let free = self.state() == NodeState::Running && self.stop.borrow().is_none();
+        free && self.handover.send_if_modified(|now| {
+            let first = now.is_none();
+            if first {
+                *now = Some(Arc::new(order));
+            }
+            first
+        })
+    }
+    pub(super) fn handovers(&self) -> watch::Receiver<Option<Arc<Order>>> {
+        self.handover.subscribe()
     }
 
     pub(super) fn request_promotion(&self) {

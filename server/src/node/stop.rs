@@ -1,10 +1,15 @@
 //! The stop of a node: smart, fast or immediate, each of which a stronger one may overtake.
 
 use super::Node;
+use super::handover::{self, OTHERS_LIMIT};
+use super::signals::Signals;
+use super::start::{Carried, Ending};
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
+use crate::replication::handover::Order;
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
+use replica::sender::handover::Event;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
@@ -65,7 +70,7 @@ pub(super) async fn stop_node(
     database: &Database,
     standby: Option<Standby>,
     mode: StopMode,
-) -> Result<(), ServerError> {
+) -> Result<Ending, ServerError> {
     let mut mode = mode;
     node.life.go(NodeState::Stopping(mode));
     node.sessions.close();
@@ -91,12 +96,12 @@ pub(super) async fn stop_node(
         }
     }
     if mode == StopMode::Immediate {
-        return stop_at_once(node).await;
+        return stop_at_once(node).await.map(|()| Ending::Stopped);
     }
     tokio::select! {
         biased;
-        done = stop_cleanly(node, database, standby) => done,
-        _ = stop_of(&mut stops, StopMode::Immediate) => stop_at_once(node).await,
+        done = stop_cleanly(node, database, standby, None) => done,
+        _ = stop_of(&mut stops, StopMode::Immediate) => stop_at_once(node).await.map(|()| Ending::Stopped),
     }
 }
 
@@ -108,11 +113,14 @@ pub(super) async fn stop_at_once(node: &Node) -> Result<(), ServerError> {
     Ok(())
 }
 
-async fn stop_cleanly(
+/// Stops in good order; with an order the role is handed over at the log's end, and the node starts again
+/// unless a stop was asked for, too.
+pub(super) async fn stop_cleanly(
     node: &Arc<Node>,
     database: &Database,
     standby: Option<Standby>,
-) -> Result<(), ServerError> {
+    order: Option<&Order>,
+) -> Result<Ending, ServerError> {
     let tasks = &node.tasks;
     node.ground.log.log("shutting down");
     node.archive.stop.cancel();
@@ -127,21 +135,26 @@ async fn stop_cleanly(
     tasks.stop_writers().await;
     node.archive.end_segment().await;
     let done = database.shutdown().await;
-    if let Some(replication) = node.replication() {
-        replication.close_ledger();
-    }
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
         let end = replication.log.flushed();
         replication.log.set_stopping(Stopping::LogEnds(end));
+        match order {
+            Some(order) if done.is_ok() => handover::decide(node, replication, order, end).await,
+            Some(order) => drop(order.handover.on(&Event::Withdraw)),
+            None => {}
+        }
+        replication.close_ledger();
     }
-    node.sessions.terminate_idle_senders();
-    node.sessions.wait_gone(SessionKind::WalSender).await;
+    let_senders_go(node, order.is_some()).await;
     if let Some(archiver) = node.archive.archiver() {
         archiver.notice_now();
         archiver.finish().await;
     }
     node.archive.commands.finish().await;
+    let again = order.filter(|_| node.life.starts_again);
+    // Before those who listen now end: no signal is lost.
+    let signals = again.filter(|_| node.life.hears_signals).and_then(|_| Signals::new().ok());
     tasks.background.cancel();
     tasks.sessions.close();
     node.lobby.close();
@@ -151,11 +164,25 @@ async fn stop_cleanly(
     match done {
         Ok(_) => {
             node.ground.log.log("database system is shut down");
-            Ok(())
+            let stops = node.life.stops().borrow().is_some();
+            Ok(if again.is_some() && !stops { Ending::Again(Carried(signals)) } else { Ending::Stopped })
         }
         Err(error) => {
             node.ground.log.fatal(format!("could not write the shutdown checkpoint: {error}"));
             Err(ServerError::new(error.to_string()))
         }
+    }
+}
+
+/// Waits until the standbys have the log to its end. One that is slow does not keep a node that starts again.
+async fn let_senders_go(node: &Node, starts_again: bool) {
+    node.sessions.terminate_idle_senders();
+    let gone = node.sessions.wait_gone(SessionKind::WalSender);
+    if !starts_again {
+        return gone.await;
+    }
+    if tokio::time::timeout(OTHERS_LIMIT, gone).await.is_err() {
+        node.sessions.terminate_all(SessionKind::WalSender);
+        node.sessions.wait_gone(SessionKind::WalSender).await;
     }
 }

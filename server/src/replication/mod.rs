@@ -4,6 +4,7 @@
 pub(crate) mod asking;
 pub(crate) mod background;
 pub(crate) mod fencing;
+pub(crate) mod handover;
 pub(crate) mod ledger;
 mod retention;
 pub(crate) mod roster;
@@ -154,6 +155,11 @@ impl Replication {
         let reason = format!("{what} of timeline {timeline}, cut {when}");
         self.ledger.record("cut", (from, to), &reason);
         self.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
+    }
+
+    /// Nobody here knows whether the standby that was offered the role took it, at the log's end.
+    pub(crate) fn record_handover(&self, end: Lsn, reason: &str) {
+        self.ledger.record("handover", (end, end), reason);
     }
 
     /// The node was promoted: its log goes on with its own writer.

@@ -37,6 +37,7 @@ mod settings;
 pub(crate) mod slots;
 mod space;
 mod statistics;
+mod switchover;
 mod sync;
 
 use crate::archive::Archive;
@@ -65,7 +66,7 @@ pub(crate) struct Asked<'a> {
     /// The rows of pg_settings as the session sees them; `true` shows what is for superusers only.
     setting_rows: &'a dyn Fn(bool) -> Vec<::settings::Row>,
     ground: &'a Arc<Ground>,
-    life: &'a Life,
+    life: &'a Arc<Life>,
     sessions: &'a Arc<Sessions>,
     archive: &'a Arc<Archive>,
     /// None until the database is open, as the next.
@@ -214,6 +215,7 @@ static FUNCTIONS: &[&[Function]] = &[
     locks::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
+    switchover::FUNCTIONS,
     sync::FUNCTIONS,
 ];
 

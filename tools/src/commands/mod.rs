@@ -13,6 +13,7 @@ pub mod simulate;
 mod start;
 mod status;
 mod stop;
+mod switchover;
 mod timelines;
 mod unfence;
 mod waldump;
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> u8 {
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Rewind(arguments) => rewind::run(&arguments),
+        Command::Switchover(arguments) => return finish(switchover::run(&arguments)),
         Command::Waldump(arguments) => waldump::run(&arguments),
         Command::Unfence(arguments) => return finish(unfence::run(&arguments)),
         Command::Timelines(arguments) => return finish(timelines::run(&arguments)),

@@ -174,6 +174,7 @@ impl Driver {
             self.queue_directory();
             (self.told_roster, self.primary) = (None, None);
             self.queue_roster();
+            self.queue_takes_over();
         }
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);

@@ -2,7 +2,7 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, HANDOVER, ROSTER, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use crate::roster::{Seen, statement};
@@ -64,6 +64,10 @@ impl Driver {
                 Err(error) => Some(Event::Lost(error)),
             },
             Ok(FromPrimary::Extension(ROSTER, told)) => self.hear_roster(&told),
+            Ok(FromPrimary::Extension(HANDOVER, asked)) => {
+                self.asked_over = Some(asked);
+                None
+            }
             Ok(FromPrimary::Extension(..)) => None,
             Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
         }

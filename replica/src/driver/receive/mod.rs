@@ -7,6 +7,7 @@
 
 mod asking;
 mod comparing;
+mod handover;
 mod messages;
 mod running;
 mod writing;
@@ -25,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::history::TimelineHistory;
+use wal::history::{BranchId, TimelineHistory};
 use wal::reader::CutTail;
 use wal::{Lsn, NodeLog, TimelineId, Xid};
 
@@ -81,6 +82,14 @@ pub trait ReceiveObserver: Send + Sync {
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
     }
+    /// The primary's log ends at `end` on this branch, and it asks this node to promote itself there: an
+    /// error says why it does not.
+    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
+        let _ = (end, branch);
+        Err("this program promotes nobody".to_owned())
+    }
+    /// The primary was told that it does, as far as it could be told: the promotion is to begin.
+    fn takes_over(&self) {}
     /// The oldest transaction that this node's queries need.
     fn oldest_xmin(&self) -> Option<Xid> {
         None

@@ -7,7 +7,7 @@ use crate::directory_id::DirectoryId;
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, ROSTER, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use host::FineTimer;
 use host::sync::Mutex;
 use host::task::Blocking;
@@ -58,6 +58,8 @@ pub(super) struct Driver {
     pub(super) announced_at: Duration,
     /// What it is to be told when the pause ends.
     pub(super) unannounced: Option<Lsn>,
+    /// The primary asks this node to take over.
+    pub(super) asked_over: Option<Bytes>,
 }
 
 impl Driver {
@@ -104,12 +106,14 @@ impl Driver {
             undrained: false,
             announced_at: Duration::ZERO,
             unannounced: None,
+            asked_over: None,
         })
     }
 
     pub(super) async fn run(&mut self) -> Result<(), ReplicaError> {
         let timer = FineTimer::start();
         loop {
+            self.answer_handover().await;
             let positions = self.context.feed.positions();
             if !self.machine.hurries_replayed() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.

@@ -2,6 +2,7 @@
 
 mod news;
 mod replies;
+mod succession;
 mod wire;
 
 use super::log::{LogPlace, LogReading, Outlet};
@@ -12,6 +13,7 @@ use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Sender, SenderState, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
 use bytes::BytesMut;
+use durability::Stages;
 use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
@@ -20,6 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use succession::{Part, stepped};
 use tokio::sync::watch;
 use wal::history::BranchId;
 use wal::history::TimelineHistory;
@@ -196,6 +199,7 @@ pub async fn stream<S: Outlet>(
         told_roster: None,
         standby: None,
         awaited_untold: false,
+        part: None,
         ended: None,
     };
     match streaming.run().await {
@@ -271,6 +275,8 @@ struct Streaming<'a, S> {
     standby: Option<DirectoryId>,
     /// It was not told yet which stages commits wait for.
     awaited_untold: bool,
+    /// The standby is to take over.
+    part: Option<Part>,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -280,6 +286,7 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut changes = self.context.log.subscribe();
         let mut awaited = self.context.row.awaited();
         let streams = self.context.row.streams();
+        let mut handovers = self.context.row.handovers();
         let timer = FineTimer::start();
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
@@ -292,6 +299,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 self.tell_news();
             }
             self.take_messages()?;
+            self.follow_handover(&mut handovers);
             if let Some(ended) = self.ended {
                 return Ok(ended);
             }
@@ -317,6 +325,7 @@ impl<S: Outlet> Streaming<'_, S> {
                         self.wire.put(backend::copy_done);
                         continue;
                     }
+                    Action::Reached => self.reached(),
                     Action::Finish(finish) => return self.finish(finish).await,
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
                     Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
@@ -329,12 +338,8 @@ impl<S: Outlet> Streaming<'_, S> {
                 biased;
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
-                _ = awaited.changed() => {
-                    let now = self.context.host.clock.monotonic();
-                    self.sender.set_times(sender_times(self.context, self.plimsoll), now);
-                    self.tell_awaited(*awaited.borrow_and_update());
-                    self.tell_roster();
-                }
+                _ = awaited.changed() => self.reloaded(*awaited.borrow_and_update()),
+                () = stepped(&mut handovers, &mut self.part) => {}
                 moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();
@@ -344,6 +349,14 @@ impl<S: Outlet> Streaming<'_, S> {
                 () = timer.sleep(pause) => {}
             }
         }
+    }
+
+    /// The settings or the stages that commits wait for changed.
+    fn reloaded(&mut self, awaited: Stages) {
+        let now = self.context.host.clock.monotonic();
+        self.sender.set_times(sender_times(self.context, self.plimsoll), now);
+        self.tell_awaited(awaited);
+        self.tell_roster();
     }
 
     /// Takes over the log, and makes sure that what is asked for is still there.

@@ -13,6 +13,8 @@ use wal::{Lsn, TimelineId};
 impl<S: Outlet> Streaming<'_, S> {
     /// Takes over which stages commits wait for; a Plimsoll standby is told.
     pub(super) fn tell_awaited(&mut self, awaited: Stages) {
+        // A handover waits for all.
+        let awaited = if self.part.is_some() { Stages::ALL } else { awaited };
         self.sender.set_hurried(!awaited.is_empty());
         self.awaited_untold = !self.wire.has_room();
         if self.plimsoll && !self.awaited_untold {

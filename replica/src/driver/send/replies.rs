@@ -2,7 +2,7 @@
 
 use super::{Doubt, Ended, SendError, Streaming};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, ROSTER, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, HANDOVER, ROSTER, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
 use crate::roster::statement;
@@ -55,6 +55,7 @@ impl<S: Outlet> Streaming<'_, S> {
                             self.standby = told.first().map(|standby| standby.id);
                             self.context.roster.hear(told, &self.context.seen, now);
                         }
+                        FromStandby::Extension(HANDOVER, said) => self.on_handover(&said),
                         FromStandby::Extension(..) => {}
                     }
                     self.sender.on_life_sign(self.context.host.clock.monotonic());
@@ -96,6 +97,9 @@ impl<S: Outlet> Streaming<'_, S> {
             Reply { progress: believed, reply_requested: status.reply_requested },
             clock.monotonic(),
         );
+        if let Some(part) = &self.part {
+            part.handover.progressed(believed);
+        }
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
             let early = host::planted!("a slot gives up what its standby has only written");

@@ -12,6 +12,7 @@
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
+use crate::sender::handover::Handover;
 use crate::sender::{Copying, SenderState};
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
 use durability::Stages;
@@ -49,6 +50,8 @@ pub struct SenderInfo {
 /// One row of pg_stat_replication, and what else is known of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SenderRow {
+    /// The stream, as long as it is there.
+    pub stream: u64,
     /// Who it goes to.
     pub info: SenderInfo,
     /// backend_xmin
@@ -69,6 +72,8 @@ pub struct SenderRow {
     pub sync_state: SyncState,
     /// The log is for a copy in the making, which is no standby.
     pub copying: bool,
+    /// The standby says that it can be handed the primary's role.
+    pub takes_over: bool,
     /// reply_time: the standby's clock in its last reply
     pub reply_time: Option<Timestamp>,
     /// Honest figures against the end of the log now.
@@ -92,6 +97,8 @@ struct Entry {
     overstated: bool,
     /// What the standby works on, if it has said so.
     directory: Option<DirectoryId>,
+    /// It can be handed the primary's role.
+    takes_over: bool,
     /// There is a newer stream to its directory: what this one had sent when that came.
     replaced: Option<Lsn>,
     /// It was sent more and has it, so the directory has two servers; that is logged once.
@@ -126,6 +133,8 @@ struct Shared {
     count: watch::Sender<usize>,
     /// The stages that some commit waits for. Plimsoll standbys report the others unhurriedly.
     awaited: watch::Sender<Stages>,
+    /// A standby is about to take over.
+    handover: watch::Sender<Option<Arc<Handover>>>,
 }
 
 /// The table; cloning shares it.
@@ -164,6 +173,7 @@ impl Senders {
             on_progress: Box::new(on_progress),
             count: watch::Sender::new(0),
             awaited: watch::Sender::new(Stages::ALL),
+            handover: watch::Sender::new(None),
         }))
     }
 
@@ -212,6 +222,22 @@ impl Senders {
         self.0.awaited.send_if_modified(|known| std::mem::replace(known, awaited) != awaited);
     }
 
+    /// Has the stream of a handover take part in it; false if there is another.
+    pub fn hand_over(&self, handover: &Arc<Handover>) -> bool {
+        self.0.handover.send_if_modified(|now| {
+            let free = now.is_none();
+            if free {
+                *now = Some(handover.clone());
+            }
+            free
+        })
+    }
+
+    /// No handover is on its way any more.
+    pub fn end_handover(&self) {
+        self.0.handover.send_replace(None);
+    }
+
     /// Settings changed: has each stream ask for its times again.
     pub fn reloaded(&self) {
         self.0.awaited.send_modify(|_| {});
@@ -231,7 +257,8 @@ impl Senders {
     pub fn rows(&self, end: Lsn, now: Timestamp) -> Vec<SenderRow> {
         let table = self.0.table.lock();
         let standings = table.standings();
-        let row = |(entry, standing): (&Entry, Standing)| SenderRow {
+        let row = |((stream, entry), standing): ((&u64, &Entry), Standing)| SenderRow {
+            stream: *stream,
             info: entry.info.clone(),
             xmin: entry.xmin,
             state: entry.state,
@@ -242,12 +269,13 @@ impl Senders {
             priority: standing.priority,
             sync_state: standing.state,
             copying: entry.is_copy(),
+            takes_over: entry.takes_over,
             reply_time: entry.reply_time,
             replay_rate: entry.pace.replay_rate(entry.progress.replayed, end, now),
             catch_up: entry.pace.catch_up(entry.progress.replayed, end, now),
             lag: LagFigures::new(&table.clock, end, entry.sent, entry.progress, entry.last_reply, now),
         };
-        table.entries.values().zip(standings).map(row).collect()
+        table.entries.iter().zip(standings).map(row).collect()
     }
 
     /// A stream is none any more.
@@ -333,6 +361,7 @@ impl Entry {
             valid_upto: Lsn::MAX,
             overstated: false,
             directory: None,
+            takes_over: false,
             replaced: None,
             shared: false,
             progress: Progress::default(),
@@ -395,6 +424,27 @@ impl SenderHandle {
         }
         table.find_replaced();
         self.senders.recompute(&mut table);
+    }
+
+    /// The standby says that it can be handed the primary's role.
+    pub fn set_takes_over(&self) {
+        self.with(|table, key| {
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.takes_over = true;
+            }
+        });
+    }
+
+    /// Handovers, to this standby or another; the one that is there has not been looked at.
+    pub fn handovers(&self) -> watch::Receiver<Option<Arc<Handover>>> {
+        let mut handovers = self.senders.0.handover.subscribe();
+        handovers.mark_changed();
+        handovers
+    }
+
+    /// Whether a handover is to this standby.
+    pub fn is_of(&self, handover: &Handover) -> bool {
+        handover.stream() == self.key
     }
 
     /// A stream begins at `start`, of the log as it was in this generation.

@@ -203,6 +203,14 @@ async fn mind_receiver(recovery: Arc<Recovery>, end: CancellationToken) {
 /// The tasks of a recovery, whose panic ends the process: nobody else would do their work.
 pub(crate) const RECOVERY: &str = "a task of the recovery";
 
+/// How a promotion is asked for.
+pub(crate) struct Promotions {
+    /// Whether one is.
+    pub(crate) asked: watch::Receiver<bool>,
+    /// Asks for one, for a primary that hands its role over.
+    pub(crate) ask: Arc<dyn Fn() + Send + Sync>,
+}
+
 /// A standby at work.
 pub(crate) struct Standby {
     replication: Arc<Replication>,
@@ -224,7 +232,7 @@ impl Standby {
         replication: &Arc<Replication>,
         tasks: &Tasks,
         mut redo: Box<StandbyRedo>,
-        promotions: watch::Receiver<bool>,
+        promotions: Promotions,
         begins: impl FnOnce(),
     ) -> Self {
         let (ground, database) = (&replication.ground, &replication.database);
@@ -233,7 +241,7 @@ impl Standby {
         let feed = StandbyFeed::with_sources(&replication.log, source_settings(ground, follow), clock);
         feed.set_delays(delay_settings(ground));
         database.set_standby_log(feed.clone());
-        let observer = || Observer { replication: Arc::downgrade(replication) };
+        let observer = || Observer::new(replication, &promotions.ask);
         feed.set_observer(Box::new(observer()));
         let stopped = Arc::new(Mutex::new(None));
         let redo_feed = RedoFeed {
@@ -284,7 +292,7 @@ impl Standby {
         let end = tasks.background.clone();
         tasks.tracker.spawn(task(vital_task(RECOVERY, mind_receiver(recovery.clone(), end))));
         let (ended, ends) = mpsc::channel(1);
-        let awaiting = await_promotion(promotions, recovery.clone(), tasks.background.clone(), ended);
+        let awaiting = await_promotion(promotions.asked, recovery.clone(), tasks.background.clone(), ended);
         tasks.tracker.spawn(task(vital_task(RECOVERY, awaiting)));
         Self { replication: replication.clone(), recovery, redo, ends }
     }

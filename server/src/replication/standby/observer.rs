@@ -1,6 +1,6 @@
 //! What the receiver and redo tell: into the log, and to the parts of the node that it concerns.
 
-use crate::replication::{Replication, slots};
+use crate::replication::{Replication, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::ReplayObserver;
@@ -8,10 +8,10 @@ use replica::driver::receive::ReceiveObserver;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
-use wal::history::TimelineHistory;
+use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, EndOfWal};
 use wal::{Lsn, ReadError, TimelineId, Xid};
 
@@ -19,6 +19,14 @@ use wal::{Lsn, ReadError, TimelineId, Xid};
 pub(super) struct Observer {
     /// Weak, since replication holds the receiver that holds this.
     pub(super) replication: Weak<Replication>,
+    /// Asks for a promotion.
+    pub(super) promote: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Observer {
+    pub(super) fn new(replication: &Arc<Replication>, promote: &Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { replication: Arc::downgrade(replication), promote: promote.clone() }
+    }
 }
 
 impl ReceiveObserver for Observer {
@@ -53,6 +61,7 @@ impl ReceiveObserver for Observer {
     fn followed(&self, history: &TimelineHistory) {
         let Some(replication) = self.replication.upgrade() else { return };
         replication.ground.log.log(format!("new target timeline is {}", history.target()));
+        handover::settle(&replication.ground, "this server follows a later timeline");
     }
 
     fn cut(&self, cut: &CutTail, timeline: TimelineId) {
@@ -77,6 +86,20 @@ impl ReceiveObserver for Observer {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);
         }
+    }
+
+    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
+        let Some(replication) = self.replication.upgrade() else { return Err("it stops".to_owned()) };
+        let judged = handover::judge(&replication, end, branch);
+        replication.ground.log.log(match &judged {
+            Ok(()) => format!("the primary hands over at {end}"),
+            Err(why) => format!("the primary would hand over at {end}, which is refused: {why}"),
+        });
+        judged
+    }
+
+    fn takes_over(&self) {
+        (self.promote)();
     }
 
     fn oldest_xmin(&self) -> Option<Xid> {

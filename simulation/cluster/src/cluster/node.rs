@@ -143,6 +143,7 @@ impl Node {
             log: Arc::new(move |line| told.tell(&name, without_time(line))),
             signals: false,
             sockets_optional: false,
+            starts_again: false,
         };
         self.state.send_replace(State::Starting);
         let state = self.state.clone();
@@ -192,7 +193,7 @@ async fn serve(options: ServerOptions, orders: mpsc::UnboundedReceiver<Order>, s
     let ended = match Server::start_controlled(options, begun).await {
         Ok(server) => {
             state.send_replace(State::Up);
-            server.join().await
+            server.join().await.map(drop)
         }
         Err(error) => Err(error),
     };

@@ -1,0 +1,107 @@
+//! A stream's part in a handover: its standby is asked to hurry, is told once it may promote itself, and its
+//! answer is passed on.
+
+use super::Streaming;
+use crate::driver::extensions::{HANDOVER, PROMOTES, REFUSES, TAKES_OVER};
+use crate::driver::log::Outlet;
+use crate::sender::handover::{Event, Handover, Standing};
+use bytes::Bytes;
+use protocol::backend;
+use protocol::replication::encode_extension;
+use std::sync::Arc;
+use tokio::sync::watch;
+use wal::history::BranchId;
+
+/// Longest reason of a refusal that is kept, in characters.
+const REASON_MAX: usize = 500;
+
+/// The node's handovers.
+pub(super) type Handovers = watch::Receiver<Option<Arc<Handover>>>;
+
+/// The stream's part; the handover hears of its end.
+pub(super) struct Part {
+    pub(super) handover: Arc<Handover>,
+    steps: watch::Receiver<Standing>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.handover.on(&Event::Leave);
+    }
+}
+
+impl<S: Outlet> Streaming<'_, S> {
+    /// Takes part in a handover to this standby, or no more in one.
+    fn take_handover(&mut self, handover: Option<Arc<Handover>>) {
+        let ours = handover.filter(|handover| self.plimsoll && self.context.row.is_of(handover));
+        if ours.is_none() && self.part.is_none() {
+            return;
+        }
+        self.sender.set_successor(ours.is_some());
+        self.part = ours.map(|handover| Part { steps: handover.subscribe(), handover });
+        self.awaited_untold = true;
+    }
+
+    /// What the handover on its way asks of the stream.
+    pub(super) fn follow_handover(&mut self, handovers: &mut Handovers) {
+        if handovers.has_changed().unwrap_or(false) {
+            let handover = handovers.borrow_and_update().clone();
+            self.take_handover(handover);
+        }
+        let Some(part) = &mut self.part else { return };
+        let decided = part.steps.borrow_and_update().step.outcome().is_some();
+        if decided {
+            self.sender.set_successor(false);
+            return;
+        }
+        let Some(end) = self.sender.log_end() else { return };
+        if part.handover.on(&Event::Send) {
+            let branch = self.context.log.state().history.branch().map_or(0, BranchId::get);
+            let mut payload = [0; 16];
+            payload[..8].copy_from_slice(&end.get().to_be_bytes());
+            payload[8..].copy_from_slice(&branch.to_be_bytes());
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, HANDOVER, &payload)));
+        }
+    }
+
+    /// The standby has the whole log.
+    pub(super) fn reached(&mut self) {
+        if let Some(part) = &self.part {
+            part.handover.on(&Event::Reach);
+        }
+    }
+
+    /// What the standby says of handovers.
+    pub(super) fn on_handover(&mut self, said: &Bytes) {
+        let event = match said.split_first() {
+            Some((&TAKES_OVER, _)) => return self.context.row.set_takes_over(),
+            Some((&PROMOTES, _)) => Event::Accept,
+            Some((&REFUSES, reason)) => {
+                let reason = String::from_utf8_lossy(reason);
+                let shown = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
+                Event::Refuse(shown.take(REASON_MAX).collect())
+            }
+            _ => return,
+        };
+        if let Some(part) = &self.part {
+            part.handover.on(&event);
+        }
+    }
+}
+
+/// Waits for another handover, or the next step of this stream's.
+pub(super) async fn stepped(handovers: &mut Handovers, part: &mut Option<Part>) {
+    let step = async {
+        match part {
+            // The part itself keeps the channel open.
+            Some(part) => drop(part.steps.changed().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // Looked at by who waits.
+        _ = handovers.changed() => handovers.mark_changed(),
+        () = step => {}
+    }
+}

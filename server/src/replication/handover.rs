@@ -1,0 +1,339 @@
+//! What a planned change of roles needs of replication: which stream its standby is, how this node reaches it
+//! afterwards, and the durable marker of a handover that is not decided.
+//!
+//! The marker is plimsoll/handover, text lines closed by a CRC-32. It is written before the standby is asked
+//! to promote itself, and as long as it is there no start makes this directory's node a primary: it follows
+//! the standby instead. It goes once the handover is decided: the standby said that it promotes itself (and
+//! this directory is a standby's by then), it refused, it was never asked, this node follows a timeline that
+//! left the marked one, or it was promoted itself. It is node-local, and left out of backups.
+//!
+//! | line       | meaning                                          |
+//! |------------|--------------------------------------------------|
+//! | `timeline` | the one that this node wrote                     |
+//! | `end`      | where its log ended with the shutdown checkpoint |
+//! | `standby`  | whom the role was offered to                     |
+//! | `conninfo` | how this node reaches it                         |
+
+use super::{Replication, fencing};
+use crate::configuration::Ground;
+use crate::connection::registry::SessionHandle;
+use crate::error::ServerError;
+use basebackup::clone::{OF_OTHER_RECOVERIES, primary_conninfo};
+use host::task::task;
+use host::{Disk, write_file_durably};
+use replica::driver::peers::{Identity, identify, split_peers};
+use replica::sender::SenderState;
+use replica::sender::handover::{Event, Handover};
+use replica::sender::streams::SenderRow;
+use settings::AutoChange;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use wal::codec::{seal_text, sealed_text};
+use wal::{Lsn, TimelineId};
+
+/// The marker, in the data directory.
+pub(crate) const HANDOVER_FILE: &str = "plimsoll/handover";
+/// Largest marker that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+const FIRST_LINE: &str = "plimsoll handover 1";
+
+/// A handover that the node shall carry out.
+pub(crate) struct Order {
+    pub(crate) handover: Arc<Handover>,
+    /// The name of the standby.
+    pub(crate) standby: String,
+    /// How this node reaches it.
+    pub(crate) conninfo: String,
+    /// When the standby must have the log's end, on the monotonic clock.
+    pub(crate) deadline: Duration,
+    /// Who asked for it, and gets its answer first.
+    pub(crate) session: Arc<SessionHandle>,
+}
+
+/// What the marker says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) timeline: TimelineId,
+    pub(crate) end: Lsn,
+    pub(crate) standby: String,
+    pub(crate) conninfo: String,
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeline, end, standby, conninfo } = self;
+        write!(f, "timeline={timeline}\nend={end}\nstandby={standby}\nconninfo={conninfo}\n")
+    }
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(HANDOVER_FILE)
+}
+
+impl Marker {
+    fn decode(text: &str) -> Option<Self> {
+        let mut lines = sealed_text(text)?.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return None;
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        Some(Self {
+            timeline: value("timeline")?.parse().ok()?,
+            end: value("end")?.parse().ok()?,
+            standby: value("standby")?,
+            conninfo: value("conninfo")?,
+        })
+    }
+
+    /// That of a data directory. One that cannot be read is an error: nobody knows whether another server is
+    /// the primary.
+    pub(crate) fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, ServerError> {
+        let path = path(data_dir);
+        let contents = match disk.read(&path, FILE_BYTES_MAX) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(ServerError::new(format!("could not read file \"{}\": {error}", path.display())));
+            }
+        };
+        let marker = std::str::from_utf8(&contents).ok().and_then(Self::decode);
+        marker.map(Some).ok_or_else(|| {
+            let what = format!("the marker of a switchover, \"{}\", is damaged", path.display());
+            ServerError::new(what)
+                .with_hint("If no other server is the primary, remove the file; else clone this server anew.")
+        })
+    }
+
+    /// Makes it durable. From here on this directory's node does not write by itself.
+    pub(crate) fn store(&self, disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
+        let text = seal_text(format!("{FIRST_LINE}\n{self}"));
+        write_file_durably(disk, &path(data_dir), text.as_bytes())
+    }
+}
+
+/// Removes the marker, durably; whether there was one.
+pub(crate) fn forget(ground: &Ground) -> io::Result<bool> {
+    let (disk, path) = (&*ground.host.disk, path(&ground.data_dir));
+    match disk.remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    if let Some(folder) = path.parent() {
+        disk.sync_dir(folder)?;
+    }
+    Ok(true)
+}
+
+/// The handover is decided by what this node does now: it follows a timeline that left the marked one, or was
+/// promoted.
+pub(crate) fn settle(ground: &Ground, how: &str) {
+    match forget(ground) {
+        Ok(true) => ground.log.log(format!("the switchover is decided: {how}")),
+        Ok(false) => {}
+        Err(error) => {
+            ground.log.warning(format!("could not remove file \"{HANDOVER_FILE}\": {error}"));
+        }
+    }
+}
+
+/// Makes the directory of a primary that has shut down a standby's, which follows this server.
+pub(crate) fn become_standby(ground: &Ground, conninfo: &str) -> Result<(), ServerError> {
+    let change = |name: &str, value: &str| {
+        ground.alter_system(AutoChange::Set(name, value)).map_err(|error| {
+            ServerError::new(format!("could not set {name} in postgresql.auto.conf: {error}"))
+        })
+    };
+    change("primary_conninfo", conninfo)?;
+    let settings = ground.settings();
+    for (name, harmless) in OF_OTHER_RECOVERIES {
+        if settings.show(name).is_ok_and(|value| value != harmless) {
+            change(name, harmless)?;
+        }
+    }
+    let path = ground.data_dir.join("standby.signal");
+    write_file_durably(&*ground.host.disk, &path, b"")
+        .map_err(|error| ServerError::new(format!("could not write file \"standby.signal\": {error}")))
+}
+
+/// The stream of the standby with this name, if it can be handed the role.
+pub(crate) fn find(replication: &Replication, name: &str) -> Result<SenderRow, ServerError> {
+    let rows = replication.sender_rows(replication.log.flushed());
+    let mut fitting = rows.iter().filter(|row| row.info.application_name == name);
+    let Some(row) = fitting.next() else {
+        let mut names: Vec<_> = rows.iter().map(|row| format!("\"{}\"", row.info.application_name)).collect();
+        names.dedup();
+        let connected = if names.is_empty() {
+            "No standby is connected.".to_owned()
+        } else {
+            format!("Connected are: {}.", names.join(", "))
+        };
+        return Err(ServerError::new(format!("no standby \"{name}\" is connected")).with_hint(connected));
+    };
+    if fitting.next().is_some() {
+        return Err(ServerError::new(format!(
+            "more than one standby is connected under the name \"{name}\""
+        ))
+        .with_hint("Give each a cluster_name of its own."));
+    }
+    if row.copying || !row.takes_over {
+        return Err(ServerError::new(format!("\"{name}\" is no standby that can take over"))
+            .with_hint("It must be a Plimsoll server of this version, and no copy in the making."));
+    }
+    if row.state != SenderState::Streaming {
+        return Err(ServerError::new(format!("standby \"{name}\" is not streaming: {}", row.state.name()))
+            .with_hint("Try again once it has caught up."));
+    }
+    Ok(row.clone())
+}
+
+/// How this node reaches that standby afterwards: by what was given, or by the one of plimsoll.peers that
+/// calls itself so. This is the place for other ways to know it.
+pub(crate) async fn way_to(
+    replication: &Replication,
+    standby: &str,
+    given: &str,
+) -> Result<String, ServerError> {
+    let system = replication.database.system_id();
+    if !given.is_empty() {
+        let found = identify(given).await.map_err(|error| {
+            ServerError::new(format!("cannot reach standby \"{standby}\" to follow it afterwards: {error}"))
+        })?;
+        if found.system != system {
+            let what =
+                format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
+            return Err(ServerError::new(what));
+        }
+        return normal_form(given);
+    }
+    let config = replication.ground.config();
+    let mut asked = JoinSet::new();
+    for peer in split_peers(&config.peers) {
+        let peer = peer.to_owned();
+        asked.spawn(task(async move { (identify(&peer).await, peer) }));
+    }
+    while let Some(answer) = asked.join_next().await {
+        let Ok((Ok(Identity { system: theirs, name }), peer)) = answer else { continue };
+        if theirs == system && name == standby {
+            return normal_form(&peer);
+        }
+    }
+    let what = format!("it is not known how to reach standby \"{standby}\" to follow it afterwards");
+    Err(ServerError::new(what).with_hint(
+        "Give a connection string, or name the standby in plimsoll.peers, and have its cluster_name be that name.",
+    ))
+}
+
+fn normal_form(conninfo: &str) -> Result<String, ServerError> {
+    let text = primary_conninfo(conninfo).map_err(|error| ServerError::new(error.to_string()))?;
+    match text.chars().any(char::is_control) {
+        true => Err(ServerError::new("the connection string holds control characters")),
+        false => Ok(text),
+    }
+}
+
+/// Why this primary hands its role to nobody now.
+pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
+    match replication.database.fenced() {
+        Some(reason) => Err(ServerError::new(format!("this server is fenced: {reason}"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
+/// redone.
+pub(crate) fn judge(
+    replication: &Replication,
+    end: Lsn,
+    branch: Option<wal::history::BranchId>,
+) -> Result<(), String> {
+    let state = replication.log.state();
+    let (Some(positions), Some(recovery)) = (state.standby(), replication.recovery()) else {
+        return Err("it is not in recovery".to_owned());
+    };
+    if state.history.branch() != branch {
+        return Err(format!("it follows another branch, timeline {}", state.history.target()));
+    }
+    let (received, replayed) = (positions.received(), positions.replayed());
+    if received != end || replayed != end {
+        return Err(format!("its log ends at {received} and is replayed up to {replayed}, not {end}"));
+    }
+    fencing::check_promotion(replication).and_then(|()| recovery.check_promotion()).map_err(|why| why.message)
+}
+
+/// A handover that is asked for and not the node's yet: it is taken back when this is dropped.
+pub(crate) struct Asking {
+    replication: Arc<Replication>,
+    pub(crate) handover: Arc<Handover>,
+    given: bool,
+}
+
+impl Asking {
+    /// Asks the stream's standby how far it is.
+    pub(crate) fn begin(replication: &Arc<Replication>, row: &SenderRow) -> Result<Self, ServerError> {
+        let handover = Arc::new(Handover::new(row.stream));
+        if replication.senders.hand_over(&handover) {
+            Ok(Self { replication: replication.clone(), handover, given: false })
+        } else {
+            Err(ServerError::new("another switchover is on its way"))
+        }
+    }
+
+    /// Waits until the standby has flushed and replayed what is flushed here now.
+    pub(crate) async fn until_it_keeps_up(&self) -> Result<(), String> {
+        let wanted = self.replication.log.flushed();
+        let mut standing = self.handover.subscribe();
+        let reached = standing.wait_for(|now| {
+            now.step.outcome().is_some() || now.progress.flushed.min(now.progress.replayed) >= wanted
+        });
+        // The handover lives in self.
+        let left = reached.await.is_ok_and(|now| now.step.outcome().is_some());
+        if left { Err("it has left".to_owned()) } else { Ok(()) }
+    }
+
+    /// The node takes it from here.
+    pub(crate) fn give(mut self) -> Arc<Handover> {
+        self.given = true;
+        self.handover.clone()
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.given {
+            self.handover.on(&Event::Withdraw);
+            self.replication.senders.end_handover();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::RealDisk;
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_a_damaged_one_starts_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("plimsoll")).unwrap();
+        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), None);
+        let marker = Marker {
+            timeline: TimelineId::new(3),
+            end: Lsn::new(0x0300_0148),
+            standby: "two = 2".to_owned(),
+            conninfo: "host=/tmp port=5433 user=postgres".to_owned(),
+        };
+        marker.store(&RealDisk, dir.path()).unwrap();
+        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), Some(marker));
+        let path = dir.path().join(HANDOVER_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(Marker::load(&RealDisk, dir.path()).is_err(), "{len} bytes");
+        }
+    }
+}
