@@ -12,23 +12,23 @@
 //! 5. primary_conninfo and standby.signal are durable here.
 //! 6. The marker goes.
 //!
-//! | a crash after | leaves of this node, once it is started             | and of the successor                 |
-//! |---------------|-----------------------------------------------------|--------------------------------------|
-//! | 1             | the primary that it was                             | its standby                          |
-//! | 2             | a standby of the successor, which waits for a       | a standby                            |
-//! |               | promotion: undecided                                |                                      |
-//! | 3, 4          | the same                                            | a standby, or on its own timeline,   |
-//! |               |                                                     | which this node follows: decided     |
-//! | 5, 6          | a standby of the successor                          | the same                             |
+//! | a crash after | leaves of this node, once it is started             | and of the successor             |
+//! |---------------|-----------------------------------------------------|----------------------------------|
+//! | 1             | the primary that it was                             | its standby                      |
+//! | 2             | a standby of the successor, which waits for a       | a standby                        |
+//! |               | promotion: undecided                                |                                  |
+//! | 3, 4          | the same                                            | on its timeline, or a standby    |
+//! |               |                                                     | which this node follows: decided |
+//! | 5, 6          | a standby of the successor                          | the same                         |
 //!
-//! | without a crash                                  | this node starts again as   | the marker               |
-//! |--------------------------------------------------|-----------------------------|--------------------------|
-//! | the successor is not there in time, leaves, or a | the primary that it was     | goes                     |
-//! | stop is asked for, all before `H`                |                             |                          |
-//! | it refuses                                       | the primary that it was     | goes                     |
-//! | it promotes itself                               | its standby                 | goes                     |
-//! | `H` went out and no answer came                  | its standby                 | stays until one of both  |
-//! |                                                  |                             | is promoted              |
+//! | without a crash                                  | this node starts again as   | the marker            |
+//! |--------------------------------------------------|-----------------------------|-----------------------|
+//! | the successor is not there in time, leaves, or a | the primary that it was     | goes                  |
+//! | stop is asked for, all before `H`                |                             |                       |
+//! | it refuses                                       | the primary that it was     | goes                  |
+//! | it promotes itself                               | its standby                 | goes                  |
+//! | `H` went out and no answer came                  | its standby                 | stays until one of    |
+//! |                                                  |                             | both is promoted      |
 //!
 //! So never do both write: the successor begins only after `H`, which goes out only after step 2. And nothing
 //! acknowledged is lost: the successor has the whole log before step 2, and refuses `H` for any other
