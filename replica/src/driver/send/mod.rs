@@ -338,7 +338,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 biased;
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
-                _ = awaited.changed() => self.reloaded(*awaited.borrow_and_update()),
+                _ = awaited.changed() => self.reloaded(&mut awaited),
                 () = stepped(&mut handovers, &mut self.part) => {}
                 moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
@@ -352,7 +352,9 @@ impl<S: Outlet> Streaming<'_, S> {
     }
 
     /// The settings or the stages that commits wait for changed.
-    fn reloaded(&mut self, awaited: Stages) {
+    fn reloaded(&mut self, awaited: &mut watch::Receiver<Stages>) {
+        // In a statement of its own: the channel is locked until that ends.
+        let awaited = *awaited.borrow_and_update();
         let now = self.context.host.clock.monotonic();
         self.sender.set_times(sender_times(self.context, self.plimsoll), now);
         self.tell_awaited(awaited);
