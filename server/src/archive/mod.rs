@@ -31,7 +31,6 @@ pub(crate) mod archiver;
 mod copying;
 mod histories;
 pub(crate) mod restore;
-mod same_log;
 pub(crate) mod shell;
 
 use crate::configuration::Ground;

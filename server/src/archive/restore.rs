@@ -1,25 +1,28 @@
 //! Fetching files from the archive with restore_command.
 
 use super::Archive;
-use super::same_log::{SameLog, Wanted};
 use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
+use host::OpenMode;
 use host::sync::Mutex;
 use host::task::block_on;
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
-use wal::reader::{SegmentFiles, SegmentSupply};
+use wal::reader::{Compared, SegmentFiles, SegmentSupply};
 use wal::{ArchiveHistories, ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Where a segment is put until it is whole.
-pub(super) const SEGMENT_FILE: &str = "RECOVERYXLOG";
+const SEGMENT_FILE: &str = "RECOVERYXLOG";
 /// Where a history file is put until it is whole.
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
+/// Bytes that are compared at once.
+const COMPARED_BYTES: usize = 128 << 10;
 
 /// A file that restore_command is asked for.
 pub(super) struct Asked<'a> {
@@ -50,11 +53,11 @@ impl Asked<'_> {
 
 /// The way from the archive into pg_wal. Its methods block; they are for threads that may.
 pub(crate) struct Restorer {
-    pub(super) ground: Arc<Ground>,
+    ground: Arc<Ground>,
     /// Weak, since the archive holds this.
     archive: Weak<Archive>,
     pg_wal: PathBuf,
-    pub(super) segment_size: SegmentSize,
+    segment_size: SegmentSize,
     status: ArchiveStatus,
     /// The segment of the redo point that recovery began with, for `%r` until there is a restartpoint.
     first_needed: String,
@@ -64,7 +67,8 @@ pub(crate) struct Restorer {
     known: Mutex<ArchiveHistories>,
     /// The timelines of which it was said that the archive's segments are another branch's.
     refused: Mutex<HashSet<TimelineId>>,
-    pub(super) same_log: Mutex<SameLog>,
+    /// The segments of which it was said that the archive's are not what was received.
+    unlike: Mutex<HashSet<String>>,
     runtime: Handle,
 }
 
@@ -88,7 +92,7 @@ impl Restorer {
             standby,
             known: Mutex::default(),
             refused: Mutex::default(),
-            same_log: Mutex::default(),
+            unlike: Mutex::default(),
             runtime: Handle::current(),
         }
     }
@@ -103,12 +107,7 @@ impl Restorer {
     }
 
     /// Fetches a file under a temporary name. None: the archive does not have it, as far as can be told.
-    pub(super) fn fetch_file(
-        &self,
-        name: &str,
-        temporary: &str,
-        size: Option<u64>,
-    ) -> io::Result<Option<PathBuf>> {
+    fn fetch_file(&self, name: &str, temporary: &str, size: Option<u64>) -> io::Result<Option<PathBuf>> {
         let archive = self.archive()?;
         let oldest = archive.oldest_needed().unwrap_or_else(|| self.first_needed.clone());
         let asked = Asked { name, path: &format!("pg_wal/{temporary}"), oldest: &oldest };
@@ -209,7 +208,7 @@ impl Restorer {
     }
 
     /// Whether the archive's segments of a timeline of `followed` are another branch's, which is said once.
-    pub(super) fn are_anothers(&self, followed: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
+    fn are_anothers(&self, followed: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
         if self.known.lock().lacks(timeline) {
             self.history_beside(Some(followed), timeline)?;
         }
@@ -221,6 +220,60 @@ impl Restorer {
             ));
         }
         Ok(are_anothers)
+    }
+
+    /// Puts into a fetched segment what of it can be read here, up to `own_upto`. Gives the place that could
+    /// not; None if the segment is of another log, which is said once.
+    fn unite(
+        &self,
+        fetched: &Path,
+        ours: &SegmentFiles,
+        start: Lsn,
+        own_upto: Lsn,
+    ) -> io::Result<Option<Range<Lsn>>> {
+        let disk = &self.ground.host.disk;
+        let theirs = disk.open(fetched, OpenMode::Read)?;
+        let (mut piece, mut at) = (vec![0; COMPARED_BYTES], start);
+        let mut unreadable = start..start;
+        while at < own_upto {
+            let most = usize::try_from(own_upto.bytes_since(at)).unwrap_or(usize::MAX).min(COMPARED_BYTES);
+            let offset = at.bytes_since(start);
+            let got = theirs.read_at(piece.get_mut(..most).unwrap_or_default(), offset)?;
+            if got == 0 {
+                break;
+            }
+            match ours.compare(at, piece.get(..got).unwrap_or_default()).map_err(io::Error::other)? {
+                Compared::Same | Compared::Gone => {}
+                Compared::Alike { bytes, taken } => {
+                    // A copy of a read-only file may be one, too, and mostly is as it is to be.
+                    if piece.get(..got) != Some(&bytes[..]) {
+                        disk.open(fetched, OpenMode::ReadWrite)?.write_all_at(&bytes, offset)?;
+                    }
+                    if let Some(part) = taken {
+                        let from = if unreadable.is_empty() { part.start } else { unreadable.start };
+                        unreadable = from..part.end;
+                    }
+                }
+                Compared::Another(differs_at) => {
+                    self.refuse_unlike(ours, start, differs_at);
+                    return Ok(None);
+                }
+            }
+            at = at + got as u64;
+        }
+        Ok(Some(unreadable))
+    }
+
+    fn refuse_unlike(&self, ours: &SegmentFiles, start: Lsn, differs_at: Lsn) {
+        let segment = self.segment_size.segment_of(start);
+        let name = segment.file_name(ours.history().target(), self.segment_size);
+        let warning = format!(
+            "the archive's segment \"{name}\" differs at {differs_at} from what this server has received, and is not \
+             restored"
+        );
+        if self.unlike.lock().insert(name) {
+            self.ground.log.warning(warning);
+        }
     }
 
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
@@ -255,34 +308,24 @@ impl SegmentSupply for Restorer {
         if self.are_anothers(history, timeline)? {
             return Ok(false);
         }
-        // Without a mark of what is confirmed the archive goes before what is here.
-        let along = history.up_to(timeline).filter(|_| own_upto.is_valid());
-        let wanted = along.map(|along| {
-            let ours =
-                SegmentFiles::new(self.ground.host.disk.clone(), &self.pg_wal, self.segment_size, along);
-            Wanted { history, timeline, segment, ours, own_upto }
-        });
-        if let Some(wanted) = &wanted
-            && !self.leads_to(wanted)?
-        {
-            return Ok(false);
-        }
         let name = segment.file_name(timeline, self.segment_size);
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);
         };
-        let mut unreadable = Lsn::INVALID..Lsn::INVALID;
-        if let Some(wanted) = &wanted {
-            match self.unite(wanted, &fetched)? {
+        let (start, end) = (self.segment_size.start_of(segment), self.segment_size.start_of(segment.next()));
+        let mut unreadable = start..start;
+        if let Some(along) = history.up_to(timeline).filter(|_| own_upto > start) {
+            let disk = &self.ground.host.disk;
+            let ours = SegmentFiles::new(disk.clone(), &self.pg_wal, self.segment_size, along);
+            match self.unite(&fetched, &ours, start, own_upto.min(end))? {
                 Some(part) => unreadable = part,
                 None => {
-                    remove(&*self.ground.host.disk, &fetched)?;
+                    remove(&**disk, &fetched)?;
                     return Ok(false);
                 }
             }
         }
         self.keep(&fetched, &name)?;
-        self.note_led(timeline, segment);
         self.tell_restored(&name);
         if !unreadable.is_empty() {
             self.ground.log.warning(format!(

@@ -13,14 +13,12 @@
 //! pages arrive and pass.
 
 mod compare;
-mod copy;
 mod proof;
 mod search;
 mod source;
 mod walk;
 
 pub use compare::Compared;
-pub use copy::SegmentCopy;
 pub use proof::{CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;
