@@ -254,7 +254,7 @@ fn a_standby_does_not_inherit_what_its_primary_says_of_its_own_recovery() {
     assert_eq!(
         String::from_utf8(text).unwrap(),
         "recovery_target_name = 'x'\nrecovery_target_xid = ''\nprimary_slot_name = 'b'\n\
-         primary_conninfo = 'host=a'\nrecovery_target_name = ''\nrecovery_target_time = ''\n\
-         recovery_target_timeline = 'latest'\nprimary_slot_name = ''\n"
+         primary_conninfo = 'host=a'\nrecovery_target_timeline = 'latest'\nprimary_slot_name = ''\n\
+         recovery_target_name = ''\nrecovery_target_time = ''\n"
     );
 }

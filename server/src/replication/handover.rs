@@ -21,7 +21,9 @@ use crate::error::ServerError;
 use basebackup::clone::{OF_OTHER_RECOVERIES, primary_conninfo};
 use host::task::task;
 use host::{Disk, write_file_durably};
+use protocol::conninfo;
 use replica::driver::peers::{Identity, identify, split_peers};
+use replica::roster::Address;
 use replica::sender::SenderState;
 use replica::sender::handover::{Event, Handover};
 use replica::sender::streams::SenderRow;
@@ -191,13 +193,14 @@ pub(crate) fn find(replication: &Replication, name: &str) -> Result<SenderRow, S
     Ok(row.clone())
 }
 
-/// How this node reaches that standby afterwards: by what was given, or by the one of plimsoll.peers that
-/// calls itself so. This is the place for other ways to know it.
+/// How this node reaches the standby of that stream afterwards: by what was given, or by the one of
+/// plimsoll.peers or the member of the roster that calls itself so.
 pub(crate) async fn way_to(
     replication: &Replication,
-    standby: &str,
+    row: &SenderRow,
     given: &str,
 ) -> Result<String, ServerError> {
+    let standby = row.info.application_name.as_str();
     let system = replication.database.system_id();
     if !given.is_empty() {
         let found = identify(given).await.map_err(|error| {
@@ -212,8 +215,8 @@ pub(crate) async fn way_to(
     }
     let config = replication.ground.config();
     let mut asked = JoinSet::new();
-    for peer in split_peers(&config.peers) {
-        let peer = peer.to_owned();
+    let peers = split_peers(&config.peers).map(str::to_owned);
+    for peer in peers.chain(by_roster(replication, row)) {
         asked.spawn(task(async move { (identify(&peer).await, peer) }));
     }
     while let Some(answer) = asked.join_next().await {
@@ -226,6 +229,18 @@ pub(crate) async fn way_to(
     Err(ServerError::new(what).with_hint(
         "Give a connection string, or name the standby in plimsoll.peers, and have its cluster_name be that name.",
     ))
+}
+
+/// The addresses that the roster has for the standby of a stream, with the user name that the stream logged in
+/// by.
+fn by_roster(replication: &Replication, row: &SenderRow) -> Vec<String> {
+    let members = replication.roster.members().into_iter();
+    let named = members.filter(|member| member.name == row.info.application_name);
+    let way = |address: &Address| {
+        let port = address.port().to_string();
+        conninfo::join([("host", address.host()), ("port", &port), ("user", &row.info.user)])
+    };
+    named.flat_map(|member| member.addresses.iter().map(way).collect::<Vec<_>>()).collect()
 }
 
 fn normal_form(conninfo: &str) -> Result<String, ServerError> {

@@ -72,7 +72,7 @@ impl Request {
         let Self { replication, life, session, standby, timeout, rejoin } = self;
         handover::check(&replication).map_err(refused)?;
         let row = handover::find(&replication, &standby).map_err(refused)?;
-        let conninfo = handover::way_to(&replication, &standby, &rejoin).await.map_err(refused)?;
+        let conninfo = handover::way_to(&replication, &row, &rejoin).await.map_err(refused)?;
         // So that the one at the end is small.
         let taken = replication.database.checkpoint(CheckpointKind::Immediate).await;
         taken.map_err(|error| SqlError::new(SqlState::IO_ERROR, error.to_string()))?;
