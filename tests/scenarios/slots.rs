@@ -83,7 +83,11 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
         "SELECT string_agg(slot_name, ' ') FROM plimsoll_replication_slots WHERE copied",
         "archive s2",
     );
-    assert!(first.log().contains("dropped the copy of replication slot \"new\""), "{}", first.log());
+    // The line comes behind what it tells of.
+    wait_until("the log tells of it", LIMIT, || match first.log() {
+        log if log.contains("dropped the copy of replication slot \"new\"") => Ok(()),
+        log => Err(log),
+    });
 
     let archive_from =
         primary.sql("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'archive'");

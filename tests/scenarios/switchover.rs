@@ -198,7 +198,6 @@ fn what_cannot_take_over_is_refused_with_its_reason() {
     };
     for (node, call, why) in [
         (&one, format!("'three', 1000, '{there}'"), "no standby \"three\" is connected"),
-        (&one, "'two'".to_owned(), "it is not known how to reach standby \"two\""),
         (&one, "'two', 1000, 'host=127.0.0.1 port=1'".to_owned(), "cannot reach standby \"two\""),
         (&one, format!("'two', 0, '{there}'"), "must not be negative or zero"),
         (&two, format!("'two', 1000, '{there}'"), "recovery is in progress"),

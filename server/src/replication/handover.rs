@@ -231,8 +231,8 @@ pub(crate) async fn way_to(
     ))
 }
 
-/// The addresses that the roster has for the standby of a stream, with the user name that the stream logged in
-/// by.
+/// The addresses that the roster has for the standby of a stream, with the user name that the stream
+/// logged in by.
 fn by_roster(replication: &Replication, row: &SenderRow) -> Vec<String> {
     let members = replication.roster.members().into_iter();
     let named = members.filter(|member| member.name == row.info.application_name);
