@@ -168,7 +168,9 @@ async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
     let primary = place.start(&[]).await;
     let (copy, standby) = standby_of(&place, "s", &[]).await;
     place.psql("create table t as select generate_series(1, 1000) id").await;
-    eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
+    // Rows are seen before their log is durable, and replayed.
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
     let (file, offset) = place_of(&copy, REPLAYED).await;
     let archive = tempfile::tempdir().unwrap();
     let archived = archive.path().join(file.file_name().unwrap());
