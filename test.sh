@@ -22,6 +22,7 @@ perl -MIPC::Run -e 1 2>/dev/null || packages+=(libipc-run-perl)
 command -v strace >/dev/null || packages+=(strace)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
+[ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 if [ ${#packages[@]} -gt 0 ]; then
     say "installing ${packages[*]}"

@@ -66,6 +66,14 @@ impl Host {
         Self::named(None)
     }
 
+    /// A namespace that hands on what its hosts send each other.
+    pub fn router() -> Self {
+        let host = Self::hub();
+        let forward = ["netns", "exec", &host.name, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+        ip(&forward);
+        host
+    }
+
     fn named(link: Option<(String, String)>) -> Self {
         let name = format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &name]);
@@ -86,7 +94,14 @@ impl Host {
         hub.ip(&["link", "set", &end, "up"]);
         host.ip(&["addr", "add", &format!("{own}/30"), "dev", "hub"]);
         host.ip(&["link", "set", "hub", "up"]);
+        // To the other hosts, if the hub hands on what they send.
+        host.ip(&["route", "add", "default", "via", &theirs]);
         host
+    }
+
+    /// The address at which others reach it.
+    pub fn address(&self) -> &str {
+        &self.link.as_ref().expect("a linked host").0
     }
 
     /// The hub's address as seen from here.
@@ -131,7 +146,7 @@ impl Host {
 
     /// Lets what comes to the hub from a host meet a fault.
     pub fn fault_from_host(&self, host: &Self, fault: Fault) {
-        self.fault_from(&host.link.as_ref().expect("a linked host").0, fault);
+        self.fault_from(host.address(), fault);
     }
 
     /// Ends all faults of what comes in here.

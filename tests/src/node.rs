@@ -29,10 +29,17 @@ pub fn scratch_dir() -> tempfile::TempDir {
 pub struct NodeBuilder {
     init_options: Vec<String>,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     host: Option<Arc<Host>>,
 }
 
 impl NodeBuilder {
+    /// Starts the server with a variable in its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Puts the node on a host of its own; it listens on all of its addresses.
     pub fn on_host(mut self, host: &Arc<Host>) -> Self {
         self.host = Some(Arc::clone(host));
@@ -53,7 +60,7 @@ impl NodeBuilder {
 
     /// Initialises a primary and leaves it stopped.
     pub fn init(self) -> Node {
-        let node = Node::on(self.host);
+        let node = Node::on(self.host, self.environment);
         run_ok(
             plimsoll()
                 .arg("init")
@@ -86,7 +93,7 @@ impl NodeBuilder {
     /// Clones a standby from the running node at `conninfo`, with more options of `plimsoll clone`, and
     /// starts it.
     pub fn clone_over(self, conninfo: &str, options: &[&str]) -> Node {
-        let node = Node::on(self.host);
+        let node = Node::on(self.host, self.environment);
         let mut clone = plimsoll();
         clone.args(["clone", "--from", conninfo]).args(options).arg("-D").arg(node.data());
         run_ok(&mut node.on_its_host(clone));
@@ -101,18 +108,19 @@ impl NodeBuilder {
 pub struct Node {
     folder: tempfile::TempDir,
     port: u16,
+    environment: Vec<(String, String)>,
     host: Option<Arc<Host>>,
 }
 
 impl Node {
     /// Begins to describe a node.
     pub fn builder() -> NodeBuilder {
-        NodeBuilder { init_options: Vec::new(), settings: Vec::new(), host: None }
+        NodeBuilder { init_options: Vec::new(), settings: Vec::new(), environment: Vec::new(), host: None }
     }
 
     /// A node with a folder and a port, whose data folder does not exist yet.
     pub fn unprepared() -> Self {
-        Self::on(None)
+        Self::on(None, Vec::new())
     }
 
     /// A copy of a node that does not run, with a folder and a port of its own, not started.
@@ -122,8 +130,8 @@ impl Node {
         node
     }
 
-    fn on(host: Option<Arc<Host>>) -> Self {
-        Self { folder: scratch_dir(), port: free_port(), host }
+    fn on(host: Option<Arc<Host>>, environment: Vec<(String, String)>) -> Self {
+        Self { folder: scratch_dir(), port: free_port(), environment, host }
     }
 
     /// The data folder.
@@ -204,10 +212,13 @@ impl Node {
                 "-c",
                 if self.host.is_some() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" },
             ]);
-        self.on_its_host(command)
+        let mut command = self.on_its_host(command);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
-    fn on_its_host(&self, command: Command) -> Command {
+    /// A program that runs on this node's host.
+    pub fn on_its_host(&self, command: Command) -> Command {
         self.host.as_ref().map(|host| host.command(&command)).unwrap_or(command)
     }
 

@@ -18,7 +18,7 @@
 //! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an
 //!   archive, the receiver tries again by itself and this state stays.
 //! - leaving: the receiver has been told to stop, and may still write.
-//! - resting: wal_retrieve_retry_interval passes.
+//! - resting: wal_retrieve_retry_interval passes, or a source is named that was not.
 //!
 //! What was received and cannot be read is looked for everywhere: the stream is left as if it had failed and
 //! there were an archive, and begins anew before the bad place.
@@ -79,8 +79,12 @@ impl SourceSwitch {
         Self { settings, state: State::Local, promoting: false, last_look: false }
     }
 
-    /// Takes over reloaded settings.
+    /// Takes over reloaded settings. A source that is new ends the rest.
     pub fn set(&mut self, settings: SourceSettings) {
+        let is_new = settings.primary && !self.settings.primary || settings.archive && !self.settings.archive;
+        if is_new && matches!(self.state, State::Resting { .. }) {
+            self.state = State::Resting { until: Duration::ZERO };
+        }
         self.settings = settings;
     }
 
@@ -190,6 +194,18 @@ mod tests {
         assert_eq!(switch.turn(at(2)), Turn::Rest(at(3)));
         assert_eq!(switch.turn(at(5)), Turn::Look);
         assert_eq!(switch.turn(at(5)), Turn::Rest(RETRY));
+    }
+
+    #[test]
+    fn a_primary_that_is_named_while_redo_rests_is_followed_at_once() {
+        let mut switch = switch(true, false, false);
+        let settings = SourceSettings { follow: true, primary: false, archive: false, retry: RETRY };
+        assert_eq!(switch.turn(at(0)), Turn::Rest(RETRY));
+        switch.set(settings);
+        assert_eq!(switch.turn(at(1)), Turn::Rest(at(4)), "nothing new is named");
+        switch.set(SourceSettings { primary: true, ..settings });
+        assert_eq!(switch.turn(at(1)), Turn::Look);
+        assert_eq!(switch.turn(at(1)), Turn::Stream);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   a round:  P is promoted -> names -> clients write at all levels
-//!             -> others follow, who was left behind is cloned anew -> a barrier -> (names change)
+//!             -> others follow, who was left behind is rewound -> a barrier -> (names change)
 //!             -> P is killed at a random moment -> who may be promoted? one of them is
 //! ```
+//!
+//! A rewind is killed now and then, at any moment, and run again; in between the directory does not start.
 //!
 //! Who may be promoted: a commit that was acknowledged under `ANY k` or `FIRST k` of some names is on k of
 //! them at least. So a standby has it unless k of the named ones are further. That rule is all that the
@@ -19,16 +21,17 @@
 use crate::writers::{Told, write, write_bulk};
 use crate::{LIMIT, ask, is_acknowledged, is_long, position, run_chains, seed, value, variable};
 use scenarios::wire::{Wire, parse_lsn};
-use scenarios::{Branch, Node, Quorum, assert_all_equal_after_stop, wait_until};
+use scenarios::{Branch, Node, Quorum, assert_all_equal_after_stop, plimsoll, run, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const NODES: usize = 4;
 const FAILOVERS: usize = 5;
 const CLIENTS: usize = 4;
-/// What a standby says that cannot follow: it is past the fork, or what it follows is a clone of later and
-/// lacks the log in between.
+/// What a standby says that cannot follow: it is past the fork, or what it follows lacks log.
 const LEFT_BEHIND: [&str; 2] = ["before current recovery point", "has already been removed"];
 
 /// A primary and three standbys, stopped, from which each chain is copied.
@@ -77,7 +80,10 @@ struct Met {
     failovers: usize,
     changed_names: usize,
     left_behind: usize,
-    clones: usize,
+    rewinds: usize,
+    /// Rewinds that were killed, and those of them that had begun to change the directory.
+    killed: usize,
+    halfway: usize,
     /// Logs that ended within a record and were cut there to follow another branch.
     cuts: usize,
     /// Promoted nodes that had received a part of a record.
@@ -90,7 +96,7 @@ struct Chain {
     primary: usize,
     /// Who follows whom; the primary follows itself.
     upstream: [usize; NODES],
-    /// Those that have no place in the cluster until they are cloned anew.
+    /// Those that have no place in the cluster until they are rewound.
     out: BTreeSet<usize>,
     rng: fastrand::Rng,
     told: Told,
@@ -261,7 +267,7 @@ impl Chain {
         Err(format!("lost {} of {} commits: {lost:?}; {:?}", lost.len(), self.promised.len(), self.story))
     }
 
-    /// Has all others follow the primary. Those that cannot, and those that are out, are cloned anew.
+    /// Has all others follow the primary. Those that cannot, and those that are out, are rewound.
     fn follow(&mut self) -> Result<(), String> {
         // First those that stream from the primary, since another one may stream from them.
         let mut standbys: Vec<usize> = self.standbys().collect();
@@ -272,8 +278,8 @@ impl Chain {
         }
         for at in standbys {
             let upstream = self.upstream[at];
-            // A new clone has no log of before: who comes from the branch of before has to get that
-            // elsewhere.
+            // A node that comes back may lack log of before: who comes from the branch of before has to get
+            // that elsewhere.
             let first = if new.contains(&upstream) { self.primary } else { upstream };
             if !self.out.contains(&at) {
                 self.point(at, first);
@@ -284,8 +290,7 @@ impl Chain {
                 }
             }
             if self.out.remove(&at) {
-                self.nodes[at] = settings(at).clone_over(&self.nodes[self.primary].conninfo(), &[]);
-                self.met.clones += 1;
+                self.come_back(at)?;
             }
             self.point(at, upstream);
             if !self.follows(at, upstream) {
@@ -295,7 +300,43 @@ impl Chain {
         Ok(())
     }
 
-    /// Ends a node that is to be cloned anew.
+    /// Rewinds a node that is out, and starts it.
+    fn come_back(&mut self, at: usize) -> Result<(), String> {
+        let mut rewind = plimsoll();
+        rewind.args(["rewind", "--source", &self.nodes[self.primary].conninfo(), "-D"]);
+        rewind.arg(self.nodes[at].data());
+        for _ in 0..self.rng.usize(..3) {
+            self.interrupt(&mut rewind, at)?;
+        }
+        let outcome = run(&mut rewind);
+        if outcome.code != 0 {
+            return Err(format!("the rewind of s{at} fails: {outcome:?}; {:?}", self.story));
+        }
+        self.met.rewinds += 1;
+        self.nodes[at].start();
+        Ok(())
+    }
+
+    /// Kills a rewind at a random moment, and starts the server if it has left the directory halfway.
+    fn interrupt(&mut self, rewind: &mut Command, at: usize) -> Result<(), String> {
+        let mut child = rewind.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        // The moment itself, which nothing has to happen before.
+        std::thread::sleep(Duration::from_millis(self.rng.u64(..120)));
+        child.kill().expect("a signal, or it has ended");
+        child.wait().expect("it ends");
+        self.met.killed += 1;
+        if !self.nodes[at].data().join("plimsoll.rewind").exists() {
+            return Ok(());
+        }
+        self.met.halfway += 1;
+        let started = self.nodes[at].try_start();
+        if started.code == 0 || self.nodes[at].pid().is_some() {
+            return Err(format!("s{at} starts although its rewind was killed; {:?}", self.story));
+        }
+        Ok(())
+    }
+
+    /// Ends a node that is to be rewound.
     fn leave(&mut self, at: usize) {
         self.nodes[at].kill_9();
         self.met.cuts += self.nodes[at].log().matches("cut log from").count();
@@ -486,7 +527,9 @@ fn five_failovers_in_a_row_lose_no_acknowledged_commit() {
         sum.failovers += met.failovers;
         sum.changed_names += met.changed_names;
         sum.left_behind += met.left_behind;
-        sum.clones += met.clones;
+        sum.rewinds += met.rewinds;
+        sum.killed += met.killed;
+        sum.halfway += met.halfway;
         sum.cuts += met.cuts;
         sum.partial += met.partial;
         sum.old_primaries += met.old_primaries;
