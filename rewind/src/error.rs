@@ -9,7 +9,7 @@ use wal::control::ControlError;
 use wal::format::FormatError;
 use wal::history::HistoryFileError;
 use wal::timelines::TimelineError;
-use wal::{BranchError, Lsn, ReadError, SourceError, SystemId, TimelineId};
+use wal::{BranchError, Lsn, ReadError, SourceError, SystemId, TimelineId, WalError};
 
 /// Why a rewind failed.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,9 @@ pub enum RewindError {
     /// The target's log cannot be read.
     #[error("log of the target: {0}")]
     LogSource(#[from] SourceError),
+    /// The target's log cannot be brought into its place.
+    #[error("log of the target: {0}")]
+    LogFiles(#[from] WalError),
     /// A directory's format is not one that this program reads.
     #[error("{0}; {hint}", hint = .0.hint())]
     Format(FormatError),

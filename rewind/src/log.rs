@@ -6,15 +6,15 @@ use crate::error::{RewindError, io_error};
 use crate::marker::Copied;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wal::history::TimelineHistory;
 use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What becomes of pg_wal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogPlan {
-    /// Segments to copy, by name, with the bytes that are the log.
-    copy: Vec<(String, u64)>,
+    /// Segments to copy, by name, with the source's path and the bytes that are the log.
+    copy: Vec<(String, String, u64)>,
     /// Files to remove.
     remove: Vec<String>,
     /// Segments that are neither here nor there.
@@ -42,11 +42,12 @@ pub struct LogPlanning<'p> {
 impl LogPlanning<'_> {
     /// Chooses each segment's file: the own one where the log is common, else the source's.
     pub fn plan(&self) -> LogPlan {
-        let there: BTreeSet<&str> = self
+        // What the source keeps for rewinds is as good as what it has in its place.
+        let there: BTreeMap<&str, &str> = self
             .source
             .iter()
             .filter(|file| file.class == FileClass::Log)
-            .filter_map(|file| file.path.strip_prefix("pg_wal/"))
+            .map(|file| (file.path.rsplit('/').next().unwrap_or_default(), file.path.as_str()))
             .collect();
         let own: BTreeSet<&str> = self.own.iter().map(String::as_str).collect();
         let mut plan = LogPlan::default();
@@ -59,9 +60,10 @@ impl LogPlanning<'_> {
             let is_common = stop <= self.fork;
             if let Some(name) = names.iter().find(|name| is_common && own.contains(name.as_str())) {
                 kept.insert(name.clone());
-            } else if let Some(name) = names.iter().find(|name| there.contains(name.as_str())) {
+            } else if let Some(name) = names.iter().find(|name| there.contains_key(name.as_str())) {
                 kept.insert(name.clone());
-                plan.copy.push((name.clone(), stop.min(end).bytes_since(start)));
+                let path = there.get(name.as_str()).copied().unwrap_or_default().to_owned();
+                plan.copy.push((name.clone(), path, stop.min(end).bytes_since(start)));
             } else {
                 plan.missing.extend(names.into_iter().next());
             }
@@ -114,9 +116,9 @@ impl Target {
             remove_file(&*self.disk, &pg_wal.join(name))?;
             marks.forget(name).map_err(io_error(&pg_wal))?;
         }
-        for (name, length) in &plan.copy {
+        for (name, theirs, length) in &plan.copy {
             let path = format!("pg_wal/{name}");
-            if !copier.copy_whole(&path, &path, *length, size.bytes()).await? {
+            if !copier.copy_whole(theirs, &path, *length, size.bytes()).await? {
                 return Err(RewindError::MissingWal(name.clone()));
             }
             // Whoever wrote it archives it.
@@ -181,7 +183,11 @@ mod tests {
             end: Lsn::new(6 * MB + 4096),
         };
         let plan = planning.plan();
-        assert_eq!(plan.copy, [(segment(1, 3), MB), (segment(2, 5), MB), (segment(2, 6), 4096)]);
+        let copied = |timeline, number, bytes| {
+            let name = segment(timeline, number);
+            (name.clone(), format!("pg_wal/{name}"), bytes)
+        };
+        assert_eq!(plan.copy, [copied(1, 3, MB), copied(2, 5, MB), copied(2, 6, 4096)]);
         assert_eq!(
             plan.remove,
             [

@@ -16,7 +16,7 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
-use wal::{Lsn, TimelineId};
+use wal::{Lsn, SegmentFile, SegmentFolder, TimelineId};
 
 /// What to rewind, and how.
 #[derive(Clone)]
@@ -104,18 +104,39 @@ pub struct Rewind {
     _lock: Box<dyn LockGuard>,
 }
 
-/// Segments of the common log that the source gave, and the target had no more. They go again unless the
-/// rewind is carried out.
+/// Segments that pg_wal had no more: those of the common log that the source gave, and those that were kept
+/// for this. They go again unless the rewind is carried out.
 struct Fetched {
     disk: SharedDisk,
     paths: Vec<PathBuf>,
+    pg_wal: SegmentFolder,
+    kept: Vec<SegmentFile>,
+}
+
+impl Fetched {
+    /// Brings what was kept.
+    fn from_kept(target: &Target) -> Result<Self, RewindError> {
+        let disk = target.disk.clone();
+        let pg_wal = SegmentFolder::new(disk.clone(), &target.path("pg_wal"), target.control.segment_size);
+        let kept = pg_wal.bring_back_kept()?;
+        Ok(Self { disk, paths: Vec::new(), pg_wal, kept })
+    }
+
+    /// They are part of what is made.
+    fn stay(&mut self) {
+        self.paths.clear();
+        self.kept.clear();
+    }
 }
 
 impl Drop for Fetched {
     fn drop(&mut self) {
+        // What stays is log that this directory had before.
         for path in &self.paths {
-            // What stays is log that this directory had before.
             let _ = self.disk.remove_file(path);
+        }
+        for file in &self.kept {
+            let _ = self.pg_wal.move_kept(*file, false);
         }
     }
 }
@@ -191,7 +212,7 @@ impl Rewind {
         if source_control.data_checksums != target.control.data_checksums {
             return Err(RewindError::Checksums);
         }
-        let mut fetched = Fetched { disk: host.disk.clone(), paths: Vec::new() };
+        let mut fetched = Fetched::from_kept(&target)?;
         let need = match marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => {
                 let end = history.end_of(copied.timeline);
@@ -311,8 +332,7 @@ impl Rewind {
     /// starts there, and a rewind that is run again goes on.
     pub async fn run(mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Rewound, RewindError> {
         let mut bytes = 0;
-        // They are part of what is made.
-        self.fetched.paths.clear();
+        self.fetched.stay();
         let copied = match self.marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => copied,
             None => self.copy_files(&mut bytes, progress).await?,

@@ -17,6 +17,7 @@ pub mod file_names;
 pub mod format;
 pub mod history;
 pub mod ids;
+mod kept;
 pub mod log_branch;
 mod log_file;
 pub mod message;
@@ -42,6 +43,7 @@ pub use error::{WalError, WalOperation};
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
 };
+pub use kept::{KEPT_DIR, KeptLog};
 pub use log_branch::{BranchError, BranchRecord, LogBranch};
 pub use node_log::{BranchObserver, Live, LogState, NodeLog, Stopping};
 pub use page::{PageFlags, PageHeader};

@@ -7,6 +7,7 @@
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::kept::KeptLog;
 use crate::log_file::is_stale;
 use crate::page::PAGE_SIZE;
 use host::{File, FileKind, OpenMode, SharedDisk, SharedFile};
@@ -46,6 +47,31 @@ pub struct Retention {
     pub horizon: SegmentNumber,
     /// Old segments are renamed for later use as long as they fit before this one; the others are removed.
     pub recycle_before: SegmentNumber,
+    /// Which of them a rewind would read.
+    pub kept: KeptLog,
+}
+
+/// Places ahead of the log that old segments may take.
+pub(crate) struct Ahead<'f> {
+    folder: &'f SegmentFolder,
+    timeline: TimelineId,
+    first_free: SegmentNumber,
+    end: SegmentNumber,
+}
+
+impl Ahead<'_> {
+    /// The path of the next place that is free, if there is one.
+    fn take(&mut self) -> Result<Option<PathBuf>, WalError> {
+        while self.first_free < self.end && self.folder.exists(self.timeline, self.first_free)? {
+            self.first_free = self.first_free.next();
+        }
+        if self.first_free >= self.end {
+            return Ok(None);
+        }
+        let path = self.folder.path(self.timeline, self.first_free);
+        self.first_free = self.first_free.next();
+        Ok(Some(path))
+    }
 }
 
 /// What became of them.
@@ -55,6 +81,8 @@ pub struct Removed {
     pub removed: u64,
     /// Files renamed for later use.
     pub recycled: u64,
+    /// Files that are kept where only a rewind reads them.
+    pub put_aside: u64,
     /// The newest segment that is gone.
     pub last: Option<SegmentNumber>,
 }
@@ -62,8 +90,8 @@ pub struct Removed {
 /// A pg_wal folder.
 #[derive(Clone, Debug)]
 pub struct SegmentFolder {
-    disk: SharedDisk,
-    dir: PathBuf,
+    pub(crate) disk: SharedDisk,
+    pub(crate) dir: PathBuf,
     size: SegmentSize,
     /// Whether new segments are filled with zeros (wal_init_zero), or only get their space.
     fill_with_zeros: bool,
@@ -273,62 +301,74 @@ impl SegmentFolder {
         Ok(())
     }
 
-    /// Removes the segments before `horizon` that `fate` does not keep, and renames none: what a node in
-    /// recovery does, whose log another writes. Returns how many are gone.
+    /// Removes the segments before `horizon` that `fate` does not keep, and makes no new ones of them: what a
+    /// node in recovery does, whose log another writes. Returns how many are gone.
     ///
     /// # Errors
     /// Fails if a file cannot be removed or renamed.
     pub fn remove_old(
         &self,
         horizon: SegmentNumber,
+        kept: KeptLog,
         fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<Removed, WalError> {
-        let keep = Retention { horizon, recycle_before: SegmentNumber::new(0) };
+        let keep = Retention { horizon, recycle_before: SegmentNumber::new(0), kept };
         self.remove_before(keep, TimelineId::INVALID, horizon, fate).map(|(removed, _)| removed)
     }
 
     /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments
-    /// of `timeline` from `first_free` on; returns the first place that is free then.
+    /// of `timeline` from `first_free` on, or are put aside; returns the first place that is free then.
     pub(crate) fn remove_before(
         &self,
         keep: Retention,
         timeline: TimelineId,
-        mut first_free: SegmentNumber,
+        first_free: SegmentNumber,
         fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<(Removed, SegmentNumber), WalError> {
         let mut outcome = Removed::default();
+        let mut ahead = Ahead { folder: self, timeline, first_free, end: keep.recycle_before };
         for file in self.list()? {
             if file.segment >= keep.horizon {
                 continue;
             }
-            let fate = fate(file);
-            if fate == SegmentFate::Kept {
-                continue;
+            match fate(file) {
+                SegmentFate::Kept => {}
+                _ if keep.kept.takes(file) => self.put_aside(file, &mut outcome)?,
+                fate => self.give_up(file, fate, &mut ahead, &mut outcome)?,
             }
-            let path = self.path(file.timeline, file.segment);
-            while first_free < keep.recycle_before && self.exists(timeline, first_free)? {
-                first_free = first_free.next();
-            }
-            let reusable = fate == SegmentFate::Reusable && self.exists(file.timeline, file.segment)?;
-            let changed = if reusable && first_free < keep.recycle_before {
-                let renamed = self.disk.rename(&path, &self.path(timeline, first_free));
-                first_free = first_free.next();
-                outcome.recycled += 1;
-                renamed
-            } else {
-                outcome.removed += 1;
-                self.disk.remove_file(&path)
-            };
-            changed.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
-            outcome.last = outcome.last.max(Some(file.segment));
         }
+        self.trim_kept(keep.kept, &mut ahead, &mut outcome, fate)?;
         if outcome != Removed::default() {
             self.sync_names()?;
         }
-        Ok((outcome, first_free))
+        Ok((outcome, ahead.first_free))
     }
 
-    fn sync_names(&self) -> Result<(), WalError> {
+    /// Takes away the name of a segment of this folder, and its bytes unless they serve ahead.
+    pub(crate) fn give_up(
+        &self,
+        file: SegmentFile,
+        fate: SegmentFate,
+        ahead: &mut Ahead<'_>,
+        outcome: &mut Removed,
+    ) -> Result<(), WalError> {
+        let path = self.path(file.timeline, file.segment);
+        let reusable = fate == SegmentFate::Reusable && self.exists(file.timeline, file.segment)?;
+        let changed = match if reusable { ahead.take()? } else { None } {
+            Some(new) => {
+                outcome.recycled += 1;
+                self.disk.rename(&path, &new)
+            }
+            None => {
+                outcome.removed += 1;
+                self.disk.remove_file(&path)
+            }
+        };
+        changed.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
+        outcome.last = outcome.last.max(Some(file.segment));
+        Ok(())
+    }
+    pub(crate) fn sync_names(&self) -> Result<(), WalError> {
         self.disk.sync_dir(&self.dir).map_err(|cause| io_error(WalOperation::Sync, &self.dir, cause))
     }
 
@@ -379,6 +419,6 @@ impl SegmentFolder {
 }
 
 /// An error of an operation that leaves the log as it was.
-fn io_error(operation: WalOperation, path: &Path, cause: io::Error) -> WalError {
+pub(crate) fn io_error(operation: WalOperation, path: &Path, cause: io::Error) -> WalError {
     WalError::from_io(operation, path, cause)
 }

@@ -294,6 +294,8 @@ config! {
         advertised_address: Arc<str> = "plimsoll.advertised_address",
         /// Longest wait of a primary's start for other nodes; zero waits for none.
         fence_check_timeout: Duration = "plimsoll.fence_check_timeout",
+        /// Log that is kept for rewinds alone, at most.
+        rewind_keep_size_bytes: u64 = "plimsoll.rewind_keep_size",
         /// Time after which a silent node is forgotten; None is never.
         roster_forget_after: Option<Duration> = "plimsoll.roster_forget_after",
         /// Time between two looks at the peers.

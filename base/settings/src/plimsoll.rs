@@ -20,6 +20,7 @@ pub(crate) static PLIMSOLL: &[Definition] = &[
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
     text("plimsoll.read_after", User, cat::PLIMSOLL, ""),
     boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, false),
+    integer("plimsoll.rewind_keep_size", Sighup, cat::PLIMSOLL, 1 << 10, 0, i32::MAX as i64, Unit::Mb),
     integer("plimsoll.roster_forget_after", Sighup, cat::PLIMSOLL, WEEK_S, 0, i32::MAX as i64, Unit::S),
     choice("plimsoll.standby_reads", User, cat::PLIMSOLL, "replayed", &["replayed", "confirmed"]),
     boolean("plimsoll.sync_replication_slots", Sighup, cat::PLIMSOLL, false),

@@ -162,6 +162,10 @@ static USED: &[(&str, &str)] = &[
     ),
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
     (
+        "plimsoll.rewind_keep_size",
+        "Log that no longer needs to stay and is kept, out of sight in pg_wal/kept, as long as a node of the cluster may be promoted from before its last checkpoint: so that an old primary can be rewound. The newest of it, up to this size; 0 keeps none.",
+    ),
+    (
         "plimsoll.roster_forget_after",
         "Time after which a node of the cluster of which nobody has heard is forgotten, recorded; time when this server does not run does not count. 0 forgets none.",
     ),

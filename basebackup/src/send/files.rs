@@ -100,8 +100,14 @@ pub(super) fn entries(
 pub fn sent_files(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<SentFile>> {
     let mut found = Vec::new();
     add_folder(disk, data_dir, "", &mut found)?;
-    for entry in disk.list(&data_dir.join("pg_wal"))?.iter().filter(|entry| is_log(&entry.name)) {
-        add_file(disk, data_dir, join("pg_wal", &entry.name), FileClass::Log, &mut found)?;
+    for folder in [PG_WAL, KEPT] {
+        let entries = match disk.list(&data_dir.join(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder == KEPT => continue,
+            other => other?,
+        };
+        for entry in entries.iter().filter(|entry| is_log(&entry.name)) {
+            add_file(disk, data_dir, join(folder, &entry.name), FileClass::Log, &mut found)?;
+        }
     }
     add_file(disk, data_dir, CONTROL.to_owned(), FileClass::Control, &mut found)?;
     Ok(found)
@@ -140,6 +146,10 @@ fn add_file(
     Ok(())
 }
 
+const PG_WAL: &str = "pg_wal";
+/// Segments that are kept for rewinds ([`wal::KEPT_DIR`]).
+const KEPT: &str = "pg_wal/kept";
+
 /// The control file's path below the data directory.
 const CONTROL: &str = "global/pg_control";
 
@@ -159,7 +169,8 @@ pub fn may_be_sent(path: &str) -> bool {
         let is_sent = match exclude::fate(&folder, name) {
             Fate::Keep => !(exclude::is_relation_folder(&folder) && exclude::is_temporary_relation(name)),
             Fate::Last => here == path,
-            Fate::Omit => folder == "pg_wal" && is_log(name) && here == path,
+            Fate::Omit if here == KEPT => path != KEPT,
+            Fate::Omit => [PG_WAL, KEPT].contains(&folder.as_str()) && is_log(name) && here == path,
             Fate::Empty => false,
         };
         if !is_sent {
@@ -209,7 +220,9 @@ mod tests {
     #[test]
     fn every_file_that_is_listed_may_be_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["base/5", "global", "pg_wal/archive_status", "plimsoll", "pg_replslot/s"] {
+        for folder in
+            ["base/5", "global", "pg_wal/archive_status", "pg_wal/kept", "plimsoll", "pg_replslot/s"]
+        {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let all = [
@@ -220,6 +233,8 @@ mod tests {
             "pg_wal/000000010000000000000001",
             "pg_wal/00000002.history",
             "pg_wal/xlogtemp.1",
+            "pg_wal/kept/000000010000000000000000",
+            "pg_wal/kept/other",
             "pg_wal/archive_status/x.ready",
             "plimsoll/fence",
             "pg_replslot/s/state",
@@ -236,6 +251,7 @@ mod tests {
             "base/5/16384",
             "pg_wal/000000010000000000000001",
             "pg_wal/00000002.history",
+            "pg_wal/kept/000000010000000000000000",
             "global/pg_control",
         ];
         assert_eq!(files, expected);

@@ -1,19 +1,41 @@
 //! Which log the checkpoints keep: for slots, for standbys, and until it is archived.
 
 use super::{Replication, slots};
+use host::Mutex;
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
-use wal::{Lsn, SegmentFate, SegmentFile};
+use wal::{KeptLog, Lsn, SegmentFate, SegmentFile};
 
 /// Tells the database whom to ask which log to keep.
 pub(super) fn apply(replication: &Arc<Replication>) {
-    let keeper = KeepForReplicas { replication: Arc::downgrade(replication) };
+    let keeper = KeepForReplicas { replication: Arc::downgrade(replication), checkpoints: Mutex::default() };
     replication.database.set_retention(Arc::new(keeper));
 }
 
 /// Asked by each checkpoint. Holds the rest weakly, since the database holds this.
 struct KeepForReplicas {
     replication: Weak<Replication>,
+    checkpoints: Mutex<Checkpoints>,
+}
+
+/// Checkpoints of this life that the node may be rewound to, the oldest first: their redo points and ends.
+type Checkpoints = VecDeque<(Lsn, Lsn)>;
+
+/// Most that are remembered: what is kept does not reach back over more.
+const CHECKPOINTS_MAX: usize = 1024;
+
+/// The redo point of the newest checkpoint that each member has, INVALID if none is known. Takes over one
+/// that is just done, and forgets what is older than the answer.
+fn rewind_from(checkpoints: &mut Checkpoints, done: (Lsn, Lsn), held_by_all: Lsn) -> Lsn {
+    checkpoints.push_back(done);
+    if checkpoints.len() > CHECKPOINTS_MAX {
+        checkpoints.pop_front();
+    }
+    let known = checkpoints.iter().rposition(|(_, end)| *end <= held_by_all);
+    let Some(known) = known else { return Lsn::INVALID };
+    checkpoints.drain(..known);
+    checkpoints.front().map_or(Lsn::INVALID, |(redo, _)| *redo)
 }
 
 impl WalRetention for KeepForReplicas {
@@ -43,6 +65,24 @@ impl WalRetention for KeepForReplicas {
         }
     }
 
+    /// Any member may be promoted, from where it is: then the log goes on from the last checkpoint that it has.
+    /// Of one that was not heard in this life nothing is known.
+    fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
+        let Some(replication) = self.replication.upgrade() else { return KeptLog::AS_IT_IS };
+        let size = replication.place.segment_size;
+        let members = replication.roster.members();
+        let held = members.iter().map(|member| replication.senders.held_by(member.id).unwrap_or_default());
+        let held_by_all = held.min().unwrap_or(Lsn::MAX);
+        let from = rewind_from(&mut self.checkpoints.lock(), (redo, end), held_by_all);
+        let bytes_max = replication.ground.config().rewind_keep_size_bytes;
+        KeptLog {
+            from: size.segment_of(from),
+            segments_max: bytes_max / size.bytes(),
+            adds: true,
+            ..KeptLog::AS_IT_IS
+        }
+    }
+
     fn removed(&self) {
         let Some(replication) = self.replication.upgrade() else { return };
         if let Some(archiver) = replication.archive.archiver() {
@@ -67,5 +107,22 @@ impl WalRetention for KeepForReplicas {
             // What a stop leaves of it, the next restartpoint's does.
             let _ = replication.archive.run_recovery_command("archive_cleanup_command");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_is_kept_from_the_last_checkpoint_that_all_members_have() {
+        let at = Lsn::new;
+        let mut checkpoints = Checkpoints::new();
+        let mut done = |redo, end, held| rewind_from(&mut checkpoints, (at(redo), at(end)), at(held));
+        assert_eq!(done(100, 120, 0), Lsn::INVALID, "nothing is known of one");
+        assert_eq!(done(200, 220, 219), at(100));
+        assert_eq!(done(300, 320, 320), at(300), "all have it");
+        assert_eq!(done(400, 420, 310), Lsn::INVALID, "one fell back behind all that is remembered");
+        assert_eq!(done(500, 520, 470), at(400));
     }
 }

@@ -1,6 +1,6 @@
 //! Which log must stay besides what recovery needs.
 
-use wal::{Lsn, SegmentFate, SegmentFile};
+use wal::{KeptLog, Lsn, SegmentFate, SegmentFile};
 
 /// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
 pub trait WalRetention: Send + Sync {
@@ -10,6 +10,11 @@ pub trait WalRetention: Send + Sync {
     fn fate(&self, segment: SegmentFile) -> SegmentFate {
         let _ = segment;
         SegmentFate::Reusable
+    }
+    /// What of the log that goes a rewind may need, when a checkpoint with this redo point ends at `end`.
+    fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
+        let _ = (redo, end);
+        KeptLog::AS_IT_IS
     }
     /// Segments were removed.
     fn removed(&self) {}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
+use wal::{KeptLog, Lsn, Removed, Retention, SegmentFolder, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
@@ -135,7 +135,7 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         control.min_recovery_point = Lsn::INVALID;
         control.min_recovery_point_timeline = TimelineId::INVALID;
     })?;
-    remove_old_segments(engine, redo, &mut info)?;
+    remove_old_segments(engine, redo, placed.end, &mut info)?;
     Ok(info)
 }
 
@@ -154,7 +154,7 @@ fn finish(
     })
 }
 
-fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+fn remove_old_segments(engine: &Engine, redo: Lsn, end: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
     if host::planted!("log that nobody needs stays") {
         return Ok(());
     }
@@ -169,8 +169,11 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) ->
         round.note(info.distance_bytes);
         round.recycle_before(redo, &engine.wal_sizes.lock(), size)
     };
+    let kept = retention.kept(redo, end);
     let removed = wal
-        .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.fate(segment))
+        .remove_old_segments(Retention { horizon, recycle_before, kept }, &mut |segment| {
+            retention.fate(segment)
+        })
         .map_err(log_error)?;
     note_removed(&*retention, removed, info);
     Ok(())
@@ -184,8 +187,14 @@ fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut Check
     }
 }
 
-/// In recovery somebody else makes the segments, so old ones are not renamed for later use.
-fn remove_redone_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+/// In recovery somebody else makes the segments, so old ones are not renamed for later use. What is kept for a
+/// rewind stays while redo is on the timeline on which it was kept.
+fn remove_redone_segments(
+    engine: &Engine,
+    redo: Lsn,
+    timeline: TimelineId,
+    info: &mut CheckpointInfo,
+) -> Result<(), Error> {
     if host::planted!("log that nobody needs stays") {
         return Ok(());
     }
@@ -193,7 +202,9 @@ fn remove_redone_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo)
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
-    let removed = folder.remove_old(horizon, &mut |segment| retention.fate(segment)).map_err(log_error)?;
+    let kept = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
+    let removed =
+        folder.remove_old(horizon, kept, &mut |segment| retention.fate(segment)).map_err(log_error)?;
     note_removed(&*retention, removed, info);
     Ok(())
 }
@@ -232,7 +243,7 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
             control.min_recovery_point_timeline = seen.contents.timeline;
         }
     })?;
-    remove_redone_segments(engine, redo, &mut info)?;
+    remove_redone_segments(engine, redo, seen.contents.timeline, &mut info)?;
     let retention = engine.retention.read().clone();
     retention.restartpoint_done();
     Ok(info)

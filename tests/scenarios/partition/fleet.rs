@@ -63,7 +63,6 @@ fn builder(at: usize, host: &Arc<Host>, clock: &Path) -> NodeBuilder {
     .fold(Node::builder().on_host(host), |builder, (name, value)| builder.environment(name, value))
     .setting("cluster_name", &format!("n{at}"))
     .setting("synchronous_standby_names", "ANY 1 (*)")
-    .setting("wal_keep_size", "1GB")
 }
 
 impl Fleet {
@@ -83,7 +82,9 @@ impl Fleet {
                 Some(primary) => builder.clone_over(&primary.conninfo(), &[]),
             };
             if at == 0 {
-                node.sql("SET synchronous_commit = local; CREATE TABLE t (id bigint PRIMARY KEY, level text)");
+                node.sql(
+                    "SET synchronous_commit = local; CREATE TABLE t (id bigint PRIMARY KEY, level text)",
+                );
             }
             sites.push(Site { node, host, clock });
         }

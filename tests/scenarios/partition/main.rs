@@ -235,10 +235,8 @@ fn fail_over(fleet: &Fleet, old: usize) -> usize {
 /// Writes at local on the old primary, in a session of its own: Some once that is refused because it is fenced.
 fn try_write(fleet: &Fleet, old: usize, side: &Side) -> Option<()> {
     let mut wire = Wire::unix(&fleet.sites[old].node.socket()).ok()?;
-    let refused = wire
-        .query("SET synchronous_commit = local")
-        .and_then(|_| side.insert(&mut wire, "local"))
-        .err()?;
+    let refused =
+        wire.query("SET synchronous_commit = local").and_then(|_| side.insert(&mut wire, "local")).err()?;
     match refused {
         WireError::Refused(state, text) if text.contains("fenced") || state == "25006" => Some(()),
         _ => None,
@@ -248,7 +246,10 @@ fn try_write(fleet: &Fleet, old: usize, side: &Side) -> Option<()> {
 /// Each write is refused, and not one more is told.
 fn refuses_writes(fleet: &Fleet, old: usize, side: &Side, story: &[String]) {
     for _ in 0..ASKED_AGAIN {
-        assert!(try_write(fleet, old, side).is_some(), "the old primary that is back takes a write: {story:?}");
+        assert!(
+            try_write(fleet, old, side).is_some(),
+            "the old primary that is back takes a write: {story:?}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, WalError, WalWriter};
+use wal::{KeptLog, Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, WalError, WalWriter};
 
 /// A disk after some call, with how many records were durable and how many inserted by then.
 type Moments = Arc<Mutex<Vec<(VirtualDisk, u64, u64)>>>;
@@ -289,7 +289,8 @@ fn a_power_cut_while_segments_are_recycled_keeps_the_log() {
     let kept: Vec<_> = records.iter().filter(|record| SIZE.segment_of(record.start()) >= horizon).collect();
     let (from, first) = (kept[0].start(), number_of(kept[0]));
     let moments = watch(&disk, &counts);
-    let keep = Retention { horizon, recycle_before: SegmentNumber::new(horizon.get() + 4) };
+    let keep =
+        Retention { horizon, recycle_before: SegmentNumber::new(horizon.get() + 4), kept: KeptLog::AS_IT_IS };
     let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert!(removed.recycled > 0, "{removed:?}");
     work(&wal, &counts, 12, 400).unwrap();

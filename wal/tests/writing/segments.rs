@@ -4,7 +4,9 @@ use crate::support::*;
 use host::Disk;
 use simulation::{Call, CrashPolicy, Fault, FaultKind};
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig};
+use wal::{
+    KeptLog, Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig,
+};
 
 fn names(disk: &simulation::VirtualDisk) -> Vec<String> {
     disk.list(dir()).unwrap().into_iter().map(|entry| entry.name).collect()
@@ -100,7 +102,11 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     for name in ["00000003.history", "000000010000000000000002.partial", "archive_status"] {
         disk.open(&dir().join(name), host::OpenMode::Create).unwrap();
     }
-    let keep = Retention { horizon: SegmentNumber::new(5), recycle_before: SegmentNumber::new(9) };
+    let keep = Retention {
+        horizon: SegmentNumber::new(5),
+        recycle_before: SegmentNumber::new(9),
+        kept: KeptLog::AS_IT_IS,
+    };
     let mut fate = |file: wal::SegmentFile| match file.segment.get() {
         3 => SegmentFate::Kept,
         _ => SegmentFate::Reusable,
@@ -120,11 +126,53 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     assert_eq!(records.len(), 1);
     assert!(is_clean(&end), "{end:?}");
     // Whatever is asked, the log's end stays.
-    let all = Retention { horizon: SegmentNumber::new(u64::MAX), recycle_before: SegmentNumber::new(0) };
+    let all = Retention {
+        horizon: SegmentNumber::new(u64::MAX),
+        recycle_before: SegmentNumber::new(0),
+        kept: KeptLog::AS_IT_IS,
+    };
     wal.remove_old_segments(all, &mut |_| SegmentFate::Reusable).unwrap();
     assert!(names(&disk).contains(&SIZE.segment_of(place.end).file_name(TLI, SIZE)));
     wal.insert(&mut record(101, 10)).unwrap();
     wal.flush_all().unwrap();
+}
+
+/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what came back is log
+/// again.
+#[test]
+fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    let starts: Vec<Lsn> =
+        (0..100).map(|number| wal.insert(&mut record(number, 60_000)).unwrap().start).collect();
+    wal.flush_all().unwrap();
+    let kept = KeptLog { from: SegmentNumber::new(2), segments_max: 2, adds: true, ..KeptLog::AS_IT_IS };
+    let none = SegmentNumber::new(0);
+    let mut reusable = |_| SegmentFate::Reusable;
+    let keep = Retention { horizon: SegmentNumber::new(4), recycle_before: none, kept };
+    let removed = wal.remove_old_segments(keep, &mut reusable).unwrap();
+    assert_eq!((removed.put_aside, removed.removed, removed.recycled), (2, 1, 0));
+    let numbers = || {
+        let listed = folder(&disk).list_kept().unwrap();
+        listed.iter().map(|file| file.segment.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(), [2, 3]);
+    // It lasts, and what is too old by then becomes a segment ahead.
+    disk.crash(CrashPolicy::LoseUnsynced);
+    let keep = Retention { horizon: SegmentNumber::new(5), recycle_before: SegmentNumber::new(8), kept };
+    let removed = wal.remove_old_segments(keep, &mut reusable).unwrap();
+    assert_eq!((removed.put_aside, removed.removed, removed.recycled), (1, 0, 1));
+    assert_eq!(numbers(), [3, 4]);
+    let brought = folder(&disk).bring_back_kept().unwrap();
+    assert_eq!(brought.len(), 2);
+    let third = starts.iter().position(|start| SIZE.segment_of(*start).get() == 3).unwrap();
+    let (records, end) = read_all(&disk, starts[third], TimelineHistory::root(TLI));
+    assert_eq!((records.len(), is_clean(&end)), (100 - third, true), "{end:?}");
+    folder(&disk).move_kept(brought[0], false).unwrap();
+    assert_eq!(numbers(), [3]);
+    let other = KeptLog { timeline: Some(TimelineId::new(7)), ..KeptLog::AS_IT_IS };
+    folder(&disk).remove_old(SegmentNumber::new(3), other, &mut reusable).unwrap();
+    assert_eq!(numbers(), [0; 0]);
 }
 
 #[test]
@@ -135,7 +183,11 @@ fn a_segment_that_is_read_in_place_is_removed_and_not_renamed() {
         wal.insert(&mut record(number, 60_000)).unwrap();
     }
     wal.flush_all().unwrap();
-    let keep = Retention { horizon: SegmentNumber::new(3), recycle_before: SegmentNumber::new(9) };
+    let keep = Retention {
+        horizon: SegmentNumber::new(3),
+        recycle_before: SegmentNumber::new(9),
+        kept: KeptLog::AS_IT_IS,
+    };
     let mut fate = |file: wal::SegmentFile| match file.segment.get() {
         1 => SegmentFate::Removed,
         _ => SegmentFate::Reusable,
@@ -150,7 +202,11 @@ fn a_segment_of_another_size_is_not_recycled() {
     let stub = dir().join(SegmentNumber::new(0).file_name(TimelineId::new(1), SIZE));
     disk.open(&stub, host::OpenMode::Create).unwrap().truncate(100).unwrap();
     let wal = fresh(&disk, quiet());
-    let keep = Retention { horizon: SegmentNumber::new(1), recycle_before: SegmentNumber::new(9) };
+    let keep = Retention {
+        horizon: SegmentNumber::new(1),
+        recycle_before: SegmentNumber::new(9),
+        kept: KeptLog::AS_IT_IS,
+    };
     let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert_eq!((removed.recycled, removed.removed), (0, 1));
 }

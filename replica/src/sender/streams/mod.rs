@@ -12,6 +12,7 @@
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
+use crate::roster::MEMBERS_MAX;
 use crate::sender::handover::Handover;
 use crate::sender::{Copying, SenderState};
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
@@ -116,6 +117,8 @@ type OnProgress = Box<dyn Fn(RemoteProgress) + Send + Sync>;
 
 struct Table {
     entries: BTreeMap<u64, Entry>,
+    /// What the directories of streams that ended had of the log as it is now.
+    left: BTreeMap<DirectoryId, Lsn>,
     next_key: u64,
     names: Option<SyncNames>,
     /// What the quorum has reached of the log as it is now.
@@ -161,6 +164,7 @@ impl Senders {
     pub fn new(max: usize, on_progress: impl Fn(RemoteProgress) + Send + Sync + 'static) -> Self {
         let table = Table {
             entries: BTreeMap::new(),
+            left: BTreeMap::new(),
             next_key: 0,
             names: None,
             synced: Progress::default(),
@@ -231,6 +235,15 @@ impl Senders {
             }
             free
         })
+    }
+
+    /// How far a directory is known to have made the log durable, by its streams of this life.
+    pub fn held_by(&self, directory: DirectoryId) -> Option<Lsn> {
+        let table = self.0.table.lock();
+        let mut streams = table.entries.values().rev();
+        let newest = streams.find(|entry| entry.directory == Some(directory));
+        let reported = newest.map(|entry| entry.progress.flushed).filter(|flushed| flushed.is_valid());
+        reported.or_else(|| table.left.get(&directory).copied())
     }
 
     /// No handover is on its way any more.
@@ -309,6 +322,7 @@ impl BranchObserver for Senders {
         let mut table = self.0.table.lock();
         let kept = state.kept();
         table.generation = state.generation;
+        table.left.values_mut().for_each(|held| *held = (*held).min(kept));
         table.synced = table.synced.up_to(kept);
         table.clock.cut(kept);
         for entry in table.entries.values_mut() {
@@ -324,7 +338,6 @@ impl BranchObserver for Senders {
 }
 
 impl Table {
-    /// Finds the streams that have a newer one to the same directory.
     fn add(&mut self, entry: Entry) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
@@ -332,6 +345,16 @@ impl Table {
         key
     }
 
+    /// A stream ends: what its directory had is remembered.
+    fn note_left(&mut self, key: u64) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let (Some(directory), flushed) = (entry.directory, entry.progress.flushed) else { return };
+        if flushed.is_valid() && (self.left.len() < MEMBERS_MAX || self.left.contains_key(&directory)) {
+            self.left.insert(directory, flushed);
+        }
+    }
+
+    /// Finds the streams that have a newer one to the same directory.
     fn find_replaced(&mut self) {
         let mut newer = Vec::new();
         for entry in self.entries.values_mut().rev() {
@@ -524,6 +547,7 @@ impl SenderHandle {
     /// queries need.
     pub fn rest(&self) {
         self.with(|table, key| {
+            table.note_left(key);
             if let Some(entry) = table.entries.get_mut(&key) {
                 *entry = Entry { xmin: entry.xmin, ..Entry::new(entry.info.clone()) };
             }
@@ -552,6 +576,7 @@ impl SenderHandle {
 impl Drop for SenderHandle {
     fn drop(&mut self) {
         let mut table = self.senders.0.table.lock();
+        table.note_left(self.key);
         table.entries.remove(&self.key);
         self.senders.left(&mut table);
         let count = table.entries.len();

@@ -1,0 +1,138 @@
+//! Log that nothing needs but a rewind: what a checkpoint takes out of pg_wal while another node may still be
+//! promoted from before that checkpoint.
+//!
+//! Whoever is rewound needs the log from the last checkpoint before the fork to its end, and a checkpoint
+//! (also the one of its clean stop) removes just that; so does the new primary's first checkpoint. Here it
+//! stays, within a size, out of the way of what counts the files of pg_wal: no server streams from it, no
+//! backup has it, slots do not know it. What is here is renamed, not copied; what goes from here may become a
+//! segment ahead.
+
+use crate::error::{WalError, WalOperation};
+use crate::ids::{SegmentNumber, TimelineId};
+use crate::segments::{Ahead, Removed, SegmentFate, SegmentFile, SegmentFolder, io_error};
+use std::io;
+
+/// The folder in pg_wal.
+pub const KEPT_DIR: &str = "kept";
+
+/// Which of the segments that go are kept for a rewind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptLog {
+    /// Those from here on.
+    pub from: SegmentNumber,
+    /// Of these the newest, so many at most.
+    pub segments_max: u64,
+    /// Those of this timeline alone; of all if it is none.
+    pub timeline: Option<TimelineId>,
+    /// Segments that go now are kept; otherwise only what lies here already.
+    pub adds: bool,
+}
+
+impl KeptLog {
+    /// All that is there already, and nothing more.
+    pub const AS_IT_IS: Self =
+        Self { from: SegmentNumber::new(0), segments_max: u64::MAX, timeline: None, adds: false };
+
+    fn has(&self, file: SegmentFile) -> bool {
+        self.segments_max > 0
+            && file.segment >= self.from
+            && self.timeline.is_none_or(|timeline| timeline == file.timeline)
+    }
+
+    /// Whether a segment of pg_wal that goes is kept.
+    pub(crate) fn takes(&self, file: SegmentFile) -> bool {
+        self.adds && self.has(file)
+    }
+}
+
+impl SegmentFolder {
+    /// The folder of segments that only a rewind reads; it may not be there.
+    pub fn kept(&self) -> Self {
+        let mut kept = self.clone();
+        kept.dir.push(KEPT_DIR);
+        kept
+    }
+
+    /// The segments in the folder of those that are kept.
+    ///
+    /// # Errors
+    /// Fails if it cannot be read.
+    pub fn list_kept(&self) -> Result<Vec<SegmentFile>, WalError> {
+        let kept = self.kept();
+        match self.disk.metadata(&kept.dir) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(cause) => Err(io_error(WalOperation::List, &kept.dir, cause)),
+            Ok(_) => kept.list(),
+        }
+    }
+
+    pub(crate) fn put_aside(&self, file: SegmentFile, outcome: &mut Removed) -> Result<(), WalError> {
+        let (path, kept) = (self.path(file.timeline, file.segment), self.kept());
+        let moved = self
+            .disk
+            .create_dir_all(&kept.dir)
+            .and_then(|()| self.disk.rename(&path, &kept.path(file.timeline, file.segment)));
+        moved.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
+        outcome.put_aside += 1;
+        outcome.last = outcome.last.max(Some(file.segment));
+        Ok(())
+    }
+
+    /// Takes away what is kept no longer, the oldest first.
+    pub(crate) fn trim_kept(
+        &self,
+        keep: KeptLog,
+        ahead: &mut Ahead<'_>,
+        outcome: &mut Removed,
+        fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
+    ) -> Result<(), WalError> {
+        let (kept, files) = (self.kept(), self.list_kept()?);
+        let mut wanted = files.iter().filter(|file| keep.has(**file)).count() as u64;
+        let mut gone = Removed::default();
+        for file in files {
+            let is_wanted = keep.has(file);
+            if is_wanted && wanted <= keep.segments_max {
+                continue;
+            }
+            wanted -= u64::from(is_wanted);
+            // It left pg_wal when nothing needed it. Whether somebody still reads its bytes is asked again.
+            kept.give_up(file, fate(file), ahead, &mut gone)?;
+        }
+        if gone != Removed::default() || outcome.put_aside > 0 {
+            kept.sync_names()?;
+        }
+        outcome.removed += gone.removed;
+        outcome.recycled += gone.recycled;
+        Ok(())
+    }
+
+    /// Gives back to pg_wal what is kept and pg_wal lacks; returns what came.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be renamed.
+    pub fn bring_back_kept(&self) -> Result<Vec<SegmentFile>, WalError> {
+        let mut brought = Vec::new();
+        for file in self.list_kept()? {
+            if self.exists(file.timeline, file.segment)? {
+                continue;
+            }
+            self.move_kept(file, true)?;
+            brought.push(file);
+        }
+        if !brought.is_empty() {
+            self.sync_names()?;
+        }
+        Ok(brought)
+    }
+
+    /// Moves a segment out of the folder of those that are kept, or back into it.
+    ///
+    /// # Errors
+    /// Fails if it cannot be renamed.
+    pub fn move_kept(&self, file: SegmentFile, out: bool) -> Result<(), WalError> {
+        let (here, there) =
+            (self.path(file.timeline, file.segment), self.kept().path(file.timeline, file.segment));
+        let (from, to) = if out { (&there, &here) } else { (&here, &there) };
+        self.disk.rename(from, to).map_err(|cause| io_error(WalOperation::Recycle, from, cause))
+    }
+}
