@@ -45,6 +45,8 @@ impl StopMode {
 
 /// Time between looks at a condition that another process brings about.
 const POLL: Duration = Duration::from_millis(20);
+/// The first of them, which doubles from look to look: what takes a moment is seen at once.
+const POLL_FIRST: Duration = Duration::from_millis(1);
 
 /// How a server is started in the background.
 #[derive(Debug)]
@@ -214,6 +216,7 @@ pub fn wait(
 ) -> Result<bool> {
     let begun = Instant::now();
     let mut ticks = 0;
+    let mut pause = POLL_FIRST;
     loop {
         if probe()? {
             return Ok(true);
@@ -225,7 +228,8 @@ pub fn wait(
             ticks += 1;
             tick();
         }
-        std::thread::park_timeout(POLL);
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(POLL);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::ids::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::page::PAGE_SIZE;
 use crate::record::DATA_PAGE_SIZE;
 use crate::xlog::{CheckPoint, ParameterChange, WalLevel};
-use host::{Disk, OpenMode, durable_rename};
+use host::{Disk, OpenMode, SECTOR_SIZE, durable_rename, overwrite_durably};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,6 @@ pub const CATALOG_VERSION: u32 = 202_209_061;
 pub const CONTROL_FILE_SIZE: usize = 8192;
 /// Bytes that mean something (sizeof(ControlFileData)).
 pub const CONTROL_DATA_SIZE: usize = 296;
-/// What a disk writes whole or not at all.
-const SECTOR_SIZE: usize = 512;
 const _: () = assert!(CONTROL_DATA_SIZE <= SECTOR_SIZE);
 /// Where the CRC stands.
 const CRC_OFFSET: usize = 288;
@@ -485,12 +483,19 @@ impl ControlFile {
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
     }
 
-    /// Changes the file where it lies, which needs no space. What is used of it lies in one sector, which a
-    /// crash leaves old or new.
+    /// Changes the control file where it lies, durably: one sync, and no new space. What is used of it lies in
+    /// one sector, which a crash leaves old or new. The file must be there with its whole length.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written; it may be the old or the new one then.
+    pub fn store_in_place(&self, disk: &dyn Disk, data_dir: &Path) -> Result<(), ControlError> {
+        let path = control_file_path(data_dir);
+        self.overwrite(disk, &path)
+            .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
+    }
+
     fn overwrite(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
         let encoded = self.encode();
-        let file = disk.open(path, OpenMode::ReadWrite)?;
-        file.write_all_at(encoded.get(..SECTOR_SIZE).unwrap_or(&encoded), 0)?;
-        file.sync()
+        overwrite_durably(disk, path, encoded.get(..SECTOR_SIZE).unwrap_or(&encoded))
     }
 }

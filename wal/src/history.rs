@@ -13,7 +13,7 @@
 //! names the branch of the timeline in the next entry.
 
 use crate::ids::{Lsn, ParseIdError, TimelineId};
-use host::{Disk, OpenMode, write_file_durably};
+use host::{Disk, OpenMode, temporary_of, write_file_durably};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -412,6 +412,30 @@ impl TimelineHistory {
             write_file_durably(disk, &file, contents)
         };
         stored.map_err(|error| HistoryFileError::Io { path: file.display().to_string(), error })
+    }
+
+    /// The first half of [`Self::store`]: the file, durable under a temporary name.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn prepare(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<(), HistoryFileError> {
+        let temporary = temporary_of(&pg_wal.join(self.target.history_file_name()));
+        let written = disk.open(&temporary, OpenMode::Create).and_then(|file| {
+            file.truncate(0)?;
+            file.write_all_at(self.text.as_bytes(), 0)?;
+            if host::planted!("a history file is not synced") { Ok(()) } else { file.sync() }
+        });
+        written.map_err(|error| HistoryFileError::Io { path: temporary.display().to_string(), error })
+    }
+
+    /// The second: gives it its name, which is durable after a sync of the folder.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be renamed.
+    pub fn keep(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<(), HistoryFileError> {
+        let file = pg_wal.join(self.target.history_file_name());
+        let renamed = disk.rename(&temporary_of(&file), &file);
+        renamed.map_err(|error| HistoryFileError::Io { path: file.display().to_string(), error })
     }
 }
 

@@ -55,6 +55,6 @@ pub use reader::{
     WalReader, WalSource,
 };
 pub use record::{Block, BlockRef, EncodedRecord, ImageMethod, PageImage, Record, RecordBuilder, Rmgr};
-pub use segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
+pub use segments::{ForkSegment, Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};
 pub use writer::{Inserted, LogObserver, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};

@@ -12,11 +12,14 @@
 //! |            | kept here; 0 if none did |
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
-//! | `promotion` | a promotion that began and was not ended: its timeline and branch, or `none` |
+//! | `promotion` | a promotion that began and was not ended: its timeline and branch, and the signal files |
+//! |             | that it found; or `none` |
+//! | `padding` | dots that give the file its length |
 //!
 //! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
 //! control file has a standby's state: of a primary the control file tells the timeline. It is node-local,
-//! left out of backups, and dropped when the directory is rewound.
+//! left out of backups, and dropped when the directory is rewound. The first change in a node's life replaces
+//! it; each later one overwrites it where it lies, in one sector.
 //!
 //! A directory that comes without a record that counts is a witness of the timeline that its control file
 //! names if it was a primary's, or was copied from a primary (by its backup_label). A copy of a standby may
@@ -32,15 +35,23 @@
 //! a sync until such damage is seen: from then on a loss of power does not hide it.
 //!
 //! A promotion is decided by the control file, which names its timeline last. One that broke off before that
-//! never was: the next start takes back what it left ([`undo_promotion`]). One that broke off later leaves a
-//! standby of its timeline, which waits to be promoted.
+//! never was: the next start takes back what it left ([`undo_promotion`]), and the signal files that it had
+//! removed already are there again. One that broke off later leaves a node of its timeline, with all that it
+//! acknowledged.
+
+mod error;
+mod promotion;
+
+pub use error::BranchError;
+pub use promotion::{BegunPromotion, SIGNAL_FILES, Signals};
 
 use crate::codec::{seal_text, sealed_text};
 use crate::control::ControlFile;
 use crate::history::{BranchId, HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use crate::position_file::{LogPosition, PositionFile};
-use host::{Disk, Mutex, write_file_durably};
+use error::file_error;
+use host::{Disk, Mutex, SECTOR_SIZE, overwrite_durably, write_file_durably};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +64,11 @@ pub const RECEIVED_FILE: &str = "plimsoll/received";
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4096;
 const FIRST_LINE: &str = "plimsoll branch 1";
+/// Bytes of the file.
+const FILE_BYTES: usize = 256;
+const _: () = assert!(FILE_BYTES <= SECTOR_SIZE);
+/// Bytes of the last line, with the CRC.
+const SEAL_BYTES: usize = "crc=00000000\n".len();
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,26 +82,7 @@ pub struct BranchRecord {
     /// The latest timeline that somebody wrote for whom there is more than a file; INVALID if there is none.
     pub witnessed: TimelineId,
     /// A promotion that began.
-    pub promotion: Option<(TimelineId, BranchId)>,
-}
-
-/// Why the record cannot be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum BranchError {
-    /// It makes no sense.
-    #[error(
-        "the record of the timeline that is followed, \"{0}\", is damaged; clone this standby anew, or remove the file \
-         if the standby has received nothing on a later timeline than pg_controldata shows"
-    )]
-    Damaged(String),
-    /// A file cannot be read or written.
-    #[error("could not access file \"{path}\": {error}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The cause.
-        error: io::Error,
-    },
+    pub promotion: Option<BegunPromotion>,
 }
 
 impl BranchRecord {
@@ -129,10 +126,7 @@ impl BranchRecord {
             witnessed: value("witnessed")?.parse().ok()?,
             promotion: match value("promotion")? {
                 "none" => None,
-                began => {
-                    let (timeline, branch) = began.split_once(' ')?;
-                    Some((timeline.parse().ok()?, branch.parse().ok()?))
-                }
+                began => Some(BegunPromotion::decode(began)?),
             },
         })
     }
@@ -141,27 +135,26 @@ impl BranchRecord {
 impl fmt::Display for BranchRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let branch = self.branch.map_or_else(|| "none".to_owned(), |branch| branch.to_string());
-        let promotion = self.promotion.map(|(timeline, branch)| format!("{timeline} {branch}"));
-        let lines = format!(
+        let promotion = self.promotion.map(|promotion| promotion.to_string());
+        let mut lines = format!(
             "{FIRST_LINE}\ntimeline={}\nbranch={branch}\nreceived={}\nwitnessed={}\npromotion={}\n",
             self.timeline,
             self.received,
             self.witnessed,
             promotion.unwrap_or_else(|| "none".to_owned()),
         );
+        let rest = FILE_BYTES.saturating_sub(lines.len() + "padding=\n".len() + SEAL_BYTES);
+        lines.push_str(&format!("padding={}\n", ".".repeat(rest)));
         f.write_str(&seal_text(lines))
     }
-}
-
-fn file_error(path: &Path, error: io::Error) -> BranchError {
-    BranchError::Io { path: path.display().to_string(), error }
 }
 
 /// The record of a node at work.
 pub struct LogBranch {
     files: Option<Files>,
-    /// Held while it is changed, so that nobody who only asks waits for the disk.
-    changing: Mutex<()>,
+    /// Held while it is changed, so that nobody who only asks waits for the disk. Whether the file is this
+    /// life's, which is changed where it lies.
+    changing: Mutex<bool>,
     now: Mutex<Option<BranchRecord>>,
     received: Mutex<Option<LogPosition>>,
 }
@@ -221,7 +214,7 @@ impl LogBranch {
         &self,
         history: &TimelineHistory,
         witnessed: TimelineId,
-        promotion: Option<(TimelineId, BranchId)>,
+        promotion: Option<BegunPromotion>,
     ) -> Result<(), BranchError> {
         let record = BranchRecord {
             timeline: history.target(),
@@ -246,7 +239,7 @@ impl LogBranch {
     pub fn follow(&self, history: &TimelineHistory, kept: Lsn) -> Result<(), BranchError> {
         self.leave_behind(history, kept)?;
         let known = |timeline| if history.contains(timeline) { timeline } else { TimelineId::INVALID };
-        let promotion = |now: BranchRecord| now.promotion.filter(|(began, _)| *began == history.target());
+        let promotion = |now: BranchRecord| now.promotion.filter(|began| began.timeline == history.target());
         self.change(|now| {
             Some(BranchRecord {
                 timeline: history.target(),
@@ -280,8 +273,8 @@ impl LogBranch {
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub fn begin_promotion(&self, timeline: TimelineId, branch: BranchId) -> Result<(), BranchError> {
-        self.change(|now| now.map(|now| BranchRecord { promotion: Some((timeline, branch)), ..now }))
+    pub fn begin_promotion(&self, promotion: BegunPromotion) -> Result<(), BranchError> {
+        self.change(|now| now.map(|now| BranchRecord { promotion: Some(promotion), ..now }))
     }
 
     /// Up to where the log that is followed was received and durable; None if nobody knows.
@@ -333,29 +326,34 @@ impl LogBranch {
         &self,
         change: impl FnOnce(Option<BranchRecord>) -> Option<BranchRecord>,
     ) -> Result<(), BranchError> {
-        let _alone = self.changing.lock();
+        let mut is_own = self.changing.lock();
         let now = self.record();
         let next = change(now);
         if next == now {
             return Ok(());
         }
         if let (Some(files), Some(record)) = (&self.files, next) {
-            store(&*files.disk, &files.record, &record)?;
+            // What a sync that failed left of it is not changed, but replaced.
+            let in_place = std::mem::take(&mut *is_own);
+            store(&*files.disk, &files.record, &record, in_place)?;
+            *is_own = true;
         }
         *self.now.lock() = next;
         Ok(())
     }
 }
 
-fn store(disk: &dyn Disk, path: &Path, record: &BranchRecord) -> Result<(), BranchError> {
-    write_file_durably(disk, path, record.to_string().as_bytes()).map_err(|error| file_error(path, error))
+fn store(disk: &dyn Disk, path: &Path, record: &BranchRecord, in_place: bool) -> Result<(), BranchError> {
+    let store = if in_place { overwrite_durably } else { write_file_durably };
+    store(disk, path, record.to_string().as_bytes()).map_err(|error| file_error(path, error))
 }
 
 /// Takes back what a promotion left that broke off before the control file named its timeline: nobody has
-/// seen anything of it. Gives its timeline, if there was one.
+/// seen anything of it. Gives its timeline, if there was one. To be called before anybody looks for signal
+/// files.
 ///
 /// # Errors
-/// Fails if a file cannot be read or removed.
+/// Fails if a file cannot be read, made or removed.
 pub fn undo_promotion(
     disk: &dyn Disk,
     data_dir: &Path,
@@ -374,29 +372,33 @@ fn undo(
     named: TimelineId,
     size: SegmentSize,
 ) -> Result<Option<TimelineId>, BranchError> {
-    let Some((timeline, branch)) = record.promotion.filter(|(began, _)| *began > named) else {
+    let Some(promotion) = record.promotion.filter(|began| began.timeline > named) else {
         return Ok(None);
     };
+    let BegunPromotion { timeline, branch, signals } = promotion;
+    signals.restore(disk, data_dir)?;
     let pg_wal = data_dir.join("pg_wal");
+    let history = pg_wal.join(timeline.history_file_name());
+    let has_history = disk.exists(&history).map_err(|error| file_error(&history, error))?;
     let is_own = match TimelineHistory::load(disk, &pg_wal, timeline) {
-        Ok(history) => history.branch() == Some(branch),
+        // The names of its history and its segment come to the disk in any order. The number was nobody's.
+        Ok(found) => !has_history || found.branch() == Some(branch),
         Err(HistoryFileError::Io { path, error }) => return Err(BranchError::Io { path, error }),
         // It was not whole yet.
         Err(HistoryFileError::Invalid { .. }) => true,
     };
     let entries = disk.list(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
     let mut left: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
-    // Its history came before its segments.
     left.retain(|name| {
         is_own && SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline)
     });
-    left.extend(is_own.then(|| timeline.history_file_name()));
+    left.extend((is_own && has_history).then(|| timeline.history_file_name()));
     for name in left {
         let path = pg_wal.join(name);
         disk.remove_file(&path).map_err(|error| file_error(&path, error))?;
     }
     disk.sync_dir(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
-    store(disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record })?;
+    store(disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record }, false)?;
     Ok(Some(timeline))
 }
 
@@ -422,6 +424,10 @@ mod tests {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
         dir
+    }
+    fn promotion(timeline: u32, branch: u64) -> BegunPromotion {
+        let (timeline, branch) = (tl(timeline), BranchId::new(branch));
+        BegunPromotion { timeline, branch, signals: Signals::default() }
     }
     fn open(dir: &tempfile::TempDir) -> LogBranch {
         let record = BranchRecord::read(&RealDisk, dir.path()).unwrap();
@@ -484,7 +490,7 @@ mod tests {
     fn a_damaged_record_is_told_and_passes_for_none() {
         let dir = directory();
         open(&dir).begin(&histories()[1], tl(1), None).unwrap();
-        open(&dir).begin_promotion(tl(3), BranchId::new(0xB3)).unwrap();
+        open(&dir).begin_promotion(promotion(3, 0xB3)).unwrap();
         let path = dir.path().join(BRANCH_FILE);
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
@@ -495,8 +501,57 @@ mod tests {
             assert!(told.contains("plimsoll/branch\", is damaged"), "byte {at}: {told}");
         }
         std::fs::write(&path, &whole).unwrap();
-        let promotion = BranchRecord::read(&RealDisk, dir.path()).unwrap().unwrap().promotion;
-        assert_eq!(promotion, Some((tl(3), BranchId::new(0xB3))));
+        let found = BranchRecord::read(&RealDisk, dir.path()).unwrap().unwrap().promotion;
+        assert_eq!(found, Some(promotion(3, 0xB3)));
+    }
+
+    #[test]
+    fn a_crash_in_a_change_where_the_record_lies_leaves_the_old_or_the_new_one() {
+        let disk = simulation::VirtualDisk::new();
+        let dir = Path::new("/data");
+        disk.create_dir_all(&dir.join("plimsoll")).unwrap();
+        for folder in [Path::new("/"), dir] {
+            disk.sync_dir(folder).unwrap();
+        }
+        let branch = LogBranch::with(Arc::new(disk.clone()), dir, None).unwrap();
+        branch.begin(&histories()[0], tl(1), None).unwrap();
+        let before = branch.record().unwrap();
+        let states: Arc<Mutex<Vec<simulation::VirtualDisk>>> = Arc::default();
+        let sink = states.clone();
+        disk.observe(Box::new(move |_, moment| sink.lock().push(moment.fork())));
+        branch.begin_promotion(promotion(2, 0xB2)).unwrap();
+        disk.stop_observing();
+        let after = branch.record().unwrap();
+        let states = std::mem::take(&mut *states.lock());
+        assert_eq!(states.len(), 2, "a write and a sync");
+        let mut seen = Vec::new();
+        for (seed, state) in (0..50).flat_map(|seed| states.iter().map(move |state| (seed, state))) {
+            let image = state.crash(simulation::CrashPolicy::Anything { seed });
+            seen.push(BranchRecord::read(&image, dir).unwrap().unwrap());
+        }
+        assert!(seen.iter().all(|record| [before, after].contains(record)), "{seen:?}");
+        assert!(seen.contains(&before) && seen.contains(&after));
+        let durable = disk.crash(simulation::CrashPolicy::LoseUnsynced);
+        assert_eq!(BranchRecord::read(&durable, dir).unwrap(), Some(after));
+        assert_eq!(disk.metadata(&dir.join(BRANCH_FILE)).unwrap().len, FILE_BYTES as u64);
+    }
+
+    #[test]
+    fn the_signal_files_of_a_promotion_that_is_taken_back_are_there_again() {
+        let dir = directory();
+        open(&dir).begin(&histories()[0], tl(1), None).unwrap();
+        let signal = dir.path().join("standby.signal");
+        std::fs::write(&signal, b"").unwrap();
+        let signals = Signals::found(&RealDisk, dir.path()).unwrap();
+        open(&dir).begin_promotion(BegunPromotion { signals, ..promotion(2, 0xB2) }).unwrap();
+        signals.remove(&RealDisk, dir.path()).unwrap();
+        assert!(!signal.exists());
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let record = open(&dir).record().unwrap();
+        assert_eq!(undo(&RealDisk, dir.path(), record, tl(2), size).unwrap(), None);
+        assert!(!signal.exists(), "it was decided");
+        assert_eq!(undo(&RealDisk, dir.path(), record, tl(1), size).unwrap(), Some(tl(2)));
+        assert!(signal.exists() && !dir.path().join("recovery.signal").exists());
     }
 
     #[test]
@@ -506,16 +561,20 @@ mod tests {
         let segment = |timeline| SegmentNumber::new(4).file_name(tl(timeline), size);
         let twin = one.fork(tl(2), Lsn::new(100), "x", BranchId::new(0x77)).unwrap();
         for (decided, found, undone, left) in [
-            (1, &two, true, vec![segment(1)]),
+            (1, Some(&two), true, vec![segment(1)]),
+            // Its segment's name came to the disk, and that of its history did not.
+            (1, None, true, vec![segment(1)]),
             // A file of another branch is not its own.
-            (1, &twin, true, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
-            (2, &two, false, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
+            (1, Some(&twin), true, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
+            (2, Some(&two), false, vec!["00000002.history".to_owned(), segment(1), segment(2)]),
         ] {
             let dir = directory();
             open(&dir).begin(&one, tl(1), None).unwrap();
-            open(&dir).begin_promotion(tl(2), BranchId::new(0xB2)).unwrap();
+            open(&dir).begin_promotion(promotion(2, 0xB2)).unwrap();
             let pg_wal = dir.path().join("pg_wal");
-            found.store(&RealDisk, &pg_wal).unwrap();
+            if let Some(found) = found {
+                found.store(&RealDisk, &pg_wal).unwrap();
+            }
             for timeline in [1, 2] {
                 std::fs::write(pg_wal.join(segment(timeline)), b"").unwrap();
             }

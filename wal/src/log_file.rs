@@ -61,6 +61,24 @@ impl LogFile {
         at: Lsn,
         sync: bool,
     ) -> Result<Self, WalError> {
+        let mut log = Self::open_fresh(folder, timeline, at, sync)?;
+        if let Some(Current { file, .. }) = &log.current
+            && !host::planted!("what lies behind the log's end is not wiped")
+        {
+            let file = file.clone();
+            log.wipe_behind(&file)?;
+        }
+        log.sync()?;
+        Ok(log)
+    }
+
+    /// The same where no former life has left anything behind the log's end: a segment that was made for it.
+    pub(crate) fn open_fresh(
+        folder: SegmentFolder,
+        timeline: TimelineId,
+        at: Lsn,
+        sync: bool,
+    ) -> Result<Self, WalError> {
         let mut log = Self::over(folder, timeline, at, at, sync);
         let size = log.folder.segment_size();
         let segment = size.segment_of(at);
@@ -69,14 +87,10 @@ impl LogFile {
         }
         let file = log.folder.open(timeline, segment)?;
         log.check_page(&file)?;
-        if !host::planted!("what lies behind the log's end is not wiped") {
-            log.wipe_behind(&file)?;
-        }
         if log.at.page_offset() != 0 {
             log.padded_to = log.at.page_start() + PAGE;
         }
         log.current = Some(Current { segment, file });
-        log.sync()?;
         Ok(log)
     }
 

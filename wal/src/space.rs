@@ -26,6 +26,8 @@ pub(crate) struct Space {
     reserved: AtomicU64,
     /// Bytes to have ready behind the log's end.
     ahead: u64,
+    /// They are not made yet, unless the log comes near the end of what there is.
+    put_off: AtomicBool,
     /// Held while segments are made or renamed.
     growing: host::Mutex<()>,
     /// New segments will be filled at once, in large pieces: zeros would only be written over. Said by
@@ -60,6 +62,7 @@ impl Space {
         let space = Self {
             end: AtomicU64::new(size.start_of(next).get()),
             ahead: size.bytes().saturating_mul(u64::from(segments_ahead)),
+            put_off: AtomicBool::new(false),
             folder,
             timeline,
             reserved: AtomicU64::new(0),
@@ -134,9 +137,24 @@ impl Space {
         Ok(removed)
     }
 
+    /// What is made ahead of the log is made later: the disk has more urgent things to do.
+    pub(crate) fn put_off(&self) {
+        self.put_off.store(true, Ordering::Release);
+    }
+    /// It is made now.
+    pub(crate) fn put_off_no_more(&self, inserted: Lsn) {
+        self.put_off.store(false, Ordering::Release);
+        self.note_growth(inserted);
+    }
+
+    fn ahead(&self) -> u64 {
+        let near = self.folder.segment_size().bytes() / 16;
+        if self.put_off.load(Ordering::Acquire) { self.ahead.min(near) } else { self.ahead }
+    }
+
     /// Tells the thread that makes segments if the log, now at `inserted`, comes near the end of its space.
     pub(crate) fn note_growth(&self, inserted: Lsn) {
-        if !self.covers(inserted + self.ahead) && !self.wanted.swap(true, Ordering::AcqRel) {
+        if !self.covers(inserted + self.ahead()) && !self.wanted.swap(true, Ordering::AcqRel) {
             self.wake_up();
         }
     }
@@ -164,7 +182,7 @@ impl Space {
     }
 
     fn get_ahead(&self, inserted: &impl Fn() -> Lsn) {
-        while !self.stops() && !self.covers(inserted() + self.ahead) {
+        while !self.stops() && !self.covers(inserted() + self.ahead()) {
             let end = Lsn::new(self.end.load(Ordering::Acquire));
             if self.ensure(end + 1).is_err() {
                 // Whoever needs the space meets the same error and reports it; here it is only too early.

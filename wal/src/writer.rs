@@ -26,7 +26,7 @@ use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_file::{Counters, LogFile};
 use crate::positions::{Positions, Stopped};
 use crate::record::{EncodedRecord, RECORD_SIZE_MAX, RecordBuilder, Rmgr};
-use crate::segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
+use crate::segments::{ForkSegment, Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 use crate::space::{Space, footprint};
 use buffer::{ChunkPool, PageMaker, Recent, Tail};
 use bytes::Bytes;
@@ -91,12 +91,19 @@ impl WalWriter {
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         folder.remove_temporaries()?;
-        if let Some(before) = start.forked_from {
-            folder.copy_prefix(before, config.timeline, at)?;
-        }
-        LogFile::wipe_later(&folder, config.timeline, at, config.fsync)?;
-        let file = LogFile::open(folder.clone(), config.timeline, at, config.fsync)?;
+        let file = if config.fresh {
+            LogFile::open_fresh(folder.clone(), config.timeline, at, config.fsync)?
+        } else {
+            if let Some(before) = start.forked_from {
+                folder.copy_prefix(before, config.timeline, at)?;
+            }
+            LogFile::wipe_later(&folder, config.timeline, at, config.fsync)?;
+            LogFile::open(folder.clone(), config.timeline, at, config.fsync)?
+        };
         let space = Space::open(folder, config.timeline, at, config.segments_ahead, Arc::default())?;
+        if config.fresh {
+            space.put_off();
+        }
         let chunk_bytes = usize::try_from(config.buffers_bytes / 16).unwrap_or(0).clamp(64 << 10, 1 << 20);
         let pool = Arc::new(ChunkPool::new(chunk_bytes));
         let pages = PageMaker {
@@ -125,6 +132,25 @@ impl WalWriter {
         });
         let threads = Arc::new(Threads::start(&shared, config.background)?);
         Ok(Self { shared, threads })
+    }
+
+    /// Begins the segment in which the log of a new timeline begins, as
+    /// [`SegmentFolder::prepare_fork`]; once it has its name, the writer is opened with
+    /// [`WriterConfig::fresh`].
+    ///
+    /// # Errors
+    /// Fails if a segment cannot be read or made.
+    pub fn prepare_fork(
+        host: &Host,
+        dir: &Path,
+        config: &WriterConfig,
+        start: WriteStart,
+    ) -> Result<Option<ForkSegment>, WalError> {
+        let at = checked_start(config, start)?;
+        let folder =
+            SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
+        let from = start.forked_from.unwrap_or(config.timeline);
+        folder.prepare_fork(from, config.timeline, at)
     }
 
     /// Tells `observer` from now on; only the first one is taken.
@@ -294,6 +320,11 @@ impl WalWriter {
     /// nobody knows.
     pub fn proven_flush(&self) -> Option<Lsn> {
         (!self.shared.unsynced.load(Ordering::Relaxed)).then(|| self.shared.positions.flushed())
+    }
+
+    /// From now on as many segments as the writer was told are made ahead of the log.
+    pub fn get_ahead(&self) {
+        self.shared.space.put_off_no_more(self.shared.positions.inserted());
     }
 
     /// How far the log has come.

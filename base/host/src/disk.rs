@@ -96,6 +96,11 @@ pub trait File: Send + Sync + Debug {
     fn will_need(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }
+    /// Says that `[offset, offset + len)`, which was written, will be synced soon, so that the disk may begin
+    /// with it. A hint, as the other: nothing of it is durable before the sync.
+    fn will_sync(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Fills `buf` from `offset`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {

@@ -24,9 +24,7 @@ pub fn durable_rename(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()>
 
 /// Replaces `path` by a file with these contents; after a crash either the old file or the new one is there.
 pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
+    let temporary = temporary_of(path);
     match disk.remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -40,6 +38,13 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
     written
 }
 
+/// The name under which a file is written that will be `path`.
+pub fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    PathBuf::from(temporary)
+}
+
 /// The same with the space of the file `reserve`, which becomes `path`: a full disk takes it where files are
 /// overwritten in place. `reserve` must have as many bytes as `contents` at least.
 pub fn write_reserved_file(disk: &dyn Disk, reserve: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -47,6 +52,23 @@ pub fn write_reserved_file(disk: &dyn Disk, reserve: &Path, path: &Path, content
     file.write_all_at(contents, 0)?;
     file.truncate(contents.len() as u64)?;
     durable_rename(disk, reserve, path)
+}
+
+/// What a disk writes whole or not at all, in bytes.
+pub const SECTOR_SIZE: usize = 512;
+
+/// Changes the beginning of a file where it lies, with one sync and without new space. It fits into a sector:
+/// after a crash either the old bytes or the new ones are there.
+pub fn overwrite_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::ReadWrite)?;
+    if contents.len() > SECTOR_SIZE || file.len()? < contents.len() as u64 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it cannot be changed where it lies"));
+    }
+    // In one call: a piece of it must not reach the disk alone.
+    if file.write_at(contents, 0)? != contents.len() {
+        return Err(io::Error::new(io::ErrorKind::WriteZero, "the file takes no more bytes"));
+    }
+    file.sync()
 }
 
 /// Where making a tree of files durable failed.

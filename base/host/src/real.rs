@@ -22,6 +22,12 @@ pub struct RealDisk;
 struct RealFile(fs::File);
 
 impl RealFile {
+    fn advise(&self, offset: u64, len: u64, advice: PosixFadviseAdvice) {
+        if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+            let _ = posix_fadvise(&self.0, offset, len, advice);
+        }
+    }
+
     fn give_space(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
         let (offset, len) =
             (i64::try_from(offset).map_err(io::Error::other)?, i64::try_from(len).map_err(io::Error::other)?);
@@ -57,9 +63,11 @@ impl File for RealFile {
         Ok(self.0.metadata()?.len())
     }
     fn will_need(&self, offset: u64, len: u64) {
-        if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
-            let _ = posix_fadvise(&self.0, offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
-        }
+        self.advise(offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+    }
+    fn will_sync(&self, offset: u64, len: u64) {
+        // Linux begins to write the range, and drops what of it is clean, which just written pages are not.
+        self.advise(offset, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 }
 

@@ -41,11 +41,12 @@ use wal::{BranchRecord, Live, Lsn, NodeLog, TimelineId};
 /// Opens the database; crash recovery happens here.
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
     let ground = &node.ground;
-    let signal = signal_file(ground)?;
+    // First, since it may bring a signal file back.
     let undone = undo_promotion(&*ground.host.disk, &ground.data_dir, control);
     if let Some(timeline) = undone.map_err(|error| ServerError::new(error.to_string()))? {
         ground.log.log(format!("took back the promotion to timeline {timeline}, which was not completed"));
     }
+    let signal = signal_file(ground)?;
     checks::check_archive(&ground.settings())?;
     let mut options = database_options(&ground.current(), &ground.data_dir, control.segment_size);
     options.end_recovery = node.end_opening.clone();
@@ -273,7 +274,9 @@ pub(super) async fn assemble(
             .map_err(|error| ServerError::new(error.to_string()))?;
         let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
         let log = NodeLog::new(history, Live::Primary(writer), database.log_branch().clone());
+        let history = log.state().history.clone();
         let replication = join(log, place)?;
+        finish_promotion(node, &database, &history)?;
         replication.forget_directory_id();
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
@@ -303,10 +306,23 @@ pub(super) async fn assemble(
     Ok((database, Some(standby)))
 }
 
+/// Does what was left of a promotion that a crash ended once it was decided: the archive gets its history, and
+/// what belongs to the ended timeline is settled.
+fn finish_promotion(node: &Node, database: &Database, history: &TimelineHistory) -> Result<(), ServerError> {
+    let began = database.log_branch().record().and_then(|record| record.promotion);
+    let Some(began) = began.filter(|began| began.timeline == database.timeline()) else { return Ok(()) };
+    let (Some(archiver), Some(ended)) = (node.archive.archiver(), history.entries().last()) else {
+        return Ok(());
+    };
+    archiver.finished(&began.timeline.history_file_name(), false);
+    archiver.end_timeline(ended.timeline, ended.timeline, ended.end)
+}
+
 /// Says that a promotion was decided and broke off before anybody was told, and has its history archived.
 fn say_broken_promotion(node: &Node, database: &Database) {
     let Some(record) = database.log_branch().record() else { return };
-    let Some((began, _)) = record.promotion.filter(|(began, _)| *began == record.timeline) else { return };
+    let Some(began) = record.promotion.filter(|began| began.timeline == record.timeline) else { return };
+    let began = began.timeline;
     if let Some(archiver) = node.archive.archiver() {
         archiver.finished(&began.history_file_name(), false);
     }

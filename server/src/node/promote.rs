@@ -5,7 +5,6 @@ use super::signals::take_promote_file;
 use crate::archive::restore::Restorer;
 use crate::configuration::recovery_target;
 use crate::error::ServerError;
-use crate::maintenance::checkpoints::begin_timeline;
 use crate::replication::standby::settings::tell_lower_settings;
 use crate::replication::standby::{Ended, Standby};
 use crate::replication::{Replication, fencing, handover};
@@ -48,30 +47,32 @@ pub(super) async fn promote(
     let promotion = database.promote(end, options).await.map_err(failed)?;
     let promoted = promotion.promoted();
     log.log(format!("selected new timeline ID: {}", promoted.timeline));
+    replication.promoted(&promoted)?;
+    // The first writes wait for nothing of what follows.
+    promotion.take_writes();
+    replication.leave_recovery();
     if let Some(archiver) = node.archive.archiver().cloned() {
         let settle =
             move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
         let settled = host::task::blocking(settle).await;
         settled.map_err(|error| ServerError::new(error.to_string()))??;
     }
-    // Who sees the server out of recovery finds the ended timeline settled.
+    // Who is told that the server is promoted finds the ended timeline settled.
     log.log("archive recovery complete");
-    replication.promoted(&promoted)?;
     promotion.end_recovery().await.map_err(failed)?;
-    replication.leave_recovery();
     take_promote_file(&node.ground);
     handover::settle(&node.ground, "this server was promoted");
-    begin_timeline(&node.ground, &node.tasks, database);
     Ok(())
 }
 
-/// A number for the new timeline, above all that this directory, the peers and the archive have seen.
+/// A number for the new timeline, above all that this directory and the archive have seen, and of which the
+/// peers have told.
 async fn new_timeline(
     node: &Node,
     replication: &Replication,
     parent: TimelineId,
 ) -> Result<TimelineId, ServerError> {
-    let peers = fencing::timelines_of_peers(replication).await;
+    let heard = fencing::newest_heard(replication);
     let (control, disk) = (replication.database.control(), node.ground.host.disk.clone());
     let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
     let looked = host::task::blocking(move || {
@@ -79,7 +80,7 @@ async fn new_timeline(
         if host::planted!("a promotion takes its parent's next number") {
             return Ok(parent);
         }
-        let newest = peers.into_iter().fold(here.max(parent), TimelineId::max);
+        let newest = here.max(parent).max(heard);
         let Some(restorer) = restorer else { return Ok(newest) };
         if parent > TimelineId::FIRST {
             // The new history continues this one: the archive's word on it, if it has one.

@@ -76,7 +76,10 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                     let promotion = promote(&node, running, ended, &database);
                     let Some(finished) = or_stopped(&node, promotion).await else { continue };
                     match finished {
-                        Ok(()) => serve_writes(&node),
+                        Ok(()) => {
+                            serve_writes(&node);
+                            begin_timeline(&node.ground, &node.tasks, &database);
+                        }
                         Err(error) if node.archive.stop.is_cancelled() => {
                             node.ground.log.log(format!("the promotion was broken off: {}", error.message));
                         }

@@ -184,28 +184,10 @@ fn tell_silence(replication: &Replication, asked: &Asked) {
     }
 }
 
-/// Timelines that are taken: what other nodes of this cluster told last that they write, follow or witness,
-/// and what those say now whom the settings name. Waits for these no longer than
-/// plimsoll.fence_check_timeout.
-pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<TimelineId> {
-    let ours = own_branch(replication);
-    let mut questions = Questions::default();
-    questions.ask(targets(replication).into_iter().filter(Target::is_named).collect(), None);
-    let mut timelines = known_timelines(replication);
-    let answered = async {
-        while let Some(Asked { answer, .. }) = questions.next(replication).await {
-            let peer = answer.ok().filter(|peer| peer.branch.system == ours.system);
-            timelines.extend(peer.map(|peer| peer.timeline));
-        }
-    };
-    // Who is late is not waited for.
-    let _ = tokio::time::timeout(replication.ground.config().fence_check_timeout, answered).await;
-    timelines
-}
-
-/// What other nodes told last of the timelines that they write, follow or witness; asks nobody.
-pub(crate) fn known_timelines(replication: &Replication) -> Vec<TimelineId> {
-    asking::told_timelines(replication)
+/// The newest timeline of which other nodes told last that they write, follow or witness it. Asks nobody: a
+/// promotion does not wait for its peers, who are asked beside its first writes ([`watch`]).
+pub(crate) fn newest_heard(replication: &Replication) -> TimelineId {
+    asking::told_timelines(replication).into_iter().fold(TimelineId::INVALID, TimelineId::max)
 }
 
 fn heed(replication: &Replication, asked: &Asked) {

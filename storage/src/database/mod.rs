@@ -444,10 +444,10 @@ impl Database {
     pub async fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
         let paced = matches!(kind, CheckpointKind::Paced(_));
         if !paced {
-            self.0.hurry.store(true, Ordering::Release);
+            self.0.pacing.hurry(true);
         }
         let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
-        self.0.hurry.store(false, Ordering::Release);
+        self.0.pacing.hurry(false);
         let tell = |event| {
             if let Some(tell) = &self.0.options.checkpoints {
                 tell(event);
@@ -516,7 +516,9 @@ impl Database {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(Error::WrongState("redo did not end for a promotion"));
         };
+        self.0.pacing.give_up(true);
         let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
+        self.0.pacing.give_up(false);
         let engine = Arc::clone(&self.0);
         let promoted = crate::blocking::run(move || promote::promote(engine, only, at, timeline, &options));
         promoted.await.map_err(|_| Error::Shutdown)?

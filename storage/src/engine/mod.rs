@@ -2,6 +2,7 @@
 
 pub(crate) mod dropped;
 pub(crate) mod options;
+mod pacing;
 pub(crate) mod page_images;
 pub(crate) mod recovery_state;
 pub(crate) mod retention;
@@ -29,6 +30,7 @@ use host::Mutex;
 use host::sync::RwLock;
 use host::{Host, LockGuard};
 use options::{CheckpointCounts, DatabaseOptions, LogWriting};
+use pacing::Pacing;
 use page_images::PageImages;
 use recovery_state::{Parked, RecoveryState, SeenCheckpoint};
 use retention::KeepForRecovery;
@@ -70,6 +72,9 @@ pub(crate) struct Engine {
     pub(crate) shown: Shown,
     /// The newest contents of the control file. Held while the file is written.
     pub(crate) control: Mutex<ControlFile>,
+    /// Whether the control file is one that this life wrote, which is changed where it lies. Under the lock
+    /// of `control`.
+    control_is_own: AtomicBool,
     pub(crate) numbers: Mutex<Numbers>,
     pub(crate) retention: RwLock<Arc<dyn WalRetention>>,
     pub(crate) checkpoints: Mutex<CheckpointCounts>,
@@ -79,8 +84,8 @@ pub(crate) struct Engine {
     pub(crate) wal_sizes: Mutex<WalSizes>,
     /// What the next round of log is expected to take.
     pub(crate) round: Mutex<RoundEstimate>,
-    /// A running paced checkpoint shall hurry.
-    pub(crate) hurry: AtomicBool,
+    /// What others want of a running checkpoint.
+    pub(crate) pacing: Pacing,
     /// The last checkpoint record redone: where a restartpoint may begin.
     pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
     /// What redo left when it ended for a promotion.
@@ -151,7 +156,7 @@ impl Engine {
             checkpointing: Arc::new(tokio::sync::Mutex::new(())),
             wal_sizes: Mutex::new(options.wal_sizes),
             round: Mutex::default(),
-            hurry: AtomicBool::new(false),
+            pacing: Pacing::default(),
             seen_checkpoint: Mutex::new(None),
             parked: Mutex::new(None),
             images: Mutex::new(PageImages::new(options.full_page_writes)),
@@ -168,6 +173,7 @@ impl Engine {
             #[cfg(test)]
             mid_promotion: Mutex::default(),
             control: Mutex::new(control),
+            control_is_own: AtomicBool::new(false),
             _lock: lock,
             host,
             options,
@@ -269,15 +275,18 @@ impl Engine {
         }
     }
 
-    /// Changes the control file durably.
+    /// Changes the control file durably. The first time replaces it, whatever shape it has; after a failure,
+    /// of which nobody knows what it left, so does the next.
     pub(crate) fn update_control(&self, change: impl FnOnce(&mut ControlFile)) -> Result<(), Error> {
         let mut control = Ranked::take(Rank::Leaf, || self.control.lock());
         let mut changed = control.clone();
         change(&mut changed);
         changed.time = self.host.clock.now().unix_seconds();
-        changed
-            .store(&*self.host.disk, &self.options.dir)
+        let in_place = self.control_is_own.swap(false, Ordering::Relaxed);
+        let store = if in_place { ControlFile::store_in_place } else { ControlFile::store };
+        store(&changed, &*self.host.disk, &self.options.dir)
             .map_err(|error| Error::Unusable(error.to_string()))?;
+        self.control_is_own.store(true, Ordering::Relaxed);
         *control = changed;
         Ok(())
     }

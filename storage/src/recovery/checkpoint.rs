@@ -9,7 +9,6 @@ use crate::error::log_error;
 use crate::recovery::create::checkpoint_contents;
 use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{KeptLog, Lsn, Removed, Retention, SegmentFolder, TimelineId};
@@ -44,29 +43,33 @@ fn log_end(engine: &Engine) -> Lsn {
     engine.wal().map_or_else(|_| engine.recovery.redone.get(), |wal| wal.positions().inserted())
 }
 
+/// False: it was given up for a promotion, which makes a checkpoint of its own.
 fn write_pages(
     engine: &Engine,
     redo: Lsn,
     kind: CheckpointKind,
     info: &mut CheckpointInfo,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let clock = &engine.host.clock;
     let (begun, begun_at) = (clock.monotonic(), log_end(engine));
+    let goes_on = || !engine.pacing.gives_up();
     let mut pace = |done: f64| {
-        let CheckpointKind::Paced(over) = kind else { return };
+        let CheckpointKind::Paced(over) = kind else { return goes_on() };
         let (elapsed, grown) =
             (clock.monotonic().saturating_sub(begun), log_end(engine).bytes_since(begun_at));
         let rest = engine.wal_sizes.lock().rest(over, done, elapsed, grown);
-        if !rest.is_zero() && !engine.hurry.load(Ordering::Acquire) {
-            host::thread::sleep(rest);
-        }
+        engine.pacing.rest(rest);
+        goes_on()
     };
-    info.pages_written = engine.store.pool().write_before(redo, &mut pace)?;
+    info.pages_written = engine.store.pool().write_before_while(redo, &mut pace)?;
+    if !goes_on() {
+        return Ok(false);
+    }
     let written = clock.monotonic();
     engine.store.sync_files()?;
     info.write_time = written.saturating_sub(begun);
     info.sync_time = clock.monotonic().saturating_sub(written);
-    Ok(())
+    Ok(true)
 }
 
 fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
@@ -136,6 +139,7 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         control.min_recovery_point_timeline = TimelineId::INVALID;
     })?;
     remove_old_segments(engine, redo, placed.end, &mut info)?;
+    wal.get_ahead();
     Ok(info)
 }
 
@@ -233,7 +237,9 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
     engine.remove_dropped_before(redo)?;
     // A stopped server's files are as of the end of redo, for tools that look at them.
     let upto = if kind == CheckpointKind::Shutdown { Lsn::MAX } else { redo };
-    write_pages(engine, upto, kind, &mut info)?;
+    if !write_pages(engine, upto, kind, &mut info)? {
+        return Ok(CheckpointInfo { checkpoint: last, redo: last_redo, skipped: true, ..Default::default() });
+    }
     engine.recovery.make_durable(seen.end)?;
     info.checkpoint = seen.record;
     finish(engine, seen.record, seen.contents, state, |control| {

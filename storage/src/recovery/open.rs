@@ -28,7 +28,10 @@ use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
-use wal::{BranchError, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
+use wal::{
+    BranchError, Inserted, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig,
+    Xid,
+};
 
 /// What is where the checkpoint should be that the control file names is another record.
 pub(crate) fn no_checkpoint(at: Lsn) -> Error {
@@ -355,7 +358,6 @@ impl Opening {
         report.aborted = replay.leftovers();
         let begin = Begin {
             timeline: replay.timeline,
-            ended: None,
             start,
             overwritten: broken.map(|broken| broken.start),
             state: replay.state(),
@@ -421,23 +423,19 @@ fn write_start(replay: &Replay, end: &EndOfWal) -> WriteStart {
 /// How a node begins to write its log.
 pub(crate) struct Begin {
     pub(crate) timeline: TimelineId,
-    /// The timeline of the last record, if this one forks off.
-    pub(crate) ended: Option<TimelineId>,
     pub(crate) start: WriteStart,
     /// The record whose rest never came.
     pub(crate) overwritten: Option<Lsn>,
     pub(crate) state: ReplayState,
 }
 
-/// Opens the log for writing and settles what recovery left: the end of a broken record, transactions without
-/// an outcome, changed parameters, undecided commits. All of it is durable on return.
-pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error> {
-    let Begin { timeline, ended, start, overwritten, state } = begin;
-    let (system_id, segment_size, redo, old_parameters) = {
+/// How the log of this timeline is written.
+pub(crate) fn writer_config(engine: &Engine, timeline: TimelineId) -> WriterConfig {
+    let (system_id, segment_size) = {
         let control = engine.control.lock();
-        (control.system_id, control.segment_size, control.checkpoint_copy.redo, control.parameters)
+        (control.system_id, control.segment_size)
     };
-    let mut config = WriterConfig::new(system_id, *timeline);
+    let mut config = WriterConfig::new(system_id, timeline);
     config.segment_size = segment_size;
     config.buffers_bytes = engine.options.wal_buffers_bytes as u64;
     config.recent_bytes = engine.options.wal_buffers_bytes as u64;
@@ -447,6 +445,23 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     config.fsync = writing.fsync;
     config.zero_fill = engine.options.wal_init_zero;
     config.background = engine.options.background;
+    config
+}
+
+/// Opens the log for writing and settles what recovery left. All of it is durable on return.
+fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error> {
+    let wal = open_log(engine, begin, writer_config(engine, begin.timeline))?;
+    if let Some(overwritten) = begin.overwritten {
+        insert(&wal, XlogRecord::OverwriteContrecord { overwritten, time: engine.host.clock.now() })?;
+    }
+    engine.set_timeline(begin.timeline);
+    settle(engine, begin, &wal, false)
+}
+
+/// Opens the log for writing, in which nothing is yet.
+pub(crate) fn open_log(engine: &Engine, begin: &Begin, config: WriterConfig) -> Result<WalWriter, Error> {
+    let Begin { start, state, .. } = begin;
+    let redo = engine.control.lock().checkpoint_copy.redo;
     let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;
     // Other nodes may begin redo at any checkpoint that this log tells of, also where this node did not.
     let told = engine.seen_checkpoint.lock().map_or(Lsn::INVALID, |seen| seen.contents.redo);
@@ -457,31 +472,34 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     if let Some(look) = engine.mid_promotion.lock().take() {
         look();
     }
-    let insert = |record: XlogRecord| {
-        let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
-        wal.insert(&mut record).map_err(log_error)
-    };
-    if let Some(overwritten) = *overwritten {
-        insert(XlogRecord::OverwriteContrecord { overwritten, time: engine.host.clock.now() })?;
-    }
-    if let Some(previous_timeline) = *ended {
-        let time = engine.host.clock.now();
-        let placed = insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
-        wal.flush_all().map_err(log_error)?;
-        // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
-        engine.name_timeline(placed.end, *timeline)?;
-    } else {
-        engine.set_timeline(*timeline);
-    }
+    Ok(wal)
+}
+
+/// Puts a record of the log's own into it.
+pub(crate) fn insert(wal: &WalWriter, record: XlogRecord) -> Result<Inserted, Error> {
+    let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+    wal.insert(&mut record).map_err(log_error)
+}
+
+/// Settles what recovery left: transactions without an outcome, changed parameters, undecided commits. All of
+/// it is durable on return.
+pub(crate) fn settle(
+    engine: &Engine,
+    begin: &Begin,
+    wal: &WalWriter,
+    is_promotion: bool,
+) -> Result<(), Error> {
+    let state = &begin.state;
+    let old_parameters = engine.control.lock().parameters;
     // Before a page is changed, and behind the record that begins the timeline.
     engine.begin_logging_full_page_writes(state.full_page_writes)?;
     engine.pipeline()?.abort_leftovers(state.early.clone(), state.early_on_page, &state.leftovers)?;
     let parameters = ParameterChange::from(engine.options.parameters);
     if parameters != old_parameters {
-        insert(XlogRecord::ParameterChange(parameters))?;
+        insert(wal, XlogRecord::ParameterChange(parameters))?;
         engine.update_control(|control| control.parameters = parameters)?;
     }
-    decide(engine, state, ended.is_some())?;
+    decide(engine, state, is_promotion)?;
     wal.flush_all().map_err(log_error)?;
     Ok(())
 }

@@ -1,24 +1,35 @@
 //! Promotion: a standby becomes a primary on a timeline of its own.
 //!
-//! The order makes every crash in between harmless: it is recorded that a promotion begins, the history file
-//! and the log's new segment are made, the end-of-recovery record is durable, then the control file names the
-//! timeline, before any page is changed: that decides it. Before, the next start takes back what was made
-//! ([`wal::log_branch::undo_promotion`]), of which nobody has heard; after, the archive gets the history, and
-//! the signal files go. Writes are taken only when the caller ends recovery, who may settle before what
-//! belongs to the ended timeline. The control file's state is the last: who waits for it finds the server out
-//! of recovery.
+//! The first write waits for what must be durable before it, so what does not need one another is made at the
+//! same time:
+//!
+//! | step | durable at its end | beside it |
+//! | ---- | ---- | ---- |
+//! | 1 | plimsoll/branch says that a promotion begins | minRecoveryPoint; the history, unnamed yet; a segment begins |
+//! | 2 | the end-of-recovery record, with what the segment begins with | their names; the signal files go |
+//! | 3 | the control file names the timeline, before any page is changed | |
+//! | 4 | the first commit | the control file's state; what belongs to the ended timeline |
+//!
+//! Step 3 decides it, so every crash in between is harmless. Before, the next start takes back what was made
+//! ([`wal::log_branch::undo_promotion`]), of which nobody has heard, and the signal files are there again;
+//! after, the archive gets the history. Writes are taken only when the caller says so
+//! ([`Promotion::take_writes`]), who has told the senders before. The control file's state is the last: who
+//! waits for it finds the server out of recovery.
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::engine::recovery_state::Parked;
-use crate::recovery::open::{Begin, branch_error, start_writing};
-use std::io;
+use crate::error::log_error;
+use crate::recovery::open::{Begin, branch_error, insert, open_log, settle, writer_config};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 use wal::control::ClusterState;
-use wal::history::{BranchId, TimelineHistory};
-use wal::{Lsn, TimelineId, WriteStart};
+use wal::history::{BranchId, HistoryFileError, TimelineHistory};
+use wal::log_branch::{BegunPromotion, Signals};
+use wal::xlog::XlogRecord;
+use wal::{Lsn, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// How a promotion names itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,16 +76,28 @@ impl Promotion {
         self.promoted
     }
 
-    /// Ends recovery: the database takes writes. A checkpoint is due afterwards.
+    /// The database takes writes from now on.
+    pub fn take_writes(&self) {
+        let engine = &self.engine;
+        engine.recovery.active.store(false, Ordering::Release);
+        engine.levels.say_what_is_confirmed();
+        engine.visibility.confirmed_more().notify_waiters();
+    }
+
+    /// Ends recovery: the database takes writes, and the control file says so. A checkpoint is due
+    /// afterwards.
     ///
     /// # Errors
     /// Fails if the control file cannot be written.
     pub async fn end_recovery(self) -> Result<(), Error> {
+        if self.engine.is_in_recovery() {
+            self.take_writes();
+        }
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;
-            engine.recovery.active.store(false, Ordering::Release);
-            engine.levels.say_what_is_confirmed();
-            engine.visibility.confirmed_more().notify_waiters();
+            // In the archive's list before the control file ends what a next start would make good.
+            let retention = engine.retention.read().clone();
+            retention.made(&self.promoted.timeline.history_file_name());
             engine.update_control(|control| control.state = ClusterState::InProduction)?;
             engine.end_raising()
         });
@@ -105,56 +128,138 @@ pub(crate) fn promote(
     old: TimelineId,
     options: &PromoteOptions,
 ) -> Result<Promotion, Error> {
-    let Parked { state, timeline: last_record, file, .. } =
-        engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
+    let parked = engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
     if !engine.recovery.is_consistent() {
         return Err(Error::Unusable(format!(
             "cannot promote: WAL was replayed up to {at}, and the data is consistent only later"
         )));
     }
+    let (timeline, disk) = (options.new_timeline, &*engine.host.disk);
+    let (history, branch) = fork(&engine, &parked, (at, old), options)?;
+    let signals = Signals::found(disk, engine.dir()).map_err(|error| branch_error(&error))?;
+    let begin = Begin {
+        timeline,
+        start: WriteStart {
+            insert_at: at,
+            previous: parked.state.last_record,
+            overwrites_contrecord: false,
+            forked_from: Some(parked.file),
+        },
+        overwritten: None,
+        state: parked.state,
+    };
+    let mut config = writer_config(&engine, timeline);
+    prepare(&engine, BegunPromotion { timeline, branch, signals }, &history, &begin, &config)?;
+    config.fresh = true;
+    let (wal, end) = together(
+        "promotion-files",
+        || keep_files(&engine, signals),
+        || begin_log(&engine, &begin, config, parked.timeline),
+    )?;
+    // Before a page is changed: one that the ended timeline's log does not know could not be taken back.
+    engine.name_timeline(end, timeline)?;
+    settle(&engine, &begin, &wal, true)?;
+    // It is decided: from here on others may hear of it.
+    let promoted = Promoted { old_timeline: old, end_file: parked.file, timeline, switch_at: at, branch };
+    Ok(Promotion { engine, promoted, _only: only })
+}
+
+/// The history of the new timeline, and its branch id.
+fn fork(
+    engine: &Engine,
+    parked: &Parked,
+    (at, old): (Lsn, TimelineId),
+    options: &PromoteOptions,
+) -> Result<(TimelineHistory, BranchId), Error> {
     let timeline = options.new_timeline;
-    let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
-    let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
-    let history = TimelineHistory::load(disk, &wal_dir, old).map_err(unusable)?;
+    let history = TimelineHistory::load(&*engine.host.disk, &engine.wal_dir(), old)
+        .map_err(|error| unusable(&error))?;
     let branch = BranchId::new(engine.host.entropy.next_u64());
     let fork = if host::planted!("a history names the last record's start as its switch") {
-        state.last_record
+        parked.state.last_record
     } else {
         at
     };
     let history = history.fork(timeline, fork, &options.reason, branch).ok_or_else(|| {
         Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
     })?;
-    engine.branch.begin_promotion(timeline, branch).map_err(|error| branch_error(&error))?;
-    history.store(disk, &wal_dir).map_err(unusable)?;
-    let start = WriteStart {
-        insert_at: at,
-        previous: state.last_record,
-        overwrites_contrecord: false,
-        forked_from: Some(file),
-    };
+    Ok((history, branch))
+}
+
+fn unusable(error: &HistoryFileError) -> Error {
+    Error::Unusable(error.to_string())
+}
+
+/// Records that the promotion begins; beside that its history and its segment are made, which get their names
+/// once the record is durable.
+fn prepare(
+    engine: &Engine,
+    promotion: BegunPromotion,
+    history: &TimelineHistory,
+    begin: &Begin,
+    config: &WriterConfig,
+) -> Result<(), Error> {
+    let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
+    let make_segment =
+        || WalWriter::prepare_fork(&engine.host, &wal_dir, config, begin.start).map_err(log_error);
+    let make_history = || history.prepare(disk, &wal_dir).map_err(|error| unusable(&error));
+    let record = || engine.branch.begin_promotion(promotion).map_err(|error| branch_error(&error));
     // Once the log is written here, pages go to disk ahead of what the control file tells of the new
-    // timeline.
-    engine.raise_min_recovery_point(at)?;
+    // timeline. And what the history calls the end of the ended one is no torn tail after a power cut.
+    let raise = || engine.raise_min_recovery_point(begin.state.at).map(drop);
+    let mut segment = None;
+    together(
+        "promotion-segment",
+        || {
+            segment = make_segment()?;
+            Ok(())
+        },
+        || together("promotion-history", make_history, || together("promotion-control", raise, record)),
+    )?;
+    history.keep(disk, &wal_dir).map_err(|error| unusable(&error))?;
+    segment.map_or(Ok(()), |segment| segment.keep().map_err(log_error))
+}
+
+/// Makes the names in pg_wal durable, and removes the signal files.
+fn keep_files(engine: &Engine, signals: Signals) -> Result<(), Error> {
+    let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
+    together(
+        "promotion-signals",
+        || signals.remove(disk, engine.dir()).map_err(|error| branch_error(&error)),
+        || sync_names(engine, &wal_dir),
+    )
+}
+
+fn sync_names(engine: &Engine, dir: &Path) -> Result<(), Error> {
+    engine.host.disk.sync_dir(dir).map_err(|error| Error::io("fsync directory", dir, error))
+}
+
+/// Begins the new timeline's log with the end-of-recovery record, durably. Gives that record's end.
+fn begin_log(
+    engine: &Engine,
+    begin: &Begin,
+    config: WriterConfig,
+    last_record: TimelineId,
+) -> Result<(WalWriter, Lsn), Error> {
+    let wal = open_log(engine, begin, config)?;
+    let (time, timeline) = (engine.host.clock.now(), begin.timeline);
     // As PostgreSQL has it: the record names the timeline of the record before it, the history the one that
     // is continued.
-    start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;
-    let end = engine.wal()?.positions().flushed();
-    // Pages may be as new as this by now.
-    engine.name_timeline(end, timeline)?;
-    // It is decided: from here on others may hear of it.
-    let retention = engine.retention.read().clone();
-    retention.made(&timeline.history_file_name());
-    for signal in ["standby.signal", "recovery.signal"] {
-        let path = engine.dir().join(signal);
-        match disk.remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove file", &path, error));
-            }
-            _ => {}
-        }
-    }
-    disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
-    let promoted = Promoted { old_timeline: old, end_file: file, timeline, switch_at: at, branch };
-    Ok(Promotion { engine, promoted, _only: only })
+    let record = XlogRecord::EndOfRecovery { time, timeline, previous_timeline: last_record };
+    let end = insert(&wal, record)?.end;
+    wal.flush_all().map_err(log_error)?;
+    Ok((wal, end))
+}
+
+/// Does `other` on a thread of its own beside `here`.
+fn together<R>(
+    name: &str,
+    other: impl FnOnce() -> Result<(), Error> + Send,
+    here: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    let mut done = Ok(());
+    let here = host::thread::beside(name, || done = other(), here);
+    let here =
+        here.map_err(|error| Error::Unusable(format!("could not start thread \"{name}\": {error}")))?;
+    done.and(here)
 }

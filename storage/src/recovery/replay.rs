@@ -500,8 +500,11 @@ impl Engine {
             return Ok(point);
         }
         self.update_control(|control| {
-            control.min_recovery_point = control.min_recovery_point.max(point);
-            control.min_recovery_point_timeline = timeline;
+            // A promotion may have named its timeline, and a later point, meanwhile.
+            if control.min_recovery_point < point {
+                control.min_recovery_point = point;
+                control.min_recovery_point_timeline = timeline;
+            }
         })?;
         Ok(point)
     }

@@ -278,7 +278,7 @@ async fn creating_a_database_is_all_or_nothing() {
 async fn pages_that_a_killed_process_left_to_the_kernel_survive_a_power_cut_after_the_next_checkpoint() {
     let (disk, db, tree) = with_tree().await;
     let filler = "x".repeat(400);
-    let names: Vec<String> = (0..1500).map(|row| format!("row {row:04}")).collect();
+    let names: Vec<String> = (0..2000).map(|row| format!("row {row:04}")).collect();
     let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), filler.as_str())).collect();
     write(&db, tree, &pairs, SyncLevel::Local).await;
     let states: Arc<Mutex<Vec<VirtualDisk>>> = Arc::default();

@@ -2,7 +2,9 @@
 
 use super::standby::{backup, follow, primary};
 use super::*;
-use crate::{PromoteOptions, RedoEnd};
+use crate::{CheckpointKind, PromoteOptions, RedoEnd};
+use host::Disk;
+use simulation::Call;
 use std::sync::mpsc;
 use wal::TimelineId;
 use wal::control::ClusterState;
@@ -60,6 +62,72 @@ async fn a_stop_in_the_middle_of_a_promotion_leaves_no_page_ahead_of_min_recover
     let end = promoted.0.wal().unwrap().positions().flushed();
     let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
     assert_eq!(minimum, (end, TimelineId::new(2)));
+}
+
+#[tokio::test]
+async fn the_first_write_after_a_promotion_waits_for_few_syncs_and_no_new_segment() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let signal = Path::new(DIR).join("standby.signal");
+    host::write_file_durably(&copy, &signal, b"").unwrap();
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "z")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let wal_dir = Path::new(DIR).join("pg_wal");
+    let size = db.control().segment_size;
+    let folder = wal::SegmentFolder::new(Arc::new(copy.clone()), &wal_dir, size);
+    let last = folder.list().unwrap().last().unwrap().segment;
+    let spare = folder.path(TimelineId::FIRST, last.next());
+    folder.create(TimelineId::FIRST, last.next()).unwrap();
+    let (promoted, end) = standby.end_for_promotion();
+    copy.start_trace();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    let promotion = promoted.promote(end, how).await.unwrap();
+    promotion.take_writes();
+    write(&promoted, tree, &[("row 000", "promoted")], SyncLevel::Local).await;
+    let trace = copy.take_trace();
+    let synced = |call| {
+        let mut names: Vec<String> = trace
+            .iter()
+            .filter(|operation| operation.call == call)
+            .map(|operation| operation.path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let segment = last.file_name(TimelineId::new(2), size);
+    let files = ["00000002.history.tmp", &segment, &segment, "branch", "pg_control", "pg_control"];
+    assert_eq!(synced(Call::Sync), files, "what begins the timeline, and the commit");
+    assert_eq!(synced(Call::SyncDir), ["data", "pg_wal"]);
+    assert_eq!(synced(Call::Allocate), [""; 0]);
+    assert!(!copy.exists(&spare).unwrap(), "it has become the first segment");
+    promotion.end_recovery().await.unwrap();
+    assert!(!copy.exists(&signal).unwrap());
+    let (again, _) = try_open(&power_cut(&copy), options()).unwrap();
+    assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
+}
+
+#[tokio::test]
+async fn a_promotion_does_not_wait_for_a_restartpoint() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    let (names, text): (Vec<String>, _) =
+        ((0..200).map(|row| format!("row {row:03}")).collect(), "x".repeat(500));
+    let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+    write(&db, tree, &pairs, SyncLevel::Local).await;
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    standby.catch_up(&disk, &db);
+    let (promoted, end) = standby.end_for_promotion();
+    let before = promoted.control().checkpoint;
+    // It rests after each of its pages.
+    let running = promoted.checkpoint(CheckpointKind::Paced(Duration::from_secs(3600)));
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    let (restartpoint, promotion) = tokio::join!(biased; running, promoted.promote(end, how));
+    assert!(restartpoint.unwrap().skipped);
+    assert_eq!(promoted.control().checkpoint, before);
+    promotion.unwrap().end_recovery().await.unwrap();
+    promoted.checkpoint(CheckpointKind::Immediate).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,8 +11,10 @@ use host::sync::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use wal::TimelineId;
 use wal::archive_status::ArchiveStatus;
+use wal::control::ControlFile;
+use wal::log_branch::undo_promotion;
+use wal::{SegmentFolder, TimelineId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
@@ -250,6 +252,8 @@ struct StandbyKnown {
 
 /// Opens what a crash left of a standby, as what its signal file says; returns its counter.
 async fn reopen(image: &VirtualDisk, bank: TreeId, counters: TreeId) -> Result<u64, String> {
+    let control = ControlFile::load(image, Path::new(DIR)).map_err(|error| error.to_string())?;
+    undo_promotion(image, Path::new(DIR), &control).map_err(|error| error.to_string())?;
     if image.exists(&signal()).unwrap() {
         let standby = follow(image);
         standby.settle_or_fail()?;
@@ -325,6 +329,16 @@ async fn no_crash_state_of_a_standby_its_restartpoints_or_its_promotion_is_illeg
     println!("{} distinct crash states of standbys and promotions, none illegal", tried.len());
 }
 
+/// Has a segment lie ahead of the standby's log, or none, as chance has it.
+fn make_spare(standby: &Standby, random: &mut fastrand::Rng) {
+    let size = standby.db.control().segment_size;
+    let folder = SegmentFolder::new(Arc::new(standby.disk.clone()), &Path::new(DIR).join("pg_wal"), size);
+    let last = folder.list().unwrap().last().unwrap().segment;
+    if random.bool() {
+        folder.create(TimelineId::FIRST, last.next()).unwrap();
+    }
+}
+
 /// Promotes the standby, and commits, switches and checkpoints on the new timeline.
 async fn promote_and_write(
     standby: Standby,
@@ -332,15 +346,23 @@ async fn promote_and_write(
     (bank, counters): (TreeId, TreeId),
     random: &mut fastrand::Rng,
 ) {
+    make_spare(&standby, random);
     let (promoted, end) = standby.end_for_promotion();
     let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".to_owned() };
-    promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let mut promotion = Some(promoted.promote(end, how).await.unwrap());
+    if let Some(promotion) = &promotion {
+        promotion.take_writes();
+    }
     for round in 0..4 {
         let transaction = one_transaction(&promoted, bank, counters, random).await;
         known.lock().begun += 1;
         transaction.commit(SyncLevel::Local).await.unwrap();
         let begun = known.lock().begun;
         known.lock().durable = begun;
+        // The first write does not wait for the end of recovery.
+        if let Some(promotion) = promotion.take() {
+            promotion.end_recovery().await.unwrap();
+        }
         if round == 1 {
             promoted.checkpoint(CheckpointKind::Immediate).await.unwrap();
         }

@@ -33,6 +33,10 @@ pub struct WriterConfig {
     pub writer_delay: Duration,
     /// Bytes in memory at which the background flush comes early (wal_writer_flush_after).
     pub flush_after_bytes: u64,
+    /// The log's last segment was made for this writer ([`crate::segments::SegmentFolder::prepare_fork`]):
+    /// nothing is copied to it, and there is nothing to wipe. What is made ahead of the log waits for
+    /// [`crate::WalWriter::get_ahead`], or until the log has come near the segment's end.
+    pub fresh: bool,
 }
 
 impl WriterConfig {
@@ -50,6 +54,7 @@ impl WriterConfig {
             background: true,
             writer_delay: Duration::from_millis(200),
             flush_after_bytes: 1 << 20,
+            fresh: false,
         }
     }
 }

@@ -90,6 +90,17 @@ impl Pool {
     /// # Errors
     /// Fails if the log cannot be flushed or a page not be written.
     pub fn write_before(&self, before: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
+        self.write_before_while(before, &mut |done| {
+            pace(done);
+            true
+        })
+    }
+
+    /// The same, until `pace` says no.
+    ///
+    /// # Errors
+    /// As [`Self::write_before`].
+    pub fn write_before_while(&self, before: Lsn, pace: &mut dyn FnMut(f64) -> bool) -> Result<u64, Error> {
         let is_due = |frame: &Frame| frame.rec_lsn().is_some_and(|lsn| lsn < before);
         let mut keys: Vec<PageKey> = Vec::new();
         for frame in &self.frames {
@@ -111,7 +122,9 @@ impl Pool {
                 written += wrote;
                 self.checkpoint_writes.fetch_add(wrote, Ordering::Relaxed);
             }
-            pace(done as f64 / total as f64);
+            if !pace(done as f64 / total as f64) {
+                break;
+            }
         }
         Ok(written)
     }

@@ -1,0 +1,27 @@
+//! Why the record of the branch cannot be read or changed.
+
+use std::io;
+use std::path::Path;
+
+/// Why the record cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BranchError {
+    /// It makes no sense.
+    #[error(
+        "the record of the timeline that is followed, \"{0}\", is damaged; clone this standby anew, or remove the file \
+         if the standby has received nothing on a later timeline than pg_controldata shows"
+    )]
+    Damaged(String),
+    /// A file cannot be read or written.
+    #[error("could not access file \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+}
+
+pub(super) fn file_error(path: &Path, error: io::Error) -> BranchError {
+    BranchError::Io { path: path.display().to_string(), error }
+}
