@@ -55,6 +55,7 @@ pub use changes::records::EngineDescriber;
 pub use commit::gate::CommitGate;
 pub use commit::remote::{RemoteProgress, RemoteStages};
 pub use commit::suspension::{Resumed, Stall};
+pub use commit::primary_record::PrimaryRecord;
 pub use commit::sync_record::{Fallback, SyncRecord};
 pub use database::{Database, Opened, RecoveryStatistics};
 pub use durability::SyncLevel;

@@ -21,6 +21,8 @@
 //!
 //! Positions are compared along one branch alone ([`super::relation`]).
 
+pub mod wire;
+
 use super::relation::{Relation, relation};
 use crate::directory_id::DirectoryId;
 use crate::sync::{Progress, SyncNames};
@@ -123,6 +125,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether it may lose something.
+    pub const fn may_lose(self) -> bool {
+        matches!(self, Self::Loss | Self::Possible)
+    }
+
     /// In the report.
     pub const fn name(self) -> &'static str {
         match self {
