@@ -40,7 +40,7 @@ pub(crate) async fn own_commits(replication: &Arc<Replication>, from: Lsn, upto:
     let read = blocking(move || {
         let log = this.log.state();
         // What is only in memory is not read.
-        this.place.read_stretch(&log.history, from, upto.min(log.written()))
+        this.place.read_stretch(&log, from, upto.min(log.written()))
     });
     read.await.ok().map(|stretch| stretch.commits)
 }
@@ -97,7 +97,7 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
     let (received, flushed, replayed) = (positions.received(), positions.flushed(), positions.replayed());
     let progress = Progress { written: received, flushed, replayed };
     let Stretch { commits, is_whole, changes_rule } = match redone < received {
-        true => replication.place.read_stretch(&log.history, redone, received),
+        true => replication.place.read_stretch(log, redone, received),
         false => Stretch { commits: Commits { upto: redone, ..Commits::default() }, is_whole: true, changes_rule: false },
     };
     let is_same = replication.log.state().generation == log.generation;
@@ -106,7 +106,8 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
         role: Role::Standby { streams: before || streams(replication) },
         progress,
         end: commits.upto,
-        has_caught_up: caught_up && is_same,
+        // Of a log that cannot be read to its end nobody knows how far it went.
+        has_caught_up: caught_up && is_same && is_whole,
         rule: rule.filter(|_| is_whole && !changes_rule),
         ..answer
     })

@@ -4,9 +4,8 @@
 use super::LogPlace;
 use crate::timeline::loss::Commits;
 use storage::state::changes_sync_state;
-use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, WalReader};
-use wal::{Lsn, xact};
+use wal::{LogState, Lsn, xact};
 
 /// The most that is read of the log for one answer, in bytes.
 const STRETCH_BYTES_MAX: u64 = 64 << 20;
@@ -24,9 +23,10 @@ pub struct Stretch {
 
 impl LogPlace {
     /// Reads a node's own log between two positions; both are ends of records, or the second lies within one.
-    /// Blocks.
-    pub fn read_stretch(&self, history: &TimelineHistory, from: Lsn, upto: Lsn) -> Stretch {
-        let mut reader = WalReader::new(self.files(history), ReaderOptions::new(self.segment_size), from);
+    /// What cannot be read of what is durable is damage, and the stretch not whole. Blocks.
+    pub fn read_stretch(&self, log: &LogState, from: Lsn, upto: Lsn) -> Stretch {
+        let options = ReaderOptions { proven_flush: log.flushed(), ..ReaderOptions::new(self.segment_size) };
+        let mut reader = WalReader::new(self.files(&log.history), options, from);
         let mut stretch = Stretch::default();
         let commits = &mut stretch.commits;
         commits.upto = from;
