@@ -53,9 +53,9 @@ pub use pages::{page, pool, relation};
 
 pub use changes::records::EngineDescriber;
 pub use commit::gate::CommitGate;
+pub use commit::primary_record::PrimaryRecord;
 pub use commit::remote::{RemoteProgress, RemoteStages};
 pub use commit::suspension::{Resumed, Stall};
-pub use commit::primary_record::PrimaryRecord;
 pub use commit::sync_record::{Fallback, SyncRecord};
 pub use database::{Database, Opened, RecoveryStatistics};
 pub use durability::SyncLevel;

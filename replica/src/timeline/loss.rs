@@ -178,15 +178,23 @@ impl Doubt {
             Self::Changed(name) => {
                 format!("by the log of \"{name}\" the primary has changed how it acknowledges commits")
             }
-            Self::Nobody => "no synchronous standbys are named: commits waited for the primary alone".to_owned(),
-            Self::Anybody => "\"*\" in synchronous_standby_names lets servers confirm commits that nobody here \
+            Self::Nobody => {
+                "no synchronous standbys are named: commits waited for the primary alone".to_owned()
+            }
+            Self::Anybody => {
+                "\"*\" in synchronous_standby_names lets servers confirm commits that nobody here \
                               knows: name the standbys"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::FallBack => {
-                "plimsoll.synchronous_timeout lets the primary acknowledge commits without its standbys".to_owned()
+                "plimsoll.synchronous_timeout lets the primary acknowledge commits without its standbys"
+                    .to_owned()
             }
             Self::TooFew { unknown, count } => {
-                format!("{count} confirm a commit, which may have been {}", unknown.join(", "))
+                format!(
+                    "{count} of the standbys confirm a commit, which may have been {}",
+                    unknown.join(", ")
+                )
             }
         }
     }
@@ -260,9 +268,8 @@ impl Case<'_> {
 
     /// Whether no commit is missing here that ends at or before `bound`.
     fn has_commits_up_to(&self, bound: Lsn) -> bool {
-        let none_between = |commits: &Commits| {
-            bound <= commits.upto && commits.first.is_none_or(|first| first > bound)
-        };
+        let none_between =
+            |commits: &Commits| bound <= commits.upto && commits.first.is_none_or(|first| first > bound);
         bound <= self.mine.end || self.commits.is_some_and(none_between)
     }
 
@@ -307,9 +314,8 @@ impl Case<'_> {
         let goes_on = |(_, _, other): &(usize, &Node, &Answer)| {
             matches!(self.relation(other), Relation::Same | Relation::Descendant { .. })
         };
-        let confirms = |(_, node, other): (usize, &Node, &Answer)| {
-            (other.confirmed >= first).then(|| node.name.clone())
-        };
+        let confirms =
+            |(_, node, other): (usize, &Node, &Answer)| (other.confirmed >= first).then(|| node.name.clone());
         let name = self.others().filter(goes_on).find_map(confirms)?;
         Some(format!("\"{name}\" knows commits behind {} as confirmed", self.mine.end))
     }
@@ -335,8 +341,9 @@ impl Case<'_> {
         let is_quiet = |other: &Answer| other.role == Role::Primary { acknowledges: false };
         let mut same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
         let (_, node, primary) = same.find(|(_, _, other)| is_quiet(other))?;
-        self.has_commits_up_to(primary.end)
-            .then(|| format!("the primary \"{}\" takes no more commits, and has none that is not here", node.name))
+        self.has_commits_up_to(primary.end).then(|| {
+            format!("the primary \"{}\" takes no more commits, and has none that is not here", node.name)
+        })
     }
 
     /// The rule that holds for what is missing here.
@@ -391,7 +398,8 @@ impl Case<'_> {
         }
         let named = self.named(rule, &names)?;
         let known: Vec<&Answer> = named.iter().filter_map(|(_, at)| self.known((*at)?)).collect();
-        let planted = usize::from(host::planted!("a promotion report takes one standby too many for a quorum"));
+        let planted =
+            usize::from(host::planted!("a promotion report takes one standby too many for a quorum"));
         let (count, unknown) = (names.count() + planted, named.len() - known.len());
         if unknown >= count {
             let is_unknown = |(_, at): &&(String, Option<usize>)| at.and_then(|at| self.known(at)).is_none();
@@ -407,7 +415,7 @@ impl Case<'_> {
         let written = nth(known.iter().map(|answer| answer.end).collect());
         let flushed = nth(known.iter().map(|answer| answer.end.min(answer.progress.flushed)).collect());
         let proof = format!(
-            "commits waited for {names}; by the {} of these {} that can be asked none behind {written} was confirmed",
+            "commits waited for {names}; {} of these {} are known, and none behind {written} was confirmed",
             known.len(),
             named.len()
         );

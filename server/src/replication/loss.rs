@@ -56,9 +56,10 @@ fn own_name(replication: &Replication) -> String {
 fn answer(replication: &Replication) -> Result<Answer, Error> {
     let database = &replication.database;
     let log = replication.log.state();
-    let primary_end = replication.recovery().and_then(|recovery| recovery.receiver()).and_then(|view| {
-        Some((view.primary_end, view.primary_end_at?)).filter(|(end, _)| end.is_valid())
-    });
+    let primary_end = replication
+        .recovery()
+        .and_then(|recovery| recovery.receiver())
+        .and_then(|view| Some((view.primary_end, view.primary_end_at?)).filter(|(end, _)| end.is_valid()));
     let answer = Answer {
         history: log.history.clone(),
         role: Role::Standby { streams: false },
@@ -98,7 +99,11 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
     let progress = Progress { written: received, flushed, replayed };
     let Stretch { commits, is_whole, changes_rule } = match redone < received {
         true => replication.place.read_stretch(log, redone, received),
-        false => Stretch { commits: Commits { upto: redone, ..Commits::default() }, is_whole: true, changes_rule: false },
+        false => Stretch {
+            commits: Commits { upto: redone, ..Commits::default() },
+            is_whole: true,
+            changes_rule: false,
+        },
     };
     let is_same = replication.log.state().generation == log.generation;
     let caught_up = replication.recovery().is_some_and(|recovery| recovery.feed.has_caught_up());
@@ -198,9 +203,11 @@ impl Asking<'_> {
             }
         }
         silent.retain(|address, _| !members.iter().any(|member| member.addresses.contains(address)));
-        nodes.extend(answered.into_values().map(|(address, told)| {
-            reported(told.id, told.name, Some(address), Ok(told.answer))
-        }));
+        nodes.extend(
+            answered
+                .into_values()
+                .map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
+        );
         nodes.extend(silent.into_iter().map(|(address, error)| {
             let node = Node { id: None, name: String::new(), answer: None };
             let error = Some(error);

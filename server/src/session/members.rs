@@ -42,7 +42,8 @@ pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
             FrontendMessage::Query(text) => match question(text) {
                 Some(command) => answer(replication, wire, &command).await,
                 None => {
-                    let what = "a node of the cluster may ask another who it is and how far, and nothing else";
+                    let what =
+                        "a node of the cluster may ask another who it is and how far, and nothing else";
                     Report::error(SqlState::FEATURE_NOT_SUPPORTED, what).encode(&mut wire.out);
                 }
             },

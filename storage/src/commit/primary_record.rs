@@ -56,12 +56,19 @@ mod tests {
 
     #[test]
     fn it_comes_back_from_its_bytes_and_damage_is_told() {
-        let record =
-            PrimaryRecord { timeline: TimelineId::new(3), may_fall_back: true, member: 7, name: "ä".to_owned() };
+        let record = PrimaryRecord {
+            timeline: TimelineId::new(3),
+            may_fall_back: true,
+            member: 7,
+            name: "ä".to_owned(),
+        };
         let bytes = record.encode();
         assert_eq!(PrimaryRecord::decode(&bytes).unwrap(), record);
         assert!(PrimaryRecord::decode(&bytes[..bytes.len() - 1]).is_err());
         let long = PrimaryRecord { name: "a".repeat(65), ..record.clone() };
-        assert_eq!(PrimaryRecord::decode(&long.encode()).unwrap(), PrimaryRecord { name: String::new(), ..record });
+        assert_eq!(
+            PrimaryRecord::decode(&long.encode()).unwrap(),
+            PrimaryRecord { name: String::new(), ..record }
+        );
     }
 }

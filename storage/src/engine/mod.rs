@@ -274,7 +274,8 @@ impl Engine {
     pub(crate) fn primary_record(&self) -> Result<Option<PrimaryRecord>, Error> {
         let bytes = self.state_field(STATE_PRIMARY)?;
         let record = bytes.map(|bytes| PrimaryRecord::decode(&bytes)).transpose();
-        record.map_err(|short| Error::Unusable(format!("what the log says of its primary is damaged: {short}")))
+        record
+            .map_err(|short| Error::Unusable(format!("what the log says of its primary is damaged: {short}")))
     }
 
     /// Changes the control file durably.

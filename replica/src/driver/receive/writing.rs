@@ -2,8 +2,8 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
-use super::comparing::whole_end;
 use super::catching_up::CatchingUp;
+use super::comparing::whole_end;
 use super::running::Driver;
 use crate::driver::log::{LogPlace, source_error};
 use crate::error::ReplicaError;

@@ -152,11 +152,9 @@ fn what_is_only_written_counts_for_remote_write_alone() {
 fn a_primary_that_is_quiet_bounds_all_commits_and_one_that_goes_on_none() {
     let mut nodes = trio("", [Some(20), Some(10), None]);
     let mut primary = standby(Some(rule("")), 20, 20);
-    for (acknowledges, end, expected) in [
-        (false, 20, Verdict::NoLoss),
-        (false, 21, Verdict::Possible),
-        (true, 20, Verdict::Possible),
-    ] {
+    for (acknowledges, end, expected) in
+        [(false, 20, Verdict::NoLoss), (false, 21, Verdict::Possible), (true, 20, Verdict::Possible)]
+    {
         (primary.role, primary.end) = (Role::Primary { acknowledges }, lsn(end));
         nodes[2] = node(99, "p", Some(primary.clone()));
         assert_eq!(verdict(&nodes, 0).0, expected, "{acknowledges} {end}");
@@ -246,7 +244,8 @@ fn the_verdict_agrees_with_counting_for_every_small_cluster() {
                     };
                     states.iter().enumerate().map(place).collect::<Vec<Place>>()
                 };
-                let (written, flushed) = (place(|progress| progress.written), place(|progress| progress.flushed));
+                let (written, flushed) =
+                    (place(|progress| progress.written), place(|progress| progress.flushed));
                 let end = nodes[at].answer.as_ref().unwrap().end.get();
                 let expected = countable(&written, &flushed, count, end);
                 let (found, reason) = verdict(&nodes, at);
@@ -341,11 +340,15 @@ impl World {
 
     /// What enough of those that are connected have reached.
     fn count_quorum(&mut self) {
-        let counts = |at: usize, standby: &Model| {
-            standby.connected && self.named.contains(&format!("s{at}"))
-        };
+        let counts = |at: usize, standby: &Model| standby.connected && self.named.contains(&format!("s{at}"));
         let reached = |of: fn(&Model) -> u64| {
-            let mut ends: Vec<u64> = self.standbys.iter().enumerate().filter(|(at, one)| counts(*at, one)).map(|(_, one)| of(one)).collect();
+            let mut ends: Vec<u64> = self
+                .standbys
+                .iter()
+                .enumerate()
+                .filter(|(at, one)| counts(*at, one))
+                .map(|(_, one)| of(one))
+                .collect();
             ends.sort_unstable();
             ends.iter().rev().nth(self.count.saturating_sub(1)).copied().unwrap_or(0)
         };
@@ -464,7 +467,14 @@ fn judge_history(seed: u64, totals: &mut Totals) {
         let commits = behind.map(|(_, upto)| world.commits(end, upto.get()));
         let report = judge(&nodes, at, commits.as_ref()).unwrap();
         // Until the promotion the primary goes on, if it lives, with those that receive from it.
-        let mut promoted = World { rng: world.rng.clone(), names: world.names.clone(), named: world.named.clone(), log: world.log.clone(), standbys: world.standbys.clone(), ..world };
+        let mut promoted = World {
+            rng: world.rng.clone(),
+            names: world.names.clone(),
+            named: world.named.clone(),
+            log: world.log.clone(),
+            standbys: world.standbys.clone(),
+            ..world
+        };
         for _ in 0..if lives { later } else { 0 } {
             promoted.step(true);
         }
@@ -505,7 +515,9 @@ fn countable_here(world: &World, nodes: &[Node], at: usize, commits: Option<&Com
             *reach <= commits.upto.get() && commits.first.is_none_or(|first| first.get() > *reach)
         })
     };
-    !world.named.is_empty() && !world.may_fall_back && reach.is_some_and(|reach| reach <= end || empty(&reach))
+    !world.named.is_empty()
+        && !world.may_fall_back
+        && reach.is_some_and(|reach| reach <= end || empty(&reach))
 }
 
 #[test]

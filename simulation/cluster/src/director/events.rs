@@ -4,8 +4,8 @@
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
 use super::{
-    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, reports, slots, spoiled,
-    syncs, watch,
+    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, reports, slots,
+    spoiled, syncs, watch,
 };
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;

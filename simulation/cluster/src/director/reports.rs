@@ -7,6 +7,7 @@ use super::{Shared, machine_of};
 use crate::guarantee::{Guarantee, Lost, Quorum, Turn};
 use crate::history::{Entry, History, Level};
 use crate::rare::{Counters, Rare};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const REPORT: &str = "select verdict || '|' || coalesce(synchronous_standby_names, '') \
@@ -61,7 +62,8 @@ pub(super) fn check(
     for said in reports {
         let Some(turn) = turn_of(said, guarantee) else { continue };
         let lost = |entry: &&Entry| is_lost(entry, said, turn, guarantee);
-        let mut lost = history.entries().iter().filter(lost).filter_map(|entry| Some((entry.level_told()?, entry)));
+        let mut lost =
+            history.entries().iter().filter(lost).filter_map(|entry| Some((entry.level_told()?, entry)));
         let Some(safe_from) = said.safe_from else {
             let loses = lost.any(|(level, _)| level.stage().is_some());
             rare.hit(if loses { Rare::LossSaid } else { Rare::LossFeared });
@@ -99,7 +101,8 @@ fn is_lost(entry: &Entry, said: &Said, turn: &Turn, guarantee: &Guarantee) -> bo
     let is_behind = guarantee.branches.home(token) == fork.parent && token.at > fork.at;
     let nodes = guarantee.quorums.iter().map(|quorum| quorum.node + 1).max().unwrap_or(0);
     let (count, named) = quorum_of(&said.names, nodes);
-    let is_said = |quorum: &Quorum| quorum.count == count && quorum.standbys == named.iter().copied().collect();
+    let named: BTreeSet<usize> = named.into_iter().collect();
+    let is_said = |quorum: &Quorum| quorum.count == count && quorum.standbys == named;
     let mut in_force = guarantee.in_force(entry.node, entry.invoked_ms, entry.told_ms());
     is_behind && !guarantee.may_be_released(token) && in_force.all(is_said)
 }
@@ -121,7 +124,14 @@ mod tests {
         let mut guarantee = Guarantee::calm(Branch::new("2"));
         guarantee.branches.add(Branch::new("2"), Branch::new("1"), Lsn::new(0x40));
         let standbys = [1, 2].into();
-        guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 9000, count: 1, standbys, first: Vec::new() });
+        guarantee.quorums.push(Quorum {
+            node: 0,
+            from_ms: 0,
+            to_ms: 9000,
+            count: 1,
+            standbys,
+            first: Vec::new(),
+        });
         let candidates = [(2, Lsn::INVALID)].into();
         let turn = Turn { branch: Branch::new("2"), node: 2, decided_ms: 2000, candidates, sealed: false };
         guarantee.turns.push(turn);

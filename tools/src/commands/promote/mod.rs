@@ -100,6 +100,7 @@ async fn promote_best(conninfo: &str, asked: &mut Client, line: &Line, timeout_s
     pairs.extend(split(address)?);
     let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let other = join(pairs);
-    let mut other = connect(&other).await.with_context(|| format!("could not connect to {}", line.place()))?;
+    let mut other =
+        connect(&other).await.with_context(|| format!("could not connect to {}", line.place()))?;
     promote(&mut other, timeout_s).await
 }

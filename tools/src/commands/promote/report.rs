@@ -89,7 +89,9 @@ impl Line {
         let value = |(kind, value): (Kind, &Option<String>)| match (value, kind) {
             (None, _) => Value::Null,
             (Some(text), Kind::Flag) => json!(text == "t"),
-            (Some(text), Kind::Number) => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+            (Some(text), Kind::Number) => {
+                text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
+            }
             (Some(text), Kind::Text) => json!(text),
         };
         let columns = COLUMNS.iter().zip(&self.values);
