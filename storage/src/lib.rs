@@ -53,6 +53,7 @@ pub use pages::{page, pool, relation};
 
 pub use changes::records::EngineDescriber;
 pub use commit::gate::CommitGate;
+pub use commit::primary_record::PrimaryRecord;
 pub use commit::remote::{RemoteProgress, RemoteStages};
 pub use commit::suspension::{Resumed, Stall};
 pub use commit::sync_record::{Fallback, SyncRecord};

@@ -172,12 +172,36 @@ pub struct LagArgs {
 /// Options of `promote`.
 #[derive(Args, Debug)]
 pub struct PromoteArgs {
-    /// The data directory
-    #[command(flatten)]
-    pub data: DataArgs,
+    /// The standby's data directory
+    #[arg(
+        short = 'D',
+        long = "pgdata",
+        value_name = "DIR",
+        env = "PGDATA",
+        required_unless_present = "dbname"
+    )]
+    pub data: Option<PathBuf>,
+    /// The standby, as a conninfo string or URI
+    #[arg(short, long, value_name = "CONNINFO")]
+    pub dbname: Option<String>,
     /// Seconds to wait
     #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
     pub timeout: u64,
+    /// Say what the promotion would lose, and promote nobody
+    #[arg(long)]
+    pub explain: bool,
+    /// As lines of JSON, one a node
+    #[arg(long, requires = "explain")]
+    pub json: bool,
+    /// Refuse if the promotion may lose a commit that synchronous standbys confirmed
+    #[arg(long)]
+    pub require_no_loss: bool,
+    /// Name the standby that has the most log, of all that this one knows
+    #[arg(long, conflicts_with = "explain")]
+    pub best: bool,
+    /// Promote the one that --best names
+    #[arg(long, requires = "best")]
+    pub yes: bool,
 }
 
 /// Options of `switchover`.

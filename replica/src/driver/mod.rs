@@ -13,5 +13,5 @@ pub mod receive;
 mod replay;
 pub mod send;
 
-pub use log::{FilePart, LogPlace, Outlet};
+pub use log::{FilePart, LogPlace, Outlet, Stretch};
 pub use replay::{DelaySettings, PauseState, ReplayObserver, StandbyFeed};

@@ -5,13 +5,15 @@ use crate::error::ReplicaError;
 use crate::roster::Address;
 use crate::roster::login::{MEMBER_QUESTION, MEMBER_USER, MemberLogin};
 use crate::timeline::fence::NodeBranch;
+use crate::timeline::loss::Commits;
+use crate::timeline::loss::wire::{COMMITS_QUESTION, POSITIONS_QUESTION, Told};
 use protocol::client::QueryResult;
 use protocol::conninfo::{self, ConnInfo};
 use protocol::{Client, ClientError, SqlState};
 use std::io;
 use std::time::Duration;
 use wal::history::TimelineHistory;
-use wal::{SystemId, TimelineId};
+use wal::{Lsn, SystemId, TimelineId};
 
 /// How long one peer may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -105,26 +107,63 @@ pub async fn probe_member(
     login: &MemberLogin,
     from: DirectoryId,
 ) -> Result<Peer, Silence> {
+    let question = format!("PLIMSOLL {MEMBER_QUESTION} (id '{from}')");
     in_time(async {
-        let port = address.port().to_string();
-        let words = [
-            ("host", address.host()),
-            ("port", &port),
-            ("user", MEMBER_USER),
-            ("password", login.password()),
-            ("application_name", "plimsoll"),
-        ];
-        // Nothing of it comes from this process's environment.
-        let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
-        info.replication = Some("true".to_owned());
-        info.requires_proof = true;
-        let mut client = Client::connect(&info).await?;
-        let question = format!("PLIMSOLL {MEMBER_QUESTION} (id '{from}')");
-        let answer = client.query(&question).await.map_err(Silence::from);
-        client.close().await;
-        member(&answer?).ok_or_else(|| odd(MEMBER_QUESTION).into())
+        let answer = ask_member(address, login, &question).await?;
+        member(&answer).ok_or_else(|| odd(MEMBER_QUESTION).into())
     })
     .await
+}
+
+/// Asks a member how far its log is, and what it knows of its primary.
+///
+/// # Errors
+///
+/// Fails if no member of this cluster can be reached there, or it is of before that question.
+pub async fn positions(address: &Address, login: &MemberLogin) -> Result<Told, Silence> {
+    in_time(async {
+        let answer = ask_member(address, login, &format!("PLIMSOLL {POSITIONS_QUESTION}")).await?;
+        Told::of_row(&|column| answer.text(0, column)).ok_or_else(|| odd(POSITIONS_QUESTION).into())
+    })
+    .await
+}
+
+/// Asks a member which commits it has in a stretch of its log.
+///
+/// # Errors
+///
+/// Fails if no member of this cluster can be reached there.
+pub async fn commits(
+    address: &Address,
+    login: &MemberLogin,
+    (from, upto): (Lsn, Lsn),
+) -> Result<Commits, Silence> {
+    let question = format!("PLIMSOLL {COMMITS_QUESTION} (from '{from}', upto '{upto}')");
+    in_time(async {
+        let answer = ask_member(address, login, &question).await?;
+        Commits::of_row(&|column| answer.text(0, column)).ok_or_else(|| odd(COMMITS_QUESTION).into())
+    })
+    .await
+}
+
+/// Asks a member something.
+async fn ask_member(address: &Address, login: &MemberLogin, question: &str) -> Result<QueryResult, Silence> {
+    let port = address.port().to_string();
+    let words = [
+        ("host", address.host()),
+        ("port", &port),
+        ("user", MEMBER_USER),
+        ("password", login.password()),
+        ("application_name", "plimsoll"),
+    ];
+    // Nothing of it comes from this process's environment.
+    let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
+    info.replication = Some("true".to_owned());
+    info.requires_proof = true;
+    let mut client = Client::connect(&info).await?;
+    let answer = client.query(question).await;
+    client.close().await;
+    Ok(answer?)
 }
 
 /// Who a server says it is.
@@ -160,7 +199,7 @@ pub async fn identify(conninfo: &str) -> Result<Identity, ReplicaError> {
     Ok(Identity { system: system.ok_or_else(odd)?, name })
 }
 
-async fn in_time(asked: impl Future<Output = Result<Peer, Silence>>) -> Result<Peer, Silence> {
+async fn in_time<T>(asked: impl Future<Output = Result<T, Silence>>) -> Result<T, Silence> {
     let late = || {
         let (what, cause) = ("could not ask peer".to_owned(), "it does not answer".to_owned());
         Silence::from(ReplicaError::Connection { what, cause })

@@ -366,6 +366,11 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether the log up to there is here, and the primary has shown to have the same.
+    pub fn has_shown(&self, upto: Lsn) -> bool {
+        self.reported().written >= upto
+    }
+
     /// What may be reported: no further than the primary has shown to have the same.
     fn reported(&self) -> Progress {
         if self.awaits_begin || self.expected < self.segment_start() {

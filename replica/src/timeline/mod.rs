@@ -4,4 +4,5 @@
 //! [`wal::timelines`].
 
 pub mod fence;
+pub mod loss;
 pub mod relation;

@@ -116,7 +116,7 @@ fn peer_name(conninfo: &str) -> String {
 }
 
 /// Where a connection string leads.
-fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
+pub(super) fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
     let endpoints = ConnInfo::parse(conninfo).map(|info| info.endpoints).unwrap_or_default();
     endpoints.into_iter().map(|(endpoint, port)| match endpoint {
         Endpoint::Tcp(host) => (host, port),

@@ -6,6 +6,7 @@ pub(crate) mod background;
 pub(crate) mod fencing;
 pub(crate) mod handover;
 pub(crate) mod ledger;
+pub(crate) mod loss;
 mod retention;
 pub(crate) mod roster;
 pub(crate) mod semi_sync;

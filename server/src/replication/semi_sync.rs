@@ -12,7 +12,7 @@ use crate::tasks::blocking;
 use host::sync::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Fallback, Resumed, Stall, SyncRecord};
+use storage::{Fallback, PrimaryRecord, Resumed, Stall, SyncRecord};
 use tokio::sync::watch;
 use wal::Lsn;
 
@@ -42,9 +42,12 @@ impl SemiSync {
     }
 }
 
-/// Takes over (re)loaded settings.
+/// Takes over (re)loaded settings: at once that commits wait for ever. That they do not comes into force with
+/// its record ([`Mode::note_rule`]): a standby is to know what may be acknowledged without it.
 pub(super) fn apply_settings(replication: &Replication) {
-    replication.database.commit_gate().set_patience(replication.ground.config().synchronous_timeout);
+    if replication.ground.config().synchronous_timeout.is_none() {
+        replication.database.commit_gate().set_patience(None);
+    }
 }
 
 /// Minds the server's mode while it takes writes.
@@ -174,6 +177,29 @@ impl Mode<'_> {
             self.change(state).await;
         }
         self.is_logged &= !must_wait;
+        self.note_rule().await;
+    }
+
+    /// Whether this primary may go on without its standbys stands in the log before it may.
+    async fn note_rule(&mut self) {
+        let Self { replication, .. } = self;
+        let patience = replication.ground.config().synchronous_timeout;
+        let record = PrimaryRecord {
+            timeline: replication.database.timeline(),
+            may_fall_back: patience.is_some(),
+            member: replication.roster.own_id().number(),
+            name: replication.ground.config().cluster_name.trim().to_owned(),
+        };
+        match replication.database.put_primary_record(record).await {
+            Ok(()) => replication.database.commit_gate().set_patience(patience),
+            Err(error) => {
+                if self.is_logged && !matches!(error, storage::Error::Shutdown) {
+                    let what = "could not log plimsoll.synchronous_timeout, which comes into force when it is possible";
+                    self.replication.ground.log.warning(format!("{what}: {error}"));
+                }
+                self.is_logged = false;
+            }
+        }
     }
 
     /// Without its record nothing may be acknowledged.

@@ -1,18 +1,26 @@
-//! The question of another node of the cluster: who this one is, and what it is a witness of. It is answered
-//! before a node lets anybody else in, as soon as its database is open, so that two that start at once hear
-//! of one another. Who asks keeps a place in the lobby, and is no session.
+//! The questions of another node of the cluster: who this one is, what it is a witness of, and how far it is.
+//! They are answered before a node lets anybody else in, as soon as its database is open, so that two that start
+//! at once hear of one another. Who asks keeps a place in the lobby, and is no session.
 
 use super::replication::{INT4, TEXT, columns};
 use crate::auth;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
-use crate::replication::Replication;
+use crate::replication::{Replication, loss};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::replication::{ExtensionCommand, OptionValue, ReplicationCommand, parse_command};
 use protocol::{Report, SqlState};
 use replica::roster::login::MEMBER_QUESTION;
+use replica::timeline::loss::wire::{
+    COMMITS_COLUMNS, COMMITS_QUESTION, POSITIONS_COLUMNS, POSITIONS_QUESTION,
+};
+use std::sync::Arc;
+use wal::Lsn;
+
+/// What a node may ask: who this one is, how far it is, and what it has in a stretch of its log.
+const QUESTIONS: [&str; 3] = [MEMBER_QUESTION, POSITIONS_QUESTION, COMMITS_QUESTION];
 
 /// Lets a member in and answers its questions, until it leaves.
 pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
@@ -32,9 +40,10 @@ pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
         let (kind, body) = wire.next(FrameLimits::AUTHENTICATION).await?;
         match FrontendMessage::decode(kind, &body)? {
             FrontendMessage::Query(text) => match question(text) {
-                Some(command) => answer(replication, wire, &command),
+                Some(command) => answer(replication, wire, &command).await,
                 None => {
-                    let what = "a node of the cluster may ask another who it is, and nothing else";
+                    let what =
+                        "a node of the cluster may ask another who it is and how far, and nothing else";
                     Report::error(SqlState::FEATURE_NOT_SUPPORTED, what).encode(&mut wire.out);
                 }
             },
@@ -49,12 +58,51 @@ pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
 
 fn question(text: &str) -> Option<ExtensionCommand> {
     match parse_command(text) {
-        Ok(Some(ReplicationCommand::Extension(command))) if command.name == MEMBER_QUESTION => Some(command),
+        Ok(Some(ReplicationCommand::Extension(command))) if QUESTIONS.contains(&command.name.as_str()) => {
+            Some(command)
+        }
         _ => None,
     }
 }
 
-fn answer(replication: &Replication, wire: &mut Wire, command: &ExtensionCommand) {
+async fn answer(replication: &Arc<Replication>, wire: &mut Wire, command: &ExtensionCommand) {
+    match command.name.as_str() {
+        POSITIONS_QUESTION => match loss::own(replication).await {
+            Ok(told) => row(wire, &POSITIONS_COLUMNS, &told.row()),
+            Err(error) => Report::error(SqlState::IO_ERROR, error.to_string()).encode(&mut wire.out),
+        },
+        COMMITS_QUESTION => answer_commits(replication, wire, command).await,
+        _ => answer_who(replication, wire, command),
+    }
+}
+
+async fn answer_commits(replication: &Arc<Replication>, wire: &mut Wire, command: &ExtensionCommand) {
+    let position = |name: &str| match command.options.iter().find(|(option, _)| option == name) {
+        Some((_, OptionValue::Text(text))) => text.parse::<Lsn>().ok(),
+        _ => None,
+    };
+    let (Some(from), Some(upto)) = (position("from"), position("upto")) else {
+        let what = "PLIMSOLL commits needs two positions, from and upto";
+        return Report::error(SqlState::SYNTAX_ERROR, what).encode(&mut wire.out);
+    };
+    match loss::own_commits(replication, from, upto).await {
+        Some(commits) => row(wire, &COMMITS_COLUMNS, &commits.row()),
+        None => {
+            let what = "the database system is shutting down";
+            Report::error(SqlState::CANNOT_CONNECT_NOW, what).encode(&mut wire.out);
+        }
+    }
+}
+
+fn row(wire: &mut Wire, names: &[&str], values: &[Option<String>]) {
+    let texts: Vec<_> = names.iter().map(|name| (*name, TEXT)).collect();
+    columns(wire, &texts);
+    let values: Vec<_> = values.iter().map(Option::as_deref).collect();
+    backend::text_row(&mut wire.out, &values);
+    backend::command_complete(&mut wire.out, "PLIMSOLL");
+}
+
+fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCommand) {
     let asks = command.options.iter().find(|(name, _)| name == "id").map(|(_, value)| value);
     if let Some(OptionValue::Text(id)) = asks
         && let Ok(id) = id.parse()

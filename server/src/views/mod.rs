@@ -30,6 +30,7 @@ mod archive;
 mod control;
 mod lag;
 mod locks;
+mod promotion;
 mod recovery;
 mod replication;
 mod roster;
@@ -213,6 +214,7 @@ static FUNCTIONS: &[&[Function]] = &[
     activity::FUNCTIONS,
     archive::FUNCTIONS,
     locks::FUNCTIONS,
+    promotion::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
     switchover::FUNCTIONS,

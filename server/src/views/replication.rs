@@ -12,6 +12,7 @@ use replica::receiver::{ReceiverStatus, ReceiverView};
 use replica::slots::Lifetime;
 use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, Interval, TypeId};
+use std::sync::Arc;
 use std::time::Duration;
 use wal::Lsn;
 
@@ -154,6 +155,12 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
 pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> {
     let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
     Ok(asked.replication.ok_or_else(starting)?)
+}
+
+/// The same, for what outlives the question.
+pub(super) fn shared(asked: &Asked<'_>) -> Result<Arc<Replication>, SqlError> {
+    ready(asked)?;
+    asked.replication.cloned().ok_or_else(|| SqlError::internal("no replication"))
 }
 
 fn interval(time: Option<Duration>) -> Datum {

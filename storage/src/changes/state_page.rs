@@ -8,8 +8,8 @@ use crate::changes::writer::{Target, Writer};
 use crate::pages::page::{POINTER_SIZE, PageKind, USABLE_SIZE};
 use crate::pages::pool::PageKey;
 use crate::{Error, TreeId};
-use wal::BlockNumber;
 use wal::codec::PutFields;
+use wal::{BlockNumber, Record, Rmgr};
 
 /// The relation that holds it.
 pub const STATE_FILE: TreeId = TreeId::new(1, 9999);
@@ -19,10 +19,20 @@ pub(crate) const STATE_CONFIRMED: u16 = 1;
 pub(crate) const STATE_EARLY: u16 = 3;
 /// The field with the state of synchronous replication (`commit::sync_record`).
 pub(crate) const STATE_SYNC: u16 = 4;
+/// The field with what the primary says of itself (`commit::primary_record`).
+pub(crate) const STATE_PRIMARY: u16 = 5;
 /// The most bytes that all fields may take together.
 pub const STATE_BYTES_MAX: usize = USABLE_SIZE - 64;
 
 const BLOCK: BlockNumber = BlockNumber::new(0);
+
+/// Whether a record changes what the log says of synchronous replication, or its primary of itself.
+pub fn changes_sync_state(record: &Record) -> bool {
+    let field = record.main_data().first_chunk::<2>().map(|field| u16::from_le_bytes(*field));
+    record.rmgr() == Rmgr::ENGINE
+        && record.rmgr_info() == info::STATE
+        && matches!(field, Some(STATE_SYNC | STATE_PRIMARY))
+}
 
 impl Writer<'_> {
     /// Puts one field of the state page, creating the page with the first.

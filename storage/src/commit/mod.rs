@@ -7,6 +7,7 @@ mod early_xids;
 pub(crate) mod gate;
 pub(crate) mod levels;
 pub(crate) mod pipeline;
+pub(crate) mod primary_record;
 pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod suspension;

@@ -59,6 +59,11 @@ impl SyncRecord {
         self.fallbacks.last_mut().filter(|last| last.ended.is_none())
     }
 
+    /// Whether the names are all that the setting names, as far as can be told: long ones may be cut.
+    pub fn has_all_names(&self) -> bool {
+        self.names.len() + char::MAX.len_utf8() <= NAMES_BYTES_MAX
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let ends = self.names.char_indices().map(|(at, one)| at + one.len_utf8());
         let length = ends.take_while(|end| *end <= NAMES_BYTES_MAX).last().unwrap_or(0);
@@ -134,5 +139,8 @@ mod tests {
         assert!(state.open().is_none());
         let kept = SyncRecord::decode(&state.encode()).unwrap();
         assert_eq!((kept.names.len(), kept.fallbacks.len()), (256, 16));
+        assert!(!kept.has_all_names());
+        let short = SyncRecord { names: "ANY 1 (a)".to_owned(), fallbacks: Vec::new() };
+        assert!(short.has_all_names());
     }
 }

@@ -12,11 +12,12 @@ pub(crate) mod wal_sizes;
 pub use retention::WalRetention;
 
 use crate::changes::log::EngineLog;
-use crate::changes::state_page::STATE_SYNC;
+use crate::changes::state_page::{STATE_PRIMARY, STATE_SYNC};
 use crate::changes::store::Store;
 use crate::commit::gate::CommitGate;
 use crate::commit::levels::Levels;
 use crate::commit::pipeline::Pipeline;
+use crate::commit::primary_record::PrimaryRecord;
 use crate::commit::sync_record::SyncRecord;
 use crate::error::log_error;
 use crate::lock_order::{Rank, Ranked};
@@ -273,6 +274,14 @@ impl Engine {
             }),
             None => Ok(SyncRecord::default()),
         }
+    }
+
+    /// What the last primary that put it into the log says of itself.
+    pub(crate) fn primary_record(&self) -> Result<Option<PrimaryRecord>, Error> {
+        let bytes = self.state_field(STATE_PRIMARY)?;
+        let record = bytes.map(|bytes| PrimaryRecord::decode(&bytes)).transpose();
+        record
+            .map_err(|short| Error::Unusable(format!("what the log says of its primary is damaged: {short}")))
     }
 
     /// Changes the control file durably. The first time replaces it, whatever shape it has; after a failure,

@@ -35,7 +35,7 @@ pub fn run(command: Command) -> u8 {
         Command::Status(arguments) => return finish(status::run(&arguments)),
         Command::Clone(arguments) => clone::run(&arguments),
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
-        Command::Promote(arguments) => promote::run(&arguments),
+        Command::Promote(arguments) => return finish(promote::run(&arguments)),
         Command::Rewind(arguments) => rewind::run(&arguments),
         Command::Switchover(arguments) => return finish(switchover::run(&arguments)),
         Command::Waldump(arguments) => waldump::run(&arguments),

@@ -4,13 +4,11 @@
 
 use super::check_data_directory;
 use crate::cli::SwitchoverArgs;
-use crate::connect::{connect, connect_as};
+use crate::connect::{connect, connect_as, of_directory};
 use crate::output::{complain, say};
-use crate::process;
 use anyhow::{Context, Result, anyhow, bail};
 use protocol::Client;
-use protocol::conninfo::{ConnInfo, join};
-use std::path::Path;
+use protocol::conninfo::ConnInfo;
 use std::time::{Duration, Instant};
 
 /// Between two questions to both servers.
@@ -25,26 +23,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 pub fn run(arguments: &SwitchoverArgs) -> Result<u8> {
     let primary = match (&arguments.dbname, &arguments.data) {
         (Some(conninfo), _) => conninfo.clone(),
-        (None, Some(data)) => of_directory(data)?,
+        (None, Some(data)) => {
+            check_data_directory(data)?;
+            of_directory(data)?
+        }
         (None, None) => bail!("name the primary with -D or -d"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { Switchover::begin(arguments, primary).await?.watch().await })
-}
-
-/// How the server that runs on a directory is reached from this machine.
-fn of_directory(data: &Path) -> Result<String> {
-    check_data_directory(data)?;
-    let file = process::running(data)?;
-    let host = file.socket_dir.map(|folder| folder.display().to_string()).or(file.listen_address);
-    let (Some(host), Some(port)) = (host, file.port) else {
-        bail!(
-            "the server of \"{}\" does not say where it listens: give its conninfo with -d",
-            data.display()
-        );
-    };
-    let host = if host == "*" { "localhost".to_owned() } else { host };
-    Ok(join([("host", host.as_str()), ("port", &port.to_string())]))
 }
 
 /// A switchover that the primary has begun.

@@ -3,8 +3,10 @@
 mod in_place;
 mod outgoing;
 mod reading;
+mod stretch;
 
 pub(super) use outgoing::Outgoing;
 pub use outgoing::{FilePart, Outlet};
 pub use reading::LogPlace;
 pub(super) use reading::{LogReading, source_error};
+pub use stretch::Stretch;

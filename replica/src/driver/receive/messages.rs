@@ -34,9 +34,13 @@ impl Driver {
         let lsn = |wire: WireLsn| Lsn::new(wire.get());
         match FromPrimary::decode(&payload) {
             Ok(FromPrimary::Data { start, end, clock, wal }) => {
+                self.note_primary_end(lsn(end));
                 Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
             }
-            Ok(FromPrimary::Keepalive(keepalive)) => Some(self.keepalive(&keepalive)),
+            Ok(FromPrimary::Keepalive(keepalive)) => {
+                self.note_primary_end(lsn(keepalive.end));
+                Some(self.keepalive(&keepalive))
+            }
             Ok(FromPrimary::Extension(BEGINS, at)) => {
                 let at = at.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 Some(Event::Begins(Lsn::new(at)))

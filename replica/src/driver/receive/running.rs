@@ -1,5 +1,6 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
+use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
@@ -60,6 +61,8 @@ pub(super) struct Driver {
     pub(super) unannounced: Option<Lsn>,
     /// The primary asks this node to take over.
     pub(super) asked_over: Option<Bytes>,
+    /// Whether all is here that the primary had at one moment.
+    pub(super) catching_up: CatchingUp,
 }
 
 impl Driver {
@@ -107,6 +110,7 @@ impl Driver {
             announced_at: Duration::ZERO,
             unannounced: None,
             asked_over: None,
+            catching_up: CatchingUp::default(),
         })
     }
 
@@ -119,6 +123,7 @@ impl Driver {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
                 self.machine.set_replayed(positions.replayed());
             }
+            self.note_caught_up();
             *self.view.lock() = Some(self.machine.view());
             let now = self.context.host.clock.monotonic();
             if now >= self.announced_at + REDO_PAUSE {

@@ -2,6 +2,7 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
+use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::running::Driver;
 use crate::driver::log::{LogPlace, source_error};
@@ -127,6 +128,7 @@ impl Driver {
         let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
+        self.catching_up = CatchingUp::default();
         if cuts {
             self.writer = open_writer(&self.context, timeline, kept, known_upto)?;
             self.known_upto = known_upto;

@@ -44,6 +44,8 @@ struct Orders {
     stop: bool,
     /// No receiver shall run any more.
     closed: bool,
+    /// The generation of the log of which this node has had all that the primary had at one moment.
+    caught_up: Option<u64>,
     /// Why redo stands still before the end of what was received.
     damage: Option<LogDamage>,
     /// Where damage was told last, and for how long that is enough.
@@ -126,6 +128,7 @@ impl StandbyFeed {
             promote: false,
             stop: false,
             closed: false,
+            caught_up: None,
             damage: None,
             told_damage: None,
             told_end: Lsn::INVALID,
@@ -260,6 +263,16 @@ impl StandbyFeed {
         }
         orders.delays.resume();
         if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
+    }
+    /// All is received that the primary had at one moment of this node's life.
+    pub fn set_caught_up(&self) {
+        let mut orders = self.orders.lock();
+        orders.caught_up = Some(orders.generation);
+    }
+    /// Whether that is so, and nothing of the log was given up since.
+    pub fn has_caught_up(&self) -> bool {
+        let orders = self.orders.lock();
+        orders.caught_up == Some(orders.generation) && orders.damage.is_none()
     }
     /// Why redo stands still before the end of what was received, if it does.
     pub fn damage(&self) -> Option<LogDamage> {

@@ -30,6 +30,12 @@ pub(super) fn delay_settings(ground: &Ground) -> DelaySettings {
     }
 }
 
+/// The name by which a standby follows a primary where primary_conninfo gives none.
+pub(crate) fn application_name(config: &settings::Config) -> String {
+    let name = config.cluster_name.trim();
+    if name.is_empty() { "walreceiver".to_owned() } else { name.to_owned() }
+}
+
 /// None if no primary is named.
 pub(super) fn receive_settings(
     ground: &Ground,
@@ -40,10 +46,9 @@ pub(super) fn receive_settings(
     if config.primary_conninfo.trim().is_empty() {
         return None;
     }
-    let name = config.cluster_name.trim();
     Some(ReceiveSettings {
         conninfo: config.primary_conninfo.to_string(),
-        application_name: if name.is_empty() { "walreceiver".to_owned() } else { name.to_owned() },
+        application_name: application_name(&config),
         options: ReceiverOptions {
             system: database.system_id(),
             segment_size: place.segment_size,

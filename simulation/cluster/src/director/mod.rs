@@ -21,6 +21,7 @@ mod leftovers;
 mod lives;
 mod patience;
 mod peace;
+mod reports;
 mod said;
 mod seldom;
 mod settings;

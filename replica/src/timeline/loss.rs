@@ -1,0 +1,427 @@
+//! What the promotion of a standby would lose, by what the nodes that can be asked say of themselves.
+//!
+//! **The argument.** A commit that waited for `k` of the named standbys is held by `k` of them: each had the
+//! log up to its end when it said so. Of the `n` standbys that are named, those that can be asked, and whose
+//! positions cannot have gone back since they spoke ([`Answer::has_caught_up`]), are known; `u` are not. If `u`
+//! is less than `k`, each quorum has at least `k - u` known members, so no commit was acknowledged that
+//! ends behind the place which `k - u` of the known ones have reached. A standby that has the log up to there
+//! has all that was acknowledged. `FIRST` chooses by who was connected, which nobody knows afterwards, so it
+//! counts like `ANY`.
+//!
+//! **What makes one unknown.** It cannot be asked; it still receives, so it may confirm more at any moment; it
+//! is on another branch; or it has not had all of the primary's log since it was started or made. The last
+//! guards against a power cut that took what was only written, and against a directory that was made anew from
+//! a copy which had less.
+//!
+//! **Where the rule comes from.** Each primary puts into its log how it acknowledges commits: whom they wait for,
+//! and whether it may go on without them ([`Rule`]). What it says counts for its own timeline. If it names
+//! nobody, anybody (`*`), or may fall back, nothing bounds what it acknowledged. A rule that the
+//! primary changed without any node here having heard of it is beyond what can be known; the report says up
+//! to where its rule was read.
+//!
+//! Positions are compared along one branch alone ([`super::relation`]).
+
+pub mod wire;
+
+use super::relation::{Relation, relation};
+use crate::directory_id::DirectoryId;
+use crate::sync::{Progress, SyncNames};
+use host::Timestamp;
+use std::collections::BTreeSet;
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+/// How a primary acknowledges commits, as its log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The timeline whose primary says so.
+    pub timeline: TimelineId,
+    /// synchronous_standby_names; None if they were too long for the log.
+    pub names: Option<String>,
+    /// plimsoll.synchronous_timeout is set, or the primary goes on without its standbys already.
+    pub may_fall_back: bool,
+    /// Who it is.
+    pub primary: DirectoryId,
+    /// Its cluster_name: it is no standby of its own, though all nodes' settings may name it.
+    pub primary_name: String,
+}
+
+/// What a node does with its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It writes it.
+    Primary {
+        /// It may acknowledge commits: it is neither fenced nor on its way down.
+        acknowledges: bool,
+    },
+    /// It receives it.
+    Standby {
+        /// It does so now.
+        streams: bool,
+    },
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its branch.
+    pub history: TimelineHistory,
+    /// What it does.
+    pub role: Role,
+    /// How far it is.
+    pub progress: Progress,
+    /// The end of the last whole record of what is written, exclusive.
+    pub end: Lsn,
+    /// What it has heard to be confirmed, or confirms itself.
+    pub confirmed: Lsn,
+    /// Since its server was started, and on this branch, it has had all that the primary had at one moment. So
+    /// whatever it confirmed, then or before, is here.
+    pub has_caught_up: bool,
+    /// The rule by the log up to `end`; None if that was not read to its end, or has none.
+    pub rule: Option<Rule>,
+    /// The last that a primary said of its own end, and when that came.
+    pub primary_end: Option<(Lsn, Timestamp)>,
+    /// The time of the last commit that is replayed.
+    pub last_commit: Option<Timestamp>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Who it is, if that is known.
+    pub id: Option<DirectoryId>,
+    /// The name by which synchronous_standby_names means it.
+    pub name: String,
+    /// None if it cannot be asked.
+    pub answer: Option<Answer>,
+}
+
+/// The commits in a stretch of the log that a standby does not have, as a node that has it read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commits {
+    /// Up to here it was read, exclusive.
+    pub upto: Lsn,
+    /// How many.
+    pub count: u64,
+    /// The end of the first; None if there is none.
+    pub first: Option<Lsn>,
+    /// Their times.
+    pub times: Option<(Timestamp, Timestamp)>,
+}
+
+/// What a promotion would lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Commits that were acknowledged.
+    Loss,
+    /// Nobody here can know that it loses nothing.
+    Possible,
+    /// Nothing that was acknowledged at `on` or `remote_apply`.
+    NoneFromOn,
+    /// Nothing that was acknowledged at `remote_write` or above.
+    NoneFromRemoteWrite,
+    /// Nothing at all.
+    NoLoss,
+}
+
+impl Verdict {
+    /// Whether it may lose something.
+    pub const fn may_lose(self) -> bool {
+        matches!(self, Self::Loss | Self::Possible)
+    }
+
+    /// In the report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Possible => "possible loss",
+            Self::NoneFromOn => "no loss at on and above",
+            Self::NoneFromRemoteWrite => "no loss at remote_write and above",
+            Self::NoLoss => "no loss",
+        }
+    }
+}
+
+/// The report on one standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What its promotion would lose.
+    pub verdict: Verdict,
+    /// The arithmetic of the quorum proves it.
+    pub by_quorum: bool,
+    /// What it has: more than this may be missing.
+    pub from: Lsn,
+    /// The furthest position of which anybody here knows, if it lies behind that.
+    pub upto: Option<Lsn>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why nothing bounds what was acknowledged.
+enum Doubt {
+    NoRule(TimelineId),
+    LongNames,
+    Changed(String),
+    Nobody,
+    Anybody,
+    FallBack,
+    TooFew { unknown: Vec<String>, count: usize },
+}
+
+impl Doubt {
+    fn text(&self) -> String {
+        match self {
+            Self::NoRule(timeline) => format!(
+                "the log that is replayed here does not say how the primary of timeline {timeline} acknowledges commits"
+            ),
+            Self::LongNames => "synchronous_standby_names is too long for the log to say".to_owned(),
+            Self::Changed(name) => {
+                format!("by the log of \"{name}\" the primary has changed how it acknowledges commits")
+            }
+            Self::Nobody => {
+                "no synchronous standbys are named: commits waited for the primary alone".to_owned()
+            }
+            Self::Anybody => {
+                "\"*\" in synchronous_standby_names lets servers confirm commits that nobody here \
+                              knows: name the standbys"
+                    .to_owned()
+            }
+            Self::FallBack => {
+                "plimsoll.synchronous_timeout lets the primary acknowledge commits without its standbys"
+                    .to_owned()
+            }
+            Self::TooFew { unknown, count } => {
+                format!(
+                    "{count} of the standbys confirm a commit, which may have been {}",
+                    unknown.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// How far acknowledged commits may reach, exclusive.
+struct Bounds {
+    /// Those at `remote_write`.
+    written: Lsn,
+    /// Those at `on` and `remote_apply`.
+    flushed: Lsn,
+    /// What proves it, in words.
+    proof: String,
+}
+
+/// The nodes, with one of them to be promoted.
+struct Case<'a> {
+    nodes: &'a [Node],
+    at: usize,
+    mine: &'a Answer,
+    commits: Option<&'a Commits>,
+}
+
+/// The standby that has the most log, of those that nobody has gone on from.
+pub fn best(nodes: &[Node]) -> Option<usize> {
+    let standby = |(at, node): (usize, &'_ Node)| {
+        let answer = node.answer.as_ref().filter(|answer| matches!(answer.role, Role::Standby { .. }))?;
+        let others = nodes.iter().filter_map(|other| other.answer.as_ref());
+        let is_left = others
+            .into_iter()
+            .any(|other| matches!(relation(&answer.history, &other.history), Relation::Descendant { .. }));
+        let Progress { flushed, replayed, .. } = answer.progress;
+        Some(((!is_left, answer.end, flushed, replayed, std::cmp::Reverse(at)), at))
+    };
+    nodes.iter().enumerate().filter_map(standby).max().map(|(_, at)| at)
+}
+
+/// The node that has the most log behind what this standby has, on its branch or one that goes on from it, and
+/// up to where.
+pub fn further(nodes: &[Node], at: usize) -> Option<(usize, Lsn)> {
+    let mine = nodes.get(at)?.answer.as_ref()?;
+    let ahead = |(at, node): (usize, &'_ Node)| {
+        let answer = node.answer.as_ref()?;
+        let goes_on = match relation(&mine.history, &answer.history) {
+            Relation::Same => false,
+            Relation::Descendant { .. } => true,
+            _ => return None,
+        };
+        (answer.end > mine.end).then_some((goes_on, answer.end, at))
+    };
+    nodes.iter().enumerate().filter_map(ahead).max().map(|(_, end, at)| (at, end))
+}
+
+/// What the promotion of `nodes[at]` would lose. `commits`: what the one that is [`further`] read behind what
+/// this one has. None if it is no standby that answers.
+pub fn judge(nodes: &[Node], at: usize, commits: Option<&Commits>) -> Option<Report> {
+    let mine = nodes.get(at)?.answer.as_ref()?;
+    matches!(mine.role, Role::Standby { .. }).then(|| Case { nodes, at, mine, commits }.report())
+}
+
+impl Case<'_> {
+    /// The other nodes that answer.
+    fn others(&self) -> impl Iterator<Item = (usize, &Node, &Answer)> {
+        let others = self.nodes.iter().enumerate().filter(|(at, _)| *at != self.at);
+        others.filter_map(|(at, node)| Some((at, node, node.answer.as_ref()?)))
+    }
+
+    fn relation(&self, other: &Answer) -> Relation {
+        relation(&self.mine.history, &other.history)
+    }
+
+    /// Whether no commit is missing here that ends at or before `bound`.
+    fn has_commits_up_to(&self, bound: Lsn) -> bool {
+        let none_between =
+            |commits: &Commits| bound <= commits.upto && commits.first.is_none_or(|first| first > bound);
+        bound <= self.mine.end || self.commits.is_some_and(none_between)
+    }
+
+    fn report(&self) -> Report {
+        let (verdict, by_quorum, reason) = self.verdict();
+        let others = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
+        let told = others.flat_map(|(_, _, other)| [Some(other.end), other.primary_end.map(|(end, _)| end)]);
+        let told = told.chain([self.mine.primary_end.map(|(end, _)| end)]).flatten();
+        let further = further(self.nodes, self.at).map(|(_, end)| end);
+        let upto = told.chain(further).max().filter(|upto| *upto > self.mine.end);
+        Report { verdict, by_quorum, from: self.mine.end, upto, reason }
+    }
+
+    fn verdict(&self) -> (Verdict, bool, String) {
+        if let Some(reason) = self.proven_loss() {
+            return (Verdict::Loss, false, reason);
+        }
+        if let Some(reason) = self.other_branch() {
+            return (Verdict::Possible, false, reason);
+        }
+        if let Some(reason) = self.quiet_primary() {
+            return (Verdict::NoLoss, false, reason);
+        }
+        let bounds = match self.bounds() {
+            Ok(bounds) => bounds,
+            Err(doubt) => return (Verdict::Possible, false, doubt.text()),
+        };
+        if self.has_commits_up_to(bounds.written) {
+            (Verdict::NoneFromRemoteWrite, true, bounds.proof)
+        } else if self.has_commits_up_to(bounds.flushed) {
+            let what = format!("up to {} commits at remote_write may have been acknowledged", bounds.written);
+            (Verdict::NoneFromOn, true, format!("{}; {what}", bounds.proof))
+        } else {
+            let what = format!("commits up to {} may have been acknowledged", bounds.flushed);
+            (Verdict::Possible, false, format!("{what}, and here is the log up to {}", self.mine.end))
+        }
+    }
+
+    /// Commits that are confirmed elsewhere and not here.
+    fn proven_loss(&self) -> Option<String> {
+        let first = self.commits?.first?;
+        let goes_on = |(_, _, other): &(usize, &Node, &Answer)| {
+            matches!(self.relation(other), Relation::Same | Relation::Descendant { .. })
+        };
+        let confirms =
+            |(_, node, other): (usize, &Node, &Answer)| (other.confirmed >= first).then(|| node.name.clone());
+        let name = self.others().filter(goes_on).find_map(confirms)?;
+        Some(format!("\"{name}\" knows commits behind {} as confirmed", self.mine.end))
+    }
+
+    /// Somebody has left what this standby follows, or it is not on the branch of all others.
+    fn other_branch(&self) -> Option<String> {
+        self.others().find_map(|(_, node, other)| {
+            let (name, timeline) = (&node.name, other.history.target());
+            match self.relation(other) {
+                Relation::Same | Relation::Ancestor { .. } => None,
+                Relation::Descendant { fork } => {
+                    Some(format!("\"{name}\" goes on from here since {fork}, on timeline {timeline}"))
+                }
+                Relation::Sibling { fork, .. } | Relation::Twin { fork } => {
+                    Some(format!("\"{name}\" is on another branch since {fork}, timeline {timeline}"))
+                }
+            }
+        })
+    }
+
+    /// The primary answers, acknowledges nothing any more, and has no commit that is not here.
+    fn quiet_primary(&self) -> Option<String> {
+        let is_quiet = |other: &Answer| other.role == Role::Primary { acknowledges: false };
+        let mut same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
+        let (_, node, primary) = same.find(|(_, _, other)| is_quiet(other))?;
+        self.has_commits_up_to(primary.end).then(|| {
+            format!("the primary \"{}\" takes no more commits, and has none that is not here", node.name)
+        })
+    }
+
+    /// The rule that holds for what is missing here.
+    fn rule(&self) -> Result<&Rule, Doubt> {
+        let timeline = self.mine.history.target();
+        let of_timeline = self.mine.rule.as_ref().filter(|rule| rule.timeline == timeline);
+        let rule = of_timeline.ok_or(Doubt::NoRule(timeline))?;
+        let same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
+        let mut ahead = same.filter(|(_, _, other)| other.end > self.mine.end);
+        match ahead.find(|(_, _, other)| other.rule.as_ref() != Some(rule)) {
+            Some((_, node, _)) => Err(Doubt::Changed(node.name.clone())),
+            None => Ok(rule),
+        }
+    }
+
+    /// The standbys that the names mean; None for one of whom nobody here knows.
+    fn named(&self, rule: &Rule, names: &SyncNames) -> Result<Vec<(String, Option<usize>)>, Doubt> {
+        let (mut seen, mut named) = (BTreeSet::new(), Vec::new());
+        for name in names.names() {
+            if name == "*" {
+                return Err(Doubt::Anybody);
+            }
+            if !seen.insert(name.to_ascii_lowercase()) {
+                continue;
+            }
+            let is_it = |node: &Node| node.id != Some(rule.primary) && node.name.eq_ignore_ascii_case(name);
+            let all = self.nodes.iter().enumerate().filter(|(_, node)| is_it(node));
+            let before = named.len();
+            named.extend(all.map(|(at, _)| (name.clone(), Some(at))));
+            if named.len() == before && !name.eq_ignore_ascii_case(&rule.primary_name) {
+                named.push((name.clone(), None));
+            }
+        }
+        Ok(named)
+    }
+
+    /// What a named standby says, if that tells what it ever confirmed, or will.
+    fn known(&self, at: usize) -> Option<&Answer> {
+        let answer = self.nodes.get(at)?.answer.as_ref()?;
+        let is_still = at == self.at || answer.role == Role::Standby { streams: false };
+        let counts = is_still && answer.has_caught_up && self.relation(answer) == Relation::Same;
+        counts.then_some(answer)
+    }
+
+    /// How far commits that waited for standbys may have been acknowledged.
+    fn bounds(&self) -> Result<Bounds, Doubt> {
+        let rule = self.rule()?;
+        let text = rule.names.as_deref().ok_or(Doubt::LongNames)?;
+        let names = SyncNames::parse(text).map_err(|_| Doubt::LongNames)?.ok_or(Doubt::Nobody)?;
+        if rule.may_fall_back {
+            return Err(Doubt::FallBack);
+        }
+        let named = self.named(rule, &names)?;
+        let known: Vec<&Answer> = named.iter().filter_map(|(_, at)| self.known((*at)?)).collect();
+        let planted =
+            usize::from(host::planted!("a promotion report takes one standby too many for a quorum"));
+        let (count, unknown) = (names.count() + planted, named.len() - known.len());
+        if unknown >= count {
+            let is_unknown = |(_, at): &&(String, Option<usize>)| at.and_then(|at| self.known(at)).is_none();
+            let unknown = named.iter().filter(is_unknown).map(|(name, _)| format!("\"{name}\"")).collect();
+            return Err(Doubt::TooFew { unknown, count });
+        }
+        // That many of the known ones are in each quorum.
+        let nth = |mut ends: Vec<Lsn>| {
+            ends.sort_unstable_by(|one, other| other.cmp(one));
+            ends.get(count - unknown - 1).copied().unwrap_or(Lsn::INVALID)
+        };
+        // No commit ends within what is no whole record.
+        let written = nth(known.iter().map(|answer| answer.end).collect());
+        let flushed = nth(known.iter().map(|answer| answer.end.min(answer.progress.flushed)).collect());
+        let proof = format!(
+            "commits waited for {names}; {} of these {} are known, and none behind {written} was confirmed",
+            known.len(),
+            named.len()
+        );
+        Ok(Bounds { written, flushed, proof })
+    }
+}
+
+#[cfg(test)]
+mod tests;

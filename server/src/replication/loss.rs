@@ -1,0 +1,275 @@
+//! What a promotion would lose ([`replica::timeline::loss`]): what this node says of itself to others, and the
+//! questions to all of them for a report.
+//!
+//! Who receives while it is asked may confirm more before it answers. So whether it receives is looked at before
+//! and after its positions.
+
+use super::Replication;
+use super::asking::places;
+use crate::tasks::blocking;
+use replica::directory_id::DirectoryId;
+use replica::driver::Stretch;
+use replica::driver::peers::{self, split_peers};
+use replica::receiver::ReceiverStatus;
+use replica::roster::Address;
+use replica::roster::login::MemberLogin;
+use replica::sync::Progress;
+use replica::timeline::loss::wire::Told;
+use replica::timeline::loss::{Answer, Commits, Node, Report, Role, Rule, best, further, judge};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::Error;
+use tokio::task::JoinSet;
+use wal::{Live, LogState, Lsn, Stopping};
+
+/// The least time that others have for their answers.
+const ANSWER_TIME_MIN: Duration = Duration::from_millis(500);
+
+/// What this node says of itself. Reads its log where that is not replayed yet.
+pub(crate) async fn own(replication: &Arc<Replication>) -> Result<Told, Error> {
+    let this = replication.clone();
+    let answer = blocking(move || answer(&this)).await.map_err(|_| Error::Shutdown)??;
+    let system = replication.database.system_id();
+    Ok(Told { system, id: replication.roster.own_id(), name: own_name(replication), answer })
+}
+
+/// The commits in a stretch of this node's log.
+pub(crate) async fn own_commits(replication: &Arc<Replication>, from: Lsn, upto: Lsn) -> Option<Commits> {
+    let this = replication.clone();
+    let read = blocking(move || {
+        let log = this.log.state();
+        // What is only in memory is not read.
+        this.place.read_stretch(&log, from, upto.min(log.written()))
+    });
+    read.await.ok().map(|stretch| stretch.commits)
+}
+
+/// The name by which this node follows a primary.
+fn own_name(replication: &Replication) -> String {
+    let config = replication.ground.config();
+    let info = protocol::conninfo::split(&config.primary_conninfo).unwrap_or_default();
+    let named = info.into_iter().rev().find(|(name, _)| name == "application_name").map(|(_, name)| name);
+    named.unwrap_or_else(|| super::standby::settings::application_name(&config))
+}
+
+fn answer(replication: &Replication) -> Result<Answer, Error> {
+    let database = &replication.database;
+    let log = replication.log.state();
+    let primary_end = replication
+        .recovery()
+        .and_then(|recovery| recovery.receiver())
+        .and_then(|view| Some((view.primary_end, view.primary_end_at?)).filter(|(end, _)| end.is_valid()));
+    let answer = Answer {
+        history: log.history.clone(),
+        role: Role::Standby { streams: false },
+        progress: Progress::default(),
+        end: Lsn::INVALID,
+        confirmed: database.commit_gate().confirmed(),
+        has_caught_up: false,
+        rule: None,
+        primary_end,
+        last_commit: database.last_redone_commit(),
+    };
+    match &log.live {
+        Live::Primary(writer) => {
+            let acknowledges = database.fenced().is_none() && log.stopping == Stopping::No;
+            let positions = writer.positions();
+            let flushed = positions.flushed();
+            let progress = Progress { written: positions.written(), flushed, replayed: flushed };
+            let (role, end) = (Role::Primary { acknowledges }, positions.inserted());
+            Ok(Answer { role, progress, end, rule: rule(replication)?, ..answer })
+        }
+        Live::Standby(_) => standby(replication, &log, answer),
+    }
+}
+
+fn streams(replication: &Replication) -> bool {
+    let view = replication.recovery().and_then(|recovery| recovery.receiver());
+    view.is_some_and(|view| view.status == ReceiverStatus::Streaming)
+}
+
+fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<Answer, Error> {
+    let before = streams(replication);
+    // Before the rule is read: what that says holds from here on.
+    let redone = replication.database.applied();
+    let rule = rule(replication)?;
+    let Some(positions) = log.standby() else { return Ok(answer) };
+    let (received, flushed, replayed) = (positions.received(), positions.flushed(), positions.replayed());
+    let progress = Progress { written: received, flushed, replayed };
+    let Stretch { commits, is_whole, changes_rule } = match redone < received {
+        true => replication.place.read_stretch(log, redone, received),
+        false => Stretch {
+            commits: Commits { upto: redone, ..Commits::default() },
+            is_whole: true,
+            changes_rule: false,
+        },
+    };
+    let is_same = replication.log.state().generation == log.generation;
+    let caught_up = replication.recovery().is_some_and(|recovery| recovery.feed.has_caught_up());
+    Ok(Answer {
+        role: Role::Standby { streams: before || streams(replication) },
+        progress,
+        end: commits.upto,
+        // Of a log that cannot be read to its end nobody knows how far it went.
+        has_caught_up: caught_up && is_same && is_whole,
+        rule: rule.filter(|_| is_whole && !changes_rule),
+        ..answer
+    })
+}
+
+/// How the primary acknowledges commits, by the log as far as it is redone here.
+fn rule(replication: &Replication) -> Result<Option<Rule>, Error> {
+    let database = &replication.database;
+    let Some(primary) = database.primary_record()? else { return Ok(None) };
+    let mut sync = database.sync_record()?;
+    Ok(Some(Rule {
+        timeline: primary.timeline,
+        may_fall_back: primary.may_fall_back || sync.open().is_some(),
+        names: sync.has_all_names().then_some(sync.names),
+        primary: DirectoryId::new(primary.member),
+        primary_name: primary.name,
+    }))
+}
+
+/// A node of the report.
+pub(crate) struct ReportedNode {
+    pub(crate) node: Node,
+    /// Where it was asked; none for this node.
+    pub(crate) address: Option<Address>,
+    /// Why it does not answer.
+    pub(crate) error: Option<String>,
+    /// If it is a standby that answers.
+    pub(crate) report: Option<Report>,
+    /// The commits that it lacks and another one has.
+    pub(crate) commits: Option<Commits>,
+    /// It is the standby that has the most log.
+    pub(crate) is_best: bool,
+}
+
+/// What others answer in time.
+struct Asking<'a> {
+    replication: &'a Arc<Replication>,
+    login: Option<&'a MemberLogin>,
+    limit: Duration,
+}
+
+/// Asks all nodes how far they are, and judges what the promotion of each would lose; this node comes first.
+pub(crate) async fn report(replication: &Arc<Replication>) -> Result<Vec<ReportedNode>, Error> {
+    let limit = replication.ground.config().fence_check_timeout.max(ANSWER_TIME_MIN);
+    let asking = Asking { replication, login: replication.member_login.as_ref(), limit };
+    let mut reported = asking.nodes().await?;
+    let nodes: Vec<Node> = reported.iter().map(|reported| reported.node.clone()).collect();
+    let best = best(&nodes);
+    for at in 0..reported.len() {
+        let commits = asking.commits_behind(&reported, &nodes, at).await;
+        let Some(this) = reported.get_mut(at) else { break };
+        (this.report, this.is_best) = (judge(&nodes, at, commits.as_ref()), best == Some(at));
+        this.commits = commits.filter(|_| this.report.is_some());
+    }
+    Ok(reported)
+}
+
+impl Asking<'_> {
+    /// This node and all that it knows.
+    async fn nodes(&self) -> Result<Vec<ReportedNode>, Error> {
+        let mut told = self.answers().await;
+        // It may receive meanwhile, which only adds to what it has.
+        let own = own(self.replication).await?;
+        let mut nodes = vec![reported(own.id, own.name, None, Ok(own.answer))];
+        let mut answered: BTreeMap<DirectoryId, (Address, Told)> = BTreeMap::new();
+        let mut silent: BTreeMap<Address, String> = BTreeMap::new();
+        while let Some((address, answer)) = told.pop() {
+            match answer {
+                Ok(told) if told.system != own.system => {
+                    silent.insert(address, format!("it belongs to another cluster ({})", told.system));
+                }
+                Ok(told) if told.id == own.id => {}
+                Ok(told) => _ = answered.insert(told.id, (address, told)),
+                Err(error) => _ = silent.insert(address, error),
+            }
+        }
+        let members = self.replication.roster.members();
+        let is_replaced = |name: &str, addresses: &[Address]| {
+            let mut others = answered.values();
+            others.any(|(address, told)| told.name == name && addresses.contains(address))
+        };
+        for member in members.iter().filter(|member| !answered.contains_key(&member.id)) {
+            let error = member.addresses.iter().find_map(|address| silent.get(address));
+            if !is_replaced(&member.name, &member.addresses) {
+                let error = error.cloned().unwrap_or_else(|| "another node answers there".to_owned());
+                let address = member.addresses.first().cloned();
+                nodes.push(reported(member.id, member.name.clone(), address, Err(error)));
+            }
+        }
+        silent.retain(|address, _| !members.iter().any(|member| member.addresses.contains(address)));
+        nodes.extend(
+            answered
+                .into_values()
+                .map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
+        );
+        nodes.extend(silent.into_iter().map(|(address, error)| {
+            let node = Node { id: None, name: String::new(), answer: None };
+            let error = Some(error);
+            ReportedNode { node, address: Some(address), error, report: None, commits: None, is_best: false }
+        }));
+        Ok(nodes)
+    }
+
+    /// What is said at each address.
+    async fn answers(&self) -> Vec<(Address, Result<Told, String>)> {
+        let peers = self.replication.ground.config().peers.clone();
+        let named = split_peers(&peers).flat_map(places).filter_map(|(host, port)| Address::new(&host, port));
+        let members = self.replication.roster.members().into_iter().flat_map(|member| member.addresses);
+        let mut addresses: Vec<Address> = named.chain(members).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let silent = |address: Address, error: &str| (address, Err(error.to_owned()));
+        let Some(login) = self.login else {
+            let error = "this cluster has no secret by which its nodes know each other";
+            return addresses.into_iter().map(|address| silent(address, error)).collect();
+        };
+        let mut asking = JoinSet::new();
+        for address in addresses.clone() {
+            let (login, limit) = (login.clone(), self.limit);
+            asking.spawn(host::task::task(async move {
+                let answer = tokio::time::timeout(limit, peers::positions(&address, &login)).await;
+                let answer = answer.map_err(|_| "it does not answer in time".to_owned());
+                (address, answer.and_then(|answer| answer.map_err(|silence| silence.to_string())))
+            }));
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer.ok());
+        }
+        // One whose question ended by a panic says nothing.
+        addresses.retain(|address| !answers.iter().any(|(answered, _)| answered == address));
+        answers.extend(addresses.into_iter().map(|address| silent(address, "it could not be asked")));
+        answers
+    }
+
+    /// The commits behind what a standby has, by the one that has the most of what follows.
+    async fn commits_behind(&self, reported: &[ReportedNode], nodes: &[Node], at: usize) -> Option<Commits> {
+        let (from_whom, upto) = further(nodes, at)?;
+        let from = nodes.get(at)?.answer.as_ref()?.end;
+        let Some(address) = &reported.get(from_whom)?.address else {
+            return own_commits(self.replication, from, upto).await;
+        };
+        let asked = peers::commits(address, self.login?, (from, upto));
+        tokio::time::timeout(self.limit, asked).await.ok()?.ok()
+    }
+}
+
+fn reported(
+    id: DirectoryId,
+    name: String,
+    address: Option<Address>,
+    answer: Result<Answer, String>,
+) -> ReportedNode {
+    let (answer, error) = match answer {
+        Ok(answer) => (Some(answer), None),
+        Err(error) => (None, Some(error)),
+    };
+    let node = Node { id: Some(id), name, answer };
+    ReportedNode { node, address, error, report: None, commits: None, is_best: false }
+}

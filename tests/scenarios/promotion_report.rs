@@ -1,0 +1,176 @@
+//! What a promotion would lose: the report against what the primary had acknowledged, and the refusals and
+//! promotions that rest on it.
+
+use scenarios::{Node, Outcome, plimsoll, run, run_ok};
+use std::process::Command;
+
+const VERDICT: &str = "SELECT verdict FROM plimsoll_promotion_report() WHERE is_this_node";
+const PROVEN: &str = "no loss at remote_write and above";
+
+fn named(name: &str) -> scenarios::NodeBuilder {
+    Node::builder().setting("cluster_name", name).setting("wal_retrieve_retry_interval", "100ms")
+}
+
+/// A primary and two standbys that know each other and have all of its log, with these names in force.
+fn trio(names: &str) -> (Node, Node, Node) {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = named("two").clone_from(&one);
+    let three = named("three").clone_from(&one);
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2");
+    if !names.is_empty() {
+        one.alter(&format!("SET synchronous_standby_names = '{names}'"));
+        one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    }
+    one.sql("INSERT INTO t VALUES (1)");
+    let known = "SELECT count(DISTINCT name) FROM plimsoll_roster WHERE source = 'replication'";
+    for standby in [&two, &three] {
+        standby.wait_for("SELECT count(*) FROM t", "1");
+        standby.wait_for(known, "2");
+        standby.wait_for("SELECT synchronous_standby_names FROM plimsoll_stat_sync", names);
+    }
+    (one, two, three)
+}
+
+/// Has a standby receive nothing any more.
+fn cut_off(standby: &Node) {
+    standby.alter("SET primary_conninfo = 'host=127.0.0.1 port=1 user=postgres'");
+    receives_nothing(standby);
+}
+
+fn receives_nothing(standby: &Node) {
+    let streams = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+    standby.wait_for(streams, "0");
+}
+
+/// The primary is gone, which this standby has seen.
+fn lose(primary: &Node, standbys: &[&Node]) {
+    primary.kill_9();
+    for standby in standbys {
+        receives_nothing(standby);
+    }
+}
+
+fn promote(options: &[&str], node: &Node) -> Command {
+    let mut command = plimsoll();
+    command.env("PGUSER", "postgres").arg("promote").args(options).arg("-D").arg(node.data());
+    command
+}
+
+fn assert_refused(outcome: &Outcome, says: &str, node: &Node) {
+    assert!(outcome.code == 1 && outcome.stderr.contains(says), "{outcome:?}");
+    assert_eq!(node.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn of_two_standbys_the_one_that_has_all_loses_nothing_and_the_other_one_is_refused() {
+    let (one, two, three) = trio("ANY 1 (two, three)");
+    cut_off(&three);
+    one.sql("INSERT INTO t VALUES (2)");
+    one.sql("INSERT INTO t VALUES (3)");
+    lose(&one, &[&two]);
+    let report = "SELECT node, verdict, by_quorum, is_best, missing_commits FROM plimsoll_promotion_report() ORDER BY 1";
+    let seen = two.sql(report);
+    let rows: Vec<&str> = seen.lines().collect();
+    assert_eq!(
+        (rows.len(), rows[0], rows[2]),
+        (3, "one|||f|", format!("two|{PROVEN}|t|t|").as_str()),
+        "{seen}"
+    );
+    assert!(rows[1].contains("loss|f|f|2") && rows[1].starts_with("three|"), "{seen}");
+    assert_eq!(three.sql(report), seen, "both say the same");
+    let order = "SELECT missing_since < missing_until, missing_until <= now(), missing_after < missing_upto \
+                 FROM plimsoll_promotion_report() WHERE node = 'three'";
+    assert_eq!(two.sql(order), "t|t|t");
+
+    let shown = run_ok(&mut promote(&["--explain"], &two));
+    assert!(shown.contains(&format!("promotion of \"two\": {PROVEN}")), "{shown}");
+    assert!(shown.contains("cannot be asked: "), "{shown}");
+    let lines = run_ok(&mut promote(&["--explain", "--json"], &three));
+    let own = lines.lines().next().expect("a line");
+    let own: serde_json::Value = serde_json::from_str(own).expect("it is JSON");
+    assert_eq!((&own["node"], &own["missing_commits"]), (&"three".into(), &2.into()), "{lines}");
+    let refused = run(&mut promote(&["--require-no-loss"], &three));
+    assert_refused(&refused, "nobody was promoted: ", &three);
+
+    let best = run_ok(&mut promote(&["--best"], &three));
+    assert!(best.starts_with("\"two\" at host=") && best.contains(PROVEN), "{best}");
+    assert_eq!(two.sql("SELECT pg_is_in_recovery()"), "t", "it is only named");
+    // A standby whose own promotion would be refused has the best one promoted.
+    let through = format!("{} user=postgres", three.conninfo());
+    let arguments = ["promote", "--best", "--yes", "--require-no-loss", "-d", &through];
+    let promoted = run_ok(plimsoll().args(arguments));
+    assert!(promoted.ends_with("server promoted: timeline 2\n"), "{promoted}");
+    assert_eq!(two.sql("SELECT pg_is_in_recovery()"), "f");
+    two.sql("SET synchronous_commit = local; INSERT INTO t VALUES (4)");
+    let replaced = three.sql("SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node");
+    assert!(replaced.contains("loss|"), "{replaced}");
+    assert!(!replaced.starts_with("no loss"), "{replaced}");
+}
+
+#[test]
+fn a_standby_that_cannot_be_asked_or_was_started_anew_may_have_what_nobody_else_has() {
+    let (one, two, three) = trio("ANY 1 (two, three)");
+    three.kill_9();
+    one.sql("INSERT INTO t VALUES (2)");
+    lose(&one, &[&two]);
+    let reason = "SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node";
+    let seen = two.sql(reason);
+    assert!(
+        seen.starts_with("possible loss|1 of the standbys") && seen.ends_with("may have been \"three\""),
+        "{seen}"
+    );
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "possible loss", &two);
+    three.start();
+    assert_eq!(two.sql(reason), seen, "it may have lost what it had only written");
+}
+
+#[test]
+fn while_the_primary_lives_only_who_is_in_each_quorum_loses_nothing() {
+    let (one, two, three) = trio("ANY 1 (two, three)");
+    assert_eq!(two.sql(VERDICT), "possible loss");
+    one.alter("SET synchronous_standby_names = 'ANY 2 (two, three)'");
+    for standby in [&two, &three] {
+        let names = "SELECT synchronous_standby_names FROM plimsoll_stat_sync";
+        standby.wait_for(names, "ANY 2 (two, three)");
+        assert_eq!(standby.sql(VERDICT), PROVEN);
+    }
+    one.sql("INSERT INTO t VALUES (2)");
+    run_ok(&mut promote(&["--require-no-loss"], &two));
+    assert_eq!(two.sql("SELECT pg_is_in_recovery(), count(*) FROM t"), "f|2");
+}
+
+#[test]
+fn without_names_with_anybody_or_with_a_timeout_nothing_is_proven() {
+    let (one, two, three) = trio("");
+    let reason = "SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node";
+    let says = |words: &str| {
+        two.wait_for(
+            &format!(
+                "SELECT verdict || ': ' || reason LIKE 'possible loss: %{words}%' \
+                               FROM plimsoll_promotion_report() WHERE is_this_node"
+            ),
+            "t",
+        );
+    };
+    says("no synchronous standbys are named");
+    one.alter("SET synchronous_standby_names = '*'");
+    says("name the standbys");
+    one.alter("SET synchronous_standby_names = 'two'");
+    two.wait_for(VERDICT, PROVEN);
+    one.alter("SET plimsoll.synchronous_timeout = '1h'");
+    says("plimsoll.synchronous_timeout");
+    one.alter("RESET plimsoll.synchronous_timeout");
+    two.wait_for(VERDICT, PROVEN);
+    one.alter("RESET synchronous_standby_names");
+    says("no synchronous standbys are named");
+    // What somebody else has, and was told to be confirmed, is lost for sure.
+    cut_off(&two);
+    one.sql("INSERT INTO t VALUES (2)");
+    three.wait_for("SELECT count(*) FROM t", "2");
+    lose(&one, &[&three]);
+    let seen = two.sql(reason);
+    assert!(seen.starts_with("possible loss|") || seen.starts_with("loss|"), "{seen}");
+    let missing = "SELECT missing_commits FROM plimsoll_promotion_report() WHERE is_this_node";
+    assert_eq!(two.sql(missing), "1");
+}
