@@ -35,7 +35,7 @@
 //! never was: the next start takes back what it left ([`undo_promotion`]). One that broke off later leaves a
 //! standby of its timeline, which waits to be promoted.
 
-use crate::codec::{seal_text, sealed_text};
+use crate::codec::{SealedLines, seal_text};
 use crate::control::ControlFile;
 use crate::history::{BranchId, HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
@@ -114,20 +114,16 @@ impl BranchRecord {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let mut lines = sealed_text(text)?.lines();
-        if lines.next() != Some(FIRST_LINE) {
-            return None;
-        }
-        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
+        let mut lines = SealedLines::of(text, FIRST_LINE)?;
         Some(Self {
-            timeline: value("timeline")?.parse().ok()?,
-            branch: match value("branch")? {
+            timeline: lines.parsed("timeline")?,
+            branch: match lines.value("branch")? {
                 "none" => None,
                 id => Some(id.parse().ok()?),
             },
-            received: value("received")?.parse().ok()?,
-            witnessed: value("witnessed")?.parse().ok()?,
-            promotion: match value("promotion")? {
+            received: lines.parsed("received")?,
+            witnessed: lines.parsed("witnessed")?,
+            promotion: match lines.value("promotion")? {
                 "none" => None,
                 began => {
                     let (timeline, branch) = began.split_once(' ')?;

@@ -1,6 +1,7 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
 use super::comparing::whole_end;
+use super::handover::Promised;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::directory_id::DirectoryId;
@@ -60,6 +61,8 @@ pub(super) struct Driver {
     pub(super) unannounced: Option<Lsn>,
     /// The primary asks this node to take over.
     pub(super) asked_over: Option<Bytes>,
+    /// It answered that it does, and waits for the word that it may.
+    pub(super) promised: Option<Promised>,
 }
 
 impl Driver {
@@ -107,6 +110,7 @@ impl Driver {
             announced_at: Duration::ZERO,
             unannounced: None,
             asked_over: None,
+            promised: None,
         })
     }
 
