@@ -8,8 +8,8 @@
 //! The file is text: `plimsoll directory 1`, `id=` with 16 hexadecimal digits, and `crc=` with the CRC-32 of
 //! what is above. It is made when the directory is started as a standby and has none, and goes when it is a
 //! primary's or is rewound: standbys that somebody made by copying a primary's folder are several. (As a
-//! member of the cluster a primary keeps its id, in [`crate::roster`], and hands it on to the standby that the
-//! same process makes of its directory.) It is left out of backups; a copy
+//! member of the cluster a primary keeps its id, in [`crate::roster`], and hands it on to the standby that
+//! the same process makes of its directory.) It is left out of backups; a copy
 //! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
 //! standby, which the sender logs, until the copy's file is removed.
 
@@ -54,8 +54,8 @@ impl DirectoryId {
         Self::of_directory_or(host, data_dir, || Self(host.entropy.next_u64()))
     }
 
-    /// The directory, which has become a standby's while the process that had it went on, keeps the id by which
-    /// the cluster knows it, unless it has one of its own. No copy can have been made in between.
+    /// The directory, which has become a standby's while the process that had it went on, keeps the id by
+    /// which the cluster knows it, unless it has one of its own. No copy can have been made in between.
     ///
     /// # Errors
     /// Fails if the file cannot be read or written.

@@ -2,8 +2,8 @@
 //!
 //! Three parties move it: the node that gives the role up, the stream to the standby, and what the standby
 //! answers. The order of the steps is what keeps two nodes from writing: nothing is sent before the node has
-//! made it durable that it will not write by itself ([`Event::Allow`]), and the standby promotes itself only on
-//! the stream's word that its answer came before this node gave up: that word goes out in `Accepted` alone.
+//! made it durable that it will not write by itself ([`Event::Allow`]), and the standby promotes itself only
+//! on the stream's word that its answer came before this node gave up: that goes out in `Accepted` alone.
 //!
 //! | step        | event                                      | next        | then this node               |
 //! |-------------|--------------------------------------------|-------------|------------------------------|

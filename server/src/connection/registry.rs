@@ -517,8 +517,8 @@ impl Sessions {
         self.list().iter().filter(|session| session.kind == kind).for_each(|session| session.terminate());
     }
 
-    /// Ends those that idle in a transaction which has written; says how many. One that begins to idle so looks
-    /// afterwards at what it is ended for, behind a fence of its own.
+    /// Ends those that idle in a transaction which has written; says how many. One that begins to idle so
+    /// looks afterwards at what it is ended for, behind a fence of its own.
     pub(crate) fn terminate_idle_writers(&self) -> usize {
         fence(Ordering::SeqCst);
         let all = self.list();

@@ -30,11 +30,11 @@
 //! | `H` went out and no answer came                  | its standby                 | stays until one of    |
 //! |                                                  |                             | both is promoted      |
 //!
-//! So never do both write: the successor begins only after step 2, and not if this node has given up meanwhile
-//! (`replica/src/driver/receive/handover.rs` shows that, also of one that was frozen). And nothing acknowledged
-//! is lost: the successor has the whole log before step 2, and refuses `H` for any other position or branch. If
-//! it dies between its answer and its promotion, or does not hear that it may, nobody is primary until somebody
-//! is promoted.
+//! So never do both write: the successor begins only after step 2, and not if this node has given up
+//! meanwhile (`replica/src/driver/receive/handover.rs` shows that, also of one that was frozen). And nothing
+//! acknowledged is lost: the successor has the whole log before step 2, and refuses `H` for any other
+//! position or branch. If it dies between its answer and its promotion, or does not hear that it may, nobody
+//! is primary until somebody is promoted.
 //!
 //! A stop that is asked for meanwhile is heard: before `H` it takes the handover back, and in any case this
 //! node ends instead of starting again. An immediate one leaves what a crash leaves.

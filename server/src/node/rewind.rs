@@ -1,10 +1,10 @@
 //! A standby whose log goes past the fork of its upstream's branch rewinds itself, if plimsoll.auto_rewind
 //! allows that.
 //!
-//! The receiver finds the fork and asks for the rewind. Recovery ends as at a fast stop, the process begins a
-//! new life of the node in place, and that one, before it opens the directory, does what
-//! `plimsoll rewind --source <primary_conninfo>` does: with the same report of what is discarded, and with the
-//! same marker. Then it starts as the standby that it was.
+//! The receiver finds the fork and asks for the rewind. Recovery ends as at a fast stop, the process begins
+//! a new life of the node in place, and that one, before it opens the directory, does what
+//! `plimsoll rewind --source <primary_conninfo>` does: with the same report of what is discarded, and with
+//! the same marker. Then it starts as the standby that it was.
 //!
 //! | who                                                                      | rewinds itself             |
 //! |--------------------------------------------------------------------------|----------------------------|

@@ -54,16 +54,8 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                 return stop_node(&node, &database, standby, mode).await;
             }
             order = order_of(&mut handovers) => return hand_over(&node, &database, &order).await,
-            () = rewind_asked(&mut rewinds), if standby.is_some() => {
-                return leave_to_rewind(&node, &database, standby).await;
-            }
-            failure = failures.recv() => {
-                let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
-                let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
-                node.ground.log.write(None, &report, None);
-                abort(&node).await;
-                return Err(ServerError::new(what));
-            }
+            () = rewind_asked(&mut rewinds) => return leave_to_rewind(&node, &database, standby).await,
+            failure = failures.recv() => return Err(fail(&node, failure).await),
             ended = async {
                 match standby.as_mut() {
                     Some(standby) => standby.ended().await,
@@ -96,6 +88,15 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
             }
         }
     }
+}
+
+/// A part of the node has failed, which ends all of it.
+async fn fail(node: &Node, failure: Option<String>) -> ServerError {
+    let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
+    let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
+    node.ground.log.write(None, &report, None);
+    abort(node).await;
+    ServerError::new(what)
 }
 
 /// Waits for the end of recovery, whose commands a stop meanwhile ends. None: the server stops immediately,

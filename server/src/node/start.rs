@@ -1,8 +1,8 @@
 //! The start of a node: from a data directory to a node that takes connections.
 
 use super::options::ServerOptions;
-use super::signals::{Signals, take_promote_file};
 use super::rewind::{self, Tries};
+use super::signals::{Signals, take_promote_file};
 use super::{Node, Services, directory, handover, open, run, stop};
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
@@ -73,12 +73,7 @@ pub(crate) async fn start<S: Services>(
 ) -> Result<Started, ServerError> {
     let host = &options.host;
     // Before postmaster.pid tells anybody whom to signal.
-    let signals = match carried.signals {
-        Some(signals) => Ok(Some(signals)),
-        None => options.signals.then(Signals::new).transpose(),
-    };
-    let signals =
-        signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))?;
+    let signals = signals_of(options, carried.signals)?;
     let data_dir = directory::absolute(&options.data_dir)?;
     directory::check(host, &data_dir)?;
     let current = configuration::load(host, &data_dir, &options.settings, log)?;
@@ -137,6 +132,14 @@ pub(crate) async fn start<S: Services>(
         done
     }));
     Ok(Started { node, sockets, supervisor })
+}
+
+fn signals_of(options: &ServerOptions, carried: Option<Signals>) -> Result<Option<Signals>, ServerError> {
+    let signals = match carried {
+        Some(signals) => Ok(Some(signals)),
+        None => options.signals.then(Signals::new).transpose(),
+    };
+    signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))
 }
 
 fn take_connections<S: Services>(node: &Arc<Node>, listeners: Vec<Listener>) {

@@ -185,7 +185,10 @@ impl Life {
         }
         let left = self.tries.lock().left(self.ground.host.clock.monotonic());
         if left > Duration::ZERO {
-            return Err(Some(format!("it did, or tried to, and does not again for {} s", left.as_secs() + 1)));
+            return Err(Some(format!(
+                "it did, or tried to, and does not again for {} s",
+                left.as_secs() + 1
+            )));
         }
         self.rewind.send_replace(true);
         Ok(())

@@ -1,12 +1,12 @@
 //! Which log the checkpoints keep: for slots, for standbys, until it is archived, and for a rewind.
 //!
-//! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a standby
-//! was that is promoted. So
+//! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
+//! standby was that is promoted. So
 //!
-//! - for a slot the log stays back to the last checkpoint before its position: if its standby is promoted, this
-//!   node can be rewound to it, however long it wrote on;
-//! - the first checkpoint of a node that knows others removes no log: whether one of them replaced it while it
-//!   was away may not be known yet;
+//! - for a slot the log stays back to the last checkpoint before its position: if its standby is promoted,
+//!   this node can be rewound to it, however long it wrote on;
+//! - the first checkpoint of a node that knows others removes no log: whether one of them replaced it while
+//!   it was away may not be known yet;
 //! - a primary that is fenced removes none, and neither does a standby that has found itself past the fork:
 //!   both are to be rewound, and their log does not grow.
 

@@ -1,5 +1,5 @@
-//! The primary hands its role over: this node is asked, answers on the stream, and is promoted once it is told
-//! that it may.
+//! The primary hands its role over: this node is asked, answers on the stream, and is promoted once it is
+//! told that it may.
 //!
 //! # Never for a handover that was given up
 //!
@@ -7,13 +7,14 @@
 //! node that was asked must not promote itself after that, also if it was frozen meanwhile and finds the
 //! question when it wakes. So
 //!
-//! 1. the question promotes nobody. The answer is followed by the primary's word that this node may, and that
-//!    is sent only if the answer came before the primary gave up ([`crate::sender::handover::Step::Accepted`],
-//!    from which nothing leads back). Who was frozen before the answer gets no such word;
+//! 1. the question promotes nobody. The answer is followed by the primary's word that this node may, and
+//!    that is sent only if the answer came before the primary gave up
+//!    ([`crate::sender::handover::Step::Accepted`], from which nothing leads back). Who was frozen before
+//!    the answer gets no such word;
 //! 2. who is frozen after the answer finds the word when it wakes, perhaps long after. It counts within
-//!    [`WORD_LIMIT`] of the answer only, on this node's monotonic clock. The time of the answer is noted before
-//!    it is sent, and the clock is read once the word is here: a freeze between the two counts. It is of no
-//!    other stream, since what was answered is forgotten when a stream begins.
+//!    [`WORD_LIMIT`] of the answer only, on this node's monotonic clock. The time of the answer is noted
+//!    before it is sent, and the clock is read once the word is here: a freeze between the two counts. It is
+//!    of no other stream, since what was answered is forgotten when a stream begins.
 //!
 //! What is left is a freeze in the moments between the look at the clock and the promotion itself, and a
 //! machine that is suspended as a whole, whose clock stands still: who promotes the old primary after a

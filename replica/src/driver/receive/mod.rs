@@ -82,8 +82,8 @@ pub trait ReceiveObserver: Send + Sync {
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
     }
-    /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there: an
-    /// error says why it does not. Asked once more before it does.
+    /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there:
+    /// an error says why it does not. Asked once more before it does.
     fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
         let _ = (end, branch);
         Err("this program promotes nobody".to_owned())

@@ -1,5 +1,5 @@
-//! A stream's part in a handover: its standby is asked to hurry, is asked whether it takes over, its answer is
-//! passed on, and if that came in time it is told that it may promote itself.
+//! A stream's part in a handover: its standby is asked to hurry, is asked whether it takes over, its answer
+//! is passed on, and if that came in time it is told that it may promote itself.
 
 use super::Streaming;
 use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_OVER};

@@ -297,7 +297,8 @@ impl Standby {
         let end = tasks.background.clone();
         tasks.tracker.spawn(task(vital_task(RECOVERY, mind_receiver(recovery.clone(), end))));
         let (ended, ends) = mpsc::channel(1);
-        let awaiting = await_promotion(ways_out.promotions, recovery.clone(), tasks.background.clone(), ended);
+        let awaiting =
+            await_promotion(ways_out.promotions, recovery.clone(), tasks.background.clone(), ended);
         tasks.tracker.spawn(task(vital_task(RECOVERY, awaiting)));
         Self { replication: replication.clone(), recovery, redo, ends }
     }

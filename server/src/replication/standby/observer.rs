@@ -82,11 +82,8 @@ impl ReceiveObserver for Observer {
         } else {
             error.hint().map(Cow::into_owned)
         };
-        let report = Report {
-            detail: error.detail(),
-            hint,
-            ..Report::fatal(error.sqlstate(), error.to_string())
-        };
+        let report =
+            Report { detail: error.detail(), hint, ..Report::fatal(error.sqlstate(), error.to_string()) };
         replication.ground.log.write(None, &report, None);
         if let Some(recovery) = replication.recovery() {
             recovery.feed.receiver_failed();
