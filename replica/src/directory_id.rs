@@ -8,7 +8,8 @@
 //! The file is text: `plimsoll directory 1`, `id=` with 16 hexadecimal digits, and `crc=` with the CRC-32 of
 //! what is above. It is made when the directory is started as a standby and has none, and goes when it is a
 //! primary's or is rewound: standbys that somebody made by copying a primary's folder are several. (As a
-//! member of the cluster a primary keeps its id, in [`crate::roster`].) It is left out of backups; a copy
+//! member of the cluster a primary keeps its id, in [`crate::roster`], and hands it on to the standby that
+//! the same process makes of its directory.) It is left out of backups; a copy
 //! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
 //! standby, which the sender logs, until the copy's file is removed.
 
@@ -17,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
-use wal::codec::{seal_text, sealed_text};
+use wal::codec::{SealedLines, seal_text};
 
 /// The file, in the data directory.
 pub const DIRECTORY_ID_FILE: &str = "plimsoll/directory_id";
@@ -50,6 +51,19 @@ impl DirectoryId {
     /// # Errors
     /// Fails if the file cannot be read or written.
     pub fn of_directory(host: &Host, data_dir: &Path) -> io::Result<Self> {
+        Self::of_directory_or(host, data_dir, || Self(host.entropy.next_u64()))
+    }
+
+    /// The directory, which has become a standby's while the process that had it went on, keeps the id by
+    /// which the cluster knows it, unless it has one of its own. No copy can have been made in between.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or written.
+    pub fn hand_on(self, host: &Host, data_dir: &Path) -> io::Result<()> {
+        Self::of_directory_or(host, data_dir, || self).map(drop)
+    }
+
+    fn of_directory_or(host: &Host, data_dir: &Path, new: impl FnOnce() -> Self) -> io::Result<Self> {
         let path = data_dir.join(DIRECTORY_ID_FILE);
         let known = match host.disk.read(&path, FILE_BYTES_MAX) {
             Ok(contents) => std::str::from_utf8(&contents).ok().and_then(Self::decode),
@@ -59,7 +73,7 @@ impl DirectoryId {
         if let Some(known) = known {
             return Ok(known);
         }
-        let new = Self(host.entropy.next_u64());
+        let new = new();
         let text = seal_text(format!("{FIRST_LINE}\nid={new}\n"));
         write_file_durably(&*host.disk, &path, text.as_bytes())?;
         Ok(new)
@@ -77,8 +91,7 @@ impl DirectoryId {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let mut lines = sealed_text(text)?.lines();
-        (lines.next()? == FIRST_LINE).then(|| lines.next()?.strip_prefix("id=")?.parse().ok())?
+        SealedLines::of(text, FIRST_LINE)?.parsed("id")
     }
 }
 
@@ -109,6 +122,13 @@ mod tests {
             DirectoryId::of_directory(&host, folder.path()).unwrap()
         });
         assert_ne!(ids[0], ids[1]);
+        let handed_on = |id: DirectoryId| {
+            id.hand_on(&host, folders[1].path()).unwrap();
+            DirectoryId::of_directory(&host, folders[1].path()).unwrap()
+        };
+        assert_eq!(handed_on(ids[0]), ids[1], "it has one");
+        DirectoryId::forget(&host, folders[1].path()).unwrap();
+        assert_eq!(handed_on(ids[1]), ids[1]);
         assert_eq!(DirectoryId::of_directory(&host, folders[0].path()).unwrap(), ids[0]);
         assert_eq!(ids[0].to_string().parse(), Ok(ids[0]));
         // What does not say an id for sure says none.

@@ -100,6 +100,9 @@ pub enum RewindError {
     /// The source's answer makes no sense.
     #[error("unexpected answer from the source: {0}")]
     Answer(String),
+    /// The catalogue of the target, which names what the discarded commits changed, makes no sense.
+    #[error("could not read the target's catalogue: {0}")]
+    Catalogue(String),
     /// A file could not be read or written.
     #[error("could not access \"{path}\": {error}")]
     Io {
@@ -147,6 +150,11 @@ pub enum RewindError {
 }
 
 impl RewindError {
+    /// Whether the same may work later, without anybody's doing.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::SourceTurned { .. } | Self::SourceUnfinished)
+    }
+
     /// Where a segment of the target's log may be gone, if that is why.
     pub(crate) fn missing_log(&self) -> Option<Lsn> {
         match self {

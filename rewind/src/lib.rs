@@ -64,7 +64,8 @@
 //! - The given-up branch's segments and histories are gone before the directory can start.
 //!
 //! What belongs to one node (`plimsoll/`) is dropped but for its ledger and what it discarded; slots go,
-//! since their positions are of the given-up branch. This crate knows no SQL.
+//! since their positions are of the given-up branch. Of SQL this crate knows the names of what the discarded
+//! commits changed (`report.rs`), nothing else.
 
 mod blocks;
 mod copy;
@@ -74,6 +75,7 @@ mod log;
 mod marker;
 mod past;
 mod plan;
+mod report;
 mod rewinding;
 mod source;
 mod target;
@@ -83,6 +85,7 @@ pub use discarded::{Change, DiscardedCommit};
 pub use error::RewindError;
 pub use past::{TreeRows, Version};
 pub use plan::{NodeFiles, Plan};
+pub use report::{Counts, Report};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};
 pub use target::{Checkpoint, Divergence, ForkPoint, Target};

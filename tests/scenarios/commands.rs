@@ -24,6 +24,10 @@ fn the_demo_tells_its_story_to_the_end() {
     assert_eq!(figure("transfers lost"), "0");
     assert_eq!(figure("rows loaded"), "34924");
     assert!(said.contains("this server is fenced: timeline 2 left"), "{said}");
+    let discarded: u64 = figure("commits discarded").parse().expect("a number");
+    assert!(discarded >= 1 && said.contains("client='-1'"), "{said}");
+    assert!(said.contains("it takes writes, all transfers are there, and both have them"), "{said}");
+    assert!(said.trim_end().lines().last().is_some_and(|line| line.contains("the whole story")), "{said}");
 }
 
 #[test]

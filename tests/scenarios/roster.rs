@@ -176,6 +176,23 @@ fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
 }
 
 #[test]
+fn a_session_that_idles_in_a_transaction_which_has_written_ends_with_the_fence() {
+    let (one, two) = pair();
+    one.alter("SET plimsoll.fence_probe_interval = '200ms'");
+    let [mut writes, mut reads] = [one.session(), one.session()];
+    for (session, statement) in [(&mut writes, "INSERT INTO t VALUES (1)"), (&mut reads, "SELECT 1")] {
+        session.query("BEGIN").expect("a block");
+        session.query(statement).expect("it does so");
+    }
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    // Without having said anything.
+    let told = writes.until_ready();
+    assert!(format!("{told:?}").contains("57P01"), "{told:?}");
+    assert!(one.data().join("plimsoll/fence").exists());
+    reads.query("SELECT count(*) FROM t").expect("who only reads goes on");
+}
+
+#[test]
 fn a_member_of_which_nobody_hears_is_forgotten_and_that_is_on_record() {
     let (one, two) = pair();
     two.stop();

@@ -159,6 +159,9 @@ fn roles_change_and_change_back_while_clients_commit() {
     assert_eq!(one.sql("SELECT timeline_id FROM pg_control_checkpoint()"), "5");
     let left = [&one, &two].map(|node| node.data().join("plimsoll/handover").exists());
     assert_eq!(left, [false, false], "no marker stays");
+    for node in [&one, &two] {
+        node.wait_for("SELECT count(DISTINCT member) FROM plimsoll_roster", "2");
+    }
 }
 
 #[test]
@@ -184,6 +187,49 @@ fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
     two.sql("SELECT pg_wal_replay_resume()");
     switch(&one, "two", &two);
     assert_eq!(two.sql("SELECT count(*) FROM t"), "3");
+}
+
+/// Freezes the successor once the primary has given up writing, which it does right before it asks. Whether
+/// that came before the answer shows: then the switchover is undecided.
+fn freeze_before_the_answer(one: &Node, two: &Node) -> bool {
+    let pid = two.pid().expect("it runs");
+    let marker = one.data().join("plimsoll/handover");
+    let asked = command(one, "two", two, &["--timeout", "1s"]).spawn().expect("plimsoll starts");
+    let began = Instant::now();
+    while !marker.exists() {
+        assert!(began.elapsed() < LIMIT, "{}", one.log());
+    }
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it stops");
+    drop(asked.wait_with_output());
+    one.wait_for("SELECT pg_is_in_recovery()", "t");
+    let undecided = one.log().contains("the switchover is undecided");
+    if !undecided {
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
+    }
+    undecided
+}
+
+#[test]
+fn a_successor_that_was_frozen_is_no_primary_after_the_old_one_was_promoted() {
+    for round in 0..10 {
+        let one = primary();
+        let two = standby("two", &one);
+        if !freeze_before_the_answer(&one, &two) {
+            println!("round {round}: it answered before it was frozen");
+            continue;
+        }
+        // Whoever waits for the frozen one gives it up.
+        assert_eq!(one.sql("SELECT pg_promote()"), "t");
+        one.sql("INSERT INTO t VALUES (1, 0)");
+        let pid = two.pid().expect("it is there");
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
+        two.wait_replayed(&one.sql("SELECT pg_current_wal_lsn()"));
+        assert_eq!(two.sql("SELECT count(*) FROM t"), "1");
+        assert_eq!([&one, &two].map(is_primary), [true, false]);
+        assert!(!two.log().contains("has handed its role over"), "{}", two.log());
+        return;
+    }
+    panic!("it always answered before it was frozen");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! a condition and fail with what was last seen.
 
 mod equality;
+mod load;
 mod log_cut;
 mod logs;
 pub mod network;
@@ -17,6 +18,7 @@ mod tools;
 pub mod wire;
 
 pub use equality::{assert_all_equal_after_stop, assert_equal_after_stop, assert_relations_equal_after_stop};
+pub use load::change_keys;
 pub use log_cut::LogCut;
 pub use logs::{Branch, assert_logs_equal};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};

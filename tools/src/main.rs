@@ -7,6 +7,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // the module `output` says it
 
+mod bar;
 mod cli;
 mod commands;
 mod connect;

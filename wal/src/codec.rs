@@ -179,3 +179,23 @@ pub fn sealed_text(text: &str) -> Option<&str> {
     (crc.len() == 8 && u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(lines.as_bytes()))
         .then_some(lines)
 }
+
+/// The lines `key=value` of such a file, in their order, behind a first line that says what it is.
+#[derive(Clone, Debug)]
+pub struct SealedLines<'t>(std::str::Lines<'t>);
+
+impl<'t> SealedLines<'t> {
+    /// Those of a file with this first line; None if it is damaged, or another.
+    pub fn of(text: &'t str, first_line: &str) -> Option<Self> {
+        let mut lines = sealed_text(text)?.lines();
+        (lines.next() == Some(first_line)).then_some(Self(lines))
+    }
+    /// The value of the next line; None if there is none, or one of another key.
+    pub fn value(&mut self, key: &str) -> Option<&'t str> {
+        self.0.next()?.strip_prefix(key)?.strip_prefix('=')
+    }
+    /// The same as what it is the text of; None, too, if it is not.
+    pub fn parsed<T: std::str::FromStr>(&mut self, key: &str) -> Option<T> {
+        self.value(key)?.parse().ok()
+    }
+}

@@ -45,7 +45,7 @@ mod promotion;
 pub use error::BranchError;
 pub use promotion::{BegunPromotion, SIGNAL_FILES, Signals};
 
-use crate::codec::{seal_text, sealed_text};
+use crate::codec::{SealedLines, seal_text};
 use crate::control::ControlFile;
 use crate::history::{BranchId, HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
@@ -111,20 +111,16 @@ impl BranchRecord {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let mut lines = sealed_text(text)?.lines();
-        if lines.next() != Some(FIRST_LINE) {
-            return None;
-        }
-        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
+        let mut lines = SealedLines::of(text, FIRST_LINE)?;
         Some(Self {
-            timeline: value("timeline")?.parse().ok()?,
-            branch: match value("branch")? {
+            timeline: lines.parsed("timeline")?,
+            branch: match lines.value("branch")? {
                 "none" => None,
                 id => Some(id.parse().ok()?),
             },
-            received: value("received")?.parse().ok()?,
-            witnessed: value("witnessed")?.parse().ok()?,
-            promotion: match value("promotion")? {
+            received: lines.parsed("received")?,
+            witnessed: lines.parsed("witnessed")?,
+            promotion: match lines.value("promotion")? {
                 "none" => None,
                 began => Some(BegunPromotion::decode(began)?),
             },

@@ -292,6 +292,8 @@ config! {
         peers: Arc<str> = "plimsoll.peers",
         /// Where other nodes reach this one; empty: as they see it.
         advertised_address: Arc<str> = "plimsoll.advertised_address",
+        /// Whether a standby past the fork of its upstream's branch rewinds itself.
+        auto_rewind: bool = "plimsoll.auto_rewind",
         /// Longest wait of a primary's start for other nodes; zero waits for none.
         fence_check_timeout: Duration = "plimsoll.fence_check_timeout",
         /// Log that is kept for rewinds alone, at most.

@@ -8,6 +8,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(crate) static PLIMSOLL: &[Definition] = &[
     text("plimsoll.advertised_address", Sighup, cat::PLIMSOLL, ""),
+    boolean("plimsoll.auto_rewind", Sighup, cat::PLIMSOLL, false),
     integer("plimsoll.fence_check_timeout", Sighup, cat::PLIMSOLL, 500, 0, DAY_MS, Unit::Ms),
     integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
     integer("plimsoll.format_version", Internal, cat::PRESET_OPTIONS, 0, 0, i32::MAX as i64, Unit::None)

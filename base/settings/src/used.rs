@@ -124,6 +124,10 @@ static USED: &[(&str, &str)] = &[
         "Where the cluster's other nodes reach this one, as host=... port=...; if empty, where it listens, or where they see it if it listens everywhere.",
     ),
     (
+        "plimsoll.auto_rewind",
+        "Whether a standby whose WAL goes past the point where its upstream's timeline left its own rewinds itself; what it discards is kept in a file.",
+    ),
+    (
         "plimsoll.fence_check_timeout",
         "Longest time that a primary which starts waits for the cluster's other nodes to tell whether it was replaced; 0 waits for none.",
     ),

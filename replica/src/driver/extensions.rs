@@ -22,12 +22,14 @@ pub(super) const ROSTER: u8 = b'R';
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';
 /// Type of the extension message about handovers. From the sender: 8 bytes, the end of its log, and 8 bytes,
-/// the branch id of the log's timeline or 0: the standby that has exactly this shall promote itself. From a
-/// standby: one byte of those below, and after [`REFUSES`] why.
+/// the branch id of the log's timeline or 0: the standby that has exactly this may be promoted; or one byte,
+/// [`MAY_PROMOTE`]. From a standby: one byte of those below, and after [`REFUSES`] why.
 pub(super) const HANDOVER: u8 = b'H';
 /// The standby refuses the handover, and stays what it is.
 pub(super) const REFUSES: u8 = 0;
-/// The standby promotes itself.
+/// The standby promotes itself once it is told that it may.
 pub(super) const PROMOTES: u8 = 1;
-/// The standby can be handed the primary's role: said at the stream's begin.
-pub(super) const TAKES_OVER: u8 = 2;
+/// The standby's answer came in time: it promotes itself.
+pub(super) const MAY_PROMOTE: u8 = 3;
+/// The standby can be handed the primary's role, and waits for [`MAY_PROMOTE`]: said at the stream's begin.
+pub(super) const TAKES_OVER: u8 = 4;

@@ -79,6 +79,14 @@ impl From<ReplicaError> for Silence {
     }
 }
 
+/// A replication connection.
+async fn connect(conninfo: &str) -> Result<Client, ClientError> {
+    let mut info = ConnInfo::parse(conninfo)?;
+    info.replication = Some("true".to_owned());
+    info.dbname = "replication".to_owned();
+    Client::connect(&info).await
+}
+
 /// Asks a peer that the settings name for its branch, on a replication connection.
 ///
 /// # Errors
@@ -86,10 +94,7 @@ impl From<ReplicaError> for Silence {
 /// Fails if the node cannot be reached, refuses, or answers nonsense.
 pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
     in_time(async {
-        let mut info = ConnInfo::parse(conninfo).map_err(ClientError::from)?;
-        info.replication = Some("true".to_owned());
-        info.dbname = "replication".to_owned();
-        let mut client = Client::connect(&info).await?;
+        let mut client = connect(conninfo).await?;
         let branch = ask(&mut client).await;
         client.close().await;
         branch
@@ -182,10 +187,7 @@ pub struct Identity {
 /// Fails if it cannot be reached, refuses, or answers nonsense.
 pub async fn identify(conninfo: &str) -> Result<Identity, ReplicaError> {
     let asked = async {
-        let mut info = ConnInfo::parse(conninfo)?;
-        info.replication = Some("true".to_owned());
-        info.dbname = "replication".to_owned();
-        let mut client = Client::connect(&info).await?;
+        let mut client = connect(conninfo).await?;
         let identity = client.query("IDENTIFY_SYSTEM").await?;
         let name = client.show("cluster_name").await?.unwrap_or_default();
         client.close().await;

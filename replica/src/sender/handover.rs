@@ -2,15 +2,15 @@
 //!
 //! Three parties move it: the node that gives the role up, the stream to the standby, and what the standby
 //! answers. The order of the steps is what keeps two nodes from writing: nothing is sent before the node has
-//! made it durable that it will not write by itself ([`Event::Allow`]), and what was sent cannot be taken
-//! back.
+//! made it durable that it will not write by itself ([`Event::Allow`]), and the standby promotes itself only
+//! on the stream's word that its answer came before this node gave up: that goes out in `Accepted` alone.
 //!
 //! | step        | event                                      | next        | then this node               |
 //! |-------------|--------------------------------------------|-------------|------------------------------|
 //! | `Asked`     | `Reach`: the standby has the log's end     | `Reached`   | gives up writing, durably    |
 //! | `Reached`   | `Allow`: that is done                      | `Allowed`   |                              |
 //! | `Allowed`   | `Send`: the stream takes the message       | `Sent`      |                              |
-//! | `Sent`      | `Accept`                                   | `Accepted`  | is the standby's standby     |
+//! | `Sent`      | `Accept`: the standby may                  | `Accepted`  | is the standby's standby     |
 //! | `Sent`      | `Refuse`                                   | `Refused`   | is the primary that it was   |
 //! | before that | `Withdraw`: the time is over, a stop       | `Withdrawn` | is the primary that it was   |
 //! | before that | `Leave`: the stream ended                  | `Left`      | is the primary that it was   |
@@ -31,7 +31,7 @@ pub enum Step {
     Allowed,
     /// It was given to the connection: the standby may have it, or get it later.
     Sent,
-    /// The standby promotes itself.
+    /// The standby promotes itself, as soon as it hears that it may.
     Accepted,
     /// The standby stays what it is, and says why.
     Refused(String),

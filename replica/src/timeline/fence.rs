@@ -25,7 +25,7 @@ use host::{Host, OpenMode, Timestamp};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use wal::codec::{seal_text, sealed_text};
+use wal::codec::{SealedLines, seal_text};
 use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, SystemId, TimelineId};
 
@@ -157,23 +157,19 @@ impl FenceRecord {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let mut lines = sealed_text(text)?.lines();
-        if lines.next() != Some(FIRST_LINE) {
-            return None;
-        }
-        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        let mut lines = SealedLines::of(text, FIRST_LINE)?;
         Some(Self {
-            system: value("system")?.parse().ok()?,
-            timeline: value("timeline")?.parse().ok()?,
-            descendant: value("descendant")?.parse().ok()?,
-            branch: match value("branch")?.as_str() {
+            system: lines.parsed("system")?,
+            timeline: lines.parsed("timeline")?,
+            descendant: lines.parsed("descendant")?,
+            branch: match lines.value("branch")? {
                 "none" => None,
                 branch => Some(branch.parse().ok()?),
             },
-            fork: value("fork")?.parse().ok()?,
-            log_end: value("log_end")?.parse().ok()?,
-            at: Timestamp::from_micros(value("at")?.parse().ok()?),
-            peer: value("peer")?,
+            fork: lines.parsed("fork")?,
+            log_end: lines.parsed("log_end")?,
+            at: Timestamp::from_micros(lines.parsed("at")?),
+            peer: lines.value("peer")?.to_owned(),
         })
     }
 }

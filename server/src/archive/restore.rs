@@ -97,6 +97,11 @@ impl Restorer {
         }
     }
 
+    /// Bytes of a segment.
+    pub(crate) const fn segment_size(&self) -> SegmentSize {
+        self.segment_size
+    }
+
     /// Where commands run.
     pub(crate) fn runtime(&self) -> Handle {
         self.runtime.clone()

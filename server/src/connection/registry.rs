@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
@@ -116,6 +116,8 @@ pub(crate) struct SessionHandle {
     /// Who waits for the client's next bytes, to be woken when it has to end.
     waker: Mutex<Option<Waker>>,
     activity: AtomicU8,
+    /// The transaction that it idles in has written.
+    has_writes: AtomicBool,
     statement: Mutex<Statement>,
     pub(crate) statement_started: AtomicI64,
     pub(crate) transaction_started: AtomicI64,
@@ -245,6 +247,14 @@ impl SessionHandle {
             Activity::Idle => self.transaction_started.store(0, Ordering::Relaxed),
             _ => {}
         }
+    }
+
+    /// Whether what it idles in, if it does, has written: said before its activity.
+    pub(crate) fn set_has_writes(&self, has_writes: bool) {
+        self.has_writes.store(has_writes, Ordering::Relaxed);
+    }
+    fn idles_in_writes(&self) -> bool {
+        self.activity() == Activity::IdleInTransaction && self.has_writes.load(Ordering::Relaxed)
     }
 
     /// From now on its next answer is waited for.
@@ -412,6 +422,7 @@ impl Sessions {
             conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),
+            has_writes: AtomicBool::new(false),
             statement: Mutex::new(Statement::None),
             statement_started: AtomicI64::new(0),
             transaction_started: AtomicI64::new(0),
@@ -504,6 +515,16 @@ impl Sessions {
     /// Ends all sessions of a kind.
     pub(crate) fn terminate_all(&self, kind: SessionKind) {
         self.list().iter().filter(|session| session.kind == kind).for_each(|session| session.terminate());
+    }
+
+    /// Ends those that idle in a transaction which has written; says how many. One that begins to idle so
+    /// looks afterwards at what it is ended for, behind a fence of its own.
+    pub(crate) fn terminate_idle_writers(&self) -> usize {
+        fence(Ordering::SeqCst);
+        let all = self.list();
+        let idle: Vec<_> = all.iter().filter(|session| session.idles_in_writes()).collect();
+        idle.iter().for_each(|session| session.terminate());
+        idle.len()
     }
 
     /// Waits until a session has gone.

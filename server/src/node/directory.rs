@@ -45,8 +45,6 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
         ))
         .with_hint("Permissions should be u=rwx (0700) or u=rwx,g=rx (0750)."));
     }
-    // Before anything in it changes.
-    storage::check_rewound(host, dir).map_err(|error| ServerError::new(error.to_string()))?;
     let version = host.disk.read(&dir.join("PG_VERSION"), 64).map_err(|error| {
         ServerError::new(format!("\"{}\" is not a valid data directory", dir.display())).with_hint(format!(
             "File \"{}/PG_VERSION\": {error}. You might need plimsoll init.",

@@ -7,17 +7,17 @@
 //! 1. Sessions end, writers stop, the shutdown checkpoint is written, and the successor's sender says that
 //!    the successor has flushed and redone all of the log.
 //! 2. The marker ([`Marker`]) is durable: whatever happens from here on, this node does not write by itself.
-//! 3. The successor gets message `H`.
-//! 4. The successor answers that it promotes itself, and begins.
+//! 3. The successor gets message `H`, and answers that it promotes itself.
+//! 4. The answer came while it was waited for: the successor is told that it may, and begins.
 //! 5. primary_conninfo and standby.signal are durable here.
 //! 6. The marker goes.
 //!
 //! | a crash after | leaves of this node, once it is started             | and of the successor             |
 //! |---------------|-----------------------------------------------------|----------------------------------|
 //! | 1             | the primary that it was                             | its standby                      |
-//! | 2             | a standby of the successor, which waits for a       | a standby                        |
+//! | 2, 3          | a standby of the successor, which waits for a       | a standby                        |
 //! |               | promotion: undecided                                |                                  |
-//! | 3, 4          | the same                                            | on its timeline, or a standby    |
+//! | 4             | the same                                            | on its timeline, or a standby    |
 //! |               |                                                     | which this node follows: decided |
 //! | 5, 6          | a standby of the successor                          | the same                         |
 //!
@@ -30,10 +30,11 @@
 //! | `H` went out and no answer came                  | its standby                 | stays until one of    |
 //! |                                                  |                             | both is promoted      |
 //!
-//! So never do both write: the successor begins only after `H`, which goes out only after step 2. And nothing
+//! So never do both write: the successor begins only after step 2, and not if this node has given up
+//! meanwhile (`replica/src/driver/receive/handover.rs` shows that, also of one that was frozen). And nothing
 //! acknowledged is lost: the successor has the whole log before step 2, and refuses `H` for any other
-//! position or branch. If it dies between its answer and its promotion nobody is primary until somebody is
-//! promoted.
+//! position or branch. If it dies between its answer and its promotion, or does not hear that it may, nobody
+//! is primary until somebody is promoted.
 //!
 //! A stop that is asked for meanwhile is heard: before `H` it takes the handover back, and in any case this
 //! node ends instead of starting again. An immediate one leaves what a crash leaves.
@@ -41,7 +42,7 @@
 use super::Node;
 use super::directory::has_file;
 use super::start::Ending;
-use super::stop::{stop_at_once, stop_cleanly, stop_of};
+use super::stop::{After, stop_at_once, stop_cleanly, stop_of};
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
 use crate::replication::Replication;
@@ -84,7 +85,7 @@ pub(super) async fn hand_over(
     let mut stops = node.life.stops();
     let stopping = async {
         end_clients(node, order).await;
-        stop_cleanly(node, database, None, Some(order)).await
+        stop_cleanly(node, database, None, After::Handover(order)).await
     };
     tokio::select! {
         biased;

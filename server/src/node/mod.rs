@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod open;
 pub(crate) mod options;
 mod promote;
+mod rewind;
 mod run;
 pub(crate) mod signals;
 pub(crate) mod start;

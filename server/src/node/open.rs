@@ -1,10 +1,10 @@
 //! Opening a node's database: crash recovery, or the way into recovery from the archive or a primary; and
 //! putting replication, archive and SQL on the opened database.
 
-use super::Node;
 use super::directory::{Signal, has_file, signal_file};
 use super::states::Life;
 use super::stop::stop_of;
+use super::{Node, rewind};
 use crate::archive::Archive;
 use crate::archive::restore::Restorer;
 use crate::configuration::storage_options::database_options;
@@ -12,7 +12,7 @@ use crate::configuration::{Ground, checks, recovery_target};
 use crate::error::ServerError;
 use crate::maintenance::checkpoints;
 use crate::replication::ledger::Ledger;
-use crate::replication::standby::{Promotions, RECOVERY, Standby};
+use crate::replication::standby::{RECOVERY, Standby, WaysOut};
 use crate::replication::{Replication, fencing};
 use crate::state::{NodeState, StopMode};
 use host::Host;
@@ -20,6 +20,7 @@ use host::sync::Mutex;
 use host::task::task;
 use host::vital_task;
 use protocol::{Report, SqlState};
+use replica::directory_id::DIRECTORY_ID_FILE;
 use replica::driver::LogPlace;
 use replica::slots::newest_restart;
 use sql_session::SqlEngine;
@@ -58,6 +59,12 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
         (FORMAT_SETTING, &FORMATS.newest.to_string()),
     ]);
     options.proven_flush = flushed_by_slots(&ground.host, &ground.data_dir)?;
+    if let (Some(Signal::Standby), Some(member)) = (signal, *node.life.member.lock())
+        && let Err(error) = member.hand_on(&ground.host, &ground.data_dir)
+    {
+        let what = "the other nodes know this server by its former entry in the roster, too";
+        ground.log.warning(format!("could not write file \"{DIRECTORY_ID_FILE}\": {error}; {what}"));
+    }
     let mode = match signal {
         None => StartMode::Primary,
         Some(signal) => {
@@ -92,7 +99,12 @@ pub(super) async fn open_unless_stopped(
     node: &Arc<Node>,
     control: &ControlFile,
 ) -> Result<Option<Opened>, ServerError> {
-    let mut opening = std::pin::pin!(open(node, control));
+    let mut opening = std::pin::pin!(async {
+        match rewind::before_open(node).await? {
+            Some(rewound) => open(node, &rewound).await,
+            None => open(node, control).await,
+        }
+    });
     let mut stops = node.life.stops();
     let mode = tokio::select! {
         biased;
@@ -293,13 +305,17 @@ pub(super) async fn assemble(
         node.life.go(NodeState::Recovering);
     };
     let life = node.life.clone();
-    let promotions = Promotions {
-        asked: node.life.promotions(),
-        ask: Arc::new(move || {
+    let ways_out = WaysOut {
+        promotions: node.life.promotions(),
+        promote: Arc::new(move || {
             life.request_promotion();
         }),
+        rewind: {
+            let life = node.life.clone();
+            Arc::new(move || life.request_rewind())
+        },
     };
-    let standby = Standby::start(&replication, &node.tasks, redo, promotions, begins);
+    let standby = Standby::start(&replication, &node.tasks, redo, ways_out, begins);
     let announcing =
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
     node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));

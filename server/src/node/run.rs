@@ -3,6 +3,7 @@
 use super::handover::{hand_over, order_of};
 use super::open::assemble;
 use super::promote::promote;
+use super::rewind::{leave_to_rewind, rewind_asked};
 use super::start::Ending;
 use super::states::Life;
 use super::stop::{abort, stop_at_once, stop_node, stop_of};
@@ -40,6 +41,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     S::opened(&node).await;
     let mut failures = start_background(&node);
     let (mut stops, mut handovers) = (node.life.stops(), node.life.handovers());
+    let mut rewinds = node.life.rewinds();
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
         serve_writes(&node);
@@ -52,13 +54,8 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                 return stop_node(&node, &database, standby, mode).await;
             }
             order = order_of(&mut handovers) => return hand_over(&node, &database, &order).await,
-            failure = failures.recv() => {
-                let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
-                let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
-                node.ground.log.write(None, &report, None);
-                abort(&node).await;
-                return Err(ServerError::new(what));
-            }
+            () = rewind_asked(&mut rewinds) => return leave_to_rewind(&node, &database, standby).await,
+            failure = failures.recv() => return Err(fail(&node, failure).await),
             ended = async {
                 match standby.as_mut() {
                     Some(standby) => standby.ended().await,
@@ -94,6 +91,15 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
             }
         }
     }
+}
+
+/// A part of the node has failed, which ends all of it.
+async fn fail(node: &Node, failure: Option<String>) -> ServerError {
+    let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
+    let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
+    node.ground.log.write(None, &report, None);
+    abort(node).await;
+    ServerError::new(what)
 }
 
 /// Waits for the end of recovery, whose commands a stop meanwhile ends. None: the server stops immediately,

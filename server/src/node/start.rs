@@ -1,6 +1,7 @@
 //! The start of a node: from a data directory to a node that takes connections.
 
 use super::options::ServerOptions;
+use super::rewind::{self, Tries};
 use super::signals::{Signals, take_promote_file};
 use super::{Node, Services, directory, handover, open, run, stop};
 use crate::configuration;
@@ -10,6 +11,7 @@ use crate::lock_files::{self, PidFile};
 use crate::log::Log;
 use host::task::task;
 use host::vital_task;
+use replica::directory_id::DirectoryId;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -28,13 +30,20 @@ pub(crate) struct Started {
 pub enum Ending {
     /// It stopped.
     Stopped,
-    /// It handed its role over, or tried to: it is to be started again with this, at once.
+    /// It handed its role over, or is to rewind itself: it is to be started again with this, at once.
     Again(Carried),
 }
 
-/// What goes from one life of a node to the next in the same process: signals that came in between.
+/// What goes from one life of a node to the next in the same process.
 #[derive(Debug, Default)]
-pub struct Carried(pub(super) Option<Signals>);
+pub struct Carried {
+    /// Signals that came in between.
+    pub(super) signals: Option<Signals>,
+    /// How rewinds went, and whether one is to come.
+    pub(super) tries: Tries,
+    /// Who the node is for the others.
+    pub(super) member: Option<DirectoryId>,
+}
 
 /// Where a server can be reached.
 #[derive(Clone, Debug, Default)]
@@ -64,20 +73,18 @@ pub(crate) async fn start<S: Services>(
 ) -> Result<Started, ServerError> {
     let host = &options.host;
     // Before postmaster.pid tells anybody whom to signal.
-    let signals = match carried.0 {
-        Some(signals) => Ok(Some(signals)),
-        None => options.signals.then(Signals::new).transpose(),
-    };
-    let signals =
-        signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))?;
+    let signals = signals_of(options, carried.signals)?;
     let data_dir = directory::absolute(&options.data_dir)?;
     directory::check(host, &data_dir)?;
     let current = configuration::load(host, &data_dir, &options.settings, log)?;
     let config = current.config.clone();
+    rewind::check_begun(options, &data_dir, &config)?;
     let control = ControlFile::load(host.disk.as_ref(), &data_dir)
         .map_err(|error| ServerError::new(error.to_string()))?;
     directory::check_format(host, &data_dir, &control)?;
     let node = Arc::new(Node::new(options, data_dir.clone(), log.clone(), current));
+    *node.life.tries.lock() = carried.tries;
+    *node.life.member.lock() = carried.member;
     log.log(format!(
         "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
         env!("CARGO_PKG_VERSION"),
@@ -125,6 +132,14 @@ pub(crate) async fn start<S: Services>(
         done
     }));
     Ok(Started { node, sockets, supervisor })
+}
+
+fn signals_of(options: &ServerOptions, carried: Option<Signals>) -> Result<Option<Signals>, ServerError> {
+    let signals = match carried {
+        Some(signals) => Ok(Some(signals)),
+        None => options.signals.then(Signals::new).transpose(),
+    };
+    signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))
 }
 
 fn take_connections<S: Services>(node: &Arc<Node>, listeners: Vec<Listener>) {

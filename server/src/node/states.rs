@@ -1,12 +1,15 @@
 //! Which state a node is in, every way from one state to another, and who may ask for what.
 
 use super::options::ServerOptions;
+use super::rewind::Tries;
 use crate::configuration::Ground;
 use crate::lock_files::{PidFile, Status};
 use crate::replication::handover::Order;
 use crate::state::{NodeState, StopMode};
 use host::sync::Mutex;
+use replica::directory_id::DirectoryId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Whether there is a way from one state to another. These are all of them:
@@ -19,11 +22,14 @@ use tokio::sync::watch;
 /// | Recovering | Running    | the promotion is done                          | `run`  | in `promote` |
 /// | HotStandby | Running    | the promotion is done                          | `run`  | in `promote` |
 /// | Running    | Stopping   | a handover is asked for: a fast stop           | `handover` | no       |
+/// | Recovering | Stopping   | a standby is to rewind itself: a fast stop     | `rewind` | no         |
+/// | HotStandby | Stopping   | the same                                       | `rewind` | no         |
 /// | all others | Stopping   | a stop is asked for, or a part failed          | `stop` | no           |
 /// | Stopping   | Stopping   | a stronger stop was asked for                  | `stop` | no           |
 ///
-/// A stop is never taken back. After a handover's the process may begin a new life in place, with a table of
-/// its own: that start asks the fence, and the marker of an undecided handover, as any other does.
+/// A stop is never taken back. After a handover's or a rewind's the process may begin a new life in place,
+/// with a table of its own: that start asks the fence, and the marker of an undecided handover, as any other
+/// does.
 ///
 /// The fence is asked before each way into Running, since only there commits are
 /// acknowledged: a primary that starts looks at its record and at its peers and runs fenced if it was
@@ -68,6 +74,11 @@ pub(crate) struct Life {
     stop: watch::Sender<Option<StopMode>>,
     promote: watch::Sender<bool>,
     handover: watch::Sender<Option<Arc<Order>>>,
+    rewind: watch::Sender<bool>,
+    /// How rewinds went.
+    pub(super) tries: Mutex<Tries>,
+    /// Who this node was for the others in the process's life before this one.
+    pub(super) member: Mutex<Option<DirectoryId>>,
     /// Whoever runs this node starts it again when it asks for that.
     pub(crate) starts_again: bool,
     /// Signals are for this node.
@@ -84,6 +95,9 @@ impl Life {
             stop: watch::Sender::new(None),
             promote: watch::Sender::new(false),
             handover: watch::Sender::new(None),
+            rewind: watch::Sender::new(false),
+            tries: Mutex::default(),
+            member: Mutex::default(),
             starts_again: options.starts_again,
             hears_signals: options.signals,
             pid_file: Mutex::new(None),
@@ -156,6 +170,31 @@ impl Life {
     }
     pub(super) fn handovers(&self) -> watch::Receiver<Option<Arc<Order>>> {
         self.handover.subscribe()
+    }
+
+    /// Asks a standby to end its recovery and rewind itself. An error says why it does not; that of a node
+    /// which is on its way out already, or to a promotion, says nothing.
+    pub(crate) fn request_rewind(&self) -> Result<(), Option<String>> {
+        let _state = self.pid_file.lock();
+        if !self.starts_again {
+            return Err(Some("it is part of another program, which does not start it again".to_owned()));
+        }
+        let is_standby = matches!(self.state(), NodeState::Recovering | NodeState::HotStandby);
+        if !is_standby || self.stop.borrow().is_some() || *self.promote.borrow() {
+            return Err(None);
+        }
+        let left = self.tries.lock().left(self.ground.host.clock.monotonic());
+        if left > Duration::ZERO {
+            return Err(Some(format!(
+                "it did, or tried to, and does not again for {} s",
+                left.as_secs() + 1
+            )));
+        }
+        self.rewind.send_replace(true);
+        Ok(())
+    }
+    pub(super) fn rewinds(&self) -> watch::Receiver<bool> {
+        self.rewind.subscribe()
     }
 
     pub(super) fn request_promotion(&self) {

@@ -100,7 +100,7 @@ pub(super) async fn stop_node(
     }
     tokio::select! {
         biased;
-        done = stop_cleanly(node, database, standby, None) => done,
+        done = stop_cleanly(node, database, standby, After::Nothing) => done,
         _ = stop_of(&mut stops, StopMode::Immediate) => stop_at_once(node).await.map(|()| Ending::Stopped),
     }
 }
@@ -113,13 +113,24 @@ pub(super) async fn stop_at_once(node: &Node) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Stops in good order; with an order the role is handed over at the log's end, and the node starts again
-/// unless a stop was asked for, too.
+/// What comes after a stop; a new life in place only if whoever runs the node starts it again, and no other
+/// stop was asked for.
+#[derive(Clone, Copy)]
+pub(super) enum After<'o> {
+    /// Nothing.
+    Nothing,
+    /// The role is handed over at the log's end, and the node starts again.
+    Handover(&'o Order),
+    /// The node starts again, and rewinds itself.
+    Rewind,
+}
+
+/// Stops in good order.
 pub(super) async fn stop_cleanly(
     node: &Arc<Node>,
     database: &Database,
     standby: Option<Standby>,
-    order: Option<&Order>,
+    after: After<'_>,
 ) -> Result<Ending, ServerError> {
     let tasks = &node.tasks;
     node.ground.log.log("shutting down");
@@ -139,22 +150,23 @@ pub(super) async fn stop_cleanly(
     if let Some(replication) = node.replication() {
         let end = replication.log.flushed();
         replication.log.set_stopping(Stopping::LogEnds(end));
-        match order {
-            Some(order) if done.is_ok() => handover::decide(node, replication, order, end).await,
-            Some(order) => drop(order.handover.on(&Event::Withdraw)),
-            None => {}
+        match after {
+            After::Handover(order) if done.is_ok() => handover::decide(node, replication, order, end).await,
+            After::Handover(order) => drop(order.handover.on(&Event::Withdraw)),
+            After::Nothing | After::Rewind => {}
         }
         replication.close_ledger();
     }
-    let_senders_go(node, order.is_some()).await;
+    let is_last = matches!(after, After::Nothing);
+    let_senders_go(node, !is_last).await;
     if let Some(archiver) = node.archive.archiver() {
         archiver.notice_now();
         archiver.finish().await;
     }
     node.archive.commands.finish().await;
-    let again = order.filter(|_| node.life.starts_again);
+    let again = !is_last && node.life.starts_again;
     // Before those who listen now end: no signal is lost.
-    let signals = again.filter(|_| node.life.hears_signals).and_then(|_| Signals::new().ok());
+    let signals = if again && node.life.hears_signals { Signals::new().ok() } else { None };
     tasks.background.cancel();
     tasks.sessions.close();
     node.lobby.close();
@@ -165,7 +177,11 @@ pub(super) async fn stop_cleanly(
         Ok(_) => {
             node.ground.log.log("database system is shut down");
             let stops = node.life.stops().borrow().is_some();
-            Ok(if again.is_some() && !stops { Ending::Again(Carried(signals)) } else { Ending::Stopped })
+            let asked = matches!(after, After::Rewind);
+            let tries = node.life.tries.lock().handed_on(asked);
+            let member = node.replication().map(|replication| replication.roster.own_id());
+            let carried = Carried { signals, tries, member };
+            Ok(if again && !stops { Ending::Again(carried) } else { Ending::Stopped })
         }
         Err(error) => {
             node.ground.log.fatal(format!("could not write the shutdown checkpoint: {error}"));

@@ -146,6 +146,12 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
             *replication.fence.unrecorded.lock() = Some(found);
             record(replication);
             tell(replication, &reason);
+            // Others hear of it when they write, or at the end of what they wait for.
+            let ended = replication.sessions.terminate_idle_writers();
+            if ended > 0 {
+                let what = "sessions that idled in a transaction which had written";
+                replication.ground.log.log(format!("ended {ended} {what}"));
+            }
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };

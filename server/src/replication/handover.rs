@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use wal::codec::{seal_text, sealed_text};
+use wal::codec::{SealedLines, seal_text};
 use wal::{Lsn, TimelineId};
 
 /// The marker, in the data directory.
@@ -78,16 +78,12 @@ fn path(data_dir: &Path) -> PathBuf {
 
 impl Marker {
     fn decode(text: &str) -> Option<Self> {
-        let mut lines = sealed_text(text)?.lines();
-        if lines.next() != Some(FIRST_LINE) {
-            return None;
-        }
-        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        let mut lines = SealedLines::of(text, FIRST_LINE)?;
         Some(Self {
-            timeline: value("timeline")?.parse().ok()?,
-            end: value("end")?.parse().ok()?,
-            standby: value("standby")?,
-            conninfo: value("conninfo")?,
+            timeline: lines.parsed("timeline")?,
+            end: lines.parsed("end")?,
+            standby: lines.value("standby")?.to_owned(),
+            conninfo: lines.value("conninfo")?.to_owned(),
         })
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod handover;
 pub(crate) mod ledger;
 pub(crate) mod loss;
 mod retention;
+pub(crate) mod rewinding;
 pub(crate) mod roster;
 pub(crate) mod semi_sync;
 pub(crate) mod slots;
@@ -31,7 +32,7 @@ use replica::sync::{SyncNames, SyncState};
 use semi_sync::SemiSync;
 use standby::Recovery;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Database, Promoted};
 use wal::history::TimelineHistory;
 use wal::reader::CutTail;
@@ -50,6 +51,8 @@ pub(crate) struct Replication {
     pub(crate) log: NodeLog,
     /// Where it lies.
     pub(crate) place: LogPlace,
+    /// The receiver found that the log here goes on where the upstream's does not.
+    is_astray: AtomicBool,
     /// Slots invalidated since the start.
     pub(crate) slots_lost: AtomicU64,
     /// What the upstream said of its slots, as long as the disk has not taken all of it.
@@ -103,6 +106,7 @@ impl Replication {
             senders,
             log,
             place,
+            is_astray: AtomicBool::new(false),
             slots_lost: AtomicU64::new(0),
             unfinished_copies: Mutex::default(),
             semi_sync: SemiSync::default(),

@@ -1,8 +1,14 @@
-//! Which log the checkpoints keep: for slots, for standbys, and until it is archived.
+//! Which log the checkpoints keep: for slots, for standbys, until it is archived, and for a rewind.
+//!
+//! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
+//! standby was that is promoted. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint
+//! that each member of the roster has, within plimsoll.rewind_keep_size; and a standby that has found itself
+//! past the fork removes none.
 
 use super::{Replication, slots};
 use host::Mutex;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
 use wal::{KeptLog, Lsn, SegmentFate, SegmentFile};
@@ -52,6 +58,10 @@ impl WalRetention for KeepForReplicas {
         limits.end = limits.end.max(redo);
         let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
+        // It is to be rewound, and its log does not grow.
+        if replication.is_astray.load(Ordering::Relaxed) {
+            return Lsn::INVALID;
+        }
         keep.min(redo)
     }
 

@@ -431,7 +431,16 @@ impl Session {
             backend::parameter_status(&mut self.wire.out, "plimsoll.snapshot_lsn", &token);
         }
         backend::ready_for_query(&mut self.wire.out, status);
+        let has_writes = status == TransactionStatus::Block && self.sql.has_writes();
+        self.handle.set_has_writes(has_writes);
         self.handle.set_activity(activity, self.node.ground.host.clock.now());
+        if has_writes && !self.began_fenced {
+            // Whoever fences the server ends those who idle so: it has come before, or sees this one.
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            if startup::is_fenced(&self.node) {
+                return Err(Exit::Terminated);
+            }
+        }
         self.wire.flush().await
     }
 

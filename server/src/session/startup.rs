@@ -136,7 +136,8 @@ impl Session {
     }
 }
 
-fn is_fenced(node: &Node) -> bool {
+/// Whether the server was replaced.
+pub(super) fn is_fenced(node: &Node) -> bool {
     node.database().is_some_and(|database| database.fenced().is_some())
 }
 

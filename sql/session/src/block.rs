@@ -213,6 +213,12 @@ impl SqlSession {
         }
     }
 
+    /// Whether the transaction that is open has written.
+    pub fn has_writes(&self) -> bool {
+        let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
+        transaction.is_some_and(Transaction::has_writes)
+    }
+
     /// The catalogue as the running statement sees it.
     pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
         let engine = &self.engine;

@@ -21,21 +21,28 @@ fn outlives_a_rewind(name: &str) -> bool {
     name.starts_with("ledger") || name.starts_with("discarded-")
 }
 
+/// Whether a rewind of this directory was begun and is not done.
+///
+/// # Errors
+/// Fails if the directory cannot be looked at.
+pub fn is_being_rewound(host: &Host, dir: &Path) -> Result<bool, Error> {
+    let marker = dir.join(REWIND_MARKER);
+    host.disk.exists(&marker).map_err(|error| Error::io("access file", &marker, error))
+}
+
 /// Refuses a directory whose rewind was broken off.
 ///
 /// # Errors
 /// Fails if it is one, or cannot be looked at.
 pub fn check_rewound(host: &Host, dir: &Path) -> Result<(), Error> {
-    let marker = dir.join(REWIND_MARKER);
-    match host.disk.exists(&marker) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Error::Unusable(format!(
-            "a rewind of \"{}\" was broken off, and what is there is neither its old state nor the new one; \
-             run `plimsoll rewind` on it again, or clone it anew",
-            dir.display()
-        ))),
-        Err(error) => Err(Error::io("access file", &marker, error)),
+    if !is_being_rewound(host, dir)? {
+        return Ok(());
     }
+    Err(Error::Unusable(format!(
+        "a rewind of \"{}\" was broken off, and what is there is neither its old state nor the new one; \
+         run `plimsoll rewind` on it again, or clone it anew",
+        dir.display()
+    )))
 }
 
 /// Takes the directory for this process alone.

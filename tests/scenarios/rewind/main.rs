@@ -1,9 +1,10 @@
 //! An old primary comes back by `plimsoll rewind`: it streams from the new one, and every byte is equal.
 
+mod auto;
 mod discarded;
 mod programs;
 
-use scenarios::{Node, Outcome, assert_relations_equal_after_stop, plimsoll, run, run_ok};
+use scenarios::{Node, Outcome, assert_relations_equal_after_stop, change_keys, plimsoll, run, run_ok};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -94,17 +95,7 @@ impl Pair {
 
 /// Some transactions of pgbench.
 fn load(node: &Node, transactions: u32) {
-    let script = node.folder().join("load.sql");
-    fs::write(
-        &script,
-        "\\set k random(1, 5000)\n\
-         INSERT INTO kv (k, v) VALUES (:k, repeat('x', :k % 200)) ON CONFLICT (k) DO UPDATE SET v = kv.v || 'y';\n\
-         \\set d random(1, 5000)\nDELETE FROM kv WHERE k = :d;\n",
-    )
-    .expect("the script is written");
-    let mut pgbench = node.tool("pgbench");
-    pgbench.args(["-n", "-M", "prepared", "-c", "2", "-t", &transactions.to_string(), "-f"]);
-    run_ok(pgbench.arg(&script).stderr(Stdio::null()));
+    change_keys(node, 5000, 2, transactions);
 }
 
 fn is_ok(outcome: &Outcome) {

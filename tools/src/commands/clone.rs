@@ -1,5 +1,6 @@
 //! `plimsoll clone`: a running server's copy, which starts as its standby.
 
+use crate::bar::Bar;
 use crate::cli::CloneArgs;
 use crate::output::{complain, say};
 use crate::signals::Signals;
@@ -8,7 +9,6 @@ use basebackup::clone::{
     CloneError, CloneOptions, CloneProgress, Phase, check_target, clone, drop_slot, remove_interrupted,
 };
 use host::Host;
-use indicatif::{ProgressBar, ProgressStyle};
 use protocol::{ClientError, SqlState};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,22 +108,13 @@ fn give_up(host: &Host, options: &CloneOptions, existed: bool, finishing: bool) 
 
 /// A bar on a terminal, a line a phase elsewhere.
 struct Progress {
-    bar: Option<ProgressBar>,
+    bar: Bar,
     phase: Option<Phase>,
 }
 
 impl Progress {
     fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::no_length();
-            let style =
-                ProgressStyle::with_template("{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, phase: None }
+        Self { bar: Bar::new(std::io::stderr().is_terminal()), phase: None }
     }
 
     fn show(&mut self, step: CloneProgress) {
@@ -136,22 +127,13 @@ impl Progress {
             Phase::Syncing => "making it durable",
             Phase::Finishing => "finishing",
         };
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(text);
-                if let Some(total) = step.total_bytes {
-                    bar.set_length(total.max(step.received_bytes));
-                }
-                bar.set_position(step.received_bytes);
-            }
-            None if changed => complain!("{text}"),
-            None => {}
+        self.bar.show(text, step.received_bytes, step.total_bytes);
+        if changed && !self.bar.is_shown() {
+            complain!("{text}");
         }
     }
 
     fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish();
     }
 }

@@ -1,7 +1,7 @@
 //! The personality of pg_rewind: its options, its messages, and its way with settings, which come from the
 //! source. The report of what is discarded is kept as `plimsoll rewind` keeps it.
 
-use crate::commands::rewind::{archive_of, keep, runtime, say_dropped, with_bar};
+use crate::commands::rewind::{archive_of, runtime, say_dropped, with_bar};
 use crate::output::{complain, say};
 use crate::serve;
 use anyhow::{Result, bail};
@@ -128,7 +128,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             complain!("pg_rewind: need to copy {copied} MB (total source directory size is {all} MB)");
         }
         if !arguments.dry_run {
-            keep(&host, &target, &rewind, &mut |_| Ok(()))?;
+            server::keep_discarded(&host, &target, &rewind, &mut |_| {})?;
             say_dropped(&with_bar(rewind, arguments.progress).await?);
         }
         complain!("pg_rewind: Done!");

@@ -170,6 +170,8 @@ impl Driver {
             }
         };
         self.streaming = started.is_none();
+        // What was asked or answered on another stream is of that alone.
+        (self.asked_over, self.promised) = (None, None);
         if self.streaming {
             self.queue_directory();
             (self.told_roster, self.primary) = (None, None);

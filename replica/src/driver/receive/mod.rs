@@ -83,14 +83,18 @@ pub trait ReceiveObserver: Send + Sync {
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
     }
-    /// The primary's log ends at `end` on this branch, and it asks this node to promote itself there: an
-    /// error says why it does not.
+    /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there:
+    /// an error says why it does not. Asked once more before it does.
     fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
         let _ = (end, branch);
         Err("this program promotes nobody".to_owned())
     }
-    /// The primary was told that it does, as far as it could be told: the promotion is to begin.
+    /// The primary has its answer, and said in time that it may: the promotion is to begin.
     fn takes_over(&self) {}
+    /// The primary said that it may, and it does not promote itself after all.
+    fn lets_go(&self, why: &str) {
+        let _ = why;
+    }
     /// The oldest transaction that this node's queries need.
     fn oldest_xmin(&self) -> Option<Xid> {
         None

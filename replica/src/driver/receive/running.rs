@@ -2,6 +2,7 @@
 
 use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
+use super::handover::Promised;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::directory_id::DirectoryId;
@@ -63,6 +64,8 @@ pub(super) struct Driver {
     pub(super) asked_over: Option<Bytes>,
     /// Whether all is here that the primary had at one moment.
     pub(super) catching_up: CatchingUp,
+    /// It answered that it does, and waits for the word that it may.
+    pub(super) promised: Option<Promised>,
 }
 
 impl Driver {
@@ -111,6 +114,7 @@ impl Driver {
             unannounced: None,
             asked_over: None,
             catching_up: CatchingUp::default(),
+            promised: None,
         })
     }
 

@@ -1,8 +1,8 @@
-//! A stream's part in a handover: its standby is asked to hurry, is told once it may promote itself, and its
-//! answer is passed on.
+//! A stream's part in a handover: its standby is asked to hurry, is asked whether it takes over, its answer
+//! is passed on, and if that came in time it is told that it may promote itself.
 
 use super::Streaming;
-use crate::driver::extensions::{HANDOVER, PROMOTES, REFUSES, TAKES_OVER};
+use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_OVER};
 use crate::driver::log::Outlet;
 use crate::sender::handover::{Event, Handover, Standing};
 use bytes::Bytes;
@@ -60,8 +60,12 @@ impl<S: Outlet> Streaming<'_, S> {
             let mut payload = [0; 16];
             payload[..8].copy_from_slice(&end.get().to_be_bytes());
             payload[8..].copy_from_slice(&branch.to_be_bytes());
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, HANDOVER, &payload)));
+            self.put_handover(&payload);
         }
+    }
+
+    fn put_handover(&mut self, payload: &[u8]) {
+        self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, HANDOVER, payload)));
     }
 
     /// The standby has the whole log.
@@ -83,8 +87,9 @@ impl<S: Outlet> Streaming<'_, S> {
             }
             _ => return,
         };
-        if let Some(part) = &self.part {
-            part.handover.on(&event);
+        // It may only if the node has not given up waiting: nothing takes the handover back from here on.
+        if self.part.as_ref().is_some_and(|part| part.handover.on(&event)) && event == Event::Accept {
+            self.put_handover(&[MAY_PROMOTE]);
         }
     }
 }

@@ -203,13 +203,18 @@ async fn mind_receiver(recovery: Arc<Recovery>, end: CancellationToken) {
 /// The tasks of a recovery, whose panic ends the process: nobody else would do their work.
 pub(crate) const RECOVERY: &str = "a task of the recovery";
 
-/// How a promotion is asked for.
-pub(crate) struct Promotions {
-    /// Whether one is.
-    pub(crate) asked: watch::Receiver<bool>,
+/// How a standby is asked to be one no more.
+pub(crate) struct WaysOut {
+    /// Whether a promotion is asked for.
+    pub(crate) promotions: watch::Receiver<bool>,
     /// Asks for one, for a primary that hands its role over.
-    pub(crate) ask: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) promote: Arc<dyn Fn() + Send + Sync>,
+    /// Asks for a rewind, since the upstream's branch left what is followed here before the log's end.
+    pub(crate) rewind: Arc<AskRewind>,
 }
+
+/// Asks the node to rewind itself. An error says why it does not, if there is anything to say.
+pub(crate) type AskRewind = dyn Fn() -> Result<(), Option<String>> + Send + Sync;
 
 /// A standby at work.
 pub(crate) struct Standby {
@@ -227,12 +232,12 @@ impl Standby {
     }
 
     /// Starts redo, and what feeds it. `begins` hears that all is in place, just before the first record is
-    /// replayed; `promotions` says when a promotion is asked for.
+    /// replayed; `ways_out` says when a promotion is asked for.
     pub(crate) fn start(
         replication: &Arc<Replication>,
         tasks: &Tasks,
         mut redo: Box<StandbyRedo>,
-        promotions: Promotions,
+        ways_out: WaysOut,
         begins: impl FnOnce(),
     ) -> Self {
         let (ground, database) = (&replication.ground, &replication.database);
@@ -241,7 +246,7 @@ impl Standby {
         let feed = StandbyFeed::with_sources(&replication.log, source_settings(ground, follow), clock);
         feed.set_delays(delay_settings(ground));
         database.set_standby_log(feed.clone());
-        let observer = || Observer::new(replication, &promotions.ask);
+        let observer = || Observer::new(replication, &ways_out);
         feed.set_observer(Box::new(observer()));
         let stopped = Arc::new(Mutex::new(None));
         let redo_feed = RedoFeed {
@@ -292,7 +297,8 @@ impl Standby {
         let end = tasks.background.clone();
         tasks.tracker.spawn(task(vital_task(RECOVERY, mind_receiver(recovery.clone(), end))));
         let (ended, ends) = mpsc::channel(1);
-        let awaiting = await_promotion(promotions.asked, recovery.clone(), tasks.background.clone(), ended);
+        let awaiting =
+            await_promotion(ways_out.promotions, recovery.clone(), tasks.background.clone(), ended);
         tasks.tracker.spawn(task(vital_task(RECOVERY, awaiting)));
         Self { replication: replication.clone(), recovery, redo, ends }
     }

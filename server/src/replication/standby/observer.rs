@@ -1,5 +1,8 @@
 //! What the receiver and redo tell: into the log, and to the parts of the node that it concerns.
 
+use super::{AskRewind, WaysOut};
+use crate::configuration::Ground;
+use crate::replication::rewinding::{commands, is_astray};
 use crate::replication::{Replication, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
@@ -8,6 +11,7 @@ use replica::driver::receive::ReceiveObserver;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
@@ -21,11 +25,35 @@ pub(super) struct Observer {
     pub(super) replication: Weak<Replication>,
     /// Asks for a promotion.
     pub(super) promote: Arc<dyn Fn() + Send + Sync>,
+    /// Asks for a rewind.
+    pub(super) rewind: Arc<AskRewind>,
 }
 
 impl Observer {
-    pub(super) fn new(replication: &Arc<Replication>, promote: &Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { replication: Arc::downgrade(replication), promote: promote.clone() }
+    pub(super) fn new(replication: &Arc<Replication>, ways_out: &WaysOut) -> Self {
+        Self {
+            replication: Arc::downgrade(replication),
+            promote: ways_out.promote.clone(),
+            rewind: ways_out.rewind.clone(),
+        }
+    }
+
+    /// What becomes of a log that goes on where the upstream's does not: a hint for the log.
+    fn way_back(&self, ground: &Ground, error: &ReplicaError) -> Option<String> {
+        let run = format!("To have it follow its upstream, run: {}", commands(ground));
+        let alone = match error {
+            // The upstream's branch continues the one that is followed here.
+            ReplicaError::ForkedBefore { .. } if ground.config().auto_rewind => (self.rewind)(),
+            ReplicaError::ForkedBefore { .. } => {
+                return Some(format!("{run}. With plimsoll.auto_rewind = on it does so by itself."));
+            }
+            _ => return Some(format!("Neither branch continues the other: find out which counts. {run}.")),
+        };
+        match alone {
+            Ok(()) => Some("This server rewinds itself: plimsoll.auto_rewind is on.".to_owned()),
+            Err(Some(why)) => Some(format!("{run}. This server does not by itself: {why}.")),
+            Err(None) => None,
+        }
     }
 }
 
@@ -34,6 +62,7 @@ impl ReceiveObserver for Observer {
         let Some(replication) = self.replication.upgrade() else { return };
         let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
         replication.ground.log.log(format!("{what} at {at} on timeline {timeline}"));
+        replication.is_astray.store(false, Ordering::Relaxed);
         if let Some(recovery) = replication.recovery() {
             recovery.feed.receiver_streams();
         }
@@ -47,11 +76,14 @@ impl ReceiveObserver for Observer {
 
     fn failed(&self, error: &ReplicaError) {
         let Some(replication) = self.replication.upgrade() else { return };
-        let report = Report {
-            detail: error.detail(),
-            hint: error.hint().map(Cow::into_owned),
-            ..Report::fatal(error.sqlstate(), error.to_string())
+        let hint = if is_astray(error) {
+            replication.is_astray.store(true, Ordering::Relaxed);
+            self.way_back(&replication.ground, error)
+        } else {
+            error.hint().map(Cow::into_owned)
         };
+        let report =
+            Report { detail: error.detail(), hint, ..Report::fatal(error.sqlstate(), error.to_string()) };
         replication.ground.log.write(None, &report, None);
         if let Some(recovery) = replication.recovery() {
             recovery.feed.receiver_failed();
@@ -91,14 +123,24 @@ impl ReceiveObserver for Observer {
     fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
         let Some(replication) = self.replication.upgrade() else { return Err("it stops".to_owned()) };
         let judged = handover::judge(&replication, end, branch);
-        replication.ground.log.log(match &judged {
-            Ok(()) => format!("the primary hands over at {end}"),
-            Err(why) => format!("the primary would hand over at {end}, which is refused: {why}"),
-        });
+        if let Err(why) = &judged {
+            let what = format!("the primary would hand over at {end}, which is refused: {why}");
+            replication.ground.log.log(what);
+        }
         judged
     }
 
+    fn lets_go(&self, why: &str) {
+        if let Some(replication) = self.replication.upgrade() {
+            let what = "this server does not take the primary's role over after all";
+            replication.ground.log.warning(format!("{what}: {why}"));
+        }
+    }
+
     fn takes_over(&self) {
+        if let Some(replication) = self.replication.upgrade() {
+            replication.ground.log.log("the primary has handed its role over to this server");
+        }
         (self.promote)();
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Initialise a primary, load a real data set, run transfers from eight clients; clone a standby meanwhile,
 //! follow it, make it synchronous; kill the primary in the middle of the load, promote the standby; prove
-//! that nothing acknowledged is lost; bring the old primary back and see it fenced. Fails loudly when any of
-//! this is not so.
+//! that nothing that both had acknowledged is lost; bring the old primary back, see it fenced, rewind it with
+//! the report of what it alone had, and hand its role back to it. Fails loudly when any of this is not so.
 
 mod bank;
 mod nodes;
@@ -113,6 +113,8 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     let wal_bytes = text_of(&mut client, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").await?;
     figures.add("WAL position, bytes", wal_bytes);
 
+    commit_alone(&mut client, &standby).await?;
+
     chapter("The primary is killed with SIGKILL in the middle of the load");
     primary.kill_9().await?;
     let acknowledged = load.await_loss().await?;
@@ -126,12 +128,32 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
 
     chapter("The old primary is started again, and hears of its successor");
     fence_old_primary(&primary, &standby).await?;
-
+    rewind_old_primary(&primary, &standby, &mut figures).await?;
     drop((client, successor));
-    standby.stop().await?;
+    hand_role_back(&standby, &primary, &acknowledged, &mut figures).await?;
+
     primary.stop().await?;
+    standby.stop().await?;
     figures.add("the whole story, seconds", format!("{:.1}", begun.elapsed().as_secs_f64()));
     figures.print();
+    Ok(())
+}
+
+/// The primary commits something that the standby never gets, for which it waits for nobody.
+async fn commit_alone(client: &mut Client, standby: &DemoNode<'_>) -> Result<()> {
+    chapter("The standby loses its primary, which commits once more, at level local");
+    let mut there = connect(standby).await?;
+    there.query("ALTER SYSTEM SET primary_conninfo = ''").await?;
+    there.query("SELECT pg_reload_conf()").await?;
+    let receives = "SELECT count(*) FROM pg_stat_wal_receiver";
+    let begun = Instant::now();
+    while text_of(&mut there, receives).await? != "0" {
+        ensure!(begun.elapsed() < STEP_LIMIT, "the standby goes on receiving");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client.query("SET synchronous_commit = local").await?;
+    client.query("INSERT INTO journal (client, sequence, amount) VALUES (-1, 1, 100)").await?;
+    say!("  acknowledged by one server; the load's commits wait for both");
     Ok(())
 }
 
@@ -205,6 +227,73 @@ async fn fence_old_primary(primary: &DemoNode<'_>, successor: &DemoNode<'_>) -> 
         }
     })
     .await
+}
+
+/// The old primary gives up what it alone has, and follows its successor.
+async fn rewind_old_primary(
+    primary: &DemoNode<'_>,
+    successor: &DemoNode<'_>,
+    figures: &mut Figures,
+) -> Result<()> {
+    chapter("It is rewound: what it alone has is told, kept in a file, and discarded");
+    primary.stop().await?;
+    let rewinding = Instant::now();
+    let said = primary.rewind_to(successor).await?;
+    let rewind_time = rewinding.elapsed();
+    // Each commit is a line with its changes, indented, below it.
+    let commits: Vec<&str> = said.split("\nxid ").skip(1).collect();
+    let alone = commits.iter().find(|commit| commit.contains("client='-1'"));
+    let alone = alone.ok_or_else(|| anyhow!("the rewind tells of no commit at level local:\n{said}"))?;
+    if commits.len() > 1 {
+        say!("  {} transfers of which no client was told, and", commits.len() - 1);
+    }
+    say!("  xid {}", alone.lines().next().unwrap_or_default());
+    for change in alone.lines().skip(1).take_while(|line| line.starts_with(' ')) {
+        say!("  {change}");
+    }
+    primary.start(&[]).await?;
+    wait_for("the old primary streams as a standby", || async {
+        let mut there = connect(successor).await?;
+        let state = "SELECT state FROM pg_stat_replication WHERE application_name = 'primary'";
+        Ok(text_of(&mut there, state).await? == "streaming")
+    })
+    .await?;
+    let mut old = connect(primary).await?;
+    ensure!(
+        text_of(&mut old, "SELECT count(*) FROM journal WHERE client = -1").await? == "0",
+        "the discarded commit is still there"
+    );
+    say!("  rewound in {:.2} s; it streams from the new primary", rewind_time.as_secs_f64());
+    figures.add("commits discarded", commits.len());
+    figures.add("rewind, ms", rewind_time.as_millis());
+    Ok(())
+}
+
+/// A planned change of roles, back to where the story began.
+async fn hand_role_back(
+    from: &DemoNode<'_>,
+    to: &DemoNode<'_>,
+    acknowledged: &Acknowledged,
+    figures: &mut Figures,
+) -> Result<()> {
+    chapter("A switchover makes it the primary again");
+    let switching = Instant::now();
+    from.switch_over_to(to).await?;
+    let switch_time = switching.elapsed();
+    let mut primary = connect(to).await?;
+    wait_for("the other follows it", || async {
+        let mut there = connect(to).await?;
+        let state = "SELECT state FROM pg_stat_replication WHERE application_name = 'standby'";
+        Ok(text_of(&mut there, state).await? == "streaming")
+    })
+    .await?;
+    // At the level that waits for both.
+    primary.query("INSERT INTO after_the_promotion VALUES ('home again')").await?;
+    let found = audit(&mut primary, acknowledged).await?;
+    ensure!(found.lost == 0, "{} acknowledged transfers are lost", found.lost);
+    say!("  in {} ms; it takes writes, all transfers are there, and both have them", switch_time.as_millis());
+    figures.add("switchover, ms", switch_time.as_millis());
+    Ok(())
 }
 
 async fn connect(node: &DemoNode<'_>) -> Result<Client> {

@@ -112,9 +112,10 @@ impl<'a> DemoNode<'a> {
     /// Runs `plimsoll start -d` with settings.
     pub async fn start(&self, settings: &[(&str, String)]) -> Result<()> {
         let log = self.folder.path.join(format!("{}.log", self.name));
+        let cluster_name = format!("cluster_name={}", self.name);
         self.plimsoll(|command| {
             command
-                .args(["start", "-d", "-p", &self.port.to_string(), "-D"])
+                .args(["start", "-d", "-c", &cluster_name, "-p", &self.port.to_string(), "-D"])
                 .arg(self.data())
                 .arg("-l")
                 .arg(log);
@@ -124,6 +125,7 @@ impl<'a> DemoNode<'a> {
             }
         })
         .await
+        .map(drop)
     }
 
     /// Runs `plimsoll stop`.
@@ -132,6 +134,7 @@ impl<'a> DemoNode<'a> {
             command.args(["stop", "-D"]).arg(self.data());
         })
         .await
+        .map(drop)
     }
 
     /// Runs `plimsoll promote`.
@@ -140,6 +143,25 @@ impl<'a> DemoNode<'a> {
             command.args(["promote", "-D"]).arg(self.data());
         })
         .await
+        .map(drop)
+    }
+
+    /// Runs `plimsoll rewind` to another node's branch; gives what it says.
+    pub async fn rewind_to(&self, source: &Self) -> Result<String> {
+        self.plimsoll(|command| {
+            command.args(["rewind", "--source", &source.conninfo(), "-D"]).arg(self.data());
+        })
+        .await
+    }
+
+    /// Runs `plimsoll switchover`: this primary's role goes to its standby.
+    pub async fn switch_over_to(&self, standby: &Self) -> Result<()> {
+        self.plimsoll(|command| {
+            command.args(["switchover", "-d", &self.conninfo(), "--to", standby.name]);
+            command.args(["--rejoin", &standby.conninfo()]);
+        })
+        .await
+        .map(drop)
     }
 
     /// Ends the server with SIGKILL.
@@ -151,8 +173,8 @@ impl<'a> DemoNode<'a> {
         Ok(())
     }
 
-    /// Runs a command of this program; its output is shown only if it fails.
-    async fn plimsoll(&self, fill: impl FnOnce(&mut Command)) -> Result<()> {
+    /// Runs a command of this program; gives its output, or what it says of its failure.
+    async fn plimsoll(&self, fill: impl FnOnce(&mut Command)) -> Result<String> {
         let mut command = Command::new(std::env::current_exe()?);
         fill(&mut command);
         // A terminal's ^C is for the demo, which then ends what runs in order.
@@ -165,6 +187,6 @@ impl<'a> DemoNode<'a> {
             self.name,
             said.trim_end().trim_start_matches("plimsoll: error: ")
         );
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }

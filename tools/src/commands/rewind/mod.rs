@@ -4,17 +4,18 @@ mod archive;
 mod replay;
 mod report;
 
+use crate::bar::Bar;
 use crate::cli::RewindArgs;
 use crate::output::{complain, say};
 use crate::serve;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use archive::ArchiveSupply;
 use host::Host;
-use indicatif::{ProgressBar, ProgressStyle};
-use report::{Counts, Report};
-use rewind::{Divergence, Need, NodeFiles, Progress, Rewind, RewindOptions, Rewound, SourceName, Stage};
-use server::{LedgerEntry, ServerOptions};
-use std::path::{Path, PathBuf};
+use rewind::{
+    Counts, Divergence, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName, Stage,
+};
+use server::{ServerOptions, keep_discarded};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use wal::reader::SegmentSupply;
@@ -97,13 +98,17 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
     }
     if arguments.dry_run {
         if let Need::Diverged(divergence) = rewind.need() {
-            let counts = Report::new(&rewind, divergence)?.lines(&mut |line| screen.show(line))?;
+            let report = Report::new(&rewind, divergence)?;
+            let counts = report.lines(&mut |line| {
+                screen.show(line);
+                Ok(())
+            })?;
             screen.sum(counts);
         }
         screen.say(format_args!("nothing was changed"));
         return Ok(());
     }
-    if let Some((file, counts)) = keep(&host, &data, &rewind, &mut |line| screen.show(line))? {
+    if let Some((file, counts)) = keep_discarded(&host, &data, &rewind, &mut |line| screen.show(line))? {
         screen.sum(counts);
         let file = file.display();
         screen.say(format_args!("kept in {file}; plimsoll rewind --replay FILE makes SQL of it"));
@@ -135,14 +140,13 @@ impl Screen {
     }
 
     /// A line of the report. A dry run is over when nobody reads it any more; a real one goes on.
-    fn show(&mut self, line: &serde_json::Value) -> Result<()> {
+    fn show(&mut self, line: &serde_json::Value) {
         self.lines += 1;
         match self.json {
             true => say!("{line}"),
             false if self.lines <= SHOWN => say!("{}", report::text(line)),
             false => {}
         }
-        Ok(())
     }
 
     fn sum(&self, counts: Counts) {
@@ -169,8 +173,17 @@ impl Screen {
 
 /// Carries a rewind out, with a progress bar if one is wanted.
 pub async fn with_bar(rewind: Rewind, wanted: bool) -> Result<Rewound> {
-    let mut bar = Bar::new(wanted);
-    let done = rewind.run(&mut |progress| bar.show(progress)).await;
+    let bar = Bar::new(wanted);
+    let done = rewind
+        .run(&mut |progress| {
+            let (text, total) = match progress.stage {
+                Stage::Copying => ("copying changed blocks", Some(progress.total_bytes)),
+                Stage::Log => ("copying WAL", None),
+                Stage::Finishing => ("finishing", None),
+            };
+            bar.show(text, progress.bytes, total);
+        })
+        .await;
     bar.finish();
     Ok(done?)
 }
@@ -179,71 +192,5 @@ pub async fn with_bar(rewind: Rewind, wanted: bool) -> Result<Rewound> {
 pub fn say_dropped(done: &Rewound) {
     for slot in &done.dropped_slots {
         complain!("dropped replication slot \"{slot}\": its position was of the discarded branch");
-    }
-}
-
-/// Writes down durably what will be discarded, before anything changes: in a file, whose path it gives, and
-/// in the ledger. Each line is shown, too.
-pub fn keep(
-    host: &Host,
-    data: &Path,
-    rewind: &Rewind,
-    show: &mut dyn FnMut(&serde_json::Value) -> Result<()>,
-) -> Result<Option<(PathBuf, Counts)>> {
-    let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    let report = Report::new(rewind, divergence)?;
-    let (path, counts) = report.keep(data, show)?;
-    if !rewind.was_begun() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let (from, to) = (divergence.fork.timeline, rewind.timeline());
-        let Counts { commits, changes } = counts;
-        let entry = LedgerEntry {
-            at: host.clock.now(),
-            event: "discarded".to_owned(),
-            after: divergence.fork.at,
-            upto: divergence.end,
-            reason: format!(
-                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
-                 kept in plimsoll/{name}"
-            ),
-        };
-        server::record_offline(host, data, &entry).context("could not write plimsoll/ledger")?;
-    }
-    Ok(Some((path, counts)))
-}
-
-/// A progress bar, if one is wanted.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new(wanted: bool) -> Self {
-        Self(wanted.then(|| {
-            let bar = ProgressBar::no_length();
-            let style =
-                ProgressStyle::with_template("{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        }))
-    }
-
-    fn show(&mut self, progress: Progress) {
-        let Some(bar) = &self.0 else { return };
-        bar.set_message(match progress.stage {
-            Stage::Copying => "copying changed blocks",
-            Stage::Log => "copying WAL",
-            Stage::Finishing => "finishing",
-        });
-        if progress.stage == Stage::Copying {
-            bar.set_length(progress.total_bytes.max(progress.bytes));
-            bar.set_position(progress.bytes);
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
     }
 }

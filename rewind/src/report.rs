@@ -1,0 +1,238 @@
+//! What a rewind discards, commit by commit, as lines of JSON: for the file that keeps them, and for scripts.
+//!
+//! The first line names the discard: `system`, `timeline`, `fork`, `end`, `source_timeline`. Each line after
+//! it is a commit, in their order:
+//!
+//! | field | meaning |
+//! | ----- | ------- |
+//! | `xid`, `time`, `lsn` | the transaction, when it was committed (UTC), the end of its record |
+//! | `level` | null: the log does not have the level at which a commit was acknowledged |
+//! | `partial` | it began before the log that was read: some of its changes may be missing |
+//! | `tables` | the tables that it changed |
+//! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
+//! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
+//! | `catalogue` | changes of tables, columns, sequences, roles, in words |
+
+use crate::discarded::{Change, DiscardedCommit};
+use crate::error::{RewindError, io_error};
+use crate::past::{TreeRows, Version};
+use crate::rewinding::Rewind;
+use crate::target::{Divergence, Target};
+use host::{Disk, OpenMode, SharedFile};
+use serde_json::{Map, Value, json};
+use sql_catalogue::Relation;
+use sql_session::{CATALOGUE_TREES, Named, NamedRows, NamedValue};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use storage::TreeId;
+use wal::describe::utc_text;
+
+/// Bytes of the file that are written at once.
+const PIECE: usize = 256 << 10;
+
+/// The commits of a divergence, with the names of what they change.
+pub struct Report<'r> {
+    target: &'r Target,
+    divergence: &'r Divergence,
+    names: NamedRows,
+    head: Value,
+}
+
+/// How many there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commits that go.
+    pub commits: u64,
+    /// Their changes.
+    pub changes: u64,
+}
+
+impl<'r> Report<'r> {
+    /// Reads the catalogue of the target, as it was at the fork and as it is.
+    ///
+    /// # Errors
+    /// Fails if the target's log or catalogue cannot be read.
+    pub fn new(rewind: &'r Rewind, divergence: &'r Divergence) -> Result<Self, RewindError> {
+        let target = rewind.target();
+        let trees = CATALOGUE_TREES.map(TreeId::file);
+        let [before, after] = target.rows_before_and_after(divergence, &trees)?;
+        let pair = |rows: Vec<TreeRows>| -> Result<[TreeRows; 2], RewindError> {
+            let other = |_| RewindError::Catalogue("it has other trees than were asked for".to_owned());
+            rows.try_into().map_err(other)
+        };
+        let names = NamedRows::new(pair(before)?, pair(after)?)
+            .map_err(|error| RewindError::Catalogue(error.message().to_owned()))?;
+        let head = json!({
+            "discarded": {
+                "system": target.system_id().to_string(),
+                "timeline": divergence.fork.timeline.get(),
+                "fork": divergence.fork.at.to_string(),
+                "end": divergence.end.to_string(),
+                "source_timeline": rewind.timeline().get(),
+            }
+        });
+        Ok(Self { target, divergence, names, head })
+    }
+
+    /// Gives each line, the head first.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read, or with what `each` fails with.
+    pub fn lines(
+        &self,
+        each: &mut dyn FnMut(&Value) -> Result<(), RewindError>,
+    ) -> Result<Counts, RewindError> {
+        each(&self.head)?;
+        let mut counts = Counts::default();
+        let wants = |rel: wal::RelFile| !matches!(self.names.tree(tree_of(rel)), Named::Index);
+        self.target.discarded(self.divergence, &wants, &mut |commit| {
+            counts.commits += 1;
+            counts.changes += commit.changes.len() as u64;
+            each(&self.commit(&commit))
+        })?;
+        Ok(counts)
+    }
+
+    /// Writes the lines durably to the target's own file of them, and shows each; gives the file's path.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read or the file cannot be written.
+    pub fn keep(
+        &self,
+        disk: &dyn Disk,
+        data: &Path,
+        show: &mut (dyn FnMut(&Value) + Send),
+    ) -> Result<(PathBuf, Counts), RewindError> {
+        let fork = &self.divergence.fork;
+        let name = format!("plimsoll/discarded-{}-{:016X}.json", fork.timeline, fork.at.get());
+        let (path, temporary) = (data.join(&name), data.join(format!("{name}.tmp")));
+        let mut out = Lines::create(disk, &temporary)?;
+        let counts = self.lines(&mut |line| {
+            show(line);
+            out.add(line)
+        })?;
+        out.write()?;
+        host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
+        Ok((path, counts))
+    }
+
+    fn commit(&self, commit: &DiscardedCommit) -> Value {
+        let (mut changes, mut catalogue, mut tables) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for change in &commit.changes {
+            match self.names.tree(tree_of(change.rel)) {
+                Named::Index => {}
+                Named::Catalogue => catalogue.extend(self.catalogue_change(change)),
+                Named::Table(table) => {
+                    tables.insert(table.name.clone());
+                    changes.push(self.row_change(&table.name, Some(&table), change));
+                }
+                Named::Unknown => {
+                    let name = change.rel.to_string();
+                    tables.insert(name.clone());
+                    changes.push(self.row_change(&name, None, change));
+                }
+            }
+        }
+        json!({
+            "xid": commit.xid.get(),
+            "time": utc_text(commit.time),
+            "lsn": commit.end.to_string(),
+            "level": Value::Null,
+            "partial": commit.is_partial,
+            "tables": tables,
+            "changes": changes,
+            "catalogue": catalogue,
+        })
+    }
+
+    fn catalogue_change(&self, change: &Change) -> Option<String> {
+        let bytes = |version: &'_ Version| match version {
+            Version::Row(bytes) => Some(bytes.clone()),
+            Version::None | Version::Unknown => None,
+        };
+        let (old, new) = (bytes(&change.old), bytes(&change.new));
+        let key = change.key.as_deref()?;
+        let tree = tree_of(change.rel);
+        match self.names.catalogue_change(tree, key, old.as_deref(), new.as_deref()) {
+            Ok(text) => text,
+            Err(error) => Some(format!("an entry that cannot be read: {}", error.message())),
+        }
+    }
+
+    fn row_change(&self, name: &str, table: Option<&Relation>, change: &Change) -> Value {
+        let mut fields = Map::new();
+        fields.insert("table".to_owned(), name.into());
+        let op = match (&change.old, &change.new) {
+            (_, Version::None) => "delete",
+            (Version::None, _) => "insert",
+            _ => "update",
+        };
+        fields.insert("op".to_owned(), op.into());
+        let key = change.key.as_deref().unwrap_or_default();
+        match (&change.key, table) {
+            (None, _) => drop(fields.insert("key_unknown".to_owned(), true.into())),
+            (Some(_), Some(table)) => {
+                if let Ok(columns) = self.names.key(table, key) {
+                    fields.insert("key".to_owned(), object(columns));
+                }
+            }
+            (Some(_), None) => drop(fields.insert("key_bytes".to_owned(), hex(key).into())),
+        }
+        for (side, version) in [("old", &change.old), ("new", &change.new)] {
+            let (name, value) = match (version, table) {
+                (Version::None, _) => (side.to_owned(), Value::Null),
+                (Version::Unknown, _) => (format!("{side}_unknown"), true.into()),
+                (Version::Row(bytes), None) => (format!("{side}_bytes"), hex(bytes).into()),
+                (Version::Row(bytes), Some(table)) => match self.names.row(table, key, bytes) {
+                    Ok(columns) if change.key.is_some() => (side.to_owned(), object(columns)),
+                    _ => (format!("{side}_bytes"), hex(bytes).into()),
+                },
+            };
+            fields.insert(name, value);
+        }
+        Value::Object(fields)
+    }
+}
+
+/// The file's lines on their way to the disk.
+struct Lines {
+    path: PathBuf,
+    file: SharedFile,
+    waiting: Vec<u8>,
+    written: u64,
+}
+
+impl Lines {
+    fn create(disk: &dyn Disk, path: &Path) -> Result<Self, RewindError> {
+        let file = disk.open(path, OpenMode::Create).map_err(io_error(path))?;
+        // A report that was broken off may have left more.
+        file.truncate(0).map_err(io_error(path))?;
+        Ok(Self { path: path.to_owned(), file, waiting: Vec::new(), written: 0 })
+    }
+
+    fn add(&mut self, line: &Value) -> Result<(), RewindError> {
+        self.waiting.extend_from_slice(line.to_string().as_bytes());
+        self.waiting.push(b'\n');
+        if self.waiting.len() < PIECE { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<(), RewindError> {
+        let written = self.file.write_all_at(&self.waiting, self.written);
+        written.map_err(io_error(&self.path))?;
+        self.written += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+fn tree_of(rel: wal::RelFile) -> TreeId {
+    TreeId::new(rel.database, rel.relation)
+}
+
+fn object(columns: Vec<NamedValue>) -> Value {
+    columns.into_iter().map(|(name, value)| (name, value.map_or(Value::Null, Value::from))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,343 @@
+//! A standby whose log goes past the fork of its upstream's branch rewinds itself, if plimsoll.auto_rewind
+//! allows that.
+//!
+//! The receiver finds the fork and asks for the rewind. Recovery ends as at a fast stop, the process begins
+//! a new life of the node in place, and that one, before it opens the directory, does what
+//! `plimsoll rewind --source <primary_conninfo>` does: with the same report of what is discarded, and with
+//! the same marker. Then it starts as the standby that it was.
+//!
+//! | who                                                                      | rewinds itself             |
+//! |--------------------------------------------------------------------------|----------------------------|
+//! | a standby past the fork of a branch that continues the one it follows    | yes                        |
+//! | one whose upstream has that branch from an archive alone                 | no: a backup that was      |
+//! |                                                                          | promoted for a test proves |
+//! |                                                                          | nothing                    |
+//! | one whose upstream's branch is a sibling or a twin of its own            | no: neither continues the  |
+//! |                                                                          | other, and nobody here     |
+//! |                                                                          | knows which counts         |
+//! | a primary, fenced or not                                                 | not before standby.signal  |
+//! |                                                                          | makes it follow another    |
+//! | a directory of another system                                            | never                      |
+//! | one in which a rewind was begun and broken off, with standby.signal      | at its start, until it is  |
+//! |                                                                          | done                       |
+//!
+//! A rewind that fails before anything has changed leaves the standby that it was; the next one is not before
+//! a pause that grows with each failure. One that fails afterwards is tried again until it works or a stop is
+//! asked for, as long as that may help; else the start fails, and says what to run.
+
+use super::Node;
+use super::options::ServerOptions;
+use super::start::Ending;
+use super::stop::{After, stop_at_once, stop_cleanly, stop_of};
+use crate::archive::restore::Restorer;
+use crate::configuration::Ground;
+use crate::connection::registry::SessionKind;
+use crate::error::ServerError;
+use crate::replication::rewinding::{commands, keep_discarded};
+use crate::replication::standby::Standby;
+use crate::state::{NodeState, StopMode};
+use host::task::{block_on, in_place};
+use replica::driver::peers::probe;
+use rewind::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::Database;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use wal::control::ControlFile;
+use wal::history::TimelineHistory;
+use wal::reader::SegmentSupply;
+use wal::{Lsn, SegmentNumber, TimelineId};
+
+/// Time from a rewind to the next one, at least.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+/// And at most, after many that failed.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// Time between two tries to end a rewind that was begun, at most: nobody can use the directory meanwhile.
+const BEGUN_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How this process's rewinds of its directory went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tries {
+    /// The last life ended for one.
+    pub(super) asked: bool,
+    /// So many failed since the last that worked.
+    failed: u32,
+    /// None is asked for before this, on the monotonic clock.
+    next: Duration,
+}
+
+impl Tries {
+    /// How long none is asked for.
+    pub(super) fn left(&self, now: Duration) -> Duration {
+        self.next.saturating_sub(now)
+    }
+
+    /// As the next life gets them.
+    pub(super) fn handed_on(self, asked: bool) -> Self {
+        Self { asked, ..self }
+    }
+
+    fn worked(&mut self, now: Duration) {
+        *self = Self { asked: false, failed: 0, next: now + PAUSE_MIN };
+    }
+
+    /// Gives the pause.
+    fn failed(&mut self, now: Duration) -> Duration {
+        let pause = (PAUSE_MIN * (1 << self.failed.min(16))).min(PAUSE_MAX);
+        *self = Self { asked: false, failed: self.failed.saturating_add(1), next: now + pause };
+        pause
+    }
+}
+
+/// Why a rewind failed.
+struct Failure {
+    what: String,
+    /// The same may work later.
+    may_pass: bool,
+}
+
+impl Failure {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), may_pass: false }
+    }
+}
+
+impl From<RewindError> for Failure {
+    fn from(error: RewindError) -> Self {
+        Self { what: error.to_string(), may_pass: error.may_pass() }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self::new(error.message)
+    }
+}
+
+/// Waits until the node is asked to rewind itself.
+pub(super) async fn rewind_asked(rewinds: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the node.
+    if rewinds.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Stops a standby so that its next life begins with a rewind.
+pub(super) async fn leave_to_rewind(
+    node: &Arc<Node>,
+    database: &Database,
+    standby: Option<Standby>,
+) -> Result<Ending, ServerError> {
+    node.life.go(NodeState::Stopping(StopMode::Fast));
+    node.ground.log.log("ending recovery, to rewind this server to its upstream's branch");
+    node.sessions.close();
+    node.archive.stop.cancel();
+    let mut stops = node.life.stops();
+    let stopping = async {
+        node.sessions.terminate_all(SessionKind::Client);
+        node.sessions.wait_gone(SessionKind::Client).await;
+        stop_cleanly(node, database, standby, After::Rewind).await
+    };
+    tokio::select! {
+        biased;
+        stopped = stopping => stopped,
+        _ = stop_of(&mut stops, StopMode::Immediate) => stop_at_once(node).await.map(|()| Ending::Stopped),
+    }
+}
+
+/// Refuses a directory whose rewind was broken off, unless this start may go on with it.
+pub(super) fn check_begun(
+    options: &ServerOptions,
+    data_dir: &Path,
+    config: &settings::Config,
+) -> Result<(), ServerError> {
+    let host = &options.host;
+    let has_signal = host.disk.exists(&data_dir.join("standby.signal")).unwrap_or(false);
+    let has_source = !config.primary_conninfo.trim().is_empty();
+    if config.auto_rewind && options.starts_again && has_signal && has_source {
+        return Ok(());
+    }
+    storage::check_rewound(host, data_dir).map_err(|error| ServerError::new(error.to_string()))
+}
+
+fn is_begun(ground: &Ground) -> Result<bool, ServerError> {
+    let begun = storage::is_being_rewound(&ground.host, &ground.data_dir);
+    begun.map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// Rewinds the directory if that was asked for, or begun earlier. Gives its control file if it was changed.
+pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, ServerError> {
+    let ground = &node.ground;
+    if !node.life.tries.lock().asked && !is_begun(ground)? {
+        return Ok(None);
+    }
+    loop {
+        let done = carry_out(node).await;
+        let now = ground.host.clock.monotonic();
+        let Err(Failure { what, may_pass }) = done else {
+            node.life.tries.lock().worked(now);
+            let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir);
+            return control.map(Some).map_err(|error| ServerError::new(error.to_string()));
+        };
+        let pause = node.life.tries.lock().failed(now);
+        let run = commands(ground);
+        if !is_begun(ground)? {
+            ground.log.warning(format!(
+                "this server could not rewind itself, and stays as it was: {what}; it does not try again for {} s \
+                 (by hand: {run})",
+                pause.as_secs()
+            ));
+            return Ok(None);
+        }
+        if !may_pass || node.archive.stop.is_cancelled() {
+            let what = format!("the rewind of this server is broken off: {what}");
+            return Err(ServerError::new(what).with_hint(format!("Run: {run}; or clone it anew.")));
+        }
+        let pause = pause.min(BEGUN_PAUSE_MAX);
+        ground.log.warning(format!(
+            "the rewind of this server is not done: {what}; it is tried again in {} s",
+            pause.as_secs()
+        ));
+        tokio::select! {
+            biased;
+            () = node.archive.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Rewinds the directory once, on a thread that may block; a stop breaks it off.
+async fn carry_out(node: &Node) -> Result<(), Failure> {
+    let (ground, stop) = (node.ground.clone(), node.archive.stop.clone());
+    let conninfo = ground.config().primary_conninfo.to_string();
+    let options = RewindOptions {
+        source: SourceName::Server(conninfo.clone()),
+        target: ground.data_dir.clone(),
+        node_files: NodeFiles::Keep,
+        // It is one.
+        standby: false,
+        supply: supply(node)?,
+    };
+    let runtime = Handle::current();
+    let working = host::task::blocking(move || {
+        let work = async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(Failure::new("the server stops")),
+                done = rewind_to(&ground, &conninfo, options) => done,
+            }
+        };
+        block_on(&runtime, work)
+    });
+    working.await.unwrap_or_else(|error| Err(Failure::new(error.to_string())))
+}
+
+async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> Result<(), Failure> {
+    let (host, log) = (&ground.host, &ground.log);
+    if !is_begun(ground)? {
+        check_witness(conninfo).await?;
+    }
+    let mut rewind = Rewind::prepare(host, options).await?;
+    match rewind.need() {
+        Need::Nothing => {
+            return Err(Failure::new(format!("timeline {} has all that is here", rewind.timeline())));
+        }
+        Need::Rest => log.log("a rewind was broken off when its files were copied: doing the rest"),
+        Need::Diverged(divergence) => log.log(format!(
+            "rewinding to timeline {}: it left timeline {} at {}, and the log here goes on to {}",
+            rewind.timeline(),
+            divergence.fork.timeline,
+            divergence.fork.at,
+            divergence.end
+        )),
+    }
+    // Before anything changes it is known that all log is there that will be needed.
+    rewind.plan().await?;
+    if let Some((path, counts)) = keep_discarded(host, &ground.data_dir, &rewind, &mut |_| {})? {
+        log.warning(format!(
+            "discarding {} commits with {} changes, kept in \"{}\" (plimsoll rewind --replay makes SQL of it)",
+            counts.commits,
+            counts.changes,
+            path.display()
+        ));
+    }
+    let Rewound { timeline, end, bytes, dropped_slots, .. } = rewind.run(&mut |_| {}).await?;
+    for slot in dropped_slots {
+        log.warning(format!("dropped replication slot \"{slot}\": its position was of the discarded branch"));
+    }
+    log.log(format!("rewound to timeline {timeline}: {bytes} bytes copied, consistent from {end} on"));
+    Ok(())
+}
+
+/// The upstream must have its branch from a server that wrote it.
+async fn check_witness(conninfo: &str) -> Result<(), Failure> {
+    let asked = probe(conninfo).await;
+    let peer = asked.map_err(|silence| Failure { what: silence.to_string(), may_pass: true })?;
+    let (follows, seen) = (peer.timeline, peer.branch.history.target());
+    if follows != seen {
+        return Err(Failure::new(format!(
+            "the upstream knows timeline {follows} from an archive alone, which proves nothing"
+        )));
+    }
+    Ok(())
+}
+
+/// The archive of the directory's own log, if there is one.
+fn supply(node: &Node) -> Result<Option<Arc<dyn SegmentSupply>>, ServerError> {
+    let ground = &node.ground;
+    if ground.config().restore_command.trim().is_empty() {
+        return Ok(None);
+    }
+    let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir)
+        .map_err(|error| ServerError::new(error.to_string()))?;
+    let (size, copy) = (control.segment_size, control.checkpoint_copy);
+    let first = size.segment_of(copy.redo).file_name(copy.timeline, size);
+    let restorer = Restorer::new(&node.archive, size, first, true);
+    Ok(Some(Arc::new(OnlyMissing { ground: ground.clone(), restorer })))
+}
+
+/// Brings segments out of the archive in place of none that is here.
+struct OnlyMissing {
+    ground: Arc<Ground>,
+    restorer: Restorer,
+}
+
+impl SegmentSupply for OnlyMissing {
+    fn fetch(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        own_upto: Lsn,
+    ) -> io::Result<bool> {
+        let name = segment.file_name(timeline, self.restorer.segment_size());
+        if self.ground.host.disk.exists(&self.ground.data_dir.join("pg_wal").join(name))? {
+            return Ok(false);
+        }
+        // The rewind's own future is waited for on this thread.
+        in_place(|| self.restorer.fetch(history, timeline, segment, own_upto))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewinds_that_fail_come_ever_less_often_and_one_that_works_ends_that() {
+        let mut tries = Tries { asked: true, ..Tries::default() };
+        let now = Duration::from_secs(100);
+        assert_eq!(tries.left(now), Duration::ZERO);
+        let pauses: Vec<u64> = (0..12).map(|_| tries.failed(now).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert!(!tries.asked && tries.left(now) == PAUSE_MAX);
+        tries.worked(now);
+        assert_eq!((tries.left(now), tries.failed(now)), (PAUSE_MIN, PAUSE_MIN));
+        for _ in 0..100 {
+            assert!(tries.failed(now) <= PAUSE_MAX);
+        }
+    }
+}

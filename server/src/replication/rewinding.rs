@@ -1,0 +1,86 @@
+//! What a rewind means to a node: the record of what it discards, and the command that carries one out.
+
+use super::ledger::{LedgerEntry, record_offline};
+use crate::configuration::Ground;
+use crate::error::ServerError;
+use host::Host;
+use replica::ReplicaError;
+use rewind::{Counts, Need, Report, Rewind, SourceName};
+use std::path::{Path, PathBuf};
+
+/// Writes down durably what a rewind will discard, before anything changes: in a file, whose path it gives,
+/// and in the ledger. Each line of the file is shown, too. None if there is nothing to discard.
+///
+/// # Errors
+///
+/// If the log cannot be read, or the file or the ledger cannot be written.
+pub fn keep_discarded(
+    host: &Host,
+    data_dir: &Path,
+    rewind: &Rewind,
+    show: &mut (dyn FnMut(&serde_json::Value) + Send),
+) -> Result<Option<(PathBuf, Counts)>, ServerError> {
+    let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
+    let kept = Report::new(rewind, divergence).and_then(|report| report.keep(&*host.disk, data_dir, show));
+    let (path, counts) = kept.map_err(|error| ServerError::new(error.to_string()))?;
+    if !rewind.was_begun() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (from, to) = (divergence.fork.timeline, rewind.timeline());
+        let Counts { commits, changes } = counts;
+        let entry = LedgerEntry {
+            at: host.clock.now(),
+            event: "discarded".to_owned(),
+            after: divergence.fork.at,
+            upto: divergence.end,
+            reason: format!(
+                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
+                 kept in plimsoll/{name}"
+            ),
+        };
+        record_offline(host, data_dir, &entry)
+            .map_err(|error| ServerError::new(format!("could not write plimsoll/ledger: {error}")))?;
+    }
+    Ok(Some((path, counts)))
+}
+
+/// Whether a receiver fails because the log here goes on where its upstream's does not.
+pub(crate) fn is_astray(error: &ReplicaError) -> bool {
+    matches!(
+        error,
+        ReplicaError::ForkedBefore { .. } | ReplicaError::NotAChild { .. } | ReplicaError::Twin { .. }
+    )
+}
+
+/// What to run on this server's machine to have its directory follow its upstream.
+pub(crate) fn commands(ground: &Ground) -> String {
+    let source = SourceName::Server(ground.config().primary_conninfo.to_string()).shown();
+    let (source, data) = (shell_word(&source), shell_word(&ground.data_dir.display().to_string()));
+    let archive = if ground.config().restore_command.trim().is_empty() { "" } else { " -c" };
+    format!("plimsoll stop -D {data} && plimsoll rewind --source {source} -D {data}{archive}")
+}
+
+/// A text as one word of a shell's line.
+fn shell_word(text: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:@%=,".contains(char);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
+        for (text, word) in [
+            ("/var/lib/one-2", "/var/lib/one-2"),
+            ("host=a port=1", "'host=a port=1'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
+}

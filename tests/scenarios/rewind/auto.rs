@@ -1,0 +1,166 @@
+//! plimsoll.auto_rewind: who is past the fork comes back by itself, or says what to run.
+
+use super::{Pair, load};
+use scenarios::{Node, assert_relations_equal_after_stop, plimsoll, run, wait_until};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn wait_for_log(node: &Node, text: &str, times: usize) {
+    wait_until(&format!("\"{text}\" in the log"), LIMIT, || {
+        let log = node.log();
+        if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
+    });
+}
+
+/// What a node has kept of a rewind.
+fn kept(node: &Node) -> String {
+    let folder = fs::read_dir(node.data().join("plimsoll")).expect("a folder");
+    let mut names = folder.map(|entry| entry.expect("an entry").path());
+    let file = names.find(|path| path.extension().is_some_and(|end| end == "json")).expect("a report");
+    fs::read_to_string(file).expect("it is text")
+}
+
+/// Has a directory that is at rest follow this node.
+fn make_follow(node: &Node, upstream: &Node, auto_rewind: &str) {
+    node.alter_while_stopped("primary_conninfo", &upstream.conninfo());
+    node.alter_while_stopped("plimsoll.auto_rewind", auto_rewind);
+    node.alter_while_stopped("wal_retrieve_retry_interval", "200ms");
+    fs::write(node.data().join("standby.signal"), "").expect("a signal file");
+}
+
+fn standby(of: &Node) -> Node {
+    Node::builder()
+        .setting("wal_keep_size", "1GB")
+        .setting("wal_retrieve_retry_interval", "200ms")
+        .setting("plimsoll.auto_rewind", "on")
+        .clone_from(of)
+}
+
+#[test]
+fn standbys_past_the_fork_rewind_themselves_one_below_the_other() {
+    let pair = Pair::new(&[]);
+    let three = standby(&pair.one);
+    let four = standby(&three);
+    pair.cut_off();
+    load(&pair.one, 100);
+    pair.one.sql("CREATE TABLE lost (k int PRIMARY KEY)");
+    let end = pair.one.sql("SELECT pg_current_wal_lsn()");
+    [&three, &four].iter().for_each(|node| node.wait_replayed(&end));
+    pair.one.kill_9();
+    pair.promote();
+    load(&pair.two, 100);
+    let pids = [three.pid(), four.pid()];
+    three.alter(&format!("SET primary_conninfo = '{}'", pair.two.conninfo()));
+    let end = pair.two.sql("SELECT pg_current_wal_lsn()");
+    for node in [&three, &four] {
+        wait_for_log(node, "rewound to timeline 2: ", 1);
+        node.wait_for(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"), "t");
+        assert_eq!(node.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'lost'"), "0");
+        assert!(node.log().contains("WARNING:  discarding "), "{}", node.log());
+        assert!(kept(node).contains("created table lost"), "{}", kept(node));
+        let ledger = fs::read_to_string(node.data().join("plimsoll/ledger")).expect("a ledger");
+        assert!(ledger.contains(" discarded "), "{ledger}");
+    }
+    assert_eq!(pids, [three.pid(), four.pid()], "nobody started them again");
+    three.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
+    four.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
+    assert_relations_equal_after_stop(&pair.two, &three);
+}
+
+#[test]
+fn an_old_primary_that_is_told_to_follow_rewinds_itself_at_its_start() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.kill_9();
+    make_follow(&pair.one, &pair.two, "on");
+    pair.one.start();
+    wait_for_log(&pair.one, "rewound to timeline 2: ", 1);
+    assert!(kept(&pair.one).contains("created table made_here"));
+    pair.one.stop();
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_rewind_that_was_broken_off_is_ended_by_the_next_start_if_it_may() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.kill_9();
+    make_follow(&pair.one, &pair.two, "off");
+    // As a crash leaves it right after a rewind has begun.
+    let marker = wal::codec::seal_text("plimsoll rewind 1\nsource=two\nphase=copying\n".to_owned());
+    fs::write(pair.one.data().join("plimsoll.rewind"), marker).expect("the marker is written");
+    let refused = pair.one.try_start();
+    assert_ne!(refused.code, 0);
+    assert!(pair.one.log().contains("was broken off"), "{}", pair.one.log());
+    pair.one.alter_while_stopped("plimsoll.auto_rewind", "on");
+    pair.one.start();
+    assert!(pair.one.log().contains("rewound to timeline 2: "), "{}", pair.one.log());
+    pair.one.stop();
+    pair.one_follows_two();
+}
+
+#[test]
+fn without_the_setting_the_log_says_exactly_what_to_run() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.kill_9();
+    make_follow(&pair.one, &pair.two, "off");
+    pair.one.start();
+    wait_for_log(&pair.one, "HINT:  To have it follow its upstream, run: ", 2);
+    assert!(!pair.one.log().contains("rewinding"), "{}", pair.one.log());
+    let log = pair.one.log();
+    let line = log.split("run: ").nth(1).and_then(|rest| rest.split(". With plimsoll").next());
+    let line = line.expect("a command line");
+    let program = plimsoll().get_program().to_owned();
+    let folder = std::path::Path::new(&program).parent().expect("a folder").display().to_string();
+    let path = format!("{folder}:{}", std::env::var("PATH").expect("a path"));
+    let done = run(Command::new("sh").args(["-c", line]).env("PATH", path));
+    assert_eq!(done.code, 0, "{line}: {done:?}");
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_branch_that_does_not_continue_the_own_one_is_a_persons_to_judge() {
+    let pair = Pair::new(&[]);
+    let three = standby(&pair.one);
+    pair.cut_off();
+    three.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    pair.one.kill_9();
+    for node in [&pair.two, &three] {
+        assert_eq!(node.sql("SELECT pg_promote()"), "t");
+        load(node, 20);
+    }
+    three.stop();
+    make_follow(&three, &pair.two, "on");
+    three.start();
+    wait_for_log(&three, "Neither branch continues the other", 3);
+    assert!(!three.log().contains("rewinding"), "{}", three.log());
+    assert_eq!(three.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn a_rewind_that_cannot_be_done_is_not_tried_again_at_once() {
+    let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
+    pair.diverge();
+    pair.one.sql("CHECKPOINT");
+    pair.one.kill_9();
+    // The log of before the fork is nowhere any more.
+    let fork = fs::read_to_string(pair.two.data().join("pg_wal/00000002.history")).expect("a history");
+    let fork = fork.lines().find(|line| line.starts_with('1')).and_then(|line| line.split_whitespace().nth(1)).expect("a position");
+    let fork = u64::from_str_radix(fork.trim_start_matches("0/"), 16).expect("a position") >> 20;
+    for node in [&pair.one, &pair.two] {
+        for number in 1..=fork {
+            let _ = fs::remove_file(node.data().join(format!("pg_wal/0000000100000000{number:08X}")));
+        }
+    }
+    make_follow(&pair.one, &pair.two, "on");
+    pair.one.start();
+    wait_for_log(&pair.one, "could not rewind itself, and stays as it was: ", 1);
+    wait_for_log(&pair.one, "does not again for ", 3);
+    assert_eq!(pair.one.log().matches("could not rewind itself").count(), 1, "{}", pair.one.log());
+    pair.one.wait_for("SELECT count(*) FROM made_here", "9000");
+    assert!(!pair.one.data().join("plimsoll.rewind").exists());
+}
