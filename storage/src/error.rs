@@ -84,6 +84,14 @@ pub enum Error {
     /// A page, record or file does not check out (XX001).
     #[error("{0}")]
     Corrupt(Arc<Corruption>),
+    /// A segment of the log is not there although it should be (55000).
+    #[error("{what}")]
+    MissingLog {
+        /// The position that was to be read.
+        at: Lsn,
+        /// Which segment, where it was looked for, and what for.
+        what: String,
+    },
     /// The file system failed (58030).
     #[error("could not {action} \"{}\": {source}", path.display())]
     Io {
@@ -168,7 +176,7 @@ impl Error {
             Self::Shutdown => SqlState::ADMIN_SHUTDOWN,
             Self::Cancelled => SqlState::QUERY_CANCELED,
             Self::NoSuchTree(_) => SqlState::UNDEFINED_TABLE,
-            Self::Unusable(_) | Self::NoPageImages { .. } | Self::WrongState(_) => {
+            Self::Unusable(_) | Self::MissingLog { .. } | Self::NoPageImages { .. } | Self::WrongState(_) => {
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
             }
         }
@@ -214,7 +222,9 @@ pub(crate) fn read_error(error: ReadError) -> Error {
         ReadError::Source(SourceError::Io { path, error, .. }) => {
             Error::io("read WAL segment", Path::new(&path), error)
         }
-        ReadError::Source(missing @ SourceError::Missing { .. }) => Error::Unusable(missing.to_string()),
+        ReadError::Source(ref missing @ SourceError::Missing { at, .. }) => {
+            Error::MissingLog { at, what: missing.to_string() }
+        }
     }
 }
 

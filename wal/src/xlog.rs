@@ -21,9 +21,13 @@
 
 use crate::codec::{Fields, PutFields, Short};
 use crate::ids::{Lsn, TimelineId, Xid};
-use crate::record::{BuildError, EncodedRecord, Record, RecordBuilder, Rmgr, XLR_RMGR_INFO_MASK};
+use crate::record::{
+    BuildError, EncodedRecord, RECORD_HEADER_SIZE, Record, RecordBuilder, Rmgr, XLR_RMGR_INFO_MASK,
+};
 use host::Timestamp;
 
+/// The length of a checkpoint's record, without page headers: a header, a short data header, [`CheckPoint`].
+pub const CHECKPOINT_RECORD_SIZE: u32 = RECORD_HEADER_SIZE as u32 + 2 + 88;
 /// xl_info of XLOG_CHECKPOINT_SHUTDOWN.
 pub const CHECKPOINT_SHUTDOWN: u8 = 0x00;
 /// xl_info of XLOG_CHECKPOINT_ONLINE.

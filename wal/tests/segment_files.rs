@@ -4,12 +4,12 @@
 
 mod support;
 
-use host::RealDisk;
+use host::{Disk, OpenMode, RealDisk};
 use std::path::Path;
 use std::sync::Arc;
 use support::{Log, SIZE};
 use wal::history::{BranchId, TimelineHistory};
-use wal::reader::Compared;
+use wal::reader::{Compared, SegmentCopy, Sought};
 use wal::{
     EndReason, Lsn, Next, ReadError, ReaderOptions, SegmentFiles, SegmentNumber, SourceError, TimelineId,
     WalReader, WalSource,
@@ -154,4 +154,100 @@ fn what_can_be_read_here_stays_and_the_rest_is_taken_from_another_copy_of_the_sa
     let fork = another.end;
     another.push_bytes(8, 90_000);
     assert_eq!(compare(at, &another.bytes[..len]), Compared::Another(fork));
+}
+
+/// A folder with the log, and the file of its second segment elsewhere, with another content.
+fn beside(log: &Log, other: &Log, bad: &[usize]) -> (tempfile::TempDir, SegmentFiles, SegmentCopy, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path(), log, TimelineId::FIRST);
+    let (segment, path) = (SegmentNumber::new(2), folder.path().join("copy"));
+    let mut bytes = other.bytes[1 << 20..2 << 20].to_vec();
+    bad.iter().for_each(|at| bytes[*at] ^= 1);
+    std::fs::write(&path, &bytes).unwrap();
+    let file = RealDisk.open(&path, OpenMode::Read).unwrap();
+    let files = files(folder.path(), root());
+    (folder, files, SegmentCopy { file, segment, name: "copy".to_owned() }, bytes)
+}
+
+#[test]
+fn a_bad_record_of_the_other_copy_is_no_other_log() {
+    let log = log();
+    let (folder, files, copy, theirs) = beside(&log, &log, &[700_000]);
+    let at = Lsn::new(2 << 20);
+    let ours = log.bytes[1 << 20..2 << 20].to_vec();
+    let kept = Compared::Alike { bytes: ours.clone(), taken: None };
+    assert_eq!(files.compare_copy(&copy, at, &theirs).unwrap(), kept);
+    assert_eq!(files.compare(at, &theirs).unwrap(), kept, "the same without the rest of the segment");
+    // Each of both has what the other cannot read.
+    let name = folder.path().join(copy.segment.file_name(TimelineId::FIRST, SIZE));
+    let mut here = ours.clone();
+    here[400_000] ^= 1;
+    std::fs::write(name, here).unwrap();
+    let both = Compared::Alike { bytes: ours, taken: Some(at + 400_000..at + 400_001) };
+    assert_eq!(files.compare_copy(&copy, at, &theirs).unwrap(), both);
+    // Another log's record is whole.
+    let mut another = log.clone();
+    let record = log.starts.iter().copied().find(|start| *start > at + 600_000).unwrap();
+    let mut twin = Log::new(log.start);
+    while twin.end < Lsn::new((3 << 20) + 5000) {
+        let is_it = wal::page::record_start(twin.end, SIZE) == record;
+        twin.push_bytes(if is_it { 8 } else { 7 }, 30_000);
+    }
+    another.bytes = twin.bytes;
+    let (_folder, files, copy, theirs) = beside(&log, &another, &[]);
+    assert_eq!(files.compare_copy(&copy, at, &theirs).unwrap(), Compared::Another(record));
+}
+
+#[test]
+fn a_copy_fills_a_hole_only_if_the_log_links_over_it() {
+    let log = log();
+    let mut longer = Log::new(log.start);
+    longer.push_bytes(7, 20_000);
+    while longer.end < Lsn::new((3 << 20) + 5000) {
+        longer.push_bytes(7, 30_000);
+    }
+    let (start, end) = (Lsn::new(2 << 20), Lsn::new(3 << 20));
+    for (other, goes_on) in [(&log, true), (&longer, false)] {
+        for is_gone in [true, false] {
+            let (folder, files, copy, _) = beside(&log, other, &[]);
+            let name = folder.path().join(copy.segment.file_name(TimelineId::FIRST, SIZE));
+            let tells = || files.can_tell(start..end, &|| true).unwrap();
+            assert_eq!(tells(), Sought::Yes);
+            match is_gone {
+                true => std::fs::remove_file(name).unwrap(),
+                false => std::fs::write(name, vec![0; 1 << 20]).unwrap(),
+            }
+            assert_eq!(tells(), Sought::No);
+            let found = files.goes_on_with(&copy, start..end, &|| true).unwrap();
+            assert_eq!(found, Sought::from(goes_on), "gone: {is_gone}");
+        }
+    }
+    // It has something bad itself.
+    let (_folder, files, copy, _) = beside(&log, &log, &[500_000]);
+    let goes_on = |part| files.goes_on_with(&copy, part, &|| true).unwrap();
+    assert_eq!(goes_on(start + 450_000..start + 600_000), Sought::No);
+    assert_eq!(goes_on(start + 700_000..start + 800_000), Sought::Yes);
+}
+
+#[test]
+fn a_search_of_another_copy_is_over_at_once_where_nothing_is_here_and_when_it_is_told_to_end() {
+    let log = log();
+    let (folder, files, copy, _) = beside(&log, &log, &[]);
+    let (start, end) = (Lsn::new(2 << 20), Lsn::new(3 << 20));
+    let asked = std::cell::Cell::new(0);
+    let goes_on = || {
+        asked.set(asked.get() + 1);
+        true
+    };
+    // A segment that is not here is not looked for page by page.
+    let gone = Lsn::new(70 << 20);
+    assert_eq!(files.can_tell(gone..gone + (1 << 20), &goes_on).unwrap(), Sought::No);
+    assert_eq!(asked.get(), 0);
+    assert_eq!(files.can_tell(start..end, &|| false).unwrap(), Sought::BrokenOff);
+    assert_eq!(files.goes_on_with(&copy, start..end, &|| false).unwrap(), Sought::BrokenOff);
+    // Of one without a record each page is looked at once.
+    let name = folder.path().join(copy.segment.file_name(TimelineId::FIRST, SIZE));
+    std::fs::write(name, vec![0; 1 << 20]).unwrap();
+    assert_eq!(files.can_tell(start..end, &goes_on).unwrap(), Sought::No);
+    assert_eq!(asked.get(), 8);
 }

@@ -85,6 +85,7 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
         let failed = ServerError::new(error.to_string());
         match &error {
             storage::Error::Corrupt(bad) if bad.lsn.is_some() => failed.with_hint(DAMAGED_LOG_HINT),
+            storage::Error::MissingLog { .. } => failed.with_hint(DAMAGED_LOG_HINT),
             _ => failed,
         }
     })
@@ -92,7 +93,8 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
 
 /// What mends log that a node cannot do without.
 const DAMAGED_LOG_HINT: &str = "If an archive or another server has this WAL segment whole, put that file in the \
-                                place of the one in pg_wal; else promote a standby, or restore a backup.";
+                                place of the one in pg_wal (a server with standby.signal asks restore_command); \
+                                else promote a standby, or restore a backup.";
 
 /// Opens the database, or hears of a stop before that is done: None.
 pub(super) async fn open_unless_stopped(

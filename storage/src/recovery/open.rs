@@ -7,7 +7,7 @@ use crate::engine::{Engine, Parts};
 use crate::error::log_error;
 use crate::error::{read_error, tree_sync_error};
 use crate::pages::page::PAGE_SIZE;
-use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, histories, load_label};
+use crate::recovery::begin::{Found, begin_from_backup, histories, load_label};
 use crate::recovery::own_files::{check_rewound, lock_directory, remove_own_files};
 use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
 use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
@@ -36,6 +36,20 @@ use wal::{
 /// What is where the checkpoint should be that the control file names is another record.
 pub(crate) fn no_checkpoint(at: Lsn) -> Error {
     Error::corrupt("write-ahead log", Some(at), "no checkpoint record is there")
+}
+
+fn no_valid_checkpoint(at: Lsn, why: &dyn std::fmt::Display) -> Error {
+    let what = format!("could not locate a valid checkpoint record: {why}");
+    Error::corrupt("write-ahead log", Some(at), what)
+}
+
+/// The same where reading it has failed: nobody has asked for that segment, or removed it for good reason.
+fn unreadable_checkpoint(at: Lsn, error: Error) -> Error {
+    match error {
+        Error::Corrupt(bad) => no_valid_checkpoint(at, &bad.what),
+        Error::MissingLog { .. } => no_valid_checkpoint(at, &"its WAL segment is not in pg_wal"),
+        other => other,
+    }
 }
 
 pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
@@ -116,6 +130,8 @@ pub(super) struct Opening {
     pub(super) may_come: bool,
     /// The log is not this node's own: the directory is a backup whose end is not redone yet.
     pub(super) copied: bool,
+    /// It is a crashed primary's, which redoes its own log first.
+    pub(super) is_own: bool,
 }
 
 /// Opens a data directory; see [`crate::Database::open`].
@@ -181,7 +197,8 @@ impl Opening {
         reader.source_mut().set_received(Arc::clone(&branch));
         let engine =
             Engine::new(Parts { host, options, store, control, visibility, branch, in_recovery, lock });
-        Ok(Self { engine, reader, label, found, later, may_come, copied })
+        let is_own = later.is_some();
+        Ok(Self { engine, reader, label, found, later, may_come, copied, is_own })
     }
 
     /// Writes the control file for the recovery that begins, then puts backup_label out of the way. `own` is
@@ -256,7 +273,8 @@ impl Opening {
             (control.checkpoint, control.checkpoint_copy)
         };
         let mut replay = Replay::new(Arc::clone(&self.engine), contents.redo, &contents);
-        let end = match find_checkpoint(&mut self.reader, checkpoint)? {
+        let found = self.own_checkpoint().map_err(|error| unreadable_checkpoint(checkpoint, error))?;
+        let end = match found {
             Found::Checkpoint { end, .. } => {
                 self.reader.prove_flush(end);
                 end
@@ -265,10 +283,7 @@ impl Opening {
                 replay.await_checkpoint(checkpoint);
                 Lsn::INVALID
             }
-            Found::Nothing(why) => {
-                let what = format!("could not locate a valid checkpoint record: {why}");
-                return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
-            }
+            Found::Nothing(why) => return Err(no_valid_checkpoint(checkpoint, &why)),
             Found::Other => return Err(no_checkpoint(checkpoint)),
         };
         self.reader.seek(contents.redo, None);
@@ -285,7 +300,7 @@ impl Opening {
             self.note_recovery(ClusterState::InCrashRecovery, None)?;
         } else {
             let is_stopped = self.label.is_none() && self.found == ClusterState::ShutDown;
-            let own = if is_stopped { self.stopped_end() } else { None };
+            let own = is_stopped.then(|| self.stopped_end());
             self.note_recovery(ClusterState::InArchiveRecovery, own)?;
         }
         if crashed && has_supply {

@@ -5,29 +5,48 @@ use super::open::Opening;
 use super::replay::Replay;
 use crate::Error;
 use crate::error::read_error;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::history::TimelineHistory;
-use wal::reader::{CutTail, EndOfWal, SourceError};
+use wal::page::record_end;
+use wal::reader::{CutTail, EndOfWal};
 use wal::timelines::{RecoveryStart, TargetTimeline};
-use wal::{Lsn, TimelineId};
+use wal::xlog::CHECKPOINT_RECORD_SIZE;
+use wal::{Lsn, SegmentNumber, TimelineId};
 
 impl Opening {
-    /// The end of the log of a primary that was stopped: that of its last checkpoint. None if that cannot be
-    /// read here; it may come from elsewhere.
-    pub(super) fn stopped_end(&mut self) -> Option<(TimelineId, Lsn)> {
-        let (checkpoint, timeline) = {
+    /// The end of the log of a primary that was stopped: that of its last checkpoint. It was durable when the
+    /// control file named it, whether or not it can be read here; its length is always the same.
+    pub(super) fn stopped_end(&mut self) -> (TimelineId, Lsn) {
+        let (checkpoint, timeline, size) = {
             let control = self.engine.control.lock();
-            (control.checkpoint, control.checkpoint_copy.timeline)
+            (control.checkpoint, control.checkpoint_copy.timeline, control.segment_size)
         };
         self.reader.source_mut().use_supply(false);
         let found = find_checkpoint(&mut self.reader, checkpoint);
         self.reader.source_mut().use_supply(true);
         match found {
-            Ok(Found::Checkpoint { end, .. }) => Some((timeline, end)),
-            _ => None,
+            Ok(Found::Checkpoint { end, .. }) => (timeline, end),
+            _ => (timeline, record_end(checkpoint, CHECKPOINT_RECORD_SIZE, size)),
         }
+    }
+
+    /// Reads the record of the checkpoint that the control file names. That of a primary that was not stopped
+    /// is its own: where it cannot be read, the archive may have it whole.
+    pub(super) fn own_checkpoint(&mut self) -> Result<Found, Error> {
+        let checkpoint = self.engine.control.lock().checkpoint;
+        let found = find_checkpoint(&mut self.reader, checkpoint);
+        let is_asked = match &found {
+            Ok(Found::Checkpoint { .. }) => false,
+            Ok(_) => true,
+            Err(error) => bad_log(error).is_some(),
+        };
+        if !self.is_own || !is_asked || !self.fetch_damaged(checkpoint..checkpoint + 1, &mut BTreeSet::new())? {
+            return found;
+        }
+        find_checkpoint(&mut self.reader, checkpoint)
     }
 
     /// What this node wrote and acknowledged counts as what it received: it is told if it is lost, and
@@ -85,36 +104,49 @@ impl Opening {
     }
 
     /// Redoes the own log to its end, and gives that and what lies behind it. Where something is bad below
-    /// the point to which it was durable, the archive may have it whole.
+    /// the point to which it was durable, the archive may have it whole: it is asked for each segment once.
     fn redo_to_own_end(
         &mut self,
         replay: &mut Replay,
         checkpoint_end: Lsn,
     ) -> Result<(EndOfWal, Option<CutTail>), Error> {
-        let mut asked_at = None;
+        let mut asked = BTreeSet::new();
         loop {
             // What it may follow, and which of its pages are sound, hangs on where its log ends.
             let (bad, damage) = match self.redo_all(replay) {
-                Ok(end) => {
-                    self.check_reached(&end, checkpoint_end)?;
-                    if !self.copied {
-                        self.check_backup_whole(replay)?;
-                    }
-                    match self.look_behind(&end)? {
-                        Ok(tail) => return Ok((end, tail)),
-                        Err(damage) => (end.reason.at()..self.reader.bad_upto(&end), read_error(damage)),
-                    }
-                }
+                Ok(end) => match self.damage_below(replay, &end, checkpoint_end)? {
+                    Ok(tail) => return Ok((end, tail)),
+                    Err(damage) => (self.reader.bad_upto(&end), damage),
+                },
                 Err(error) => match bad_log(&error) {
-                    Some(at) => (at..at + 1, error),
+                    Some(at) => (at + 1, error),
                     None => return Err(error),
                 },
             };
-            if asked_at.replace(replay.at) == Some(replay.at) || !self.fetch_damaged(bad, replay.at)? {
+            self.engine.check_opening()?;
+            // Whatever is bad of a record: its rest may be so, too, and each of them is seen only once what
+            // comes before it is whole.
+            if !self.fetch_damaged(replay.at..bad.max(replay.at + 1), &mut asked)? {
                 return Err(damage);
             }
             self.read_on(replay);
         }
+    }
+
+    /// What lies behind the end of the own log, or the damage that this end is.
+    fn damage_below(
+        &mut self,
+        replay: &Replay,
+        end: &EndOfWal,
+        checkpoint_end: Lsn,
+    ) -> Result<Result<Option<CutTail>, Error>, Error> {
+        if let Err(damage) = self.check_reached(end, checkpoint_end) {
+            return Ok(Err(damage));
+        }
+        if !self.copied {
+            self.check_backup_whole(replay)?;
+        }
+        Ok(self.look_behind(end)?.map_err(read_error))
     }
 
     /// Reads on from where the log is redone.
@@ -122,32 +154,43 @@ impl Opening {
         self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
     }
 
-    /// Asks the supply for the segments in which this part of the log is bad, behind the last record's end at
-    /// `at`; false if none can be asked for. Only for those that were durable to their end, since a later one
-    /// has begun: of the last the archive may have more than this node wrote, along a branch that is another
-    /// by now.
-    fn fetch_damaged(&mut self, bad: Range<Lsn>, at: Lsn) -> Result<bool, Error> {
+    /// Asks the supply for the segments of this part of the log, in which something is bad, and for the one
+    /// behind, where the rest of a record may be, unless it was `asked` before; false if none can be asked
+    /// for. Only for those that were durable to their end: of the last the archive may have more than this
+    /// node wrote, along a branch that is another by now.
+    fn fetch_damaged(&mut self, bad: Range<Lsn>, asked: &mut BTreeSet<SegmentNumber>) -> Result<bool, Error> {
         let size = self.engine.control.lock().segment_size;
-        let failed = |error: SourceError| read_error(error.into());
-        let upto = self.reader.tail_behind(at).map_err(failed)?.upto;
-        let (mut segment, mut is_asked) = (size.segment_of(bad.start), false);
-        // The rest of a record may be in the next segment, and be what is bad.
-        while size.start_of(segment) <= bad.end.max(size.start_of(size.segment_of(bad.start).next())) {
-            let (start, end) = (size.start_of(segment), size.start_of(segment.next()));
-            if upto <= end {
-                break;
+        let finished = self.finished_behind(bad.start)?;
+        let mut segment = size.segment_of(bad.start);
+        let last = size.segment_of(bad.end).max(segment).next();
+        let mut is_asked = false;
+        while segment <= last && size.start_of(segment.next()) <= finished {
+            self.engine.check_opening()?;
+            if asked.insert(segment) {
+                let (start, end) = (size.start_of(segment), size.start_of(segment.next()));
+                let again = self.reader.source_mut().fetch_again(start.max(bad.start), end);
+                is_asked |= again.map_err(|error| read_error(error.into()))?;
             }
-            is_asked |= self.reader.source_mut().fetch_again(start.max(bad.start), end).map_err(failed)?;
             segment = segment.next();
         }
         Ok(is_asked)
     }
+
+    /// The end of the last finished segment: a later one has begun, or it has a mark for the archive.
+    fn finished_behind(&mut self, at: Lsn) -> Result<Lsn, Error> {
+        let timeline = self.reader.source().history().target();
+        let (marked, size) = self.of_marks(|marks, size| Ok((marks.flushed(timeline, size)?, size)))?;
+        let begun = self.reader.last_begun_behind(size.segment_of(at));
+        let begun = begun.map_err(|error| read_error(error.into()))?;
+        Ok(begun.map_or(marked, |begun| size.start_of(begun).max(marked)))
+    }
 }
 
-/// Where the log is bad, if that is why its redo has failed.
+/// Where the log is bad, or gone, if that is why it could not be read.
 fn bad_log(error: &Error) -> Option<Lsn> {
     match error {
         Error::Corrupt(bad) => bad.lsn.filter(|_| bad.block.is_none()),
+        Error::MissingLog { at, .. } => Some(*at),
         _ => None,
     }
 }

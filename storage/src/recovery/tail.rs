@@ -83,7 +83,7 @@ impl Opening {
         self.of_marks(|marks, size| marks.forget_behind(begin.timeline, begin.start.insert_at, size))
     }
 
-    fn of_marks<T>(
+    pub(super) fn of_marks<T>(
         &self,
         ask: impl FnOnce(&ArchiveStatus, SegmentSize) -> io::Result<T>,
     ) -> Result<T, Error> {

@@ -4,16 +4,16 @@
 //! The log itself tells: a record that can be read here, and is otherwise in the other copy, is another
 //! log's, and is never written over. What belongs to no such record says nothing: a record whose checksum is
 //! wrong, a bad page header, the beginning of a record that never came whole. So what can be read here stays,
-//! and only what lies between is taken from the other copy.
+//! and only what lies between is taken from the other copy. The other copy may be the bad one: a record that
+//! can be read here stays as well where the other has the same one, as its header or the record behind it
+//! tells, and cannot read it.
 
+use super::copy::{Legible, Patched, SegmentCopy};
 use super::{ReaderOptions, SegmentFiles, SourceError, WalReader, WalSource};
-use crate::ids::{Lsn, SegmentSize, TimelineId};
+use crate::ids::{Lsn, SegmentSize};
 use crate::page::{PAGE_SIZE, PageFlags, PageHeader, header_size_at};
-use crate::record::Record;
+use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader};
 use std::ops::Range;
-
-/// Bytes that a disk gives, or does not, as one.
-const DISK_BLOCK: u64 = 4096;
 
 /// What is here, compared with another copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,23 @@ impl SegmentFiles {
     /// # Errors
     /// Fails if the files cannot be listed.
     pub fn compare(&self, at: Lsn, theirs: &[u8]) -> Result<Compared, SourceError> {
+        self.compare_part(|| Patched::with_piece(self, at, theirs), at, theirs)
+    }
+
+    /// The same for a part of a segment that is there whole.
+    ///
+    /// # Errors
+    /// As [`SegmentFiles::compare`].
+    pub fn compare_copy(&self, copy: &SegmentCopy, at: Lsn, theirs: &[u8]) -> Result<Compared, SourceError> {
+        self.compare_part(|| Patched::with_segment(self, copy), at, theirs)
+    }
+
+    fn compare_part(
+        &self,
+        other: impl FnOnce() -> Patched,
+        at: Lsn,
+        theirs: &[u8],
+    ) -> Result<Compared, SourceError> {
         let (mut files, size) = (Legible(self.clone()), self.segment_size);
         let mut ours = vec![0; theirs.len()];
         match files.fill(at, &mut ours) {
@@ -50,16 +67,27 @@ impl SegmentFiles {
         let Some(first) = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs) else {
             return Ok(Compared::Same);
         };
-        let upto = at + theirs.len() as u64;
+        let (other, upto, first) = (other(), at + theirs.len() as u64, at + first as u64);
         let place = |lsn: Lsn| usize::try_from(lsn.bytes_since(at)).unwrap_or(usize::MAX).min(theirs.len());
         let mut bytes = theirs.to_vec();
-        let mut lsn = last_start_before(&mut files, at + first as u64, size)?;
+        let mut lsn = last_start_before(&mut files, first, size)?;
         let mut reader = WalReader::new(files.clone(), ReaderOptions::new(size), lsn);
-        while let Some(record) = reader.find_whole(lsn, upto)? {
+        loop {
+            // Between the page where a long record begins and the first difference, none begins.
+            let is_before = lsn.page_start() < first.page_start();
+            let searched = if is_before { lsn.page_start() + PAGE_SIZE as u64 } else { upto };
+            let Some(record) = reader.find_whole(lsn, searched)? else {
+                if !is_before {
+                    break;
+                }
+                lsn = first.page_start();
+                continue;
+            };
             if pieces(&record, size).any(|piece| {
                 let piece = place(piece.start)..place(piece.end);
                 ours.get(piece.clone()) != theirs.get(piece)
-            }) {
+            }) && !is_bad_there(&other, &record, size)?
+            {
                 return Ok(Compared::Another(record.start()));
             }
             // With the headers of the pages that it goes over, and its padding.
@@ -79,35 +107,34 @@ impl SegmentFiles {
     }
 }
 
-/// A log in which what the disk does not give is zeros.
-#[derive(Clone)]
-struct Legible(SegmentFiles);
-
-impl WalSource for Legible {
-    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
-        match self.0.read(from, buf) {
-            Err(SourceError::Io { .. }) => {}
-            other => return other,
-        }
-        let left = usize::try_from(DISK_BLOCK - from.get() % DISK_BLOCK).unwrap_or(usize::MAX);
-        let len = buf.len().min(left);
-        let block = buf.get_mut(..len).unwrap_or_default();
-        match self.0.read(from, block) {
-            Err(SourceError::Io { .. }) => {
-                block.fill(0);
-                Ok(len)
-            }
-            other => other,
+/// Whether the other copy has this record, which is another one there, only as one that it cannot read.
+fn is_bad_there(other: &Patched, record: &Record, size: SegmentSize) -> Result<bool, SourceError> {
+    let (known, start, end) = (other.part(), record.start(), record.end());
+    if start < known.start || end > known.end {
+        return Ok(false);
+    }
+    let mut reader = WalReader::new(other.clone(), ReaderOptions::new(size), start);
+    if reader.find_whole(start, end)?.is_some() {
+        return Ok(false);
+    }
+    let mut header = [0; RECORD_HEADER_SIZE];
+    let on_page = start.page_offset() + header.len() <= PAGE_SIZE;
+    if on_page && other.clone().fill(start, &mut header)? == header.len() {
+        let theirs = RecordHeader::decode(&header).ok();
+        if theirs.is_some_and(|there| there.length == record.len() && there.previous == record.previous()) {
+            return Ok(true);
         }
     }
-
-    fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
-        self.0.timeline_at(page)
-    }
+    let next = reader.find_whole(end, (end + PAGE_SIZE as u64).min(known.end))?;
+    Ok(next.is_some_and(|next| next.previous() == start))
 }
 
 /// The header of a page; None if it is bad.
-fn header(files: &mut Legible, page: Lsn, size: SegmentSize) -> Result<Option<PageHeader>, SourceError> {
+fn header(
+    files: &mut impl WalSource,
+    page: Lsn,
+    size: SegmentSize,
+) -> Result<Option<PageHeader>, SourceError> {
     let mut bytes = vec![0; header_size_at(page, size)];
     match files.fill(page, &mut bytes) {
         Ok(_) | Err(SourceError::Missing { .. }) => {}
@@ -117,7 +144,7 @@ fn header(files: &mut Legible, page: Lsn, size: SegmentSize) -> Result<Option<Pa
 }
 
 /// A page from which on all records can be found that reach beyond `at`.
-fn last_start_before(files: &mut Legible, at: Lsn, size: SegmentSize) -> Result<Lsn, SourceError> {
+fn last_start_before(files: &mut impl WalSource, at: Lsn, size: SegmentSize) -> Result<Lsn, SourceError> {
     let mut page = at.page_start();
     while page.get() > 0 {
         let Some(header) = header(files, page, size)? else { return Ok(page) };
@@ -135,7 +162,7 @@ fn last_start_before(files: &mut Legible, at: Lsn, size: SegmentSize) -> Result<
 
 /// Where what belongs to a record that starts there begins: a good header before it, if it is the first on
 /// its page.
-fn begin_with_header(files: &mut Legible, start: Lsn, size: SegmentSize) -> Result<Lsn, SourceError> {
+fn begin_with_header(files: &mut impl WalSource, start: Lsn, size: SegmentSize) -> Result<Lsn, SourceError> {
     let page = start.page_start();
     let is_first = start.bytes_since(page) == header_size_at(page, size) as u64;
     Ok(if is_first && header(files, page, size)?.is_some() { page } else { start })

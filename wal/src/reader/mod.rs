@@ -13,12 +13,14 @@
 //! pages arrive and pass.
 
 mod compare;
+mod copy;
 mod proof;
 mod search;
 mod source;
 mod walk;
 
 pub use compare::Compared;
+pub use copy::{SegmentCopy, Sought};
 pub use proof::{CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;

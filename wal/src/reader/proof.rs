@@ -183,6 +183,20 @@ impl<S: WalSource> WalReader<S> {
         Ok(())
     }
 
+    /// The last segment behind `segment` that has begun: those before it were durable to their ends on the
+    /// node that wrote them. Few pages of each are looked at.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
+    pub fn last_begun_behind(&mut self, segment: SegmentNumber) -> Result<Option<SegmentNumber>, SourceError> {
+        for later in self.source.segments_behind(segment)?.into_iter().rev() {
+            if self.has_begun_segment(later)?.is_some() {
+                return Ok(Some(later));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks on each page of a segment from the end of the log on.
     fn search_pages(&mut self, segment: SegmentNumber, search: &mut Search) -> Result<(), SourceError> {
         let size = self.options.segment_size;

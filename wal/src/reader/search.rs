@@ -27,6 +27,9 @@ impl<S: WalSource> WalReader<S> {
                 if at >= upto {
                     return Ok(None);
                 }
+                if !self.may_begin(bytes.get(offset..).unwrap_or_default()) {
+                    continue;
+                }
                 let rest = bytes.slice(offset..);
                 if let Some(record) = self.whole_at(at, &rest)? {
                     return Ok(Some(record));
@@ -37,12 +40,14 @@ impl<S: WalSource> WalReader<S> {
         Ok(None)
     }
 
+    /// Whether a record can begin with these bytes, by its length.
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        (RECORD_HEADER_SIZE as u32..=self.options.record_size_max).contains(&length_of(bytes))
+    }
+
     /// The record that starts at `at`, with the bytes from there to the page's end, if it is whole.
     fn whole_at(&mut self, at: Lsn, bytes: &Bytes) -> Result<Option<Record>, SourceError> {
-        let length = bytes.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
-        if !(RECORD_HEADER_SIZE as u32..=self.options.record_size_max).contains(&length) {
-            return Ok(None);
-        }
+        let length = length_of(bytes);
         let on_page = usize::try_from(length).ok().filter(|length| *length <= bytes.len());
         let record = match on_page {
             Some(length) => {
@@ -74,4 +79,9 @@ impl<S: WalSource> WalReader<S> {
         bytes.truncate(done);
         Ok(bytes.into())
     }
+}
+
+/// The length that a record has which begins with these bytes.
+fn length_of(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |length| u32::from_le_bytes(*length))
 }
