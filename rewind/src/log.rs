@@ -96,6 +96,9 @@ impl LogPlanning<'_> {
         }
         let base = name.strip_suffix(".partial").unwrap_or(name);
         let Some((timeline, segment)) = SegmentNumber::parse_file_name(base, self.size) else { return false };
+        if host::planted!("a rewind keeps the log behind the fork") {
+            return false;
+        }
         !self.history.contains(timeline) || self.size.start_of(segment.next()) > self.fork
     }
 }

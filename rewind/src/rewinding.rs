@@ -376,6 +376,9 @@ impl Rewind {
             Marker { source: self.options.source.shown(), touched: plan.touches(&before), copied: None };
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
         marker.store(&*disk, &dir)?;
+        if host::planted!("a rewind stores the source's control file first") {
+            self.source_control.store(&*disk, &dir)?;
+        }
         let total_bytes = plan.bytes();
         progress(Progress { stage: Stage::Copying, bytes: 0, total_bytes });
         let mut arrived = |came| {
@@ -412,6 +415,9 @@ impl Rewind {
     /// went.
     fn finish(&self, copied: &Copied, source: ControlFile) -> Result<Vec<String>, RewindError> {
         let (disk, dir) = (&*self.host.disk, &self.options.target);
+        if host::planted!("the marker of a rewind goes before its last files are there") {
+            Marker::remove(disk, dir)?;
+        }
         storage::remove_own_files(&self.host, dir, true)?;
         let dropped = self.drop_slots()?;
         let label = BackupLabel {
@@ -438,7 +444,9 @@ impl Rewind {
         };
         control.store(disk, dir)?;
         self.follow()?;
-        Marker::remove(disk, dir)?;
+        if !host::planted!("the marker of a rewind goes before its last files are there") {
+            Marker::remove(disk, dir)?;
+        }
         Ok(dropped)
     }
 

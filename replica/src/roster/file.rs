@@ -12,7 +12,7 @@
 
 use super::{ADDRESSES_MAX, Address, MEMBERS_MAX, Member, Roster, Statement, micros, statement};
 use crate::directory_id::DirectoryId;
-use host::{Host, write_file_durably};
+use host::{Host, OpenMode, write_file_durably};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -68,6 +68,10 @@ pub fn load(host: &Host, data_dir: &Path, standby: Option<DirectoryId>) -> io::R
 pub fn save(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<()> {
     let text = encode(roster, host.clock.monotonic());
     let path = data_dir.join(ROSTER_FILE);
+    if host::planted!("the roster's file is not synced") {
+        let file = host.disk.open(&path, OpenMode::Create)?;
+        return file.truncate(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
+    }
     write_file_durably(&*host.disk, &path, text.as_bytes())
 }
 

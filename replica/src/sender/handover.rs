@@ -84,6 +84,11 @@ impl Step {
             (Self::Sent, Event::Refuse(why)) => Some(Self::Refused(why.clone())),
             (Self::Asked | Self::Reached | Self::Allowed, Event::Withdraw) => Some(Self::Withdrawn),
             (Self::Asked | Self::Reached | Self::Allowed, Event::Leave) => Some(Self::Left),
+            (Self::Sent, Event::Withdraw | Event::Leave)
+                if host::planted!("an offer that went out is taken back") =>
+            {
+                Some(Self::Withdrawn)
+            }
             (Self::Sent, Event::Withdraw | Event::Leave) => Some(Self::Lost),
             _ => None,
         }

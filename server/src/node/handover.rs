@@ -99,6 +99,9 @@ pub(super) async fn hand_over(
 
 /// Ends the clients' sessions; that of who asked once it has its answer.
 async fn end_clients(node: &Node, order: &Order) {
+    if host::planted!("a handover does not end sessions that write") {
+        return;
+    }
     let asked = order.session.key.pid;
     for session in node.sessions.list() {
         if session.kind == SessionKind::Client && session.key.pid != asked {
@@ -130,6 +133,9 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
     match outcome {
         Outcome::Done => {
             ground.log.log(format!("standby \"{standby}\" takes over at {end}"));
+            if host::planted!("who has handed its role over starts as the primary that it was") {
+                return removed(forget(ground));
+            }
             match become_standby(ground, &order.conninfo) {
                 Ok(()) => removed(forget(ground)),
                 // The marker stays, so that the next start tries again.
@@ -138,7 +144,9 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
         }
         Outcome::BackedOut(why) => {
             ground.log.warning(format!("the switchover to standby \"{standby}\" is backed out: {why}"));
-            removed(forget(ground));
+            if !host::planted!("a handover that is backed out leaves its marker") {
+                removed(forget(ground));
+            }
         }
         Outcome::Undecided => {
             let reason = format!("standby \"{standby}\" was asked to promote itself and did not answer");

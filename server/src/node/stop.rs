@@ -145,10 +145,15 @@ pub(super) async fn stop_cleanly(
     }
     tasks.stop_writers().await;
     node.archive.end_segment().await;
+    let before = node.replication().map(|replication| replication.log.flushed());
     let done = database.shutdown().await;
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
-        let end = replication.log.flushed();
+        let mut end = replication.log.flushed();
+        if order.is_some() && host::planted!("a role is offered at a position before the shutdown checkpoint")
+        {
+            end = before.unwrap_or(end);
+        }
         replication.log.set_stopping(Stopping::LogEnds(end));
         match after {
             After::Handover(order) if done.is_ok() => handover::decide(node, replication, order, end).await,

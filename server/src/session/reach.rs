@@ -26,6 +26,9 @@ enum Standing {
 fn standing(history: &TimelineHistory, timeline: TimelineId, branch: Option<BranchId>, lsn: Lsn) -> Standing {
     let end = history.end_of(timeline);
     match (end, history.branch_of(timeline), branch) {
+        (Ok(Some(end)), ..) if host::planted!("a token of before a promotion is refused") => {
+            Standing::Lost(end)
+        }
         (Err(_), ..) => Standing::Stranger,
         (Ok(_), Some(ours), Some(theirs)) if ours != theirs => Standing::Twin(ours),
         (Ok(_), Some(_), None) => Standing::Unnamed,

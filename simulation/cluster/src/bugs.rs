@@ -158,6 +158,26 @@ pub const ALL: &[Bug] = &[
     bug("no deadlock is found", Liveness),
     bug("who waits for an answer hears of no other primary", Liveness),
     bug("a failed sync of the log passes for a good one", Acknowledged),
+    bug("a role is taken without the end of the log", Acknowledged),
+    bug("a role is offered at a position before the shutdown checkpoint", OneWriter),
+    bug("a handover does not end sessions that write", Liveness),
+    bug("the marker of a handover is not synced", OneWriter),
+    bug("who has handed its role over starts as the primary that it was", OneWriter),
+    bug("a handover that is backed out leaves its marker", Liveness),
+    bug("an offer that went out is taken back", OneWriter),
+    bug("a rewind copies the first block of a record alone", ByteForByte),
+    bug("a rewind does not sync the pages that it copies", Acknowledged),
+    bug("the marker of a rewind goes before its last files are there", Acknowledged),
+    bug("a rewind stores the source's control file first", Damage),
+    bug("a rewind's report leaves out the first commit", NothingSilent),
+    bug("a rewind keeps the log behind the fork", ByteForByte),
+    bug("members of the roster are not asked", OneWriter),
+    bug("only who is at the other end of a stream becomes a member", OneWriter),
+    bug("the roster's file is not synced", OneWriter),
+    bug("rows of remote_apply are shown once standbys have flushed them", Visible),
+    bug("a commit reports no token", Acknowledged),
+    bug("a token of before a promotion is refused", OneOrder),
+    bug("the end of a fallback is not put into the log", NothingSilent),
 ];
 
 /// The bug of this name.
@@ -172,13 +192,14 @@ mod tests {
     use std::path::Path;
 
     /// The rooms of product code.
-    const CODE: [&str; 10] = [
+    const CODE: [&str; 11] = [
         "base/host/src",
         "base/protocol/src",
         "wal/src",
         "storage/src",
         "replica/src",
         "basebackup/src",
+        "rewind/src",
         "sql",
         "server/src",
         "tools/src",

@@ -111,6 +111,10 @@ features! {
     Collisions = "collisions",
     /// Disks change what standbys have received.
     SpoiledLog = "spoiled log",
+    /// Primaries hand their role over.
+    Switchovers = "switchovers",
+    /// Nodes that went another way are rewound.
+    Rewinds = "rewinds",
 }
 
 /// A set of features.

@@ -186,6 +186,8 @@ pub struct Guarantee {
     pub quorums: Vec<Quorum>,
     /// All changes of branch.
     pub turns: Vec<Turn>,
+    /// Branches that began by a handover.
+    pub handed_over: Vec<Branch>,
     /// All losses.
     pub losses: Vec<Loss>,
     /// All pauses.
@@ -233,6 +235,7 @@ impl Guarantee {
             branches: Branches::default(),
             quorums: Vec::new(),
             turns: Vec::new(),
+            handed_over: Vec::new(),
             losses: Vec::new(),
             pauses: Vec::new(),
             released: Vec::new(),

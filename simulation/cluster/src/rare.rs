@@ -114,6 +114,24 @@ states! {
     ClockBack = "a clock jumped back",
     /// A cascade followed its upstream over a change of branch.
     CascadeFollowed = "a cascade followed a change of branch",
+    /// A primary handed its role over.
+    HandedOver = "a role was handed over",
+    /// A primary took a handover back.
+    HandoverBackedOut = "a handover was backed out",
+    /// A primary does not know whether its role was taken.
+    HandoverUndecided = "a handover was undecided",
+    /// A primary went down while it handed its role over, before it had given up writing.
+    CrashBeforeGivingUp = "a crash in a handover before the marker",
+    /// The same when it had.
+    CrashAfterGivingUp = "a crash in a handover after the marker",
+    /// A rewind took commits back.
+    CommitsRewound = "a rewind took commits back",
+    /// A node went down while it was rewound.
+    CrashDuringRewind = "a crash in the middle of a rewind",
+    /// A source of a rewind went down meanwhile.
+    SourceCrashDuringRewind = "a crash of a rewind's source",
+    /// A rewind went on with what another one had begun.
+    RewoundAgain = "a rewind that was run again",
     /// A standby met damage in what it had received.
     ReceivedDamage = "damage was met in received log",
 }

@@ -5,11 +5,13 @@
 use crate::output::{self, say};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use simulator::bugs;
 use simulator::plan::Plan;
 use simulator::runner::{Catch, Failed, Options, Outcome, Runner, Totals, hunt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -91,7 +93,7 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     }
     let mut show = Show { arguments, stories: &stories, hashes: BTreeMap::new(), strayed: BTreeSet::new() };
     let times = 1 + usize::from(arguments.twice);
-    let plans = plans(arguments, &stories)?.take_while(|_| !output::is_over());
+    let plans = plans(arguments, &stories)?.take_while(|_| !is_unread());
     let plans = plans.flat_map(|plan| std::iter::repeat_n(plan, times));
     let totals = runner.run(plans, |plan, outcome| show.one(plan, outcome))?;
     let strayed = show.strayed.len();
@@ -108,7 +110,16 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     }
     let missed = arguments.all_states && !totals.rare.never().is_empty();
     // Who reads no more has not read of what was left out.
-    Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed || output::is_over()))
+    Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed || is_unread()))
+}
+
+/// Whether what is said from now on is read by nobody. Hours may pass without a word by which that would show.
+fn is_unread() -> bool {
+    let out = std::io::stdout();
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let is_broken = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|found| found > 0)
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+    output::is_over() || is_broken
 }
 
 /// The planted bug of a name.
@@ -125,7 +136,10 @@ fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64
     let (mut missed, mut less) = (0, 0);
     say!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
     for bug in bugs::ALL.iter().filter(|bug| only.is_none_or(|name| name == bug.name)) {
-        let catch = hunt(runner, bug.name, seeds.clone(), times)?;
+        let catch = hunt(runner, bug.name, seeds.clone(), times, is_unread)?;
+        if is_unread() {
+            break;
+        }
         let median = catch.median(seeds.start).map_or("-".to_owned(), |median| median.to_string());
         let kinds: BTreeSet<&str> = catch.caught.iter().map(Failed::kind).collect();
         let how = kinds.into_iter().collect::<Vec<_>>().join(", ");
@@ -135,7 +149,8 @@ fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64
         less += usize::from(!caught.is_empty() && caught.len() < times);
     }
     say!("{missed} missed, {less} caught less than {times} times");
-    Ok(u8::from(missed > 0))
+    // Who reads no more has not read of what was left out.
+    Ok(u8::from(missed > 0 || is_unread()))
 }
 
 /// The stories of files, by their seeds; of a file that has nothing but a seed, that seed's own.

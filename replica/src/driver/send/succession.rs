@@ -55,6 +55,9 @@ impl<S: Outlet> Streaming<'_, S> {
             return;
         }
         let Some(end) = self.sender.log_end() else { return };
+        if host::planted!("a role is taken without the end of the log") {
+            part.handover.on(&Event::Reach);
+        }
         if part.handover.on(&Event::Send) {
             let branch = self.context.log.state().history.branch().map_or(0, BranchId::get);
             let mut payload = [0; 16];

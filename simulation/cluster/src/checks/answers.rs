@@ -12,6 +12,10 @@ const NEVER: [&str; 5] = ["22", "23", "42", "XX", "0A"];
 
 pub(super) fn check(history: &History) -> Result<(), Violation> {
     for entry in history.entries() {
+        // All clients ask for it, and without it no other check judges the commit.
+        if matches!(&entry.outcome, Outcome::Acked { token: None, .. }) && has_committed(&entry.deed) {
+            return violation(Promise::Answers, format!("a commit without its token: {entry:?}"));
+        }
         let (Outcome::Failed(text) | Outcome::Unknown(text)) = &entry.outcome else { continue };
         let is_missing_table = matches!(entry.deed, Deed::Ddl(_)) && text.starts_with("42P01");
         let is_asked_for = entry.kind == COLLISION && text.starts_with("23505");
@@ -20,4 +24,13 @@ pub(super) fn check(history: &History) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// Whether it has a commit if it is done.
+fn has_committed(deed: &Deed) -> bool {
+    match deed {
+        Deed::Write(write) => !write.kept.is_empty() || !write.adds.is_empty(),
+        Deed::Ddl(ddl) => !ddl.changes.is_empty(),
+        Deed::Read(_) => false,
+    }
 }

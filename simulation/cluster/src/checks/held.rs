@@ -36,7 +36,8 @@ pub(super) fn check<'h>(
             }
         };
         for tx in &seen.writers {
-            if let Err(commit) = judge.is_held(*tx, primaries, entry.told_ms()) {
+            let shower = (!is_confirmed).then_some(entry.node);
+            if let Err(commit) = judge.is_held(*tx, primaries, (shower, entry.told_ms())) {
                 let promise = if is_confirmed { Promise::Confirmed } else { Promise::Visible };
                 let text = format!("{commit:?} was shown before enough standbys had it: {entry:?}");
                 return violation(promise, text);
@@ -45,7 +46,7 @@ pub(super) fn check<'h>(
     }
     for (entry, write) in history.entries().iter().filter_map(write_of) {
         for (tx, at_ms) in &write.met {
-            if let Err(commit) = judge.is_held(*tx, judge.primaries_of(entry), *at_ms) {
+            if let Err(commit) = judge.is_held(*tx, judge.primaries_of(entry), (Some(entry.node), *at_ms)) {
                 let text = format!("rows of {commit:?} were told before enough standbys had it: {entry:?}");
                 return violation(Promise::Visible, text);
             }
@@ -68,12 +69,12 @@ impl<'h> Judge<'_, 'h> {
     }
 
     /// Whether standbys that one of its primaries waits for had said at a time that they hold a transaction
-    /// which waits for standbys; else, the transaction.
+    /// which waits for standbys; else, the transaction. A primary shows it then.
     fn is_held(
         &self,
         tx: u64,
         primaries: impl Fn(&Token) -> Vec<usize>,
-        at_ms: u64,
+        (shower, at_ms): (Option<usize>, u64),
     ) -> Result<(), &'h Entry> {
         let Some((by, write)) = self.writes.get(&tx).copied() else { return Ok(()) };
         let Some(token) = by.token() else { return Ok(()) };
@@ -81,7 +82,10 @@ impl<'h> Judge<'_, 'h> {
             return Ok(());
         }
         // After a start or a promotion it is enough that they have flushed it.
-        let level = write.level.min(Level::On);
+        let is_same_run = shower == Some(by.node)
+            && self.guarantee.lives(by.node, by.invoked_ms, at_ms)
+            && !self.guarantee.is_promoted(by.node, by.invoked_ms, at_ms);
+        let level = if is_same_run { write.level } else { write.level.min(Level::On) };
         let told = |node: &&usize| {
             let first = self.reports.told(&self.guarantee.branches, **node, level, token);
             first.is_some_and(|(_, told)| told.at_ms <= at_ms)
@@ -118,7 +122,9 @@ impl<'h> Judge<'_, 'h> {
                 let has_begun =
                     |tx: &&u64| self.writes.get(tx).is_some_and(|(by, _)| by.invoked_ms <= entry.told_ms());
                 let Some(tx) = before.map(|(_, tx)| tx).filter(has_begun) else { continue };
-                if let Err(commit) = self.is_held(*tx, self.primaries_of(entry), entry.told_ms()) {
+                if let Err(commit) =
+                    self.is_held(*tx, self.primaries_of(entry), (Some(entry.node), entry.told_ms()))
+                {
                     let text = format!("it rests on {commit:?}, which too few standbys had: {entry:?}");
                     return violation(Promise::Visible, text);
                 }

@@ -22,9 +22,14 @@
 //! | `timely`        | an answer comes when what it waits for is there, or its wait is over. While nobody  |
 //! |                 | does anything to the node.                                                          |
 //! | `fences`        | who was fenced was replaced, and acknowledges nothing more (promise 5). Always.     |
+//! | `handed`        | whoever has handed its role over acknowledges nothing more, and nothing that was    |
+//! |                 | acknowledged before is missing (promises 1 and 5). Always, at any level, but for    |
+//! |                 | what a node had not flushed when it lost its memory.                                |
 //! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
 //! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
-//! |                 | number again that a row has), no table is missing. Always.                          |
+//! |                 | number again that a row has), no table is missing; each commit tells its token.     |
+//! |                 | Always.                                                                             |
+//! | `refused`       | no token is refused whose commit is on each branch that there is. Always.           |
 //! | [`check_equal`] | nodes that follow the survivor hold the same. Once they have caught up.             |
 //!
 //! A history of a run that was ended in the middle is as good as any: what never ended is unknown.
@@ -32,11 +37,13 @@
 mod answers;
 mod applied;
 mod fences;
+mod handed;
 mod held;
 mod kept;
 mod objects;
 mod order;
 mod quorum;
+mod refused;
 mod seldom;
 mod timely;
 mod whole;
@@ -102,11 +109,13 @@ fn violation<T>(promise: Promise, text: String) -> Result<T, Violation> {
 pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<(), Violation> {
     let writes = writes_of(history);
     answers::check(history)?;
+    refused::check(history, guarantee)?;
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
     quorum::check(history, guarantee)?;
     held::check(history, &writes, guarantee)?;
     fences::check(history, guarantee)?;
+    handed::check(history, guarantee)?;
     applied::check(history, guarantee)?;
     timely::check(history, guarantee)?;
     order::check(history, guarantee)?;

@@ -3,16 +3,19 @@
 mod archive;
 mod image;
 mod node;
+mod rewinding;
 
 pub use archive::Archive;
 pub(crate) use archive::{ARCHIVE_COMMAND, RESTORE_COMMAND};
 pub use image::Image;
 pub use node::{Node, Order, State};
+pub use rewinding::{Discarded, RewindEnd};
 
 use crate::machine::{DiskSpeed, NodeClock};
 use parking_lot::Mutex;
+use rewind::RewindError;
 use simulated::net::{Link, Network, address_of};
-use simulated::{Life, NodeId, World, fiber};
+use simulated::{Life, NodeId, World, fiber, task};
 use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -208,7 +211,8 @@ impl Cluster {
     }
 
     fn die(&mut self, id: NodeId, policy: Option<CrashPolicy>, what: &str) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_up()) else { return };
+        let is_there = |node: &&mut Node| node.is_up() || node.has_program();
+        let Some(node) = self.nodes.get_mut(&id).filter(is_there) else { return };
         self.story.tell(id_text(id), what);
         self.world.end(id);
         node.die(policy);
@@ -286,9 +290,49 @@ impl Cluster {
         }
     }
 
+    /// Rewinds a node whose server is down to the branch of `from`, on its own disk: what `plimsoll rewind`
+    /// does. `judge` is told what it takes back, before anything is. Whoever hears of its end calls
+    /// [`Cluster::end_rewind`]; one that is killed never ends.
+    pub fn rewind<J: FnOnce(&Discarded) + Send + 'static>(
+        &mut self,
+        id: NodeId,
+        from: NodeId,
+        judge: J,
+    ) -> impl Future<Output = Result<RewindEnd, RewindError>> + use<J> {
+        let seed = self.random.u64(..);
+        self.story.tell(id_text(id), &format!("is rewound to {}", id_text(from)));
+        let life = self.boot(id);
+        let machine = self.nodes.get_mut(&id).map(|node| node.begin_program(seed));
+        async move {
+            let Some(machine) = machine else { return Ok(RewindEnd::Nothing) };
+            let runtime = tokio::runtime::Handle::current();
+            let work = move || task::block_on(&runtime, rewinding::rewind(machine, id, from, judge));
+            let work = async move { task::blocking(work).await };
+            match fiber::run_in(life, "rewind", work).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(error)) | Err(error) => Err(RewindError::Answer(error.to_string())),
+            }
+        }
+    }
+
+    /// The program that rewound a node is gone, and what it left is the node's.
+    pub fn end_rewind(&mut self, id: NodeId, what: &str) {
+        self.story.tell(id_text(id), &format!("rewind: {what}"));
+        self.world.end(id);
+        self.network.kill(id);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.die(None);
+        }
+    }
+
     /// What a power cut would take away of a disk that a clone has just filled.
     pub fn undurable(files: &VirtualDisk) -> Option<PathBuf> {
         files.undurable_files(Path::new(DATA)).into_iter().next()
+    }
+
+    /// All that a power cut would take away of a node's directory.
+    pub fn undurable_all(files: &VirtualDisk) -> Vec<PathBuf> {
+        files.undurable_files(Path::new(DATA))
     }
 
     /// Gives a node whose server is down other files.

@@ -2,12 +2,14 @@
 
 use super::{DATA, Story, id_text};
 use crate::machine::{DiskSpeed, Machine, NodeClock};
+use host::Disk;
 use host::task::task;
-use server::{Control, LogSink, Server, ServerOptions, StopMode};
+use parking_lot::Mutex;
+use server::{Carried, Control, Ending, LogSink, Server, ServerError, ServerOptions, StopMode};
 use simulated::net::address_of;
 use simulated::{Life, NodeId, fiber};
 use simulation::{CrashPolicy, VirtualDisk};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -50,6 +52,8 @@ pub struct Node {
     /// Settings that it is started with, besides those of its files.
     settings: Vec<(String, String)>,
     run: Option<Run>,
+    /// What a program has of the machine that works on its files while its server is down.
+    program: Option<Machine>,
     state: watch::Sender<State>,
 }
 
@@ -76,6 +80,7 @@ impl Node {
             capacity_bytes: u64::MAX,
             settings,
             run: None,
+            program: None,
             state: watch::Sender::new(State::Down),
         }
     }
@@ -100,6 +105,10 @@ impl Node {
     /// Whether its server's process is there.
     pub fn is_up(&self) -> bool {
         self.run.is_some()
+    }
+    /// Whether a program works on its files.
+    pub fn has_program(&self) -> bool {
+        self.program.is_some()
     }
     /// Its life, if its server's process is there.
     pub fn life(&self) -> Option<Life> {
@@ -143,7 +152,7 @@ impl Node {
             log: Arc::new(move |line| told.tell(&name, without_time(line))),
             signals: false,
             sockets_optional: false,
-            starts_again: false,
+            starts_again: true,
         };
         self.state.send_replace(State::Starting);
         let state = self.state.clone();
@@ -159,15 +168,18 @@ impl Node {
         }
     }
 
-    /// Ends its server's process. Without a policy the machine goes on: its kernel has what was not synced.
+    /// Ends its server's process, or the program that works on its files. Without a policy the machine goes on:
+    /// its kernel has what was not synced.
     pub(super) fn die(&mut self, policy: Option<CrashPolicy>) {
-        if let Some(run) = self.run.take() {
-            let files = run.machine.disk.files();
+        let (run, program) = (self.run.take(), self.program.take());
+        let machine = run.as_ref().map(|run| &run.machine).or(program.as_ref());
+        if let Some(machine) = machine {
+            let files = machine.disk.files();
             self.files = policy.map_or_else(|| files.fork(), |policy| files.crash(policy));
             self.files.set_capacity(self.capacity_bytes);
-            // What it holds belongs to fibers that are never resumed.
-            std::mem::forget(run);
         }
+        // What they hold belongs to fibers that are never resumed.
+        std::mem::forget((run, program));
         self.state.send_replace(State::Down);
     }
 
@@ -179,35 +191,85 @@ impl Node {
         (files, machine)
     }
 
+    /// The machine for a program that works on its files.
+    pub(super) fn begin_program(&mut self, seed: u64) -> Machine {
+        // What a server that was killed has left, by which rules know servers' directories.
+        let _ = self.files.remove_file(&Path::new(DATA).join("postmaster.pid"));
+        let machine = Machine::new(&self.files, &self.clock, self.speed.clone(), seed);
+        self.program = Some(machine.clone());
+        machine
+    }
+
     /// Has other files from now on; its server must be down.
     pub(super) fn take(&mut self, files: VirtualDisk) {
         self.files = files;
     }
 }
 
-/// A server's life.
+/// A server's life, over all that it begins in one process: one that has handed its role over starts again.
 async fn serve(options: ServerOptions, orders: mpsc::UnboundedReceiver<Order>, state: watch::Sender<State>) {
-    let log = options.log.clone();
-    let mut obeys = None;
-    let begun = |control| obeys = Some(tokio::spawn(task(obey(control, orders, log))));
-    let ended = match Server::start_controlled(options, begun).await {
-        Ok(server) => {
-            state.send_replace(State::Up);
-            server.join().await.map(drop)
+    let reins = Arc::new(Reins { control: watch::Sender::new(None), unheeded: Mutex::new(None) });
+    let obeys = tokio::spawn(task(obey(reins.clone(), orders, options.log.clone())));
+    let mut carried = Carried::default();
+    let ended = loop {
+        let begun = |control| reins.pass_to(control);
+        match live(options.clone(), carried, begun, &state).await {
+            Ok(Ending::Again(next)) => carried = next,
+            Ok(Ending::Stopped) => break Ok(()),
+            Err(error) => break Err(error.message),
         }
-        Err(error) => Err(error),
+        reins.control.send_replace(None);
+        state.send_replace(State::Starting);
     };
-    if let Some(obeys) = obeys {
-        obeys.abort();
+    obeys.abort();
+    state.send_replace(State::Ended(ended));
+}
+
+/// One of them.
+async fn live(
+    options: ServerOptions,
+    carried: Carried,
+    begun: impl FnOnce(Control),
+    state: &watch::Sender<State>,
+) -> Result<Ending, ServerError> {
+    let server = Server::start_again(options, carried, begun).await?;
+    state.send_replace(State::Up);
+    server.join().await
+}
+
+/// What a process is told by.
+struct Reins {
+    /// The server that it has now, as soon as that heeds signals.
+    control: watch::Sender<Option<Control>>,
+    /// A stop that was asked for. A server that has heeded it does not start again.
+    unheeded: Mutex<Option<StopMode>>,
+}
+
+impl Reins {
+    /// Another server begins. A stop that came too late for the one before is its own: signals are not lost.
+    fn pass_to(&self, control: Control) {
+        if let Some(mode) = *self.unheeded.lock() {
+            control.stop(mode);
+        }
+        self.control.send_replace(Some(control));
     }
-    state.send_replace(State::Ended(ended.map_err(|error| error.message)));
 }
 
 /// Hands on what a server is asked for, from the moment at which it heeds signals.
-async fn obey(control: Control, mut orders: mpsc::UnboundedReceiver<Order>, log: LogSink) {
+async fn obey(reins: Arc<Reins>, mut orders: mpsc::UnboundedReceiver<Order>, log: LogSink) {
+    let mut controls = reins.control.subscribe();
     while let Some(order) = orders.recv().await {
+        let control = match controls.wait_for(Option::is_some).await {
+            Ok(control) => control.clone(),
+            Err(_) => return,
+        };
+        let Some(control) = control else { return };
         match order {
-            Order::Stop(mode) => control.stop(mode),
+            Order::Stop(mode) => {
+                let mut unheeded = reins.unheeded.lock();
+                *unheeded = (*unheeded).max(Some(mode));
+                control.stop(mode);
+            }
             Order::Reload => control.reload(),
             Order::Promote => {
                 if let Err(error) = control.promote() {

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, reports, seldom, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, reports, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::{DATA, conninfo};
@@ -155,6 +155,13 @@ impl Clients {
         {
             return Err(format!("Silent: node {survivor} fell back, and no plimsoll_unconfirmed says so"));
         }
+        if let Some(upto) = shared.facts.lock().last_return(survivor, &last.branch)
+            && !released.iter().any(|released| released.upto == Some(upto))
+        {
+            return Err(format!(
+                "Silent: node {survivor} is back since {upto}, and no plimsoll_unconfirmed ends there"
+            ));
+        }
         let history = std::mem::take(&mut *self.history.lock());
         let deeds = history.to_text();
         shared.cluster.lock().world().note(&deeds);
@@ -170,7 +177,6 @@ impl Clients {
             let mut rare = shared.rare.lock();
             rare.merge(&history.rare);
             rare.merge(&shared.facts.lock().rare);
-            seldom::count(shared, &guarantee, &mut rare);
             if let Some((_, state)) = states.first() {
                 checks::count_rare(&history, &guarantee, state, &mut rare);
             }

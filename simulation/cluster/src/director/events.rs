@@ -4,8 +4,8 @@
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
 use super::{
-    CLIENTS, Shared, alone, disks, dropped, facts, heeded, lasting, lives, machine_of, reports, slots,
-    spoiled, syncs, watch,
+    CLIENTS, Shared, alone, disks, dropped, facts, handovers, heeded, lasting, lives, machine_of, reports,
+    rewinding, slots, spoiled, syncs, watch,
 };
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
@@ -35,6 +35,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What at once is, for a stop, in milliseconds.
 const AT_ONCE: Duration = Duration::from_millis(800);
 
+/// Pauses replay, and has it go on.
+const PAUSE: &str = "select pg_wal_replay_pause()";
+const RESUME: &str = "select pg_wal_replay_resume()";
 /// The setting that delays replay.
 const APPLY_DELAY: &str = "recovery_min_apply_delay";
 
@@ -63,8 +66,8 @@ pub(super) fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<S
 /// What a node is asked for by an event that is a statement.
 fn statement(event: &Event) -> Option<(usize, String)> {
     let (node, sql) = match event {
-        Event::PauseReplay { node } => (node, "select pg_wal_replay_pause()".to_owned()),
-        Event::ResumeReplay { node } => (node, "select pg_wal_replay_resume()".to_owned()),
+        Event::PauseReplay { node } => (node, PAUSE.to_owned()),
+        Event::ResumeReplay { node } => (node, RESUME.to_owned()),
         Event::CreateSlot { name, node } => {
             (node, format!("select pg_create_physical_replication_slot('{name}', true)"))
         }
@@ -111,6 +114,17 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
         Event::PromoteBest { among } => shared.beside(promote_best(shared.clone(), among.0.clone())),
+        Event::PromoteIfNone { among } => shared.beside(promote_if_none(shared.clone(), among.0.clone())),
+        Event::Switchover { to, ms } => shared.beside(handovers::ask_for(shared.clone(), *to, *ms)),
+        Event::KillAtHandover { handed, .. }
+        | Event::PowerCutAtHandover { handed, .. }
+        | Event::CutAtHandover { handed, .. } => {
+            shared.armed_handovers.lock().push((*handed, event.clone()));
+        }
+        Event::Rewind { node, from } => {
+            let rewinding = rewinding::rewind(shared.clone(), *node, *from);
+            shared.beside(async { _ = rewinding.await });
+        }
         Event::Clone { node, from } => clone_anew(shared, *node, *from),
         Event::Follow { node, from } => follow(shared, *node, *from),
         Event::FollowPrimary { node } => {
@@ -169,6 +183,11 @@ fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
     shared.beside(async move {
         let answer = ask(machine_of(node), &sql, PATIENCE).await;
         there.tell(&format!("node {node}: {sql}: {answer:?}"));
+        match sql.as_str() {
+            PAUSE if answer.is_ok() => there.facts.lock().replay_pauses(node),
+            RESUME if answer.is_ok() => there.facts.lock().replay_goes_on(node),
+            _ => {}
+        }
         if answer.is_err() {
             // The server may be at it still.
             tokio::time::sleep(PATIENCE).await;
@@ -225,15 +244,20 @@ fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
     );
 }
 
-fn is_up(shared: &Shared, node: usize) -> bool {
+pub(super) fn is_up(shared: &Shared, node: usize) -> bool {
     shared.cluster.lock().node(machine_of(node)).is_some_and(|node| node.is_up())
 }
 
 /// Takes a node down at once.
 pub(super) fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster, NodeId)) {
+    if rewinding::is_at_work(shared, node) {
+        act(&mut shared.cluster.lock(), machine_of(node));
+        return rewinding::goes_down(shared, node, lost);
+    }
     if !is_up(shared, node) {
         return end_clone(shared, node);
     }
+    rewinding::count_sources(shared, node);
     if shared.clones.lock().values().any(|from| *from == node) {
         shared.hit(Rare::SourceCrashDuringClone);
     }
@@ -249,6 +273,9 @@ pub(super) fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&m
     let names = |cluster: &Cluster| {
         cluster.node(machine_of(node)).map(|node| disks::names(node.files(), Path::new(DATA)))
     };
+    if let Some(there) = cluster.node(machine_of(node)) {
+        handovers::count_crash(shared, node, there.files());
+    }
     let before = if lost == Lost::Machine { names(&cluster) } else { None };
     act(&mut cluster, machine_of(node));
     if before.is_some_and(|before| names(&cluster).is_some_and(|after| !before.is_subset(&after))) {
@@ -279,6 +306,7 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
     if !is_up(shared, node) {
         return;
     }
+    shared.facts.lock().handovers.stopped(node, shared.now_ms());
     if mode == StopMode::Immediate {
         shared.facts.lock().lost(node, shared.now_ms(), Lost::Process);
     }
@@ -386,6 +414,15 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     promote(&shared, node, Some(Asked { decided_ms, candidates, sealed_from }));
 }
 
+/// Promotes the best of some nodes unless one of them says that it is a primary.
+async fn promote_if_none(shared: Arc<Shared>, among: Vec<usize>) {
+    shared.asking.fetch_add(1, Ordering::Relaxed);
+    if handovers::is_leaderless(&shared, &among).await {
+        promote_best(shared.clone(), among).await;
+    }
+    shared.asking.fetch_sub(1, Ordering::Relaxed);
+}
+
 fn clone_anew(shared: &Arc<Shared>, node: usize, from: usize) {
     let renewing = renew(shared.clone(), node, from);
     shared.beside(async { _ = renewing.await });
@@ -455,7 +492,7 @@ pub(super) fn follow(shared: &Arc<Shared>, node: usize, from: usize) {
 
 /// Changes a setting in a node's file, and has it read if the server is up.
 pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
-    if shared.busy.lock().get(&node) == Some(&"cloned") {
+    if matches!(shared.busy.lock().get(&node), Some(&("cloned" | "rewound"))) {
         return;
     }
     let mut cluster = shared.cluster.lock();

@@ -3,6 +3,7 @@
 
 use super::disks::{self, wal_folder};
 use super::fallbacks::Fallbacks;
+use super::handovers::Handovers;
 use super::patience::Patience;
 use super::reports::Said;
 use crate::branch::{Branch, Branches};
@@ -84,6 +85,13 @@ pub(super) struct Facts {
     told: Vec<(usize, u64, &'static str)>,
     /// Nodes that began a timeline whose history file was not seen yet.
     begun: Vec<(usize, u32)>,
+    /// Handovers.
+    pub(super) handovers: Handovers,
+    /// When nodes were rewound: their ledgers stayed.
+    rewound: Vec<(usize, u64)>,
+    /// Standbys on which replay is paused, and those that were to be promoted then.
+    replay_paused: BTreeSet<usize>,
+    paused_promotions: BTreeSet<usize>,
     /// Nodes that took to writing: a start finishes a promotion that was cut short, and no line tells of it.
     writing: Vec<usize>,
 }
@@ -94,6 +102,8 @@ impl Facts {
             self.rare.hit(Rare::CrashDuringPromotion);
         }
         self.decided(node, at_ms);
+        self.handovers.lost(node, lost);
+        self.replay_goes_on(node);
         self.fallbacks.lost(node, lost);
         self.losses.push(Loss { node, at_ms, lost });
     }
@@ -111,7 +121,16 @@ impl Facts {
             last.seen_ms.get_or_insert(at_ms);
         }
     }
+    /// A node has what another branch had, and its own ledger still.
+    pub(super) fn rewound(&mut self, node: usize, at_ms: u64) {
+        self.lost(node, at_ms, Lost::Directory);
+        self.rewound.push((node, at_ms));
+    }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
+        self.handovers.promoted_otherwise(node);
+        if self.replay_paused.contains(&node) {
+            self.paused_promotions.insert(node);
+        }
         self.asked.insert(node, asked);
         self.promoting.insert(node);
     }
@@ -127,9 +146,31 @@ impl Facts {
             self.rare.hit(Rare::OldPrimaryBack);
         }
     }
+    /// A standby has said that its replay is paused.
+    pub(super) fn replay_pauses(&mut self, node: usize) {
+        self.replay_paused.insert(node);
+    }
+    /// It goes on, or nothing is known of it any more.
+    pub(super) fn replay_goes_on(&mut self, node: usize) {
+        self.replay_paused.remove(&node);
+        self.paused_promotions.remove(&node);
+    }
+    /// Whether a node writes a branch that was left since a time.
+    pub(super) fn is_replaced_since(&self, node: usize, since_ms: u64) -> bool {
+        let branch = self.branch_written(node);
+        let leaves = |(turn, _): &(Turn, Option<usize>)| {
+            let fork = self.branches.fork(&turn.branch);
+            turn.node != node && turn.decided_ms >= since_ms && fork.is_some_and(|fork| fork.parent == branch)
+        };
+        self.turns.iter().any(leaves)
+    }
     /// Whether a node was asked to become the primary and is not yet.
     pub(super) fn is_promoted(&self, node: usize) -> bool {
         self.promoting.contains(&node)
+    }
+    /// Whether anybody has asked a node to become the primary since a time.
+    pub(super) fn was_asked_to_promote(&self, node: usize, since_ms: u64) -> bool {
+        self.asked.get(&node).is_some_and(|asked| asked.decided_ms >= since_ms)
     }
     /// A node's log says that it was not promoted.
     pub(super) fn stays_standby(&mut self, node: usize) {
@@ -203,6 +244,13 @@ impl Facts {
         let mut losses = self.losses.iter().rev();
         losses.find(|loss| loss.node == node && loss.lost == lost).map(|loss| loss.at_ms)
     }
+    /// Since when a node has its ledger.
+    pub(super) fn ledger_since(&self, node: usize) -> u64 {
+        let mut losses = self.losses.iter().rev().filter(|loss| loss.node == node);
+        let is_new =
+            |loss: &&Loss| loss.lost == Lost::Directory && !self.rewound.contains(&(node, loss.at_ms));
+        losses.find(is_new).map_or(0, |loss| loss.at_ms)
+    }
     /// How often a node lost anything since a time.
     pub(super) fn losses_since(&self, node: usize, since_ms: u64) -> usize {
         self.losses.iter().filter(|loss| loss.node == node && loss.at_ms >= since_ms).count()
@@ -236,6 +284,11 @@ impl Facts {
     pub(super) fn fell_back(&self, node: usize) -> bool {
         let branch = self.branch_written(node);
         self.released.iter().any(|(other, released)| *other == node && released.branch == branch)
+    }
+    /// Where a node's last fallback on a branch has ended, as its log told.
+    pub(super) fn last_return(&self, node: usize, branch: &Branch) -> Option<Lsn> {
+        let mut of_node = self.released.iter().rev().filter(|(other, _)| *other == node);
+        of_node.find(|(_, released)| released.branch == *branch).and_then(|(_, released)| released.upto)
     }
     /// It waits for all of them again behind a position.
     pub(super) fn returns(&mut self, node: usize, at_ms: u64, at: Lsn) {
@@ -280,6 +333,13 @@ impl Facts {
                 sealed_from: None,
             });
             let Asked { decided_ms, candidates, sealed_from } = asked;
+            if self.paused_promotions.contains(&node) {
+                self.rare.hit(Rare::PausedAtPromotion);
+            }
+            self.replay_goes_on(node);
+            if self.handovers.begins(node, &branch) {
+                self.rare.hit(Rare::HandedOver);
+            }
             let turn = Turn { branch, node, decided_ms, candidates, sealed: sealed_from.is_some() };
             self.turns.push((turn, sealed_from));
         }
@@ -344,6 +404,7 @@ impl Facts {
             branches: self.branches.clone(),
             quorums,
             turns: self.turns.iter().map(|(turn, _)| turn.clone()).collect(),
+            handed_over: self.handovers.branches().to_vec(),
             losses: self.losses.clone(),
             pauses: self.pauses.clone(),
             released,
@@ -351,7 +412,7 @@ impl Facts {
             shown_undecided: self.shown_undecided.clone(),
             disturbed: Vec::new(),
             troubles: Vec::new(),
-            stops: Vec::new(),
+            stops: self.handovers.stops().to_vec(),
             fences: self.fences.clone(),
             reports: None,
             wal_writer_delay_ms,
@@ -382,6 +443,11 @@ pub(super) fn accepted(files: &VirtualDisk) -> TimelineId {
         Some(RecoveryStart::found(&control, None, record).timeline())
     };
     found().unwrap_or(TimelineId::FIRST)
+}
+
+/// Its history.
+pub(super) fn branch_history(files: &VirtualDisk) -> Option<TimelineHistory> {
+    disks::history(files, accepted(files))
 }
 
 /// Its branch.

@@ -6,10 +6,14 @@ use super::{Shared, machine_of};
 use crate::guarantee::Lost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use wal::Lsn;
 
 /// How long a primary may take to tell of it.
 const TELL_MS: u64 = 1000;
+/// How long a fallback may last once nothing keeps standbys, and the time between two looks.
+const END_MS: u64 = 15_000;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Whether the log says that a fallback which let go what lies behind a position was over before this run.
 const IS_OVER: &str = "select count(*) > 0 from plimsoll_unconfirmed \
                        where ended < pg_postmaster_start_time() and upto_lsn >";
@@ -69,6 +73,20 @@ pub(super) fn look(shared: &Arc<Shared>) {
         {
             shared.beside(hear_log(shared.clone(), (node, since_ms), after));
         }
+    }
+}
+
+/// Waits until a primary that had fallen back is back, now that its standbys are there, or nobody is named.
+pub(super) async fn wait_for_end(shared: &Shared, node: usize) -> Result<(), String> {
+    let begun_ms = shared.now_ms();
+    loop {
+        shared.observe();
+        let open = shared.facts.lock().fallbacks.open.get(&node).copied();
+        let Some(after) = open else { return Ok(()) };
+        if shared.now_ms() > begun_ms + END_MS {
+            return Err(format!("liveness: node {node} fell back after {after}, and does not return"));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

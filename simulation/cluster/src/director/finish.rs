@@ -2,11 +2,14 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS};
-use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of, spoiled};
+use super::{
+    CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of, rewinding, roster,
+    spoiled,
+};
 use crate::branch::Token;
 use crate::cluster::{State, has};
+use crate::features::Feature;
 use crate::plan::names_of;
-use crate::rare::Rare;
 use simulated::net::Link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -110,7 +113,12 @@ fn heal(shared: &Arc<Shared>) {
 
 async fn wait_for_busy(shared: &Shared) -> Result<(), String> {
     let begun = Instant::now();
-    while !shared.busy.lock().is_empty() || shared.asking.load(Ordering::Relaxed) > 0 {
+    let is_busy = || {
+        shared.observe();
+        let hands_over = shared.facts.lock().handovers.are_under_way();
+        hands_over || !shared.busy.lock().is_empty() || shared.asking.load(Ordering::Relaxed) > 0
+    };
+    while is_busy() {
         if begun.elapsed() > CONVERGE_LIMIT {
             return Err(format!("liveness: what was begun does not end: {:?}", shared.busy.lock()));
         }
@@ -193,7 +201,8 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         // A standby of a younger branch fences all primaries of older ones.
         let primaries = may_lead().filter(|(_, (recovery, timeline))| !recovery && *timeline == youngest);
         let best = primaries.max_by_key(|(node, _)| **node == last);
-        let settled = roles.len() == shared.plan.nodes() && before.is_some() && before == changes();
+        let halfway = shared.nodes().filter(|node| rewinding::is_node_halfway(shared, *node)).count();
+        let settled = roles.len() + halfway >= shared.plan.nodes() && before.is_some() && before == changes();
         let all = settled || begun.elapsed() > FOLLOW_LIMIT;
         if let Some((node, _)) = best.filter(|_| all) {
             let Some(other) = unfenced(shared, *node, &roles) else { return Ok(*node) };
@@ -224,8 +233,9 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
     let primaries = roles.iter().filter(|(node, (recovery, _))| **node != best && !recovery);
     let replaced = |(node, (_, timeline)): &(&usize, &(bool, u32))| {
         let Some(files) = cluster.node(machine_of(**node)).map(|node| node.files()) else { return false };
-        let asks = admin::in_file(files, "plimsoll.peers")
+        let is_named = admin::in_file(files, "plimsoll.peers")
             .is_some_and(|peers| peers.split(';').any(|peer| !peer.trim().is_empty()));
+        let asks = is_named || roster::knows(files, best);
         let written = facts.branch_written(**node);
         // A promotion that a crash cut short is finished by the next start, and no line tells of it.
         let is_known = written.timeline() == *timeline;
@@ -257,7 +267,10 @@ fn lacks_log(shared: &Shared, node: usize) -> bool {
 
 fn restart_if_ended(shared: &Shared, node: usize) {
     let ended = match shared.cluster.lock().node(machine_of(node)) {
-        Some(node) => matches!(node.state(), State::Ended(_) | State::Down),
+        Some(node) => {
+            let is_down = matches!(node.state(), State::Ended(_) | State::Down);
+            is_down && !rewinding::is_halfway(node.files())
+        }
         None => false,
     };
     if ended {
@@ -291,6 +304,20 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
             return Err(format!("liveness: node {node} does not catch up with node {survivor}: {why}"));
         }
     }
+    if shared.plan.features.has(Feature::Rewinds) {
+        shared.tell(&format!("node {node} is rewound to node {survivor}: {why}"));
+        if rewinding::rewind(shared.clone(), node, survivor).await {
+            why = match caught_up(shared, node, last, FOLLOW_LIMIT).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => reason,
+            };
+            if !must_be_cloned(shared, node) {
+                return Err(format!(
+                    "liveness: node {node}, rewound to node {survivor}, does not catch up: {why}"
+                ));
+            }
+        }
+    }
     shared.tell(&format!("node {node} is cloned from node {survivor}: {why}"));
     for _ in 0..CLONES_MAX {
         if events::renew(shared.clone(), node, survivor).await {
@@ -308,11 +335,7 @@ fn must_be_cloned(shared: &Shared, node: usize) -> bool {
     let cluster = shared.cluster.lock();
     let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
     let refused = ["clone it anew", "has already been removed", "of the primary is behind recovery timeline"];
-    let found = text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)));
-    if found {
-        shared.rare.lock().hit(Rare::StrangeBranchRefused);
-    }
-    found
+    text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)))
 }
 
 /// Waits until a standby shows what the primary had.

@@ -3,10 +3,11 @@
 
 use super::events::later;
 use super::{CLIENTS, Shared, machine_of};
-use crate::cluster::Node;
+use crate::cluster::{Cluster, Node, has};
 use crate::plan::Ways;
-use simulated::NodeId;
+use crate::rare::Rare;
 use simulated::net::Link;
+use simulated::{Life, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,8 +68,26 @@ fn begin(shared: &Arc<Shared>, fault: Fault, ms: u64, end: impl FnOnce(&Shared) 
 /// Lets a node stand still.
 pub(super) fn freeze(shared: &Arc<Shared>, node: usize, ms: u64) {
     pause(shared, node, ms);
-    shared.cluster.lock().freeze(machine_of(node));
-    begin(shared, Fault::Frozen(node), ms, move |shared| shared.cluster.lock().thaw(machine_of(node)));
+    let life = {
+        let mut cluster = shared.cluster.lock();
+        cluster.freeze(machine_of(node));
+        primary_life(&cluster, node)
+    };
+    let since_ms = shared.now_ms();
+    begin(shared, Fault::Frozen(node), ms, move |shared| {
+        let mut cluster = shared.cluster.lock();
+        let is_same = life.is_some() && primary_life(&cluster, node) == life;
+        if is_same && shared.facts.lock().is_replaced_since(node, since_ms) {
+            shared.hit(Rare::WokeReplaced);
+        }
+        cluster.thaw(machine_of(node));
+    });
+}
+
+/// A node's life, if it is a primary.
+fn primary_life(cluster: &Cluster, node: usize) -> Option<Life> {
+    let there = cluster.node(machine_of(node))?;
+    there.life().filter(|_| !has(there.files(), "standby.signal"))
 }
 
 /// Gives a node's disk no room.

@@ -8,7 +8,6 @@ use super::words::{
 };
 use super::{Shared, machine_of};
 use crate::cluster::DATA;
-use crate::guarantee::Lost;
 use crate::machine::ledger_file::{Entry, entries};
 use simulation::VirtualDisk;
 use std::path::Path;
@@ -62,7 +61,7 @@ fn check_node(
 ) -> Result<(), String> {
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
-    let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
+    let since_ms = facts.ledger_since(node);
     let crashes = facts.losses_since(node, since_ms);
     // The log says in its place what happened; a disk without room takes nothing durably.
     let (lost, waiting) = unwritten(&facts, node, since_ms);
@@ -163,7 +162,7 @@ pub(super) fn check_line(shared: &Shared, node: usize, line: &str) -> Result<(),
     let Some(told) = Entry::told(line) else { return Ok(()) };
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
-    let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
+    let since_ms = facts.ledger_since(node);
     let found = entries(files, Path::new(DATA));
     if unwritten(&facts, node, since_ms) != (0, 0) || found.iter().any(|entry| entry.has(&told)) {
         return Ok(());

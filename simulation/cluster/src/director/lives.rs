@@ -2,7 +2,7 @@
 //! disk, unless it says what keeps it. Whoever has lost log that was durable says so, and does not come up.
 
 use super::words::DAMAGED_LOG;
-use super::{Shared, admin, disks, facts, machine_of, syncs};
+use super::{Shared, admin, disks, facts, machine_of, rewinding, syncs};
 use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
 use crate::machine::rules;
 use host::{Disk, FileKind, OpenMode};
@@ -43,8 +43,12 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             State::Up if damaged.get(&node) == Some(&true) => {
                 return Err(format!("Damage: node {node} has lost log below its flush point, and runs"));
             }
+            state if rewinding::runs_halfway(there.files(), &state) => {
+                return Err(format!("Damage: node {node} runs in the middle of a rewind"));
+            }
             State::Ended(Err(why))
                 if !is_damaged
+                    && !rewinding::is_halfway(there.files())
                     && !tells_of_spoiled(shared, &why)
                     && !MAY_END.iter().any(|words| why.contains(words))
                     && !is_early_promotion(there.files(), &why) =>

@@ -13,6 +13,7 @@ mod events;
 mod facts;
 mod fallbacks;
 mod finish;
+mod handovers;
 mod heeded;
 mod lasting;
 mod lazy;
@@ -22,8 +23,9 @@ mod lives;
 mod patience;
 mod peace;
 mod reports;
+mod rewinding;
+mod roster;
 mod said;
-mod seldom;
 mod settings;
 mod slots;
 mod spoiled;
@@ -35,7 +37,7 @@ mod words;
 use crate::cluster::{Cluster, Image};
 use crate::history::History;
 use crate::machine::DiskSpeed;
-use crate::plan::{Answered, Event, Plan, Timed};
+use crate::plan::{Answered, Event, Handed, Plan, Timed};
 use crate::rare::{Counters, Rare};
 use facts::Facts;
 use lasting::Lasting;
@@ -102,6 +104,8 @@ struct Shared {
     asking: AtomicU64,
     /// Nodes that are cloned, with whom from.
     clones: Mutex<BTreeMap<usize, usize>>,
+    /// Nodes that are rewound, with whom to.
+    rewinds: Mutex<BTreeMap<usize, rewinding::Rewinding>>,
     /// Nodes whose log has lost what was durable, and whether they must see that. All of them may.
     damaged: Mutex<BTreeMap<usize, bool>>,
     /// The bytes of the log that disks of standbys have changed, and what they were.
@@ -110,6 +114,8 @@ struct Shared {
     primary: Mutex<usize>,
     /// What happens when a client is answered.
     armed: Mutex<Vec<(Answered, Event)>>,
+    /// What happens when a role is handed over so far.
+    armed_handovers: Mutex<Vec<(Handed, Event)>>,
     /// Until when clients rest.
     rests_until_ms: Mutex<u64>,
     /// What clients do, and when they have ended its text.
@@ -173,7 +179,10 @@ impl Shared {
             self.fail(why);
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
-        let looked = kept.and_then(|()| disks::look(self)).and_then(|()| lives::look(self));
+        let looked = kept
+            .and_then(|()| disks::look(self))
+            .and_then(|()| lives::look(self))
+            .and_then(|()| handovers::look(self));
         if let Err(why) = looked.and_then(|()| lazy::look(self)) {
             self.fail(why);
         }
@@ -231,10 +240,12 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         busy: Mutex::default(),
         asking: AtomicU64::new(0),
         clones: Mutex::default(),
+        rewinds: Mutex::default(),
         damaged: Mutex::default(),
         spoiled: Mutex::default(),
         primary: Mutex::new(0),
         armed: Mutex::default(),
+        armed_handovers: Mutex::default(),
         rests_until_ms: Mutex::default(),
         history: Arc::default(),
         deeds: Mutex::default(),
@@ -274,10 +285,13 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     }
     clients.stop();
     shared.armed.lock().clear();
+    shared.armed_handovers.lock().clear();
     let survivor = finish::converge(shared).await?;
+    fallbacks::wait_for_end(shared, survivor).await?;
     let operations = clients.check(shared, survivor).await?;
     shared.observe();
     ledger::check(shared)?;
+    roster::check(shared).await?;
     copies::check(shared, survivor).await?;
     bytes::check(shared, survivor).await?;
     Ok(operations)

@@ -88,12 +88,21 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::Restart { node }
         | Event::Promote { node }
         | Event::Clone { node, .. }
+        | Event::Rewind { node, .. }
         | Event::LoseLog { node, .. }
         | Event::SpoilLog { node, .. }
         | Event::FailSync { node, .. }
         | Event::Follow { node, .. }
         | Event::FollowPrimary { node } => rest(peace, *node, at_ms, SETTLE_MS),
-        Event::PromoteBest { among } => {
+        // Others follow through the one that starts again.
+        Event::Switchover { ms, .. } => {
+            shared.nodes().for_each(|node| rest(peace, node, at_ms, ms + SETTLE_MS));
+        }
+        Event::CutAtHandover { from, to, ms, .. } => {
+            let end_ms = shared.plan.duration_ms;
+            trouble(*from, *to, end_ms + ms + SETTLE_MS);
+        }
+        Event::PromoteBest { among } | Event::PromoteIfNone { among } => {
             among.0.iter().for_each(|node| rest(peace, *node, at_ms, SETTLE_MS));
         }
         // Many stand still.
@@ -103,6 +112,8 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         // Those that go down at an answer have losses.
         Event::KillAtAnswer { .. }
         | Event::PowerCutAtAnswer { .. }
+        | Event::KillAtHandover { .. }
+        | Event::PowerCutAtHandover { .. }
         | Event::ChangeSyncNames { .. }
         | Event::PauseReplay { .. }
         | Event::ResumeReplay { .. }

@@ -1,11 +1,11 @@
 //! What the nodes' logs tell of their state.
 
 use super::words::{
-    ABORTED, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE, NO_DESCENDANT,
-    PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STRANGER, TIMED_OUT, TORN, UNDECIDED,
+    ABORTED, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE, PRIMARY_FELL_BACK,
+    READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH, TIMED_OUT, TORN, UNDECIDED,
     value_after,
 };
-use super::{Shared, heeded, ledger, patience, watch};
+use super::{Shared, handovers, heeded, ledger, patience, watch};
 use crate::cluster::Watched;
 use crate::rare::Rare;
 use wal::Lsn;
@@ -21,8 +21,7 @@ fn why_fenced(line: &str) -> Option<(u32, Lsn)> {
 /// Rare states that a line shows.
 const STATES: &[(&str, Rare)] = &[
     (TIMED_OUT, Rare::Released),
-    (NO_DESCENDANT, Rare::StrangeBranchRefused),
-    (STRANGER, Rare::TwoPrimaries),
+    (STRANGE_BRANCH, Rare::StrangeBranchRefused),
     (FENCED, Rare::Fenced),
     (FALLS_BACK, Rare::FellBack),
     (TORN, Rare::TornTail),
@@ -88,6 +87,7 @@ pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
         shared.hit(Rare::FencedRestart);
     }
     hear_of_life(shared, node, line);
+    handovers::hear(shared, node, at_ms, line);
     watch::hear(shared, node, line);
     for (words, state) in STATES {
         if line.contains(words) {
@@ -101,6 +101,9 @@ pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
 fn hear_of_life(shared: &Shared, node: usize, line: &str) {
     let (now_ms, mut facts) = (shared.now_ms(), shared.facts.lock());
     facts.fallbacks.hear(node, now_ms, line);
+    if line.contains(STARTS) {
+        facts.replay_goes_on(node);
+    }
     if line.contains(ABORTED) {
         facts.rare.hit(Rare::LargeAtCrash);
     }

@@ -6,14 +6,14 @@ mod given;
 mod redone;
 
 use super::heeded::Heeded;
-use super::{ADMIN, Shared, admin, disks, facts, machine_of, number_of, watch};
+use super::{ADMIN, Shared, admin, disks, facts, handovers, machine_of, number_of, watch};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::features::Feature;
 use crate::guarantee::Lost;
 use crate::history::reports::{Progress, Reports, Source};
 use crate::machine::slot_files;
-use crate::plan::{Event, Timed};
+use crate::plan::{Event, Handed, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
 use given::Given;
@@ -137,7 +137,7 @@ pub(super) fn listen(shared: &Arc<Shared>, network: &Network) {
 }
 
 impl Wire {
-    fn hear(&mut self, shared: &Shared, written: &Written) -> Result<(), String> {
+    fn hear(&mut self, shared: &Arc<Shared>, written: &Written) -> Result<(), String> {
         let connection = self.connections.entry(written.connection).or_default();
         connection.frames.add(written.side, &written.bytes);
         while let Some(heard) = connection.frames.next(written.side) {
@@ -175,6 +175,14 @@ impl Wire {
                         self.given.sent(shared, (number_of(written.from), stream.standby), upto)?;
                     }
                 }
+                Heard::Offers(end) => {
+                    let timeline = connection.stream.as_ref().map(|stream| stream.history.target());
+                    if let Some(timeline) = timeline {
+                        handovers::offered(shared, written, timeline, end)?;
+                    }
+                    handovers::handed(shared, Handed::Offered);
+                }
+                Heard::Takes => handovers::handed(shared, Handed::Taken),
                 Heard::Status(progress) => {
                     if let Some(stream) = &mut connection.stream {
                         let believed = stream.reports(shared, written, progress)?;

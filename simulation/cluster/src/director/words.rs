@@ -43,10 +43,16 @@ pub(super) const PRIMARY_FELL_BACK: &str = "the primary of before acknowledged c
 
 /// A primary is fenced.
 pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
-/// Another one writes.
-pub(super) const STRANGER: &str = "writes another branch";
-/// Its upstream's branch is not a younger one.
-pub(super) const NO_DESCENDANT: &str = "highest timeline";
+/// Its upstream's branch does not continue its own.
+pub(super) const STRANGE_BRANCH: &str = "Rewind this server to the fork";
+
+/// A primary begins to hand its role over; what came of it.
+pub(super) const HANDS_OVER: &str = "handing over to standby ";
+pub(super) const BACKED_OUT: &str = " is backed out: ";
+pub(super) const HANDED_OVER: &str = " takes over at ";
+pub(super) const HANDOVER_UNDECIDED: &str = "the switchover is undecided: ";
+/// A standby takes the role.
+pub(super) const TAKES_OVER: &str = "the primary hands over at ";
 
 /// A slot, or log, is gone.
 pub(super) const SLOT_LOST: &str = "invalidating slot";
@@ -71,6 +77,7 @@ pub(super) const DAMAGE: &[&str] = &["is damaged", "could not be read from disk:
 
 /// All that is listened for, but for [`DAMAGE`].
 pub(super) const HEARD: &[&str] = &[
+    STARTS,
     NEW_TIMELINE,
     TAKEN_BACK,
     READY,
@@ -91,8 +98,12 @@ pub(super) const HEARD: &[&str] = &[
     FELL_BACK,
     PRIMARY_FELL_BACK,
     FENCED,
-    STRANGER,
-    NO_DESCENDANT,
+    STRANGE_BRANCH,
+    HANDS_OVER,
+    BACKED_OUT,
+    HANDED_OVER,
+    HANDOVER_UNDECIDED,
+    TAKES_OVER,
     SLOT_LOST,
     LOG_REMOVED,
     FULL,

@@ -136,7 +136,7 @@ fn fail(what: String) {
 pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
     let within = in_directory(path);
     let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
-    let small = ["plimsoll/fence", "plimsoll/ledger", "pg_replslot"];
+    let small = ["plimsoll/fence", "plimsoll/handover", "plimsoll/ledger", "plimsoll/roster", "pg_replslot"];
     let matters = small.iter().any(|name| within.starts_with(name))
         || within.extension().is_some_and(|extension| extension == "history")
         || within == Path::new(CONTROL);

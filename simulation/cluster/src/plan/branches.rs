@@ -66,8 +66,9 @@ impl Director {
         let again_ms = follow_ms + self.rng.u64(after_ms);
         self.then(again_ms, Event::Promote { node: old });
         let decided_ms = again_ms + self.rng.u64(300..800);
-        self.then(decided_ms, Event::Clone { node: old, from: first });
-        self.then(decided_ms + 1, Event::Clone { node: second, from: first });
+        self.primary = first;
+        self.joins_again(old, decided_ms);
+        self.joins_again(second, decided_ms + 1);
         self.replaced_by(first, decided_ms, candidates);
         self.now_ms += decided_ms + 200;
     }
@@ -101,7 +102,8 @@ impl Director {
             self.then(follow_ms, Event::Follow { node, from: chosen });
         }
         let back_ms = decided_ms + self.rng.u64(800..1500);
-        self.then(back_ms, Event::Clone { node: fast, from: chosen });
+        self.primary = chosen;
+        self.joins_again(fast, back_ms);
         self.succeeds((old, true), chosen, back_ms, others);
         self.now_ms += 200;
     }

@@ -9,7 +9,7 @@ impl Director {
     /// The first scene of a story, of a kind that is switched on.
     pub(super) fn opening(&mut self) {
         type Scene = fn(&mut Director);
-        let kinds: [(Feature, Scene); 19] = [
+        let kinds: [(Feature, Scene); 23] = [
             (Feature::WrongPromotions, Self::fenced_in_wait),
             (Feature::Crashes, Self::loses_log),
             (Feature::BrokenClones, Self::long_clone),
@@ -29,6 +29,10 @@ impl Director {
             (Feature::Blackouts, Self::cut_in_a_record),
             (Feature::Kills, Self::half_a_record),
             (Feature::Crashes, Self::half_a_record),
+            (Feature::Switchovers, Self::switchover),
+            (Feature::Switchovers, Self::switchover),
+            (Feature::Switchovers, Self::switchover),
+            (Feature::Rewinds, Self::diverges),
         ];
         let on: Vec<Scene> =
             kinds.into_iter().filter(|(kind, _)| self.has(*kind)).map(|(_, scene)| scene).collect();

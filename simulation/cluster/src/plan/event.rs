@@ -57,6 +57,33 @@ impl FromStr for Answered {
     }
 }
 
+/// How far the handing over of a primary's role is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handed {
+    /// The primary has offered it.
+    Offered,
+    /// The standby has said that it takes it.
+    Taken,
+}
+
+impl fmt::Display for Handed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Offered { "offered" } else { "taken" })
+    }
+}
+
+impl FromStr for Handed {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "offered" => Ok(Self::Offered),
+            "taken" => Ok(Self::Taken),
+            _ => Err(()),
+        }
+    }
+}
+
 /// A list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nodes(pub Vec<usize>);
@@ -163,6 +190,19 @@ events! {
     Promote { node: usize } = "promote node {node}",
     /// Of these nodes the one with the most log is promoted; those that are down do not count.
     PromoteBest { among: Nodes } = "promote the best of nodes {among}",
+    /// The same, unless one of the cluster is a primary.
+    PromoteIfNone { among: Nodes } = "promote the best of nodes {among} if none is a primary",
+    /// Whoever was promoted last is asked, until it does so, to hand its role over to a standby, which must
+    /// keep up within so long. With an odd time it has to find out by itself how to reach that one afterwards.
+    Switchover { to: usize, ms: u64 } = "hand the primary's role over to node {to} within {ms} ms",
+    /// These processes end as soon as a role is handed over so far.
+    KillAtHandover { nodes: Nodes, handed: Handed } = "kill nodes {nodes} when a role is {handed}",
+    /// These machines lose power as soon as a role is handed over so far.
+    PowerCutAtHandover { nodes: Nodes, handed: Handed, seed: u64 } = "cut the power of nodes {nodes} when a role is {handed} with seed {seed}",
+    /// What a node sends to another one is lost as soon as a role is handed over so far.
+    CutAtHandover { from: usize, to: usize, ways: Ways, handed: Handed, ms: u64 } = "cut node {from} off from node {to} {ways} when a role is {handed} for {ms} ms",
+    /// It is ended if it runs, rewound to the branch of another node and started as its standby.
+    Rewind { node: usize, from: usize } = "rewind node {node} to node {from}",
     /// It is ended if it runs, cloned anew from another node and started as its standby.
     Clone { node: usize, from: usize } = "clone node {node} from node {from}",
     /// A standby follows another node from now on.
@@ -220,6 +260,12 @@ events! {
 }
 
 impl Event {
+    /// Whether it may begin a branch.
+    pub fn changes_branch(&self) -> bool {
+        use Event::{Promote, PromoteBest, PromoteIfNone, Switchover};
+        matches!(self, Promote { .. } | PromoteBest { .. } | PromoteIfNone { .. } | Switchover { .. })
+    }
+
     /// A setting is changed on a node.
     pub fn set(node: usize, name: &str, value: &str) -> Self {
         Self::Reload { node, name: name.to_owned(), value: value.to_owned() }

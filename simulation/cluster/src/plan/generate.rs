@@ -111,8 +111,7 @@ impl Director {
 
     /// Whether the branch has changed before.
     pub(super) fn has_turned(&self) -> bool {
-        let turns = |timed: &Timed| matches!(timed.event, Event::Promote { .. } | Event::PromoteBest { .. });
-        self.events.iter().any(turns)
+        self.events.iter().any(|timed| timed.event.changes_branch())
     }
 
     pub(super) fn standbys(&self) -> Vec<usize> {
@@ -161,6 +160,7 @@ impl Director {
             Turning::Unconfirmed if candidates.len() > 2 => return self.unconfirmed(),
             Turning::FencedInWait => return self.fenced_in_wait(),
             Turning::LosesLog => return self.loses_log(),
+            Turning::Switchover => return self.switchover(),
             Turning::Behind | Turning::Twins | Turning::Unconfirmed => {}
         }
         let (gone, takes_ms) = self.take_the_primary(old);
@@ -278,7 +278,7 @@ impl Director {
                     return;
                 }
             }
-            self.then(after_ms, Event::Clone { node: old, from: self.primary });
+            self.joins_again(old, after_ms);
         } else if !gone {
             self.then(after_ms, Event::Kill { node: old });
         }
@@ -288,7 +288,7 @@ impl Director {
     fn come_back(&mut self, after_ms: u64) {
         for node in 0..self.nodes {
             if std::mem::take(&mut self.down[node]) {
-                self.then(after_ms, Event::Clone { node, from: self.primary });
+                self.joins_again(node, after_ms);
             }
         }
     }
@@ -352,6 +352,16 @@ impl Director {
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
             _ => self.then(0, Event::SwitchWal { node: self.primary }),
+        }
+    }
+
+    /// A node says that it can be reached where nobody is, and most of the time takes that back.
+    fn moves(&mut self, node: usize) {
+        let there = format!("host=10.99.0.{} port=5432", self.rng.u8(1..9));
+        self.then(0, Event::set(node, "plimsoll.advertised_address", &there));
+        if self.rng.u8(..4) > 0 {
+            let ms = self.rng.u64(300..2500);
+            self.then(ms, Event::set(node, "plimsoll.advertised_address", ""));
         }
     }
 
@@ -420,7 +430,8 @@ impl Director {
 
     fn reload(&mut self, node: usize) {
         let set = |name, value| Event::set(node, name, value);
-        let event = match self.rng.u8(..8) {
+        let event = match self.rng.u8(..9) {
+            8 => return self.moves(node),
             0 | 1 => {
                 let standbys = self.standbys();
                 let names = self.some_names(&standbys);

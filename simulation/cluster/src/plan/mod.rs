@@ -9,13 +9,15 @@ mod crashes;
 mod edges;
 mod event;
 mod generate;
+mod handovers;
 mod peace;
+mod rewinds;
 mod scenes;
 mod tails;
 mod waits;
 
 pub use check::NoStory;
-pub use event::{Answered, Event, NoEvent, Nodes, Ways};
+pub use event::{Answered, Event, Handed, NoEvent, Nodes, Ways};
 
 use crate::features::Features;
 use check::Told;
@@ -70,9 +72,7 @@ impl Plan {
 
     /// Whether any event changes the branch.
     pub fn changes_branch(&self) -> bool {
-        let changes =
-            |timed: &Timed| matches!(timed.event, Event::Promote { .. } | Event::PromoteBest { .. });
-        self.events.iter().any(changes)
+        self.events.iter().any(|timed| timed.event.changes_branch())
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Turning {
     FencedInWait,
     /// The primary has lost the end of its log, and must not come back.
     LosesLog,
+    /// The primary hands its role over.
+    Switchover,
 }
 
 impl Director {
@@ -47,6 +49,9 @@ impl Director {
             (Feature::ConfirmedReads, Turning::Unconfirmed),
             (Feature::WrongPromotions, Turning::FencedInWait),
             (Feature::Crashes, Turning::LosesLog),
+            (Feature::Switchovers, Turning::Switchover),
+            (Feature::Switchovers, Turning::Switchover),
+            (Feature::Switchovers, Turning::Switchover),
         ];
         let mut on: Vec<Turning> =
             kinds.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, kind)| kind).collect();
@@ -283,9 +288,14 @@ impl Director {
             }
         }
         let decided_ms = self.rng.u64(20..400);
+        if self.has(Feature::Freezes) && self.rng.u8(..3) == 0 {
+            // It wakes up, and does not know.
+            let ms = decided_ms + self.rng.u64(150..600);
+            self.then(0, Event::Freeze { node: old, ms });
+        }
         self.then(decided_ms, Event::Promote { node: chosen });
         self.replaced_by(chosen, decided_ms, candidates.clone());
-        let mut after_ms = decided_ms + self.rng.u64(500..2500);
+        let mut after_ms = decided_ms + self.rng.u64(700..2500);
         let seed = self.rng.u64(..1_000_000);
         let down = match self.rng.u8(..3) {
             0 => Event::Kill { node: old },
@@ -313,7 +323,8 @@ impl Director {
                 after_ms += self.rng.u64(200..900);
             }
         }
-        self.then(after_ms, Event::Clone { node: old, from: chosen });
+        self.primary = chosen;
+        self.joins_again(old, after_ms);
         self.now_ms += decided_ms;
     }
 

@@ -33,19 +33,25 @@ impl Catch {
     }
 }
 
-/// Runs seeds with a bug switched on until it was caught so many times, or all are run.
+/// Runs seeds with a bug switched on until it was caught so many times, all are run, or `is_over`.
 ///
 /// # Errors
 ///
 /// The system gives no process.
-pub fn hunt(runner: &Runner, bug: &'static str, seeds: Range<u64>, times: usize) -> io::Result<Catch> {
+pub fn hunt(
+    runner: &Runner,
+    bug: &'static str,
+    seeds: Range<u64>,
+    times: usize,
+    is_over: impl Fn() -> bool,
+) -> io::Result<Catch> {
     let (runner, sound) = (runner.with_bug(Some(bug)), runner.with_bug(None));
     let mut catch = Catch::default();
     let mut next = seeds.start;
-    while next < seeds.end && catch.caught.len() < times {
+    while next < seeds.end && catch.caught.len() < times && !is_over() {
         let suspects = RefCell::new(Vec::new());
         let enough = || suspects.borrow().len() + catch.caught.len() >= times;
-        let plans = (next..seeds.end).take_while(|_| !enough()).map(Plan::of_seed);
+        let plans = (next..seeds.end).take_while(|_| !enough() && !is_over()).map(Plan::of_seed);
         let note = |plan: &Plan, outcome: &super::Outcome| {
             suspects.borrow_mut().extend(outcome.failure.iter().map(|_| plan.seed));
         };

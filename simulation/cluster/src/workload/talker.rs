@@ -144,8 +144,10 @@ impl Talker {
     /// A node that takes writes, with a session; None if none was found in one round.
     pub(super) async fn take_primary(&mut self) -> Option<(usize, Session)> {
         let count = self.run.nodes.len();
+        // Of two that take writes the other one is found at times.
+        let first = if self.rng.u8(..16) == 0 { self.rng.usize(..count) } else { self.primary };
         for step in 0..count {
-            let node = (self.primary + step) % count;
+            let node = (first + step) % count;
             let Some(mut session) = self.take(node).await else { continue };
             // A session of before a promotion hears of it with its next answer.
             if session.is_standby() && session.ask("SHOW in_hot_standby").await.is_err() {

@@ -7,6 +7,10 @@ use protocol::replication::{FromPrimary, FromStandby, ReplicationCommand, StartR
 use protocol::startup::{self, ReplicationMode, Startup};
 use wal::Lsn;
 
+/// The extension message about handovers, and the word of a standby that takes the role.
+const HANDOVER: u8 = b'H';
+const PROMOTES: u8 = 1;
+
 /// What a message says.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -21,6 +25,10 @@ pub(super) enum Heard {
         /// The end of the upstream's log.
         end: Lsn,
     },
+    /// A primary offers its role, with the end of its log.
+    Offers(Lsn),
+    /// A standby takes it.
+    Takes,
     /// A standby says how far it is.
     Status(Progress),
     /// A standby says what its snapshots need, or, if not so, that nothing need heed them.
@@ -119,6 +127,9 @@ impl Frames {
                     replayed: status.applied.get(),
                 })),
                 Ok(FromStandby::Feedback(feedback)) => Some(Heard::Feedback(feedback.xmin != 0)),
+                Ok(FromStandby::Extension(HANDOVER, said)) if said.first() == Some(&PROMOTES) => {
+                    Some(Heard::Takes)
+                }
                 _ => None,
             },
             b'c' => self.ends(),
@@ -138,6 +149,9 @@ impl Frames {
                     len: wal.len() as u64,
                     end: Lsn::new(end.get()),
                 }),
+                Ok(FromPrimary::Extension(HANDOVER, mut said)) => {
+                    said.try_get_u64().ok().map(|end| Heard::Offers(Lsn::new(end)))
+                }
                 _ => None,
             },
             _ => None,
