@@ -150,8 +150,8 @@ pub(super) async fn stop_cleanly(
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
         let mut end = replication.log.flushed();
-        if order.is_some() && host::planted!("a role is offered at a position before the shutdown checkpoint")
-        {
+        let hands_over = matches!(after, After::Handover(_));
+        if hands_over && host::planted!("a role is offered at a position before the shutdown checkpoint") {
             end = before.unwrap_or(end);
         }
         replication.log.set_stopping(Stopping::LogEnds(end));

@@ -149,7 +149,11 @@ fn a_rewind_that_cannot_be_done_is_not_tried_again_at_once() {
     pair.one.kill_9();
     // The log of before the fork is nowhere any more.
     let fork = fs::read_to_string(pair.two.data().join("pg_wal/00000002.history")).expect("a history");
-    let fork = fork.lines().find(|line| line.starts_with('1')).and_then(|line| line.split_whitespace().nth(1)).expect("a position");
+    let fork = fork
+        .lines()
+        .find(|line| line.starts_with('1'))
+        .and_then(|line| line.split_whitespace().nth(1))
+        .expect("a position");
     let fork = u64::from_str_radix(fork.trim_start_matches("0/"), 16).expect("a position") >> 20;
     for node in [&pair.one, &pair.two] {
         for number in 1..=fork {
