@@ -2,8 +2,9 @@
 //!
 //! A segment file has its full size from the moment it carries its final name. It is filled with zeros (so
 //! that an fdatasync of the log later has no block mapping to write), made durable under a temporary name and
-//! only then renamed; the first one of a promotion is synced with its first record ([`ForkSegment`]). Recycled segments keep their old bytes: each page in them carries an older page
-//! address, which readers refuse.
+//! only then renamed; the first one of a promotion is synced with its first record ([`ForkSegment`]).
+//! Recycled segments keep their old bytes: each page in them carries an older page address, which readers
+//! refuse.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
