@@ -21,7 +21,6 @@ mod leftovers;
 mod lives;
 mod patience;
 mod peace;
-mod reports;
 mod said;
 mod seldom;
 mod settings;
