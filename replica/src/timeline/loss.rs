@@ -16,8 +16,7 @@
 //! **Where the rule comes from.** Each primary puts into its log how it acknowledges commits: whom they wait
 //! for, and whether it may go on without them ([`Rule`]). What it says counts for its own timeline. If it
 //! names nobody, anybody (`*`), or may fall back, nothing bounds what it acknowledged. A rule that the
-//! primary changed without any node here having heard of it is beyond what can be known; the report says up
-//! to where its rule was read.
+//! primary changed without any node here having heard of it is beyond what can be known.
 //!
 //! Positions are compared along one branch alone ([`super::relation`]).
 
