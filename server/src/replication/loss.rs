@@ -1,12 +1,13 @@
-//! What a promotion would lose ([`replica::timeline::loss`]): what this node says of itself to others, and the
-//! questions to all of them for a report.
+//! What a promotion would lose ([`replica::timeline::loss`]): what this node says of itself to others, and
+//! the questions to all of them for a report.
 //!
-//! Who receives while it is asked may confirm more before it answers. So whether it receives is looked at before
-//! and after its positions.
+//! Who receives while it is asked may confirm more before it answers. So whether it receives is looked at
+//! before and after its positions.
 
 use super::Replication;
 use super::asking::places;
 use crate::tasks::blocking;
+use host::task::task;
 use replica::directory_id::DirectoryId;
 use replica::driver::Stretch;
 use replica::driver::peers::{self, split_peers};
@@ -232,7 +233,7 @@ impl Asking<'_> {
         let mut asking = JoinSet::new();
         for address in addresses.clone() {
             let (login, limit) = (login.clone(), self.limit);
-            asking.spawn(host::task::task(async move {
+            asking.spawn(task(async move {
                 let answer = tokio::time::timeout(limit, peers::positions(&address, &login)).await;
                 let answer = answer.map_err(|_| "it does not answer in time".to_owned());
                 (address, answer.and_then(|answer| answer.map_err(|silence| silence.to_string())))

@@ -1,6 +1,6 @@
 //! The questions of another node of the cluster: who this one is, what it is a witness of, and how far it is.
-//! They are answered before a node lets anybody else in, as soon as its database is open, so that two that start
-//! at once hear of one another. Who asks keeps a place in the lobby, and is no session.
+//! They are answered before a node lets anybody else in, as soon as its database is open, so that two that
+//! start at once hear of one another. Who asks keeps a place in the lobby, and is no session.
 
 use super::replication::{INT4, TEXT, columns};
 use crate::auth;

@@ -59,7 +59,8 @@ fn row(reported: &ReportedNode, is_this_node: bool, furthest: Lsn) -> Vec<Datum>
         Role::Standby { .. } => "standby",
     });
     let behind = answer.map(|answer| furthest.bytes_since(answer.end));
-    // Who knows the commits knows their times; else they lie between what is here and the last that was heard.
+    // Who knows the commits knows their times; else they lie between what is here and the last that was
+    // heard.
     let counted = commits.map(|commits| commits.count);
     let may_lack = report.as_ref().is_some_and(|report| report.verdict.may_lose());
     let told = answer.and_then(|answer| answer.primary_end);

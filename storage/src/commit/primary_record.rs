@@ -1,6 +1,6 @@
-//! What a primary says of itself in the log, when it begins to take commits and before what it says changes: by
-//! that a standby knows what it may have missed. It is a field of the state page, so standbys, backups and a
-//! promoted node know it too.
+//! What a primary says of itself in the log, when it begins to take commits and before what it says changes:
+//! by that a standby knows what it may have missed. It is a field of the state page, so standbys, backups and
+//! a promoted node know it too.
 //!
 //! | bytes | contents of the field |
 //! | ---- | ---- |

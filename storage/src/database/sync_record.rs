@@ -26,8 +26,8 @@ impl Database {
         self.put_field(STATE_SYNC, state.encode()).await
     }
 
-    /// What the primary says of itself in the log, as far as that is written or redone here; None in a log that
-    /// no program has written which says so. Does I/O.
+    /// What the primary says of itself in the log, as far as that is written or redone here; None in a log
+    /// that no program has written which says so. Does I/O.
     ///
     /// # Errors
     /// Fails if the state page cannot be read or makes no sense.

@@ -21,8 +21,8 @@ pub(super) enum CatchingUp {
 }
 
 impl Driver {
-    /// The server before this one tells where its log ends. A standby's end says nothing of its primary's, and
-    /// a stream of an ended timeline nothing of what came after it.
+    /// The server before this one tells where its log ends. A standby's end says nothing of its primary's,
+    /// and a stream of an ended timeline nothing of what came after it.
     pub(super) fn note_primary_end(&mut self, end: Lsn) {
         let is_primary = || {
             let client = self.client.as_ref();
@@ -34,8 +34,9 @@ impl Driver {
         }
     }
 
-    /// Looks whether it is here.
-    pub(super) fn note_caught_up(&mut self) {
+    /// Shows where the stream is, and looks whether that is here which the primary had.
+    pub(super) fn note_place(&mut self) {
+        *self.view.lock() = Some(self.machine.view());
         if let CatchingUp::Upto(upto) = self.catching_up
             && self.machine.has_shown(upto)
         {

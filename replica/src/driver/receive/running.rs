@@ -127,8 +127,7 @@ impl Driver {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
                 self.machine.set_replayed(positions.replayed());
             }
-            self.note_caught_up();
-            *self.view.lock() = Some(self.machine.view());
+            self.note_place();
             let now = self.context.host.clock.monotonic();
             if now >= self.announced_at + REDO_PAUSE {
                 self.announce_written(now);

@@ -1,5 +1,5 @@
-//! The verdict against the truth: for every small cluster, by counting all quorums, and for random histories of
-//! a model, of which all is known.
+//! The verdict against the truth: for every small cluster, by counting all quorums, and for random histories
+//! of a model, of which all is known.
 
 use super::*;
 use wal::history::BranchId;
@@ -496,8 +496,8 @@ fn judge_history(seed: u64, totals: &mut Totals) {
     }
 }
 
-/// Whether somebody could know that nothing at `on` is lost who is told what the report is told, and counts all
-/// quorums.
+/// Whether somebody could know that nothing at `on` is lost who is told what the report is told, and counts
+/// all quorums.
 fn countable_here(world: &World, nodes: &[Node], at: usize, commits: Option<&Commits>) -> bool {
     let place = |name: &String| {
         let found = nodes.iter().position(|node| node.name == *name);

@@ -1,6 +1,6 @@
 //! What a node says of itself to another, as the row that answers `PLIMSOLL positions`, and the commits in a
-//! stretch of its log, as the row that answers `PLIMSOLL commits`. All columns are text; times are microseconds
-//! since 2000.
+//! stretch of its log, as the row that answers `PLIMSOLL commits`. All columns are text; times are
+//! microseconds since 2000.
 
 use super::{Answer, Commits, Role, Rule};
 use crate::directory_id::DirectoryId;

@@ -22,7 +22,6 @@ mod leftovers;
 mod lives;
 mod patience;
 mod peace;
-mod reports;
 mod rewinding;
 mod roster;
 mod said;

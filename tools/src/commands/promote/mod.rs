@@ -1,5 +1,5 @@
-//! `plimsoll promote`: a standby becomes the primary of a new timeline. With its options it says first what that
-//! would lose, refuses if it may lose something, or finds the standby that has the most log.
+//! `plimsoll promote`: a standby becomes the primary of a new timeline. With its options it says first what
+//! that would lose, refuses if it may lose something, or finds the standby that has the most log.
 
 mod report;
 
@@ -91,7 +91,8 @@ async fn asked(arguments: &PromoteArgs) -> Result<bool> {
     Ok(true)
 }
 
-/// Promotes the standby that has the most log: the one that was asked, or another one, reached as that one was.
+/// Promotes the standby that has the most log: the one that was asked, or another one, reached as that one
+/// was.
 async fn promote_best(conninfo: &str, asked: &mut Client, line: &Line, timeout_s: u64) -> Result<()> {
     let Some(address) = line.address() else { return promote(asked, timeout_s).await };
     let is_place = |name: &str| matches!(name, "host" | "hostaddr" | "port");
