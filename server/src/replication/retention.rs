@@ -3,8 +3,8 @@
 //! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
 //! standby was that is promoted. So
 //!
-//! - for a slot the log stays back to the last checkpoint before its position: if its standby is promoted,
-//!   this node can be rewound to it, however long it wrote on;
+//! - for a slot that is behind the log stays back to the last checkpoint before its position: if its standby
+//!   is promoted, this node can be rewound to it, however long it wrote on;
 //! - the first checkpoint of a node that knows others removes no log: whether one of them replaced it while
 //!   it was away may not be known yet;
 //! - a primary that is fenced removes none, and neither does a standby that has found itself past the fork:
@@ -82,8 +82,10 @@ impl WalRetention for KeepForReplicas {
         let is_astray = replication.is_astray.load(Ordering::Relaxed);
         let mut checkpoints = self.checkpoints.lock();
         checkpoints.add(redo);
-        // One whose log goes is no reason to keep more.
-        let slots_checkpoint = oldest.filter(|at| *at >= keep).map(|at| checkpoints.before(at.min(redo)));
+        // One whose log goes is no reason to keep more, and one that keeps up has this checkpoint in a moment.
+        let begins = limits.segment_size.start_of(limits.segment_size.segment_of(redo));
+        let behind = oldest.filter(|at| *at >= keep && *at < begins);
+        let slots_checkpoint = behind.map(|at| checkpoints.before(at));
         if is_first || is_astray || replication.database.fenced().is_some() {
             return Lsn::INVALID;
         }

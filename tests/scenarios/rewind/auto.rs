@@ -149,7 +149,11 @@ fn a_rewind_that_cannot_be_done_is_not_tried_again_at_once() {
     pair.one.kill_9();
     // The log of before the fork is nowhere any more.
     let fork = fs::read_to_string(pair.two.data().join("pg_wal/00000002.history")).expect("a history");
-    let fork = fork.lines().find(|line| line.starts_with('1')).and_then(|line| line.split_whitespace().nth(1)).expect("a position");
+    let fork = fork
+        .lines()
+        .find(|line| line.starts_with('1'))
+        .and_then(|line| line.split_whitespace().nth(1))
+        .expect("a position");
     let fork = u64::from_str_radix(fork.trim_start_matches("0/"), 16).expect("a position") >> 20;
     for node in [&pair.one, &pair.two] {
         for number in 1..=fork {
@@ -163,4 +167,39 @@ fn a_rewind_that_cannot_be_done_is_not_tried_again_at_once() {
     assert_eq!(pair.one.log().matches("could not rewind itself").count(), 1, "{}", pair.one.log());
     pair.one.wait_for("SELECT count(*) FROM made_here", "9000");
     assert!(!pair.one.data().join("plimsoll.rewind").exists());
+}
+
+#[test]
+fn a_primary_that_wrote_on_alone_is_rewound_by_the_log_that_its_standbys_slot_kept() {
+    let one = Node::builder().init_option("--wal-segsize=1").setting("min_wal_size", "2MB").start();
+    one.sql("CREATE TABLE kv (k int PRIMARY KEY, v text)");
+    one.sql("SELECT pg_create_physical_replication_slot('two', true)");
+    let two = Node::builder().setting("primary_slot_name", "two").clone_from(&one);
+    one.wait_for("SELECT active FROM pg_replication_slots", "t");
+    load(&one, 100);
+    let pair = Pair { one, two };
+    pair.cut_off();
+    for _ in 0..3 {
+        (0..3).for_each(|_| {
+            drop(
+                pair.one.sql(
+                    "INSERT INTO kv VALUES (-1, ''); DELETE FROM kv WHERE k = -1; SELECT pg_switch_wal()",
+                ),
+            )
+        });
+        load(&pair.one, 100);
+        pair.one.sql("CHECKPOINT");
+    }
+    pair.promote();
+    load(&pair.two, 20);
+    pair.one.kill_9();
+    // The source has none of the log before the fork.
+    let segments = fs::read_dir(pair.two.data().join("pg_wal")).expect("a folder").flatten();
+    for segment in segments.filter(|entry| entry.file_name().to_string_lossy().starts_with("00000001")) {
+        fs::remove_file(segment.path()).expect("it goes");
+    }
+    super::is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one.start();
+    pair.one.wait_replayed(&pair.two.sql("SELECT pg_current_wal_lsn()"));
+    assert_relations_equal_after_stop(&pair.two, &pair.one);
 }
