@@ -168,3 +168,35 @@ fn a_rewind_that_cannot_be_done_is_not_tried_again_at_once() {
     pair.one.wait_for("SELECT count(*) FROM made_here", "9000");
     assert!(!pair.one.data().join("plimsoll.rewind").exists());
 }
+
+#[test]
+fn a_primary_that_wrote_on_alone_over_checkpoints_is_rewound_by_the_log_that_it_kept() {
+    let one = Node::builder().init_option("--wal-segsize=1").setting("min_wal_size", "2MB").start();
+    one.sql("CREATE TABLE kv (k int PRIMARY KEY, v text)");
+    let two = Node::builder().clone_from(&one);
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+    load(&one, 100);
+    let pair = Pair { one, two };
+    pair.cut_off();
+    for _ in 0..3 {
+        for _ in 0..3 {
+            pair.one.sql("INSERT INTO kv VALUES (-1, ''); DELETE FROM kv WHERE k = -1; SELECT pg_switch_wal()");
+        }
+        load(&pair.one, 100);
+        pair.one.sql("CHECKPOINT");
+    }
+    pair.promote();
+    load(&pair.two, 20);
+    pair.one.kill_9();
+    let in_place = pair.one.data().join("pg_wal");
+    assert!(!in_place.join("000000010000000000000002").exists() && in_place.join("kept").exists());
+    // The source has none of the log before the fork.
+    let segments = fs::read_dir(pair.two.data().join("pg_wal")).expect("a folder").flatten();
+    for segment in segments.filter(|entry| entry.file_name().to_string_lossy().starts_with("00000001")) {
+        fs::remove_file(segment.path()).expect("it goes");
+    }
+    super::is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one.start();
+    pair.one.wait_replayed(&pair.two.sql("SELECT pg_current_wal_lsn()"));
+    assert_relations_equal_after_stop(&pair.two, &pair.one);
+}
