@@ -1,21 +1,19 @@
-//! Whether what the archive has of a timeline is the log that this server has: another server may have gone on
-//! with a copy of the directory, and archived its log under the same names.
+//! Whether what the archive has of a timeline is the log that this server has: another server may have gone
+//! on with a copy of the directory, and archived its log under the same names.
 //!
 //! Nothing gets a name in pg_wal before it is proven. What is here tells, below the point up to which it was
-//! confirmed:
-//!
-//! | whole records of the segment | what is asked for |
-//! | ---- | ---- |
-//! | are here | they are the same in the archive's copy; what that fills in links to the log before and behind |
-//! | are not here, or it is behind the end | so are those of the nearest segments before and behind that have some here, as far as the archive has these, and of one at least; and what fills a hole links |
-//! | are here of no segment | that what fills a hole links |
+//! confirmed. If whole records of the wanted segment are
+//! - here: they are the same in the archive's copy, and what that fills in links to the log before and behind;
+//! - not here, or it is behind the end: so are those of the nearest segments before and behind that have some
+//!   here, as far as the archive has these, and of one at least; what fills a hole links;
+//! - here of no segment at all: what fills a hole links.
 //!
 //! So where the archive has another log, nothing behind that place is taken either. A segment of a later
-//! timeline than the log here is taken without such a neighbour in the archive, too, if that timeline's branch
-//! id is known and there: no other branch has it.
+//! timeline than the log here is taken without such a neighbour in the archive, too, if that timeline's
+//! branch id is known and there: no other branch has it.
 //!
-//! Per segment that is asked for, the archive is asked for [`NEIGHBOURS_MAX`] more, each under two names at
-//! most, and [`LOOKED_AT_MAX`] files on each side are searched for a record; what was the same once is not
+//! Per segment that the archive has, it is asked for [`NEIGHBOURS_MAX`] more, each under [`NAMES_MAX`] names
+//! at most, and [`LOOKED_AT_MAX`] files on each side are searched for a record; what was the same once is not
 //! asked for again while the command and the end of the log here stay. All of it hears the server's stop.
 
 use super::restore::{BESIDE_FILE, Fetched, Restorer};
@@ -34,7 +32,7 @@ const COMPARED_BYTES: usize = 128 << 10;
 const NEIGHBOURS_MAX: usize = 2;
 /// Files on each side in which a whole record is looked for.
 const LOOKED_AT_MAX: usize = 4;
-/// Names under which the archive may have a segment: of the timeline that ends in it, and the one that begins.
+/// Names under which the archive may have a segment: of a timeline that ends in it, and one that begins.
 const NAMES_MAX: usize = 2;
 /// Segments that are remembered to be the same.
 const REMEMBERED_MAX: usize = 8;

@@ -43,7 +43,10 @@ impl Opening {
             Ok(_) => true,
             Err(error) => bad_log(error).is_some(),
         };
-        if !self.is_own || !is_asked || !self.fetch_damaged(checkpoint..checkpoint + 1, &mut BTreeSet::new())? {
+        if !self.is_own
+            || !is_asked
+            || !self.fetch_damaged(checkpoint..checkpoint + 1, &mut BTreeSet::new())?
+        {
             return found;
         }
         find_checkpoint(&mut self.reader, checkpoint)

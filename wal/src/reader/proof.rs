@@ -188,7 +188,10 @@ impl<S: WalSource> WalReader<S> {
     ///
     /// # Errors
     /// Fails if a file cannot be read.
-    pub fn last_begun_behind(&mut self, segment: SegmentNumber) -> Result<Option<SegmentNumber>, SourceError> {
+    pub fn last_begun_behind(
+        &mut self,
+        segment: SegmentNumber,
+    ) -> Result<Option<SegmentNumber>, SourceError> {
         for later in self.source.segments_behind(segment)?.into_iter().rev() {
             if self.has_begun_segment(later)?.is_some() {
                 return Ok(Some(later));
