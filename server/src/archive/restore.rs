@@ -276,8 +276,8 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 }
 
 /// The length of the file that restore_command has put at `path` for the archive's file `name`; None if
-/// nothing is there. Nothing but a file is taken: what a link names is the archive's own, and would be written
-/// to as this server's log.
+/// nothing is there. Nothing but a file is taken: what a link names is the archive's own, and would be
+/// written to as this server's log.
 pub(super) fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u64>> {
     let (folder, file) = (path.parent().unwrap_or(Path::new("")), path.file_name());
     let there = disk.list(folder)?.into_iter().find(|entry| file == Some(OsStr::new(&entry.name)));

@@ -3,7 +3,7 @@
 //!
 //! Nothing gets a name in pg_wal before it is proven. What is here tells, below the point up to which it was
 //! confirmed. If whole records of the wanted segment are
-//! - here: they are the same in the archive's copy, and what that fills in links to the log before and behind;
+//! - here: they are the same in the archive's copy, and what that fills in links to the log around it;
 //! - not here, or it is behind the end: so are those of the nearest segments before and behind that have some
 //!   here, as far as the archive has these, and of one at least; what fills a hole links;
 //! - here of no segment at all: what fills a hole links.
@@ -215,9 +215,9 @@ impl Restorer {
         Ok(())
     }
 
-    /// Puts into a fetched segment what of it can be read here, up to where that was confirmed. Gives what was
-    /// filled in; None if the segment is of another log, or is not whole where this one is not, which is said
-    /// once.
+    /// Puts into a fetched segment what of it can be read here, up to where that was confirmed. Gives what
+    /// was filled in; None if the segment is of another log, or is not whole where this one is not, which is
+    /// said once.
     pub(super) fn unite(&self, wanted: &Wanted<'_>, fetched: &Fetched) -> io::Result<Option<Filled>> {
         let Wanted { timeline, segment, ours, own_upto, .. } = wanted;
         let (disk, start) = (&self.ground.host.disk, self.segment_size.start_of(*segment));
