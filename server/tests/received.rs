@@ -163,7 +163,7 @@ async fn another_log_is_not_taken_for_damage_and_nothing_of_ones_own_is_written_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
+async fn what_an_archive_cannot_read_of_what_was_received_is_kept_as_it_is_here() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
     let (copy, standby) = standby_of(&place, "s", &[]).await;
@@ -175,22 +175,141 @@ async fn what_an_archive_has_otherwise_than_it_was_received_is_not_restored() {
     let archive = tempfile::tempdir().unwrap();
     let archived = archive.path().join(file.file_name().unwrap());
     std::fs::copy(&file, &archived).unwrap();
+    let (had, upto) = (std::fs::read(&file).unwrap(), usize::try_from(offset).unwrap());
     flip(&archived, offset - 100);
     stop(standby, StopMode::Immediate).await;
     stop(primary, StopMode::Immediate).await;
-    let restore = format!("cp {}/%f \"%p\"", archive.path().display());
+    let restore = restore_from(archive.path());
     let standby = copy.start(&[("restore_command", restore.as_str())]).await;
-    logged(&copy, "from what this server has received, and is not restored").await;
+    logged(&copy, "restored log file").await;
     eventually(&copy, "select count(*) from pg_class where relname = 't'", "1").await;
     assert_eq!(copy.psql("select count(*) from t").await, "1000");
+    assert!(std::fs::read(&file).unwrap()[..upto] == had[..upto], "it is what was received");
     stop(standby, StopMode::Immediate).await;
+}
+
+fn restore_from(archive: &std::path::Path) -> String {
+    format!("cp {}/%f \"%p\"", archive.display())
+}
+
+/// The log of a server, as its archive has it.
+fn archive_all(place: &Place) -> tempfile::TempDir {
+    let archive = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(place.data().join("pg_wal")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), archive.path().join(entry.file_name())).unwrap();
+        }
+    }
+    archive
+}
+
+/// A server and another one on a copy of its directory, both with as much log of the same lengths in `own` or
+/// `twin` more segments, and crashed; the last segment that both ended.
+async fn twins(own: u32, twin: u32) -> (Place, Place, String) {
+    let (place, other) = (Place::new().await, Place::empty());
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key, x text); insert into t values (1, 'base')").await;
+    stop(primary, StopMode::Fast).await;
+    let copied = std::process::Command::new("cp").arg("-a").args([place.data(), other.data()]).status();
+    assert!(copied.unwrap().success());
+    let mut ended = String::new();
+    for (node, what, segments) in [(&place, "own", own), (&other, "two", twin)] {
+        let server = node.start(&[]).await;
+        for segment in 0..segments {
+            node.psql(&format!("insert into t values ({}, '{what}')", segment + 2)).await;
+            if segment + 1 == own {
+                ended = node.psql("select pg_walfile_name(pg_current_wal_lsn())").await;
+            }
+            node.psql("select pg_switch_wal()").await;
+        }
+        stop(server, StopMode::Immediate).await;
+    }
+    (place, other, ended)
+}
+
+const ROWS: &str = "select string_agg(x, ' ' order by id) from t";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_of_an_archive_is_not_taken_behind_the_end_of_ones_own_either() {
+    // Without the segment before, nobody can tell.
+    for (lacks_it, words) in [
+        (false, "from what this server has received, so"),
+        (true, "which would tell whether that is the log which goes on here"),
+    ] {
+        let (place, twin, ended) = twins(1, 3).await;
+        let archive = archive_all(&twin);
+        if lacks_it {
+            std::fs::remove_file(archive.path().join(&ended)).unwrap();
+        }
+        std::fs::write(place.data().join("standby.signal"), "").unwrap();
+        let restore = restore_from(archive.path());
+        let standby = place.start(&[("restore_command", restore.as_str())]).await;
+        logged(&place, words).await;
+        assert_eq!(place.psql(ROWS).await, "base own");
+        // It hears a promotion.
+        assert_eq!(place.psql("select pg_promote()").await, "t");
+        assert_eq!(place.psql(ROWS).await, "base own");
+        stop(standby, StopMode::Immediate).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_archive_fills_no_hole_and_the_right_one_does_afterwards() {
+    let (place, twin, lost) = twins(3, 3).await;
+    // The last two that have ended: what comes behind the hole has some log.
+    let number = u32::from_str_radix(&lost[16..], 16).unwrap() - 1;
+    let lost = format!("{}{number:08X}", &lost[..16]);
+    let (right, wrong) = (archive_all(&place), archive_all(&twin));
+    std::fs::remove_file(place.data().join("pg_wal").join(&lost)).unwrap();
+    std::fs::write(place.data().join("standby.signal"), "").unwrap();
+    let restore = restore_from(wrong.path());
+    let refused = place.try_start(&[("restore_command", restore.as_str())]).await.err();
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains(&lost), "{refused}");
+    assert!(place.log().contains("is not restored"), "{}", place.log());
+    assert!(!place.data().join("pg_wal").join(&lost).exists(), "nothing of the wrong archive is kept");
+    let restore = restore_from(right.path());
+    let standby = place.start(&[("restore_command", restore.as_str())]).await;
+    eventually(&place, ROWS, "base own own own").await;
+    stop(standby, StopMode::Immediate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_restore_command_makes_is_a_file_of_its_own_or_is_refused_by_name() {
+    let (place, _, ended) = twins(1, 0).await;
+    let archive = archive_all(&place);
+    std::fs::write(place.data().join("standby.signal"), "").unwrap();
+    let folder = archive.path().display();
+    let pg_wal = place.data().join("pg_wal");
+    for (command, words) in [
+        ("mkdir \"%p\"".to_owned(), "a folder for the archive's file \"00000002.history\""),
+        (
+            format!("test -e {folder}/%f && ln -s {folder}/%f \"%p\""),
+            "a link or a special file for the archive's file",
+        ),
+    ] {
+        match place.try_start(&[("restore_command", command.as_str())]).await {
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+            Ok(server) => {
+                logged(&place, words).await;
+                assert!(server.join().await.is_err());
+            }
+        }
+        for entry in std::fs::read_dir(&pg_wal).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            assert!(!name.starts_with("RECOVERY") && !entry.file_type().unwrap().is_symlink(), "{name}");
+        }
+    }
+    assert!(archive.path().join(ended).exists());
 }
 
 /// An archive with the segment that a server has under this file's name, and the command that asks it.
 fn archive_of(place: &Place, file: &std::path::Path) -> (tempfile::TempDir, String) {
     let (archive, name) = (tempfile::tempdir().unwrap(), file.file_name().unwrap());
     std::fs::copy(place.data().join("pg_wal").join(name), archive.path().join(name)).unwrap();
-    let restore = format!("cp {}/%f \"%p\"", archive.path().display());
+    let restore = restore_from(archive.path());
     (archive, restore)
 }
 

@@ -16,7 +16,7 @@
 //! anew.
 
 use super::archiver::{Archiver, Mode};
-use super::restore::{Asked, remove};
+use super::restore::{Asked, brought, remove};
 use super::shell::Outcome;
 use std::io;
 use tokio_util::sync::CancellationToken;
@@ -140,12 +140,13 @@ impl Archiver {
             Some(_) => return Ok(There::Nothing),
         }
         let path = self.ground.data_dir.join(ARCHIVED_HISTORY);
-        let text = match disk.read(&path, HISTORY_FILE_SIZE_MAX) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
-            Err(error) => return Err(error),
+        let read = match brought(disk, &path, &name) {
+            Ok(None) => return Ok(There::Nothing),
+            Ok(Some(_)) => disk.read(&path, HISTORY_FILE_SIZE_MAX),
+            Err(error) => Err(error),
         };
         remove(disk, &path)?;
+        let text = String::from_utf8_lossy(&read?).into_owned();
         let pg_wal = self.ground.data_dir.join("pg_wal");
         let own = TimelineHistory::load(disk, &pg_wal, timeline).map_err(io::Error::other)?;
         Ok(match TimelineHistory::parse(timeline, &text) {

@@ -20,8 +20,8 @@
 //!   never early.
 //! - No byte of a segment that is marked changes. So on a standby it is marked when it is redone: behind that
 //!   the log may be cut.
-//! - A fetched file gets its name in pg_wal only when it is whole and durable; RECOVERYXLOG and
-//!   RECOVERYHISTORY are never read.
+//! - A fetched file gets its name in pg_wal only when it is whole, proven (`same_log`) and durable; the
+//!   temporary files of fetches are never redone, and do not outlive the fetch.
 //! - A timeline's history is archived before its other files (`histories`).
 //! - The archive is asked for segments only while no receiver writes in pg_wal.
 //! - A timeline's number is chosen above all that pg_wal, the peers and the archive know.
@@ -31,6 +31,7 @@ pub(crate) mod archiver;
 mod copying;
 mod histories;
 pub(crate) mod restore;
+mod same_log;
 pub(crate) mod shell;
 
 use crate::configuration::Ground;

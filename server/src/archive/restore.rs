@@ -1,28 +1,29 @@
 //! Fetching files from the archive with restore_command.
 
 use super::Archive;
+use super::same_log::{Filled, SameLog, Wanted};
 use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
-use host::OpenMode;
 use host::sync::Mutex;
 use host::task::block_on;
+use host::{Disk, FileKind, SharedDisk};
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
-use wal::reader::{Compared, SegmentFiles, SegmentSupply};
+use wal::reader::{SegmentFiles, SegmentSupply};
 use wal::{ArchiveHistories, ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Where a segment is put until it is whole.
 const SEGMENT_FILE: &str = "RECOVERYXLOG";
 /// Where a history file is put until it is whole.
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
-/// Bytes that are compared at once.
-const COMPARED_BYTES: usize = 128 << 10;
+/// Where a segment is put by which another one is judged.
+pub(super) const BESIDE_FILE: &str = "RECOVERYBESIDE";
 
 /// A file that restore_command is asked for.
 pub(super) struct Asked<'a> {
@@ -51,13 +52,33 @@ impl Asked<'_> {
     }
 }
 
+/// A file that restore_command has brought, under its temporary name. It goes with this, unless it was given
+/// another name.
+pub(super) struct Fetched {
+    disk: SharedDisk,
+    path: PathBuf,
+}
+
+impl Fetched {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // The next command, or the next start, tells if it cannot be removed.
+        let _ = remove(&*self.disk, &self.path);
+    }
+}
+
 /// The way from the archive into pg_wal. Its methods block; they are for threads that may.
 pub(crate) struct Restorer {
-    ground: Arc<Ground>,
+    pub(super) ground: Arc<Ground>,
     /// Weak, since the archive holds this.
     archive: Weak<Archive>,
     pg_wal: PathBuf,
-    segment_size: SegmentSize,
+    pub(super) segment_size: SegmentSize,
     status: ArchiveStatus,
     /// The segment of the redo point that recovery began with, for `%r` until there is a restartpoint.
     first_needed: String,
@@ -67,8 +88,7 @@ pub(crate) struct Restorer {
     known: Mutex<ArchiveHistories>,
     /// The timelines of which it was said that the archive's segments are another branch's.
     refused: Mutex<HashSet<TimelineId>>,
-    /// The segments of which it was said that the archive's are not what was received.
-    unlike: Mutex<HashSet<String>>,
+    pub(super) same_log: Mutex<SameLog>,
     runtime: Handle,
 }
 
@@ -92,7 +112,7 @@ impl Restorer {
             standby,
             known: Mutex::default(),
             refused: Mutex::default(),
-            unlike: Mutex::default(),
+            same_log: Mutex::default(),
             runtime: Handle::current(),
         }
     }
@@ -107,16 +127,22 @@ impl Restorer {
         self.runtime.clone()
     }
 
-    fn archive(&self) -> io::Result<Arc<Archive>> {
+    pub(super) fn archive(&self) -> io::Result<Arc<Archive>> {
         self.archive.upgrade().ok_or_else(|| io::Error::other("the server stops"))
     }
 
     /// Fetches a file under a temporary name. None: the archive does not have it, as far as can be told.
-    fn fetch_file(&self, name: &str, temporary: &str, size: Option<u64>) -> io::Result<Option<PathBuf>> {
+    pub(super) fn fetch_file(
+        &self,
+        name: &str,
+        temporary: &str,
+        size: Option<u64>,
+    ) -> io::Result<Option<Fetched>> {
         let archive = self.archive()?;
         let oldest = archive.oldest_needed().unwrap_or_else(|| self.first_needed.clone());
         let asked = Asked { name, path: &format!("pg_wal/{temporary}"), oldest: &oldest };
-        let disk = &*self.ground.host.disk;
+        // What a command leaves that fails goes, too.
+        let fetched = Fetched { disk: self.ground.host.disk.clone(), path: self.pg_wal.join(temporary) };
         match block_on(&self.runtime, asked.run(&self.ground, &archive.commands, &archive.stop))? {
             Some(Outcome::Done) => {}
             None | Some(Outcome::Failed { .. }) => return Ok(None),
@@ -125,18 +151,13 @@ impl Restorer {
                 return Err(io::Error::other(what));
             }
         }
-        let path = self.pg_wal.join(temporary);
-        let found = match disk.metadata(&path) {
-            Ok(found) => found.len,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(found) = brought(&*fetched.disk, &fetched.path, name)? else { return Ok(None) };
         match size {
             Some(size) if found < size && self.standby => Ok(None),
             Some(size) if found != size => Err(io::Error::other(format!(
                 "archive file \"{name}\" has wrong size: {found} instead of {size}"
             ))),
-            _ => Ok(Some(path)),
+            _ => Ok(Some(fetched)),
         }
     }
 
@@ -146,8 +167,8 @@ impl Restorer {
 
     /// Gives a fetched file its name. It need not be archived again, unless this node archives everything:
     /// then a segment gets its mark when it is redone, since the log may be left within it.
-    fn keep(&self, from: &Path, name: &str) -> io::Result<()> {
-        host::durable_rename(&*self.ground.host.disk, from, &self.pg_wal.join(name))?;
+    fn keep(&self, fetched: &Fetched, name: &str) -> io::Result<()> {
+        host::durable_rename(&*self.ground.host.disk, &fetched.path, &self.pg_wal.join(name))?;
         if self.ground.config().archive_mode.as_ref() != "always" {
             return self.status.force_done(name);
         }
@@ -176,11 +197,10 @@ impl Restorer {
             return disk.exists(&here);
         };
         self.tell_restored(&name);
-        let text = disk.read(&fetched, wal::history::HISTORY_FILE_SIZE_MAX)?;
+        let text = disk.read(&fetched.path, wal::history::HISTORY_FILE_SIZE_MAX)?;
         if !text.ends_with(b"\n") {
             // Somebody's archive_command has made the file and not filled it yet.
             self.ground.log.log(format!("history file \"{name}\" in the archive is not whole yet"));
-            remove(disk, &fetched)?;
             return disk.exists(&here);
         }
         let archived =
@@ -192,7 +212,7 @@ impl Restorer {
             .is_some_and(|ours| ours.is_twin_of(&archived));
         let is_news = self.known.lock().learn(archived);
         match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
-            Ok(own) if own == text => remove(disk, &fetched)?,
+            Ok(own) if own == text => {}
             // Ours is the beginning of it, from a copy that was not whole.
             Ok(own) if text.starts_with(&own) => self.keep(&fetched, &name)?,
             Ok(_) => {
@@ -203,9 +223,8 @@ impl Restorer {
                          which is kept"
                     ));
                 }
-                remove(disk, &fetched)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_twins => remove(disk, &fetched)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_twins => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&fetched, &name)?,
             Err(error) => return Err(error),
         }
@@ -213,7 +232,7 @@ impl Restorer {
     }
 
     /// Whether the archive's segments of a timeline of `followed` are another branch's, which is said once.
-    fn are_anothers(&self, followed: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
+    pub(super) fn are_anothers(&self, followed: &TimelineHistory, timeline: TimelineId) -> io::Result<bool> {
         if self.known.lock().lacks(timeline) {
             self.history_beside(Some(followed), timeline)?;
         }
@@ -227,58 +246,9 @@ impl Restorer {
         Ok(are_anothers)
     }
 
-    /// Puts into a fetched segment what of it can be read here, up to `own_upto`. Gives the place that could
-    /// not; None if the segment is of another log, which is said once.
-    fn unite(
-        &self,
-        fetched: &Path,
-        ours: &SegmentFiles,
-        start: Lsn,
-        own_upto: Lsn,
-    ) -> io::Result<Option<Range<Lsn>>> {
-        let disk = &self.ground.host.disk;
-        let theirs = disk.open(fetched, OpenMode::Read)?;
-        let (mut piece, mut at) = (vec![0; COMPARED_BYTES], start);
-        let mut unreadable = start..start;
-        while at < own_upto {
-            let most = usize::try_from(own_upto.bytes_since(at)).unwrap_or(usize::MAX).min(COMPARED_BYTES);
-            let offset = at.bytes_since(start);
-            let got = theirs.read_at(piece.get_mut(..most).unwrap_or_default(), offset)?;
-            if got == 0 {
-                break;
-            }
-            match ours.compare(at, piece.get(..got).unwrap_or_default()).map_err(io::Error::other)? {
-                Compared::Same | Compared::Gone => {}
-                Compared::Alike { bytes, taken } => {
-                    // A copy of a read-only file may be one, too, and mostly is as it is to be.
-                    if piece.get(..got) != Some(&bytes[..]) {
-                        disk.open(fetched, OpenMode::ReadWrite)?.write_all_at(&bytes, offset)?;
-                    }
-                    if let Some(part) = taken {
-                        let from = if unreadable.is_empty() { part.start } else { unreadable.start };
-                        unreadable = from..part.end;
-                    }
-                }
-                Compared::Another(differs_at) => {
-                    self.refuse_unlike(ours, start, differs_at);
-                    return Ok(None);
-                }
-            }
-            at = at + got as u64;
-        }
-        Ok(Some(unreadable))
-    }
-
-    fn refuse_unlike(&self, ours: &SegmentFiles, start: Lsn, differs_at: Lsn) {
-        let segment = self.segment_size.segment_of(start);
-        let name = segment.file_name(ours.history().target(), self.segment_size);
-        let warning = format!(
-            "the archive's segment \"{name}\" differs at {differs_at} from what this server has received, and is not \
-             restored"
-        );
-        if self.unlike.lock().insert(name) {
-            self.ground.log.warning(warning);
-        }
+    /// Whether the archive's history of a timeline is known.
+    pub(super) fn has_history(&self, timeline: TimelineId) -> bool {
+        timeline > TimelineId::FIRST && !self.known.lock().lacks(timeline)
     }
 
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
@@ -288,18 +258,44 @@ impl Restorer {
 
     /// Removes what a broken-off fetch left.
     pub(crate) fn remove_temporaries(ground: &Ground) -> io::Result<()> {
-        for name in [SEGMENT_FILE, HISTORY_FILE] {
+        for name in [SEGMENT_FILE, HISTORY_FILE, BESIDE_FILE] {
             remove(&*ground.host.disk, &ground.data_dir.join("pg_wal").join(name))?;
         }
         Ok(())
     }
 }
 
-pub(super) fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+/// Removes what a command may have put there, a folder without files too.
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let removed = match disk.remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => disk.remove_dir(path),
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let what = format!("could not remove \"{}\": {error}", path.display());
+            Err(io::Error::new(error.kind(), what))
+        }
         _ => Ok(()),
     }
+}
+
+/// The length of the file that restore_command has put at `path` for the archive's file `name`; None if
+/// nothing is there. Nothing but a file is taken: what a link names is the archive's own, and would be
+/// written to as this server's log.
+pub(super) fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u64>> {
+    let (folder, file) = (path.parent().unwrap_or(Path::new("")), path.file_name());
+    let there = disk.list(folder)?.into_iter().find(|entry| file == Some(OsStr::new(&entry.name)));
+    let what = match there.map(|entry| entry.kind) {
+        None => return Ok(None),
+        Some(FileKind::File) => return disk.metadata(path).map(|found| Some(found.len)),
+        Some(FileKind::Directory) => "a folder",
+        Some(FileKind::Other) => "a link or a special file",
+    };
+    Err(io::Error::other(format!(
+        "restore_command has made \"{}\" {what} for the archive's file \"{name}\"; it must copy the file there",
+        path.display()
+    )))
 }
 
 impl SegmentSupply for Restorer {
@@ -317,22 +313,26 @@ impl SegmentSupply for Restorer {
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);
         };
-        let (start, end) = (self.segment_size.start_of(segment), self.segment_size.start_of(segment.next()));
-        let mut unreadable = start..start;
-        if let Some(along) = history.up_to(timeline).filter(|_| own_upto > start) {
-            let disk = &self.ground.host.disk;
-            let ours = SegmentFiles::new(disk.clone(), &self.pg_wal, self.segment_size, along);
-            match self.unite(&fetched, &ours, start, own_upto.min(end))? {
-                Some(part) => unreadable = part,
-                None => {
-                    remove(&**disk, &fetched)?;
-                    return Ok(false);
-                }
+        let mut filled = Filled::default();
+        // Without a mark of what is confirmed the archive goes before what is here.
+        if let Some(along) = history.up_to(timeline).filter(|_| own_upto.is_valid()) {
+            let disk = self.ground.host.disk.clone();
+            let ours = SegmentFiles::new(disk, &self.pg_wal, self.segment_size, along);
+            let wanted = Wanted { history, timeline, segment, ours, own_upto };
+            if !self.leads_to(&wanted)? {
+                return Ok(false);
             }
+            match self.unite(&wanted, &fetched)? {
+                Some(united) => filled = united,
+                None => return Ok(false),
+            }
+            self.keep(&fetched, &name)?;
+            self.note_kept(&wanted);
+        } else {
+            self.keep(&fetched, &name)?;
         }
-        self.keep(&fetched, &name)?;
         self.tell_restored(&name);
-        if !unreadable.is_empty() {
+        if let Some(unreadable) = filled.unreadable {
             self.ground.log.warning(format!(
                 "WAL that was here before could not be read between {} and {}, and was replaced by that of the archive",
                 unreadable.start, unreadable.end

@@ -48,6 +48,8 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
         ground.log.log(format!("took back the promotion to timeline {timeline}, which was not completed"));
     }
     let signal = signal_file(ground)?;
+    // What a server left that was killed while it fetched.
+    Restorer::remove_temporaries(ground).map_err(|error| ServerError::new(error.to_string()))?;
     checks::check_archive(&ground.settings())?;
     let mut options = database_options(&ground.current(), &ground.data_dir, control.segment_size);
     options.end_recovery = node.end_opening.clone();
