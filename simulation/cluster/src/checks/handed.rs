@@ -1,5 +1,5 @@
-//! A handover loses nothing: the branch that it begins has all that was acknowledged on the one that it leaves,
-//! at whatever level, and nothing is acknowledged there afterwards.
+//! A handover loses nothing: the branch that it begins has all that was acknowledged on the one that it
+//! leaves, at whatever level, and nothing is acknowledged there afterwards.
 
 use super::{Promise, Violation, violation};
 use crate::guarantee::Guarantee;

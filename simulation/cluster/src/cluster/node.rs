@@ -168,8 +168,8 @@ impl Node {
         }
     }
 
-    /// Ends its server's process, or the program that works on its files. Without a policy the machine goes on:
-    /// its kernel has what was not synced.
+    /// Ends its server's process, or the program that works on its files. Without a policy the machine goes
+    /// on: its kernel has what was not synced.
     pub(super) fn die(&mut self, policy: Option<CrashPolicy>) {
         let (run, program) = (self.run.take(), self.program.take());
         let machine = run.as_ref().map(|run| &run.machine).or(program.as_ref());

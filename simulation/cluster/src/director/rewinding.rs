@@ -1,6 +1,6 @@
 //! Nodes that went another way than the cluster are rewound, as by `plimsoll rewind`. In the middle of that
-//! their directory starts nobody; at its end all of it is durable, nothing of the other branch's log is there,
-//! and what was said to be taken back is what the log has.
+//! their directory starts nobody; at its end all of it is durable, nothing of the other branch's log is
+//! there, and what was said to be taken back is what the log has.
 
 use super::{Shared, disks, events, facts, machine_of, slots};
 use crate::branch::Branch;
@@ -23,7 +23,8 @@ use wal::{Lsn, Rmgr};
 
 /// How long a rewind may take before whoever began it gives up.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Stands in a directory in the middle of a rewind, and what it says while the control file is the node's own.
+/// Stands in a directory in the middle of a rewind, and what it says while the control file is the node's
+/// own.
 const MARKER: &str = "plimsoll.rewind";
 const IS_COPYING: &str = "phase=copying";
 const FILE_MAX: u64 = 1 << 20;

@@ -144,6 +144,8 @@ impl Plan {
     fn read_line(&mut self, line: &str) -> Option<()> {
         if let Some(rest) = line.strip_prefix("at ") {
             let (at, event) = rest.split_once(" ms ")?;
+            // What is set to nothing ends with a blank, which nobody keeps.
+            let event = if event.ends_with(" =") { format!("{event} ") } else { event.to_owned() };
             self.events.push(Timed { at_ms: at.parse().ok()?, event: event.parse().ok()? });
         } else if let Some(seed) = line.strip_prefix("seed ") {
             self.seed = seed.parse().ok()?;
