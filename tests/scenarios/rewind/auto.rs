@@ -180,7 +180,8 @@ fn a_primary_that_wrote_on_alone_over_checkpoints_is_rewound_by_the_log_that_it_
     pair.cut_off();
     for _ in 0..3 {
         for _ in 0..3 {
-            pair.one.sql("INSERT INTO kv VALUES (-1, ''); DELETE FROM kv WHERE k = -1; SELECT pg_switch_wal()");
+            pair.one
+                .sql("INSERT INTO kv VALUES (-1, ''); DELETE FROM kv WHERE k = -1; SELECT pg_switch_wal()");
         }
         load(&pair.one, 100);
         pair.one.sql("CHECKPOINT");
