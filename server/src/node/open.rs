@@ -3,6 +3,7 @@
 
 use super::Node;
 use super::directory::{Signal, has_file, signal_file};
+use super::signals::watch_trigger_file;
 use super::states::Life;
 use super::stop::stop_of;
 use crate::archive::Archive;
@@ -303,6 +304,8 @@ pub(super) async fn assemble(
     let announcing =
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
     node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));
+    let watching = watch_trigger_file(node.clone(), node.tasks.background.clone());
+    node.tasks.tracker.spawn(task(vital_task(RECOVERY, watching)));
     Ok((database, Some(standby)))
 }
 
