@@ -71,6 +71,62 @@ fn a_delayed_standby_applies_commits_late_and_a_promotion_does_not_wait_for_the_
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "101");
     assert_eq!(standby.sql("SELECT pg_promote()"), "t");
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "102");
+    assert!(standby.log().contains("does not wait for recovery_min_apply_delay"), "{}", standby.log());
+}
+
+#[test]
+fn the_trigger_file_promotes_a_paused_standby_which_replays_what_it_has() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "paused");
+    standby.sql("SELECT pg_wal_replay_pause()");
+    standby.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
+    primary.sql("INSERT INTO t VALUES (101)");
+    let end = primary.sql("SELECT pg_current_wal_lsn()");
+    standby.wait_for(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
+    let trigger = standby.data().join("take over");
+    std::fs::write(&trigger, "").unwrap();
+    standby.alter("SET promote_trigger_file = 'take over'");
+    standby.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "101");
+    assert!(!trigger.exists());
+    for told in ["promote trigger file found: take over", "the promotion ends the pause of replay"] {
+        assert!(standby.log().contains(told), "{told}: {}", standby.log());
+    }
+    // What lies there again asks a primary for nothing.
+    std::fs::write(&trigger, "").unwrap();
+    standby.sql("INSERT INTO t VALUES (102)");
+    assert!(trigger.exists());
+}
+
+#[test]
+fn a_promotion_in_the_middle_of_a_query_lets_it_go_on() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "asked");
+    let script = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t; SELECT pg_sleep(2); \
+                  SELECT count(*), pg_is_in_recovery() FROM t; COMMIT";
+    let asking = background(&standby, script);
+    let asks = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() \
+                AND query LIKE '%pg_sleep%'";
+    standby.wait_for(asks, "1");
+    assert_eq!(standby.sql("SELECT pg_promote()"), "t");
+    standby.sql("INSERT INTO t VALUES (101)");
+    let said = asking.wait_with_output().unwrap();
+    let (rows, errors) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success(), "{errors}");
+    assert!(rows.contains("100") && rows.contains("100|f") && !rows.contains("101"), "{rows}");
+}
+
+#[test]
+fn a_promotion_that_is_not_done_in_time_is_told_by_a_warning() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "slow");
+    standby.alter("SET recovery_end_command = 'while [ ! -e go-on ]; do sleep 0.05; done'");
+    let said = standby.psql().args(["-c", "SELECT pg_promote(true, 1)"]).output().unwrap();
+    let (rows, errors) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert_eq!(rows.trim(), "f");
+    assert_eq!(errors.trim(), "WARNING:  server did not promote within 1 second");
+    std::fs::write(standby.data().join("go-on"), "").unwrap();
+    standby.wait_for("SELECT pg_is_in_recovery()", "f");
 }
 
 #[test]

@@ -238,6 +238,8 @@ config! {
         primary_conninfo: Arc<str> = "primary_conninfo",
         /// Slot on the primary.
         primary_slot_name: Arc<str> = "primary_slot_name",
+        /// A file whose appearance promotes a standby; empty for none.
+        promote_trigger_file: Arc<str> = "promote_trigger_file",
         /// Whether a standby serves reads.
         hot_standby: bool = "hot_standby",
         /// Whether a standby reports its oldest snapshot.

@@ -197,6 +197,7 @@ static USED: &[(&str, &str)] = &[
     ("port", "TCP port, and the number in the Unix socket's name."),
     ("primary_conninfo", "How a standby connects to its primary."),
     ("primary_slot_name", "Replication slot that a standby uses on its primary."),
+    ("promote_trigger_file", "File whose appearance promotes a standby, which removes it."),
     ("recovery_end_command", "Shell command that runs once at the end of recovery."),
     ("recovery_min_apply_delay", "Age of a commit from which a standby replays it."),
     ("recovery_target", "immediate ends recovery as soon as the data is consistent."),

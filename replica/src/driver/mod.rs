@@ -14,4 +14,4 @@ mod replay;
 pub mod send;
 
 pub use log::{FilePart, LogPlace, Outlet, Stretch};
-pub use replay::{DelaySettings, PauseState, ReplayObserver, StandbyFeed};
+pub use replay::{DelaySettings, Held, PauseState, ReplayObserver, StandbyFeed};

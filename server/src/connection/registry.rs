@@ -111,6 +111,8 @@ pub(crate) struct SessionHandle {
     /// It asked the node to hand its role over, and is to get its answer first.
     awaits_answer: AtomicBool,
     answered: Notify,
+    /// What a function of the node tells its client beside its rows.
+    warnings: Mutex<Vec<Report>>,
     /// Replay made it give way.
     conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
@@ -274,6 +276,15 @@ impl SessionHandle {
         self.statement.lock().clone()
     }
 
+    /// Warns the client, before the statement's end is told.
+    pub(crate) fn warn(&self, warning: Report) {
+        self.warnings.lock().push(warning);
+    }
+    /// What the client is to be warned of.
+    pub(crate) fn take_warnings(&self) -> Vec<Report> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
     /// What log lines of this session begin with.
     pub(crate) fn log_context(&self) -> LogContext {
         LogContext {
@@ -419,6 +430,7 @@ impl Sessions {
             awaits_promotion: AtomicBool::new(false),
             awaits_answer: AtomicBool::new(false),
             answered: Notify::new(),
+            warnings: Mutex::default(),
             conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),

@@ -2,6 +2,7 @@
 //! putting replication, archive and SQL on the opened database.
 
 use super::directory::{Signal, has_file, signal_file};
+use super::signals::watch_trigger_file;
 use super::states::Life;
 use super::stop::stop_of;
 use super::{Node, rewind};
@@ -323,6 +324,8 @@ pub(super) async fn assemble(
     let announcing =
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
     node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));
+    let watching = watch_trigger_file(node.clone(), node.tasks.background.clone());
+    node.tasks.tracker.spawn(task(vital_task(RECOVERY, watching)));
     Ok((database, Some(standby)))
 }
 

@@ -2,9 +2,10 @@
 
 use super::Node;
 use crate::configuration::Ground;
-use crate::state::StopMode;
+use crate::state::{NodeState, StopMode};
 use nix::sys::signal::Signal as Number;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -70,14 +71,47 @@ fn look_for_promotion(node: &Node) {
     }
 }
 
+/// Time between two looks for promote_trigger_file.
+const TRIGGER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Promotes the standby when promote_trigger_file is there. Nobody tells of that: it is looked for again and
+/// again, as in PostgreSQL.
+pub(super) async fn watch_trigger_file(node: Arc<Node>, end: CancellationToken) {
+    let (mut states, mut reloads) = (node.life.states(), node.ground.reloads());
+    loop {
+        let name = node.ground.config().promote_trigger_file.clone();
+        let left = states.wait_for(|state| matches!(state, NodeState::Running | NodeState::Stopping(_)));
+        tokio::select! {
+            biased;
+            () = end.cancelled() => return,
+            _ = left => return,
+            changed = reloads.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(TRIGGER_INTERVAL), if !name.is_empty() => {}
+        }
+        if take_file(&node.ground, &name) {
+            node.ground.log.log(format!("promote trigger file found: {name}"));
+            // A refusal is in the log.
+            let _ = node.request_promotion();
+        }
+    }
+}
+
 /// Removes that file, if it is there. One that nobody has signalled for by the next start, or by the end of
 /// a promotion, asks for nothing more.
 pub(super) fn take_promote_file(ground: &Ground) -> bool {
-    match ground.host.disk.remove_file(&ground.data_dir.join("promote")) {
+    take_file(ground, "promote")
+}
+
+/// Removes a file that asks for a promotion; its path may be one from the data directory.
+fn take_file(ground: &Ground, name: &str) -> bool {
+    match ground.host.disk.remove_file(&ground.data_dir.join(name)) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => {
-            ground.log.warning(format!("could not remove file \"promote\": {error}"));
+            ground.log.warning(format!("could not remove file \"{name}\": {error}"));
             false
         }
     }

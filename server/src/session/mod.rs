@@ -349,8 +349,8 @@ impl Session {
     #[inline]
     fn send_notices(&mut self) -> Result<(), Exit> {
         let mut ended = false;
-        for notice in self.sql.take_notices() {
-            let report = from_sql(&notice);
+        let notices = self.sql.take_notices().iter().map(from_sql).collect::<Vec<_>>();
+        for report in self.handle.take_warnings().into_iter().chain(notices) {
             self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
             if reaches_client(report.severity, &self.limits.client_min_messages) {
                 report.encode(&mut self.wire.out);

@@ -188,6 +188,11 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
         let done =
             tokio::time::timeout(Duration::from_secs(seconds), promoted).await.is_ok_and(|r| r.is_ok());
         session.awaits_promotion.store(false, Ordering::Release);
+        if !done {
+            let plural = if seconds == 1 { "" } else { "s" };
+            let what = format!("server did not promote within {seconds} second{plural}");
+            session.warn(protocol::Report::warning(SqlState::WARNING, what));
+        }
         Ok(vec![vec![Datum::Bool(done)]])
     }))
 }

@@ -31,6 +31,15 @@ impl PauseState {
     }
 }
 
+/// What holds replay, and ends with a promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A pause.
+    Paused,
+    /// recovery_min_apply_delay: the next commit would have been replayed so much later.
+    Delayed(Duration),
+}
+
 /// The settings that hold replay back; a reload changes them in the middle of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DelaySettings {
@@ -65,6 +74,10 @@ pub trait ReplayObserver: Send + Sync {
     }
     /// Replay has stopped at a pause.
     fn paused(&self) {}
+    /// A promotion ends what held replay.
+    fn let_go(&self, held: Held) {
+        let _ = held;
+    }
     /// Replay has waited this long for queries; `over` says that the wait is at its end.
     fn waits_for_queries(&self, kind: ConflictKind, waited: Duration, over: bool) {
         let _ = (kind, waited, over);

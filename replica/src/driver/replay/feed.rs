@@ -4,7 +4,7 @@
 //! disk waits for the log to be durable ([`StandbyLog`]), and `replayed` of the positions never passes
 //! `flushed`.
 
-use super::delays::{DelaySettings, PauseState, ReplayDelays, ReplayObserver};
+use super::delays::{DelaySettings, Held, PauseState, ReplayDelays, ReplayObserver};
 use crate::receiver::sources::{SourceSettings, SourceSwitch, Turn};
 use host::sync::{Condvar, Mutex, MutexGuard};
 use host::{Clock, Timestamp};
@@ -54,6 +54,8 @@ struct Orders {
     told_end: Lsn,
     sources: SourceSwitch,
     delays: ReplayDelays,
+    /// Until then redo waits with a commit, on the monotonic clock.
+    delayed_until: Option<Duration>,
 }
 
 /// A place in the log that was received and cannot be read.
@@ -134,6 +136,7 @@ impl StandbyFeed {
             told_end: Lsn::INVALID,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
+            delayed_until: None,
         };
         let feed = Arc::new(Self {
             orders: Mutex::new(orders),
@@ -220,10 +223,21 @@ impl StandbyFeed {
     }
     /// Redo shall end for a promotion, after what is available. Stop the receiver first.
     pub fn promote(&self) {
+        let mut held = None;
         self.order(|orders| {
+            held = match orders.delays.pause_state() {
+                PauseState::NotPaused => {
+                    let now = self.clock.monotonic();
+                    orders.delayed_until.map(|until| Held::Delayed(until.saturating_sub(now)))
+                }
+                PauseState::Requested | PauseState::Paused => Some(Held::Paused),
+            };
             orders.promote = true;
             orders.sources.promote();
         });
+        if let Some(held) = held {
+            self.tell(|observer| observer.let_go(held));
+        }
     }
     /// Redo shall end.
     pub fn stop(&self) {
@@ -434,7 +448,9 @@ impl WalFeed for StandbyFeed {
                 None => return true,
                 Some(left) => {
                     orders.tell_redone(at);
+                    orders.delayed_until = Some(self.clock.monotonic() + left);
                     self.changed.wait_for(&mut orders, left);
+                    orders.delayed_until = None;
                 }
             }
         }

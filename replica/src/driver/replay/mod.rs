@@ -3,5 +3,5 @@
 mod delays;
 mod feed;
 
-pub use delays::{DelaySettings, PauseState, ReplayObserver};
+pub use delays::{DelaySettings, Held, PauseState, ReplayObserver};
 pub use feed::StandbyFeed;

@@ -6,7 +6,7 @@ use crate::replication::rewinding::{commands, is_astray};
 use crate::replication::{Replication, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
-use replica::driver::ReplayObserver;
+use replica::driver::{Held, ReplayObserver};
 use replica::driver::receive::ReceiveObserver;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
@@ -172,6 +172,18 @@ impl ReplayObserver for Observer {
         let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "recovery has paused");
         let Some(replication) = self.replication.upgrade() else { return };
         replication.ground.log.write(None, &Report { hint, ..report }, None);
+    }
+
+    fn let_go(&self, held: Held) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.log(match held {
+            Held::Paused => "the promotion ends the pause of replay".to_owned(),
+            Held::Delayed(left) => format!(
+                "the promotion does not wait for recovery_min_apply_delay: commits that were received are replayed at \
+                 once, the next {:.1} s before its time",
+                left.as_secs_f64()
+            ),
+        });
     }
 
     fn waits_for_queries(&self, kind: ConflictKind, waited: Duration, over: bool) {
