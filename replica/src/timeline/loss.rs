@@ -397,7 +397,9 @@ impl Case<'_> {
         }
         let named = self.named(rule, &names)?;
         let known: Vec<&Answer> = named.iter().filter_map(|(_, at)| self.known((*at)?)).collect();
-        let (count, unknown) = (names.count(), named.len() - known.len());
+        let planted =
+            usize::from(host::planted!("a promotion report takes one standby too many for a quorum"));
+        let (count, unknown) = (names.count() + planted, named.len() - known.len());
         if unknown >= count {
             let is_unknown = |(_, at): &&(String, Option<usize>)| at.and_then(|at| self.known(at)).is_none();
             let unknown = named.iter().filter(is_unknown).map(|(name, _)| format!("\"{name}\"")).collect();

@@ -59,6 +59,7 @@ pub const ALL: &[Bug] = &[
     bug("a fence does not survive a restart", OneWriter),
     bug("the fence's file is not synced", OneWriter),
     bug("a primary that hears of a descendant goes on", OneWriter),
+    bug("a promotion report takes one standby too many for a quorum", Acknowledged),
     bug("a fenced server is promoted", OneWriter),
     bug("the next xid is chosen before the leftovers are known", OneOrder),
     bug("no abort is logged for what has no outcome", OneOrder),

@@ -76,6 +76,12 @@ states! {
     ConflictWithReplay = "a read cancelled by replay",
     /// Commits fell back to fewer standbys.
     FellBack = "a fallback to fewer standbys",
+    /// A promotion was said to lose nothing, and lost nothing.
+    NoLossProven = "a promotion of which it was known that it loses nothing",
+    /// A promotion was said to lose something perhaps, and lost nothing.
+    LossFeared = "a promotion that lost nothing, which nobody knew",
+    /// A promotion was said to lose something perhaps, and did.
+    LossSaid = "a promotion of which it was known that it may lose something",
     /// Undecided commits were released by their timeout.
     Released = "undecided commits were released",
     /// A large transaction was open when its node went down.

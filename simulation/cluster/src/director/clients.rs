@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, reports, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::{DATA, conninfo};
@@ -181,6 +181,8 @@ impl Clients {
                 checks::count_rare(&history, &guarantee, state, &mut rare);
             }
         }
+        let said = std::mem::take(&mut shared.facts.lock().reports);
+        reports::check(&said, &history, &guarantee, &mut shared.rare.lock())?;
         checks::check_equal(&states).map_err(text)?;
         let Some((_, state)) = states.first() else { return Err("a cluster without nodes".to_owned()) };
         checks::check(&history, &guarantee, state).map_err(text)?;

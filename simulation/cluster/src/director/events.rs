@@ -4,8 +4,8 @@
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
 use super::{
-    CLIENTS, Shared, alone, disks, dropped, facts, handovers, heeded, lasting, lives, machine_of, rewinding,
-    slots, spoiled, syncs, watch,
+    CLIENTS, Shared, alone, disks, dropped, facts, handovers, heeded, lasting, lives, machine_of, reports,
+    rewinding, slots, spoiled, syncs, watch,
 };
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
@@ -373,6 +373,7 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
     let candidates = BTreeMap::from([(node, Lsn::INVALID)]);
     let alone = Asked { decided_ms: shared.now_ms(), candidates, sealed_from: None };
     watch::promotes(shared, node);
+    reports::ask_report(shared, node);
     shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));
     *shared.primary.lock() = node;
     shared.cluster.lock().order(machine_of(node), Order::Promote);

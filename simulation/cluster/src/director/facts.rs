@@ -5,6 +5,7 @@ use super::disks::{self, wal_folder};
 use super::fallbacks::Fallbacks;
 use super::handovers::Handovers;
 use super::patience::Patience;
+use super::reports::Said;
 use crate::branch::{Branch, Branches};
 use crate::cluster::DATA;
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Turn};
@@ -70,6 +71,8 @@ pub(super) struct Facts {
     pub(super) fallbacks: Fallbacks,
     /// Since when nodes may wait for something.
     pub(super) patience: Patience,
+    /// What nodes said that their promotion would lose.
+    pub(super) reports: Vec<Said>,
     /// Rare states that these facts show.
     pub(super) rare: Counters,
     /// Nodes that were asked to become the primary and are not yet.
@@ -463,7 +466,7 @@ pub(super) fn branch_ahead(files: &VirtualDisk) -> Option<Branch> {
 }
 
 /// How many of which nodes a setting names; 0 for none.
-fn quorum_of(names: &str, nodes: usize) -> (usize, Vec<usize>) {
+pub(super) fn quorum_of(names: &str, nodes: usize) -> (usize, Vec<usize>) {
     if names.trim() == "*" {
         return (1, (0..nodes).collect());
     }

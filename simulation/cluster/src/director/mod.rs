@@ -22,6 +22,7 @@ mod leftovers;
 mod lives;
 mod patience;
 mod peace;
+mod reports;
 mod rewinding;
 mod roster;
 mod said;
