@@ -334,7 +334,12 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
 fn must_be_cloned(shared: &Shared, node: usize) -> bool {
     let cluster = shared.cluster.lock();
     let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
-    let refused = ["clone it anew", "has already been removed", "of the primary is behind recovery timeline"];
+    let refused = [
+        "clone it anew",
+        "To have it follow its upstream, run: ",
+        "has already been removed",
+        "of the primary is behind recovery timeline",
+    ];
     text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)))
 }
 
