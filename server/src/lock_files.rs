@@ -82,30 +82,33 @@ impl PidFile {
             _ => {}
         }
         let file = host.disk.open(&path, OpenMode::CreateNew).map_err(failed)?;
-        let head = format!(
-            "{}\n{}\n{}\n{}\n{}\n{}\n\n",
-            host::process_id(),
-            data_dir.display(),
-            lines.started_s,
-            lines.port,
-            lines.socket_dir,
-            lines.listen_address
-        );
         let pid_file = Self {
             host: host.clone(),
             path: path.clone(),
-            contents: Mutex::new(Contents { file, head }),
+            contents: Mutex::new(Contents { file, head: head(data_dir, lines) }),
             _lock: lock,
         };
         pid_file.set_status(Status::Starting).map_err(failed)?;
         Ok(pid_file)
     }
 
+    /// The server begins a new life in place. The file is there all the time: nobody takes it for stopped.
+    pub(crate) fn begin_again(self, data_dir: &Path, lines: &PidLines) -> Result<Self, ServerError> {
+        self.contents.lock().head = head(data_dir, lines);
+        let written = self.set_status(Status::Starting);
+        written.map_err(|error| {
+            ServerError::new(format!("could not write lock file \"{}\": {error}", self.path.display()))
+        })?;
+        Ok(self)
+    }
+
     /// Writes the eighth line.
     pub(crate) fn set_status(&self, status: Status) -> io::Result<()> {
         let contents = self.contents.lock();
         let text = format!("{}{}\n", contents.head, status.line());
-        contents.file.write_all_at(text.as_bytes(), 0)
+        contents.file.write_all_at(text.as_bytes(), 0)?;
+        let written = text.len() as u64;
+        if contents.file.len()? > written { contents.file.truncate(written) } else { Ok(()) }
     }
 
     /// Whether the file is still ours: a server whose directory was taken away must stop.
@@ -113,6 +116,12 @@ impl PidFile {
         let text = self.host.disk.read(&self.path, 64 << 10).unwrap_or_default();
         String::from_utf8_lossy(&text).lines().next() == Some(&host::process_id().to_string())
     }
+}
+
+fn head(data_dir: &Path, lines: &PidLines) -> String {
+    let PidLines { started_s, port, socket_dir, listen_address } = lines;
+    let (pid, folder) = (host::process_id(), data_dir.display());
+    format!("{pid}\n{folder}\n{started_s}\n{port}\n{socket_dir}\n{listen_address}\n\n")
 }
 
 impl Drop for PidFile {

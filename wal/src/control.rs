@@ -483,8 +483,8 @@ impl ControlFile {
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
     }
 
-    /// Changes the control file where it lies, durably: one sync, and no new space. What is used of it lies in
-    /// one sector, which a crash leaves old or new. The file must be there with its whole length.
+    /// Changes the control file where it lies, durably: one sync, and no new space. What is used of it lies
+    /// in one sector, which a crash leaves old or new. The file must be there with its whole length.
     ///
     /// # Errors
     /// Fails if the file cannot be written; it may be the old or the new one then.

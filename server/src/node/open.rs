@@ -329,8 +329,8 @@ pub(super) async fn assemble(
     Ok((database, Some(standby)))
 }
 
-/// Does what was left of a promotion that a crash ended once it was decided: the archive gets its history, and
-/// what belongs to the ended timeline is settled.
+/// Does what was left of a promotion that a crash ended once it was decided: the archive gets its history,
+/// and what belongs to the ended timeline is settled.
 fn finish_promotion(node: &Node, database: &Database, history: &TimelineHistory) -> Result<(), ServerError> {
     let began = database.log_branch().record().and_then(|record| record.promotion);
     let Some(began) = began.filter(|began| began.timeline == database.timeline()) else { return Ok(()) };

@@ -37,12 +37,24 @@ pub enum Ending {
 /// What goes from one life of a node to the next in the same process.
 #[derive(Debug, Default)]
 pub struct Carried {
+    /// The directory is this process's all the time.
+    pub(super) pid_file: Option<PidFile>,
     /// Signals that came in between.
     pub(super) signals: Option<Signals>,
     /// How rewinds went, and whether one is to come.
     pub(super) tries: Tries,
     /// Who the node is for the others.
     pub(super) member: Option<DirectoryId>,
+}
+
+impl Ending {
+    /// The next life has the directory, if there is one.
+    fn with(self, pid_file: Option<PidFile>) -> Self {
+        match self {
+            Self::Again(carried) => Self::Again(Carried { pid_file, ..carried }),
+            Self::Stopped => Self::Stopped,
+        }
+    }
 }
 
 /// Where a server can be reached.
@@ -91,7 +103,10 @@ pub(crate) async fn start<S: Services>(
         std::env::consts::ARCH
     ));
     let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
-    let pid_file = PidFile::create(host, &data_dir, &lines)?;
+    let pid_file = match carried.pid_file {
+        Some(own) => own.begin_again(&data_dir, &lines)?,
+        None => PidFile::create(host, &data_dir, &lines)?,
+    };
     take_promote_file(&node.ground);
     handover::resume(&node, &control)?;
     let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
@@ -128,8 +143,8 @@ pub(crate) async fn start<S: Services>(
             }
         };
         // Only now is the directory free for another server.
-        running.life.release_directory();
-        done
+        let pid_file = running.life.release_directory();
+        done.map(|ending| ending.with(pid_file))
     }));
     Ok(Started { node, sockets, supervisor })
 }

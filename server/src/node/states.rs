@@ -132,9 +132,9 @@ impl Life {
     pub(super) fn set_pid_file(&self, file: PidFile) {
         *self.pid_file.lock() = Some(file);
     }
-    /// The directory is free for another server.
-    pub(super) fn release_directory(&self) {
-        drop(self.pid_file.lock().take());
+    /// The directory is free for another server once this is dropped.
+    pub(super) fn release_directory(&self) -> Option<PidFile> {
+        self.pid_file.lock().take()
     }
     /// Whether postmaster.pid is another's now, or gone.
     pub(super) fn has_lost_directory(&self) -> bool {

@@ -185,7 +185,7 @@ pub(super) async fn stop_cleanly(
             let asked = matches!(after, After::Rewind);
             let tries = node.life.tries.lock().handed_on(asked);
             let member = node.replication().map(|replication| replication.roster.own_id());
-            let carried = Carried { signals, tries, member };
+            let carried = Carried { pid_file: None, signals, tries, member };
             Ok(if again && !stops { Ending::Again(carried) } else { Ending::Stopped })
         }
         Err(error) => {

@@ -58,8 +58,8 @@ impl WalRetention for KeepForReplicas {
         limits.end = limits.end.max(redo);
         let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
-        // It is to be rewound, and its log does not grow.
-        if replication.is_astray.load(Ordering::Relaxed) {
+        // A standby past the fork is to be rewound, and its log does not grow.
+        if replication.database.is_in_recovery() && replication.is_astray.load(Ordering::Relaxed) {
             return Lsn::INVALID;
         }
         keep.min(redo)
@@ -75,8 +75,8 @@ impl WalRetention for KeepForReplicas {
         }
     }
 
-    /// Any member may be promoted, from where it is: then the log goes on from the last checkpoint that it has.
-    /// Of one that was not heard in this life nothing is known.
+    /// Any member may be promoted, from where it is: then the log goes on from the last checkpoint that it
+    /// has. Of one that was not heard in this life nothing is known.
     fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
         let Some(replication) = self.replication.upgrade() else { return KeptLog::AS_IT_IS };
         let size = replication.place.segment_size;

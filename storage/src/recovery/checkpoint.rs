@@ -191,8 +191,8 @@ fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut Check
     }
 }
 
-/// In recovery somebody else makes the segments, so old ones are not renamed for later use. What is kept for a
-/// rewind stays while redo is on the timeline on which it was kept.
+/// In recovery somebody else makes the segments, so old ones are not renamed for later use. What is kept for
+/// a rewind stays while redo is on the timeline on which it was kept.
 fn remove_redone_segments(
     engine: &Engine,
     redo: Lsn,

@@ -5,7 +5,7 @@
 //!
 //! | step | durable at its end | beside it |
 //! | ---- | ---- | ---- |
-//! | 1 | plimsoll/branch says that a promotion begins | minRecoveryPoint; the history, unnamed yet; a segment begins |
+//! | 1 | plimsoll/branch: a promotion begins | minRecoveryPoint; the history, unnamed yet; a segment begins |
 //! | 2 | the end-of-recovery record, with what the segment begins with | their names; the signal files go |
 //! | 3 | the control file names the timeline, before any page is changed | |
 //! | 4 | the first commit | the control file's state; what belongs to the ended timeline |

@@ -216,8 +216,8 @@ fn told(side: &Side, enough: usize, story: &[String]) {
     });
 }
 
-/// As an operator fails over whose old primary cannot be reached: first nobody receives from it any more, then the
-/// furthest is promoted, and the other one follows that.
+/// As an operator fails over whose old primary cannot be reached: first nobody receives from it any more,
+/// then the furthest is promoted, and the other one follows that.
 fn fail_over(fleet: &Fleet, old: usize) -> usize {
     let standbys: Vec<usize> = (0..NODES).filter(|at| *at != old).collect();
     for at in &standbys {
@@ -232,7 +232,8 @@ fn fail_over(fleet: &Fleet, old: usize) -> usize {
     next
 }
 
-/// Writes at local on the old primary, in a session of its own: Some once that is refused because it is fenced.
+/// Writes at local on the old primary, in a session of its own: Some once that is refused because it is
+/// fenced.
 fn try_write(fleet: &Fleet, old: usize, side: &Side) -> Option<()> {
     let mut wire = Wire::unix(&fleet.sites[old].node.socket()).ok()?;
     let refused =

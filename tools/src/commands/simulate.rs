@@ -113,7 +113,8 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed || is_unread()))
 }
 
-/// Whether what is said from now on is read by nobody. Hours may pass without a word by which that would show.
+/// Whether what is said from now on is read by nobody. Hours may pass without a word by which that would
+/// show.
 fn is_unread() -> bool {
     let out = std::io::stdout();
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];

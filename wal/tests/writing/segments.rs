@@ -137,8 +137,8 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     wal.flush_all().unwrap();
 }
 
-/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what came back is log
-/// again.
+/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what came back
+/// is log again.
 #[test]
 fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let disk = new_disk();

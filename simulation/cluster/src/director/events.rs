@@ -102,14 +102,11 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
         Event::Restart { node } => start(shared, *node),
         Event::Freeze { node, ms } => lasting::freeze(shared, *node, *ms),
-        Event::Partition { from, to, ways, ms } => {
-            lasting::partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
-        }
-        Event::Isolate { node, ms } => lasting::isolate(shared, *node, *ms),
-        Event::SlowLink { from, to, delay_ms, ms } => lasting::slow(shared, (*from, *to), *delay_ms, *ms),
-        Event::NarrowLink { from, to, kilobytes, ms } => {
-            let link = Link { bytes_per_second: Some(kilobytes << 10), ..Link::default() };
-            lasting::change_link(shared, (*from, *to), &link, *ms);
+        Event::Partition { .. }
+        | Event::Isolate { .. }
+        | Event::SlowLink { .. }
+        | Event::NarrowLink { .. } => {
+            lasting::link_fails(shared, event);
         }
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
@@ -121,18 +118,10 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         | Event::CutAtHandover { handed, .. } => {
             shared.armed_handovers.lock().push((*handed, event.clone()));
         }
-        Event::Rewind { node, from } => {
-            let rewinding = rewinding::rewind(shared.clone(), *node, *from);
-            shared.beside(async { _ = rewinding.await });
-        }
+        Event::Rewind { node, from } => rewinding::rewind_beside(shared, *node, *from),
         Event::Clone { node, from } => clone_anew(shared, *node, *from),
         Event::Follow { node, from } => follow(shared, *node, *from),
-        Event::FollowPrimary { node } => {
-            let primary = *shared.primary.lock();
-            if primary != *node {
-                follow(shared, *node, primary);
-            }
-        }
+        Event::FollowPrimary { node } => follow_primary(shared, *node),
         Event::Reload { node, name, value } => reload(shared, *node, name, value),
         Event::ChangeSyncNames { names } => {
             let primary = *shared.primary.lock();
@@ -163,6 +152,13 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         | Event::Record { .. }
         | Event::Checkpoint { .. }
         | Event::SwitchWal { .. } => {}
+    }
+}
+
+fn follow_primary(shared: &Arc<Shared>, node: usize) {
+    let primary = *shared.primary.lock();
+    if primary != node {
+        follow(shared, node, primary);
     }
 }
 

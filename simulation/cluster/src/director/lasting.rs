@@ -4,7 +4,7 @@
 use super::events::later;
 use super::{CLIENTS, Shared, machine_of};
 use crate::cluster::{Cluster, Node, has};
-use crate::plan::Ways;
+use crate::plan::{Event, Ways};
 use crate::rare::Rare;
 use simulated::net::Link;
 use simulated::{Life, NodeId};
@@ -66,6 +66,22 @@ fn begin(shared: &Arc<Shared>, fault: Fault, ms: u64, end: impl FnOnce(&Shared) 
 }
 
 /// Lets a node stand still.
+/// What befalls links for a time.
+pub(super) fn link_fails(shared: &Arc<Shared>, event: &Event) {
+    match event {
+        Event::Partition { from, to, ways, ms } => {
+            partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
+        }
+        Event::Isolate { node, ms } => isolate(shared, *node, *ms),
+        Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
+        Event::NarrowLink { from, to, kilobytes, ms } => {
+            let link = Link { bytes_per_second: Some(kilobytes << 10), ..Link::default() };
+            change_link(shared, (*from, *to), &link, *ms);
+        }
+        _ => {}
+    }
+}
+
 pub(super) fn freeze(shared: &Arc<Shared>, node: usize, ms: u64) {
     pause(shared, node, ms);
     let life = {

@@ -51,7 +51,8 @@ fn rest(peace: &mut Guarantee, node: usize, from_ms: u64, ms: u64) {
     peace.disturbed.push(Pause { node, from_ms, to_ms: from_ms.saturating_add(ms) });
 }
 
-fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
+/// The network fails between nodes.
+fn links_fail(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
     let mut trouble = |one: usize, other: usize, ms: u64| {
         peace.troubles.push(Trouble { nodes: (one, other), from_ms: at_ms, to_ms: at_ms.saturating_add(ms) });
     };
@@ -59,6 +60,9 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         Event::Partition { from, to, ms, .. }
         | Event::SlowLink { from, to, ms, .. }
         | Event::NarrowLink { from, to, ms, .. } => trouble(*from, *to, ms + SETTLE_MS),
+        Event::CutAtHandover { from, to, ms, .. } => {
+            trouble(*from, *to, shared.plan.duration_ms + ms + SETTLE_MS);
+        }
         Event::Isolate { node, ms } => {
             shared.nodes().for_each(|other| trouble(*node, other, ms + SETTLE_MS));
             rest(peace, *node, at_ms, ms + SETTLE_MS);
@@ -67,6 +71,18 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
             shared.nodes().for_each(|other| trouble(*node, other, SHORT_MS));
             rest(peace, *node, at_ms, SHORT_MS);
         }
+        _ => {}
+    }
+}
+
+fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
+    match event {
+        Event::Partition { .. }
+        | Event::SlowLink { .. }
+        | Event::NarrowLink { .. }
+        | Event::CutAtHandover { .. }
+        | Event::Isolate { .. }
+        | Event::ResetConnections { .. } => links_fail(shared, peace, event, at_ms),
         Event::Freeze { node, ms } => rest(peace, *node, at_ms, ms + SHORT_MS),
         Event::DiskFull { node, ms } | Event::SlowDisk { node, ms, .. } => {
             rest(peace, *node, at_ms, ms + SETTLE_MS)
@@ -97,10 +113,6 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         // Others follow through the one that starts again.
         Event::Switchover { ms, .. } => {
             shared.nodes().for_each(|node| rest(peace, node, at_ms, ms + SETTLE_MS));
-        }
-        Event::CutAtHandover { from, to, ms, .. } => {
-            let end_ms = shared.plan.duration_ms;
-            trouble(*from, *to, end_ms + ms + SETTLE_MS);
         }
         Event::PromoteBest { among } | Event::PromoteIfNone { among } => {
             among.0.iter().for_each(|node| rest(peace, *node, at_ms, SETTLE_MS));

@@ -1,5 +1,5 @@
-//! What nodes said, just before each promotion, that it would lose (plimsoll_promotion_report), against what it
-//! lost.
+//! What nodes said, just before each promotion, that it would lose (plimsoll_promotion_report), against what
+//! it lost.
 
 use super::admin::{PATIENCE, ask};
 use super::facts::quorum_of;
@@ -52,7 +52,8 @@ pub(super) fn ask_report(shared: &Arc<Shared>, node: usize) {
     });
 }
 
-/// Checks that nothing was lost by a promotion that was said to lose nothing, and counts how often that was said.
+/// Checks that nothing was lost by a promotion that was said to lose nothing, and counts how often that was
+/// said.
 pub(super) fn check(
     reports: &[Said],
     history: &History,

@@ -127,6 +127,12 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
     is_rewound
 }
 
+/// The same beside what happens else.
+pub(super) fn rewind_beside(shared: &Arc<Shared>, node: usize, from: usize) {
+    let rewinding = rewind(shared.clone(), node, from);
+    shared.beside(async { _ = rewinding.await });
+}
+
 /// Runs it to its end; None if it was killed.
 async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Result<RewindEnd, RewindError>> {
     let (there, killed) = (shared.clone(), Arc::new(Notify::new()));

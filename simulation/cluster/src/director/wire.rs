@@ -187,27 +187,8 @@ impl Wire {
                     if let Some(stream) = &mut connection.stream {
                         let believed = stream.reports(shared, written, progress)?;
                         self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
-                        // Nothing counts yet of which the standby says nothing.
-                        if believed.flushed > 0 {
-                            stream.valid_ms.get_or_insert(shared.now_ms());
-                        }
-                        if let Some(slot) = stream.slot.as_ref().filter(|_| believed.flushed > 0) {
-                            let upstream = number_of(written.to);
-                            let kept = self.slots.entry((upstream, slot.clone())).or_default();
-                            kept.told(shared, stream, (upstream, slot), Lsn::new(believed.flushed));
-                        }
-                        // A clone in the making has a node's name, and may never take its place.
-                        if stream.is_server {
-                            let from = Source {
-                                node: stream.standby,
-                                branch: stream.branch.clone(),
-                                upstream: number_of(written.to),
-                            };
-                            let counts_from_ms = stream.caught_up_ms.zip(stream.valid_ms);
-                            let counts_from_ms =
-                                counts_from_ms.map(|(caught_up, valid)| caught_up.max(valid));
-                            self.reports.add(from, shared.now_ms(), believed, counts_from_ms);
-                        }
+                        let kept = (&mut self.slots, &mut self.reports);
+                        stream.counts(shared, number_of(written.to), believed, kept);
                     }
                 }
             }
@@ -368,6 +349,31 @@ impl Stream {
                 self.branch
             )
         })
+    }
+
+    /// What a standby says counts: for its slot, and as its report.
+    fn counts(
+        &mut self,
+        shared: &Arc<Shared>,
+        upstream: usize,
+        believed: Progress,
+        (slots, reports): (&mut BTreeMap<(usize, String), Kept>, &mut Reports),
+    ) {
+        // Nothing counts yet of which the standby says nothing.
+        if believed.flushed > 0 {
+            self.valid_ms.get_or_insert(shared.now_ms());
+        }
+        if let Some(slot) = self.slot.as_ref().filter(|_| believed.flushed > 0) {
+            let kept = slots.entry((upstream, slot.clone())).or_default();
+            kept.told(shared, self, (upstream, slot), Lsn::new(believed.flushed));
+        }
+        // A clone in the making has a node's name, and may never take its place.
+        if self.is_server {
+            let from = Source { node: self.standby, branch: self.branch.clone(), upstream };
+            let counts_from_ms = self.caught_up_ms.zip(self.valid_ms);
+            let counts_from_ms = counts_from_ms.map(|(caught_up, valid)| caught_up.max(valid));
+            reports.add(from, shared.now_ms(), believed, counts_from_ms);
+        }
     }
 
     /// A standby says how far it is. As much of it as can be true.

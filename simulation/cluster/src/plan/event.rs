@@ -193,7 +193,8 @@ events! {
     /// The same, unless one of the cluster is a primary.
     PromoteIfNone { among: Nodes } = "promote the best of nodes {among} if none is a primary",
     /// Whoever was promoted last is asked, until it does so, to hand its role over to a standby, which must
-    /// keep up within so long. With an odd time it has to find out by itself how to reach that one afterwards.
+    /// keep up within so long. With an odd time it has to find out by itself how to reach that one
+    /// afterwards.
     Switchover { to: usize, ms: u64 } = "hand the primary's role over to node {to} within {ms} ms",
     /// These processes end as soon as a role is handed over so far.
     KillAtHandover { nodes: Nodes, handed: Handed } = "kill nodes {nodes} when a role is {handed}",
