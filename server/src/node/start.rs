@@ -14,6 +14,7 @@ use host::vital_task;
 use replica::directory_id::DirectoryId;
 use std::path::PathBuf;
 use std::sync::Arc;
+use storage::Opened;
 use tokio::task::JoinHandle;
 use wal::control::ControlFile;
 
@@ -132,21 +133,23 @@ pub(crate) async fn start<S: Services>(
             return Err(error);
         }
     };
-    let running = node.clone();
-    let supervisor = tokio::spawn(task(async move {
-        let done = match opened {
-            Some(opened) => vital_task("the supervisor", run::run::<S>(running.clone(), opened)).await,
-            None => {
-                stop::abort(&running).await;
-                running.ground.log.log("database system is shut down");
-                Ok(Ending::Stopped)
-            }
-        };
-        // Only now is the directory free for another server.
-        let pid_file = running.life.release_directory();
-        done.map(|ending| ending.with(pid_file))
-    }));
+    let supervisor = tokio::spawn(task(supervise::<S>(node.clone(), opened)));
     Ok(Started { node, sockets, supervisor })
+}
+
+/// Runs a node whose database is open, if a stop was not asked for before; returns when it has ended.
+async fn supervise<S: Services>(node: Arc<Node>, opened: Option<Opened>) -> Result<Ending, ServerError> {
+    let done = match opened {
+        Some(opened) => vital_task("the supervisor", run::run::<S>(node.clone(), opened)).await,
+        None => {
+            stop::abort(&node).await;
+            node.ground.log.log("database system is shut down");
+            Ok(Ending::Stopped)
+        }
+    };
+    // Only now is the directory free for another server.
+    let pid_file = node.life.release_directory();
+    done.map(|ending| ending.with(pid_file))
 }
 
 fn signals_of(options: &ServerOptions, carried: Option<Signals>) -> Result<Option<Signals>, ServerError> {

@@ -14,7 +14,6 @@ use crate::plan::{Answered, Event, SYNC_NAMES};
 use crate::rare::Rare;
 use server::StopMode;
 use simulated::NodeId;
-use simulated::net::Link;
 use simulation::CrashPolicy;
 use std::collections::BTreeMap;
 use std::path::Path;
