@@ -199,8 +199,10 @@ fn a_member_of_which_nobody_hears_is_forgotten_and_that_is_on_record() {
     assert_eq!(one.sql("SELECT count(*) FROM plimsoll_roster WHERE source = 'replication'"), "1");
     one.alter("SET plimsoll.roster_forget_after = '4s'");
     one.wait_for("SELECT count(*) FROM plimsoll_roster WHERE source = 'replication'", "0");
-    let ledger = fs::read_to_string(one.data().join("plimsoll/ledger")).expect("the ledger");
-    assert!(ledger.contains(" member_forgotten "), "{ledger}");
+    wait_until("that is on record", LIMIT, || {
+        let ledger = fs::read_to_string(one.data().join("plimsoll/ledger")).expect("the ledger");
+        if ledger.contains(" member_forgotten ") { Ok(()) } else { Err(ledger) }
+    });
     assert!(one.log().contains("member \"two\" at host=127.0.0.1 port="), "{}", one.log());
     one.alter("RESET plimsoll.roster_forget_after");
     two.start();

@@ -292,6 +292,9 @@ impl Case<'_> {
         if let Some(reason) = self.quiet_primary() {
             return (Verdict::NoLoss, false, reason);
         }
+        if let Some(reason) = self.live_primary() {
+            return (Verdict::Possible, false, reason);
+        }
         let bounds = match self.bounds() {
             Ok(bounds) => bounds,
             Err(doubt) => return (Verdict::Possible, false, doubt.text()),
@@ -343,6 +346,15 @@ impl Case<'_> {
         self.has_commits_up_to(primary.end).then(|| {
             format!("the primary \"{}\" takes no more commits, and has none that is not here", node.name)
         })
+    }
+
+    /// The primary may acknowledge more at any moment: a standby that is between two connections now counts
+    /// for it again in the next.
+    fn live_primary(&self) -> Option<String> {
+        let lives = |other: &Answer| other.role == Role::Primary { acknowledges: true };
+        let mut same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
+        let (_, node, _) = same.find(|(_, _, other)| lives(other))?;
+        Some(format!("the primary \"{}\" lives, and may acknowledge more: use a switchover", node.name))
     }
 
     /// The rule that holds for what is missing here.

@@ -48,6 +48,8 @@ pub(super) async fn promote(
     let promoted = promotion.promoted();
     log.log(format!("selected new timeline ID: {}", promoted.timeline));
     replication.promoted(&promoted)?;
+    // A start that finds the marker of a handover does not lead: it goes before anybody is acknowledged.
+    handover::settle(&node.ground, "this server was promoted");
     // The first writes wait for nothing of what follows.
     promotion.take_writes();
     replication.leave_recovery();
@@ -61,7 +63,6 @@ pub(super) async fn promote(
     log.log("archive recovery complete");
     promotion.end_recovery().await.map_err(failed)?;
     take_promote_file(&node.ground);
-    handover::settle(&node.ground, "this server was promoted");
     Ok(())
 }
 

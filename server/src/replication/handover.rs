@@ -210,6 +210,12 @@ pub(crate) async fn way_to(
                 format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
             return Err(ServerError::new(what));
         }
+        let own_name = replication.ground.config().cluster_name.trim().to_owned();
+        if !own_name.is_empty() && found.name == own_name && own_name != standby {
+            let what =
+                format!("the server that \"{standby}\" is to be reached by is this one, \"{own_name}\"");
+            return Err(ServerError::new(what));
+        }
         return normal_form(given);
     }
     let config = replication.ground.config();

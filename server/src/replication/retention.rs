@@ -2,8 +2,9 @@
 //!
 //! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
 //! standby was that is promoted. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint
-//! that each member of the roster has, within plimsoll.rewind_keep_size; and a standby that has found itself
-//! past the fork removes none.
+//! that each member of the roster has, within plimsoll.rewind_keep_size. A standby, which knows no other's
+//! position, keeps as much as that of the timeline that it follows; and one that has found itself past the
+//! fork removes none.
 
 use super::{Replication, slots};
 use host::Mutex;
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
-use wal::{KeptLog, Lsn, SegmentFate, SegmentFile};
+use wal::{KeptLog, Lsn, SegmentFate, SegmentFile, TimelineId};
 
 /// Tells the database whom to ask which log to keep.
 pub(super) fn apply(replication: &Arc<Replication>) {
@@ -91,6 +92,15 @@ impl WalRetention for KeepForReplicas {
             adds: true,
             ..KeptLog::AS_IT_IS
         }
+    }
+
+    /// Another standby may be promoted from before what this one has: how far that is nobody tells it.
+    fn kept_in_recovery(&self, timeline: TimelineId) -> KeptLog {
+        let as_it_is = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
+        let Some(replication) = self.replication.upgrade() else { return as_it_is };
+        let bytes_max = replication.ground.config().rewind_keep_size_bytes;
+        let segments_max = bytes_max / replication.place.segment_size.bytes();
+        KeptLog { segments_max, adds: !replication.roster.members().is_empty(), ..as_it_is }
     }
 
     fn removed(&self) {

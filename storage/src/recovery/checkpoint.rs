@@ -11,7 +11,7 @@ use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
 use std::sync::Arc;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{KeptLog, Lsn, Removed, Retention, SegmentFolder, TimelineId};
+use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
@@ -206,7 +206,7 @@ fn remove_redone_segments(
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
-    let kept = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
+    let kept = retention.kept_in_recovery(timeline);
     let removed =
         folder.remove_old(horizon, kept, &mut |segment| retention.fate(segment)).map_err(log_error)?;
     note_removed(&*retention, removed, info);

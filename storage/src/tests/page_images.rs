@@ -8,7 +8,7 @@ use host::{File, sync::Mutex};
 use simulation::{Hooks, WrappedDisk};
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::xlog::XlogRecord;
@@ -239,14 +239,20 @@ async fn images_follow_wherever_the_log_says_so_under_switches_checkpoints_and_w
         }
     });
     let (other, ends) = (db.clone(), Arc::clone(&done));
+    let checkpoints = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&checkpoints);
     let checkpointer = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while !ends.load(Ordering::Acquire) {
             runtime.block_on(other.checkpoint(CheckpointKind::Immediate)).unwrap();
+            counted.fetch_add(1, Ordering::AcqRel);
         }
     });
-    for round in 0..600 {
+    // So many that some say on, whoever gets the processor.
+    let mut round = 0;
+    while round < 600 || checkpoints.load(Ordering::Acquire) < 30 {
         write(&db, tree, &[(&format!("row {:03}", round % 200), "changed")], SyncLevel::Off).await;
+        round += 1;
     }
     done.store(true, Ordering::Release);
     switcher.join().unwrap();

@@ -11,6 +11,7 @@
 //! And only the node that wrote the log may believe these proofs: what a standby received and did not yet
 //! flush states the flush point of its primary.
 
+use super::walk::Stop;
 use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
@@ -204,6 +205,11 @@ impl<S: WalSource> WalReader<S> {
     fn search_pages(&mut self, segment: SegmentNumber, search: &mut Search) -> Result<(), SourceError> {
         let size = self.options.segment_size;
         let mut page = size.start_of(segment).max(search.end.page_start());
+        // A segment that is nowhere is looked for once, not once a page: that may ask an archive.
+        let first = self.page_range(page, 1);
+        if matches!(first, Err(Stop::Starved(_) | Stop::Source(SourceError::Missing { .. }))) {
+            return Ok(());
+        }
         while page < size.start_of(segment.next()) && !search.is_over() {
             self.search_page(page, search)?;
             page = page + PAGE_SIZE as u64;
@@ -233,7 +239,7 @@ impl<S: WalSource> WalReader<S> {
         self.verified = None;
         match self.page_header(page) {
             Ok(_) => Ok(true),
-            Err(super::walk::Stop::Source(error @ SourceError::Io { .. })) => Err(error),
+            Err(Stop::Source(error @ SourceError::Io { .. })) => Err(error),
             Err(_) => Ok(false),
         }
     }
@@ -287,7 +293,7 @@ impl<S: WalSource> WalReader<S> {
                     // A switch would end far behind; its segment is read to the end all the same.
                     at = if record.is_switch() { at + 8 } else { record.end() };
                 }
-                Err(super::walk::Stop::Source(error @ SourceError::Io { .. })) => return Err(error),
+                Err(Stop::Source(error @ SourceError::Io { .. })) => return Err(error),
                 _ => at = at + 8,
             }
         }

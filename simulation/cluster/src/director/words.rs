@@ -52,7 +52,7 @@ pub(super) const BACKED_OUT: &str = " is backed out: ";
 pub(super) const HANDED_OVER: &str = " takes over at ";
 pub(super) const HANDOVER_UNDECIDED: &str = "the switchover is undecided: ";
 /// A standby takes the role.
-pub(super) const TAKES_OVER: &str = "the primary hands over at ";
+pub(super) const TAKES_OVER: &str = "the primary has handed its role over to this server";
 
 /// A slot, or log, is gone.
 pub(super) const SLOT_LOST: &str = "invalidating slot";
