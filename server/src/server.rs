@@ -228,7 +228,7 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
         while let Ending::Again(next) =
             Server::start_again(options.clone(), carried, drop).await?.join().await?
         {
-            carried = next;
+            carried = *next;
         }
         Ok(())
     });

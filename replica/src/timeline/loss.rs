@@ -8,8 +8,8 @@
 //! has all that was acknowledged. `FIRST` chooses by who was connected, which nobody knows afterwards, so it
 //! counts like `ANY`.
 //!
-//! **What makes one unknown.** It cannot be asked; it still receives, so it may confirm more at any moment;
-//! it is on another branch; or it has not had all of the primary's log since it was started or made. The last
+//! **What makes one unknown.** It cannot be asked; it still receives, or may again in a moment since the
+//! primary lives, so it may confirm more; it is on another branch; or it has not had all of the primary's log since it was started or made. The last
 //! guards against a power cut that took what was only written, and against a directory that was made anew
 //! from a copy which had less.
 //!
@@ -292,9 +292,6 @@ impl Case<'_> {
         if let Some(reason) = self.quiet_primary() {
             return (Verdict::NoLoss, false, reason);
         }
-        if let Some(reason) = self.live_primary() {
-            return (Verdict::Possible, false, reason);
-        }
         let bounds = match self.bounds() {
             Ok(bounds) => bounds,
             Err(doubt) => return (Verdict::Possible, false, doubt.text()),
@@ -348,13 +345,12 @@ impl Case<'_> {
         })
     }
 
-    /// The primary may acknowledge more at any moment: a standby that is between two connections now counts
-    /// for it again in the next.
-    fn live_primary(&self) -> Option<String> {
+    /// A primary may acknowledge more at any moment: a standby that is between two connections now counts for
+    /// it again in the next.
+    fn has_live_primary(&self) -> bool {
         let lives = |other: &Answer| other.role == Role::Primary { acknowledges: true };
         let mut same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
-        let (_, node, _) = same.find(|(_, _, other)| lives(other))?;
-        Some(format!("the primary \"{}\" lives, and may acknowledge more: use a switchover", node.name))
+        same.any(|(_, _, other)| lives(other))
     }
 
     /// The rule that holds for what is missing here.
@@ -394,7 +390,8 @@ impl Case<'_> {
     /// What a named standby says, if that tells what it ever confirmed, or will.
     fn known(&self, at: usize) -> Option<&Answer> {
         let answer = self.nodes.get(at)?.answer.as_ref()?;
-        let is_still = at == self.at || answer.role == Role::Standby { streams: false };
+        let is_quiet = answer.role == Role::Standby { streams: false } && !self.has_live_primary();
+        let is_still = at == self.at || is_quiet;
         let counts = is_still && answer.has_caught_up && self.relation(answer) == Relation::Same;
         counts.then_some(answer)
     }

@@ -32,7 +32,7 @@ pub enum Ending {
     /// It stopped.
     Stopped,
     /// It handed its role over, or is to rewind itself: it is to be started again with this, at once.
-    Again(Carried),
+    Again(Box<Carried>),
 }
 
 /// What goes from one life of a node to the next in the same process.
@@ -52,7 +52,7 @@ impl Ending {
     /// The next life has the directory, if there is one.
     fn with(self, pid_file: Option<PidFile>) -> Self {
         match self {
-            Self::Again(carried) => Self::Again(Carried { pid_file, ..carried }),
+            Self::Again(carried) => Self::Again(Box::new(Carried { pid_file, ..*carried })),
             Self::Stopped => Self::Stopped,
         }
     }

@@ -186,7 +186,7 @@ pub(super) async fn stop_cleanly(
             let tries = node.life.tries.lock().handed_on(asked);
             let member = node.replication().map(|replication| replication.roster.own_id());
             let carried = Carried { pid_file: None, signals, tries, member };
-            Ok(if again && !stops { Ending::Again(carried) } else { Ending::Stopped })
+            Ok(if again && !stops { Ending::Again(Box::new(carried)) } else { Ending::Stopped })
         }
         Err(error) => {
             node.ground.log.fatal(format!("could not write the shutdown checkpoint: {error}"));

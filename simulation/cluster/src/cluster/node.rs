@@ -214,7 +214,7 @@ async fn serve(options: ServerOptions, orders: mpsc::UnboundedReceiver<Order>, s
     let ended = loop {
         let begun = |control| reins.pass_to(control);
         match live(options.clone(), carried, begun, &state).await {
-            Ok(Ending::Again(next)) => carried = next,
+            Ok(Ending::Again(next)) => carried = *next,
             Ok(Ending::Stopped) => break Ok(()),
             Err(error) => break Err(error.message),
         }
