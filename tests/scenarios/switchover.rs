@@ -173,10 +173,14 @@ fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
     let pid = two.pid().expect("it runs");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it stops");
     let mut ask = one.psql();
-    ask.arg("-c").arg(format!("SELECT plimsoll_switchover('two', 500, '{}')", one.conninfo()));
+    // One that is frozen cannot say how it is reached: another one's address stands in.
+    let three = standby("three", &one);
+    ask.arg("-c").arg(format!("SELECT plimsoll_switchover('two', 500, '{}')", three.conninfo()));
     let refused = run(&mut ask);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
     assert!(refused.stderr.contains("cannot take over"), "{}", refused.stderr);
+    let itself = one.try_sql(&format!("SELECT plimsoll_switchover('two', 500, '{}')", one.conninfo()));
+    assert!(itself.stderr.contains("is this one"), "{}", itself.stderr);
     session.query("INSERT INTO t VALUES (1, 0)").expect("the session goes on");
     two.sql("SELECT pg_wal_replay_pause()");
     one.sql("INSERT INTO t VALUES (2, 0)");
