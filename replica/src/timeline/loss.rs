@@ -9,9 +9,9 @@
 //! counts like `ANY`.
 //!
 //! **What makes one unknown.** It cannot be asked; it still receives, or may again in a moment since the
-//! primary lives, so it may confirm more; it is on another branch; or it has not had all of the primary's log since it was started or made. The last
-//! guards against a power cut that took what was only written, and against a directory that was made anew
-//! from a copy which had less.
+//! primary lives, so it may confirm more; it is on another branch; or it has not had all of the primary's log
+//! since it was started or made. The last guards against a power cut that took what was only written, and
+//! against a directory that was made anew from a copy which had less.
 //!
 //! **Where the rule comes from.** Each primary puts into its log how it acknowledges commits: whom they wait
 //! for, and whether it may go on without them ([`Rule`]). What it says counts for its own timeline. If it
