@@ -24,4 +24,4 @@ pub use logs::{Branch, assert_logs_equal};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::{PostgreSql, unprivileged};
 pub use quorum::Quorum;
-pub use tools::{Outcome, pg_tool, plimsoll, project_root, run, run_ok, wait_until};
+pub use tools::{Outcome, pg_tool, plimsoll, project_root, run, run_ok, variable, wait_until};

@@ -16,6 +16,11 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+/// A number that the environment sets: a seed, a count, whether the long form runs (PLIMSOLL_LONG_TESTS).
+pub fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 /// The project's root folder.
 pub fn project_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -45,6 +45,11 @@ fn rewind_from(checkpoints: &mut Checkpoints, done: (Lsn, Lsn), held_by_all: Lsn
     checkpoints.front().map_or(Lsn::INVALID, |(redo, _)| *redo)
 }
 
+/// plimsoll.rewind_keep_size in segments.
+fn kept_segments_max(replication: &Replication) -> u64 {
+    replication.ground.config().rewind_keep_size_bytes / replication.place.segment_size.bytes()
+}
+
 impl WalRetention for KeepForReplicas {
     fn needed_from(&self, redo: Lsn) -> Lsn {
         let Some(replication) = self.replication.upgrade() else { return redo };
@@ -85,21 +90,15 @@ impl WalRetention for KeepForReplicas {
         let held = members.iter().map(|member| replication.senders.held_by(member.id).unwrap_or_default());
         let held_by_all = held.min().unwrap_or(Lsn::MAX);
         let from = rewind_from(&mut self.checkpoints.lock(), (redo, end), held_by_all);
-        let bytes_max = replication.ground.config().rewind_keep_size_bytes;
-        KeptLog {
-            from: size.segment_of(from),
-            segments_max: bytes_max / size.bytes(),
-            adds: true,
-            ..KeptLog::AS_IT_IS
-        }
+        let segments_max = kept_segments_max(&replication);
+        KeptLog { from: size.segment_of(from), segments_max, adds: true, ..KeptLog::AS_IT_IS }
     }
 
     /// Another standby may be promoted from before what this one has: how far that is nobody tells it.
     fn kept_in_recovery(&self, timeline: TimelineId) -> KeptLog {
         let as_it_is = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
         let Some(replication) = self.replication.upgrade() else { return as_it_is };
-        let bytes_max = replication.ground.config().rewind_keep_size_bytes;
-        let segments_max = bytes_max / replication.place.segment_size.bytes();
+        let segments_max = kept_segments_max(&replication);
         KeptLog { segments_max, adds: !replication.roster.members().is_empty(), ..as_it_is }
     }
 

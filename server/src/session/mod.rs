@@ -349,8 +349,8 @@ impl Session {
     #[inline]
     fn send_notices(&mut self) -> Result<(), Exit> {
         let mut ended = false;
-        let notices = self.sql.take_notices().iter().map(from_sql).collect::<Vec<_>>();
-        for report in self.handle.take_warnings().into_iter().chain(notices) {
+        let (warnings, notices) = (self.handle.take_warnings(), self.sql.take_notices());
+        for report in warnings.into_iter().chain(notices.iter().map(from_sql)) {
             self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
             if reaches_client(report.severity, &self.limits.client_min_messages) {
                 report.encode(&mut self.wire.out);

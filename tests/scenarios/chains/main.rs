@@ -8,6 +8,7 @@ mod cuts;
 mod failovers;
 mod writers;
 
+use scenarios::variable;
 use scenarios::wire::{Answer, Wire, WireError, parse_lsn};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -17,10 +18,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Levels at which a commit waits for standbys.
 const LEVELS: [&str; 3] = ["remote_write", "on", "remote_apply"];
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 fn is_long() -> bool {
     variable("PLIMSOLL_LONG_TESTS") == Some(1)

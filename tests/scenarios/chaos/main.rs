@@ -13,7 +13,7 @@ use audit::Holding;
 use fleet::{Fleet, LIMIT, Memory, STANDBYS, Trouble};
 use scenarios::network::namespaces_refused;
 use scenarios::wire::{Wire, parse_lsn};
-use scenarios::{Node, Quorum, assert_all_equal_after_stop, wait_until};
+use scenarios::{Node, Quorum, assert_all_equal_after_stop, variable, wait_until};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,10 +40,6 @@ struct Chaos {
     counts: BTreeMap<String, usize>,
     commits: BTreeMap<Level, usize>,
     audited: usize,
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 #[test]

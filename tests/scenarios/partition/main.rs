@@ -20,7 +20,7 @@ use clients::{Ack, LEVELS, Side, write};
 use fleet::{Fleet, LIMIT, NODES, Trouble};
 use scenarios::network::namespaces_refused;
 use scenarios::wire::{Wire, WireError};
-use scenarios::{Node, assert_relations_equal_after_stop, wait_until};
+use scenarios::{Node, assert_relations_equal_after_stop, variable, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -62,10 +62,6 @@ struct Rounds {
     met: Met,
     /// For the message, if it fails.
     story: Vec<String>,
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 #[test]

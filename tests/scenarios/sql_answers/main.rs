@@ -11,15 +11,11 @@ mod generate;
 use generate::{Generator, Statement, TABLES};
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, SimpleQueryMessage};
-use scenarios::{Node, PostgreSql};
+use scenarios::{Node, PostgreSql, variable};
 use std::collections::VecDeque;
 
 /// Statements that a failure shows.
 const SHOWN: usize = 40;
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// What came back: rows as `a|b`, what the command counted, and SQLSTATE with message if it failed.
 #[derive(Debug, PartialEq, Eq)]
