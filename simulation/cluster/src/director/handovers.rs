@@ -57,8 +57,6 @@ pub(super) struct Handovers {
     taking: Vec<usize>,
     /// Branches that began so.
     branches: Vec<Branch>,
-    /// When who was offered a role took it.
-    took: Vec<(usize, u64)>,
     /// When who hands over stopped for that.
     stops: Vec<(usize, u64)>,
     /// When a stop was last asked of each node.
@@ -144,7 +142,6 @@ pub(super) fn hear(shared: &Shared, node: usize, at_ms: u64, line: &str) {
         let mut facts = shared.facts.lock();
         facts.asked_to_promote(node, Asked { decided_ms: at_ms, candidates, sealed_from: None });
         facts.handovers.taking.push(node);
-        facts.handovers.took.push((node, at_ms));
         *shared.primary.lock() = node;
     }
     let rare = shared.facts.lock().handovers.hear(node, at_ms, line);
@@ -291,8 +288,7 @@ fn runs_again(shared: &Shared, (node, at_ms): (usize, u64), leads: bool) -> Resu
         let stopped_ms = facts.handovers.stopped.get(&node);
         let was_stopped = stopped_ms.is_some_and(|stopped_ms| stopped_ms + AGAIN_MS > at_ms);
         let is_free = facts.losses_since(node, at_ms) == 0 && !facts.paused_since(node, at_ms);
-        let again = facts.handovers.stops.iter().any(|(other, again_ms)| *other == node && *again_ms > at_ms)
-            || facts.handovers.took.iter().any(|(other, took_ms)| *other == node && *took_ms > at_ms);
+        let again = facts.handovers.stops.iter().any(|(other, again_ms)| *other == node && *again_ms > at_ms);
         !is_free || was_stopped || again || facts.was_asked_to_promote(node, at_ms)
     };
     let was_stopped = matches!(there.state(), State::Ended(_) | State::Down);
