@@ -132,10 +132,9 @@ def main():
                 change_roles(system)
     medians = {}
     for label, values in figures.items():
-        values.sort()
         medians[label] = statistics.median(values)
-        p99 = values[min(int(len(values) * 0.99), len(values) - 1)]
-        print(f"{label}: median {medians[label]:.1f} ms, p99 {p99:.1f} ms, max {values[-1]:.1f} ms, of {len(values)}")
+        p99 = servers.percentile(values, 0.99)
+        print(f"{label}: median {medians[label]:.1f} ms, p99 {p99:.1f} ms, max {max(values):.1f} ms, of {len(values)}")
     print(f"ratio Plimsoll / PostgreSQL of the medians: {medians['Plimsoll'] / medians['PostgreSQL']:.2f}  ({servers.machine()})")
 
 

@@ -89,11 +89,6 @@ class Enough:
         return self.event.is_set()
 
 
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * share))]
-
-
 def latency(system, level, load, options):
     """Milliseconds from the moment that COMMIT had returned, and from when it was sent, until a read on the standby shows it."""
     background = upserts(system.primary, 8, level, "-T", round(options.seconds + 5), *load) if load is not None else None
@@ -129,8 +124,8 @@ def latency(system, level, load, options):
         raise servers.Failure(f"the standby of {system.label} showed {len(pairs)} of {len(done)} commits")
     found = {"read_us": read_s * 1e6}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        found[f"returned_{name}"] = percentile([at - returned for _, returned, at in pairs], share) * 1e3
-        found[f"sent_{name}"] = percentile([at - sent for sent, _, at in pairs], share) * 1e3
+        found[f"returned_{name}"] = servers.percentile([at - returned for _, returned, at in pairs], share) * 1e3
+        found[f"sent_{name}"] = servers.percentile([at - sent for sent, _, at in pairs], share) * 1e3
     return found
 
 

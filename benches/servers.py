@@ -15,6 +15,7 @@ removed at the end; the servers are stopped however the block is left. As root, 
 
 import contextlib
 import dataclasses
+import math
 import mmap
 import os
 import pathlib
@@ -123,6 +124,11 @@ def install_postgres():
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     run(root + ["apt-get", "update", "-qq"], env=environment)
     run(root + ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql-15"], env=environment)
+
+
+def percentile(values, share):
+    """The value that this share of them does not exceed, by nearest rank."""
+    return sorted(values)[max(math.ceil(len(values) * share) - 1, 0)]
 
 
 def process_cpu_seconds(pid):

@@ -146,7 +146,10 @@ pub(super) async fn stop_cleanly(
     tasks.stop_writers().await;
     node.archive.end_segment().await;
     let before = node.replication().map(|replication| replication.log.flushed());
-    let done = database.shutdown().await;
+    let done = match after {
+        After::Handover(_) => database.shutdown_leaving_log().await,
+        After::Nothing | After::Rewind => database.shutdown().await,
+    };
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
         let mut end = replication.log.flushed();

@@ -1,7 +1,8 @@
 //! Which log the checkpoints keep: for slots, for standbys, until it is archived, and for a rewind.
 //!
 //! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
-//! standby was that is promoted. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint
+//! standby was that is promoted; or from the checkpoint before that one, if that standby has made no
+//! restartpoint of it. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint but one
 //! that each member of the roster has, within plimsoll.rewind_keep_size. A standby, which knows no other's
 //! position, keeps as much as that of the timeline that it follows; and one that has found itself past the
 //! fork removes none.
@@ -32,16 +33,16 @@ type Checkpoints = VecDeque<(Lsn, Lsn)>;
 /// Most that are remembered: what is kept does not reach back over more.
 const CHECKPOINTS_MAX: usize = 1024;
 
-/// The redo point of the newest checkpoint that each member has, INVALID if none is known. Takes over one
-/// that is just done, and forgets what is older than the answer.
+/// The redo point of the newest checkpoint but one that each member has, INVALID if none is known. Takes over
+/// one that is just done, and forgets what is older than the answer.
 fn rewind_from(checkpoints: &mut Checkpoints, done: (Lsn, Lsn), held_by_all: Lsn) -> Lsn {
     checkpoints.push_back(done);
     if checkpoints.len() > CHECKPOINTS_MAX {
         checkpoints.pop_front();
     }
     let known = checkpoints.iter().rposition(|(_, end)| *end <= held_by_all);
-    let Some(known) = known else { return Lsn::INVALID };
-    checkpoints.drain(..known);
+    let Some(first) = known.and_then(|known| known.checked_sub(1)) else { return Lsn::INVALID };
+    checkpoints.drain(..first);
     checkpoints.front().map_or(Lsn::INVALID, |(redo, _)| *redo)
 }
 
@@ -81,8 +82,8 @@ impl WalRetention for KeepForReplicas {
         }
     }
 
-    /// Any member may be promoted, from where it is: then the log goes on from the last checkpoint that it
-    /// has. Of one that was not heard in this life nothing is known.
+    /// Any member may be promoted, from where it is: then a rewind begins at the last checkpoint that it has,
+    /// or at the one before. Of one that was not heard in this life nothing is known.
     fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
         let Some(replication) = self.replication.upgrade() else { return KeptLog::AS_IT_IS };
         let size = replication.place.segment_size;
@@ -90,7 +91,7 @@ impl WalRetention for KeepForReplicas {
         let held = members.iter().map(|member| replication.senders.held_by(member.id).unwrap_or_default());
         let held_by_all = held.min().unwrap_or(Lsn::MAX);
         let from = rewind_from(&mut self.checkpoints.lock(), (redo, end), held_by_all);
-        let segments_max = kept_segments_max(&replication);
+        let segments_max = if members.is_empty() { 0 } else { kept_segments_max(&replication) };
         KeptLog { from: size.segment_of(from), segments_max, adds: true, ..KeptLog::AS_IT_IS }
     }
 
@@ -134,14 +135,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_is_kept_from_the_last_checkpoint_that_all_members_have() {
+    fn log_is_kept_from_the_last_checkpoint_but_one_that_all_members_have() {
         let at = Lsn::new;
         let mut checkpoints = Checkpoints::new();
         let mut done = |redo, end, held| rewind_from(&mut checkpoints, (at(redo), at(end)), at(held));
         assert_eq!(done(100, 120, 0), Lsn::INVALID, "nothing is known of one");
-        assert_eq!(done(200, 220, 219), at(100));
-        assert_eq!(done(300, 320, 320), at(300), "all have it");
-        assert_eq!(done(400, 420, 310), Lsn::INVALID, "one fell back behind all that is remembered");
-        assert_eq!(done(500, 520, 470), at(400));
+        assert_eq!(done(200, 220, 219), Lsn::INVALID, "what came before the first is not remembered");
+        assert_eq!(done(300, 320, 320), at(200), "all have the last, and may have no restartpoint of it");
+        assert_eq!(done(400, 420, 310), Lsn::INVALID, "one has the oldest that is remembered alone");
+        assert_eq!(done(500, 520, 470), at(300));
+        assert_eq!(done(600, 620, 210), Lsn::INVALID, "one fell back behind all that is remembered");
     }
 }

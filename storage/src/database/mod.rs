@@ -563,4 +563,14 @@ impl Database {
         self.0.recovery.redone.stop();
         done
     }
+
+    /// As [`Self::shutdown`], but log that nobody needs any more stays until a checkpoint of the next life:
+    /// its removal takes milliseconds a segment, and somebody waits for the end of this one.
+    ///
+    /// # Errors
+    /// As it.
+    pub async fn shutdown_leaving_log(&self) -> Result<CheckpointInfo, Error> {
+        self.0.leaves_log.store(true, Ordering::Release);
+        self.shutdown().await
+    }
 }

@@ -98,6 +98,8 @@ pub(crate) struct Engine {
     /// plimsoll.write_set_limit, as it is now.
     pub(crate) write_set_limit_bytes: AtomicUsize,
     pub(crate) closed: AtomicBool,
+    /// Old log stays until the next life ([`crate::Database::shutdown_leaving_log`]).
+    pub(crate) leaves_log: AtomicBool,
     timeline: AtomicU32,
     /// Set once this node takes writes.
     primary: OnceLock<Primary>,
@@ -164,6 +166,7 @@ impl Engine {
             log_writing: Mutex::new(options.log_writing),
             write_set_limit_bytes: AtomicUsize::new(options.write_set_limit_bytes),
             closed: AtomicBool::new(false),
+            leaves_log: AtomicBool::new(false),
             timeline: AtomicU32::new(checkpoint.timeline.get()),
             primary: OnceLock::new(),
             row_numbers: Mutex::default(),

@@ -9,6 +9,7 @@ use crate::error::log_error;
 use crate::recovery::create::checkpoint_contents;
 use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
@@ -168,6 +169,9 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, end: Lsn, info: &mut Checkpoi
     let late = host::planted!("log goes up to the checkpoint's record instead of its redo point");
     let needed = if late { info.checkpoint } else { redo };
     let horizon = size.segment_of(retention.needed_from(needed).min(needed));
+    if engine.leaves_log.load(Ordering::Acquire) {
+        return Ok(());
+    }
     let recycle_before = {
         let mut round = engine.round.lock();
         round.note(info.distance_bytes);

@@ -323,6 +323,29 @@ async fn old_segments_are_recycled_or_removed_as_wal_recycle_says() {
     }
 }
 
+#[tokio::test]
+async fn a_stop_that_leaves_log_leaves_it_to_the_first_checkpoint_of_the_next_life() {
+    for leaves in [true, false] {
+        let disk = new_disk();
+        let wal_sizes =
+            WalSizes { min_bytes: 3 << 20, max_bytes: 16 << 20, recycle: false, ..WalSizes::default() };
+        let (db, _) = try_open(&disk, DatabaseOptions { wal_sizes, ..options() }).unwrap();
+        for _ in 0..4 {
+            db.wal().unwrap().switch_segment().unwrap();
+            let mut transaction = db.begin(Isolation::ReadCommitted);
+            transaction.create_tree(5).await.unwrap();
+            transaction.commit(SyncLevel::Local).await.unwrap();
+        }
+        let stopped = if leaves { db.shutdown_leaving_log().await } else { db.shutdown().await };
+        let (_, removed, _) = stopped.unwrap().segments;
+        assert_eq!(removed == 0, leaves, "{removed} removed at the stop");
+        drop(db);
+        let (db, _) = try_open(&disk, DatabaseOptions { wal_sizes, ..options() }).unwrap();
+        let (_, removed, _) = db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap().segments;
+        assert_eq!(removed > 0, leaves, "{removed} removed afterwards");
+    }
+}
+
 /// How many segments pg_wal holds.
 fn segments(disk: &VirtualDisk) -> u64 {
     let size = SegmentSize::new(SIZE).unwrap();

@@ -7,8 +7,8 @@ use crate::cli::SwitchoverArgs;
 use crate::connect::{connect, connect_as, of_directory};
 use crate::output::{complain, say};
 use anyhow::{Context, Result, anyhow, bail};
-use protocol::Client;
 use protocol::conninfo::ConnInfo;
+use protocol::{Client, ClientError, SqlState};
 use std::time::{Duration, Instant};
 
 /// Between two questions to both servers.
@@ -75,9 +75,9 @@ impl Switchover {
             quote(arguments.rejoin.as_deref().unwrap_or_default()),
         );
         let answer = client.query(&call).await.map_err(|error| match error {
-            protocol::ClientError::Server(report) => {
+            ClientError::Server(report) if report.code != SqlState::ADMIN_SHUTDOWN => {
                 let hint = report.hint.map(|hint| format!(" {hint}")).unwrap_or_default();
-                anyhow!("nothing was changed: {}.{hint}", report.message)
+                anyhow!("this command changed nothing: {}.{hint}", report.message)
             }
             other => {
                 anyhow!(other).context("the primary did not say whether it hands over: ask both servers")
