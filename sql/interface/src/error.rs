@@ -159,9 +159,9 @@ impl From<storage::Error> for SqlError {
             storage::Error::RecoveryConflict => {
                 own.with_detail("User query might have needed to see row versions that must be removed.")
             }
-            storage::Error::Fenced { .. } => {
-                own.with_hint("Connect to the server that replaced it; rewind this one to it, or clone it anew.")
-            }
+            storage::Error::Fenced { .. } => own.with_hint(
+                "Connect to the server that replaced it; rewind this one to it, or clone it anew.",
+            ),
             storage::Error::NoPageImages { .. } => own.with_hint(
                 "Pages in this backup may be torn, so it must not be used. Set full_page_writes to on at the \
                  primary, run CHECKPOINT there, and take a backup again.",
