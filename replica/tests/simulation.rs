@@ -281,6 +281,7 @@ impl Cluster {
                 None
             }
             ReceiverAction::TellDescendant
+            | ReceiverAction::AskWitnessed
             | ReceiverAction::Feedback(_)
             | ReceiverAction::ReportStart { .. } => None,
         }

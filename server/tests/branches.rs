@@ -295,10 +295,45 @@ async fn a_timeline_that_a_standby_knows_from_an_archive_alone_fences_nobody() {
     logged(&copy, "highest timeline 1 of the primary is behind recovery timeline 2").await;
     let mut peer = copy.connect_with("replication=true").await.unwrap();
     assert_eq!(peer.query("IDENTIFY_SYSTEM").await.unwrap().text(0, 1), Some("2"));
-    assert_eq!(peer.query("PLIMSOLL witnessed").await.unwrap().text(0, 0), Some("1"));
+    let answer = peer.query("PLIMSOLL witnessed").await.unwrap();
+    assert_eq!((answer.text(0, 0), answer.rows.len()), (Some("1"), 1), "it passes on no other");
     logged(&place, "answers again").await;
     place.psql("insert into t values (1)").await;
     assert!(!place.data().join("plimsoll/fence").exists());
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_passes_on_of_what_a_client_tells_only_what_left_where_its_log_has_been() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
+    let mut peer = copy.connect_with("replication=true").await.unwrap();
+    let told = async |peer: &mut Client| {
+        let answer = peer.query("PLIMSOLL witnessed").await.unwrap();
+        (0..answer.rows.len()).map(|row| answer.text(row, 0).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    tell_of_descendant(&copy, "7F/0").await;
+    assert_eq!(told(&mut peer).await, ["1"]);
+    tell_of_descendant(&copy, &end).await;
+    assert_eq!(told(&mut peer).await, ["1", "2"]);
+    peer.close().await;
+    stop(standby, StopMode::Fast).await;
+    let standby = copy.start(&[]).await;
+    let mut peer = copy.connect_with("replication=true").await.unwrap();
+    assert_eq!(told(&mut peer).await, ["1", "2"], "in the next life, too");
+    // The primary that it follows is told by it.
+    let mut client = place.connect().await;
+    let begun = std::time::Instant::now();
+    while client.query("insert into t values ((select count(*) from t))").await.is_ok() {
+        assert!(begun.elapsed().as_secs() < 20, "{}", place.log());
+        client = place.connect().await;
+    }
+    assert!(place.log().contains("which was told of it"), "{}", place.log());
     stop(standby, StopMode::Fast).await;
     stop(primary, StopMode::Fast).await;
 }

@@ -92,6 +92,93 @@ fn a_cascade_that_is_left_alone_tells_the_old_primary() {
     refuses_writes(&one, 2);
 }
 
+/// A primary, a standby that was promoted to timeline 2, and one that has log behind the fork and stays on
+/// timeline 1, though it asked the new primary for more.
+fn one_past_the_fork() -> (Node, Node, Node) {
+    let one = named("one").start();
+    let two = named("two").clone_from(&one);
+    let three = named("three").setting("wal_retrieve_retry_interval", "200ms").clone_from(&one);
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    two.wait_for("SELECT count(*) FROM t", "0");
+    for (node, others) in [(&one, "three two"), (&two, "one three"), (&three, "one two")] {
+        knows(node, others);
+    }
+    two.stop();
+    one.sql("INSERT INTO t VALUES (1)");
+    three.wait_for("SELECT count(*) FROM t", "1");
+    one.kill_9();
+    two.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    two.sql("INSERT INTO t VALUES (2)");
+    three.alter(&format!("SET primary_conninfo = '{}'", two.conninfo()));
+    wait_until("it is told", LIMIT, || {
+        let text = fs::read_to_string(three.data().join("plimsoll/roster")).unwrap_or_default();
+        let has = |line: &str| text.lines().any(|found| found.starts_with(line));
+        if has("newest=2") && has("branch=passed-on 2 ") {
+            Ok(())
+        } else {
+            Err(format!("{text}{}", three.log()))
+        }
+    });
+    let told = "tells of timeline 2, which left this server's timeline 1 at";
+    assert!(three.log().contains(told), "{}", three.log());
+    (one, two, three)
+}
+
+#[test]
+fn a_standby_past_the_fork_passes_on_what_replaced_the_old_primary() {
+    let (one, two, three) = one_past_the_fork();
+    two.kill_9();
+    three.stop();
+    three.start();
+    one.start();
+    refuses_writes(&one, 3);
+    let status = run_ok(plimsoll().arg("status").arg("-D").arg(one.data()));
+    assert!(status.contains(", which was told of it"), "{status}");
+    // What an administrator gives up counts no more, whoever was told of it.
+    one.stop();
+    one.alter_while_stopped("plimsoll.fence_probe_interval", "200ms");
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    one.start();
+    one.sql("INSERT INTO t VALUES (3)");
+    let asked = "SELECT count(*) > 0 FROM plimsoll_roster WHERE name = 'three' AND answer = 'answers'";
+    one.wait_for(asked, "t");
+    three.alter(&format!("SET primary_conninfo = '{}'", one.conninfo()));
+    three.wait_for("SELECT count(*) FROM t", "2");
+    assert!(!one.data().join("plimsoll/fence").exists(), "{}", one.log());
+    // One that writes it is another matter.
+    two.start();
+    wait_until("it is fenced again", LIMIT, || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+}
+
+#[test]
+fn a_standby_that_follows_an_old_primary_again_tells_it_what_replaced_it() {
+    let (one, two, three) = one_past_the_fork();
+    two.kill_9();
+    // It asks nobody itself.
+    one.alter_while_stopped("plimsoll.fence_check_timeout", "0");
+    one.alter_while_stopped("plimsoll.fence_probe_interval", "1h");
+    one.start();
+    one.sql("INSERT INTO t VALUES (3)");
+    three.alter(&format!("SET primary_conninfo = '{}'", one.conninfo()));
+    wait_until("it is fenced", LIMIT, || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+    refuses_writes(&one, 4);
+}
+
+#[test]
+fn a_promotion_takes_no_number_of_which_an_earlier_life_was_told() {
+    let (_one, two, three) = one_past_the_fork();
+    two.kill_9();
+    three.stop();
+    three.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(three.data()));
+    assert!(three.log().contains("selected new timeline ID: 3"), "{}", three.log());
+}
+
 #[test]
 fn no_password_and_no_right_to_log_in_keep_a_member_from_its_answer() {
     let (one, two) = pair();

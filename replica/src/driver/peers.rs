@@ -5,6 +5,7 @@ use crate::error::ReplicaError;
 use crate::roster::Address;
 use crate::roster::login::{MEMBER_QUESTION, MEMBER_USER, MemberLogin};
 use crate::timeline::fence::NodeBranch;
+use crate::timeline::heard::BRANCHES_MAX;
 use crate::timeline::loss::Commits;
 use crate::timeline::loss::wire::{COMMITS_QUESTION, POSITIONS_QUESTION, Told};
 use protocol::client::QueryResult;
@@ -32,6 +33,10 @@ pub struct Peer {
     pub timeline: TimelineId,
     /// Who it is, if it was asked as a member.
     pub member: Option<DirectoryId>,
+    /// The newest timeline of which it knows, or was told.
+    pub newest: TimelineId,
+    /// Other branches of which witnesses told it ([`crate::timeline::heard`]).
+    pub heard: Vec<TimelineHistory>,
 }
 
 /// Why a peer told nothing.
@@ -213,34 +218,61 @@ fn odd(what: &str) -> ReplicaError {
     ReplicaError::Protocol(format!("invalid response to {what} from peer"))
 }
 
-/// The answer of a member: systemid, timeline, witnessed, content, id.
+/// The timeline and the history in two columns of a row; None in it if both are NULL.
+fn branch(answer: &QueryResult, row: usize, column: usize) -> Option<Option<TimelineHistory>> {
+    match (answer.text(row, column), answer.text(row, column + 1)) {
+        (None, None) => Some(None),
+        (Some(timeline), Some(text)) => TimelineHistory::parse(timeline.parse().ok()?, text).ok().map(Some),
+        _ => None,
+    }
+}
+
+/// The branches of which a peer was told, a row each behind its own.
+fn heard(answer: &QueryResult, column: usize) -> Option<Vec<TimelineHistory>> {
+    let rows = (1..answer.rows.len()).take(BRANCHES_MAX);
+    rows.map(|row| branch(answer, row, column).flatten()).collect()
+}
+
+/// A number in the first row, which a peer of before does not have.
+fn newest(answer: &QueryResult, column: usize) -> Option<TimelineId> {
+    answer.text(0, column).map_or(Some(TimelineId::INVALID), |text| text.parse().ok())
+}
+
+/// The answer of a member: systemid, timeline, witnessed, content, id, newest; then a row for each branch of
+/// which it was told.
 fn member(answer: &QueryResult) -> Option<Peer> {
     let system: SystemId = answer.text(0, 0)?.parse().ok()?;
     let timeline = answer.text(0, 1)?.parse().ok()?;
-    let (seen, text) = match (answer.text(0, 2), answer.text(0, 3)) {
-        (None, None) => (TimelineId::FIRST, ""),
-        (Some(seen), Some(text)) => (seen.parse().ok()?, text),
-        _ => return None,
-    };
-    let history = TimelineHistory::parse(seen, text).ok()?;
+    let history = branch(answer, 0, 2)?.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
     let member = answer.text(0, 4)?.parse().ok()?;
-    Some(Peer { branch: NodeBranch { system, history }, timeline, member: Some(member) })
+    Some(Peer {
+        branch: NodeBranch { system, history },
+        timeline,
+        member: Some(member),
+        newest: newest(answer, 5)?,
+        heard: heard(answer, 2)?,
+    })
 }
 
-async fn ask(client: &mut Client) -> Result<Peer, Silence> {
+/// The answer to `PLIMSOLL witnessed`: timeline, content, newest; then as a member's.
+fn witnessed(answer: &QueryResult) -> Option<(TimelineHistory, TimelineId, Vec<TimelineHistory>)> {
+    let history = branch(answer, 0, 0)?.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
+    Some((history, newest(answer, 2)?, heard(answer, 0)?))
+}
+
+/// Asks a peer on a replication connection that stands.
+///
+/// # Errors
+///
+/// Fails if it refuses, or answers nonsense.
+pub(crate) async fn ask(client: &mut Client) -> Result<Peer, Silence> {
     let identity = client.query("IDENTIFY_SYSTEM").await?;
     let system = identity.text(0, 0).and_then(|text| text.parse().ok());
     let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
     let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
     let timeline: TimelineId = timeline.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
-    let (seen, text) = match client.query("PLIMSOLL witnessed").await {
-        Ok(answer) => match (answer.text(0, 0), answer.text(0, 1)) {
-            (None, None) => (TimelineId::FIRST, String::new()),
-            (Some(seen), Some(text)) => {
-                (seen.parse().map_err(|_| odd("PLIMSOLL witnessed"))?, text.to_owned())
-            }
-            _ => return Err(odd("PLIMSOLL witnessed").into()),
-        },
+    let (history, newest, heard) = match client.query("PLIMSOLL witnessed").await {
+        Ok(answer) => witnessed(&answer).ok_or_else(|| odd("PLIMSOLL witnessed"))?,
         // One of before that question tells what it follows, and is believed as it was.
         Err(ClientError::Server(report)) if report.code == SqlState::FEATURE_NOT_SUPPORTED => {
             let text = if timeline > TimelineId::FIRST {
@@ -249,22 +281,61 @@ async fn ask(client: &mut Client) -> Result<Peer, Silence> {
             } else {
                 String::new()
             };
-            (timeline, text)
+            let history = TimelineHistory::parse(timeline, &text);
+            let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
+            (history, TimelineId::INVALID, Vec::new())
         }
         Err(error) => return Err(error.into()),
     };
-    let history = TimelineHistory::parse(seen, &text);
-    let history = history.map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-    Ok(Peer { branch: NodeBranch { system, history }, timeline, member: None })
+    Ok(Peer { branch: NodeBranch { system, history }, timeline, member: None, newest, heard })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
+    use protocol::backend::{self, BackendMessage};
 
     #[test]
     fn peers_are_separated_by_semicolons() {
         let peers: Vec<_> = split_peers(" host=a port=1 ; ;host=b;").collect();
         assert_eq!(peers, ["host=a port=1", "host=b"]);
+    }
+
+    fn answer(rows: &[&[Option<&str>]]) -> QueryResult {
+        let row = |values: &&[Option<&str>]| {
+            let mut out = BytesMut::new();
+            backend::text_row(&mut out, values);
+            match BackendMessage::decode(b'D', out.split_off(5).freeze()).unwrap() {
+                BackendMessage::DataRow(row) => row,
+                other => panic!("{other:?}"),
+            }
+        };
+        QueryResult { columns: Vec::new(), rows: rows.iter().map(row).collect(), tag: "PLIMSOLL".to_owned() }
+    }
+
+    #[test]
+    fn a_peer_tells_its_branch_and_those_of_which_it_was_told_and_one_of_before_its_own() {
+        let two = "1\t0/64\tpromoted\n";
+        let own = [Some("7"), Some("1"), None, None, Some("000000000000004d")];
+        let of_before = member(&answer(&[&own])).unwrap();
+        assert_eq!((of_before.newest, of_before.heard.len()), (TimelineId::INVALID, 0));
+        let own = [&own[..], &[Some("9")]].concat();
+        let heard = [Some("7"), None, Some("2"), Some(two), None, None];
+        let now = member(&answer(&[&own, &heard])).unwrap();
+        assert_eq!(now.branch, of_before.branch);
+        assert_eq!(now.newest, TimelineId::new(9));
+        let told = TimelineHistory::parse(TimelineId::new(2), two).unwrap();
+        assert_eq!(now.heard, [told.clone()]);
+        assert_eq!(member(&answer(&[&own, &own])), None, "a branch without a history");
+        let many: Vec<&[Option<&str>]> = std::iter::once(&own[..]).chain([&heard[..]; 9]).collect();
+        assert_eq!(member(&answer(&many)).unwrap().heard.len(), BRANCHES_MAX);
+        let one = TimelineHistory::root(TimelineId::FIRST);
+        for (rows, newest, heard) in [
+            (&[][..], TimelineId::INVALID, vec![]),
+            (&[&[None, None, Some("5")][..], &[Some("2"), Some(two), None]], TimelineId::new(5), vec![told]),
+        ] {
+            assert_eq!(witnessed(&answer(rows)), Some((one.clone(), newest, heard)));
+        }
     }
 }

@@ -101,6 +101,9 @@ pub enum ReceiverAction {
     },
     /// Tell the primary, a Plimsoll node that is behind, of the branch that replaced its own.
     TellDescendant,
+    /// Ask the primary, whose branch is not followed since it left ours before our end, what it is a witness
+    /// of.
+    AskWitnessed,
     /// Find the end of the last whole record; then [`Event::WholeEnd`].
     FindWholeEnd,
     /// Go on writing on this timeline, which forks off at the log's end.

@@ -119,6 +119,7 @@ impl Receiver {
                 Ok(())
             }
             Relation::Descendant { fork } if self.lost > fork => {
+                self.stay_behind(out);
                 Err(ReplicaError::ForkedBefore { primary, standby, forked_at: fork, reached: self.lost })
             }
             Relation::Descendant { fork }
@@ -138,6 +139,14 @@ impl Receiver {
         }
     }
 
+    /// The primary's branch goes on from ours, and is not followed: what it knows of that is passed on to who
+    /// asks here.
+    fn stay_behind(&self, out: &mut Vec<ReceiverAction>) {
+        if self.plimsoll {
+            out.push(ReceiverAction::AskWitnessed);
+        }
+    }
+
     /// Follows the branch that is followed here already.
     fn go_on(&mut self, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {
         if self.lost > self.asked_end {
@@ -154,6 +163,7 @@ impl Receiver {
             return Ok(());
         };
         if whole > fork {
+            self.stay_behind(out);
             return Err(ReplicaError::ForkedBefore {
                 primary: theirs.target(),
                 standby: self.history.target(),

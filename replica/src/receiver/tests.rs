@@ -45,6 +45,7 @@ fn words(commands: &[ReceiverAction]) -> Vec<String> {
             ReceiverAction::FetchHistory(timeline) => format!("fetch {timeline}"),
             ReceiverAction::StoreHistory(history) => format!("store {}", history.target()),
             ReceiverAction::TellDescendant => "tell".to_owned(),
+            ReceiverAction::AskWitnessed => "ask".to_owned(),
             ReceiverAction::Follow { history, kept } => {
                 format!("follow {} from {}", history.target(), kept.get())
             }

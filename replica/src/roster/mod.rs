@@ -29,9 +29,11 @@
 //!
 //! **How they are asked** says [`login`]; the question itself is [`crate::driver::peers`].
 //!
+//! **Of timelines** it keeps what those nodes told ([`crate::timeline::heard`]).
+//!
 //! **On disk** it is a file of the node's own ([`file`]).
 //!
-//! No I/O here but that of the file; no locks are held over any.
+//! No I/O here but that of the file; nobody waits for it but who writes it, too.
 
 pub mod file;
 pub mod login;
@@ -40,11 +42,14 @@ pub mod statement;
 pub use statement::{Address, Seen, Statement};
 
 use crate::directory_id::DirectoryId;
+use crate::timeline::heard::Heard;
 use host::{Mutex, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use wal::TimelineId;
+use wal::history::TimelineHistory;
 
 /// Most members, oneself not counted.
 pub const MEMBERS_MAX: usize = 64;
@@ -84,11 +89,15 @@ struct Known {
     /// Somebody told a later statement of this node than it remembers; it was outdone once.
     outdone: bool,
     members: BTreeMap<DirectoryId, Member>,
+    /// What was told of timelines.
+    heard: Heard,
 }
 
 #[derive(Debug)]
 struct Shared {
     known: Mutex<Known>,
+    /// Held while the file is written.
+    saving: Mutex<()>,
     changes: watch::Sender<u64>,
 }
 
@@ -99,12 +108,13 @@ pub struct Roster(Arc<Shared>);
 impl Roster {
     /// That of a node that knows nobody yet.
     pub fn new(id: DirectoryId) -> Self {
-        Self::with(Statement::of(id, 0), BTreeMap::new())
+        Self::with(Statement::of(id, 0), BTreeMap::new(), Heard::default())
     }
 
-    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>) -> Self {
-        let known = Known { own, outdone: false, members };
-        Self(Arc::new(Shared { known: Mutex::new(known), changes: watch::Sender::new(0) }))
+    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>, heard: Heard) -> Self {
+        let known = Known { own, outdone: false, members, heard };
+        let (saving, changes) = (Mutex::default(), watch::Sender::new(0));
+        Self(Arc::new(Shared { known: Mutex::new(known), saving, changes }))
     }
 
     /// This node's id.
@@ -182,6 +192,48 @@ impl Roster {
             self.change();
         }
         gone
+    }
+
+    /// The newest timeline of which another node has told, in whichever life of this one; INVALID if none
+    /// has.
+    pub fn newest_heard(&self) -> TimelineId {
+        self.0.known.lock().heard.newest()
+    }
+
+    /// Another node told of a timeline of this number.
+    pub fn hear_of_timeline(&self, number: TimelineId) {
+        let is_news = self.0.known.lock().heard.hear_number(number);
+        if is_news {
+            self.change();
+        }
+    }
+
+    /// Another node told of a branch, as a witness of it or of what one told. `ours` is the branch of which
+    /// this node is a witness. Whether that is news, and passed on.
+    pub fn hear_of_branch(&self, ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+        self.hear_of_timeline(theirs.target());
+        let is_news = self.0.known.lock().heard.hear_branch(ours, theirs);
+        if is_news {
+            self.change();
+        }
+        is_news
+    }
+
+    /// The branches that are passed on to who asks a node that is a witness of `ours`.
+    pub fn heard_branches(&self, ours: &TimelineHistory) -> Vec<TimelineHistory> {
+        self.0.known.lock().heard.passed_on(ours).cloned().collect()
+    }
+
+    /// An administrator said that a branch is gone for good.
+    pub fn give_up(&self, gone: TimelineHistory) {
+        self.hear_of_timeline(gone.target());
+        self.0.known.lock().heard.give_up(gone);
+        self.change();
+    }
+
+    /// Whether `theirs` left `ours` by a branch that was given up.
+    pub fn is_given_up(&self, ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+        self.0.known.lock().heard.is_given_up(ours, theirs)
     }
 
     /// Counts changes that others are to hear of, and the disk.

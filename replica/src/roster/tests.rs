@@ -173,8 +173,21 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
     let old = Statement { age: Duration::from_secs(1000), name: "deux trois".to_owned(), ..said(3, 8, "c") };
     first.roster.hear(vec![said(2, 7, "b"), old], &neighbour(), now);
     save(&host, dir.path(), &first.roster).unwrap();
+    let of_before = std::fs::read_to_string(dir.path().join(ROSTER_FILE)).unwrap();
+    assert!(of_before.lines().nth(2).unwrap().starts_with("member="), "as if it kept nothing else");
+    let [told, gone] = [(3, "with \\n and\tmore\r\n"), (2, "gone\n")].map(|(number, reason)| {
+        TimelineHistory::parse(TimelineId::new(number), &format!("# x\n1\t0/64\t{reason}")).unwrap()
+    });
+    let ours = TimelineHistory::root(TimelineId::FIRST);
+    assert!(first.roster.hear_of_branch(&ours, &told));
+    first.roster.hear_of_timeline(TimelineId::new(7));
+    first.roster.give_up(gone.clone());
+    save(&host, dir.path(), &first.roster).unwrap();
     let again = load(&host, dir.path(), None).unwrap();
     assert!(!again.damaged);
+    assert_eq!(again.roster.newest_heard(), TimelineId::new(7));
+    assert_eq!(again.roster.heard_branches(&ours), [told.clone()]);
+    assert!(again.roster.is_given_up(&ours, &gone) && !again.roster.is_given_up(&ours, &told));
     assert_eq!(again.roster.own_id(), first.roster.own_id());
     assert_eq!(shown(&again.roster), shown(&first.roster));
     let member = again.roster.members()[1].clone();

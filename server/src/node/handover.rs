@@ -9,7 +9,7 @@
 //! 2. The marker ([`Marker`]) is durable: whatever happens from here on, this node does not write by itself.
 //! 3. The successor gets message `H`, and answers that it promotes itself.
 //! 4. The answer came while it was waited for: the successor is told that it may, and begins.
-//! 5. primary_conninfo and standby.signal are durable here.
+//! 5. The number of its timeline, primary_conninfo and standby.signal are durable here.
 //! 6. The marker goes.
 //!
 //! | a crash after | leaves of this node, once it is started             | and of the successor             |
@@ -43,11 +43,14 @@ use super::Node;
 use super::directory::has_file;
 use super::start::Ending;
 use super::stop::{After, stop_at_once, stop_cleanly, stop_of};
+use crate::configuration::Ground;
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
 use crate::replication::Replication;
-use crate::replication::handover::{HANDOVER_FILE, Marker, Order, become_standby, forget};
+use crate::replication::handover::{HANDOVER_FILE, Marker, Order, become_standby, forget, newest_timeline};
 use crate::state::{NodeState, StopMode};
+use replica::roster::Roster;
+use replica::roster::file::{self, ROSTER_FILE};
 use replica::sender::handover::{Event, Outcome, Step};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +139,7 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
             if host::planted!("who has handed its role over starts as the primary that it was") {
                 return removed(forget(ground));
             }
-            match become_standby(ground, &order.conninfo) {
+            match follow(ground, &replication.roster, &order.conninfo) {
                 Ok(()) => removed(forget(ground)),
                 // The marker stays, so that the next start tries again.
                 Err(error) => ground.log.warning(error.message),
@@ -186,15 +189,27 @@ async fn offer(node: &Node, replication: &Replication, order: &Order, end: Lsn) 
 
 /// Makes it durable that this node does not write by itself.
 async fn mark(node: &Node, replication: &Replication, order: &Order, end: Lsn) -> std::io::Result<()> {
+    let newest = newest_timeline(replication)?;
+    // The standby is told of it.
+    replication.roster.hear_of_timeline(newest);
     let marker = Marker {
         timeline: replication.log.state().history.target(),
         end,
         standby: order.standby.clone(),
         conninfo: order.conninfo.clone(),
+        taken: newest.next().unwrap_or(newest),
     };
     let ground = node.ground.clone();
     let stored = host::task::blocking(move || marker.store(&*ground.host.disk, &ground.data_dir));
     stored.await.map_err(std::io::Error::other)?
+}
+
+/// The directory of this node becomes a standby's. It remembers which number the successor's timeline has: if
+/// that is gone before anybody heard of it again, a promotion takes another one.
+fn follow(ground: &Ground, roster: &Roster, conninfo: &str) -> Result<(), ServerError> {
+    file::save(&ground.host, &ground.data_dir, roster)
+        .map_err(|error| ServerError::new(format!("could not write file \"{ROSTER_FILE}\": {error}")))?;
+    become_standby(ground, conninfo)
 }
 
 /// A start on a directory whose handover was not decided: it is a standby's, whatever signal files it has.

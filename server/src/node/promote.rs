@@ -5,9 +5,11 @@ use super::signals::take_promote_file;
 use crate::archive::restore::Restorer;
 use crate::configuration::recovery_target;
 use crate::error::ServerError;
+use crate::replication::handover::{self, Marker};
 use crate::replication::standby::settings::tell_lower_settings;
 use crate::replication::standby::{Ended, Standby};
-use crate::replication::{Replication, fencing, handover};
+use crate::replication::{Replication, fencing};
+use std::io;
 use std::sync::Arc;
 use storage::{Database, PromoteOptions, RedoEnd};
 use wal::{TimelineId, timelines};
@@ -66,22 +68,27 @@ pub(super) async fn promote(
     Ok(())
 }
 
-/// A number for the new timeline, above all that this directory and the archive have seen, and of which the
-/// peers have told.
+/// A number for the new timeline, above all that this directory and the archive have seen, of which other
+/// nodes have told in this life or an earlier one, and that a standby may have taken to which this node's role
+/// was offered. Asks nobody: a promotion does not wait for other nodes, who are asked beside its first writes
+/// ([`fencing::watch`]).
 async fn new_timeline(
     node: &Node,
     replication: &Replication,
     parent: TimelineId,
 ) -> Result<TimelineId, ServerError> {
-    let heard = fencing::newest_heard(replication);
+    let heard = replication.roster.newest_heard();
     let (control, disk) = (replication.database.control(), node.ground.host.disk.clone());
+    let data_dir = node.ground.data_dir.clone();
     let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
     let looked = host::task::blocking(move || {
         let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
         if host::planted!("a promotion takes its parent's next number") {
             return Ok(parent);
         }
-        let newest = here.max(parent).max(heard);
+        let marker = Marker::load(&*disk, &data_dir).map_err(|error| io::Error::other(error.message))?;
+        let taken = marker.map_or(TimelineId::INVALID, |marker| marker.taken);
+        let newest = here.max(parent).max(heard).max(taken);
         let Some(restorer) = restorer else { return Ok(newest) };
         if parent > TimelineId::FIRST {
             // The new history continues this one: the archive's word on it, if it has one.
@@ -90,9 +97,8 @@ async fn new_timeline(
         restorer.fetch_later(newest)
     });
     let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
-    let newest = looked.map_err(|error: std::io::Error| {
-        ServerError::new(format!("could not look for timelines: {error}"))
-    })?;
+    let newest = looked
+        .map_err(|error: io::Error| ServerError::new(format!("could not look for timelines: {error}")))?;
     newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
 }
 
@@ -103,7 +109,7 @@ async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
     let ended = host::task::blocking(move || {
         Restorer::remove_temporaries(&archive.ground)?;
         if !archive.run_recovery_command("recovery_end_command") {
-            return Err(std::io::Error::other("recovery_end_command was ended by the server's stop"));
+            return Err(io::Error::other("recovery_end_command was ended by the server's stop"));
         }
         Ok(())
     });

@@ -12,10 +12,12 @@ use replica::directory_id::DirectoryId;
 use replica::driver::peers::{Peer, Silence, SilenceKind, probe, probe_member, split_peers};
 use replica::roster::login::MemberLogin;
 use replica::roster::{Address, Member};
+use replica::timeline::relation::{Relation, relation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wal::TimelineId;
+use wal::history::TimelineHistory;
 
 /// Pause before one is asked again that is about to start.
 const NOT_YET_PAUSE: Duration = Duration::from_millis(20);
@@ -197,16 +199,51 @@ impl Questions {
 
 fn note(replication: &Replication, asked: &Asked) {
     let clock = &replication.ground.host.clock;
-    if let Ok(Peer { member: Some(member), .. }) = &asked.answer {
-        replication.roster.heard_of(*member, clock.monotonic());
+    if let Ok(peer) = &asked.answer {
+        if let Some(member) = peer.member {
+            replication.roster.heard_of(member, clock.monotonic());
+        }
+        hear(replication, &asked.target.name, peer);
     }
     let told = Told::new(asked, clock.now());
     replication.fence.answers.lock().insert(asked.target.name.clone(), told);
 }
 
-/// The timelines that were told last, by all that have answered lately.
-pub(super) fn told_timelines(replication: &Replication) -> Vec<TimelineId> {
-    let answers = replication.fence.answers.lock();
-    let told = answers.values().filter_map(|told| told.timelines);
-    told.flat_map(|(follows, witnessed)| [follows, witnessed]).collect()
+/// Keeps what a node tells of timelines. A number counts whoever tells of it; of a branch it is a witness, or
+/// passes on what one told.
+pub(super) fn hear(replication: &Replication, name: &str, peer: &Peer) {
+    let roster = &replication.roster;
+    let is_strange = peer.branch.system != replication.database.system_id();
+    if is_strange || peer.member == Some(roster.own_id()) {
+        return;
+    }
+    roster.hear_of_timeline(peer.timeline.max(peer.newest));
+    hear_of_branch(replication, name, &peer.branch.history);
+    let ours = own_witness(replication);
+    for passed_on in peer.heard.iter().filter(|theirs| !roster.is_given_up(&ours, theirs)) {
+        hear_of_branch(replication, name, passed_on);
+    }
+}
+
+/// Keeps a branch of which a witness told, or who passes that on.
+pub(super) fn hear_of_branch(replication: &Replication, name: &str, theirs: &TimelineHistory) {
+    let ours = own_witness(replication);
+    let is_news = replication.roster.hear_of_branch(&ours, theirs);
+    let is_standby = replication.database.is_in_recovery();
+    if is_news
+        && is_standby
+        && let Relation::Descendant { fork } = relation(&ours, theirs)
+    {
+        replication.ground.log.log(format!(
+            "\"{name}\" tells of timeline {}, which left this server's timeline {} at {fork}: \
+             who asks this server is told of it, too",
+            theirs.target(),
+            ours.target()
+        ));
+    }
+}
+
+/// The branch of which this node is a witness: the first timeline if of nothing else.
+pub(crate) fn own_witness(replication: &Replication) -> TimelineHistory {
+    replication.log.witnessed().unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST))
 }

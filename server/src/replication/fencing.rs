@@ -1,7 +1,7 @@
 //! Whether another node has replaced this one: the cluster's other nodes are asked ([`super::asking`]), and
 //! what they tell is believed from replication peers only. They tell what they are witnesses of
-//! ([`wal::NodeLog::witnessed`]), and nothing that they know from an archive alone: a test copy restored
-//! from a backup replaces nobody.
+//! ([`wal::NodeLog::witnessed`]), and of which branches witnesses told them ([`replica::timeline::heard`]),
+//! but nothing that they know from an archive alone: a test copy restored from a backup replaces nobody.
 //!
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
@@ -18,6 +18,7 @@ use host::{Instant, Mutex};
 use replica::ReplicaError;
 use replica::driver::peers::SilenceKind;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
+use replica::timeline::relation::{Relation, relation};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,12 +124,17 @@ fn record(replication: &Replication) {
     }
 }
 
-/// Judges a branch that was told of; fences this node durably if it was replaced.
-fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Source) {
+/// Judges a branch that was told of; fences this node durably if it was replaced. `passed_on`: who tells of
+/// it is no witness of it.
+fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Source, passed_on: bool) {
     let (ours, database) = (own_branch(replication), &replication.database);
     let primary = !database.is_in_recovery();
     let log_end = replication.log.flushed();
-    match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
+    let verdict = replica::timeline::fence::judge(&ours, primary, log_end, theirs);
+    if passed_on && is_beside_the_point(replication, &ours, theirs, verdict) {
+        return;
+    }
+    match verdict {
         Verdict::Beyond { fork } if source == Source::Told => {
             replication.ground.log.warning(format!(
                 "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; \
@@ -139,19 +145,11 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
             replication.fence.inquiry.notify_one();
         }
         Verdict::Fence { fork } | Verdict::Beyond { fork } if replication.database.fenced().is_none() => {
-            let found =
-                FenceRecord::new(&ours, theirs, fork, log_end, peer, replication.ground.host.clock.now());
-            let reason = reason(&found);
-            replication.database.fence(&reason);
-            *replication.fence.unrecorded.lock() = Some(found);
-            record(replication);
-            tell(replication, &reason);
-            // Others hear of it when they write, or at the end of what they wait for.
-            let ended = replication.sessions.terminate_idle_writers();
-            if ended > 0 {
-                let what = "sessions that idled in a transaction which had written";
-                replication.ground.log.log(format!("ended {ended} {what}"));
-            }
+            let peer = if passed_on { format!("{peer}, which was told of it") } else { peer.to_owned() };
+            let now = replication.ground.host.clock.now();
+            raise(replication, FenceRecord::new(&ours, theirs, fork, log_end, &peer, now));
+            // Others that were replaced, too, may ask.
+            replication.roster.hear_of_branch(&ours.history, &theirs.history);
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
@@ -167,6 +165,37 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
                 .warning(format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system));
         }
         Verdict::Fine | Verdict::Fence { .. } | Verdict::Beyond { .. } => {}
+    }
+}
+
+/// Whether what is passed on says nothing of this node: only a witness writes another branch, and what an
+/// administrator gave up counts no more.
+fn is_beside_the_point(
+    replication: &Replication,
+    ours: &NodeBranch,
+    theirs: &NodeBranch,
+    verdict: Verdict,
+) -> bool {
+    match verdict {
+        Verdict::Fence { .. } | Verdict::Beyond { .. } => {
+            replication.roster.is_given_up(&ours.history, &theirs.history)
+        }
+        Verdict::Fine | Verdict::Diverged { .. } | Verdict::Stranger => true,
+    }
+}
+
+/// Raises a fence: in memory first, then on disk.
+fn raise(replication: &Replication, found: FenceRecord) {
+    let reason = reason(&found);
+    replication.database.fence(&reason);
+    *replication.fence.unrecorded.lock() = Some(found);
+    record(replication);
+    tell(replication, &reason);
+    // Others hear of it when they write, or at the end of what they wait for.
+    let ended = replication.sessions.terminate_idle_writers();
+    if ended > 0 {
+        let what = "sessions that idled in a transaction which had written";
+        replication.ground.log.log(format!("ended {ended} {what}"));
     }
 }
 
@@ -190,18 +219,17 @@ fn tell_silence(replication: &Replication, asked: &Asked) {
     }
 }
 
-/// The newest timeline of which other nodes told last that they write, follow or witness it. Asks nobody: a
-/// promotion does not wait for its peers, who are asked beside its first writes ([`watch`]).
-pub(crate) fn newest_heard(replication: &Replication) -> TimelineId {
-    asking::told_timelines(replication).into_iter().fold(TimelineId::INVALID, TimelineId::max)
-}
-
 fn heed(replication: &Replication, asked: &Asked) {
     if let Ok(peer) = &asked.answer
         && peer.member != Some(replication.roster.own_id())
         && !host::planted!("what peers tell of their branch is not heeded")
     {
-        judge(replication, &asked.target.name, &peer.branch, Source::Asked);
+        let name = &asked.target.name;
+        judge(replication, name, &peer.branch, Source::Asked, false);
+        for history in &peer.heard {
+            let passed_on = NodeBranch { system: peer.branch.system, history: history.clone() };
+            judge(replication, name, &passed_on, Source::Asked, true);
+        }
     }
 }
 
@@ -291,16 +319,26 @@ pub(crate) fn last_word(replication: &Replication, name: &str) -> Option<Told> {
     replication.fence.answers.lock().get(name).cloned()
 }
 
-/// `PLIMSOLL descendant`: a replication peer tells its history.
+/// `PLIMSOLL descendant`: a replication peer tells its history, or passes one on.
 pub(crate) fn told(
     replication: &Replication,
     peer: &str,
     timeline: TimelineId,
     history: &str,
+    passed_on: bool,
 ) -> Result<(), ReplicaError> {
-    let ours = own_branch(replication);
     let history = TimelineHistory::parse(timeline, history)
         .map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-    judge(replication, peer, &NodeBranch { system: ours.system, history }, Source::Told);
+    let theirs = NodeBranch { system: replication.database.system_id(), history };
+    judge(replication, peer, &theirs, Source::Told, passed_on);
+    let ours = asking::own_witness(replication);
+    let left_here = matches!(
+        relation(&ours, &theirs.history),
+        Relation::Descendant { fork } if fork <= replication.log.flushed()
+    );
+    let given_up = passed_on && replication.roster.is_given_up(&ours, &theirs.history);
+    if left_here && replication.database.is_in_recovery() && !given_up {
+        asking::hear_of_branch(replication, peer, &theirs.history);
+    }
     Ok(())
 }

@@ -13,6 +13,9 @@
 //! | `end`      | where its log ended with the shutdown checkpoint |
 //! | `standby`  | whom the role was offered to                     |
 //! | `conninfo` | how this node reaches it                         |
+//! | `taken`    | the number that its timeline may have            |
+//!
+//! A marker of before does not say what may be taken: the next number, then.
 
 use super::{Replication, fencing};
 use crate::configuration::Ground;
@@ -35,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wal::codec::{SealedLines, seal_text};
-use wal::{Lsn, TimelineId};
+use wal::{Lsn, TimelineId, timelines};
 
 /// The marker, in the data directory.
 pub(crate) const HANDOVER_FILE: &str = "plimsoll/handover";
@@ -63,12 +66,14 @@ pub(crate) struct Marker {
     pub(crate) end: Lsn,
     pub(crate) standby: String,
     pub(crate) conninfo: String,
+    /// A promotion of this node takes a number above it.
+    pub(crate) taken: TimelineId,
 }
 
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { timeline, end, standby, conninfo } = self;
-        write!(f, "timeline={timeline}\nend={end}\nstandby={standby}\nconninfo={conninfo}\n")
+        let Self { timeline, end, standby, conninfo, taken } = self;
+        write!(f, "timeline={timeline}\nend={end}\nstandby={standby}\nconninfo={conninfo}\ntaken={taken}\n")
     }
 }
 
@@ -79,11 +84,16 @@ fn path(data_dir: &Path) -> PathBuf {
 impl Marker {
     fn decode(text: &str) -> Option<Self> {
         let mut lines = SealedLines::of(text, FIRST_LINE)?;
+        let timeline: TimelineId = lines.parsed("timeline")?;
         Some(Self {
-            timeline: lines.parsed("timeline")?,
+            timeline,
             end: lines.parsed("end")?,
             standby: lines.value("standby")?.to_owned(),
             conninfo: lines.value("conninfo")?.to_owned(),
+            taken: match lines.value("taken") {
+                Some(taken) => taken.parse().ok()?,
+                None => timeline.next()?,
+            },
         })
     }
 
@@ -265,12 +275,12 @@ pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
-/// redone.
+/// redone. Gives the newest timeline that it knows: its own has the next number, unless its archive has more.
 pub(crate) fn judge(
     replication: &Replication,
     end: Lsn,
     branch: Option<wal::history::BranchId>,
-) -> Result<(), String> {
+) -> Result<TimelineId, String> {
     let state = replication.log.state();
     let (Some(positions), Some(recovery)) = (state.standby(), replication.recovery()) else {
         return Err("it is not in recovery".to_owned());
@@ -283,7 +293,16 @@ pub(crate) fn judge(
     if (received != end || replayed != end) && !takes_any {
         return Err(format!("its log ends at {received} and is replayed up to {replayed}, not {end}"));
     }
-    fencing::check_promotion(replication).and_then(|()| recovery.check_promotion()).map_err(|why| why.message)
+    let checked = fencing::check_promotion(replication).and_then(|()| recovery.check_promotion());
+    checked.map_err(|why| why.message)?;
+    newest_timeline(replication).map_err(|error| format!("could not look for timelines: {error}"))
+}
+
+/// The newest timeline that this directory has seen, or of which others told.
+pub(crate) fn newest_timeline(replication: &Replication) -> io::Result<TimelineId> {
+    let (place, control) = (&replication.place, replication.database.control());
+    let seen = timelines::newest_seen(&*place.disk, &place.pg_wal, &control)?;
+    Ok(seen.max(replication.log.state().history.target()).max(replication.roster.newest_heard()))
 }
 
 /// A handover that is asked for and not the node's yet: it is taken back when this is dropped.
@@ -347,11 +366,17 @@ mod tests {
             end: Lsn::new(0x0300_0148),
             standby: "two = 2".to_owned(),
             conninfo: "host=/tmp port=5433 user=postgres".to_owned(),
+            taken: TimelineId::new(7),
         };
         marker.store(&RealDisk, dir.path()).unwrap();
-        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), Some(marker));
         let path = dir.path().join(HANDOVER_FILE);
         let whole = std::fs::read(&path).unwrap();
+        let of_before = marker.to_string().replace("taken=7\n", "");
+        std::fs::write(&path, seal_text(format!("{FIRST_LINE}\n{of_before}"))).unwrap();
+        let found = Marker::load(&RealDisk, dir.path()).unwrap().unwrap();
+        assert_eq!(found.taken, TimelineId::new(4), "of before it was written down");
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap(), Some(marker));
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
             assert!(Marker::load(&RealDisk, dir.path()).is_err(), "{len} bytes");

@@ -6,6 +6,7 @@ use super::replication::{INT4, TEXT, columns};
 use crate::auth;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
+use crate::replication::asking::own_witness;
 use crate::replication::{Replication, loss};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
@@ -17,7 +18,8 @@ use replica::timeline::loss::wire::{
     COMMITS_COLUMNS, COMMITS_QUESTION, POSITIONS_COLUMNS, POSITIONS_QUESTION,
 };
 use std::sync::Arc;
-use wal::Lsn;
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
 
 /// What a node may ask: who this one is, how far it is, and what it has in a stretch of its log.
 const QUESTIONS: [&str; 3] = [MEMBER_QUESTION, POSITIONS_QUESTION, COMMITS_QUESTION];
@@ -102,6 +104,23 @@ fn row(wire: &mut Wire, names: &[&str], values: &[Option<String>]) {
     backend::command_complete(&mut wire.out, "PLIMSOLL");
 }
 
+/// What this node tells of timelines.
+pub(super) struct Known {
+    /// The branch of which it is a witness.
+    pub(super) witnessed: Option<TimelineHistory>,
+    /// The newest timeline of all.
+    pub(super) newest: TimelineId,
+    /// Those of which it was told.
+    pub(super) heard: Vec<TimelineHistory>,
+}
+
+pub(super) fn known(replication: &Replication) -> Known {
+    let (witnessed, roster) = (replication.log.witnessed(), &replication.roster);
+    let followed = replication.log.state().history.target();
+    let heard = roster.heard_branches(&own_witness(replication));
+    Known { witnessed, newest: roster.newest_heard().max(followed), heard }
+}
+
 fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCommand) {
     let asks = command.options.iter().find(|(name, _)| name == "id").map(|(_, value)| value);
     if let Some(OptionValue::Text(id)) = asks
@@ -111,15 +130,28 @@ fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCom
     }
     columns(
         wire,
-        &[("systemid", TEXT), ("timeline", INT4), ("witnessed", INT4), ("content", TEXT), ("id", TEXT)],
+        &[
+            ("systemid", TEXT),
+            ("timeline", INT4),
+            ("witnessed", INT4),
+            ("content", TEXT),
+            ("id", TEXT),
+            ("newest", INT4),
+        ],
     );
     let log = replication.log.state();
     let (system, timeline) = (replication.database.system_id().to_string(), log.history.target().to_string());
-    let seen = replication.log.witnessed();
+    let Known { witnessed: seen, newest, heard } = known(replication);
     let witnessed = seen.as_ref().map(|seen| seen.target().to_string());
     let content = seen.as_ref().map(|seen| seen.text());
-    let id = replication.roster.own_id().to_string();
-    let row = [Some(system.as_str()), Some(&timeline), witnessed.as_deref(), content, Some(&id)];
+    let (id, newest) = (replication.roster.own_id().to_string(), newest.to_string());
+    let system = Some(system.as_str());
+    let row = [system, Some(&timeline), witnessed.as_deref(), content, Some(&id), Some(&newest)];
     backend::text_row(&mut wire.out, &row);
+    for history in heard {
+        let timeline = history.target().to_string();
+        let row = [system, None, Some(timeline.as_str()), Some(history.text()), None, None];
+        backend::text_row(&mut wire.out, &row);
+    }
     backend::command_complete(&mut wire.out, "PLIMSOLL");
 }

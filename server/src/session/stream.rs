@@ -1,6 +1,7 @@
 //! START_REPLICATION and the commands between Plimsoll nodes.
 
 use super::Failure;
+use super::members::{Known, known};
 use super::replication::{INT4, TEXT, WalSender, columns};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_replica;
@@ -184,16 +185,23 @@ impl WalSender {
                     Some(client) => client.ip().to_string(),
                     None => "local peer".to_owned(),
                 };
-                fencing::told(self.node_replication()?, &peer, TimelineId::new(*timeline), history)
+                let passed_on = matches!(option("passed_on"), Some(OptionValue::Text(yes)) if yes == "true");
+                let timeline = TimelineId::new(*timeline);
+                fencing::told(self.node_replication()?, &peer, timeline, history, passed_on)
                     .map_err(|error| from_replica(&error))?;
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }
             "witnessed" => {
-                columns(wire, &[("timeline", INT4), ("content", TEXT)]);
-                if let Some(seen) = self.node_replication()?.log.witnessed() {
-                    let timeline = seen.target().to_string();
-                    backend::text_row(&mut wire.out, &[Some(&timeline), Some(seen.text())]);
+                columns(wire, &[("timeline", INT4), ("content", TEXT), ("newest", INT4)]);
+                let Known { witnessed, newest, heard } = known(self.node_replication()?);
+                let timeline = witnessed.as_ref().map(|seen| seen.target().to_string());
+                let content = witnessed.as_ref().map(|seen| seen.text());
+                let newest = newest.to_string();
+                backend::text_row(&mut wire.out, &[timeline.as_deref(), content, Some(&newest)]);
+                for history in heard {
+                    let timeline = history.target().to_string();
+                    backend::text_row(&mut wire.out, &[Some(&timeline), Some(history.text()), None]);
                 }
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())

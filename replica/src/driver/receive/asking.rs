@@ -2,6 +2,7 @@
 
 use super::running::Driver;
 use super::{ReceiveObserver, ReceiveSettings};
+use crate::driver::peers;
 use crate::error::ReplicaError;
 use crate::receiver::{Event, ReceiverAction};
 use protocol::backend::BackendMessage;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};
+use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
 /// How long an answer to a command may take without wal_receiver_timeout.
@@ -21,6 +23,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 const IDENTIFY: &str = "receive database system identifier and timeline ID from the primary server";
 const HISTORY: &str = "receive timeline history file from the primary server";
 const START: &str = "start WAL streaming";
+/// Tells of a branch that somebody else is a witness of.
+const PASSED_ON: &str = ", passed_on 'true'";
 const FORMAT: &str = "receive the format's number from the primary server";
 pub(super) const RECEIVE: &str = "receive data from WAL stream";
 
@@ -119,14 +123,17 @@ impl Driver {
             self.client()?.query("IDENTIFY_SYSTEM").await.map_err(|error| refused(IDENTIFY, error))?;
         let number = |column: usize| answer.text(0, column).and_then(|text| text.parse::<u64>().ok());
         let end = answer.text(0, 2).and_then(|text| text.parse().ok());
-        match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
-            (Some(system), Some(timeline)) => Ok(Event::Identified {
-                system: wal::SystemId::new(system),
-                timeline: TimelineId::new(timeline),
-                end: end.unwrap_or(Lsn::MAX),
-            }),
-            _ => Err(ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM from primary".to_owned())),
+        let timeline = number(1).and_then(|timeline| u32::try_from(timeline).ok());
+        let (Some(system), Some(timeline)) = (number(0), timeline) else {
+            let what = "invalid response to IDENTIFY_SYSTEM from primary".to_owned();
+            return Err(ReplicaError::Protocol(what));
+        };
+        let (system, timeline) = (wal::SystemId::new(system), TimelineId::new(timeline));
+        if system == self.settings.options.system {
+            self.context.roster.hear_of_timeline(timeline);
+            self.pass_on(timeline).await;
         }
+        Ok(Event::Identified { system, timeline, end: end.unwrap_or(Lsn::MAX) })
     }
 
     pub(super) async fn fetch_history(&mut self, timeline: TimelineId) -> Result<Event, ReplicaError> {
@@ -213,13 +220,40 @@ impl Driver {
     /// A primary that was replaced shall know, from who is a witness; if it does not want to hear, or does
     /// not answer, that changes nothing here.
     pub(super) async fn tell_descendant(&mut self) {
-        let Some(history) = self.context.log.witnessed() else { return };
+        if let Some(history) = self.context.log.witnessed() {
+            self.tell_branch(&history, "").await;
+        }
+    }
+
+    /// The same of branches of which this node was told itself, as such: it may follow this primary, and be
+    /// the only one that knows.
+    async fn pass_on(&mut self, primary: TimelineId) {
+        if !self.plimsoll {
+            return;
+        }
+        let heard = self.context.roster.heard_branches(&self.context.log.state().history);
+        for history in heard.iter().filter(|history| history.successor_of(primary).is_some()) {
+            self.tell_branch(history, PASSED_ON).await;
+        }
+    }
+
+    async fn tell_branch(&mut self, history: &TimelineHistory, more: &str) {
         let text = history.text().replace('\'', "''");
-        let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
+        let command = format!("PLIMSOLL descendant (timeline {}, history '{text}'{more})", history.target());
         let patience = self.patience();
         if let Some(client) = &mut self.client {
             let told = async { Ok(client.query(&command).await) };
             let _ = patience.answer(told).await;
+        }
+    }
+
+    /// What the primary says of its branch, which is not followed here, is passed on.
+    pub(super) async fn ask_witnessed(&mut self) {
+        let patience = self.patience();
+        let Some(client) = &mut self.client else { return };
+        let asked = async { Ok(peers::ask(client).await) };
+        if let Ok(Ok(peer)) = patience.answer(asked).await {
+            self.context.observer.told(&peer);
         }
     }
 

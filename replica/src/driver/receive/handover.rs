@@ -25,8 +25,8 @@ use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_
 use bytes::{Buf, Bytes};
 use protocol::replication::encode_extension;
 use std::time::Duration;
-use wal::Lsn;
 use wal::history::BranchId;
+use wal::{Lsn, TimelineId};
 
 /// How long a primary that takes nothing more may hold up the promotion that it has asked for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -52,10 +52,22 @@ impl Promised {
     }
 }
 
-/// The end of the primary's log, and its timeline's branch.
-fn decode(mut asked: Bytes) -> Option<(Lsn, Option<BranchId>)> {
+/// What the primary asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
+    /// The end of its log.
+    end: Lsn,
+    /// Its timeline's branch.
+    branch: Option<BranchId>,
+    /// The newest timeline that it knows; INVALID if it is of before that.
+    newest: TimelineId,
+}
+
+fn decode(mut asked: Bytes) -> Option<Question> {
     let (end, branch) = (asked.try_get_u64().ok()?, asked.try_get_u64().ok()?);
-    Some((Lsn::new(end), (branch != 0).then(|| BranchId::new(branch))))
+    let branch = (branch != 0).then(|| BranchId::new(branch));
+    let newest = TimelineId::new(asked.try_get_u32().unwrap_or(0));
+    Some(Question { end: Lsn::new(end), branch, newest })
 }
 
 impl Driver {
@@ -66,11 +78,13 @@ impl Driver {
         }
     }
 
-    fn judge_handover(&self, asked: Bytes) -> Result<(), String> {
-        match decode(asked) {
-            Some((end, branch)) => self.context.observer.handed_over(end, branch),
-            None => Err("the primary's words make no sense".to_owned()),
-        }
+    /// The newest timeline that this node knows, below the one that it would take.
+    fn judge_handover(&self, asked: Bytes) -> Result<TimelineId, String> {
+        let Some(Question { end, branch, newest }) = decode(asked) else {
+            return Err("the primary's words make no sense".to_owned());
+        };
+        self.context.roster.hear_of_timeline(newest);
+        self.context.observer.handed_over(end, branch)
     }
 
     /// Promotes this node if it said that it would, and was told in time that it may.
@@ -78,7 +92,7 @@ impl Driver {
         let Some(promised) = self.promised.take() else { return };
         let in_time = promised.too_late(self.context.host.clock.monotonic());
         match in_time.and_then(|()| self.judge_handover(promised.asked)) {
-            Ok(()) => self.context.observer.takes_over(),
+            Ok(_) => self.context.observer.takes_over(),
             Err(why) => self.context.observer.lets_go(&why),
         }
     }
@@ -92,8 +106,9 @@ impl Driver {
         let judged = self.judge_handover(asked.clone());
         self.promised = judged.is_ok().then(|| Promised { asked, at: self.context.host.clock.monotonic() });
         let mut answer = vec![if judged.is_ok() { PROMOTES } else { REFUSES }];
-        if let Err(why) = &judged {
-            answer.extend_from_slice(why.as_bytes());
+        match &judged {
+            Ok(newest) => answer.extend_from_slice(&newest.get().to_be_bytes()),
+            Err(why) => answer.extend_from_slice(why.as_bytes()),
         }
         self.queue(|out| encode_extension(out, HANDOVER, &answer));
         // Whether it hears of it or not: what was judged holds.
@@ -115,11 +130,15 @@ mod tests {
 
     #[test]
     fn a_question_that_is_cut_short_is_none() {
-        let mut bytes = [0; 16];
-        bytes[7] = 9;
-        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some((Lsn::new(9), None)));
+        let mut bytes = [0; 20];
+        (bytes[7], bytes[19]) = (9, 5);
+        let question = Question { end: Lsn::new(9), branch: None, newest: TimelineId::new(5) };
+        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question));
         bytes[15] = 3;
-        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some((Lsn::new(9), Some(BranchId::new(3)))));
+        let question = Question { branch: Some(BranchId::new(3)), ..question };
+        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question));
+        let of_before = Question { newest: TimelineId::INVALID, ..question };
+        assert_eq!(decode(Bytes::copy_from_slice(&bytes[..16])), Some(of_before));
         for len in 0..16 {
             assert_eq!(decode(Bytes::copy_from_slice(&bytes[..len])), None);
         }

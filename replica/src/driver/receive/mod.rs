@@ -14,6 +14,7 @@ mod running;
 mod writing;
 
 use super::log::LogPlace;
+use super::peers::Peer;
 use super::replay::StandbyFeed;
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
@@ -79,13 +80,18 @@ pub trait ReceiveObserver: Send + Sync {
     fn confirmed(&self, upto: Lsn) {
         let _ = upto;
     }
+    /// The primary says what it knows of branches; its own is not followed.
+    fn told(&self, primary: &Peer) {
+        let _ = primary;
+    }
     /// The slots of the primary.
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
     }
     /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there:
-    /// an error says why it does not. Asked once more before it does.
-    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
+    /// an error says why it does not, and else which timeline is the newest that this node knows. Asked once
+    /// more before it does.
+    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<TimelineId, String> {
         let _ = (end, branch);
         Err("this program promotes nobody".to_owned())
     }

@@ -303,6 +303,7 @@ impl Driver {
             }
             ReceiverAction::FinishStream => return Ok(Some(self.finish_stream().await)),
             ReceiverAction::TellDescendant => self.tell_descendant().await,
+            ReceiverAction::AskWitnessed => self.ask_witnessed().await,
             ReceiverAction::Disconnect => self.disconnect().await,
             ReceiverAction::StoreHistory(history) => self.store_history(&history)?,
             ReceiverAction::FindWholeEnd => return Ok(Some(self.find_whole_end())),

@@ -4,12 +4,13 @@
 use super::Streaming;
 use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_OVER};
 use crate::driver::log::Outlet;
-use crate::sender::handover::{Event, Handover, Standing};
+use crate::sender::handover::{Event, Handover, Standing, Step};
 use bytes::Bytes;
 use protocol::backend;
 use protocol::replication::encode_extension;
 use std::sync::Arc;
 use tokio::sync::watch;
+use wal::TimelineId;
 use wal::history::BranchId;
 
 /// Longest reason of a refusal that is kept, in characters.
@@ -59,10 +60,13 @@ impl<S: Outlet> Streaming<'_, S> {
             part.handover.on(&Event::Reach);
         }
         if part.handover.on(&Event::Send) {
-            let branch = self.context.log.state().history.branch().map_or(0, BranchId::get);
-            let mut payload = [0; 16];
-            payload[..8].copy_from_slice(&end.get().to_be_bytes());
-            payload[8..].copy_from_slice(&branch.to_be_bytes());
+            let history = &self.context.log.state().history;
+            let newest = self.context.roster.newest_heard().max(history.target());
+            let branch = history.branch().map_or(0, BranchId::get);
+            let mut payload = Vec::new();
+            payload.extend_from_slice(&end.get().to_be_bytes());
+            payload.extend_from_slice(&branch.to_be_bytes());
+            payload.extend_from_slice(&newest.get().to_be_bytes());
             self.put_handover(&payload);
         }
     }
@@ -78,11 +82,32 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// Whether the standby was asked, and its answer is waited for.
+    fn is_answer(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.steps.borrow().step == Step::Sent)
+    }
+
+    /// The standby takes the timeline after the newest that it knows, or, if it is of before that it says so,
+    /// the next one.
+    fn hear_of_taken(&self, newest: &[u8]) {
+        let known = self.context.roster.newest_heard().max(self.context.log.state().history.target());
+        let newest =
+            newest.first_chunk::<4>().map_or(known, |newest| TimelineId::new(u32::from_be_bytes(*newest)));
+        if let Some(taken) = newest.next() {
+            self.context.roster.hear_of_timeline(taken);
+        }
+    }
+
     /// What the standby says of handovers.
     pub(super) fn on_handover(&mut self, said: &Bytes) {
         let event = match said.split_first() {
             Some((&TAKES_OVER, _)) => return self.context.row.set_takes_over(),
-            Some((&PROMOTES, _)) => Event::Accept,
+            Some((&PROMOTES, newest)) => {
+                if self.is_answer() {
+                    self.hear_of_taken(newest);
+                }
+                Event::Accept
+            }
             Some((&REFUSES, reason)) => {
                 let reason = String::from_utf8_lossy(reason);
                 let shown = reason.chars().map(|c| if c.is_control() { ' ' } else { c });

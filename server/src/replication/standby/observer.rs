@@ -3,9 +3,10 @@
 use super::{AskRewind, WaysOut};
 use crate::configuration::Ground;
 use crate::replication::rewinding::{commands, is_astray};
-use crate::replication::{Replication, handover, slots};
+use crate::replication::{Replication, asking, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
+use replica::driver::peers::Peer;
 use replica::driver::receive::ReceiveObserver;
 use replica::driver::{Held, ReplayObserver};
 use replica::slots::UpstreamSlot;
@@ -114,13 +115,19 @@ impl ReceiveObserver for Observer {
         replication.database.commit_gate().confirm(upto);
     }
 
+    fn told(&self, primary: &Peer) {
+        if let Some(replication) = self.replication.upgrade() {
+            asking::hear(&replication, "the primary", primary);
+        }
+    }
+
     fn slots(&self, slots: &[UpstreamSlot]) {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);
         }
     }
 
-    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<(), String> {
+    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<TimelineId, String> {
         let Some(replication) = self.replication.upgrade() else { return Err("it stops".to_owned()) };
         let judged = handover::judge(&replication, end, branch);
         if let Err(why) = &judged {

@@ -1,0 +1,196 @@
+//! What a node was told of timelines that are not its own: which numbers are taken, and which branches there
+//! are.
+//!
+//! **Numbers.** A promotion takes one above all of which anybody has told, hearsay too: a number too many
+//! costs nothing, and two branches of one number never fence each other.
+//!
+//! **Branches.** A node that is past the fork stays on the timeline that was left, and may be the only one
+//! that an old primary can ask. So it passes on which branches there are, as they were told:
+//!
+//! | who tells of a branch                                         | it is kept and passed on               |
+//! |---------------------------------------------------------------|----------------------------------------|
+//! | a node, or the upstream, that says what it is a witness of    | yes                                    |
+//! | one of them that passes it on                                 | yes                                    |
+//! | a client with the right to replicate, of its own accord       | if it left where the log here has been |
+//! | an archive, or a node that follows what it has from one alone | no                                     |
+//!
+//! So who is asked passes on nothing of which no witness has told, whoever was asked in between. What this
+//! node writes or follows itself is no part of it, nor what that goes on from: it says so itself.
+//!
+//! **Given up.** What replaced a fenced server may be gone for good, as an administrator says who takes the
+//! fence off. Others that were told of it still pass it on: that server heeds only a witness of it from then
+//! on, and does not pass it on.
+//!
+//! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of which goes
+//! on from another.
+//! They lie in the roster's file ([`crate::roster::file`]).
+
+use crate::timeline::relation::{Relation, relation};
+use wal::TimelineId;
+use wal::history::TimelineHistory;
+
+/// Most branches that are passed on, and most that are given up.
+pub const BRANCHES_MAX: usize = 4;
+/// Longest history that is kept, in bytes: of about a hundred timelines.
+const HISTORY_BYTES_MAX: usize = 8 << 10;
+
+/// Whether what goes on from `ours` says all that `theirs` does.
+fn covers(ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+    matches!(relation(ours, theirs), Relation::Same | Relation::Ancestor { .. })
+}
+
+/// A branch that somebody told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Branch {
+    pub(crate) history: TimelineHistory,
+    /// An administrator said that it is gone for good.
+    pub(crate) given_up: bool,
+}
+
+/// What was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    newest: TimelineId,
+    branches: Vec<Branch>,
+}
+
+impl Heard {
+    /// The newest timeline of which anybody has told; INVALID if nobody has.
+    pub(crate) const fn newest(&self) -> TimelineId {
+        self.newest
+    }
+
+    /// Somebody told of a timeline of this number; whether that is news.
+    pub(crate) fn hear_number(&mut self, number: TimelineId) -> bool {
+        let is_news = number > self.newest;
+        self.newest = self.newest.max(number);
+        is_news
+    }
+
+    /// Somebody told of a branch, who is a witness of it or passes on what one told. `ours` is the branch of
+    /// which this node is a witness. Whether it is kept, and was not known.
+    pub(crate) fn hear_branch(&mut self, ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+        let is_known = self.passed_on(ours).any(|known| covers(known, theirs));
+        if theirs.text().len() > HISTORY_BYTES_MAX || covers(ours, theirs) || is_known {
+            return false;
+        }
+        self.branches.retain(|known| known.given_up || !covers(ours, &known.history));
+        self.put(Branch { history: theirs.clone(), given_up: false });
+        self.branches.iter().any(|known| known.history == *theirs)
+    }
+
+    /// Puts a branch in the place of those that it goes on from, or of the one with the lowest number if there
+    /// are too many.
+    fn put(&mut self, branch: Branch) {
+        self.branches.retain(|known| !covers(&branch.history, &known.history));
+        let given_up = branch.given_up;
+        self.branches.push(branch);
+        let all = self.branches.iter().enumerate();
+        let alike: Vec<_> = all.filter(|(_, known)| known.given_up == given_up).collect();
+        let lowest = alike.iter().min_by_key(|(_, known)| known.history.target());
+        if let (Some((lowest, _)), true) = (lowest, alike.len() > BRANCHES_MAX) {
+            let lowest = *lowest;
+            self.branches.remove(lowest);
+        }
+    }
+
+    /// The branches that a node passes on that is a witness of `ours`.
+    pub(crate) fn passed_on(&self, ours: &TimelineHistory) -> impl Iterator<Item = &TimelineHistory> {
+        let known = self.branches.iter().filter(|branch| !branch.given_up).map(|branch| &branch.history);
+        known.filter(move |known| !covers(ours, known))
+    }
+
+    /// An administrator said that a branch is gone for good.
+    pub(crate) fn give_up(&mut self, gone: TimelineHistory) {
+        self.branches.retain(|known| !covers(&known.history, &gone));
+        self.put(Branch { history: gone, given_up: true });
+    }
+
+    /// Whether `theirs` left `ours` by a branch that was given up.
+    pub(crate) fn is_given_up(&self, ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+        let mut gone = self.branches.iter().filter(|branch| branch.given_up);
+        gone.any(|branch| {
+            let common = branch.history.common_ancestor(theirs);
+            common.is_some_and(|(common, _)| !ours.contains(common))
+        })
+    }
+
+    /// All of them, for the disk.
+    pub(crate) fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// As they were on disk.
+    pub(crate) fn of_disk(newest: TimelineId, mut branches: Vec<Branch>) -> Self {
+        branches.truncate(2 * BRANCHES_MAX);
+        Self { newest, branches }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::Lsn;
+    use wal::history::BranchId;
+
+    fn one() -> TimelineHistory {
+        TimelineHistory::root(TimelineId::FIRST)
+    }
+    fn fork(of: &TimelineHistory, number: u32, at: u64, branch: u64) -> TimelineHistory {
+        of.fork(TimelineId::new(number), Lsn::new(at), "test", BranchId::new(branch)).unwrap()
+    }
+    fn passed_on(heard: &Heard) -> Vec<TimelineHistory> {
+        heard.passed_on(&one()).cloned().collect()
+    }
+
+    #[test]
+    fn what_goes_on_from_a_branch_takes_its_place_and_one_s_own_is_not_passed_on() {
+        let (one, two) = (one(), fork(&one(), 2, 100, 2));
+        let (three, twin) = (fork(&two, 3, 200, 3), fork(&one, 2, 100, 9));
+        let mut heard = Heard::default();
+        assert!(!heard.hear_branch(&one, &one), "that is its own");
+        assert!(heard.hear_branch(&one, &two) && !heard.hear_branch(&one, &two));
+        assert!(heard.hear_branch(&one, &three) && !heard.hear_branch(&one, &two));
+        assert_eq!(passed_on(&heard), [three.clone()]);
+        assert!(heard.hear_branch(&one, &twin), "the number is the same, and the branch another");
+        assert_eq!(passed_on(&heard), [three.clone(), twin.clone()]);
+        // Once the node follows one of them, it says so itself.
+        assert_eq!(heard.passed_on(&three).collect::<Vec<_>>(), [&twin]);
+        assert!(!heard.hear_branch(&three, &two));
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_kept() {
+        let one = one();
+        let mut heard = Heard::default();
+        let sibling = |number: u32| fork(&one, number, 100, number.into());
+        for number in 2..20 {
+            assert!(heard.hear_branch(&one, &sibling(number)));
+        }
+        assert_eq!(passed_on(&heard), (16..20).map(sibling).collect::<Vec<_>>());
+        assert!(!heard.hear_branch(&one, &sibling(2)));
+        let text = format!("{}1\t0/64\tx\n", "# a comment\n".repeat(HISTORY_BYTES_MAX / 12));
+        let long = TimelineHistory::parse(TimelineId::new(30), &text).unwrap();
+        assert!(!heard.hear_branch(&one, &long));
+    }
+
+    #[test]
+    fn what_left_by_a_branch_that_was_given_up_counts_no_more_unless_a_witness_tells_of_it() {
+        let (one, two) = (one(), fork(&one(), 2, 100, 2));
+        let (three, twin) = (fork(&two, 3, 200, 3), fork(&one, 2, 100, 9));
+        let mut heard = Heard::default();
+        heard.hear_branch(&one, &two);
+        heard.give_up(two.clone());
+        assert_eq!(passed_on(&heard), []);
+        for (theirs, given_up) in
+            [(&two, true), (&three, true), (&twin, false), (&fork(&one, 4, 150, 4), false)]
+        {
+            assert_eq!(heard.is_given_up(&one, theirs), given_up, "{theirs:?}");
+        }
+        // For a node that is on it there is another point at which it was left.
+        assert!(!heard.is_given_up(&two, &three));
+        assert!(heard.hear_branch(&one, &three), "a witness is there");
+        assert!(!heard.is_given_up(&one, &two));
+        assert_eq!(passed_on(&heard), [three.clone()]);
+    }
+}
