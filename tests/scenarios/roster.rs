@@ -157,12 +157,13 @@ fn a_standby_past_the_fork_passes_on_what_replaced_the_old_primary() {
 fn a_standby_that_follows_an_old_primary_again_tells_it_what_replaced_it() {
     let (one, two, three) = one_past_the_fork();
     two.kill_9();
-    // It asks nobody itself.
-    one.alter_while_stopped("plimsoll.fence_check_timeout", "0");
+    three.stop();
+    // Nobody answers it, and it does not ask again before this is over.
     one.alter_while_stopped("plimsoll.fence_probe_interval", "1h");
     one.start();
     one.sql("INSERT INTO t VALUES (3)");
-    three.alter(&format!("SET primary_conninfo = '{}'", one.conninfo()));
+    three.alter_while_stopped("primary_conninfo", &one.conninfo());
+    three.start();
     wait_until("it is fenced", LIMIT, || {
         if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
     });

@@ -372,17 +372,19 @@ fn an_undecided_switchover_is_decided_by_the_promotion_of_the_old_primary() {
 fn an_old_primary_takes_no_number_that_its_successor_took_and_is_gone_with() {
     let one = primary();
     let two = standby("two", &one);
-    let asked = command(&one, "two", &two, &[]).spawn().expect("plimsoll starts");
+    let mut asked = command(&one, "two", &two, &[]).spawn().expect("plimsoll starts");
     let (began, history) = (Instant::now(), two.data().join("pg_wal/00000002.history"));
     while !history.exists() {
         assert!(began.elapsed() < LIMIT, "{}", two.log());
     }
     // Most often before the old primary has asked it for its log.
     two.kill_9();
-    drop(asked.wait_with_output());
     one.wait_for("SELECT pg_is_in_recovery()", "t");
     assert_eq!(one.sql("SELECT pg_promote()"), "t");
     wait_for_log(&one, "selected new timeline ID: 3");
+    // It waits for both.
+    asked.kill().expect("it runs, or has ended");
+    drop(asked.wait());
 }
 
 /// Whether each takes writes; a server that does not answer does not.
