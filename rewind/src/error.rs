@@ -103,6 +103,16 @@ pub enum RewindError {
     /// The catalogue of the target, which names what the discarded commits changed, makes no sense.
     #[error("could not read the target's catalogue: {0}")]
     Catalogue(String),
+    /// There is no room for what the rewind would make.
+    #[error(
+        "there is no room for {bytes} bytes more in \"{folder}\", which the rewind may need: nothing was changed; make room, then rewind"
+    )]
+    NoRoom {
+        /// Where.
+        folder: String,
+        /// How much.
+        bytes: u64,
+    },
     /// A file could not be read or written.
     #[error("could not access \"{path}\": {error}")]
     Io {
@@ -151,8 +161,26 @@ pub enum RewindError {
 
 impl RewindError {
     /// Whether the same may work later, without anybody's doing.
-    pub const fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         matches!(self, Self::Client(_) | Self::SourceTurned { .. } | Self::SourceUnfinished)
+            || self.is_disk_full()
+    }
+
+    /// Whether a disk has no room for what was to be written.
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::NoRoom { .. }
+            | Self::Engine(storage::Error::DiskFull { .. })
+            | Self::LogFiles(WalError::DiskFull { .. }) => true,
+            Self::Io { error, .. }
+            | Self::Control(ControlError::Io { error, .. })
+            | Self::History(HistoryFileError::Io { error, .. })
+            | Self::Branch(BranchError::Io { error, .. })
+            | Self::LogSource(SourceError::Io { error, .. })
+            | Self::Log(ReadError::Source(SourceError::Io { error, .. }))
+            | Self::Standby(CloneError::Io { error, .. }) => host::is_disk_full(error),
+            _ => false,
+        }
     }
 
     /// Where a segment of the target's log may be gone, if that is why.

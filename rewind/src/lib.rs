@@ -58,7 +58,8 @@
 //!
 //! # Invariants
 //!
-//! - Nothing of the target's log or control file changes before `copied`.
+//! - Nothing of the target's log or control file changes before `copied`. Log that lay beside pg_wal comes in
+//!   once the marker stands (`beside.rs`).
 //! - No page that is kept was changed by the target's log from the base's redo point on.
 //! - No page is newer than minRecoveryPoint of the control file that is written.
 //! - The given-up branch's segments and histories are gone before the directory can start.
@@ -67,6 +68,7 @@
 //! since their positions are of the given-up branch. Of SQL this crate knows the names of what the discarded
 //! commits changed (`report.rs`), nothing else.
 
+mod beside;
 mod blocks;
 mod copy;
 mod discarded;
@@ -77,9 +79,11 @@ mod past;
 mod plan;
 mod report;
 mod rewinding;
+mod room;
 mod source;
 mod target;
 
+pub use beside::{LogArchive, remove_leftovers};
 pub use blocks::BlockSet;
 pub use discarded::{Change, DiscardedCommit};
 pub use error::RewindError;

@@ -7,6 +7,7 @@ use crate::marker::Copied;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
 use std::collections::{BTreeMap, BTreeSet};
+use wal::file_names::parse_partial;
 use wal::history::TimelineHistory;
 use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
@@ -19,6 +20,8 @@ pub struct LogPlan {
     remove: Vec<String>,
     /// Segments that are neither here nor there.
     pub missing: Vec<String>,
+    /// Bytes by which the log grows at most.
+    pub added_bytes: u64,
 }
 
 /// What a plan is made of.
@@ -71,7 +74,17 @@ impl LogPlanning<'_> {
         }
         plan.remove =
             self.own.iter().filter(|name| !kept.contains(*name) && self.goes(name)).cloned().collect();
+        plan.added_bytes = self.added_bytes(&plan);
         plan
+    }
+
+    /// What goes, goes first; what is replaced lies beside its old file for a moment.
+    fn added_bytes(&self, plan: &LogPlan) -> u64 {
+        let is_segment = |name: &&String| SegmentNumber::parse_file_name(name, self.size).is_some();
+        let removed = plan.remove.iter().filter(is_segment).count();
+        let replaced = plan.copy.iter().filter(|(name, ..)| self.own.contains(name)).count();
+        let added = plan.copy.len().saturating_sub(removed + replaced) + usize::from(replaced > 0);
+        self.size.bytes() * added as u64
     }
 
     /// The names that a segment of this history may have, the one to read first.
@@ -94,8 +107,10 @@ impl LogPlanning<'_> {
         if let Some(timeline) = TimelineId::parse_history_file_name(name) {
             return !self.history.contains(timeline);
         }
-        let base = name.strip_suffix(".partial").unwrap_or(name);
-        let Some((timeline, segment)) = SegmentNumber::parse_file_name(base, self.size) else { return false };
+        let segment = SegmentNumber::parse_file_name(name, self.size);
+        let Some((timeline, segment)) = segment.or_else(|| parse_partial(name, self.size)) else {
+            return false;
+        };
         if host::planted!("a rewind keeps the log behind the fork") {
             return false;
         }
@@ -120,15 +135,16 @@ impl Target {
             marks.forget(name).map_err(io_error(&pg_wal))?;
         }
         for (name, theirs, length) in &plan.copy {
-            let path = format!("pg_wal/{name}");
-            if !copier.copy_whole(theirs, &path, *length, size.bytes()).await? {
-                return Err(RewindError::MissingWal(name.clone()));
-            }
-            // Whoever wrote it archives it.
+            // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the
+            // segment for the target's own.
             let whole = SegmentNumber::parse_file_name(name, size)
                 .is_some_and(|(_, segment)| size.start_of(segment.next()) <= copied.end);
             if whole {
                 marks.force_done(name).map_err(io_error(&pg_wal))?;
+            }
+            let path = format!("pg_wal/{name}");
+            if !copier.copy_whole(theirs, &path, *length, size.bytes()).await? {
+                return Err(RewindError::MissingWal(name.clone()));
             }
         }
         for (timeline, ..) in history.newest_first() {
@@ -202,7 +218,11 @@ mod tests {
             ]
         );
         assert_eq!(plan.missing, Vec::<String>::new());
+        assert_eq!(plan.added_bytes, 0, "three come, and three go before");
         let plan = LogPlanning { redo: Lsn::new(MB), source: &source[3..], ..planning }.plan();
         assert_eq!(plan.missing, [segment(1, 1), segment(1, 3), segment(2, 5)]);
+        let own = [segment(1, 4), segment(2, 6)];
+        let plan = LogPlanning { own: &own, source: &source, ..planning }.plan();
+        assert_eq!(plan.added_bytes, 3 * MB, "two are new, and one lies beside the old one for a moment");
     }
 }

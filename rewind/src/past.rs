@@ -20,7 +20,7 @@ use wal::{BlockNumber, Record, RelFile, Rmgr, Xid};
 const PAGES_MAX: usize = 8192;
 const PAGE: u64 = 8192;
 /// Where pages lie that memory has no room for.
-const SPILL_FILE: &str = "plimsoll/rewind.pages";
+pub(crate) const SPILL_FILE: &str = "plimsoll/rewind.pages";
 
 type Key = (RelFile, u32);
 

@@ -145,6 +145,16 @@ impl Plan {
         }
     }
 
+    /// Bytes by which files grow before others go.
+    pub(crate) fn added_bytes(&self) -> u64 {
+        let grown = |relation: &RelationPlan| {
+            let end = relation.runs.iter().map(|run| run.end).max().unwrap_or(0);
+            u64::from(end.saturating_sub(relation.new_from)) * PAGE
+        };
+        let whole = self.whole.iter().map(|file| file.size);
+        self.relations.iter().map(grown).chain(whole).sum()
+    }
+
     /// Bytes to read of the source's files.
     pub fn bytes(&self) -> u64 {
         let pages = self.relations.iter().flat_map(|relation| &relation.runs);

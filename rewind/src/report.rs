@@ -106,14 +106,30 @@ impl<'r> Report<'r> {
         let fork = &self.divergence.fork;
         let name = format!("plimsoll/discarded-{}-{:016X}.json", fork.timeline, fork.at.get());
         let (path, temporary) = (data.join(&name), data.join(format!("{name}.tmp")));
-        let mut out = Lines::create(disk, &temporary)?;
+        let written = self.write(disk, &temporary, show).and_then(|counts| {
+            host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
+            Ok(counts)
+        });
+        if written.is_err() {
+            // What a full disk took of it would only keep it full.
+            let _ = disk.remove_file(&temporary);
+        }
+        Ok((path, written?))
+    }
+
+    fn write(
+        &self,
+        disk: &dyn Disk,
+        path: &Path,
+        show: &mut (dyn FnMut(&Value) + Send),
+    ) -> Result<Counts, RewindError> {
+        let mut out = Lines::create(disk, path)?;
         let counts = self.lines(&mut |line| {
             show(line);
             out.add(line)
         })?;
         out.write()?;
-        host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
-        Ok((path, counts))
+        Ok(counts)
     }
 
     fn commit(&self, commit: &DiscardedCommit) -> Value {

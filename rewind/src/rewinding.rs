@@ -1,22 +1,23 @@
 //! The way of a rewind: look, decide, and then, step by step, do.
 
+use crate::beside::{BROUGHT_DIR, Brought, LogArchive, remove_leftovers};
 use crate::copy::{Copier, remove_tree};
 use crate::error::{RewindError, io_error};
 use crate::log::{LogPlan, LogPlanning};
 use crate::marker::{Copied, Marker};
 use crate::plan::{NodeFiles, Plan, Touched};
+use crate::room::{Needed, look_for_room};
 use crate::source::{Source, SourceName, SourcePosition};
 use crate::target::{Checkpoint, Divergence, Target};
 use basebackup::clone::{make_standby, primary_conninfo};
 use basebackup::send::files::{SentFile, sent_files};
-use host::{Host, LockGuard, SharedDisk, write_file_durably};
+use host::{Host, LockGuard, write_file_durably};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
-use wal::reader::SegmentSupply;
-use wal::{Lsn, SegmentFile, SegmentFolder, TimelineId};
+use wal::{Lsn, SegmentFile, TimelineId};
 
 /// What to rewind, and how.
 #[derive(Clone)]
@@ -29,9 +30,9 @@ pub struct RewindOptions {
     pub node_files: NodeFiles,
     /// Whether the directory is to start as a standby (of the source, if that is a server).
     pub standby: bool,
-    /// Brings segments of the target's log that are gone; then log that the source has no more may come from
+    /// Gives segments of the target's log that are gone; then log that the source has no more may come from
     /// there, too, when the server starts.
-    pub supply: Option<Arc<dyn SegmentSupply>>,
+    pub supply: Option<Arc<dyn LogArchive>>,
 }
 
 impl std::fmt::Debug for RewindOptions {
@@ -99,46 +100,9 @@ pub struct Rewind {
     history: TimelineHistory,
     marker: Option<Marker>,
     need: Need,
-    fetched: Fetched,
+    brought: Brought,
     /// No server opens the target meanwhile.
     _lock: Box<dyn LockGuard>,
-}
-
-/// Segments that pg_wal had no more: those of the common log that the source gave, and those that were kept
-/// for this. They go again unless the rewind is carried out.
-struct Fetched {
-    disk: SharedDisk,
-    paths: Vec<PathBuf>,
-    pg_wal: SegmentFolder,
-    kept: Vec<SegmentFile>,
-}
-
-impl Fetched {
-    /// Brings what was kept.
-    fn from_kept(target: &Target) -> Result<Self, RewindError> {
-        let disk = target.disk.clone();
-        let pg_wal = SegmentFolder::new(disk.clone(), &target.path("pg_wal"), target.control.segment_size);
-        let kept = pg_wal.bring_back_kept()?;
-        Ok(Self { disk, paths: Vec::new(), pg_wal, kept })
-    }
-
-    /// They are part of what is made.
-    fn stay(&mut self) {
-        self.paths.clear();
-        self.kept.clear();
-    }
-}
-
-impl Drop for Fetched {
-    fn drop(&mut self) {
-        // What stays is log that this directory had before.
-        for path in &self.paths {
-            let _ = self.disk.remove_file(path);
-        }
-        for file in &self.kept {
-            let _ = self.pg_wal.move_kept(*file, false);
-        }
-    }
 }
 
 /// What the target has that the source has not. Log before the fork that is gone here comes from the source,
@@ -147,7 +111,6 @@ async fn divergence(
     target: &Target,
     history: &TimelineHistory,
     source: &mut Source,
-    fetched: &mut Fetched,
 ) -> Result<Option<Divergence>, RewindError> {
     loop {
         let error = match target.divergence_from(history) {
@@ -161,8 +124,9 @@ async fn divergence(
         let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= fork) else {
             return Err(error);
         };
-        let name = segment.file_name(history.timeline_at(size.start_of(segment)), size);
-        let path = format!("pg_wal/{name}");
+        let timeline = history.timeline_at(size.start_of(segment));
+        let name = segment.file_name(timeline, size);
+        let (from, to) = (format!("pg_wal/{name}"), format!("{BROUGHT_DIR}/{name}"));
         let mut copier = Copier {
             disk: target.disk.clone(),
             dir: target.dir.clone(),
@@ -170,13 +134,14 @@ async fn divergence(
             checksums: target.control.data_checksums,
             arrived: &mut |_| {},
         };
-        let own = target.path(&path);
-        if target.disk.exists(&own).map_err(io_error(&own))?
-            || !copier.copy_whole(&path, &path, size.bytes(), size.bytes()).await?
-        {
+        let own = target.path(&to);
+        if target.places.has(SegmentFile { segment, timeline }).map_err(io_error(&own))? {
             return Err(error);
         }
-        fetched.paths.push(own);
+        target.places.make_folder().map_err(io_error(&own))?;
+        if !copier.copy_whole(&from, &to, size.bytes(), size.bytes()).await? {
+            return Err(error);
+        }
     }
 }
 
@@ -196,6 +161,7 @@ impl Rewind {
             return Err(RewindError::Foreign(options.target.display().to_string()));
         }
         let lock = storage::lock_directory(host, &options.target)?;
+        remove_leftovers(&*host.disk, &options.target)?;
         let target = Target::load(host.disk.clone(), &options.target, options.supply.clone())?;
         let marker = Marker::load(&*host.disk, &options.target)?;
         let mut source = Source::open(host, &options.source).await?;
@@ -212,7 +178,7 @@ impl Rewind {
         if source_control.data_checksums != target.control.data_checksums {
             return Err(RewindError::Checksums);
         }
-        let mut fetched = Fetched::from_kept(&target)?;
+        let brought = Brought(target.places.clone());
         let need = match marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => {
                 let end = history.end_of(copied.timeline);
@@ -222,7 +188,7 @@ impl Rewind {
                     return Err(RewindError::OtherSource { begun: copied.timeline });
                 }
             }
-            None => match divergence(&target, &history, &mut source, &mut fetched).await? {
+            None => match divergence(&target, &history, &mut source).await? {
                 Some(divergence) => Need::Diverged(Box::new(divergence)),
                 None if marker.is_some() => {
                     return Err(RewindError::OtherSource { begun: position.timeline });
@@ -241,7 +207,7 @@ impl Rewind {
             history,
             marker,
             need,
-            fetched,
+            brought,
             _lock: lock,
         })
     }
@@ -281,6 +247,10 @@ impl Rewind {
     /// # Errors
     /// Fails if one side's files cannot be listed, or log that will be needed is nowhere.
     pub async fn plan(&mut self) -> Result<Option<Plan>, RewindError> {
+        Ok(self.plans().await?.map(|(plan, _)| plan))
+    }
+
+    async fn plans(&mut self) -> Result<Option<(Plan, LogPlan)>, RewindError> {
         let Some(start) = self.start() else { return Ok(None) };
         let Need::Diverged(divergence) = &self.need else { return Ok(None) };
         let files = self.source.files().await?;
@@ -290,7 +260,7 @@ impl Rewind {
         let plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
         let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
         self.check_log(&log)?;
-        Ok(Some(plan))
+        Ok(Some((plan, log)))
     }
 
     fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
@@ -332,9 +302,11 @@ impl Rewind {
     /// starts there, and a rewind that is run again goes on.
     pub async fn run(mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Rewound, RewindError> {
         let mut bytes = 0;
-        self.fetched.stay();
         let copied = match self.marker.as_ref().and_then(|marker| marker.copied) {
-            Some(copied) => copied,
+            Some(copied) => {
+                self.brought.0.settle()?;
+                copied
+            }
             None => self.copy_files(&mut bytes, progress).await?,
         };
         let finishing = Progress { stage: Stage::Log, bytes: 0, total_bytes: 0 };
@@ -368,14 +340,18 @@ impl Rewind {
     ) -> Result<Copied, RewindError> {
         let nothing = || RewindError::Answer("there is nothing to rewind".to_owned());
         let start = self.start().ok_or_else(nothing)?;
-        let plan = self.plan().await?.ok_or_else(nothing)?;
+        let (plan, log) = self.plans().await?.ok_or_else(nothing)?;
         let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
         let fork = divergence.fork;
+        let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
+        if self.marker.is_none() {
+            look_for_room(&*disk, &dir, Needed { data: plan.added_bytes(), log: log.added_bytes })?;
+        }
         let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
         let mut marker =
             Marker { source: self.options.source.shown(), touched: plan.touches(&before), copied: None };
-        let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
         marker.store(&*disk, &dir)?;
+        self.brought.0.settle()?;
         if host::planted!("a rewind stores the source's control file first") {
             self.source_control.store(&*disk, &dir)?;
         }

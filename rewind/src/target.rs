@@ -1,6 +1,7 @@
 //! The directory that is to be rewound, as it is found: which branch its log is on, where that left the
 //! source's, and what it has changed since.
 
+use crate::beside::{LogArchive, Places};
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
 use host::SharedDisk;
@@ -10,7 +11,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
-use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
+use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{BranchRecord, Fork, Lsn, Record, RelFile, SourceError, TimelineId, WalSource};
@@ -23,7 +24,8 @@ pub struct Target {
     pub(crate) history: TimelineHistory,
     /// It is a backup that was not started yet.
     label: Option<BackupLabel>,
-    supply: Option<Arc<dyn SegmentSupply>>,
+    /// Where its log is.
+    pub(crate) places: Places,
 }
 
 /// The end of what two histories share.
@@ -58,14 +60,14 @@ pub struct Divergence {
 }
 
 impl Target {
-    /// Looks at a directory; `supply` brings segments of its log that are not there any more.
+    /// Looks at a directory; `archive` gives segments of its log that are not there any more.
     ///
     /// # Errors
     /// Fails if it is no directory of ours, or its files make no sense.
     pub fn load(
         disk: SharedDisk,
         dir: &Path,
-        supply: Option<Arc<dyn SegmentSupply>>,
+        archive: Option<Arc<dyn LogArchive>>,
     ) -> Result<Self, RewindError> {
         let control = ControlFile::load(&*disk, dir)?;
         FORMATS.check_directory(&*disk, dir).map_err(RewindError::Format)?;
@@ -73,7 +75,8 @@ impl Target {
         let record = BranchRecord::load(&*disk, dir, &control)?;
         let start = RecoveryStart::found(&control, label.as_ref(), record);
         let history = start.own_history(&*disk, &dir.join("pg_wal"))?;
-        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, supply })
+        let places = Places::new(disk.clone(), dir, control.segment_size, archive);
+        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, places })
     }
 
     /// A reader over its own log.
@@ -81,8 +84,9 @@ impl Target {
         let size = self.control.segment_size;
         let pg_wal = self.dir.join("pg_wal");
         let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, self.history.clone());
-        if let Some(supply) = &self.supply {
-            files.set_supply(Arc::clone(supply));
+        files.look_beside(self.places.beside());
+        if self.places.has_archive() {
+            files.set_supply(Arc::new(self.places.clone()));
         }
         // A standby lacks what did not come; a hole proves nothing.
         files.let_gaps_end_the_log(self.control.state.is_standbys());
@@ -201,11 +205,13 @@ impl Target {
         self.dir.join(name)
     }
 
-    /// The names in pg_wal.
+    /// The names in pg_wal, and those of what is beside it.
     pub(crate) fn log_names(&self) -> Result<Vec<String>, RewindError> {
         let pg_wal = self.path("pg_wal");
         let entries = self.disk.list(&pg_wal).map_err(io_error(&pg_wal))?;
-        Ok(entries.into_iter().map(|entry| entry.name).collect())
+        let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+        names.extend(self.places.names_beside()?);
+        Ok(names)
     }
 }
 

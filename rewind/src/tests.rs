@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod gone_log;
+mod room;
+
 use crate::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
 use host::{Disk, FileKind, Host, Timestamp};
 use simulation::{CrashPolicy, Fault, ManualClock, SeededEntropy, VirtualDisk};
@@ -108,6 +111,12 @@ fn copy_tree(disk: &VirtualDisk, from: &Path, to: &Path) {
 /// /one: a primary that was killed; /two: its copy, which was promoted before the end of /one's log, went on,
 /// and was stopped.
 async fn diverged() -> VirtualDisk {
+    diverged_after(0).await
+}
+
+/// The same with so many transactions of half a segment of log each between the last common checkpoint and
+/// the fork.
+async fn diverged_after(halves: u32) -> VirtualDisk {
     let disk = VirtualDisk::new();
     let host = host_on(&disk);
     let small =
@@ -121,6 +130,9 @@ async fn diverged() -> VirtualDisk {
     write(&one, lost, 0..300, &"in no log ".repeat(20)).await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
     write(&one, kept, 100..110, "before the fork").await;
+    for half in 0..halves {
+        write(&one, kept, 0..1000, &format!("{half} {}", "common ".repeat(75))).await;
+    }
     copy_tree(&disk, Path::new("/one"), Path::new("/two"));
     disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
 
@@ -146,14 +158,22 @@ async fn diverged() -> VirtualDisk {
     disk.fork()
 }
 
-async fn rewind(disk: &VirtualDisk) -> Result<Option<Rewound>, RewindError> {
-    let options = RewindOptions {
+/// /one becomes /two's.
+fn to_two() -> RewindOptions {
+    RewindOptions {
         source: SourceName::Directory("/two".into()),
         target: "/one".into(),
         node_files: NodeFiles::Keep,
         standby: true,
         supply: None,
-    };
+    }
+}
+
+async fn rewind(disk: &VirtualDisk) -> Result<Option<Rewound>, RewindError> {
+    rewind_with(disk, to_two()).await
+}
+
+async fn rewind_with(disk: &VirtualDisk, options: RewindOptions) -> Result<Option<Rewound>, RewindError> {
     let rewind = Rewind::prepare(&host_on(disk), options).await?;
     match rewind.need() {
         Need::Nothing => Ok(None),

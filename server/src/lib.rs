@@ -50,6 +50,7 @@ mod state;
 mod tasks;
 mod views;
 
+pub use archive::restore::brought as restored_length;
 pub use archive::shell::expand as expand_command;
 pub use error::ServerError;
 pub use log::{LogSink, stderr_sink};

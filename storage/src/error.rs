@@ -184,12 +184,8 @@ impl Error {
 
     /// Wraps what the file system said of `path`; a full disk is told apart.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path: path.to_path_buf() }
-            }
-            _ => Self::Io { action, path: path.to_path_buf(), source: Arc::new(source) },
-        }
+        let (path, full) = (path.to_path_buf(), host::is_disk_full(&source));
+        if full { Self::DiskFull { path } } else { Self::Io { action, path, source: Arc::new(source) } }
     }
 
     /// Damage in one page of a relation.

@@ -506,7 +506,7 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     });
     a_backup_waits_for_its_log(&node, &always, &own);
     insert(&node, 11, 20);
-    always.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()"));
+    [&always, &on].iter().for_each(|one| one.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()")));
     let split = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
     node.kill_9();
     run_ok(scenarios::plimsoll().arg("promote").arg("-D").arg(always.data()));
@@ -517,6 +517,30 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     let new = switch(&always);
     assert_eq!(new.get(8..), split.get(8..), "the new timeline goes on in the same place");
     wait_file(&own.join(&new));
+    run_ok(scenarios::plimsoll().arg("promote").arg("-D").arg(on.data()));
+    what_a_promotion_set_aside_goes_once_it_is_archived(&format!("{split}.partial"), &always, &on);
+}
+
+/// The archive of one of these two promoted nodes takes files, that of the other does not.
+fn what_a_promotion_set_aside_goes_once_it_is_archived(partial: &str, takes: &Node, takes_none: &Node) {
+    let path = |node: &Node| node.data().join("pg_wal").join(partial);
+    for node in [takes, takes_none] {
+        wait_primary(node);
+        assert!(path(node).exists());
+        for number in [101, 102] {
+            insert(node, number, number);
+            switch(node);
+            node.sql("CHECKPOINT");
+        }
+    }
+    assert!(!path(takes).exists());
+    assert!(!marks(takes, ".done").iter().any(|name| name == partial), "{:?}", marks(takes, ".done"));
+    assert!(path(takes_none).exists(), "it waits");
+    takes_none.set("archive_mode", "off");
+    takes_none.stop();
+    takes_none.start();
+    takes_none.sql("CHECKPOINT");
+    assert!(!path(takes_none).exists(), "nobody archives it");
 }
 
 /// A backup of a standby that archives ends when the log that it needs is in the archive, which is so once

@@ -9,10 +9,10 @@
 //! printed.
 
 use postgres::{Client, NoTls};
-use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
+use scenarios::{Node, SmallDisk, pg_tool, plimsoll, run_ok, wait_until};
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -33,53 +33,11 @@ fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "full_disk: {text}");
 }
 
-/// A mounted tmpfs, unmounted on drop.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        let size_mb = SIZE_MB + rounds() * ROUND_MB;
-        fs::create_dir_all(at).expect("a folder to mount on");
-        let outcome = run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size_mb}m,mode=0700"), "tmpfs"])
-            .arg(at));
-        if outcome.code != 0 {
-            report(&format!(
-                "SKIPPED: no right to mount a small file system here: {}",
-                outcome.stderr.trim()
-            ));
-            return None;
-        }
-        Some(Self(at.to_path_buf()))
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) {
-        let mut file =
-            fs::OpenOptions::new().create(true).append(true).open(self.ballast()).expect("ballast");
-        while file.write_all(&[0x55; 4096]).is_ok() {}
-    }
-
-    /// Gives it back.
-    fn free(&self) {
-        fs::remove_file(self.ballast()).expect("ballast was there");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
-
 /// A primary whose whole data folder lies on a small file system.
 fn node_on_small_disk() -> Option<(SmallDisk, Node)> {
     let node = Node::unprepared();
-    let disk = SmallDisk::mount(&node.data())?;
+    let mounted = SmallDisk::mount(&node.data(), SIZE_MB + rounds() * ROUND_MB);
+    let disk = mounted.map_err(|why| report(&format!("SKIPPED: {why}"))).ok()?;
     run_ok(plimsoll().arg("init").arg("-D").arg(node.data()).args(["-U", "postgres", "--wal-segsize=1"]));
     for (name, value) in [
         ("min_wal_size", "2MB"),

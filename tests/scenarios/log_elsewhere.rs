@@ -1,7 +1,8 @@
 //! Nodes whose log is not in pg_wal when they start, but with their primary or in the archive.
 
-use scenarios::{Branch, Node, run_ok, wait_until};
+use scenarios::{Branch, Node, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -291,5 +292,79 @@ fn a_recovery_that_stops_before_the_fork_is_promoted_with_the_later_timelines_se
         let clone = Node::builder().clone_from(&back);
         wait_rows(&clone, &expected);
         assert_eq!(Branch::of(&clone), Branch::of(&back));
+    }
+}
+
+#[test]
+fn the_log_may_lie_in_a_folder_outside_of_the_data_directory() {
+    let elsewhere = scratch_dir();
+    let log = elsewhere.path().join("log");
+    let in_use = elsewhere.path().join("in_use");
+    fs::create_dir(&in_use).expect("a folder");
+    fs::write(in_use.join("file"), "").expect("a file");
+    let node = Node::unprepared();
+    let init = |log: &Path| {
+        run(plimsoll()
+            .args(["init", "-U", "postgres", "--wal-segsize=1", "-D"])
+            .arg(node.data())
+            .arg("-X")
+            .arg(log))
+    };
+    let within = node.data().join("log");
+    for (log, said) in [
+        (Path::new("log"), "must be an absolute path"),
+        (in_use.as_path(), "exists but is not empty"),
+        (within.as_path(), "must not be in the data directory"),
+    ] {
+        let refused = init(log);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+        assert!(!node.data().exists());
+    }
+    // One that is there and empty is taken.
+    fs::create_dir(&log).expect("a folder");
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let made = init(&log);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(fs::metadata(&log).expect("the folder").permissions().mode() & 0o7777, 0o700);
+    assert_eq!(fs::read_link(node.data().join("pg_wal")).expect("a link"), log);
+    assert!(log.join("000000010000000000000001").exists() && log.join("archive_status").is_dir());
+    node.start();
+    node.sql("CREATE TABLE t (n int PRIMARY KEY)");
+    insert(&node, 1, 20_000);
+    node.kill_9();
+    node.start();
+    let clone = Node::builder().clone_from(&node);
+    wait_rows(&clone, "20000|20000");
+    assert!(clone.data().join("pg_wal").symlink_metadata().expect("pg_wal").is_dir());
+    insert(&node, 20_001, 40_000);
+    node.sql("CHECKPOINT");
+    wait_rows(&clone, "40000|40000");
+    // It goes another way and comes back: the new branch's log lies there, too.
+    clone.stop();
+    insert(&node, 50_000, 50_000);
+    node.kill_9();
+    clone.start();
+    takes_over(&clone, 40_001);
+    insert(&clone, 40_002, 40_002);
+    run_ok(plimsoll().args(["rewind", "--source", &clone.conninfo(), "-D"]).arg(node.data()));
+    node.start();
+    wait_rows(&node, "40002|40002");
+    assert!(log.join("00000002.history").exists());
+}
+
+#[test]
+fn what_was_never_done_in_pg_wal_goes_at_a_start() {
+    let node = Node::builder().start();
+    node.stop();
+    let pg_wal = node.data().join("pg_wal");
+    fs::create_dir(pg_wal.join("rewind")).expect("a folder");
+    let left = ["00000002.history.tmp", "rewind/000000010000000000000009", "rewind/fetched"];
+    for name in left {
+        fs::write(pg_wal.join(name), "x").expect("a leftover");
+    }
+    node.start();
+    for name in left {
+        assert!(!pg_wal.join(name).exists(), "{name}");
     }
 }

@@ -14,6 +14,7 @@ mod node;
 mod postgresql;
 mod quorum;
 pub mod script;
+mod small_disk;
 mod tools;
 pub mod wire;
 
@@ -24,4 +25,5 @@ pub use logs::{Branch, assert_logs_equal};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::{PostgreSql, unprivileged};
 pub use quorum::Quorum;
+pub use small_disk::SmallDisk;
 pub use tools::{Outcome, pg_tool, plimsoll, project_root, run, run_ok, variable, wait_until};

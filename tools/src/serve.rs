@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use host::Host;
 use server::{InitOptions, ServerOptions};
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use wal::SegmentSize;
 use wal::control::ControlFile;
@@ -92,11 +93,17 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
         auth_local,
         auth_host,
         segment_size,
+        wal_dir: arguments.waldir.clone(),
         settings: arguments.set.iter().map(|text| setting(text)).collect::<Result<_>>()?,
         ..InitOptions::new(&data)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let id = runtime.block_on(server::init(&options))?;
+    if let Some(wal_dir) = &arguments.waldir {
+        // One that was there may have had others.
+        std::fs::set_permissions(wal_dir, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("could not change permissions of \"{}\"", wal_dir.display()))?;
+    }
     say!("created data directory {} (system identifier {id})", data.display());
     Ok(())
 }

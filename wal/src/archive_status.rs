@@ -13,7 +13,7 @@
 //! its end. A file without either is not known to be archived: whoever wants to remove it makes it `.ready`
 //! first. So a crash at any point can archive a file twice and can never lose one.
 
-use crate::file_names::is_archivable;
+use crate::file_names::{self, is_archivable};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use host::{OpenMode, SharedDisk};
 use std::io;
@@ -186,13 +186,15 @@ impl ArchiveStatus {
         Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }
 
-    /// Removes the marks of archived segments that are gone from pg_wal.
+    /// Removes the marks of archived segments, of partial ones too, that are gone from pg_wal.
     ///
     /// # Errors
     /// Fails if the folder cannot be read or a mark not be removed.
     pub fn forget_removed(&self, size: SegmentSize) -> io::Result<()> {
         for name in self.marked(DONE)? {
-            if SegmentNumber::parse_file_name(&name, size).is_some() && !self.file_exists(&name)? {
+            let is_segment = SegmentNumber::parse_file_name(&name, size).is_some()
+                || file_names::parse_partial(&name, size).is_some();
+            if is_segment && !self.file_exists(&name)? {
                 self.forget(&name)?;
             }
         }
@@ -249,12 +251,14 @@ mod tests {
     fn marks_of_removed_segments_go_and_what_is_no_log_file_is_left_alone() {
         let (dir, status) = status();
         std::fs::write(dir.path().join(SECOND), b"").unwrap();
-        for name in [FIRST, SECOND, "00000002.history"] {
+        let partial = file_names::partial(FIRST);
+        for name in [FIRST, SECOND, &partial, "00000002.history"] {
             status.force_done(name).unwrap();
         }
         std::fs::write(dir.path().join("archive_status/notes.txt.ready"), b"").unwrap();
         status.forget_removed(SegmentSize::DEFAULT).unwrap();
         assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
+        assert_eq!(status.of(&partial).unwrap(), Archived::Unknown);
         assert_eq!(status.of(SECOND).unwrap(), Archived::Done);
         assert_eq!(status.of("00000002.history").unwrap(), Archived::Done);
         assert!(status.waiting().unwrap().is_empty());

@@ -471,14 +471,14 @@ impl ControlFile {
             durable_rename(disk, &temporary, &path)
         };
         replace()
-            .or_else(|error| match error.kind() {
-                // A full disk must not keep a checkpoint from ending, which gives space back.
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    // Left as it is, it would only take space that is short.
-                    let _ = disk.remove_file(&temporary);
-                    self.overwrite(disk, &path)
+            .or_else(|error| {
+                if !host::is_disk_full(&error) {
+                    return Err(error);
                 }
-                _ => Err(error),
+                // A full disk must not keep a checkpoint from ending, which gives space back. Left as it is,
+                // the file would only take space that is short.
+                let _ = disk.remove_file(&temporary);
+                self.overwrite(disk, &path)
             })
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
     }

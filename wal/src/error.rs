@@ -122,7 +122,7 @@ pub enum WalError {
 impl WalError {
     /// Tells a full disk from other failures of something that leaves the log as it was.
     pub(crate) fn from_io(operation: WalOperation, path: &Path, cause: io::Error) -> Self {
-        let (path, full) = (path.to_path_buf(), is_full(&cause));
+        let (path, full) = (path.to_path_buf(), host::is_disk_full(&cause));
         let cause = Arc::new(cause);
         if full { Self::DiskFull { path, cause } } else { Self::Io { operation, path, cause } }
     }
@@ -135,8 +135,4 @@ impl WalError {
             other => other,
         }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -12,6 +12,7 @@
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 const HISTORY: &str = ".history";
+const PARTIAL: &str = ".partial";
 
 fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
@@ -24,7 +25,12 @@ pub fn is_segment(name: &str) -> bool {
 
 /// The name of a segment, given by its name, that a promotion ended in the middle.
 pub fn partial(segment: &str) -> String {
-    format!("{segment}.partial")
+    format!("{segment}{PARTIAL}")
+}
+
+/// The timeline and the segment that a promotion ended in the middle; None for any other name.
+pub fn parse_partial(name: &str, size: SegmentSize) -> Option<(TimelineId, SegmentNumber)> {
+    SegmentNumber::parse_file_name(name.strip_suffix(PARTIAL)?, size)
 }
 
 /// The name of what is kept of a backup that began at `start`.

@@ -428,6 +428,33 @@ impl TimelineHistory {
         written.map_err(|error| HistoryFileError::Io { path: temporary.display().to_string(), error })
     }
 
+    /// Takes the first half back: the history of this timeline that has no name yet, if there is one.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be removed.
+    pub fn forget_prepared(disk: &dyn Disk, pg_wal: &Path, timeline: TimelineId) -> io::Result<()> {
+        match disk.remove_file(&temporary_of(&pg_wal.join(timeline.history_file_name()))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what crashes left of histories that never got their name.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read or a file not be removed.
+    pub fn remove_temporaries(disk: &dyn Disk, pg_wal: &Path) -> io::Result<()> {
+        for entry in disk.list(pg_wal)? {
+            let timeline = TimelineId::of_file_name(&entry.name);
+            let is_left =
+                |of: &TimelineId| temporary_of(Path::new(&of.history_file_name())) == Path::new(&entry.name);
+            if let Some(timeline) = timeline.filter(is_left) {
+                Self::forget_prepared(disk, pg_wal, timeline)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The second: gives it its name, which is durable after a sync of the folder.
     ///
     /// # Errors
@@ -481,6 +508,24 @@ mod tests {
     }
     fn tli(number: u32) -> TimelineId {
         TimelineId::new(number)
+    }
+
+    #[test]
+    fn histories_that_never_got_their_name_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let history =
+            TimelineHistory::root(tli(1)).fork(tli(2), lsn("0/3000148"), "x", BranchId::new(2)).unwrap();
+        history.store(&host::RealDisk, dir.path()).unwrap();
+        history.prepare(&host::RealDisk, dir.path()).unwrap();
+        for name in ["0000000A.history.tmp", "000000010000000000000001", "x.history.tmp", "00000002.tmp"] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        TimelineHistory::remove_temporaries(&host::RealDisk, dir.path()).unwrap();
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut left: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["000000010000000000000001", "00000002.history", "00000002.tmp", "x.history.tmp"]);
     }
 
     #[test]

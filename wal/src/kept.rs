@@ -5,7 +5,8 @@
 //! (also the one of its clean stop) removes just that; so does the new primary's first checkpoint. Here it
 //! stays, within a size, out of the way of what counts the files of pg_wal: no server streams from it, no
 //! backup has it, slots do not know it. What is here is renamed, not copied; what goes from here may become a
-//! segment ahead.
+//! segment ahead. A rewind reads it here, too: its marks of the archive are gone, so in pg_wal it would seem
+//! to wait.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{SegmentNumber, TimelineId};
@@ -53,16 +54,15 @@ impl SegmentFolder {
         kept
     }
 
-    /// The segments in the folder of those that are kept.
+    /// The segments of a folder that may not be there.
     ///
     /// # Errors
     /// Fails if it cannot be read.
-    pub fn list_kept(&self) -> Result<Vec<SegmentFile>, WalError> {
-        let kept = self.kept();
-        match self.disk.metadata(&kept.dir) {
+    pub fn list_if_there(&self) -> Result<Vec<SegmentFile>, WalError> {
+        match self.disk.metadata(&self.dir) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(cause) => Err(io_error(WalOperation::List, &kept.dir, cause)),
-            Ok(_) => kept.list(),
+            Err(cause) => Err(io_error(WalOperation::List, &self.dir, cause)),
+            Ok(_) => self.list(),
         }
     }
 
@@ -86,7 +86,8 @@ impl SegmentFolder {
         outcome: &mut Removed,
         fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<(), WalError> {
-        let (kept, files) = (self.kept(), self.list_kept()?);
+        let kept = self.kept();
+        let files = kept.list_if_there()?;
         let mut wanted = files.iter().filter(|file| keep.has(**file)).count() as u64;
         let mut gone = Removed::default();
         for file in files {
@@ -104,35 +105,5 @@ impl SegmentFolder {
         outcome.removed += gone.removed;
         outcome.recycled += gone.recycled;
         Ok(())
-    }
-
-    /// Gives back to pg_wal what is kept and pg_wal lacks; returns what came.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be renamed.
-    pub fn bring_back_kept(&self) -> Result<Vec<SegmentFile>, WalError> {
-        let mut brought = Vec::new();
-        for file in self.list_kept()? {
-            if self.exists(file.timeline, file.segment)? {
-                continue;
-            }
-            self.move_kept(file, true)?;
-            brought.push(file);
-        }
-        if !brought.is_empty() {
-            self.sync_names()?;
-        }
-        Ok(brought)
-    }
-
-    /// Moves a segment out of the folder of those that are kept, or back into it.
-    ///
-    /// # Errors
-    /// Fails if it cannot be renamed.
-    pub fn move_kept(&self, file: SegmentFile, out: bool) -> Result<(), WalError> {
-        let (here, there) =
-            (self.path(file.timeline, file.segment), self.kept().path(file.timeline, file.segment));
-        let (from, to) = if out { (&there, &here) } else { (&here, &there) };
-        self.disk.rename(from, to).map_err(|cause| io_error(WalOperation::Recycle, from, cause))
     }
 }

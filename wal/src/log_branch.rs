@@ -393,6 +393,7 @@ fn undo(
         let path = pg_wal.join(name);
         disk.remove_file(&path).map_err(|error| file_error(&path, error))?;
     }
+    TimelineHistory::forget_prepared(disk, &pg_wal, timeline).map_err(|error| file_error(&pg_wal, error))?;
     disk.sync_dir(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
     store(disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record }, false)?;
     Ok(Some(timeline))
@@ -573,6 +574,9 @@ mod tests {
             }
             for timeline in [1, 2] {
                 std::fs::write(pg_wal.join(segment(timeline)), b"").unwrap();
+            }
+            if decided == 1 {
+                two.prepare(&RealDisk, &pg_wal).unwrap();
             }
             let record = || open(&dir).record().unwrap();
             let take_back = || undo(&RealDisk, dir.path(), record(), tl(decided), size).unwrap();

@@ -7,6 +7,7 @@
 //! refuse.
 
 use crate::error::{WalError, WalOperation};
+use crate::file_names;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use crate::kept::KeptLog;
 use crate::log_file::is_stale;
@@ -396,6 +397,36 @@ impl SegmentFolder {
     ) -> Result<Removed, WalError> {
         let keep = Retention { horizon, recycle_before: SegmentNumber::new(0), kept };
         self.remove_before(keep, TimelineId::INVALID, horizon, fate).map(|(removed, _)| removed)
+    }
+
+    /// Removes what promotions set aside before `horizon` (`.partial`), as `may_go` allows: nothing reads it
+    /// here, since the next timeline's segment begins with the same bytes. Returns how many are gone.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed.
+    pub fn remove_old_partials(
+        &self,
+        horizon: SegmentNumber,
+        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+    ) -> Result<u64, WalError> {
+        let entries =
+            self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
+        let mut removed = 0;
+        for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::File) {
+            let Some((timeline, segment)) = file_names::parse_partial(&entry.name, self.size) else {
+                continue;
+            };
+            if segment >= horizon || !may_go(SegmentFile { segment, timeline }) {
+                continue;
+            }
+            let path = self.dir.join(&entry.name);
+            self.disk.remove_file(&path).map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
+            removed += 1;
+        }
+        if removed > 0 {
+            self.sync_names()?;
+        }
+        Ok(removed)
     }
 
     /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments

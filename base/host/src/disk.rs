@@ -139,6 +139,11 @@ pub trait Disk: Send + Sync + Debug {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Creates a folder (mode 0700); its parent must exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes `link` a name of a folder elsewhere, given by its absolute path. A disk may not have such names.
+    fn link_folder(&self, folder: &Path, link: &Path) -> io::Result<()> {
+        let _ = (folder, link);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes an empty folder.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Lists a folder, sorted by name.

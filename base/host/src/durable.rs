@@ -38,6 +38,11 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
     written
 }
 
+/// Whether an operation failed because there is no space left for this.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The name under which a file is written that will be `path`.
 pub fn temporary_of(path: &Path) -> PathBuf {
     let mut temporary = path.as_os_str().to_owned();

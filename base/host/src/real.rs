@@ -183,6 +183,9 @@ impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)
     }
+    fn link_folder(&self, folder: &Path, link: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(folder, link)
+    }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
     }

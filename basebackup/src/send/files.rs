@@ -100,13 +100,13 @@ pub(super) fn entries(
 pub fn sent_files(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<SentFile>> {
     let mut found = Vec::new();
     add_folder(disk, data_dir, "", &mut found)?;
-    for folder in [PG_WAL, KEPT] {
-        let entries = match disk.list(&data_dir.join(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder == KEPT => continue,
+    for folder in [PG_WAL.to_owned(), kept_path()] {
+        let entries = match disk.list(&data_dir.join(&folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder != PG_WAL => continue,
             other => other?,
         };
         for entry in entries.iter().filter(|entry| is_log(&entry.name)) {
-            add_file(disk, data_dir, join(folder, &entry.name), FileClass::Log, &mut found)?;
+            add_file(disk, data_dir, join(&folder, &entry.name), FileClass::Log, &mut found)?;
         }
     }
     add_file(disk, data_dir, CONTROL.to_owned(), FileClass::Control, &mut found)?;
@@ -147,8 +147,11 @@ fn add_file(
 }
 
 const PG_WAL: &str = "pg_wal";
-/// Segments that are kept for rewinds ([`wal::KEPT_DIR`]).
-const KEPT: &str = "pg_wal/kept";
+
+/// The path below the data directory of the segments that are kept for rewinds.
+fn kept_path() -> String {
+    join(PG_WAL, wal::KEPT_DIR)
+}
 
 /// The control file's path below the data directory.
 const CONTROL: &str = "global/pg_control";
@@ -160,7 +163,7 @@ fn is_log(name: &str) -> bool {
 
 /// Whether the file at this path may be sent, should it be there.
 pub fn may_be_sent(path: &str) -> bool {
-    let mut folder = String::new();
+    let (mut folder, kept) = (String::new(), kept_path());
     for name in path.split('/') {
         if name.is_empty() || name == "." || name == ".." || name.contains('\0') {
             return false;
@@ -169,8 +172,8 @@ pub fn may_be_sent(path: &str) -> bool {
         let is_sent = match exclude::fate(&folder, name) {
             Fate::Keep => !(exclude::is_relation_folder(&folder) && exclude::is_temporary_relation(name)),
             Fate::Last => here == path,
-            Fate::Omit if here == KEPT => path != KEPT,
-            Fate::Omit => [PG_WAL, KEPT].contains(&folder.as_str()) && is_log(name) && here == path,
+            Fate::Omit if here == kept => path != kept,
+            Fate::Omit => (folder == PG_WAL || folder == kept) && is_log(name) && here == path,
             Fate::Empty => false,
         };
         if !is_sent {
@@ -220,11 +223,11 @@ mod tests {
     #[test]
     fn every_file_that_is_listed_may_be_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        for folder in
-            ["base/5", "global", "pg_wal/archive_status", "pg_wal/kept", "plimsoll", "pg_replslot/s"]
-        {
+        let kept = kept_path();
+        for folder in ["base/5", "global", "pg_wal/archive_status", &kept, "plimsoll", "pg_replslot/s"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
+        let (kept, other) = (join(&kept, "000000010000000000000000"), join(&kept, "other"));
         let all = [
             "PG_VERSION",
             "base/5/16384",
@@ -233,8 +236,8 @@ mod tests {
             "pg_wal/000000010000000000000001",
             "pg_wal/00000002.history",
             "pg_wal/xlogtemp.1",
-            "pg_wal/kept/000000010000000000000000",
-            "pg_wal/kept/other",
+            &kept,
+            &other,
             "pg_wal/archive_status/x.ready",
             "plimsoll/fence",
             "pg_replslot/s/state",
@@ -251,7 +254,7 @@ mod tests {
             "base/5/16384",
             "pg_wal/000000010000000000000001",
             "pg_wal/00000002.history",
-            "pg_wal/kept/000000010000000000000000",
+            &kept,
             "global/pg_control",
         ];
         assert_eq!(files, expected);

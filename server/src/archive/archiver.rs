@@ -200,6 +200,23 @@ impl Archiver {
         }
     }
 
+    /// The same for what a promotion set aside of a segment.
+    pub(crate) fn partial_may_go(&self, file: SegmentFile) -> bool {
+        let in_recovery = matches!(self.node_log.state().live, Live::Standby(_));
+        if !self.archives(in_recovery) {
+            return true;
+        }
+        let name = wal::file_names::partial(&file.segment.file_name(file.timeline, self.size));
+        match self.status.of(&name) {
+            Ok(Archived::Done) => true,
+            Ok(Archived::Unknown) => {
+                self.finished(&name, in_recovery);
+                false
+            }
+            Ok(Archived::Ready) | Err(_) => false,
+        }
+    }
+
     /// Segments were removed: their marks go.
     pub(crate) fn forget_removed(&self) {
         if let Err(error) = self.status.forget_removed(self.size) {

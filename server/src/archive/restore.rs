@@ -5,8 +5,9 @@ use super::same_log::{Filled, SameLog, Wanted};
 use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
 use host::sync::Mutex;
-use host::task::block_on;
+use host::task::{block_on, in_place};
 use host::{Disk, FileKind, SharedDisk};
+use rewind::LogArchive;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -115,11 +116,6 @@ impl Restorer {
             same_log: Mutex::default(),
             runtime: Handle::current(),
         }
-    }
-
-    /// Bytes of a segment.
-    pub(crate) const fn segment_size(&self) -> SegmentSize {
-        self.segment_size
     }
 
     /// Where commands run.
@@ -283,7 +279,10 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// The length of the file that restore_command has put at `path` for the archive's file `name`; None if
 /// nothing is there. Nothing but a file is taken: what a link names is the archive's own, and would be
 /// written to as this server's log.
-pub(super) fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u64>> {
+///
+/// # Errors
+/// Fails if something else is there, or the folder cannot be read.
+pub fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u64>> {
     let (folder, file) = (path.parent().unwrap_or(Path::new("")), path.file_name());
     let there = disk.list(folder)?.into_iter().find(|entry| file == Some(OsStr::new(&entry.name)));
     let what = match there.map(|entry| entry.kind) {
@@ -296,6 +295,29 @@ pub(super) fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Op
         "restore_command has made \"{}\" {what} for the archive's file \"{name}\"; it must copy the file there",
         path.display()
     )))
+}
+
+impl LogArchive for Restorer {
+    fn bring(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        to: &str,
+    ) -> io::Result<bool> {
+        // The rewind's own future is waited for on this thread.
+        in_place(|| {
+            if self.are_anothers(history, timeline)? {
+                return Ok(false);
+            }
+            let name = segment.file_name(timeline, self.segment_size);
+            let size = Some(self.segment_size.bytes());
+            let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, size)? else { return Ok(false) };
+            self.ground.host.disk.rename(&fetched.path, &self.ground.data_dir.join(to))?;
+            self.tell_restored(&name);
+            Ok(true)
+        })
+    }
 }
 
 impl SegmentSupply for Restorer {

@@ -28,6 +28,8 @@ pub struct InitOptions {
     pub segment_size: SegmentSize,
     /// Page checksums.
     pub data_checksums: bool,
+    /// Where the log lies, if not in the directory: an absolute path, missing or empty.
+    pub wal_dir: Option<PathBuf>,
     /// Lines of postgresql.conf.
     pub settings: Vec<(String, String)>,
 }
@@ -44,6 +46,7 @@ impl InitOptions {
             auth_host: "trust".to_owned(),
             segment_size: SegmentSize::DEFAULT,
             data_checksums: true,
+            wal_dir: None,
             settings: Vec::new(),
         }
     }
@@ -63,6 +66,7 @@ pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let create = CreateOptions {
         segment_size: options.segment_size,
         data_checksums: options.data_checksums,
+        wal_dir: options.wal_dir.clone(),
         ..CreateOptions::default()
     };
     let open = DatabaseOptions { shared_buffers_bytes: 8 << 20, ..DatabaseOptions::new(&dir) };

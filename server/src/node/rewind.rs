@@ -36,10 +36,11 @@ use crate::error::ServerError;
 use crate::replication::rewinding::{commands, keep_discarded};
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
-use host::task::{block_on, in_place};
+use host::task::block_on;
 use replica::driver::peers::probe;
-use rewind::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
-use std::io;
+use rewind::{
+    LogArchive, Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName, remove_leftovers,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +48,6 @@ use storage::Database;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use wal::control::ControlFile;
-use wal::history::TimelineHistory;
-use wal::reader::SegmentSupply;
-use wal::{Lsn, SegmentNumber, TimelineId};
 
 /// Time from a rewind to the next one, at least.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -172,6 +170,8 @@ fn is_begun(ground: &Ground) -> Result<bool, ServerError> {
 pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, ServerError> {
     let ground = &node.ground;
     if !node.life.tries.lock().asked && !is_begun(ground)? {
+        remove_leftovers(&*ground.host.disk, &ground.data_dir)
+            .map_err(|error| ServerError::new(error.to_string()))?;
         return Ok(None);
     }
     loop {
@@ -286,7 +286,7 @@ async fn check_witness(conninfo: &str) -> Result<(), Failure> {
 }
 
 /// The archive of the directory's own log, if there is one.
-fn supply(node: &Node) -> Result<Option<Arc<dyn SegmentSupply>>, ServerError> {
+fn supply(node: &Node) -> Result<Option<Arc<dyn LogArchive>>, ServerError> {
     let ground = &node.ground;
     if ground.config().restore_command.trim().is_empty() {
         return Ok(None);
@@ -296,30 +296,7 @@ fn supply(node: &Node) -> Result<Option<Arc<dyn SegmentSupply>>, ServerError> {
     let (size, copy) = (control.segment_size, control.checkpoint_copy);
     let first = size.segment_of(copy.redo).file_name(copy.timeline, size);
     let restorer = Restorer::new(&node.archive, size, first, true);
-    Ok(Some(Arc::new(OnlyMissing { ground: ground.clone(), restorer })))
-}
-
-/// Brings segments out of the archive in place of none that is here.
-struct OnlyMissing {
-    ground: Arc<Ground>,
-    restorer: Restorer,
-}
-
-impl SegmentSupply for OnlyMissing {
-    fn fetch(
-        &self,
-        history: &TimelineHistory,
-        timeline: TimelineId,
-        segment: SegmentNumber,
-        own_upto: Lsn,
-    ) -> io::Result<bool> {
-        let name = segment.file_name(timeline, self.restorer.segment_size());
-        if self.ground.host.disk.exists(&self.ground.data_dir.join("pg_wal").join(name))? {
-            return Ok(false);
-        }
-        // The rewind's own future is waited for on this thread.
-        in_place(|| self.restorer.fetch(history, timeline, segment, own_upto))
-    }
+    Ok(Some(Arc::new(restorer)))
 }
 
 #[cfg(test)]

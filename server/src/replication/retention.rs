@@ -82,6 +82,11 @@ impl WalRetention for KeepForReplicas {
         }
     }
 
+    fn partial_may_go(&self, segment: SegmentFile) -> bool {
+        let Some(replication) = self.replication.upgrade() else { return true };
+        replication.archive.archiver().is_none_or(|archiver| archiver.partial_may_go(segment))
+    }
+
     /// Any member may be promoted, from where it is: then a rewind begins at the last checkpoint that it has,
     /// or at the one before. Of one that was not heard in this life nothing is known.
     fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {

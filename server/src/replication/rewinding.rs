@@ -2,10 +2,9 @@
 
 use super::ledger::{LedgerEntry, record_offline};
 use crate::configuration::Ground;
-use crate::error::ServerError;
 use host::Host;
 use replica::ReplicaError;
-use rewind::{Counts, Need, Report, Rewind, SourceName};
+use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
 use std::path::{Path, PathBuf};
 
 /// Writes down durably what a rewind will discard, before anything changes: in a file, whose path it gives,
@@ -19,10 +18,9 @@ pub fn keep_discarded(
     data_dir: &Path,
     rewind: &Rewind,
     show: &mut (dyn FnMut(&serde_json::Value) + Send),
-) -> Result<Option<(PathBuf, Counts)>, ServerError> {
+) -> Result<Option<(PathBuf, Counts)>, RewindError> {
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    let kept = Report::new(rewind, divergence).and_then(|report| report.keep(&*host.disk, data_dir, show));
-    let (path, counts) = kept.map_err(|error| ServerError::new(error.to_string()))?;
+    let (path, counts) = Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?;
     if !rewind.was_begun() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (from, to) = (divergence.fork.timeline, rewind.timeline());
@@ -38,7 +36,7 @@ pub fn keep_discarded(
             ),
         };
         record_offline(host, data_dir, &entry)
-            .map_err(|error| ServerError::new(format!("could not write plimsoll/ledger: {error}")))?;
+            .map_err(|error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error })?;
     }
     Ok(Some((path, counts)))
 }

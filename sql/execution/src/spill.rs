@@ -80,10 +80,7 @@ impl TempFile {
     }
 
     fn failed(&self, what: &str, error: &std::io::Error) -> SqlError {
-        let state = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SqlState::DISK_FULL,
-            _ => SqlState::IO_ERROR,
-        };
+        let state = if host::is_disk_full(error) { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
         SqlError::new(state, format!("could not {what} temporary file \"{}\": {error}", self.path.display()))
     }
 }

@@ -53,6 +53,9 @@ pub struct CreateOptions {
     pub segment_size: SegmentSize,
     /// Whether pages carry PostgreSQL's checksum (`--data-checksums`).
     pub data_checksums: bool,
+    /// Where the log lies, if not in the directory (`--waldir`): an absolute path, of an empty folder or of
+    /// none. pg_wal is a link to it then.
+    pub wal_dir: Option<PathBuf>,
     /// Databases that get a folder below base/.
     pub databases: Vec<u32>,
     /// The settings recorded in the control file.
@@ -64,6 +67,7 @@ impl Default for CreateOptions {
         Self {
             segment_size: SegmentSize::DEFAULT,
             data_checksums: true,
+            wal_dir: None,
             databases: vec![1, 4, 5],
             parameters: ServerParameters::default(),
         }

@@ -11,6 +11,12 @@ pub trait WalRetention: Send + Sync {
         let _ = segment;
         SegmentFate::Reusable
     }
+    /// Whether what a promotion set aside of this segment may go (is it archived?), which is not needed any
+    /// more.
+    fn partial_may_go(&self, segment: SegmentFile) -> bool {
+        let _ = segment;
+        true
+    }
     /// What of the log that goes a rewind may need, when a checkpoint with this redo point ends at `end`.
     fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
         let _ = (redo, end);

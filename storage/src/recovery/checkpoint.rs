@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
+use wal::{Lsn, Removed, Retention, SegmentFolder, SegmentNumber, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
@@ -183,8 +183,19 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, end: Lsn, info: &mut Checkpoi
             retention.fate(segment)
         })
         .map_err(log_error)?;
-    note_removed(&*retention, removed, info);
+    let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
+    let partials = remove_old_partials(&folder, horizon, &*retention)?;
+    note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
     Ok(())
+}
+
+/// What promotions set aside goes like segments, and serves nobody ahead.
+fn remove_old_partials(
+    folder: &SegmentFolder,
+    horizon: SegmentNumber,
+    retention: &dyn WalRetention,
+) -> Result<u64, Error> {
+    folder.remove_old_partials(horizon, &mut |segment| retention.partial_may_go(segment)).map_err(log_error)
 }
 
 fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut CheckpointInfo) {
@@ -213,7 +224,8 @@ fn remove_redone_segments(
     let kept = retention.kept_in_recovery(timeline);
     let removed =
         folder.remove_old(horizon, kept, &mut |segment| retention.fate(segment)).map_err(log_error)?;
-    note_removed(&*retention, removed, info);
+    let partials = remove_old_partials(&folder, horizon, &*retention)?;
+    note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
     Ok(())
 }
 

@@ -112,11 +112,30 @@ fn check_empty(host: &Host, dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// The log may lie elsewhere, but not in the data directory: there pg_wal is its place.
+fn check_wal_dir(host: &Host, dir: &Path, wal_dir: &Path) -> Result<(), Error> {
+    let shown = wal_dir.display();
+    if !wal_dir.is_absolute() {
+        return Err(Error::Unusable(format!("the WAL directory must be an absolute path, not \"{shown}\"")));
+    }
+    if wal_dir.starts_with(dir) {
+        return Err(Error::Unusable(format!(
+            "the WAL directory \"{shown}\" must not be in the data directory; choose another"
+        )));
+    }
+    check_empty(host, wal_dir)
+}
+
 fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), Error> {
     let disk = &*host.disk;
     let make =
         |path: &Path| disk.create_dir_all(path).map_err(|error| Error::io("create directory", path, error));
     make(dir)?;
+    if let Some(wal_dir) = &options.wal_dir {
+        make(wal_dir)?;
+        let link = dir.join("pg_wal");
+        disk.link_folder(wal_dir, &link).map_err(|error| Error::io("link", &link, error))?;
+    }
     for folder in FOLDERS {
         make(&dir.join(folder))?;
     }
@@ -174,6 +193,9 @@ fn control_file(
 /// Lays out a new database; see [`crate::Database::create`].
 pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result<SystemId, Error> {
     check_empty(host, dir)?;
+    if let Some(wal_dir) = &options.wal_dir {
+        check_wal_dir(host, dir, wal_dir)?;
+    }
     make_folders(host, dir, options)?;
     let system_id = new_system_id(host);
     let mut config = WriterConfig::new(system_id, TimelineId::FIRST);
@@ -218,10 +240,20 @@ pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result
     let control = control_file(host, system_id, options, checkpoint.start, contents(redo));
     wal.close().map_err(log_error)?;
     host::sync_tree(&*host.disk, dir, false).map_err(tree_sync_error)?;
+    if let Some(wal_dir) = &options.wal_dir {
+        host::sync_tree(&*host.disk, wal_dir, false).map_err(tree_sync_error)?;
+        sync_parent(host, wal_dir)?;
+    }
     // Last of all: a directory without a control file is no database.
     control.store(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        host.disk.sync_dir(parent).map_err(|error| Error::io("fsync directory", parent, error))?;
-    }
+    sync_parent(host, dir)?;
     Ok(system_id)
+}
+
+/// Makes a directory's own name durable.
+fn sync_parent(host: &Host, dir: &Path) -> Result<(), Error> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or(Ok(()), |parent| {
+        host.disk.sync_dir(parent).map_err(|error| Error::io("fsync directory", parent, error))
+    })
 }

@@ -1,7 +1,7 @@
 //! plimsoll.auto_rewind: who is past the fork comes back by itself, or says what to run.
 
 use super::{Pair, load};
-use scenarios::{Node, assert_relations_equal_after_stop, plimsoll, run, wait_until};
+use scenarios::{Node, SmallDisk, assert_relations_equal_after_stop, plimsoll, run, run_ok, wait_until};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -200,4 +200,68 @@ fn a_primary_that_wrote_on_alone_over_checkpoints_is_rewound_by_the_log_that_it_
     pair.one.start();
     pair.one.wait_replayed(&pair.two.sql("SELECT pg_current_wal_lsn()"));
     assert_relations_equal_after_stop(&pair.two, &pair.one);
+}
+
+/// A standby whose data folder has 40 MB; None where no file system can be mounted.
+fn standby_on_small_disk(of: &Node) -> Option<(SmallDisk, Node)> {
+    let node = Node::unprepared();
+    let disk = match SmallDisk::mount(&node.data(), 40) {
+        Ok(disk) => disk,
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            return None;
+        }
+    };
+    run_ok(plimsoll().args(["clone", "--from", &of.conninfo(), "-D"]).arg(node.data()));
+    for (name, value) in [
+        ("plimsoll.auto_rewind", "on"),
+        ("wal_retrieve_retry_interval", "200ms"),
+        ("min_wal_size", "2MB"),
+        ("max_wal_size", "4MB"),
+        ("wal_keep_size", "0"),
+    ] {
+        node.set(name, value);
+    }
+    node.start();
+    Some((disk, node))
+}
+
+#[test]
+fn a_standby_on_a_full_disk_stays_what_it_is_and_rewinds_itself_once_there_is_room() {
+    let one = Node::builder().init_option("--wal-segsize=1").setting("wal_keep_size", "64MB").start();
+    one.sql("CREATE TABLE kv (k int PRIMARY KEY, v text)");
+    let two = Node::builder().clone_from(&one);
+    let Some((disk, three)) = standby_on_small_disk(&one) else { return };
+    let pair = Pair { one, two };
+    pair.cut_off();
+    pair.one.sql("CREATE TABLE lost (k int PRIMARY KEY)");
+    three.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    pair.one.kill_9();
+    pair.promote();
+    pair.two.sql("CREATE TABLE made_there (k int PRIMARY KEY, v text)");
+    pair.two.sql("INSERT INTO made_there SELECT g, repeat('t', 1000) FROM generate_series(1, 6000) g");
+    pair.two.sql("CHECKPOINT");
+    let end = pair.two.sql("SELECT pg_current_wal_lsn()");
+
+    disk.fill_but(3 << 20);
+    let pid = three.pid();
+    three.alter(&format!("SET primary_conninfo = '{}'", pair.two.conninfo()));
+    wait_for_log(&three, "could not rewind itself, and stays as it was: there is no room for ", 1);
+    three.wait_for("SELECT count(*) FROM pg_tables WHERE tablename = 'lost'", "1");
+    assert_eq!(pid, three.pid(), "it is up");
+    assert!(!three.data().join("plimsoll.rewind").exists());
+
+    // One that has begun waits for room, and the directory does not start as what it was.
+    three.kill_9();
+    let marker = wal::codec::seal_text("plimsoll rewind 1\nsource=two\nphase=copying\n".to_owned());
+    fs::write(three.data().join("plimsoll.rewind"), marker).expect("the marker is written");
+    three.start_without_waiting();
+    wait_for_log(&three, "the rewind of this server is not done: ", 1);
+    assert!(three.log().contains("it is tried again in "), "{}", three.log());
+    disk.free();
+    wait_for_log(&three, "rewound to timeline 2: ", 1);
+    three.wait_for(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"), "t");
+    assert_eq!(three.sql("SELECT count(*) FROM made_there"), "6000");
+    assert_eq!(three.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'lost'"), "0");
+    assert_relations_equal_after_stop(&pair.two, &three);
 }

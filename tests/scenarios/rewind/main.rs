@@ -1,11 +1,13 @@
 //! An old primary comes back by `plimsoll rewind`: it streams from the new one, and every byte is equal.
 
+mod archived;
 mod auto;
 mod discarded;
 mod programs;
 
 use scenarios::{Node, Outcome, assert_relations_equal_after_stop, change_keys, plimsoll, run, run_ok};
 use std::fs;
+use std::ops::Range;
 use std::process::{Command, Stdio};
 
 /// A primary and its standby, both with contents, the log in segments of a megabyte.
@@ -55,6 +57,12 @@ impl Pair {
 
     /// Cuts the standby off, lets the primary go on alone, promotes the standby and lets that write, too.
     fn diverge(&self) {
+        self.go_on_alone();
+        self.take_over();
+    }
+
+    /// Cuts the standby off, and lets the primary go on.
+    fn go_on_alone(&self) {
         load(&self.one, 200);
         self.cut_off();
         load(&self.one, 300);
@@ -64,6 +72,10 @@ impl Pair {
         self.one.sql("DELETE FROM emptied WHERE k > 100");
         self.one.sql("VACUUM emptied");
         self.one.sql("UPDATE kept SET v = 'here' WHERE k % 1000 = 0");
+    }
+
+    /// Promotes the standby and lets it write.
+    fn take_over(&self) {
         self.promote();
         load(&self.two, 300);
         self.two.sql("DROP TABLE dropped_there");
@@ -77,6 +89,22 @@ impl Pair {
         let mut command = plimsoll();
         command.args(["rewind", "--source", source, "-D"]).arg(self.one.data()).args(more);
         run(&mut command)
+    }
+
+    /// The numbers of the whole segments from the common checkpoint's redo point to the fork, as a dry run has
+    /// them.
+    fn segments_before_the_fork(&self) -> Range<u64> {
+        let dry = self.rewind(&self.two.conninfo(), &["--dry-run"]);
+        is_ok(&dry);
+        // The number of the segment that a position lies in, which follows these words.
+        let segment = |words: &str| {
+            let digits = dry.stdout.split(words).nth(1).expect("the words").trim_start_matches("0/");
+            let end = digits.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(digits.len());
+            u64::from_str_radix(&digits[..end], 16).expect("a position") >> 20
+        };
+        let (redo, fork) = (segment("(redo "), segment("diverged at "));
+        assert!(redo < fork, "{redo} {fork}");
+        redo..fork
     }
 
     /// The old primary streams from the new one, has its rows, and its bytes at the end.
@@ -167,26 +195,13 @@ fn log_before_the_fork_that_the_target_has_no_more_comes_from_the_source() {
     pair.one.sql("UPDATE kept SET v = repeat('common', 40)");
     pair.diverge();
     pair.one.kill_9();
-    let dry = || {
-        let dry = pair.rewind(&pair.two.conninfo(), &["--dry-run"]);
-        is_ok(&dry);
-        dry.stdout
-    };
-    // The number of the segment that a position lies in, which follows these words.
-    let segment = |words: &str| {
-        let said = dry();
-        let digits = said.split(words).nth(1).expect("the words").trim_start_matches("0/");
-        let end = digits.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(digits.len());
-        u64::from_str_radix(&digits[..end], 16).expect("a position") >> 20
-    };
-    let (redo, fork) = (segment("(redo "), segment("diverged at "));
-    assert!(redo < fork, "{redo} {fork}");
+    let segments = pair.segments_before_the_fork();
     let path = |number: u64| pair.one.data().join(format!("pg_wal/0000000100000000{number:08X}"));
-    for number in redo..fork {
+    for number in segments.clone() {
         fs::remove_file(path(number)).expect("a segment");
     }
-    dry();
-    assert!(!path(redo).exists(), "a dry run leaves no log behind");
+    is_ok(&pair.rewind(&pair.two.conninfo(), &["--dry-run"]));
+    assert!(!path(segments.start).exists(), "a dry run leaves no log behind");
     is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
     pair.one_follows_two();
 }

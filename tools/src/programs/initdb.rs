@@ -59,7 +59,7 @@ pub struct InitArgs {
     /// Do not print the next steps
     #[arg(long)]
     pub no_instructions: bool,
-    /// Folder for the WAL outside the data directory
+    /// Folder for the WAL outside the data directory: an absolute path; it must be missing or empty
     #[arg(short = 'X', long, value_name = "DIR")]
     pub waldir: Option<PathBuf>,
     /// Text search configuration (there is no text search)
@@ -99,12 +99,6 @@ impl InitArgs {
             if !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode") {
                 bail!("encoding \"{encoding}\" is not supported: use UTF8");
             }
-        }
-        if let Some(folder) = &self.waldir {
-            bail!(
-                "a WAL folder outside the data directory (\"{}\") is not supported: leave -X out",
-                folder.display()
-            );
         }
         if self.allow_group_access {
             bail!("group access to the data directory is not supported: leave -g out");

@@ -161,6 +161,8 @@ impl WalSource for WalBytes {
 pub struct SegmentFiles {
     disk: SharedDisk,
     pg_wal: PathBuf,
+    /// Folders with what pg_wal may lack.
+    beside: Vec<PathBuf>,
     pub(super) segment_size: SegmentSize,
     history: TimelineHistory,
     limit: Option<Lsn>,
@@ -196,6 +198,7 @@ impl SegmentFiles {
         Self {
             disk,
             pg_wal: pg_wal.into(),
+            beside: Vec::new(),
             segment_size,
             history,
             limit: None,
@@ -211,6 +214,10 @@ impl SegmentFiles {
     pub fn set_supply(&mut self, supply: Arc<dyn SegmentSupply>) {
         self.supply.from = Some(supply);
     }
+    /// Looks in these folders, which need not be there, for segments that pg_wal lacks.
+    pub fn look_beside(&mut self, folders: Vec<PathBuf>) {
+        self.beside = folders;
+    }
     /// Has the supply replace nothing that was received.
     pub fn set_received(&mut self, received: Arc<LogBranch>) {
         self.received = Some(received);
@@ -223,9 +230,28 @@ impl SegmentFiles {
 
     /// Whether an ancestor's file of a segment is here.
     fn has_older(&self, than: TimelineId, segment: SegmentNumber) -> bool {
-        let name = |timeline| self.pg_wal.join(segment.file_name(timeline, self.segment_size));
+        let name = |timeline| segment.file_name(timeline, self.segment_size);
+        let is_there =
+            |timeline| self.paths(&name(timeline)).any(|path| self.disk.exists(&path).unwrap_or(false));
         let mut older = self.history.newest_first().filter(|(timeline, ..)| *timeline < than);
-        older.any(|(timeline, ..)| self.disk.exists(&name(timeline)).unwrap_or(false))
+        older.any(|(timeline, ..)| is_there(timeline))
+    }
+
+    /// Where a segment may be, the path in pg_wal first.
+    fn paths(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(&self.pg_wal).chain(&self.beside).map(move |folder| folder.join(name))
+    }
+
+    /// Opens a segment's file where it is; None if it is nowhere.
+    fn open_file(&self, name: &str, at: Lsn) -> Result<Option<(SharedFile, PathBuf)>, SourceError> {
+        for path in self.paths(name) {
+            match self.disk.open(&path, OpenMode::Read) {
+                Ok(file) => return Ok(Some((file, path))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(SourceError::Io { path: path.display().to_string(), at, error }),
+            }
+        }
+        Ok(None)
     }
 
     fn is_damaged(&self, segment: SegmentNumber) -> bool {
@@ -330,24 +356,18 @@ impl SegmentFiles {
             if self.segment_size.segment_of(begin) > segment || !ahead(end) || is_bad_copy {
                 continue;
             }
-            let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
+            let name = segment.file_name(timeline, self.segment_size);
             if let Some(supply) = self.supply.active() {
                 let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto());
                 let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
                 fetched.map_err(|error| SourceError::Io {
-                    path: path.display().to_string(),
+                    path: self.pg_wal.join(&name).display().to_string(),
                     at: from,
                     error,
                 })?;
             }
-            match self.disk.open(&path, OpenMode::Read) {
-                Ok(file) => {
-                    return Ok(Some(self.open.insert(OpenSegment { segment, timeline, end, file, path })));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(SourceError::Io { path: path.display().to_string(), at: from, error });
-                }
+            if let Some((file, path)) = self.open_file(&name, from)? {
+                return Ok(Some(self.open.insert(OpenSegment { segment, timeline, end, file, path })));
             }
         }
         let must_exist = || -> Result<bool, SourceError> {
@@ -387,11 +407,17 @@ impl WalSource for SegmentFiles {
     }
 
     fn segments_behind(&self, segment: SegmentNumber) -> Result<Vec<SegmentNumber>, SourceError> {
-        let entries = self.disk.list(&self.pg_wal).map_err(|error| SourceError::Io {
-            path: self.pg_wal.display().to_string(),
-            at: self.segment_size.start_of(segment),
-            error,
-        })?;
+        let mut entries = Vec::new();
+        for folder in std::iter::once(&self.pg_wal).chain(&self.beside) {
+            match self.disk.list(folder) {
+                Ok(found) => entries.extend(found),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && folder != &self.pg_wal => {}
+                Err(error) => {
+                    let (path, at) = (folder.display().to_string(), self.segment_size.start_of(segment));
+                    return Err(SourceError::Io { path, at, error });
+                }
+            }
+        }
         // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about
         // this history.
         let ours = |timeline, found| {

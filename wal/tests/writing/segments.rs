@@ -4,6 +4,7 @@ use crate::support::*;
 use host::Disk;
 use simulation::{Call, CrashPolicy, Fault, FaultKind};
 use wal::history::TimelineHistory;
+use wal::reader::{ReaderOptions, SegmentFiles, WalReader};
 use wal::{
     KeptLog, Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig,
 };
@@ -137,8 +138,8 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     wal.flush_all().unwrap();
 }
 
-/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what came back
-/// is log again.
+/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what is there is
+/// read as log.
 #[test]
 fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let disk = new_disk();
@@ -153,7 +154,7 @@ fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let removed = wal.remove_old_segments(keep, &mut reusable).unwrap();
     assert_eq!((removed.put_aside, removed.removed, removed.recycled), (2, 1, 0));
     let numbers = || {
-        let listed = folder(&disk).list_kept().unwrap();
+        let listed = folder(&disk).kept().list_if_there().unwrap();
         listed.iter().map(|file| file.segment.get()).collect::<Vec<_>>()
     };
     assert_eq!(numbers(), [2, 3]);
@@ -163,16 +164,39 @@ fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let removed = wal.remove_old_segments(keep, &mut reusable).unwrap();
     assert_eq!((removed.put_aside, removed.removed, removed.recycled), (1, 0, 1));
     assert_eq!(numbers(), [3, 4]);
-    let brought = folder(&disk).bring_back_kept().unwrap();
-    assert_eq!(brought.len(), 2);
     let third = starts.iter().position(|start| SIZE.segment_of(*start).get() == 3).unwrap();
-    let (records, end) = read_all(&disk, starts[third], TimelineHistory::root(TLI));
+    let mut files =
+        SegmentFiles::new(std::sync::Arc::new(disk.clone()), dir(), SIZE, TimelineHistory::root(TLI));
+    files.look_beside(vec![folder(&disk).kept().dir().to_path_buf()]);
+    let mut reader = WalReader::new(files, ReaderOptions::new(SIZE), starts[third]);
+    let (records, end) = read_on(&mut reader);
     assert_eq!((records.len(), is_clean(&end)), (100 - third, true), "{end:?}");
-    folder(&disk).move_kept(brought[0], false).unwrap();
-    assert_eq!(numbers(), [3]);
     let other = KeptLog { timeline: Some(TimelineId::new(7)), ..KeptLog::AS_IT_IS };
     folder(&disk).remove_old(SegmentNumber::new(3), other, &mut reusable).unwrap();
     assert_eq!(numbers(), [0; 0]);
+}
+
+#[test]
+fn partial_segments_before_the_horizon_go_if_they_may() {
+    let disk = new_disk();
+    let partial = |timeline, number| {
+        let (timeline, number) = (TimelineId::new(timeline), SegmentNumber::new(number));
+        wal::file_names::partial(&number.file_name(timeline, SIZE))
+    };
+    let other = "000000010000000000000001.00000028.backup".to_owned();
+    let all = [partial(1, 2), partial(1, 3), partial(2, 1), partial(2, 4), other.clone()];
+    for name in &all {
+        disk.open(&dir().join(name), host::OpenMode::Create).unwrap();
+    }
+    let mut asked = Vec::new();
+    let removed = folder(&disk).remove_old_partials(SegmentNumber::new(4), &mut |file| {
+        asked.push(wal::file_names::partial(&file.segment.file_name(file.timeline, SIZE)));
+        file.segment.get() != 2
+    });
+    assert_eq!(removed.unwrap(), 2);
+    asked.sort();
+    assert_eq!(asked, [partial(1, 2), partial(1, 3), partial(2, 1)]);
+    assert_eq!(names(&disk), [other, partial(1, 2), partial(2, 4)]);
 }
 
 #[test]

@@ -76,7 +76,11 @@ pub fn number_of(record: &Record) -> u64 {
 /// All records from `from` on (switches left out), and where and why the log ends.
 pub fn read_all(disk: &VirtualDisk, from: Lsn, history: TimelineHistory) -> (Vec<Record>, EndOfWal) {
     let source = SegmentFiles::new(Arc::new(disk.clone()), dir(), SIZE, history);
-    let mut reader = WalReader::new(source, ReaderOptions::new(SIZE), from);
+    read_on(&mut WalReader::new(source, ReaderOptions::new(SIZE), from))
+}
+
+/// All records from where a reader stands.
+pub fn read_on(reader: &mut WalReader<SegmentFiles>) -> (Vec<Record>, EndOfWal) {
     let mut records = Vec::new();
     loop {
         match reader.next().unwrap() {

@@ -330,11 +330,6 @@ impl Cluster {
         files.undurable_files(Path::new(DATA)).into_iter().next()
     }
 
-    /// All that a power cut would take away of a node's directory.
-    pub fn undurable_all(files: &VirtualDisk) -> Vec<PathBuf> {
-        files.undurable_files(Path::new(DATA))
-    }
-
     /// Gives a node whose server is down other files.
     pub fn take(&mut self, id: NodeId, files: VirtualDisk) {
         if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.is_up()) {

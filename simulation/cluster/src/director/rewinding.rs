@@ -4,15 +4,16 @@
 
 use super::{Shared, disks, events, facts, machine_of, slots};
 use crate::branch::Branch;
-use crate::cluster::{Cluster, DATA, Discarded, RewindEnd, State, has};
+use crate::cluster::{DATA, Discarded, RewindEnd, State, has};
 use crate::guarantee::Lost;
 use crate::history::{Deed, Level};
+use crate::machine::rewind_rules;
 use crate::rare::Rare;
 use host::Disk;
 use rewind::RewindError;
 use simulation::VirtualDisk;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -176,7 +177,7 @@ fn finish(shared: &Shared, node: usize, end: RewindEnd) {
     if again {
         shared.hit(Rare::RewoundAgain);
     }
-    if let Some(path) = undurable(files) {
+    if let Some(path) = rewind_rules::undurable(files, Path::new(DATA)) {
         let path = path.display();
         shared.fail(format!("Disk: node {node} is rewound, and a power cut may take {path} away"));
     }
@@ -187,18 +188,6 @@ fn finish(shared: &Shared, node: usize, end: RewindEnd) {
         shared.fail(format!("Damage: node {node} is rewound, and has {name} of the branch that it left"));
     }
     shared.facts.lock().rewound(node, shared.now_ms());
-}
-
-/// What a power cut would take of what a standby starts from.
-fn undurable(files: &VirtualDisk) -> Option<PathBuf> {
-    let data = Path::new(DATA);
-    let matters = |path: &PathBuf| {
-        let within = path.strip_prefix(data).unwrap_or(path);
-        ["base", "global", "pg_wal", "backup_label", "standby.signal"]
-            .iter()
-            .any(|part| within.starts_with(part))
-    };
-    Cluster::undurable_all(files).into_iter().find(matters)
 }
 
 /// A segment that is no part of the branch that a directory has, or lies behind the place where that one

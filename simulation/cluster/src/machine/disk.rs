@@ -4,7 +4,7 @@ use super::log_rules::Tails;
 use super::slot_files::Refused;
 use super::spared::Spared;
 use super::unsettled::Unsettled;
-use super::{log_rules, rules};
+use super::{log_rules, rewind_rules, rules};
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use simulated::World;
@@ -127,6 +127,7 @@ impl Disk for NodeDisk {
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
+        rewind_rules::before_removal(&self.inner, path);
         self.inner.remove_file(path)?;
         self.seen.refused.removed(path);
         rules::removed(&self.inner, path, &self.seen.refused);

@@ -7,6 +7,7 @@ mod entropy;
 pub mod ledger_file;
 pub mod log_rules;
 mod process;
+pub mod rewind_rules;
 pub mod rules;
 mod run;
 pub mod slot_files;

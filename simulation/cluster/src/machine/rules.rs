@@ -127,7 +127,7 @@ pub(super) fn judge(files: &VirtualDisk, path: &Path, rule: impl FnOnce(&Path) -
     }
 }
 
-fn fail(what: String) {
+pub(super) fn fail(what: String) {
     let node = fiber::current_node().map_or(0, |node| node.0.saturating_sub(1));
     FOUND.lock().get_or_insert_with(|| format!("Disk: node {node} {what}"));
 }

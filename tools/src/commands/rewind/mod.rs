@@ -9,16 +9,16 @@ use crate::cli::RewindArgs;
 use crate::output::{complain, say};
 use crate::serve;
 use anyhow::{Result, anyhow, bail};
-use archive::ArchiveSupply;
+use archive::ByCommand;
 use host::Host;
 use rewind::{
-    Counts, Divergence, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName, Stage,
+    Counts, Divergence, LogArchive, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName,
+    Stage,
 };
 use server::{ServerOptions, keep_discarded};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use wal::reader::SegmentSupply;
 
 /// Lines of the report that are shown to a person; all are in the file.
 const SHOWN: u64 = 200;
@@ -58,7 +58,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// The archive of a data directory, by its restore_command.
-pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn SegmentSupply>> {
+pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn LogArchive>> {
     let settings = config_file.map(|file| ("config_file".to_owned(), file.display().to_string()));
     let options = ServerOptions { settings: settings.into_iter().collect(), ..ServerOptions::new(data) };
     let command = server::setting_of(&options, "restore_command")?;
@@ -66,7 +66,7 @@ pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn Seg
         bail!("restore_command is not set in the target cluster");
     }
     let size = serve::control_file(data)?.segment_size;
-    Ok(Arc::new(ArchiveSupply { command, data: std::path::absolute(data)?, size }))
+    Ok(Arc::new(ByCommand { command, data: std::path::absolute(data)?, size }))
 }
 
 async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()> {

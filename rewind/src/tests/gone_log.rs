@@ -1,0 +1,172 @@
+//! Log from before the fork that pg_wal has no more: wherever it comes from, at no moment does it lie there
+//! without its mark, so that no archiver takes it for new.
+
+use super::{assert_is_twos, diverged_after, host_on, rewind_with, to_two};
+use crate::beside::BROUGHT_DIR;
+use crate::{LogArchive, Need, Rewind, RewindOptions};
+use host::{Disk, OpenMode};
+use simulation::{CrashPolicy, Fault, VirtualDisk};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use storage::REWIND_MARKER;
+use wal::history::TimelineHistory;
+use wal::{ArchiveStatus, Archived, KEPT_DIR, SegmentNumber, SegmentSize, TimelineId};
+
+const ONES_LOG: &str = "/one/pg_wal";
+const SEGMENT_MAX: u64 = 1 << 20;
+
+/// Where the log is that pg_wal lacks.
+#[derive(Clone, Copy, Debug)]
+enum Lies {
+    Kept,
+    AtTheSource,
+    InTheArchive,
+}
+
+/// An archive: a folder on the same disk.
+struct Folder(VirtualDisk);
+
+impl LogArchive for Folder {
+    fn bring(
+        &self,
+        _history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        to: &str,
+    ) -> io::Result<bool> {
+        let name = segment.file_name(timeline, size());
+        let bytes = match self.0.read(&Path::new("/archive").join(name), SEGMENT_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            bytes => bytes?,
+        };
+        self.0.open(&Path::new("/one").join(to), OpenMode::CreateNew)?.write_all_at(&bytes, 0)?;
+        Ok(true)
+    }
+}
+
+fn size() -> SegmentSize {
+    SegmentSize::new(SEGMENT_MAX).unwrap()
+}
+
+/// The names of segments of the first timeline.
+fn common(disk: &VirtualDisk, folder: &str) -> BTreeSet<String> {
+    let names = disk.list(Path::new(folder)).unwrap().into_iter().map(|entry| entry.name);
+    let is_common = |name: &String| {
+        SegmentNumber::parse_file_name(name, size()).is_some_and(|(of, _)| of == TimelineId::FIRST)
+    };
+    names.filter(is_common).collect()
+}
+
+/// Takes all whole segments before the fork away from where they are, and puts them where they lie.
+async fn diverged(lies: Lies) -> VirtualDisk {
+    let disk = diverged_after(5).await;
+    for folder in [&format!("{ONES_LOG}/{KEPT_DIR}"), "/archive"] {
+        disk.create_dir_all(Path::new(folder)).unwrap();
+    }
+    let fork = TimelineHistory::load(&disk, Path::new("/two/pg_wal"), TimelineId::new(2)).unwrap();
+    let fork = size().segment_of(fork.end_of(TimelineId::FIRST).unwrap().unwrap());
+    let before: Vec<_> = common(&disk, ONES_LOG)
+        .into_iter()
+        .filter(|name| SegmentNumber::parse_file_name(name, size()).unwrap().1 < fork)
+        .collect();
+    assert!(before.len() > 2, "{before:?}");
+    for name in before {
+        let own = Path::new(ONES_LOG).join(&name);
+        let kept = Path::new(ONES_LOG).join(KEPT_DIR).join(&name);
+        let theirs = Path::new("/two/pg_wal").join(&name);
+        match lies {
+            Lies::Kept => disk.rename(&own, &kept).unwrap(),
+            Lies::AtTheSource => disk.remove_file(&own).unwrap(),
+            Lies::InTheArchive => disk.rename(&own, &Path::new("/archive").join(&name)).unwrap(),
+        }
+        if !matches!(lies, Lies::AtTheSource) {
+            disk.remove_file(&theirs).unwrap();
+        }
+    }
+    for folder in ["/", "/archive", "/one/pg_wal", "/one/pg_wal/kept", "/two/pg_wal"] {
+        disk.sync_dir(Path::new(folder)).unwrap();
+    }
+    disk
+}
+
+fn options(disk: &VirtualDisk) -> RewindOptions {
+    RewindOptions { supply: Some(Arc::new(Folder(disk.clone()))), ..to_two() }
+}
+
+/// What came into pg_wal has its mark, and came there only while no server starts, or when all is done.
+fn check(after: &VirtualDisk, before: &BTreeSet<String>, done: bool, what: &str) {
+    let marks = ArchiveStatus::new(Arc::new(after.clone()), Path::new(ONES_LOG));
+    let stands = after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap();
+    for name in common(after, ONES_LOG).difference(before) {
+        assert!(stands || done, "{what}: {name} lies there, and a server may start");
+        assert_eq!(marks.of(name).unwrap(), Archived::Done, "{what}: {name}");
+    }
+}
+
+async fn power_fails_at_any_call(lies: Lies) {
+    let disk = diverged(lies).await;
+    let before = common(&disk, ONES_LOG);
+    let mut begun = 0;
+    for call in 1.. {
+        let failing = disk.fork();
+        failing.inject(Fault::power_off(call));
+        let done = rewind_with(&failing, options(&failing)).await.is_ok();
+        for (seed, policy) in
+            [CrashPolicy::KeepAll, CrashPolicy::Anything { seed: call }].into_iter().enumerate()
+        {
+            let after = failing.crash(policy);
+            let what = format!("{lies:?}, call {call}, {policy:?}");
+            check(&after, &before, done, &what);
+            let stands = after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap();
+            begun += u32::from(stands && seed == 0);
+            if done || (stands && call % 16 == 0) {
+                rewind_with(&after, options(&after)).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                check(&after, &before, true, &what);
+                assert_is_twos(&after, &what).await;
+            }
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(begun > 30, "{begun}");
+}
+
+#[tokio::test]
+async fn log_that_was_kept_for_it_never_waits_for_the_archive() {
+    power_fails_at_any_call(Lies::Kept).await;
+}
+
+#[tokio::test]
+async fn log_that_the_source_gives_never_waits_for_the_archive() {
+    power_fails_at_any_call(Lies::AtTheSource).await;
+}
+
+#[tokio::test]
+async fn log_that_the_archive_gives_never_waits_for_it() {
+    power_fails_at_any_call(Lies::InTheArchive).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_pg_wal_as_it_was_and_a_killed_one_what_the_next_removes() {
+    for lies in [Lies::Kept, Lies::AtTheSource, Lies::InTheArchive] {
+        let disk = diverged(lies).await;
+        let names = |disk: &VirtualDisk| -> Vec<String> {
+            disk.list(Path::new(ONES_LOG)).unwrap().into_iter().map(|entry| entry.name).collect()
+        };
+        let before = names(&disk);
+        let mut dry = Rewind::prepare(&host_on(&disk), options(&disk)).await.unwrap();
+        assert!(dry.plan().await.unwrap().is_some() && matches!(dry.need(), Need::Diverged(_)));
+        // As it stands now a kill would leave it.
+        let killed = disk.fork();
+        drop(dry);
+        assert_eq!(names(&disk), before, "{lies:?}");
+        let brought = Path::new("/one").join(BROUGHT_DIR);
+        assert_eq!(killed.exists(&brought).unwrap(), !matches!(lies, Lies::Kept), "{lies:?}");
+        assert_eq!(common(&killed, ONES_LOG), common(&disk, ONES_LOG), "{lies:?}");
+        crate::remove_leftovers(&killed, Path::new("/one")).unwrap();
+        assert_eq!(names(&killed), before, "{lies:?}");
+    }
+}
