@@ -114,9 +114,9 @@ async fn diverged() -> VirtualDisk {
     diverged_after(0).await
 }
 
-/// The same with so many transactions of half a segment of log each between the last common checkpoint and
-/// the fork.
-async fn diverged_after(halves: u32) -> VirtualDisk {
+/// The same with so many transactions with some hundred KiB of log each between the last common checkpoint and
+/// the fork; /log has the log up to there, which both remove by and by.
+async fn diverged_after(more: u32) -> VirtualDisk {
     let disk = VirtualDisk::new();
     let host = host_on(&disk);
     let small =
@@ -130,10 +130,11 @@ async fn diverged_after(halves: u32) -> VirtualDisk {
     write(&one, lost, 0..300, &"in no log ".repeat(20)).await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
     write(&one, kept, 100..110, "before the fork").await;
-    for half in 0..halves {
-        write(&one, kept, 0..1000, &format!("{half} {}", "common ".repeat(75))).await;
+    for round in 0..more {
+        write(&one, kept, 0..1000, &format!("{round} {}", "common ".repeat(75))).await;
     }
     copy_tree(&disk, Path::new("/one"), Path::new("/two"));
+    copy_tree(&disk, Path::new("/one/pg_wal"), Path::new("/log"));
     disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
 
     let (two, mut redo) = follow(&disk, "/two");

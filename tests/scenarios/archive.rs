@@ -497,6 +497,7 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
         standby.start();
     }
     on.set("archive_command", "exit 9");
+    on.sql("SELECT pg_reload_conf()");
     insert(&node, 1, 10);
     let ended = switch(&node);
     wait_file(&own.join(&ended));
