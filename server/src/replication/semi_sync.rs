@@ -12,7 +12,7 @@ use crate::tasks::blocking;
 use host::sync::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Fallback, PrimaryRecord, Resumed, Stall, SyncRecord};
+use storage::{Fallback, PrimaryRecord, Resumed, Stall, SyncLevel, SyncRecord};
 use tokio::sync::watch;
 use wal::Lsn;
 
@@ -205,7 +205,8 @@ impl Mode<'_> {
     /// Without its record nothing may be acknowledged.
     async fn fall_back(&mut self, stall: Stall) -> Put {
         let gate = self.replication.database.commit_gate();
-        let reached = gate.known_to_be_held(stall.level);
+        let early = host::planted!("a fallback is told to begin where all levels were reached");
+        let reached = gate.known_to_be_held(if early { SyncLevel::RemoteApply } else { stall.level });
         let began = self.replication.ground.host.clock.now();
         let timeline = self.replication.database.timeline();
         let mut state = self.state.clone();
@@ -232,9 +233,13 @@ impl Mode<'_> {
         let reason =
             format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
         if !host::planted!("a fallback is not put into the ledger") {
-            self.replication.ledger.record("fallback", (after, stall.end), &reason);
+            let early = host::planted!("a fallback is recorded up to before its commit");
+            let upto = if early { stall.end - 8 } else { stall.end };
+            self.replication.ledger.record("fallback", (after, upto), &reason);
         }
-        self.replication.semi_sync.0.lock().fallbacks += 1;
+        if !host::planted!("a fallback is not counted") {
+            self.replication.semi_sync.0.lock().fallbacks += 1;
+        }
         self.replication
             .ground
             .log

@@ -178,6 +178,15 @@ pub const ALL: &[Bug] = &[
     bug("a commit reports no token", Acknowledged),
     bug("a token of before a promotion is refused", OneOrder),
     bug("the end of a fallback is not put into the log", NothingSilent),
+    bug("tables are shown before the commit that makes them", Visible),
+    bug("a number is told before what reserves it is durable", Acknowledged),
+    bug("what was sent is shown as flushed", NothingSilent),
+    bug("who is next in line is shown as synchronous", NothingSilent),
+    bug("a receiver shows what is written as flushed", NothingSilent),
+    bug("a fallback is not counted", NothingSilent),
+    bug("a fallback is recorded up to before its commit", NothingSilent),
+    bug("a fallback is told to begin where all levels were reached", NothingSilent),
+    bug("a lost slot is recorded at the log's end", NothingSilent),
 ];
 
 /// The bug of this name.

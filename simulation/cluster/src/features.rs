@@ -115,7 +115,20 @@ features! {
     Switchovers = "switchovers",
     /// Nodes that went another way are rewound.
     Rewinds = "rewinds",
+    /// Readers look which tables there are, and into tables that are being made.
+    TableReads = "table reads",
+    /// Numbers are taken from a sequence.
+    Numbers = "numbers",
+    /// The monitoring views are compared with what is known of the nodes.
+    Views = "views",
+    /// Scenes that reach what is rarely reached.
+    RareScenes = "rare scenes",
 }
+
+/// Those that [`Features::later`] draws.
+const LATER: [Feature; 4] = [Feature::TableReads, Feature::Numbers, Feature::Views, Feature::RareScenes];
+/// Each of them is switched on in so many of a hundred stories.
+const LATER_PERCENT: u8 = 14;
 
 /// A set of features.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,7 +143,19 @@ impl Features {
     /// A random subset: of each seed another number of them, so that some runs do little else than one thing.
     pub fn random(rng: &mut fastrand::Rng) -> Self {
         let percent = [25, 50, 75, 95][rng.usize(..4)];
-        Feature::ALL.iter().copied().filter(|_| rng.u8(..100) < percent).collect()
+        let early = Feature::ALL.iter().copied().filter(|feature| !LATER.contains(feature));
+        early.filter(|_| rng.u8(..100) < percent).collect()
+    }
+
+    /// Some of those that came later. They are drawn apart, so that a seed's story without them is what it was
+    /// before there were any.
+    pub fn later(rng: &mut fastrand::Rng) -> Self {
+        LATER.into_iter().filter(|_| rng.u8(..100) < LATER_PERCENT).collect()
+    }
+
+    /// These and others.
+    pub fn and(&self, others: &Self) -> Self {
+        self.iter().chain(others.iter()).collect()
     }
 
     /// Whether it is switched on.
@@ -192,5 +217,20 @@ mod tests {
         let sizes: BTreeSet<usize> =
             (0..50).map(|seed| Features::random(&mut fastrand::Rng::with_seed(seed)).0.len()).collect();
         assert!(sizes.len() > 8, "{sizes:?}");
+    }
+
+    #[test]
+    fn what_came_later_is_drawn_apart() {
+        let rng = || fastrand::Rng::with_seed(5);
+        let is_later = |feature: &Feature| LATER.contains(feature);
+        assert!(!(0..50).any(|_| Features::random(&mut rng()).iter().any(|feature| is_later(&feature))));
+        let mut rng = rng();
+        let mut drawn = Features::default();
+        for _ in 0..50 {
+            let some = Features::later(&mut rng);
+            assert!(some.iter().all(|feature| is_later(&feature)) && some.0.len() < 5);
+            drawn = drawn.and(&some);
+        }
+        assert_eq!(drawn.0.len(), LATER.len());
     }
 }

@@ -51,6 +51,8 @@ fn each_kind_occurs(history: &History) {
         "ddl",
         "read of a primary",
         "read of a primary after a token",
+        "look at tables",
+        "numbers",
     ] {
         assert!(done(kind).1 > 0, "{kind} was never done: {kinds:?}");
     }
@@ -76,6 +78,8 @@ fn nothing_else_went_wrong(history: &History) {
     for entry in history.entries() {
         let expected = match &entry.outcome {
             Outcome::Acked { token, .. } => token.is_some(),
+            // A table may be looked for before it is there, or when it is gone.
+            Outcome::Failed(text) if text.starts_with("42P01") => matches!(entry.deed, Deed::List(_)),
             Outcome::Failed(text) => ["57014", "40001", "40P01", "23505", "rolled", "went"]
                 .iter()
                 .any(|word| text.starts_with(word)),

@@ -47,7 +47,9 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
             let sequence = find(cx, *oid, "nextval")?;
             let next = cx.sequences.next(cx.database, &sequence, level);
             let (value, commit) = or_cancelled(cx.canceller, next).await?;
-            cx.transaction.depend_on(commit);
+            if !host::planted!("a number is told before what reserves it is durable") {
+                cx.transaction.depend_on(commit);
+            }
             cx.facts.note_number(*oid, value, true, commit);
             Ok(Datum::Int8(value))
         }

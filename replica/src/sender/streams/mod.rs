@@ -277,10 +277,15 @@ impl Senders {
             state: entry.state,
             timeline: entry.timeline,
             sent: entry.sent,
-            progress: entry.progress,
+            progress: entry.shown_progress(),
             round_trips: entry.round_trips,
             priority: standing.priority,
-            sync_state: standing.state,
+            sync_state: match standing.state {
+                SyncState::Potential if host::planted!("who is next in line is shown as synchronous") => {
+                    SyncState::Sync
+                }
+                state => state,
+            },
             copying: entry.is_copy(),
             takes_over: entry.takes_over,
             reply_time: entry.reply_time,
@@ -401,6 +406,14 @@ impl Entry {
     fn believed(&self, progress: Progress) -> Progress {
         let all = host::planted!("a report counts for more than was sent on the branch");
         progress.up_to(if all { Lsn::MAX } else { self.sent.min(self.valid_upto) })
+    }
+
+    /// What pg_stat_replication shows of it.
+    fn shown_progress(&self) -> Progress {
+        if host::planted!("what was sent is shown as flushed") {
+            return Progress { flushed: self.sent, ..self.progress };
+        }
+        self.progress
     }
 
     fn is_copy(&self) -> bool {

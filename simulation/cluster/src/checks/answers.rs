@@ -17,7 +17,8 @@ pub(super) fn check(history: &History) -> Result<(), Violation> {
             return violation(Promise::Answers, format!("a commit without its token: {entry:?}"));
         }
         let (Outcome::Failed(text) | Outcome::Unknown(text)) = &entry.outcome else { continue };
-        let is_missing_table = matches!(entry.deed, Deed::Ddl(_)) && text.starts_with("42P01");
+        let may_be_missing = matches!(entry.deed, Deed::Ddl(_) | Deed::List(_));
+        let is_missing_table = may_be_missing && text.starts_with("42P01");
         let is_asked_for = entry.kind == COLLISION && text.starts_with("23505");
         if !is_missing_table && !is_asked_for && NEVER.iter().any(|class| text.starts_with(class)) {
             return violation(Promise::Answers, format!("{entry:?}"));
@@ -31,6 +32,6 @@ fn has_committed(deed: &Deed) -> bool {
     match deed {
         Deed::Write(write) => !write.kept.is_empty() || !write.adds.is_empty(),
         Deed::Ddl(ddl) => !ddl.changes.is_empty(),
-        Deed::Read(_) => false,
+        Deed::Read(_) | Deed::List(_) | Deed::Take(_) => false,
     }
 }

@@ -5,11 +5,12 @@
 //! whatever happened, but for what a server recorded to show without them.
 
 use super::kept::looks;
+use super::listed::{changes_of, lists, shown};
 use super::{Promise, Violation, violation, write_of};
 use crate::branch::{Branch, Token};
 use crate::guarantee::{Guarantee, Quorum};
 use crate::history::reports::Reports;
-use crate::history::{Entry, History, Level, Outcome, View, Write};
+use crate::history::{Deed, Entry, History, Level, Outcome, View, Write};
 use std::collections::BTreeMap;
 
 pub(super) fn check<'h>(
@@ -20,39 +21,43 @@ pub(super) fn check<'h>(
     let Some(reports) = &guarantee.reports else { return Ok(()) };
     let judge = Judge { guarantee, reports, writes };
     for (entry, read, seen) in looks(history) {
-        let is_confirmed = match read.view {
-            View::Primary => false,
-            View::Confirmed => true,
-            View::Replayed => continue,
-        };
-        // A standby hears it from whoever writes its branch, which may be younger than what it has seen; a
-        // primary finds in its log what those before it knew.
-        let primaries = |commit: &Token| {
-            let before = || guarantee.writers_between(commit, &seen.at);
-            if is_confirmed {
-                guarantee.writers_behind(&seen.at)
-            } else {
-                [before(), vec![entry.node]].concat()
-            }
-        };
-        for tx in &seen.writers {
-            let shower = (!is_confirmed).then_some(entry.node);
-            if let Err(commit) = judge.is_held(*tx, primaries, (shower, entry.told_ms())) {
-                let promise = if is_confirmed { Promise::Confirmed } else { Promise::Visible };
-                let text = format!("{commit:?} was shown before enough standbys had it: {entry:?}");
-                return violation(promise, text);
-            }
+        let Some(shown_to) = ShownTo::of(entry, read.view, &seen.at) else { continue };
+        for by in seen.writers.iter().filter_map(|tx| judge.who_wrote(*tx)) {
+            judge.check_shown(by, &shown_to)?;
         }
     }
     for (entry, write) in history.entries().iter().filter_map(write_of) {
         for (tx, at_ms) in &write.met {
-            if let Err(commit) = judge.is_held(*tx, judge.primaries_of(entry), (Some(entry.node), *at_ms)) {
+            let Some(met) = judge.who_wrote(*tx) else { continue };
+            if let Err(commit) = judge.is_held(met, judge.primaries_of(entry), (Some(entry.node), *at_ms)) {
                 let text = format!("rows of {commit:?} were told before enough standbys had it: {entry:?}");
                 return violation(Promise::Visible, text);
             }
         }
     }
+    judge.check_tables(history)?;
     judge.check_rests(history)
+}
+
+/// Who was shown something as durable.
+struct ShownTo<'h> {
+    entry: &'h Entry,
+    /// By a standby, as confirmed.
+    is_confirmed: bool,
+    /// The token of the snapshot.
+    at: &'h Token,
+}
+
+impl<'h> ShownTo<'h> {
+    /// None if what was shown is said to be replayed, and no more.
+    fn of(entry: &'h Entry, view: View, at: &'h Token) -> Option<Self> {
+        let is_confirmed = match view {
+            View::Primary => false,
+            View::Confirmed => true,
+            View::Replayed => return None,
+        };
+        Some(Self { entry, is_confirmed, at })
+    }
 }
 
 struct Judge<'j, 'h> {
@@ -68,24 +73,62 @@ impl<'h> Judge<'_, 'h> {
         move |commit| [before(commit).unwrap_or_default(), vec![entry.node]].concat()
     }
 
-    /// Whether standbys that one of its primaries waits for had said at a time that they hold a transaction
-    /// which waits for standbys; else, the transaction. A primary shows it then.
+    /// Who wrote a transaction, and the level that it asked for.
+    fn who_wrote(&self, tx: u64) -> Option<(&'h Entry, Level)> {
+        self.writes.get(&tx).map(|(by, write)| (*by, write.level))
+    }
+
+    /// What was shown to somebody was held by then.
+    fn check_shown(&self, by: (&'h Entry, Level), to: &ShownTo<'_>) -> Result<(), Violation> {
+        let ShownTo { entry, is_confirmed, at } = to;
+        // A standby hears it from whoever writes its branch, which may be younger than what it has seen; a
+        // primary finds in its log what those before it knew.
+        let primaries = |commit: &Token| {
+            let before = || self.guarantee.writers_between(commit, at);
+            if *is_confirmed {
+                self.guarantee.writers_behind(at)
+            } else {
+                [before(), vec![entry.node]].concat()
+            }
+        };
+        let shower = (!is_confirmed).then_some(entry.node);
+        self.is_held(by, primaries, (shower, entry.told_ms())).or_else(|commit| {
+            let promise = if *is_confirmed { Promise::Confirmed } else { Promise::Visible };
+            violation(promise, format!("{commit:?} was shown before enough standbys had it: {entry:?}"))
+        })
+    }
+
+    /// The same of tables and indexes that are there, or not any more.
+    fn check_tables(&self, history: &'h History) -> Result<(), Violation> {
+        let changes = changes_of(history);
+        for (entry, listing, seen) in lists(history, self.guarantee) {
+            let Some(shown_to) = ShownTo::of(entry, listing.view, &seen.at) else { continue };
+            for by in shown(&changes, seen, self.guarantee).filter_map(|shown| shown.by) {
+                if let Deed::Ddl(ddl) = &by.deed {
+                    self.check_shown((by, ddl.level), &shown_to)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether standbys that one of its primaries waits for had said at a time that they hold a commit which
+    /// waits for standbys; else, the commit. A primary shows it then.
     fn is_held(
         &self,
-        tx: u64,
+        (by, level): (&'h Entry, Level),
         primaries: impl Fn(&Token) -> Vec<usize>,
         (shower, at_ms): (Option<usize>, u64),
     ) -> Result<(), &'h Entry> {
-        let Some((by, write)) = self.writes.get(&tx).copied() else { return Ok(()) };
         let Some(token) = by.token() else { return Ok(()) };
-        if write.level.stage().is_none() || self.guarantee.may_be_shown(token) {
+        if level.stage().is_none() || self.guarantee.may_be_shown(token) {
             return Ok(());
         }
         // After a start or a promotion it is enough that they have flushed it.
         let is_same_run = shower == Some(by.node)
             && self.guarantee.lives(by.node, by.invoked_ms, at_ms)
             && !self.guarantee.is_promoted(by.node, by.invoked_ms, at_ms);
-        let level = if is_same_run { write.level } else { write.level.min(Level::On) };
+        let level = if is_same_run { level } else { level.min(Level::On) };
         let told = |node: &&usize| {
             let first = self.reports.told(&self.guarantee.branches, **node, level, token);
             first.is_some_and(|(_, told)| told.at_ms <= at_ms)
@@ -121,9 +164,10 @@ impl<'h> Judge<'_, 'h> {
                 // What began later stands where a crash had taken log away.
                 let has_begun =
                     |tx: &&u64| self.writes.get(tx).is_some_and(|(by, _)| by.invoked_ms <= entry.told_ms());
-                let Some(tx) = before.map(|(_, tx)| tx).filter(has_begun) else { continue };
+                let before = before.map(|(_, tx)| tx).filter(has_begun);
+                let Some(by) = before.and_then(|tx| self.who_wrote(*tx)) else { continue };
                 if let Err(commit) =
-                    self.is_held(*tx, self.primaries_of(entry), (Some(entry.node), entry.told_ms()))
+                    self.is_held(by, self.primaries_of(entry), (Some(entry.node), entry.told_ms()))
                 {
                     let text = format!("it rests on {commit:?}, which too few standbys had: {entry:?}");
                     return violation(Promise::Visible, text);
@@ -141,7 +185,7 @@ mod tests {
     use crate::guarantee::Turn;
     use crate::history::registers::REGISTERS;
     use crate::history::reports::{Progress, Source};
-    use crate::history::{Deed, Read, Seen};
+    use crate::history::{Read, Seen};
 
     #[test]
     fn what_nobody_had_told_to_hold_is_not_confirmed() {

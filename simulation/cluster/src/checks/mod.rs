@@ -26,6 +26,11 @@
 //! |                 | acknowledged before is missing (promises 1 and 5). Always, at any level, but for    |
 //! |                 | what a node had not flushed when it lost its memory.                                |
 //! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
+//! | `listed`        | who looks which tables there are sees those of his snapshot (promise 3). That they  |
+//! |                 | are held when a primary or a confirmed read shows them, `held` asks. Always, but    |
+//! |                 | for what a node had not flushed when it lost its memory.                            |
+//! | `numbers`       | no number of a sequence is told twice (promise 1). As `kept`, for the branch on     |
+//! |                 | which it comes again.                                                               |
 //! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
 //! |                 | number again that a row has), no table is missing; each commit tells its token.     |
 //! |                 | Always.                                                                             |
@@ -40,6 +45,8 @@ mod fences;
 mod handed;
 mod held;
 mod kept;
+mod listed;
+mod numbers;
 mod objects;
 mod order;
 mod quorum;
@@ -113,6 +120,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
     quorum::check(history, guarantee)?;
+    listed::check(history, guarantee)?;
     held::check(history, &writes, guarantee)?;
     fences::check(history, guarantee)?;
     handed::check(history, guarantee)?;
@@ -121,6 +129,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     order::check(history, guarantee)?;
     kept::check_told(history, guarantee, state)?;
     kept::check_shown(history, &writes, guarantee, state)?;
+    numbers::check(history, guarantee)?;
     objects::check(history, guarantee, state)
 }
 

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, reports, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, recorded, reports, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::{DATA, conninfo};
@@ -43,9 +43,10 @@ fn text(error: impl std::fmt::Display) -> String {
 /// Makes the clients' tables and lets them work.
 pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     slots::make_first(shared).await?;
-    let made = shared.admin(async {
+    let features = shared.plan.features.clone();
+    let made = shared.admin(async move {
         let mut client = Client::connect_to(&conninfo(machine_of(0))).await.map_err(text)?;
-        workload::set_up(&mut client).await.map_err(text)
+        workload::set_up(&mut client, &features).await.map_err(text)
     });
     let made = tokio::time::timeout(LAST_LIMIT, made).await.map_err(|_| "no tables can be made")?;
     made.map_err(text)??;
@@ -186,6 +187,12 @@ impl Clients {
         checks::check_equal(&states).map_err(text)?;
         let Some((_, state)) = states.first() else { return Err("a cluster without nodes".to_owned()) };
         checks::check(&history, &guarantee, state).map_err(text)?;
+        let (views, fallbacks) = {
+            let mut facts = shared.facts.lock();
+            (std::mem::take(&mut facts.views), std::mem::take(&mut facts.patience.fallbacks))
+        };
+        views.check(&guarantee)?;
+        recorded::check(&fallbacks, &history, &guarantee)?;
         Ok(history.entries().len())
     }
 }

@@ -6,6 +6,7 @@ use super::fallbacks::Fallbacks;
 use super::handovers::Handovers;
 use super::patience::Patience;
 use super::reports::Said;
+use super::views::Views;
 use crate::branch::{Branch, Branches};
 use crate::cluster::DATA;
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Turn};
@@ -71,6 +72,8 @@ pub(super) struct Facts {
     pub(super) fallbacks: Fallbacks,
     /// Since when nodes may wait for something.
     pub(super) patience: Patience,
+    /// What monitoring views showed.
+    pub(super) views: Views,
     /// What nodes said that their promotion would lose.
     pub(super) reports: Vec<Said>,
     /// Rare states that these facts show.

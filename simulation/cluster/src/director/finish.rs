@@ -1,7 +1,7 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{self, PATIENCE, ask};
-use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS};
+use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS, STRANGE_BRANCH};
 use super::{
     CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of, rewinding, roster,
     spoiled,
@@ -336,7 +336,7 @@ fn must_be_cloned(shared: &Shared, node: usize) -> bool {
     let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
     let refused = [
         "clone it anew",
-        "To have it follow its upstream, run: ",
+        STRANGE_BRANCH,
         "has already been removed",
         "of the primary is behind recovery timeline",
     ];

@@ -16,7 +16,7 @@ fn due(entry: &Entry) -> Option<u64> {
     let is_lazy = match &entry.deed {
         Deed::Write(write) => write.level == Level::Off,
         Deed::Ddl(ddl) => ddl.level == Level::Off,
-        Deed::Read(_) => false,
+        Deed::Read(_) | Deed::List(_) | Deed::Take(_) => false,
     };
     let told_ms = entry.returned_ms.filter(|_| is_lazy)?;
     entry.token().map(|_| told_ms + 3 * WAL_WRITER_DELAY_MS + SLACK_MS)

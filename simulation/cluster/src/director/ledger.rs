@@ -2,11 +2,12 @@
 //! the same reason, and nothing else does.
 
 use super::facts::Facts;
+use super::said::Line;
 use super::words::{
-    CUT, FALLS_BACK, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS, SLOT_LOST, TIMED_OUT, TORN,
-    UNWRITTEN, value_after,
+    CUT, FALLS_BACK, HANDOVER_UNDECIDED, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS, SLOT_LOST,
+    TIMED_OUT, TORN, UNWRITTEN, value_after,
 };
-use super::{Shared, machine_of};
+use super::{Shared, machine_of, recorded};
 use crate::cluster::DATA;
 use crate::machine::ledger_file::{Entry, entries};
 use simulation::VirtualDisk;
@@ -22,6 +23,7 @@ const EVENTS: &[(&str, &str)] = &[
     (TORN, "cut"),
     (CUT, "cut"),
     (SLOT_LOST, "slot_lost"),
+    (HANDOVER_UNDECIDED, "handover"),
 ];
 
 /// Words of lines about entries that a full disk keeps from the ledger, with what they count as: one waits,
@@ -132,6 +134,7 @@ impl Entry {
                 let (slot, why) = behind(SLOT_LOST).split_once(" because ")?;
                 (None, None, format!("replication slot{slot}: {why}"))
             }
+            (HANDOVER_UNDECIDED, _) => (None, None, behind(HANDOVER_UNDECIDED).split(';').next()?.to_owned()),
             _ => (value_after(line, "commits after "), upto(), behind(" are ").to_owned()),
         };
         Some(Self { event: event.1.to_owned(), after, upto, reason })
@@ -157,14 +160,21 @@ pub(super) fn end_of(shared: &Shared, node: usize, line: &str) -> Option<Lsn> {
     meant.next().filter(|_| meant.next().is_none())?.upto
 }
 
-/// Asks for the entry of what a line has just told.
-pub(super) fn check_line(shared: &Shared, node: usize, line: &str) -> Result<(), String> {
+/// Asks for the entry of what a line has just told, and looks at its positions.
+pub(super) fn check_line(shared: &Shared, line: Line<'_>) -> Result<(), String> {
+    let Line { node, at_ms, text: line } = line;
     let Some(told) = Entry::told(line) else { return Ok(()) };
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
     let since_ms = facts.ledger_since(node);
     let found = entries(files, Path::new(DATA));
-    if unwritten(&facts, node, since_ms) != (0, 0) || found.iter().any(|entry| entry.has(&told)) {
+    if let Some(entry) = found.iter().rev().find(|entry| entry.has(&told)) {
+        // Who went down meanwhile may have another log.
+        let befell = facts.losses_since(node, at_ms) > 0;
+        let looked = if befell { Ok(()) } else { recorded::look(files, entry) };
+        return looked.map_err(|why| format!("Silent: the ledger of node {node} has {entry:?}, and {why}"));
+    }
+    if unwritten(&facts, node, since_ms) != (0, 0) {
         return Ok(());
     }
     let of_it: Vec<_> = found.iter().filter(|entry| entry.event == told.event).collect();
@@ -202,6 +212,10 @@ mod tests {
                 "cut 0/A 0/22 24 bytes with 0 whole records behind: torn",
             ),
             (format!("LOG:  {CUT}0/B to 0/A: no whole record"), "cut 0/B 0/A no whole record"),
+            (
+                format!("WARNING:  {HANDOVER_UNDECIDED}it did not answer; this server follows it"),
+                "handover 0/A 0/A it did not answer",
+            ),
             (
                 format!("LOG:  {SLOT_LOST} \"a\" because it is old"),
                 "slot_lost 0/A 0/B replication slot \"a\": it is old",

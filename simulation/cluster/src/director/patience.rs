@@ -10,9 +10,9 @@
 
 use super::admin;
 use super::said::Line;
-use super::words::{FALLS_BACK, READY, TIMED_OUT, UNDECIDED};
+use super::words::{FALLS_BACK, READY, TIMED_OUT, UNDECIDED, value_after};
 use super::{Shared, ledger, machine_of};
-use crate::history::{Deed, History};
+use crate::history::{Deed, History, Level};
 use std::collections::BTreeMap;
 use wal::Lsn;
 
@@ -36,18 +36,32 @@ pub(super) struct Patience {
     /// When each setting of a node was last changed.
     changed: BTreeMap<(usize, String), u64>,
     /// What nodes fell back from.
-    fallbacks: Vec<Fallback>,
+    pub(super) fallbacks: Vec<Fallback>,
 }
 
 /// A node falls back.
 #[derive(Clone, Copy, Debug)]
-struct Fallback {
-    node: usize,
-    at_ms: u64,
+pub(super) struct Fallback {
+    pub(super) node: usize,
+    pub(super) at_ms: u64,
     /// What is set.
-    limit_ms: u64,
+    pub(super) limit_ms: u64,
+    /// The weakest level that was not reached.
+    pub(super) level: Level,
+    /// Up to where it was.
+    pub(super) after: Lsn,
     /// The end of the commit that waited for too long.
-    end: Lsn,
+    pub(super) end: Lsn,
+}
+
+impl Fallback {
+    /// What a line tells of it, beside the end of the commit.
+    fn told(node: usize, at_ms: u64, text: &str, end: Lsn) -> Option<Self> {
+        let (level, limit) = text.split_once(" reached ")?.1.split_once(" within ")?;
+        let level = Level::from_name(level)?;
+        let (limit_ms, after) = (millis(limit.split(':').next()?)?, value_after(text, FALLS_BACK)?);
+        Some(Self { node, at_ms, limit_ms, level, after, end })
+    }
 }
 
 impl Patience {
@@ -82,8 +96,8 @@ pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
         let since = shared.facts.lock().patience.ready.get(&node).copied();
         // The line tells what is in force.
         let told = text.split_once(" within ").and_then(|(_, rest)| millis(rest.split(':').next()?));
-        if let Some((limit_ms, end)) = told.zip(ledger::end_of(shared, node, text)) {
-            let fallback = Fallback { node, at_ms, limit_ms, end };
+        let end = ledger::end_of(shared, node, text);
+        if let Some(fallback) = end.and_then(|end| Fallback::told(node, at_ms, text, end)) {
             shared.facts.lock().patience.fallbacks.push(fallback);
         }
         ("falls back", since, SYNCHRONOUS, told)
@@ -105,10 +119,10 @@ pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
 /// Compares fallbacks with the commits that waited.
 pub(super) fn check(shared: &Shared, history: &History) -> Result<(), String> {
     let facts = shared.facts.lock();
-    for Fallback { node, at_ms, limit_ms, end } in &facts.patience.fallbacks {
+    for Fallback { node, at_ms, limit_ms, end, .. } in &facts.patience.fallbacks {
         let waits = history.entries().iter().filter(|entry| {
             // A snapshot may have the very token of the commit that waits; it waits for nobody.
-            let is_commit = !matches!(entry.deed, Deed::Read(_));
+            let is_commit = matches!(entry.deed, Deed::Write(_) | Deed::Ddl(_));
             let is_it = entry.node == *node && entry.token().is_some_and(|token| token.at == *end);
             is_commit && is_it && entry.invoked_ms <= *at_ms
         });
@@ -160,6 +174,14 @@ mod tests {
         assert_eq!(judge(&patience, 600), None);
         patience.is_set(1, 300, UNCONFIRMED);
         assert_eq!(judge(&patience, 400), None, "it may have been less until just now");
+    }
+
+    #[test]
+    fn a_line_tells_from_what_a_server_falls_back() {
+        let text = format!("{FALLS_BACK}0/1A0: no synchronous standby reached on within 300ms: commits wait");
+        let told = Fallback::told(1, 5, &text, Lsn::new(0x1B8));
+        let told = told.map(|told| (told.limit_ms, told.level, told.after));
+        assert_eq!(told, Some((300, Level::On, Lsn::new(0x1A0))));
     }
 
     #[test]

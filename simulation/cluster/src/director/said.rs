@@ -52,14 +52,18 @@ pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
     if line.text.contains(GIVEN_UP) {
         heeded::gave_up(shared, line.node, line.at_ms)?;
     }
-    ledger::check_line(shared, line.node, line.text)?;
+    ledger::check_line(shared, line)?;
     patience::judge(shared, line)
 }
 
 /// Notes what a line says. The node, if it tells of something that its ledger must have.
 pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
     let Line { node, at_ms, text: line } = line;
-    shared.facts.lock().patience.hear(node, at_ms, line);
+    {
+        let mut facts = shared.facts.lock();
+        facts.patience.hear(node, at_ms, line);
+        facts.views.hear(node, at_ms, line);
+    }
     if let Some(timeline) = value_after(line, NEW_TIMELINE) {
         shared.facts.lock().begins(node, timeline);
     }

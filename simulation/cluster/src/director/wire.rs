@@ -185,6 +185,7 @@ impl Wire {
                 Heard::Takes => handovers::handed(shared, Handed::Taken),
                 Heard::Status(progress) => {
                     if let Some(stream) = &mut connection.stream {
+                        self.reports.says(stream.number, shared.now_ms(), progress);
                         let believed = stream.reports(shared, written, progress)?;
                         self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
                         let kept = (&mut self.slots, &mut self.reports);

@@ -43,8 +43,8 @@ pub(super) const PRIMARY_FELL_BACK: &str = "the primary of before acknowledged c
 
 /// A primary is fenced.
 pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
-/// Its upstream's branch does not continue its own.
-pub(super) const STRANGE_BRANCH: &str = "Rewind this server to the fork";
+/// Its upstream's branch does not continue its own: what an operator is to do.
+pub(super) const STRANGE_BRANCH: &str = "To have it follow its upstream, run: ";
 
 /// A primary begins to hand its role over; what came of it.
 pub(super) const HANDS_OVER: &str = "handing over to standby ";

@@ -13,6 +13,7 @@ use crate::branch::Token;
 use crate::rare::{Counters, Rare};
 use registers::{REGISTERS, Values};
 use std::collections::{BTreeMap, BTreeSet};
+use wal::Lsn;
 
 /// A transaction of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,37 @@ pub struct Seen {
     pub parts: BTreeMap<u64, BTreeSet<u32>>,
 }
 
+/// A look at the tables and indexes that clients made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// What the node was asked for.
+    pub view: View,
+    /// What was there; None if the look failed.
+    pub seen: Option<Listed>,
+}
+
+/// The tables and indexes of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The token of the snapshot.
+    pub at: Token,
+    /// Those that were there.
+    pub names: BTreeSet<String>,
+    /// Whether these are all of them, and not one that was asked for by its name.
+    pub is_all: bool,
+}
+
+/// Numbers of the one sequence that all clients share, taken at level on. The token of the outcome lies behind
+/// what they rest on, or is the end of the branch that they are of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Those that were told.
+    pub values: Vec<i64>,
+    /// Where the log had ended before: what the last of them rests on was written since. None if that is not
+    /// known, or they may have been reserved before.
+    pub behind: Option<Lsn>,
+}
+
 /// What a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
@@ -93,6 +125,10 @@ pub enum Deed {
     Ddl(Ddl),
     /// It looked.
     Read(Read),
+    /// It looked which tables there are.
+    List(Listing),
+    /// It took numbers of a sequence.
+    Take(Numbers),
 }
 
 /// What a client was told.
@@ -143,7 +179,7 @@ impl Entry {
         let asked = match &self.deed {
             Deed::Write(write) => write.level,
             Deed::Ddl(ddl) => ddl.level,
-            Deed::Read(_) => return None,
+            Deed::Read(_) | Deed::List(_) | Deed::Take(_) => return None,
         };
         Some(if warnings.is_empty() { asked } else { asked.min(Level::Local) })
     }
@@ -237,12 +273,36 @@ impl History {
         commits.find(|(returned, _)| returned.is_none()).or(last).map(|(_, write)| write)
     }
 
+    /// The table whose creation a node has not answered, or did last.
+    pub fn last_table(&self) -> Option<&str> {
+        let recent = self.entries.iter().rev().take(LAST_ENTRIES);
+        let mut made = recent.filter_map(|entry| match &entry.deed {
+            Deed::Ddl(Ddl { changes, .. }) => match changes.as_slice() {
+                [(name, true)] if is_table(name) => Some((entry.returned_ms, name.as_str())),
+                _ => None,
+            },
+            _ => None,
+        });
+        let last = made.next()?;
+        let waits = std::iter::once(last).chain(made).find(|(returned, _)| returned.is_none());
+        Some(waits.unwrap_or(last).1)
+    }
+
     /// Notes what it came to. `change` adds to the deed what was learned on the way.
     pub fn end(&mut self, pending: Pending, now_ms: u64, outcome: Outcome, change: impl FnOnce(&mut Deed)) {
         if let Some(entry) = self.entries.get_mut(pending.0) {
             entry.returned_ms = Some(now_ms);
             entry.outcome = outcome;
             change(&mut entry.deed);
+        }
+    }
+
+    /// Notes a position behind all that an operation was told, if there is one.
+    pub fn is_placed(&mut self, pending: Pending, at: Option<Token>) {
+        if let (Some(entry), Some(at)) = (self.entries.get_mut(pending.0), at)
+            && let Outcome::Acked { token, .. } = &mut entry.outcome
+        {
+            *token = Some(at);
         }
     }
 
@@ -271,6 +331,11 @@ impl History {
     pub fn to_text(&self) -> String {
         self.entries.iter().map(|entry| format!("{entry:?}\n")).collect()
     }
+}
+
+/// Whether the name of what a client made is a table's (`o_3_1`), and not that of an index or a column.
+pub fn is_table(object: &str) -> bool {
+    object.split('_').count() == 3 && !object.contains('.')
 }
 
 /// What a node holds in the end.
@@ -316,6 +381,27 @@ mod tests {
         assert!(matches!(history.entries()[0].outcome, Outcome::Unknown(_)));
         assert_eq!(history.entries()[0].told_ms(), u64::MAX);
         assert_eq!(history.kinds(), BTreeMap::from([("insert", (4, 3))]));
+    }
+
+    #[test]
+    fn the_table_that_is_being_made_is_found_before_those_that_are_there() {
+        let mut history = History::default();
+        assert_eq!(history.last_table(), None);
+        for (object, is_there, is_over) in [
+            ("o_1_1", true, true),
+            ("o_1_2", true, false),
+            ("o_1_3", true, true),
+            ("o_1_3_i4", true, false),
+            ("o_1_3.c5", true, false),
+            ("o_1_1", false, false),
+        ] {
+            let changes = vec![(object.to_owned(), is_there)];
+            let pending = history.begin((0, 0), 0, "ddl", 5, Deed::Ddl(Ddl { level: Level::On, changes }));
+            if is_over {
+                history.end(pending, 9, Outcome::Failed(String::new()), |_| ());
+            }
+        }
+        assert_eq!(history.last_table(), Some("o_1_2"));
     }
 
     #[test]

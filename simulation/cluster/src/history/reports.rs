@@ -25,7 +25,9 @@ impl Progress {
         }
     }
 
-    fn max(self, other: Self) -> Self {
+    /// The most of both, stage by stage.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
         Self {
             written: self.written.max(other.written),
             flushed: self.flushed.max(other.flushed),
@@ -68,6 +70,15 @@ pub struct Streamed {
     pub from_ms: u64,
     /// When it had been given all that there was; None if it never was.
     pub caught_up_ms: Option<u64>,
+    /// What the receiver said in it, each word that was new with its time.
+    pub told: Vec<(u64, Progress)>,
+}
+
+impl Streamed {
+    /// The last that was said by a time.
+    pub fn told_by(&self, at_ms: u64) -> Option<Progress> {
+        self.told.iter().rev().find(|(told_ms, _)| *told_ms <= at_ms).map(|(_, progress)| *progress)
+    }
 }
 
 /// All that was told, and over which streams.
@@ -133,7 +144,8 @@ impl Reports {
 
     /// Notes that a stream begins.
     pub fn begins(&mut self, node: usize, upstream: usize, from_ms: u64) -> usize {
-        self.streams.push(Streamed { node, upstream, from_ms, caught_up_ms: None });
+        let told = Vec::new();
+        self.streams.push(Streamed { node, upstream, from_ms, caught_up_ms: None, told });
         self.streams.len() - 1
     }
 
@@ -142,6 +154,20 @@ impl Reports {
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.caught_up_ms.get_or_insert(at_ms);
         }
+    }
+
+    /// Notes what was said in a stream, by its number.
+    pub fn says(&mut self, stream: usize, at_ms: u64, progress: Progress) {
+        if let Some(stream) = self.streams.get_mut(stream)
+            && stream.told.last().is_none_or(|(_, last)| *last != progress)
+        {
+            stream.told.push((at_ms, progress));
+        }
+    }
+
+    /// The streams to a node that had begun by a time, the last one first.
+    pub fn streams_to(&self, node: usize, at_ms: u64) -> impl Iterator<Item = &Streamed> {
+        self.streams.iter().rev().filter(move |stream| stream.node == node && stream.from_ms <= at_ms)
     }
 
     /// The streams from one node to another, in the order of time.

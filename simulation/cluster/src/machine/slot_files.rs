@@ -79,6 +79,12 @@ pub(super) fn claims(files: &VirtualDisk, data: &Path, refused: &Refused) -> Vec
     counts.filter_map(claim).collect()
 }
 
+/// The position at which a slot was given up, as its file says; None if it was not, or is not there.
+pub fn given_up_at(files: &VirtualDisk, data: &Path, slot: &str) -> Option<Lsn> {
+    let file = read(files, &data.join("pg_replslot").join(slot))?;
+    position_at(&file, SLOT_INVALIDATED).filter(|at| at.is_valid())
+}
+
 /// From which position on a slot keeps log, as its file says; None if it keeps none.
 pub fn restart_of(files: &VirtualDisk, data: &Path, slot: &str) -> Option<Lsn> {
     restart_in(&read(files, &data.join("pg_replslot").join(slot))?)
@@ -117,9 +123,13 @@ mod tests {
         refused.removed(&folder.join("state.tmp"));
         assert_eq!((claim(), positions(&files, data)), (Vec::new(), kept.to_vec()));
         assert_eq!(oldest_kept(&files, data), restart_of(&files, data, "kept"));
+        assert_eq!((given_up_at(&files, data, "kept"), given_up_at(&files, data, "gone")), (None, None));
         files.set_capacity(u64::MAX);
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
         refused.replaced(&folder.join("state"));
         assert_eq!(claim(), kept);
+        state[SLOT_INVALIDATED..SLOT_INVALIDATED + 8].copy_from_slice(&70_u64.to_le_bytes());
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        assert_eq!(given_up_at(&files, data, "kept"), Some(Lsn::new(70)));
     }
 }

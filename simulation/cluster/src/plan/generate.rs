@@ -12,10 +12,14 @@ use fastrand::Rng;
 /// One of so many stories begins with a scene that needs a cluster in peace, and is longer by it.
 const OPENING_EVERY: u8 = 2;
 
+/// Seeds what was added later: all else is drawn as it was before.
+const LATER: u64 = 0x1a7e_0001;
+
 /// The plan of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
-    let features = Features::random(&mut rng);
+    let mut later = Rng::with_seed(seed ^ LATER);
+    let features = Features::random(&mut rng).and(&Features::later(&mut later));
     let count = [3, 4, 4, 4, 4, 5][rng.usize(..6)];
     let upstreams: Vec<Option<usize>> = (0..count).map(|node| upstream(&mut rng, &features, node)).collect();
     let direct: Vec<usize> = (1..count).filter(|node| upstreams[*node] == Some(0)).collect();
@@ -32,6 +36,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         events: Vec::new(),
         features,
         rng,
+        later,
     };
     let names = director.some_names(&direct);
     director.names.clone_from(&names);
@@ -56,6 +61,8 @@ fn upstream(rng: &mut Rng, features: &Features, node: usize) -> Option<usize> {
 /// Writes a plan.
 pub(super) struct Director {
     pub(super) rng: Rng,
+    /// Draws what was added later.
+    later: Rng,
     features: Features,
     nodes: usize,
     pub(super) names: String,
@@ -75,12 +82,16 @@ impl Director {
     fn direct(&mut self) {
         let mut turns = 1 + self.rng.usize(..4);
         let scenes = turns + self.rng.usize(4..12);
-        if self.rng.u8(..OPENING_EVERY) == 0 {
-            let from_ms = self.now_ms;
+        let (opens, from_ms) = (self.rng.u8(..OPENING_EVERY) == 0, self.now_ms);
+        if self.has(Feature::RareScenes) {
+            std::mem::swap(&mut self.rng, &mut self.later);
+            self.rarely_seen();
+            std::mem::swap(&mut self.rng, &mut self.later);
+        } else if opens {
             self.opening();
-            self.opening_ms = self.now_ms - from_ms;
-            self.last_ms += self.opening_ms;
         }
+        self.opening_ms = self.now_ms - from_ms;
+        self.last_ms += self.opening_ms;
         for scene in 0..scenes {
             let left = scenes - scene;
             if turns > 0 && (turns >= left || self.rng.usize(..left) < turns) {

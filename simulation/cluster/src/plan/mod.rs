@@ -11,6 +11,7 @@ mod event;
 mod generate;
 mod handovers;
 mod peace;
+mod rarely;
 mod rewinds;
 mod scenes;
 mod tails;

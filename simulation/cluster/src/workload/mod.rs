@@ -10,10 +10,12 @@
 //! | `script`  | what a transaction is made of                                                 |
 //! | `talker`  | a client: which node it asks, what it remembers, what it does next            |
 //! | `writes`  | transactions                                                                  |
-//! | `tables`  | tables, indexes and columns that come and go                                  |
+//! | `tables`  | tables, indexes and columns that come and go, and who looks at them           |
+//! | `numbers` | numbers that are taken from a sequence                                        |
 //! | `reads`   | looks at all registers                                                        |
 //! | `pairs`   | what meets on purpose: two locks in opposite orders, a key that is taken      |
 
+mod numbers;
 mod pairs;
 mod reads;
 mod script;
@@ -22,7 +24,7 @@ mod tables;
 mod talker;
 mod writes;
 
-use crate::features::Features;
+use crate::features::{Feature, Features};
 use crate::history::registers::REGISTERS;
 use crate::history::{BURST_ROWS, History, State};
 use crate::plan::Answered;
@@ -132,12 +134,15 @@ impl Workload {
     }
 }
 
-/// Makes the tables that clients work with.
+/// Makes the tables that clients work with, and the sequence for those who take numbers.
 ///
 /// # Errors
 ///
 /// Fails as [`Client::query`].
-pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
+pub async fn set_up(client: &mut Client, features: &Features) -> Result<(), ClientError> {
+    if features.has(Feature::Numbers) {
+        client.query("CREATE SEQUENCE numbers").await?;
+    }
     client
         .query(
             "CREATE TABLE parts (id bigint PRIMARY KEY, tx bigint NOT NULL, part int NOT NULL, filler text)",
@@ -176,7 +181,7 @@ pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
     let registers = client.query(LOOK).await?;
     (state.values, state.writers) = registers_of(&registers);
     for sql in [
-        "SELECT relname FROM pg_class WHERE relname LIKE 'o\\_%' AND relname NOT LIKE '%\\_pkey'",
+        OBJECTS,
         "SELECT table_name || '.' || column_name FROM information_schema.columns \
          WHERE table_name LIKE 'o\\_%' AND column_name LIKE 'c%'",
     ] {
@@ -192,6 +197,9 @@ pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
     Ok(state)
 }
 
+/// The tables and indexes that clients made.
+const OBJECTS: &str =
+    "SELECT relname FROM pg_class WHERE relname LIKE 'o\\_%' AND relname NOT LIKE '%\\_pkey'";
 /// Looks at all registers.
 const LOOK: &str = "SELECT v, tx FROM registers ORDER BY k";
 

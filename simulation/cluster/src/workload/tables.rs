@@ -1,10 +1,15 @@
 //! Tables, indexes and columns that come and go. Each client has tables of its own, with names that are never
 //! used again.
 
+use super::OBJECTS;
+use super::session::{Session, Trouble};
 use super::talker::Talker;
 use super::writes::was_committed;
-use crate::history::{Ddl, Deed, Outcome};
+use crate::features::Feature;
+use crate::history::{Ddl, Deed, Listed, Listing, Outcome, View};
+use protocol::client::QueryResult;
 use sqlstate::SqlState;
+use std::collections::BTreeSet;
 
 /// Tables that a client has at once.
 const TABLES_MAX: usize = 3;
@@ -88,4 +93,64 @@ impl Talker {
             }
         }
     }
+
+    /// A look at the tables and indexes there are, or into the table that was made last, on some node.
+    pub(super) async fn look_at_tables(&mut self) {
+        let anywhere = self.has(Feature::StandbyReads) && self.rng.bool();
+        let (node, mut session) = if anywhere {
+            let node = self.rng.usize(..self.run.nodes.len());
+            let Some(session) = self.take(node).await else { return };
+            (node, session)
+        } else {
+            let Some(found) = self.take_primary().await else { return };
+            found
+        };
+        let is_standby = session.is_standby();
+        let view = match (is_standby, self.at_times(Feature::ConfirmedReads, 2)) {
+            (false, _) => View::Primary,
+            (true, true) => View::Confirmed,
+            (true, false) => View::Replayed,
+        };
+        let by_name = self.rng.bool();
+        let name = self.history().last_table().filter(|_| by_name).map(str::to_owned);
+        let pending = self.begin(node, "look at tables", Deed::List(Listing { view, seen: None }));
+        match list(&mut session, view, name).await {
+            Ok(Some(seen)) if session.is_standby() == is_standby => {
+                let outcome = Outcome::Acked { token: Some(seen.at.clone()), warnings: session.warnings() };
+                self.end(pending, outcome, |deed| *deed = Deed::List(Listing { view, seen: Some(seen) }));
+                self.keep(node, session).await;
+            }
+            Ok(_) => {
+                // It was promoted meanwhile, so nobody knows as what it answered; or it named no snapshot.
+                self.end(pending, Outcome::Failed("no snapshot of one kind".to_owned()), |_| ());
+                self.keep(node, session).await;
+            }
+            Err(trouble) => {
+                self.end(pending, trouble.outcome(false), |_| ());
+                if is_standby && !trouble.ends_session() {
+                    return self.keep(node, session).await;
+                }
+                self.keep_after(node, session, &trouble).await;
+            }
+        }
+    }
+}
+
+/// Asks which tables and indexes there are, or whether this table is. None if the server names no snapshot.
+async fn list(session: &mut Session, view: View, name: Option<String>) -> Result<Option<Listed>, Trouble> {
+    let reads = if view == View::Confirmed { "confirmed" } else { "replayed" };
+    session.ask(&format!("SET plimsoll.standby_reads = {reads}; RESET plimsoll.read_after")).await?;
+    let sql = match &name {
+        // Its row came with it.
+        Some(name) => format!("SELECT '{name}' FROM {name} WHERE id = 1"),
+        None => OBJECTS.to_owned(),
+    };
+    let results = session.ask(&sql).await?;
+    let names = results.last().map(names_of).unwrap_or_default();
+    let is_all = name.is_none();
+    Ok(session.snapshot_token().map(|at| Listed { at, names, is_all }))
+}
+
+fn names_of(result: &QueryResult) -> BTreeSet<String> {
+    (0..result.rows.len()).filter_map(|row| result.text(row, 0)).map(str::to_owned).collect()
 }

@@ -72,6 +72,8 @@ impl Talker {
                 60..=69 if self.has(Feature::Ddl) => self.change_tables().await,
                 70 if self.has(Feature::Deadlocks) => self.cross().await,
                 71..=73 if self.has(Feature::Collisions) => self.collide().await,
+                74..=81 if self.has(Feature::Numbers) => self.take_numbers().await,
+                82..=89 if self.has(Feature::TableReads) => self.look_at_tables().await,
                 _ => self.read().await,
             }
             self.pause(1, 30).await;

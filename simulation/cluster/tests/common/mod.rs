@@ -34,7 +34,7 @@ impl Node {
         let mut node = Self::empty(0);
         server::init(&InitOptions::new(node.data())).await.expect("init succeeds");
         node.start().await;
-        workload::set_up(&mut node.connect().await).await.expect("tables");
+        workload::set_up(&mut node.connect().await, &Features::all()).await.expect("tables");
         node
     }
 
