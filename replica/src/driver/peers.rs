@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(now.branch, of_before.branch);
         assert_eq!(now.newest, TimelineId::new(9));
         let told = TimelineHistory::parse(TimelineId::new(2), two).unwrap();
-        assert_eq!(now.heard, [told.clone()]);
+        assert_eq!(now.heard, std::slice::from_ref(&told));
         assert_eq!(member(&answer(&[&own, &own])), None, "a branch without a history");
         let many: Vec<&[Option<&str>]> = std::iter::once(&own[..]).chain([&heard[..]; 9]).collect();
         assert_eq!(member(&answer(&many)).unwrap().heard.len(), BRANCHES_MAX);

@@ -186,7 +186,7 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
     let again = load(&host, dir.path(), None).unwrap();
     assert!(!again.damaged);
     assert_eq!(again.roster.newest_heard(), TimelineId::new(7));
-    assert_eq!(again.roster.heard_branches(&ours), [told.clone()]);
+    assert_eq!(again.roster.heard_branches(&ours), std::slice::from_ref(&told));
     assert!(again.roster.is_given_up(&ours, &gone) && !again.roster.is_given_up(&ours, &told));
     assert_eq!(again.roster.own_id(), first.roster.own_id());
     assert_eq!(shown(&again.roster), shown(&first.roster));
