@@ -282,8 +282,11 @@ fn a_log_past_the_fork_is_cut_only_if_what_is_past_it_is_no_whole_record() {
     assert_eq!(cut.data(8192, 500), ["compare 8192+408", "write 8600+92"]);
     assert_eq!(cut.0.view().flushed, at(8_600));
     assert_eq!(
-        past().say(Event::WholeEnd(at(9_008)))[0],
-        "report new timeline 2 forked off current database system timeline 1 before current recovery point 0/2330"
+        past().say(Event::WholeEnd(at(9_008)))[..2],
+        [
+            "ask",
+            "report new timeline 2 forked off current database system timeline 1 before current recovery point 0/2330"
+        ]
     );
 }
 
