@@ -21,7 +21,8 @@
 //! fence off. Others that were told of it still pass it on: that server heeds only a witness of it from then
 //! on, and does not pass it on.
 //!
-//! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of which goes
+//! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of
+//! which goes
 //! on from another.
 //! They lie in the roster's file ([`crate::roster::file`]).
 
@@ -79,7 +80,8 @@ impl Heard {
         self.branches.iter().any(|known| known.history == *theirs)
     }
 
-    /// Puts a branch in the place of those that it goes on from, or of the one with the lowest number if there
+    /// Puts a branch in the place of those that it goes on from, or of the one with the lowest number if
+    /// there
     /// are too many.
     fn put(&mut self, branch: Branch) {
         self.branches.retain(|known| !covers(&branch.history, &known.history));

@@ -38,9 +38,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error",
             "directory_id",
-            "roster",
             "sync",
             "timeline",
+            "roster",
             "lag",
             "slots",
             "sender",
