@@ -14,7 +14,7 @@ use super::patience::Fallback;
 use super::{disks, facts};
 use crate::branch::Branch;
 use crate::cluster::{DATA, has};
-use crate::guarantee::{Guarantee, Released};
+use crate::guarantee::{Guarantee, Quorum, Released};
 use crate::history::{Entry as Deed, History};
 use crate::machine::ledger_file::Entry;
 use crate::machine::slot_files;
@@ -91,14 +91,14 @@ fn is_held_before(entry: &Deed, fallback: &Fallback, branch: &Branch, guarantee:
             && released.upto.is_none_or(|upto| released.after < upto && token.at <= upto)
     };
     let mut in_force = guarantee.in_force(fallback.node, entry.invoked_ms, fallback.at_ms);
-    let waited = in_force.next().is_some_and(|quorum| quorum.count > 0) && in_force.next().is_none();
+    let was_set = |quorum: &Quorum| quorum.count > 0 && quorum.from_ms <= entry.invoked_ms;
+    let waited = in_force.next().is_some_and(was_set) && in_force.next().is_none();
     waited && !guarantee.released.iter().filter(is_other).any(may_have_fallen_back)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guarantee::Quorum;
     use crate::history::{self, Deed as What, Level, Outcome, Write};
 
     fn commit(level: Level, token: &str, told_ms: u64) -> History {
