@@ -114,8 +114,8 @@ async fn diverged() -> VirtualDisk {
     diverged_after(0).await
 }
 
-/// The same with so many transactions with some hundred KiB of log each between the last common checkpoint and
-/// the fork; /log has the log up to there, which both remove by and by.
+/// The same with so many transactions of some hundred KiB of log each between the last common checkpoint
+/// and the fork; /log has the log up to there, which both remove by and by.
 async fn diverged_after(more: u32) -> VirtualDisk {
     let disk = VirtualDisk::new();
     let host = host_on(&disk);

@@ -511,24 +511,6 @@ mod tests {
     }
 
     #[test]
-    fn histories_that_never_got_their_name_are_removed_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let history =
-            TimelineHistory::root(tli(1)).fork(tli(2), lsn("0/3000148"), "x", BranchId::new(2)).unwrap();
-        history.store(&host::RealDisk, dir.path()).unwrap();
-        history.prepare(&host::RealDisk, dir.path()).unwrap();
-        for name in ["0000000A.history.tmp", "000000010000000000000001", "x.history.tmp", "00000002.tmp"] {
-            std::fs::write(dir.path().join(name), b"").unwrap();
-        }
-        TimelineHistory::remove_temporaries(&host::RealDisk, dir.path()).unwrap();
-        let entries = std::fs::read_dir(dir.path()).unwrap();
-        let mut left: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        left.sort();
-        assert_eq!(left, ["000000010000000000000001", "00000002.history", "00000002.tmp", "x.history.tmp"]);
-    }
-
-    #[test]
     fn a_file_of_postgresql_is_read() {
         let text = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000110\tbefore 2000-01-01\n";
         let history = TimelineHistory::parse(tli(3), text).unwrap();

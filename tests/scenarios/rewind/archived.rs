@@ -17,8 +17,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A pair that has diverged over a checkpoint of the old primary, which was killed; all its whole segments are
-/// in this archive, and those before the fork are there alone.
+/// A pair that has diverged over a checkpoint of the old primary, which was killed; all its whole segments
+/// are in this archive, and those before the fork are there alone.
 fn archived_pair(archive: &Path) -> (Pair, Vec<String>) {
     let command = format!("test ! -e {0}/%f && cp \"%p\" {0}/%f", archive.display());
     let settings = [("checkpoint_timeout", "1h"), ("archive_mode", "on"), ("archive_command", &command)];

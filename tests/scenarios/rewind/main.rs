@@ -91,8 +91,8 @@ impl Pair {
         run(&mut command)
     }
 
-    /// The numbers of the whole segments from the common checkpoint's redo point to the fork, as a dry run has
-    /// them.
+    /// The numbers of the whole segments from the common checkpoint's redo point to the fork, as a dry run
+    /// has them.
     fn segments_before_the_fork(&self) -> Range<u64> {
         let dry = self.rewind(&self.two.conninfo(), &["--dry-run"]);
         is_ok(&dry);

@@ -3,7 +3,7 @@
 use crate::support::*;
 use host::Disk;
 use simulation::{Call, CrashPolicy, Fault, FaultKind};
-use wal::history::TimelineHistory;
+use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{ReaderOptions, SegmentFiles, WalReader};
 use wal::{
     KeptLog, Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig,
@@ -138,8 +138,8 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     wal.flush_all().unwrap();
 }
 
-/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what is there is
-/// read as log.
+/// Of the segments that go the newest are put aside; the older ones of these serve ahead, and what is there
+/// is read as log.
 #[test]
 fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let disk = new_disk();
@@ -283,4 +283,22 @@ fn a_run_that_lies_in_one_piece_is_shared_and_not_copied() {
     assert_eq!(one[100..].as_ptr(), two.as_ptr());
     assert_eq!(wal.read_recent(Lsn::new(5), 100), None);
     assert_eq!(wal.read_recent(wal.positions().flushed(), 100), None);
+}
+
+#[test]
+fn histories_that_never_got_their_name_are_removed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = TimelineHistory::root(TLI)
+        .fork(TimelineId::new(2), Lsn::new(0x3000148), "x", BranchId::new(2))
+        .unwrap();
+    history.store(&host::RealDisk, dir.path()).unwrap();
+    history.prepare(&host::RealDisk, dir.path()).unwrap();
+    for name in ["0000000A.history.tmp", "000000010000000000000001", "x.history.tmp", "00000002.tmp"] {
+        std::fs::write(dir.path().join(name), b"").unwrap();
+    }
+    TimelineHistory::remove_temporaries(&host::RealDisk, dir.path()).unwrap();
+    let entries = std::fs::read_dir(dir.path()).unwrap();
+    let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["000000010000000000000001", "00000002.history", "00000002.tmp", "x.history.tmp"]);
 }
