@@ -249,6 +249,64 @@ fn a_copy_that_was_promoted_from_a_backup_is_none_of_the_cluster() {
 }
 
 #[test]
+fn a_copy_that_was_promoted_at_a_member_s_address_fences_nobody_and_one_made_anew_there_does() {
+    let (one, two) = pair();
+    let copy = Node::unprepared().in_place_of(&two);
+    run_ok(one.tool("pg_basebackup").arg("-D").arg(copy.data()).args(["-X", "stream", "-c", "fast"]));
+    two.stop();
+    fs::write(copy.data().join("recovery.signal"), "").expect("a file");
+    copy.set("restore_command", "false");
+    copy.start();
+    copy.wait_for("SELECT pg_is_in_recovery()", "f");
+    copy.sql("INSERT INTO t VALUES (1)");
+    one.stop();
+    one.start();
+    one.sql("INSERT INTO t VALUES (2)");
+    let answer = "SELECT answer, timeline FROM plimsoll_roster WHERE source = 'replication'";
+    one.wait_for(answer, "unknown|2");
+    assert!(one.log().contains("is no node of this cluster that is known"), "{}", one.log());
+    one.sql("INSERT INTO t VALUES (3)");
+    copy.stop();
+
+    // The directory of two is lost, and its successor stands where it was: the old primary never heard of it.
+    two.start();
+    two.wait_for("SELECT count(*) FROM t", "2");
+    one.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    let three = named("three").clone_from(&two);
+    knows(&three, "one two");
+    run_ok(plimsoll().arg("promote").arg("-D").arg(three.data()));
+    two.stop();
+    let anew = Node::unprepared().in_place_of(&two);
+    run_ok(plimsoll().args(["clone", "--from", &three.conninfo(), "-D"]).arg(anew.data()));
+    anew.set("cluster_name", "anew");
+    anew.start();
+    knows(&anew, "one three two");
+    three.kill_9();
+    one.start();
+    let refused = one.try_sql("INSERT INTO t VALUES (4)");
+    assert!(refused.stderr.contains("this server is fenced: timeline 3 left"), "{refused:?}\n{}", one.log());
+}
+
+#[test]
+fn an_entry_of_plimsoll_peers_that_is_refused_or_leads_elsewhere_hides_no_member() {
+    for is_refused in [true, false] {
+        let (one, two) = pair();
+        one.kill_9();
+        run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+        two.sql("INSERT INTO t VALUES (1)");
+        let entry = match is_refused {
+            true => format!("host=127.0.0.1 port={} user=nobody", two.port()),
+            // Its first host is the old primary itself.
+            false => format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", one.port(), two.port()),
+        };
+        one.set("plimsoll.peers", &entry);
+        one.start();
+        refuses_writes(&one, 2);
+    }
+}
+
+#[test]
 fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
     let (one, two) = pair();
     one.alter("SET plimsoll.fence_probe_interval = '200ms'");

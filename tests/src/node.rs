@@ -144,6 +144,12 @@ impl Node {
         self.folder.path()
     }
 
+    /// This node, with the port of another one, which does not run.
+    pub fn in_place_of(mut self, other: &Self) -> Self {
+        self.port = other.port;
+        self
+    }
+
     /// The TCP port, and the one in the socket's name.
     pub fn port(&self) -> u16 {
         self.port

@@ -158,7 +158,7 @@ static USED: &[(&str, &str)] = &[
     ),
     (
         "plimsoll.peers",
-        "Connection strings of nodes that are asked whether this primary was replaced, separated by semicolons, beside those of the cluster that it knows by replication; one with the same address is asked in its place.",
+        "Connection strings of nodes that are asked whether this primary was replaced, separated by semicolons, beside those of the cluster that it knows by replication, which are asked at the same address, too.",
     ),
     (
         "plimsoll.read_after",

@@ -33,6 +33,8 @@ pub struct Peer {
     pub timeline: TimelineId,
     /// Who it is, if it was asked as a member.
     pub member: Option<DirectoryId>,
+    /// It has who asks in its roster, or was not asked as a member, or is of before this answer.
+    pub knows_us: bool,
     /// The newest timeline of which it knows, or was told.
     pub newest: TimelineId,
     /// Other branches of which witnesses told it ([`crate::timeline::heard`]).
@@ -238,8 +240,8 @@ fn newest(answer: &QueryResult, column: usize) -> Option<TimelineId> {
     answer.text(0, column).map_or(Some(TimelineId::INVALID), |text| text.parse().ok())
 }
 
-/// The answer of a member: systemid, timeline, witnessed, content, id, newest; then a row for each branch of
-/// which it was told.
+/// The answer of a member: systemid, timeline, witnessed, content, id, newest, knows; then a row for each
+/// branch of which it was told.
 fn member(answer: &QueryResult) -> Option<Peer> {
     let system: SystemId = answer.text(0, 0)?.parse().ok()?;
     let timeline = answer.text(0, 1)?.parse().ok()?;
@@ -249,6 +251,7 @@ fn member(answer: &QueryResult) -> Option<Peer> {
         branch: NodeBranch { system, history },
         timeline,
         member: Some(member),
+        knows_us: answer.text(0, 6) != Some("f"),
         newest: newest(answer, 5)?,
         heard: heard(answer, 2)?,
     })
@@ -287,7 +290,7 @@ pub(crate) async fn ask(client: &mut Client) -> Result<Peer, Silence> {
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Peer { branch: NodeBranch { system, history }, timeline, member: None, newest, heard })
+    Ok(Peer { branch: NodeBranch { system, history }, timeline, member: None, knows_us: true, newest, heard })
 }
 
 #[cfg(test)]

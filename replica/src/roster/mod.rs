@@ -194,6 +194,11 @@ impl Roster {
         gone
     }
 
+    /// Whether a node is known.
+    pub fn has(&self, id: DirectoryId) -> bool {
+        self.0.known.lock().members.contains_key(&id)
+    }
+
     /// The newest timeline of which another node has told, in whichever life of this one; INVALID if none
     /// has.
     pub fn newest_heard(&self) -> TimelineId {

@@ -21,9 +21,8 @@
 //! fence off. Others that were told of it still pass it on: that server heeds only a witness of it from then
 //! on, and does not pass it on.
 //!
-//! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of
-//! which goes
-//! on from another.
+//! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of which
+//! goes on from another.
 //! They lie in the roster's file ([`crate::roster::file`]).
 
 use crate::timeline::relation::{Relation, relation};
@@ -32,6 +31,8 @@ use wal::history::TimelineHistory;
 
 /// Most branches that are passed on, and most that are given up.
 pub const BRANCHES_MAX: usize = 4;
+/// Highest number that counts: a million promotions are left above it.
+const NUMBER_MAX: TimelineId = TimelineId::new(u32::MAX - (1 << 20));
 /// Longest history that is kept, in bytes: of about a hundred timelines.
 const HISTORY_BYTES_MAX: usize = 8 << 10;
 
@@ -62,8 +63,12 @@ impl Heard {
     }
 
     /// Somebody told of a timeline of this number; whether that is news.
+    /// One that leaves next to none above it is nobody's: whoever told of it shall not bar all promotions.
     pub(crate) fn hear_number(&mut self, number: TimelineId) -> bool {
         let is_news = number > self.newest;
+        if number > NUMBER_MAX {
+            return false;
+        }
         self.newest = self.newest.max(number);
         is_news
     }
@@ -81,8 +86,7 @@ impl Heard {
     }
 
     /// Puts a branch in the place of those that it goes on from, or of the one with the lowest number if
-    /// there
-    /// are too many.
+    /// there are too many.
     fn put(&mut self, branch: Branch) {
         self.branches.retain(|known| !covers(&branch.history, &known.history));
         let given_up = branch.given_up;
@@ -171,6 +175,8 @@ mod tests {
         }
         assert_eq!(passed_on(&heard), (16..20).map(sibling).collect::<Vec<_>>());
         assert!(!heard.hear_branch(&one, &sibling(2)));
+        assert!(heard.hear_number(NUMBER_MAX) && !heard.hear_number(TimelineId::new(u32::MAX)));
+        assert_eq!(heard.newest(), NUMBER_MAX);
         let text = format!("{}1\t0/64\tx\n", "# a comment\n".repeat(HISTORY_BYTES_MAX / 12));
         let long = TimelineHistory::parse(TimelineId::new(30), &text).unwrap();
         assert!(!heard.hear_branch(&one, &long));

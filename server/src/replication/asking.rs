@@ -1,13 +1,15 @@
 //! Asking the cluster's other nodes what they are witnesses of: whom, how, and what they said last.
 //!
 //! Asked are the members of the roster, each at each address that is known, and who is named in
-//! plimsoll.peers, which stands in for a member at the same address. An address is asked once, whoever is
-//! said to be there. What it answers is the word of who answers, which may be another member, or this node.
+//! plimsoll.peers: also one at a member's address, since an entry may lead elsewhere or be refused. What an
+//! address answers is the word of who answers, which may be another member, this node, or a server that is
+//! none of the cluster's nodes and has taken an address over: a test copy. One that nobody named counts if
+//! one of both knows the other by its id.
 
 use super::Replication;
 use host::task::task;
 use host::{Instant, Timestamp};
-use protocol::conninfo::{self, ConnInfo, Endpoint};
+use protocol::conninfo;
 use replica::directory_id::DirectoryId;
 use replica::driver::peers::{Peer, Silence, SilenceKind, probe, probe_member, split_peers};
 use replica::roster::login::MemberLogin;
@@ -19,6 +21,8 @@ use tokio::task::JoinSet;
 use wal::TimelineId;
 use wal::history::TimelineHistory;
 
+/// The view's word for a server that is at a member's address and is none.
+const UNKNOWN_THERE: &str = "unknown";
 /// Pause before one is asked again that is about to start.
 const NOT_YET_PAUSE: Duration = Duration::from_millis(20);
 
@@ -117,21 +121,12 @@ fn peer_name(conninfo: &str) -> String {
     if shown.is_empty() { "peer".to_owned() } else { shown.join(" ") }
 }
 
-/// Where a connection string leads.
-pub(super) fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
-    let endpoints = ConnInfo::parse(conninfo).map(|info| info.endpoints).unwrap_or_default();
-    endpoints.into_iter().map(|(endpoint, port)| match endpoint {
-        Endpoint::Tcp(host) => (host, port),
-        Endpoint::Unix(folder) => (folder.display().to_string(), port),
-    })
-}
-
 /// Whom to ask now.
 pub(crate) fn targets(replication: &Replication) -> Vec<Target> {
     let peers = replication.ground.config().peers.clone();
     let named = |peer: &str| Target { name: peer_name(peer), how: How::Named(peer.to_owned()) };
     let mut targets: Vec<Target> = split_peers(&peers).map(named).collect();
-    let mut seen: BTreeSet<(String, u16)> = split_peers(&peers).flat_map(places).collect();
+    let mut seen = BTreeSet::new();
     let Some(login) = &replication.member_login else { return targets };
     if host::planted!("members of the roster are not asked") {
         return targets;
@@ -198,15 +193,33 @@ impl Questions {
 }
 
 fn note(replication: &Replication, asked: &Asked) {
-    let clock = &replication.ground.host.clock;
+    let (clock, name) = (&replication.ground.host.clock, &asked.target.name);
+    let mut told = Told::new(asked, clock.now());
     if let Ok(peer) = &asked.answer {
         if let Some(member) = peer.member {
             replication.roster.heard_of(member, clock.monotonic());
         }
-        hear(replication, &asked.target.name, peer);
+        if is_of_cluster(replication, peer) {
+            hear(replication, name, peer);
+        } else {
+            told.state = UNKNOWN_THERE;
+        }
     }
-    let told = Told::new(asked, clock.now());
-    replication.fence.answers.lock().insert(asked.target.name.clone(), told);
+    let is_unknown = told.state == UNKNOWN_THERE;
+    let before = replication.fence.answers.lock().insert(name.clone(), told);
+    if is_unknown && before.is_none_or(|before| before.state != UNKNOWN_THERE) {
+        replication.ground.log.warning(format!(
+            "the server at \"{name}\" is no node of this cluster that is known, and does not know this one: what it \
+             tells of timelines does not count; if it is one, name it in plimsoll.peers"
+        ));
+    }
+}
+
+/// Whether what it tells counts: not of a copy that stands where a member was. A node that was made anew
+/// knows this one by who it streams from.
+pub(super) fn is_of_cluster(replication: &Replication, peer: &Peer) -> bool {
+    let Some(id) = peer.member else { return true };
+    peer.knows_us || id == replication.roster.own_id() || replication.roster.has(id)
 }
 
 /// Keeps what a node tells of timelines. A number counts whoever tells of it; of a branch it is a witness, or

@@ -222,6 +222,7 @@ fn tell_silence(replication: &Replication, asked: &Asked) {
 fn heed(replication: &Replication, asked: &Asked) {
     if let Ok(peer) = &asked.answer
         && peer.member != Some(replication.roster.own_id())
+        && asking::is_of_cluster(replication, peer)
         && !host::planted!("what peers tell of their branch is not heeded")
     {
         let name = &asked.target.name;

@@ -123,9 +123,11 @@ pub(super) fn known(replication: &Replication) -> Known {
 
 fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCommand) {
     let asks = command.options.iter().find(|(name, _)| name == "id").map(|(_, value)| value);
+    let mut knows = false;
     if let Some(OptionValue::Text(id)) = asks
         && let Ok(id) = id.parse()
     {
+        knows = replication.roster.has(id);
         replication.roster.heard_of(id, replication.ground.host.clock.monotonic());
     }
     columns(
@@ -137,6 +139,7 @@ fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCom
             ("content", TEXT),
             ("id", TEXT),
             ("newest", INT4),
+            ("knows", TEXT),
         ],
     );
     let log = replication.log.state();
@@ -146,11 +149,12 @@ fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCom
     let content = seen.as_ref().map(|seen| seen.text());
     let (id, newest) = (replication.roster.own_id().to_string(), newest.to_string());
     let system = Some(system.as_str());
-    let row = [system, Some(&timeline), witnessed.as_deref(), content, Some(&id), Some(&newest)];
+    let knows = Some(if knows { "t" } else { "f" });
+    let row = [system, Some(&timeline), witnessed.as_deref(), content, Some(&id), Some(&newest), knows];
     backend::text_row(&mut wire.out, &row);
     for history in heard {
         let timeline = history.target().to_string();
-        let row = [system, None, Some(timeline.as_str()), Some(history.text()), None, None];
+        let row = [system, None, Some(timeline.as_str()), Some(history.text()), None, None, None];
         backend::text_row(&mut wire.out, &row);
     }
     backend::command_complete(&mut wire.out, "PLIMSOLL");

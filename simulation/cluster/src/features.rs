@@ -147,8 +147,8 @@ impl Features {
         early.filter(|_| rng.u8(..100) < percent).collect()
     }
 
-    /// Some of those that came later. They are drawn apart, so that a seed's story without them is what it was
-    /// before there were any.
+    /// Some of those that came later. They are drawn apart, so that a seed's story without them is what it
+    /// was before there were any.
     pub fn later(rng: &mut fastrand::Rng) -> Self {
         LATER.into_iter().filter(|_| rng.u8(..100) < LATER_PERCENT).collect()
     }

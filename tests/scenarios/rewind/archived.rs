@@ -27,8 +27,10 @@ fn archived_pair(archive: &Path) -> (Pair, Vec<String>) {
     pair.go_on_alone();
     pair.one.sql("CHECKPOINT");
     let ended = pair.one.sql("SELECT pg_walfile_name(pg_switch_wal())");
+    // With its mark: one that is killed before that archives the file once more.
     wait_until("the log is archived", LIMIT, || {
-        if archive.join(&ended).exists() { Ok(()) } else { Err(ended.clone()) }
+        let last = pair.one.sql("SELECT last_archived_wal FROM pg_stat_archiver");
+        if last == ended { Ok(()) } else { Err(last) }
     });
     pair.one.kill_9();
     pair.take_over();

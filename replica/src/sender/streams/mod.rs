@@ -410,10 +410,8 @@ impl Entry {
 
     /// What pg_stat_replication shows of it.
     fn shown_progress(&self) -> Progress {
-        if host::planted!("what was sent is shown as flushed") {
-            return Progress { flushed: self.sent, ..self.progress };
-        }
-        self.progress
+        let sent = host::planted!("what was sent is shown as flushed");
+        Progress { flushed: if sent { self.sent } else { self.progress.flushed }, ..self.progress }
     }
 
     fn is_copy(&self) -> bool {

@@ -1,14 +1,14 @@
 //! The monitoring views: an administrator looks at them while everything else goes on, and what he was shown
 //! is compared with what standbys have told, with their disks, and with the lines of the servers' logs.
 //!
-//! | what is shown                         | what must hold                                                  |
-//! |---------------------------------------|-----------------------------------------------------------------|
-//! | positions in pg_stat_replication      | the standby has told as much, and no less is shown than what it |
-//! |                                       | told a while ago; the log that was sent is flushed here         |
-//! | sync_state and sync_priority there    | they are what synchronous_standby_names makes of who streams    |
-//! | flushed_lsn in pg_stat_wal_receiver   | it is durable on the standby, and no less than it has told      |
-//! | mode in plimsoll_stat_sync            | standbys are named, or not                                      |
-//! | fallbacks and returns there           | the log of this run of the server tells of as many              |
+//! | what is shown                         | what must hold                                            |
+//! |---------------------------------------|-----------------------------------------------------------|
+//! | positions in pg_stat_replication      | the standby has told as much, and no less is shown than   |
+//! |                                       | what it told a while ago; what was sent is flushed here   |
+//! | sync_state and sync_priority there    | what synchronous_standby_names makes of who streams       |
+//! | flushed_lsn in pg_stat_wal_receiver   | it is durable on the standby, no less than it has told    |
+//! | mode in plimsoll_stat_sync            | standbys are named, or not                                |
+//! | fallbacks and returns there           | the log of this run of the server tells of as many        |
 
 use super::admin::PATIENCE;
 use super::words::{FALLS_BACK, RETURNS, STARTS};

@@ -105,8 +105,8 @@ pub struct Listed {
     pub is_all: bool,
 }
 
-/// Numbers of the one sequence that all clients share, taken at level on. The token of the outcome lies behind
-/// what they rest on, or is the end of the branch that they are of.
+/// Numbers of the one sequence that all clients share, taken at level on. The token of the outcome lies
+/// behind what they rest on, or is the end of the branch that they are of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// Those that were told.
