@@ -113,6 +113,8 @@ pub(crate) struct SessionHandle {
     answered: Notify,
     /// What a function of the node tells its client beside its rows.
     warnings: Mutex<Vec<Report>>,
+    /// There may be some.
+    is_warned: AtomicBool,
     /// Replay made it give way.
     conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
@@ -279,9 +281,16 @@ impl SessionHandle {
     /// Warns the client, before the statement's end is told.
     pub(crate) fn warn(&self, warning: Report) {
         self.warnings.lock().push(warning);
+        self.is_warned.store(true, Ordering::Release);
     }
+
     /// What the client is to be warned of.
     pub(crate) fn take_warnings(&self) -> Vec<Report> {
+        // Asked behind each statement, and there is hardly ever one.
+        if !self.is_warned.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.is_warned.store(false, Ordering::Release);
         std::mem::take(&mut self.warnings.lock())
     }
 
@@ -431,6 +440,7 @@ impl Sessions {
             awaits_answer: AtomicBool::new(false),
             answered: Notify::new(),
             warnings: Mutex::default(),
+            is_warned: AtomicBool::new(false),
             conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),
