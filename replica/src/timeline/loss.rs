@@ -18,6 +18,12 @@
 //! names nobody, anybody (`*`), or may fall back, nothing bounds what it acknowledged. A rule that the
 //! primary changed without any node here having heard of it is beyond what can be known.
 //!
+//! **Other branches.** What went on elsewhere may have acknowledged commits, whoever can be asked of it. So
+//! a branch of which witnesses told any node counts as one that cannot be asked, and a primary that is
+//! fenced is no proof that nothing went on: the fence says that something did. A branch with a lower number
+//! than that of the standby is another matter: a promotion has gone past it already, and this one loses
+//! nothing more of it.
+//!
 //! Positions are compared along one branch alone ([`super::relation`]).
 
 pub mod wire;
@@ -82,6 +88,10 @@ pub struct Answer {
     pub primary_end: Option<(Lsn, Timestamp)>,
     /// The time of the last commit that is replayed.
     pub last_commit: Option<Timestamp>,
+    /// It is a primary that another branch has replaced.
+    pub is_fenced: bool,
+    /// Other branches of which witnesses told it, but for those that were given up ([`super::heard`]).
+    pub heard: Vec<TimelineHistory>,
 }
 
 /// A node of the cluster.
@@ -286,7 +296,8 @@ impl Case<'_> {
         if let Some(reason) = self.proven_loss() {
             return (Verdict::Loss, false, reason);
         }
-        if let Some(reason) = self.other_branch() {
+        let went_on = self.other_branch().or_else(|| self.heard_branch()).or_else(|| self.fenced_primary());
+        if let Some(reason) = went_on {
             return (Verdict::Possible, false, reason);
         }
         if let Some(reason) = self.quiet_primary() {
@@ -333,6 +344,37 @@ impl Case<'_> {
                 }
             }
         })
+    }
+
+    /// Somebody was told of a branch on which commits may have been acknowledged that are not here.
+    fn heard_branch(&self) -> Option<String> {
+        let ours = &self.mine.history;
+        let answers = self.nodes.iter().filter_map(|node| Some((&node.name, node.answer.as_ref()?)));
+        let mut told = answers.flat_map(|(name, answer)| answer.heard.iter().map(move |heard| (name, heard)));
+        told.find_map(|(name, theirs)| {
+            let timeline = theirs.target();
+            let fork = match relation(ours, theirs) {
+                Relation::Descendant { fork } | Relation::Twin { fork } => fork,
+                // One with a lower number was left behind by the promotion that made ours.
+                Relation::Sibling { fork, .. } if timeline > ours.target() => fork,
+                Relation::Same | Relation::Ancestor { .. } | Relation::Sibling { .. } => return None,
+            };
+            Some(format!(
+                "\"{name}\" was told of timeline {timeline}, which left at {fork}: nobody here knows what was \
+                 acknowledged on it"
+            ))
+        })
+    }
+
+    /// The primary was replaced, though nobody here can say by which branch.
+    fn fenced_primary(&self) -> Option<String> {
+        let mut same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
+        let (_, node, _) = same.find(|(_, _, other)| other.is_fenced)?;
+        Some(format!(
+            "the primary \"{}\" is fenced: nobody here knows what was acknowledged on the timeline that \
+             replaced it",
+            node.name
+        ))
     }
 
     /// The primary answers, acknowledges nothing any more, and has no commit that is not here.

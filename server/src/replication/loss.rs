@@ -5,7 +5,7 @@
 //! before and after its positions.
 
 use super::Replication;
-use super::asking::places;
+use super::asking::{own_witness, places};
 use crate::tasks::blocking;
 use host::task::task;
 use replica::directory_id::DirectoryId;
@@ -71,15 +71,18 @@ fn answer(replication: &Replication) -> Result<Answer, Error> {
         rule: None,
         primary_end,
         last_commit: database.last_redone_commit(),
+        is_fenced: false,
+        heard: replication.roster.heard_branches(&own_witness(replication)),
     };
     match &log.live {
         Live::Primary(writer) => {
-            let acknowledges = database.fenced().is_none() && log.stopping == Stopping::No;
+            let is_fenced = database.fenced().is_some();
+            let acknowledges = !is_fenced && log.stopping == Stopping::No;
             let positions = writer.positions();
             let flushed = positions.flushed();
             let progress = Progress { written: positions.written(), flushed, replayed: flushed };
             let (role, end) = (Role::Primary { acknowledges }, positions.inserted());
-            Ok(Answer { role, progress, end, rule: rule(replication)?, ..answer })
+            Ok(Answer { role, progress, end, rule: rule(replication)?, is_fenced, ..answer })
         }
         Live::Standby(_) => standby(replication, &log, answer),
     }

@@ -37,6 +37,8 @@ fn standby(rule: Option<Rule>, written: u64, flushed: u64) -> Answer {
         rule,
         primary_end: None,
         last_commit: None,
+        is_fenced: false,
+        heard: Vec::new(),
     }
 }
 
@@ -158,6 +160,53 @@ fn a_primary_that_is_quiet_bounds_all_commits_and_one_that_goes_on_none() {
         (primary.role, primary.end) = (Role::Primary { acknowledges }, lsn(end));
         nodes[2] = node(99, "p", Some(primary.clone()));
         assert_eq!(verdict(&nodes, 0).0, expected, "{acknowledges} {end}");
+    }
+}
+
+#[test]
+fn what_went_on_elsewhere_leaves_a_doubt_though_nobody_of_it_can_be_asked() {
+    let fork = |of: &TimelineHistory, number: u32, upto: u64| {
+        of.fork(TimelineId::new(number), lsn(upto), "test", BranchId::new(number.into())).unwrap()
+    };
+    // The primary is quiet and has nothing more, and the arithmetic of the quorum would do without it.
+    let mut quiet = trio("ANY 1 (a, b)", [Some(20), Some(10), None]);
+    let mut primary = standby(Some(rule("ANY 1 (a, b)")), 20, 20);
+    primary.role = Role::Primary { acknowledges: false };
+    quiet[2] = node(99, "p", Some(primary));
+    assert_eq!(verdict(&quiet, 0).0, Verdict::NoLoss);
+    let mut fenced = quiet.clone();
+    fenced[2].answer.as_mut().unwrap().is_fenced = true;
+    let (found, reason) = verdict(&fenced, 0);
+    assert!(found == Verdict::Possible && reason.contains("\"p\" is fenced"), "{found:?} {reason}");
+    let mut silent = quiet.clone();
+    silent[2].answer = None;
+    assert_eq!(verdict(&silent, 0).0, Verdict::NoneFromRemoteWrite);
+    // Whoever of them was told of it.
+    for (nodes, told) in [(&quiet, 0), (&quiet, 1), (&quiet, 2), (&silent, 0), (&silent, 1)] {
+        let mut nodes = nodes.clone();
+        let name = nodes[told].name.clone();
+        nodes[told].answer.as_mut().unwrap().heard = vec![fork(&root(), 2, 20)];
+        let (found, reason) = verdict(&nodes, 0);
+        let says = format!("\"{name}\" was told of timeline 2, which left at 0/14");
+        assert!(found == Verdict::Possible && reason.contains(&says), "{found:?} {reason}");
+    }
+    // A promotion has gone past what has a lower number, and what this standby goes on from is here.
+    let mut on_three = silent;
+    for node in &mut on_three[..2] {
+        let answer = node.answer.as_mut().unwrap();
+        answer.history = fork(&root(), 3, 5);
+        answer.rule.as_mut().unwrap().timeline = TimelineId::new(3);
+    }
+    for (heard, expected) in [
+        (fork(&root(), 2, 4), Verdict::NoneFromRemoteWrite),
+        (root(), Verdict::NoneFromRemoteWrite),
+        (fork(&root(), 3, 4), Verdict::Possible),
+        (fork(&root(), 4, 4), Verdict::Possible),
+        (fork(&fork(&root(), 3, 5), 4, 10), Verdict::Possible),
+    ] {
+        on_three[1].answer.as_mut().unwrap().heard = vec![heard.clone()];
+        let (found, reason) = verdict(&on_three, 0);
+        assert_eq!(found, expected, "{heard:?}: {reason}");
     }
 }
 

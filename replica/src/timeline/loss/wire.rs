@@ -15,7 +15,7 @@ pub const POSITIONS_QUESTION: &str = "positions";
 pub const COMMITS_QUESTION: &str = "commits";
 
 /// The columns of [`Told`].
-pub const POSITIONS_COLUMNS: [&str; 21] = [
+pub const POSITIONS_COLUMNS: [&str; 22] = [
     "systemid",
     "id",
     "name",
@@ -37,12 +37,14 @@ pub const POSITIONS_COLUMNS: [&str; 21] = [
     "primary_end",
     "primary_end_time",
     "last_commit",
+    "fenced",
 ];
 
 /// The columns of [`Commits`].
 pub const COMMITS_COLUMNS: [&str; 5] = ["upto", "commits", "first", "first_time", "last_time"];
 
-/// What a node says, and who says it.
+/// What a node says, and who says it. Of which branches it was told is no part of the row: its answer to
+/// `PLIMSOLL member` says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The cluster.
@@ -122,6 +124,7 @@ impl Told {
             primary_end.and_then(|(end, _)| text(end)),
             primary_end.map(|(_, at)| micros(at)),
             self.answer.last_commit.map(micros),
+            flag(self.answer.is_fenced),
         ]
     }
 
@@ -148,6 +151,11 @@ impl Told {
             None => None,
             Some(end) => Some((end.parse::<Lsn>().ok()?, row.time("primary_end_time")??)),
         };
+        let is_fenced = match row.text("fenced") {
+            // One of before that column does not say why it takes no commits.
+            None => role == Role::Primary { acknowledges: false },
+            Some(_) => row.flag("fenced")?,
+        };
         let (written, flushed) = (row.parse("written")?, row.parse("flushed")?);
         let answer = Answer {
             history,
@@ -159,6 +167,8 @@ impl Told {
             rule,
             primary_end,
             last_commit: row.time("last_commit")?,
+            is_fenced,
+            heard: Vec::new(),
         };
         let name = row.text("name")?.to_owned();
         Some(Self { system: row.parse("systemid")?, id: row.parse("id")?, name, answer })
@@ -216,6 +226,8 @@ mod tests {
             rule: Some(rule),
             primary_end: Some((lsn(9), Timestamp::from_micros(-3))),
             last_commit: Some(Timestamp::from_micros(11)),
+            is_fenced: false,
+            heard: Vec::new(),
         };
         Told { system: SystemId::new(12), id: DirectoryId::new(13), name: "a b".to_owned(), answer }
     }
@@ -236,6 +248,27 @@ mod tests {
             row[at] = Some("nonsense\n".to_owned());
             let free = ["name", "names", "rule_primary_name"].contains(column);
             assert_eq!(read(&row).is_some(), free, "{column}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_primary_of_before_may_be_fenced() {
+        for (role, of_before) in [
+            (Role::Primary { acknowledges: false }, true),
+            (Role::Primary { acknowledges: true }, false),
+            (Role::Standby { streams: false }, false),
+        ] {
+            for is_fenced in [false, true] {
+                let mut told = told();
+                (told.answer.role, told.answer.is_fenced) = (role, is_fenced);
+                let mut row = told.row();
+                let read = |row: &[Option<String>]| {
+                    Told::of_row(&|at| row.get(at)?.as_deref()).unwrap().answer.is_fenced
+                };
+                assert_eq!(read(&row), is_fenced);
+                row.pop();
+                assert_eq!(read(&row), of_before, "{role:?}");
+            }
         }
     }
 
