@@ -41,6 +41,22 @@ pub struct Peer {
     pub heard: Vec<TimelineHistory>,
 }
 
+/// Who asks, and what it tells by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The member that asks.
+    pub id: DirectoryId,
+    /// The newest timeline of which it knows, or was told. Who is asked takes no number up to this.
+    pub newest: TimelineId,
+}
+
+impl Asker {
+    /// The question who a member is. One of before takes no notice of `newest`.
+    fn question(self) -> String {
+        format!("PLIMSOLL {MEMBER_QUESTION} (id '{}', newest '{}')", self.id, self.newest)
+    }
+}
+
 /// Why a peer told nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
@@ -109,7 +125,7 @@ pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
     .await
 }
 
-/// Asks a member of the roster the same, as the member `from`.
+/// Asks a member of the roster the same, as another member.
 ///
 /// # Errors
 ///
@@ -117,25 +133,37 @@ pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
 pub async fn probe_member(
     address: &Address,
     login: &MemberLogin,
-    from: DirectoryId,
+    asker: Asker,
 ) -> Result<Peer, Silence> {
-    let question = format!("PLIMSOLL {MEMBER_QUESTION} (id '{from}')");
     in_time(async {
-        let answer = ask_member(address, login, &question).await?;
+        let answer = ask_member(address, login, &asker.question()).await?;
         member(&answer).ok_or_else(|| odd(MEMBER_QUESTION).into())
     })
     .await
 }
 
-/// Asks a member how far its log is, and what it knows of its primary.
+/// Asks a member how far its log is and what it knows of its primary, and then who it is: what it was told of
+/// other branches before it said the former is in the latter.
 ///
 /// # Errors
 ///
 /// Fails if no member of this cluster can be reached there, or it is of before that question.
-pub async fn positions(address: &Address, login: &MemberLogin) -> Result<Told, Silence> {
+pub async fn positions(
+    address: &Address,
+    login: &MemberLogin,
+    asker: Asker,
+) -> Result<(Peer, Told), Silence> {
     in_time(async {
-        let answer = ask_member(address, login, &format!("PLIMSOLL {POSITIONS_QUESTION}")).await?;
-        Told::of_row(&|column| answer.text(0, column)).ok_or_else(|| odd(POSITIONS_QUESTION).into())
+        let mut client = connect_member(address, login).await?;
+        let positions = client.query(&format!("PLIMSOLL {POSITIONS_QUESTION}")).await;
+        let who = client.query(&asker.question()).await;
+        client.close().await;
+        let (positions, who) = (positions?, who?);
+        let told = Told::of_row(&|column| positions.text(0, column));
+        let mut told = told.ok_or_else(|| odd(POSITIONS_QUESTION))?;
+        let peer = member(&who).ok_or_else(|| odd(MEMBER_QUESTION))?;
+        told.answer.heard.clone_from(&peer.heard);
+        Ok((peer, told))
     })
     .await
 }
@@ -160,6 +188,13 @@ pub async fn commits(
 
 /// Asks a member something.
 async fn ask_member(address: &Address, login: &MemberLogin, question: &str) -> Result<QueryResult, Silence> {
+    let mut client = connect_member(address, login).await?;
+    let answer = client.query(question).await;
+    client.close().await;
+    Ok(answer?)
+}
+
+async fn connect_member(address: &Address, login: &MemberLogin) -> Result<Client, Silence> {
     let port = address.port().to_string();
     let words = [
         ("host", address.host()),
@@ -172,10 +207,7 @@ async fn ask_member(address: &Address, login: &MemberLogin, question: &str) -> R
     let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
     info.replication = Some("true".to_owned());
     info.requires_proof = true;
-    let mut client = Client::connect(&info).await?;
-    let answer = client.query(question).await;
-    client.close().await;
-    Ok(answer?)
+    Ok(Client::connect(&info).await?)
 }
 
 /// Who a server says it is.

@@ -11,7 +11,7 @@ use host::task::task;
 use host::{Instant, Timestamp};
 use protocol::conninfo;
 use replica::directory_id::DirectoryId;
-use replica::driver::peers::{Peer, Silence, SilenceKind, probe, probe_member, split_peers};
+use replica::driver::peers::{Asker, Peer, Silence, SilenceKind, probe, probe_member, split_peers};
 use replica::roster::login::MemberLogin;
 use replica::roster::{Address, Member};
 use replica::timeline::relation::{Relation, relation};
@@ -37,7 +37,7 @@ pub(crate) struct Target {
 #[derive(Clone, Debug)]
 enum How {
     Named(String),
-    Member(Address, MemberLogin, DirectoryId),
+    Member(Address, MemberLogin, Asker),
 }
 
 impl Target {
@@ -49,7 +49,7 @@ impl Target {
     async fn ask(&self) -> Result<Peer, Silence> {
         match &self.how {
             How::Named(conninfo) => probe(conninfo).await,
-            How::Member(address, login, own) => probe_member(address, login, *own).await,
+            How::Member(address, login, asker) => probe_member(address, login, *asker).await,
         }
     }
 
@@ -131,11 +131,11 @@ pub(crate) fn targets(replication: &Replication) -> Vec<Target> {
     if host::planted!("members of the roster are not asked") {
         return targets;
     }
-    let own = replication.roster.own_id();
+    let asker = asker(replication);
     for address in replication.roster.members().into_iter().flat_map(|member: Member| member.addresses) {
         if seen.insert((address.host().to_owned(), address.port())) {
             let name = address.to_string();
-            targets.push(Target { name, how: How::Member(address, login.clone(), own) });
+            targets.push(Target { name, how: How::Member(address, login.clone(), asker) });
         }
     }
     targets
@@ -254,6 +254,16 @@ pub(super) fn hear_of_branch(replication: &Replication, name: &str, theirs: &Tim
             ours.target()
         ));
     }
+}
+
+/// The newest timeline of which this node knows, or was told.
+pub(crate) fn newest(replication: &Replication) -> TimelineId {
+    replication.roster.newest_heard().max(replication.log.state().history.target())
+}
+
+/// As what this node asks others.
+pub(super) fn asker(replication: &Replication) -> Asker {
+    Asker { id: replication.roster.own_id(), newest: newest(replication) }
 }
 
 /// The branch of which this node is a witness: the first timeline if of nothing else.

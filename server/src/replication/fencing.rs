@@ -292,7 +292,7 @@ pub(super) async fn watch(replication: Arc<Replication>, mut states: watch::Rece
             continue;
         }
         let state = *states.borrow();
-        if matches!(state, NodeState::Running | NodeState::HotStandby) {
+        if matches!(state, NodeState::Running | NodeState::Recovering | NodeState::HotStandby) {
             if state == NodeState::Running {
                 reserve(&replication);
             }

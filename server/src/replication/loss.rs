@@ -5,12 +5,12 @@
 //! before and after its positions.
 
 use super::Replication;
-use super::asking::{own_witness, places};
+use super::asking::{asker, hear, own_witness, places};
 use crate::tasks::blocking;
 use host::task::task;
 use replica::directory_id::DirectoryId;
 use replica::driver::Stretch;
-use replica::driver::peers::{self, split_peers};
+use replica::driver::peers::{self, Peer, split_peers};
 use replica::receiver::ReceiverStatus;
 use replica::roster::Address;
 use replica::roster::login::MemberLogin;
@@ -235,21 +235,32 @@ impl Asking<'_> {
         };
         let mut asking = JoinSet::new();
         for address in addresses.clone() {
-            let (login, limit) = (login.clone(), self.limit);
+            let (login, limit, asker) = (login.clone(), self.limit, asker(self.replication));
             asking.spawn(task(async move {
-                let answer = tokio::time::timeout(limit, peers::positions(&address, &login)).await;
+                let answer = tokio::time::timeout(limit, peers::positions(&address, &login, asker)).await;
                 let answer = answer.map_err(|_| "it does not answer in time".to_owned());
                 (address, answer.and_then(|answer| answer.map_err(|silence| silence.to_string())))
             }));
         }
         let mut answers = Vec::new();
         while let Some(answer) = asking.join_next().await {
-            answers.extend(answer.ok());
+            let Ok((address, answer)) = answer else { continue };
+            let told = answer.map(|(peer, told)| self.keep(&address, &peer, told));
+            answers.push((address, told));
         }
         // One whose question ended by a panic says nothing.
         addresses.retain(|address| !answers.iter().any(|(answered, _)| answered == address));
         answers.extend(addresses.into_iter().map(|address| silent(address, "it could not be asked")));
         answers
+    }
+
+    /// Keeps what a node tells of timelines, as of all that are asked: a promotion that follows takes another
+    /// number. What an administrator gave up here is no doubt.
+    fn keep(&self, address: &Address, peer: &Peer, mut told: Told) -> Told {
+        hear(self.replication, &address.to_string(), peer);
+        let ours = own_witness(self.replication);
+        told.answer.heard.retain(|theirs| !self.replication.roster.is_given_up(&ours, theirs));
+        told
     }
 
     /// The commits behind what a standby has, by the one that has the most of what follows.

@@ -6,13 +6,14 @@ use super::replication::{INT4, TEXT, columns};
 use crate::auth;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
-use crate::replication::asking::own_witness;
+use crate::replication::asking::{self, own_witness};
 use crate::replication::{Replication, loss};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::replication::{ExtensionCommand, OptionValue, ReplicationCommand, parse_command};
 use protocol::{Report, SqlState};
+use replica::directory_id::DirectoryId;
 use replica::roster::login::MEMBER_QUESTION;
 use replica::timeline::loss::wire::{
     COMMITS_COLUMNS, COMMITS_QUESTION, POSITIONS_COLUMNS, POSITIONS_QUESTION,
@@ -78,11 +79,16 @@ async fn answer(replication: &Arc<Replication>, wire: &mut Wire, command: &Exten
     }
 }
 
-async fn answer_commits(replication: &Arc<Replication>, wire: &mut Wire, command: &ExtensionCommand) {
-    let position = |name: &str| match command.options.iter().find(|(option, _)| option == name) {
-        Some((_, OptionValue::Text(text))) => text.parse::<Lsn>().ok(),
+/// The text that is given for an option.
+fn option<'a>(command: &'a ExtensionCommand, name: &str) -> Option<&'a str> {
+    match command.options.iter().find(|(option, _)| option == name) {
+        Some((_, OptionValue::Text(text))) => Some(text),
         _ => None,
-    };
+    }
+}
+
+async fn answer_commits(replication: &Arc<Replication>, wire: &mut Wire, command: &ExtensionCommand) {
+    let position = |name: &str| option(command, name)?.parse::<Lsn>().ok();
     let (Some(from), Some(upto)) = (position("from"), position("upto")) else {
         let what = "PLIMSOLL commits needs two positions, from and upto";
         return Report::error(SqlState::SYNTAX_ERROR, what).encode(&mut wire.out);
@@ -116,19 +122,19 @@ pub(super) struct Known {
 
 pub(super) fn known(replication: &Replication) -> Known {
     let (witnessed, roster) = (replication.log.witnessed(), &replication.roster);
-    let followed = replication.log.state().history.target();
     let heard = roster.heard_branches(&own_witness(replication));
-    Known { witnessed, newest: roster.newest_heard().max(followed), heard }
+    Known { witnessed, newest: asking::newest(replication), heard }
 }
 
 fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCommand) {
-    let asks = command.options.iter().find(|(name, _)| name == "id").map(|(_, value)| value);
     let mut knows = false;
-    if let Some(OptionValue::Text(id)) = asks
-        && let Ok(id) = id.parse()
-    {
+    if let Some(id) = option(command, "id").and_then(|id| id.parse::<DirectoryId>().ok()) {
         knows = replication.roster.has(id);
         replication.roster.heard_of(id, replication.ground.host.clock.monotonic());
+    }
+    // A promotion that follows takes another number.
+    if let Some(newest) = option(command, "newest").and_then(|number| number.parse::<TimelineId>().ok()) {
+        replication.roster.hear_of_timeline(newest);
     }
     columns(
         wire,
