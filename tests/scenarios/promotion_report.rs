@@ -1,8 +1,9 @@
 //! What a promotion would lose: the report against what the primary had acknowledged, and the refusals and
 //! promotions that rest on it.
 
-use scenarios::{Node, Outcome, plimsoll, run, run_ok};
+use scenarios::{Node, Outcome, plimsoll, run, run_ok, wait_until};
 use std::process::Command;
+use std::time::Duration;
 
 const VERDICT: &str = "SELECT verdict FROM plimsoll_promotion_report() WHERE is_this_node";
 const PROVEN: &str = "no loss at remote_write and above";
@@ -173,4 +174,27 @@ fn without_names_with_anybody_or_with_a_timeout_nothing_is_proven() {
     assert!(seen.starts_with("possible loss|") || seen.starts_with("loss|"), "{seen}");
     let missing = "SELECT missing_commits FROM plimsoll_promotion_report() WHERE is_this_node";
     assert_eq!(two.sql(missing), "1");
+}
+
+#[test]
+fn a_primary_that_is_fenced_proves_nothing_while_nobody_of_what_replaced_it_can_be_asked() {
+    let (one, two, three) = trio("three");
+    one.alter("SET plimsoll.fence_probe_interval = '200ms'");
+    run_ok(&mut promote(&[], &two));
+    two.sql("SET synchronous_commit = local; INSERT INTO t VALUES (2)");
+    wait_until("it is fenced", Duration::from_secs(60), || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+    two.kill_9();
+    // It has all of what the fenced primary has, and is in each quorum of that one.
+    let reason = "SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node";
+    let seen = three.sql(reason);
+    assert!(seen.starts_with("possible loss|\"three\" was told of timeline 2, which left at 0/"), "{seen}");
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &three)), "possible loss", &three);
+    // What it was told counts also when nobody else can be asked.
+    lose(&one, &[&three]);
+    assert_eq!(three.sql(reason), seen);
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &three)), "possible loss", &three);
+    let promoted = run_ok(&mut promote(&[], &three));
+    assert!(promoted.ends_with("server promoted: timeline 3\n"), "{promoted}");
 }

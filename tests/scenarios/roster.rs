@@ -181,6 +181,34 @@ fn a_promotion_takes_no_number_of_which_an_earlier_life_was_told() {
 }
 
 #[test]
+fn a_new_primary_tells_its_number_also_to_a_standby_that_lets_nobody_in_and_asks_nobody() {
+    let one = named("one").start();
+    let two = named("two").clone_from(&one);
+    let three = named("three").clone_from(&one);
+    for (node, others) in [(&one, "three two"), (&two, "one three"), (&three, "one two")] {
+        knows(node, others);
+    }
+    one.kill_9();
+    three.stop();
+    // It does not ask again before this is over.
+    three.alter_while_stopped("plimsoll.fence_probe_interval", "1h");
+    three.alter_while_stopped("hot_standby", "off");
+    three.start_without_waiting();
+    wait_until("it replays", LIMIT, || {
+        let starts = three.log().matches("consistent recovery state reached at").count();
+        if starts == 2 { Ok(()) } else { Err(three.log()) }
+    });
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    wait_until("it is told", LIMIT, || {
+        let text = fs::read_to_string(three.data().join("plimsoll/roster")).unwrap_or_default();
+        let is_told = text.lines().any(|line| line == "newest=2");
+        if is_told { Ok(()) } else { Err(format!("{text}{}", three.log())) }
+    });
+    run_ok(plimsoll().arg("promote").arg("-D").arg(three.data()));
+    assert!(three.log().contains("selected new timeline ID: 3"), "{}", three.log());
+}
+
+#[test]
 fn no_password_and_no_right_to_log_in_keep_a_member_from_its_answer() {
     let (one, two) = pair();
     one.kill_9();

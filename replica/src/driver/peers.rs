@@ -130,11 +130,7 @@ pub async fn probe(conninfo: &str) -> Result<Peer, Silence> {
 /// # Errors
 ///
 /// Fails if no member of this cluster can be reached there.
-pub async fn probe_member(
-    address: &Address,
-    login: &MemberLogin,
-    asker: Asker,
-) -> Result<Peer, Silence> {
+pub async fn probe_member(address: &Address, login: &MemberLogin, asker: Asker) -> Result<Peer, Silence> {
     in_time(async {
         let answer = ask_member(address, login, &asker.question()).await?;
         member(&answer).ok_or_else(|| odd(MEMBER_QUESTION).into())

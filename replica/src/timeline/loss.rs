@@ -360,8 +360,8 @@ impl Case<'_> {
                 Relation::Same | Relation::Ancestor { .. } | Relation::Sibling { .. } => return None,
             };
             Some(format!(
-                "\"{name}\" was told of timeline {timeline}, which left at {fork}: nobody here knows what was \
-                 acknowledged on it"
+                "\"{name}\" was told of timeline {timeline}, which left at {fork}: nobody here knows what \
+                 was acknowledged on it"
             ))
         })
     }
