@@ -291,6 +291,17 @@ fn witnessed(answer: &QueryResult) -> Option<(TimelineHistory, TimelineId, Vec<T
     Some((history, newest(answer, 2)?, heard(answer, 0)?))
 }
 
+/// Whether a peer knows what it means that a branch is passed on: one of before takes that for the word of a
+/// witness. It does not know what the newest timeline is either.
+pub(crate) async fn takes_passed_on(client: &mut Client) -> bool {
+    let answer = client.query("PLIMSOLL witnessed").await;
+    answer.is_ok_and(|answer| tells_newest(&answer))
+}
+
+fn tells_newest(witnessed: &QueryResult) -> bool {
+    newest(witnessed, 2).is_some_and(|newest| newest != TimelineId::INVALID)
+}
+
 /// Asks a peer on a replication connection that stands.
 ///
 /// # Errors
@@ -366,6 +377,7 @@ mod tests {
             (&[][..], TimelineId::INVALID, vec![]),
             (&[&[None, None, Some("5")][..], &[Some("2"), Some(two), None]], TimelineId::new(5), vec![told]),
         ] {
+            assert_eq!(tells_newest(&answer(rows)), newest != TimelineId::INVALID);
             assert_eq!(witnessed(&answer(rows)), Some((one.clone(), newest, heard)));
         }
     }

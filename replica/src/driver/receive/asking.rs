@@ -231,10 +231,21 @@ impl Driver {
         if !self.plimsoll {
             return;
         }
-        let heard = self.context.roster.heard_branches(&self.context.log.state().history);
-        for history in heard.iter().filter(|history| history.successor_of(primary).is_some()) {
+        let mut heard = self.context.roster.heard_branches(&self.context.log.state().history);
+        heard.retain(|history| history.successor_of(primary).is_some());
+        if heard.is_empty() || !self.takes_passed_on().await {
+            return;
+        }
+        for history in &heard {
             self.tell_branch(history, PASSED_ON).await;
         }
+    }
+
+    async fn takes_passed_on(&mut self) -> bool {
+        let patience = self.patience();
+        let Some(client) = &mut self.client else { return false };
+        let asked = async { Ok(peers::takes_passed_on(client).await) };
+        patience.answer(asked).await.unwrap_or(false)
     }
 
     async fn tell_branch(&mut self, history: &TimelineHistory, more: &str) {
