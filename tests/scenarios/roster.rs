@@ -112,7 +112,7 @@ fn one_past_the_fork() -> (Node, Node, Node) {
     two.sql("INSERT INTO t VALUES (2)");
     three.alter(&format!("SET primary_conninfo = '{}'", two.conninfo()));
     wait_until("it is told", LIMIT, || {
-        let text = fs::read_to_string(three.data().join("plimsoll/roster")).unwrap_or_default();
+        let text = fs::read_to_string(three.data().join("plimsoll/heard")).unwrap_or_default();
         let has = |line: &str| text.lines().any(|found| found.starts_with(line));
         if has("newest=2") && has("branch=passed-on 2 ") {
             Ok(())
@@ -139,6 +139,17 @@ fn a_standby_past_the_fork_passes_on_what_replaced_the_old_primary() {
     one.stop();
     one.alter_while_stopped("plimsoll.fence_probe_interval", "200ms");
     run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    takes_writes_again(&one, &three);
+    // One that writes it is another matter.
+    two.start();
+    wait_until("it is fenced again", LIMIT, || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+}
+
+/// Starts an unfenced primary: neither what one that was told of its successor answers nor what that tells
+/// when it follows fences it.
+fn takes_writes_again(one: &Node, three: &Node) {
     one.start();
     one.sql("INSERT INTO t VALUES (3)");
     let asked = "SELECT count(*) > 0 FROM plimsoll_roster WHERE name = 'three' AND answer = 'answers'";
@@ -146,11 +157,41 @@ fn a_standby_past_the_fork_passes_on_what_replaced_the_old_primary() {
     three.alter(&format!("SET primary_conninfo = '{}'", one.conninfo()));
     three.wait_for("SELECT count(*) FROM t", "2");
     assert!(!one.data().join("plimsoll/fence").exists(), "{}", one.log());
-    // One that writes it is another matter.
-    two.start();
-    wait_until("it is fenced again", LIMIT, || {
-        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
-    });
+}
+
+/// A fenced primary that was stopped, and a standby that was told of its successor; that is gone.
+fn fenced_by_one_that_was_told() -> (Node, Node) {
+    let (one, two, three) = one_past_the_fork();
+    two.kill_9();
+    one.start();
+    refuses_writes(&one, 3);
+    one.stop();
+    one.alter_while_stopped("plimsoll.fence_probe_interval", "200ms");
+    (one, three)
+}
+
+#[test]
+fn what_a_record_names_is_given_up_though_the_node_remembers_no_more_what_it_was_told() {
+    let (one, three) = fenced_by_one_that_was_told();
+    // As if the fence were of a program that kept nothing of it.
+    let _ = fs::remove_file(one.data().join("plimsoll/heard"));
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    let text = fs::read_to_string(one.data().join("plimsoll/heard")).expect("a file");
+    assert!(text.lines().any(|line| line.starts_with("named=1 ")), "{text}");
+    takes_writes_again(&one, &three);
+}
+
+#[test]
+fn a_fence_whose_record_is_damaged_is_taken_off_for_good_too() {
+    let (one, three) = fenced_by_one_that_was_told();
+    for name in ["fence", "heard"] {
+        fs::write(one.data().join("plimsoll").join(name), format!("plimsoll {name} 1\nx")).expect("a file");
+    }
+    let told = run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    assert!(told.contains("plimsoll/fence\" is damaged"), "{told}");
+    let text = fs::read_to_string(one.data().join("plimsoll/heard")).expect("a file");
+    assert!(text.lines().any(|line| line.starts_with("upto=1 none ")), "{text}");
+    takes_writes_again(&one, &three);
 }
 
 #[test]
@@ -260,7 +301,7 @@ fn a_copy_that_was_promoted_from_a_backup_is_none_of_the_cluster() {
     let (one, two) = pair();
     let copy = Node::unprepared();
     run_ok(one.tool("pg_basebackup").arg("-D").arg(copy.data()).args(["-X", "stream", "-c", "fast"]));
-    assert!(!copy.data().join("plimsoll/roster").exists());
+    assert!(!copy.data().join("plimsoll/roster").exists() && !copy.data().join("plimsoll/heard").exists());
     fs::write(copy.data().join("recovery.signal"), "").expect("a file");
     copy.set("restore_command", "false");
     copy.set("cluster_name", "copy");
@@ -399,8 +440,10 @@ fn a_node_says_where_it_is_reached_and_a_damaged_roster_begins_anew() {
     assert_eq!(one.sql(own), id, "a primary keeps its id");
     one.stop();
     fs::write(one.data().join("plimsoll/roster"), "plimsoll roster 1\nself=x").expect("a file");
+    fs::write(one.data().join("plimsoll/heard"), "plimsoll heard 1\nnewest=x").expect("a file");
     one.start();
     assert!(one.log().contains("file \"plimsoll/roster\" is damaged"), "{}", one.log());
+    assert!(one.log().contains("file \"plimsoll/heard\" is damaged"), "{}", one.log());
     // It has a new id now, and hears of the old one, too, at its own address.
     knows(&one, "one two");
     one.wait_for(hosts, "localhost");

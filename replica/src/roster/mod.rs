@@ -31,18 +31,20 @@
 //!
 //! **Of timelines** it keeps what those nodes told ([`crate::timeline::heard`]).
 //!
-//! **On disk** it is a file of the node's own ([`file`]).
+//! **On disk** it is a file of the node's own ([`file`]), and what was told of timelines another
+//! ([`heard_file`]).
 //!
-//! No I/O here but that of the file; nobody waits for it but who writes it, too.
+//! No I/O here but that of the files; nobody waits for it but who writes them, too.
 
 pub mod file;
+pub mod heard_file;
 pub mod login;
 pub mod statement;
 
 pub use statement::{Address, Seen, Statement};
 
 use crate::directory_id::DirectoryId;
-use crate::timeline::heard::Heard;
+use crate::timeline::heard::{Gone, Heard};
 use host::{Mutex, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,8 +98,8 @@ struct Known {
 #[derive(Debug)]
 struct Shared {
     known: Mutex<Known>,
-    /// Held while the file is written.
-    saving: Mutex<()>,
+    /// What the file of what was told says, if that is known; held while it is written.
+    written: Mutex<Option<Heard>>,
     changes: watch::Sender<u64>,
 }
 
@@ -108,13 +110,13 @@ pub struct Roster(Arc<Shared>);
 impl Roster {
     /// That of a node that knows nobody yet.
     pub fn new(id: DirectoryId) -> Self {
-        Self::with(Statement::of(id, 0), BTreeMap::new(), Heard::default())
+        Self::with(Statement::of(id, 0), BTreeMap::new())
     }
 
-    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>, heard: Heard) -> Self {
-        let known = Known { own, outdone: false, members, heard };
-        let (saving, changes) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(Shared { known: Mutex::new(known), saving, changes }))
+    fn with(own: Statement, members: BTreeMap<DirectoryId, Member>) -> Self {
+        let known = Known { own, outdone: false, members, heard: Heard::default() };
+        let (written, changes) = (Mutex::new(None), watch::Sender::new(0));
+        Self(Arc::new(Shared { known: Mutex::new(known), written, changes }))
     }
 
     /// This node's id.
@@ -229,10 +231,13 @@ impl Roster {
         self.0.known.lock().heard.passed_on(ours).cloned().collect()
     }
 
-    /// An administrator said that a branch is gone for good.
-    pub fn give_up(&self, gone: TimelineHistory) {
-        self.hear_of_timeline(gone.target());
-        self.0.known.lock().heard.give_up(gone);
+    /// An administrator said that all that replaced `ours` is gone for good: the branches that go on from it
+    /// of which others told, and what `unseen` names.
+    pub fn give_up(&self, ours: &TimelineHistory, unseen: Gone) {
+        if let Gone::Named { descendant, .. } = unseen {
+            self.hear_of_timeline(descendant);
+        }
+        self.0.known.lock().heard.give_up(ours, unseen);
         self.change();
     }
 

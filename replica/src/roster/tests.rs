@@ -1,7 +1,10 @@
 use super::file::{ROSTER_FILE, load, save};
+use super::heard_file::HEARD_FILE;
 use super::statement::{decode, encode};
 use super::*;
 use host::Host;
+use wal::Lsn;
+use wal::history::BranchId;
 
 fn id(number: u64) -> DirectoryId {
     DirectoryId::new(number)
@@ -173,21 +176,8 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
     let old = Statement { age: Duration::from_secs(1000), name: "deux trois".to_owned(), ..said(3, 8, "c") };
     first.roster.hear(vec![said(2, 7, "b"), old], &neighbour(), now);
     save(&host, dir.path(), &first.roster).unwrap();
-    let of_before = std::fs::read_to_string(dir.path().join(ROSTER_FILE)).unwrap();
-    assert!(of_before.lines().nth(2).unwrap().starts_with("member="), "as if it kept nothing else");
-    let [told, gone] = [(3, "with \\n and\tmore\r\n"), (2, "gone\n")].map(|(number, reason)| {
-        TimelineHistory::parse(TimelineId::new(number), &format!("# x\n1\t0/64\t{reason}")).unwrap()
-    });
-    let ours = TimelineHistory::root(TimelineId::FIRST);
-    assert!(first.roster.hear_of_branch(&ours, &told));
-    first.roster.hear_of_timeline(TimelineId::new(7));
-    first.roster.give_up(gone.clone());
-    save(&host, dir.path(), &first.roster).unwrap();
     let again = load(&host, dir.path(), None).unwrap();
     assert!(!again.damaged);
-    assert_eq!(again.roster.newest_heard(), TimelineId::new(7));
-    assert_eq!(again.roster.heard_branches(&ours), std::slice::from_ref(&told));
-    assert!(again.roster.is_given_up(&ours, &gone) && !again.roster.is_given_up(&ours, &told));
     assert_eq!(again.roster.own_id(), first.roster.own_id());
     assert_eq!(shown(&again.roster), shown(&first.roster));
     let member = again.roster.members()[1].clone();
@@ -207,4 +197,63 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
         // Letter case of the checksum's own digits.
         assert!(found.damaged != (found.roster.own_id() == first.roster.own_id()), "bit {bit}");
     }
+}
+
+#[test]
+fn what_was_told_of_timelines_lies_beside_the_roster_which_stays_as_it_was() {
+    let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(dir.path().join("plimsoll")).unwrap();
+    let (roster, path) = (Roster::new(id(1)), dir.path().join(HEARD_FILE));
+    assert!(!heard_file::load(&host, dir.path(), &roster).unwrap());
+    heard_file::save(&host, dir.path(), &roster).unwrap();
+    assert!(!path.exists(), "there is nothing to say");
+    let [told, gone] = [(3, "with \\n and\tmore\r\n"), (2, "gone\n")].map(|(number, reason)| {
+        TimelineHistory::parse(TimelineId::new(number), &format!("# x\n1\t0/64\t{reason}")).unwrap()
+    });
+    let ours = TimelineHistory::root(TimelineId::FIRST);
+    let record = |descendant| Gone::Named {
+        timeline: TimelineId::FIRST,
+        fork: Lsn::new(0x70),
+        descendant: TimelineId::new(descendant),
+        branch: Some(BranchId::new(9)),
+    };
+    let all = Gone::UpTo { timeline: TimelineId::FIRST, branch: None, end: Lsn::new(0x50) };
+    assert!(roster.hear_of_branch(&ours, &gone));
+    roster.give_up(&ours, record(6));
+    roster.give_up(&ours, all);
+    assert!(roster.hear_of_branch(&ours, &told));
+    roster.hear_of_timeline(TimelineId::new(7));
+    roster.hear(vec![said(2, 7, "b")], &neighbour(), NOW);
+    save(&host, dir.path(), &roster).unwrap();
+    heard_file::save(&host, dir.path(), &roster).unwrap();
+    let members = std::fs::read_to_string(dir.path().join(ROSTER_FILE)).unwrap();
+    let starts: Vec<_> = members.lines().map(|line| line.split(['=', ' ']).next().unwrap()).collect();
+    assert_eq!(starts, ["plimsoll", "self", "member", "crc"], "{members}");
+    let again = Roster::new(id(1));
+    assert!(!heard_file::load(&host, dir.path(), &again).unwrap());
+    let shown = |roster: &Roster| {
+        let others = [(4, 0x70), (4, 0x71), (9, 0x50)].map(|(number, at)| {
+            ours.fork(TimelineId::new(number), Lsn::new(at), "test", BranchId::new(1)).unwrap()
+        });
+        let all = [&gone, &told].into_iter().chain(&others);
+        let given_up: Vec<bool> = all.map(|theirs| roster.is_given_up(&ours, theirs)).collect();
+        (roster.newest_heard(), roster.heard_branches(&ours), given_up)
+    };
+    assert_eq!(shown(&again), (TimelineId::new(7), vec![told.clone()], vec![true, false, true, false, true]));
+    let good = std::fs::read(&path).unwrap();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &bad).unwrap();
+        let found = Roster::new(id(1));
+        let damaged = heard_file::load(&host, dir.path(), &found).unwrap();
+        // Letter case of the checksum's own digits.
+        assert!(damaged != (shown(&found) == shown(&again)), "bit {bit}");
+    }
+    // It is written anew though there is nothing to say: the next start has no damage to tell.
+    let found = Roster::new(id(1));
+    std::fs::write(&path, "x").unwrap();
+    assert!(heard_file::load(&host, dir.path(), &found).unwrap());
+    heard_file::save(&host, dir.path(), &found).unwrap();
+    assert!(!heard_file::load(&host, dir.path(), &found).unwrap());
 }

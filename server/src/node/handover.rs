@@ -50,7 +50,7 @@ use crate::replication::Replication;
 use crate::replication::handover::{HANDOVER_FILE, Marker, Order, become_standby, forget, newest_timeline};
 use crate::state::{NodeState, StopMode};
 use replica::roster::Roster;
-use replica::roster::file::{self, ROSTER_FILE};
+use replica::roster::heard_file::{self, HEARD_FILE};
 use replica::sender::handover::{Event, Outcome, Step};
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,8 +207,8 @@ async fn mark(node: &Node, replication: &Replication, order: &Order, end: Lsn) -
 /// The directory of this node becomes a standby's. It remembers which number the successor's timeline has: if
 /// that is gone before anybody heard of it again, a promotion takes another one.
 fn follow(ground: &Ground, roster: &Roster, conninfo: &str) -> Result<(), ServerError> {
-    file::save(&ground.host, &ground.data_dir, roster)
-        .map_err(|error| ServerError::new(format!("could not write file \"{ROSTER_FILE}\": {error}")))?;
+    heard_file::save(&ground.host, &ground.data_dir, roster)
+        .map_err(|error| ServerError::new(format!("could not write file \"{HEARD_FILE}\": {error}")))?;
     become_standby(ground, conninfo)
 }
 

@@ -11,6 +11,7 @@ use crate::tasks::blocking;
 use protocol::conninfo::{ConnInfo, Endpoint};
 use replica::directory_id::DirectoryId;
 use replica::roster::file::{self, ROSTER_FILE};
+use replica::roster::heard_file::{self, HEARD_FILE};
 use replica::roster::{ADDRESSES_MAX, Address, Member, Roster};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use wal::Lsn;
 /// Time between two times that all is told again, so that who is far away stays young.
 const RETELL_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Reads the roster, or begins one. Without its file a node knows nobody: the log says so.
+/// Reads the roster and what was told of timelines, or begins them. Without the roster's file a node knows
+/// nobody: the log says so.
 pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
     let standby = || DirectoryId::of_directory(&ground.host, &ground.data_dir).ok();
     let id = is_standby.then(standby).flatten();
@@ -37,8 +39,21 @@ pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
             Roster::new(id.unwrap_or_else(|| DirectoryId::new(ground.host.entropy.next_u64())))
         }
     };
+    recall(ground, &roster);
     state(ground, &roster);
     roster
+}
+
+/// Reads what was told of timelines in earlier lives.
+fn recall(ground: &Ground, roster: &Roster) {
+    match heard_file::load(&ground.host, &ground.data_dir, roster) {
+        Ok(false) => {}
+        Ok(true) => {
+            let what = "is damaged: which timelines there are is what other nodes tell from now on";
+            ground.log.warning(format!("file \"{HEARD_FILE}\" {what}"));
+        }
+        Err(error) => ground.log.warning(format!("could not read file \"{HEARD_FILE}\": {error}")),
+    }
 }
 
 /// Says where this node can be reached, by the settings of now.
@@ -113,15 +128,16 @@ fn retell_interval(ground: &Ground) -> Duration {
 
 async fn save(replication: &Replication, failed: &mut bool) {
     let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
-    let saved = blocking(move || file::save(&ground.host, &ground.data_dir, &roster)).await;
-    let error = match saved {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error),
-        // The server ends.
-        Err(_) => return,
-    };
-    if let (Some(error), false) = (&error, *failed) {
-        let what = format!("could not write file \"{ROSTER_FILE}\"; it will be tried again");
+    let saved = blocking(move || {
+        let (host, data_dir) = (&ground.host, &ground.data_dir);
+        let members = (ROSTER_FILE, file::save(host, data_dir, &roster));
+        let heard = (HEARD_FILE, heard_file::save(host, data_dir, &roster));
+        [members, heard].into_iter().find_map(|(name, saved)| saved.err().map(|error| (name, error)))
+    });
+    // Else the server ends.
+    let Ok(error) = saved.await else { return };
+    if let (Some((name, error)), false) = (&error, *failed) {
+        let what = format!("could not write file \"{name}\"; it will be tried again");
         replication.ground.log.warning(format!("{what}: {error}"));
     }
     *failed = error.is_some();

@@ -6,13 +6,16 @@ use crate::error::ServerError;
 use crate::log::Log;
 use host::Host;
 use replica::ReplicaError;
-use replica::roster::file::{self, Loaded, ROSTER_FILE};
+use replica::directory_id::DirectoryId;
+use replica::roster::Roster;
+use replica::roster::heard_file::{self, HEARD_FILE};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch};
-use std::io;
+use replica::timeline::heard::Gone;
 use std::path::Path;
 use wal::Lsn;
 use wal::control::ControlFile;
-use wal::history::{BranchId, TimelineHistory};
+use wal::history::TimelineHistory;
+use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 
 /// What the record of the fence says that holds for the branch of this directory; None if there is none. A
 /// damaged one, which fences too, says that.
@@ -42,13 +45,13 @@ fn branch_of(host: &Host, data_dir: &Path) -> Option<NodeBranch> {
     Some(NodeBranch { system: control.system_id, history })
 }
 
-/// Removes the record of a fence, durably, once plimsoll/ledger has it that somebody did so, and the roster
-/// that the branch is gone: others that were told of it pass it on. The server must not run. Gives what the
-/// record said; None if there was none.
+/// Removes the record of a fence, durably, once plimsoll/ledger has it that somebody did so, and
+/// plimsoll/heard that what replaced the branch is gone: others that were told of it pass it on. The server
+/// must not run. Gives what the record said; None if there was none.
 ///
 /// # Errors
 ///
-/// Fails if a server has the directory, the ledger or the roster takes no entry, or the record cannot be
+/// Fails if a server has the directory, the ledger or plimsoll/heard takes no entry, or the record cannot be
 /// removed.
 pub fn unfence(host: &Host, data_dir: &Path) -> Result<Option<String>, ServerError> {
     let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
@@ -61,32 +64,49 @@ pub fn unfence(host: &Host, data_dir: &Path) -> Result<Option<String>, ServerErr
     let reason = format!("an administrator took the fence off: {said}");
     ledger::record_stopped((host, data_dir, &log), "unfenced", range, &reason)
         .map_err(|error| ServerError::new(format!("could not write plimsoll/ledger: {error}")))?;
-    if let Some(record) = &record {
-        give_up(host, data_dir, record)
-            .map_err(|error| ServerError::new(format!("could not write file \"{ROSTER_FILE}\": {error}")))?;
-    }
+    give_up(host, data_dir, record.as_ref(), &log)?;
     store.remove().map_err(|error| failed(&error))?;
     Ok(Some(said))
 }
 
-/// Keeps that what the record names is gone for good, whoever passes on that it was there.
-fn give_up(host: &Host, data_dir: &Path, record: &FenceRecord) -> io::Result<()> {
-    let Some(ours) = branch_of(host, data_dir) else { return Ok(()) };
-    let Loaded { roster, damaged } = file::load(host, data_dir, None)?;
-    if damaged {
-        // The next start says so.
-        return Ok(());
-    }
-    let is_meant = |history: &TimelineHistory| {
-        !record.holds_for(&NodeBranch { system: record.system, history: history.clone() })
+/// Keeps that what replaced this branch is gone for good, whoever passes on that it was there: all of which
+/// others told, and what the record names. If that is damaged nobody can know what it named: then all that
+/// left before the end of the log.
+fn give_up(
+    host: &Host,
+    data_dir: &Path,
+    record: Option<&FenceRecord>,
+    log: &Log,
+) -> Result<(), ServerError> {
+    let Some(NodeBranch { history: ours, .. }) = branch_of(host, data_dir) else { return Ok(()) };
+    let failed = |what: &str, error: std::io::Error| {
+        ServerError::new(format!("could not {what} file \"{HEARD_FILE}\": {error}"))
     };
-    let heard = roster.heard_branches(&ours.history).into_iter().find(is_meant);
-    // One of before did not keep what had fenced it.
-    let branch = record.branch.unwrap_or(BranchId::new(0));
-    let named = || ours.history.fork(record.descendant, record.fork, "gone", branch);
-    if let Some(gone) = heard.or_else(named) {
-        roster.give_up(gone);
-        file::save(host, data_dir, &roster)?;
+    // Of a roster it is what was told of timelines alone.
+    let roster = Roster::new(DirectoryId::new(0));
+    if heard_file::load(host, data_dir, &roster).map_err(|error| failed("read", error))? {
+        log.warning(format!("file \"{HEARD_FILE}\" is damaged: it is written anew"));
     }
-    Ok(())
+    let (timeline, branch) = (ours.target(), ours.branch());
+    let unseen = match record {
+        Some(&FenceRecord { timeline, fork, descendant, branch, .. }) => {
+            Gone::Named { timeline, fork, descendant, branch }
+        }
+        None => Gone::UpTo { timeline, branch, end: end_of_log(host, data_dir, &ours) },
+    };
+    roster.give_up(&ours, unseen);
+    heard_file::save(host, data_dir, &roster).map_err(|error| failed("write", error))
+}
+
+/// The end of the log that is here, as far as it can be read.
+fn end_of_log(host: &Host, data_dir: &Path, ours: &TimelineHistory) -> Lsn {
+    let Ok(control) = ControlFile::load(host.disk.as_ref(), data_dir) else { return Lsn::INVALID };
+    let (size, mut end) = (control.segment_size, control.checkpoint);
+    let files = SegmentFiles::new(host.disk.clone(), data_dir.join("pg_wal"), size, ours.clone());
+    let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
+    let mut reader = WalReader::new(files, options, end);
+    while let Ok(Next::Record(record)) = reader.next() {
+        end = record.end();
+    }
+    end
 }

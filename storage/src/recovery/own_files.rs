@@ -18,7 +18,7 @@ pub const REWIND_MARKER: &str = "plimsoll.rewind";
 /// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of
 /// its own life, and what it knows of the cluster's nodes and of which timelines there are.
 fn outlives_a_rewind(name: &str) -> bool {
-    name.starts_with("ledger") || name.starts_with("discarded-") || name == "roster"
+    name.starts_with("ledger") || name.starts_with("discarded-") || matches!(name, "roster" | "heard")
 }
 
 /// Whether a rewind of this directory was begun and is not done.

@@ -1,0 +1,166 @@
+//! What was told of timelines ([`crate::timeline::heard`]) on disk, plimsoll/heard: text, sealed by a CRC-32
+//! as plimsoll/fence is.
+//!
+//! ```text
+//! plimsoll heard 1
+//! newest=<the newest timeline of which others told, or 0>
+//! branch=<passed-on or given-up> <timeline> <its history in one line>  of each branch of which they told
+//! named=<timeline> <fork> <descendant> <its branch id, or none>        given up: what a fence's record names
+//! upto=<timeline> <its branch id, or none> <position>                  given up: all that left it till there
+//! crc=<8 hexadecimal digits>
+//! ```
+//!
+//! In a history `\\` stands for a backslash, `\n` and `\r` for the ends of its lines.
+//!
+//! A file of its own, which a program of before does not know: what that reads in the roster's stays as it
+//! was. It is this node's alone: left out of backups, and kept when the directory is rewound. A file that is
+//! damaged is worth nothing: its node begins anew with what others tell, and the log says so.
+
+use super::Roster;
+use crate::timeline::heard::{Branch, Gone, Heard};
+use host::{Host, write_file_durably};
+use std::io;
+use std::path::Path;
+use wal::codec::{seal_text, sealed_text};
+use wal::history::{BranchId, TimelineHistory};
+
+/// The file, in the data directory.
+pub const HEARD_FILE: &str = "plimsoll/heard";
+const FIRST_LINE: &str = "plimsoll heard 1";
+/// Largest file that is read, in bytes; none that is written is larger.
+const FILE_BYTES_MAX: u64 = 256 << 10;
+
+const NEWEST: &str = "newest=";
+/// How the line of a branch begins, and which kinds there are.
+const BRANCH: &str = "branch=";
+const PASSED_ON: &str = "passed-on";
+const GIVEN_UP: &str = "given-up";
+/// How the lines begin of what is given up and of which no history is known.
+const NAMED: &str = "named=";
+const UP_TO: &str = "upto=";
+/// Stands for the id of a branch that has none.
+const NO_ID: &str = "none";
+
+/// Reads into the roster what the node was told in earlier lives. Whether there was a file, and it told
+/// nothing.
+///
+/// # Errors
+///
+/// Fails if the file is there and cannot be read.
+pub fn load(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<bool> {
+    let found = match host.disk.read(&data_dir.join(HEARD_FILE), FILE_BYTES_MAX) {
+        Ok(contents) => std::str::from_utf8(&contents).ok().and_then(decode),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Heard::default()),
+        Err(error) => return Err(error),
+    };
+    let Some(heard) = found else { return Ok(true) };
+    *roster.0.written.lock() = Some(heard.clone());
+    roster.0.known.lock().heard = heard;
+    Ok(false)
+}
+
+/// Writes it, unless that is what the file says.
+///
+/// # Errors
+///
+/// Fails if the file cannot be written.
+pub fn save(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<()> {
+    // The latest is the last, whoever else writes it.
+    let mut written = roster.0.written.lock();
+    let heard = roster.0.known.lock().heard.clone();
+    if written.as_ref() == Some(&heard) {
+        return Ok(());
+    }
+    // A write that fails may leave either.
+    *written = None;
+    write_file_durably(&*host.disk, &data_dir.join(HEARD_FILE), encode(&heard).as_bytes())?;
+    *written = Some(heard);
+    Ok(())
+}
+
+fn encode(heard: &Heard) -> String {
+    let mut text = format!("{FIRST_LINE}\n{NEWEST}{}\n", heard.newest());
+    for Branch { history, given_up } in heard.branches() {
+        let kind = if *given_up { GIVEN_UP } else { PASSED_ON };
+        let line = history.text().replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        text.push_str(&format!("{BRANCH}{kind} {} {line}\n", history.target()));
+    }
+    for gone in heard.unseen() {
+        text.push_str(&match gone {
+            Gone::Named { timeline, fork, descendant, branch } => {
+                format!("{NAMED}{timeline} {fork} {descendant} {}\n", shown(*branch))
+            }
+            Gone::UpTo { timeline, branch, end } => {
+                format!("{UP_TO}{timeline} {} {end}\n", shown(*branch))
+            }
+        });
+    }
+    seal_text(text)
+}
+
+fn shown(branch: Option<BranchId>) -> String {
+    branch.map_or_else(|| NO_ID.to_owned(), |branch| branch.to_string())
+}
+
+fn decode(text: &str) -> Option<Heard> {
+    let mut lines = sealed_text(text)?.lines();
+    if lines.next()? != FIRST_LINE {
+        return None;
+    }
+    let newest = lines.next()?.strip_prefix(NEWEST)?.parse().ok()?;
+    let (mut branches, mut unseen) = (Vec::new(), Vec::new());
+    for line in lines {
+        if line.starts_with(BRANCH) {
+            branches.push(branch(line)?);
+        } else {
+            unseen.push(gone(line)?);
+        }
+    }
+    Some(Heard::of_disk(newest, branches, unseen))
+}
+
+fn gone(line: &str) -> Option<Gone> {
+    let branch_id = |word: &str| match word {
+        NO_ID => Some(None),
+        word => word.parse::<BranchId>().ok().map(Some),
+    };
+    if let Some(line) = line.strip_prefix(NAMED) {
+        let mut words = line.split(' ');
+        return Some(Gone::Named {
+            timeline: words.next()?.parse().ok()?,
+            fork: words.next()?.parse().ok()?,
+            descendant: words.next()?.parse().ok()?,
+            branch: branch_id(words.next()?)?,
+        });
+    }
+    let mut words = line.strip_prefix(UP_TO)?.split(' ');
+    Some(Gone::UpTo {
+        timeline: words.next()?.parse().ok()?,
+        branch: branch_id(words.next()?)?,
+        end: words.next()?.parse().ok()?,
+    })
+}
+
+fn branch(line: &str) -> Option<Branch> {
+    let mut words = line.strip_prefix(BRANCH)?.splitn(3, ' ');
+    let given_up = match words.next()? {
+        GIVEN_UP => true,
+        PASSED_ON => false,
+        _ => return None,
+    };
+    let (timeline, line) = (words.next()?.parse().ok()?, words.next()?);
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        text.push(match char {
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                char => char,
+            },
+            char => char,
+        });
+    }
+    let history = TimelineHistory::parse(timeline, &text).ok()?;
+    Some(Branch { history, given_up })
+}
