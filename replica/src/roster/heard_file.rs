@@ -90,9 +90,7 @@ fn encode(heard: &Heard) -> String {
             Gone::Named { timeline, fork, descendant, branch } => {
                 format!("{NAMED}{timeline} {fork} {descendant} {}\n", shown(*branch))
             }
-            Gone::UpTo { timeline, branch, end } => {
-                format!("{UP_TO}{timeline} {} {end}\n", shown(*branch))
-            }
+            Gone::UpTo { timeline, branch, end } => format!("{UP_TO}{timeline} {} {end}\n", shown(*branch)),
         });
     }
     seal_text(text)

@@ -211,16 +211,11 @@ fn what_was_told_of_timelines_lies_beside_the_roster_which_stays_as_it_was() {
         TimelineHistory::parse(TimelineId::new(number), &format!("# x\n1\t0/64\t{reason}")).unwrap()
     });
     let ours = TimelineHistory::root(TimelineId::FIRST);
-    let record = |descendant| Gone::Named {
-        timeline: TimelineId::FIRST,
-        fork: Lsn::new(0x70),
-        descendant: TimelineId::new(descendant),
-        branch: Some(BranchId::new(9)),
-    };
-    let all = Gone::UpTo { timeline: TimelineId::FIRST, branch: None, end: Lsn::new(0x50) };
+    let (timeline, fork, descendant) = (TimelineId::FIRST, Lsn::new(0x70), TimelineId::new(6));
     assert!(roster.hear_of_branch(&ours, &gone));
-    roster.give_up(&ours, record(6));
-    roster.give_up(&ours, all);
+    let branch = Some(BranchId::new(9));
+    roster.give_up(&ours, Gone::Named { timeline, fork, descendant, branch });
+    roster.give_up(&ours, Gone::UpTo { timeline, branch: None, end: Lsn::new(0x50) });
     assert!(roster.hear_of_branch(&ours, &told));
     roster.hear_of_timeline(TimelineId::new(7));
     roster.hear(vec![said(2, 7, "b")], &neighbour(), NOW);

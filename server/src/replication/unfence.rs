@@ -72,12 +72,7 @@ pub fn unfence(host: &Host, data_dir: &Path) -> Result<Option<String>, ServerErr
 /// Keeps that what replaced this branch is gone for good, whoever passes on that it was there: all of which
 /// others told, and what the record names. If that is damaged nobody can know what it named: then all that
 /// left before the end of the log.
-fn give_up(
-    host: &Host,
-    data_dir: &Path,
-    record: Option<&FenceRecord>,
-    log: &Log,
-) -> Result<(), ServerError> {
+fn give_up(host: &Host, data_dir: &Path, record: Option<&FenceRecord>, log: &Log) -> Result<(), ServerError> {
     let Some(NodeBranch { history: ours, .. }) = branch_of(host, data_dir) else { return Ok(()) };
     let failed = |what: &str, error: std::io::Error| {
         ServerError::new(format!("could not {what} file \"{HEARD_FILE}\": {error}"))
