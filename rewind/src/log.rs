@@ -7,7 +7,7 @@ use crate::marker::Copied;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
 use std::collections::{BTreeMap, BTreeSet};
-use wal::file_names::parse_partial;
+use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
 use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
@@ -107,6 +107,9 @@ impl LogPlanning<'_> {
         if let Some(timeline) = TimelineId::parse_history_file_name(name) {
             return !self.history.contains(timeline);
         }
+        if let Some((timeline, start)) = parse_backup(name, self.size) {
+            return !self.history.contains(timeline) || start >= self.fork;
+        }
         let segment = SegmentNumber::parse_file_name(name, self.size);
         let Some((timeline, segment)) = segment.or_else(|| parse_partial(name, self.size)) else {
             return false;
@@ -190,6 +193,9 @@ mod tests {
             segment(3, 4),
             "00000003.history".to_owned(),
             "00000002.history".to_owned(),
+            format!("{}.00000028.backup", segment(1, 5)),
+            format!("{}.00000064.backup", segment(1, 5)),
+            format!("{}.00000028.backup", segment(3, 4)),
             "archive_status".to_owned(),
         ];
         let planning = LogPlanning {
@@ -214,7 +220,9 @@ mod tests {
                 format!("{}.partial", segment(1, 5)),
                 segment(1, 6),
                 segment(3, 4),
-                "00000003.history".to_owned()
+                "00000003.history".to_owned(),
+                format!("{}.00000064.backup", segment(1, 5)),
+                format!("{}.00000028.backup", segment(3, 4)),
             ]
         );
         assert_eq!(plan.missing, Vec::<String>::new());

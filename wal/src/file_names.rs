@@ -13,6 +13,7 @@ use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 const HISTORY: &str = ".history";
 const PARTIAL: &str = ".partial";
+const BACKUP: &str = ".backup";
 
 fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
@@ -36,7 +37,19 @@ pub fn parse_partial(name: &str, size: SegmentSize) -> Option<(TimelineId, Segme
 /// The name of what is kept of a backup that began at `start`.
 pub(crate) fn backup(timeline: TimelineId, start: Lsn, size: SegmentSize) -> String {
     let segment = size.segment_of(start).file_name(timeline, size);
-    format!("{segment}.{:08X}.backup", size.offset_of(start))
+    format!("{segment}.{:08X}{BACKUP}", size.offset_of(start))
+}
+
+/// The timeline and the position at which the backup began of which a file has what is kept; None for any
+/// other name.
+pub fn parse_backup(name: &str, size: SegmentSize) -> Option<(TimelineId, Lsn)> {
+    let (segment, digits) = name.strip_suffix(BACKUP)?.split_once('.')?;
+    let (timeline, segment) = SegmentNumber::parse_file_name(segment, size)?;
+    if digits.len() != 8 || !are_digits(digits) {
+        return None;
+    }
+    let offset = u64::from_str_radix(digits, 16).ok().filter(|offset| *offset < size.bytes())?;
+    Some((timeline, Lsn::new(size.start_of(segment).get() + offset)))
 }
 
 /// Whether a file of this name belongs into an archive: what PostgreSQL's archiver takes.
@@ -97,6 +110,25 @@ mod tests {
         );
         assert_eq!(SegmentNumber::parse_file_name("000000020000000100000234", SegmentSize::DEFAULT), None);
         assert_eq!(SegmentSize::new(3 << 20), None);
+    }
+
+    #[test]
+    fn the_name_of_a_backups_file_says_where_it_began() {
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let (timeline, start) = (TimelineId::new(3), Lsn::new(0x1_0020_0028));
+        let name = backup(timeline, start, size);
+        assert_eq!(name, "000000030000000100000002.00000028.backup");
+        assert_eq!(parse_backup(&name, size), Some((timeline, start)));
+        for other in [
+            "000000030000000100000002",
+            "000000030000000100000002.backup",
+            "000000030000000100000002.028.backup",
+            "000000030000000100000002.00100000.backup",
+            "000000030000000100000002.0000002g.backup",
+            "0000000300000001.00000028.backup",
+        ] {
+            assert_eq!(parse_backup(other, size), None, "{other}");
+        }
     }
 
     #[test]
