@@ -51,7 +51,7 @@ mod tasks;
 mod views;
 
 pub use archive::restore::brought as restored_length;
-pub use archive::shell::expand as expand_command;
+pub use archive::shell::{expand as expand_command, has_placeholder};
 pub use error::ServerError;
 pub use log::{LogSink, stderr_sink};
 pub use node::init::{InitOptions, init};

@@ -66,6 +66,18 @@ pub fn expand(template: &str, values: &[(char, &str)]) -> String {
     out
 }
 
+/// Whether [`expand`] has a place for this value in the command.
+pub fn has_placeholder(template: &str, name: char) -> bool {
+    let mut chars = template.chars();
+    while let Some(char) = chars.next() {
+        // What stands behind a percent sign belongs to it, a second one too.
+        if char == '%' && chars.next() == Some(name) {
+            return true;
+        }
+    }
+    false
+}
+
 /// How long a command that is asked to end may take for that.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -148,6 +160,8 @@ mod tests {
         assert_eq!(expand("cp %p /x/%f", &values), "cp pg_wal/A /x/A");
         assert_eq!(expand("date +%%d%%; %q %", &values), "date +%d%; %q %");
         assert_eq!(expand("%%p", &values), "%p");
+        assert!(has_placeholder("cp %p /x/%f", 'f') && has_placeholder("%q%f", 'f'));
+        assert!(!has_placeholder("cp %p /x/%%f %", 'f') && !has_placeholder("f", 'f'));
     }
 
     async fn run(command: &str) -> Outcome {

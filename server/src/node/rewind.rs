@@ -48,6 +48,7 @@ use storage::Database;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use wal::control::ControlFile;
+use wal::{SegmentNumber, TimelineId};
 
 /// Time from a rewind to the next one, at least.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -293,8 +294,10 @@ fn supply(node: &Node) -> Result<Option<Arc<dyn LogArchive>>, ServerError> {
     }
     let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir)
         .map_err(|error| ServerError::new(error.to_string()))?;
-    let (size, copy) = (control.segment_size, control.checkpoint_copy);
-    let first = size.segment_of(copy.redo).file_name(copy.timeline, size);
+    let size = control.segment_size;
+    // A rewind goes back behind every restart point. So a restore_command that removes from the archive what
+    // lies before %r is told of the very first segment, as PostgreSQL does where nothing may be removed.
+    let first = SegmentNumber::new(0).file_name(TimelineId::INVALID, size);
     let restorer = Restorer::new(&node.archive, size, first, true);
     Ok(Some(Arc::new(restorer)))
 }

@@ -1,5 +1,7 @@
 //! Log from before the fork that only an archive has which takes no file twice.
 
+use super::auto::{make_follow, wait_for_log};
+use super::programs::link;
 use super::{Pair, is_ok};
 use scenarios::{scratch_dir, wait_until};
 use std::fs;
@@ -104,5 +106,30 @@ fn neither_links_nor_leftovers_are_taken_for_segments() {
     // The command brings nothing, so the source is asked.
     is_ok(&pair.rewind(&pair.two.conninfo(), &["-c"]));
     assert_eq!(fs::read(archive.path().join(&gone[0])).expect("the archive's file"), first);
+    pair.one_follows_two();
+}
+
+#[test]
+fn a_command_that_is_told_what_may_go_from_the_archive_is_told_of_nothing() {
+    let archive = scratch_dir();
+    let (pair, gone) = archived_pair(archive.path());
+    let (folder, asked) = (archive.path().display(), archive.path().join("asked"));
+    let command = format!("echo %f %r >> {}; cp {folder}/%f \"%p\"", asked.display());
+    pair.one.set("restore_command", &command);
+    let by_link = link(&pair, &["--source-server", &pair.two.conninfo(), "-n", "-c"]);
+    for refused in [pair.rewind(&pair.two.conninfo(), &["--dry-run", "-c"]), by_link] {
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("cannot use restore_command with %r placeholder"), "{refused:?}");
+    }
+    assert!(!asked.exists(), "it was run");
+    // A server that rewinds itself does with it: by what it is told nothing goes.
+    make_follow(&pair.one, &pair.two, "on");
+    pair.one.start();
+    wait_for_log(&pair.one, "rewound to timeline 2: ", 1);
+    let asked = fs::read_to_string(&asked).expect("it was run");
+    let first = asked.lines().find(|line| line.starts_with(&gone[0]));
+    let expected = format!("{} {}", gone[0], "0".repeat(24));
+    assert_eq!(first, Some(expected.as_str()), "{asked}");
+    pair.one.stop();
     pair.one_follows_two();
 }

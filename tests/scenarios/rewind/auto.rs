@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn wait_for_log(node: &Node, text: &str, times: usize) {
+pub(super) fn wait_for_log(node: &Node, text: &str, times: usize) {
     wait_until(&format!("\"{text}\" in the log"), LIMIT, || {
         let log = node.log();
         if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
@@ -24,7 +24,7 @@ fn kept(node: &Node) -> String {
 }
 
 /// Has a directory that is at rest follow this node.
-fn make_follow(node: &Node, upstream: &Node, auto_rewind: &str) {
+pub(super) fn make_follow(node: &Node, upstream: &Node, auto_rewind: &str) {
     node.alter_while_stopped("primary_conninfo", &upstream.conninfo());
     node.alter_while_stopped("plimsoll.auto_rewind", auto_rewind);
     node.alter_while_stopped("wal_retrieve_retry_interval", "200ms");

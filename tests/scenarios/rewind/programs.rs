@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 /// This program by the name of pg_rewind.
-fn link(pair: &Pair, arguments: &[&str]) -> Outcome {
+pub(super) fn link(pair: &Pair, arguments: &[&str]) -> Outcome {
     let path = pair.one.folder().join("pg_rewind");
     if !path.exists() {
         symlink(plimsoll().get_program(), &path).expect("a link");

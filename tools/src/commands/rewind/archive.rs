@@ -10,6 +10,7 @@ use wal::{SegmentNumber, SegmentSize, TimelineId};
 
 /// An archive that is asked by restore_command, as recovery asks it.
 pub struct ByCommand {
+    /// Without %r: no restart point is known here, and what lies before one may be removed from the archive.
     pub command: String,
     pub data: PathBuf,
     pub size: SegmentSize,
@@ -24,7 +25,7 @@ impl LogArchive for ByCommand {
         to: &str,
     ) -> io::Result<bool> {
         let name = segment.file_name(timeline, self.size);
-        let values = [('p', to), ('f', name.as_str()), ('r', name.as_str())];
+        let values = [('p', to), ('f', name.as_str())];
         let command = server::expand_command(&self.command, &values);
         let status = ShellCommand::spawn(&command, &self.data, Stdio::null())?.wait()?;
         match status.code() {
