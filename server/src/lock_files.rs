@@ -95,11 +95,14 @@ impl PidFile {
     /// The server begins a new life in place. The file is there all the time: nobody takes it for stopped.
     pub(crate) fn begin_again(self, data_dir: &Path, lines: &PidLines) -> Result<Self, ServerError> {
         self.contents.lock().head = head(data_dir, lines);
-        let written = self.set_status(Status::Starting);
-        written.map_err(|error| {
-            ServerError::new(format!("could not write lock file \"{}\": {error}", self.path.display()))
-        })?;
-        Ok(self)
+        match self.set_status(Status::Starting) {
+            // What stands there names this process, too.
+            Err(error) if !host::is_disk_full(&error) => Err(ServerError::new(format!(
+                "could not write lock file \"{}\": {error}",
+                self.path.display()
+            ))),
+            _ => Ok(self),
+        }
     }
 
     /// Writes the eighth line.
@@ -174,7 +177,12 @@ pub(crate) fn write_opts(host: &Host, data_dir: &Path) -> io::Result<()> {
         text.push_str(&format!(" \"{argument}\""));
     }
     text.push('\n');
-    host::write_file_durably(host.disk.as_ref(), &data_dir.join("postmaster.opts"), text.as_bytes())
+    let path = data_dir.join("postmaster.opts");
+    // A further life in place has nothing new to write, and perhaps no room for it.
+    if host.disk.read(&path, 64 << 10).is_ok_and(|written| written == text.as_bytes()) {
+        return Ok(());
+    }
+    host::write_file_durably(host.disk.as_ref(), &path, text.as_bytes())
 }
 
 /// The lock file beside a Unix socket; both are removed on drop.

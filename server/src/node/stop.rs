@@ -181,21 +181,37 @@ pub(super) async fn stop_cleanly(
     tasks.tracker.close();
     tasks.sessions.wait().await;
     tasks.tracker.wait().await;
-    match done {
-        Ok(_) => {
-            node.ground.log.log("database system is shut down");
-            let stops = node.life.stops().borrow().is_some();
-            let asked = matches!(after, After::Rewind);
-            let tries = node.life.tries.lock().handed_on(asked);
-            let member = node.replication().map(|replication| replication.roster.own_id());
-            let carried = Carried { pid_file: None, signals, tries, member };
-            Ok(if again && !stops { Ending::Again(Box::new(carried)) } else { Ending::Stopped })
+    ending(node, database, done.err(), after, signals, again)
+}
+
+/// What a stop comes to. A rewind needs no clean one: without the last restartpoint, on a full disk say, the
+/// next life redoes what was not written, as after a crash.
+fn ending(
+    node: &Node,
+    database: &Database,
+    failed: Option<storage::Error>,
+    after: After<'_>,
+    signals: Option<Signals>,
+    starts_again: bool,
+) -> Result<Ending, ServerError> {
+    let log = &node.ground.log;
+    let rewinds = matches!(after, After::Rewind);
+    let again = starts_again && node.life.stops().borrow().is_none();
+    if let Some(error) = failed {
+        if !rewinds || !again {
+            log.fatal(format!("could not write the shutdown checkpoint: {error}"));
+            return Err(ServerError::new(error.to_string()));
         }
-        Err(error) => {
-            node.ground.log.fatal(format!("could not write the shutdown checkpoint: {error}"));
-            Err(ServerError::new(error.to_string()))
-        }
+        database.give_up();
+        log.warning(format!("could not write the last restartpoint, and goes on without: {error}"));
     }
+    log.log("database system is shut down");
+    if !again {
+        return Ok(Ending::Stopped);
+    }
+    let tries = node.life.tries.lock().handed_on(rewinds);
+    let member = node.replication().map(|replication| replication.roster.own_id());
+    Ok(Ending::Again(Box::new(Carried { pid_file: None, signals, tries, member })))
 }
 
 /// Waits until the standbys have the log to its end. One that is slow does not keep a node that starts again.

@@ -1,6 +1,7 @@
 //! What a rewind means to a node: the record of what it discards, and the command that carries one out.
 
 use super::ledger::{LedgerEntry, record_offline};
+use crate::archive::shell::has_placeholder;
 use crate::configuration::Ground;
 use host::Host;
 use replica::ReplicaError;
@@ -53,7 +54,10 @@ pub(crate) fn is_astray(error: &ReplicaError) -> bool {
 pub(crate) fn commands(ground: &Ground) -> String {
     let source = SourceName::Server(ground.config().primary_conninfo.to_string()).shown();
     let (source, data) = (shell_word(&source), shell_word(&ground.data_dir.display().to_string()));
-    let archive = if ground.config().restore_command.trim().is_empty() { "" } else { " -c" };
+    let config = ground.config();
+    let command = config.restore_command.trim();
+    // It refuses a command that is told what may go from the archive.
+    let archive = if command.is_empty() || has_placeholder(command, 'r') { "" } else { " -c" };
     format!("plimsoll stop -D {data} && plimsoll rewind --source {source} -D {data}{archive}")
 }
 

@@ -265,3 +265,40 @@ fn a_standby_on_a_full_disk_stays_what_it_is_and_rewinds_itself_once_there_is_ro
     assert_eq!(three.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'lost'"), "0");
     assert_relations_equal_after_stop(&pair.two, &three);
 }
+
+#[test]
+fn a_standby_whose_changed_pages_find_no_room_at_the_end_of_recovery_stays_what_it_is_too() {
+    let one = Node::builder()
+        .init_option("--wal-segsize=1")
+        .setting("wal_keep_size", "64MB")
+        .setting("checkpoint_timeout", "1h")
+        .start();
+    one.sql("CREATE TABLE kv (k int PRIMARY KEY, v text)");
+    let two = Node::builder().clone_from(&one);
+    let Some((disk, three)) = standby_on_small_disk(&one) else { return };
+    let pair = Pair { one, two };
+    pair.cut_off();
+    // Nothing writes pages but the end of recovery.
+    three.alter("SET max_wal_size = '1GB'");
+    three.alter("SET bgwriter_lru_maxpages = 0");
+    pair.one.sql("CREATE TABLE lost (k int PRIMARY KEY, v text)");
+    pair.one.sql("INSERT INTO lost SELECT g, repeat('l', 1000) FROM generate_series(1, 6000) g");
+    three.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    disk.fill_but(256 << 10);
+    pair.one.kill_9();
+    pair.promote();
+    pair.two.sql("CREATE TABLE made_there (k int PRIMARY KEY)");
+    let end = pair.two.sql("SELECT pg_current_wal_lsn()");
+    let pid = three.pid();
+    three.alter(&format!("SET primary_conninfo = '{}'", pair.two.conninfo()));
+    wait_for_log(&three, "could not rewind itself, and stays as it was: ", 2);
+    wait_for_log(&three, "could not write the last restartpoint, and goes on without: ", 2);
+    three.wait_for("SELECT count(*) FROM lost", "6000");
+    assert_eq!(pid, three.pid(), "it is up");
+    assert!(!three.data().join("plimsoll.rewind").exists());
+    disk.free();
+    wait_for_log(&three, "rewound to timeline 2: ", 1);
+    three.wait_for(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"), "t");
+    assert_eq!(three.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'lost'"), "0");
+    assert_relations_equal_after_stop(&pair.two, &three);
+}
