@@ -1,6 +1,6 @@
 //! Nodes whose log is not in pg_wal when they start, but with their primary or in the archive.
 
-use scenarios::{Branch, Node, plimsoll, run, run_ok, scratch_dir, wait_until};
+use scenarios::{Branch, Node, SmallDisk, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -351,6 +351,46 @@ fn the_log_may_lie_in_a_folder_outside_of_the_data_directory() {
     node.start();
     wait_rows(&node, "40002|40002");
     assert!(log.join("00000002.history").exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_not_in_the_way_of_the_next_try() {
+    let folder = scratch_dir();
+    let small = folder.path().join("small");
+    // No segment of the default size fits.
+    let _disk = match SmallDisk::mount(&small, 8) {
+        Ok(disk) => disk,
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            return;
+        }
+    };
+    let (data, log) = (folder.path().join("data"), small.join("log"));
+    let init = |options: &[&str]| {
+        run(plimsoll().args(["init", "-U", "postgres", "-D"]).arg(&data).arg("-X").arg(&log).args(options))
+    };
+    let fails = |options: &[&str], said: [&str; 2]| {
+        let failed = init(options);
+        assert_eq!(failed.code, 1, "{failed:?}");
+        assert!(said.iter().all(|words| failed.stderr.contains(words)), "{failed:?}");
+    };
+    fails(&[], ["removing data directory", "removing WAL directory"]);
+    assert!(!data.exists() && !log.exists());
+    // Folders that were there stay.
+    [&data, &log].iter().for_each(|path| fs::create_dir(path).expect("a folder"));
+    fails(&[], ["removing contents of data directory", "removing contents of WAL directory"]);
+    for path in [&data, &log] {
+        assert_eq!(fs::read_dir(path).expect("it is there").count(), 0, "{}", path.display());
+    }
+    fails(&["-n"], ["data directory", "stays as it is, as --no-clean asks"]);
+    assert!(data.join("PG_VERSION").exists());
+    // What is refused is another's.
+    let refused = init(&[]);
+    assert!(refused.stderr.contains("exists but is not empty"), "{refused:?}");
+    assert!(!refused.stderr.contains("removing") && data.join("PG_VERSION").exists(), "{refused:?}");
+    [&data, &log].iter().for_each(|path| fs::remove_dir_all(path).expect("it goes"));
+    let made = init(&["--wal-segsize=1"]);
+    assert_eq!(made.code, 0, "{made:?}");
 }
 
 #[test]

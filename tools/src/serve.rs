@@ -1,17 +1,19 @@
 //! Making and running servers: where the command line meets the crates below.
 
+use crate::new_folders::NewFolders;
 use crate::output::{complain, say};
 use crate::programs::initdb::InitArgs;
 use crate::programs::postgres::{Request, ServerArguments, parse, setting};
+use crate::signals::Signals;
 use anyhow::{Context, Result, anyhow, bail};
 use host::Host;
 use server::{InitOptions, ServerOptions};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use wal::SegmentSize;
 use wal::control::ControlFile;
 use wal::format::FORMATS;
+use wal::{SegmentSize, SystemId};
 
 /// Runs a server in the foreground with the options of postgres; returns the exit code.
 pub fn main(arguments: &[OsString]) -> u8 {
@@ -98,14 +100,41 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
         ..InitOptions::new(&data)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let id = runtime.block_on(server::init(&options))?;
-    if let Some(wal_dir) = &arguments.waldir {
+    let folders = NewFolders::look(&data, arguments.waldir.as_deref());
+    let made = runtime.block_on(make(&options));
+    // What still works there ends with it.
+    drop(runtime);
+    if let Err(error) = &made
+        && let Some(folders) = folders
+        // Else somebody else was quicker, and it is theirs.
+        && !error.to_string().contains("exists but is not empty")
+    {
+        folders.give_up(arguments.no_clean);
+    }
+    let id = made?;
+    say!("created data directory {} (system identifier {id})", data.display());
+    Ok(())
+}
+
+/// Makes the data directory. A signal to give it up is heeded when it is made, which takes a moment.
+async fn make(options: &InitOptions) -> Result<SystemId> {
+    let mut signals = Signals::new()?;
+    let mut making = std::pin::pin!(server::init(options));
+    let (made, is_given_up) = tokio::select! {
+        biased;
+        () = signals.next() => (making.await, true),
+        made = &mut making => (made, false),
+    };
+    let id = made?;
+    if is_given_up {
+        bail!("interrupted");
+    }
+    if let Some(wal_dir) = &options.wal_dir {
         // One that was there may have had others.
         std::fs::set_permissions(wal_dir, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("could not change permissions of \"{}\"", wal_dir.display()))?;
     }
-    say!("created data directory {} (system identifier {id})", data.display());
-    Ok(())
+    Ok(id)
 }
 
 fn operating_system_user() -> Result<String> {
