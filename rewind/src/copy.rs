@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use storage::page::Page;
-use wal::BlockNumber;
+use wal::{BlockNumber, KEPT_DIR};
 
 /// Reads that are asked for together.
 const BATCH: usize = 256;
@@ -141,6 +141,23 @@ impl Copier<'_> {
         Ok(again)
     }
 
+    /// [`Self::copy_whole`] of a segment of the log, from wherever the source has it. False if it is nowhere
+    /// there.
+    pub(crate) async fn copy_segment(
+        &mut self,
+        name: &str,
+        to: &str,
+        length: u64,
+        size: u64,
+    ) -> Result<bool, RewindError> {
+        for from in segment_places(name) {
+            if self.copy_whole(&from, to, length, size).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Copies the first `length` bytes of a file that is no relation, in place of `to`; it has `size` bytes
     /// then, with zeros at the end. Durable once its folder is synced. False if the source has no such file.
     pub(crate) async fn copy_whole(
@@ -245,6 +262,12 @@ impl OpenFiles {
         };
         file.write_all_at(bytes, offset).map_err(io_error(&full))
     }
+}
+
+/// Where a source may have a segment. A checkpoint moves it from the first place to the second at any moment,
+/// never back, so one that is looked for in this order is not missed.
+fn segment_places(name: &str) -> [String; 2] {
+    [format!("pg_wal/{name}"), format!("pg_wal/{KEPT_DIR}/{name}")]
 }
 
 /// The first page that does not check out: its number in the relation, and why.

@@ -53,6 +53,11 @@ pub enum RewindError {
     /// The target is a backup that was never started.
     #[error("target \"{0}\" is a backup that was not started yet, and diverged nevertheless: clone it anew")]
     TargetUnfinished(String),
+    /// The target was rewound to another branch and not started since.
+    #[error(
+        "target \"{0}\" was rewound before and not started since: start its server, stop it once it accepts reads, and run the rewind again"
+    )]
+    TargetNotStarted(String),
     /// The log of the target does not reach back far enough.
     #[error(
         "could not find a checkpoint before the fork at {fork} in the target's log: segments before it are gone, and the source has them no more; fetch them from an archive (--restore-target-wal), or clone it anew"
@@ -63,11 +68,21 @@ pub enum RewindError {
         /// The begin of the segment that is gone.
         at: Lsn,
     },
+    /// Log of the target that must be read is nowhere.
+    #[error(
+        "WAL segment {0} is gone from the target's log, and the source does not have it: fetch it from an archive by the target's restore_command (-c), or clone the directory anew"
+    )]
+    GoneWal(String),
     /// Log that the rewound server will need is nowhere.
     #[error(
-        "WAL segment {0} is neither in the target nor at the source: with restore_command in the target's settings it could come from an archive, else clone it anew"
+        "WAL segment {0}, which the rewound server will need, is neither in the target nor at the source: if an archive has it, set restore_command in the target's settings and rewind with -c, else clone the directory anew"
     )]
     MissingWal(String),
+    /// Log that the source had when it was asked for its files is gone from there.
+    #[error(
+        "the source removed WAL segment {0} before it was copied: run the rewind again, which goes on and says what to do if it needs that segment still"
+    )]
+    VanishedWal(String),
     /// The end of the target's log was not reached.
     #[error("log of the target ends at {found}, but it was durable up to {expected}")]
     LogTooShort {
@@ -141,13 +156,13 @@ pub enum RewindError {
     Branch(#[from] BranchError),
     /// The target's log cannot be read.
     #[error("log of the target: {0}")]
-    Log(#[from] ReadError),
+    Log(ReadError),
     /// The target's log cannot be read.
     #[error("log of the target: {0}")]
-    LogSource(#[from] SourceError),
+    LogSource(SourceError),
     /// The target's log cannot be brought into its place.
     #[error("log of the target: {0}")]
-    LogFiles(#[from] WalError),
+    LogFiles(WalError),
     /// A directory's format is not one that this program reads.
     #[error("{0}; {hint}", hint = .0.hint())]
     Format(FormatError),
@@ -162,8 +177,11 @@ pub enum RewindError {
 impl RewindError {
     /// Whether the same may work later, without anybody's doing.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::SourceTurned { .. } | Self::SourceUnfinished)
-            || self.is_disk_full()
+        // The next try looks for log that vanished anew.
+        matches!(
+            self,
+            Self::Client(_) | Self::SourceTurned { .. } | Self::SourceUnfinished | Self::VanishedWal(_)
+        ) || self.is_disk_full()
     }
 
     /// Whether a disk has no room for what was to be written.
@@ -183,6 +201,15 @@ impl RewindError {
         }
     }
 
+    /// As it is told when that segment was looked for everywhere.
+    pub(crate) fn of_gone_log(self) -> Self {
+        match self {
+            Self::LogSource(SourceError::Missing { name, .. })
+            | Self::Log(ReadError::Source(SourceError::Missing { name, .. })) => Self::GoneWal(name),
+            other => other,
+        }
+    }
+
     /// Where a segment of the target's log may be gone, if that is why.
     pub(crate) fn missing_log(&self) -> Option<Lsn> {
         match self {
@@ -191,6 +218,25 @@ impl RewindError {
             | Self::Log(ReadError::Source(SourceError::Missing { at, .. })) => Some(*at),
             _ => None,
         }
+    }
+}
+
+// By hand: what is in their text already is no cause that would be told after it.
+impl From<ReadError> for RewindError {
+    fn from(error: ReadError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<SourceError> for RewindError {
+    fn from(error: SourceError) -> Self {
+        Self::LogSource(error)
+    }
+}
+
+impl From<WalError> for RewindError {
+    fn from(error: WalError) -> Self {
+        Self::LogFiles(error)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{RewindError, io_error};
 use crate::marker::Copied;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
 use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
@@ -14,8 +14,8 @@ use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
 /// What becomes of pg_wal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogPlan {
-    /// Segments to copy, by name, with the source's path and the bytes that are the log.
-    copy: Vec<(String, String, u64)>,
+    /// Segments to copy, by name, with the bytes that are the log.
+    copy: Vec<(String, u64)>,
     /// Files to remove.
     remove: Vec<String>,
     /// Segments that are neither here nor there.
@@ -46,11 +46,11 @@ impl LogPlanning<'_> {
     /// Chooses each segment's file: the own one where the log is common, else the source's.
     pub fn plan(&self) -> LogPlan {
         // What the source keeps for rewinds is as good as what it has in its place.
-        let there: BTreeMap<&str, &str> = self
+        let there: BTreeSet<&str> = self
             .source
             .iter()
             .filter(|file| file.class == FileClass::Log)
-            .map(|file| (file.path.rsplit('/').next().unwrap_or_default(), file.path.as_str()))
+            .map(|file| file.path.rsplit('/').next().unwrap_or_default())
             .collect();
         let own: BTreeSet<&str> = self.own.iter().map(String::as_str).collect();
         let mut plan = LogPlan::default();
@@ -63,10 +63,9 @@ impl LogPlanning<'_> {
             let is_common = stop <= self.fork;
             if let Some(name) = names.iter().find(|name| is_common && own.contains(name.as_str())) {
                 kept.insert(name.clone());
-            } else if let Some(name) = names.iter().find(|name| there.contains_key(name.as_str())) {
+            } else if let Some(name) = names.iter().find(|name| there.contains(name.as_str())) {
                 kept.insert(name.clone());
-                let path = there.get(name.as_str()).copied().unwrap_or_default().to_owned();
-                plan.copy.push((name.clone(), path, stop.min(end).bytes_since(start)));
+                plan.copy.push((name.clone(), stop.min(end).bytes_since(start)));
             } else {
                 plan.missing.extend(names.into_iter().next());
             }
@@ -137,7 +136,7 @@ impl Target {
             remove_file(&*self.disk, &pg_wal.join(name))?;
             marks.forget(name).map_err(io_error(&pg_wal))?;
         }
-        for (name, theirs, length) in &plan.copy {
+        for (name, length) in &plan.copy {
             // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the
             // segment for the target's own.
             let whole = SegmentNumber::parse_file_name(name, size)
@@ -146,8 +145,8 @@ impl Target {
                 marks.force_done(name).map_err(io_error(&pg_wal))?;
             }
             let path = format!("pg_wal/{name}");
-            if !copier.copy_whole(theirs, &path, *length, size.bytes()).await? {
-                return Err(RewindError::MissingWal(name.clone()));
+            if !copier.copy_segment(name, &path, *length, size.bytes()).await? {
+                return Err(RewindError::VanishedWal(name.clone()));
             }
         }
         for (timeline, ..) in history.newest_first() {
@@ -208,10 +207,7 @@ mod tests {
             end: Lsn::new(6 * MB + 4096),
         };
         let plan = planning.plan();
-        let copied = |timeline, number, bytes| {
-            let name = segment(timeline, number);
-            (name.clone(), format!("pg_wal/{name}"), bytes)
-        };
+        let copied = |timeline, number, bytes| (segment(timeline, number), bytes);
         assert_eq!(plan.copy, [copied(1, 3, MB), copied(2, 5, MB), copied(2, 6, 4096)]);
         assert_eq!(
             plan.remove,

@@ -122,11 +122,11 @@ async fn divergence(
         let segment = error.missing_log().map(|at| size.segment_of(at));
         // Behind the fork the source's log is another.
         let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= fork) else {
-            return Err(error);
+            return Err(error.of_gone_log());
         };
         let timeline = history.timeline_at(size.start_of(segment));
         let name = segment.file_name(timeline, size);
-        let (from, to) = (format!("pg_wal/{name}"), format!("{BROUGHT_DIR}/{name}"));
+        let to = format!("{BROUGHT_DIR}/{name}");
         let mut copier = Copier {
             disk: target.disk.clone(),
             dir: target.dir.clone(),
@@ -139,8 +139,8 @@ async fn divergence(
             return Err(error);
         }
         target.places.make_folder().map_err(io_error(&own))?;
-        if !copier.copy_whole(&from, &to, size.bytes(), size.bytes()).await? {
-            return Err(error);
+        if !copier.copy_segment(&name, &to, size.bytes(), size.bytes()).await? {
+            return Err(error.of_gone_log());
         }
     }
 }
@@ -309,11 +309,11 @@ impl Rewind {
             }
             None => self.copy_files(&mut bytes, progress).await?,
         };
-        let finishing = Progress { stage: Stage::Log, bytes: 0, total_bytes: 0 };
-        progress(finishing);
         let files = self.source.files().await?;
         let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.end)?;
         self.check_log(&log)?;
+        let finishing = Progress { stage: Stage::Log, bytes: 0, total_bytes: 0 };
+        progress(finishing);
         let mut arrived = |came| bytes += came;
         let mut copier = Copier {
             disk: self.host.disk.clone(),

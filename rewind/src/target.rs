@@ -126,8 +126,12 @@ impl Target {
         if end <= fork.at {
             return Ok(None);
         }
-        if self.label.is_some() {
-            return Err(RewindError::TargetUnfinished(self.dir.display().to_string()));
+        if let Some(label) = &self.label {
+            let dir = self.dir.display().to_string();
+            return Err(match label.is_own_rewind() {
+                true => RewindError::TargetNotStarted(dir),
+                false => RewindError::TargetUnfinished(dir),
+            });
         }
         Ok(Some(Divergence { fork, base, end, blocks }))
     }

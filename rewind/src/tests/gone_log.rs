@@ -1,9 +1,9 @@
 //! Log from before the fork that pg_wal has no more: wherever it comes from, at no moment does it lie there
 //! without its mark, so that no archiver takes it for new.
 
-use super::{assert_is_twos, diverged_after, host_on, rewind_with, to_two};
+use super::{assert_is_twos, diverged_after, host_on, rewind, rewind_with, to_two};
 use crate::beside::BROUGHT_DIR;
-use crate::{LogArchive, Need, Rewind, RewindOptions};
+use crate::{LogArchive, Need, Rewind, RewindError, RewindOptions, Rewound, Stage};
 use host::{Disk, OpenMode};
 use simulation::{CrashPolicy, Fault, VirtualDisk};
 use std::collections::BTreeSet;
@@ -12,9 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use storage::REWIND_MARKER;
 use wal::history::TimelineHistory;
-use wal::{ArchiveStatus, Archived, KEPT_DIR, SegmentNumber, SegmentSize, TimelineId};
+use wal::{
+    ArchiveStatus, Archived, KEPT_DIR, Lsn, ReadError, SegmentNumber, SegmentSize, SourceError, TimelineId,
+};
 
 const ONES_LOG: &str = "/one/pg_wal";
+const TWOS_LOG: &str = "/two/pg_wal";
 const SEGMENT_MAX: u64 = 1 << 20;
 
 /// Where the log is that pg_wal lacks.
@@ -22,6 +25,7 @@ const SEGMENT_MAX: u64 = 1 << 20;
 enum Lies {
     Kept,
     AtTheSource,
+    KeptAtTheSource,
     InTheArchive,
 }
 
@@ -64,24 +68,25 @@ async fn diverged(lies: Lies) -> VirtualDisk {
     let disk = diverged_after(20).await;
     let folder = match lies {
         Lies::Kept => format!("{ONES_LOG}/{KEPT_DIR}"),
-        Lies::AtTheSource => "/two/pg_wal".to_owned(),
+        Lies::AtTheSource => TWOS_LOG.to_owned(),
+        Lies::KeptAtTheSource => format!("{TWOS_LOG}/{KEPT_DIR}"),
         Lies::InTheArchive => "/archive".to_owned(),
     };
     disk.create_dir_all(Path::new(&folder)).unwrap();
-    let history = TimelineHistory::load(&disk, Path::new("/two/pg_wal"), TimelineId::new(2)).unwrap();
+    let history = TimelineHistory::load(&disk, Path::new(TWOS_LOG), TimelineId::new(2)).unwrap();
     let fork = size().segment_of(history.end_of(TimelineId::FIRST).unwrap().unwrap());
     let is_before = |name: &&String| SegmentNumber::parse_file_name(name, size()).unwrap().1 < fork;
     let all = common(&disk, "/log");
     let before: Vec<_> = all.iter().filter(is_before).collect();
     assert!(before.len() > 1, "{before:?}");
     for name in before {
-        for log in [ONES_LOG, "/two/pg_wal"] {
+        for log in [ONES_LOG, TWOS_LOG] {
             let _ = disk.remove_file(&Path::new(log).join(name));
         }
         let bytes = disk.read(&Path::new("/log").join(name), SEGMENT_MAX).unwrap();
         host::write_file_durably(&disk, &Path::new(&folder).join(name), &bytes).unwrap();
     }
-    for folder in ["/", ONES_LOG, "/two/pg_wal"] {
+    for folder in ["/", ONES_LOG, TWOS_LOG] {
         disk.sync_dir(Path::new(folder)).unwrap();
     }
     disk
@@ -149,7 +154,7 @@ async fn log_that_the_archive_gives_never_waits_for_it() {
 
 #[tokio::test]
 async fn a_dry_run_leaves_pg_wal_as_it_was_and_a_killed_one_what_the_next_removes() {
-    for lies in [Lies::Kept, Lies::AtTheSource, Lies::InTheArchive] {
+    for lies in [Lies::Kept, Lies::AtTheSource, Lies::KeptAtTheSource, Lies::InTheArchive] {
         let disk = diverged(lies).await;
         let names = |disk: &VirtualDisk| -> Vec<String> {
             disk.list(Path::new(ONES_LOG)).unwrap().into_iter().map(|entry| entry.name).collect()
@@ -167,4 +172,69 @@ async fn a_dry_run_leaves_pg_wal_as_it_was_and_a_killed_one_what_the_next_remove
         crate::remove_leftovers(&killed, Path::new("/one")).unwrap();
         assert_eq!(names(&killed), before, "{lies:?}");
     }
+}
+
+#[tokio::test]
+async fn log_that_the_source_keeps_aside_is_taken_from_there() {
+    let disk = diverged(Lies::KeptAtTheSource).await;
+    rewind(&disk).await.unwrap().unwrap();
+    assert_is_twos(&disk, "log from pg_wal/kept of the source").await;
+}
+
+#[test]
+fn log_that_is_nowhere_is_told_once_and_with_what_to_do() {
+    let name = SegmentNumber::new(3).file_name(TimelineId::FIRST, size());
+    let missing =
+        || SourceError::Missing { name: name.clone(), folder: ONES_LOG.to_owned(), at: Lsn::new(3 << 20) };
+    for error in [RewindError::from(missing()), RewindError::from(ReadError::Source(missing()))] {
+        assert!(std::error::Error::source(&error).is_none(), "it would be told once more: {error}");
+        let told = error.of_gone_log().to_string();
+        assert!(told.contains(&name) && told.contains("(-c)") && told.contains("clone"), "{told}");
+    }
+}
+
+/// Has the segments of a folder lie in another one.
+fn move_segments(disk: &VirtualDisk, from: &str, to: &str) {
+    disk.create_dir_all(Path::new(to)).unwrap();
+    for entry in disk.list(Path::new(from)).unwrap() {
+        if SegmentNumber::parse_file_name(&entry.name, size()).is_some() {
+            disk.rename(&Path::new(from).join(&entry.name), &Path::new(to).join(&entry.name)).unwrap();
+        }
+    }
+}
+
+/// A rewind whose source moves its log away when it was listed, before the first segment comes.
+async fn rewind_while_log_moves(disk: &VirtualDisk, to: &str) -> Result<Rewound, RewindError> {
+    let begun = Rewind::prepare(&host_on(disk), to_two()).await.unwrap();
+    let mut moves = 0;
+    let done = begun
+        .run(&mut |progress| {
+            if progress.stage == Stage::Log {
+                move_segments(disk, TWOS_LOG, to);
+                moves += 1;
+            }
+        })
+        .await;
+    assert_eq!(moves, 1);
+    done
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_puts_the_sources_log_aside_meanwhile_breaks_nothing_off() {
+    let disk = diverged_after(0).await;
+    rewind_while_log_moves(&disk, &format!("{TWOS_LOG}/{KEPT_DIR}")).await.unwrap();
+    assert_is_twos(&disk, "log that was put aside").await;
+}
+
+#[tokio::test]
+async fn log_that_vanishes_from_the_source_meanwhile_is_looked_for_anew() {
+    let disk = diverged_after(0).await;
+    let error = rewind_while_log_moves(&disk, "/aside").await.unwrap_err();
+    assert!(matches!(error, RewindError::VanishedWal(_)) && error.may_pass(), "{error}");
+    assert!(disk.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap());
+    let error = rewind(&disk).await.unwrap_err();
+    assert!(matches!(error, RewindError::MissingWal(_)) && !error.may_pass(), "{error}");
+    move_segments(&disk, "/aside", &format!("{TWOS_LOG}/{KEPT_DIR}"));
+    rewind(&disk).await.unwrap().unwrap();
+    assert_is_twos(&disk, "log that came back").await;
 }
