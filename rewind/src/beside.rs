@@ -44,7 +44,8 @@ pub trait LogArchive: Send + Sync {
     ) -> io::Result<bool>;
 }
 
-/// Removes what rewinds and dry runs that were killed have left in a directory; nobody reads it again.
+/// Removes what rewinds and dry runs that were killed have left in a directory; nobody reads it again. Only
+/// under the directory's lock: who has that may be a rewind, which reads it.
 ///
 /// # Errors
 /// Fails if it cannot be removed.

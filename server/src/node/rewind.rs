@@ -167,12 +167,19 @@ fn is_begun(ground: &Ground) -> Result<bool, ServerError> {
     begun.map_err(|error| ServerError::new(error.to_string()))
 }
 
+/// Removes what a rewind that was killed has left. One that runs reads it: it has the directory's lock.
+fn remove_unread(ground: &Ground) -> Result<(), ServerError> {
+    let (host, dir) = (&ground.host, &ground.data_dir);
+    let failed = |error: RewindError| ServerError::new(error.to_string());
+    let _lock = storage::lock_directory(host, dir).map_err(|error| failed(error.into()))?;
+    remove_leftovers(&*host.disk, dir).map_err(failed)
+}
+
 /// Rewinds the directory if that was asked for, or begun earlier. Gives its control file if it was changed.
 pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, ServerError> {
     let ground = &node.ground;
     if !node.life.tries.lock().asked && !is_begun(ground)? {
-        remove_leftovers(&*ground.host.disk, &ground.data_dir)
-            .map_err(|error| ServerError::new(error.to_string()))?;
+        remove_unread(ground)?;
         return Ok(None);
     }
     loop {
