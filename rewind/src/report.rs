@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
 use sql_session::{CATALOGUE_TREES, Named, NamedRows, NamedValue};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use storage::TreeId;
 use wal::describe::utc_text;
@@ -43,7 +44,7 @@ pub struct Report<'r> {
 pub struct Counts {
     /// Commits that go.
     pub commits: u64,
-    /// Their changes.
+    /// Their changes, as the lines have them.
     pub changes: u64,
 }
 
@@ -86,11 +87,38 @@ impl<'r> Report<'r> {
         let mut counts = Counts::default();
         let wants = |rel: wal::RelFile| !matches!(self.names.tree(tree_of(rel)), Named::Index);
         self.target.discarded(self.divergence, &wants, &mut |commit| {
+            let line = self.commit(&commit);
             counts.commits += 1;
-            counts.changes += commit.changes.len() as u64;
-            each(&self.commit(&commit))
+            counts.changes += changes_of(&line);
+            each(&line)
         })?;
         Ok(counts)
+    }
+
+    /// Shows the lines that this rewind kept in an earlier run, which was broken off after it had begun to
+    /// change files: what they were is in that file alone. Gives its path; None if there is no such file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, or is no report.
+    pub fn of_earlier_run(
+        rewind: &Rewind,
+        divergence: &Divergence,
+        show: &mut (dyn FnMut(&Value) + Send),
+    ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
+        let target = rewind.target();
+        let path = target.path(&file_name(target, divergence));
+        if !rewind.was_begun() || !target.disk.exists(&path).map_err(io_error(&path))? {
+            return Ok(None);
+        }
+        let mut counts = Counts::default();
+        each_line(&*target.disk, &path, &mut |line| {
+            if line.get("discarded").is_none() {
+                counts.commits += 1;
+                counts.changes += changes_of(line);
+            }
+            show(line);
+        })?;
+        Ok(Some((path, counts)))
     }
 
     /// Writes the lines durably to the target's own file of them, and shows each; gives the file's path.
@@ -103,8 +131,7 @@ impl<'r> Report<'r> {
         data: &Path,
         show: &mut (dyn FnMut(&Value) + Send),
     ) -> Result<(PathBuf, Counts), RewindError> {
-        let fork = &self.divergence.fork;
-        let name = format!("plimsoll/discarded-{}-{:016X}.json", fork.timeline, fork.at.get());
+        let name = file_name(self.target, self.divergence);
         let (path, temporary) = (data.join(&name), data.join(format!("{name}.tmp")));
         let written = self.write(disk, &temporary, show).and_then(|counts| {
             host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
@@ -208,6 +235,59 @@ impl<'r> Report<'r> {
         }
         Value::Object(fields)
     }
+}
+
+/// The file of what a target discards, from its directory on: the same name each time that the rewind is run,
+/// since till all is copied the target's log stays as it is, and another one for each discard. Two branches
+/// that were given up may have left the source's at one fork; their numbers, ends or branch ids differ.
+fn file_name(target: &Target, divergence: &Divergence) -> String {
+    let (fork, end) = (divergence.fork, divergence.end);
+    let own = &target.history;
+    let branch = own.branch().map_or_else(String::new, |branch| format!(".{branch}"));
+    format!(
+        "plimsoll/discarded-{}-{:016X}-{}{branch}-{:016X}.json",
+        fork.timeline,
+        fork.at.get(),
+        own.target(),
+        end.get()
+    )
+}
+
+/// Gives each line of a report's file.
+fn each_line(disk: &dyn Disk, path: &Path, each: &mut dyn FnMut(&Value)) -> Result<(), RewindError> {
+    let file = disk.open(path, OpenMode::Read).map_err(io_error(path))?;
+    let (mut piece, mut waiting, mut at) = (vec![0; PIECE], Vec::new(), 0);
+    loop {
+        let got = file.read_at(&mut piece, at).map_err(io_error(path))?;
+        if got == 0 {
+            break;
+        }
+        at += got as u64;
+        for part in piece.get(..got).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            waiting.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                each(&parsed_line(path, &waiting)?);
+                waiting.clear();
+            }
+        }
+    }
+    // Each line ends, the last one too.
+    if waiting.is_empty() { Ok(()) } else { Err(no_report(path)) }
+}
+
+fn parsed_line(path: &Path, line: &[u8]) -> Result<Value, RewindError> {
+    serde_json::from_slice(line).map_err(|_| no_report(path))
+}
+
+fn no_report(path: &Path) -> RewindError {
+    let what = "a line is no JSON, so it is no report of what a rewind discarded: move it away, then rewind";
+    io_error(path)(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+/// How many changes a commit's line tells of.
+fn changes_of(commit: &Value) -> u64 {
+    let length = |name: &str| commit.get(name).and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    length("changes") + length("catalogue")
 }
 
 /// The file's lines on their way to the disk.

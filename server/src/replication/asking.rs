@@ -9,7 +9,7 @@
 use super::Replication;
 use host::task::task;
 use host::{Instant, Timestamp};
-use protocol::conninfo;
+use protocol::conninfo::{self, ConnInfo, Endpoint};
 use replica::directory_id::DirectoryId;
 use replica::driver::peers::{Asker, Peer, Silence, SilenceKind, probe, probe_member, split_peers};
 use replica::roster::login::MemberLogin;
@@ -119,6 +119,15 @@ fn peer_name(conninfo: &str) -> String {
     let shown = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "host" | "hostaddr" | "port"));
     let shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
     if shown.is_empty() { "peer".to_owned() } else { shown.join(" ") }
+}
+
+/// Where a connection string leads.
+pub(super) fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
+    let endpoints = ConnInfo::parse(conninfo).map(|info| info.endpoints).unwrap_or_default();
+    endpoints.into_iter().map(|(endpoint, port)| match endpoint {
+        Endpoint::Tcp(host) => (host, port),
+        Endpoint::Unix(folder) => (folder.display().to_string(), port),
+    })
 }
 
 /// Whom to ask now.

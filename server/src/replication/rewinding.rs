@@ -9,7 +9,8 @@ use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
 use std::path::{Path, PathBuf};
 
 /// Writes down durably what a rewind will discard, before anything changes: in a file, whose path it gives,
-/// and in the ledger. Each line of the file is shown, too. None if there is nothing to discard.
+/// and in the ledger. What an earlier run of this rewind wrote stays: it saw the files as they were. Each
+/// line of the file is shown, too. None if there is nothing to discard.
 ///
 /// # Errors
 ///
@@ -21,24 +22,25 @@ pub fn keep_discarded(
     show: &mut (dyn FnMut(&serde_json::Value) + Send),
 ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    let (path, counts) = Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?;
-    if !rewind.was_begun() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let (from, to) = (divergence.fork.timeline, rewind.timeline());
-        let Counts { commits, changes } = counts;
-        let entry = LedgerEntry {
-            at: host.clock.now(),
-            event: "discarded".to_owned(),
-            after: divergence.fork.at,
-            upto: divergence.end,
-            reason: format!(
-                "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
-                 kept in plimsoll/{name}"
-            ),
-        };
-        record_offline(host, data_dir, &entry)
-            .map_err(|error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error })?;
+    if let Some(kept) = Report::of_earlier_run(rewind, divergence, show)? {
+        return Ok(Some(kept));
     }
+    let (path, counts) = Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (from, to) = (divergence.fork.timeline, rewind.timeline());
+    let Counts { commits, changes } = counts;
+    let entry = LedgerEntry {
+        at: host.clock.now(),
+        event: "discarded".to_owned(),
+        after: divergence.fork.at,
+        upto: divergence.end,
+        reason: format!(
+            "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
+             kept in plimsoll/{name}"
+        ),
+    };
+    record_offline(host, data_dir, &entry)
+        .map_err(|error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error })?;
     Ok(Some((path, counts)))
 }
 

@@ -1,10 +1,11 @@
 //! What a rewind discards is told, kept, and can be made SQL of.
 
 use super::{Pair, is_ok};
-use scenarios::{plimsoll, run_ok};
+use scenarios::{Node, plimsoll, run_ok};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The lines of JSON, without the first, which names the discard.
 fn commits(text: &str) -> Vec<Value> {
@@ -14,11 +15,19 @@ fn commits(text: &str) -> Vec<Value> {
     lines[1..].to_vec()
 }
 
-/// The file in which a node has kept what its rewind discarded.
-fn kept(pair: &Pair) -> PathBuf {
+/// The files in which a node has kept what its rewinds discarded.
+fn kept(pair: &Pair) -> Vec<PathBuf> {
     let folder = pair.one.data().join("plimsoll");
     let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    names.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).expect("a file")
+    let mut files: Vec<PathBuf> =
+        names.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    files.sort();
+    files
+}
+
+fn the_one(files: Vec<PathBuf>) -> PathBuf {
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().expect("a file")
 }
 
 #[test]
@@ -74,7 +83,7 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     pair.one.start();
     pair.one.wait_for("SELECT count(*) FROM told WHERE id = 7", "1");
     pair.one.stop();
-    let file = kept(&pair);
+    let file = the_one(kept(&pair));
     let lines = fs::read_to_string(&file).expect("the file stays");
     assert_eq!(super::discarded::commits(&lines), commits);
     let ledger = fs::read_to_string(pair.one.data().join("plimsoll/ledger")).expect("a ledger");
@@ -90,4 +99,68 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     pair.two.sql("UPDATE told SET v = 'meanwhile' WHERE id = 2");
     pair.two.sql(&of("\"v\" = 'changed before'"));
     assert_eq!(pair.two.sql("SELECT v FROM told WHERE id = 2"), "meanwhile", "only what is as it was");
+}
+
+/// Files that it has begun to change do not tell any more what was there before.
+#[test]
+fn a_rewind_that_was_broken_off_and_is_run_again_leaves_the_report_of_its_first_run() {
+    let pair = Pair::new(&[]);
+    pair.cut_off();
+    pair.one.sql("UPDATE kept SET v = 'here' WHERE k = 1");
+    pair.promote();
+    pair.two.sql("UPDATE kept SET v = 'there' WHERE k = 1");
+    pair.one.kill_9();
+    let (data, before) = (pair.one.data(), pair.one.folder().join("before"));
+    run_ok(Command::new("cp").arg("-a").arg(&data).arg(&before));
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    let file = the_one(kept(&pair));
+    let told = fs::read_to_string(&file).expect("the report");
+
+    // As a crash leaves it right after the first change, with a line that only the first run could tell of.
+    fs::remove_dir_all(&data).expect("it goes");
+    run_ok(Command::new("mv").arg(&before).arg(&data));
+    let marker = wal::codec::seal_text("plimsoll rewind 1\nsource=two\nphase=copying\n".to_owned());
+    fs::write(data.join("plimsoll.rewind"), marker).expect("the marker is written");
+    let told = format!("{told}{}\n", json!({"xid": 1, "changes": [], "catalogue": []}));
+    fs::write(&file, &told).expect("the report is written");
+    for more in [&["--dry-run", "--json"][..], &["--json"][..]] {
+        let again = pair.rewind(&pair.two.conninfo(), more);
+        is_ok(&again);
+        assert_eq!(commits(&again.stdout), commits(&told));
+        assert_eq!(fs::read_to_string(the_one(kept(&pair))).expect("the report"), told);
+    }
+    pair.one.start();
+    pair.one.wait_for("SELECT v FROM kept WHERE k = 1", "there");
+}
+
+/// Both branches that are given up left the last one's at the same place.
+#[test]
+fn two_discards_at_one_fork_have_a_file_each() {
+    let pair = Pair::new(&[]);
+    let three = Node::builder().setting("wal_keep_size", "1GB").clone_from(&pair.one);
+    pair.cut_off();
+    three.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    three.alter("SET primary_conninfo = ''");
+    three.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+    pair.one.sql("UPDATE kept SET v = 'only on one' WHERE k = 1");
+    pair.one.kill_9();
+    pair.promote();
+    pair.two.sql("UPDATE kept SET v = 'only on two' WHERE k = 1");
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    let first = the_one(kept(&pair));
+    pair.one.start();
+    pair.one.wait_for("SELECT v FROM kept WHERE k = 1", "only on two");
+    pair.one.stop();
+    pair.two.kill_9();
+
+    run_ok(plimsoll().args(["promote", "-D"]).arg(three.data()));
+    three.sql("UPDATE kept SET v = 'only on three' WHERE k = 2");
+    is_ok(&pair.rewind(&three.conninfo(), &[]));
+    let files = kept(&pair);
+    assert!(files.len() == 2 && files.contains(&first), "{files:?}");
+    for file in &files {
+        let told = fs::read_to_string(file).expect("a report");
+        assert_eq!(told.contains("only on one"), *file == first, "{told}");
+        assert_eq!(told.contains("only on two"), *file != first, "{told}");
+    }
 }

@@ -104,12 +104,7 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
     }
     if arguments.dry_run {
         if let Need::Diverged(divergence) = rewind.need() {
-            let report = Report::new(&rewind, divergence)?;
-            let counts = report.lines(&mut |line| {
-                screen.show(line);
-                Ok(())
-            })?;
-            screen.sum(counts);
+            screen.show_discarded(&rewind, divergence)?;
         }
         screen.say(format_args!("nothing was changed"));
         return Ok(());
@@ -153,6 +148,20 @@ impl Screen {
             false if self.lines <= SHOWN => say!("{}", report::text(line)),
             false => {}
         }
+    }
+
+    /// The report, which nothing keeps. What an earlier run that was broken off kept is shown as it is.
+    fn show_discarded(&mut self, rewind: &Rewind, divergence: &Divergence) -> Result<()> {
+        let kept = Report::of_earlier_run(rewind, divergence, &mut |line| self.show(line))?;
+        let counts = match kept {
+            Some((_, counts)) => counts,
+            None => Report::new(rewind, divergence)?.lines(&mut |line| {
+                self.show(line);
+                Ok(())
+            })?,
+        };
+        self.sum(counts);
+        Ok(())
     }
 
     fn sum(&self, counts: Counts) {
