@@ -158,10 +158,9 @@ impl Heard {
     /// An administrator said that all that replaced `ours` is gone for good: the branches that go on from it
     /// of which others told, and what `unseen` names.
     pub(crate) fn give_up(&mut self, ours: &TimelineHistory, unseen: Gone) {
-        let replaces_it =
-            |theirs: &TimelineHistory| matches!(relation(ours, theirs), Relation::Descendant { .. });
+        let gone = |theirs: &TimelineHistory| matches!(relation(ours, theirs), Relation::Descendant { .. });
         for known in &mut self.branches {
-            known.given_up |= replaces_it(&known.history);
+            known.given_up |= gone(&known.history);
         }
         for history in self.take_given_up() {
             self.put(Branch { history, given_up: true });

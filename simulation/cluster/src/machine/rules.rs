@@ -136,9 +136,15 @@ pub(super) fn fail(what: String) {
 pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
     let within = in_directory(path);
     let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
-    let own = ["fence", "handover", "heard", "ledger", "roster"].map(|name| Path::new("plimsoll").join(name));
-    let matters = own.iter().any(|name| within.starts_with(name))
-        || within.starts_with("pg_replslot")
+    let small = [
+        "plimsoll/fence",
+        "plimsoll/handover",
+        "plimsoll/heard",
+        "plimsoll/ledger",
+        "plimsoll/roster",
+        "pg_replslot",
+    ];
+    let matters = small.iter().any(|name| within.starts_with(name))
         || within.extension().is_some_and(|extension| extension == "history")
         || within == Path::new(CONTROL);
     matters && !is_temporary && place(files, path).is_some()
