@@ -184,10 +184,9 @@ fn what_went_on_elsewhere_leaves_a_doubt_though_nobody_of_it_can_be_asked() {
     // Whoever of them was told of it.
     for (nodes, told) in [(&quiet, 0), (&quiet, 1), (&quiet, 2), (&silent, 0), (&silent, 1)] {
         let mut nodes = nodes.clone();
-        let name = nodes[told].name.clone();
+        let says = format!("\"{}\" was told of timeline 2, which left at 0/14", nodes[told].name);
         nodes[told].answer.as_mut().unwrap().heard = vec![fork(&root(), 2, 20)];
         let (found, reason) = verdict(&nodes, 0);
-        let says = format!("\"{name}\" was told of timeline 2, which left at 0/14");
         assert!(found == Verdict::Possible && reason.contains(&says), "{found:?} {reason}");
     }
     // A promotion has gone past what has a lower number, and what this standby goes on from is here.
@@ -497,6 +496,20 @@ struct Totals {
     said: usize,
 }
 
+/// A branch went on and is gone, of which one of those that answer knows.
+fn go_on_elsewhere(world: &mut World, nodes: &mut Vec<Node>) {
+    let mut primary = standby(Some(rule(&world.names)), world.end(), world.end());
+    primary.role = Role::Primary { acknowledges: false };
+    nodes.push(node(99, "p", Some(primary)));
+    let at = world.rng.usize(..nodes.len());
+    let at = if nodes[at].answer.is_some() { at } else { nodes.len() - 1 };
+    let answer = nodes[at].answer.as_mut().unwrap();
+    answer.is_fenced = matches!(answer.role, Role::Primary { .. }) && world.rng.bool();
+    if !answer.is_fenced {
+        answer.heard.push(root().fork(TimelineId::new(2), lsn(1), "test", BranchId::new(2)).unwrap());
+    }
+}
+
 /// Lets a history happen, asks for the report on each standby, and compares it with what its promotion loses.
 fn judge_history(seed: u64, totals: &mut Totals) {
     let mut world = World::new(seed);
@@ -508,7 +521,11 @@ fn judge_history(seed: u64, totals: &mut Totals) {
     let reachable: Vec<bool> = (0..standbys).map(|_| world.rng.u8(..5) > 0).collect();
     // While the primary lives, who is connected receives; else it may not have noticed yet.
     let sees_end: Vec<bool> = (0..standbys).map(|_| !lives && world.rng.u8(..5) > 0).collect();
-    let nodes = world.nodes(&reachable, &sees_end);
+    let mut nodes = world.nodes(&reachable, &sees_end);
+    let goes_on = world.rng.u8(..8) == 0;
+    if goes_on {
+        go_on_elsewhere(&mut world, &mut nodes);
+    }
     let later = world.rng.u8(..10);
     for at in (0..standbys).filter(|at| reachable[*at]) {
         let end = world.standbys[at].written;
@@ -527,7 +544,8 @@ fn judge_history(seed: u64, totals: &mut Totals) {
         for _ in 0..if lives { later } else { 0 } {
             promoted.step(true);
         }
-        let lost = promoted.lost(promoted.standbys[at].written);
+        // What is on the other branch is lost, whatever is here.
+        let lost = promoted.lost(promoted.standbys[at].written).max(goes_on.then_some(Level::On));
         let told = format!("seed {seed}, standby {at}: {report:?}, truth: {lost:?}\n{nodes:#?}");
         match report.verdict {
             Verdict::NoLoss => assert_eq!(lost, None, "{told}"),
@@ -538,7 +556,7 @@ fn judge_history(seed: u64, totals: &mut Totals) {
         }
         totals.judged += 1;
         totals.losses += usize::from(lost >= Some(Level::RemoteWrite));
-        if countable_here(&world, &nodes, at, commits.as_ref()) {
+        if !goes_on && countable_here(&world, &nodes, at, commits.as_ref()) {
             totals.countable += 1;
             totals.said += usize::from(report.verdict > Verdict::Possible);
         }
