@@ -17,9 +17,10 @@ impl NewFolders {
     /// None if there is something in one of them: then nothing is made there, and nothing is to be removed.
     pub fn look(data: &Path, wal: Option<&Path>) -> Option<Self> {
         let folders = [Some(("data directory", data)), wal.map(|path| ("WAL directory", path))];
-        let looked = folders.into_iter().flatten().map(|(what, path)| {
-            Some(NewFolder { what, path: path.to_path_buf(), existed: is_there(path)? })
-        });
+        let looked = folders
+            .into_iter()
+            .flatten()
+            .map(|(what, path)| Some(NewFolder { what, path: path.to_path_buf(), existed: is_there(path)? }));
         looked.collect::<Option<Vec<_>>>().map(Self)
     }
 

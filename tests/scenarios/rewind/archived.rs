@@ -3,8 +3,8 @@
 use super::auto::{make_follow, wait_for_log};
 use super::programs::link;
 use super::{Pair, is_ok};
-use scenarios::{scratch_dir, wait_until};
-use std::fs;
+use scenarios::{Node, scratch_dir, wait_until};
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -110,6 +110,7 @@ fn neither_links_nor_leftovers_are_taken_for_segments() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn a_command_that_is_told_what_may_go_from_the_archive_is_told_of_nothing() {
     let archive = scratch_dir();
     let (pair, gone) = archived_pair(archive.path());
@@ -132,4 +133,23 @@ fn a_command_that_is_told_what_may_go_from_the_archive_is_told_of_nothing() {
     assert_eq!(first, Some(expected.as_str()), "{asked}");
     pair.one.stop();
     pair.one_follows_two();
+=======
+fn a_start_that_is_refused_leaves_what_a_running_rewind_has_fetched() {
+    let node = Node::builder().start();
+    node.stop();
+    let fetched = node.data().join("pg_wal/rewind/fetched");
+    fs::create_dir(node.data().join("pg_wal/rewind")).expect("a folder");
+    fs::write(&fetched, "log").expect("a file");
+    // A rewind has the directory's lock as long as it runs.
+    let path = node.data().join("plimsoll/lock");
+    let lock = File::options().append(true).create(true).open(path).expect("the lock's file");
+    lock.lock().expect("nobody has it");
+    let refused = node.try_start();
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(node.log().contains("in use by another server"), "{}", node.log());
+    assert!(fetched.exists());
+    drop(lock);
+    node.start();
+    assert!(!fetched.exists());
+>>>>>>> 753d9f8 (Try a start beside a rewind that has the directory's lock)
 }
