@@ -71,8 +71,8 @@ pub(super) async fn promote(
 /// A number for the new timeline, above all that this directory and the archive have seen, of which other
 /// nodes have told in this life or an earlier one, and that a standby may have taken to which this
 /// node's role
-/// was offered. Asks nobody: a promotion does not wait for other nodes, who are asked, and told of the number,
-/// beside its first writes ([`fencing::watch`]).
+/// was offered. Asks nobody: a promotion does not wait for other nodes, who are asked, and told of it, beside
+/// its first writes ([`fencing::watch`]).
 async fn new_timeline(
     node: &Node,
     replication: &Replication,
