@@ -110,7 +110,6 @@ fn neither_links_nor_leftovers_are_taken_for_segments() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_command_that_is_told_what_may_go_from_the_archive_is_told_of_nothing() {
     let archive = scratch_dir();
     let (pair, gone) = archived_pair(archive.path());
@@ -133,7 +132,9 @@ fn a_command_that_is_told_what_may_go_from_the_archive_is_told_of_nothing() {
     assert_eq!(first, Some(expected.as_str()), "{asked}");
     pair.one.stop();
     pair.one_follows_two();
-=======
+}
+
+#[test]
 fn a_start_that_is_refused_leaves_what_a_running_rewind_has_fetched() {
     let node = Node::builder().start();
     node.stop();
@@ -151,5 +152,4 @@ fn a_start_that_is_refused_leaves_what_a_running_rewind_has_fetched() {
     drop(lock);
     node.start();
     assert!(!fetched.exists());
->>>>>>> 753d9f8 (Try a start beside a rewind that has the directory's lock)
 }
