@@ -67,8 +67,8 @@ pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn Log
     }
     if server::has_placeholder(&command, 'r') {
         bail!(
-            "cannot use restore_command with %r placeholder: by that it may remove files from the archive that the \
-             rewind needs; give the target cluster one without it meanwhile"
+            "cannot use restore_command with %r placeholder: by that it may remove files from the archive that \
+             the rewind needs; give the target cluster one without it meanwhile"
         );
     }
     let size = serve::control_file(data)?.segment_size;
