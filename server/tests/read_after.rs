@@ -130,8 +130,10 @@ async fn a_token_of_another_promotion_that_took_the_same_number_is_refused() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
     place.psql("create table t (id int primary key)").await;
-    let (left, left_standby) = standby_of(&place, "", &[]).await;
-    let (right, right_standby) = standby_of(&place, "", &[]).await;
+    // Neither can tell the other which number it has taken.
+    let nowhere = [("plimsoll.advertised_address", "host=127.0.0.1 port=1")];
+    let (left, left_standby) = standby_of(&place, "", &nowhere).await;
+    let (right, right_standby) = standby_of(&place, "", &nowhere).await;
     eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "2").await;
     stop(primary, StopMode::Fast).await;
     let mut clients = Vec::new();

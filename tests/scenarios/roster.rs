@@ -241,7 +241,7 @@ fn a_new_primary_tells_its_number_also_to_a_standby_that_lets_nobody_in_and_asks
     });
     run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
     wait_until("it is told", LIMIT, || {
-        let text = fs::read_to_string(three.data().join("plimsoll/roster")).unwrap_or_default();
+        let text = fs::read_to_string(three.data().join("plimsoll/heard")).unwrap_or_default();
         let is_told = text.lines().any(|line| line == "newest=2");
         if is_told { Ok(()) } else { Err(format!("{text}{}", three.log())) }
     });

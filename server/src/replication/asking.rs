@@ -143,7 +143,11 @@ pub(crate) fn targets(replication: &Replication) -> Vec<Target> {
     let asker = asker(replication);
     for address in replication.roster.members().into_iter().flat_map(|member: Member| member.addresses) {
         if seen.insert((address.host().to_owned(), address.port())) {
-            let name = address.to_string();
+            let mut name = address.to_string();
+            // An entry's answer and a member's are two.
+            if targets.iter().any(|target| target.name == name) {
+                name.push_str(" (by the roster)");
+            }
             targets.push(Target { name, how: How::Member(address, login.clone(), asker) });
         }
     }

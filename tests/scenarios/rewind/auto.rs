@@ -133,12 +133,13 @@ fn a_branch_that_does_not_continue_the_own_one_is_a_persons_to_judge() {
         assert_eq!(node.sql("SELECT pg_promote()"), "t");
         load(node, 20);
     }
-    three.stop();
-    make_follow(&three, &pair.two, "on");
-    three.start();
-    wait_for_log(&three, "Neither branch continues the other", 3);
-    assert!(!three.log().contains("rewinding"), "{}", three.log());
-    assert_eq!(three.sql("SELECT pg_is_in_recovery()"), "t");
+    // The second was told which number the first has taken.
+    pair.two.stop();
+    make_follow(&pair.two, &three, "on");
+    pair.two.start();
+    wait_for_log(&pair.two, "Neither branch continues the other", 3);
+    assert!(!pair.two.log().contains("rewinding"), "{}", pair.two.log());
+    assert_eq!(pair.two.sql("SELECT pg_is_in_recovery()"), "t");
 }
 
 #[test]
