@@ -185,7 +185,8 @@ impl Origin {
         let found = rows(&mut at_s);
         check(&told, &shown, &found)?;
         let (second, third) = (Branch::of(&a), Branch::of(&s));
-        assert_eq!((second.timeline(), third.timeline()), (2, 3));
+        // Nodes of a cut before may have told which numbers are taken.
+        assert!(1 < second.timeline() && second.timeline() < third.timeline());
         // A record is whole without the padding behind it (up to the segment's end, if it switches): the logs
         // are compared below.
         let most = self.boundaries.iter().find(|end| **end >= cut.at);
