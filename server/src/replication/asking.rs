@@ -212,11 +212,10 @@ fn note(replication: &Replication, asked: &Asked) {
         if let Some(member) = peer.member {
             replication.roster.heard_of(member, clock.monotonic());
         }
-        if is_of_cluster(replication, peer) {
-            hear(replication, name, peer);
-        } else {
+        if !is_of_cluster(replication, peer) {
             told.state = UNKNOWN_THERE;
         }
+        hear(replication, name, peer);
     }
     let is_unknown = told.state == UNKNOWN_THERE;
     let before = replication.fence.answers.lock().insert(name.clone(), told);
@@ -235,12 +234,12 @@ pub(super) fn is_of_cluster(replication: &Replication, peer: &Peer) -> bool {
     peer.knows_us || id == replication.roster.own_id() || replication.roster.has(id)
 }
 
-/// Keeps what a node tells of timelines. A number counts whoever tells of it; of a branch it is a witness, or
-/// passes on what one told.
+/// Keeps what a node of the cluster tells of timelines. A number counts whoever of them tells of it; of a
+/// branch it is a witness, or passes on what one told.
 pub(super) fn hear(replication: &Replication, name: &str, peer: &Peer) {
     let roster = &replication.roster;
     let is_strange = peer.branch.system != replication.database.system_id();
-    if is_strange || peer.member == Some(roster.own_id()) {
+    if is_strange || peer.member == Some(roster.own_id()) || !is_of_cluster(replication, peer) {
         return;
     }
     roster.hear_of_timeline(peer.timeline.max(peer.newest));

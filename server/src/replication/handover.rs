@@ -17,7 +17,7 @@
 //!
 //! A marker of before does not say what may be taken: the next number, then.
 
-use super::{Replication, fencing};
+use super::{Replication, asking, fencing};
 use crate::configuration::Ground;
 use crate::connection::registry::SessionHandle;
 use crate::error::ServerError;
@@ -302,7 +302,7 @@ pub(crate) fn judge(
 pub(crate) fn newest_timeline(replication: &Replication) -> io::Result<TimelineId> {
     let (place, control) = (&replication.place, replication.database.control());
     let seen = timelines::newest_seen(&*place.disk, &place.pg_wal, &control)?;
-    Ok(seen.max(replication.log.state().history.target()).max(replication.roster.newest_heard()))
+    Ok(seen.max(asking::newest(replication)))
 }
 
 /// A handover that is asked for and not the node's yet: it is taken back when this is dropped.

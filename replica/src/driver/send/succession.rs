@@ -60,13 +60,11 @@ impl<S: Outlet> Streaming<'_, S> {
             part.handover.on(&Event::Reach);
         }
         if part.handover.on(&Event::Send) {
-            let history = &self.context.log.state().history;
-            let newest = self.context.roster.newest_heard().max(history.target());
-            let branch = history.branch().map_or(0, BranchId::get);
+            let branch = self.context.log.state().history.branch().map_or(0, BranchId::get);
             let mut payload = Vec::new();
             payload.extend_from_slice(&end.get().to_be_bytes());
             payload.extend_from_slice(&branch.to_be_bytes());
-            payload.extend_from_slice(&newest.get().to_be_bytes());
+            payload.extend_from_slice(&self.newest().get().to_be_bytes());
             self.put_handover(&payload);
         }
     }
@@ -82,6 +80,11 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
+    /// The newest timeline of which this node knows, or was told.
+    fn newest(&self) -> TimelineId {
+        self.context.roster.newest_heard().max(self.context.log.state().history.target())
+    }
+
     /// Whether the standby was asked, and its answer is waited for.
     fn is_answer(&self) -> bool {
         self.part.as_ref().is_some_and(|part| part.steps.borrow().step == Step::Sent)
@@ -90,9 +93,8 @@ impl<S: Outlet> Streaming<'_, S> {
     /// The standby takes the timeline after the newest that it knows, or, if it is of before that it says so,
     /// the next one.
     fn hear_of_taken(&self, newest: &[u8]) {
-        let known = self.context.roster.newest_heard().max(self.context.log.state().history.target());
-        let newest =
-            newest.first_chunk::<4>().map_or(known, |newest| TimelineId::new(u32::from_be_bytes(*newest)));
+        let told = newest.first_chunk::<4>().map(|newest| TimelineId::new(u32::from_be_bytes(*newest)));
+        let newest = told.unwrap_or_else(|| self.newest());
         if let Some(taken) = newest.next() {
             self.context.roster.hear_of_timeline(taken);
         }
