@@ -16,24 +16,27 @@ use std::time::Duration;
 const TOKEN_MAX_MS: u64 = 1000;
 
 impl Talker {
-    /// One look at some node.
-    pub(super) async fn read(&mut self) {
-        let count = self.run.nodes.len();
-        let anywhere = self.has(Feature::StandbyReads) && self.rng.u8(..4) > 0;
-        let (node, mut session) = if anywhere {
-            let node = self.rng.usize(..count);
-            let Some(session) = self.take(node).await else { return };
-            (node, session)
+    /// A session for a look at the primary, or `anywhere`, and what is seen by it.
+    pub(super) async fn take_to_look(&mut self, anywhere: bool) -> Option<(usize, Session, View)> {
+        let (node, session) = if anywhere {
+            let node = self.rng.usize(..self.run.nodes.len());
+            (node, self.take(node).await?)
         } else {
-            let Some(found) = self.take_primary().await else { return };
-            found
+            self.take_primary().await?
         };
-        let is_standby = session.is_standby();
-        let view = match (is_standby, self.at_times(Feature::ConfirmedReads, 2)) {
+        let view = match (session.is_standby(), self.at_times(Feature::ConfirmedReads, 2)) {
             (false, _) => View::Primary,
             (true, true) => View::Confirmed,
             (true, false) => View::Replayed,
         };
+        Some((node, session, view))
+    }
+
+    /// One look at some node.
+    pub(super) async fn read(&mut self) {
+        let anywhere = self.has(Feature::StandbyReads) && self.rng.u8(..4) > 0;
+        let Some((node, mut session, view)) = self.take_to_look(anywhere).await else { return };
+        let is_standby = view != View::Primary;
         let after = if self.at_times(Feature::Tokens, 2) { self.token.clone() } else { None };
         let kind = match (view, &after) {
             (View::Primary, None) => "read of a primary",

@@ -97,20 +97,8 @@ impl Talker {
     /// A look at the tables and indexes there are, or into the table that was made last, on some node.
     pub(super) async fn look_at_tables(&mut self) {
         let anywhere = self.has(Feature::StandbyReads) && self.rng.bool();
-        let (node, mut session) = if anywhere {
-            let node = self.rng.usize(..self.run.nodes.len());
-            let Some(session) = self.take(node).await else { return };
-            (node, session)
-        } else {
-            let Some(found) = self.take_primary().await else { return };
-            found
-        };
-        let is_standby = session.is_standby();
-        let view = match (is_standby, self.at_times(Feature::ConfirmedReads, 2)) {
-            (false, _) => View::Primary,
-            (true, true) => View::Confirmed,
-            (true, false) => View::Replayed,
-        };
+        let Some((node, mut session, view)) = self.take_to_look(anywhere).await else { return };
+        let is_standby = view != View::Primary;
         let by_name = self.rng.bool();
         let name = self.history().last_table().filter(|_| by_name).map(str::to_owned);
         let pending = self.begin(node, "look at tables", Deed::List(Listing { view, seen: None }));
