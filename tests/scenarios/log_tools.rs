@@ -328,9 +328,11 @@ fn timelines_of_directories_archives_and_servers_make_one_tree() {
     let builder = settings.iter().fold(Node::builder(), |node, (name, value)| node.setting(name, value));
     let primary = builder.start();
     primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
-    // Two that do not see each other take the same number.
-    let [kept, lost] =
-        ["off", "off"].map(|mode| Node::builder().setting("archive_mode", mode).clone_from(&primary));
+    // Two that do not see each other take the same number: neither can tell the other which it has taken.
+    let [kept, lost] = ["off", "off"].map(|mode| {
+        let nowhere = ("plimsoll.advertised_address", "host=127.0.0.1 port=1");
+        Node::builder().setting("archive_mode", mode).setting(nowhere.0, nowhere.1).clone_from(&primary)
+    });
     for node in [&kept, &lost] {
         assert_eq!(node.sql("SELECT pg_promote()"), "t");
     }
