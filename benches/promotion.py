@@ -25,7 +25,8 @@ import time
 import servers
 import switchover
 
-LOAD = "\\set key random(1, 100000)\nINSERT INTO load VALUES (:client_id * 1000000000 + :key, repeat('x', 100)) ON CONFLICT DO NOTHING;\n"
+LOAD = ("\\set key random(1, 100000)\n"
+        "INSERT INTO load VALUES (:client_id::bigint * 1000000000 + :key, repeat('x', 100)) ON CONFLICT DO NOTHING;\n")
 
 
 class Triers:

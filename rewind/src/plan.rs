@@ -162,12 +162,13 @@ impl Plan {
         pages * PAGE + self.whole.iter().map(|file| file.size).sum::<u64>()
     }
 
-    /// What it overwrites beyond the blocks that the target's log names, with what was begun before.
+    /// What it overwrites or cuts off beyond the blocks that the target's log names, with what was begun before.
     pub fn touches(&self, before: &Touched) -> Touched {
         let mut touched = before.clone();
         for relation in &self.relations {
-            let is_new = relation.runs.iter().any(|run| run.end > relation.new_from);
-            if is_new {
+            let grows = relation.runs.iter().any(|run| run.end > relation.new_from);
+            // A power cut may bring back the length that it was cut from, and not what was there.
+            if grows || relation.cut_to.is_some() {
                 let from = touched.entry(relation.path.clone()).or_insert(relation.new_from);
                 *from = (*from).min(relation.new_from);
             }
