@@ -40,6 +40,8 @@ pub struct LogPlanning<'p> {
     pub redo: Lsn,
     /// The end of the log that is needed.
     pub end: Lsn,
+    /// How far the source has its log durably, at least.
+    pub source_end: Lsn,
 }
 
 impl LogPlanning<'_> {
@@ -59,15 +61,17 @@ impl LogPlanning<'_> {
         let mut segment = self.size.segment_of(self.redo);
         while segment <= self.size.segment_before(end) {
             let (start, stop) = (self.size.start_of(segment), self.size.start_of(segment.next()));
-            let names: Vec<String> = self.names(segment);
+            let names = self.names(segment);
             let is_common = stop <= self.fork;
-            if let Some(name) = names.iter().find(|name| is_common && own.contains(name.as_str())) {
+            if let Some((name, _)) = names.iter().find(|(name, _)| is_common && own.contains(name.as_str())) {
                 kept.insert(name.clone());
-            } else if let Some(name) = names.iter().find(|name| there.contains(name.as_str())) {
+            } else if let Some((name, begin)) = names.iter().find(|(name, _)| there.contains(name.as_str())) {
                 kept.insert(name.clone());
-                plan.copy.push((name.clone(), stop.min(end).bytes_since(start)));
+                // A timeline's file is read for all that came before it, too.
+                let until = stop.min(end.max(*begin));
+                plan.copy.push((name.clone(), until.bytes_since(start)));
             } else {
-                plan.missing.extend(names.into_iter().next());
+                plan.missing.extend(names.into_iter().next().map(|(name, _)| name));
             }
             segment = segment.next();
         }
@@ -86,15 +90,19 @@ impl LogPlanning<'_> {
         self.size.bytes() * added as u64
     }
 
-    /// The names that a segment of this history may have, the one to read first.
-    fn names(&self, segment: SegmentNumber) -> Vec<String> {
+    /// The names that a segment of this history may have, the one to read first, with where their timelines
+    /// begin. After a rewind was broken off the source may have gone on to timelines behind `end`.
+    fn names(&self, segment: SegmentNumber) -> Vec<(String, Lsn)> {
         let start = self.size.start_of(segment);
+        let known = self.end.max(self.source_end);
         self.history
             .newest_first()
             .filter(|(_, begin, end)| {
-                self.size.segment_of(*begin) <= segment && end.is_none_or(|end| start < end)
+                self.size.segment_of(*begin) <= segment
+                    && *begin <= known
+                    && end.is_none_or(|end| start < end)
             })
-            .map(|(timeline, ..)| segment.file_name(timeline, self.size))
+            .map(|(timeline, begin, _)| (segment.file_name(timeline, self.size), begin))
             .collect()
     }
 
@@ -205,6 +213,7 @@ mod tests {
             fork,
             redo: Lsn::new(3 * MB + 40),
             end: Lsn::new(6 * MB + 4096),
+            source_end: Lsn::new(6 * MB + 4096),
         };
         let plan = planning.plan();
         let copied = |timeline, number, bytes| (segment(timeline, number), bytes);
@@ -228,5 +237,35 @@ mod tests {
         let own = [segment(1, 4), segment(2, 6)];
         let plan = LogPlanning { own: &own, source: &source, ..planning }.plan();
         assert_eq!(plan.added_bytes, 3 * MB, "two are new, and one lies beside the old one for a moment");
+    }
+
+    #[test]
+    fn a_later_timelines_file_comes_with_all_that_was_before_it() {
+        let size = SegmentSize::new(MB).unwrap();
+        let (fork, later) = (Lsn::new(5 * MB + 100), Lsn::new(5 * MB + 9000));
+        let history = TimelineHistory::root(TimelineId::new(1))
+            .fork(TimelineId::new(2), fork, "x", BranchId::new(2))
+            .unwrap()
+            .fork(TimelineId::new(3), later, "x", BranchId::new(3))
+            .unwrap();
+        let source: Vec<_> = [segment(2, 5), segment(3, 5)]
+            .into_iter()
+            .map(|name| SentFile { path: format!("pg_wal/{name}"), size: MB, class: FileClass::Log })
+            .collect();
+        // What is needed ends on timeline 2.
+        let (redo, end) = (Lsn::new(5 * MB + 40), Lsn::new(5 * MB + 4096));
+        let planning = |source_end| LogPlanning {
+            source: &source,
+            history: &history,
+            own: &[],
+            size,
+            fork,
+            redo,
+            end,
+            source_end,
+        };
+        assert_eq!(planning(Lsn::new(6 * MB)).plan().copy, [(segment(3, 5), 9000)]);
+        let without = "timeline 3 is known there, and its log has not come";
+        assert_eq!(planning(end).plan().copy, [(segment(2, 5), 4096)], "{without}");
     }
 }

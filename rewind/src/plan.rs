@@ -276,7 +276,12 @@ mod tests {
             ["base/5/PG_VERSION"]
         );
         let touched = plan.touches(&Touched::new());
-        assert_eq!(touched, Touched::from([("base/5/2".to_owned(), 4), ("base/5/4".to_owned(), 0)]));
+        let from = |path: &str, block| (path.to_owned(), block);
+        assert_eq!(
+            touched,
+            Touched::from([from("base/5/1", 5), from("base/5/2", 4), from("base/5/4", 0)]),
+            "what is cut off is noted, too"
+        );
 
         // The same once more, when the files have their length already: nothing tells what is in them.
         let again = Plan::new(&source, &source, &blocks(), &touched, NodeFiles::Keep);

@@ -266,7 +266,8 @@ impl Rewind {
     fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
         let own = self.target.log_names()?;
         let size = self.target.control.segment_size;
-        Ok(LogPlanning { source: files, history: &self.history, own: &own, size, fork, redo, end }.plan())
+        let (history, source_end) = (&self.history, self.position.at);
+        Ok(LogPlanning { source: files, history, own: &own, size, fork, redo, end, source_end }.plan())
     }
 
     /// Log that is nowhere may come from the archive, if there is one.
