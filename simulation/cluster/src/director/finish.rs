@@ -311,7 +311,8 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };
-            if !must_be_cloned(shared, node) {
+            // Its log came from there, with what that one's disk has changed: a clone needs it no more.
+            if !spoiled::is_served_by(shared, survivor) && !must_be_cloned(shared, node) {
                 return Err(format!(
                     "liveness: node {node}, rewound to node {survivor}, does not catch up: {why}"
                 ));
