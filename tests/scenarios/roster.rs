@@ -159,6 +159,23 @@ fn takes_writes_again(one: &Node, three: &Node) {
     assert!(!one.data().join("plimsoll/fence").exists(), "{}", one.log());
 }
 
+#[test]
+fn a_standby_that_was_told_what_replaced_its_timeline_does_not_start_as_its_primary() {
+    let (one, two, three) = one_past_the_fork();
+    two.kill_9();
+    three.stop();
+    fs::remove_file(three.data().join("standby.signal")).expect("the signal");
+    three.start();
+    refuses_writes(&three, 3);
+    // Nobody else was there to tell it.
+    assert!(three.log().contains("seen at this server itself, which was told of it"), "{}", three.log());
+    three.stop();
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(three.data()));
+    three.start();
+    three.sql("INSERT INTO t VALUES (3)");
+    drop(one);
+}
+
 /// A fenced primary that was stopped, and a standby that was told of its successor; that is gone.
 fn fenced_by_one_that_was_told() -> (Node, Node) {
     let (one, two, three) = one_past_the_fork();

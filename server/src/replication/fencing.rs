@@ -7,8 +7,8 @@
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
 //! written then, into space that was taken before ([`reserve`]); a write that fails is tried again at each
 //! look around. The log tells of it once it lasts, or with the word that it does not yet. Whoever makes this
-//! node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
-//! ([`check_promotion`]).
+//! node writable asks for the record: the start of a primary ([`apply_stored`]), which heeds too what it was
+//! told as a standby, and any promotion ([`check_promotion`]).
 
 use super::Replication;
 use super::asking::{self, Answers, Asked, Questions, Target, Told, targets};
@@ -29,6 +29,9 @@ use wal::history::TimelineHistory;
 
 /// Least time between two times that a standby asks.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Who tells of what this server was told in an earlier life.
+const ITSELF: &str = "this server itself";
 
 /// What of the fence is still to be done.
 #[derive(Debug, Default)]
@@ -70,14 +73,19 @@ fn reason(record: &FenceRecord) -> String {
     )
 }
 
-/// Applies the fence of an earlier life to a primary. A node that goes on from the branch that replaced it is
-/// not fenced.
+/// Applies to a primary what is known here: the fence of an earlier life, or else a branch of which it was
+/// told then. Nobody fences a standby, and one that is no standby any more is replaced by what it passes on to
+/// others. A node that goes on from the branch that replaced it is not fenced.
 pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError> {
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {
         let reason = reason(&record);
         replication.database.fence(&reason);
         tell(replication, &reason);
+        return Ok(());
+    }
+    for history in replication.roster.heard_branches(&asking::own_witness(replication)) {
+        judge(replication, ITSELF, &NodeBranch { system: ours.system, history }, Source::Asked, true);
     }
     Ok(())
 }
