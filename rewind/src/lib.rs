@@ -48,19 +48,22 @@
 //! | ----- | ------ | ------------ |
 //! | untouched | none | the target is as it was; a dry run never leaves this state |
 //! | copying | `copying` | log and control file are the target's own, so the list of changed blocks |
-//! |         |           | can be made again; others are in the marker before they are written |
+//! |         |           | can be made again, from where in the log the marker says; others are in the |
+//! |         |           | marker before they are written |
 //! | copied | `copied` | all pages are new and durable, and so is where recovery starts and must come to |
 //! | done | none | log, backup_label, control file and settings are in place, durably |
 //!
 //! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last. While it is
 //! there no server starts. A rewind that is run again goes on from the state that the marker tells: in
-//! `copying` it reads the changed blocks once more, from any source; in `copied` it only does the rest.
+//! `copying` it reads the changed blocks once more, from any source: also those that only the try before had
+//! to read, whose source had parted from the target earlier; in `copied` it only does the rest.
 //!
 //! # Invariants
 //!
 //! - Nothing of the target's log or control file changes before `copied`. Log that lay beside pg_wal comes in
 //!   once the marker stands (`beside.rs`).
-//! - No page that is kept was changed by the target's log from the base's redo point on.
+//! - No page that is kept was changed by the target's log from the base's redo point on, or from that of an
+//!   earlier try that was broken off.
 //! - No page is newer than minRecoveryPoint of the control file that is written.
 //! - The given-up branch's segments and histories are gone before the directory can start.
 //!

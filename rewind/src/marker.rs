@@ -8,6 +8,7 @@
 //! |         | anew; `copied`: all files but these are new and durable |
 //! | `new <block> <path>` | from this block on the file's blocks may be new, or torn by a crash: they |
 //! |         | are read again whatever the target's log says |
+//! | `changed=<lsn>` | the same is true of the blocks that the target's log has changed from here on |
 //! | `fork`, `timeline`, `start`, `redo`, | once `copied`: where the branches parted, the source's |
 //! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and what must |
 //! |         | be redone |
@@ -54,6 +55,8 @@ pub struct Marker {
     pub source: String,
     /// What may be new or torn.
     pub touched: Touched,
+    /// Blocks that the target's log has changed from here on may be so too.
+    pub changed_from: Lsn,
     /// Once all files are copied.
     pub copied: Option<Copied>,
 }
@@ -101,6 +104,7 @@ impl Marker {
         for (path, from) in &self.touched {
             let _ = writeln!(text, "new {from} {path}");
         }
+        let _ = writeln!(text, "changed={}", self.changed_from);
         if let Some(copied) = &self.copied {
             let Copied { fork, timeline, checkpoint, redo, redo_timeline, end } = copied;
             let _ = writeln!(text, "fork={} {}", fork.timeline, fork.at);
@@ -123,6 +127,11 @@ impl Marker {
             let (from, path) = line.strip_prefix("new ")?.split_once(' ')?;
             touched.insert(path.to_owned(), from.parse().ok()?);
         }
+        // Where the line is missing, nothing was overwritten yet that it could name.
+        let changed_from = match lines.next_if(|line| line.starts_with("changed=")) {
+            Some(line) => line.strip_prefix("changed=")?.parse().ok()?,
+            None => Lsn::MAX,
+        };
         let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
         let copied = match phase {
             "copying" => None,
@@ -140,7 +149,7 @@ impl Marker {
             }
             _ => return None,
         };
-        Some(Self { source, touched, copied })
+        Some(Self { source, touched, changed_from, copied })
     }
 }
 
@@ -160,6 +169,7 @@ mod tests {
         let mut marker = Marker {
             source: "host=a port=1".to_owned(),
             touched: Touched::from([("base/5/1".to_owned(), 7), ("base/5/2.1".to_owned(), 0)]),
+            changed_from: Lsn::new(0x200),
             copied: None,
         };
         let check = |marker: &Marker| {

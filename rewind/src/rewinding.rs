@@ -111,9 +111,10 @@ async fn divergence(
     target: &Target,
     history: &TimelineHistory,
     source: &mut Source,
+    overwritten_from: Option<Lsn>,
 ) -> Result<Option<Divergence>, RewindError> {
     loop {
-        let error = match target.divergence_from(history) {
+        let error = match target.divergence_from(history, overwritten_from) {
             Err(error) => error,
             found => return found,
         };
@@ -179,6 +180,7 @@ impl Rewind {
             return Err(RewindError::Checksums);
         }
         let brought = Brought(target.places.clone());
+        let overwritten_from = marker.as_ref().map(|marker| marker.changed_from);
         let need = match marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => {
                 let end = history.end_of(copied.timeline);
@@ -188,7 +190,7 @@ impl Rewind {
                     return Err(RewindError::OtherSource { begun: copied.timeline });
                 }
             }
-            None => match divergence(&target, &history, &mut source).await? {
+            None => match divergence(&target, &history, &mut source, overwritten_from).await? {
                 Some(divergence) => Need::Diverged(Box::new(divergence)),
                 None if marker.is_some() => {
                     return Err(RewindError::OtherSource { begun: position.timeline });
@@ -343,14 +345,18 @@ impl Rewind {
         let start = self.start().ok_or_else(nothing)?;
         let (plan, log) = self.plans().await?.ok_or_else(nothing)?;
         let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
-        let fork = divergence.fork;
+        let (fork, changed_from) = (divergence.fork, divergence.changed_from);
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
         if self.marker.is_none() {
             look_for_room(&*disk, &dir, Needed { data: plan.added_bytes(), log: log.added_bytes })?;
         }
         let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
-        let mut marker =
-            Marker { source: self.options.source.shown(), touched: plan.touches(&before), copied: None };
+        let mut marker = Marker {
+            source: self.options.source.shown(),
+            touched: plan.touches(&before),
+            changed_from,
+            copied: None,
+        };
         marker.store(&*disk, &dir)?;
         self.brought.0.settle()?;
         if host::planted!("a rewind stores the source's control file first") {

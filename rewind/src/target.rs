@@ -55,7 +55,10 @@ pub struct Divergence {
     pub base: Checkpoint,
     /// The end of the target's log.
     pub end: Lsn,
-    /// What its log has changed from the base's redo point on.
+    /// The base's redo point, or an older one from which an earlier rewind, to another source perhaps, has
+    /// overwritten what the log had changed.
+    pub changed_from: Lsn,
+    /// What its log has changed from there on.
     pub blocks: BlockSet,
 }
 
@@ -103,11 +106,16 @@ impl Target {
         self.control.system_id
     }
 
-    /// What it has that a source of this history has not; None if there is nothing.
+    /// What it has that a source of this history has not; None if there is nothing. `overwritten_from`: a
+    /// rewind that was broken off has overwritten blocks that the log changed from here on.
     ///
     /// # Errors
     /// Fails if they have nothing in common, or the log cannot be read as far as it must be.
-    pub fn divergence_from(&self, source: &TimelineHistory) -> Result<Option<Divergence>, RewindError> {
+    pub fn divergence_from(
+        &self,
+        source: &TimelineHistory,
+        overwritten_from: Option<Lsn>,
+    ) -> Result<Option<Divergence>, RewindError> {
         let common = self.history.common_ancestor(source).ok_or(RewindError::NoCommonAncestor)?;
         let fork = ForkPoint { timeline: common.0, at: common.1 };
         let named = self.label.as_ref().map_or(self.control.checkpoint, |label| label.checkpoint);
@@ -121,8 +129,9 @@ impl Target {
         } else {
             self.last_checkpoint_before(fork.at)?
         };
-        let from = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
-        let (blocks, end) = self.changes_from(from)?;
+        let redo = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
+        let changed_from = overwritten_from.map_or(redo, |from| from.min(redo));
+        let (blocks, end) = self.changes_from(changed_from)?;
         if end <= fork.at {
             return Ok(None);
         }
@@ -133,7 +142,7 @@ impl Target {
                 false => RewindError::TargetUnfinished(dir),
             });
         }
-        Ok(Some(Divergence { fork, base, end, blocks }))
+        Ok(Some(Divergence { fork, base, end, changed_from, blocks }))
     }
 
     /// The blocks that the log changes from a redo point on to its end, and that end.

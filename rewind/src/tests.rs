@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod gone_log;
+mod other_source;
 mod room;
 
 use crate::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
@@ -196,11 +197,16 @@ fn relations(disk: &VirtualDisk, dir: &str) -> BTreeMap<String, Vec<u8>> {
 
 /// Has /one redo what it has, and compares it with /two.
 async fn assert_is_twos(disk: &VirtualDisk, what: &str) {
+    assert_is_equal(disk, "/two", what).await;
+}
+
+/// The same with another source.
+async fn assert_is_equal(disk: &VirtualDisk, source: &str, what: &str) {
     let (db, mut redo) = follow(disk, "/one");
     redo.run(&Always(Feed::Stop)).unwrap();
     assert!(db.is_consistent(), "{what}: not consistent at {}", db.replayed());
     db.shutdown().await.unwrap();
-    let (one, two) = (relations(disk, "/one"), relations(disk, "/two"));
+    let (one, two) = (relations(disk, "/one"), relations(disk, source));
     assert_eq!(one.keys().collect::<Vec<_>>(), two.keys().collect::<Vec<_>>(), "{what}");
     for (name, bytes) in &one {
         let theirs = &two[name];

@@ -1,0 +1,66 @@
+//! A rewind that was broken off goes on with another source.
+
+use super::{
+    Always, assert_is_equal, copy_tree, diverged, follow, new_tree, open, rewind, rewind_with, to_two, write,
+};
+use crate::{RewindError, RewindOptions, SourceName};
+use host::Disk;
+use simulation::{CrashPolicy, Fault, VirtualDisk};
+use std::path::Path;
+use storage::{Feed, PromoteOptions, REWIND_MARKER};
+use wal::TimelineId;
+
+/// /three: a copy of /one that was promoted behind a checkpoint that /two does not have. /one went on.
+async fn diverged_twice() -> VirtualDisk {
+    let disk = diverged().await;
+    copy_tree(&disk, Path::new("/one"), Path::new("/three"));
+    disk.remove_file(Path::new("/three/plimsoll/lock")).unwrap();
+    let (three, mut redo) = follow(&disk, "/three");
+    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(3), reason: "test".into() };
+    three.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let made = new_tree(&three).await;
+    write(&three, made, 0..50, "made at the third").await;
+    three.shutdown().await.unwrap();
+    drop(three);
+
+    let one = open(&disk, "/one");
+    let made = new_tree(&one).await;
+    write(&one, made, 0..20, "made here at last").await;
+    drop(one);
+    disk.fork()
+}
+
+fn to_three() -> RewindOptions {
+    RewindOptions { source: SourceName::Directory("/three".into()), ..to_two() }
+}
+
+/// The first source parted earlier: blocks that only the rewind to it reads are the second's in the end.
+#[tokio::test]
+async fn a_rewind_goes_on_with_a_source_that_parted_later() {
+    let disk = diverged_twice().await;
+    let mut gone_on = 0;
+    for call in (1..).step_by(3) {
+        let failing = disk.fork();
+        failing.inject(Fault::power_off(call));
+        if rewind(&failing).await.is_ok() {
+            break;
+        }
+        let policy = match call % 3 {
+            0 => CrashPolicy::LoseUnsynced,
+            1 => CrashPolicy::KeepAll,
+            _ => CrashPolicy::Anything { seed: call },
+        };
+        let after = failing.crash(policy);
+        let what = format!("call {call}, {policy:?}");
+        let is_begun = after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap();
+        match rewind_with(&after, to_three()).await {
+            Ok(_) => assert_is_equal(&after, "/three", &what).await,
+            // All files were the first source's already.
+            Err(RewindError::OtherSource { .. } | RewindError::TargetNotStarted(_)) => continue,
+            Err(error) => panic!("{what}: {error}"),
+        }
+        gone_on += u32::from(is_begun);
+    }
+    assert!(gone_on > 3, "{gone_on}");
+}
