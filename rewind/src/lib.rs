@@ -39,8 +39,10 @@
 //! A running server writes pages while they are read. Their images in its log would mend them in recovery,
 //! but only as long as full_page_writes is on. Every page carries two sums, so a torn one is told and read
 //! again (`copy.rs`): what is written here was whole at some moment, and redo needs no image of it. So
-//! neither the source's settings nor a backup under way matter. A page that stays bad is damage, and an error
-//! before the target can start.
+//! neither the source's settings nor a backup under way matter. A page that a crash of the source left torn
+//! is made whole by its redo, in memory; its file stays torn until the next checkpoint, which recovery does
+//! not wait for. So a server that is asked for such a page writes it first. A page that stays bad is damage,
+//! and an error before the target can start.
 //!
 //! # States
 //!

@@ -9,16 +9,14 @@
 //! | log, control file, what no base backup sends | the end of the rewind sees to them | | |
 
 use crate::blocks::BlockSet;
-use basebackup::send::exclude::relation_name;
+use basebackup::send::exclude::relation_of;
 use basebackup::send::files::{FileClass, SentFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use wal::RelFile;
+use storage::relation::SEGMENT_PAGES;
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 8192;
-/// Pages of a relation's file.
-const FILE_PAGES: u32 = 131_072;
 /// Pages that are read at once.
 const RUN_PAGES: u32 = 32;
 
@@ -112,15 +110,15 @@ impl Plan {
         blocks: &BlockSet,
         touched: &Touched,
     ) {
-        let Some((rel, segment)) = relation_of(&file.path) else {
+        let Some((rel, first_block)) = relation_of(&file.path) else {
             self.whole.push(file.clone());
             return;
         };
-        let pages = |size: u64| u32::try_from(size / PAGE).unwrap_or(u32::MAX).min(FILE_PAGES);
+        let pages = |size: u64| u32::try_from(size / PAGE).unwrap_or(u32::MAX).min(SEGMENT_PAGES);
         let (theirs, ours) = (pages(file.size), own.map_or(0, |own| pages(own.size)));
         let begun = touched.get(&file.path).copied().unwrap_or(u32::MAX);
         let new_from = ours.min(begun).min(theirs);
-        let first_block = segment.saturating_mul(FILE_PAGES);
+        let first_block = first_block.get();
         let changed = first_block..first_block.saturating_add(new_from);
         let mut runs: Vec<Range<u32>> = blocks
             .runs(rel, changed, RUN_PAGES)
@@ -193,18 +191,11 @@ fn is_compared(file: &SentFile, node_files: NodeFiles) -> bool {
     }
 }
 
-/// The relation of a file of pages, and the number of the file.
-fn relation_of(path: &str) -> Option<(RelFile, u32)> {
-    let (database, name) = path.strip_prefix("base/")?.split_once('/')?;
-    let name = relation_name(name).filter(|name| name.fork.is_none())?;
-    Some((RelFile::new(database.parse().ok()?, name.relation), name.segment))
-}
-
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init, reason = "lists of runs")]
 mod tests {
     use super::*;
-    use wal::BlockNumber;
+    use wal::{BlockNumber, RelFile};
 
     fn file(path: &str, pages: u64) -> SentFile {
         let class = match path {

@@ -16,6 +16,8 @@
 //! | plimsoll/, plimsoll.clone, plimsoll.rewind                         | this node's                       |
 
 use std::collections::HashSet;
+use storage::relation::SEGMENT_PAGES;
+use wal::{BlockNumber, RelFile};
 
 /// What becomes of an entry of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,15 @@ pub fn relation_name(name: &str) -> Option<RelationName<'_>> {
     Some(RelationName { relation: number(name)?, fork, segment })
 }
 
+/// The relation that a file of pages in `base/` belongs to, by its path below the data directory, and the
+/// number of its first block there.
+pub fn relation_of(path: &str) -> Option<(RelFile, BlockNumber)> {
+    let (database, name) = path.strip_prefix("base/")?.split_once('/')?;
+    let name = relation_name(name).filter(|name| name.fork.is_none())?;
+    let first = BlockNumber::new(name.segment.saturating_mul(SEGMENT_PAGES));
+    Some((RelFile::new(database.parse().ok()?, name.relation), first))
+}
+
 /// Whether a file name is that of a temporary relation: `t<backend>_<number>...`.
 pub fn is_temporary_relation(name: &str) -> bool {
     let Some((backend, rest)) = name.strip_prefix('t').and_then(|rest| rest.split_once('_')) else {
@@ -149,6 +160,12 @@ mod tests {
         assert_eq!(relation_name("16384_fsm.1"), name(16384, Some("fsm"), 1));
         for other in ["PG_VERSION", "16384_x", "16384.", "_vm", "+1", "t3_16384", ""] {
             assert_eq!(relation_name(other), None, "{other}");
+        }
+        let of = |path| relation_of(path).map(|(rel, first)| (rel, first.get()));
+        assert_eq!(of("base/5/16384"), Some((RelFile::new(5, 16_384), 0)));
+        assert_eq!(of("base/5/16384.2"), Some((RelFile::new(5, 16_384), 262_144)));
+        for other in ["base/5/16384_fsm", "base/5/PG_VERSION", "base/5", "global/1262", "16384"] {
+            assert_eq!(of(other), None, "{other}");
         }
         assert!(is_temporary_relation("t3_16384_fsm.1"));
         assert!(!is_temporary_relation("table_1"));

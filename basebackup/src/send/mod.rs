@@ -36,6 +36,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::store::Store;
 use storage::{BackupEnd, BackupStart};
 use tokio::sync::mpsc;
 use wal::{Lsn, SegmentSize, TimelineId};
@@ -194,6 +195,8 @@ pub struct BackupSource {
     pub owner: (u32, u32),
     /// How long the first checkpoint may take when the client does not ask for a fast one.
     pub checkpoint_spread: Duration,
+    /// The running server's pages: what is torn in a file since a crash may be whole there.
+    pub store: Option<Store>,
 }
 
 /// Refuses options that this server does not have, before anything is started.
@@ -425,6 +428,7 @@ impl BackupSource {
             data_checksums,
             owner: process_owner(),
             checkpoint_spread: Duration::from_secs(270),
+            store: None,
         }
     }
 }

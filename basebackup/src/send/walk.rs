@@ -12,14 +12,13 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 use storage::BackupStart;
 use storage::page::Page;
+use storage::relation::SEGMENT_PAGES;
 use wal::{BlockNumber, Lsn, SegmentNumber, TimelineId};
 
 /// Bytes read at once: whole pages.
 const READ: usize = 64 << 10;
 /// Bytes of a data page.
 const PAGE: usize = 8192;
-/// Pages of a relation segment file.
-const SEGMENT_PAGES: u32 = 131_072;
 
 /// Why the archive cannot go on.
 #[derive(Debug)]
@@ -251,7 +250,7 @@ impl DirectoryWalk {
             let piece = buffer.get_mut(..want).unwrap_or_default();
             read_or_zeros(&*file, piece, offset).map_err(|error| io_failure(path, error))?;
             if relation && self.verify {
-                bad += self.check_pages(&*file, path, piece, offset);
+                bad += self.check_pages(&*file, path, piece, offset)?;
             }
             checksum.update(piece);
             out.put(piece)?;
@@ -266,8 +265,14 @@ impl DirectoryWalk {
     }
 
     /// Checks the whole pages of a piece; a bad one is read once more, since a write may have been under way,
-    /// and the new bytes are sent. Returns how many stay bad.
-    fn check_pages(&mut self, file: &dyn File, path: &str, piece: &mut [u8], offset: u64) -> u64 {
+    /// and then again, if the running server has it whole. The new bytes are sent. Returns how many stay bad.
+    fn check_pages(
+        &mut self,
+        file: &dyn File,
+        path: &str,
+        piece: &mut [u8],
+        offset: u64,
+    ) -> Result<u64, Failure> {
         let name = path.rsplit('/').next().and_then(exclude::relation_name);
         let first = name.map_or(0, |name| name.segment.saturating_mul(SEGMENT_PAGES));
         let mut bad = 0;
@@ -277,13 +282,31 @@ impl DirectoryWalk {
             if self.page_is_sound(bytes, number) {
                 continue;
             }
-            let again = file.read_exact_at(bytes, at);
-            if again.is_ok() && !self.page_is_sound(bytes, number) {
-                bad += 1;
-                self.bad.first.get_or_insert_with(|| (path.to_owned(), number));
+            if !self.is_bad_again(file, bytes, at, number) {
+                continue;
             }
+            if self.has_mended(path, number, bytes)? && !self.is_bad_again(file, bytes, at, number) {
+                continue;
+            }
+            bad += 1;
+            self.bad.first.get_or_insert_with(|| (path.to_owned(), number));
         }
-        bad
+        Ok(bad)
+    }
+
+    /// Reads a page once more. One that was cut off meanwhile is not bad.
+    fn is_bad_again(&self, file: &dyn File, bytes: &mut [u8; PAGE], at: u64, number: u32) -> bool {
+        file.read_exact_at(bytes, at).is_ok() && !self.page_is_sound(bytes, number)
+    }
+
+    /// Has the server whose files these are write a page that a crash left torn in the file: a standby's
+    /// restartpoint need not have done it.
+    fn has_mended(&self, path: &str, number: u32, bytes: &[u8; PAGE]) -> Result<bool, Failure> {
+        let (Some(store), Some((rel, _))) = (&self.source.store, exclude::relation_of(path)) else {
+            return Ok(false);
+        };
+        let mended = store.mend_file(rel, BlockNumber::new(number), bytes);
+        mended.map_err(|error| io_failure(path, io::Error::other(error)))
     }
 
     /// New pages, and pages changed since the backup began (redo brings their image), are sound whatever they

@@ -83,6 +83,7 @@ impl WalSender {
             control.segment_size,
             control.data_checksums,
         );
+        source.store = Some(database.store().clone());
         source.checkpoint_spread =
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         let mut sink = Sink { wire };

@@ -1,11 +1,13 @@
 //! `PLIMSOLL files` and `PLIMSOLL read`: what a rewind reads of this node's directory.
 //!
 //! Who may make a base backup may read the same files one by one, and no others. The bytes are those of the
-//! kernel: a page that is being written may come torn, and who asked tells by its checksum and asks again.
+//! kernel: a page that is being written may come torn, and who asked tells by its checksum and asks again. A
+//! page that a crash left torn is whole in memory alone until the next checkpoint: it is written first.
 
 use super::Failure;
 use super::replication::{INT8, TEXT, WalSender, columns};
 use crate::connection::wire::Wire;
+use basebackup::send::exclude::relation_of;
 use basebackup::send::files::{may_be_sent, sent_files};
 use host::task::blocking;
 use host::{Disk, OpenMode};
@@ -13,6 +15,9 @@ use protocol::replication::{ExtensionCommand, ReadFile};
 use protocol::{Report, SqlState, backend};
 use std::io;
 use std::path::Path;
+use storage::page::PAGE_SIZE;
+use storage::store::Store;
+use wal::BlockNumber;
 
 impl WalSender {
     /// `PLIMSOLL files`
@@ -39,8 +44,14 @@ impl WalSender {
             return Err(Report::error(SqlState::INSUFFICIENT_PRIVILEGE, what).into());
         }
         let (disk, path) = (self.node.ground.host.disk.clone(), self.node.ground.data_dir.join(&read.path));
-        let ReadFile { path: name, offset, length } = read;
-        let content = blocking(move || read_part(&*disk, &path, offset, length)).await;
+        let store = self.node.database().map(|database| database.store().clone());
+        let name = read.path.clone();
+        let content = blocking(move || {
+            let content = read_part(&*disk, &path, &read)?;
+            let (Some(store), Some(bytes)) = (&store, &content) else { return Ok(content) };
+            if mend(store, &read, bytes)? { read_part(&*disk, &path, &read) } else { Ok(content) }
+        })
+        .await;
         let content = content.unwrap_or_else(|error| Err(io::Error::other(error)));
         let content = content.map_err(|error| unreadable(&format!("file \"{name}\""), &error))?;
         columns(wire, &[("content", TEXT)]);
@@ -58,17 +69,30 @@ fn unreadable(what: &str, error: &io::Error) -> Report {
     Report::error(SqlState::IO_ERROR, format!("could not read {what}: {}", host::os_message(error)))
 }
 
+/// Has pages mended that were read and do not check out; whether it is worth to read them again.
+fn mend(store: &Store, read: &ReadFile, bytes: &[u8]) -> io::Result<bool> {
+    let page = PAGE_SIZE as u64;
+    let block = u32::try_from(read.offset / page).ok();
+    let (Some((rel, first)), Some(block), true) =
+        (relation_of(&read.path), block, read.offset.is_multiple_of(page))
+    else {
+        return Ok(false);
+    };
+    let first = BlockNumber::new(first.get().saturating_add(block));
+    store.mend_file(rel, first, bytes).map_err(io::Error::other)
+}
+
 /// A part of a file, less where it ends; None if there is no such file.
-fn read_part(disk: &dyn Disk, path: &Path, offset: u64, length: u32) -> io::Result<Option<Vec<u8>>> {
+fn read_part(disk: &dyn Disk, path: &Path, read: &ReadFile) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut content = vec![0; usize::try_from(read.length).unwrap_or(0)];
     let mut got = 0;
     while let Some(rest) = content.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset.saturating_add(got as u64))? {
+        match file.read_at(rest, read.offset.saturating_add(got as u64))? {
             0 => break,
             more => got += more,
         }

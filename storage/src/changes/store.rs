@@ -7,6 +7,7 @@
 //! pages.
 
 use crate::lock_order::{Rank, Ranked};
+use crate::pages::page::{PAGE_SIZE, Page};
 use crate::pages::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::pages::relation::{Relation, Relations};
 use crate::{Error, Interrupt};
@@ -328,6 +329,31 @@ impl Store {
         let written = self.0.pool.write_before(redo, pace)?;
         self.sync_files()?;
         Ok(written)
+    }
+
+    /// Looks through pages that were read from a relation's file, from block `first` on, and has the file
+    /// mended where one does not check out. After a crash a page may be torn there that redo has made whole
+    /// in the pool, until the next checkpoint writes it; and pages that the log has cut off may lie there.
+    /// True if it is worth to read the file again.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be written or the file not be cut.
+    pub fn mend_file(&self, rel: RelFile, first: BlockNumber, bytes: &[u8]) -> Result<bool, Error> {
+        let Some(relation) = self.0.relations.get(rel) else { return Ok(false) };
+        let mut page = Page::boxed();
+        let mut is_mended = false;
+        for (block, bytes) in (first.get()..).zip(bytes.as_chunks::<PAGE_SIZE>().0) {
+            let key = PageKey::new(rel, BlockNumber::new(block));
+            page.bytes_mut().copy_from_slice(bytes);
+            if page.unseal(key.block, self.0.pool.has_checksums()).is_ok() {
+                continue;
+            }
+            is_mended |= match relation.pending_cut() {
+                Some(_) if block >= relation.page_count() => self.finish_cut(&relation).map(|()| true)?,
+                _ => self.0.pool.write_if_changed(key)?,
+            };
+        }
+        Ok(is_mended)
     }
 
     /// The newest LSN that a page on disk bears, as far as redo has read pages, and of at most `anew_max` of

@@ -145,6 +145,10 @@ impl Pool {
         }
     }
 
+    /// Whether pages bear PostgreSQL's checksum.
+    pub(crate) const fn has_checksums(&self) -> bool {
+        self.checksums
+    }
     /// Frames in the pool.
     pub fn frame_count(&self) -> usize {
         self.frames.len()

@@ -130,8 +130,8 @@ mod tests {
     use crate::pages::page::PageKind;
     use crate::pages::pool::WritePage;
     use crate::testing::{Bench, bench};
-    use host::Disk;
     use host::sync::Mutex;
+    use host::{Disk, OpenMode};
     use simulation::{Call, Fault, FaultKind};
     use std::fmt;
     use std::path::Path;
@@ -363,6 +363,35 @@ mod tests {
         evict(bench.store.pool(), 7);
         assert_eq!(*asked.lock(), [(lsn_of(7), 0)]);
         assert_eq!(dirty(bench.store.pool(), 16), [13, 14, 15], "the log is not flushed up to there");
+    }
+
+    #[test]
+    fn who_finds_a_page_torn_on_disk_has_it_written_from_the_pool() {
+        let bench = changed(4);
+        let (store, pool) = (&bench.store, bench.store.pool());
+        pool.write_before(Lsn::MAX, &mut |_| ()).unwrap();
+        let file = bench.disk.open(Path::new(PATH), OpenMode::ReadWrite).unwrap();
+        let tear = |block: u64| file.write_all_at(&[7; 100], block * PAGE_SIZE as u64 + 4096).unwrap();
+        let mend = || {
+            let bytes = bench.disk.read(Path::new(PATH), 1 << 20).unwrap();
+            store.mend_file(REL, BlockNumber::new(0), &bytes).unwrap()
+        };
+        assert!(!mend(), "all are whole");
+        drop(change(pool, 0, 5000));
+        drop(change(pool, 2, 5000));
+        tear(2);
+        assert!(mend());
+        assert_eq!(dirty(pool, 4), [0], "what is whole there is not written");
+        assert!(!mend());
+        // What the log has cut off goes; what the pool has not is damage.
+        pool.forget(REL, 2);
+        store.relations().get(REL).unwrap().begin_cut(2, Lsn::new(6000));
+        tear(3);
+        assert!(mend());
+        assert_eq!(bench.disk.metadata(Path::new(PATH)).unwrap().len, 2 * PAGE_SIZE as u64);
+        pool.forget(REL, 0);
+        tear(1);
+        assert!(!mend());
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Pool {
         Ok(true)
     }
 
+    /// Writes a page if it is changed, with its changed neighbours. False if it is not in the pool.
+    pub(crate) fn write_if_changed(&self, key: PageKey) -> Result<bool, Error> {
+        let Some(pin) = self.pin_gently(key) else { return Ok(false) };
+        self.write_out(key, &self.frames[pin.index() as usize], &|_, _| true)?;
+        Ok(true)
+    }
+
     /// Sees to it that files may be changed that the log up to `lsn` tells of; returns up to where that is so
     /// by now.
     pub(crate) fn before_write(&self, lsn: Lsn) -> Result<Lsn, Error> {

@@ -5,7 +5,8 @@
 //! | ---- | ---- |
 //! | `PLIMSOLL files` | a row `path`, `size`, `kind` for each file that a base backup sends |
 //! | `PLIMSOLL read (path 'p', offset 'n', length n)` | a row `content`, fewer bytes where the file ends; |
-//! |         | no row if there is no such file |
+//! |         | no row if there is no such file. Pages of a relation that a crash left torn are written anew |
+//! |         | first |
 //!
 //! Both are commands like any other, so a client may send many before it reads the first answer.
 
