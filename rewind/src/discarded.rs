@@ -77,7 +77,7 @@ impl Target {
     ) -> Result<(), RewindError> {
         let (base, fork) = (divergence.base.contents, divergence.fork.at);
         let (mut past, mut open) = (Past::new(self), Open { next: base.next_xid, ..Open::default() });
-        let mut reader = self.reader(base.redo);
+        let mut reader = self.reader(divergence.changed_from);
         let mut leaves_out = host::planted!("a rewind's report leaves out the first commit");
         self.each_record(&mut reader, |record| {
             if record.rmgr() == Rmgr::XACT {
@@ -118,10 +118,10 @@ impl Target {
         trees: &[RelFile],
     ) -> Result<[Vec<TreeRows>; 2], RewindError> {
         let wants = |rel| trees.contains(&rel);
-        let (base, fork) = (divergence.base.contents, divergence.fork.at);
-        let (mut past, mut next) = (Past::new(self), base.next_xid);
+        let fork = divergence.fork.at;
+        let (mut past, mut next) = (Past::new(self), divergence.base.contents.next_xid);
         let (mut before, mut open) = (None, BTreeSet::new());
-        let mut reader = self.reader(base.redo);
+        let mut reader = self.reader(divergence.changed_from);
         self.each_record(&mut reader, |record| {
             if before.is_none() && record.end() > fork {
                 // A page out of its file may bear what came later.

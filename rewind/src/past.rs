@@ -2,8 +2,10 @@
 //! are.
 //!
 //! A page comes from its image or its making in the log, and only where the log has neither, from the file.
-//! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. Pages in memory are bounded;
-//! those beyond lie in a file of the node's own folder, which goes with this.
+//! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. The log is read from where a
+//! rewind that was broken off may have overwritten what it names, so that such a page comes from its image,
+//! and not from a file that has another branch's. Pages in memory are bounded; those beyond lie in a file of
+//! the node's own folder, which goes with this.
 
 use crate::error::{RewindError, io_error};
 use crate::target::Target;
