@@ -369,9 +369,12 @@ impl Store {
 
     /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.
     pub(crate) fn finish_cut(&self, relation: &Relation) -> Result<(), Error> {
-        let Some(end) = relation.pending_cut() else { return Ok(()) };
-        self.0.pool.before_write(end)?;
-        relation.finish_cut()
+        // While the log is flushed for one cut another thread may log the next.
+        while let Some(end) = relation.pending_cut() {
+            self.0.pool.before_write(end)?;
+            relation.finish_cut_before(end)?;
+        }
+        Ok(())
     }
 
     /// Syncs every file written since the last time.

@@ -194,8 +194,15 @@ impl Relation {
     }
     /// Cuts the files. The record must be flushed.
     pub(crate) fn finish_cut(&self) -> Result<(), Error> {
+        self.finish_cut_before(Lsn::MAX)
+    }
+
+    /// The same if the record ends at or before `flushed`: another cut may have joined it meanwhile.
+    pub(crate) fn finish_cut_before(&self, flushed: Lsn) -> Result<(), Error> {
         let mut cut = self.cut.lock();
-        if let Some((pages, _)) = *cut {
+        if let Some((pages, end)) = *cut
+            && end <= flushed
+        {
             self.cut_files(pages)?;
             *cut = None;
         }

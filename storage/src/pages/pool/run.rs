@@ -395,6 +395,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_waits_for_the_log_of_one_that_joins_it() {
+        let bench = changed(4);
+        bench.store.pool().write_before(Lsn::MAX, &mut |_| ()).unwrap();
+        let relation = bench.store.relations().get(REL).unwrap();
+        relation.begin_cut(3, Lsn::new(2000));
+        let (asked, joins) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(&relation));
+        let seen = Arc::clone(&asked);
+        let work = move |lsn: Lsn| {
+            if seen.lock().is_empty() {
+                joins.begin_cut(2, Lsn::new(3000));
+            }
+            seen.lock().push(lsn.get());
+        };
+        bench.store.set_barrier(Arc::new(Barrier::new(0, work)));
+        bench.store.finish_cut(&relation).unwrap();
+        assert_eq!((&*asked.lock(), relation.pending_cut()), (&vec![2000, 3000], None));
+        assert_eq!(bench.disk.metadata(Path::new(PATH)).unwrap().len, 2 * PAGE_SIZE as u64);
+    }
+
+    #[test]
     fn a_cut_in_the_middle_of_a_run_is_done_before_it_is_written() {
         let bench = changed(32);
         let pool = bench.store.pool();
