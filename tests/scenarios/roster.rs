@@ -159,6 +159,27 @@ fn takes_writes_again(one: &Node, three: &Node) {
     assert!(!one.data().join("plimsoll/fence").exists(), "{}", one.log());
 }
 
+/// The standby is promoted behind the back of a primary that lives and has no time for questions.
+#[test]
+fn a_primary_hears_from_its_successor_itself_and_nothing_that_is_untrue_in_a_moment() {
+    let (one, two) = pair();
+    one.alter("SET \"plimsoll.fence_probe_interval\" = '1d'");
+    two.alter("SET recovery_end_command = 'while [ ! -e go-on ]; do sleep 0.05; done'");
+    two.sql("SELECT pg_promote(false)");
+    wait_until("it is being promoted", LIMIT, || {
+        if two.log().contains("redo done at") { Ok(()) } else { Err(two.log()) }
+    });
+    // It is asked at a reload, and does not say that it follows timeline 1.
+    one.sql("SELECT pg_reload_conf()");
+    let says = "SELECT DISTINCT answer FROM plimsoll_roster WHERE name = 'two' AND source = 'replication'";
+    one.wait_for(says, "starting");
+    fs::write(two.data().join("go-on"), "").expect("a file");
+    wait_until("it is told", LIMIT, || {
+        if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
+    });
+    refuses_writes(&one, 1);
+}
+
 #[test]
 fn a_standby_that_was_told_what_replaced_its_timeline_does_not_start_as_its_primary() {
     let (one, two, three) = one_past_the_fork();

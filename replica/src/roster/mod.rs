@@ -207,12 +207,13 @@ impl Roster {
         self.0.known.lock().heard.newest()
     }
 
-    /// Another node told of a timeline of this number.
-    pub fn hear_of_timeline(&self, number: TimelineId) {
+    /// Another node told of a timeline of this number. Whether that is news.
+    pub fn hear_of_timeline(&self, number: TimelineId) -> bool {
         let is_news = self.0.known.lock().heard.hear_number(number);
         if is_news {
             self.change();
         }
+        is_news
     }
 
     /// Another node told of a branch, as a witness of it or of what one told. `ours` is the branch of which

@@ -103,7 +103,10 @@ impl Step {
             Self::Withdrawn => {
                 Some(Outcome::BackedOut("the standby did not have the end of the log in time".to_owned()))
             }
-            Self::Left => Some(Outcome::BackedOut("the standby has left".to_owned())),
+            Self::Left => Some(Outcome::BackedOut(
+                "the standby has left: it was stopped, cannot be reached, or was promoted by somebody else"
+                    .to_owned(),
+            )),
             Self::Lost => Some(Outcome::Undecided),
         }
     }

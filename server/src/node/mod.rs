@@ -164,6 +164,12 @@ impl Node {
         request_promotion(&self.ground, &self.life, self.replication())
     }
 
+    /// Whether it is a standby that becomes a primary as soon as it can.
+    pub(crate) fn is_being_promoted(&self) -> bool {
+        let is_standby = self.replication().is_some_and(|replication| replication.database.is_in_recovery());
+        is_standby && *self.life.promotions().borrow()
+    }
+
     /// Judges a promotion that was asked for before anything was there to judge it by.
     fn judge_early_promotion(&self) {
         if host::planted!("a promotion that is asked for in a start is not judged") {

@@ -25,13 +25,14 @@ pub(super) async fn promote(
     let RedoEnd::Promote { at, timeline } = end else {
         return Err(ServerError::new("redo ended without a reason"));
     };
+    // Redo may have ended without anybody asking.
+    node.life.request_promotion();
     let stopped = standby.end_receiving().await;
     let log = &node.ground.log;
     log.log(format!("redo done at {at}"));
     if let Some(last) = database.last_redone_commit() {
         log.log(format!("last completed transaction was at log time {}", recovery_target::time_text(last)));
     }
-    // Redo may have ended without anybody asking, too.
     let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
     fencing::check_promotion(replication)?;
     let new_timeline = new_timeline(node, replication, timeline).await?;

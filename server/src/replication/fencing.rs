@@ -40,12 +40,17 @@ pub(crate) struct Pending {
     unrecorded: Mutex<Option<FenceRecord>>,
     /// The disk has not given the space for a record yet, which the log says.
     without_reserve: AtomicBool,
-    /// Somebody told of a branch that only the peers can confirm.
+    /// Somebody told of a branch that only the peers can confirm, or of a number that is news.
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
     silent: Mutex<BTreeSet<String>>,
     /// What each said last.
     pub(super) answers: Mutex<Answers>,
+}
+
+/// Has all nodes asked at once.
+pub(crate) fn inquire(replication: &Replication) {
+    replication.fence.inquiry.notify_one();
 }
 
 /// Who told of a branch.
@@ -150,7 +155,7 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
                  since the log here ends at {log_end}: the peers are asked",
                 theirs.history.target()
             ));
-            replication.fence.inquiry.notify_one();
+            inquire(replication);
         }
         Verdict::Fence { fork } | Verdict::Beyond { fork } if replication.database.fenced().is_none() => {
             let peer = if passed_on { format!("{peer}, which was told of it") } else { peer.to_owned() };

@@ -7,7 +7,7 @@ use crate::auth;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
 use crate::replication::asking::{self, own_witness};
-use crate::replication::{Replication, loss};
+use crate::replication::{Replication, fencing, loss};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
@@ -43,6 +43,11 @@ pub(super) async fn serve(node: &Node, wire: &mut Wire) -> Result<(), Exit> {
         let (kind, body) = wire.next(FrameLimits::AUTHENTICATION).await?;
         match FrontendMessage::decode(kind, &body)? {
             FrontendMessage::Query(text) => match question(text) {
+                // What it says now may be untrue in a moment, and who asks may be about to write.
+                Some(command) if command.name == MEMBER_QUESTION && node.is_being_promoted() => {
+                    let what = "this server is being promoted";
+                    Report::error(SqlState::CANNOT_CONNECT_NOW, what).encode(&mut wire.out);
+                }
                 Some(command) => answer(replication, wire, &command).await,
                 None => {
                     let what =
@@ -132,9 +137,12 @@ fn answer_who(replication: &Replication, wire: &mut Wire, command: &ExtensionCom
         knows = replication.roster.has(id);
         replication.roster.heard_of(id, replication.ground.host.clock.monotonic());
     }
-    // A promotion that follows takes another number.
-    if let Some(newest) = option(command, "newest").and_then(|number| number.parse::<TimelineId>().ok()) {
-        replication.roster.hear_of_timeline(newest);
+    // A promotion that follows takes another number. Who asks may have replaced this server, and says so.
+    if let Some(newest) = option(command, "newest").and_then(|number| number.parse::<TimelineId>().ok())
+        && replication.roster.hear_of_timeline(newest)
+        && newest > replication.log.state().history.target()
+    {
+        fencing::inquire(replication);
     }
     columns(
         wire,
