@@ -91,19 +91,24 @@ impl LogPlanning<'_> {
     }
 
     /// The names that a segment of this history may have, the one to read first, with where their timelines
-    /// begin. After a rewind was broken off the source may have gone on to timelines behind `end`.
+    /// begin. Those of timelines that begin behind what is needed, of which the source knows, come last: what
+    /// the directory follows has not come to them.
     fn names(&self, segment: SegmentNumber) -> Vec<(String, Lsn)> {
         let start = self.size.start_of(segment);
-        let known = self.end.max(self.source_end);
-        self.history
+        let end = self.end.max(self.fork);
+        let known = end.max(self.source_end);
+        let names = self
+            .history
             .newest_first()
             .filter(|(_, begin, end)| {
                 self.size.segment_of(*begin) <= segment
                     && *begin <= known
                     && end.is_none_or(|end| start < end)
             })
-            .map(|(timeline, begin, _)| (segment.file_name(timeline, self.size), begin))
-            .collect()
+            .map(|(timeline, begin, _)| (segment.file_name(timeline, self.size), begin));
+        let (mut names, later): (Vec<_>, Vec<_>) = names.partition(|(_, begin)| *begin < end);
+        names.extend(later);
+        names
     }
 
     /// Whether a file of the target's pg_wal is of the branch that is given up, or may be.
@@ -254,7 +259,7 @@ mod tests {
             .collect();
         // What is needed ends on timeline 2.
         let (redo, end) = (Lsn::new(5 * MB + 40), Lsn::new(5 * MB + 4096));
-        let planning = |source_end| LogPlanning {
+        let planning = || LogPlanning {
             source: &source,
             history: &history,
             own: &[],
@@ -262,10 +267,12 @@ mod tests {
             fork,
             redo,
             end,
-            source_end,
+            source_end: Lsn::new(6 * MB),
         };
-        assert_eq!(planning(Lsn::new(6 * MB)).plan().copy, [(segment(3, 5), 9000)]);
-        let without = "timeline 3 is known there, and its log has not come";
-        assert_eq!(planning(end).plan().copy, [(segment(2, 5), 4096)], "{without}");
+        assert_eq!(planning().plan().copy, [(segment(2, 5), 4096)], "the directory would have this");
+        let without = LogPlanning { source: &source[1..], ..planning() };
+        assert_eq!(without.plan().copy, [(segment(3, 5), 9000)]);
+        let plan = LogPlanning { source_end: end, ..without }.plan();
+        assert_eq!(plan.missing, [segment(2, 5)], "timeline 3 is known there, and its log has not come");
     }
 }
