@@ -427,10 +427,23 @@ impl Rewind {
         };
         control.store(disk, dir)?;
         self.follow()?;
+        if !host::planted!("a rewind does not sync the pages that it copies") {
+            self.settle_all()?;
+        }
         if !host::planted!("the marker of a rewind goes before its last files are there") {
             Marker::remove(disk, dir)?;
         }
         Ok(dropped)
+    }
+
+    /// What the target's server wrote and did not sync before it was killed is its own no more to redo.
+    fn settle_all(&self) -> Result<(), RewindError> {
+        let (disk, dir) = (&*self.host.disk, &self.options.target);
+        // A link is not followed.
+        for folder in [&dir.join("pg_wal"), dir] {
+            host::sync_tree(disk, folder, true).map_err(|failed| io_error(&failed.path)(failed.error))?;
+        }
+        Ok(())
     }
 
     /// Slots of a primary keep log of the given-up branch.
