@@ -50,8 +50,11 @@ pub enum RewindError {
     /// The server is no Plimsoll.
     #[error("the server is not Plimsoll: only its own servers can be rewound to")]
     NotPlimsoll,
-    /// The target is a backup that was never started.
-    #[error("target \"{0}\" is a backup that was not started yet, and diverged nevertheless: clone it anew")]
+    /// The target is a backup whose end was not replayed: its pages may be of a branch of which its log says
+    /// nothing.
+    #[error(
+        "target \"{0}\" is a backup whose end was not replayed yet: start its server until it accepts reads, or clone it anew"
+    )]
     TargetUnfinished(String),
     /// The target was rewound to another branch and not started since.
     #[error(

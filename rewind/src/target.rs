@@ -119,6 +119,10 @@ impl Target {
         let common = self.history.common_ancestor(source).ok_or(RewindError::NoCommonAncestor)?;
         let fork = ForkPoint { timeline: common.0, at: common.1 };
         let named = self.label.as_ref().map_or(self.control.checkpoint, |label| label.checkpoint);
+        let is_copy = self.label.as_ref().is_some_and(|label| !label.is_own_rewind());
+        if is_copy || self.control.is_unfinished_backup() {
+            return Err(RewindError::TargetUnfinished(self.dir.display().to_string()));
+        }
         if fork.at == Lsn::MAX {
             return Ok(None);
         }
@@ -135,12 +139,8 @@ impl Target {
         if end <= fork.at {
             return Ok(None);
         }
-        if let Some(label) = &self.label {
-            let dir = self.dir.display().to_string();
-            return Err(match label.is_own_rewind() {
-                true => RewindError::TargetNotStarted(dir),
-                false => RewindError::TargetUnfinished(dir),
-            });
+        if self.label.is_some() {
+            return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
         }
         Ok(Some(Divergence { fork, base, end, changed_from, blocks }))
     }
