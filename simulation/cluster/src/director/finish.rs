@@ -122,6 +122,10 @@ async fn wait_for_busy(shared: &Shared) -> Result<(), String> {
         if begun.elapsed() > CONVERGE_LIMIT {
             return Err(format!("liveness: what was begun does not end: {:?}", shared.busy.lock()));
         }
+        // One that went down while it hands over says how that ended when it is back.
+        for node in shared.nodes().filter(|node| shared.facts.lock().handovers.hands_over(*node)) {
+            restart_if_ended(shared, node);
+        }
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
@@ -235,7 +239,13 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
         let Some(files) = cluster.node(machine_of(**node)).map(|node| node.files()) else { return false };
         let is_named = admin::in_file(files, "plimsoll.peers")
             .is_some_and(|peers| peers.split(';').any(|peer| !peer.trim().is_empty()));
-        let asks = is_named || roster::knows(files, best);
+        let knows = || {
+            let successor = cluster.node(machine_of(best)).map(|node| node.files());
+            successor.is_some_and(|successor| {
+                roster::knows(files, best) && roster::is_known_by_id(files, successor)
+            })
+        };
+        let asks = is_named || knows();
         let written = facts.branch_written(**node);
         // A promotion that a crash cut short is finished by the next start, and no line tells of it.
         let is_known = written.timeline() == *timeline;

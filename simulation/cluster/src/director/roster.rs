@@ -21,12 +21,28 @@ const SPREAD_LIMIT: Duration = Duration::from_secs(15);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
+fn text(files: &VirtualDisk) -> String {
+    let text = files.read(&Path::new(DATA).join("plimsoll/roster"), FILE_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Whether a node's roster has this address.
 fn has_address(files: &VirtualDisk, address: &str) -> bool {
-    let text = files.read(&Path::new(DATA).join("plimsoll/roster"), FILE_MAX).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let text = text(files);
     let mut members = text.lines().filter_map(|line| line.strip_prefix("member=")?.split(' ').nth(3));
     members.any(|addresses| addresses.split(',').any(|known| known == address))
+}
+
+/// Whether one of two nodes knows the other by its id: else what they tell each other does not count. A clone
+/// that is promoted before it has streamed is known to nobody.
+pub(super) fn is_known_by_id(ours: &VirtualDisk, theirs: &VirtualDisk) -> bool {
+    let has = |files: &VirtualDisk, other: &VirtualDisk| {
+        let (text, other) = (text(files), text(other));
+        let id = other.lines().find_map(|line| line.strip_prefix("self=")?.split(' ').next());
+        let ids = text.lines().filter_map(|line| line.strip_prefix("member=")?.split(' ').next());
+        id.is_some_and(|id| ids.into_iter().any(|known| known == id))
+    };
+    has(ours, theirs) || has(theirs, ours)
 }
 
 /// Whether a node's roster has another one where that can be reached.
