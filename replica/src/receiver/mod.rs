@@ -169,6 +169,13 @@ impl Receiver {
         self.last_page = page.map(|page| (end, page));
     }
 
+    /// Ends the pause before the next try: another source is named.
+    pub fn try_at_once(&mut self) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = Duration::ZERO;
+        }
+    }
+
     /// Takes an event; gives the commands that follow from it. `now` is the monotonic clock, `wall` the wall
     /// clock.
     pub fn handle(&mut self, event: Event, now: Duration, wall: Timestamp) -> Vec<ReceiverAction> {

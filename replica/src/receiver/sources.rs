@@ -18,7 +18,7 @@
 //! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an
 //!   archive, the receiver tries again by itself and this state stays.
 //! - leaving: the receiver has been told to stop, and may still write.
-//! - resting: wal_retrieve_retry_interval passes, or a source is named that was not.
+//! - resting: wal_retrieve_retry_interval passes, or the settings are reloaded.
 //!
 //! What was received and cannot be read is looked for everywhere: the stream is left as if it had failed and
 //! there were an archive, and begins anew before the bad place.
@@ -79,10 +79,9 @@ impl SourceSwitch {
         Self { settings, state: State::Local, promoting: false, last_look: false }
     }
 
-    /// Takes over reloaded settings. A source that is new ends the rest.
+    /// Takes over reloaded settings. That ends the rest: what failed may be mended.
     pub fn set(&mut self, settings: SourceSettings) {
-        let is_new = settings.primary && !self.settings.primary || settings.archive && !self.settings.archive;
-        if is_new && matches!(self.state, State::Resting { .. }) {
+        if matches!(self.state, State::Resting { .. }) {
             self.state = State::Resting { until: Duration::ZERO };
         }
         self.settings = settings;
@@ -197,12 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_that_is_named_while_redo_rests_is_followed_at_once() {
+    fn a_reload_ends_the_rest_and_a_primary_that_is_named_by_it_is_followed_at_once() {
         let mut switch = switch(true, false, false);
         let settings = SourceSettings { follow: true, primary: false, archive: false, retry: RETRY };
         assert_eq!(switch.turn(at(0)), Turn::Rest(RETRY));
+        assert_eq!(switch.turn(at(1)), Turn::Rest(at(4)));
         switch.set(settings);
-        assert_eq!(switch.turn(at(1)), Turn::Rest(at(4)), "nothing new is named");
+        assert_eq!(switch.turn(at(1)), Turn::Look, "what is named may be there now");
+        assert_eq!(switch.turn(at(1)), Turn::Rest(RETRY));
         switch.set(SourceSettings { primary: true, ..settings });
         assert_eq!(switch.turn(at(1)), Turn::Look);
         assert_eq!(switch.turn(at(1)), Turn::Stream);

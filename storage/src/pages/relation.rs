@@ -192,12 +192,7 @@ impl Relation {
     pub(crate) fn pending_cut(&self) -> Option<Lsn> {
         self.cut.lock().map(|(_, end)| end)
     }
-    /// Cuts the files. The record must be flushed.
-    pub(crate) fn finish_cut(&self) -> Result<(), Error> {
-        self.finish_cut_before(Lsn::MAX)
-    }
-
-    /// The same if the record ends at or before `flushed`: another cut may have joined it meanwhile.
+    /// Cuts the files if the record ends at or before `flushed`: another cut may have joined it meanwhile.
     pub(crate) fn finish_cut_before(&self, flushed: Lsn) -> Result<(), Error> {
         let mut cut = self.cut.lock();
         if let Some((pages, end)) = *cut
@@ -333,7 +328,7 @@ impl Relation {
         // A page that lies behind a cut came after it, so the log is flushed past the cut by now.
         let end = u64::from(block.get()) + pages.len() as u64;
         if self.cut.lock().is_some_and(|(left, _)| end > u64::from(left)) {
-            self.finish_cut()?;
+            self.finish_cut_before(Lsn::MAX)?;
         }
         let written = self.write_sealed(block, pages);
         // Whoever dropped it meanwhile needs no page of it.
@@ -527,7 +522,7 @@ impl Relations {
     pub fn truncate(&self, id: RelFile, pages: u32) -> Result<(), Error> {
         let Some(relation) = self.get(id) else { return Ok(()) };
         relation.begin_cut(pages, Lsn::INVALID);
-        relation.finish_cut()
+        relation.finish_cut_before(Lsn::MAX)
     }
 
     /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was

@@ -144,12 +144,8 @@ impl Driver {
                     continue;
                 }
                 _ = self.changes.changed() => {
-                    if self.take_settings() {
-                        self.send_queued().await;
-                        continue;
-                    }
-                    self.context.observer.reconnects();
-                    Event::Lost(ReplicaError::ReceiverTerminated)
+                    self.reload().await?;
+                    continue;
                 }
                 () = std::future::ready(()), if due => Event::Tick,
                 Ok(replayed) = positions.wait_replayed_past(self.machine.replayed()),
@@ -232,6 +228,18 @@ impl Driver {
         }
     }
 
+    /// Takes over new settings, and leaves a source that they name no more for the other one, at once.
+    async fn reload(&mut self) -> Result<(), ReplicaError> {
+        if self.take_settings() {
+            self.send_queued().await;
+            return Ok(());
+        }
+        self.context.observer.reconnects();
+        self.handle(Event::Lost(ReplicaError::ReceiverTerminated)).await?;
+        self.machine.try_at_once();
+        Ok(())
+    }
+
     /// Takes over changed settings; false if the connection must be made anew.
     pub(super) fn take_settings(&mut self) -> bool {
         let new = self.changes.borrow_and_update().clone();
@@ -242,6 +250,9 @@ impl Driver {
         let same = new.names_same_source(&self.settings);
         self.machine.set_options(new.options.clone());
         self.settings = new;
+        if !same && self.client.is_none() {
+            self.machine.try_at_once();
+        }
         same || self.client.is_none()
     }
 
