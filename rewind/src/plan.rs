@@ -160,7 +160,8 @@ impl Plan {
         pages * PAGE + self.whole.iter().map(|file| file.size).sum::<u64>()
     }
 
-    /// What it overwrites or cuts off beyond the blocks that the target's log names, with what was begun before.
+    /// What it overwrites or cuts off beyond the blocks that the target's log names, with what was begun
+    /// before.
     pub fn touches(&self, before: &Touched) -> Touched {
         let mut touched = before.clone();
         for relation in &self.relations {

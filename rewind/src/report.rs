@@ -1,7 +1,7 @@
 //! What a rewind discards, commit by commit, as lines of JSON: for the file that keeps them, and for scripts.
 //!
-//! The first line names the discard: `system`, `timeline`, `fork`, `end`, `source_timeline`. Each line after
-//! it is a commit, in their order:
+//! The first line names the discard: `system`, `timeline`, `fork`, `fork_timeline`, `end`, `source_timeline`.
+//! Each line after it is a commit, in their order:
 //!
 //! | field | meaning |
 //! | ----- | ------- |
@@ -66,8 +66,9 @@ impl<'r> Report<'r> {
         let head = json!({
             "discarded": {
                 "system": target.system_id().to_string(),
-                "timeline": divergence.fork.timeline.get(),
+                "timeline": target.timeline().get(),
                 "fork": divergence.fork.at.to_string(),
+                "fork_timeline": divergence.fork.timeline.get(),
                 "end": divergence.end.to_string(),
                 "source_timeline": rewind.timeline().get(),
             }

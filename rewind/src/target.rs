@@ -101,6 +101,11 @@ impl Target {
         reader
     }
 
+    /// The timeline that is given up, if one is.
+    pub fn timeline(&self) -> TimelineId {
+        self.history.target()
+    }
+
     /// Its cluster.
     pub const fn system_id(&self) -> wal::SystemId {
         self.control.system_id

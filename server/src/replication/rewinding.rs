@@ -27,7 +27,7 @@ pub fn keep_discarded(
     }
     let (path, counts) = Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (from, to) = (divergence.fork.timeline, rewind.timeline());
+    let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
     let entry = LedgerEntry {
         at: host.clock.now(),
