@@ -62,26 +62,38 @@ pub fn unfence(host: &Host, data_dir: &Path) -> Result<Option<String>, ServerErr
     let range = record.as_ref().map_or((Lsn::INVALID, Lsn::INVALID), |record| (record.fork, record.log_end));
     let log = Log::new(crate::log::stderr_sink(), host.clock.clone());
     let reason = format!("an administrator took the fence off: {said}");
+    // What cannot be read ends it before anything says that it was done.
+    let roster = told_before(host, data_dir, &log)?;
     ledger::record_stopped((host, data_dir, &log), "unfenced", range, &reason)
         .map_err(|error| ServerError::new(format!("could not write plimsoll/ledger: {error}")))?;
-    give_up(host, data_dir, record.as_ref(), &log)?;
+    give_up(host, data_dir, &roster, record.as_ref())?;
     store.remove().map_err(|error| failed(&error))?;
     Ok(Some(said))
+}
+
+fn heard_failed(what: &str, error: &std::io::Error) -> ServerError {
+    ServerError::new(format!("could not {what} file \"{HEARD_FILE}\": {error}"))
+}
+
+/// What this node was told of timelines, as a roster that has nothing else.
+fn told_before(host: &Host, data_dir: &Path, log: &Log) -> Result<Roster, ServerError> {
+    let roster = Roster::new(DirectoryId::new(0));
+    if heard_file::load(host, data_dir, &roster).map_err(|error| heard_failed("read", &error))? {
+        log.warning(format!("file \"{HEARD_FILE}\" is damaged: it is written anew"));
+    }
+    Ok(roster)
 }
 
 /// Keeps that what replaced this branch is gone for good, whoever passes on that it was there: all of which
 /// others told, and what the record names. If that is damaged nobody can know what it named: then all that
 /// left before the end of the log.
-fn give_up(host: &Host, data_dir: &Path, record: Option<&FenceRecord>, log: &Log) -> Result<(), ServerError> {
+fn give_up(
+    host: &Host,
+    data_dir: &Path,
+    roster: &Roster,
+    record: Option<&FenceRecord>,
+) -> Result<(), ServerError> {
     let Some(NodeBranch { history: ours, .. }) = branch_of(host, data_dir) else { return Ok(()) };
-    let failed = |what: &str, error: std::io::Error| {
-        ServerError::new(format!("could not {what} file \"{HEARD_FILE}\": {error}"))
-    };
-    // Of a roster it is what was told of timelines alone.
-    let roster = Roster::new(DirectoryId::new(0));
-    if heard_file::load(host, data_dir, &roster).map_err(|error| failed("read", error))? {
-        log.warning(format!("file \"{HEARD_FILE}\" is damaged: it is written anew"));
-    }
     let (timeline, branch) = (ours.target(), ours.branch());
     let unseen = match record {
         Some(&FenceRecord { timeline, fork, descendant, branch, .. }) => {
@@ -90,7 +102,7 @@ fn give_up(host: &Host, data_dir: &Path, record: Option<&FenceRecord>, log: &Log
         None => Gone::UpTo { timeline, branch, end: end_of_log(host, data_dir, &ours) },
     };
     roster.give_up(&ours, unseen);
-    heard_file::save(host, data_dir, &roster).map_err(|error| failed("write", error))
+    heard_file::save(host, data_dir, roster).map_err(|error| heard_failed("write", &error))
 }
 
 /// The end of the log that is here, as far as it can be read.
