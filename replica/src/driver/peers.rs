@@ -18,6 +18,8 @@ use wal::{Lsn, SystemId, TimelineId};
 
 /// How long one peer may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Bytes that one may send for that: a few rows, with a history each.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// The connection strings in plimsoll.peers, which are separated by semicolons.
 pub fn split_peers(setting: &str) -> impl Iterator<Item = &str> {
@@ -107,7 +109,9 @@ async fn connect(conninfo: &str) -> Result<Client, ClientError> {
     let mut info = ConnInfo::parse(conninfo)?;
     info.replication = Some("true".to_owned());
     info.dbname = "replication".to_owned();
-    Client::connect(&info).await
+    let mut client = Client::connect(&info).await?;
+    client.allow(ANSWER_BYTES_MAX);
+    Ok(client)
 }
 
 /// Asks a peer that the settings name for its branch, on a replication connection.
@@ -203,7 +207,9 @@ async fn connect_member(address: &Address, login: &MemberLogin) -> Result<Client
     let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
     info.replication = Some("true".to_owned());
     info.requires_proof = true;
-    Ok(Client::connect(&info).await?)
+    let mut client = Client::connect(&info).await?;
+    client.allow(ANSWER_BYTES_MAX);
+    Ok(client)
 }
 
 /// Who a server says it is.

@@ -180,7 +180,10 @@ impl Client {
         loop {
             match client.next_message().await? {
                 BackendMessage::BackendKeyData(key) => client.cancel.key = key,
-                BackendMessage::ReadyForQuery(_) => return Ok(client),
+                BackendMessage::ReadyForQuery(_) => {
+                    client.allowance = None;
+                    return Ok(client);
+                }
                 BackendMessage::Error(report) => return Err(ClientError::Server(report)),
                 _ => return Err(ClientError::Unexpected("starting the session")),
             }

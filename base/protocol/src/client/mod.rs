@@ -31,6 +31,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const NOTICES_MAX: usize = 64;
 /// Pending output over which [`Client::flush`] is due.
 const OUTPUT_BYTES: usize = 64 << 10;
+/// Bytes that a server may send until it has let its client in: some dozen parameters, or why it does not.
+const LOGIN_BYTES_MAX: usize = 64 << 10;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,8 @@ pub struct Client {
     parameters: BTreeMap<String, String>,
     status: TransactionStatus,
     notices: VecDeque<Report>,
+    /// Bytes that may come yet; None is any number.
+    allowance: Option<usize>,
 }
 
 impl Client {
@@ -117,7 +121,14 @@ impl Client {
             parameters: BTreeMap::new(),
             status: TransactionStatus::Idle,
             notices: VecDeque::new(),
+            allowance: Some(LOGIN_BYTES_MAX),
         }
+    }
+
+    /// Lets the server send so many bytes more and no others: it is asked for little, and may be another one
+    /// than is thought.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance = Some(bytes);
     }
 
     /// The last value of a parameter that the server reports (`server_version`, `in_hot_standby`...).
@@ -204,9 +215,17 @@ impl Client {
         }
     }
 
+    fn limits(&self) -> FrameLimits {
+        let all = |bytes| FrameLimits { large: bytes, small: bytes };
+        self.allowance.map_or(FrameLimits::CLIENT, all)
+    }
+
     /// The next message that is already here.
     fn buffered_message(&mut self) -> Result<Option<BackendMessage>, ClientError> {
-        while let Some(frame) = Frame::peek(&self.input, FrameLimits::CLIENT)? {
+        while let Some(frame) = Frame::peek(&self.input, self.limits())? {
+            if let Some(bytes) = &mut self.allowance {
+                *bytes = bytes.saturating_sub(frame.len);
+            }
             let mut body = self.input.split_to(frame.len).freeze();
             body.advance(Frame::HEADER);
             match BackendMessage::decode(frame.kind, body)? {
