@@ -79,8 +79,8 @@ fn reason(record: &FenceRecord) -> String {
 }
 
 /// Applies to a primary what is known here: the fence of an earlier life, or else a branch of which it was
-/// told then. Nobody fences a standby, and one that is no standby any more is replaced by what it passes on to
-/// others. A node that goes on from the branch that replaced it is not fenced.
+/// told then. Nobody fences a standby, and one that is no standby any more is replaced by what it passes on
+/// to others. A node that goes on from the branch that replaced it is not fenced.
 pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError> {
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {

@@ -125,8 +125,8 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a node leaves its log to whoever comes after: for its rewind, since its own branch is not the one that
-/// it is to follow, or while it hands its role over, for the next life's checkpoints to remove.
+/// Whether a node leaves its log to whoever comes after: for its rewind, since its own branch is not the one
+/// that it is to follow, or while it hands its role over, for the next life's checkpoints to remove.
 fn leaves_log(lines: &[String]) -> bool {
     let mut starts = 0;
     let mut lives = lines.iter().rev().take_while(|line| {
