@@ -224,6 +224,15 @@ async fn a_killed_primary_becomes_its_successors_equal() {
     assert_is_twos(&disk, "rewound").await;
 }
 
+/// What becomes of what was not synced, in turns.
+fn policy_of(turn: u64) -> CrashPolicy {
+    match turn % 3 {
+        0 => CrashPolicy::LoseUnsynced,
+        1 => CrashPolicy::KeepAll,
+        _ => CrashPolicy::Anything { seed: turn },
+    }
+}
+
 #[tokio::test]
 async fn a_rewind_that_loses_power_at_any_call_can_be_run_again() {
     let disk = diverged().await;
@@ -232,11 +241,7 @@ async fn a_rewind_that_loses_power_at_any_call_can_be_run_again() {
         let failing = disk.fork();
         failing.inject(Fault::power_off(call));
         let done = rewind(&failing).await.is_ok();
-        let policy = match call % 3 {
-            0 => CrashPolicy::LoseUnsynced,
-            1 => CrashPolicy::KeepAll,
-            _ => CrashPolicy::Anything { seed: call },
-        };
+        let policy = policy_of(call);
         let after = failing.crash(policy);
         let what = format!("call {call}, {policy:?}");
         if done {

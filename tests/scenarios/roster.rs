@@ -182,7 +182,7 @@ fn a_primary_hears_from_its_successor_itself_and_nothing_that_is_untrue_in_a_mom
 
 #[test]
 fn a_standby_that_was_told_what_replaced_its_timeline_does_not_start_as_its_primary() {
-    let (one, two, three) = one_past_the_fork();
+    let (_one, two, three) = one_past_the_fork();
     two.kill_9();
     three.stop();
     fs::remove_file(three.data().join("standby.signal")).expect("the signal");
@@ -194,7 +194,6 @@ fn a_standby_that_was_told_what_replaced_its_timeline_does_not_start_as_its_prim
     run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(three.data()));
     three.start();
     three.sql("INSERT INTO t VALUES (3)");
-    drop(one);
 }
 
 /// A fenced primary that was stopped, and a standby that was told of its successor; that is gone.

@@ -104,14 +104,18 @@ impl From<ReplicaError> for Silence {
     }
 }
 
-/// A replication connection.
-async fn connect(conninfo: &str) -> Result<Client, ClientError> {
-    let mut info = ConnInfo::parse(conninfo)?;
+/// A replication connection on which little is asked.
+async fn connect_to(mut info: ConnInfo) -> Result<Client, ClientError> {
     info.replication = Some("true".to_owned());
-    info.dbname = "replication".to_owned();
     let mut client = Client::connect(&info).await?;
     client.allow(ANSWER_BYTES_MAX);
     Ok(client)
+}
+
+async fn connect(conninfo: &str) -> Result<Client, ClientError> {
+    let mut info = ConnInfo::parse(conninfo)?;
+    info.dbname = "replication".to_owned();
+    connect_to(info).await
 }
 
 /// Asks a peer that the settings name for its branch, on a replication connection.
@@ -205,11 +209,8 @@ async fn connect_member(address: &Address, login: &MemberLogin) -> Result<Client
     ];
     // Nothing of it comes from this process's environment.
     let mut info = ConnInfo::parse_with(&conninfo::join(words), |_| None).map_err(ClientError::from)?;
-    info.replication = Some("true".to_owned());
     info.requires_proof = true;
-    let mut client = Client::connect(&info).await?;
-    client.allow(ANSWER_BYTES_MAX);
-    Ok(client)
+    Ok(connect_to(info).await?)
 }
 
 /// Who a server says it is.

@@ -1,11 +1,12 @@
 //! A rewind that was broken off goes on with another source.
 
 use super::{
-    Always, assert_is_equal, copy_tree, diverged, follow, new_tree, open, rewind, rewind_with, to_two, write,
+    Always, assert_is_equal, copy_tree, diverged, follow, new_tree, open, policy_of, rewind, rewind_with,
+    to_two, write,
 };
 use crate::{RewindError, RewindOptions, SourceName};
 use host::Disk;
-use simulation::{CrashPolicy, Fault, VirtualDisk};
+use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use storage::{Feed, PromoteOptions, REWIND_MARKER};
 use wal::TimelineId;
@@ -40,17 +41,13 @@ fn to_three() -> RewindOptions {
 async fn a_rewind_goes_on_with_a_source_that_parted_later() {
     let disk = diverged_twice().await;
     let mut gone_on = 0;
-    for call in (1..).step_by(3) {
+    for (turn, call) in (0..).zip((1..).step_by(3)) {
         let failing = disk.fork();
         failing.inject(Fault::power_off(call));
         if rewind(&failing).await.is_ok() {
             break;
         }
-        let policy = match call % 3 {
-            0 => CrashPolicy::LoseUnsynced,
-            1 => CrashPolicy::KeepAll,
-            _ => CrashPolicy::Anything { seed: call },
-        };
+        let policy = policy_of(turn);
         let after = failing.crash(policy);
         let what = format!("call {call}, {policy:?}");
         let is_begun = after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap();

@@ -25,7 +25,8 @@ pub(super) async fn promote(
     let RedoEnd::Promote { at, timeline } = end else {
         return Err(ServerError::new("redo ended without a reason"));
     };
-    // Redo may have ended without anybody asking.
+    // Redo may have ended without anybody asking: other nodes are told so, and what bars a promotion bars
+    // this.
     node.life.request_promotion();
     let stopped = standby.end_receiving().await;
     let log = &node.ground.log;

@@ -230,18 +230,19 @@ impl Driver {
 
     /// Takes over new settings, and leaves a source that they name no more for the other one, at once.
     async fn reload(&mut self) -> Result<(), ReplicaError> {
-        if self.take_settings() {
-            self.send_queued().await;
-            return Ok(());
+        if !self.take_settings() {
+            if self.client.is_some() {
+                self.context.observer.reconnects();
+                self.handle(Event::Lost(ReplicaError::ReceiverTerminated)).await?;
+            }
+            self.machine.try_at_once();
         }
-        self.context.observer.reconnects();
-        self.handle(Event::Lost(ReplicaError::ReceiverTerminated)).await?;
-        self.machine.try_at_once();
+        self.send_queued().await;
         Ok(())
     }
 
-    /// Takes over changed settings; false if the connection must be made anew.
-    pub(super) fn take_settings(&mut self) -> bool {
+    /// Takes over changed settings; whether they name the same source.
+    fn take_settings(&mut self) -> bool {
         let new = self.changes.borrow_and_update().clone();
         if new.copy_slots != self.settings.copy_slots && self.streaming {
             self.queue_copies(new.copy_slots);
@@ -250,10 +251,7 @@ impl Driver {
         let same = new.names_same_source(&self.settings);
         self.machine.set_options(new.options.clone());
         self.settings = new;
-        if !same && self.client.is_none() {
-            self.machine.try_at_once();
-        }
-        same || self.client.is_none()
+        same
     }
 
     pub(super) async fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {

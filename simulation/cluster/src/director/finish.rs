@@ -239,13 +239,10 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
         let Some(files) = cluster.node(machine_of(**node)).map(|node| node.files()) else { return false };
         let is_named = admin::in_file(files, "plimsoll.peers")
             .is_some_and(|peers| peers.split(';').any(|peer| !peer.trim().is_empty()));
-        let knows = || {
-            let successor = cluster.node(machine_of(best)).map(|node| node.files());
-            successor.is_some_and(|successor| {
-                roster::knows(files, best) && roster::is_known_by_id(files, successor)
-            })
-        };
-        let asks = is_named || knows();
+        let is_heeded = cluster
+            .node(machine_of(best))
+            .is_some_and(|successor| roster::is_known_by_id(files, successor.files()));
+        let asks = is_named || roster::knows(files, best) && is_heeded;
         let written = facts.branch_written(**node);
         // A promotion that a crash cut short is finished by the next start, and no line tells of it.
         let is_known = written.timeline() == *timeline;
