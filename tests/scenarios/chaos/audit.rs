@@ -74,7 +74,8 @@ fn equal_up_to(primary: &Node, standby: &Node, from: u64, end: u64) -> u64 {
             None => at = stop,
         }
     }
-    end
+    // Where nobody was told of anything since, that is where it stood.
+    at
 }
 
 /// Looks at a standby. `from` is up to where its files were looked at before.
