@@ -12,6 +12,7 @@
 //! | `fork`, `timeline`, `start`, `redo`, | once `copied`: where the branches parted, the source's |
 //! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and what must |
 //! |         | be redone |
+//! | `history` | once `copied`: the source's, in one line. Its timeline's number may be that of a twin, too |
 //!
 //! The lines are closed by a CRC-32.
 
@@ -24,7 +25,8 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use storage::REWIND_MARKER;
-use wal::codec::{seal_text, sealed_text};
+use wal::codec::{of_one_line, one_line, seal_text, sealed_text};
+use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
 const FIRST_LINE: &str = "plimsoll rewind 1";
@@ -59,6 +61,8 @@ pub struct Marker {
     pub changed_from: Lsn,
     /// Once all files are copied.
     pub copied: Option<Copied>,
+    /// The source's history then; None if a program of before wrote the marker.
+    pub history: Option<TimelineHistory>,
 }
 
 impl Marker {
@@ -111,6 +115,9 @@ impl Marker {
             let _ = writeln!(text, "timeline={timeline}\nstart={checkpoint}\nredo={redo}");
             let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}");
         }
+        if let Some(history) = &self.history {
+            let _ = writeln!(text, "history={} {}", history.target(), one_line(history.text()));
+        }
         seal_text(text)
     }
 
@@ -149,8 +156,23 @@ impl Marker {
             }
             _ => return None,
         };
-        Some(Self { source, touched, changed_from, copied })
+        let history = match lines.next() {
+            Some(line) => Some(history(line.strip_prefix("history=")?)?),
+            None => None,
+        };
+        Some(Self { source, touched, changed_from, copied, history })
     }
+
+    /// Whether what was copied is a part of this branch: all that is left to do may be done by its files.
+    pub fn is_copied_of(&self, source: &TimelineHistory) -> bool {
+        let (Some(copied), Some(history)) = (&self.copied, &self.history) else { return false };
+        history.common_ancestor(source).is_some_and(|(_, common)| copied.end <= common)
+    }
+}
+
+fn history(text: &str) -> Option<TimelineHistory> {
+    let (timeline, line) = text.split_once(' ')?;
+    TimelineHistory::parse(timeline.parse().ok()?, &of_one_line(line)?).ok()
 }
 
 fn parsed<T: FromStr>(text: Option<&str>) -> Option<T> {
@@ -171,6 +193,7 @@ mod tests {
             touched: Touched::from([("base/5/1".to_owned(), 7), ("base/5/2.1".to_owned(), 0)]),
             changed_from: Lsn::new(0x200),
             copied: None,
+            history: None,
         };
         let check = |marker: &Marker| {
             marker.store(&RealDisk, dir.path()).unwrap();
@@ -185,6 +208,9 @@ mod tests {
             redo_timeline: TimelineId::new(1),
             end: Lsn::new(0x900),
         });
+        check(&marker);
+        let text = "1\t0/500\tthe primary was \\gone\n";
+        marker.history = Some(TimelineHistory::parse(TimelineId::new(2), text).unwrap());
         check(&marker);
         let path = dir.path().join(REWIND_MARKER);
         let whole = std::fs::read(&path).unwrap();

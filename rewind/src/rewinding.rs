@@ -181,15 +181,10 @@ impl Rewind {
         }
         let brought = Brought(target.places.clone());
         let overwritten_from = marker.as_ref().map(|marker| marker.changed_from);
-        let need = match marker.as_ref().and_then(|marker| marker.copied) {
-            Some(copied) => {
-                let end = history.end_of(copied.timeline);
-                if end.is_ok_and(|end| end.is_none_or(|end| copied.end <= end)) {
-                    Need::Rest
-                } else {
-                    return Err(RewindError::OtherSource { begun: copied.timeline });
-                }
-            }
+        let begun = marker.as_ref().and_then(|marker| Some((marker, marker.copied?)));
+        let need = match begun {
+            Some((marker, _)) if marker.is_copied_of(&history) => Need::Rest,
+            Some((_, copied)) => return Err(RewindError::OtherSource { begun: copied.timeline }),
             None => match divergence(&target, &history, &mut source, overwritten_from).await? {
                 Some(divergence) => Need::Diverged(Box::new(divergence)),
                 None if marker.is_some() => {
@@ -356,6 +351,7 @@ impl Rewind {
             touched: plan.touches(&before),
             changed_from,
             copied: None,
+            history: None,
         };
         marker.store(&*disk, &dir)?;
         self.brought.0.settle()?;
@@ -389,7 +385,7 @@ impl Rewind {
             redo_timeline: self.history.timeline_at(start.at),
             end: now.at,
         };
-        marker.copied = Some(copied);
+        (marker.copied, marker.history) = (Some(copied), Some(self.history.clone()));
         marker.store(&*disk, &dir)?;
         Ok(copied)
     }

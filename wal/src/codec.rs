@@ -12,6 +12,29 @@ pub struct Short {
     pub left: usize,
 }
 
+/// Text of several lines as one: `\\` stands for a backslash, `\n` and `\r` for the ends of lines.
+pub fn one_line(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// The text that [`one_line`] made `line` of; None if it made no such line.
+pub fn of_one_line(line: &str) -> Option<String> {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        text.push(match char {
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                '\\' => '\\',
+                _ => return None,
+            },
+            char => char,
+        });
+    }
+    Some(text)
+}
+
 /// Reads fields one after the other from a slice.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {

@@ -10,7 +10,7 @@
 //! crc=<8 hexadecimal digits>
 //! ```
 //!
-//! In a history `\\` stands for a backslash, `\n` and `\r` for the ends of its lines.
+//! A history's lines are made one by [`one_line`].
 //!
 //! A file of its own, which a program of before does not know: what that reads in the roster's stays as it
 //! was. It is this node's alone: left out of backups, and kept when the directory is rewound. A file that is
@@ -21,7 +21,7 @@ use crate::timeline::heard::{Branch, Gone, Heard};
 use host::{Host, write_file_durably};
 use std::io;
 use std::path::Path;
-use wal::codec::{seal_text, sealed_text};
+use wal::codec::{of_one_line, one_line, seal_text, sealed_text};
 use wal::history::{BranchId, TimelineHistory};
 
 /// The file, in the data directory.
@@ -83,7 +83,7 @@ fn encode(heard: &Heard) -> String {
     let mut text = format!("{FIRST_LINE}\n{NEWEST}{}\n", heard.newest());
     for Branch { history, given_up } in heard.branches() {
         let kind = if *given_up { GIVEN_UP } else { PASSED_ON };
-        let line = history.text().replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        let line = one_line(history.text());
         text.push_str(&format!("{BRANCH}{kind} {} {line}\n", history.target()));
     }
     for gone in heard.unseen() {
@@ -148,18 +148,6 @@ fn branch(line: &str) -> Option<Branch> {
         _ => return None,
     };
     let (timeline, line) = (words.next()?.parse().ok()?, words.next()?);
-    let mut text = String::with_capacity(line.len());
-    let mut chars = line.chars();
-    while let Some(char) = chars.next() {
-        text.push(match char {
-            '\\' => match chars.next()? {
-                'n' => '\n',
-                'r' => '\r',
-                char => char,
-            },
-            char => char,
-        });
-    }
-    let history = TimelineHistory::parse(timeline, &text).ok()?;
+    let history = TimelineHistory::parse(timeline, &of_one_line(line)?).ok()?;
     Some(Branch { history, given_up })
 }

@@ -11,14 +11,15 @@ use std::path::Path;
 use storage::{Feed, PromoteOptions, REWIND_MARKER};
 use wal::TimelineId;
 
-/// /three: a copy of /one that was promoted behind a checkpoint that /two does not have. /one went on.
-async fn diverged_twice() -> VirtualDisk {
+/// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have. /one
+/// went on.
+async fn diverged_twice(timeline: u32) -> VirtualDisk {
     let disk = diverged().await;
     copy_tree(&disk, Path::new("/one"), Path::new("/three"));
     disk.remove_file(Path::new("/three/plimsoll/lock")).unwrap();
     let (three, mut redo) = follow(&disk, "/three");
     let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(3), reason: "test".into() };
+    let how = PromoteOptions { new_timeline: TimelineId::new(timeline), reason: "test".into() };
     three.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     let made = new_tree(&three).await;
     write(&three, made, 0..50, "made at the third").await;
@@ -39,7 +40,7 @@ fn to_three() -> RewindOptions {
 /// The first source parted earlier: blocks that only the rewind to it reads are the second's in the end.
 #[tokio::test]
 async fn a_rewind_goes_on_with_a_source_that_parted_later() {
-    let disk = diverged_twice().await;
+    let disk = diverged_twice(3).await;
     let mut gone_on = 0;
     for (turn, call) in (0..).zip((1..).step_by(3)) {
         let failing = disk.fork();
@@ -60,4 +61,28 @@ async fn a_rewind_goes_on_with_a_source_that_parted_later() {
         gone_on += u32::from(is_begun);
     }
     assert!(gone_on > 3, "{gone_on}");
+}
+
+/// The second source's timeline has the number of the first's, and is another branch: what was copied of the
+/// first is not made whole by the second.
+#[tokio::test]
+async fn a_rewind_does_not_go_on_with_a_twin_of_its_source() {
+    let disk = diverged_twice(2).await;
+    let mut refused = 0;
+    for (turn, call) in (0..).zip((1..).step_by(3)) {
+        let failing = disk.fork();
+        failing.inject(Fault::power_off(call));
+        if rewind(&failing).await.is_ok() {
+            break;
+        }
+        let policy = policy_of(turn);
+        let after = failing.crash(policy);
+        let what = format!("call {call}, {policy:?}");
+        match rewind_with(&after, to_three()).await {
+            Ok(_) => assert_is_equal(&after, "/three", &what).await,
+            Err(RewindError::OtherSource { .. } | RewindError::TargetNotStarted(_)) => refused += 1,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    assert!(refused > 3, "{refused}");
 }
