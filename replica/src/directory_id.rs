@@ -9,7 +9,8 @@
 //! what is above. It is made when the directory is started as a standby and has none, and goes when it is a
 //! primary's or is rewound: standbys that somebody made by copying a primary's folder are several. (As a
 //! member of the cluster a primary keeps its id, in [`crate::roster`], and hands it on to the standby that
-//! the same process makes of its directory.) It is left out of backups; a copy
+//! the same process makes of its directory. Another process draws a new one, and tells who it was:
+//! [`crate::roster::former`].) It is left out of backups; a copy
 //! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
 //! standby, which the sender logs, until the copy's file is removed.
 

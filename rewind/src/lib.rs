@@ -69,10 +69,10 @@
 //! - No page is newer than minRecoveryPoint of the control file that is written.
 //! - The given-up branch's segments and histories are gone before the directory can start.
 //!
-//! What belongs to one node (`plimsoll/`) is dropped but for its ledger, its roster, what others told of
-//! timelines, and what it discarded; slots go,
-//! since their positions are of the given-up branch. Of SQL this crate knows the names of what the discarded
-//! commits changed (`report.rs`), nothing else.
+//! What belongs to one node (`plimsoll/`) is dropped but for its ledger, its roster, who it was before, what
+//! others told of timelines, and what it discarded; slots go, since their positions are of the given-up
+//! branch. Of SQL this crate knows the names of what the discarded commits changed (`report.rs`), nothing
+//! else.
 
 mod beside;
 mod blocks;

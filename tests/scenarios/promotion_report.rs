@@ -110,6 +110,33 @@ fn of_two_standbys_the_one_that_has_all_loses_nothing_and_the_other_one_is_refus
 }
 
 #[test]
+fn each_failover_after_a_rewind_is_judged_as_the_first_one() {
+    let waits = |name| named(name).setting("synchronous_standby_names", "one, two");
+    let one = waits("one").start();
+    let two = waits("two").clone_from(&one);
+    let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    one.wait_for(streams, "1");
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    // What the third one leaves has been a primary, a standby, and a primary.
+    for (row, (primary, standby)) in [(&one, &two), (&two, &one), (&one, &two)].into_iter().enumerate() {
+        primary.sql(&format!("INSERT INTO t VALUES ({row})"));
+        standby.wait_for(VERDICT, PROVEN);
+        lose(primary, &[standby]);
+        let nodes = "SELECT string_agg(node || ' ' || coalesce(verdict, 'silent'), ', ' ORDER BY node DESC) \
+                     FROM plimsoll_promotion_report()";
+        let seen = standby.sql(nodes);
+        let both = [format!("two {PROVEN}, one silent"), format!("two silent, one {PROVEN}")];
+        assert_eq!(seen, both[row % 2]);
+        run_ok(&mut promote(&["--require-no-loss"], standby));
+        let source = standby.conninfo();
+        run_ok(plimsoll().args(["rewind", "--source", &source, "-D"]).arg(primary.data()));
+        primary.start();
+        standby.wait_for(streams, "1");
+    }
+    assert_eq!(two.sql("SELECT count(*) FROM t"), "3");
+}
+
+#[test]
 fn a_standby_that_cannot_be_asked_or_was_started_anew_may_have_what_nobody_else_has() {
     let (one, two, three) = trio("ANY 1 (two, three)");
     three.kill_9();

@@ -13,11 +13,14 @@ pub(super) const WITNESSED: u8 = b'W';
 /// byte that it sends, if the standby named one before its start to compare from.
 pub(super) const BEGINS: u8 = b'B';
 /// Type of the extension message about the directory. From a standby: 8 bytes, the id of the directory
-/// that it works on ([`crate::directory_id`]), before its first report.
+/// that it works on ([`crate::directory_id`]), before its first report and after [`FORMER`].
 pub(super) const DIRECTORY: u8 = b'D';
 /// Type of the extension message about the cluster's nodes. From both: who the teller is, where it can be
 /// reached, and the same of all others that it knows ([`crate::roster::statement`]).
 pub(super) const ROSTER: u8 = b'R';
+/// Type of the extension message about nodes that are no more. From both, before [`ROSTER`], and from a
+/// standby before [`DIRECTORY`], too: who has their directories ([`crate::roster::former`]).
+pub(super) const FORMER: u8 = b'F';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';

@@ -30,6 +30,9 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 pub struct Loaded {
     /// The roster.
     pub roster: Roster,
+    /// Who the directory's node was if it is another now, and the number of its last statement
+    /// ([`super::former`]).
+    pub former: Option<(DirectoryId, u64)>,
     /// There was a file, and it told nothing.
     pub damaged: bool,
 }
@@ -51,13 +54,15 @@ pub fn load(host: &Host, data_dir: &Path, standby: Option<DirectoryId>) -> io::R
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
         Err(error) => return Err(error),
     };
+    let was = found.as_ref().map(|(own, _)| (own.id, own.stated));
+    let former = was.filter(|(id, _)| standby.is_some_and(|standby| standby != *id));
     let (mut own, mut members) = found.unwrap_or_else(|| {
         let drawn = DirectoryId::new(host.entropy.next_u64());
         (Statement::of(drawn, 0), BTreeMap::new())
     });
     own.id = standby.unwrap_or(own.id);
     members.remove(&own.id);
-    Ok(Loaded { roster: Roster::with(own, members), damaged })
+    Ok(Loaded { roster: Roster::with(own, members), former, damaged })
 }
 
 /// Writes the roster.

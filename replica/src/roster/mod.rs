@@ -12,8 +12,9 @@
 //! changes, themselves first ([`statement`]). So all nodes of a tree of standbys come to know all others.
 //!
 //! **Which word counts.** What a node says of itself bears a number that only goes up: microseconds of its
-//! clock when it said so first, or one more than before. The statement with the highest number counts,
-//! whoever passes it on. Two ways in which others see one statement's addresses are both kept.
+//! clock when it said so first, or one more than before. It says so anew at each start. The statement with
+//! the highest number counts, whoever passes it on. Two ways in which others see one statement's addresses
+//! are both kept.
 //!
 //! **Addresses.** A node that listens on all addresses says "where you see me": whoever hears that from the
 //! node itself puts in where it sees it. A loopback address is meant on the teller's machine, so whoever sees
@@ -27,6 +28,8 @@
 //! most: one that tells of itself takes the place of the one that was silent longest, one that others tell of
 //! takes no place of another.
 //!
+//! **Which of them are no more**, since their directory is another member's now, says [`former`].
+//!
 //! **How they are asked** says [`login`]; the question itself is [`crate::driver::peers`].
 //!
 //! **Of timelines** it keeps what those nodes told ([`crate::timeline::heard`]).
@@ -37,6 +40,7 @@
 //! No I/O here but that of the files; nobody waits for it but who writes them, too.
 
 pub mod file;
+pub mod former;
 pub mod heard_file;
 pub mod login;
 pub mod statement;
@@ -88,9 +92,13 @@ fn micros(time: Duration) -> i64 {
 #[derive(Debug)]
 struct Known {
     own: Statement,
+    /// It has stated itself since this start.
+    has_stated: bool,
     /// Somebody told a later statement of this node than it remembers; it was outdone once.
     outdone: bool,
     members: BTreeMap<DirectoryId, Member>,
+    /// Nodes that are no more.
+    formers: former::Formers,
     /// What was told of timelines.
     heard: Heard,
 }
@@ -100,6 +108,8 @@ struct Shared {
     known: Mutex<Known>,
     /// What the file of what was told says, if that is known; held while it is written.
     written: Mutex<Option<Heard>>,
+    /// The same of the file of former nodes.
+    written_formers: Mutex<Option<former::Formers>>,
     changes: watch::Sender<u64>,
 }
 
@@ -114,9 +124,14 @@ impl Roster {
     }
 
     fn with(own: Statement, members: BTreeMap<DirectoryId, Member>) -> Self {
-        let known = Known { own, outdone: false, members, heard: Heard::default() };
-        let (written, changes) = (Mutex::new(None), watch::Sender::new(0));
-        Self(Arc::new(Shared { known: Mutex::new(known), written, changes }))
+        let (formers, heard) = (former::Formers::default(), Heard::default());
+        let known = Known { own, has_stated: false, outdone: false, members, formers, heard };
+        Self(Arc::new(Shared {
+            known: Mutex::new(known),
+            written: Mutex::new(None),
+            written_formers: Mutex::new(None),
+            changes: watch::Sender::new(0),
+        }))
     }
 
     /// This node's id.
@@ -124,14 +139,16 @@ impl Roster {
         self.0.known.lock().own.id
     }
 
-    /// This node says how it can be reached. A node that cannot says nothing of itself.
+    /// This node says how it can be reached, anew after each start. A node that cannot says nothing of
+    /// itself.
     pub fn state(&self, name: &str, addresses: Vec<Address>, now: Timestamp) {
         let mut known = self.0.known.lock();
-        let own = &mut known.own;
+        let own = &known.own;
         let said = Statement { name: statement::tidy_name(name), addresses, ..own.clone() };
-        if *own != said || own.stated == 0 {
+        if *own != said || !known.has_stated {
             let clock = u64::try_from(now.micros()).unwrap_or(0);
-            *own = Statement { stated: clock.max(own.stated.saturating_add(1)), ..said };
+            known.own = Statement { stated: clock.max(known.own.stated.saturating_add(1)), ..said };
+            known.has_stated = true;
             drop(known);
             self.change();
         }

@@ -184,7 +184,12 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
     assert_eq!(member.name, "deux trois");
     // Only time in which a server runs makes members older.
     assert!((1000..1100).contains(&member.silent_for(host.clock.monotonic()).as_secs()));
+    // It says so anew after each start, with a higher number.
+    again.roster.state("one", vec![address("", 1)], Timestamp::from_micros(5));
+    assert_eq!(decode(&again.roster.told(now)).unwrap()[0].stated, 6);
     // As a standby it is who its directory says, and that one is none of its members.
+    assert_eq!(load(&host, dir.path(), Some(id(2))).unwrap().former, Some((first.roster.own_id(), 5)));
+    assert_eq!(load(&host, dir.path(), Some(first.roster.own_id())).unwrap().former, None);
     assert_eq!(load(&host, dir.path(), Some(id(2))).unwrap().roster.own_id(), id(2));
     assert_eq!(load(&host, dir.path(), Some(id(2))).unwrap().roster.members().len(), 1);
     let path = dir.path().join(ROSTER_FILE);

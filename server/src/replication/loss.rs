@@ -3,6 +3,11 @@
 //!
 //! Who receives while it is asked may confirm more before it answers. So whether it receives is looked at
 //! before and after its positions.
+//!
+//! A member that does not answer may be no more. It is one node with who has its directory since
+//! ([`replica::roster::former`]); and one at whose address another node answers, of the same name, that has
+//! had all that its primary had, is that one's former life: it could go on at another address alone, and
+//! would have said so.
 
 use super::Replication;
 use super::asking::{asker, hear, own_witness, places};
@@ -12,12 +17,12 @@ use replica::directory_id::DirectoryId;
 use replica::driver::Stretch;
 use replica::driver::peers::{self, Peer, split_peers};
 use replica::receiver::ReceiverStatus;
-use replica::roster::Address;
 use replica::roster::login::MemberLogin;
+use replica::roster::{Address, Member, Roster};
 use replica::sync::Progress;
 use replica::timeline::loss::wire::Told;
 use replica::timeline::loss::{Answer, Commits, Node, Report, Role, Rule, best, further, judge};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Error;
@@ -180,7 +185,10 @@ impl Asking<'_> {
         let mut told = self.answers().await;
         // It may receive meanwhile, which only adds to what it has.
         let own = own(self.replication).await?;
-        let mut nodes = vec![reported(own.id, own.name, None, Ok(own.answer))];
+        let own_speaks = speaks_for_former(&own.answer);
+        let mut nodes = vec![reported(own.id, own.name.clone(), None, Ok(own.answer))];
+        // Who answers where, of those who speak for who was there before.
+        let mut there: Vec<(Address, String)> = Vec::new();
         let mut answered: BTreeMap<DirectoryId, (Address, Told)> = BTreeMap::new();
         let mut silent: BTreeMap<Address, String> = BTreeMap::new();
         while let Some((address, answer)) = told.pop() {
@@ -188,19 +196,27 @@ impl Asking<'_> {
                 Ok(told) if told.system != own.system => {
                     silent.insert(address, format!("it belongs to another cluster ({})", told.system));
                 }
-                Ok(told) if told.id == own.id => {}
-                Ok(told) => _ = answered.insert(told.id, (address, told)),
+                Ok(told) if told.id == own.id => {
+                    if own_speaks {
+                        there.push((address, own.name.clone()));
+                    }
+                }
+                Ok(told) => {
+                    if speaks_for_former(&told.answer) {
+                        there.push((address.clone(), told.name.clone()));
+                    }
+                    answered.insert(told.id, (address, told));
+                }
                 Err(error) => _ = silent.insert(address, error),
             }
         }
         let members = self.replication.roster.members();
-        let is_replaced = |name: &str, addresses: &[Address]| {
-            let mut others = answered.values();
-            others.any(|(address, told)| told.name == name && addresses.contains(address))
+        let is_replaced = |member: &Member| {
+            there.iter().any(|(address, name)| *name == member.name && member.addresses.contains(address))
         };
         for member in members.iter().filter(|member| !answered.contains_key(&member.id)) {
             let error = member.addresses.iter().find_map(|address| silent.get(address));
-            if !is_replaced(&member.name, &member.addresses) {
+            if !is_replaced(member) {
                 let error = error.cloned().unwrap_or_else(|| "another node answers there".to_owned());
                 let address = member.addresses.first().cloned();
                 nodes.push(reported(member.id, member.name.clone(), address, Err(error)));
@@ -213,11 +229,11 @@ impl Asking<'_> {
                 .map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
         );
         nodes.extend(silent.into_iter().map(|(address, error)| {
-            let node = Node { id: None, name: String::new(), answer: None };
+            let node = Node { id: None, name: String::new(), formerly: Vec::new(), answer: None };
             let error = Some(error);
             ReportedNode { node, address: Some(address), error, report: None, commits: None, is_best: false }
         }));
-        Ok(nodes)
+        Ok(join_formers(nodes, &self.replication.roster))
     }
 
     /// What is said at each address.
@@ -275,6 +291,32 @@ impl Asking<'_> {
     }
 }
 
+/// Whether it has all that a former life of it confirmed, or is a primary, for which nobody confirms at its
+/// own place.
+fn speaks_for_former(answer: &Answer) -> bool {
+    answer.has_caught_up || matches!(answer.role, Role::Primary { .. })
+}
+
+/// Makes one node of each that does not answer and is no more, and the one that has its directory.
+fn join_formers(nodes: Vec<ReportedNode>, roster: &Roster) -> Vec<ReportedNode> {
+    let ids: BTreeSet<DirectoryId> = nodes.iter().filter_map(|reported| reported.node.id).collect();
+    let successor = |node: &Node| {
+        let silent = node.id.filter(|_| node.answer.is_none())?;
+        roster.successors(silent).into_iter().find(|id| ids.contains(id))
+    };
+    let (mut joined, mut names) = (Vec::new(), BTreeMap::<DirectoryId, Vec<String>>::new());
+    for reported in nodes {
+        match successor(&reported.node) {
+            Some(id) => names.entry(id).or_default().push(reported.node.name),
+            None => joined.push(reported),
+        }
+    }
+    for ReportedNode { node, .. } in &mut joined {
+        node.formerly = node.id.and_then(|id| names.remove(&id)).unwrap_or_default();
+    }
+    joined
+}
+
 fn reported(
     id: DirectoryId,
     name: String,
@@ -285,6 +327,6 @@ fn reported(
         Ok(answer) => (Some(answer), None),
         Err(error) => (None, Some(error)),
     };
-    let node = Node { id: Some(id), name, answer };
+    let node = Node { id: Some(id), name, formerly: Vec::new(), answer };
     ReportedNode { node, address, error, report: None, commits: None, is_best: false }
 }

@@ -1,5 +1,5 @@
 //! The roster's wiring ([`replica::roster`]): where this node says that it can be reached, what keeps the
-//! roster on disk and the streams told of it, and who is forgotten.
+//! roster on disk and the streams told of it, who is no more, and who is forgotten.
 
 use super::Replication;
 use super::asking::{Target, Told, targets};
@@ -11,6 +11,7 @@ use crate::tasks::blocking;
 use protocol::conninfo::{ConnInfo, Endpoint};
 use replica::directory_id::DirectoryId;
 use replica::roster::file::{self, ROSTER_FILE};
+use replica::roster::former::{self, FORMER_FILE};
 use replica::roster::heard_file::{self, HEARD_FILE};
 use replica::roster::{ADDRESSES_MAX, Address, Member, Roster};
 use std::sync::Arc;
@@ -25,8 +26,10 @@ const RETELL_INTERVAL: Duration = Duration::from_secs(600);
 pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
     let standby = || DirectoryId::of_directory(&ground.host, &ground.data_dir).ok();
     let id = is_standby.then(standby).flatten();
+    let mut was = None;
     let roster = match file::load(&ground.host, &ground.data_dir, id) {
         Ok(loaded) => {
+            was = loaded.former;
             if loaded.damaged {
                 let what =
                     "is damaged: the other nodes of the cluster are those that streams tell of from now on";
@@ -39,9 +42,25 @@ pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
             Roster::new(id.unwrap_or_else(|| DirectoryId::new(ground.host.entropy.next_u64())))
         }
     };
+    recall_formers(ground, &roster, was);
     recall(ground, &roster);
     state(ground, &roster);
     roster
+}
+
+/// Reads which nodes are no more. `was`: the one whose directory this was, and what it said last.
+fn recall_formers(ground: &Ground, roster: &Roster, was: Option<(DirectoryId, u64)>) {
+    match former::load(&ground.host, &ground.data_dir, roster) {
+        Ok(false) => {}
+        Ok(true) => {
+            let what = "is damaged: which nodes are no more is what streams tell of from now on";
+            ground.log.warning(format!("file \"{FORMER_FILE}\" {what}"));
+        }
+        Err(error) => ground.log.warning(format!("could not read file \"{FORMER_FILE}\": {error}")),
+    }
+    if let Some((id, stated)) = was {
+        roster.succeed(id, stated);
+    }
 }
 
 /// Reads what was told of timelines in earlier lives.
@@ -130,9 +149,12 @@ async fn save(replication: &Replication, failed: &mut bool) {
     let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
     let saved = blocking(move || {
         let (host, data_dir) = (&ground.host, &ground.data_dir);
-        let members = (ROSTER_FILE, file::save(host, data_dir, &roster));
-        let heard = (HEARD_FILE, heard_file::save(host, data_dir, &roster));
-        [members, heard].into_iter().find_map(|(name, saved)| saved.err().map(|error| (name, error)))
+        // Until it has who this node was, nothing but the roster's file of before does.
+        let formers = former::save(host, data_dir, &roster);
+        let members = if formers.is_ok() { file::save(host, data_dir, &roster) } else { Ok(()) };
+        let heard = heard_file::save(host, data_dir, &roster);
+        let saved = [(FORMER_FILE, formers), (ROSTER_FILE, members), (HEARD_FILE, heard)];
+        saved.into_iter().find_map(|(name, saved)| saved.err().map(|error| (name, error)))
     });
     // Else the server ends.
     let Ok(error) = saved.await else { return };

@@ -16,9 +16,10 @@ pub const SERVER_LOG_FILE: &str = "plimsoll/server.log";
 pub const REWIND_MARKER: &str = "plimsoll.rewind";
 
 /// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of
-/// its own life, and what it knows of the cluster's nodes and of which timelines there are.
+/// its own life and who it was, and what it knows of the cluster's nodes and of which timelines there are.
 fn outlives_a_rewind(name: &str) -> bool {
-    name.starts_with("ledger") || name.starts_with("discarded-") || matches!(name, "roster" | "heard")
+    let is_record = name.starts_with("ledger") || name.starts_with("discarded-");
+    is_record || matches!(name, "roster" | "former" | "heard")
 }
 
 /// Whether a rewind of this directory was begun and is not done.

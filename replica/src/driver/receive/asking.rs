@@ -180,9 +180,9 @@ impl Driver {
         // What was asked or answered on another stream is of that alone.
         (self.asked_over, self.promised) = (None, None);
         if self.streaming {
-            self.queue_directory();
             (self.told_roster, self.primary) = (None, None);
             self.queue_roster();
+            self.queue_directory();
             self.queue_takes_over();
         }
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {

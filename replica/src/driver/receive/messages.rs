@@ -2,10 +2,10 @@
 
 use super::asking::{RECEIVE, connection, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, HANDOVER, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, ROSTER, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
-use crate::roster::{Seen, statement};
+use crate::roster::{Seen, former, statement};
 use crate::slots::copied;
 use durability::Stages;
 use protocol::backend::BackendMessage;
@@ -63,6 +63,13 @@ impl Driver {
             Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {
                 Ok(slots) => {
                     self.context.observer.slots(&slots);
+                    None
+                }
+                Err(error) => Some(Event::Lost(error)),
+            },
+            Ok(FromPrimary::Extension(FORMER, told)) => match former::decode(&told) {
+                Ok(told) => {
+                    self.context.roster.hear_formers(told);
                     None
                 }
                 Err(error) => Some(Event::Lost(error)),

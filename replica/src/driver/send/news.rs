@@ -2,7 +2,7 @@
 //! slots.
 
 use super::{Streaming, wire_lsn};
-use crate::driver::extensions::{AWAITED, CONFIRMED, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, ROSTER, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
@@ -61,6 +61,9 @@ impl<S: Outlet> Streaming<'_, S> {
         let version = Some(roster.version());
         if self.plimsoll && self.told_roster != version && self.wire.has_room() {
             self.told_roster = version;
+            if let Some(formers) = roster.told_formers() {
+                self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, FORMER, &formers)));
+            }
             let payload = roster.told(self.context.host.clock.monotonic());
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, ROSTER, &payload)));
         }

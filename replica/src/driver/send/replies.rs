@@ -2,10 +2,10 @@
 
 use super::{Doubt, Ended, SendError, Streaming};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, HANDOVER, ROSTER, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, HANDOVER, ROSTER, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
-use crate::roster::statement;
+use crate::roster::{Statement, former, statement};
 use crate::sender::Reply;
 use crate::sync::Progress;
 use bytes::Buf;
@@ -46,14 +46,17 @@ impl<S: Outlet> Streaming<'_, S> {
                         }
                         FromStandby::Extension(DIRECTORY, id) => {
                             if let Ok(id) = (&*id).try_into() {
-                                self.context.row.set_directory(DirectoryId::new(u64::from_be_bytes(id)));
+                                let id = DirectoryId::new(u64::from_be_bytes(id));
+                                self.context.row.set_directory(id, self.context.roster.formers_of(id));
                             }
+                        }
+                        FromStandby::Extension(FORMER, told) => {
+                            let told = former::decode(&told).map_err(|e| violation(e.to_string()))?;
+                            self.context.roster.hear_formers(told);
                         }
                         FromStandby::Extension(ROSTER, told) => {
                             let told = statement::decode(&told).map_err(|e| violation(e.to_string()))?;
-                            let now = self.context.host.clock.monotonic();
-                            self.standby = told.first().map(|standby| standby.id);
-                            self.context.roster.hear(told, &self.context.seen, now);
+                            self.hear_roster(told);
                         }
                         FromStandby::Extension(HANDOVER, said) => self.on_handover(&said),
                         FromStandby::Extension(..) => {}
@@ -77,6 +80,15 @@ impl<S: Outlet> Streaming<'_, S> {
                     )));
                 }
             }
+        }
+    }
+
+    fn hear_roster(&mut self, told: Vec<Statement>) {
+        let (roster, now) = (&self.context.roster, self.context.host.clock.monotonic());
+        self.standby = told.first().map(|standby| standby.id);
+        roster.hear(told, &self.context.seen, now);
+        if let Some(standby) = self.standby.filter(|standby| roster.successors(*standby).is_empty()) {
+            self.context.row.lives_on(standby);
         }
     }
 

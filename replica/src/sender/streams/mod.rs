@@ -6,13 +6,13 @@
 //! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left
 //! the branch that the stream was begun on, up to where it left it.
 //!
-//! Of several streams to one directory the newest counts alone: the others are of before the standby lost its
-//! connection or its power, and their standby would count twice.
+//! Of several streams to one directory the newest counts alone (`directories.rs`).
+
+mod directories;
 
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
-use crate::roster::MEMBERS_MAX;
 use crate::sender::handover::Handover;
 use crate::sender::{Copying, SenderState};
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
@@ -98,6 +98,8 @@ struct Entry {
     overstated: bool,
     /// What the standby works on, if it has said so.
     directory: Option<DirectoryId>,
+    /// The ids that this directory had before.
+    formers: Vec<DirectoryId>,
     /// It can be handed the primary's role.
     takes_over: bool,
     /// There is a newer stream to its directory: what this one had sent when that came.
@@ -237,15 +239,6 @@ impl Senders {
         })
     }
 
-    /// How far a directory is known to have made the log durable, by its streams of this life.
-    pub fn held_by(&self, directory: DirectoryId) -> Option<Lsn> {
-        let table = self.0.table.lock();
-        let mut streams = table.entries.values().rev();
-        let newest = streams.find(|entry| entry.directory == Some(directory));
-        let reported = newest.map(|entry| entry.progress.flushed).filter(|flushed| flushed.is_valid());
-        reported.or_else(|| table.left.get(&directory).copied())
-    }
-
     /// No handover is on its way any more.
     pub fn end_handover(&self) {
         self.0.handover.send_replace(None);
@@ -350,28 +343,6 @@ impl Table {
         key
     }
 
-    /// A stream ends: what its directory had is remembered.
-    fn note_left(&mut self, key: u64) {
-        let Some(entry) = self.entries.get(&key) else { return };
-        let (Some(directory), flushed) = (entry.directory, entry.progress.flushed) else { return };
-        if flushed.is_valid() && (self.left.len() < MEMBERS_MAX || self.left.contains_key(&directory)) {
-            self.left.insert(directory, flushed);
-        }
-    }
-
-    /// Finds the streams that have a newer one to the same directory.
-    fn find_replaced(&mut self) {
-        let mut newer = Vec::new();
-        for entry in self.entries.values_mut().rev() {
-            let Some(directory) = entry.directory else { continue };
-            match newer.contains(&directory) {
-                true => entry.replaced = entry.replaced.or(Some(entry.sent)),
-                false => (entry.replaced, entry.shared) = (None, false),
-            }
-            newer.push(directory);
-        }
-    }
-
     fn standings(&self) -> Vec<Standing> {
         let candidates: Vec<_> = self.entries.values().map(Entry::candidate).collect();
         evaluate(self.names.as_ref(), &candidates).standings
@@ -389,6 +360,7 @@ impl Entry {
             valid_upto: Lsn::MAX,
             overstated: false,
             directory: None,
+            formers: Vec::new(),
             takes_over: false,
             replaced: None,
             shared: false,
@@ -448,16 +420,6 @@ impl SenderHandle {
         if before.counts_for_sync() != state.counts_for_sync() {
             self.senders.recompute(&mut table);
         }
-    }
-
-    /// The standby says what directory it works on.
-    pub fn set_directory(&self, directory: DirectoryId) {
-        let mut table = self.senders.0.table.lock();
-        if let Some(entry) = table.entries.get_mut(&self.key) {
-            entry.directory = Some(directory);
-        }
-        table.find_replaced();
-        self.senders.recompute(&mut table);
     }
 
     /// The standby says that it can be handed the primary's role.

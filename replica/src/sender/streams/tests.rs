@@ -135,14 +135,14 @@ fn a_standby_that_is_connected_twice_counts_once() {
     let (senders, _) = table("FIRST 2 (b, a)");
     let (one, two) = (DirectoryId::new(1), DirectoryId::new(2));
     let old = stream(&senders, "a");
-    old.set_directory(one);
+    old.set_directory(one, Vec::new());
     report(&old, 50);
     let new = stream(&senders, "b");
-    new.set_directory(one);
+    new.set_directory(one, Vec::new());
     report(&new, 50);
     assert_eq!(senders.synced(), Progress::default(), "under another name it is the same");
     let other = stream(&senders, "a");
-    other.set_directory(two);
+    other.set_directory(two, Vec::new());
     report(&other, 40);
     assert_eq!(senders.synced(), everywhere(40));
     // What the newer held is held: the older goes on where that is gone.
@@ -158,13 +158,30 @@ fn a_standby_that_is_connected_twice_counts_once() {
 }
 
 #[test]
+fn a_standby_whose_directory_has_a_new_id_counts_once_unless_the_old_one_lives() {
+    let (senders, _) = table("ANY 2 (a, b)");
+    let [was, is] = [1, 2].map(DirectoryId::new);
+    let old = stream(&senders, "a");
+    old.set_directory(was, Vec::new());
+    report(&old, 50);
+    let new = stream(&senders, "a");
+    new.set_directory(is, vec![was]);
+    report(&new, 60);
+    assert_eq!(senders.synced(), Progress::default());
+    old.lives_on(is);
+    assert_eq!(senders.synced(), Progress::default(), "that is another one");
+    old.lives_on(was);
+    assert_eq!(senders.synced(), everywhere(50));
+}
+
+#[test]
 fn two_servers_on_copies_of_one_directory_are_told_from_an_old_connection() {
     let (senders, _) = table("a");
     let (old, new) = (stream(&senders, "a"), stream(&senders, "a"));
     let reports = |lsn| old.on_reply(everywhere(lsn), now(), now());
-    old.set_directory(DirectoryId::new(1));
+    old.set_directory(DirectoryId::new(1), Vec::new());
     old.on_sent(at(50), now());
-    new.set_directory(DirectoryId::new(1));
+    new.set_directory(DirectoryId::new(1), Vec::new());
     assert_eq!(reports(50), None, "it was on its way");
     old.on_sent(at(60), now());
     assert_eq!(reports(50), None);

@@ -138,6 +138,7 @@ pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
     let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
     let small = [
         "plimsoll/fence",
+        "plimsoll/former",
         "plimsoll/handover",
         "plimsoll/heard",
         "plimsoll/ledger",
