@@ -41,7 +41,7 @@
 //! It is this node's alone: left out of backups, and kept when the directory is rewound. One that is damaged
 //! is worth nothing, and what it said is unknown again.
 
-use super::{Known, Roster};
+use super::{Known, Member, Roster};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use host::{Host, write_file_durably};
@@ -179,6 +179,13 @@ impl Roster {
         let known = self.0.known.lock();
         let formers = known.formers.iter().filter(|former| former.successor == id && known.is_over(former));
         formers.map(|former| former.id).collect()
+    }
+
+    /// The members, by id, but for those that are no more.
+    pub fn living(&self) -> Vec<Member> {
+        let known = self.0.known.lock();
+        let living = known.members.values().filter(|member| known.heirs(member.id).is_empty());
+        living.cloned().collect()
     }
 
     /// Who has the directories of a node now, over all that had them in between; nobody if it may live.
@@ -330,11 +337,12 @@ mod tests {
         assert_eq!(roster.version(), before + 1, "others hear of it");
         roster.hear_formers(vec![former(1, 500, 2), former(1, 400, 2), former(3, 5, 3)]);
         assert_eq!(roster.version(), before + 1, "no news");
-        assert!(roster.members().iter().any(|member| member.id == id(1)), "it stays a member");
+        assert_eq!((roster.members().len(), roster.living().len()), (1, 0), "it stays a member");
         roster.hear_formers(vec![former(2, 1, 4), former(1, 500, 5)]);
         assert_eq!(roster.successors(id(1)), [id(5), id(4)], "two copies, one of which became a third");
         speaks(&roster, 1, 501);
         assert!(roster.successors(id(1)).is_empty() && roster.formers_of(id(2)).is_empty());
+        assert_eq!(roster.living(), roster.members());
         // What goes round in a circle says nothing.
         roster.hear_formers(vec![former(6, 1, 7), former(7, 1, 6)]);
         assert!(roster.successors(id(6)).is_empty());

@@ -3,9 +3,9 @@
 //! A rewind reads this node's log from the last checkpoint before the fork on, and a fork lies where a
 //! standby was that is promoted; or from the checkpoint before that one, if that standby has made no
 //! restartpoint of it. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint but one
-//! that each member of the roster has, within plimsoll.rewind_keep_size. A standby, which knows no other's
-//! position, keeps as much as that of the timeline that it follows; and one that has found itself past the
-//! fork removes none.
+//! that each member of the roster has which is not known to be no more, within plimsoll.rewind_keep_size. A
+//! standby, which knows no other's position, keeps as much as that of the timeline that it follows; and one
+//! that has found itself past the fork removes none.
 
 use super::{Replication, slots};
 use host::Mutex;
@@ -92,7 +92,7 @@ impl WalRetention for KeepForReplicas {
     fn kept(&self, redo: Lsn, end: Lsn) -> KeptLog {
         let Some(replication) = self.replication.upgrade() else { return KeptLog::AS_IT_IS };
         let size = replication.place.segment_size;
-        let members = replication.roster.members();
+        let members = replication.roster.living();
         let held = members.iter().map(|member| replication.senders.held_by(member.id).unwrap_or_default());
         let held_by_all = held.min().unwrap_or(Lsn::MAX);
         let from = rewind_from(&mut self.checkpoints.lock(), (redo, end), held_by_all);
@@ -105,7 +105,7 @@ impl WalRetention for KeepForReplicas {
         let as_it_is = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
         let Some(replication) = self.replication.upgrade() else { return as_it_is };
         let segments_max = kept_segments_max(&replication);
-        KeptLog { segments_max, adds: !replication.roster.members().is_empty(), ..as_it_is }
+        KeptLog { segments_max, adds: !replication.roster.living().is_empty(), ..as_it_is }
     }
 
     fn removed(&self) {
