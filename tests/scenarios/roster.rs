@@ -421,8 +421,13 @@ fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
     wait_until("it is fenced", LIMIT, || {
         if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
     });
-    let told = old.query("INSERT INTO t VALUES (1)");
-    assert!(format!("{told:?}").contains("57P01"), "{told:?}");
+    for name in ["transaction_read_only", "default_transaction_read_only"] {
+        assert_eq!(old.value(&format!("SHOW {name}")).expect("it answers"), "on", "{name}");
+        assert_eq!(one.sql(&format!("SET default_transaction_read_only = off; SHOW {name}")), "on", "{name}");
+    }
+    old.query("BEGIN").expect("a block");
+    let told = format!("{:?}", old.query("INSERT INTO t VALUES (1)"));
+    assert!(told.contains("57P01") && told.contains("this server is fenced: timeline 2 left"), "{told}");
     let refused = one.try_sql("INSERT INTO t VALUES (1)");
     assert!(refused.stderr.contains("fenced"), "{refused:?}");
 }
@@ -438,8 +443,8 @@ fn a_session_that_idles_in_a_transaction_which_has_written_ends_with_the_fence()
     }
     run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
     // Without having said anything.
-    let told = writes.until_ready();
-    assert!(format!("{told:?}").contains("57P01"), "{told:?}");
+    let told = format!("{:?}", writes.until_ready());
+    assert!(told.contains("57P01") && told.contains("this server is fenced: timeline 2 left"), "{told}");
     assert!(one.data().join("plimsoll/fence").exists());
     reads.query("SELECT count(*) FROM t").expect("who only reads goes on");
 }

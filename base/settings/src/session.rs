@@ -235,10 +235,16 @@ impl SessionSettings {
         self.rollback_to(Mark(0));
     }
 
+    /// The session's own value of a setting, unless the server itself decides that one for all sessions.
+    fn own(&self, name: &str) -> Option<(Source, &Value)> {
+        let is_decided = || matches!(self.node.source(name), Some((Source::Override, _)));
+        let own = self.own.get(&key(name)).and_then(Own::current);
+        own.filter(|_| !is_decided())
+    }
+
     /// The value in force, None for an unknown name.
     pub fn value(&self, name: &str) -> Option<Value> {
-        let own = self.own.get(&key(name)).and_then(Own::current);
-        own.map(|(_, value)| value.clone()).or_else(|| self.node.value(name))
+        self.own(name).map(|(_, value)| value.clone()).or_else(|| self.node.value(name))
     }
 
     /// SHOW.
@@ -251,7 +257,7 @@ impl SessionSettings {
         if privilege == Privilege::User && known.is_some_and(|known| known.has(flag::SUPERUSER_ONLY)) {
             return Err(SettingError::MayNotRead { name: key(name) });
         }
-        match (self.own.get(&key(name)).and_then(Own::current), known) {
+        match (self.own(name), known) {
             (Some((_, value)), Some(known)) => Ok(value.show(known)),
             (Some((_, Value::Text(text))), None) => Ok(text.to_string()),
             _ => self.node.show(name),
@@ -275,7 +281,7 @@ impl SessionSettings {
             if let Some((_, start)) = &own.start {
                 row.reset_val = plain(start);
             }
-            if let Some((source, value)) = own.current() {
+            if let Some((source, value)) = self.own(&row.name) {
                 row.setting = plain(value);
                 row.source = source.name();
                 (row.sourcefile, row.sourceline) = (None, None);
@@ -484,6 +490,23 @@ mod tests {
         assert_eq!((shown(&s, "work_mem"), shown(&s, "lock_timeout")), ("1MB".into(), "9s".into()));
         let row = s.rows(USER).into_iter().find(|row| row.name == "work_mem").unwrap();
         assert_eq!((row.setting.as_str(), row.reset_val.as_str(), row.source), ("1024", "9216", "session"));
+    }
+
+    #[test]
+    fn what_the_server_decides_holds_over_what_the_session_set() {
+        let mut s = session();
+        s.set("default_transaction_read_only", "off", Scope::Session, USER).unwrap();
+        s.take_reports();
+        let mut node = Settings::new();
+        node.set_computed("default_transaction_read_only", "on").unwrap();
+        s.rebase(Arc::new(node));
+        assert_eq!(s.take_reports(), [("default_transaction_read_only", "on".to_owned())]);
+        assert!(s.config().default_transaction_read_only);
+        s.set("default_transaction_read_only", "off", Scope::Session, USER).unwrap();
+        assert_eq!(shown(&s, "default_transaction_read_only"), "on");
+        let rows = s.rows(USER);
+        let row = rows.iter().find(|row| row.name == "default_transaction_read_only").unwrap();
+        assert_eq!((row.setting.as_str(), row.source), ("on", "override"));
     }
 
     #[test]

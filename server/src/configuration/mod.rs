@@ -43,7 +43,7 @@ pub(crate) struct Ground {
     /// Counts reloads, so that sessions see cheaply that there was one.
     generation: AtomicU64,
     reloads: watch::Sender<u64>,
-    /// Serialises reloads and ALTER SYSTEM.
+    /// Serialises reloads, ALTER SYSTEM and what the server finds out.
     files: Mutex<()>,
 }
 
@@ -85,8 +85,10 @@ impl Ground {
         self.reloads.send_replace(generation);
     }
 
-    /// Sets what the server has found out.
+    /// Sets what the server has found out. Not for what a reload applies, which it waits for.
     pub(crate) fn set_computed(&self, values: &[(&str, &str)]) {
+        // A reload that has read the settings of before would put them back.
+        let _files = self.files.lock();
         let mut settings = Settings::clone(&self.settings());
         for (name, value) in values {
             if let Err(error) = settings.set_computed(name, value) {

@@ -105,6 +105,8 @@ pub(crate) struct SessionHandle {
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
+    /// The server was replaced, which is why.
+    ended_for_fence: AtomicBool,
     /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of
     /// it.
     pub(crate) awaits_promotion: AtomicBool,
@@ -212,6 +214,16 @@ impl SessionHandle {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// Ends it because the server was replaced while it idled in a transaction which has written.
+    pub(crate) fn end_for_fence(&self) {
+        self.ended_for_fence.store(true, Ordering::Release);
+        self.terminate();
+    }
+
+    pub(crate) fn is_ended_for_fence(&self) -> bool {
+        self.ended_for_fence.load(Ordering::Acquire)
     }
 
     /// Whether its role has REPLICATION.
@@ -436,6 +448,7 @@ impl Sessions {
             backing_up: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
+            ended_for_fence: AtomicBool::new(false),
             awaits_promotion: AtomicBool::new(false),
             awaits_answer: AtomicBool::new(false),
             answered: Notify::new(),
@@ -545,7 +558,7 @@ impl Sessions {
         fence(Ordering::SeqCst);
         let all = self.list();
         let idle: Vec<_> = all.iter().filter(|session| session.idles_in_writes()).collect();
-        idle.iter().for_each(|session| session.terminate());
+        idle.iter().for_each(|session| session.end_for_fence());
         idle.len()
     }
 

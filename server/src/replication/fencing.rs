@@ -85,7 +85,7 @@ pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {
         let reason = reason(&record);
-        replication.database.fence(&reason);
+        put_in_force(replication, &reason);
         tell(replication, &reason);
         return Ok(());
     }
@@ -197,10 +197,17 @@ fn is_beside_the_point(
     }
 }
 
+/// From here on nothing is acknowledged, and sessions are read-only, which clients see that look for a server
+/// that takes writes.
+fn put_in_force(replication: &Replication, reason: &str) {
+    replication.database.fence(reason);
+    replication.ground.set_computed(&[("default_transaction_read_only", "on")]);
+}
+
 /// Raises a fence: in memory first, then on disk.
 fn raise(replication: &Replication, found: FenceRecord) {
     let reason = reason(&found);
-    replication.database.fence(&reason);
+    put_in_force(replication, &reason);
     *replication.fence.unrecorded.lock() = Some(found);
     record(replication);
     tell(replication, &reason);

@@ -106,10 +106,11 @@ struct Session {
 
 /// A session of before the fence ends with it: drivers take this for a lost server and connect anew, where
 /// they find that this one takes no writes.
-fn lost_server(report: &Report) -> Report {
-    let message = format!("terminating connection because {}", report.message);
-    let detail =
-        "What this session was about to commit may be in this server's log, and is not acknowledged.";
+fn lost_server(why: &str, detail: Option<&str>) -> Report {
+    let message = format!("terminating connection because {why}");
+    let detail = detail.unwrap_or(
+        "What this session was about to commit may be in this server's log, and is not acknowledged.",
+    );
     let hint = "Connect to the server that replaced it.";
     Report::fatal(SqlState::ADMIN_SHUTDOWN, message).with_detail(detail).with_hint(hint)
 }
@@ -327,7 +328,10 @@ impl Session {
     /// Tells the client of an error, and the log.
     fn failed(&mut self, report: Report) -> Result<(), Exit> {
         self.send_notices()?;
-        let report = if self.was_fenced(&report) { lost_server(&report) } else { report };
+        let report = match self.was_fenced(&report) {
+            true => lost_server(&report.message, report.detail.as_deref()),
+            false => report,
+        };
         let statement = self.handle.statement();
         self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
         if report.severity > protocol::Severity::Error {
@@ -441,6 +445,7 @@ impl Session {
             // Whoever fences the server ends those who idle so: it has come before, or sees this one.
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             if startup::is_fenced(&self.node) {
+                self.handle.end_for_fence();
                 return Err(Exit::Terminated);
             }
         }

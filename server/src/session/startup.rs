@@ -3,7 +3,7 @@
 use super::members;
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
-use super::{Limits, Session, SessionEnvironment, from_sql};
+use super::{Limits, Session, SessionEnvironment, from_sql, lost_server};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
 use crate::connection::registry::{Activity, Full, Member, NewSession, SessionHandle, SessionKind};
@@ -198,6 +198,24 @@ fn conflict_report(conflict: ConflictKind) -> Report {
         .with_hint("In a moment you should be able to reconnect to the database and repeat your command.")
 }
 
+/// What a session hears that was told to end.
+fn terminated_report(node: &Node, handle: Option<&SessionHandle>) -> Report {
+    if let Some(conflict) = handle.and_then(SessionHandle::conflict) {
+        return conflict_report(conflict);
+    }
+    let fence = node.database().and_then(storage::Database::fenced);
+    match fence.filter(|_| handle.is_some_and(SessionHandle::is_ended_for_fence)) {
+        Some(reason) => {
+            let why = storage::Error::Fenced { reason }.to_string();
+            lost_server(&why, Some("The transaction that this session had open is rolled back."))
+        }
+        None => {
+            let what = "terminating connection due to administrator command";
+            Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
+        }
+    }
+}
+
 /// Tells the client why the session ends, as far as it still listens.
 async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
     let report = match exit {
@@ -207,13 +225,7 @@ async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
                 let what = "terminating connection due to immediate shutdown command";
                 Report::warning(SqlState::ADMIN_SHUTDOWN, what)
             }
-            _ => match wire.handle.as_ref().and_then(|handle| handle.conflict()) {
-                Some(conflict) => conflict_report(conflict),
-                None => {
-                    let what = "terminating connection due to administrator command";
-                    Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
-                }
-            },
+            _ => terminated_report(node, wire.handle.as_deref()),
         }),
         Exit::Fatal(report) => report,
     };
@@ -377,9 +389,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {
-        // Clients that look for a server that takes writes pass over one that was replaced.
-        let refuses_writes = name == "default_transaction_read_only" && is_fenced(node);
-        backend::parameter_status(&mut wire.out, name, if refuses_writes { "on" } else { &value });
+        backend::parameter_status(&mut wire.out, name, &value);
     }
     backend::backend_key_data(&mut wire.out, member.handle.key);
     backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);

@@ -20,6 +20,7 @@ fn find(cx: &Cx<'_>, oid: u32, word: &str) -> Result<Arc<Sequence>> {
         let message = format!("permission denied for sequence {}", sequence.name);
         return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
     }
+    sql_interface::refuse_if_fenced(cx.database)?;
     if cx.read_only {
         let message = format!("cannot execute {word}() in a read-only transaction");
         return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));

@@ -149,6 +149,15 @@ impl From<sql_types::Error> for SqlError {
     }
 }
 
+/// Refuses a statement that would write, on a server that was replaced: it could not commit.
+///
+/// # Errors
+/// 25006 on a fenced server.
+pub fn refuse_if_fenced(database: &storage::Database) -> Result<()> {
+    let detail = "The statement has written nothing, and its transaction is rolled back.";
+    database.check_fence().map_err(|error| SqlError::from(error).with_detail(detail))
+}
+
 impl From<storage::Error> for SqlError {
     fn from(error: storage::Error) -> Self {
         let own = Self::new(error.sqlstate(), error.to_string());

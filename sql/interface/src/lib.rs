@@ -16,5 +16,5 @@ pub use environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
     NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
-pub use error::{Notice, Result, Severity, SqlError};
+pub use error::{Notice, Result, Severity, SqlError, refuse_if_fenced};
 pub use token::ReadToken;

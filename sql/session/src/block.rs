@@ -79,7 +79,7 @@ impl SqlSession {
             self.facts.levels.enter();
             self.serial += 1;
         }
-        let read_only = self.quick.default_read_only || self.engine.database().is_in_recovery();
+        let read_only = self.quick.default_read_only || self.takes_no_writes();
         let isolation = self.quick.default_isolation;
         self.facts.isolation = self.block.as_ref().map_or(isolation, |block| block.isolation).name();
         self.facts.read_only = self.block.as_ref().map_or(read_only, |block| block.read_only);
@@ -98,6 +98,12 @@ impl SqlSession {
             own_catalogue: None,
             told: Lsn::INVALID,
         })
+    }
+
+    /// Whether the server is a standby, or was replaced: nothing makes a transaction read-write then.
+    fn takes_no_writes(&self) -> bool {
+        let database = self.engine.database();
+        database.is_in_recovery() || database.check_fence().is_err()
     }
 
     /// Storage's transaction, which begins here if that has not happened yet.
@@ -275,6 +281,9 @@ impl SqlSession {
     /// SET TRANSACTION, and the modes of BEGIN.
     pub(super) fn set_modes(&mut self, modes: &[Mode]) -> Result<()> {
         let in_recovery = self.engine.database().is_in_recovery();
+        if modes.contains(&Mode::ReadOnly(false)) {
+            sql_interface::refuse_if_fenced(self.engine.database())?;
+        }
         let block = self.ensure_block();
         for mode in modes {
             match mode {

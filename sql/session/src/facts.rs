@@ -155,7 +155,11 @@ impl SessionFacts {
     fn own_setting(&self, name: &str) -> Option<String> {
         Some(match name.to_ascii_lowercase().as_str() {
             "transaction_isolation" => self.isolation.to_owned(),
-            "transaction_read_only" => if self.read_only { "on" } else { "off" }.to_owned(),
+            "transaction_read_only" => {
+                // A fence does not wait for the end of a transaction.
+                let only = self.read_only || self.storage.check_fence().is_err();
+                if only { "on" } else { "off" }.to_owned()
+            }
             "transaction_deferrable" => "off".to_owned(),
             "session_authorization" => self.user.clone(),
             "role" => "none".to_owned(),

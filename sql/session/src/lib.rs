@@ -545,9 +545,14 @@ impl SqlSession {
         }
     }
 
-    /// 25006 for a change in a read-only transaction, which every one on a standby is.
+    /// 25006 for a change in a read-only transaction, which every one on a standby is, and on a server that
+    /// was replaced, also in a transaction that began before.
     fn refuse_in_read_only(&mut self, writes: bool, verb: &str) -> Result<()> {
-        if writes && self.ensure_block().read_only {
+        if !writes {
+            return Ok(());
+        }
+        sql_interface::refuse_if_fenced(self.engine.database())?;
+        if self.ensure_block().read_only {
             return Err(SqlError::new(
                 SqlState::READ_ONLY_SQL_TRANSACTION,
                 format!("cannot execute {verb} in a read-only transaction"),

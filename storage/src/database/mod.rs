@@ -538,6 +538,14 @@ impl Database {
         self.0.levels.fence_reason()
     }
 
+    /// Refuses a write that is about to begin.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Fenced`] once the server is fenced.
+    pub fn check_fence(&self) -> Result<(), Error> {
+        self.0.levels.check_fence()
+    }
+
     /// Stops as by a crash: no page is written or synced from now on, and a checkpoint that is on its way
     /// ends with [`Error::Shutdown`] where it is. The next start redoes the log.
     pub fn give_up(&self) {

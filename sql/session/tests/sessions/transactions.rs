@@ -149,6 +149,32 @@ async fn row_locks_wait_fail_or_skip() {
 }
 
 #[tokio::test]
+async fn on_a_fenced_server_every_transaction_is_read_only_also_one_that_began_before() {
+    let node = Node::new().await;
+    let (mut old, mut new) = (node.client().await, node.client().await);
+    old.run("create table t (id int primary key); create sequence s").await;
+    old.run("begin").await;
+    assert_eq!(old.text("show transaction_read_only").await, "off");
+    node.engine.database().fence("timeline 2 was promoted");
+    let fenced = ("25006".to_owned(), "this server is fenced: timeline 2 was promoted".to_owned());
+    for statement in [
+        "insert into t values (1)",
+        "select id from t for update",
+        "select nextval('s')",
+        "create table u (id int)",
+        "begin read write",
+    ] {
+        assert_eq!(new.refused(statement).await, fenced, "{statement}");
+    }
+    for client in [&mut old, &mut new] {
+        assert_eq!(client.text("show transaction_read_only").await, "on");
+    }
+    assert_eq!(old.refused("insert into t values (1)").await, fenced);
+    old.run("rollback").await;
+    assert_eq!(old.text("select count(*) from t").await, "0");
+}
+
+#[tokio::test]
 async fn a_deadlock_is_found_and_one_side_told() {
     let node = Node::new().await;
     let (mut a, mut b) = (node.client().await, node.client().await);
