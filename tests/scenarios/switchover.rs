@@ -269,6 +269,13 @@ fn what_cannot_take_over_is_refused_with_its_reason() {
     let said = ask(&one, &format!("'two', 1000, '{there}'"));
     assert!(said.contains("more than one standby is connected under the name \"two\""), "{said}");
     drop(twin);
+    let away = named("four").setting("plimsoll.advertised_address", "host=127.0.0.1 port=1").clone_from(&one);
+    one.wait_for("SELECT count(DISTINCT member) FROM plimsoll_roster WHERE name = 'four'", "1");
+    one.wait_for("SELECT state FROM pg_stat_replication WHERE application_name = 'four'", "streaming");
+    let said = ask(&one, "'four', 1000");
+    let why = "to follow it afterwards: host=127.0.0.1 port=1: could not ask server: ";
+    assert!(said.contains(why), "{said}");
+    drop(away);
     let usage = run(plimsoll().args(["switchover", "-D"]).arg(one.data()));
     assert_eq!(usage.code, 2, "{}", usage.stderr);
     assert!(is_primary(&one));

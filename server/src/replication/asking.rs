@@ -114,7 +114,7 @@ impl Told {
 pub(super) type Answers = BTreeMap<String, Told>;
 
 /// A peer's name: of its connection string as much as may be shown.
-fn peer_name(conninfo: &str) -> String {
+pub(super) fn peer_name(conninfo: &str) -> String {
     let pairs = conninfo::split(conninfo).unwrap_or_default();
     let shown = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "host" | "hostaddr" | "port"));
     let shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();

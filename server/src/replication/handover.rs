@@ -234,13 +234,25 @@ pub(crate) async fn way_to(
     for peer in peers.chain(by_roster(replication, row)) {
         asked.spawn(task(async move { (identify(&peer).await, peer) }));
     }
+    let mut tried = Vec::new();
     while let Some(answer) = asked.join_next().await {
-        let Ok((Ok(Identity { system: theirs, name }), peer)) = answer else { continue };
-        if theirs == system && name == standby {
-            return normal_form(&peer);
-        }
+        // One whose question ended by a panic says nothing.
+        let Ok((answer, peer)) = answer else { continue };
+        let why = match answer {
+            Ok(Identity { system: theirs, .. }) if theirs != system => {
+                "the server there belongs to another cluster".to_owned()
+            }
+            Ok(Identity { name, .. }) if name == standby => return normal_form(&peer),
+            Ok(Identity { name, .. }) => format!("the server there has cluster_name \"{name}\""),
+            Err(error) => error.to_string(),
+        };
+        tried.push(format!("{}: {why}", asking::peer_name(&peer)));
     }
-    let what = format!("it is not known how to reach standby \"{standby}\" to follow it afterwards");
+    let tried = match tried.is_empty() {
+        true => "neither the roster nor plimsoll.peers has an address for it".to_owned(),
+        false => tried.join("; "),
+    };
+    let what = format!("it is not known how to reach standby \"{standby}\" to follow it afterwards: {tried}");
     Err(ServerError::new(what).with_hint(
         "Give a connection string, or name the standby in plimsoll.peers, and have its cluster_name be that name.",
     ))
