@@ -44,6 +44,18 @@ pub struct LogPlanning<'p> {
     pub source_end: Lsn,
 }
 
+impl LogPlan {
+    /// How many segments to copy.
+    pub fn files(&self) -> usize {
+        self.copy.len()
+    }
+
+    /// Bytes to read of them.
+    pub fn bytes(&self) -> u64 {
+        self.copy.iter().map(|(_, length)| length).sum()
+    }
+}
+
 impl LogPlanning<'_> {
     /// Chooses each segment's file: the own one where the log is common, else the source's.
     pub fn plan(&self) -> LogPlan {

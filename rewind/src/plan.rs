@@ -57,8 +57,12 @@ pub struct Plan {
     pub remove_files: Vec<String>,
     /// Folders to remove, inner ones first.
     pub remove_folders: Vec<String>,
-    /// Bytes of all files of the source.
+    /// Bytes of all files of the source, the log too.
     pub source_bytes: u64,
+    /// Segments of the log to copy; which, is planned beside this.
+    pub log_files: usize,
+    /// Their bytes.
+    pub log_bytes: u64,
 }
 
 /// Relation files of which blocks that are in no log of the target were overwritten, by a rewind that was
@@ -75,9 +79,9 @@ impl Plan {
         node_files: NodeFiles,
     ) -> Self {
         let here: BTreeMap<&str, &SentFile> = target.iter().map(|file| (file.path.as_str(), file)).collect();
-        let mut plan = Self::default();
+        let source_bytes = source.iter().map(|file| file.size).sum();
+        let mut plan = Self { source_bytes, ..Self::default() };
         for file in source.iter().filter(|file| is_compared(file, node_files)) {
-            plan.source_bytes += file.size;
             let own = here.get(file.path.as_str()).copied();
             match file.class {
                 FileClass::Folder | FileClass::EmptyFolder => {
@@ -153,11 +157,16 @@ impl Plan {
         self.relations.iter().map(grown).chain(whole).sum()
     }
 
-    /// Bytes to read of the source's files.
+    /// Bytes to read of the source's files, the log too.
     pub fn bytes(&self) -> u64 {
         let pages = self.relations.iter().flat_map(|relation| &relation.runs);
         let pages: u64 = pages.map(|run| u64::from(run.end - run.start)).sum();
-        pages * PAGE + self.whole.iter().map(|file| file.size).sum::<u64>()
+        pages * PAGE + self.whole.iter().map(|file| file.size).sum::<u64>() + self.log_bytes
+    }
+
+    /// How many files these are of.
+    pub fn files(&self) -> usize {
+        self.relations.len() + self.whole.len() + self.log_files
     }
 
     /// What it overwrites or cuts off beyond the blocks that the target's log names, with what was begun

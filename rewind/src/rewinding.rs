@@ -59,7 +59,7 @@ pub struct Progress {
     pub stage: Stage,
     /// Bytes that came.
     pub bytes: u64,
-    /// Bytes of the stage, about.
+    /// Bytes that will have come in the end, about.
     pub total_bytes: u64,
 }
 
@@ -254,9 +254,10 @@ impl Rewind {
         let own = sent_files(&*self.host.disk, &self.options.target);
         let own = own.map_err(io_error(&self.options.target))?;
         let touched = self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone());
-        let plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
+        let mut plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
         let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
         self.check_log(&log)?;
+        (plan.log_files, plan.log_bytes) = (log.files(), log.bytes());
         Ok(Some((plan, log)))
     }
 
@@ -310,9 +311,13 @@ impl Rewind {
         let files = self.source.files().await?;
         let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.end)?;
         self.check_log(&log)?;
-        let finishing = Progress { stage: Stage::Log, bytes: 0, total_bytes: 0 };
-        progress(finishing);
-        let mut arrived = |came| bytes += came;
+        // More of it may be needed by now than when all was planned.
+        let total_bytes = bytes + log.bytes();
+        progress(Progress { stage: Stage::Log, bytes, total_bytes });
+        let mut arrived = |came| {
+            bytes += came;
+            progress(Progress { stage: Stage::Log, bytes, total_bytes });
+        };
         let mut copier = Copier {
             disk: self.host.disk.clone(),
             dir: self.options.target.clone(),
@@ -322,7 +327,7 @@ impl Rewind {
         };
         let history = self.history.clone();
         self.target.replace_log(&mut copier, &log, &history, &copied).await?;
-        progress(Progress { stage: Stage::Finishing, ..finishing });
+        progress(Progress { stage: Stage::Finishing, bytes, total_bytes });
         let control = self.source.control().await?;
         let dropped_slots = self.finish(&copied, control)?;
         self.source.close().await;

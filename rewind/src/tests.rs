@@ -6,7 +6,7 @@ mod gone_log;
 mod other_source;
 mod room;
 
-use crate::{Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName};
+use crate::{Need, NodeFiles, Progress, Rewind, RewindError, RewindOptions, Rewound, SourceName};
 use host::{Disk, FileKind, Host, Timestamp};
 use simulation::{CrashPolicy, Fault, ManualClock, SeededEntropy, VirtualDisk};
 use std::collections::BTreeMap;
@@ -222,6 +222,19 @@ async fn a_killed_primary_becomes_its_successors_equal() {
     assert_eq!(rewound.timeline, TimelineId::new(2));
     assert!(rewind(&disk).await.unwrap().is_none(), "once is enough");
     assert_is_twos(&disk, "rewound").await;
+}
+
+#[tokio::test]
+async fn what_will_be_copied_is_told_before_with_the_log() {
+    let disk = diverged().await;
+    let mut begun = Rewind::prepare(&host_on(&disk), to_two()).await.unwrap();
+    let plan = begun.plan().await.unwrap().unwrap();
+    assert!(plan.log_bytes > 0 && plan.log_files > 0, "{plan:?}");
+    assert!(plan.source_bytes > plan.bytes(), "{plan:?}");
+    let mut last = None;
+    let rewound = begun.run(&mut |progress| last = Some(progress)).await.unwrap();
+    let Progress { bytes, total_bytes, .. } = last.unwrap();
+    assert_eq!((plan.bytes(), bytes, total_bytes), (rewound.bytes, rewound.bytes, rewound.bytes));
 }
 
 /// What becomes of what was not synced, in turns.

@@ -209,7 +209,7 @@ async fn rewind_while_log_moves(disk: &VirtualDisk, to: &str) -> Result<Rewound,
     let mut moves = 0;
     let done = begun
         .run(&mut |progress| {
-            if progress.stage == Stage::Log {
+            if progress.stage == Stage::Log && moves == 0 {
                 move_segments(disk, TWOS_LOG, to);
                 moves += 1;
             }

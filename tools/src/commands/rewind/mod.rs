@@ -99,7 +99,7 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
         Need::Diverged(divergence) => screen.say_divergence(&rewind, divergence),
     }
     if let Some(plan) = plan {
-        let (copied, all, files) = (plan.bytes(), plan.source_bytes, plan.relations.len() + plan.whole.len());
+        let (copied, all, files) = (plan.bytes(), plan.source_bytes, plan.files());
         screen.say(format_args!("to copy: {copied} of {all} bytes, in {files} files"));
     }
     if arguments.dry_run {
@@ -191,12 +191,12 @@ pub async fn with_bar(rewind: Rewind, wanted: bool) -> Result<Rewound> {
     let bar = Bar::new(wanted);
     let done = rewind
         .run(&mut |progress| {
-            let (text, total) = match progress.stage {
-                Stage::Copying => ("copying changed blocks", Some(progress.total_bytes)),
-                Stage::Log => ("copying WAL", None),
-                Stage::Finishing => ("finishing", None),
+            let text = match progress.stage {
+                Stage::Copying => "copying changed blocks",
+                Stage::Log => "copying WAL",
+                Stage::Finishing => "finishing",
             };
-            bar.show(text, progress.bytes, total);
+            bar.show(text, progress.bytes, Some(progress.total_bytes));
         })
         .await;
     bar.finish();
