@@ -100,6 +100,8 @@ pub struct Rewind {
     history: TimelineHistory,
     marker: Option<Marker>,
     need: Need,
+    /// What is to be done, once there is room for it.
+    ready: Option<Plan>,
     brought: Brought,
     /// No server opens the target meanwhile.
     _lock: Box<dyn LockGuard>,
@@ -204,6 +206,7 @@ impl Rewind {
             history,
             marker,
             need,
+            ready: None,
             brought,
             _lock: lock,
         })
@@ -245,6 +248,24 @@ impl Rewind {
     /// Fails if one side's files cannot be listed, or log that will be needed is nowhere.
     pub async fn plan(&mut self) -> Result<Option<Plan>, RewindError> {
         Ok(self.plans().await?.map(|(plan, _)| plan))
+    }
+
+    /// Plans all of it, and looks for room: what may be found out before anything changes is found out here.
+    /// What is to be kept of what goes is kept between this and [`Self::run`], which else begins with it.
+    ///
+    /// # Errors
+    /// Fails as [`Self::plan`] does, or if there is no room. Nothing is changed then.
+    pub async fn make_ready(&mut self) -> Result<(), RewindError> {
+        if self.ready.is_some() {
+            return Ok(());
+        }
+        let Some((plan, log)) = self.plans().await? else { return Ok(()) };
+        if self.marker.is_none() {
+            let needed = Needed { data: plan.added_bytes(), log: log.added_bytes };
+            look_for_room(&*self.host.disk, &self.options.target, needed)?;
+        }
+        self.ready = Some(plan);
+        Ok(())
     }
 
     async fn plans(&mut self) -> Result<Option<(Plan, LogPlan)>, RewindError> {
@@ -343,13 +364,11 @@ impl Rewind {
     ) -> Result<Copied, RewindError> {
         let nothing = || RewindError::Answer("there is nothing to rewind".to_owned());
         let start = self.start().ok_or_else(nothing)?;
-        let (plan, log) = self.plans().await?.ok_or_else(nothing)?;
+        self.make_ready().await?;
+        let plan = self.ready.take().ok_or_else(nothing)?;
         let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
         let (fork, changed_from) = (divergence.fork, divergence.changed_from);
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
-        if self.marker.is_none() {
-            look_for_room(&*disk, &dir, Needed { data: plan.added_bytes(), log: log.added_bytes })?;
-        }
         let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
         let mut marker = Marker {
             source: self.options.source.shown(),

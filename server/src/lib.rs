@@ -59,7 +59,7 @@ pub use node::open::flushed_by_slots;
 pub use node::options::ServerOptions;
 pub use node::signals::PROMOTION_REFUSED;
 pub use node::start::{Carried, Ending};
-pub use replication::ledger::{LedgerEntry, read_ledger, record_offline};
+pub use replication::ledger::{LedgerEntry, read_ledger};
 pub use replication::rewinding::keep_discarded;
 pub use replication::unfence::{fence_of, unfence};
 pub use server::{Control, Server, recovery_target_of, run, setting_of};

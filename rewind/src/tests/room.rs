@@ -39,6 +39,11 @@ async fn without_room_nothing_is_changed_and_with_room_it_is_done() {
     let disk = diverged().await;
     let before = all(&disk);
     disk.set_capacity(used(&disk) + (64 << 10));
+    let mut without = Rewind::prepare(&host_on(&disk), to_two()).await.unwrap();
+    // What goes is told of only after this.
+    let error = without.make_ready().await.unwrap_err();
+    assert!(matches!(error, RewindError::NoRoom { .. }) && error.may_pass(), "{error}");
+    drop(without);
     let error = rewind(&disk).await.unwrap_err();
     assert!(matches!(error, RewindError::NoRoom { .. }) && error.may_pass(), "{error}");
     assert_eq!(all(&disk), before);

@@ -262,9 +262,7 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
             divergence.end
         )),
     }
-    // Before anything changes it is known that all log is there that will be needed.
-    rewind.plan().await?;
-    if let Some((path, counts)) = keep_discarded(host, &ground.data_dir, &rewind, &mut |_| {})? {
+    if let Some((path, counts)) = keep_discarded(host, &ground.data_dir, &mut rewind, &mut |_| {}).await? {
         log.warning(format!(
             "discarding {} commits with {} changes, kept in \"{}\" (plimsoll rewind --replay makes SQL of it)",
             counts.commits,

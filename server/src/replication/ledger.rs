@@ -329,13 +329,26 @@ fn append_line(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::Result<
     Ok(told)
 }
 
-/// Records an event in the ledger of a directory whose server does not run, as a rewind does; durable when it
-/// returns. The next server makes room, if it is full.
+/// Records an event in the ledger of a directory whose server does not run, as a rewind does, unless an entry
+/// of the same one is there. Either is durable when it returns. The next server makes room, if it is full.
 ///
 /// # Errors
-/// If the file cannot be written.
-pub fn record_offline(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::Result<()> {
-    append_line(host, data_dir, entry).map(|_| ())
+/// If the ledger cannot be read or written.
+pub(super) fn record_once(
+    host: &Host,
+    data_dir: &Path,
+    entry: &LedgerEntry,
+    is_same: &dyn Fn(&LedgerEntry) -> bool,
+) -> io::Result<()> {
+    if !read_ledger(host, data_dir)?.iter().any(is_same) {
+        return append_line(host, data_dir, entry).map(|_| ());
+    }
+    // Who wrote it may have been killed before it was durable.
+    match host.disk.open(&path(data_dir), OpenMode::ReadWrite).and_then(|file| file.sync()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    host.disk.sync_dir(&data_dir.join("plimsoll"))
 }
 
 /// The last line, if nothing ends it.

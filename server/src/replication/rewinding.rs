@@ -1,6 +1,6 @@
 //! What a rewind means to a node: the record of what it discards, and the command that carries one out.
 
-use super::ledger::{LedgerEntry, record_offline};
+use super::ledger::{LedgerEntry, record_once};
 use crate::archive::shell::has_placeholder;
 use crate::configuration::Ground;
 use host::Host;
@@ -8,19 +8,22 @@ use replica::ReplicaError;
 use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
 use std::path::{Path, PathBuf};
 
-/// Writes down durably what a rewind will discard, before anything changes: in a file, whose path it gives,
-/// and in the ledger. What an earlier run of this rewind wrote stays: it saw the files as they were. Each
-/// line of the file is shown, too. None if there is nothing to discard.
+/// Writes down durably what a rewind will discard, when it is ready and before anything changes: in a file,
+/// whose path it gives, and in the ledger. What an earlier run of this rewind wrote stays: it saw the files
+/// as they were. Nor does the ledger say it twice: a run that was broken off before its first change is
+/// known by the name of the file. Each line of the file is shown, too. None if there is nothing to discard.
 ///
 /// # Errors
 ///
-/// If the log cannot be read, or the file or the ledger cannot be written.
-pub fn keep_discarded(
+/// If the rewind cannot be made ready, its log cannot be read, or the file or the ledger cannot be written.
+pub async fn keep_discarded(
     host: &Host,
     data_dir: &Path,
-    rewind: &Rewind,
+    rewind: &mut Rewind,
     show: &mut (dyn FnMut(&serde_json::Value) + Send),
 ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
+    rewind.make_ready().await?;
+    let rewind = &*rewind;
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
     if let Some(kept) = Report::of_earlier_run(rewind, divergence, show)? {
         return Ok(Some(kept));
@@ -29,17 +32,18 @@ pub fn keep_discarded(
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
+    let kept = format!("kept in plimsoll/{name}");
     let entry = LedgerEntry {
         at: host.clock.now(),
         event: "discarded".to_owned(),
         after: divergence.fork.at,
         upto: divergence.end,
         reason: format!(
-            "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, \
-             kept in plimsoll/{name}"
+            "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, {kept}"
         ),
     };
-    record_offline(host, data_dir, &entry)
+    let is_same = |told: &LedgerEntry| told.event == entry.event && told.reason.ends_with(&kept);
+    record_once(host, data_dir, &entry, &is_same)
         .map_err(|error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error })?;
     Ok(Some((path, counts)))
 }

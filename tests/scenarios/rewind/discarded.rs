@@ -1,7 +1,7 @@
 //! What a rewind discards is told, kept, and can be made SQL of.
 
 use super::{Pair, is_ok};
-use scenarios::{Node, plimsoll, run_ok};
+use scenarios::{Node, SmallDisk, plimsoll, run_ok};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -131,6 +131,51 @@ fn a_rewind_that_was_broken_off_and_is_run_again_leaves_the_report_of_its_first_
     }
     pair.one.start();
     pair.one.wait_for("SELECT v FROM kept WHERE k = 1", "there");
+}
+
+/// How often the ledger of a node tells of a discard.
+fn told(pair: &Pair) -> usize {
+    let ledger = fs::read_to_string(pair.one.data().join("plimsoll/ledger")).unwrap_or_default();
+    ledger.matches(" discarded ").count()
+}
+
+#[test]
+fn the_ledger_tells_of_a_discard_once_and_not_before_the_rewind_is_sure_to_begin() {
+    let pair = Pair::new(&[]);
+    pair.cut_off();
+    pair.one.sql("UPDATE kept SET v = 'here' WHERE k = 1");
+    pair.promote();
+    pair.two.sql("CREATE TABLE made_there AS SELECT g, repeat('t', 700) FROM generate_series(1, 20000) g");
+    pair.one.kill_9();
+    let (data, aside) = (pair.one.data(), pair.one.folder().join("aside"));
+
+    // A disk on which there is room for what is here, and a little more.
+    run_ok(Command::new("cp").arg("-a").arg(&data).arg(&aside));
+    let used = run_ok(Command::new("du").arg("-sm").arg(&aside));
+    let used: u64 = used.split_whitespace().next().expect("a number").parse().expect("a number");
+    match SmallDisk::mount(&data, used + 4) {
+        Ok(_small) => {
+            run_ok(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&data));
+            let refused = pair.rewind(&pair.two.conninfo(), &[]);
+            assert!(refused.code == 1 && refused.stderr.contains("there is no room for"), "{refused:?}");
+            assert_eq!(told(&pair), 0, "nothing is discarded");
+        }
+        Err(why) => eprintln!("SKIPPED: {why}"),
+    }
+
+    // It is broken off each time when all is written down, before the first change.
+    let in_the_way = data.join("plimsoll.rewind.tmp");
+    fs::create_dir(&in_the_way).expect("a folder");
+    for _ in 0..2 {
+        let failed = pair.rewind(&pair.two.conninfo(), &[]);
+        assert!(failed.code == 1 && failed.stderr.contains("plimsoll.rewind"), "{failed:?}");
+        assert_eq!(told(&pair), 1);
+    }
+    fs::remove_dir(&in_the_way).expect("it goes");
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    assert_eq!(told(&pair), 1);
+    pair.one.start();
+    pair.one.wait_for("SELECT count(*) FROM made_there", "20000");
 }
 
 /// Both branches that are given up left the last one's at the same place.

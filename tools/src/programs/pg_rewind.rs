@@ -128,7 +128,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             complain!("pg_rewind: need to copy {copied} MB (total source directory size is {all} MB)");
         }
         if !arguments.dry_run {
-            server::keep_discarded(&host, &target, &rewind, &mut |_| {})?;
+            server::keep_discarded(&host, &target, &mut rewind, &mut |_| {}).await?;
             say_dropped(&with_bar(rewind, arguments.progress).await?);
         }
         complain!("pg_rewind: Done!");

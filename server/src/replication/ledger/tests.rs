@@ -1,6 +1,6 @@
 use super::*;
 use host::Disk as _;
-use simulation::VirtualDisk;
+use simulation::{CrashPolicy, Fault, VirtualDisk};
 
 const SIZE: u64 = 64 << 10;
 
@@ -99,6 +99,32 @@ fn what_a_full_disk_does_not_take_is_written_in_order_when_there_is_room() {
     assert_eq!((gone.event.as_str(), gone.upto), ("forgotten", Lsn::new(count + 1)));
     assert!(gone.reason.contains(" 20 entries went"), "{}", gone.reason);
     assert_eq!(waiting.count(), 0);
+}
+
+/// Whoever records it is killed at any call, is run again, and then power fails.
+#[test]
+fn an_event_that_is_recorded_once_is_durable_and_not_told_again() {
+    let (disk, dir) = (VirtualDisk::new(), Path::new("/data"));
+    disk.create_dir_all(&dir.join("plimsoll")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.sync_dir(dir).unwrap();
+    let record = |disk: &VirtualDisk| {
+        let host = Host { disk: Arc::new(disk.clone()), ..Host::real() };
+        record_once(&host, dir, &entry(0), &|told| told.reason == entry(0).reason)
+    };
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        let done = record(&killed).is_ok();
+        killed.clear_faults();
+        record(&killed).unwrap();
+        let after = Host { disk: Arc::new(killed.crash(CrashPolicy::LoseUnsynced)), ..Host::real() };
+        assert_eq!(read_ledger(&after, dir).unwrap(), [entry(0)], "killed at call {call}");
+        if done {
+            assert!(call > 3, "{call}");
+            return;
+        }
+    }
 }
 
 #[test]

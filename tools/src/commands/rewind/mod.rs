@@ -109,7 +109,8 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
         screen.say(format_args!("nothing was changed"));
         return Ok(());
     }
-    if let Some((file, counts)) = keep_discarded(&host, &data, &rewind, &mut |line| screen.show(line))? {
+    let kept = keep_discarded(&host, &data, &mut rewind, &mut |line| screen.show(line)).await?;
+    if let Some((file, counts)) = kept {
         screen.sum(counts);
         let file = file.display();
         screen.say(format_args!("kept in {file}; plimsoll rewind --replay FILE makes SQL of it"));
