@@ -98,6 +98,11 @@ impl Places {
         Ok(false)
     }
 
+    /// Makes the log of pg_wal from a position on durable, as it is read.
+    pub(crate) fn make_durable(&self, from: Lsn) -> Result<(), RewindError> {
+        Ok(self.pg_wal.make_durable(from, || true)?)
+    }
+
     /// Makes the folder of what is brought.
     pub(crate) fn make_folder(&self) -> io::Result<()> {
         self.disk.create_dir_all(self.brought.dir())

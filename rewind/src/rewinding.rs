@@ -263,6 +263,9 @@ impl Rewind {
         if self.marker.is_none() {
             let needed = Needed { data: plan.added_bytes(), log: log.added_bytes };
             look_for_room(&*self.host.disk, &self.options.target, needed)?;
+            if let Need::Diverged(divergence) = &self.need {
+                self.target.settle(divergence.changed_from)?;
+            }
         }
         self.ready = Some(plan);
         Ok(())

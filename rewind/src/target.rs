@@ -4,11 +4,11 @@
 use crate::beside::{LogArchive, Places};
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
-use host::SharedDisk;
+use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wal::backup_label::BackupLabel;
-use wal::control::ControlFile;
+use wal::control::{ControlFile, control_file_path};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
@@ -216,6 +216,18 @@ impl Target {
                 None => return Err(RewindError::NoCheckpoint { fork, at: start }),
             }
         }
+    }
+
+    /// Makes durable what a rewind is decided by: the log from a position on, and the control file. A server
+    /// that was killed leaves bytes and names to the kernel. If a power cut took them later, the rewind that
+    /// goes on would not know all blocks that the one before has overwritten.
+    pub(crate) fn settle(&self, from: Lsn) -> Result<(), RewindError> {
+        self.places.make_durable(from)?;
+        let control = control_file_path(&self.dir);
+        let folder = control.parent().unwrap_or(&self.dir);
+        let file = self.disk.open(&control, OpenMode::ReadWrite);
+        let synced = file.and_then(|file| file.sync()).and_then(|()| self.disk.sync_dir(folder));
+        synced.map_err(io_error(&control))
     }
 
     /// Where the files are that a node alone has.
