@@ -1,4 +1,4 @@
-//! Carries a plan out: the source's bytes into the target's files, and all of it durable at the end.
+//! Carries a plan out: the source's bytes into the target's files.
 //!
 //! A page that the source writes while it is read may come torn. It is told by its checksums and read again,
 //! so what is written here are whole pages, and recovery needs no image of them.
@@ -53,7 +53,7 @@ impl Wanted<'_> {
 }
 
 impl Copier<'_> {
-    /// Does all of it. What it leaves is durable.
+    /// Does all of it. Who calls it makes it durable, with what an earlier try did.
     pub(crate) async fn carry_out(&mut self, plan: &Plan) -> Result<(), RewindError> {
         for folder in &plan.make_folders {
             let path = self.dir.join(folder);
@@ -69,7 +69,7 @@ impl Copier<'_> {
         for folder in &plan.remove_folders {
             self.remove_folder(folder)?;
         }
-        self.make_durable(plan, &gone)
+        Ok(())
     }
 
     /// Gives the files that the source had no more.
@@ -208,35 +208,6 @@ impl Copier<'_> {
     fn remove_folder(&self, folder: &str) -> Result<(), RewindError> {
         let path = self.dir.join(folder);
         remove_tree(&*self.disk, &path)
-    }
-
-    fn make_durable(&self, plan: &Plan, gone: &BTreeSet<String>) -> Result<(), RewindError> {
-        let mut folders = BTreeSet::new();
-        let mut add = |path: &str| {
-            folders.insert(path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
-        };
-        for relation in &plan.relations {
-            add(&relation.path);
-            let is_left = host::planted!("a rewind does not sync the pages that it copies");
-            if !gone.contains(&relation.path) && !is_left {
-                let path = self.dir.join(&relation.path);
-                let file = self.disk.open(&path, OpenMode::ReadWrite).map_err(io_error(&path))?;
-                file.sync().map_err(io_error(&path))?;
-            }
-        }
-        plan.remove_files
-            .iter()
-            .chain(&plan.make_folders)
-            .chain(&plan.remove_folders)
-            .for_each(|path| add(path));
-        // A folder that is gone needs nothing.
-        folders.retain(|folder| !plan.remove_folders.contains(folder));
-        folders.extend(plan.make_folders.iter().cloned());
-        for folder in folders {
-            let path = self.dir.join(folder);
-            self.disk.sync_dir(&path).map_err(io_error(&path))?;
-        }
-        Ok(())
     }
 }
 

@@ -399,6 +399,7 @@ impl Rewind {
             arrived: &mut arrived,
         };
         copier.carry_out(&plan).await?;
+        self.settle_all()?;
         // Whatever was read is no newer than what is durable there now.
         let now = self.source.position().await?;
         if now.timeline != self.position.timeline {
@@ -450,17 +451,19 @@ impl Rewind {
         };
         control.store(disk, dir)?;
         self.follow()?;
-        if !host::planted!("a rewind does not sync the pages that it copies") {
-            self.settle_all()?;
-        }
+        self.settle_all()?;
         if !host::planted!("the marker of a rewind goes before its last files are there") {
             Marker::remove(disk, dir)?;
         }
         Ok(dropped)
     }
 
-    /// What the target's server wrote and did not sync before it was killed is its own no more to redo.
+    /// Makes every file and name durable: also what a try that was killed has done, which this one does not
+    /// find to do, and what the target's server left to the kernel, which is its own no more to redo.
     fn settle_all(&self) -> Result<(), RewindError> {
+        if host::planted!("a rewind does not sync the pages that it copies") {
+            return Ok(());
+        }
         let (disk, dir) = (&*self.host.disk, &self.options.target);
         // A link is not followed.
         for folder in [&dir.join("pg_wal"), dir] {

@@ -1,8 +1,8 @@
 //! A process that is killed leaves its changes to the kernel, and a later power cut takes those that nobody
 //! has synced.
 
-use super::{diverged, host_on, rewind, to_two};
-use crate::{Need, Rewind};
+use super::{assert_is_twos, diverged, host_on, rewind, to_two};
+use crate::{Need, Rewind, Stage};
 use host::{Disk, OpenMode};
 use simulation::{CrashPolicy, Fault, VirtualDisk};
 use std::path::{Path, PathBuf};
@@ -57,4 +57,49 @@ async fn what_a_rewind_was_decided_by_stays_once_it_has_begun() {
         }
     }
     assert!(begun > 3, "{begun}");
+}
+
+/// A folder with a file in it that only one of both has.
+fn make_folder(disk: &VirtualDisk, path: &str) {
+    let folder = Path::new(path);
+    disk.create_dir_all(folder).unwrap();
+    host::write_file_durably(disk, &folder.join("PG_VERSION"), b"15\n").unwrap();
+    disk.sync_dir(folder.parent().unwrap()).unwrap();
+}
+
+/// Killed at any call, run again, and without power once all is said to be copied.
+#[tokio::test]
+async fn what_a_killed_rewind_has_made_and_removed_is_durable_with_the_next_ones() {
+    let disk = diverged().await;
+    make_folder(&disk, "/two/base/7");
+    make_folder(&disk, "/one/base/8");
+    let disk = disk.fork();
+    for call in (1..).step_by(4) {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        if rewind(&killed).await.is_ok() {
+            assert!(call > 50, "only {call} calls");
+            break;
+        }
+        killed.clear_faults();
+        let killed = killed.fork();
+        let again = Rewind::prepare(&host_on(&killed), to_two()).await.unwrap();
+        if matches!(again.need(), Need::Nothing) {
+            // The marker was gone.
+            continue;
+        }
+        let mut without_power = None;
+        let done = again
+            .run(&mut |progress| {
+                if progress.stage == Stage::Log && without_power.is_none() {
+                    without_power = Some(killed.crash(CrashPolicy::LoseUnsynced));
+                }
+            })
+            .await;
+        let (what, after) = (format!("call {call}: {done:?}"), without_power.unwrap());
+        rewind(&after).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(after.exists(Path::new("/one/base/7/PG_VERSION")).unwrap(), "{what}: base/7 is gone");
+        assert!(!after.exists(Path::new("/one/base/8")).unwrap(), "{what}: base/8 is there again");
+        assert_is_twos(&after, &what).await;
+    }
 }
