@@ -97,6 +97,9 @@ pub enum ReplicaError {
     /// The receiver was told to end, for good or to connect anew.
     #[error("terminating walreceiver process due to administrator command")]
     ReceiverTerminated,
+    /// The primary ended the stream by order: it stops, or an administrator ended its walsender.
+    #[error("{0}")]
+    StreamTerminated(String),
     /// The primary said nothing for wal_receiver_timeout.
     #[error("terminating walreceiver due to timeout")]
     ReceiverTimeout,
@@ -235,9 +238,10 @@ impl ReplicaError {
             | Self::ForkedBefore { .. }
             | Self::EndsBefore { .. }
             | Self::Twin { .. } => SqlState::INTERNAL_ERROR,
-            Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => {
-                SqlState::CONNECTION_FAILURE
-            }
+            Self::SenderTimeout
+            | Self::ReceiverTimeout
+            | Self::StreamTerminated(_)
+            | Self::Connection { .. } => SqlState::CONNECTION_FAILURE,
             Self::ReceiverTerminated => SqlState::ADMIN_SHUTDOWN,
             Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
             Self::Refused { .. } => SqlState::CONNECTION_FAILURE,

@@ -276,7 +276,7 @@ impl Cluster {
                 self.nodes[standby].stream = None;
                 None
             }
-            ReceiverAction::Report(error) => {
+            ReceiverAction::Report(error) | ReceiverAction::ReportEnd(error) => {
                 self.nodes[standby].refused = (!is_temporary(&error)).then(|| error.to_string());
                 None
             }
@@ -539,6 +539,7 @@ fn is_temporary(error: &ReplicaError) -> bool {
         ReplicaError::Connection { .. }
             | ReplicaError::ReceiverTimeout
             | ReplicaError::ReceiverTerminated
+            | ReplicaError::StreamTerminated(_)
             | ReplicaError::SenderTimeout
             | ReplicaError::Refused { .. }
             | ReplicaError::Protocol(_)

@@ -477,3 +477,15 @@ fn max_wal_size_sets_off_checkpoints_after_a_reload_and_restartpoints_on_a_stand
     });
     wait_until("it is done", Duration::from_secs(60), || seen(&standby, "restartpoint complete"));
 }
+
+#[test]
+fn a_stream_that_ends_for_a_reload_gives_the_archive_no_turn() {
+    let primary = primary_with_table();
+    let standby = Node::builder()
+        .setting("wal_retrieve_retry_interval", "1h")
+        .setting("restore_command", "false")
+        .clone_from(&primary);
+    primary.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+    standby.alter(&format!("SET primary_conninfo = '{} application_name=other'", primary.conninfo()));
+    primary.wait_for("SELECT count(*) FROM pg_stat_replication WHERE application_name = 'other'", "1");
+}

@@ -149,8 +149,10 @@ pub enum ReceiverAction {
     FinishStream,
     /// Close the connection.
     Disconnect,
-    /// Tell the log.
+    /// Tell the log: a try failed, and another one follows after a pause.
     Report(ReplicaError),
+    /// Tell the log: the stream was ended by order, and is tried again at once.
+    ReportEnd(ReplicaError),
     /// Tell the log: streaming begins, or begins anew on another timeline.
     ReportStart {
         /// The first byte.

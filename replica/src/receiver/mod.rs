@@ -17,6 +17,8 @@
 //! - A stream begins a little before our end (inside the segment), and the bytes that both have are compared.
 //!   Positions are reported only as far as this comparison has come, so a primary that went back is never
 //!   told what it has lost.
+//! - A stream that was ended by order, by the primary or by other settings here, is tried again at once; what
+//!   fails is tried again after a pause.
 //! - A timeline switch keeps the connection. A primary that names a next timeline and is not on it itself is
 //!   asked again after a pause: the same stream would end at once.
 
@@ -90,6 +92,8 @@ pub struct Receiver {
     options: ReceiverOptions,
     state: State,
     plimsoll: bool,
+    /// When the last try began, on the monotonic clock.
+    tried_at: Duration,
     /// What this node follows.
     history: TimelineHistory,
     /// The timeline of the log's end.
@@ -136,6 +140,7 @@ impl Receiver {
             options,
             state: State::Waiting { until: Duration::ZERO },
             plimsoll: false,
+            tried_at: Duration::ZERO,
             history,
             timeline,
             end,
@@ -191,9 +196,17 @@ impl Receiver {
         if self.flushed < self.end {
             out.push(ReceiverAction::Flush);
         }
-        out.push(ReceiverAction::Report(error));
+        let retry = self.options.retry_interval;
+        let at_once = match error {
+            // Another source is named, or it is the end.
+            ReplicaError::ReceiverTerminated => true,
+            // A primary that ends each stream as it begins is one that fails.
+            ReplicaError::StreamTerminated(_) => now >= self.tried_at + retry,
+            _ => false,
+        };
+        out.push(if at_once { ReceiverAction::ReportEnd(error) } else { ReceiverAction::Report(error) });
         out.push(ReceiverAction::Disconnect);
-        self.state = State::Waiting { until: now + self.options.retry_interval };
+        self.state = State::Waiting { until: if at_once { now } else { now + retry } };
     }
 
     fn step(
@@ -301,7 +314,7 @@ impl Receiver {
     fn tick(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {
         match self.state {
             State::Waiting { until } if now >= until => {
-                self.state = State::Connecting;
+                (self.state, self.tried_at) = (State::Connecting, now);
                 out.push(ReceiverAction::Connect);
             }
             State::Behind { until } if now >= until => self.identify(out),

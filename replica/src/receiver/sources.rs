@@ -18,7 +18,10 @@
 //! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an
 //!   archive, the receiver tries again by itself and this state stays.
 //! - leaving: the receiver has been told to stop, and may still write.
-//! - resting: wal_retrieve_retry_interval passes, or the settings are reloaded.
+//! - resting: wal_retrieve_retry_interval passes since the last look here, or the settings are reloaded. After
+//!   a stream that ran for longer than that nothing is waited for.
+//!
+//! A stream that ends by order, the primary's or that of other settings, is no failed try.
 //!
 //! What was received and cannot be read is looked for everywhere: the stream is left as if it had failed and
 //! there were an archive, and begins anew before the bad place.
@@ -69,14 +72,17 @@ pub enum Turn {
 pub struct SourceSwitch {
     settings: SourceSettings,
     state: State,
+    /// When the last look began at what is here.
+    looked: Duration,
     promoting: bool,
     last_look: bool,
 }
 
 impl SourceSwitch {
-    /// Redo begins locally.
+    /// Redo begins locally, at the time 0.
     pub fn new(settings: SourceSettings) -> Self {
-        Self { settings, state: State::Local, promoting: false, last_look: false }
+        let (state, looked) = (State::Local, Duration::ZERO);
+        Self { settings, state, looked, promoting: false, last_look: false }
     }
 
     /// Takes over reloaded settings. That ends the rest: what failed may be mended.
@@ -122,9 +128,9 @@ impl SourceSwitch {
     }
 
     /// The receiver has stopped as told.
-    pub fn stopped(&mut self, now: Duration) {
+    pub fn stopped(&mut self) {
         if self.state == State::Leaving {
-            self.state = State::Resting { until: now + self.settings.retry };
+            self.state = State::Resting { until: self.looked + self.settings.retry };
         }
     }
 
@@ -158,7 +164,7 @@ impl SourceSwitch {
             }
             State::Leaving => Turn::Leave,
             State::Resting { until } if now >= until => {
-                self.state = State::Local;
+                (self.state, self.looked) = (State::Local, now);
                 Turn::Look
             }
             State::Resting { until } => Turn::Rest(until - now),
@@ -219,10 +225,26 @@ mod tests {
         assert_eq!(switch.turn(at(2)), Turn::Leave);
         assert_eq!(switch.turn(at(9)), Turn::Leave, "the receiver may still write");
         assert!(!switch.is_local());
-        switch.stopped(at(9));
+        switch.stopped();
         assert!(switch.is_local());
         assert_eq!(switch.turn(at(14)), Turn::Look);
         assert_eq!(switch.turn(at(14)), Turn::Stream, "and then the primary has its turn again");
+    }
+
+    #[test]
+    fn what_fails_after_a_long_stream_is_looked_for_at_once_and_what_fails_again_after_a_rest() {
+        let mut switch = switch(true, true, true);
+        let fails_at = |switch: &mut SourceSwitch, now: Duration| {
+            assert_eq!(switch.turn(now), Turn::Stream);
+            switch.failed();
+            assert_eq!(switch.turn(now), Turn::Leave);
+            switch.stopped();
+            switch.turn(now)
+        };
+        assert_eq!(fails_at(&mut switch, at(60)), Turn::Look);
+        assert_eq!(fails_at(&mut switch, at(61)), Turn::Rest(at(4)));
+        assert_eq!(switch.turn(at(65)), Turn::Look);
+        assert_eq!(fails_at(&mut switch, at(65)), Turn::Rest(RETRY));
     }
 
     #[test]
@@ -257,7 +279,7 @@ mod tests {
         switch.damaged();
         switch.streams();
         assert_eq!(switch.turn(at(1)), Turn::Leave);
-        switch.stopped(at(1));
+        switch.stopped();
         assert_eq!(switch.turn(at(6)), Turn::Look);
         assert_eq!(switch.turn(at(6)), Turn::Stream);
     }

@@ -64,6 +64,7 @@ fn words(commands: &[ReceiverAction]) -> Vec<String> {
                 if *reply_requested { "?" } else { "" }
             ),
             ReceiverAction::Report(error) => format!("report {error}"),
+            ReceiverAction::ReportEnd(error) => format!("end {error}"),
             ReceiverAction::ReportStart { .. } => "log".to_owned(),
             other => format!("{other:?}").to_lowercase(),
         })
@@ -584,5 +585,16 @@ fn a_standby_that_lacks_two_segments_catches_up_and_one_that_lacks_less_does_not
             reply_requested: false,
         });
         assert_eq!(talk.0.catches_up(), catches_up, "{lacks} bytes");
+    }
+}
+
+#[test]
+fn a_stream_that_is_ended_by_order_is_tried_again_at_once_unless_it_had_just_begun() {
+    for (after, said, pause) in [(5, "end it stops", 0), (4, "report it stops", 5)] {
+        let mut talk = Talk::streaming(SEGMENT);
+        talk.1 = after;
+        let ended = ReplicaError::StreamTerminated("it stops".to_owned());
+        assert_eq!(talk.say(Event::Lost(ended)), [said, "disconnect"]);
+        assert_eq!(talk.0.wake_at(), Some(s(after + pause)));
     }
 }

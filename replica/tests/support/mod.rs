@@ -415,6 +415,9 @@ impl ReceiveObserver for Said {
     fn failed(&self, error: &ReplicaError) {
         self.0.lock().unwrap().push(error.to_string());
     }
+    fn ended(&self, error: &ReplicaError) {
+        self.failed(error);
+    }
     fn followed(&self, history: &TimelineHistory) {
         self.0.lock().unwrap().push(format!("follows timeline {}", history.target()));
     }

@@ -1,6 +1,6 @@
 //! What comes on a stream, as events of the state machine or straight to the server.
 
-use super::asking::{RECEIVE, connection, refused};
+use super::asking::{RECEIVE, refused};
 use super::running::Driver;
 use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, ROSTER, SLOTS, WITNESSED};
 use crate::error::ReplicaError;
@@ -10,7 +10,7 @@ use crate::slots::copied;
 use durability::Stages;
 use protocol::backend::BackendMessage;
 use protocol::replication::{FromPrimary, Keepalive, WireLsn};
-use protocol::{Client, ClientError};
+use protocol::{Client, ClientError, Report, SqlState};
 use wal::{Lsn, TimelineId};
 
 impl Driver {
@@ -19,12 +19,10 @@ impl Driver {
             Ok(BackendMessage::CopyData(payload)) => payload,
             Ok(BackendMessage::CopyDone) => return Some(Event::StreamEnded { next: None }),
             Ok(BackendMessage::CommandComplete(_)) => {
-                let cause = "the server is shutting down";
-                return Some(Event::Lost(connection("replication terminated by primary server", cause)));
+                let what = "replication terminated by primary server: the server is shutting down".to_owned();
+                return Some(Event::Lost(ReplicaError::StreamTerminated(what)));
             }
-            Ok(BackendMessage::Error(report)) => {
-                return Some(Event::Lost(refused(RECEIVE, ClientError::Server(report))));
-            }
+            Ok(BackendMessage::Error(report)) => return Some(Event::Lost(ended_by(report))),
             Ok(_) => {
                 let what = "unexpected message from the primary while streaming".to_owned();
                 return Some(Event::Lost(ReplicaError::Protocol(what)));
@@ -107,4 +105,11 @@ impl Driver {
             Err(error) => Some(Event::Lost(error)),
         }
     }
+}
+
+/// Why a stream ends that the primary ends with an error: by order, or since it cannot go on.
+fn ended_by(report: Report) -> ReplicaError {
+    let by_order = report.code == SqlState::ADMIN_SHUTDOWN;
+    let error = refused(RECEIVE, ClientError::Server(report));
+    if by_order { ReplicaError::StreamTerminated(error.to_string()) } else { error }
 }

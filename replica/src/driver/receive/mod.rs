@@ -64,6 +64,11 @@ pub trait ReceiveObserver: Send + Sync {
     fn failed(&self, error: &ReplicaError) {
         let _ = error;
     }
+    /// A stream was ended by order, the primary's or that of other settings here, and is tried again at once:
+    /// no source has failed.
+    fn ended(&self, error: &ReplicaError) {
+        let _ = error;
+    }
     /// A new timeline's history is durable and followed from now on.
     fn followed(&self, history: &TimelineHistory) {
         let _ = history;

@@ -354,6 +354,7 @@ impl Driver {
                 self.queue(|out| encode_feedback(out, &feedback));
             }
             ReceiverAction::Report(error) => self.context.observer.failed(&error),
+            ReceiverAction::ReportEnd(error) => self.context.observer.ended(&error),
             ReceiverAction::ReportStart { at, timeline } => {
                 let again = std::mem::replace(&mut self.streamed, true);
                 self.context.observer.started(at, timeline, again);

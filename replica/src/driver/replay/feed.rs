@@ -199,8 +199,7 @@ impl StandbyFeed {
     }
     /// The receiver has stopped, because none was wanted any more.
     pub fn receiver_stopped(&self) {
-        let now = self.elapsed();
-        self.order(|orders| orders.sources.stopped(now));
+        self.order(|orders| orders.sources.stopped());
     }
     /// From now on no receiver is wanted: the way to stop the last one before a promotion or a stop.
     pub fn close(&self) {

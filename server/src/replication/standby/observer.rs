@@ -91,6 +91,13 @@ impl ReceiveObserver for Observer {
         }
     }
 
+    fn ended(&self, error: &ReplicaError) {
+        if let Some(replication) = self.replication.upgrade() {
+            let report = Report::fatal(error.sqlstate(), error.to_string());
+            replication.ground.log.write(None, &report, None);
+        }
+    }
+
     fn followed(&self, history: &TimelineHistory) {
         let Some(replication) = self.replication.upgrade() else { return };
         replication.ground.log.log(format!("new target timeline is {}", history.target()));
