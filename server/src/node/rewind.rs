@@ -39,9 +39,10 @@ use crate::state::{NodeState, StopMode};
 use host::task::block_on;
 use replica::driver::peers::probe;
 use rewind::{
-    LogArchive, Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName, remove_leftovers,
+    Counts, LogArchive, Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName,
+    remove_leftovers,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
@@ -262,7 +263,8 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
             divergence.end
         )),
     }
-    if let Some((path, counts)) = keep_discarded(host, &ground.data_dir, &mut rewind, &mut |_| {}).await? {
+    let kept = keep_discarded(host, &ground.data_dir, &mut rewind, &mut |_| {}).await?;
+    if let Some((path, counts)) = &kept {
         log.warning(format!(
             "discarding {} commits with {} changes, kept in \"{}\" (plimsoll rewind --replay makes SQL of it)",
             counts.commits,
@@ -270,12 +272,29 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
             path.display()
         ));
     }
+    let what = given_up(rewind.need(), rewind.target().timeline(), kept.as_ref());
     let Rewound { timeline, end, bytes, dropped_slots, .. } = rewind.run(&mut |_| {}).await?;
     for slot in dropped_slots {
         log.warning(format!("dropped replication slot \"{slot}\": its position was of the discarded branch"));
     }
-    log.log(format!("rewound to timeline {timeline}: {bytes} bytes copied, consistent from {end} on"));
+    log.log(format!(
+        "rewound to timeline {timeline}: {what}; {bytes} bytes copied, consistent from {end} on"
+    ));
     Ok(())
+}
+
+/// What a rewind of a log on this timeline gave up, for the one line that says what it did.
+fn given_up(need: &Need, from: TimelineId, kept: Option<&(PathBuf, Counts)>) -> String {
+    let (Need::Diverged(divergence), Some((path, counts))) = (need, kept) else {
+        return "the rest of a rewind that was broken off".to_owned();
+    };
+    let Counts { commits, changes } = counts;
+    format!(
+        "from {} on timeline {from} back to {}, {commits} commits with {changes} changes discarded, kept in \"{}\"",
+        divergence.end,
+        divergence.fork.at,
+        path.display()
+    )
 }
 
 /// The upstream must have its branch from a server that wrote it.

@@ -79,6 +79,11 @@ fn an_old_primary_that_is_told_to_follow_rewinds_itself_at_its_start() {
     pair.one.start();
     wait_for_log(&pair.one, "rewound to timeline 2: ", 1);
     assert!(kept(&pair.one).contains("created table made_here"));
+    let log = pair.one.log();
+    let line = log.lines().find(|line| line.contains("rewound to timeline 2: ")).expect("it is there");
+    for word in [": from 0/", " on timeline 1 back to 0/", " commits with ", "/plimsoll/discarded-"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
     pair.one.stop();
     pair.one_follows_two();
 }
