@@ -1,7 +1,7 @@
 //! A planned change of roles with real servers: `plimsoll switchover` and the function that it calls.
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -392,6 +392,24 @@ fn an_old_primary_takes_no_number_that_its_successor_took_and_is_gone_with() {
     // It waits for both.
     asked.kill().expect("it runs, or has ended");
     drop(asked.wait());
+}
+
+#[test]
+fn the_command_ends_soon_after_the_old_primary_was_killed() {
+    let one = primary();
+    let two = standby("two", &one);
+    let mut asking = command(&one, "two", &two, &["--timeout", "120s"]);
+    let (asked, began) = (asking.stderr(Stdio::piped()).spawn().expect("plimsoll starts"), Instant::now());
+    let marker = one.data().join("plimsoll/handover");
+    while !marker.exists() {
+        assert!(began.elapsed() < LIMIT, "{}", one.log());
+    }
+    one.kill_9();
+    let done = asked.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(1) && began.elapsed() < LIMIT, "{:?}: {said}", began.elapsed());
+    let ends = ["is the primary, but the old one is not back", "has ended in the middle of it"];
+    assert!(ends.iter().any(|end| said.contains(end)), "{said}");
 }
 
 /// Whether each takes writes; a server that does not answer does not.

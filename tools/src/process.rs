@@ -198,6 +198,27 @@ pub fn stop(data: &Path, mode: StopMode, limit: Option<Duration>, tick: impl FnM
     if gone { Ok(()) } else { Err(anyhow!("server does not shut down within {} seconds", limit.as_secs())) }
 }
 
+/// The server that runs on a directory now.
+#[derive(Debug)]
+pub struct Running {
+    data: PathBuf,
+    file: PidFile,
+}
+
+impl Running {
+    /// An error in pg_ctl's words if none does.
+    pub fn on(data: &Path) -> Result<Self> {
+        Ok(Self { data: data.to_owned(), file: running(data)? })
+    }
+
+    /// Whether its process has ended, and no other server runs on the directory. Between two lives in one
+    /// process the lock file may be gone: it alone says nothing.
+    pub fn has_ended(&self) -> bool {
+        let other = || PidFile::read(&self.data).is_ok_and(|file| file.is_some_and(|file| still_runs(&file)));
+        !still_runs(&self.file) && !other()
+    }
+}
+
 /// Whether a process is there and not only waiting for its parent to take note of its end.
 fn still_runs(file: &PidFile) -> bool {
     is_alive(file.pid) && !is_zombie(file)

@@ -6,6 +6,7 @@ use super::check_data_directory;
 use crate::cli::SwitchoverArgs;
 use crate::connect::{connect, connect_as, of_directory};
 use crate::output::{complain, say};
+use crate::process::Running;
 use anyhow::{Context, Result, anyhow, bail};
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError, SqlState};
@@ -16,21 +17,24 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long both have after the standby's time is over: for the promotion, and for the start of the old
 /// primary.
 const AFTERWARDS: Duration = Duration::from_secs(30);
+/// How long a standby may take to be the primary whose old primary has ended: it heeds the word that it may
+/// for no longer.
+const PROMOTION_TIME: Duration = Duration::from_secs(5);
 /// How long a server may take to answer one question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &SwitchoverArgs) -> Result<u8> {
-    let primary = match (&arguments.dbname, &arguments.data) {
-        (Some(conninfo), _) => conninfo.clone(),
+    let (primary, process) = match (&arguments.dbname, &arguments.data) {
+        (Some(conninfo), _) => (conninfo.clone(), None),
         (None, Some(data)) => {
             check_data_directory(data)?;
-            of_directory(data)?
+            (of_directory(data)?, Some(Running::on(data)?))
         }
         (None, None) => bail!("name the primary with -D or -d"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { Switchover::begin(arguments, primary).await?.watch().await })
+    runtime.block_on(async { Switchover::begin(arguments, primary, process).await?.watch().await })
 }
 
 /// A switchover that the primary has begun.
@@ -39,6 +43,8 @@ struct Switchover {
     limit: Duration,
     /// The primary of before.
     old: String,
+    /// Its process, if it is one of this machine.
+    process: Option<Running>,
     /// When it was started, as it says.
     started: String,
     timeline: i64,
@@ -58,7 +64,7 @@ struct OldPrimary {
 }
 
 impl Switchover {
-    async fn begin(arguments: &SwitchoverArgs, old: String) -> Result<Self> {
+    async fn begin(arguments: &SwitchoverArgs, old: String, process: Option<Running>) -> Result<Self> {
         let begun = Instant::now();
         let mut client = connect(&old).await.context("could not connect to the primary")?;
         let answer = client
@@ -85,7 +91,8 @@ impl Switchover {
         })?;
         let new = answer.text(0, 1).ok_or_else(|| anyhow!("the primary's answer has no row"))?.to_owned();
         let limit = arguments.timeout + AFTERWARDS;
-        let this = Self { begun, limit, old, started, timeline, standby: arguments.to.clone(), new };
+        let standby = arguments.to.clone();
+        let this = Self { begun, limit, old, process, started, timeline, standby, new };
         this.tell(&format!("\"{}\" keeps up: the primary ends its sessions and hands over", this.standby));
         Ok(this)
     }
@@ -97,6 +104,7 @@ impl Switchover {
     async fn watch(&self) -> Result<u8> {
         let mut is_promoted = false;
         let mut old = OldPrimary::default();
+        let mut ended_at = None;
         while self.begun.elapsed() < self.limit {
             if !is_promoted && self.is_promoted().await {
                 is_promoted = true;
@@ -113,24 +121,38 @@ impl Switchover {
                 );
                 return Ok(1);
             }
+            if self.process.as_ref().is_some_and(Running::has_ended) {
+                let ended_at = ended_at.get_or_insert_with(Instant::now);
+                if is_promoted || ended_at.elapsed() > PROMOTION_TIME {
+                    break;
+                }
+            } else {
+                ended_at = None;
+            }
             tokio::time::sleep(POLL).await;
         }
-        let standby = &self.standby;
-        complain!(
-            "plimsoll: error: {}",
-            match (is_promoted, old.is_standby) {
-                (true, true) =>
-                    format!("\"{standby}\" is the primary, but the old one does not stream from it yet"),
-                (true, false) =>
-                    format!("\"{standby}\" is the primary, but the old one is not back: start it"),
-                (false, true) => format!(
-                    "the switchover is undecided, and nobody may be the primary now: run \"plimsoll promote\" on \"{standby}\", \
-                 or, only if that one is gone for good, on the old primary"
-                ),
-                (false, false) => "neither server can be asked: look at their logs".to_owned(),
-            }
-        );
+        complain!("plimsoll: error: {}", self.left(is_promoted, old.is_standby, ended_at.is_some()));
         Ok(1)
+    }
+
+    /// What is left to do where it did not come to its end.
+    fn left(&self, is_promoted: bool, is_standby: bool, has_ended: bool) -> String {
+        let standby = &self.standby;
+        match (is_promoted, is_standby) {
+            (true, true) => {
+                format!("\"{standby}\" is the primary, but the old one does not stream from it yet")
+            }
+            (true, false) => format!("\"{standby}\" is the primary, but the old one is not back: start it"),
+            (false, true) => format!(
+                "the switchover is undecided, and nobody may be the primary now: run \"plimsoll promote\" on \"{standby}\", \
+                 or, only if that one is gone for good, on the old primary"
+            ),
+            (false, false) if has_ended => format!(
+                "the old primary has ended in the middle of it, and \"{standby}\" is not the primary: start the old one; \
+                 its log says whether it is the primary again or what to run"
+            ),
+            (false, false) => "neither server can be asked: look at their logs".to_owned(),
+        }
     }
 
     /// Whether the standby takes writes, asked as the old primary reaches it.
