@@ -108,7 +108,7 @@ impl Driver {
 }
 
 /// Why a stream ends that the primary ends with an error: by order, or since it cannot go on.
-fn ended_by(report: Report) -> ReplicaError {
+fn ended_by(report: Box<Report>) -> ReplicaError {
     let by_order = report.code == SqlState::ADMIN_SHUTDOWN;
     let error = refused(RECEIVE, ClientError::Server(report));
     if by_order { ReplicaError::StreamTerminated(error.to_string()) } else { error }
