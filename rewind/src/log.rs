@@ -9,13 +9,15 @@ use basebackup::send::files::{FileClass, SentFile};
 use std::collections::BTreeSet;
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
-use wal::{ArchiveStatus, Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What becomes of pg_wal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogPlan {
     /// Segments to copy, by name, with the bytes that are the log.
     copy: Vec<(String, u64)>,
+    /// Files whose marks of the archive go: the files go, others come in their place, or they are gone.
+    unmark: Vec<String>,
     /// Files to remove.
     remove: Vec<String>,
     /// Segments that are neither here nor there.
@@ -32,6 +34,8 @@ pub struct LogPlanning<'p> {
     pub history: &'p TimelineHistory,
     /// The names in the target's pg_wal.
     pub own: &'p [String],
+    /// The names of which it knows that the archive has them, or waits for them.
+    pub marked: &'p [String],
     /// Segments' size.
     pub size: SegmentSize,
     /// Where the branches parted.
@@ -89,6 +93,7 @@ impl LogPlanning<'_> {
         }
         plan.remove =
             self.own.iter().filter(|name| !kept.contains(*name) && self.goes(name)).cloned().collect();
+        plan.unmark = self.marked.iter().filter(|name| self.goes(name)).cloned().collect();
         plan.added_bytes = self.added_bytes(&plan);
         plan
     }
@@ -156,10 +161,11 @@ impl Target {
     ) -> Result<(), RewindError> {
         let pg_wal = self.path("pg_wal");
         let size = self.control.segment_size;
-        let marks = ArchiveStatus::new(self.disk.clone(), &pg_wal);
+        let marks = self.marks();
+        // Before the files: what is left of a mark would vouch for the next file of that name.
+        marks.forget_all(&plan.unmark).map_err(io_error(&pg_wal))?;
         for name in &plan.remove {
             remove_file(&*self.disk, &pg_wal.join(name))?;
-            marks.forget(name).map_err(io_error(&pg_wal))?;
         }
         for (name, length) in &plan.copy {
             // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the
@@ -222,10 +228,14 @@ mod tests {
             format!("{}.00000028.backup", segment(3, 4)),
             "archive_status".to_owned(),
         ];
+        // Of one of the source's there is a mark, of whatever file.
+        let marked =
+            [segment(1, 2), segment(1, 4), segment(1, 5), segment(2, 6), "00000003.history".to_owned()];
         let planning = LogPlanning {
             source: &source,
             history: &history,
             own: &own,
+            marked: &marked,
             size,
             fork,
             redo: Lsn::new(3 * MB + 40),
@@ -247,6 +257,7 @@ mod tests {
                 format!("{}.00000028.backup", segment(3, 4)),
             ]
         );
+        assert_eq!(plan.unmark, marked[2..], "what is common stays in the archive");
         assert_eq!(plan.missing, Vec::<String>::new());
         assert_eq!(plan.added_bytes, 0, "three come, and three go before");
         let plan = LogPlanning { redo: Lsn::new(MB), source: &source[3..], ..planning }.plan();
@@ -275,6 +286,7 @@ mod tests {
             source: &source,
             history: &history,
             own: &[],
+            marked: &[],
             size,
             fork,
             redo,

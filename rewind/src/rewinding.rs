@@ -286,10 +286,19 @@ impl Rewind {
     }
 
     fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
-        let own = self.target.log_names()?;
-        let size = self.target.control.segment_size;
-        let (history, source_end) = (&self.history, self.position.at);
-        Ok(LogPlanning { source: files, history, own: &own, size, fork, redo, end, source_end }.plan())
+        let (own, marked) = (self.target.log_names()?, self.target.marked_names()?);
+        let planning = LogPlanning {
+            source: files,
+            history: &self.history,
+            own: &own,
+            marked: &marked,
+            size: self.target.control.segment_size,
+            fork,
+            redo,
+            end,
+            source_end: self.position.at,
+        };
+        Ok(planning.plan())
     }
 
     /// Log that is nowhere may come from the archive, if there is one.

@@ -14,7 +14,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{BranchRecord, Fork, Lsn, Record, RelFile, SourceError, TimelineId, WalSource};
+use wal::{ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SourceError, TimelineId, WalSource};
 
 /// A target.
 pub struct Target {
@@ -242,6 +242,16 @@ impl Target {
         let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
         names.extend(self.places.names_beside()?);
         Ok(names)
+    }
+
+    /// The marks of the archive.
+    pub(crate) fn marks(&self) -> ArchiveStatus {
+        ArchiveStatus::new(self.disk.clone(), &self.path("pg_wal"))
+    }
+
+    /// The names of the files that have one.
+    pub(crate) fn marked_names(&self) -> Result<Vec<String>, RewindError> {
+        self.marks().names().map_err(io_error(&self.path("pg_wal/archive_status")))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod gone_log;
 mod killed;
+mod marks;
 mod other_source;
 mod room;
 

@@ -125,6 +125,15 @@ impl ArchiveStatus {
         Ok(())
     }
 
+    /// Takes the marks of these files away, durably, also where a call that was killed has done so.
+    ///
+    /// # Errors
+    /// Fails if a mark cannot be removed.
+    pub fn forget_all(&self, names: &[String]) -> io::Result<()> {
+        names.iter().try_for_each(|name| self.forget(name))?;
+        if self.disk.exists(&self.folder)? { self.disk.sync_dir(&self.folder) } else { Ok(()) }
+    }
+
     /// Whether the file itself is still in pg_wal.
     ///
     /// # Errors
@@ -141,6 +150,16 @@ impl ArchiveStatus {
         let names =
             entries.into_iter().filter_map(|entry| entry.name.strip_suffix(suffix).map(str::to_owned));
         Ok(names.filter(|name| is_archivable(name)).collect())
+    }
+
+    /// The files that have a mark, whether they are there or not.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = self.marked(READY)?;
+        names.extend(self.marked(DONE)?);
+        Ok(names)
     }
 
     /// The files that wait, in the order in which they go: timeline histories first, since others may need
@@ -180,8 +199,7 @@ impl ArchiveStatus {
 
     /// The segments of a timeline that have a mark.
     fn marked_segments(&self, timeline: TimelineId, size: SegmentSize) -> io::Result<Vec<SegmentNumber>> {
-        let mut names = self.marked(READY)?;
-        names.extend(self.marked(DONE)?);
+        let names = self.names()?;
         let segments = names.iter().filter_map(|name| SegmentNumber::parse_file_name(name, size));
         Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }

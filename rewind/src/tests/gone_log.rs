@@ -16,8 +16,8 @@ use wal::{
     ArchiveStatus, Archived, KEPT_DIR, Lsn, ReadError, SegmentNumber, SegmentSize, SourceError, TimelineId,
 };
 
-const ONES_LOG: &str = "/one/pg_wal";
-const TWOS_LOG: &str = "/two/pg_wal";
+pub(super) const ONES_LOG: &str = "/one/pg_wal";
+pub(super) const TWOS_LOG: &str = "/two/pg_wal";
 const SEGMENT_MAX: u64 = 1 << 20;
 
 /// Where the log is that pg_wal lacks.
@@ -50,12 +50,12 @@ impl LogArchive for Folder {
     }
 }
 
-fn size() -> SegmentSize {
+pub(super) fn size() -> SegmentSize {
     SegmentSize::new(SEGMENT_MAX).unwrap()
 }
 
 /// The names of segments of the first timeline.
-fn common(disk: &VirtualDisk, folder: &str) -> BTreeSet<String> {
+pub(super) fn common(disk: &VirtualDisk, folder: &str) -> BTreeSet<String> {
     let names = disk.list(Path::new(folder)).unwrap().into_iter().map(|entry| entry.name);
     let is_common = |name: &String| {
         SegmentNumber::parse_file_name(name, size()).is_some_and(|(of, _)| of == TimelineId::FIRST)
