@@ -77,7 +77,7 @@ impl LogPlanning<'_> {
         let mut segment = self.size.segment_of(self.redo);
         while segment <= self.size.segment_before(end) {
             let (start, stop) = (self.size.start_of(segment), self.size.start_of(segment.next()));
-            let names = self.names(segment);
+            let names = self.names(segment, stop.min(end));
             let is_common = stop <= self.fork;
             if let Some((name, _)) = names.iter().find(|(name, _)| is_common && own.contains(name.as_str())) {
                 kept.insert(name.clone());
@@ -107,11 +107,11 @@ impl LogPlanning<'_> {
         self.size.bytes() * added as u64
     }
 
-    /// The names that a segment of this history may have, the one to read first, with where their timelines
-    /// begin. Those of timelines that begin behind what is needed, of which the source knows, come last: what
-    /// the directory follows has not come to them.
-    fn names(&self, segment: SegmentNumber) -> Vec<(String, Lsn)> {
-        let start = self.size.start_of(segment);
+    /// The names that a segment of this history may have which has the log up to `upto`, the one to read
+    /// first, with where their timelines begin. Those of timelines that begin behind what is needed, of which
+    /// the source knows, come last: what the directory follows has not come to them. The file of a timeline
+    /// that ends before `upto` is none: recovery would come to its end and find no other.
+    fn names(&self, segment: SegmentNumber, upto: Lsn) -> Vec<(String, Lsn)> {
         let end = self.end.max(self.fork);
         let known = end.max(self.source_end);
         let names = self
@@ -120,7 +120,7 @@ impl LogPlanning<'_> {
             .filter(|(_, begin, end)| {
                 self.size.segment_of(*begin) <= segment
                     && *begin <= known
-                    && end.is_none_or(|end| start < end)
+                    && end.is_none_or(|end| upto <= end)
             })
             .map(|(timeline, begin, _)| (segment.file_name(timeline, self.size), begin));
         let (mut names, later): (Vec<_>, Vec<_>) = names.partition(|(_, begin)| *begin < end);
@@ -298,5 +298,40 @@ mod tests {
         assert_eq!(without.plan().copy, [(segment(3, 5), 9000)]);
         let plan = LogPlanning { source_end: end, ..without }.plan();
         assert_eq!(plan.missing, [segment(2, 5)], "timeline 3 is known there, and its log has not come");
+    }
+
+    #[test]
+    fn a_segment_whose_timeline_ends_before_what_is_needed_of_it_is_not_there() {
+        let size = SegmentSize::new(MB).unwrap();
+        let (switch, fork) = (Lsn::new(3 * MB + 100), Lsn::new(5 * MB + 100));
+        let history = TimelineHistory::root(TimelineId::new(1))
+            .fork(TimelineId::new(2), switch, "x", BranchId::new(2))
+            .unwrap()
+            .fork(TimelineId::new(3), fork, "x", BranchId::new(3))
+            .unwrap();
+        let source: Vec<_> = [segment(1, 3), segment(2, 3), segment(3, 5)]
+            .into_iter()
+            .map(|name| SentFile { path: format!("pg_wal/{name}"), size: MB, class: FileClass::Log })
+            .collect();
+        let own = [segment(1, 3), segment(2, 4)];
+        let end = Lsn::new(6 * MB);
+        let planning = || LogPlanning {
+            source: &source,
+            history: &history,
+            own: &own,
+            marked: &[],
+            size,
+            fork,
+            redo: Lsn::new(3 * MB + 40),
+            end,
+            source_end: end,
+        };
+        assert_eq!(planning().plan().copy, [(segment(2, 3), MB), (segment(3, 5), MB)]);
+        let without = [source[0].clone(), source[2].clone()];
+        let plan = LogPlanning { source: &without, ..planning() }.plan();
+        assert_eq!(plan.missing, [segment(2, 3)], "nor does the source have it in its timeline 1");
+        let all = [segment(2, 3), segment(2, 4)];
+        let plan = LogPlanning { own: &all, source: &source[2..], ..planning() }.plan();
+        assert_eq!((plan.copy, plan.missing), (vec![(segment(3, 5), MB)], vec![]));
     }
 }

@@ -127,7 +127,8 @@ async fn divergence(
         let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= fork) else {
             return Err(error.of_gone_log());
         };
-        let timeline = history.timeline_at(size.start_of(segment));
+        // The file of an older timeline would end within it.
+        let timeline = history.timeline_at(size.start_of(segment.next()) - 1);
         let name = segment.file_name(timeline, size);
         let to = format!("{BROUGHT_DIR}/{name}");
         let mut copier = Copier {
