@@ -66,9 +66,11 @@ impl DirectoryId {
 
     fn of_directory_or(host: &Host, data_dir: &Path, new: impl FnOnce() -> Self) -> io::Result<Self> {
         let path = data_dir.join(DIRECTORY_ID_FILE);
-        let known = match host.disk.read(&path, FILE_BYTES_MAX) {
-            Ok(contents) => std::str::from_utf8(&contents).ok().and_then(Self::decode),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let known = match host.disk.read_text(&path, FILE_BYTES_MAX) {
+            Ok(text) => Self::decode(&text),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                None
+            }
             Err(error) => return Err(error),
         };
         if let Some(known) = known {

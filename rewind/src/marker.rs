@@ -72,12 +72,12 @@ impl Marker {
     /// Fails if it cannot be read or makes no sense.
     pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, RewindError> {
         let path = dir.join(REWIND_MARKER);
-        let bytes = match disk.read(&path, SIZE_MAX) {
-            Ok(bytes) => bytes,
+        let marker = match disk.read_text(&path, SIZE_MAX) {
+            Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(io_error(&path)(error)),
         };
-        let marker = std::str::from_utf8(&bytes).ok().and_then(Self::parse);
         marker.map(Some).ok_or_else(|| RewindError::Marker(path.display().to_string()))
     }
 

@@ -90,6 +90,33 @@ fn a_control_file_of_another_version_or_with_flipped_bits_is_refused() {
 }
 
 #[test]
+fn a_small_file_that_is_too_large_or_no_text_is_named_and_starts_nobody() {
+    let node = Node::builder().init();
+    fs::create_dir_all(node.data().join("plimsoll")).expect("a folder");
+    let (large, binary) = (vec![b'x'; 1 << 20], vec![0xFF, b'\n']);
+    for (name, bytes, why) in [
+        ("PG_VERSION", &binary, "is not UTF-8"),
+        ("PLIMSOLL_VERSION", &large, "is damaged"),
+        ("backup_label", &binary, "is not UTF-8"),
+        ("plimsoll/handover", &large, "is damaged"),
+    ] {
+        let path = node.data().join(name);
+        let before = fs::read(&path).ok();
+        fs::write(&path, bytes).expect("written");
+        let outcome = node.try_start();
+        assert_ne!(outcome.code, 0, "{name}: {outcome:?}");
+        let said = [outcome.stderr, node.log()].concat();
+        let names = |line: &str| line.contains(name) && line.contains(why);
+        assert!(said.lines().any(names), "{name}: {said}");
+        match before {
+            Some(bytes) => fs::write(&path, bytes).expect("put back"),
+            None => fs::remove_file(&path).expect("removed"),
+        }
+    }
+    node.start();
+}
+
+#[test]
 fn a_port_in_use_is_refused_and_named() {
     let node = Node::builder().init();
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");

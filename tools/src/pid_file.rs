@@ -11,12 +11,15 @@
 //! | 7 | shared memory key (unused) |
 //! | 8 | status: `starting`, `stopping`, `ready`, `standby`, padded with blanks |
 
+use host::{Disk, RealDisk};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Bytes of this file and of the other small ones beside it, at most.
+pub const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 /// What the server's lock file says; fields that are not written yet are None.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +60,11 @@ impl PidFile {
     /// Reads the lock file; Ok(None) if there is none, an error if it holds no process id.
     pub fn read(data: &Path) -> io::Result<Option<Self>> {
         let path = Self::path(data);
-        let text = match fs::read_to_string(&path) {
+        let text = match RealDisk.read_text(&path, TEXT_BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // It was cut while it was read.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Self::read(data),
             Err(error) => return Err(error),
         };
         Self::parse(&text).map(Some).ok_or_else(|| {

@@ -214,17 +214,17 @@ impl Formats {
 /// The number that a directory of ours has.
 fn read(disk: &dyn Disk, dir: &Path) -> Result<u32, FormatError> {
     let path = dir.join(FORMAT_FILE);
-    let contents = match disk.read(&path, FILE_BYTES_MAX) {
-        Ok(contents) => contents,
+    let found = match disk.read_text(&path, FILE_BYTES_MAX) {
+        Ok(text) => parse(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(UNNUMBERED),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         Err(error) => return Err(FormatError::Io { path: path.display().to_string(), error }),
     };
-    parse(&contents).ok_or_else(|| FormatError::Damaged { path: path.display().to_string() })
+    found.ok_or_else(|| FormatError::Damaged { path: path.display().to_string() })
 }
 
-fn parse(contents: &[u8]) -> Option<u32> {
-    let text = sealed_text(std::str::from_utf8(contents).ok()?)?;
-    text.lines().next()?.strip_prefix(FIRST_WORDS)?.parse().ok()
+fn parse(text: &str) -> Option<u32> {
+    sealed_text(text)?.lines().next()?.strip_prefix(FIRST_WORDS)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -387,13 +387,12 @@ impl TimelineHistory {
     pub fn load(disk: &dyn Disk, pg_wal: &Path, target: TimelineId) -> Result<Self, HistoryFileError> {
         let file = pg_wal.join(target.history_file_name());
         let path = file.display().to_string();
-        let contents = match disk.read(&file, HISTORY_FILE_SIZE_MAX) {
+        let contents = match disk.read_text(&file, HISTORY_FILE_SIZE_MAX) {
             Ok(contents) => contents,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::root(target)),
             Err(error) => return Err(HistoryFileError::Io { path, error }),
         };
-        Self::parse(target, &String::from_utf8_lossy(&contents))
-            .map_err(|error| HistoryFileError::Invalid { path, error })
+        Self::parse(target, &contents).map_err(|error| HistoryFileError::Invalid { path, error })
     }
 
     /// Writes the file durably into pg_wal. A root has no file, and nothing is written.

@@ -100,12 +100,11 @@ impl BranchRecord {
 
     fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, BranchError> {
         let path = data_dir.join(BRANCH_FILE);
-        match disk.read(&path, FILE_BYTES_MAX) {
-            Ok(contents) => {
-                let record = std::str::from_utf8(&contents).ok().and_then(Self::decode);
-                record.map(Some).ok_or_else(|| BranchError::Damaged(path.display().to_string()))
-            }
+        let damaged = || BranchError::Damaged(path.display().to_string());
+        match disk.read_text(&path, FILE_BYTES_MAX) {
+            Ok(text) => Self::decode(&text).map(Some).ok_or_else(damaged),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged()),
             Err(error) => Err(file_error(&path, error)),
         }
     }

@@ -45,15 +45,13 @@ pub struct Loaded {
 /// Fails if the file is there and cannot be read.
 pub fn load(host: &Host, data_dir: &Path, standby: Option<DirectoryId>) -> io::Result<Loaded> {
     let now = host.clock.monotonic();
-    let (found, damaged) = match host.disk.read(&data_dir.join(ROSTER_FILE), FILE_BYTES_MAX) {
-        Ok(contents) => {
-            let found = std::str::from_utf8(&contents).ok().and_then(|text| decode(text, now));
-            let damaged = found.is_none();
-            (found, damaged)
-        }
+    let (found, is_there) = match host.disk.read_text(&data_dir.join(ROSTER_FILE), FILE_BYTES_MAX) {
+        Ok(text) => (decode(&text, now), true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => (None, true),
         Err(error) => return Err(error),
     };
+    let damaged = is_there && found.is_none();
     let was = found.as_ref().map(|(own, _)| (own.id, own.stated));
     let former = was.filter(|(id, _)| standby.is_some_and(|standby| standby != *id));
     let (mut own, mut members) = found.unwrap_or_else(|| {

@@ -48,10 +48,10 @@ const NO_ID: &str = "none";
 ///
 /// Fails if the file is there and cannot be read.
 pub fn load(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<bool> {
-    let found = match host.disk.read(&data_dir.join(HEARD_FILE), FILE_BYTES_MAX) {
-        Ok(contents) => std::str::from_utf8(&contents).ok().and_then(decode),
+    let found = match host.disk.read_text(&data_dir.join(HEARD_FILE), FILE_BYTES_MAX) {
+        Ok(text) => decode(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Heard::default()),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         Err(error) => return Err(error),
     };
     let Some(heard) = found else { return Ok(true) };

@@ -202,6 +202,10 @@ fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
         // Letter case of the checksum's own digits.
         assert!(found.damaged != (found.roster.own_id() == first.roster.own_id()), "bit {bit}");
     }
+    for other in [vec![b'x'; 1 << 20], vec![0xFF]] {
+        std::fs::write(&path, other).unwrap();
+        assert!(load(&host, dir.path(), None).unwrap().damaged);
+    }
 }
 
 #[test]

@@ -210,12 +210,12 @@ impl FenceStore {
     ///
     /// Fails if the record cannot be read; a damaged one counts as a fence.
     pub fn load(&self) -> Result<Option<FenceRecord>, ReplicaError> {
-        let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX as u64) {
-            Ok(contents) => contents,
+        let record = match self.host.disk.read_text(&self.path, FILE_BYTES_MAX as u64) {
+            Ok(text) => FenceRecord::decode(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(ReplicaError::file("read", &self.path, error)),
         };
-        let record = String::from_utf8(contents).ok().and_then(|text| FenceRecord::decode(&text));
         match record {
             Some(record) => Ok(Some(record)),
             None => Err(ReplicaError::Fenced(format!("the record \"{}\" is damaged", self.path.display()))),
@@ -439,6 +439,10 @@ mod tests {
         for len in 0..good.len() {
             std::fs::write(&store.path, &good[..len]).unwrap();
             assert!(matches!(store.load(), Err(ReplicaError::Fenced(_))), "{len} bytes");
+        }
+        for other in [vec![b'x'; FILE_BYTES_MAX + 1], [&good[..], &[0xFF]].concat()] {
+            std::fs::write(&store.path, &other).unwrap();
+            assert!(matches!(store.load(), Err(ReplicaError::Fenced(_))), "{} bytes", other.len());
         }
     }
 }

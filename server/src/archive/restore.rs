@@ -199,10 +199,11 @@ impl Restorer {
             self.ground.log.log(format!("history file \"{name}\" in the archive is not whole yet"));
             return disk.exists(&here);
         }
-        let archived =
-            TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)).map_err(|error| {
-                io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}"))
-            })?;
+        let nonsense = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}"))
+        };
+        let archived = std::str::from_utf8(&text).map_err(|error| nonsense(&error))?;
+        let archived = TimelineHistory::parse(timeline, archived).map_err(|error| nonsense(&error))?;
         let is_twins = followed
             .and_then(|followed| followed.up_to(timeline))
             .is_some_and(|ours| ours.is_twin_of(&archived));

@@ -45,13 +45,13 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
         ))
         .with_hint("Permissions should be u=rwx (0700) or u=rwx,g=rx (0750)."));
     }
-    let version = host.disk.read(&dir.join("PG_VERSION"), 64).map_err(|error| {
+    let version = host.disk.read_text(&dir.join("PG_VERSION"), 64).map_err(|error| {
         ServerError::new(format!("\"{}\" is not a valid data directory", dir.display())).with_hint(format!(
             "File \"{}/PG_VERSION\": {error}. You might need plimsoll init.",
             dir.display()
         ))
     })?;
-    let version = String::from_utf8_lossy(&version).trim().to_owned();
+    let version = version.trim();
     if version != "15" {
         return Err(ServerError::new("database files are incompatible with server").with_hint(format!(
             "The data directory was initialized by version {version}; \

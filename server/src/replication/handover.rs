@@ -101,14 +101,14 @@ impl Marker {
     /// the primary.
     pub(crate) fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, ServerError> {
         let path = path(data_dir);
-        let contents = match disk.read(&path, FILE_BYTES_MAX) {
-            Ok(contents) => contents,
+        let marker = match disk.read_text(&path, FILE_BYTES_MAX) {
+            Ok(text) => Self::decode(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => {
                 return Err(ServerError::new(format!("could not read file \"{}\": {error}", path.display())));
             }
         };
-        let marker = std::str::from_utf8(&contents).ok().and_then(Self::decode);
         marker.map(Some).ok_or_else(|| {
             let what = format!("the marker of a switchover, \"{}\", is damaged", path.display());
             ServerError::new(what)

@@ -5,9 +5,10 @@
 
 use crate::output::complain;
 use crate::output::{self, say};
-use crate::pid_file::{PidFile, Status};
+use crate::pid_file::{PidFile, Status, TEXT_BYTES_MAX};
 use crate::process::{Launch, Readiness, StopMode, running, signal, stop, wait};
 use anyhow::{Context, Result, anyhow, bail};
+use host::{Disk, RealDisk};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -181,7 +182,8 @@ fn start(options: &Options) -> Result<u8> {
     };
     if launch.shell_options.is_empty() && options.command.as_deref() == Some("restart") {
         // postmaster.opts keeps what the last start was given, each word in double quotes.
-        launch.shell_options = fs::read_to_string(launch.data.join("postmaster.opts"))
+        launch.shell_options = RealDisk
+            .read_text(&launch.data.join("postmaster.opts"), TEXT_BYTES_MAX)
             .ok()
             .and_then(|line| line.trim_end().split_once(' ').map(|(_, rest)| rest.to_owned()))
             .map(|rest| rest.strip_prefix("\"run\"").unwrap_or(&rest).trim_start().to_owned())
@@ -241,7 +243,7 @@ fn status(options: &Options) -> Result<u8> {
     match PidFile::of_running(&data)? {
         Some(file) => {
             say(options, &format!("pg_ctl: server is running (PID: {})\n", file.pid));
-            if let Ok(line) = fs::read_to_string(data.join("postmaster.opts")) {
+            if let Ok(line) = RealDisk.read_text(&data.join("postmaster.opts"), TEXT_BYTES_MAX) {
                 say(options, &line);
             }
             Ok(0)
@@ -278,7 +280,7 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
         if PidFile::of_running(data)?.is_none() {
             bail!("the server ended while it was promoted: see its log");
         }
-        if let Ok(why) = fs::read_to_string(&refusal) {
+        if let Ok(why) = RealDisk.read_text(&refusal, TEXT_BYTES_MAX) {
             let _ = fs::remove_file(&refusal);
             bail!("server did not promote: {why}");
         }

@@ -6,7 +6,7 @@
 
 use crate::output::complain;
 use anyhow::{Context, Result};
-use host::{RealDisk, ShellCommand};
+use host::{Disk, RealDisk, ShellCommand};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
@@ -14,7 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use wal::history::TimelineHistory;
+use wal::history::{HISTORY_FILE_SIZE_MAX, TimelineHistory};
 use wal::reader::SegmentSupply;
 use wal::{ArchiveHistories, Lsn, SegmentNumber, SegmentSize, TimelineId, file_names};
 
@@ -69,8 +69,9 @@ impl Sources {
 
     /// Whether a history takes its name here: there is none, or the beginning of this one.
     fn is_wanted(&self, timeline: TimelineId, history: &Path) -> io::Result<bool> {
-        match std::fs::read(self.folder.join(timeline.history_file_name())) {
-            Ok(known) => Ok(std::fs::read(history)?.starts_with(&known)),
+        let read = |path: &Path| RealDisk.read(path, HISTORY_FILE_SIZE_MAX);
+        match read(&self.folder.join(timeline.history_file_name())) {
+            Ok(known) => Ok(read(history)?.starts_with(&known)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -101,7 +102,7 @@ impl Sources {
     fn ask_for_history(&self, archive: &ByCommand, timeline: TimelineId) -> io::Result<()> {
         let name = timeline.history_file_name();
         let Some(fetched) = archive.fetch(&name, &self.folder)? else { return Ok(()) };
-        let text = String::from_utf8_lossy(&std::fs::read(&fetched)?).into_owned();
+        let text = RealDisk.read_text(&fetched, HISTORY_FILE_SIZE_MAX)?;
         let nonsense = match TimelineHistory::parse(timeline, &text) {
             Ok(history) if history.entries().is_empty() => "it names no timeline before it".to_owned(),
             Ok(history) => {
