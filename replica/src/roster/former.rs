@@ -211,10 +211,10 @@ impl Roster {
 ///
 /// Fails if the file is there and cannot be read.
 pub fn load(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<bool> {
-    let found = match host.disk.read(&data_dir.join(FORMER_FILE), FILE_BYTES_MAX) {
-        Ok(contents) => std::str::from_utf8(&contents).ok().and_then(decode_file),
+    let found = match host.disk.read_text(&data_dir.join(FORMER_FILE), FILE_BYTES_MAX) {
+        Ok(text) => decode_file(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Formers::default()),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         Err(error) => return Err(error),
     };
     let Some(formers) = found else { return Ok(true) };
