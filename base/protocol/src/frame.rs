@@ -18,7 +18,7 @@ impl FrameLimits {
     pub const SERVER: Self = Self { large: 256 << 20, small: 10_000 };
     /// What a server allows before authentication (password and SASL messages).
     pub const AUTHENTICATION: Self = Self { large: 10_000, small: 10_000 };
-    /// What a client allows: up to PostgreSQL's 1 GiB.
+    /// Anything that PostgreSQL sends.
     pub const CLIENT: Self = Self { large: (1 << 30) - 1, small: (1 << 30) - 1 };
 
     fn of(self, kind: u8) -> usize {
@@ -26,6 +26,19 @@ impl FrameLimits {
             b'Q' | b'P' | b'B' | b'd' | b'F' | b'p' => self.large,
             _ => self.small,
         }
+    }
+}
+
+/// The largest message of a kind that a client takes from a server, its length word included. Data are as
+/// large as PostgreSQL's may be, those of a COPY only while one is under way; of the others most are as small
+/// as libpq has it.
+pub(crate) fn client_limit(kind: u8, copies: bool) -> usize {
+    match kind {
+        b'D' => FrameLimits::CLIENT.large,
+        b'd' if copies => FrameLimits::CLIENT.large,
+        b'E' | b'T' | b't' => 1 << 20,
+        b'N' => 64 << 10,
+        _ => 30_000,
     }
 }
 
@@ -52,9 +65,19 @@ impl Frame {
     /// Fails if the length is impossible or above its bound.
     #[inline]
     pub fn peek(buf: &[u8], limits: FrameLimits) -> Result<Option<Self>, ProtocolError> {
+        Self::peek_by(buf, |kind| limits.of(kind))
+    }
+
+    /// The same with a limit for each kind of message.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frame::peek`].
+    #[inline]
+    pub fn peek_by(buf: &[u8], limit_of: impl Fn(u8) -> usize) -> Result<Option<Self>, ProtocolError> {
         let Some((&[kind, a, b, c, d], _)) = buf.split_first_chunk::<5>() else { return Ok(None) };
         let word = u32::from_be_bytes([a, b, c, d]);
-        let limit = limits.of(kind);
+        let limit = limit_of(kind);
         let len = usize::try_from(word).unwrap_or(usize::MAX);
         if len < 4 || len > limit {
             return Err(ProtocolError::Length {

@@ -12,8 +12,11 @@ pub const MECHANISM: &str = "SCRAM-SHA-256";
 pub const ITERATIONS: u32 = 4096;
 /// Bytes of a new verifier's salt.
 pub const SALT_BYTES: usize = 16;
-/// The most iterations a client spends on a server's word (PostgreSQL's own default is 4096).
-const ITERATIONS_MAX: u32 = 10_000_000;
+/// The most iterations that a client spends on the word of a server that has proven nothing yet: less than a
+/// second.
+const ITERATIONS_MAX: u32 = 1_000_000;
+/// So many take some milliseconds.
+const ITERATIONS_SOON_DONE: u32 = 4 * ITERATIONS;
 
 type Key = [u8; 32];
 
@@ -26,6 +29,9 @@ pub enum ScramError {
     /// The peer wants channel binding.
     #[error("the client selected SCRAM-SHA-256 with channel binding, which this connection does not have")]
     ChannelBinding,
+    /// The server wants more work than a client does for it.
+    #[error("the server demands {0} iterations, a client makes {max} at most", max = ITERATIONS_MAX)]
+    Iterations(u32),
     /// The password is wrong (or there is none).
     #[error("password authentication failed")]
     WrongPassword,
@@ -247,6 +253,33 @@ impl ServerExchange {
     }
 }
 
+/// What a server's first message asks of a client.
+struct Demand<'m> {
+    nonce: &'m str,
+    salt: &'m str,
+    iterations: u32,
+}
+
+impl<'m> Demand<'m> {
+    fn of(server_first: &'m str) -> Result<Self, ScramError> {
+        let (nonce, rest) = attribute(server_first, "r")?;
+        let (salt, rest) = attribute(rest, "s")?;
+        let (iterations, _) = attribute(rest, "i")?;
+        match iterations.parse() {
+            Err(_) | Ok(0) => Err(ScramError::Malformed("iteration count")),
+            Ok(count) if count > ITERATIONS_MAX => Err(ScramError::Iterations(count)),
+            Ok(iterations) => Ok(Self { nonce, salt, iterations }),
+        }
+    }
+}
+
+/// Whether a client's proof for this first message of a server takes long, so that it is made where nobody
+/// waits behind it.
+pub(crate) fn takes_long(server_first: &[u8]) -> bool {
+    let demand = text(server_first).and_then(Demand::of);
+    demand.is_ok_and(|demand| demand.iterations > ITERATIONS_SOON_DONE)
+}
+
 /// The client's side.
 #[derive(Debug)]
 pub struct ClientExchange {
@@ -277,15 +310,11 @@ impl ClientExchange {
     /// Fails if the message is malformed, or does not continue our nonce.
     pub fn prove(self, server_first: &[u8]) -> Result<(ClientProof, String), ScramError> {
         let server_first = text(server_first)?;
-        let (nonce, rest) = attribute(server_first, "r")?;
+        let Demand { nonce, salt, iterations } = Demand::of(server_first)?;
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
             return Err(ScramError::Malformed("nonce"));
         }
-        let (salt, rest) = attribute(rest, "s")?;
         let salt = BASE64.decode(salt).map_err(|_| ScramError::Malformed("salt"))?;
-        let (iterations, _) = attribute(rest, "i")?;
-        let iterations = iterations.parse().ok().filter(|count| (1..=ITERATIONS_MAX).contains(count));
-        let iterations = iterations.ok_or(ScramError::Malformed("iteration count"))?;
         let salted = salted_password(&self.password, &salt, iterations);
         let client_key = hmac(&salted, &[b"Client Key"]);
         let without_proof = format!("c={},r={nonce}", BASE64.encode("n,,"));
@@ -363,6 +392,23 @@ mod tests {
         assert_eq!(run("gruß x", kept.clone(), true), Err(ScramError::WrongPassword));
         assert!(kept.matches("gruß x") && !kept.matches("gruß  x"));
         assert_eq!(run("", Verifier::mock(b"secret", "nobody"), false), Err(ScramError::WrongPassword));
+    }
+
+    #[test]
+    fn a_client_makes_a_million_iterations_at_most_and_many_where_nobody_waits() {
+        let own = nonce([7; 18]);
+        let demand = |iterations: u32| format!("r={own}9,s=AAAA,i={iterations}").into_bytes();
+        for (iterations, long) in [(1, false), (4096, false), (16_385, true), (1_000_000, true)] {
+            assert_eq!(takes_long(&demand(iterations)), long, "{iterations}");
+        }
+        for (iterations, error) in [
+            (0, ScramError::Malformed("iteration count")),
+            (1_000_001, ScramError::Iterations(1_000_001)),
+            (u32::MAX, ScramError::Iterations(u32::MAX)),
+        ] {
+            let (client, _) = ClientExchange::start("x", own.clone());
+            assert_eq!(client.prove(&demand(iterations)).err(), Some(error));
+        }
     }
 
     #[test]

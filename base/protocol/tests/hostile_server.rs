@@ -1,28 +1,52 @@
-//! A server that lets nobody in, and sends without end.
+//! Servers that send without end, or what nobody asked for.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
 
 use protocol::{Client, ClientError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// AuthenticationOk and ReadyForQuery.
+const LETS_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+
+fn message(kind: u8, body: &[&[u8]]) -> Vec<u8> {
+    let body = body.concat();
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[kind][..], &length, &body].concat()
+}
 
 /// A ParameterStatus of some thousand bytes, each under another name.
 fn parameter(number: u32) -> Vec<u8> {
-    let body = [format!("p{number}").as_bytes(), &[0], &[b'x'; 5000], &[0]].concat();
-    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-    [&b"S"[..], &length, &body].concat()
+    message(b'S', &[format!("p{number}").as_bytes(), &[0], &[b'x'; 5000], &[0]])
 }
 
-#[tokio::test]
-async fn a_client_that_is_not_let_in_takes_only_so_much() {
+fn large_parameter(_number: u32) -> Vec<u8> {
+    message(b'S', &[b"p\0", &[b'x'; 30_000], &[0]])
+}
+
+fn notice(_number: u32) -> Vec<u8> {
+    message(b'N', &[b"SNOTICE\0M", &[b'x'; 5000], &[0, 0]])
+}
+
+fn data(_number: u32) -> Vec<u8> {
+    message(b'd', &[&[b'x'; 5000]])
+}
+
+/// A server that greets whoever comes, and sends as long as it can. Gives its connection string, and how much
+/// that was.
+async fn server(greeting: &'static [u8], says: fn(u32) -> Vec<u8>) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let server = tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_u8().await.unwrap();
         let mut sent = 0;
+        if stream.write_all(greeting).await.is_err() {
+            return sent;
+        }
         for number in 0.. {
-            let message = parameter(number);
+            let message = says(number);
             if stream.write_all(&message).await.is_err() {
                 break;
             }
@@ -30,8 +54,32 @@ async fn a_client_that_is_not_let_in_takes_only_so_much() {
         }
         sent
     });
-    let refused = Client::connect_to(&format!("host=127.0.0.1 port={port} user=u dbname=d")).await;
+    (format!("host=127.0.0.1 port={port} user=u dbname=d"), sending)
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_let_in_takes_only_so_much() {
+    let (conninfo, sending) = server(&[], parameter).await;
+    let refused = Client::connect_to(&conninfo).await;
     assert!(matches!(refused, Err(ClientError::Protocol(_))), "{refused:?}");
     // What the kernel holds for both comes on top.
-    assert!(server.await.unwrap() < 64 << 20);
+    assert!(sending.await.unwrap() < 64 << 20);
+}
+
+#[tokio::test]
+async fn a_client_that_is_let_in_leaves_a_server_that_sends_no_answers() {
+    let servers: [(fn(u32) -> Vec<u8>, &str); 4] = [
+        (parameter, "more parameters than"),
+        (large_parameter, "invalid message length"),
+        (notice, "more notices and parameters without an answer than"),
+        (data, "no COPY is under way"),
+    ];
+    for (says, why) in servers {
+        let (conninfo, sending) = server(LETS_IN, says).await;
+        let mut client = Client::connect_to(&conninfo).await.unwrap();
+        let refused = client.query("SELECT 1").await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+        drop(client);
+        assert!(sending.await.unwrap() < 64 << 20, "{why}");
+    }
 }

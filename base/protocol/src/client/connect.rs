@@ -4,9 +4,9 @@ use super::{Client, ClientError};
 use crate::backend::{Authentication, BackendMessage};
 use crate::conninfo::{ConnInfo, Endpoint, Silence, TargetSession};
 use crate::frontend;
-use crate::scram::{self, ClientExchange};
+use crate::scram::{self, ClientExchange, ClientProof};
 use crate::startup::{CancelKey, encode_cancel, encode_session};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use host::net::TcpStream;
 use std::io;
 use std::time::Duration;
@@ -80,6 +80,15 @@ fn describe(endpoint: &Endpoint, port: u16) -> String {
         Endpoint::Unix(dir) => dir.join(format!(".s.PGSQL.{port}")).display().to_string(),
         Endpoint::Tcp(host) => format!("{host}, port {port}"),
     }
+}
+
+/// A client's proof; one that takes long is made on a thread that serves nobody else.
+async fn prove(exchange: ClientExchange, server_first: Bytes) -> Result<(ClientProof, String), ClientError> {
+    if !scram::takes_long(&server_first) {
+        return Ok(exchange.prove(&server_first)?);
+    }
+    let proving = host::task::blocking(move || exchange.prove(&server_first));
+    Ok(proving.await.map_err(|error| io::Error::other(error.to_string()))??)
 }
 
 impl Client {
@@ -226,7 +235,7 @@ impl Client {
                 }
                 Authentication::SaslContinue(data) => {
                     let started = exchange.take().ok_or(ClientError::Unexpected("authenticating"))?;
-                    let (waiting, last) = started.prove(&data)?;
+                    let (waiting, last) = prove(started, data).await?;
                     proof = Some(waiting);
                     self.queue(|out| frontend::sasl_response(out, last.as_bytes()));
                 }

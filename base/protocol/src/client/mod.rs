@@ -12,10 +12,10 @@ pub use connect::CancelToken;
 pub use copy::{CopyBoth, CopyIn, CopyOut, CopyStart};
 pub use query::{QueryResult, Statement};
 
-use crate::backend::{BackendMessage, TransactionStatus};
+use crate::backend::{BackendMessage, CopyDirection, TransactionStatus};
 use crate::conninfo::Endpoint;
 use crate::cursor::ProtocolError;
-use crate::frame::{Frame, FrameLimits};
+use crate::frame::{Frame, client_limit};
 use crate::frontend;
 use crate::report::Report;
 use crate::scram::ScramError;
@@ -29,6 +29,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Notices kept until somebody takes them; older ones are dropped.
 const NOTICES_MAX: usize = 64;
+/// Parameters of different names that a server may report; PostgreSQL's are fourteen.
+const PARAMETERS_MAX: usize = 256;
+/// Bytes of notices, parameters and the like that a server may send before the next message that answers.
+const ASIDE_BYTES_MAX: usize = 4 << 20;
 /// Pending output over which [`Client::flush`] is due.
 const OUTPUT_BYTES: usize = 64 << 10;
 /// Bytes that a server may send until it has let its client in: some dozen parameters, or why it does not.
@@ -65,6 +69,9 @@ pub enum ClientError {
     /// The server sent a message that does not belong here.
     #[error("unexpected message from server while {0}")]
     Unexpected(&'static str),
+    /// The server sends, without an end, what is no answer.
+    #[error("the server sends more {0} than a client takes")]
+    Flood(&'static str),
     /// SCRAM failed.
     #[error("authentication failed: {0}")]
     Scram(#[from] ScramError),
@@ -109,6 +116,10 @@ pub struct Client {
     notices: VecDeque<Report>,
     /// Bytes that may come yet; None is any number.
     allowance: Option<usize>,
+    /// Bytes of what came since the last message that answers.
+    aside: usize,
+    /// The server may send data of a COPY.
+    copies: bool,
 }
 
 impl Client {
@@ -122,6 +133,8 @@ impl Client {
             status: TransactionStatus::Idle,
             notices: VecDeque::new(),
             allowance: Some(LOGIN_BYTES_MAX),
+            aside: 0,
+            copies: false,
         }
     }
 
@@ -215,17 +228,18 @@ impl Client {
         }
     }
 
-    fn limits(&self) -> FrameLimits {
-        let all = |bytes| FrameLimits { large: bytes, small: bytes };
-        self.allowance.map_or(FrameLimits::CLIENT, all)
+    fn limit(&self, kind: u8) -> usize {
+        let limit = client_limit(kind, self.copies);
+        self.allowance.map_or(limit, |bytes| bytes.min(limit))
     }
 
     /// The next message that is already here.
     fn buffered_message(&mut self) -> Result<Option<BackendMessage>, ClientError> {
-        while let Some(frame) = Frame::peek(&self.input, self.limits())? {
+        while let Some(frame) = Frame::peek_by(&self.input, |kind| self.limit(kind))? {
             if let Some(bytes) = &mut self.allowance {
                 *bytes = bytes.saturating_sub(frame.len);
             }
+            self.aside += frame.len;
             let mut body = self.input.split_to(frame.len).freeze();
             body.advance(Frame::HEADER);
             match BackendMessage::decode(frame.kind, body)? {
@@ -237,19 +251,40 @@ impl Client {
                 }
                 BackendMessage::ParameterStatus(name, value) => {
                     self.parameters.insert(name, value);
+                    if self.parameters.len() > PARAMETERS_MAX {
+                        return Err(ClientError::Flood("parameters"));
+                    }
                 }
                 BackendMessage::Other(_) => {}
                 message => {
-                    if let BackendMessage::ReadyForQuery(status) = &message {
-                        self.status = *status;
-                    }
+                    self.aside = 0;
+                    self.note(&message)?;
                     return Ok(Some(message));
                 }
+            }
+            if self.aside > ASIDE_BYTES_MAX {
+                return Err(ClientError::Flood("notices and parameters without an answer"));
             }
         }
         let missing = Frame::missing(&self.input);
         self.input.reserve(missing.clamp(8 << 10, 1 << 20));
         Ok(None)
+    }
+
+    /// What a message that answers says of the session.
+    fn note(&mut self, message: &BackendMessage) -> Result<(), ProtocolError> {
+        match message {
+            BackendMessage::ReadyForQuery(status) => (self.status, self.copies) = (*status, false),
+            BackendMessage::Copy(direction) => self.copies = *direction != CopyDirection::In,
+            BackendMessage::CopyDone | BackendMessage::CommandComplete(_) | BackendMessage::Error(_) => {
+                self.copies = false;
+            }
+            BackendMessage::CopyData(_) if !self.copies => {
+                return Err(ProtocolError::Malformed { kind: 'd', what: "no COPY is under way" });
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn fill(&mut self) -> Result<(), ClientError> {
