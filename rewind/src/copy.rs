@@ -61,7 +61,7 @@ impl Copier<'_> {
         }
         let gone = self.copy_relations(&plan.relations).await?;
         for file in &plan.whole {
-            self.copy_whole(&file.path, &file.path, file.size, file.size).await?;
+            self.copy_whole(&file.path, &file.path, file.size, (0, file.size)).await?;
         }
         for file in plan.remove_files.iter().chain(&gone) {
             remove_file(&*self.disk, &self.dir.join(file))?;
@@ -141,8 +141,8 @@ impl Copier<'_> {
         Ok(again)
     }
 
-    /// [`Self::copy_whole`] of a segment of the log, from wherever the source has it. False if it is nowhere
-    /// there.
+    /// [`Self::copy_whole`] of a segment of the log, from wherever the source has it with so many bytes. False
+    /// if it is nowhere there.
     pub(crate) async fn copy_segment(
         &mut self,
         name: &str,
@@ -151,21 +151,22 @@ impl Copier<'_> {
         size: u64,
     ) -> Result<bool, RewindError> {
         for from in segment_places(name) {
-            if self.copy_whole(&from, to, length, size).await? {
+            if self.copy_whole(&from, to, length, (length, size)).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Copies the first `length` bytes of a file that is no relation, in place of `to`; it has `size` bytes
-    /// then, with zeros at the end. Durable once its folder is synced. False if the source has no such file.
-    pub(crate) async fn copy_whole(
+    /// Copies the first `length` bytes of a file that is no relation, in place of `to`, durably; it has `size`
+    /// bytes then, with zeros at the end. False, and nothing is replaced, if the source has no such file, or
+    /// less than `least` bytes of it.
+    async fn copy_whole(
         &mut self,
         from: &str,
         to: &str,
         length: u64,
-        size: u64,
+        (least, size): (u64, u64),
     ) -> Result<bool, RewindError> {
         let target = self.dir.join(to);
         let temporary = self.dir.join(format!("{to}{TEMPORARY}"));
@@ -178,7 +179,7 @@ impl Copier<'_> {
                 ReadFile { path: from.to_owned(), offset, length }
             })
             .collect();
-        let (mut is_there, arrived) = (true, &mut *self.arrived);
+        let (mut is_there, mut came, arrived) = (true, 0, &mut *self.arrived);
         self.source
             .read(&reads, &mut |read, bytes| {
                 let Some(bytes) = bytes else {
@@ -186,13 +187,14 @@ impl Copier<'_> {
                     return Ok(());
                 };
                 arrived(bytes.len() as u64);
+                came += bytes.len() as u64;
                 if bytes.is_empty() {
                     return Ok(());
                 }
                 file.write_all_at(bytes, read.offset).map_err(io_error(&temporary))
             })
             .await?;
-        if !is_there {
+        if !is_there || came < least {
             remove_file(&*self.disk, &temporary)?;
             return Ok(false);
         }

@@ -47,6 +47,16 @@ pub enum RewindError {
         /// After.
         to: TimelineId,
     },
+    /// The source lacks log that the target has, of what both have in common.
+    #[error(
+        "source has its log only up to {at}, and {needed} is needed, which the target has: wait until the source has come so far, or name another"
+    )]
+    SourceBehind {
+        /// The end of the source's log.
+        at: Lsn,
+        /// Where it must have come to.
+        needed: Lsn,
+    },
     /// The server is no Plimsoll.
     #[error("the server is not Plimsoll: only its own servers can be rewound to")]
     NotPlimsoll,
@@ -183,7 +193,11 @@ impl RewindError {
         // The next try looks for log that vanished anew.
         matches!(
             self,
-            Self::Client(_) | Self::SourceTurned { .. } | Self::SourceUnfinished | Self::VanishedWal(_)
+            Self::Client(_)
+                | Self::SourceBehind { .. }
+                | Self::SourceTurned { .. }
+                | Self::SourceUnfinished
+                | Self::VanishedWal(_)
         ) || self.is_disk_full()
     }
 

@@ -63,11 +63,12 @@ impl LogPlan {
 impl LogPlanning<'_> {
     /// Chooses each segment's file: the own one where the log is common, else the source's.
     pub fn plan(&self) -> LogPlan {
-        // What the source keeps for rewinds is as good as what it has in its place.
+        // What the source keeps for rewinds is as good as what it has in its place. A file that is shorter is
+        // a copy that was broken off.
         let there: BTreeSet<&str> = self
             .source
             .iter()
-            .filter(|file| file.class == FileClass::Log)
+            .filter(|file| file.class == FileClass::Log && file.size == self.size.bytes())
             .map(|file| file.path.rsplit('/').next().unwrap_or_default())
             .collect();
         let own: BTreeSet<&str> = self.own.iter().map(String::as_str).collect();
@@ -330,6 +331,10 @@ mod tests {
         let without = [source[0].clone(), source[2].clone()];
         let plan = LogPlanning { source: &without, ..planning() }.plan();
         assert_eq!(plan.missing, [segment(2, 3)], "nor does the source have it in its timeline 1");
+        let mut short = source.clone();
+        short[1].size -= 1;
+        let plan = LogPlanning { source: &short, ..planning() }.plan();
+        assert_eq!(plan.missing, [segment(2, 3)], "what was broken off is not there");
         let all = [segment(2, 3), segment(2, 4)];
         let plan = LogPlanning { own: &all, source: &source[2..], ..planning() }.plan();
         assert_eq!((plan.copy, plan.missing), (vec![(segment(3, 5), MB)], vec![]));

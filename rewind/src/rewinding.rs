@@ -113,6 +113,7 @@ async fn divergence(
     target: &Target,
     history: &TimelineHistory,
     source: &mut Source,
+    log_end: Lsn,
     overwritten_from: Option<Lsn>,
 ) -> Result<Option<Divergence>, RewindError> {
     loop {
@@ -123,8 +124,9 @@ async fn divergence(
         let size = target.control.segment_size;
         let fork = target.history.common_ancestor(history).map_or(Lsn::INVALID, |(_, fork)| fork);
         let segment = error.missing_log().map(|at| size.segment_of(at));
-        // Behind the fork the source's log is another.
-        let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= fork) else {
+        // Behind the fork the source's log is another, and behind its end a file has whatever it had before.
+        let common = fork.min(log_end);
+        let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= common) else {
             return Err(error.of_gone_log());
         };
         // The file of an older timeline would end within it.
@@ -147,6 +149,18 @@ async fn divergence(
             return Err(error.of_gone_log());
         }
     }
+}
+
+/// A source that has not come to the fork lacks common log. Its files may have anything there, the target's
+/// pages be newer than what it has, and others may have been told that the target has that log.
+fn check_log_end(position: &SourcePosition, need: &Need, marker: Option<&Marker>) -> Result<(), RewindError> {
+    let needed = match need {
+        Need::Nothing => return Ok(()),
+        Need::Diverged(divergence) => divergence.fork.at,
+        Need::Rest => marker.and_then(|marker| marker.copied).map_or(Lsn::INVALID, |copied| copied.end),
+    };
+    let at = position.log_end;
+    if at < needed { Err(RewindError::SourceBehind { at, needed }) } else { Ok(()) }
 }
 
 impl std::fmt::Debug for Rewind {
@@ -188,14 +202,17 @@ impl Rewind {
         let need = match begun {
             Some((marker, _)) if marker.is_copied_of(&history) => Need::Rest,
             Some((_, copied)) => return Err(RewindError::OtherSource { begun: copied.timeline }),
-            None => match divergence(&target, &history, &mut source, overwritten_from).await? {
-                Some(divergence) => Need::Diverged(Box::new(divergence)),
-                None if marker.is_some() => {
-                    return Err(RewindError::OtherSource { begun: position.timeline });
+            None => {
+                match divergence(&target, &history, &mut source, position.log_end, overwritten_from).await? {
+                    Some(divergence) => Need::Diverged(Box::new(divergence)),
+                    None if marker.is_some() => {
+                        return Err(RewindError::OtherSource { begun: position.timeline });
+                    }
+                    None => Need::Nothing,
                 }
-                None => Need::Nothing,
-            },
+            }
         };
+        check_log_end(&position, &need, marker.as_ref())?;
         let host = host.clone();
         Ok(Self {
             host,
@@ -297,7 +314,7 @@ impl Rewind {
             fork,
             redo,
             end,
-            source_end: self.position.at,
+            source_end: self.position.log_end,
         };
         Ok(planning.plan())
     }

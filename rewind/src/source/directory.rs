@@ -11,8 +11,9 @@ use wal::backup_label::BACKUP_LABEL_FILE;
 use wal::control::{ClusterState, ControlFile};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
+use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
-use wal::{BranchRecord, TimelineId};
+use wal::{BranchRecord, Lsn, TimelineId};
 
 /// A directory that nobody changes.
 pub struct DirectorySource {
@@ -20,6 +21,8 @@ pub struct DirectorySource {
     dir: PathBuf,
     control: ControlFile,
     timeline: TimelineId,
+    /// The end of the record of its last checkpoint, or where that begins if it cannot be read.
+    checkpoint_end: Lsn,
     /// No server opens it meanwhile.
     _lock: Box<dyn LockGuard>,
 }
@@ -38,7 +41,9 @@ impl DirectorySource {
         }
         let record = BranchRecord::load(&*disk, dir, &control)?;
         let timeline = RecoveryStart::found(&control, None, record).timeline();
-        Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, _lock: lock })
+        let history = TimelineHistory::load(&*disk, &pg_wal(dir), timeline)?;
+        let checkpoint_end = end_of_checkpoint(&disk, dir, &control, history);
+        Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, checkpoint_end, _lock: lock })
     }
 
     /// Its last checkpoint, or how new a standby's pages may be. A standby's log may go further, along a
@@ -51,7 +56,12 @@ impl DirectorySource {
                 self.control.min_recovery_point_timeline.max(self.control.checkpoint_copy.timeline),
             ),
         };
-        SourcePosition { system_id: self.control.system_id, timeline: timeline.max(self.timeline), at }
+        SourcePosition {
+            system_id: self.control.system_id,
+            timeline: timeline.max(self.timeline),
+            at,
+            log_end: at.max(self.checkpoint_end),
+        }
     }
 
     pub(super) fn history(&self, timeline: TimelineId) -> Result<TimelineHistory, RewindError> {
@@ -84,5 +94,17 @@ impl DirectorySource {
             take(read, Some(bytes.get(..got).unwrap_or_default()))?;
         }
         Ok(())
+    }
+}
+
+/// Where the log goes on behind the last checkpoint.
+fn end_of_checkpoint(disk: &SharedDisk, dir: &Path, control: &ControlFile, history: TimelineHistory) -> Lsn {
+    let size = control.segment_size;
+    let files = SegmentFiles::new(disk.clone(), pg_wal(dir), size, history);
+    let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
+    let mut reader = WalReader::new(files, options, control.checkpoint);
+    match reader.next() {
+        Ok(Next::Record(record)) => record.end(),
+        Ok(Next::End(_)) | Err(_) => control.checkpoint,
     }
 }

@@ -50,6 +50,8 @@ pub struct SourcePosition {
     pub timeline: TimelineId,
     /// No page of it is newer than this, and its log is durable up to here.
     pub at: Lsn,
+    /// Where its log is known to go on to, durably; not before `at`.
+    pub log_end: Lsn,
 }
 
 /// A source, open.

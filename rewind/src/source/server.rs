@@ -7,9 +7,9 @@ use protocol::backend::BackendMessage;
 use protocol::conninfo::ConnInfo;
 use protocol::replication::{FILES_COMMAND, ReadFile};
 use protocol::{Client, ClientError, SqlState, frontend};
-use wal::TimelineId;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
 
 /// Commands that are on their way at a time, so that the way to the server and back does not rule.
 const ON_THE_WAY: usize = 32;
@@ -37,10 +37,12 @@ impl ServerSource {
     pub(super) async fn position(&mut self) -> Result<SourcePosition, RewindError> {
         let answer = self.client.query("IDENTIFY_SYSTEM").await?;
         let position = || {
+            let at: Lsn = answer.text(0, 2)?.parse().ok()?;
             Some(SourcePosition {
                 system_id: answer.text(0, 0)?.parse().ok()?,
                 timeline: answer.text(0, 1)?.parse().ok()?,
-                at: answer.text(0, 2)?.parse().ok()?,
+                at,
+                log_end: at,
             })
         };
         position().ok_or_else(|| RewindError::Answer("IDENTIFY_SYSTEM names no position".to_owned()))

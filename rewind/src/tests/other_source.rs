@@ -1,15 +1,15 @@
 //! A rewind that was broken off goes on with another source.
 
 use super::{
-    Always, assert_is_equal, copy_tree, diverged, follow, new_tree, open, policy_of, rewind, rewind_with,
-    to_two, write,
+    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, rewind,
+    rewind_with, to_two, write,
 };
 use crate::{RewindError, RewindOptions, SourceName};
 use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
-use storage::{Feed, PromoteOptions, REWIND_MARKER};
-use wal::TimelineId;
+use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
+use wal::{SegmentSize, TimelineId};
 
 /// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have. /one
 /// went on.
@@ -35,6 +35,40 @@ async fn diverged_twice(timeline: u32) -> VirtualDisk {
 
 fn to_three() -> RewindOptions {
     RewindOptions { source: SourceName::Directory("/three".into()), ..to_two() }
+}
+
+/// A standby that was promoted, and one that had not come so far when it was stopped.
+#[tokio::test]
+async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
+    let disk = VirtualDisk::new();
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
+    let one = open(&disk, "/one");
+    let tree = new_tree(&one).await;
+    let copy = |to: &str| {
+        copy_tree(&disk, Path::new("/one"), Path::new(to));
+        disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
+    };
+    copy("/behind");
+    write(&one, tree, 0..50, "had by one of both alone").await;
+    copy("/ahead");
+    drop(one);
+    let (behind, mut redo) = follow(&disk, "/behind");
+    redo.run(&Always(Feed::Stop)).unwrap();
+    behind.shutdown().await.unwrap();
+    let (ahead, mut redo) = follow(&disk, "/ahead");
+    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    ahead.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    write(&ahead, tree, 0..20, "behind the fork").await;
+    ahead.shutdown().await.unwrap();
+    drop((ahead, behind));
+
+    let source = SourceName::Directory("/behind".into());
+    let options = RewindOptions { source, target: "/ahead".into(), ..to_two() };
+    let error = rewind_with(&disk.fork(), options).await.unwrap_err();
+    assert!(matches!(error, RewindError::SourceBehind { .. }) && error.may_pass(), "{error}");
 }
 
 /// The first source parted earlier: blocks that only the rewind to it reads are the second's in the end.
