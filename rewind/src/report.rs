@@ -8,10 +8,10 @@
 //! | `xid`, `time`, `lsn` | the transaction, when it was committed (UTC), the end of its record |
 //! | `level` | null: the log does not have the level at which a commit was acknowledged |
 //! | `partial` | it began before the log that was read: some of its changes may be missing |
-//! | `tables` | the tables that it changed |
+//! | `tables` | the tables whose rows it changed, or took away by TRUNCATE |
 //! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
 //! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
-//! | `catalogue` | changes of tables, columns, sequences, roles, in words |
+//! | `catalogue` | changes of tables, columns, sequences, roles, and TRUNCATE, in words |
 
 use crate::discarded::{Change, DiscardedCommit};
 use crate::error::{RewindError, io_error};
@@ -21,7 +21,7 @@ use crate::target::{Divergence, Target};
 use host::{Disk, OpenMode, SharedFile};
 use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
-use sql_session::{CATALOGUE_TREES, Named, NamedRows, NamedValue};
+use sql_session::{CATALOGUE_TREES, CatalogueChange, Named, NamedRows, NamedValue};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -165,7 +165,11 @@ impl<'r> Report<'r> {
         for change in &commit.changes {
             match self.names.tree(tree_of(change.rel)) {
                 Named::Index => {}
-                Named::Catalogue => catalogue.extend(self.catalogue_change(change)),
+                Named::Catalogue => {
+                    let Some(change) = self.catalogue_change(change) else { continue };
+                    tables.extend(change.emptied);
+                    catalogue.push(change.text);
+                }
                 Named::Table(table) => {
                     tables.insert(table.name.clone());
                     changes.push(self.row_change(&table.name, Some(&table), change));
@@ -189,7 +193,7 @@ impl<'r> Report<'r> {
         })
     }
 
-    fn catalogue_change(&self, change: &Change) -> Option<String> {
+    fn catalogue_change(&self, change: &Change) -> Option<CatalogueChange> {
         let bytes = |version: &'_ Version| match version {
             Version::Row(bytes) => Some(bytes.clone()),
             Version::None | Version::Unknown => None,
@@ -198,8 +202,11 @@ impl<'r> Report<'r> {
         let key = change.key.as_deref()?;
         let tree = tree_of(change.rel);
         match self.names.catalogue_change(tree, key, old.as_deref(), new.as_deref()) {
-            Ok(text) => text,
-            Err(error) => Some(format!("an entry that cannot be read: {}", error.message())),
+            Ok(change) => change,
+            Err(error) => {
+                let text = format!("an entry that cannot be read: {}", error.message());
+                Some(CatalogueChange { text, emptied: None })
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::codec::{self, VERSION_KEY, kind, shared_kind};
 use sql_interface::Result;
+use storage::TreeId;
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Entry {
     pub name: Option<String>,
     /// Where a sequence stands.
     pub position: Option<i64>,
+    /// The tree that a table or an index is in.
+    pub tree: Option<TreeId>,
 }
 
 /// Reads an entry of the database's tree; None for what is no object of a user.
@@ -33,9 +36,13 @@ pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         _ => return Ok(None),
     };
     let (oid, rest) = codec::read_oid(rest)?;
-    let mut found = Entry { what, oid, name: None, position: None };
+    let mut found = Entry { what, oid, name: None, position: None, tree: None };
     match *first {
-        kind::RELATION => found.name = Some(codec::decode_relation(oid, value)?.name),
+        kind::RELATION => {
+            let relation = codec::decode_relation(oid, value)?;
+            (found.name, found.tree) = (Some(relation.name), Some(relation.tree));
+        }
+        kind::INDEX => found.tree = Some(codec::decode_index_tree(value)?),
         kind::COLUMN => found.name = Some(codec::decode_column(rest, value)?.name),
         kind::SEQUENCE => found.name = Some(codec::decode_sequence(oid, value)?.name),
         kind::SEQUENCE_STATE => {
@@ -61,5 +68,5 @@ pub fn shared_entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         _ => return Ok(None),
     };
     let (oid, _) = codec::read_oid(rest)?;
-    Ok(Some(Entry { what, oid, name, position: None }))
+    Ok(Some(Entry { what, oid, name, position: None, tree: None }))
 }

@@ -28,6 +28,15 @@ pub enum Named {
 /// A column and its value as text; None is NULL.
 pub type NamedValue = (String, Option<String>);
 
+/// A change of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueChange {
+    /// In words.
+    pub text: String,
+    /// The table that it has taken all rows from, if one.
+    pub emptied: Option<String>,
+}
+
 /// Two states of the catalogue.
 #[derive(Debug)]
 pub struct NamedRows {
@@ -99,7 +108,7 @@ impl NamedRows {
         Ok(named)
     }
 
-    /// A change of the catalogue in words; None if it is none of an object of a user.
+    /// A change of the catalogue in words; None if it is none of an object of a user, or follows from another.
     ///
     /// # Errors
     /// XX001 for an entry that is none.
@@ -109,7 +118,7 @@ impl NamedRows {
         key: &[u8],
         old: Option<&[u8]>,
         new: Option<&[u8]>,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<CatalogueChange>> {
         let read = if tree == SHARED_TREE { entries::shared_entry } else { entries::entry };
         let entry = |value: Option<&[u8]>| value.map_or(Ok(None), |value| read(key, value));
         let (before, after) = (entry(old)?, entry(new)?);
@@ -121,7 +130,19 @@ impl NamedRows {
         };
         let name = entry.name.clone().or_else(|| self.name_of(entry.oid));
         let name = name.unwrap_or_else(|| entry.oid.to_string());
-        Ok(Some(match entry.position {
+        // What TRUNCATE alone does: the table goes on in a new tree, and so do its indexes.
+        let is_emptied = match (&before, &after) {
+            (Some(before), Some(after)) => before.tree != after.tree,
+            _ => false,
+        };
+        if is_emptied && entry.what == "index" {
+            return Ok(None);
+        }
+        if is_emptied {
+            let text = format!("emptied table {name} (TRUNCATE)");
+            return Ok(Some(CatalogueChange { text, emptied: Some(name) }));
+        }
+        let text = match entry.position {
             Some(position) => format!("sequence {name} at {position}"),
             None if entry.what == "column" => {
                 let table = self.name_of(entry.oid).unwrap_or_else(|| entry.oid.to_string());
@@ -131,7 +152,8 @@ impl NamedRows {
                 format!("{verb} {} of table {name}", entry.what)
             }
             None => format!("{verb} {} {name}", entry.what),
-        }))
+        };
+        Ok(Some(CatalogueChange { text, emptied: None }))
     }
 
     fn name_of(&self, oid: u32) -> Option<String> {

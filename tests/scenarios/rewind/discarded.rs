@@ -47,6 +47,7 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
         "CREATE TABLE made (id int PRIMARY KEY, v text)",
         "INSERT INTO made SELECT g, repeat('x', 300) FROM generate_series(1, 20000) g",
         "ALTER TABLE told ADD COLUMN more int",
+        "TRUNCATE kv",
     ] {
         pair.one.sql(statement);
     }
@@ -57,7 +58,7 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     let told = pair.rewind(&pair.two.conninfo(), &["--dry-run", "--json"]);
     is_ok(&told);
     let commits = commits(&told.stdout);
-    assert_eq!(commits.len(), 6, "{}", told.stdout.chars().take(4000).collect::<String>());
+    assert_eq!(commits.len(), 7, "{}", told.stdout.chars().take(4000).collect::<String>());
     let row = |id: &str, v: &str, n: Value| json!({"id": id, "v": v, "n": n, "more": null});
     let change = |op: &str, id: &str, old: Value, new: Value| json!({"table": "told", "op": op, "key": {"id": id}, "old": old, "new": new});
     assert_eq!(
@@ -78,6 +79,8 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     assert_eq!(rows.len(), 20_000);
     assert!(rows.iter().all(|row| row["op"] == "insert" && row["table"] == "made"));
     assert!(commits[5]["catalogue"].to_string().contains("told.more"), "{}", commits[5]);
+    assert_eq!(commits[6]["tables"], json!(["kv"]));
+    assert_eq!(commits[6]["catalogue"], json!(["emptied table kv (TRUNCATE)"]), "its indexes follow from it");
 
     is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
     pair.one.start();
@@ -87,7 +90,7 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     let lines = fs::read_to_string(&file).expect("the file stays");
     assert_eq!(super::discarded::commits(&lines), commits);
     let ledger = fs::read_to_string(pair.one.data().join("plimsoll/ledger")).expect("a ledger");
-    assert!(ledger.contains(" discarded ") && ledger.contains("6 commits"), "{ledger}");
+    assert!(ledger.contains(" discarded ") && ledger.contains("7 commits"), "{ledger}");
 
     // A person takes two of them over.
     let sql = run_ok(plimsoll().args(["rewind", "--replay"]).arg(&file));

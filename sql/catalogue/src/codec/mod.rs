@@ -348,6 +348,13 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
     Ok(())
 }
 
+/// The tree of a stored index.
+pub(crate) fn decode_index_tree(bytes: &[u8]) -> Result<TreeId> {
+    let mut fields = Fields::decode(INDEX, bytes)?;
+    let _name = fields.text()?;
+    Ok(TreeId::new(crate::model::POSTGRES_DATABASE, fields.oid()?))
+}
+
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
     encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
 }
