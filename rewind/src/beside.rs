@@ -137,6 +137,12 @@ impl Places {
             marks.force_done(&name).map_err(io_error(&to))?;
             host::durable_rename(&*self.disk, &from, &to).map_err(io_error(&to))?;
         }
+        // What is left has the name of one that is read before it. Of the branch that is given up, only that
+        // one would go, and a later rewind read this.
+        let kept = self.pg_wal.kept();
+        for SegmentFile { timeline, segment } in kept.list_if_there()? {
+            remove_file(&*self.disk, &kept.path(timeline, segment))?;
+        }
         Ok(())
     }
 }

@@ -238,3 +238,15 @@ async fn log_that_vanishes_from_the_source_meanwhile_is_looked_for_anew() {
     rewind(&disk).await.unwrap().unwrap();
     assert_is_twos(&disk, "log that came back").await;
 }
+
+#[tokio::test]
+async fn a_kept_segment_of_the_branch_that_is_given_up_goes_also_where_pg_wal_has_one_of_its_name() {
+    let disk = diverged_after(0).await;
+    let name = common(&disk, ONES_LOG).pop_last().unwrap();
+    let bytes = disk.read(&Path::new(ONES_LOG).join(&name), SEGMENT_MAX).unwrap();
+    let kept = Path::new(ONES_LOG).join(KEPT_DIR);
+    disk.create_dir_all(&kept).unwrap();
+    host::write_file_durably(&disk, &kept.join(&name), &bytes).unwrap();
+    rewind(&disk).await.unwrap().unwrap();
+    assert!(!disk.exists(&kept.join(&name)).unwrap());
+}
