@@ -69,7 +69,9 @@
 //! - No page that is kept was changed by the target's log from the base's redo point on, or from that of an
 //!   earlier try that was broken off.
 //! - No page is newer than minRecoveryPoint of the control file that is written.
-//! - The given-up branch's segments and histories are gone before the directory can start.
+//! - The source has all log that is common: below the fork the target loses none.
+//! - The given-up branch's segments and histories are gone before the directory can start, and what
+//!   archive_status says of its segments before they are.
 //!
 //! What belongs to one node (`plimsoll/`) is dropped but for its ledger, its roster, who it was before, what
 //! others told of timelines, and what it discarded; slots go, since their positions are of the given-up
