@@ -139,7 +139,11 @@ impl Log {
         let mut line = |label: &str, text: &str| {
             let _ = writeln!(out, "{prefix}{label}:  {}", text.replace('\n', "\n\t"));
         };
-        line(report.severity.as_str(), &report.message);
+        // What is told only on demand may be a client's own text.
+        match report.severity >= Severity::Warning {
+            true => line(report.severity.as_str(), &host::without_error_numbers(&report.message)),
+            false => line(report.severity.as_str(), &report.message),
+        }
         for (label, text) in
             [("DETAIL", &report.detail), ("HINT", &report.hint), ("CONTEXT", &report.context)]
         {

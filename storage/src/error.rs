@@ -93,7 +93,7 @@ pub enum Error {
         what: String,
     },
     /// The file system failed (58030).
-    #[error("could not {action} \"{}\": {source}", path.display())]
+    #[error("could not {action} \"{}\": {}", path.display(), host::os_message(source))]
     Io {
         /// A verb phrase: "read file", "fsync directory".
         action: &'static str,

@@ -57,6 +57,25 @@ fn start_refuses_a_folder_that_is_no_data_directory() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_looked_at_is_told_as_what_it_is() {
+    let node = Node::unprepared();
+    // Also who may read everything cannot look at this.
+    let itself = node.folder().join("itself");
+    std::os::unix::fs::symlink("itself", &itself).expect("a link");
+    for command in ["start", "status", "promote", "stop"] {
+        let outcome = run(plimsoll().arg(command).arg("-D").arg(&itself));
+        assert_refused(&outcome, &["could not", "itself", "Too many levels of symbolic links"]);
+        assert!(!outcome.stderr.contains("os error"), "{}", outcome.stderr);
+    }
+    let missing = node.folder().join("no such");
+    let outcome = run(plimsoll().args(["start", "-D"]).arg(&missing));
+    assert_refused(&outcome, &[&format!("`plimsoll init -D '{}'`", missing.display())]);
+    let outcome = run(plimsoll().args(["status", "-D"]).arg(&missing));
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert!(outcome.stderr.contains("does not exist"), "{outcome:?}");
+}
+
+#[test]
 fn a_second_server_on_a_directory_is_refused() {
     let node = Node::builder().start();
     let before = fs::read(node.data().join("postmaster.pid")).expect("the lock file");

@@ -444,7 +444,9 @@ fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
         .output()
         .expect("pg_ctl runs");
     assert!(start.status.success(), "{}", String::from_utf8_lossy(&start.stderr));
-    assert!(String::from_utf8_lossy(&start.stdout).ends_with("server started\n"));
+    let said = String::from_utf8_lossy(&start.stdout);
+    assert!(said.starts_with("waiting for server to start...."), "{said}");
+    assert!(said.ends_with(" done\nserver started\n"), "{said}");
     assert_eq!(node.sql("SHOW cluster_name"), "one two");
     let status = run_ok(&mut pg_ctl(&["status"]));
     assert!(status.contains("server is running"), "{status}");
@@ -467,4 +469,11 @@ fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
         run_ok(links.command("postgres").arg("-D").arg(node.data()).args(["-C", "work_mem"])),
         "7MB\n"
     );
+    let log = node.log_path().display().to_string();
+    let late = run(&mut pg_ctl(&["-t", "0", "-l", &log, "-o", &options, "start"]));
+    assert_eq!(late.code, 1, "{late:?}");
+    assert_eq!(late.stdout, "waiting for server to start... stopped waiting\n");
+    assert_eq!(late.stderr, "pg_ctl: server did not start in time\n");
+    node.wait_for("SELECT 1", "1");
+    run_ok(&mut pg_ctl(&["stop"]));
 }

@@ -65,7 +65,11 @@ impl PidFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             // It was cut while it was read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Self::read(data),
-            Err(error) => return Err(error),
+            Err(error) => {
+                let (kind, why) = (error.kind(), host::os_message(&error));
+                let what = format!("could not read PID file \"{}\": {why}", path.display());
+                return Err(io::Error::new(kind, what));
+            }
         };
         Self::parse(&text).map(Some).ok_or_else(|| {
             io::Error::new(

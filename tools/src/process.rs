@@ -112,8 +112,8 @@ pub enum Readiness {
 }
 
 impl Launched {
-    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` about every
-    /// second.
+    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` when it begins
+    /// to wait, and about every second then.
     pub fn wait(&mut self, enough: &[Status], limit: Duration, mut tick: impl FnMut()) -> Result<Readiness> {
         let begun = Instant::now();
         let mut ticks = 0;
@@ -129,7 +129,7 @@ impl Launched {
             if begun.elapsed() > limit {
                 return Ok(Readiness::TimedOut);
             }
-            if begun.elapsed().as_secs() > ticks {
+            if begun.elapsed().as_secs() >= ticks {
                 ticks += 1;
                 tick();
             }
@@ -229,7 +229,8 @@ fn is_zombie(file: &PidFile) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
-/// Polls `probe` until it is true; false after `limit`. Calls `tick` about every second.
+/// Polls `probe` until it is true; false after `limit`. Calls `tick` when it begins to wait, and about every
+/// second then.
 pub fn wait(
     limit: Duration,
     mut tick: impl FnMut(),
@@ -245,7 +246,7 @@ pub fn wait(
         if begun.elapsed() > limit {
             return Ok(false);
         }
-        if begun.elapsed().as_secs() > ticks {
+        if begun.elapsed().as_secs() >= ticks {
             ticks += 1;
             tick();
         }

@@ -1,7 +1,7 @@
 //! Making and running servers: where the command line meets the crates below.
 
 use crate::new_folders::NewFolders;
-use crate::output::{complain, say};
+use crate::output::{complain, error_text, say};
 use crate::programs::initdb::InitArgs;
 use crate::programs::postgres::{Request, ServerArguments, parse, setting};
 use crate::signals::Signals;
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use host::Host;
 use server::{InitOptions, ServerOptions};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use wal::control::ControlFile;
@@ -29,7 +30,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Request::Serve(arguments) => serve(arguments),
     });
     done.unwrap_or_else(|error| {
-        complain!("postgres: {error:#}");
+        complain!("postgres: {}", error_text(&error));
         1
     })
 }
@@ -142,6 +143,45 @@ fn operating_system_user() -> Result<String> {
     Ok(user
         .ok_or_else(|| anyhow!("the operating system does not know the current user: name one with -U"))?
         .name)
+}
+
+/// What a path is that is to be a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderKind {
+    /// It is one.
+    Cluster,
+    /// It is something else.
+    Other,
+    /// There is nothing.
+    Missing,
+}
+
+impl FolderKind {
+    /// The end of the sentence that says why it is none.
+    pub const fn complaint(self) -> Option<&'static str> {
+        match self {
+            Self::Cluster => None,
+            Self::Other => Some("is not a database cluster directory"),
+            Self::Missing => Some("does not exist"),
+        }
+    }
+}
+
+/// Looks what is there.
+///
+/// # Errors
+/// Fails if that may not be looked at, of which nothing follows.
+pub fn folder_kind(data: &Path) -> Result<FolderKind> {
+    let is_there = |path: &Path| match std::fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("could not access \"{}\"", path.display())),
+    };
+    Ok(match is_there(data)? {
+        false => FolderKind::Missing,
+        true if is_there(&data.join("PG_VERSION"))? => FolderKind::Cluster,
+        true => FolderKind::Other,
+    })
 }
 
 /// Refuses a directory of ours whose format this program does not read.

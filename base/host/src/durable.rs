@@ -128,23 +128,3 @@ pub fn sync_tree_while(
     }
     disk.sync_dir(folder).map_err(failed("fsync directory", folder))
 }
-
-/// The operating system's words for an error, as C programs print them: without Rust's "(os error N)".
-pub fn os_message(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) if error.raw_os_error().is_some() => text.get(..at).unwrap_or(&text).to_owned(),
-        _ => text,
-    }
-}
-
-#[cfg(test)]
-mod os_message_tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_the_system_read_as_elsewhere_and_ours_stay() {
-        assert_eq!(os_message(&io::Error::from_raw_os_error(2)), "No such file or directory");
-        assert_eq!(os_message(&io::Error::other("of our own")), "of our own");
-    }
-}

@@ -26,6 +26,7 @@ mod real;
 mod shell;
 mod timer;
 mod vital;
+mod words;
 
 // Real ones, or those of the simulator, which has the same names.
 #[cfg(not(feature = "simulated"))]
@@ -42,8 +43,8 @@ pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
 };
 pub use durable::{
-    SECTOR_SIZE, TreeSyncError, durable_rename, is_disk_full, os_message, overwrite_durably, sync_tree,
-    sync_tree_while, temporary_of, write_file_durably, write_reserved_file,
+    SECTOR_SIZE, TreeSyncError, durable_rename, is_disk_full, overwrite_durably, sync_tree, sync_tree_while,
+    temporary_of, write_file_durably, write_reserved_file,
 };
 pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;
@@ -51,6 +52,7 @@ pub use shell::ShellCommand;
 pub use timer::FineTimer;
 pub use tokio::time::Instant;
 pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
+pub use words::{os_message, shell_word, without_error_numbers};
 
 use std::sync::Arc;
 

@@ -30,8 +30,8 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
                 .with_hint("Create it with: plimsoll init -D DIR"));
         }
         Err(error) => {
-            let what = format!("could not read permissions of directory \"{}\": {error}", dir.display());
-            return Err(ServerError::new(what));
+            let (dir, error) = (dir.display(), host::os_message(&error));
+            return Err(ServerError::new(format!("could not access directory \"{dir}\": {error}")));
         }
     };
     if found.kind != host::FileKind::Directory {
@@ -46,10 +46,14 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
         .with_hint("Permissions should be u=rwx (0700) or u=rwx,g=rx (0750)."));
     }
     let version = host.disk.read_text(&dir.join("PG_VERSION"), 64).map_err(|error| {
-        ServerError::new(format!("\"{}\" is not a valid data directory", dir.display())).with_hint(format!(
-            "File \"{}/PG_VERSION\": {error}. You might need plimsoll init.",
-            dir.display()
-        ))
+        let dir = dir.display();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            ServerError::new(format!("\"{dir}\" is not a valid data directory"))
+                .with_hint("It has no file PG_VERSION. Name another one, or create one with plimsoll init.")
+        } else {
+            let error = host::os_message(&error);
+            ServerError::new(format!("could not read file \"{dir}/PG_VERSION\": {error}"))
+        }
     })?;
     let version = version.trim();
     if version != "15" {

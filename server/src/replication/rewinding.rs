@@ -3,7 +3,7 @@
 use super::ledger::{LedgerEntry, record_once};
 use crate::archive::shell::has_placeholder;
 use crate::configuration::Ground;
-use host::Host;
+use host::{Host, shell_word};
 use replica::ReplicaError;
 use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
 use std::path::{Path, PathBuf};
@@ -65,30 +65,4 @@ pub(crate) fn commands(ground: &Ground) -> String {
     // It refuses a command that is told what may go from the archive.
     let archive = if command.is_empty() || has_placeholder(command, 'r') { "" } else { " -c" };
     format!("plimsoll stop -D {data} && plimsoll rewind --source {source} -D {data}{archive}")
-}
-
-/// A text as one word of a shell's line.
-fn shell_word(text: &str) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:@%=,".contains(char);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
-        for (text, word) in [
-            ("/var/lib/one-2", "/var/lib/one-2"),
-            ("host=a port=1", "'host=a port=1'"),
-            ("it's", "'it'\\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(shell_word(text), word);
-        }
-    }
 }

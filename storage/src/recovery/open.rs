@@ -59,8 +59,9 @@ pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error
         .map_err(|error| Error::io("access directory", dir, error))?
     {
         return Err(Error::Unusable(format!(
-            "\"{}\" is not a database directory; create one with `plimsoll init -D {0}`",
-            dir.display()
+            "\"{}\" is not a database directory; create one with `plimsoll init -D {}`",
+            dir.display(),
+            host::shell_word(&dir.to_string_lossy())
         )));
     }
     let control = ControlFile::load(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;

@@ -71,7 +71,7 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     say!(
         "its settings are the cloned server's: give it a port and a cluster_name of its own in {data}/postgresql.conf"
     );
-    say!("start it with:  plimsoll start -D {data}");
+    say!("start it with:  plimsoll start -D {}", host::shell_word(&arguments.data.to_string_lossy()));
     Ok(())
 }
 

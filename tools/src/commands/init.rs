@@ -11,7 +11,8 @@ pub fn run(arguments: &InitArgs, next: &str) -> Result<()> {
     let folder = arguments.folder()?;
     serve::init(arguments)?;
     if !arguments.no_instructions {
-        say!("\nSuccess. You can now start the server using:\n\n    {next} {}\n", folder.display());
+        let folder = host::shell_word(&folder.to_string_lossy());
+        say!("\nSuccess. You can now start the server using:\n\n    {next} {folder}\n");
     }
     Ok(())
 }

@@ -19,9 +19,9 @@ mod unfence;
 mod waldump;
 
 use crate::cli::Command;
-use crate::output::complain;
+use crate::output::{complain, error_text};
 use crate::programs::pg_ctl;
-use crate::serve;
+use crate::serve::{self, FolderKind};
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -55,7 +55,7 @@ pub fn run(command: Command) -> u8 {
 /// An error becomes one line on standard error and exit code 1.
 fn finish(done: Result<u8>) -> u8 {
     done.unwrap_or_else(|error| {
-        let text = format!("{error:#}").replace('\n', " ");
+        let text = error_text(&error).replace('\n', " ");
         complain!("plimsoll: error: {}", text.trim_end());
         1
     })
@@ -64,13 +64,15 @@ fn finish(done: Result<u8>) -> u8 {
 /// Refuses a folder that no server can run on, before a process is made for it.
 fn check_data_directory(data: &Path) -> Result<()> {
     let shown = data.display();
-    if !data.exists() {
-        bail!("directory \"{shown}\" does not exist: create one with `plimsoll init -D {shown}`");
-    }
-    if !data.join("PG_VERSION").exists() {
-        bail!(
+    match serve::folder_kind(data)? {
+        FolderKind::Cluster => {}
+        FolderKind::Missing => {
+            let word = host::shell_word(&data.to_string_lossy());
+            bail!("directory \"{shown}\" does not exist: create one with `plimsoll init -D {word}`");
+        }
+        FolderKind::Other => bail!(
             "\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
-        );
+        ),
     }
     // A control file that cannot be read is for the server to tell.
     if let Ok(control) = serve::control_file(data) {

@@ -11,8 +11,8 @@ use host::Host;
 /// Says it; gives the exit code.
 pub fn run(arguments: &DataArgs) -> Result<u8> {
     let data = &arguments.data;
-    if !data.join("PG_VERSION").exists() {
-        complain!("plimsoll: error: \"{}\" is not a database cluster directory", data.display());
+    if let Some(what) = serve::folder_kind(data)?.complaint() {
+        complain!("plimsoll: error: directory \"{}\" {what}", data.display());
         return Ok(pg_ctl::NO_DATA_DIRECTORY);
     }
     let Some(file) = PidFile::of_running(data)? else {

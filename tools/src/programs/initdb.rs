@@ -1,6 +1,6 @@
 //! `plimsoll init`, and the personality of initdb: a new data directory.
 
-use crate::output::{complain, say};
+use crate::output::{complain, error_text, say};
 use crate::{commands, serve};
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser};
@@ -140,7 +140,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
         Ok(cli) => match commands::init::run(&cli.arguments, "pg_ctl start -D") {
             Ok(()) => 0,
             Err(error) => {
-                complain!("initdb: error: {error:#}");
+                complain!("initdb: error: {}", error_text(&error));
                 1
             }
         },

@@ -7,6 +7,7 @@ use crate::output::complain;
 use crate::output::{self, say};
 use crate::pid_file::{PidFile, Status, TEXT_BYTES_MAX};
 use crate::process::{Launch, Readiness, StopMode, running, signal, stop, wait};
+use crate::serve::folder_kind;
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, RealDisk};
 use nix::sys::signal::{Signal, kill};
@@ -43,7 +44,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
     match parse(arguments).and_then(|options| run(&options)) {
         Ok(code) => code,
         Err(error) => {
-            complain!("pg_ctl: {error:#}");
+            complain!("pg_ctl: {}", output::error_text(&error));
             1
         }
     }
@@ -142,7 +143,11 @@ fn run(options: &Options) -> Result<u8> {
             if !options.no_wait {
                 say(options, "waiting for server to promote...");
             }
-            promote(&data, (!options.no_wait).then_some(limit), || say(options, "."))?;
+            let done = promote(&data, (!options.no_wait).then_some(limit), || say(options, "."));
+            if done.is_err() && !options.no_wait {
+                say(options, " stopped waiting\n");
+            }
+            done?;
             say(options, if options.no_wait { "server promoting\n" } else { " done\nserver promoted\n" });
         }
         other => bail!("unrecognized operation mode \"{other}\"\n{USAGE}"),
@@ -236,8 +241,8 @@ fn end(options: &Options) -> Result<()> {
 
 fn status(options: &Options) -> Result<u8> {
     let data = data(options)?;
-    if !data.join("PG_VERSION").exists() {
-        complain!("pg_ctl: directory \"{}\" is not a database cluster directory", data.display());
+    if let Some(what) = folder_kind(&data)?.complaint() {
+        complain!("pg_ctl: directory \"{}\" {what}", data.display());
         return Ok(NO_DATA_DIRECTORY);
     }
     match PidFile::of_running(&data)? {

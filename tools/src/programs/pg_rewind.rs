@@ -2,7 +2,7 @@
 //! source. The report of what is discarded is kept as `plimsoll rewind` keeps it.
 
 use crate::commands::rewind::{archive_of, runtime, say_dropped, with_bar};
-use crate::output::{complain, say};
+use crate::output::{complain, error_text, say};
 use crate::serve;
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -72,7 +72,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
     match run(&arguments) {
         Ok(()) => 0,
         Err(error) => {
-            complain!("pg_rewind: error: {error:#}");
+            complain!("pg_rewind: error: {}", error_text(&error));
             1
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{Limits, Stage, StandbyLag, TOO_FAR, query_lag};
 use crate::connect::connect;
+use crate::output::plain;
 use anyhow::{Context, Result, bail};
 use protocol::Client;
 use ratatui::Frame;
@@ -250,9 +251,11 @@ async fn look(client: &mut Option<Client>, conninfo: &str) -> Result<Vec<Standby
     let asked = async {
         let mut open = match client.take() {
             Some(open) => open,
-            None => connect(conninfo).await.map_err(|error| format!("could not connect: {error}"))?,
+            None => connect(conninfo)
+                .await
+                .map_err(|error| format!("could not connect: {}", plain(&error.to_string())))?,
         };
-        let found = query_lag(&mut open).await.map_err(|error| error.to_string())?;
+        let found = query_lag(&mut open).await.map_err(|error| plain(&error.to_string()))?;
         *client = Some(open);
         Ok(found)
     };

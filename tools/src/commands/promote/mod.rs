@@ -6,7 +6,7 @@ mod report;
 use super::check_data_directory;
 use crate::cli::PromoteArgs;
 use crate::connect::{connect, of_directory};
-use crate::output::{self, complain, say};
+use crate::output::{complain, say};
 use crate::programs::pg_ctl;
 use anyhow::{Context, Result, anyhow, bail};
 use protocol::Client;
@@ -40,7 +40,7 @@ pub fn run(arguments: &PromoteArgs) -> Result<u8> {
 
 /// Promotes the server of a data directory and waits until it accepts writes.
 fn of_folder(data: &Path, timeout_s: u64) -> Result<()> {
-    pg_ctl::promote(data, Some(Duration::from_secs(timeout_s)), || output::text("."))?;
+    pg_ctl::promote(data, Some(Duration::from_secs(timeout_s)), || {})?;
     let timeline = std::fs::read_dir(data.join("pg_wal"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|name| TimelineId::parse_history_file_name(&name))

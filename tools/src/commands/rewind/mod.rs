@@ -10,7 +10,7 @@ use crate::output::{complain, say};
 use crate::serve;
 use anyhow::{Result, anyhow, bail};
 use archive::ByCommand;
-use host::Host;
+use host::{Host, shell_word};
 use rewind::{
     Counts, Divergence, LogArchive, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName,
     Stage,
@@ -122,7 +122,7 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
     screen.say(format_args!(
         "rewound to timeline {timeline}: {bytes} bytes copied in {seconds:.2} s, consistent from {end} on"
     ));
-    screen.say(format_args!("start it with:  plimsoll start -D {shown}"));
+    screen.say(format_args!("start it with:  plimsoll start -D {}", shell_word(&data.to_string_lossy())));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ mod server;
 mod tree;
 
 use crate::cli::TimelinesArgs;
-use crate::output::{complain, say};
+use crate::output::{self, complain, say};
 use crate::wal_files::{segment_size, time_of};
 use anyhow::Result;
 use host::{Host, Timestamp};
@@ -55,13 +55,13 @@ impl Known<'_> {
     /// Says what is left out, and why.
     fn leave_out(&mut self, what: &str, why: &dyn std::fmt::Display) {
         self.complete = false;
-        complain!("plimsoll: error: {what} is left out: {why}");
+        complain!("plimsoll: error: {what} is left out: {}", output::plain(&why.to_string()));
     }
 
     /// What nobody could ask does not keep the others from being shown.
     fn settle(&mut self, looked: Result<()>, what: &str) {
         if let Err(error) = looked {
-            self.leave_out(what, &format_args!("{error:#}"));
+            self.leave_out(what, &output::error_text(&error));
         }
     }
 
