@@ -212,6 +212,12 @@ fn a_primary_that_is_fenced_proves_nothing_while_nobody_of_what_replaced_it_can_
     wait_until("it is fenced", Duration::from_secs(60), || {
         if one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(one.log()) }
     });
+    let shown = run_ok(&mut promote(&["--explain"], &one));
+    for words in ["was the primary, and is fenced\n", "\n  this server is fenced: timeline 2 left"] {
+        assert!(shown.contains(words), "{words} in:\n{shown}");
+    }
+    let lines = run_ok(&mut promote(&["--explain", "--json"], &one));
+    assert!(lines.lines().next().is_some_and(|own| own.contains("\"is_fenced\":true")), "{lines}");
     two.kill_9();
     // It has all of what the fenced primary has, and is in each quorum of that one.
     let reason = "SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node";

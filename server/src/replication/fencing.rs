@@ -110,6 +110,17 @@ pub(crate) fn check_promotion(replication: &Replication) -> Result<(), ServerErr
         .with_hint("Let it follow the server that replaced it, rewind it, or clone it anew."))
 }
 
+/// Why this node takes no writes, or would not be promoted.
+pub(crate) fn own(replication: &Replication) -> Option<String> {
+    match replication.database.fenced() {
+        Some(reason) => Some(format!("{}: {reason}", storage::FENCED)),
+        None if replication.database.is_in_recovery() => {
+            check_promotion(replication).err().map(|refused| refused.message)
+        }
+        None => None,
+    }
+}
+
 fn tell(replication: &Replication, reason: &str) {
     replication.ground.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
 }

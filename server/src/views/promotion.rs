@@ -3,6 +3,7 @@
 use super::control::superuser;
 use super::replication::shared;
 use super::{Asked, Function, Returns, count, lsn, no_defaults, refuse, text, time, timeline};
+use crate::replication::fencing;
 use crate::replication::loss::{ReportedNode, report};
 use protocol::SqlState;
 use replica::timeline::loss::{Answer, Role};
@@ -34,6 +35,7 @@ static COLUMNS: &[(&str, TypeId)] = &[
     ("synchronous_standby_names", TypeId::Text),
     ("primary_lsn", TypeId::Lsn),
     ("primary_time", TypeId::Timestamptz),
+    ("is_fenced", TypeId::Bool),
 ];
 
 fn call(asked: &Asked<'_>, actor: SettingActor, _arguments: &[Datum]) -> NodeCall {
@@ -46,8 +48,27 @@ fn call(asked: &Asked<'_>, actor: SettingActor, _arguments: &[Datum]) -> NodeCal
         let nodes = nodes.map_err(|error| SqlError::new(SqlState::IO_ERROR, error.to_string()))?;
         let furthest = nodes.iter().filter_map(|node| Some(node.node.answer.as_ref()?.end)).max();
         let furthest = furthest.unwrap_or(Lsn::INVALID);
-        Ok(nodes.iter().enumerate().map(|(at, node)| row(node, at == 0, furthest)).collect())
+        let mut rows: Vec<_> =
+            nodes.iter().enumerate().map(|(at, node)| row(node, at == 0, furthest)).collect();
+        if let Some((own, fence)) = rows.first_mut().zip(fencing::own(&replication)) {
+            tell_fence(own, &fence);
+        }
+        Ok(rows)
     }))
+}
+
+/// Why this node is fenced, which comes before all else that keeps it from being the one to promote.
+fn tell_fence(row: &mut [Datum], fence: &str) {
+    for ((name, _), value) in COLUMNS.iter().zip(row) {
+        match *name {
+            "reason" => {
+                let reason = value.as_str().map_or_else(String::new, |reason| format!("; {reason}"));
+                *value = Datum::text(format!("{fence}{reason}"));
+            }
+            "is_fenced" => *value = Datum::Bool(true),
+            _ => {}
+        }
+    }
 }
 
 fn row(reported: &ReportedNode, is_this_node: bool, furthest: Lsn) -> Vec<Datum> {
@@ -96,6 +117,7 @@ fn row(reported: &ReportedNode, is_this_node: bool, furthest: Lsn) -> Vec<Datum>
         text(rule.and_then(|rule| rule.names.as_deref())),
         told.map_or(Datum::Null, |(end, _)| lsn(end)),
         time(told.map(|(_, at)| at)),
+        answer.map_or(Datum::Null, |answer| Datum::Bool(answer.is_fenced)),
     ]
 }
 

@@ -6,7 +6,7 @@ use protocol::Client;
 use serde_json::{Value, json};
 
 /// The function's columns, in the order in which they are asked for, and whether they are text in JSON.
-const COLUMNS: [(&str, Kind); 21] = [
+const COLUMNS: [(&str, Kind); 22] = [
     ("node", Kind::Text),
     ("is_this_node", Kind::Flag),
     ("address", Kind::Text),
@@ -28,6 +28,7 @@ const COLUMNS: [(&str, Kind); 21] = [
     ("synchronous_standby_names", Kind::Text),
     ("primary_lsn", Kind::Text),
     ("primary_time", Kind::Text),
+    ("is_fenced", Kind::Flag),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,18 @@ impl Line {
     /// Why.
     pub fn reason(&self) -> &str {
         self.text("reason").unwrap_or("only a standby can be promoted")
+    }
+
+    /// What the table says of its promotion.
+    fn end(&self) -> String {
+        let end = match (self.text("verdict"), self.text("role")) {
+            (Some(verdict), _) if self.is("is_best") => format!("{verdict} (has the most log)"),
+            (Some(verdict), _) => verdict.to_owned(),
+            (None, Some(_)) if self.is("is_fenced") => "was the primary".to_owned(),
+            (None, Some(_)) => "is the primary".to_owned(),
+            (None, None) => format!("cannot be asked: {}", self.text("reason").unwrap_or_default()),
+        };
+        if self.is("is_fenced") { format!("{end}, and is fenced") } else { end }
     }
 
     /// Whether it may lose something.
@@ -160,13 +173,7 @@ impl Report {
         let mut table: Vec<Vec<String>> = vec![head.collect()];
         for line in &self.lines {
             let shown = SHOWN.iter().map(|(column, _)| line.text(column).unwrap_or("-").to_owned());
-            let end = match (line.text("verdict"), line.text("role")) {
-                (Some(verdict), _) if line.is("is_best") => format!("{verdict} (has the most log)"),
-                (Some(verdict), _) => verdict.to_owned(),
-                (None, Some(_)) => "is the primary".to_owned(),
-                (None, None) => format!("cannot be asked: {}", line.text("reason").unwrap_or_default()),
-            };
-            table.push(shown.chain([end]).collect());
+            table.push(shown.chain([line.end()]).collect());
         }
         let widths: Vec<usize> = (0..SHOWN.len())
             .map(|column| table.iter().filter_map(|row| Some(row.get(column)?.len())).max().unwrap_or(0))
