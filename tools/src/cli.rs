@@ -2,7 +2,9 @@
 
 use crate::process::StopMode;
 use crate::programs::initdb::InitArgs;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -21,6 +23,34 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Commands whose -D means nothing beside another option: PGDATA is then passed over, a -D is a mistake.
+const WITHOUT_DATA: [(&str, &str, &str); 3] = [
+    ("promote", "dbname", "--dbname <CONNINFO>"),
+    ("switchover", "dbname", "--dbname <CONNINFO>"),
+    ("rewind", "replay", "--replay <FILE>"),
+];
+
+impl Cli {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help: the error says it, and ends the process with the code for that.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let (name, given) = matches.subcommand().unwrap_or(("", &matches));
+        for (command, other, shown) in WITHOUT_DATA {
+            if name == command
+                && given.value_source(other).is_some()
+                && given.value_source("data") == Some(ValueSource::CommandLine)
+            {
+                let what = format!("the argument '--pgdata <DIR>' cannot be used with '{shown}'");
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, what));
+            }
+        }
+        Self::from_arg_matches(&matches)
+    }
 }
 
 /// The commands.
@@ -267,7 +297,11 @@ pub struct RewindArgs {
     pub json: bool,
     /// Print SQL that would do again what a rewind has discarded, out of the file that it kept; nothing runs
     /// it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "dry_run", "json", "progress"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["source", "dry_run", "json", "progress", "restore_target_wal"]
+    )]
     pub replay: Option<PathBuf>,
     /// Fetch segments of the directory's own WAL that are gone from the archive, by its restore_command
     #[arg(short = 'c', long)]
@@ -410,4 +444,26 @@ pub struct DemoArgs {
     /// Seed of the load
     #[arg(long, default_value_t = 1876, value_name = "N")]
     pub seed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_would_be_passed_over_is_refused() {
+        for (command, rest) in [
+            ("promote", &["-d", "host=a"][..]),
+            ("switchover", &["--to", "two", "-d", "host=a"][..]),
+            ("rewind", &["--replay", "file"][..]),
+        ] {
+            let read = |more: &[&str]| {
+                let words = [&["plimsoll", command][..], rest, more].concat();
+                Cli::read(words.into_iter().map(OsString::from))
+            };
+            assert!(read(&[]).is_ok(), "{command}");
+            let refused = read(&["-D", "one"]).expect_err("it is one too many");
+            assert_eq!(refused.kind(), ErrorKind::ArgumentConflict, "{command}");
+        }
+    }
 }

@@ -20,24 +20,23 @@ mod serve;
 mod signals;
 mod wal_files;
 
-use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     host::bound_kept_memory();
-    let mut words = std::env::args_os();
-    let program = words.next().unwrap_or_default();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let program = words.first().cloned().unwrap_or_default();
     let name =
         Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let rest: Vec<OsString> = words.collect();
+    let rest: Vec<OsString> = words.iter().skip(1).cloned().collect();
     let code = match name.as_str() {
         "postgres" | "postmaster" => serve::main(&rest),
         "pg_ctl" => programs::pg_ctl::main(&rest),
         "pg_rewind" => programs::pg_rewind::main(std::iter::once(OsString::from("pg_rewind")).chain(rest)),
         "initdb" => programs::initdb::main(std::iter::once(OsString::from("initdb")).chain(rest)),
-        _ => commands::run(cli::Cli::parse().command),
+        _ => commands::run(cli::Cli::read(words).unwrap_or_else(|error| error.exit()).command),
     };
     ExitCode::from(output::exit_code(code))
 }

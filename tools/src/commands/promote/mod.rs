@@ -18,7 +18,7 @@ use wal::TimelineId;
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &PromoteArgs) -> Result<u8> {
-    if let Some(data) = &arguments.data {
+    if let (None, Some(data)) = (&arguments.dbname, &arguments.data) {
         check_data_directory(data)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
