@@ -141,8 +141,8 @@ impl Copier<'_> {
         Ok(again)
     }
 
-    /// [`Self::copy_whole`] of a segment of the log, from wherever the source has it with so many bytes. False
-    /// if it is nowhere there.
+    /// [`Self::copy_whole`] of a segment of the log, from wherever the source has it with so many bytes.
+    /// False if it is nowhere there.
     pub(crate) async fn copy_segment(
         &mut self,
         name: &str,
@@ -158,9 +158,9 @@ impl Copier<'_> {
         Ok(false)
     }
 
-    /// Copies the first `length` bytes of a file that is no relation, in place of `to`, durably; it has `size`
-    /// bytes then, with zeros at the end. False, and nothing is replaced, if the source has no such file, or
-    /// less than `least` bytes of it.
+    /// Copies the first `length` bytes of a file that is no relation, in place of `to`, durably; it has
+    /// `size` bytes then, with zeros at the end. False, and nothing is replaced, if the source has no such
+    /// file, or less than `least` bytes of it.
     async fn copy_whole(
         &mut self,
         from: &str,

@@ -55,9 +55,9 @@
 //! | copied | `copied` | all pages are new and durable, and so is where recovery starts and must come to |
 //! | done | none | log, backup_label, control file and settings are in place, durably |
 //!
-//! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last, and what it rests
-//! on is durable before it: the target's log and control file, which a killed server may not have synced, and
-//! the report of what goes. While it is
+//! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last, and what it
+//! rests on is durable before it: the target's log and control file, which a killed server may not have
+//! synced, and the report of what goes. While it is
 //! there no server starts. A rewind that is run again goes on from the state that the marker tells: in
 //! `copying` it reads the changed blocks once more, from any source: also those that only the try before had
 //! to read, whose source had parted from the target earlier; in `copied` it only does the rest.

@@ -108,7 +108,8 @@ impl NamedRows {
         Ok(named)
     }
 
-    /// A change of the catalogue in words; None if it is none of an object of a user, or follows from another.
+    /// A change of the catalogue in words; None if it is none of an object of a user, or follows from
+    /// another.
     ///
     /// # Errors
     /// XX001 for an entry that is none.
