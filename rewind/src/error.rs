@@ -73,19 +73,26 @@ pub enum RewindError {
     TargetNotStarted(String),
     /// The log of the target does not reach back far enough.
     #[error(
-        "could not find a checkpoint before the fork at {fork} in the target's log: segments before it are gone, and the source has them no more; fetch them from an archive (--restore-target-wal), or clone it anew"
+        "could not find a checkpoint before the fork at {fork} in the target's log: segments before it are gone, and the source has them no more; {}", fetch(*was_asked)
     )]
     NoCheckpoint {
         /// The fork.
         fork: Lsn,
         /// The begin of the segment that is gone.
         at: Lsn,
+        /// The archive was asked for it.
+        was_asked: bool,
     },
     /// Log of the target that must be read is nowhere.
     #[error(
-        "WAL segment {0} is gone from the target's log, and the source does not have it: fetch it from an archive by the target's restore_command (-c), or clone the directory anew"
+        "WAL segment {name} is gone from the target's log, and the source does not have it; {}", fetch(*was_asked)
     )]
-    GoneWal(String),
+    GoneWal {
+        /// The segment.
+        name: String,
+        /// The archive was asked for it.
+        was_asked: bool,
+    },
     /// Log that the rewound server will need is nowhere.
     #[error(
         "WAL segment {0}, which the rewound server will need, is neither in the target nor at the source: if an archive has it, set restore_command in the target's settings and rewind with -c, else clone the directory anew"
@@ -218,11 +225,13 @@ impl RewindError {
         }
     }
 
-    /// As it is told when that segment was looked for everywhere.
-    pub(crate) fn of_gone_log(self) -> Self {
+    /// As it is told when that segment was looked for everywhere, in the archive too if that `was_asked`.
+    pub(crate) fn of_gone_log(self, was_asked: bool) -> Self {
         match self {
             Self::LogSource(SourceError::Missing { name, .. })
-            | Self::Log(ReadError::Source(SourceError::Missing { name, .. })) => Self::GoneWal(name),
+            | Self::Log(ReadError::Source(SourceError::Missing { name, .. })) => {
+                Self::GoneWal { name, was_asked }
+            }
             other => other,
         }
     }
@@ -235,6 +244,15 @@ impl RewindError {
             | Self::Log(ReadError::Source(SourceError::Missing { at, .. })) => Some(*at),
             _ => None,
         }
+    }
+}
+
+/// What helps where log is gone from the target.
+const fn fetch(was_asked: bool) -> &'static str {
+    if was_asked {
+        "the target's restore_command does not find it either: clone the directory anew"
+    } else {
+        "fetch it from an archive by the target's restore_command (-c), or clone the directory anew"
     }
 }
 

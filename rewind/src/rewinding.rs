@@ -127,7 +127,7 @@ async fn divergence(
         // Behind the fork the source's log is another, and behind its end a file has whatever it had before.
         let common = fork.min(log_end);
         let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= common) else {
-            return Err(error.of_gone_log());
+            return Err(error.of_gone_log(target.places.has_archive()));
         };
         // The file of an older timeline would end within it.
         let timeline = history.timeline_at(size.start_of(segment.next()) - 1);
@@ -146,7 +146,7 @@ async fn divergence(
         }
         target.places.make_folder().map_err(io_error(&own))?;
         if !copier.copy_segment(&name, &to, size.bytes(), size.bytes()).await? {
-            return Err(error.of_gone_log());
+            return Err(error.of_gone_log(target.places.has_archive()));
         }
     }
 }

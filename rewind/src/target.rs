@@ -198,6 +198,10 @@ impl Target {
         Ok(())
     }
 
+    fn no_checkpoint(&self, fork: Lsn, at: Lsn) -> RewindError {
+        RewindError::NoCheckpoint { fork, at, was_asked: self.places.has_archive() }
+    }
+
     /// The last checkpoint whose record ends at or before `fork`.
     fn last_checkpoint_before(&self, fork: Lsn) -> Result<Checkpoint, RewindError> {
         let size = self.control.segment_size;
@@ -206,14 +210,14 @@ impl Target {
             let (start, end) = (size.start_of(segment), size.start_of(segment.next()).min(fork));
             let mut reader = self.reader(start);
             if !is_there(&mut reader, start)? {
-                return Err(RewindError::NoCheckpoint { fork, at: start });
+                return Err(self.no_checkpoint(fork, start));
             }
             if let Some(found) = last_checkpoint_within(&mut reader, start, end, fork)? {
                 return Ok(found);
             }
             match segment.get().checked_sub(1) {
                 Some(before) => segment = wal::SegmentNumber::new(before),
-                None => return Err(RewindError::NoCheckpoint { fork, at: start }),
+                None => return Err(self.no_checkpoint(fork, start)),
             }
         }
     }

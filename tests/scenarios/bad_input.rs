@@ -76,6 +76,14 @@ fn a_directory_that_cannot_be_looked_at_is_told_as_what_it_is() {
 }
 
 #[test]
+fn a_source_that_is_neither_a_folder_nor_a_connection_string_is_told_so() {
+    let node = Node::builder().init();
+    let outcome = run(plimsoll().args(["rewind", "--source", "/nonexistent", "-D"]).arg(node.data()));
+    let words = ["source \"/nonexistent\" is neither", "No such file or directory", "connection string"];
+    assert_refused(&outcome, &words);
+}
+
+#[test]
 fn a_second_server_on_a_directory_is_refused() {
     let node = Node::builder().start();
     let before = fs::read(node.data().join("postmaster.pid")).expect("the lock file");

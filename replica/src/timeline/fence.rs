@@ -178,13 +178,13 @@ impl fmt::Display for FenceRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "timeline {} ended at {} and goes on as timeline {} (heard from {}); {} bytes written here since then are not part of it",
-            self.timeline,
-            self.fork,
-            self.descendant,
-            self.peer,
-            self.log_end.bytes_since(self.fork)
-        )
+            "timeline {} ended at {} and goes on as timeline {} (heard from {}); ",
+            self.timeline, self.fork, self.descendant, self.peer
+        )?;
+        match self.log_end.bytes_since(self.fork) {
+            0 => f.write_str("nothing was written here since then"),
+            bytes => write!(f, "{bytes} bytes that were written here since then are not part of it"),
+        }
     }
 }
 
@@ -352,8 +352,10 @@ mod tests {
         assert_eq!(
             found.to_string(),
             "timeline 1 ended at 0/64 and goes on as timeline 2 (heard from host=b port=1); \
-             64 bytes written here since then are not part of it"
+             64 bytes that were written here since then are not part of it"
         );
+        let idle = FenceRecord { log_end: found.fork, ..found };
+        assert!(idle.to_string().ends_with("; nothing was written here since then"), "{idle}");
     }
 
     #[test]

@@ -188,9 +188,11 @@ fn log_that_is_nowhere_is_told_once_and_with_what_to_do() {
         || SourceError::Missing { name: name.clone(), folder: ONES_LOG.to_owned(), at: Lsn::new(3 << 20) };
     for error in [RewindError::from(missing()), RewindError::from(ReadError::Source(missing()))] {
         assert!(std::error::Error::source(&error).is_none(), "it would be told once more: {error}");
-        let told = error.of_gone_log().to_string();
+        let told = error.of_gone_log(false).to_string();
         assert!(told.contains(&name) && told.contains("(-c)") && told.contains("clone"), "{told}");
     }
+    let told = RewindError::from(missing()).of_gone_log(true).to_string();
+    assert!(told.contains("does not find it either: clone") && !told.contains("-c"), "{told}");
 }
 
 /// Has the segments of a folder lie in another one.

@@ -1,7 +1,7 @@
 //! What a rewind discards is told, kept, and can be made SQL of.
 
 use super::{Pair, is_ok};
-use scenarios::{Node, SmallDisk, plimsoll, run_ok};
+use scenarios::{Node, SmallDisk, plimsoll, run, run_ok};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -91,6 +91,15 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     assert_eq!(super::discarded::commits(&lines), commits);
     let ledger = fs::read_to_string(pair.one.data().join("plimsoll/ledger")).expect("a ledger");
     assert!(ledger.contains(" discarded ") && ledger.contains("7 commits"), "{ledger}");
+
+    let again = pair.rewind(&pair.two.conninfo(), &[]);
+    is_ok(&again);
+    for words in ["no rewind required: ", "it is a standby of \"", "start it with: "] {
+        assert!(again.stdout.contains(words), "{words}: {again:?}");
+    }
+    let other = run(plimsoll().args(["rewind", "--replay"]).arg(pair.one.data().join("postgresql.conf")));
+    assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{other:?}");
+    assert!(other.stderr.contains("is no file of what a rewind discarded"), "{other:?}");
 
     // A person takes two of them over.
     let sql = run_ok(plimsoll().args(["rewind", "--replay"]).arg(&file));

@@ -23,14 +23,27 @@ use std::time::Instant;
 /// Lines of the report that are shown to a person; all are in the file.
 const SHOWN: u64 = 200;
 
-/// A folder is a source at rest, all else a connection string.
-fn source_name(text: &str) -> SourceName {
+/// A folder is a source at rest, a connection string one that runs.
+fn source_name(text: &str) -> Result<SourceName> {
     let folder = Path::new(text);
     if folder.is_dir() {
-        SourceName::Directory(folder.to_path_buf())
-    } else {
-        SourceName::Server(text.to_owned())
+        return Ok(SourceName::Directory(folder.to_path_buf()));
     }
+    // Of an empty one the environment says all.
+    let is_conninfo = text.trim().is_empty()
+        || text.contains('=')
+        || ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+    if is_conninfo {
+        return Ok(SourceName::Server(text.to_owned()));
+    }
+    let why = match folder.metadata() {
+        Ok(_) => "it is a file".to_owned(),
+        Err(error) => host::os_message(&error),
+    };
+    bail!(
+        "source \"{text}\" is neither a data directory ({why}) nor a connection string, like \"host=one port=5432\" \
+         or \"postgresql://one:5432\""
+    )
 }
 
 /// Runs the command.
@@ -43,7 +56,7 @@ pub fn run(arguments: &RewindArgs) -> Result<()> {
     super::check_data_directory(&data)?;
     let supply = if arguments.restore_target_wal { Some(archive_of(&data, None)?) } else { None };
     let options = RewindOptions {
-        source: source_name(source),
+        source: source_name(source)?,
         target: data,
         node_files: NodeFiles::Keep,
         standby: true,
@@ -77,7 +90,7 @@ pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn Log
 
 async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()> {
     let begun = Instant::now();
-    let (host, data) = (Host::real(), options.target.clone());
+    let (host, data, source) = (Host::real(), options.target.clone(), options.source.clone());
     let shown = data.display();
     let mut rewind = Rewind::prepare(&host, options).await?;
     let mut screen = Screen { json: arguments.json, lines: 0 };
@@ -88,7 +101,11 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
             screen.say(format_args!(
                 "no rewind required: \"{shown}\" has nothing that timeline {timeline} has not"
             ));
-            return if arguments.dry_run { Ok(()) } else { Ok(rewind.follow()?) };
+            if !arguments.dry_run {
+                rewind.follow()?;
+            }
+            screen.say_follows(&source, &data, arguments.dry_run);
+            return Ok(());
         }
         Need::Rest if arguments.dry_run => {
             bail!("a rewind of \"{shown}\" was broken off; run it again without --dry-run")
@@ -171,6 +188,23 @@ impl Screen {
         }
         let Counts { commits, changes } = counts;
         self.say(format_args!("to be discarded: {commits} commits with {changes} changes"));
+    }
+
+    /// What became of a directory that had nothing to give up.
+    fn say_follows(&self, source: &SourceName, data: &Path, is_dry: bool) {
+        if is_dry {
+            return self.say(format_args!("nothing was changed"));
+        }
+        match source {
+            SourceName::Server(_) => self.say(format_args!(
+                "it is a standby of \"{}\" now (standby.signal, primary_conninfo)",
+                source.shown()
+            )),
+            SourceName::Directory(_) => self.say(format_args!(
+                "it is a standby now (standby.signal); its primary_conninfo is left as it was"
+            )),
+        }
+        self.say(format_args!("start it with:  plimsoll start -D {}", shell_word(&data.to_string_lossy())));
     }
 
     fn say_divergence(&self, rewind: &Rewind, divergence: &Divergence) {

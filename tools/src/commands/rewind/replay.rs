@@ -4,23 +4,36 @@
 //! Each statement does its work only where the row is as the discarded commit found it: an INSERT leaves a
 //! row that is there, an UPDATE and a DELETE compare the old values. What cannot be told is a comment.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+
+/// Longest first line that such a file may have.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// Gives the SQL line by line.
 pub fn replay(file: &Path, each: &mut dyn FnMut(&str)) -> Result<()> {
-    let failed = || format!("could not read {}", file.display());
-    let lines = BufReader::new(File::open(file).with_context(failed)?).lines();
+    let failed = || format!("could not read \"{}\"", file.display());
+    let mut reader = BufReader::new(File::open(file).with_context(failed)?);
+    let mut head = Vec::new();
+    reader.by_ref().take(HEAD_BYTES_MAX).read_until(b'\n', &mut head).with_context(failed)?;
+    let head: Option<Value> = serde_json::from_slice(&head).ok();
+    if !head.is_some_and(|head| head.get("discarded").is_some_and(Value::is_object)) {
+        bail!(
+            "\"{}\" is no file of what a rewind discarded: a rewind keeps one as plimsoll/discarded-*.json in the \
+             directory that it rewinds, and says which",
+            file.display()
+        );
+    }
     each(
         "-- Each transaction was committed on the node that was rewound, and is not on the cluster's branch.",
     );
     each("-- Look at each before you run it: later commits of the cluster may rest on what it would change.");
-    for (number, line) in lines.enumerate() {
+    for (number, line) in (2..).zip(reader.lines()) {
         let line: Value = serde_json::from_str(&line.with_context(failed)?)
-            .with_context(|| format!("line {} of {} is no JSON", number + 1, file.display()))?;
+            .with_context(|| format!("line {number} of \"{}\" is no JSON", file.display()))?;
         if line.get("discarded").is_none() {
             commit(&line).iter().for_each(|line| each(line));
         }
