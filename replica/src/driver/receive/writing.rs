@@ -123,7 +123,7 @@ impl Driver {
         let tail = CutTail { upto: tail.upto.max(end), ..tail };
         let cuts = end > kept || leaves_at.is_some_and(|fork| tail.upto > fork);
         if cuts && tail.bytes() > 0 {
-            self.tell_cut(tail, timeline)?;
+            self.context.observer.cut(&tail, timeline);
         }
         let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
@@ -146,31 +146,9 @@ impl Driver {
     fn tell_rewritten(&self, end: Lsn) -> Result<(), ReplicaError> {
         let tail = self.reader_at(end).tail_behind(end).map_err(source_error)?;
         if tail.whole_records > 0 {
-            self.tell_cut(tail, self.writer.timeline())?;
+            self.context.observer.cut(&tail, self.writer.timeline());
         }
         Ok(())
-    }
-
-    /// Tells of what is given up, from the last record's end on. What was received may end in a record, whose
-    /// rest comes again.
-    fn tell_cut(&self, tail: CutTail, timeline: TimelineId) -> Result<(), ReplicaError> {
-        let from = self.last_record_end(tail.from)?;
-        self.context.observer.cut(&CutTail { from, ..tail }, timeline);
-        Ok(())
-    }
-
-    /// The end of the last record at or before `upto` that can be read from where redo is.
-    fn last_record_end(&self, upto: Lsn) -> Result<Lsn, ReplicaError> {
-        let mut last = self.context.feed.positions().replayed().min(upto);
-        let mut reader = self.reader_at(last);
-        reader.source_mut().set_limit(upto);
-        loop {
-            match reader.next() {
-                Ok(Next::Record(record)) if record.end() <= upto => last = record.end(),
-                Ok(_) | Err(ReadError::Corrupt { .. }) => return Ok(last),
-                Err(ReadError::Source(error)) => return Err(source_error(error)),
-            }
-        }
     }
 
     pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {

@@ -25,17 +25,37 @@ pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (fro
     matches!(reader.next(), Ok(Next::End(_)))
 }
 
-/// Whether a record of a node's log ends at a position, and all before it are there from the segment before
-/// on, or from its own if that one is gone. Of a log that is gone itself nothing is asked.
+/// How a node's log is at a position, read from the segment before on, or from its own if that one is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// A record ends there, or of what is gone nobody can tell.
+    RecordEnd,
+    /// A whole record lies across it.
+    InRecord,
+    /// What can be read ends before.
+    BehindEnd,
+}
+
+/// Whether a record of a node's log ends at a position, and all before it are there.
 pub(super) fn is_record_end(files: &VirtualDisk, history: &TimelineHistory, end: Lsn) -> bool {
-    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return true };
+    look_at(files, history, end) == At::RecordEnd
+}
+
+/// Whether a node may say that it cut its log there: at a record's end, or behind what can be read of it, in
+/// a record whose rest comes again.
+pub(super) fn may_be_cut(files: &VirtualDisk, history: &TimelineHistory, at: Lsn) -> bool {
+    look_at(files, history, at) != At::InRecord
+}
+
+fn look_at(files: &VirtualDisk, history: &TimelineHistory, end: Lsn) -> At {
+    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return At::RecordEnd };
     let begin = size.start_of(size.segment_before(end));
     let is_there = |from: &Lsn| {
         reader(files, history, *from)
             .is_some_and(|mut reader| matches!(reader.source_mut().whole_segment(*from), Ok(Some(_))))
     };
     let from = Some(begin - size.bytes()).filter(is_there).unwrap_or(begin);
-    let Some(mut reader) = reader(files, history, from) else { return true };
+    let Some(mut reader) = reader(files, history, from) else { return At::RecordEnd };
     let mut next = reader.find_next_record(from);
     if matches!(&next, Ok(Next::End(none)) if none.at > from && !none.torn && from < begin) {
         // It has the rest of a switch to the next one, of which nothing here tells, and zeros.
@@ -43,15 +63,15 @@ pub(super) fn is_record_end(files: &VirtualDisk, history: &TimelineHistory, end:
     }
     if matches!(&next, Ok(Next::Record(first)) if first.start() >= end) {
         // The one that ends there began in a segment that is gone.
-        return true;
+        return At::RecordEnd;
     }
     while matches!(&next, Ok(Next::Record(record)) if record.end() < end) {
         next = reader.next();
     }
     match next {
-        Ok(Next::Record(record)) => record.end() == end,
-        Ok(Next::End(_)) => false,
-        Err(_) => true,
+        Ok(Next::Record(record)) if record.end() != end => At::InRecord,
+        Ok(Next::End(_)) => At::BehindEnd,
+        Ok(Next::Record(_)) | Err(_) => At::RecordEnd,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::machine::slot_files;
 use simulation::VirtualDisk;
 use std::path::Path;
 use wal::Lsn;
+use wal::history::TimelineHistory;
 
 /// What is wrong with the positions of an entry of the ledger that lies on these files.
 pub(super) fn look(files: &VirtualDisk, entry: &Entry) -> Result<(), String> {
@@ -30,7 +31,7 @@ pub(super) fn look(files: &VirtualDisk, entry: &Entry) -> Result<(), String> {
     }
     match entry.event.as_str() {
         "fallback" | "handover" => ends_record(files, upto),
-        "cut" => ends_record(files, after),
+        "cut" => may_be_cut(files, after),
         "slot_lost" => {
             let name = entry.reason.split('"').nth(1).unwrap_or_default();
             match slot_files::given_up_at(files, Path::new(DATA), name) {
@@ -43,13 +44,22 @@ pub(super) fn look(files: &VirtualDisk, entry: &Entry) -> Result<(), String> {
 }
 
 fn ends_record(files: &VirtualDisk, at: Lsn) -> Result<(), String> {
-    let is_standby = has(files, "standby.signal");
-    let history = if is_standby { facts::branch_history(files) } else { disks::written(files) };
-    if history.is_none_or(|history| disks::is_record_end(files, &history, at)) {
-        Ok(())
-    } else {
-        Err(format!("no record ends at {at}"))
+    match history(files).is_none_or(|history| disks::is_record_end(files, &history, at)) {
+        true => Ok(()),
+        false => Err(format!("no record ends at {at}")),
     }
+}
+
+fn may_be_cut(files: &VirtualDisk, at: Lsn) -> Result<(), String> {
+    match history(files).is_none_or(|history| disks::may_be_cut(files, &history, at)) {
+        true => Ok(()),
+        false => Err(format!("a whole record lies across {at}")),
+    }
+}
+
+fn history(files: &VirtualDisk) -> Option<TimelineHistory> {
+    let is_standby = has(files, "standby.signal");
+    if is_standby { facts::branch_history(files) } else { disks::written(files) }
 }
 
 /// What standbys held, and clients were told so, before a fallback is no part of it.
