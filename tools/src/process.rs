@@ -112,8 +112,8 @@ pub enum Readiness {
 }
 
 impl Launched {
-    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` when it begins
-    /// to wait, and about every second then.
+    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` when it
+    /// begins to wait, and about every second then.
     pub fn wait(&mut self, enough: &[Status], limit: Duration, mut tick: impl FnMut()) -> Result<Readiness> {
         let begun = Instant::now();
         let mut ticks = 0;
