@@ -174,8 +174,8 @@ pub trait Disk: Send + Sync + Debug {
         Ok(contents)
     }
 
-    /// Reads a text file of at most `limit` bytes. A larger one, or one that is no UTF-8, is damaged: it fails
-    /// with `InvalidData`, which nothing else does.
+    /// Reads a text file of at most `limit` bytes. A larger one, or one that is no UTF-8, is damaged: it
+    /// fails with `InvalidData`, which nothing else does.
     fn read_text(&self, path: &Path, limit: u64) -> io::Result<String> {
         let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let contents = self.read(path, limit).map_err(|error| match error.kind() {

@@ -18,8 +18,8 @@
 //! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an
 //!   archive, the receiver tries again by itself and this state stays.
 //! - leaving: the receiver has been told to stop, and may still write.
-//! - resting: wal_retrieve_retry_interval passes since the last look here, or the settings are reloaded. After
-//!   a stream that ran for longer than that nothing is waited for.
+//! - resting: wal_retrieve_retry_interval passes since the last look here, or the settings are reloaded.
+//!   After a stream that ran for longer than that nothing is waited for.
 //!
 //! A stream that ends by order, the primary's or that of other settings, is no failed try.
 //!

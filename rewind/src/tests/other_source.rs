@@ -11,8 +11,8 @@ use std::path::Path;
 use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
 use wal::{SegmentSize, TimelineId};
 
-/// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have. /one
-/// went on.
+/// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have.
+/// /one went on.
 async fn diverged_twice(timeline: u32) -> VirtualDisk {
     let disk = diverged().await;
     copy_tree(&disk, Path::new("/one"), Path::new("/three"));

@@ -59,28 +59,7 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     is_ok(&told);
     let commits = commits(&told.stdout);
     assert_eq!(commits.len(), 7, "{}", told.stdout.chars().take(4000).collect::<String>());
-    let row = |id: &str, v: &str, n: Value| json!({"id": id, "v": v, "n": n, "more": null});
-    let change = |op: &str, id: &str, old: Value, new: Value| json!({"table": "told", "op": op, "key": {"id": id}, "old": old, "new": new});
-    assert_eq!(
-        commits[0]["changes"],
-        json!([
-            change("update", "1", row("1", "one", json!("1")), row("1", "here", json!("1"))),
-            change("update", "2", row("2", "changed before", json!("2")), row("2", "here", json!("2"))),
-        ])
-    );
-    let long = row("3", &"long".repeat(4000), json!("3"));
-    assert_eq!(commits[1]["changes"], json!([change("delete", "3", long, Value::Null)]));
-    assert_eq!(commits[1]["tables"], json!(["told"]));
-    let five = row("5", "it's", json!("5"));
-    assert_eq!(commits[2]["changes"], json!([change("insert", "5", Value::Null, five)]));
-    assert!(commits[3]["catalogue"].to_string().contains("created table made"), "{}", commits[3]);
-    // A large transaction, whose rows went into pages before its commit.
-    let rows = commits[4]["changes"].as_array().expect("changes");
-    assert_eq!(rows.len(), 20_000);
-    assert!(rows.iter().all(|row| row["op"] == "insert" && row["table"] == "made"));
-    assert!(commits[5]["catalogue"].to_string().contains("told.more"), "{}", commits[5]);
-    assert_eq!(commits[6]["tables"], json!(["kv"]));
-    assert_eq!(commits[6]["catalogue"], json!(["emptied table kv (TRUNCATE)"]), "its indexes follow from it");
+    assert_is_all(&commits);
 
     is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
     pair.one.start();
@@ -111,6 +90,32 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     pair.two.sql("UPDATE told SET v = 'meanwhile' WHERE id = 2");
     pair.two.sql(&of("\"v\" = 'changed before'"));
     assert_eq!(pair.two.sql("SELECT v FROM told WHERE id = 2"), "meanwhile", "only what is as it was");
+}
+
+/// What each of them changed, in their order.
+fn assert_is_all(commits: &[Value]) {
+    let row = |id: &str, v: &str, n: Value| json!({"id": id, "v": v, "n": n, "more": null});
+    let change = |op: &str, id: &str, old: Value, new: Value| json!({"table": "told", "op": op, "key": {"id": id}, "old": old, "new": new});
+    assert_eq!(
+        commits[0]["changes"],
+        json!([
+            change("update", "1", row("1", "one", json!("1")), row("1", "here", json!("1"))),
+            change("update", "2", row("2", "changed before", json!("2")), row("2", "here", json!("2"))),
+        ])
+    );
+    let long = row("3", &"long".repeat(4000), json!("3"));
+    assert_eq!(commits[1]["changes"], json!([change("delete", "3", long, Value::Null)]));
+    assert_eq!(commits[1]["tables"], json!(["told"]));
+    let five = row("5", "it's", json!("5"));
+    assert_eq!(commits[2]["changes"], json!([change("insert", "5", Value::Null, five)]));
+    assert!(commits[3]["catalogue"].to_string().contains("created table made"), "{}", commits[3]);
+    // A large transaction, whose rows went into pages before its commit.
+    let rows = commits[4]["changes"].as_array().expect("changes");
+    assert_eq!(rows.len(), 20_000);
+    assert!(rows.iter().all(|row| row["op"] == "insert" && row["table"] == "made"));
+    assert!(commits[5]["catalogue"].to_string().contains("told.more"), "{}", commits[5]);
+    assert_eq!(commits[6]["tables"], json!(["kv"]));
+    assert_eq!(commits[6]["catalogue"], json!(["emptied table kv (TRUNCATE)"]), "its indexes follow from it");
 }
 
 /// Files that it has begun to change do not tell any more what was there before.

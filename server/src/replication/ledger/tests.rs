@@ -164,10 +164,10 @@ fn a_crash_while_a_full_ledger_turns_forgets_nothing_silently() {
     // The server, or the power, goes at each change on the way.
     for (step, power) in (1..20).flat_map(|step| [(step, false), (step, true)]) {
         let files = disk.fork();
-        files.inject(simulation::Fault::power_off(step));
+        files.inject(Fault::power_off(step));
         let turned = append(&host(&files), dir, &entry(n));
         files.clear_faults();
-        let files = if power { files.crash(simulation::CrashPolicy::LoseUnsynced) } else { files };
+        let files = if power { files.crash(CrashPolicy::LoseUnsynced) } else { files };
         append(&host(&files), dir, &entry(n + 1)).unwrap();
         let kept = read_ledger(&host(&files), dir).unwrap();
         let first = kept.iter().find(|entry| entry.event != "forgotten").unwrap().after.get();
