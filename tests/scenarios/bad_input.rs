@@ -124,7 +124,7 @@ fn a_small_file_that_is_too_large_or_no_text_is_named_and_starts_nobody() {
     for (name, bytes, why) in [
         ("PG_VERSION", &binary, "is not UTF-8"),
         ("PLIMSOLL_VERSION", &large, "is damaged"),
-        ("backup_label", &binary, "is not UTF-8"),
+        ("backup_label", &binary, "invalid data"),
         ("plimsoll/handover", &large, "is damaged"),
     ] {
         let path = node.data().join(name);

@@ -126,8 +126,9 @@ impl BackupLabel {
         segment_size: SegmentSize,
     ) -> Result<Option<Self>, LabelError> {
         let path = data_dir.join(BACKUP_LABEL_FILE);
-        match disk.read_text(&path, LABEL_SIZE_MAX) {
-            Ok(text) => Self::parse(&text, segment_size).map(Some),
+        // The label is a text for people, of PostgreSQL's clients in any encoding.
+        match disk.read(&path, LABEL_SIZE_MAX) {
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), segment_size).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(LabelError::Io { path: path.display().to_string(), error }),
         }

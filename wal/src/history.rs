@@ -387,8 +387,9 @@ impl TimelineHistory {
     pub fn load(disk: &dyn Disk, pg_wal: &Path, target: TimelineId) -> Result<Self, HistoryFileError> {
         let file = pg_wal.join(target.history_file_name());
         let path = file.display().to_string();
-        let contents = match disk.read_text(&file, HISTORY_FILE_SIZE_MAX) {
-            Ok(contents) => contents,
+        // Reasons are texts for people, of PostgreSQL's servers in any encoding.
+        let contents = match disk.read(&file, HISTORY_FILE_SIZE_MAX) {
+            Ok(contents) => String::from_utf8_lossy(&contents).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::root(target)),
             Err(error) => return Err(HistoryFileError::Io { path, error }),
         };

@@ -102,7 +102,8 @@ impl Sources {
     fn ask_for_history(&self, archive: &ByCommand, timeline: TimelineId) -> io::Result<()> {
         let name = timeline.history_file_name();
         let Some(fetched) = archive.fetch(&name, &self.folder)? else { return Ok(()) };
-        let text = RealDisk.read_text(&fetched, HISTORY_FILE_SIZE_MAX)?;
+        let contents = RealDisk.read(&fetched, HISTORY_FILE_SIZE_MAX)?;
+        let text = String::from_utf8_lossy(&contents);
         let nonsense = match TimelineHistory::parse(timeline, &text) {
             Ok(history) if history.entries().is_empty() => "it names no timeline before it".to_owned(),
             Ok(history) => {
