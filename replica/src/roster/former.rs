@@ -2,8 +2,10 @@
 //! ([`crate::timeline::loss`]) need not fear of them.
 //!
 //! **How one ends.** A directory that was made a standby's while its server was stopped has a new id at its
-//! next start ([`crate::directory_id`] says why): after `plimsoll rewind`, or by standby.signal alone. Its
-//! roster still says who it was, so the new node knows its former id, and hands it on.
+//! next start ([`crate::directory_id`] says why): after `plimsoll rewind`, or by standby.signal alone. If it
+//! was a primary's, the new node knows its former id and hands it on. A primary's id confirms nothing ever
+//! again, whatever copies there are of its directory: each is a new standby. A standby's may, if its
+//! directory was copied, so of that nothing is told.
 //!
 //! **What that proves.** Whatever the former node confirmed it confirmed before the new one began. Once that
 //! one has had all that its primary had, on the branch that is asked about, it has that, too. So the two are
@@ -34,6 +36,7 @@
 //!
 //! ```text
 //! plimsoll former 1
+//! led=<the id of the node whose directory it is>                  if it is a primary's
 //! former=<id> <number of its last statement> <id since>
 //! crc=<8 hexadecimal digits>
 //! ```
@@ -53,6 +56,7 @@ use wal::codec::{seal_text, sealed_text};
 /// The file, in the data directory.
 pub const FORMER_FILE: &str = "plimsoll/former";
 const FIRST_LINE: &str = "plimsoll former 1";
+const LED: &str = "led=";
 const FORMER: &str = "former=";
 /// Largest file that is read, in bytes; none that is written is larger.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -71,14 +75,19 @@ pub struct Former {
     pub successor: DirectoryId,
 }
 
-/// Those that are known: the number of the last statement, by the former's id and the successor's. There are
-/// several successors where the directory was copied.
+/// Those that are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Formers(BTreeMap<(DirectoryId, DirectoryId), u64>);
+pub(super) struct Formers {
+    /// Whose directory this is, if it is a primary's.
+    led: Option<DirectoryId>,
+    /// The number of the last statement, by the former's id and the successor's. There are several successors
+    /// where the directory was copied.
+    over: BTreeMap<(DirectoryId, DirectoryId), u64>,
+}
 
 impl Formers {
     fn iter(&self) -> impl Iterator<Item = Former> {
-        self.0.iter().map(|((id, successor), stated)| Former {
+        self.over.iter().map(|((id, successor), stated)| Former {
             id: *id,
             stated: *stated,
             successor: *successor,
@@ -88,17 +97,17 @@ impl Formers {
     /// Takes one in; whether it is news.
     fn take(&mut self, told: Former, is_member: impl Fn(DirectoryId) -> bool) -> bool {
         let key = (told.id, told.successor);
-        if let Some(stated) = self.0.get_mut(&key) {
+        if let Some(stated) = self.over.get_mut(&key) {
             let is_news = told.stated > *stated;
             *stated = told.stated.max(*stated);
             return is_news;
         }
-        if self.0.len() >= FORMERS_MAX {
-            let useless = self.0.keys().find(|(id, _)| !is_member(*id)).copied();
+        if self.over.len() >= FORMERS_MAX {
+            let useless = self.over.keys().find(|(id, _)| !is_member(*id)).copied();
             let Some(useless) = useless.filter(|_| is_member(told.id)) else { return false };
-            self.0.remove(&useless);
+            self.over.remove(&useless);
         }
-        self.0.insert(key, told.stated);
+        self.over.insert(key, told.stated);
         true
     }
 
@@ -106,15 +115,15 @@ impl Formers {
     fn succeed(&mut self, former: DirectoryId, stated: u64, own: DirectoryId) {
         let older = self.iter().filter(|older| older.successor == former && older.id != own);
         let older: Vec<Former> = older.collect();
-        self.0.retain(|(_, successor), _| *successor != former);
+        self.over.retain(|(_, successor), _| *successor != former);
         for Former { id, stated, .. } in older {
-            self.0.insert((id, own), stated);
+            self.over.insert((id, own), stated);
         }
-        self.0.insert((former, own), stated);
-        while self.0.len() > FORMERS_MAX {
-            let other = self.0.keys().find(|(id, successor)| *successor != own || *id != former).copied();
+        self.over.insert((former, own), stated);
+        while self.over.len() > FORMERS_MAX {
+            let other = self.over.keys().find(|(id, successor)| *successor != own || *id != former).copied();
             let Some(other) = other else { break };
-            self.0.remove(&other);
+            self.over.remove(&other);
         }
     }
 }
@@ -147,13 +156,22 @@ impl Known {
 }
 
 impl Roster {
-    /// This node has the directory of one that was another, and had said `stated` last.
+    /// This node has the directory of one that was another, and had said `stated` last. That is so, and told,
+    /// of a primary's alone.
     pub fn succeed(&self, former: DirectoryId, stated: u64) {
         let mut known = self.0.known.lock();
         let own = known.own.id;
-        if former != own {
+        if former != own && known.formers.led == Some(former) {
             known.formers.succeed(former, stated, own);
         }
+    }
+
+    /// Whether this node is a primary from now on.
+    pub fn lead(&self, is_primary: bool) {
+        let mut known = self.0.known.lock();
+        known.formers.led = is_primary.then_some(known.own.id);
+        drop(known);
+        self.change();
     }
 
     /// What is told on a stream before the roster; nothing if there is nothing to tell.
@@ -243,6 +261,9 @@ pub fn save(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<()> {
 
 fn encode_file(formers: &Formers) -> String {
     let mut text = format!("{FIRST_LINE}\n");
+    if let Some(led) = formers.led {
+        text.push_str(&format!("{LED}{led}\n"));
+    }
     for Former { id, stated, successor } in formers.iter() {
         text.push_str(&format!("{FORMER}{id} {stated} {successor}\n"));
     }
@@ -250,16 +271,21 @@ fn encode_file(formers: &Formers) -> String {
 }
 
 fn decode_file(text: &str) -> Option<Formers> {
-    let mut lines = sealed_text(text)?.lines();
+    let mut lines = sealed_text(text)?.lines().peekable();
     if lines.next()? != FIRST_LINE {
         return None;
     }
+    let led = match lines.next_if(|line| line.starts_with(LED)) {
+        Some(line) => Some(line.strip_prefix(LED)?.parse().ok()?),
+        None => None,
+    };
     let former = |line: &str| -> Option<((DirectoryId, DirectoryId), u64)> {
         let mut words = line.strip_prefix(FORMER)?.split(' ');
         let (id, stated) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         Some(((id, words.next()?.parse().ok()?), stated))
     };
-    lines.take(FORMERS_MAX).map(former).collect::<Option<_>>().map(Formers)
+    let over = lines.take(FORMERS_MAX).map(former).collect::<Option<_>>()?;
+    Some(Formers { led, over })
 }
 
 fn encode(formers: &[Former]) -> Vec<u8> {
@@ -379,11 +405,19 @@ mod tests {
             if let Some((was, stated)) = was {
                 roster.succeed(id(was), stated);
             }
+            roster.lead(true);
             save(&host, dir.path(), &roster).unwrap();
             roster
         };
         open(1, Some((1, 5)));
-        assert!(!path.exists(), "it is who it was");
+        let (follower, copy) = (Roster::new(id(1)), Roster::new(id(2)));
+        follower.lead(true);
+        follower.lead(false);
+        save(&host, dir.path(), &follower).unwrap();
+        load(&host, dir.path(), &copy).unwrap();
+        copy.succeed(id(1), 5);
+        assert_eq!(copy.told_formers(), None, "the original may go on as a standby");
+        open(1, None);
         open(2, Some((1, 5))).hear_formers(vec![former(7, 1, 8)]);
         open(3, Some((2, 6)));
         let roster = open(3, None);

@@ -24,8 +24,9 @@
 //! than that of the standby is another matter: a promotion has gone past it already, and this one loses
 //! nothing more of it.
 //!
-//! **Former nodes.** A node whose directory has become another's is one standby with that one, under the
-//! names of both: whatever it confirmed the other one has once it has caught up, and no commit counted both.
+//! **Former nodes.** A node whose directory has become another's is one standby with that one: whatever it
+//! confirmed the other one has once it has caught up, and no commit counted both. Its name, if the new one
+//! has another, may be somebody's of whom nobody here has heard.
 //! One whose directory has become the primary's confirmed nothing on the primary's timeline, which began
 //! later.
 //!
@@ -106,8 +107,6 @@ pub struct Node {
     pub id: Option<DirectoryId>,
     /// The name by which synchronous_standby_names means it.
     pub name: String,
-    /// The names of nodes that are no more and whose directory it has ([`crate::roster::former`]).
-    pub formerly: Vec<String>,
     /// None if it cannot be asked.
     pub answer: Option<Answer>,
 }
@@ -425,10 +424,7 @@ impl Case<'_> {
             if !seen.insert(name.to_ascii_lowercase()) {
                 continue;
             }
-            let is_it = |node: &Node| {
-                let mut known_by = node.formerly.iter().chain([&node.name]);
-                node.id != Some(rule.primary) && known_by.any(|known| known.eq_ignore_ascii_case(name))
-            };
+            let is_it = |node: &Node| node.id != Some(rule.primary) && node.name.eq_ignore_ascii_case(name);
             let all = self.nodes.iter().enumerate().filter(|(_, node)| is_it(node));
             let before = named.len();
             named.extend(all.map(|(at, _)| (name.clone(), Some(at))));

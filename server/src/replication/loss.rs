@@ -229,7 +229,7 @@ impl Asking<'_> {
                 .map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
         );
         nodes.extend(silent.into_iter().map(|(address, error)| {
-            let node = Node { id: None, name: String::new(), formerly: Vec::new(), answer: None };
+            let node = Node { id: None, name: String::new(), answer: None };
             let error = Some(error);
             ReportedNode { node, address: Some(address), error, report: None, commits: None, is_best: false }
         }));
@@ -304,17 +304,7 @@ fn join_formers(nodes: Vec<ReportedNode>, roster: &Roster) -> Vec<ReportedNode> 
         let silent = node.id.filter(|_| node.answer.is_none())?;
         roster.successors(silent).into_iter().find(|id| ids.contains(id))
     };
-    let (mut joined, mut names) = (Vec::new(), BTreeMap::<DirectoryId, Vec<String>>::new());
-    for reported in nodes {
-        match successor(&reported.node) {
-            Some(id) => names.entry(id).or_default().push(reported.node.name),
-            None => joined.push(reported),
-        }
-    }
-    for ReportedNode { node, .. } in &mut joined {
-        node.formerly = node.id.and_then(|id| names.remove(&id)).unwrap_or_default();
-    }
-    joined
+    nodes.into_iter().filter(|reported| successor(&reported.node).is_none()).collect()
 }
 
 fn reported(
@@ -327,6 +317,6 @@ fn reported(
         Ok(answer) => (Some(answer), None),
         Err(error) => (None, Some(error)),
     };
-    let node = Node { id: Some(id), name, formerly: Vec::new(), answer };
+    let node = Node { id: Some(id), name, answer };
     ReportedNode { node, address, error, report: None, commits: None, is_best: false }
 }

@@ -180,8 +180,11 @@ impl Replication {
 
     /// This is a primary: copies of its directory are several standbys.
     pub(crate) fn forget_directory_id(&self) {
-        if let Err(error) = DirectoryId::forget(&self.ground.host, &self.ground.data_dir) {
-            self.ground.log.warning(format!("could not remove file \"{DIRECTORY_ID_FILE}\": {error}"));
+        match DirectoryId::forget(&self.ground.host, &self.ground.data_dir) {
+            Ok(()) => self.roster.lead(true),
+            Err(error) => {
+                self.ground.log.warning(format!("could not remove file \"{DIRECTORY_ID_FILE}\": {error}"));
+            }
         }
     }
 

@@ -43,6 +43,9 @@ pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
         }
     };
     recall_formers(ground, &roster, was);
+    if is_standby {
+        roster.lead(false);
+    }
     recall(ground, &roster);
     state(ground, &roster);
     roster
@@ -115,11 +118,12 @@ pub(super) async fn keep(replication: Arc<Replication>) {
     let mut failed = false;
     loop {
         changes.borrow_and_update();
+        // Before others hear of it: what a directory knows of itself is what they know.
+        save(&replication, &mut failed).await;
         replication.senders.reloaded();
         if let Some(recovery) = replication.recovery() {
             recovery.tell_roster();
         }
-        save(&replication, &mut failed).await;
         // Until the next change, or the next try.
         loop {
             tokio::select! {

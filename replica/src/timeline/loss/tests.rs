@@ -1,7 +1,6 @@
 //! The verdict against the truth: for every small cluster, by counting all quorums, and for random histories
 //! of a model, of which all is known.
 
-mod formers;
 use super::*;
 use wal::history::BranchId;
 
@@ -44,7 +43,7 @@ fn standby(rule: Option<Rule>, written: u64, flushed: u64) -> Answer {
 }
 
 fn node(id: u64, name: &str, answer: Option<Answer>) -> Node {
-    Node { id: Some(DirectoryId::new(id)), name: name.to_owned(), formerly: Vec::new(), answer }
+    Node { id: Some(DirectoryId::new(id)), name: name.to_owned(), answer }
 }
 
 fn verdict(nodes: &[Node], at: usize) -> (Verdict, String) {
