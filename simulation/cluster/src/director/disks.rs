@@ -18,6 +18,9 @@ use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, Ti
 /// How long a small file that must outlive a power cut may not be durable, in milliseconds.
 const UNDURABLE_MS: u64 = 400;
 
+/// The record of a fence: another branch has replaced a primary's.
+pub(super) const FENCE: &str = "plimsoll/fence";
+
 /// Whether no whole record is between these positions of a node's log.
 pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
     let Some(mut reader) = reader(files, history, from) else { return false };
@@ -136,7 +139,7 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         }
     }
     for node in facts.nodes_fenced_before(now_ms.saturating_sub(UNDURABLE_MS)) {
-        let fence = Path::new(DATA).join("plimsoll/fence");
+        let fence = Path::new(DATA).join(FENCE);
         let there = cluster.node(machine_of(node)).filter(|there| there.is_up());
         if there.is_some_and(|there| !there.files().exists(&fence).unwrap_or(true)) {
             return Err(format!("OneWriter: node {node} is fenced, and nothing on its disk says so"));

@@ -101,6 +101,13 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
     if is_damaged || !events::is_up(&shared, from) || shared.busy.lock().contains_key(&node) {
         return false;
     }
+    // Nor does anybody leave the branch that replaced the source's.
+    let is_replaced = |cluster: &crate::cluster::Cluster| {
+        cluster.node(machine_of(from)).is_some_and(|from| has(from.files(), disks::FENCE))
+    };
+    if is_replaced(&shared.cluster.lock()) {
+        return false;
+    }
     shared.busy.lock().insert(node, "rewound");
     events::down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
     shared.observe();

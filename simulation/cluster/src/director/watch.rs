@@ -271,7 +271,7 @@ async fn confirmed(shared: Arc<Shared>, node: usize) {
 /// The branch that the record of a node's fence names.
 fn fenced_by(shared: &Shared, node: usize) -> Option<Branch> {
     let cluster = shared.cluster.lock();
-    let path = Path::new(DATA).join("plimsoll/fence");
+    let path = Path::new(DATA).join(disks::FENCE);
     let bytes = cluster.node(machine_of(node))?.files().read(&path, RECORD_MAX).ok()?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
