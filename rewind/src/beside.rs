@@ -14,6 +14,7 @@
 use crate::copy::{remove_file, remove_tree};
 use crate::error::{RewindError, io_error};
 use crate::past::SPILL_FILE;
+use crate::report::is_begun_report;
 use crate::room::ROOM_FILE;
 use host::{Disk, SharedDisk};
 use std::io;
@@ -53,6 +54,14 @@ pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> 
     remove_tree(disk, &dir.join(BROUGHT_DIR))?;
     for name in [ROOM_FILE, SPILL_FILE] {
         remove_file(disk, &dir.join(name))?;
+    }
+    let own = dir.join("plimsoll");
+    let entries = match disk.list(&own) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(io_error(&own))?,
+    };
+    for entry in entries.into_iter().filter(|entry| is_begun_report(&entry.name)) {
+        remove_file(disk, &own.join(&entry.name))?;
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ use wal::describe::utc_text;
 
 /// Bytes of the file that are written at once.
 const PIECE: usize = 256 << 10;
+/// A report that is being written.
+const TEMPORARY: &str = ".tmp";
 
 /// The commits of a divergence, with the names of what they change.
 pub struct Report<'r> {
@@ -133,7 +135,7 @@ impl<'r> Report<'r> {
         show: &mut (dyn FnMut(&Value) + Send),
     ) -> Result<(PathBuf, Counts), RewindError> {
         let name = file_name(self.target, self.divergence);
-        let (path, temporary) = (data.join(&name), data.join(format!("{name}.tmp")));
+        let (path, temporary) = (data.join(&name), data.join(format!("{name}{TEMPORARY}")));
         let written = self.write(disk, &temporary, show).and_then(|counts| {
             host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
             Ok(counts)
@@ -259,6 +261,11 @@ fn file_name(target: &Target, divergence: &Divergence) -> String {
         own.target(),
         end.get()
     )
+}
+
+/// Whether a file of the node's own folder is a report that was not written to its end.
+pub(crate) fn is_begun_report(name: &str) -> bool {
+    name.starts_with("discarded-") && name.ends_with(TEMPORARY)
 }
 
 /// Gives each line of a report's file.

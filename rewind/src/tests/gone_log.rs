@@ -175,6 +175,22 @@ async fn a_dry_run_leaves_pg_wal_as_it_was_and_a_killed_one_what_the_next_remove
 }
 
 #[tokio::test]
+async fn a_report_that_was_broken_off_goes_and_a_whole_one_stays() {
+    let disk = diverged(Lies::Kept).await;
+    let own = |name: &str| Path::new("/one/plimsoll").join(name);
+    let (whole, begun) = (own("discarded-1-a.json"), own("discarded-1-b.json.tmp"));
+    for path in [&whole, &begun] {
+        host::write_file_durably(&disk, path, b"{}\n").unwrap();
+    }
+    let removed = disk.fork();
+    crate::remove_leftovers(&removed, Path::new("/one")).unwrap();
+    storage::remove_own_files(&host_on(&disk), Path::new("/one"), true).unwrap();
+    for disk in [&removed, &disk] {
+        assert!(disk.exists(&whole).unwrap() && !disk.exists(&begun).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn log_that_the_source_keeps_aside_is_taken_from_there() {
     let disk = diverged(Lies::KeptAtTheSource).await;
     rewind(&disk).await.unwrap().unwrap();

@@ -18,8 +18,9 @@ pub const REWIND_MARKER: &str = "plimsoll.rewind";
 /// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of
 /// its own life and who it was, and what it knows of the cluster's nodes and of which timelines there are.
 fn outlives_a_rewind(name: &str) -> bool {
-    let is_record = name.starts_with("ledger") || name.starts_with("discarded-");
-    is_record || matches!(name, "roster" | "former" | "heard")
+    // One that was broken off has another end.
+    let is_report = name.starts_with("discarded-") && name.ends_with(".json");
+    is_report || name.starts_with("ledger") || matches!(name, "roster" | "former" | "heard")
 }
 
 /// Whether a rewind of this directory was begun and is not done.
