@@ -25,6 +25,13 @@ impl BlockSet {
         }
     }
 
+    /// Whether a block is in it.
+    pub fn contains(&self, rel: RelFile, block: BlockNumber) -> bool {
+        let (chunk, at) = (block.get() / CHUNK, block.get() % CHUNK);
+        let word = self.chunks.get(&(rel, chunk)).and_then(|words| words.get(at as usize / 64));
+        word.is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+
     /// How many blocks there are.
     pub fn count(&self) -> u64 {
         let words = self.chunks.values().flat_map(|words| words.iter());
@@ -73,6 +80,7 @@ mod tests {
         }
         set.add(two, BlockNumber::new(7));
         assert_eq!(set.count(), 11);
+        assert!(set.contains(one, BlockNumber::new(131_071)) && !set.contains(two, BlockNumber::new(8)));
         let file = set.runs(one, 0..131_072, 128);
         assert_eq!(file, [0..3, 63..65, 16_383..16_385, 131_071..131_072]);
         assert_eq!(set.runs(one, 131_072..262_144, 128), [131_072..131_073]);

@@ -76,7 +76,8 @@ impl Target {
         each: &mut dyn FnMut(DiscardedCommit) -> Result<(), RewindError>,
     ) -> Result<(), RewindError> {
         let (base, fork) = (divergence.base.contents, divergence.fork.at);
-        let (mut past, mut open) = (Past::new(self), Open { next: base.next_xid, ..Open::default() });
+        let (mut past, mut open) =
+            (Past::new(self, divergence), Open { next: base.next_xid, ..Open::default() });
         let mut reader = self.reader(divergence.changed_from);
         let mut leaves_out = host::planted!("a rewind's report leaves out the first commit");
         self.each_record(&mut reader, |record| {
@@ -119,7 +120,11 @@ impl Target {
     ) -> Result<[Vec<TreeRows>; 2], RewindError> {
         let wants = |rel| trees.contains(&rel);
         let fork = divergence.fork.at;
-        let (mut past, mut next) = (Past::new(self), divergence.base.contents.next_xid);
+        let (mut past, mut next) = (Past::new(self, divergence), divergence.base.contents.next_xid);
+        if divergence.overwritten.is_some() {
+            let mut reader = self.reader(divergence.changed_from);
+            self.each_record(&mut reader, |record| past.note_images(record, &wants))?;
+        }
         let (mut before, mut open) = (None, BTreeSet::new());
         let mut reader = self.reader(divergence.changed_from);
         self.each_record(&mut reader, |record| {

@@ -2,13 +2,14 @@
 //! are.
 //!
 //! A page comes from its image or its making in the log, and only where the log has neither, from the file.
-//! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. The log is read from where a
-//! rewind that was broken off may have overwritten what it names, so that such a page comes from its image,
-//! and not from a file that has another branch's. Pages in memory are bounded; those beyond lie in a file of
-//! the node's own folder, which goes with this.
+//! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. Where a rewind that was broken
+//! off may have overwritten it, the file may have another branch's page, and is not read: the log is, from
+//! where that rewind overwrote what it names. Of the catalogue, whose pages are asked for before the log comes
+//! to them, the first image in the log stands in for the file's page. Pages in memory are bounded; those
+//! beyond lie in a file of the node's own folder, which goes with this.
 
 use crate::error::{RewindError, io_error};
-use crate::target::Target;
+use crate::target::{Divergence, Target};
 use host::{OpenMode, SharedFile};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ pub enum Version {
 /// Pages of the past.
 pub(crate) struct Past<'t> {
     target: &'t Target,
+    divergence: &'t Divergence,
+    /// The first image in the log of pages that were overwritten.
+    first: HashMap<Key, Box<Page>>,
     pages: HashMap<Key, Box<Page>>,
     spilled: HashMap<Key, u64>,
     spill: Option<SharedFile>,
@@ -61,9 +65,35 @@ pub(crate) struct Past<'t> {
 }
 
 impl<'t> Past<'t> {
-    pub(crate) fn new(target: &'t Target) -> Self {
-        let (pages, spilled) = (HashMap::new(), HashMap::new());
-        Self { target, pages, spilled, spill: None, files: BTreeMap::new() }
+    pub(crate) fn new(target: &'t Target, divergence: &'t Divergence) -> Self {
+        let (first, pages, spilled) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { target, divergence, first, pages, spilled, spill: None, files: BTreeMap::new() }
+    }
+
+    /// Notes a record's images of relations that `wants` takes, to stand in for pages that a rewind which was
+    /// broken off has overwritten.
+    pub(crate) fn note_images(
+        &mut self,
+        record: &Record,
+        wants: &dyn Fn(RelFile) -> bool,
+    ) -> Result<(), RewindError> {
+        if !matches!(record.rmgr(), Rmgr::ENGINE | Rmgr::XLOG) {
+            return Ok(());
+        }
+        for block in record.blocks().filter(|block| block.fork == wal::Fork::Main && wants(block.rel)) {
+            let key = (block.rel, block.block.get());
+            let Some(image) = block.image.as_ref().filter(|image| image.applies()) else { continue };
+            if self.first.contains_key(&key) {
+                continue;
+            }
+            let mut page = Page::boxed();
+            let restored = image.restore_into(page.bytes_mut());
+            restored.map_err(|error| RewindError::Answer(error.to_string()))?;
+            page.clear_sums();
+            page.set_lsn(record.end());
+            self.first.insert(key, page);
+        }
+        Ok(())
     }
 
     /// Redoes a record on the pages of relations that `wants` takes; gives how its first block stands to it.
@@ -166,6 +196,9 @@ impl<'t> Past<'t> {
         let (rel, block) = key;
         let segment = block / SEGMENT_PAGES;
         let name = if segment == 0 { rel.to_string() } else { format!("{rel}.{segment}") };
+        if self.is_overwritten(key, &name) {
+            return Ok(self.first.get(&key).map(|page| copy_of(page)));
+        }
         let path = self.target.path(&name);
         let disk = &self.target.disk;
         let file = self.files.entry(path.clone()).or_insert_with(|| disk.open(&path, OpenMode::Read).ok());
@@ -177,6 +210,13 @@ impl<'t> Past<'t> {
         // A page that a crash has torn tells nothing.
         let sound = page.unseal(BlockNumber::new(block), self.target.control.data_checksums).is_ok();
         Ok(Some(page).filter(|page| sound && !page.is_new()))
+    }
+
+    /// Whether the file of this name may have another branch's page.
+    fn is_overwritten(&self, (rel, block): Key, name: &str) -> bool {
+        let Some(touched) = &self.divergence.overwritten else { return false };
+        let is_new = touched.get(name).is_some_and(|from| block % SEGMENT_PAGES >= *from);
+        is_new || self.divergence.blocks.contains(rel, BlockNumber::new(block))
     }
 
     /// What an item of a leaf holds.
@@ -249,6 +289,12 @@ impl<'t> Past<'t> {
         }
         Ok(rows)
     }
+}
+
+fn copy_of(page: &Page) -> Box<Page> {
+    let mut copy = Page::boxed();
+    copy.bytes_mut().copy_from_slice(page.bytes());
+    copy
 }
 
 impl Drop for Past<'_> {

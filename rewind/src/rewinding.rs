@@ -114,10 +114,10 @@ async fn divergence(
     history: &TimelineHistory,
     source: &mut Source,
     log_end: Lsn,
-    overwritten_from: Option<Lsn>,
+    begun: Option<&Marker>,
 ) -> Result<Option<Divergence>, RewindError> {
     loop {
-        let error = match target.divergence_from(history, overwritten_from) {
+        let error = match target.divergence_from(history, begun) {
             Err(error) => error,
             found => return found,
         };
@@ -197,13 +197,12 @@ impl Rewind {
             return Err(RewindError::Checksums);
         }
         let brought = Brought(target.places.clone());
-        let overwritten_from = marker.as_ref().map(|marker| marker.changed_from);
         let begun = marker.as_ref().and_then(|marker| Some((marker, marker.copied?)));
         let need = match begun {
             Some((marker, _)) if marker.is_copied_of(&history) => Need::Rest,
             Some((_, copied)) => return Err(RewindError::OtherSource { begun: copied.timeline }),
             None => {
-                match divergence(&target, &history, &mut source, position.log_end, overwritten_from).await? {
+                match divergence(&target, &history, &mut source, position.log_end, marker.as_ref()).await? {
                     Some(divergence) => Need::Diverged(Box::new(divergence)),
                     None if marker.is_some() => {
                         return Err(RewindError::OtherSource { begun: position.timeline });

@@ -4,6 +4,8 @@
 use crate::beside::{LogArchive, Places};
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
+use crate::marker::Marker;
+use crate::plan::Touched;
 use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +62,8 @@ pub struct Divergence {
     pub changed_from: Lsn,
     /// What its log has changed from there on.
     pub blocks: BlockSet,
+    /// A rewind that was broken off may have overwritten all of these blocks, and in these files others.
+    pub overwritten: Option<Touched>,
 }
 
 impl Target {
@@ -111,15 +115,15 @@ impl Target {
         self.control.system_id
     }
 
-    /// What it has that a source of this history has not; None if there is nothing. `overwritten_from`: a
-    /// rewind that was broken off has overwritten blocks that the log changed from here on.
+    /// What it has that a source of this history has not; None if there is nothing. `begun`: the marker of a
+    /// rewind that was broken off.
     ///
     /// # Errors
     /// Fails if they have nothing in common, or the log cannot be read as far as it must be.
     pub fn divergence_from(
         &self,
         source: &TimelineHistory,
-        overwritten_from: Option<Lsn>,
+        begun: Option<&Marker>,
     ) -> Result<Option<Divergence>, RewindError> {
         let common = self.history.common_ancestor(source).ok_or(RewindError::NoCommonAncestor)?;
         let fork = ForkPoint { timeline: common.0, at: common.1 };
@@ -139,7 +143,7 @@ impl Target {
             self.last_checkpoint_before(fork.at)?
         };
         let redo = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
-        let changed_from = overwritten_from.map_or(redo, |from| from.min(redo));
+        let changed_from = begun.map_or(redo, |begun| begun.changed_from.min(redo));
         let (blocks, end) = self.changes_from(changed_from)?;
         if end <= fork.at {
             return Ok(None);
@@ -147,7 +151,8 @@ impl Target {
         if self.label.is_some() {
             return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
         }
-        Ok(Some(Divergence { fork, base, end, changed_from, blocks }))
+        let overwritten = begun.map(|begun| begun.touched.clone());
+        Ok(Some(Divergence { fork, base, end, changed_from, blocks, overwritten }))
     }
 
     /// The blocks that the log changes from a redo point on to its end, and that end.

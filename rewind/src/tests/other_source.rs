@@ -1,15 +1,18 @@
 //! A rewind that was broken off goes on with another source.
 
 use super::{
-    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, rewind,
-    rewind_with, to_two, write,
+    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, relations,
+    rewind, rewind_with, to_two, write,
 };
-use crate::{RewindError, RewindOptions, SourceName};
+use crate::marker::Marker;
+use crate::plan::Touched;
+use crate::{Need, Rewind, RewindError, RewindOptions, SourceName};
+use basebackup::send::exclude::relation_of;
 use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
-use wal::{SegmentSize, TimelineId};
+use wal::{Lsn, RelFile, SegmentSize, TimelineId};
 
 /// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have.
 /// /one went on.
@@ -119,4 +122,30 @@ async fn a_rewind_does_not_go_on_with_a_twin_of_its_source() {
         }
     }
     assert!(refused > 3, "{refused}");
+}
+
+#[tokio::test]
+async fn rows_that_a_rewind_which_was_broken_off_brought_are_not_told_as_old_ones() {
+    let disk = diverged_twice(3).await;
+    let is_row_file = |name: &String| name.starts_with("base/5/") && relation_of(name).is_some();
+    let (_, theirs) = relations(&disk, "/two").into_iter().rfind(|(name, _)| is_row_file(name)).unwrap();
+    let brought = b"made there";
+    assert!(theirs.windows(brought.len()).any(|part| part == brought));
+    let ours = relations(&disk, "/one").into_keys().filter(is_row_file);
+    let touched: Touched = ours.map(|name| (name, 0)).collect();
+    for name in touched.keys() {
+        host::write_file_durably(&disk, &Path::new("/one").join(name), &theirs).unwrap();
+    }
+    let trees: Vec<RelFile> = touched.keys().filter_map(|name| Some(relation_of(name)?.0)).collect();
+    let source = "two".to_owned();
+    let marker = Marker { source, touched, changed_from: Lsn::MAX, copied: None, history: None };
+    marker.store(&disk, Path::new("/one")).unwrap();
+
+    let rewind = Rewind::prepare(&host_on(&disk), to_three()).await.unwrap();
+    let Need::Diverged(divergence) = rewind.need() else { panic!("they have diverged") };
+    let [before, after] = rewind.target().rows_before_and_after(divergence, &trees).unwrap();
+    assert!(after.iter().any(|rows| !rows.is_empty()), "the log tells of some");
+    for (_, value) in before.iter().chain(&after).flatten() {
+        assert!(value != brought, "another branch's row");
+    }
 }
