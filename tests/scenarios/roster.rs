@@ -430,6 +430,15 @@ fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
     assert!(told.contains("57P01") && told.contains("this server is fenced: timeline 2 left"), "{told}");
     let refused = one.try_sql("INSERT INTO t VALUES (1)");
     assert!(refused.stderr.contains("fenced"), "{refused:?}");
+    for call in [
+        "pg_logical_emit_message(true, 'a', 'b')",
+        "pg_logical_emit_message(false, 'a', 'b'::bytea)",
+        "pg_create_restore_point('here')",
+        "pg_switch_wal()",
+    ] {
+        let refused = one.try_sql(&format!("SELECT {call}"));
+        assert!(refused.stderr.contains("this server is fenced: timeline 2 left"), "{call}: {refused:?}");
+    }
 }
 
 #[test]

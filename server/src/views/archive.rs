@@ -2,7 +2,7 @@
 //! prepared and watched with.
 
 use super::Asked;
-use super::control::{database, in_recovery, superuser};
+use super::control::{in_recovery, superuser, writable};
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
 use host::Timestamp;
 use protocol::SqlState;
@@ -55,9 +55,8 @@ fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> 
 
 /// pg_create_restore_point(name)
 fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| database(asked));
+    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| writable(asked));
     let database = match checked {
-        Ok(database) if database.is_in_recovery() => return refuse(in_recovery()),
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };

@@ -19,6 +19,16 @@ pub(super) fn database<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> 
         .ok_or_else(|| SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
 }
 
+/// The database, for a function that writes into its log: on a server that takes no writes it is refused.
+pub(super) fn writable<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> {
+    let database = database(asked)?;
+    if database.is_in_recovery() {
+        return Err(in_recovery());
+    }
+    sql_interface::refuse_if_fenced(database)?;
+    Ok(database)
+}
+
 pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
     if actor.superuser {
         Ok(())
@@ -95,13 +105,10 @@ fn file_of(asked: &Asked<'_>, function: &str, arguments: &[Datum]) -> Result<(St
 }
 
 fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
-    let database = match superuser(actor, "pg_switch_wal").and_then(|()| database(asked)) {
+    let database = match superuser(actor, "pg_switch_wal").and_then(|()| writable(asked)) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
-    if database.is_in_recovery() {
-        return refuse(in_recovery());
-    }
     let archive = asked.archive.clone();
     NodeCall::Later(Box::pin(async move {
         let switched = host::task::blocking(move || {
@@ -121,13 +128,10 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
 /// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds
 /// are written at once here, and durable when a transactional one is.
 fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
-    let database = match database(asked) {
+    let database = match writable(asked) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
-    if database.is_in_recovery() {
-        return refuse(in_recovery());
-    }
     let transactional = arguments.first().and_then(Datum::as_bool).unwrap_or(false);
     let prefix = arguments.get(1).and_then(Datum::as_str).unwrap_or_default().to_owned();
     let content = match arguments.get(2) {
