@@ -91,6 +91,10 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
     loop {
         if database.fenced().is_some() {
             // They stay undecided: they are the new primary's to decide.
+            ground.log.log(format!(
+                "this server is fenced: its statements leave out commits after {after} up to {upto}, which \
+                 stay undecided"
+            ));
             return;
         }
         if gate.undecided().is_none() {

@@ -130,9 +130,9 @@ impl CommitGate {
     /// may be told then.
     ///
     /// # Errors
-    /// Fails if the wait is cancelled, or the server is fenced.
+    /// Fails if the wait is cancelled, or on a fenced server whose statements cannot leave those commits out.
     pub async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
-        self.0.wait_decided(interrupt).await
+        self.0.wait_decided_or_left_out(interrupt).await
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start

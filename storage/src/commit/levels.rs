@@ -5,7 +5,7 @@
 
 use super::remote::{Remote, RemoteProgress, RemoteStages};
 use super::suspension::{Resumed, Stall, Suspended};
-use crate::visibility::snapshot::Visibility;
+use crate::visibility::snapshot::{LiveSnapshot, Visibility};
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
 use durability::Stage;
 use host::Instant;
@@ -39,6 +39,8 @@ pub(crate) struct Levels {
     pub(super) undecided: Mutex<Option<(Lsn, Lsn)>>,
     pub(super) is_undecided: AtomicBool,
     pub(super) decided: Notify,
+    /// What is seen before the undecided commits; None if redo has kept no such snapshot.
+    before_undecided: Mutex<Option<LiveSnapshot>>,
     /// Why this server acknowledges nothing any more.
     pub(super) fence: Mutex<Option<Arc<str>>>,
     pub(super) is_fenced: AtomicBool,
@@ -72,6 +74,7 @@ impl Levels {
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
             decided: Notify::new(),
+            before_undecided: Mutex::new(None),
             fence: Mutex::new(None),
             is_fenced: AtomicBool::new(false),
             stages_used: AtomicU8::new(0),
@@ -216,6 +219,9 @@ impl Levels {
         if after >= upto || shows {
             return;
         }
+        // Held from the start, so that nothing is removed that it sees.
+        self.visibility.confirm(after);
+        *self.before_undecided.lock() = self.visibility.take_confirmed(Lsn::INVALID);
         *self.undecided.lock() = Some((after, upto));
         self.is_undecided.store(true, Ordering::Release);
     }
@@ -228,13 +234,15 @@ impl Levels {
     pub(super) fn decide(&self) -> Option<(Lsn, Lsn)> {
         let range = self.undecided.lock().take();
         self.is_undecided.store(false, Ordering::Release);
+        let before = self.before_undecided.lock().take();
+        drop(before);
         self.decided.notify_waiters();
         self.tell_confirmed();
         range
     }
 
     /// Of a position up to which the log is flushed, what lies before commits that are undecided.
-    pub(super) fn decided_of(&self, flushed: Lsn) -> Lsn {
+    pub(crate) fn decided_of(&self, flushed: Lsn) -> Lsn {
         if !self.is_undecided.load(Ordering::Acquire) {
             return flushed;
         }
@@ -292,6 +300,23 @@ impl Levels {
             }
         }
         Ok(())
+    }
+
+    /// The same for those who then read [`Self::before_undecided`]: a fenced server stays readable.
+    pub(crate) async fn wait_decided_or_left_out(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        match self.wait_decided(interrupt).await {
+            Err(Error::Fenced { .. }) if self.before_undecided.lock().is_some() => Ok(()),
+            waited => waited,
+        }
+    }
+
+    /// What statements see on a fenced server while commits of before its start are undecided: nothing of
+    /// those.
+    pub(crate) fn before_undecided(&self) -> Option<LiveSnapshot> {
+        if !self.is_undecided.load(Ordering::Acquire) || !self.is_fenced.load(Ordering::Acquire) {
+            return None;
+        }
+        self.before_undecided.lock().as_ref().map(LiveSnapshot::again)
     }
 
     /// Waits until the log is flushed here up to `end` and the quorum holds it, at a remote level. False:

@@ -183,6 +183,9 @@ impl Database {
             let _waiting = interrupt.waiting(crate::WaitEvent::Position);
             return self.wait_redone(lsn, interrupt).await;
         }
+        if self.0.levels.decided_of(lsn) < lsn {
+            self.0.levels.wait_decided(interrupt).await?;
+        }
         self.0.pipeline()?.publish_up_to(lsn);
         // What lies after the last commit shows nothing, so the visible position need not come there.
         let Some(end) = self.0.visibility.doubt_up_to(lsn) else { return Ok(()) };

@@ -281,6 +281,21 @@ async fn a_fenced_server_releases_nothing_and_records_nothing() {
 }
 
 #[tokio::test]
+async fn a_fenced_server_reads_what_lies_before_undecided_commits() {
+    let db = with_an_undecided_commit().await;
+    let (after, _) = db.commit_gate().undecided().unwrap();
+    let mut reader = db.begin(Isolation::ReadCommitted);
+    {
+        let mut begin = pin!(reader.begin_statement());
+        assert!(waits!(begin), "they may be decided yet");
+        db.fence("timeline 2 was promoted");
+        begin.await.unwrap();
+    }
+    assert!(reader.snapshot_lsn() <= after, "it shows nothing that is undecided");
+    db.commit_gate().wait_decided(&Interrupt::new()).await.unwrap();
+}
+
+#[tokio::test]
 async fn after_a_clean_stop_only_what_was_in_doubt_is_undecided() {
     let sync = || DatabaseOptions { sync_required: true, ..options() };
     let (disk, db, tree) = stalled().await;

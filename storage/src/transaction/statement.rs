@@ -11,9 +11,9 @@ use wal::Lsn;
 impl Transaction {
     /// Begins a statement: the next command id, and under READ COMMITTED a new snapshot.
     ///
-    /// Waits while commits of before this server's start are undecided, and on a standby until it is
-    /// consistent. Fails with [`Error::RecoveryConflict`] on a standby whose replay had to give up this
-    /// snapshot.
+    /// Waits while commits of before this server's start are undecided (a fenced one leaves them out), and
+    /// on a standby until it is consistent. Fails with [`Error::RecoveryConflict`] on a standby whose replay
+    /// had to give up this snapshot.
     ///
     /// # Errors
     /// Fails if the wait is cancelled, the server stops, or replay gave the snapshot up.
@@ -24,7 +24,8 @@ impl Transaction {
         if self.keeps_snapshot() && !(anew && self.engine.is_in_recovery()) {
             return self.check_snapshot();
         }
-        self.engine.wait_readable(&self.interrupt).await?;
+        self.engine.wait_open_and_consistent(&self.interrupt).await?;
+        self.engine.levels.wait_decided_or_left_out(&self.interrupt).await?;
         if self.reads_confirmed && self.engine.is_in_recovery() {
             self.take_confirmed_snapshot().await?;
         } else {
@@ -89,6 +90,11 @@ impl Transaction {
     }
 
     fn take_snapshot(&mut self) {
+        if let Some(decided) = self.engine.levels.before_undecided() {
+            self.snapshot = None;
+            self.keep_snapshot(decided);
+            return;
+        }
         self.take_snapshot_after(self.floor.max(self.evaluated_up_to()));
     }
 

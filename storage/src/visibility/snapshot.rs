@@ -103,6 +103,12 @@ pub(crate) struct LiveSnapshot {
 }
 
 impl LiveSnapshot {
+    /// Another one that sees the same.
+    pub(crate) fn again(&self) -> Self {
+        self.registry.lock().enter(self.snapshot.oldest);
+        Self { snapshot: self.snapshot.clone(), registry: Arc::clone(&self.registry), owner: None }
+    }
+
     /// Names the session that holds it.
     pub(crate) fn held_by(mut self, owner: &Interrupt) -> Self {
         owner.holds(self.snapshot.oldest);
