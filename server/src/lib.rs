@@ -59,6 +59,7 @@ pub use node::open::flushed_by_slots;
 pub use node::options::ServerOptions;
 pub use node::signals::PROMOTION_REFUSED;
 pub use node::start::{Carried, Ending};
+pub use replication::handover::HANDOVER_FILE;
 pub use replication::ledger::{LedgerEntry, read_ledger};
 pub use replication::rewinding::keep_discarded;
 pub use replication::unfence::{fence_of, unfence};

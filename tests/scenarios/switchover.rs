@@ -408,8 +408,29 @@ fn the_command_ends_soon_after_the_old_primary_was_killed() {
     let done = asked.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.code() == Some(1) && began.elapsed() < LIMIT, "{:?}: {said}", began.elapsed());
-    let ends = ["is the primary, but the old one is not back", "has ended in the middle of it"];
+    let ends = ["is the primary, but the old one is not back", "the switchover is undecided"];
     assert!(ends.iter().any(|end| said.contains(end)), "{said}");
+}
+
+#[test]
+fn the_command_waits_for_a_slow_promotion_that_was_decided_before_the_old_primary_was_killed() {
+    let one = primary();
+    // It takes longer than an undecided one is waited for.
+    let two = named("two").setting("recovery_end_command", "sleep 7").clone_from(&one);
+    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    let pid = one.pid().expect("it runs");
+    let asked = command(&one, "two", &two, &[]).stderr(Stdio::piped()).spawn().expect("plimsoll starts");
+    let (began, exists) = (Instant::now(), |name: &str| one.data().join(name).exists());
+    while !exists("standby.signal") || exists("plimsoll/handover") {
+        assert!(began.elapsed() < LIMIT, "{}", one.log());
+    }
+    // Between two lives there may be no postmaster.pid.
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is killed");
+    let done = asked.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("\"two\" is the primary, but the old one is not back: start it"), "{said}");
+    one.start();
+    one.wait_replayed(&two.sql("SELECT pg_current_wal_lsn()"));
 }
 
 /// Whether each takes writes; a server that does not answer does not.

@@ -211,6 +211,11 @@ impl Running {
         Ok(Self { data: data.to_owned(), file: running(data)? })
     }
 
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Whether its process has ended, and no other server runs on the directory. Between two lives in one
     /// process the lock file may be gone: it alone says nothing.
     pub fn has_ended(&self) -> bool {

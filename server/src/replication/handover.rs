@@ -41,7 +41,7 @@ use wal::codec::{SealedLines, seal_text};
 use wal::{Lsn, TimelineId, timelines};
 
 /// The marker, in the data directory.
-pub(crate) const HANDOVER_FILE: &str = "plimsoll/handover";
+pub const HANDOVER_FILE: &str = "plimsoll/handover";
 /// Largest marker that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 const FIRST_LINE: &str = "plimsoll handover 1";

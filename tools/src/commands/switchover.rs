@@ -10,6 +10,8 @@ use crate::process::Running;
 use anyhow::{Context, Result, anyhow, bail};
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError, SqlState};
+use server::HANDOVER_FILE;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Between two questions to both servers.
@@ -17,8 +19,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long both have after the standby's time is over: for the promotion, and for the start of the old
 /// primary.
 const AFTERWARDS: Duration = Duration::from_secs(30);
-/// How long a standby may take to be the primary whose old primary has ended: it heeds the word that it may
-/// for no longer.
+/// How long a standby may take to be the primary whose old primary has ended undecided: it heeds the word
+/// that it may for no longer.
 const PROMOTION_TIME: Duration = Duration::from_secs(5);
 /// How long a server may take to answer one question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -61,6 +63,28 @@ struct OldPrimary {
     is_new: bool,
     /// It receives log of a later timeline.
     follows: bool,
+}
+
+/// What the directory of the old primary says of the handover. The marker is there before the standby is
+/// asked, and goes once the directory is a standby's, or it is backed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    /// The standby was not asked, or refused.
+    Kept,
+    Undecided,
+    /// The standby promotes itself, and was told that it may.
+    Decided,
+}
+
+impl Handover {
+    fn of(data: &Path) -> Self {
+        let is_there = |name: &str| data.join(name).try_exists();
+        match (is_there(HANDOVER_FILE), is_there("standby.signal")) {
+            (Ok(false), Ok(true)) => Self::Decided,
+            (Ok(false), Ok(false)) => Self::Kept,
+            _ => Self::Undecided,
+        }
+    }
 }
 
 impl Switchover {
@@ -121,9 +145,14 @@ impl Switchover {
                 );
                 return Ok(1);
             }
-            if self.process.as_ref().is_some_and(Running::has_ended) {
+            if let Some(process) = self.process.as_ref().filter(|process| process.has_ended()) {
                 let ended_at = ended_at.get_or_insert_with(Instant::now);
-                if is_promoted || ended_at.elapsed() > PROMOTION_TIME {
+                let is_over = match Handover::of(process.data()) {
+                    Handover::Kept => true,
+                    Handover::Undecided => ended_at.elapsed() > PROMOTION_TIME,
+                    Handover::Decided => false,
+                };
+                if is_promoted || is_over {
                     break;
                 }
             } else {
@@ -138,19 +167,35 @@ impl Switchover {
     /// What is left to do where it did not come to its end.
     fn left(&self, is_promoted: bool, is_standby: bool, has_ended: bool) -> String {
         let standby = &self.standby;
+        let handover = self.process.as_ref().map(|process| Handover::of(process.data()));
         match (is_promoted, is_standby) {
             (true, true) => {
                 format!("\"{standby}\" is the primary, but the old one does not stream from it yet")
             }
             (true, false) => format!("\"{standby}\" is the primary, but the old one is not back: start it"),
+            (false, true) if handover == Some(Handover::Decided) => format!(
+                "\"{standby}\" was told to promote itself and is not done yet, which its log tells of; the old \
+                 primary follows it"
+            ),
             (false, true) => format!(
                 "the switchover is undecided, and nobody may be the primary now: run \"plimsoll promote\" on \"{standby}\", \
                  or, only if that one is gone for good, on the old primary"
             ),
-            (false, false) if has_ended => format!(
-                "the old primary has ended in the middle of it, and \"{standby}\" is not the primary: start the old one; \
-                 its log says whether it is the primary again or what to run"
-            ),
+            (false, false) if has_ended => match handover {
+                Some(Handover::Decided) => format!(
+                    "the old primary has ended, and \"{standby}\" was told to promote itself and is not done yet, \
+                     which its log tells of: start the old one, which follows it"
+                ),
+                Some(Handover::Kept) => {
+                    "the old primary has ended before it handed over, and is still the primary: start it"
+                        .to_owned()
+                }
+                Some(Handover::Undecided) | None => format!(
+                    "the old primary has ended in the middle of it, and the switchover is undecided: start the old \
+                     one, which waits for a promotion, and run \"plimsoll promote\" on \"{standby}\", or, only if \
+                     that one is gone for good, on the old one"
+                ),
+            },
             (false, false) => "neither server can be asked: look at their logs".to_owned(),
         }
     }
