@@ -417,6 +417,28 @@ impl Links {
 }
 
 #[test]
+fn a_directory_that_is_not_there_or_may_not_be_looked_at_is_named() {
+    let links = Links::new();
+    // Nobody may look at a name that is too long, root neither.
+    let (missing, closed) = (links.0.path().join("nope"), links.0.path().join("x".repeat(300)));
+    for (data, what) in [
+        (&missing, format!("directory \"{}\" does not exist", missing.display())),
+        (&closed, format!("could not access directory \"{}\": ", closed.display())),
+    ] {
+        for action in ["start", "stop", "restart", "reload", "promote", "status"] {
+            let refused = run(links.command("pg_ctl").arg(action).arg("-D").arg(data));
+            assert_eq!(refused.code, if action == "status" { 4 } else { 1 }, "{refused:?}");
+            let said = refused.stderr.strip_prefix("pg_ctl: ").unwrap_or_default();
+            assert!(said.starts_with(&what) && said.lines().count() == 1, "{action}: {refused:?}");
+        }
+        for (action, code) in [("stop", 1), ("status", 4)] {
+            let refused = run(plimsoll().arg(action).arg("-D").arg(data));
+            assert!(refused.code == code && refused.stderr.contains(&what), "{action}: {refused:?}");
+        }
+    }
+}
+
+#[test]
 fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
     let links = Links::new();
     for name in ["initdb", "pg_ctl", "pg_rewind", "postgres"] {

@@ -172,16 +172,33 @@ impl FolderKind {
 /// # Errors
 /// Fails if that may not be looked at, of which nothing follows.
 pub fn folder_kind(data: &Path) -> Result<FolderKind> {
-    let is_there = |path: &Path| match std::fs::metadata(path) {
+    let is_there = |what: &str, path: &Path| match std::fs::metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("could not access \"{}\"", path.display())),
+        Err(error) => Err(error).with_context(|| format!("could not access {what} \"{}\"", path.display())),
     };
-    Ok(match is_there(data)? {
+    Ok(match is_there("directory", data)? {
         false => FolderKind::Missing,
-        true if is_there(&data.join("PG_VERSION"))? => FolderKind::Cluster,
+        true if is_there("file", &data.join("PG_VERSION"))? => FolderKind::Cluster,
         true => FolderKind::Other,
     })
+}
+
+/// Why it cannot be said whether a server runs on this directory; None if it can.
+pub fn no_data_directory(data: &Path) -> Option<String> {
+    match folder_kind(data) {
+        Ok(kind) => kind.complaint().map(|what| format!("directory \"{}\" {what}", data.display())),
+        Err(error) => Some(error_text(&error)),
+    }
+}
+
+/// Refuses a directory that is not there, or may not be looked at, for what is asked of the server that runs
+/// on it.
+pub fn check_is_there(data: &Path) -> Result<()> {
+    if folder_kind(data)? == FolderKind::Missing {
+        bail!("directory \"{}\" does not exist", data.display());
+    }
+    Ok(())
 }
 
 /// Refuses a directory of ours whose format this program does not read.

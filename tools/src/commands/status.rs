@@ -11,8 +11,8 @@ use host::Host;
 /// Says it; gives the exit code.
 pub fn run(arguments: &DataArgs) -> Result<u8> {
     let data = &arguments.data;
-    if let Some(what) = serve::folder_kind(data)?.complaint() {
-        complain!("plimsoll: error: directory \"{}\" {what}", data.display());
+    if let Some(why) = serve::no_data_directory(data) {
+        complain!("plimsoll: error: {why}");
         return Ok(pg_ctl::NO_DATA_DIRECTORY);
     }
     let Some(file) = PidFile::of_running(data)? else {

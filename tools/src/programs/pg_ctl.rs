@@ -7,7 +7,7 @@ use crate::output::complain;
 use crate::output::{self, say};
 use crate::pid_file::{PidFile, Status, TEXT_BYTES_MAX};
 use crate::process::{Launch, Readiness, StopMode, running, signal, stop, wait};
-use crate::serve::folder_kind;
+use crate::serve::{check_is_there, no_data_directory};
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, RealDisk};
 use nix::sys::signal::{Signal, kill};
@@ -106,7 +106,7 @@ fn run(options: &Options) -> Result<u8> {
         "init" | "initdb" => {
             let mut command = std::process::Command::new("/bin/sh");
             command.arg("-c").arg(format!("exec \"$0\" \"$@\" {}", options.options.join(" ")));
-            command.arg(std::env::current_exe()?).args(["initdb", "-D"]).arg(data(options)?);
+            command.arg(std::env::current_exe()?).args(["initdb", "-D"]).arg(named(options)?);
             let status = command.status().context("could not run initdb")?;
             if !status.success() {
                 bail!("database system initialization failed");
@@ -161,7 +161,14 @@ fn say(options: &Options, text: &str) {
     }
 }
 
+/// The data directory, which is there.
 fn data(options: &Options) -> Result<PathBuf> {
+    let data = named(options)?;
+    check_is_there(&data)?;
+    Ok(data)
+}
+
+fn named(options: &Options) -> Result<PathBuf> {
     options
         .data
         .clone()
@@ -240,9 +247,9 @@ fn end(options: &Options) -> Result<()> {
 }
 
 fn status(options: &Options) -> Result<u8> {
-    let data = data(options)?;
-    if let Some(what) = folder_kind(&data)?.complaint() {
-        complain!("pg_ctl: directory \"{}\" {what}", data.display());
+    let data = named(options)?;
+    if let Some(why) = no_data_directory(&data) {
+        complain!("pg_ctl: {why}");
         return Ok(NO_DATA_DIRECTORY);
     }
     match PidFile::of_running(&data)? {
