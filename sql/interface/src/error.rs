@@ -154,7 +154,7 @@ impl From<sql_types::Error> for SqlError {
 /// # Errors
 /// 25006 on a fenced server.
 pub fn refuse_if_fenced(database: &storage::Database) -> Result<()> {
-    let detail = "The statement has written nothing, and its transaction is rolled back.";
+    let detail = "The statement has written nothing.";
     database.check_fence().map_err(|error| SqlError::from(error).with_detail(detail))
 }
 

@@ -171,6 +171,11 @@ async fn on_a_fenced_server_every_transaction_is_read_only_also_one_that_began_b
     }
     assert_eq!(old.refused("insert into t values (1)").await, fenced);
     old.run("rollback").await;
+    // What it says holds behind a savepoint, too, whose transaction goes on.
+    old.run("begin; savepoint a").await;
+    let error = old.error("insert into t values (1)").await;
+    assert_eq!(error.fields().detail.as_deref(), Some("The statement has written nothing."));
+    old.run("rollback to a; commit").await;
     assert_eq!(old.text("select count(*) from t").await, "0");
 }
 
