@@ -441,6 +441,11 @@ fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
     for name in ["transaction_read_only", "default_transaction_read_only"] {
         assert_eq!(old.value(&format!("SHOW {name}")).expect("it answers"), "on", "{name}");
         assert_eq!(one.sql(&format!("SET default_transaction_read_only = off; SHOW {name}")), "on", "{name}");
+        assert_eq!(one.sql(&format!("SELECT setting FROM pg_settings WHERE name = '{name}'")), "on", "{name}");
+        let replication = format!("{} replication=true", one.conninfo());
+        let show = format!("SHOW {name}");
+        let shown = run_ok(pg_tool("psql").arg(replication).args(["-XAtq", "-c", &show]));
+        assert_eq!(shown.trim(), "on", "{name}");
     }
     old.query("BEGIN").expect("a block");
     let told = format!("{:?}", old.query("INSERT INTO t VALUES (1)"));

@@ -212,7 +212,8 @@ fn is_beside_the_point(
 /// that takes writes.
 fn put_in_force(replication: &Replication, reason: &str) {
     replication.database.fence(reason);
-    replication.ground.set_computed(&[("default_transaction_read_only", "on")]);
+    let read_only = ["default_transaction_read_only", "transaction_read_only"].map(|name| (name, "on"));
+    replication.ground.set_computed(&read_only);
 }
 
 /// Raises a fence: in memory first, then on disk.
