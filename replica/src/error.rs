@@ -202,7 +202,7 @@ pub enum ReplicaError {
     /// The log's own writing side failed.
     #[error(transparent)]
     Wal(#[from] wal::WalError),
-    /// This node met a branch that replaces it.
+    /// The record of this node's fence is damaged, which fences it.
     #[error("this server is fenced: {0}")]
     Fenced(String),
 }
@@ -289,6 +289,10 @@ impl ReplicaError {
             Self::ForkedBefore { .. } | Self::Twin { .. } | Self::Differs { .. } | Self::NotAChild { .. } => {
                 Some("Rewind this server to the fork, or clone it anew.")
             }
+            Self::Fenced(_) => Some(
+                "Rewind this server to the one that replaced it, or clone it anew; only if it is known that none \
+                 did, run \"plimsoll unfence\".",
+            ),
             _ => None,
         };
         words.map(Cow::Borrowed)

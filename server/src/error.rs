@@ -25,6 +25,12 @@ impl ServerError {
     }
 }
 
+impl From<ReplicaError> for ServerError {
+    fn from(error: ReplicaError) -> Self {
+        Self { message: error.to_string(), hint: error.hint().map(Cow::into_owned) }
+    }
+}
+
 /// A refusal of replication as a client sees it.
 pub(crate) fn from_replica(error: &ReplicaError) -> Report {
     let report = Report::error(error.sqlstate(), error.to_string());

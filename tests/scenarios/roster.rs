@@ -241,6 +241,9 @@ fn a_fence_whose_record_is_damaged_is_taken_off_for_good_too() {
     for name in ["fence", "heard"] {
         fs::write(one.data().join("plimsoll").join(name), format!("plimsoll {name} 1\nx")).expect("a file");
     }
+    assert_ne!(one.try_start().code, 0, "{}", one.log());
+    let hint = one.log().lines().any(|line| line.contains("HINT:") && line.contains("\"plimsoll unfence\""));
+    assert!(hint, "{}", one.log());
     let told = run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
     assert!(told.contains("plimsoll/fence\" is damaged"), "{told}");
     let text = fs::read_to_string(one.data().join("plimsoll/heard")).expect("a file");
@@ -441,7 +444,11 @@ fn a_session_of_before_the_fence_ends_as_one_whose_server_is_lost() {
     for name in ["transaction_read_only", "default_transaction_read_only"] {
         assert_eq!(old.value(&format!("SHOW {name}")).expect("it answers"), "on", "{name}");
         assert_eq!(one.sql(&format!("SET default_transaction_read_only = off; SHOW {name}")), "on", "{name}");
-        assert_eq!(one.sql(&format!("SELECT setting FROM pg_settings WHERE name = '{name}'")), "on", "{name}");
+        assert_eq!(
+            one.sql(&format!("SELECT setting FROM pg_settings WHERE name = '{name}'")),
+            "on",
+            "{name}"
+        );
         let replication = format!("{} replication=true", one.conninfo());
         let show = format!("SHOW {name}");
         let shown = run_ok(pg_tool("psql").arg(replication).args(["-XAtq", "-c", &show]));

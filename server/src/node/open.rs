@@ -301,7 +301,7 @@ pub(super) async fn assemble(
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
         }
-        fencing::apply_stored(&replication).map_err(|error| ServerError::new(error.to_string()))?;
+        fencing::apply_stored(&replication)?;
         // A primary that was replaced while it was away must not acknowledge a single commit.
         fencing::look_around(&replication).await;
         return Ok((database, None));
