@@ -46,7 +46,10 @@ impl Cli {
                 && given.value_source("data") == Some(ValueSource::CommandLine)
             {
                 let what = format!("the argument '--pgdata <DIR>' cannot be used with '{shown}'");
-                return Err(Self::command().error(ErrorKind::ArgumentConflict, what));
+                let mut all = Self::command();
+                all.build();
+                let mut refusing = all.find_subcommand(command).cloned().unwrap_or(all);
+                return Err(refusing.error(ErrorKind::ArgumentConflict, what));
             }
         }
         Self::from_arg_matches(&matches)
@@ -464,6 +467,8 @@ mod tests {
             assert!(read(&[]).is_ok(), "{command}");
             let refused = read(&["-D", "one"]).expect_err("it is one too many");
             assert_eq!(refused.kind(), ErrorKind::ArgumentConflict, "{command}");
+            let said = refused.to_string();
+            assert!(said.contains(&format!("Usage: plimsoll {command} ")), "{said}");
         }
     }
 }
