@@ -122,7 +122,8 @@ fn a_small_file_that_is_too_large_or_no_text_is_named_and_starts_nobody() {
     fs::create_dir_all(node.data().join("plimsoll")).expect("a folder");
     let (large, binary) = (vec![b'x'; 1 << 20], vec![0xFF, b'\n']);
     for (name, bytes, why) in [
-        ("PG_VERSION", &binary, "is not UTF-8"),
+        ("PG_VERSION", &binary, "/PG_VERSION\": it is not UTF-8"),
+        ("PG_VERSION", &large, "/PG_VERSION\": it has more than 64 bytes"),
         ("PLIMSOLL_VERSION", &large, "is damaged"),
         ("backup_label", &binary, "invalid data"),
         ("plimsoll/handover", &large, "is damaged"),

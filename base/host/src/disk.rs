@@ -175,14 +175,14 @@ pub trait Disk: Send + Sync + Debug {
     }
 
     /// Reads a text file of at most `limit` bytes. A larger one, or one that is no UTF-8, is damaged: it
-    /// fails with `InvalidData`, which nothing else does.
+    /// fails with `InvalidData`, which nothing else does. Who reports it names the file.
     fn read_text(&self, path: &Path, limit: u64) -> io::Result<String> {
         let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let contents = self.read(path, limit).map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => damaged(error.to_string()),
+            io::ErrorKind::FileTooLarge => damaged(format!("it has more than {limit} bytes")),
             _ => error,
         })?;
-        String::from_utf8(contents).map_err(|_| damaged(format!("{} is not UTF-8", path.display())))
+        String::from_utf8(contents).map_err(|_| damaged("it is not UTF-8".to_owned()))
     }
 
     /// Creates a folder and the missing ones above it.
