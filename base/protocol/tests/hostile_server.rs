@@ -66,9 +66,12 @@ async fn a_client_that_is_not_let_in_takes_only_so_much() {
     assert!(sending.await.unwrap() < 64 << 20);
 }
 
+/// What a server sends, by how often it was asked.
+type Sends = fn(u32) -> Vec<u8>;
+
 #[tokio::test]
 async fn a_client_that_is_let_in_leaves_a_server_that_sends_no_answers() {
-    let servers: [(fn(u32) -> Vec<u8>, &str); 4] = [
+    let servers: [(Sends, &str); 4] = [
         (parameter, "more parameters than"),
         (large_parameter, "invalid message length"),
         (notice, "more notices and parameters without an answer than"),

@@ -174,8 +174,8 @@ impl Switchover {
             }
             (true, false) => format!("\"{standby}\" is the primary, but the old one is not back: start it"),
             (false, true) if handover == Some(Handover::Decided) => format!(
-                "\"{standby}\" was told to promote itself and is not done yet, which its log tells of; the old \
-                 primary follows it"
+                "\"{standby}\" was told to promote itself and is not done yet, and the old primary follows it: if \
+                 the log of \"{standby}\" tells of no promotion, run \"plimsoll promote\" on it"
             ),
             (false, true) => format!(
                 "the switchover is undecided, and nobody may be the primary now: run \"plimsoll promote\" on \"{standby}\", \
@@ -183,8 +183,9 @@ impl Switchover {
             ),
             (false, false) if has_ended => match handover {
                 Some(Handover::Decided) => format!(
-                    "the old primary has ended, and \"{standby}\" was told to promote itself and is not done yet, \
-                     which its log tells of: start the old one, which follows it"
+                    "the old primary has ended, and \"{standby}\" was told to promote itself and is not done yet: \
+                     start the old one, which follows it, and if the log of \"{standby}\" tells of no promotion, \
+                     run \"plimsoll promote\" on it"
                 ),
                 Some(Handover::Kept) => {
                     "the old primary has ended before it handed over, and is still the primary: start it"
