@@ -4,9 +4,9 @@
 //! A page comes from its image or its making in the log, and only where the log has neither, from the file.
 //! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. Where a rewind that was broken
 //! off may have overwritten it, the file may have another branch's page, and is not read: the log is, from
-//! where that rewind overwrote what it names. Of the catalogue, whose pages are asked for before the log comes
-//! to them, the first image in the log stands in for the file's page. Pages in memory are bounded; those
-//! beyond lie in a file of the node's own folder, which goes with this.
+//! where that rewind overwrote what it names. Of the catalogue, whose pages are asked for before the log
+//! comes to them, the first image in the log stands in for the file's page. Pages in memory are bounded;
+//! those beyond lie in a file of the node's own folder, which goes with this.
 
 use crate::error::{RewindError, io_error};
 use crate::target::{Divergence, Target};

@@ -1,6 +1,6 @@
 //! What goes wrong: the server's own error, and what other crates report, as the protocol and SQL have it.
 
-use protocol::Report;
+use protocol::{Report, SqlState};
 use replica::ReplicaError;
 use sql_interface::SqlError;
 use std::borrow::Cow;
@@ -18,6 +18,11 @@ pub struct ServerError {
 impl ServerError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }
+    }
+    /// As the log tells of it.
+    pub(crate) fn report(&self) -> Report {
+        let fatal = Report::fatal(SqlState::INTERNAL_ERROR, self.message.clone());
+        Report { hint: self.hint.clone(), ..fatal }
     }
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

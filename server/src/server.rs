@@ -12,7 +12,6 @@ use crate::node::stop::LEFTOVERS_LIMIT;
 use crate::node::{Node, Services};
 use crate::session::{self, Embedded};
 use crate::state::{NodeState, StopMode};
-use protocol::{Report, SqlState};
 use std::sync::Arc;
 use storage::RecoveryTarget;
 
@@ -117,11 +116,7 @@ impl Server {
                 Ok(server)
             }
             Err(error) => {
-                let report = Report {
-                    hint: error.hint.clone(),
-                    ..Report::fatal(SqlState::INTERNAL_ERROR, error.message.clone())
-                };
-                log.write(None, &report, None);
+                log.write(None, &error.report(), None);
                 Err(error)
             }
         }

@@ -64,7 +64,12 @@ fn a_directory_that_cannot_be_looked_at_is_told_as_what_it_is() {
     std::os::unix::fs::symlink("itself", &itself).expect("a link");
     for command in ["start", "status", "promote", "stop"] {
         let outcome = run(plimsoll().arg(command).arg("-D").arg(&itself));
-        assert_refused(&outcome, &["could not", "itself", "Too many levels of symbolic links"]);
+        // Whether a server runs there is not known, says 4.
+        let code = if command == "status" { 4 } else { 1 };
+        assert_eq!(outcome.code, code, "{command}: {outcome:?}");
+        for words in ["could not", "itself", "Too many levels of symbolic links"] {
+            assert!(outcome.stderr.contains(words), "{command}: {outcome:?}");
+        }
         assert!(!outcome.stderr.contains("os error"), "{}", outcome.stderr);
     }
     let missing = node.folder().join("no such");

@@ -31,7 +31,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     let (database, mut standby) = match assembled {
         Ok(assembled) => assembled,
         Err(error) => {
-            node.ground.log.fatal(error.message.clone());
+            node.ground.log.write(None, &error.report(), None);
             abort(&node).await;
             return Err(error);
         }
