@@ -74,11 +74,9 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     assert!(matches!(error, RewindError::SourceBehind { .. }) && error.may_pass(), "{error}");
 }
 
-/// The first source parted earlier: blocks that only the rewind to it reads are the second's in the end.
-#[tokio::test]
-async fn a_rewind_goes_on_with_a_source_that_parted_later() {
-    let disk = diverged_twice(3).await;
-    let mut gone_on = 0;
+/// What a rewind to /two leaves that loses power at one of its calls, for every third of them, and which.
+async fn broken_off(disk: &VirtualDisk) -> Vec<(VirtualDisk, String)> {
+    let mut left = Vec::new();
     for (turn, call) in (0..).zip((1..).step_by(3)) {
         let failing = disk.fork();
         failing.inject(Fault::power_off(call));
@@ -86,8 +84,17 @@ async fn a_rewind_goes_on_with_a_source_that_parted_later() {
             break;
         }
         let policy = policy_of(turn);
-        let after = failing.crash(policy);
-        let what = format!("call {call}, {policy:?}");
+        left.push((failing.crash(policy), format!("call {call}, {policy:?}")));
+    }
+    left
+}
+
+/// The first source parted earlier: blocks that only the rewind to it reads are the second's in the end.
+#[tokio::test]
+async fn a_rewind_goes_on_with_a_source_that_parted_later() {
+    let disk = diverged_twice(3).await;
+    let mut gone_on = 0;
+    for (after, what) in broken_off(&disk).await {
         let is_begun = after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap();
         match rewind_with(&after, to_three()).await {
             Ok(_) => assert_is_equal(&after, "/three", &what).await,
@@ -106,15 +113,7 @@ async fn a_rewind_goes_on_with_a_source_that_parted_later() {
 async fn a_rewind_does_not_go_on_with_a_twin_of_its_source() {
     let disk = diverged_twice(2).await;
     let mut refused = 0;
-    for (turn, call) in (0..).zip((1..).step_by(3)) {
-        let failing = disk.fork();
-        failing.inject(Fault::power_off(call));
-        if rewind(&failing).await.is_ok() {
-            break;
-        }
-        let policy = policy_of(turn);
-        let after = failing.crash(policy);
-        let what = format!("call {call}, {policy:?}");
+    for (after, what) in broken_off(&disk).await {
         match rewind_with(&after, to_three()).await {
             Ok(_) => assert_is_equal(&after, "/three", &what).await,
             Err(RewindError::OtherSource { .. } | RewindError::TargetNotStarted(_)) => refused += 1,
