@@ -53,14 +53,8 @@ pub(super) fn open(ground: &Ground, is_standby: bool) -> Roster {
 
 /// Reads which nodes are no more. `was`: the one whose directory this was, and what it said last.
 fn recall_formers(ground: &Ground, roster: &Roster, was: Option<(DirectoryId, u64)>) {
-    match former::load(&ground.host, &ground.data_dir, roster) {
-        Ok(false) => {}
-        Ok(true) => {
-            let what = "is damaged: which nodes are no more is what streams tell of from now on";
-            ground.log.warning(format!("file \"{FORMER_FILE}\" {what}"));
-        }
-        Err(error) => ground.log.warning(format!("could not read file \"{FORMER_FILE}\": {error}")),
-    }
+    let found = former::load(&ground.host, &ground.data_dir, roster);
+    warn(ground, FORMER_FILE, found, "which nodes are no more is what streams tell of from now on");
     if let Some((id, stated)) = was {
         roster.succeed(id, stated);
     }
@@ -68,13 +62,16 @@ fn recall_formers(ground: &Ground, roster: &Roster, was: Option<(DirectoryId, u6
 
 /// Reads what was told of timelines in earlier lives.
 fn recall(ground: &Ground, roster: &Roster) {
-    match heard_file::load(&ground.host, &ground.data_dir, roster) {
+    let found = heard_file::load(&ground.host, &ground.data_dir, roster);
+    warn(ground, HEARD_FILE, found, "which timelines there are is what other nodes tell from now on");
+}
+
+/// Says that a file told nothing, and what is known instead; or that it could not be read.
+fn warn(ground: &Ground, file: &str, damaged: std::io::Result<bool>, instead: &str) {
+    match damaged {
         Ok(false) => {}
-        Ok(true) => {
-            let what = "is damaged: which timelines there are is what other nodes tell from now on";
-            ground.log.warning(format!("file \"{HEARD_FILE}\" {what}"));
-        }
-        Err(error) => ground.log.warning(format!("could not read file \"{HEARD_FILE}\": {error}")),
+        Ok(true) => ground.log.warning(format!("file \"{file}\" is damaged: {instead}")),
+        Err(error) => ground.log.warning(format!("could not read file \"{file}\": {error}")),
     }
 }
 
