@@ -36,7 +36,7 @@ impl Driver {
 
     /// Shows where the stream is, and looks whether that is here which the primary had.
     pub(super) fn note_place(&mut self) {
-        *self.view.lock() = Some(self.machine.view());
+        self.show();
         if let CatchingUp::Upto(upto) = self.catching_up
             && self.machine.has_shown(upto)
         {

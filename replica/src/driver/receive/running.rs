@@ -223,6 +223,11 @@ impl Driver {
         }
     }
 
+    /// For pg_stat_wal_receiver.
+    pub(super) fn show(&self) {
+        *self.view.lock() = Some(self.machine.view());
+    }
+
     /// What counts as received is recorded first, also if it came from an archive.
     fn note_reported(&self, flushed: Lsn) {
         if self.context.fsync && flushed.is_valid() {
@@ -333,6 +338,8 @@ impl Driver {
             ReceiverAction::Flush => return self.flush().await,
             ReceiverAction::Reply { progress, reply_requested } => {
                 self.note_reported(progress.flushed);
+                // Nobody is told more of this node than it shows itself.
+                self.show();
                 let wire = |lsn: Lsn| WireLsn::new(lsn.get());
                 let status = StatusUpdate {
                     written: wire(progress.written),
