@@ -1,7 +1,8 @@
-//! Servers that send without end, or what nobody asked for.
+//! Servers that send without end, or what nobody asked for; and one that is only late.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
 
+use protocol::client::CopyStart;
 use protocol::{Client, ClientError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -64,6 +65,27 @@ async fn a_client_that_is_not_let_in_takes_only_so_much() {
     assert!(matches!(refused, Err(ClientError::Protocol(_))), "{refused:?}");
     // What the kernel holds for both comes on top.
     assert!(sending.await.unwrap() < 64 << 20);
+}
+
+/// What ends a command, and says that the next one may come.
+fn ends(_number: u32) -> Vec<u8> {
+    [message(b'C', &[b"COPY 0\0"]), message(b'Z', &[b"I"])].concat()
+}
+
+/// As PostgreSQL's walsender does that was asked for one just before it ended the stream.
+#[tokio::test]
+async fn a_keepalive_behind_a_stream_s_end_is_borne() {
+    // After the login CopyBothResponse, CopyDone and CopyData.
+    let greeting = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05IW\0\0\0\x07\0\0\0c\0\0\0\x04d\0\0\0\x05k";
+    let (conninfo, sending) = server(greeting, ends).await;
+    let mut client = Client::connect_to(&conninfo).await.unwrap();
+    let CopyStart::Streaming(mut stream) = client.copy_both("START_REPLICATION 0/1").await.unwrap() else {
+        panic!("no stream")
+    };
+    assert_eq!(stream.next().await.unwrap(), None);
+    assert_eq!(stream.finish().await.unwrap().len(), 1);
+    drop(client);
+    sending.await.unwrap();
 }
 
 /// What a server sends, by how often it was asked.

@@ -118,8 +118,8 @@ pub struct Client {
     allowance: Option<usize>,
     /// Bytes of what came since the last message that answers.
     aside: usize,
-    /// The server may send data of a COPY.
-    copies: bool,
+    /// The COPY of which the server may send data.
+    copies: Option<CopyDirection>,
 }
 
 impl Client {
@@ -134,7 +134,7 @@ impl Client {
             notices: VecDeque::new(),
             allowance: Some(LOGIN_BYTES_MAX),
             aside: 0,
-            copies: false,
+            copies: None,
         }
     }
 
@@ -229,7 +229,7 @@ impl Client {
     }
 
     fn limit(&self, kind: u8) -> usize {
-        let limit = client_limit(kind, self.copies);
+        let limit = client_limit(kind, self.copies.is_some());
         self.allowance.map_or(limit, |bytes| bytes.min(limit))
     }
 
@@ -274,12 +274,16 @@ impl Client {
     /// What a message that answers says of the session.
     fn note(&mut self, message: &BackendMessage) -> Result<(), ProtocolError> {
         match message {
-            BackendMessage::ReadyForQuery(status) => (self.status, self.copies) = (*status, false),
-            BackendMessage::Copy(direction) => self.copies = *direction != CopyDirection::In,
-            BackendMessage::CopyDone | BackendMessage::CommandComplete(_) | BackendMessage::Error(_) => {
-                self.copies = false;
+            BackendMessage::ReadyForQuery(status) => (self.status, self.copies) = (*status, None),
+            BackendMessage::Copy(direction) => {
+                self.copies = Some(*direction).filter(|direction| *direction != CopyDirection::In);
             }
-            BackendMessage::CopyData(_) if !self.copies => {
+            // PostgreSQL's walsender may send a keepalive after its CopyDone, until it has the client's.
+            BackendMessage::CopyDone if self.copies == Some(CopyDirection::Both) => {}
+            BackendMessage::CopyDone | BackendMessage::CommandComplete(_) | BackendMessage::Error(_) => {
+                self.copies = None;
+            }
+            BackendMessage::CopyData(_) if self.copies.is_none() => {
                 return Err(ProtocolError::Malformed { kind: 'd', what: "no COPY is under way" });
             }
             _ => {}
