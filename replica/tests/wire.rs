@@ -4,6 +4,8 @@
 
 mod support;
 
+use protocol::backend::BackendMessage;
+use protocol::client::CopyStart;
 use replica::driver::peers;
 use replica::sender::SenderState;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
@@ -141,6 +143,33 @@ async fn a_stop_waits_until_the_standby_has_the_last_record() {
     })
     .await;
     standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_news_follow_the_end_of_a_timeline_before_the_standby_has_ended_its_side() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(10, &mut random);
+    let conninfo = format!("{} replication=true", primary.conninfo());
+    let mut standby = protocol::Client::connect_to(&conninfo).await.unwrap();
+    let format = wal::format::FORMATS.newest;
+    let command = format!("START_REPLICATION {START} TIMELINE 1 (plimsoll '{format}')");
+    assert!(matches!(standby.copy_both(&command).await.unwrap(), CopyStart::Streaming(_)));
+    primary.promote();
+    while standby.next_message().await.unwrap() != BackendMessage::CopyDone {}
+    // As after a reload, or when the roster has changed: each stream tells what commits wait for.
+    primary.senders.reloaded();
+    standby.queue(protocol::frontend::copy_done);
+    standby.flush().await.unwrap();
+    let mut next = None;
+    loop {
+        match standby.next_message().await.unwrap() {
+            BackendMessage::DataRow(row) => next = row.text(0).map(str::to_owned),
+            BackendMessage::CopyData(news) => panic!("{news:?} after CopyDone"),
+            BackendMessage::ReadyForQuery(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(next.as_deref(), Some("2"));
 }
 
 /// Passes everything on but what the standby says from its first CopyDone on. Gives its port, and tells when

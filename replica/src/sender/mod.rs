@@ -205,36 +205,35 @@ impl Sender {
         if let Some(action) = self.end_of_copy() {
             return action;
         }
+        if self.copy_done_sent {
+            // No keepalive may follow it. The standby answers with its own, or is given up.
+            return Action::Wait { until: self.deadline(), past: self.sent };
+        }
         if std::mem::take(&mut self.keepalive_due) {
             return Action::Keepalive { reply_requested: false };
         }
         if std::mem::take(&mut self.asks) {
             return self.ask();
         }
-        if !self.copy_done_sent {
-            // Where the timeline ends may be known before its log is here.
-            let limit = self.end.map_or(flushed, |end| end.at.min(flushed));
-            if let Some(pause_ends) = self.pause_ends(limit).filter(|ends| now < *ends) {
-                return self.keep_alive(now, Some(pause_ends));
-            }
-            if self.sent < limit {
-                // Whoever was sent all there was has caught up, however fast the log grows meanwhile.
-                if self.end.is_none() && self.sent >= self.limit {
-                    self.catches_up();
-                }
-                self.limit = limit;
-                return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
-            }
-            if self.end.is_some_and(|end| self.sent >= end.at) {
-                self.copy_done_sent = true;
-                return Action::CopyDone;
-            }
-            self.catches_up();
-            if let Some(action) = self.end_of_log() {
-                return action;
-            }
+        // Where the timeline ends may be known before its log is here.
+        let limit = self.end.map_or(flushed, |end| end.at.min(flushed));
+        if let Some(pause_ends) = self.pause_ends(limit).filter(|ends| now < *ends) {
+            return self.keep_alive(now, Some(pause_ends));
         }
-        self.keep_alive(now, None)
+        if self.sent < limit {
+            // Whoever was sent all there was has caught up, however fast the log grows meanwhile.
+            if self.end.is_none() && self.sent >= self.limit {
+                self.catches_up();
+            }
+            self.limit = limit;
+            return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
+        }
+        if self.end.is_some_and(|end| self.sent >= end.at) {
+            self.copy_done_sent = true;
+            return Action::CopyDone;
+        }
+        self.catches_up();
+        self.end_of_log().unwrap_or_else(|| self.keep_alive(now, None))
     }
 
     fn catches_up(&mut self) {

@@ -128,6 +128,23 @@ fn both_sides_say_copy_done_before_the_result() {
 }
 
 #[test]
+fn nothing_is_said_between_copy_done_and_the_standbys_own() {
+    let end = TimelineEnd { at: at(500), next: TimelineId::new(2) };
+    let times = SenderTimes { heartbeat: Some(s(1)), ..times() };
+    let mut sender = Sender::new(StreamPlan { end: Some(end), ..plan(499) }, times, s(0));
+    sender.sent(at(500), s(0));
+    assert!(matches!(sender.poll(s(0), at(900)), Action::CopyDone));
+    // What it asked before it heard of the end, and what this node would ask.
+    sender.on_reply(Reply { reply_requested: true, ..reply(500) }, s(10));
+    sender.set_successor(true);
+    for second in [10, 11, 40, 69] {
+        let waits = sender.poll(s(second), at(900));
+        assert!(matches!(waits, Action::Wait { until: Some(t), .. } if t == s(70)), "{second}: {waits:?}");
+    }
+    assert!(matches!(sender.poll(s(70), at(900)), Action::Fail(ReplicaError::SenderTimeout)));
+}
+
+#[test]
 fn a_standby_may_leave_at_any_time() {
     let mut sender = sender(1);
     sender.on_copy_done();

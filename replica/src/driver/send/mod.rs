@@ -17,8 +17,7 @@ use durability::Stages;
 use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
-use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_xlog_data_header};
-use std::collections::VecDeque;
+use protocol::replication::{WireLsn, encode_xlog_data_header};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +164,7 @@ pub async fn stream<S: Outlet>(
     {
         return Err(refused(ReplicaError::Twin { timeline: plan.timeline }));
     }
-    let mut wire = Wire { io, input, output: VecDeque::new() };
+    let mut wire = Wire::new(io, input);
     if plan.is_empty() {
         wire.put(|out| finish_copy(out, plan.end));
         wire.flush().await?;
@@ -322,7 +321,7 @@ impl<S: Outlet> Streaming<'_, S> {
                         continue;
                     }
                     Action::CopyDone => {
-                        self.wire.put(backend::copy_done);
+                        self.wire.put_copy_done();
                         continue;
                     }
                     Action::Reached => self.reached(),
@@ -429,12 +428,7 @@ impl<S: Outlet> Streaming<'_, S> {
         }
         let upto = from + wal.len() as u64;
         let (now, monotonic) = (self.context.host.clock.now(), self.context.host.clock.monotonic());
-        let payload = u32::try_from(XLOG_DATA_HEADER_BYTES + wal.len()).unwrap_or(u32::MAX);
-        self.wire.put(|out| {
-            backend::copy_data_header(out, payload);
-            encode_xlog_data_header(out, wire_lsn(from), wire_lsn(end), now);
-        });
-        self.wire.output.push_back(wal);
+        self.wire.put_wal(|out| encode_xlog_data_header(out, wire_lsn(from), wire_lsn(end), now), wal);
         self.sender.sent(upto, monotonic);
         self.context.row.on_sent(upto, now);
         Ok(())

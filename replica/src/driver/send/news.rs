@@ -6,8 +6,7 @@ use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, ROSTER, SLOTS, WITNE
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
-use protocol::backend;
-use protocol::replication::{Keepalive, encode_extension, encode_keepalive};
+use protocol::replication::{Keepalive, encode_keepalive};
 use wal::{Lsn, TimelineId};
 
 impl<S: Outlet> Streaming<'_, S> {
@@ -19,7 +18,7 @@ impl<S: Outlet> Streaming<'_, S> {
         self.awaited_untold = !self.wire.has_room();
         if self.plimsoll && !self.awaited_untold {
             let stages = [awaited.to_byte()];
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, AWAITED, &stages)));
+            self.wire.put_extension(AWAITED, &stages);
         }
     }
 
@@ -41,7 +40,7 @@ impl<S: Outlet> Streaming<'_, S> {
         if self.plimsoll && confirmed > self.confirmed && self.wire.has_room() {
             self.confirmed = confirmed;
             let payload = confirmed.get().to_be_bytes();
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, CONFIRMED, &payload)));
+            self.wire.put_extension(CONFIRMED, &payload);
         }
     }
 
@@ -51,7 +50,7 @@ impl<S: Outlet> Streaming<'_, S> {
         if self.plimsoll && seen != self.witnessed && self.wire.has_room() {
             self.witnessed = seen;
             let payload = seen.get().to_be_bytes();
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, WITNESSED, &payload)));
+            self.wire.put_extension(WITNESSED, &payload);
         }
     }
 
@@ -62,10 +61,10 @@ impl<S: Outlet> Streaming<'_, S> {
         if self.plimsoll && self.told_roster != version && self.wire.has_room() {
             self.told_roster = version;
             if let Some(formers) = roster.told_formers() {
-                self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, FORMER, &formers)));
+                self.wire.put_extension(FORMER, &formers);
             }
             let payload = roster.told(self.context.host.clock.monotonic());
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, ROSTER, &payload)));
+            self.wire.put_extension(ROSTER, &payload);
         }
     }
 
@@ -78,7 +77,7 @@ impl<S: Outlet> Streaming<'_, S> {
         let slots = Some(self.context.slots.to_copy(own));
         if self.told_slots != slots {
             let payload = copied::encode(slots.as_deref().unwrap_or_default());
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, SLOTS, &payload)));
+            self.wire.put_extension(SLOTS, &payload);
             self.told_slots = slots;
         }
     }
@@ -97,6 +96,6 @@ impl<S: Outlet> Streaming<'_, S> {
         }
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
-        self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
+        self.wire.put_data(|out| encode_keepalive(out, &keepalive));
     }
 }

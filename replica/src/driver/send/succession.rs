@@ -6,8 +6,6 @@ use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_
 use crate::driver::log::Outlet;
 use crate::sender::handover::{Event, Handover, Standing, Step};
 use bytes::Bytes;
-use protocol::backend;
-use protocol::replication::encode_extension;
 use std::sync::Arc;
 use tokio::sync::watch;
 use wal::TimelineId;
@@ -70,7 +68,7 @@ impl<S: Outlet> Streaming<'_, S> {
     }
 
     fn put_handover(&mut self, payload: &[u8]) {
-        self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, HANDOVER, payload)));
+        self.wire.put_extension(HANDOVER, payload);
     }
 
     /// The standby has the whole log.

@@ -4,7 +4,7 @@ use crate::driver::extensions::BEGINS;
 use crate::driver::log::{FilePart, Outgoing, Outlet};
 use bytes::{BufMut, BytesMut};
 use protocol::backend;
-use protocol::replication::encode_extension;
+use protocol::replication::{XLOG_DATA_HEADER_BYTES, encode_extension};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -45,9 +45,15 @@ pub(super) struct Wire<'a, S> {
     pub(super) io: &'a mut S,
     pub(super) input: &'a mut BytesMut,
     pub(super) output: VecDeque<Outgoing>,
+    /// CopyDone is queued.
+    copy_done: bool,
 }
 
-impl<S: Outlet> Wire<'_, S> {
+impl<'a, S: Outlet> Wire<'a, S> {
+    pub(super) fn new(io: &'a mut S, input: &'a mut BytesMut) -> Self {
+        Self { io, input, output: VecDeque::new(), copy_done: false }
+    }
+
     /// Queues a message.
     pub(super) fn put(&mut self, fill: impl FnOnce(&mut BytesMut)) {
         let mut message = BytesMut::with_capacity(64);
@@ -55,10 +61,40 @@ impl<S: Outlet> Wire<'_, S> {
         self.output.push_back(message.freeze().into());
     }
 
+    /// Queues a CopyData whose payload `fill` writes. After CopyDone the standby takes none: what is news by
+    /// then it is told when its next stream begins.
+    pub(super) fn put_data(&mut self, fill: impl FnOnce(&mut BytesMut)) {
+        if !self.copy_done {
+            self.put(|out| backend::copy_data(out, fill));
+        }
+    }
+
+    /// Queues a message between Plimsoll nodes.
+    pub(super) fn put_extension(&mut self, kind: u8, rest: &[u8]) {
+        self.put_data(|out| encode_extension(out, kind, rest));
+    }
+
     /// Queues where what follows begins.
     pub(super) fn put_begin(&mut self, at: Lsn) {
-        let at = at.get().to_be_bytes();
-        self.put(|out| backend::copy_data(out, |out| encode_extension(out, BEGINS, &at)));
+        self.put_extension(BEGINS, &at.get().to_be_bytes());
+    }
+
+    /// Queues a CopyData of WAL, behind a header that `fill` writes; the state machine asks for none after
+    /// CopyDone.
+    pub(super) fn put_wal(&mut self, fill: impl FnOnce(&mut BytesMut), wal: Outgoing) {
+        assert!(!self.copy_done, "WAL after CopyDone");
+        self.put(|out| {
+            let payload = XLOG_DATA_HEADER_BYTES + wal.len();
+            backend::copy_data_header(out, u32::try_from(payload).unwrap_or(u32::MAX));
+            fill(out);
+        });
+        self.output.push_back(wal);
+    }
+
+    /// Queues CopyDone.
+    pub(super) fn put_copy_done(&mut self) {
+        self.copy_done = true;
+        self.put(backend::copy_done);
     }
 
     /// Whether news may be queued. To a standby that does not read they are told later, the newest alone.
@@ -169,7 +205,8 @@ mod tests {
     async fn arrives<S: Outlet>(mut io: S, mut other: S, mapping: &Arc<dyn Mapping>) {
         let (output, whole) = pieces(mapping);
         assert!(output.iter().any(|piece| piece.file().is_some()));
-        let mut wire = Wire { io: &mut io, input: &mut BytesMut::new(), output };
+        let mut input = BytesMut::new();
+        let mut wire = Wire { output, ..Wire::new(&mut io, &mut input) };
         let mut got = vec![0; whole.len()];
         let (sent, read) = tokio::join!(wire.flush(), other.read_exact(&mut got));
         sent.unwrap();
@@ -205,7 +242,8 @@ mod tests {
         file.truncate(50_000).unwrap();
         let output = VecDeque::from([Outgoing::of_segment(mapping, 40_000..60_000).unwrap()]);
         let (mut ours, _theirs) = UnixStream::pair().unwrap();
-        let mut wire = Wire { io: &mut ours, input: &mut BytesMut::new(), output };
+        let mut input = BytesMut::new();
+        let mut wire = Wire { output, ..Wire::new(&mut ours, &mut input) };
         assert_eq!(wire.flush().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
