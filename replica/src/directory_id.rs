@@ -12,7 +12,8 @@
 //! the same process makes of its directory. Another process draws a new one, and tells who it was:
 //! [`crate::roster::former`].) It is left out of backups; a copy
 //! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
-//! standby, which the sender logs, until the copy's file is removed.
+//! standby, which the sender logs, until the copy's file is removed. A standby that is cloned anew has a new
+//! id; that its old directory is gone shows by where it listens.
 
 use host::{Host, write_file_durably};
 use std::fmt;

@@ -1,6 +1,8 @@
 //! Nodes know each other by replication alone: nothing here sets plimsoll.peers, and an old primary that
 //! comes back finds out all the same that it was replaced.
 
+use nix::sys::signal::{Signal, kill};
+use scenarios::script::{Observer, Session};
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::fs;
 use std::net::TcpListener;
@@ -351,6 +353,34 @@ fn a_start_waits_for_a_member_that_says_nothing_only_for_its_time() {
     one.start();
     one.sql("INSERT INTO t VALUES (2)");
     assert_eq!(one.log().matches("did not tell within").count(), 1, "{}", one.log());
+}
+
+#[test]
+fn a_standby_that_is_made_anew_does_not_count_with_its_old_connection_unless_both_live() {
+    let one = named("one").setting("wal_sender_timeout", "0").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = || named("two").setting("plimsoll.advertised_address", "host=127.0.0.1 port=9");
+    let old = two().clone_from(&one);
+    knows(&one, "two");
+    one.alter("SET synchronous_standby_names = 'ANY 2 (two)'");
+    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    let writer = Session::connect(&one.conninfo());
+    writer.begin("INSERT INTO t VALUES (1)");
+    Observer::connect(&one.conninfo()).wait_for_event(writer.pid, "SyncRep");
+    let end = one.sql("SELECT pg_current_wal_flush_lsn()");
+    let holding = format!("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{end}'");
+    one.wait_for(&holding, "1");
+    let pid = old.pid().expect("it runs");
+    kill(pid, Signal::SIGSTOP).expect("it can be frozen");
+    let _new = two().clone_from(&one);
+    one.wait_for(&holding, "2");
+    let states = "SELECT string_agg(sync_state, ' ' ORDER BY sync_state) FROM pg_stat_replication";
+    assert_eq!(one.sql(states), "potential quorum");
+    assert_eq!(writer.poll(), None, "one directory may have it");
+    // It hears of the new one, and says so.
+    kill(pid, Signal::SIGCONT).expect("it can go on");
+    assert_eq!(writer.answer(), "ok 1");
+    assert_eq!(one.sql(states), "quorum quorum");
 }
 
 #[test]

@@ -286,13 +286,7 @@ impl Known {
         if said.id == self.own.id {
             return self.hear_of_oneself(&said, direct);
         }
-        let mut addresses: Vec<Address> = Vec::new();
-        for address in said.addresses.iter().filter_map(|address| address.seen_from(seen, direct)) {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        addresses.truncate(ADDRESSES_MAX);
+        let addresses = said.addresses_from(seen, direct);
         let age = if direct { Duration::ZERO } else { said.age };
         let heard_us = micros(now).saturating_sub(micros(age));
         if let Some(member) = self.members.get_mut(&said.id) {

@@ -121,6 +121,18 @@ impl Statement {
     pub(super) const fn of(id: DirectoryId, stated: u64) -> Self {
         Self { id, stated, name: String::new(), addresses: Vec::new(), age: Duration::ZERO }
     }
+
+    /// Where it can be reached from here, by who sees the teller there. `direct`: it tells of itself.
+    pub(crate) fn addresses_from(&self, seen: &Seen, direct: bool) -> Vec<Address> {
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in self.addresses.iter().filter_map(|address| address.seen_from(seen, direct)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(ADDRESSES_MAX);
+        addresses
+    }
 }
 
 /// As much of a name as messages show.

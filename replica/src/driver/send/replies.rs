@@ -86,6 +86,7 @@ impl<S: Outlet> Streaming<'_, S> {
     fn hear_roster(&mut self, told: Vec<Statement>) {
         let (roster, now) = (&self.context.roster, self.context.host.clock.monotonic());
         self.standby = told.first().map(|standby| standby.id);
+        self.context.row.set_node(&told, &self.context.seen);
         roster.hear(told, &self.context.seen, now);
         if let Some(standby) = self.standby.filter(|standby| roster.successors(*standby).is_empty()) {
             self.context.row.lives_on(standby);

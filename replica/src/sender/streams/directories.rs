@@ -1,11 +1,48 @@
 //! Which streams go to one directory: of those the newest counts alone. The others are of before the standby
 //! lost its connection or its power, and their standby would count twice. A directory may have had other ids
 //! before ([`crate::roster::former`]).
+//!
+//! **A standby that was made anew** has a directory with a new id. What its old stream had reported was true
+//! of a directory that is no more. Two servers cannot listen at one address, so a stream whose node listens
+//! where that of an older stream does puts the older one out, for good: what the older reported stays of a
+//! directory that is gone, also when the newer stream ends.
+//!
+//! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. So the
+//! older stream counts again once its node has told of the newer one. It hears of that by this server, and
+//! tells so at once if it lives; a server that ended before the newer began can never have heard of it. Who
+//! says nothing of where it listens counts as in PostgreSQL.
 
 use super::{SenderHandle, Senders, Table};
 use crate::directory_id::DirectoryId;
-use crate::roster::MEMBERS_MAX;
+use crate::roster::{Address, MEMBERS_MAX, Seen, Statement};
 use wal::Lsn;
+
+/// The node at the other end of a stream, as it says.
+#[derive(Debug)]
+pub(super) struct StreamNode {
+    id: DirectoryId,
+    /// Where it listens, as seen from here; none if it does not say so.
+    addresses: Vec<Address>,
+    /// The others of which it told last.
+    knows: Vec<DirectoryId>,
+    /// The last that came later, listens where this one does, and is unknown to it.
+    displaced_by: Option<DirectoryId>,
+}
+
+impl StreamNode {
+    /// Whether its directory is no more, as far as is known.
+    pub(super) const fn is_displaced(&self) -> bool {
+        self.displaced_by.is_some()
+    }
+
+    /// The node of a later stream says where it listens.
+    fn meet_later(&mut self, later: DirectoryId, addresses: &[Address]) {
+        let shares = self.addresses.iter().any(|address| addresses.contains(address));
+        if shares && self.id != later && !self.knows.contains(&later) {
+            self.displaced_by = Some(later);
+        }
+    }
+}
 
 impl Senders {
     /// How far a directory is known to have made the log durable, by its streams of this life.
@@ -51,6 +88,26 @@ impl SenderHandle {
             (entry.directory, entry.formers) = (Some(directory), formers);
         }
         table.find_replaced();
+        self.senders.recompute(&mut table);
+    }
+
+    /// The standby tells of the cluster's nodes, itself first, and is seen there.
+    pub fn set_node(&self, told: &[Statement], seen: &Seen) {
+        let Some((own, others)) = told.split_first() else { return };
+        let addresses = own.addresses_from(seen, true);
+        let knows: Vec<DirectoryId> = others.iter().map(|other| other.id).collect();
+        let mut table = self.senders.0.table.lock();
+        for (_, older) in table.entries.range_mut(..self.key) {
+            if let Some(node) = &mut older.node {
+                node.meet_later(own.id, &addresses);
+            }
+        }
+        if let Some(entry) = table.entries.get_mut(&self.key) {
+            // That it knows who came later says that it lived then.
+            let before = entry.node.take().and_then(|node| node.displaced_by);
+            let displaced_by = before.filter(|later| !knows.contains(later));
+            entry.node = Some(StreamNode { id: own.id, addresses, knows, displaced_by });
+        }
         self.senders.recompute(&mut table);
     }
 

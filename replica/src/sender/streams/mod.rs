@@ -6,7 +6,8 @@
 //! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left
 //! the branch that the stream was begun on, up to where it left it.
 //!
-//! Of several streams to one directory the newest counts alone (`directories.rs`).
+//! Of several streams to one directory the newest counts alone, and none to a directory that was made anew
+//! since (`directories.rs`).
 
 mod directories;
 
@@ -16,6 +17,7 @@ use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
 use crate::sender::handover::Handover;
 use crate::sender::{Copying, SenderState};
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
+use directories::StreamNode;
 use durability::Stages;
 use host::Mutex;
 use host::Timestamp;
@@ -100,6 +102,8 @@ struct Entry {
     directory: Option<DirectoryId>,
     /// The ids that this directory had before.
     formers: Vec<DirectoryId>,
+    /// Whose directory it is, if it has said so.
+    node: Option<StreamNode>,
     /// It can be handed the primary's role.
     takes_over: bool,
     /// There is a newer stream to its directory: what this one had sent when that came.
@@ -361,6 +365,7 @@ impl Entry {
             overstated: false,
             directory: None,
             formers: Vec::new(),
+            node: None,
             takes_over: false,
             replaced: None,
             shared: false,
@@ -398,9 +403,10 @@ impl Entry {
     fn candidate(&self) -> Candidate<'_> {
         let is_replaced =
             self.replaced.is_some() && !host::planted!("a standby counts once for each of its connections");
+        let is_displaced = self.node.as_ref().is_some_and(StreamNode::is_displaced);
         Candidate {
             name: &self.info.application_name,
-            streaming: self.state.counts_for_sync() && !self.is_copy() && !is_replaced,
+            streaming: self.state.counts_for_sync() && !self.is_copy() && !is_replaced && !is_displaced,
             progress: self.progress,
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::roster::{Address, Seen, Statement};
 use wal::history::TimelineHistory;
 use wal::{LogBranch, NodeLog};
 
@@ -28,6 +29,19 @@ fn everywhere(lsn: u64) -> Progress {
 fn report(handle: &SenderHandle, lsn: u64) {
     handle.on_sent(at(lsn), now());
     handle.on_reply(everywhere(lsn), now(), now());
+}
+/// The standby's directory has this id, and its node knows these others and listens at a port of the host
+/// from which it connected.
+fn tells(handle: &SenderHandle, id: u64, port: Option<u16>, knows: &[u64]) {
+    let of = |id, addresses| {
+        let (name, age) = (String::new(), Duration::ZERO);
+        Statement { id: DirectoryId::new(id), stated: 1, name, addresses, age }
+    };
+    let own = of(id, port.map(|port| Address::new("", port).unwrap()).into_iter().collect());
+    let others = knows.iter().map(|other| of(*other, Vec::new()));
+    let told: Vec<Statement> = std::iter::once(own).chain(others).collect();
+    handle.set_node(&told, &Seen::client(None));
+    handle.set_directory(DirectoryId::new(id), Vec::new());
 }
 fn log() -> NodeLog {
     let live = wal::Live::Standby(Arc::new(wal::StandbyPositions::new(at(10))));
@@ -172,6 +186,56 @@ fn a_standby_whose_directory_has_a_new_id_counts_once_unless_the_old_one_lives()
     assert_eq!(senders.synced(), Progress::default(), "that is another one");
     old.lives_on(was);
     assert_eq!(senders.synced(), everywhere(50));
+}
+
+#[test]
+fn a_standby_that_was_made_anew_does_not_count_with_its_old_connection() {
+    let (senders, _) = table("ANY 2 (*)");
+    let old = stream(&senders, "a");
+    tells(&old, 1, Some(5432), &[]);
+    report(&old, 50);
+    let new = stream(&senders, "a");
+    tells(&new, 2, Some(5432), &[1]);
+    report(&new, 60);
+    assert_eq!(senders.synced(), Progress::default(), "one directory has it");
+    let other = stream(&senders, "a");
+    tells(&other, 3, Some(5433), &[]);
+    report(&other, 40);
+    assert_eq!(senders.synced(), everywhere(40));
+    drop(new);
+    report(&other, 60);
+    assert_eq!(senders.synced(), everywhere(40), "what the old one had is gone for good");
+    tells(&old, 1, Some(5432), &[3]);
+    assert_eq!(senders.synced(), everywhere(40), "it does not know who came in its place");
+    tells(&old, 1, Some(5432), &[2, 3]);
+    assert_eq!(senders.synced(), everywhere(50), "it lived then");
+}
+
+#[test]
+fn two_standbys_of_one_name_count_twice_unless_they_must_be_at_one_address() {
+    // Where each listens, and whether it knows the other; None for a server that does not tell.
+    let synced = |(port, knows): (Option<u16>, bool), later: Option<(Option<u16>, bool)>| {
+        let (senders, _) = table("ANY 2 (*)");
+        let (one, two) = (stream(&senders, "a"), stream(&senders, "a"));
+        tells(&one, 1, port, if knows { &[2] } else { &[] });
+        if let Some((port, knows)) = later {
+            tells(&two, 2, port, if knows { &[1] } else { &[] });
+        }
+        report(&one, 50);
+        report(&two, 50);
+        senders.synced()
+    };
+    let (here, there) = (Some(5432), Some(5433));
+    assert_eq!(synced((here, false), Some((here, true))), Progress::default());
+    for (first, later) in [
+        ((here, false), Some((there, false))),
+        ((here, true), Some((here, true))),
+        ((None, false), Some((None, false))),
+        ((here, false), Some((None, false))),
+        ((here, false), None),
+    ] {
+        assert_eq!(synced(first, later), everywhere(50), "{first:?} {later:?}");
+    }
 }
 
 #[test]
