@@ -18,7 +18,8 @@
 //!   Positions are reported only as far as this comparison has come, so a primary that went back is never
 //!   told what it has lost.
 //! - A stream that was ended by order, by the primary or by other settings here, is tried again at once; what
-//!   fails is tried again after a pause.
+//!   fails is tried again after a pause, and a primary whose stream ran, after short ones first
+//!   (`retrying.rs`).
 //! - A timeline switch keeps the connection. A primary that names a next timeline and is not on it itself is
 //!   asked again after a pause: the same stream would end at once.
 
@@ -26,6 +27,7 @@ mod events;
 mod flushing;
 mod following;
 mod replies;
+mod retrying;
 pub mod sources;
 mod view;
 
@@ -39,6 +41,7 @@ use durability::{Stage, Stages};
 use following::Fetching;
 use host::Timestamp;
 use replies::Replies;
+use retrying::QuickTries;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{Lsn, SegmentSize, SystemId, TimelineId, Xid};
@@ -94,6 +97,8 @@ pub struct Receiver {
     plimsoll: bool,
     /// When the last try began, on the monotonic clock.
     tried_at: Duration,
+    /// A stream that ran has ended, and its primary is looked for.
+    quick_tries: Option<QuickTries>,
     /// What this node follows.
     history: TimelineHistory,
     /// The timeline of the log's end.
@@ -141,6 +146,7 @@ impl Receiver {
             state: State::Waiting { until: Duration::ZERO },
             plimsoll: false,
             tried_at: Duration::ZERO,
+            quick_tries: None,
             history,
             timeline,
             end,
@@ -174,13 +180,6 @@ impl Receiver {
         self.last_page = page.map(|page| (end, page));
     }
 
-    /// Ends the pause before the next try: another source is named.
-    pub fn try_at_once(&mut self) {
-        if let State::Waiting { until } = &mut self.state {
-            *until = Duration::ZERO;
-        }
-    }
-
     /// Takes an event; gives the commands that follow from it. `now` is the monotonic clock, `wall` the wall
     /// clock.
     pub fn handle(&mut self, event: Event, now: Duration, wall: Timestamp) -> Vec<ReceiverAction> {
@@ -189,24 +188,6 @@ impl Receiver {
             self.give_up(error, now, &mut out);
         }
         out
-    }
-
-    fn give_up(&mut self, error: ReplicaError, now: Duration, out: &mut Vec<ReceiverAction>) {
-        // Whatever came whole is worth keeping.
-        if self.flushed < self.end {
-            out.push(ReceiverAction::Flush);
-        }
-        let retry = self.options.retry_interval;
-        let at_once = match error {
-            // Another source is named, or it is the end.
-            ReplicaError::ReceiverTerminated => true,
-            // A primary that ends each stream as it begins is one that fails.
-            ReplicaError::StreamTerminated(_) => now >= self.tried_at + retry,
-            _ => false,
-        };
-        out.push(if at_once { ReceiverAction::ReportEnd(error) } else { ReceiverAction::Report(error) });
-        out.push(ReceiverAction::Disconnect);
-        self.state = State::Waiting { until: if at_once { now } else { now + retry } };
     }
 
     fn step(

@@ -1,6 +1,8 @@
 use super::*;
 use wal::history::BranchId;
 
+mod retrying;
+
 const SEGMENT: u64 = 1 << 20;
 
 fn at(lsn: u64) -> Lsn {
@@ -562,20 +564,6 @@ fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
 }
 
 #[test]
-fn a_primary_that_stops_is_tried_again() {
-    let mut talk = Talk::connect(one(), SEGMENT);
-    assert_eq!(talk.0.view().status, ReceiverStatus::Starting);
-    talk.identified(1);
-    talk.say(Event::Started);
-    assert_eq!(talk.0.view().status, ReceiverStatus::Streaming);
-    talk.say(Event::StreamEnded { next: None });
-    assert_eq!(talk.0.view().status, ReceiverStatus::Restarting, "also before anything was received");
-    let ended = talk.say(Event::StreamEnded { next: None });
-    assert!(ended[0].starts_with("report replication terminated by primary server"), "{ended:?}");
-    assert_eq!(talk.0.view().status.name(), "waiting");
-}
-
-#[test]
 fn a_standby_that_lacks_two_segments_catches_up_and_one_that_lacks_less_does_not() {
     for (lacks, catches_up) in [(2 * SEGMENT, true), (2 * SEGMENT - 1, false), (0, false)] {
         let mut talk = Talk::streaming(SEGMENT);
@@ -585,16 +573,5 @@ fn a_standby_that_lacks_two_segments_catches_up_and_one_that_lacks_less_does_not
             reply_requested: false,
         });
         assert_eq!(talk.0.catches_up(), catches_up, "{lacks} bytes");
-    }
-}
-
-#[test]
-fn a_stream_that_is_ended_by_order_is_tried_again_at_once_unless_it_had_just_begun() {
-    for (after, said, pause) in [(5, "end it stops", 0), (4, "report it stops", 5)] {
-        let mut talk = Talk::streaming(SEGMENT);
-        talk.1 = after;
-        let ended = ReplicaError::StreamTerminated("it stops".to_owned());
-        assert_eq!(talk.say(Event::Lost(ended)), [said, "disconnect"]);
-        assert_eq!(talk.0.wake_at(), Some(s(after + pause)));
     }
 }
