@@ -2,6 +2,9 @@
 //!
 //! Each commit that is redone ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
 //! one that ends at or before the position which the upstream server has named confirmed.
+//!
+//! Where that one ended before the redo point, redo does not come by its commit, and the pages may have later
+//! ones. The log names it then: [`Prefixes::recall`].
 
 use crate::visibility::xid_set::XidSet;
 use std::collections::VecDeque;
@@ -19,6 +22,14 @@ pub(crate) struct Prefix {
     pub(crate) next_xid: Xid,
     /// xids below that are outside all the same.
     pub(crate) excluded: XidSet,
+}
+
+/// A prefix, and what must be there still to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownPrefix {
+    pub(crate) prefix: Prefix,
+    /// No version may be gone that only snapshots need which do not see all xids below this one.
+    pub(crate) oldest: Xid,
 }
 
 /// The prefixes, and how far they are confirmed.
@@ -64,6 +75,17 @@ impl Prefixes {
             }
             None => false,
         }
+    }
+
+    /// The log says that `last` was the last prefix when it was confirmed up to `upto`, which is told already
+    /// ([`Prefixes::confirm`]). True if it is shown by that. It is not where more is known to be confirmed: a
+    /// commit between may have been shown before this start.
+    pub(crate) fn recall(&mut self, upto: Lsn, last: Prefix) -> bool {
+        let is_last = self.confirmed <= upto && self.shown.as_ref().is_none_or(|shown| shown.end < last.end);
+        if is_last {
+            self.shown = Some(last);
+        }
+        is_last
     }
 
     /// The log goes on differently behind `end`: what was said of later positions was said of another branch.
@@ -150,6 +172,25 @@ mod tests {
         assert_eq!(shown(&prefixes, 20), None);
         prefixes.confirm(Lsn::new(20));
         assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was redone");
+    }
+
+    #[test]
+    fn what_the_log_names_is_shown_unless_redo_has_come_further_or_more_was_confirmed() {
+        let mut prefixes = Prefixes::default();
+        prefixes.redone(prefix(30));
+        prefixes.confirm(Lsn::new(25));
+        assert_eq!(shown(&prefixes, 0), None);
+        assert!(prefixes.recall(Lsn::new(25), prefix(20)));
+        assert_eq!((shown(&prefixes, 20), shown(&prefixes, 30)), (Some(20), None));
+        assert!(!prefixes.recall(Lsn::new(25), prefix(15)), "it never goes back");
+        assert!(prefixes.confirm(Lsn::new(30)));
+        assert!(!prefixes.recall(Lsn::new(30), prefix(25)));
+        assert_eq!(shown(&prefixes, 0), Some(30));
+        let mut restarted = Prefixes::default();
+        restarted.redone(prefix(30));
+        restarted.confirm(Lsn::new(28));
+        assert!(!restarted.recall(Lsn::new(25), prefix(20)), "what ends at 28 may have been shown");
+        assert_eq!(shown(&restarted, 0), None);
     }
 
     #[test]
