@@ -25,7 +25,7 @@ use sql_session::{CATALOGUE_TREES, CatalogueChange, Named, NamedRows, NamedValue
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use storage::TreeId;
+use storage::{DISCARD_PREFIX, TreeId};
 use wal::describe::utc_text;
 
 /// Bytes of the file that are written at once.
@@ -255,7 +255,7 @@ fn file_name(target: &Target, divergence: &Divergence) -> String {
     let own = &target.history;
     let branch = own.branch().map_or_else(String::new, |branch| format!(".{branch}"));
     format!(
-        "plimsoll/discarded-{}-{:016X}-{}{branch}-{:016X}.json",
+        "plimsoll/{DISCARD_PREFIX}{}-{:016X}-{}{branch}-{:016X}.json",
         fork.timeline,
         fork.at.get(),
         own.target(),
@@ -265,7 +265,7 @@ fn file_name(target: &Target, divergence: &Divergence) -> String {
 
 /// Whether a file of the node's own folder is a report that was not written to its end.
 pub(crate) fn is_begun_report(name: &str) -> bool {
-    name.starts_with("discarded-") && name.ends_with(TEMPORARY)
+    name.starts_with(DISCARD_PREFIX) && name.ends_with(TEMPORARY)
 }
 
 /// Gives each line of a report's file.

@@ -77,8 +77,8 @@ pub use recovery::consistency::ConsistencyPoint;
 pub use recovery::offline::Offline;
 pub use recovery::open::RecoveryReport;
 pub use recovery::own_files::{
-    REWIND_MARKER, SERVER_LOCK_FILE, SERVER_LOG_FILE, check_rewound, is_being_rewound, lock_directory,
-    remove_own_files,
+    DISCARD_PREFIX, REWIND_MARKER, SERVER_LOCK_FILE, SERVER_LOG_FILE, check_rewound, is_being_rewound,
+    lock_directory, remove_own_files,
 };
 pub use recovery::promote::{PromoteOptions, Promoted, Promotion};
 pub use recovery::standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use storage::REWIND_MARKER;
+use storage::{DISCARD_PREFIX, REWIND_MARKER};
 use wal::history::TimelineHistory;
 use wal::{
     ArchiveStatus, Archived, KEPT_DIR, Lsn, ReadError, SegmentNumber, SegmentSize, SourceError, TimelineId,
@@ -178,7 +178,7 @@ async fn a_dry_run_leaves_pg_wal_as_it_was_and_a_killed_one_what_the_next_remove
 async fn a_report_that_was_broken_off_goes_and_a_whole_one_stays() {
     let disk = diverged(Lies::Kept).await;
     let own = |name: &str| Path::new("/one/plimsoll").join(name);
-    let (whole, begun) = (own("discarded-1-a.json"), own("discarded-1-b.json.tmp"));
+    let [whole, begun] = ["1-a.json", "1-b.json.tmp"].map(|end| own(&format!("{DISCARD_PREFIX}{end}")));
     for path in [&whole, &begun] {
         host::write_file_durably(&disk, path, b"{}\n").unwrap();
     }

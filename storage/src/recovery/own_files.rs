@@ -15,11 +15,14 @@ pub const SERVER_LOG_FILE: &str = "plimsoll/server.log";
 /// Stands in a directory that is being rewound: what is there is neither the old state nor the new one.
 pub const REWIND_MARKER: &str = "plimsoll.rewind";
 
+/// How the names of the files in plimsoll/ begin that keep what rewinds discarded.
+pub const DISCARD_PREFIX: &str = "discarded-";
+
 /// What a node keeps when its directory becomes another's descendant by `plimsoll rewind`: what it told of
 /// its own life and who it was, and what it knows of the cluster's nodes and of which timelines there are.
 fn outlives_a_rewind(name: &str) -> bool {
     // One that was broken off has another end.
-    let is_report = name.starts_with("discarded-") && name.ends_with(".json");
+    let is_report = name.starts_with(DISCARD_PREFIX) && name.ends_with(".json");
     is_report || name.starts_with("ledger") || matches!(name, "roster" | "former" | "heard")
 }
 
