@@ -49,13 +49,15 @@ pub enum RewindError {
     },
     /// The source lacks log that the target has, of what both have in common.
     #[error(
-        "source has its log only up to {at}, and {needed} is needed, which the target has: wait until the source has come so far, or name another"
+        "source has its log only up to {at}, and {needed} is needed, which the target has: {}", catch_up(*is_at_rest)
     )]
     SourceBehind {
         /// The end of the source's log.
         at: Lsn,
         /// Where it must have come to.
         needed: Lsn,
+        /// It is a directory at rest.
+        is_at_rest: bool,
     },
     /// The server is no Plimsoll.
     #[error("the server is not Plimsoll: only its own servers can be rewound to")]
@@ -201,7 +203,7 @@ impl RewindError {
         matches!(
             self,
             Self::Client(_)
-                | Self::SourceBehind { .. }
+                | Self::SourceBehind { is_at_rest: false, .. }
                 | Self::SourceTurned { .. }
                 | Self::SourceUnfinished
                 | Self::VanishedWal(_)
@@ -244,6 +246,15 @@ impl RewindError {
             | Self::Log(ReadError::Source(SourceError::Missing { at, .. })) => Some(*at),
             _ => None,
         }
+    }
+}
+
+/// What helps where the source has not come so far.
+const fn catch_up(is_at_rest: bool) -> &'static str {
+    if is_at_rest {
+        "start the source's server until it has come so far, or name another source"
+    } else {
+        "wait until the source has come so far, or name another"
     }
 }
 

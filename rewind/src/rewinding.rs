@@ -153,14 +153,19 @@ async fn divergence(
 
 /// A source that has not come to the fork lacks common log. Its files may have anything there, the target's
 /// pages be newer than what it has, and others may have been told that the target has that log.
-fn check_log_end(position: &SourcePosition, need: &Need, marker: Option<&Marker>) -> Result<(), RewindError> {
+fn check_log_end(
+    source: &Source,
+    position: &SourcePosition,
+    need: &Need,
+    marker: Option<&Marker>,
+) -> Result<(), RewindError> {
     let needed = match need {
         Need::Nothing => return Ok(()),
         Need::Diverged(divergence) => divergence.fork.at,
         Need::Rest => marker.and_then(|marker| marker.copied).map_or(Lsn::INVALID, |copied| copied.end),
     };
-    let at = position.log_end;
-    if at < needed { Err(RewindError::SourceBehind { at, needed }) } else { Ok(()) }
+    let (at, is_at_rest) = (position.log_end, source.is_at_rest());
+    if at < needed { Err(RewindError::SourceBehind { at, needed, is_at_rest }) } else { Ok(()) }
 }
 
 impl std::fmt::Debug for Rewind {
@@ -211,7 +216,7 @@ impl Rewind {
                 }
             }
         };
-        check_log_end(&position, &need, marker.as_ref())?;
+        check_log_end(&source, &position, &need, marker.as_ref())?;
         let host = host.clone();
         Ok(Self {
             host,

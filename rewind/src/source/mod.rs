@@ -95,6 +95,11 @@ impl Source {
         }
     }
 
+    /// Whether it stays where it is.
+    pub const fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
     /// Where it is now.
     ///
     /// # Errors

@@ -71,7 +71,10 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     let source = SourceName::Directory("/behind".into());
     let options = RewindOptions { source, target: "/ahead".into(), ..to_two() };
     let error = rewind_with(&disk.fork(), options).await.unwrap_err();
-    assert!(matches!(error, RewindError::SourceBehind { .. }) && error.may_pass(), "{error}");
+    let RewindError::SourceBehind { at, needed, is_at_rest: true } = error else { panic!("{error}") };
+    assert!(!error.may_pass() && error.to_string().contains("start the source's server"), "{error}");
+    let running = RewindError::SourceBehind { at, needed, is_at_rest: false };
+    assert!(running.may_pass() && running.to_string().contains("wait until"), "{running}");
 }
 
 /// What a rewind to /two leaves that loses power at one of its calls, for every third of them, and which.
