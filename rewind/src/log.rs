@@ -187,7 +187,8 @@ impl Target {
                 marks.force_done(&timeline.history_file_name()).map_err(io_error(&pg_wal))?;
             }
         }
-        self.disk.sync_dir(&pg_wal).map_err(io_error(&pg_wal))
+        // All of it: what a try that was killed has left to the kernel, this one did not find to do.
+        host::sync_tree(&*self.disk, &pg_wal, true).map_err(|failed| io_error(&failed.path)(failed.error))
     }
 }
 

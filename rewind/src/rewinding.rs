@@ -405,6 +405,10 @@ impl Rewind {
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
         let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
         let mut marker = Marker {
+                // Who was killed may have left this state to the kernel. If a power cut took it, the state
+                // before would be found, which needs the log that goes now.
+                let dir = &self.options.target;
+                self.host.disk.sync_dir(dir).map_err(io_error(dir))?;
             source: self.options.source.shown(),
             touched: plan.touches(&before),
             changed_from,
@@ -482,7 +486,6 @@ impl Rewind {
         };
         control.store(disk, dir)?;
         self.follow()?;
-        self.settle_all()?;
         if !host::planted!("the marker of a rewind goes before its last files are there") {
             Marker::remove(disk, dir)?;
         }
@@ -490,7 +493,10 @@ impl Rewind {
     }
 
     /// Makes every file and name durable: also what a try that was killed has done, which this one does not
-    /// find to do, and what the target's server left to the kernel, which is its own no more to redo.
+    /// find to do, and what the target's server left to the kernel, which is its own no more to redo. Once is
+    /// enough: when the marker says `copied` nothing changes any more but the log, which
+    /// [`Target::replace_log`] makes durable, and what [`Self::finish`] writes and removes, which each try
+    /// does anew, and durably.
     fn settle_all(&self) -> Result<(), RewindError> {
         if host::planted!("a rewind does not sync the pages that it copies") {
             return Ok(());

@@ -103,3 +103,41 @@ async fn what_a_killed_rewind_has_made_and_removed_is_durable_with_the_next_ones
         assert_is_twos(&after, &what).await;
     }
 }
+
+/// Whether the marker says that all is copied.
+fn is_copied(disk: &VirtualDisk) -> bool {
+    let marker = disk.read(&Path::new("/one").join(REWIND_MARKER), FILE_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&marker).contains("phase=copied")
+}
+
+#[tokio::test]
+async fn the_log_stays_until_it_is_durable_that_all_is_copied() {
+    let disk = diverged().await;
+    let mut found = 0;
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        if rewind(&killed).await.is_ok() {
+            break;
+        }
+        let killed = killed.fork();
+        if !is_copied(&killed) || is_copied(&killed.crash(CrashPolicy::LoseUnsynced)) {
+            continue;
+        }
+        found += 1;
+        let mut without_power = None;
+        let again = Rewind::prepare(&host_on(&killed), to_two()).await.unwrap();
+        let done = again
+            .run(&mut |progress| {
+                if progress.stage == Stage::Finishing {
+                    without_power = Some(killed.crash(CrashPolicy::LoseUnsynced));
+                }
+            })
+            .await;
+        done.unwrap();
+        let (what, after) = (format!("call {call}"), without_power.unwrap());
+        rewind(&after).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_is_twos(&after, &what).await;
+    }
+    assert!(found > 0);
+}
