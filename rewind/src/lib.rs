@@ -57,10 +57,12 @@
 //!
 //! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last, and what it
 //! rests on is durable before it: the target's log and control file, which a killed server may not have
-//! synced, and the report of what goes. While it is
-//! there no server starts. A rewind that is run again goes on from the state that the marker tells: in
-//! `copying` it reads the changed blocks once more, from any source: also those that only the try before had
-//! to read, whose source had parted from the target earlier; in `copied` it only does the rest.
+//! synced, and the report of what goes. What is said elsewhere of the discard, in the node's ledger, is
+//! said after it and before the first change ([`Rewind::mark`]); if it cannot be said, the marker goes
+//! again. While it is there no server starts. A rewind that is run again goes on from the state that the
+//! marker tells: in `copying` it reads the changed blocks once more, from any source: also those that only
+//! the try before had to read, whose source had parted from the target earlier; in `copied` it only does the
+//! rest.
 //!
 //! # Invariants
 //!

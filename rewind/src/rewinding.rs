@@ -98,10 +98,13 @@ pub struct Rewind {
     position: SourcePosition,
     source_control: ControlFile,
     history: TimelineHistory,
+    /// What an earlier one left.
     marker: Option<Marker>,
     need: Need,
     /// What is to be done, once there is room for it.
     ready: Option<Plan>,
+    /// The marker of this one, once it stands.
+    marked: Option<Marker>,
     brought: Brought,
     /// No server opens the target meanwhile.
     _lock: Box<dyn LockGuard>,
@@ -168,6 +171,10 @@ fn check_log_end(
     if at < needed { Err(RewindError::SourceBehind { at, needed, is_at_rest }) } else { Ok(()) }
 }
 
+fn nothing_to_rewind() -> RewindError {
+    RewindError::Answer("there is nothing to rewind".to_owned())
+}
+
 impl std::fmt::Debug for Rewind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rewind").field("target", &self.target).finish_non_exhaustive()
@@ -229,6 +236,7 @@ impl Rewind {
             marker,
             need,
             ready: None,
+            marked: None,
             brought,
             _lock: lock,
         })
@@ -273,7 +281,8 @@ impl Rewind {
     }
 
     /// Plans all of it, and looks for room: what may be found out before anything changes is found out here.
-    /// What is to be kept of what goes is kept between this and [`Self::run`], which else begins with it.
+    /// The report of what goes is written between this and [`Self::mark`]. [`Self::run`] does both if nobody
+    /// has.
     ///
     /// # Errors
     /// Fails as [`Self::plan`] does, or if there is no room. Nothing is changed then.
@@ -291,6 +300,44 @@ impl Rewind {
         }
         self.ready = Some(plan);
         Ok(())
+    }
+
+    /// Writes the marker, durably: no server starts here from now on, and a rewind that is run again goes on.
+    /// Who says elsewhere that this rewind discards something says it between this and [`Self::run`]: said
+    /// before, a server could still run in between, and the next rewind would discard something else.
+    ///
+    /// # Errors
+    /// Fails if it cannot be written, or if [`Self::make_ready`] has found nothing to copy.
+    pub fn mark(&mut self) -> Result<(), RewindError> {
+        if self.marked.is_some() {
+            return Ok(());
+        }
+        let (Some(plan), Need::Diverged(divergence)) = (&self.ready, &self.need) else {
+            return Err(nothing_to_rewind());
+        };
+        let before = self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone());
+        let marker = Marker {
+            source: self.options.source.shown(),
+            touched: plan.touches(&before),
+            changed_from: divergence.changed_from,
+            copied: None,
+            history: None,
+        };
+        marker.store(&*self.host.disk, &self.options.target)?;
+        self.marked = Some(marker);
+        Ok(())
+    }
+
+    /// Takes the marker back, since nothing was changed and nothing will be. That of an earlier rewind, which
+    /// may have changed something, stays.
+    ///
+    /// # Errors
+    /// Fails if it cannot be removed.
+    pub fn unmark(&mut self) -> Result<(), RewindError> {
+        if self.marker.is_some() || self.marked.take().is_none() {
+            return Ok(());
+        }
+        Marker::remove(&*self.host.disk, &self.options.target)
     }
 
     async fn plans(&mut self) -> Result<Option<(Plan, LogPlan)>, RewindError> {
@@ -352,12 +399,16 @@ impl Rewind {
     /// Does it, or the rest of it. `progress` is called now and then.
     ///
     /// # Errors
-    /// Fails with what went wrong. From the first change on the directory carries its marker then, no server
-    /// starts there, and a rewind that is run again goes on.
+    /// Fails with what went wrong. From before the first change on the directory carries its marker then, no
+    /// server starts there, and a rewind that is run again goes on.
     pub async fn run(mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Rewound, RewindError> {
         let mut bytes = 0;
         let copied = match self.marker.as_ref().and_then(|marker| marker.copied) {
             Some(copied) => {
+                // Who was killed may have left this state to the kernel. If a power cut took it, the state
+                // before would be found, which needs the log that goes now.
+                let dir = &self.options.target;
+                self.host.disk.sync_dir(dir).map_err(io_error(dir))?;
                 self.brought.0.settle()?;
                 copied
             }
@@ -396,26 +447,14 @@ impl Rewind {
         bytes: &mut u64,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Copied, RewindError> {
-        let nothing = || RewindError::Answer("there is nothing to rewind".to_owned());
-        let start = self.start().ok_or_else(nothing)?;
+        let start = self.start().ok_or_else(nothing_to_rewind)?;
         self.make_ready().await?;
-        let plan = self.ready.take().ok_or_else(nothing)?;
-        let Need::Diverged(divergence) = &self.need else { return Err(nothing()) };
-        let (fork, changed_from) = (divergence.fork, divergence.changed_from);
+        self.mark()?;
+        let plan = self.ready.take().ok_or_else(nothing_to_rewind)?;
+        let mut marker = self.marked.take().ok_or_else(nothing_to_rewind)?;
+        let Need::Diverged(divergence) = &self.need else { return Err(nothing_to_rewind()) };
+        let fork = divergence.fork;
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
-        let before = self.marker.take().map_or_else(Touched::new, |marker| marker.touched);
-        let mut marker = Marker {
-                // Who was killed may have left this state to the kernel. If a power cut took it, the state
-                // before would be found, which needs the log that goes now.
-                let dir = &self.options.target;
-                self.host.disk.sync_dir(dir).map_err(io_error(dir))?;
-            source: self.options.source.shown(),
-            touched: plan.touches(&before),
-            changed_from,
-            copied: None,
-            history: None,
-        };
-        marker.store(&*disk, &dir)?;
         self.brought.0.settle()?;
         if host::planted!("a rewind stores the source's control file first") {
             self.source_control.store(&*disk, &dir)?;

@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 
 /// Writes down durably what a rewind will discard, when it is ready and before anything changes: in a file,
 /// whose path it gives, and in the ledger. What an earlier run of this rewind wrote stays: it saw the files
-/// as they were. Nor does the ledger say it twice: a run that was broken off before its first change is
-/// known by the name of the file. Each line of the file is shown, too. None if there is nothing to discard.
+/// as they were. Each line of the file is shown, too. None if there is nothing to discard.
+///
+/// The ledger says it when the marker stands. Before that a run that is killed leaves a directory whose
+/// server may start and write on: what the next rewind discards would be another range, told anew. A run that
+/// is killed between the two is told of by the next one, and none twice: the file's name tells them apart.
 ///
 /// # Errors
 ///
-/// If the rewind cannot be made ready, its log cannot be read, or the file or the ledger cannot be written.
+/// If the rewind cannot be made ready, its log cannot be read, or the file, the marker or the ledger cannot
+/// be written.
 pub async fn keep_discarded(
     host: &Host,
     data_dir: &Path,
@@ -23,12 +27,11 @@ pub async fn keep_discarded(
     show: &mut (dyn FnMut(&serde_json::Value) + Send),
 ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
     rewind.make_ready().await?;
-    let rewind = &*rewind;
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    if let Some(kept) = Report::of_earlier_run(rewind, divergence, show)? {
-        return Ok(Some(kept));
-    }
-    let (path, counts) = Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?;
+    let (path, counts) = match Report::of_earlier_run(rewind, divergence, show)? {
+        Some(kept) => kept,
+        None => Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?,
+    };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
@@ -43,8 +46,12 @@ pub async fn keep_discarded(
         ),
     };
     let is_same = |told: &LedgerEntry| told.event == entry.event && told.reason.ends_with(&kept);
-    record_once(host, data_dir, &entry, &is_same)
-        .map_err(|error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error })?;
+    rewind.mark()?;
+    if let Err(error) = record_once(host, data_dir, &entry, &is_same) {
+        // Nothing has changed, so the server may go on. Where the marker stays, the next rewind does.
+        let _ = rewind.unmark();
+        return Err(RewindError::Io { path: "plimsoll/ledger".to_owned(), error });
+    }
     Ok(Some((path, counts)))
 }
 
@@ -66,3 +73,6 @@ pub(crate) fn commands(ground: &Ground) -> String {
     let archive = if command.is_empty() || has_placeholder(command, 'r') { "" } else { " -c" };
     format!("plimsoll stop -D {data} && plimsoll rewind --source {source} -D {data}{archive}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,9 +161,10 @@ fn the_ledger_tells_of_a_discard_once_and_not_before_the_rewind_is_sure_to_begin
     let pair = Pair::new(&[]);
     pair.cut_off();
     pair.one.sql("UPDATE kept SET v = 'here' WHERE k = 1");
+    // It does not hear that it is replaced.
+    pair.one.kill_9();
     pair.promote();
     pair.two.sql("CREATE TABLE made_there AS SELECT g, repeat('t', 700) FROM generate_series(1, 20000) g");
-    pair.one.kill_9();
     let (data, aside) = (pair.one.data(), pair.one.folder().join("aside"));
 
     // A disk on which there is room for what is here, and a little more.
@@ -180,15 +181,20 @@ fn the_ledger_tells_of_a_discard_once_and_not_before_the_rewind_is_sure_to_begin
         Err(why) => eprintln!("SKIPPED: {why}"),
     }
 
-    // It is broken off each time when all is written down, before the first change.
-    let in_the_way = data.join("plimsoll.rewind.tmp");
-    fs::create_dir(&in_the_way).expect("a folder");
-    for _ in 0..2 {
+    // It is broken off where nothing keeps the server from writing on yet, and where it takes that back.
+    for (name, shown) in [("plimsoll.rewind.tmp", "plimsoll.rewind"), ("plimsoll/ledger.old", "ledger")] {
+        let in_the_way = data.join(name);
+        fs::create_dir(&in_the_way).expect("a folder");
         let failed = pair.rewind(&pair.two.conninfo(), &[]);
-        assert!(failed.code == 1 && failed.stderr.contains("plimsoll.rewind"), "{failed:?}");
-        assert_eq!(told(&pair), 1);
+        assert!(failed.code == 1 && failed.stderr.contains(shown), "{failed:?}");
+        assert_eq!(told(&pair), 0, "nothing is discarded");
+        fs::remove_dir(&in_the_way).expect("it goes");
+        pair.two.stop();
+        pair.one.start();
+        pair.one.sql("UPDATE kept SET v = v || ' and on' WHERE k = 1");
+        pair.one.kill_9();
+        pair.two.start();
     }
-    fs::remove_dir(&in_the_way).expect("it goes");
     is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
     assert_eq!(told(&pair), 1);
     pair.one.start();

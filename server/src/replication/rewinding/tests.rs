@@ -1,0 +1,179 @@
+//! What the ledger tells of a rewind that ends before its first change.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use super::keep_discarded;
+use crate::replication::ledger::read_ledger;
+use host::{Disk as _, Host};
+use rewind::{NodeFiles, Rewind, RewindError, RewindOptions, SourceName, remove_leftovers};
+use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
+use std::path::Path;
+use storage::{
+    CheckpointKind, CreateOptions, Database, DatabaseOptions, Feed, Isolation, LockMode, LockWait, Opened,
+    PromoteOptions, REWIND_MARKER, StartMode, SyncLevel, TreeId, WalFeed, WalSizes,
+};
+use wal::{Lsn, SegmentSize, TimelineId};
+
+fn machine(disk: &VirtualDisk) -> Host {
+    simulation::host(disk, 7)
+}
+
+fn options(dir: &str) -> DatabaseOptions {
+    DatabaseOptions {
+        shared_buffers_bytes: 1 << 20,
+        wal_buffers_bytes: 1 << 20,
+        background: false,
+        wal_sizes: WalSizes { min_bytes: 1 << 20, max_bytes: 16 << 20, ..WalSizes::default() },
+        ..DatabaseOptions::new(dir)
+    }
+}
+
+fn open(disk: &VirtualDisk) -> Database {
+    match Database::open(&machine(disk), options("/one"), StartMode::Primary).unwrap() {
+        Opened::Primary { db, .. } => db,
+        Opened::Standby { .. } => panic!("asked for a primary"),
+    }
+}
+
+async fn write(db: &Database, tree: TreeId, value: &str) {
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    transaction.begin_statement().await.unwrap();
+    transaction.lock(tree, b"row", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    transaction.put(tree, "row".to_owned(), value.to_owned()).unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+}
+
+/// Has redo end for a promotion where the log ends.
+struct PromoteNow;
+
+impl WalFeed for PromoteNow {
+    fn wait_past(&self, _lsn: Lsn) -> Feed {
+        Feed::Promote { timeline: TimelineId::FIRST }
+    }
+}
+
+/// /one: a primary that was killed; /two: its copy, promoted before /one's last commit, and stopped.
+async fn diverged() -> (VirtualDisk, TreeId) {
+    let disk = VirtualDisk::new();
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&machine(&disk), Path::new("/one"), &small).unwrap();
+    let one = open(&disk);
+    let mut transaction = one.begin(Isolation::ReadCommitted);
+    let tree = transaction.create_tree(5).await.unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    write(&one, tree, "common").await;
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    write(&one, tree, "before the fork").await;
+    let copy = tempfile::tempdir().unwrap();
+    disk.export(Path::new("/one"), copy.path()).unwrap();
+    disk.import(copy.path(), Path::new("/two")).unwrap();
+    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
+
+    let mode = StartMode::Standby { timeline: TimelineId::FIRST };
+    let opened = Database::open(&machine(&disk), options("/two"), mode).unwrap();
+    let Opened::Standby { db: two, mut redo } = opened else { panic!("asked for a standby") };
+    let end = redo.run(&PromoteNow).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    two.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    write(&two, tree, "there").await;
+    two.shutdown().await.unwrap();
+    drop(two);
+
+    write(&one, tree, "here").await;
+    drop(one);
+    (disk.fork(), tree)
+}
+
+/// All of a rewind up to its first change.
+async fn begin(disk: &VirtualDisk) -> Result<Rewind, RewindError> {
+    let options = RewindOptions {
+        source: SourceName::Directory("/two".into()),
+        target: "/one".into(),
+        node_files: NodeFiles::Keep,
+        standby: true,
+        supply: None,
+    };
+    let mut rewind = Rewind::prepare(&machine(disk), options).await?;
+    keep_discarded(&machine(disk), Path::new("/one"), &mut rewind, &mut |_| {}).await?;
+    Ok(rewind)
+}
+
+async fn carry_out(disk: &VirtualDisk) -> Result<(), RewindError> {
+    begin(disk).await?.run(&mut |_| {}).await.map(|_| ())
+}
+
+/// The server of /one starts, writes and is killed.
+async fn write_on(disk: &VirtualDisk, tree: TreeId) {
+    remove_leftovers(disk, Path::new("/one")).unwrap();
+    write(&open(disk), tree, "more").await;
+}
+
+fn is_marked(disk: &VirtualDisk) -> bool {
+    disk.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap()
+}
+
+/// How often the ledger tells of a discard.
+fn told(disk: &VirtualDisk) -> usize {
+    let entries = read_ledger(&machine(disk), Path::new("/one")).unwrap();
+    entries.iter().filter(|entry| entry.event == "discarded").count()
+}
+
+/// As the process leaves it that was killed at some call, and as a power cut does.
+fn after(killed: &VirtualDisk) -> [VirtualDisk; 2] {
+    [killed.fork(), killed.crash(CrashPolicy::LoseUnsynced)]
+}
+
+#[tokio::test]
+async fn a_discard_is_told_once_also_if_its_rewind_was_killed_and_the_server_wrote_on() {
+    let (disk, tree) = diverged().await;
+    let (mut wrote_on, mut marked) = (0, 0);
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        let begun = begin(&killed).await.is_ok();
+        for mut left in after(&killed) {
+            if is_marked(&left) {
+                marked += 1;
+            } else {
+                wrote_on += 1;
+                assert_eq!(told(&left), 0, "call {call}: its server may start, and discards nothing");
+                write_on(&left, tree).await;
+                left = left.fork();
+            }
+            carry_out(&left).await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!(told(&left), 1, "call {call}");
+        }
+        if begun {
+            break;
+        }
+    }
+    assert!(wrote_on > 6 && marked > 4, "{wrote_on} {marked}");
+}
+
+#[tokio::test]
+async fn a_rewind_that_the_ledger_does_not_take_changes_nothing_unless_an_earlier_one_may_have() {
+    let (disk, tree) = diverged().await;
+    let full = || Fault::always(Call::Write, "plimsoll/ledger", FaultKind::NoSpace);
+    let first = disk.fork();
+    first.inject(full());
+    let error = begin(&first).await.unwrap_err();
+    assert!(error.may_pass(), "{error}");
+    for left in after(&first) {
+        assert!(!is_marked(&left) && told(&left) == 0);
+        write_on(&left, tree).await;
+    }
+
+    // As it is killed between the marker and the ledger.
+    let marked = disk.fork();
+    drop(begin(&marked).await.unwrap());
+    marked.remove_file(Path::new("/one/plimsoll/ledger")).unwrap();
+    let marked = marked.fork();
+    marked.inject(full());
+    begin(&marked).await.unwrap_err();
+    for left in after(&marked) {
+        assert!(is_marked(&left) && told(&left) == 0);
+        carry_out(&left).await.unwrap();
+        assert_eq!(told(&left), 1);
+    }
+}
