@@ -124,7 +124,8 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         contents.oldest_active_xid = open.low();
     }
     let kind_of_record = if online { XlogRecord::CheckpointOnline } else { XlogRecord::CheckpointShutdown };
-    let mut record = kind_of_record(contents).encode().map_err(|error| Error::Log(error.to_string().into()))?;
+    let mut record =
+        kind_of_record(contents).encode().map_err(|error| Error::Log(error.to_string().into()))?;
     let placed = if is_last { wal.insert_last(&mut record) } else { wal.insert(&mut record) };
     let placed = placed.map_err(log_error)?;
     wal.flush(placed.end).map_err(log_error)?;

@@ -28,7 +28,12 @@ pub(super) async fn stalled() -> (VirtualDisk, Database, TreeId) {
     (disk, db, tree)
 }
 
-pub(super) async fn write_with(db: &Database, tree: TreeId, value: &str, interrupt: &Interrupt) -> Transaction {
+pub(super) async fn write_with(
+    db: &Database,
+    tree: TreeId,
+    value: &str,
+    interrupt: &Interrupt,
+) -> Transaction {
     let mut transaction = db.begin_after(Isolation::ReadCommitted, Lsn::INVALID, interrupt.clone());
     transaction.begin_statement().await.unwrap();
     put(&mut transaction, tree, "a", value).await.unwrap();
