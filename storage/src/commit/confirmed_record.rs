@@ -4,7 +4,9 @@
 //! | bytes | contents of the field |
 //! | ---- | ---- |
 //! | 8 | the confirmed position; the last one of all after a clean stop that left nothing in doubt |
-//! | 8 | the end of the last commit that is visible up to there, if it can be told |
+//! | 8 | up to here the next fields tell what is visible, if it can be told; a commit between here and the
+//! confirmed position may have been shown |
+//! | 8 | the end of the last commit that is visible up to there |
 //! | 8 | the next xid there |
 //! | 8 each | xids below that which are open there, or a part of later commits |
 //!
@@ -18,7 +20,7 @@ use super::pipeline::{Committer, Pipeline};
 use crate::Error;
 use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Fault, Writer};
-use crate::visibility::prefixes::{KnownPrefix, Prefix};
+use crate::visibility::prefixes::{KnownPrefix, LastPrefix, Prefix};
 use crate::visibility::xid_set::XidSet;
 use wal::codec::{Fields, PutFields, Short};
 use wal::{Lsn, Xid};
@@ -32,15 +34,16 @@ const XIDS_MAX: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConfirmedRecord {
     pub(crate) position: Lsn,
-    /// What is seen up to there.
-    pub(crate) prefix: Option<Prefix>,
+    /// What is seen up to there, or to an earlier place.
+    pub(crate) prefix: Option<LastPrefix>,
 }
 
 impl ConfirmedRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u64(self.position.get());
-        if let Some(Prefix { end, next_xid, excluded }) = &self.prefix {
+        if let Some(LastPrefix { upto, prefix: Prefix { end, next_xid, excluded } }) = &self.prefix {
+            out.put_u64(upto.get());
             out.put_u64(end.get());
             out.put_u64(next_xid.get());
             excluded.iter().for_each(|xid| out.put_u64(xid.get()));
@@ -54,13 +57,15 @@ impl ConfirmedRecord {
         if fields.left() == 0 {
             return Ok(Self { position, prefix: None });
         }
+        let upto = Lsn::new(fields.u64()?);
         let (end, next_xid) = (Lsn::new(fields.u64()?), Xid::new(fields.u64()?));
         let mut excluded = Vec::new();
         while fields.left() > 0 {
             excluded.push(Xid::new(fields.u64()?));
         }
         let excluded: XidSet = excluded.into_iter().collect();
-        Ok(Self { position, prefix: Some(Prefix { end, next_xid, excluded }) })
+        let prefix = Prefix { end, next_xid, excluded };
+        Ok(Self { position, prefix: Some(LastPrefix { upto, prefix }) })
     }
 }
 
@@ -79,8 +84,8 @@ impl OnRecord {
     /// Whether a prefix can be put on record: all that it sees is there.
     fn may_have(&self, known: &KnownPrefix, pruned_below: Xid) -> bool {
         known.oldest >= pruned_below
-            && known.prefix.end >= self.dropped_up_to
-            && known.prefix.excluded.iter().count() <= XIDS_MAX
+            && known.last.prefix.end >= self.dropped_up_to
+            && known.last.prefix.excluded.iter().count() <= XIDS_MAX
     }
 }
 
@@ -152,10 +157,10 @@ impl Pipeline {
         position: Lsn,
     ) -> Result<(), Fault> {
         let (on_record, pruned_below) = (&mut committer.on_record, self.store.pruned_below());
-        let before = on_record.known.clone().filter(|known| known.prefix.end <= position);
+        let before = on_record.known.clone().filter(|known| known.last.upto <= position);
         let mut known = [self.visibility.prefix_up_to(position), before].into_iter().flatten();
         let known = known.find(|known| on_record.may_have(known, pruned_below));
-        let record = ConfirmedRecord { position, prefix: known.as_ref().map(|known| known.prefix.clone()) };
+        let record = ConfirmedRecord { position, prefix: known.as_ref().map(|known| known.last.clone()) };
         writer.put_state(STATE_CONFIRMED, &record.encode())?;
         (on_record.position, on_record.known) = (position, known);
         Ok(())
@@ -171,6 +176,7 @@ mod tests {
         let excluded = [Xid::new(5), Xid::new(7)].into_iter().collect();
         let prefix = Prefix { end: Lsn::new(80), next_xid: Xid::new(9), excluded };
         for prefix in [None, Some(Prefix { excluded: XidSet::default(), ..prefix.clone() }), Some(prefix)] {
+            let prefix = prefix.map(|prefix| LastPrefix { upto: Lsn::new(90), prefix });
             let record = ConfirmedRecord { position: Lsn::new(100), prefix };
             let bytes = record.encode();
             assert_eq!(ConfirmedRecord::decode(&bytes).unwrap(), record);

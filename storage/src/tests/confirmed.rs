@@ -95,3 +95,19 @@ async fn without_what_an_undecided_commit_has_dropped_it_refuses_to_read() {
     let refused = read_fenced(&start(&disk), tree).await.unwrap_err();
     assert_eq!(refused.sqlstate().as_str(), "25006", "{refused}");
 }
+
+#[tokio::test]
+async fn it_does_not_go_back_behind_what_the_standbys_confirmed_before_a_checkpoint() {
+    let (disk, db, tree) = stalled().await;
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    write(&db, tree, &[("a", "confirmed")], SyncLevel::Local).await;
+    let confirmed = db.positions().unwrap().flushed();
+    write(&db, tree, &[("b", "seen here alone")], SyncLevel::Local).await;
+    db.commit_gate().set_remote(quorum_at(confirmed));
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    replace(&db, tree, "undecided").await;
+    drop(db);
+    // What the first checkpoint found is older than that, and what is visible was more.
+    let refused = read_fenced(&start(&disk), tree).await.unwrap_err();
+    assert_eq!(refused.sqlstate().as_str(), "25006", "{refused}");
+}

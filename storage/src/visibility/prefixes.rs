@@ -24,10 +24,18 @@ pub(crate) struct Prefix {
     pub(crate) excluded: XidSet,
 }
 
+/// The last prefix that ends at or before a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastPrefix {
+    /// That place.
+    pub(crate) upto: Lsn,
+    pub(crate) prefix: Prefix,
+}
+
 /// A prefix, and what must be there still to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownPrefix {
-    pub(crate) prefix: Prefix,
+    pub(crate) last: LastPrefix,
     /// No version may be gone that only snapshots need which do not see all xids below this one.
     pub(crate) oldest: Xid,
 }
@@ -77,13 +85,13 @@ impl Prefixes {
         }
     }
 
-    /// The log says that `last` was the last prefix when it was confirmed up to `upto`, which is told already
-    /// ([`Prefixes::confirm`]). True if it is shown by that. It is not where more is known to be confirmed: a
-    /// commit between may have been shown before this start.
-    pub(crate) fn recall(&mut self, upto: Lsn, last: Prefix) -> bool {
-        let is_last = self.confirmed <= upto && self.shown.as_ref().is_none_or(|shown| shown.end < last.end);
+    /// The log names a last prefix. True if it is shown by that. It is not where more is known to be
+    /// confirmed ([`Prefixes::confirm`]): a commit between may have been shown before this start.
+    pub(crate) fn recall(&mut self, LastPrefix { upto, prefix }: LastPrefix) -> bool {
+        let is_later = self.shown.as_ref().is_none_or(|shown| shown.end < prefix.end);
+        let is_last = self.confirmed <= upto && is_later;
         if is_last {
-            self.shown = Some(last);
+            self.shown = Some(prefix);
         }
         is_last
     }
@@ -176,20 +184,21 @@ mod tests {
 
     #[test]
     fn what_the_log_names_is_shown_unless_redo_has_come_further_or_more_was_confirmed() {
+        let last = |upto, end| LastPrefix { upto: Lsn::new(upto), prefix: prefix(end) };
         let mut prefixes = Prefixes::default();
         prefixes.redone(prefix(30));
         prefixes.confirm(Lsn::new(25));
         assert_eq!(shown(&prefixes, 0), None);
-        assert!(prefixes.recall(Lsn::new(25), prefix(20)));
+        assert!(prefixes.recall(last(25, 20)));
         assert_eq!((shown(&prefixes, 20), shown(&prefixes, 30)), (Some(20), None));
-        assert!(!prefixes.recall(Lsn::new(25), prefix(15)), "it never goes back");
+        assert!(!prefixes.recall(last(25, 15)), "it never goes back");
         assert!(prefixes.confirm(Lsn::new(30)));
-        assert!(!prefixes.recall(Lsn::new(30), prefix(25)));
+        assert!(!prefixes.recall(last(30, 25)));
         assert_eq!(shown(&prefixes, 0), Some(30));
         let mut restarted = Prefixes::default();
         restarted.redone(prefix(30));
         restarted.confirm(Lsn::new(28));
-        assert!(!restarted.recall(Lsn::new(25), prefix(20)), "what ends at 28 may have been shown");
+        assert!(!restarted.recall(last(25, 20)), "what ends at 28 may have been shown");
         assert_eq!(shown(&restarted, 0), None);
     }
 

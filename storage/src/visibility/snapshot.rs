@@ -5,7 +5,7 @@
 //! are excluded until the commit that they are a part of is visible. Commits whose level is not reached yet
 //! stand in a queue in log order; what is before its front is visible.
 
-use super::prefixes::{KnownPrefix, Prefix, Prefixes};
+use super::prefixes::{KnownPrefix, LastPrefix, Prefix, Prefixes};
 use super::state::{InDoubt, State};
 use super::xid_set::XidSet;
 use crate::lock_order::{Rank, Ranked};
@@ -221,8 +221,8 @@ impl Visibility {
     /// comes.
     pub(crate) fn take_confirmed(self: &Arc<Self>, floor: Lsn) -> Option<LiveSnapshot> {
         let mut state = self.lock();
-        let KnownPrefix { prefix, oldest } = state.confirmed_prefix(floor)?;
-        let Prefix { end, next_xid, excluded } = prefix;
+        let KnownPrefix { last, oldest } = state.confirmed_prefix(floor)?;
+        let Prefix { end, next_xid, excluded } = last.prefix;
         state.enter(oldest);
         let snapshot = Snapshot { lsn: end, next_xid, excluded, oldest };
         Some(LiveSnapshot { snapshot, registry: Arc::clone(self), owner: None })
@@ -235,13 +235,15 @@ impl Visibility {
         }
     }
 
-    /// The log says that it was confirmed up to `upto`, and which prefix that was, if that was known.
-    pub(crate) fn recall_confirmed(&self, upto: Lsn, last: Option<Prefix>) {
+    /// The log says that it was confirmed up to `upto`, and which prefix that was, or an earlier one, if that
+    /// was known.
+    pub(crate) fn recall_confirmed(&self, upto: Lsn, last: Option<LastPrefix>) {
         let mut state = self.lock();
         let mut more = state.prefixes.confirm(upto);
         if let Some(mut last) = last {
-            last.excluded = last.excluded.with(state.excluded.iter());
-            more |= state.prefixes.recall(upto, last);
+            last.prefix.excluded = last.prefix.excluded.with(state.excluded.iter());
+            last.upto = last.upto.min(upto);
+            more |= state.prefixes.recall(last);
         }
         drop(state);
         if more {
@@ -253,7 +255,8 @@ impl Visibility {
     pub(crate) fn confirmed_prefix(&self) -> Option<KnownPrefix> {
         let state = self.lock();
         let mut known = state.confirmed_prefix(Lsn::INVALID)?;
-        known.prefix.excluded = known.prefix.excluded.without(|xid| state.aborted.contains(xid));
+        let excluded = &mut known.last.prefix.excluded;
+        *excluded = excluded.without(|xid| state.aborted.contains(xid));
         Some(known)
     }
 

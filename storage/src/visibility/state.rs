@@ -1,6 +1,6 @@
 //! What the registry of snapshots keeps under its lock, and how it moves on.
 
-use super::prefixes::{KnownPrefix, Prefix, Prefixes};
+use super::prefixes::{KnownPrefix, LastPrefix, Prefix, Prefixes};
 #[cfg(test)]
 use super::snapshot::Planted;
 use super::xid_set::XidSet;
@@ -144,7 +144,8 @@ impl State {
         let (end, next_xid) = last.map_or((self.visible, self.next_xid), |last| (last.end, last.xid.next()));
         let (excluded, oldest) = self.excluded_below(next_xid);
         let excluded = excluded.without(|xid| xid >= next_xid || self.aborted.contains(xid));
-        Some(KnownPrefix { prefix: Prefix { end, next_xid, excluded }, oldest })
+        let last = LastPrefix { upto, prefix: Prefix { end, next_xid, excluded } };
+        Some(KnownPrefix { last, oldest })
     }
 
     /// The last confirmed prefix that has all commits up to `floor`, if replay has removed nothing that it
@@ -153,7 +154,8 @@ impl State {
         let prefix = self.prefixes.shown(floor)?.clone();
         let oldest = self.oldest_of(&prefix.excluded, prefix.next_xid);
         let is_whole = oldest >= self.pruned_below && prefix.end >= self.dropped_before;
-        is_whole.then_some(KnownPrefix { prefix, oldest })
+        let last = LastPrefix { upto: self.prefixes.confirmed(), prefix };
+        is_whole.then_some(KnownPrefix { last, oldest })
     }
 
     pub(super) fn oldest_of(&self, excluded: &XidSet, next_xid: Xid) -> Xid {

@@ -180,14 +180,14 @@ fn the_prefix_that_goes_on_record_leaves_out_the_parts_of_what_is_not_inside() {
     seen.publish(&[insertion(120, 12, SyncLevel::On)], |_, _| false);
     assert_eq!(seen.prefix_up_to(Lsn::new(109)), None, "more is visible");
     let before = seen.prefix_up_to(Lsn::new(119)).unwrap();
-    assert_eq!((before.prefix.end, before.prefix.next_xid), (Lsn::new(110), Xid::new(12)));
-    assert!(before.prefix.excluded.contains(early) && before.oldest == early);
+    assert_eq!((before.last.prefix.end, before.last.prefix.next_xid), (Lsn::new(110), Xid::new(12)));
+    assert!(before.last.prefix.excluded.contains(early) && before.oldest == early);
     let with = seen.prefix_up_to(Lsn::new(120)).unwrap();
-    assert_eq!((with.prefix.end, with.prefix.next_xid), (Lsn::new(120), Xid::new(13)));
-    assert!(with.prefix.excluded.is_empty());
+    assert_eq!((with.last.prefix.end, with.last.prefix.next_xid), (Lsn::new(120), Xid::new(13)));
+    assert!(with.last.prefix.excluded.is_empty());
     // As redo finds it: its redo point is behind both commits.
     let restarted = Visibility::new(Lsn::new(130), Xid::new(13), XidSet::default());
-    restarted.recall_confirmed(Lsn::new(119), Some(before.prefix));
+    restarted.recall_confirmed(Lsn::new(119), Some(before.last));
     let snapshot = restarted.take_confirmed(Lsn::INVALID).unwrap();
     assert_eq!([11, 12, 10].map(|xid| snapshot.sees(Xid::new(xid))), [true, false, false]);
     restarted.prunes_below(Xid::new(12));

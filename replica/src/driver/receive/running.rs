@@ -9,6 +9,7 @@ use crate::directory_id::DirectoryId;
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, ROSTER, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
+use crate::sync::Progress;
 use bytes::{Bytes, BytesMut};
 use host::FineTimer;
 use host::sync::Mutex;
@@ -337,18 +338,7 @@ impl Driver {
             ReceiverAction::Write { at, wal } => return self.write(at, &wal),
             ReceiverAction::Flush => return self.flush().await,
             ReceiverAction::Reply { progress, reply_requested } => {
-                self.note_reported(progress.flushed);
-                // Nobody is told more of this node than it shows itself.
-                self.show();
-                let wire = |lsn: Lsn| WireLsn::new(lsn.get());
-                let status = StatusUpdate {
-                    written: wire(progress.written),
-                    flushed: wire(progress.flushed),
-                    applied: wire(progress.replayed),
-                    clock: self.context.host.clock.now(),
-                    reply_requested,
-                };
-                self.queue(|out| encode_status_update(out, &status));
+                self.queue_reply(progress, reply_requested);
             }
             ReceiverAction::Feedback(xmin) => {
                 let feedback = HotStandbyFeedback {
@@ -368,6 +358,21 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    fn queue_reply(&mut self, progress: Progress, reply_requested: bool) {
+        self.note_reported(progress.flushed);
+        // Nobody is told more of this node than it shows itself.
+        self.show();
+        let wire = |lsn: Lsn| WireLsn::new(lsn.get());
+        let status = StatusUpdate {
+            written: wire(progress.written),
+            flushed: wire(progress.flushed),
+            applied: wire(progress.replayed),
+            clock: self.context.host.clock.now(),
+            reply_requested,
+        };
+        self.queue(|out| encode_status_update(out, &status));
     }
 
     pub(super) fn queue(&mut self, fill: impl FnOnce(&mut BytesMut)) {
