@@ -3,7 +3,6 @@
 mod ahead;
 mod basics;
 mod chains;
-mod confirmed;
 mod crash;
 mod direct;
 mod faults;

@@ -2,9 +2,6 @@
 //!
 //! Each commit that is redone ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
 //! one that ends at or before the position which the upstream server has named confirmed.
-//!
-//! Where that one ended before the redo point, redo does not come by its commit, and the pages may have later
-//! ones. The log names it then: [`Prefixes::recall`].
 
 use crate::visibility::xid_set::XidSet;
 use std::collections::VecDeque;
@@ -22,22 +19,6 @@ pub(crate) struct Prefix {
     pub(crate) next_xid: Xid,
     /// xids below that are outside all the same.
     pub(crate) excluded: XidSet,
-}
-
-/// The last prefix that ends at or before a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastPrefix {
-    /// That place.
-    pub(crate) upto: Lsn,
-    pub(crate) prefix: Prefix,
-}
-
-/// A prefix, and what must be there still to see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KnownPrefix {
-    pub(crate) last: LastPrefix,
-    /// No version may be gone that only snapshots need which do not see all xids below this one.
-    pub(crate) oldest: Xid,
 }
 
 /// The prefixes, and how far they are confirmed.
@@ -83,17 +64,6 @@ impl Prefixes {
             }
             None => false,
         }
-    }
-
-    /// The log names a last prefix. True if it is shown by that. It is not where more is known to be
-    /// confirmed ([`Prefixes::confirm`]): a commit between may have been shown before this start.
-    pub(crate) fn recall(&mut self, LastPrefix { upto, prefix }: LastPrefix) -> bool {
-        let is_later = self.shown.as_ref().is_none_or(|shown| shown.end < prefix.end);
-        let is_last = self.confirmed <= upto && is_later;
-        if is_last {
-            self.shown = Some(prefix);
-        }
-        is_last
     }
 
     /// The log goes on differently behind `end`: what was said of later positions was said of another branch.
@@ -180,26 +150,6 @@ mod tests {
         assert_eq!(shown(&prefixes, 20), None);
         prefixes.confirm(Lsn::new(20));
         assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was redone");
-    }
-
-    #[test]
-    fn what_the_log_names_is_shown_unless_redo_has_come_further_or_more_was_confirmed() {
-        let last = |upto, end| LastPrefix { upto: Lsn::new(upto), prefix: prefix(end) };
-        let mut prefixes = Prefixes::default();
-        prefixes.redone(prefix(30));
-        prefixes.confirm(Lsn::new(25));
-        assert_eq!(shown(&prefixes, 0), None);
-        assert!(prefixes.recall(last(25, 20)));
-        assert_eq!((shown(&prefixes, 20), shown(&prefixes, 30)), (Some(20), None));
-        assert!(!prefixes.recall(last(25, 15)), "it never goes back");
-        assert!(prefixes.confirm(Lsn::new(30)));
-        assert!(!prefixes.recall(last(30, 25)));
-        assert_eq!(shown(&prefixes, 0), Some(30));
-        let mut restarted = Prefixes::default();
-        restarted.redone(prefix(30));
-        restarted.confirm(Lsn::new(28));
-        assert!(!restarted.recall(last(25, 20)), "what ends at 28 may have been shown");
-        assert_eq!(shown(&restarted, 0), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! are excluded until the commit that they are a part of is visible. Commits whose level is not reached yet
 //! stand in a queue in log order; what is before its front is visible.
 
-use super::prefixes::{KnownPrefix, LastPrefix, Prefix, Prefixes};
+use super::prefixes::{Prefix, Prefixes};
 use super::state::{InDoubt, State};
 use super::xid_set::XidSet;
 use crate::lock_order::{Rank, Ranked};
@@ -221,8 +221,11 @@ impl Visibility {
     /// comes.
     pub(crate) fn take_confirmed(self: &Arc<Self>, floor: Lsn) -> Option<LiveSnapshot> {
         let mut state = self.lock();
-        let KnownPrefix { last, oldest } = state.confirmed_prefix(floor)?;
-        let Prefix { end, next_xid, excluded } = last.prefix;
+        let Prefix { end, next_xid, excluded } = state.prefixes.shown(floor)?.clone();
+        let oldest = state.oldest_of(&excluded, next_xid);
+        if oldest < state.pruned_below || end < state.dropped_before {
+            return None;
+        }
         state.enter(oldest);
         let snapshot = Snapshot { lsn: end, next_xid, excluded, oldest };
         Some(LiveSnapshot { snapshot, registry: Arc::clone(self), owner: None })
@@ -233,36 +236,6 @@ impl Visibility {
         if self.lock().prefixes.confirm(upto) {
             self.confirmed_more.notify_waiters();
         }
-    }
-
-    /// The log says that it was confirmed up to `upto`, and which prefix that was, or an earlier one, if that
-    /// was known.
-    pub(crate) fn recall_confirmed(&self, upto: Lsn, last: Option<LastPrefix>) {
-        let mut state = self.lock();
-        let mut more = state.prefixes.confirm(upto);
-        if let Some(mut last) = last {
-            last.prefix.excluded = last.prefix.excluded.with(state.excluded.iter());
-            last.upto = last.upto.min(upto);
-            more |= state.prefixes.recall(last);
-        }
-        drop(state);
-        if more {
-            self.confirmed_more.notify_waiters();
-        }
-    }
-
-    /// The prefix that [`Visibility::take_confirmed`] shows, without the aborted xids that are outside of it.
-    pub(crate) fn confirmed_prefix(&self) -> Option<KnownPrefix> {
-        let state = self.lock();
-        let mut known = state.confirmed_prefix(Lsn::INVALID)?;
-        let excluded = &mut known.last.prefix.excluded;
-        *excluded = excluded.without(|xid| state.aborted.contains(xid));
-        Some(known)
-    }
-
-    /// The longest prefix of the commits of this life that ends at or before `upto`; None if more is visible.
-    pub(crate) fn prefix_up_to(&self, upto: Lsn) -> Option<KnownPrefix> {
-        self.lock().prefix_up_to(upto)
     }
 
     /// The position of the last [`Visibility::confirm`].

@@ -1,6 +1,6 @@
 //! What the registry of snapshots keeps under its lock, and how it moves on.
 
-use super::prefixes::{KnownPrefix, LastPrefix, Prefix, Prefixes};
+use super::prefixes::Prefixes;
 #[cfg(test)]
 use super::snapshot::Planted;
 use super::xid_set::XidSet;
@@ -131,31 +131,6 @@ impl State {
         }
         let oldest = self.oldest_of(&excluded, next_xid);
         (excluded, oldest)
-    }
-
-    /// The longest prefix that ends at or before `upto`, of commits that are visible or in doubt; None if
-    /// more is visible. It does not name the aborted xids that are outside: the state page does.
-    pub(super) fn prefix_up_to(&self, upto: Lsn) -> Option<KnownPrefix> {
-        if self.visible > upto {
-            return None;
-        }
-        let inside = self.in_doubt.partition_point(|commit| commit.end <= upto);
-        let last = inside.checked_sub(1).and_then(|at| self.in_doubt.get(at));
-        let (end, next_xid) = last.map_or((self.visible, self.next_xid), |last| (last.end, last.xid.next()));
-        let (excluded, oldest) = self.excluded_below(next_xid);
-        let excluded = excluded.without(|xid| xid >= next_xid || self.aborted.contains(xid));
-        let last = LastPrefix { upto, prefix: Prefix { end, next_xid, excluded } };
-        Some(KnownPrefix { last, oldest })
-    }
-
-    /// The last confirmed prefix that has all commits up to `floor`, if replay has removed nothing that it
-    /// sees.
-    pub(super) fn confirmed_prefix(&self, floor: Lsn) -> Option<KnownPrefix> {
-        let prefix = self.prefixes.shown(floor)?.clone();
-        let oldest = self.oldest_of(&prefix.excluded, prefix.next_xid);
-        let is_whole = oldest >= self.pruned_below && prefix.end >= self.dropped_before;
-        let last = LastPrefix { upto: self.prefixes.confirmed(), prefix };
-        is_whole.then_some(KnownPrefix { last, oldest })
     }
 
     pub(super) fn oldest_of(&self, excluded: &XidSet, next_xid: Xid) -> Xid {
