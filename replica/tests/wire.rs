@@ -172,6 +172,30 @@ async fn no_news_follow_the_end_of_a_timeline_before_the_standby_has_ended_its_s
     assert_eq!(next.as_deref(), Some("2"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_right_behind_the_standby_s_copy_done_is_the_next_one() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(10, &mut random);
+    let conninfo = format!("{} replication=true", primary.conninfo());
+    let mut standby = protocol::Client::connect_to(&conninfo).await.unwrap();
+    let command = format!("START_REPLICATION {START} TIMELINE 1");
+    assert!(matches!(standby.copy_both(&command).await.unwrap(), CopyStart::Streaming(_)));
+    // Together: the sender reads the command before it has ended its own side.
+    standby.queue(protocol::frontend::copy_done);
+    standby.queue(|out| protocol::frontend::query(out, "IDENTIFY_SYSTEM"));
+    standby.flush().await.unwrap();
+    let (mut commands_left, mut system) = (2, None);
+    while commands_left > 0 {
+        match standby.next_message().await.unwrap() {
+            BackendMessage::DataRow(row) => system = row.text(0).map(str::to_owned),
+            BackendMessage::Error(report) => panic!("{report:?}"),
+            BackendMessage::ReadyForQuery(_) => commands_left -= 1,
+            _ => {}
+        }
+    }
+    assert_eq!(system, Some(SYSTEM.to_string()));
+}
+
 /// Passes everything on but what the standby says from its first CopyDone on. Gives its port, and tells when
 /// that has come.
 async fn deaf_to_the_end(primary: u16) -> (u16, tokio::sync::oneshot::Receiver<()>) {

@@ -434,6 +434,10 @@ impl Sender {
     pub fn wants_log(&self) -> bool {
         !self.copy_done_sent && self.end.is_none_or(|end| self.sent < end.at)
     }
+    /// Whether the standby has ended its side: what it says from then on is not of this stream.
+    pub fn standby_is_done(&self) -> bool {
+        self.copy_done_received
+    }
     /// Where the streamed timeline ends, if it has ended.
     pub fn end(&self) -> Option<TimelineEnd> {
         self.end

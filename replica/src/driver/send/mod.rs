@@ -332,6 +332,7 @@ impl<S: Outlet> Streaming<'_, S> {
             }
             let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));
             let past = idle.unwrap_or(Lsn::MAX);
+            let reads = !self.sender.standby_is_done();
             // First what comes rarely, and last what is looked at above anyway.
             tokio::select! {
                 biased;
@@ -339,7 +340,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 _ = changes.changed() => changes.mark_changed(),
                 _ = awaited.changed() => self.reloaded(&mut awaited),
                 () = stepped(&mut handovers, &mut self.part) => {}
-                moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
+                moved = self.wire.progress(reads) => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();
                     self.tell_confirmed();

@@ -18,11 +18,12 @@ use wal::{Lsn, Xid};
 const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
 
 impl<S: Outlet> Streaming<'_, S> {
-    /// Takes all whole messages that are here.
+    /// Takes all whole messages that are here, up to the standby's CopyDone. What follows that belongs to the
+    /// next command, also while our own CopyDone is still to come.
     pub(super) fn take_messages(&mut self) -> Result<(), SendError> {
         let violation =
             |what: String| SendError::Refused { error: ReplicaError::Protocol(what), streaming: true };
-        loop {
+        while !self.sender.standby_is_done() {
             let frame = Frame::peek(self.wire.input, FRAME_LIMITS).map_err(|e| violation(e.to_string()))?;
             let Some(frame) = frame else { return Ok(()) };
             let mut message = self.wire.input.split_to(frame.len);
@@ -65,8 +66,6 @@ impl<S: Outlet> Streaming<'_, S> {
                 }
                 FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
                     self.sender.on_copy_done();
-                    // What follows belongs to the next command.
-                    return Ok(());
                 }
                 FrontendMessage::Terminate => {
                     self.ended = Some(Ended::Gone);
@@ -81,6 +80,7 @@ impl<S: Outlet> Streaming<'_, S> {
                 }
             }
         }
+        Ok(())
     }
 
     fn hear_roster(&mut self, told: Vec<Statement>) {

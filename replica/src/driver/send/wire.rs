@@ -106,11 +106,13 @@ impl<'a, S: Outlet> Wire<'a, S> {
         self.output.is_empty()
     }
 
-    /// Waits until something was written to the end of the queue, or read; false if the peer has closed.
-    pub(super) async fn progress(&mut self) -> io::Result<bool> {
+    /// Waits until something was written to the end of the queue, or read if `reads` says so; false if the
+    /// peer has closed.
+    pub(super) async fn progress(&mut self, reads: bool) -> io::Result<bool> {
         poll_fn(|context| {
             let wrote = self.poll_write(context)?;
-            match self.poll_read(context)? {
+            let read = if reads { self.poll_read(context)? } else { Poll::Pending };
+            match read {
                 Poll::Ready(open) => Poll::Ready(Ok(open)),
                 Poll::Pending if wrote => Poll::Ready(Ok(true)),
                 Poll::Pending => Poll::Pending,
