@@ -270,12 +270,12 @@ impl Session {
             on_doubt: Box::new(|_| {}),
             on_feedback: Box::new(|| {}),
         };
-        match send::stream(stream, input, &context, &stream_request).await {
+        let mut out = BytesMut::new();
+        match send::stream(stream, input, &mut out, &context, &stream_request).await {
             Ok(Ended::Ready) => Some(Ok(())),
             Ok(_) | Err(SendError::Io(_)) => None,
             Err(SendError::Refused { error, streaming: false }) => Some(Err(error)),
             Err(SendError::Refused { error, streaming: true }) => {
-                let mut out = BytesMut::new();
                 refuse(&mut out, &error);
                 stream.write_all(&out).await.ok()?;
                 None

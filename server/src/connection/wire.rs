@@ -162,13 +162,14 @@ impl Wire {
         }
     }
 
-    /// Lends the connection out until the session has to end.
+    /// Lends the connection out until the session has to end, with `input` and `out`. Into `out` goes what is
+    /// then left of a message that was sent in part.
     pub(crate) async fn until_terminated<T>(
         &mut self,
-        lend: impl AsyncFnOnce(&mut Socket, &mut BytesMut) -> T,
+        lend: impl AsyncFnOnce(&mut Socket, &mut BytesMut, &mut BytesMut) -> T,
     ) -> Result<T, Exit> {
         let handle = self.handle.as_ref();
-        let mut work = pin!(lend(&mut self.socket, &mut self.input));
+        let mut work = pin!(lend(&mut self.socket, &mut self.input, &mut self.out));
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {

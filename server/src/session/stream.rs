@@ -67,7 +67,7 @@ impl WalSender {
         wire.flush().await?;
         self.handle.streaming.store(true, Ordering::Release);
         let ended = wire
-            .until_terminated(async |socket, input| stream(socket, input, &context, &request).await)
+            .until_terminated(async |socket, input, out| stream(socket, input, out, &context, &request).await)
             .await;
         self.handle.streaming.store(false, Ordering::Release);
         let ended = ended?;

@@ -144,7 +144,9 @@ pub enum SendError {
 }
 
 /// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds
-/// what was read from the connection and not used yet, before and after.
+/// what was read from the connection and not used yet, before and after. A stream that ends in the middle of
+/// a message, also since nobody waits for it any more, leaves the rest of that in `rest`: it goes out before
+/// anything else.
 ///
 /// # Errors
 ///
@@ -152,6 +154,7 @@ pub enum SendError {
 pub async fn stream<S: Outlet>(
     io: &mut S,
     input: &mut BytesMut,
+    rest: &mut BytesMut,
     context: &SendContext,
     request: &StreamRequest,
 ) -> Result<Ended, SendError> {
@@ -164,7 +167,7 @@ pub async fn stream<S: Outlet>(
     {
         return Err(refused(ReplicaError::Twin { timeline: plan.timeline }));
     }
-    let mut wire = Wire::new(io, input);
+    let mut wire = Wire::new(io, input, rest);
     if plan.is_empty() {
         wire.put(|out| finish_copy(out, plan.end));
         wire.flush().await?;

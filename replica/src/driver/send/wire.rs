@@ -45,19 +45,43 @@ pub(super) struct Wire<'a, S> {
     pub(super) io: &'a mut S,
     pub(super) input: &'a mut BytesMut,
     pub(super) output: VecDeque<Outgoing>,
+    /// Bytes of each message in `output` that are still to go out.
+    messages: VecDeque<usize>,
+    /// Some of the first one's have gone out.
+    begun: bool,
     /// CopyDone is queued.
     copy_done: bool,
+    /// Gets what is left of a message that has begun to go out, when the stream ends: whatever follows on the
+    /// connection has to begin where the standby's reading is.
+    rest: &'a mut BytesMut,
+}
+
+impl<S> Drop for Wire<'_, S> {
+    fn drop(&mut self) {
+        let mut left = self.messages.front().copied().filter(|_| self.begun).unwrap_or(0);
+        for piece in &self.output {
+            let bytes = piece.bytes();
+            let taken = bytes.get(..left).unwrap_or(bytes);
+            self.rest.extend_from_slice(taken);
+            left -= taken.len();
+            if left == 0 {
+                break;
+            }
+        }
+    }
 }
 
 impl<'a, S: Outlet> Wire<'a, S> {
-    pub(super) fn new(io: &'a mut S, input: &'a mut BytesMut) -> Self {
-        Self { io, input, output: VecDeque::new(), copy_done: false }
+    pub(super) fn new(io: &'a mut S, input: &'a mut BytesMut, rest: &'a mut BytesMut) -> Self {
+        let (output, messages) = (VecDeque::new(), VecDeque::new());
+        Self { io, input, output, messages, begun: false, copy_done: false, rest }
     }
 
     /// Queues a message.
     pub(super) fn put(&mut self, fill: impl FnOnce(&mut BytesMut)) {
         let mut message = BytesMut::with_capacity(64);
         fill(&mut message);
+        self.messages.push_back(message.len());
         self.output.push_back(message.freeze().into());
     }
 
@@ -88,6 +112,9 @@ impl<'a, S: Outlet> Wire<'a, S> {
             backend::copy_data_header(out, u32::try_from(payload).unwrap_or(u32::MAX));
             fill(out);
         });
+        if let Some(message) = self.messages.back_mut() {
+            *message += wal.len();
+        }
         self.output.push_back(wal);
     }
 
@@ -143,15 +170,36 @@ impl<'a, S: Outlet> Wire<'a, S> {
             };
             match polled {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Err(error)) => return Err(self.broken(error)),
+                Poll::Ready(Ok(0)) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => self.consume(written),
             }
         }
         Ok(had)
     }
 
+    /// The connection takes no more, or a file has no more for it: nobody sends the rest.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        self.begun = false;
+        error
+    }
+
+    /// So many bytes of the first messages have gone out.
+    fn count(&mut self, mut written: usize) {
+        while let Some(left) = self.messages.front_mut() {
+            if written < *left {
+                *left -= written;
+                self.begun |= written > 0;
+                return;
+            }
+            written -= *left;
+            self.messages.pop_front();
+            self.begun = false;
+        }
+    }
+
     pub(super) fn consume(&mut self, mut written: usize) {
+        self.count(written);
         while let Some(first) = self.output.front_mut() {
             if written < first.len() {
                 first.advance(written);
@@ -184,7 +232,7 @@ mod tests {
     use host::net::{TcpListener, TcpStream};
     use host::{Disk, Mapping, OpenMode, RealDisk};
     use std::sync::Arc;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
     /// Heads, parts of a file and bytes in memory in turns, and all of them as they have to arrive.
@@ -207,8 +255,9 @@ mod tests {
     async fn arrives<S: Outlet>(mut io: S, mut other: S, mapping: &Arc<dyn Mapping>) {
         let (output, whole) = pieces(mapping);
         assert!(output.iter().any(|piece| piece.file().is_some()));
-        let mut input = BytesMut::new();
-        let mut wire = Wire { output, ..Wire::new(&mut io, &mut input) };
+        let (mut input, mut rest) = (BytesMut::new(), BytesMut::new());
+        let mut wire = Wire::new(&mut io, &mut input, &mut rest);
+        wire.output = output;
         let mut got = vec![0; whole.len()];
         let (sent, read) = tokio::join!(wire.flush(), other.read_exact(&mut got));
         sent.unwrap();
@@ -234,6 +283,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_that_ends_hands_over_the_rest_of_a_message_that_has_begun() {
+        // More than a socket takes by itself.
+        let wal = vec![7; 4 << 20];
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut input, mut rest) = (BytesMut::new(), BytesMut::new());
+        let mut wire = Wire::new(&mut ours, &mut input, &mut rest);
+        wire.put_begin(Lsn::new(1));
+        wire.put_wal(|out| out.put_bytes(0, XLOG_DATA_HEADER_BYTES), Bytes::from(wal.clone()).into());
+        wire.put_copy_done();
+        let mut got = vec![0; 1000];
+        tokio::select! {
+            flushed = wire.flush() => panic!("all has gone out: {flushed:?}"),
+            read = theirs.read_exact(&mut got) => { read.unwrap(); }
+        }
+        drop(wire);
+        assert!(!rest.is_empty());
+        rest.extend_from_slice(b"farewell");
+        let sent = async {
+            ours.write_all(&rest).await.unwrap();
+            drop(ours);
+        };
+        let (_, read) = tokio::join!(sent, theirs.read_to_end(&mut got));
+        read.unwrap();
+        let mut expected = BytesMut::new();
+        backend::copy_data(&mut expected, |out| encode_extension(out, BEGINS, &1_u64.to_be_bytes()));
+        let payload = XLOG_DATA_HEADER_BYTES + wal.len();
+        backend::copy_data_header(&mut expected, u32::try_from(payload).unwrap());
+        expected.put_bytes(0, XLOG_DATA_HEADER_BYTES);
+        expected.extend_from_slice(&wal);
+        expected.extend_from_slice(b"farewell");
+        assert!(got == expected, "{} bytes, {} expected", got.len(), expected.len());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_between_two_messages_hands_nothing_over() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut input, mut rest) = (BytesMut::new(), BytesMut::new());
+        let mut wire = Wire::new(&mut ours, &mut input, &mut rest);
+        wire.put_begin(Lsn::new(1));
+        wire.flush().await.unwrap();
+        wire.put_copy_done();
+        drop(wire);
+        assert!(rest.is_empty());
+        drop(ours);
+        let mut got = Vec::new();
+        theirs.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.first(), Some(&b'd'));
+    }
+
+    #[tokio::test]
     async fn a_file_that_became_shorter_ends_the_stream() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
@@ -244,8 +343,9 @@ mod tests {
         file.truncate(50_000).unwrap();
         let output = VecDeque::from([Outgoing::of_segment(mapping, 40_000..60_000).unwrap()]);
         let (mut ours, _theirs) = UnixStream::pair().unwrap();
-        let mut input = BytesMut::new();
-        let mut wire = Wire { output, ..Wire::new(&mut ours, &mut input) };
+        let (mut input, mut rest) = (BytesMut::new(), BytesMut::new());
+        let mut wire = Wire::new(&mut ours, &mut input, &mut rest);
+        wire.output = output;
         assert_eq!(wire.flush().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
