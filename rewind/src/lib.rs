@@ -57,12 +57,12 @@
 //!
 //! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last, and what it
 //! rests on is durable before it: the target's log and control file, which a killed server may not have
-//! synced, and the report of what goes. What is said elsewhere of the discard, in the node's ledger, is
-//! said after it and before the first change ([`Rewind::mark`]); if it cannot be said, the marker goes
-//! again. While it is there no server starts. A rewind that is run again goes on from the state that the
-//! marker tells: in `copying` it reads the changed blocks once more, from any source: also those that only
-//! the try before had to read, whose source had parted from the target earlier; in `copied` it only does the
-//! rest.
+//! synced, and what the report of what goes says. The report gets its name, and what is said elsewhere of
+//! the discard, in the node's ledger, is said, after it and before the first change ([`Rewind::mark`]): a
+//! marker that goes again, or never came, leaves a directory that discards nothing. While it is there no
+//! server starts. A rewind that is run again goes on from the state that the marker tells: in `copying` it
+//! reads the changed blocks once more, from any source: also those that only the try before had to read,
+//! whose source had parted from the target earlier; in `copied` it only does the rest.
 //!
 //! # Invariants
 //!
@@ -101,7 +101,7 @@ pub use discarded::{Change, DiscardedCommit};
 pub use error::RewindError;
 pub use past::{TreeRows, Version};
 pub use plan::{NodeFiles, Plan};
-pub use report::{Counts, Report};
+pub use report::{Counts, Draft, Report};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};
 pub use target::{Checkpoint, Divergence, ForkPoint, Target};

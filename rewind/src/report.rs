@@ -18,7 +18,7 @@ use crate::error::{RewindError, io_error};
 use crate::past::{TreeRows, Version};
 use crate::rewinding::Rewind;
 use crate::target::{Divergence, Target};
-use host::{Disk, OpenMode, SharedFile};
+use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
 use sql_session::{CATALOGUE_TREES, CatalogueChange, Named, NamedRows, NamedValue};
@@ -48,6 +48,44 @@ pub struct Counts {
     pub commits: u64,
     /// Their changes, as the lines have them.
     pub changes: u64,
+}
+
+/// A report that is written and has not got its name yet, since its rewind is not sure to begin: the server
+/// may still write on, and the next rewind would discard something else. Dropped, its file goes; that of a
+/// process which was killed is removed by the next rewind or start.
+#[derive(Debug)]
+pub struct Draft {
+    disk: SharedDisk,
+    temporary: PathBuf,
+    path: PathBuf,
+    counts: Counts,
+}
+
+impl Draft {
+    /// The file's path, once it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in it.
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Gives the file its name, durably: when the rewind's marker stands, and before its first change.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be renamed.
+    pub fn keep(&self) -> Result<(), RewindError> {
+        host::durable_rename(&*self.disk, &self.temporary, &self.path).map_err(io_error(&self.path))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // What a full disk took of it would only keep it full. One that is kept is not there any more.
+        let _ = self.disk.remove_file(&self.temporary);
+    }
 }
 
 impl<'r> Report<'r> {
@@ -124,27 +162,20 @@ impl<'r> Report<'r> {
         Ok(Some((path, counts)))
     }
 
-    /// Writes the lines durably to the target's own file of them, and shows each; gives the file's path.
+    /// Writes the lines durably to what becomes the target's own file of them, and shows each.
     ///
     /// # Errors
     /// Fails if the log cannot be read or the file cannot be written.
-    pub fn keep(
-        &self,
-        disk: &dyn Disk,
-        data: &Path,
-        show: &mut (dyn FnMut(&Value) + Send),
-    ) -> Result<(PathBuf, Counts), RewindError> {
+    pub fn draft(&self, show: &mut (dyn FnMut(&Value) + Send)) -> Result<Draft, RewindError> {
         let name = file_name(self.target, self.divergence);
-        let (path, temporary) = (data.join(&name), data.join(format!("{name}{TEMPORARY}")));
-        let written = self.write(disk, &temporary, show).and_then(|counts| {
-            host::durable_rename(disk, &temporary, &path).map_err(io_error(&path))?;
-            Ok(counts)
-        });
-        if written.is_err() {
-            // What a full disk took of it would only keep it full.
-            let _ = disk.remove_file(&temporary);
-        }
-        Ok((path, written?))
+        let mut draft = Draft {
+            disk: self.target.disk.clone(),
+            temporary: self.target.path(&format!("{name}{TEMPORARY}")),
+            path: self.target.path(&name),
+            counts: Counts::default(),
+        };
+        draft.counts = self.write(&*draft.disk, &draft.temporary, show)?;
+        Ok(draft)
     }
 
     fn write(
@@ -159,6 +190,7 @@ impl<'r> Report<'r> {
             out.add(line)
         })?;
         out.write()?;
+        out.file.sync().map_err(io_error(path))?;
         Ok(counts)
     }
 

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 /// whose path it gives, and in the ledger. What an earlier run of this rewind wrote stays: it saw the files
 /// as they were. Each line of the file is shown, too. None if there is nothing to discard.
 ///
-/// The ledger says it when the marker stands. Before that a run that is killed leaves a directory whose
-/// server may start and write on: what the next rewind discards would be another range, told anew. A run that
-/// is killed between the two is told of by the next one, and none twice: the file's name tells them apart.
+/// The ledger says it when the marker stands, and then the file gets its name. Before that a run that is
+/// killed leaves a directory whose server may start and write on: what the next rewind discards would be
+/// another range, told and kept anew. What a run that is killed after the marker has not done the next one
+/// does, and tells nothing twice: the file's name tells them apart.
 ///
 /// # Errors
 ///
@@ -28,9 +29,13 @@ pub async fn keep_discarded(
 ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
     rewind.make_ready().await?;
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    let (path, counts) = match Report::of_earlier_run(rewind, divergence, show)? {
-        Some(kept) => kept,
-        None => Report::new(rewind, divergence)?.keep(&*host.disk, data_dir, show)?,
+    let (draft, path, counts) = match Report::of_earlier_run(rewind, divergence, show)? {
+        Some((path, counts)) => (None, path, counts),
+        None => {
+            let draft = Report::new(rewind, divergence)?.draft(show)?;
+            let (path, counts) = (draft.path().to_owned(), draft.counts());
+            (Some(draft), path, counts)
+        }
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
@@ -51,6 +56,9 @@ pub async fn keep_discarded(
         // Nothing has changed, so the server may go on. Where the marker stays, the next rewind does.
         let _ = rewind.unmark();
         return Err(RewindError::Io { path: "plimsoll/ledger".to_owned(), error });
+    }
+    if let Some(draft) = draft {
+        draft.keep()?;
     }
     Ok(Some((path, counts)))
 }
