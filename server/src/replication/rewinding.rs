@@ -1,6 +1,6 @@
 //! What a rewind means to a node: the record of what it discards, and the command that carries one out.
 
-use super::ledger::{LedgerEntry, record_once};
+use super::ledger::{LedgerEntry, read_ledger, record_once};
 use crate::archive::shell::has_placeholder;
 use crate::configuration::Ground;
 use host::{Host, shell_word};
@@ -53,8 +53,12 @@ pub async fn keep_discarded(
     let is_same = |told: &LedgerEntry| told.event == entry.event && told.reason.ends_with(&kept);
     rewind.mark()?;
     if let Err(error) = record_once(host, data_dir, &entry, &is_same) {
-        // Nothing has changed, so the server may go on. Where the marker stays, the next rewind does.
-        let _ = rewind.unmark();
+        // Nothing has changed, so the server may go on; unless the ledger has the entry nevertheless, since
+        // the disk did not let it be taken back. Where the marker stays, the next rewind goes on.
+        let is_told = read_ledger(host, data_dir).is_ok_and(|entries| entries.iter().any(is_same));
+        if !is_told {
+            let _ = rewind.unmark();
+        }
         return Err(RewindError::Io { path: "plimsoll/ledger".to_owned(), error });
     }
     if let Some(draft) = draft {

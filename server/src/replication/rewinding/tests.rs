@@ -172,6 +172,20 @@ async fn a_rewind_that_the_ledger_does_not_take_changes_nothing_unless_an_earlie
         write_on(&left, tree).await;
     }
 
+    // An entry that lacks nothing but its end is whole, and this disk does not let it be taken back.
+    let stuck = disk.fork();
+    let on_write = |nth, kind| Fault::once(Call::Write, "plimsoll/ledger", nth, kind);
+    stuck.inject(on_write(1, FaultKind::Short(usize::MAX)));
+    stuck.inject(on_write(2, FaultKind::NoSpace));
+    stuck.inject(Fault::always(Call::Truncate, "plimsoll/ledger", FaultKind::Io));
+    begin(&stuck).await.unwrap_err();
+    assert_eq!(told(&stuck), 1);
+    for left in after(&stuck) {
+        assert!(is_marked(&left), "its server does not write on");
+        carry_out(&left).await.unwrap();
+        assert_eq!((told(&left), kept(&left)), (1, 1));
+    }
+
     // As it is killed between the marker and the ledger.
     let marked = disk.fork();
     drop(begin(&marked).await.unwrap());
