@@ -23,6 +23,7 @@ use replica::sync::Progress;
 use replica::timeline::loss::wire::Told;
 use replica::timeline::loss::{Answer, Commits, Node, Report, Role, Rule, best, further, judge};
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Error;
@@ -185,18 +186,19 @@ impl Asking<'_> {
         let mut told = self.answers().await;
         // It may receive meanwhile, which only adds to what it has.
         let own = own(self.replication).await?;
-        let own_speaks = speaks_for_former(&own.answer);
+        let (own_speaks, own_end) = (speaks_for_former(&own.answer), own.answer.end);
         let mut nodes = vec![reported(own.id, own.name.clone(), None, Ok(own.answer))];
         // Who answers where, of those who speak for who was there before.
         let mut there: Vec<(Address, String)> = Vec::new();
-        let mut answered: BTreeMap<DirectoryId, (Address, Told)> = BTreeMap::new();
+        let mut answered: Vec<(Address, Told)> = Vec::new();
         let mut silent: BTreeMap<Address, String> = BTreeMap::new();
         while let Some((address, answer)) = told.pop() {
             match answer {
                 Ok(told) if told.system != own.system => {
                     silent.insert(address, format!("it belongs to another cluster ({})", told.system));
                 }
-                Ok(told) if told.id == own.id => {
+                // Who had more before than this node has now is another one, on a copy of its directory.
+                Ok(told) if told.id == own.id && told.answer.end <= own_end => {
                     if own_speaks {
                         there.push((address, own.name.clone()));
                     }
@@ -205,7 +207,7 @@ impl Asking<'_> {
                     if speaks_for_former(&told.answer) {
                         there.push((address.clone(), told.name.clone()));
                     }
-                    answered.insert(told.id, (address, told));
+                    take(&mut answered, (address, told));
                 }
                 Err(error) => _ = silent.insert(address, error),
             }
@@ -214,7 +216,8 @@ impl Asking<'_> {
         let is_replaced = |member: &Member| {
             there.iter().any(|(address, name)| *name == member.name && member.addresses.contains(address))
         };
-        for member in members.iter().filter(|member| !answered.contains_key(&member.id)) {
+        let answers = |id: DirectoryId| answered.iter().any(|(_, told)| told.id == id);
+        for member in members.iter().filter(|member| !answers(member.id)) {
             let error = member.addresses.iter().find_map(|address| silent.get(address));
             if !is_replaced(member) {
                 let error = error.cloned().unwrap_or_else(|| "another node answers there".to_owned());
@@ -223,10 +226,10 @@ impl Asking<'_> {
             }
         }
         silent.retain(|address, _| !members.iter().any(|member| member.addresses.contains(address)));
+        answered.sort_by_key(|(_, told)| told.id);
+        let answered = answered.into_iter();
         nodes.extend(
-            answered
-                .into_values()
-                .map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
+            answered.map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
         );
         nodes.extend(silent.into_iter().map(|(address, error)| {
             let node = Node { id: None, name: String::new(), answer: None };
@@ -291,6 +294,47 @@ impl Asking<'_> {
     }
 }
 
+/// Takes in what a node says at one of its addresses. A copy that somebody made of its directory says it is
+/// the same node, and commits count the two as one standby, whose confirmations either may have made: where
+/// they look alike they are one that knows what both know, else a node each.
+fn take(answered: &mut Vec<(Address, Told)>, (address, told): (Address, Told)) {
+    let is_alike = |known: &Told| {
+        let (mine, theirs) = (&known.answer, &told.answer);
+        let is_of_its_role = discriminant(&mine.role) == discriminant(&theirs.role);
+        known.id == told.id && known.name == told.name && mine.history == theirs.history && is_of_its_role
+    };
+    let Some(known) = answered.iter_mut().find(|(_, known)| is_alike(known)) else {
+        answered.push((address, told));
+        return;
+    };
+    let (mine, theirs) = (&known.1.answer, &told.answer);
+    let role = match (mine.role, theirs.role) {
+        (Role::Standby { streams }, Role::Standby { streams: also }) => {
+            Role::Standby { streams: streams || also }
+        }
+        (Role::Primary { acknowledges }, Role::Primary { acknowledges: also }) => {
+            Role::Primary { acknowledges: acknowledges || also }
+        }
+        (role, _) => role,
+    };
+    let (one, other) = (mine.progress, theirs.progress);
+    let progress = Progress {
+        written: one.written.max(other.written),
+        flushed: one.flushed.max(other.flushed),
+        replayed: one.replayed.max(other.replayed),
+    };
+    let confirmed = mine.confirmed.max(theirs.confirmed);
+    let has_caught_up = mine.has_caught_up && theirs.has_caught_up;
+    let is_fenced = mine.is_fenced || theirs.is_fenced;
+    let heard = [mine.heard.clone(), theirs.heard.clone()].concat();
+    if theirs.end > mine.end {
+        *known = (address, told);
+    }
+    let answer = &mut known.1.answer;
+    (answer.role, answer.progress, answer.confirmed) = (role, progress, confirmed);
+    (answer.has_caught_up, answer.is_fenced, answer.heard) = (has_caught_up, is_fenced, heard);
+}
+
 /// Whether it has all that a former life of it confirmed, or is a primary, for which nobody confirms at its
 /// own place.
 fn speaks_for_former(answer: &Answer) -> bool {
@@ -319,4 +363,79 @@ fn reported(
     };
     let node = Node { id: Some(id), name, answer };
     ReportedNode { node, address, error, report: None, commits: None, is_best: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replica::timeline::loss::Verdict;
+    use wal::history::TimelineHistory;
+    use wal::{SystemId, TimelineId};
+
+    fn rule() -> Rule {
+        Rule {
+            timeline: TimelineId::FIRST,
+            names: Some("ANY 1 (a, b)".to_owned()),
+            may_fall_back: false,
+            primary: DirectoryId::new(99),
+            primary_name: "p".to_owned(),
+        }
+    }
+
+    /// A standby that has lost its primary, with the log up to here, and the address where it is asked.
+    fn told(id: u64, name: &str, port: u16, end: u64) -> (Address, Told) {
+        let end = Lsn::new(end);
+        let answer = Answer {
+            history: TimelineHistory::root(TimelineId::FIRST),
+            role: Role::Standby { streams: false },
+            progress: Progress { written: end, flushed: end, replayed: end },
+            end,
+            confirmed: Lsn::INVALID,
+            has_caught_up: true,
+            rule: Some(rule()),
+            primary_end: None,
+            last_commit: None,
+            is_fenced: false,
+            heard: Vec::new(),
+        };
+        let (id, name) = (DirectoryId::new(id), name.to_owned());
+        (Address::new("host", port).unwrap(), Told { system: SystemId::new(1), id, name, answer })
+    }
+
+    /// What the promotion of the first one would lose.
+    fn verdict(answers: Vec<(Address, Told)>) -> (usize, Verdict) {
+        let mut answered = Vec::new();
+        answers.into_iter().for_each(|told| take(&mut answered, told));
+        let node = |(_, told): (Address, Told)| Node {
+            id: Some(told.id),
+            name: told.name,
+            answer: Some(told.answer),
+        };
+        let nodes: Vec<Node> = answered.into_iter().map(node).collect();
+        (nodes.len(), judge(&nodes, 0, None).unwrap().verdict)
+    }
+
+    #[test]
+    fn a_server_at_two_addresses_is_one_and_its_directory_s_copy_hides_nothing_of_it() {
+        let (a, b) = (told(1, "a", 1, 15), told(2, "b", 2, 10));
+        let proven = Verdict::NoneFromRemoteWrite;
+        assert_eq!(verdict(vec![a.clone(), b.clone()]), (2, proven));
+        assert_eq!(verdict(vec![a.clone(), b.clone(), told(2, "b", 3, 10)]), (2, proven));
+        // Through the other directory it has confirmed what is not here, or may have.
+        let more = told(2, "b", 3, 20);
+        let mut fresh = told(2, "b", 3, 5);
+        fresh.1.answer.has_caught_up = false;
+        for copy in [more, fresh] {
+            for answers in [vec![a.clone(), b.clone(), copy.clone()], vec![a.clone(), copy, b.clone()]] {
+                assert_eq!(verdict(answers), (2, Verdict::Possible));
+            }
+        }
+        // One of the two was promoted.
+        let mut led = told(2, "b", 3, 12);
+        led.1.answer.role = Role::Primary { acknowledges: true };
+        let fork = wal::history::BranchId::new(2);
+        let old = led.1.answer.history.clone();
+        led.1.answer.history = old.fork(TimelineId::new(2), Lsn::new(8), "test", fork).unwrap();
+        assert_eq!(verdict(vec![a, led, b]), (3, Verdict::Possible));
+    }
 }
