@@ -388,6 +388,15 @@ impl Disk for VirtualDisk {
             Ok(())
         })
     }
+    fn link_file(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.call(Call::Link, name, |state, _| state.link(file, name))
+    }
+    fn is_one_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        self.call(Call::Metadata, one, |state, _| {
+            let (one, other) = (state.find(one)?, state.find(other)?);
+            Ok(one.ok_or_else(not_found)? == other.ok_or_else(not_found)?)
+        })
+    }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.call(Call::RemoveDir, path, |state, _| {
             let number = state.find_folder(path)?;

@@ -144,6 +144,14 @@ pub trait Disk: Send + Sync + Debug {
         let _ = (folder, link);
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Gives a file a second name, which must not be there: from then on both are names of one file. Durable
+    /// after `sync_dir` of the name's folder. A disk may not have such names.
+    fn link_file(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let _ = (file, name);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Whether two paths, at both of which something stands, are names of one file.
+    fn is_one_file(&self, one: &Path, other: &Path) -> io::Result<bool>;
     /// Removes an empty folder.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Lists a folder, sorted by name.

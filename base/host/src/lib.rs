@@ -6,7 +6,7 @@
 //! sectors and fails the Nth call. Time and randomness come from [`Clock`] and [`Entropy`] for the same
 //! reason.
 //!
-//! Durability: nothing is durable until [`File::sync`] of the file, and, for a name that was created, renamed
+//! Durability: nothing is durable until [`File::sync`] of the file, and, for a name that was given, changed
 //! or removed, [`Disk::sync_dir`] of its folder. A sync that fails is never retried by callers: what the
 //! kernel did with the dirty data is unknown.
 //!

@@ -186,6 +186,13 @@ impl Disk for RealDisk {
     fn link_folder(&self, folder: &Path, link: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(folder, link)
     }
+    fn link_file(&self, file: &Path, name: &Path) -> io::Result<()> {
+        fs::hard_link(file, name)
+    }
+    fn is_one_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let (one, other) = (fs::metadata(one)?, fs::metadata(other)?);
+        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
     }

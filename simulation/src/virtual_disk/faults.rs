@@ -22,6 +22,8 @@ pub enum Call {
     Sync,
     /// Renaming.
     Rename,
+    /// Giving a file a second name.
+    Link,
     /// Removing a file.
     RemoveFile,
     /// Creating a folder.

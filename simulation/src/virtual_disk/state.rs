@@ -152,6 +152,19 @@ impl State {
         }
     }
 
+    pub(super) fn link(&mut self, file: &Path, name: &Path) -> io::Result<()> {
+        let node = self.find(file)?.ok_or_else(not_found)?;
+        if matches!(node, Node::Folder(_)) {
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        }
+        if self.find(name)?.is_some() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let (folder, name) = self.parent_of(name)?;
+        self.folder_mut(folder)?.change(vec![(name, Some(node))]);
+        Ok(())
+    }
+
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let node = self.find(from)?.ok_or_else(not_found)?;
         let ((source, old), (target, new)) = (self.parent_of(from)?, self.parent_of(to)?);

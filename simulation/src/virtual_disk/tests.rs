@@ -135,6 +135,33 @@ fn a_rename_without_a_sync_of_the_file_can_leave_it_empty() {
 }
 
 #[test]
+fn two_names_of_a_file_have_the_same_bytes_and_each_is_durable_by_itself() {
+    let (disk, _file) = disk_with(1, 512);
+    disk.link_file(path("/file"), path("/second")).unwrap();
+    let again = disk.link_file(path("/file"), path("/second"));
+    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(disk.link_file(path("/none"), path("/third")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(disk.is_one_file(path("/file"), path("/second")).unwrap());
+    let second = Disk::open(&disk, path("/second"), OpenMode::ReadWrite).unwrap();
+    second.write_all_at(&[2; 512], 0).unwrap();
+    second.sync().unwrap();
+    assert_eq!(contents(&disk, "/file"), [2; 512]);
+    let cut = disk.crash(CrashPolicy::LoseUnsynced);
+    assert!(!cut.exists(path("/second")).unwrap(), "its name was not synced");
+    assert_eq!(contents(&cut, "/file"), [2; 512], "the bytes were");
+    disk.sync_dir(path("/")).unwrap();
+    let cut = disk.crash(CrashPolicy::LoseUnsynced);
+    assert!(cut.is_one_file(path("/file"), path("/second")).unwrap());
+    // Who replaces one of the names leaves the other.
+    create(&cut, "/new").write_all_at(&[3; 512], 0).unwrap();
+    cut.rename(path("/new"), path("/file")).unwrap();
+    assert!(!cut.is_one_file(path("/file"), path("/second")).unwrap());
+    assert_eq!((contents(&cut, "/file"), contents(&cut, "/second")), (vec![3; 512], vec![2; 512]));
+    cut.remove_file(path("/second")).unwrap();
+    assert_eq!(contents(&cut, "/file"), [3; 512]);
+}
+
+#[test]
 fn a_file_replaced_durably_is_the_old_or_the_new_one_in_every_crash() {
     let disk = VirtualDisk::new();
     write_file_durably(&disk, path("/file"), b"old").unwrap();
