@@ -215,7 +215,8 @@ impl RewindError {
         match self {
             Self::NoRoom { .. }
             | Self::Engine(storage::Error::DiskFull { .. })
-            | Self::LogFiles(WalError::DiskFull { .. }) => true,
+            | Self::LogFiles(WalError::DiskFull { .. })
+            | Self::Branch(BranchError::Segment(WalError::DiskFull { .. })) => true,
             Self::Io { error, .. }
             | Self::Control(ControlError::Io { error, .. })
             | Self::History(HistoryFileError::Io { error, .. })

@@ -13,6 +13,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::{ControlFile, control_file_path};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
+use wal::log_branch::separate_shared;
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
@@ -231,6 +232,8 @@ impl Target {
     /// that was killed leaves bytes and names to the kernel. If a power cut took them later, the rewind that
     /// goes on would not know all blocks that the one before has overwritten.
     pub(crate) fn settle(&self, from: Lsn) -> Result<(), RewindError> {
+        // The record of a promotion goes with the branch that is given up.
+        separate_shared(&self.disk, &self.dir, self.control.segment_size)?;
         self.places.make_durable(from)?;
         let control = control_file_path(&self.dir);
         let folder = control.parent().unwrap_or(&self.dir);

@@ -3,7 +3,9 @@
 //! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
 //!
 //! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write
-//! or fsync ends the writer. This crate knows no tables and no sockets.
+//! or fsync ends the writer. A timeline that begins in the middle of a segment may share that file with its
+//! parent for a moment (`fork.rs`); whoever opens a data directory settles that first
+//! ([`log_branch::settle_promotion`]). This crate knows no tables and no sockets.
 
 mod archive_histories;
 pub mod archive_status;
@@ -14,6 +16,7 @@ pub mod crc;
 pub mod describe;
 pub mod error;
 pub mod file_names;
+mod fork;
 pub mod format;
 pub mod history;
 pub mod ids;
@@ -40,6 +43,7 @@ pub mod xlog;
 pub use archive_histories::ArchiveHistories;
 pub use archive_status::{ArchiveStatus, Archived};
 pub use error::{WalError, WalOperation};
+pub use fork::ForkSegment;
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
 };
@@ -55,6 +59,6 @@ pub use reader::{
     WalReader, WalSource,
 };
 pub use record::{Block, BlockRef, EncodedRecord, ImageMethod, PageImage, Record, RecordBuilder, Rmgr};
-pub use segments::{ForkSegment, Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
+pub use segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};
 pub use writer::{Inserted, LogObserver, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};

@@ -12,8 +12,9 @@
 //! |            | kept here; 0 if none did |
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
-//! | `promotion` | a promotion that began and was not ended: its timeline and branch, and the signal files |
-//! |             | that it found; or `none` |
+//! | `promotion` | a promotion that began and was not ended: its timeline and branch, where the ended |
+//! |             | timeline's last segment ends if both may share its file, and the signal files that it |
+//! |             | found; or `none` |
 //! | `padding` | dots that give the file its length |
 //!
 //! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
@@ -35,20 +36,21 @@
 //! a sync until such damage is seen: from then on a loss of power does not hide it.
 //!
 //! A promotion is decided by the control file, which names its timeline last. One that broke off before that
-//! never was: the next start takes back what it left ([`undo_promotion`]), and the signal files that it had
-//! removed already are there again. One that broke off later leaves a node of its timeline, with all that it
-//! acknowledged.
+//! never was: the next start takes back what it left ([`settle_promotion`]), also what it wrote behind the
+//! switch in a file that it shared ([`crate::fork`]), and the signal files that it had removed already are
+//! there again. One that broke off later leaves a node of its timeline, with all that it acknowledged; a
+//! file that is still shared is so no longer once it starts.
 
 mod error;
 mod promotion;
 
 pub use error::BranchError;
-pub use promotion::{BegunPromotion, SIGNAL_FILES, Signals};
+pub use promotion::{BegunPromotion, SIGNAL_FILES, Signals, separate_shared, settle_promotion};
 
 use crate::codec::{SealedLines, seal_text};
 use crate::control::ControlFile;
-use crate::history::{BranchId, HistoryFileError, TimelineHistory};
-use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::history::{BranchId, TimelineHistory};
+use crate::ids::{Lsn, TimelineId};
 use crate::position_file::{LogPosition, PositionFile};
 use error::file_error;
 use host::{Disk, Mutex, SECTOR_SIZE, overwrite_durably, write_file_durably};
@@ -343,66 +345,12 @@ fn store(disk: &dyn Disk, path: &Path, record: &BranchRecord, in_place: bool) ->
     store(disk, path, record.to_string().as_bytes()).map_err(|error| file_error(path, error))
 }
 
-/// Takes back what a promotion left that broke off before the control file named its timeline: nobody has
-/// seen anything of it. Gives its timeline, if there was one. To be called before anybody looks for signal
-/// files.
-///
-/// # Errors
-/// Fails if a file cannot be read, made or removed.
-pub fn undo_promotion(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    control: &ControlFile,
-) -> Result<Option<TimelineId>, BranchError> {
-    let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
-    let Some(record) = BranchRecord::load(disk, data_dir, control)? else { return Ok(None) };
-    undo(disk, data_dir, record, named, control.segment_size)
-}
-
-/// The same for a control file that names this timeline.
-fn undo(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    record: BranchRecord,
-    named: TimelineId,
-    size: SegmentSize,
-) -> Result<Option<TimelineId>, BranchError> {
-    let Some(promotion) = record.promotion.filter(|began| began.timeline > named) else {
-        return Ok(None);
-    };
-    let BegunPromotion { timeline, branch, signals } = promotion;
-    signals.restore(disk, data_dir)?;
-    let pg_wal = data_dir.join("pg_wal");
-    let history = pg_wal.join(timeline.history_file_name());
-    let has_history = disk.exists(&history).map_err(|error| file_error(&history, error))?;
-    let is_own = match TimelineHistory::load(disk, &pg_wal, timeline) {
-        // The names of its history and its segment come to the disk in any order. The number was nobody's.
-        Ok(found) => !has_history || found.branch() == Some(branch),
-        Err(HistoryFileError::Io { path, error }) => return Err(BranchError::Io { path, error }),
-        // It was not whole yet.
-        Err(HistoryFileError::Invalid { .. }) => true,
-    };
-    let entries = disk.list(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
-    let mut left: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
-    left.retain(|name| {
-        is_own && SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline)
-    });
-    left.extend((is_own && has_history).then(|| timeline.history_file_name()));
-    for name in left {
-        let path = pg_wal.join(name);
-        disk.remove_file(&path).map_err(|error| file_error(&path, error))?;
-    }
-    TimelineHistory::forget_prepared(disk, &pg_wal, timeline).map_err(|error| file_error(&pg_wal, error))?;
-    disk.sync_dir(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
-    store(disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record }, false)?;
-    Ok(Some(timeline))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::promotion::undo;
     use super::*;
-    use crate::ids::Lsn;
-    use host::RealDisk;
+    use crate::ids::{Lsn, SegmentNumber, SegmentSize};
+    use host::{RealDisk, SharedDisk};
 
     fn tl(number: u32) -> TimelineId {
         TimelineId::new(number)
@@ -423,7 +371,10 @@ mod tests {
     }
     fn promotion(timeline: u32, branch: u64) -> BegunPromotion {
         let (timeline, branch) = (tl(timeline), BranchId::new(branch));
-        BegunPromotion { timeline, branch, signals: Signals::default() }
+        BegunPromotion { timeline, branch, shared: None, signals: Signals::default() }
+    }
+    fn disk() -> SharedDisk {
+        Arc::new(RealDisk)
     }
     fn open(dir: &tempfile::TempDir) -> LogBranch {
         let record = BranchRecord::read(&RealDisk, dir.path()).unwrap();
@@ -544,9 +495,9 @@ mod tests {
         assert!(!signal.exists());
         let size = SegmentSize::new(1 << 20).unwrap();
         let record = open(&dir).record().unwrap();
-        assert_eq!(undo(&RealDisk, dir.path(), record, tl(2), size).unwrap(), None);
+        assert_eq!(undo(&disk(), dir.path(), record, tl(2), size).unwrap(), None);
         assert!(!signal.exists(), "it was decided");
-        assert_eq!(undo(&RealDisk, dir.path(), record, tl(1), size).unwrap(), Some(tl(2)));
+        assert_eq!(undo(&disk(), dir.path(), record, tl(1), size).unwrap(), Some(tl(2)));
         assert!(signal.exists() && !dir.path().join("recovery.signal").exists());
     }
 
@@ -578,7 +529,7 @@ mod tests {
                 two.prepare(&RealDisk, &pg_wal).unwrap();
             }
             let record = || open(&dir).record().unwrap();
-            let take_back = || undo(&RealDisk, dir.path(), record(), tl(decided), size).unwrap();
+            let take_back = || undo(&disk(), dir.path(), record(), tl(decided), size).unwrap();
             assert_eq!(take_back(), undone.then_some(tl(2)));
             let mut there: Vec<_> = std::fs::read_dir(&pg_wal).unwrap().map(|entry| entry.unwrap()).collect();
             there.sort_by_key(std::fs::DirEntry::file_name);

@@ -2,7 +2,7 @@
 //!
 //! A segment file has its full size from the moment it carries its final name. It is filled with zeros (so
 //! that an fdatasync of the log later has no block mapping to write), made durable under a temporary name and
-//! only then renamed; the first one of a promotion is synced with its first record ([`ForkSegment`]).
+//! only then renamed; how the first one of a timeline begins is told in [`crate::fork`].
 //! Recycled segments keep their old bytes: each page in them carries an older page address, which readers
 //! refuse.
 
@@ -11,16 +11,14 @@ use crate::file_names;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use crate::kept::KeptLog;
 use crate::log_file::is_stale;
-use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE};
+use crate::page::PAGE_SIZE;
 use host::{File, FileKind, OpenMode, SharedDisk, SharedFile};
 use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Names of segments that are not ready begin so; a server removes leftovers at its start.
-const TEMPORARY_PREFIX: &str = "xlogtemp.";
-/// Bytes that are copied at a time.
-const COPIED_BYTES: usize = 1 << 20;
+pub(crate) const TEMPORARY_PREFIX: &str = "xlogtemp.";
 /// Zeros to write from.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -96,9 +94,9 @@ pub struct Removed {
 pub struct SegmentFolder {
     pub(crate) disk: SharedDisk,
     pub(crate) dir: PathBuf,
-    size: SegmentSize,
+    pub(crate) size: SegmentSize,
     /// Whether new segments are filled with zeros (wal_init_zero), or only get their space.
-    fill_with_zeros: bool,
+    pub(crate) fill_with_zeros: bool,
 }
 
 impl SegmentFolder {
@@ -258,112 +256,8 @@ impl SegmentFolder {
         self.make(timeline, segment, |file| self.fill(file, 0, zeros && self.fill_with_zeros))
     }
 
-    /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up
-    /// to `upto` (exclusive), with zeros behind: a timeline that forks in the middle of a segment begins so.
-    /// Nothing happens where a segment starts at `upto`, or where the target is there already.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be read or written.
-    pub fn copy_prefix(&self, from: TimelineId, to: TimelineId, upto: Lsn) -> Result<(), WalError> {
-        let (segment, prefix) = (self.size.segment_of(upto), self.size.offset_of(upto));
-        if prefix == 0 || from == to || self.exists(to, segment)? {
-            return Ok(());
-        }
-        let source = self.open(from, segment)?;
-        let source_path = self.path(from, segment);
-        self.make(to, segment, |file| {
-            self.copy(&*source, &source_path, &**file, prefix)?;
-            self.fill(file, prefix, self.fill_with_zeros)
-        })
-    }
-
-    /// Copies the first `prefix` bytes of a segment, of which the disk may begin to write what is there.
-    fn copy(&self, source: &dyn File, source_path: &Path, file: &dyn File, prefix: u64) -> io::Result<()> {
-        let mut buffer = vec![0; COPIED_BYTES];
-        let mut at = 0;
-        while at < prefix {
-            let want = usize::try_from(prefix - at).unwrap_or(usize::MAX).min(buffer.len());
-            let part = buffer.get_mut(..want).unwrap_or_default();
-            source.read_exact_at(part, at).map_err(|cause| {
-                io::Error::new(cause.kind(), format!("{}: {cause}", source_path.display()))
-            })?;
-            file.write_all_at(part, at)?;
-            file.will_sync(at, want as u64);
-            at += want as u64;
-        }
-        Ok(())
-    }
-
-    fn temporary(&self, timeline: TimelineId, segment: SegmentNumber) -> PathBuf {
+    pub(crate) fn temporary(&self, timeline: TimelineId, segment: SegmentNumber) -> PathBuf {
         self.dir.join(format!("{TEMPORARY_PREFIX}{}", segment.file_name(timeline, self.size)))
-    }
-
-    /// Begins a segment for a timeline that forks off at `upto`, as [`Self::copy_prefix`], under a temporary
-    /// name and without a sync. A segment that was made ahead of the log becomes it, if there is one: of that
-    /// all is on disk but what is copied. None if no segment has to be copied or taken.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be read, renamed or written.
-    pub fn prepare_fork(
-        &self,
-        from: TimelineId,
-        to: TimelineId,
-        upto: Lsn,
-    ) -> Result<Option<ForkSegment>, WalError> {
-        let (segment, prefix) = (self.size.segment_of(upto), self.size.offset_of(upto));
-        if from == to || self.exists(to, segment)? {
-            return Ok(None);
-        }
-        let (path, temporary) = (self.path(to, segment), self.temporary(to, segment));
-        let failed = |cause| WalError::from_io(WalOperation::Allocate, &path, cause);
-        let spare = self.spare_behind(to, segment)?;
-        if let Some(spare) = spare {
-            self.disk.rename(&self.path(spare.timeline, spare.segment), &temporary).map_err(failed)?;
-        } else if prefix == 0 {
-            return Ok(None);
-        }
-        let file = self.disk.open(&temporary, OpenMode::Create).map_err(failed)?;
-        if prefix > 0 {
-            let source = self.open(from, segment)?;
-            self.copy(&*source, &self.path(from, segment), &*file, prefix).map_err(failed)?;
-        }
-        let page_end = prefix.next_multiple_of(PAGE_SIZE as u64);
-        match spare {
-            // Its other pages are zeros, or say that they belong elsewhere.
-            Some(_) => {
-                let zeros = usize::try_from(page_end - prefix).unwrap_or(PAGE_SIZE);
-                file.write_all_at(ZEROS.get(..zeros).unwrap_or_default(), prefix).map_err(failed)?;
-                file.will_sync(0, page_end);
-            }
-            None => self.fill(&file, prefix, self.fill_with_zeros).map_err(failed)?,
-        }
-        Ok(Some(ForkSegment { disk: self.disk.clone(), temporary, path }))
-    }
-
-    /// A segment behind this one that was made ahead of the log, on an earlier timeline than `before`: its
-    /// first page is not the one that belongs there, so nothing was written to it.
-    fn spare_behind(
-        &self,
-        before: TimelineId,
-        segment: SegmentNumber,
-    ) -> Result<Option<SegmentFile>, WalError> {
-        let files = self.list()?;
-        for file in files.into_iter().rev() {
-            if file.segment <= segment {
-                break;
-            }
-            if file.timeline >= before || !self.exists(file.timeline, file.segment)? {
-                continue;
-            }
-            let mut header = [0; LONG_HEADER_SIZE];
-            let read = self.open(file.timeline, file.segment)?.read_exact_at(&mut header, 0);
-            let path = self.path(file.timeline, file.segment);
-            read.map_err(|cause| io_error(WalOperation::Read, &path, cause))?;
-            if !is_stale(&header, self.size.start_of(file.segment)) {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
     }
 
     /// Removes what a crash left half made.
@@ -486,7 +380,7 @@ impl SegmentFolder {
     }
 
     /// Makes a segment under a temporary name, makes it durable, gives it its name.
-    fn make(
+    pub(crate) fn make(
         &self,
         timeline: TimelineId,
         segment: SegmentNumber,
@@ -509,7 +403,7 @@ impl SegmentFolder {
 
     /// Gives a new file its space from `offset` on. The space comes first, so that a full disk shows before
     /// time is spent on zeros.
-    fn fill(&self, file: &SharedFile, offset: u64, zeros: bool) -> io::Result<()> {
+    pub(crate) fn fill(&self, file: &SharedFile, offset: u64, zeros: bool) -> io::Result<()> {
         let end = self.size.bytes();
         let allocated = match file.allocate(offset, end - offset) {
             Ok(()) => true,
@@ -526,26 +420,6 @@ impl SegmentFolder {
             at += len as u64;
         }
         Ok(())
-    }
-}
-
-/// The first segment of a timeline, with the bytes that its parent has there, under a temporary name. None of
-/// it is durable before it is written on and synced.
-#[derive(Debug)]
-pub struct ForkSegment {
-    disk: SharedDisk,
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl ForkSegment {
-    /// Gives it its name; durable after a sync of the folder.
-    ///
-    /// # Errors
-    /// Fails if it cannot be renamed.
-    pub fn keep(self) -> Result<(), WalError> {
-        let renamed = self.disk.rename(&self.temporary, &self.path);
-        renamed.map_err(|cause| WalError::from_io(WalOperation::Allocate, &self.path, cause))
     }
 }
 

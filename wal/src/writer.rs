@@ -22,11 +22,12 @@ mod flusher;
 pub use config::{Inserted, LogObserver, WalStats, WriteStart, WriterConfig};
 
 use crate::error::WalError;
+use crate::fork::ForkSegment;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_file::{Counters, LogFile};
 use crate::positions::{Positions, Stopped};
 use crate::record::{EncodedRecord, RECORD_SIZE_MAX, RecordBuilder, Rmgr};
-use crate::segments::{ForkSegment, Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
+use crate::segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 use crate::space::{Space, footprint};
 use buffer::{ChunkPool, PageMaker, Recent, Tail};
 use bytes::Bytes;
@@ -90,10 +91,11 @@ impl WalWriter {
         let at = checked_start(&config, start)?;
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
-        folder.remove_temporaries()?;
         let file = if config.fresh {
             LogFile::open_fresh(folder.clone(), config.timeline, at, config.fsync)?
         } else {
+            // Of a fresh one they are what was prepared for it.
+            folder.remove_temporaries()?;
             if let Some(before) = start.forked_from {
                 folder.copy_prefix(before, config.timeline, at)?;
             }
@@ -134,9 +136,8 @@ impl WalWriter {
         Ok(Self { shared, threads })
     }
 
-    /// Begins the segment in which the log of a new timeline begins, as
-    /// [`SegmentFolder::prepare_fork`]; once it has its name, the writer is opened with
-    /// [`WriterConfig::fresh`].
+    /// Begins the segment in which the log of a new timeline begins, as [`SegmentFolder::prepare_fork`]; once
+    /// it has its name, the writer is opened with [`WriterConfig::fresh`].
     ///
     /// # Errors
     /// Fails if a segment cannot be read or made.
@@ -145,12 +146,14 @@ impl WalWriter {
         dir: &Path,
         config: &WriterConfig,
         start: WriteStart,
+        may_share: bool,
     ) -> Result<Option<ForkSegment>, WalError> {
         let at = checked_start(config, start)?;
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         let from = start.forked_from.unwrap_or(config.timeline);
-        folder.prepare_fork(from, config.timeline, at)
+        // Where the writer begins before the switch, it writes what is the parent's.
+        folder.prepare_fork(from, config.timeline, at, may_share && at == start.insert_at)
     }
 
     /// Tells `observer` from now on; only the first one is taken.

@@ -36,7 +36,7 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
-use wal::log_branch::undo_promotion;
+use wal::log_branch::settle_promotion;
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::{BranchRecord, Live, Lsn, NodeLog, TimelineId};
 
@@ -44,7 +44,7 @@ use wal::{BranchRecord, Live, Lsn, NodeLog, TimelineId};
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
     let ground = &node.ground;
     // First, since it may bring a signal file back.
-    let undone = undo_promotion(&*ground.host.disk, &ground.data_dir, control);
+    let undone = settle_promotion(&ground.host.disk, &ground.data_dir, control);
     if let Some(timeline) = undone.map_err(|error| ServerError::new(error.to_string()))? {
         ground.log.log(format!("took back the promotion to timeline {timeline}, which was not completed"));
     }

@@ -57,6 +57,8 @@ pub(super) async fn promote(
     // The first writes wait for nothing of what follows.
     promotion.take_writes();
     replication.leave_recovery();
+    // Before the archive gets the ended timeline's last segment.
+    promotion.separate_ended().await.map_err(failed)?;
     if let Some(archiver) = node.archive.archiver().cloned() {
         let settle =
             move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);

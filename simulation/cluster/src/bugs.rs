@@ -137,6 +137,7 @@ pub const ALL: &[Bug] = &[
     bug("redo tells its position before it has redone the record", OneOrder),
     bug("the next in line is not asked when a synchronous standby leaves", Liveness),
     bug("a promotion leaves minRecoveryPoint on the ended timeline", Acknowledged),
+    bug("an undone promotion leaves what it wrote behind the switch", ByteForByte),
     bug("log goes up to the checkpoint's record instead of its redo point", Liveness),
     bug("a clone is let go before its files are durable", Acknowledged),
     bug("a clone in the making counts", Acknowledged),

@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
-use wal::{LogBranch, Lsn, TimelineId, WalWriter, Xid};
+use wal::{LogBranch, LogPosition, Lsn, TimelineId, WalWriter, Xid};
 use wal_sizes::{RoundEstimate, WalSizes};
 
 /// Relation file numbers, given out and logged in advance.
@@ -91,6 +91,8 @@ pub(crate) struct Engine {
     pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
     /// What redo left when it ended for a promotion.
     pub(crate) parked: Mutex<Option<Parked>>,
+    /// The ended timeline's last segment, while the log is written in its file. Held while that gets its own.
+    pub(crate) shared_end: Mutex<Option<LogPosition>>,
     /// Whether changes log whole pages. Taken under the write lock, if both are.
     pub(crate) images: Mutex<PageImages>,
     /// As it is now, and for a promotion.
@@ -162,6 +164,7 @@ impl Engine {
             pacing: Pacing::default(),
             seen_checkpoint: Mutex::new(None),
             parked: Mutex::new(None),
+            shared_end: Mutex::new(None),
             images: Mutex::new(PageImages::new(options.full_page_writes)),
             log_writing: Mutex::new(options.log_writing),
             write_set_limit_bytes: AtomicUsize::new(options.write_set_limit_bytes),

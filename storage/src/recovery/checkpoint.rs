@@ -16,6 +16,9 @@ use wal::{Lsn, Removed, Retention, SegmentFolder, SegmentNumber, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
+    // After a promotion that broke off: who removes old segments, or stops cleanly, leaves no file that two
+    // timelines share.
+    engine.separate_ended()?;
     if kind == CheckpointKind::Shutdown {
         // Nobody reads any more.
         let upto = match engine.wal() {

@@ -6,15 +6,22 @@
 //! | step | durable at its end | beside it |
 //! | ---- | ---- | ---- |
 //! | 1 | plimsoll/branch: a promotion begins | minRecoveryPoint; the history, unnamed yet; a segment begins |
-//! | 2 | the end-of-recovery record, with what the segment begins with | their names; the signal files go |
+//! | 2 | the end-of-recovery record, with what was copied to the segment | their names; the signal files go |
 //! | 3 | the control file names the timeline, before any page is changed | |
-//! | 4 | the first commit | the control file's state; what belongs to the ended timeline |
+//! | 4 | the first commit | what belongs to the ended timeline; the control file's state |
+//!
+//! The segment is a second name of the ended timeline's last one wherever nothing lies behind the switch
+//! there, so that nothing has to be copied before the first commit (the crate wal's `fork.rs`). The ended
+//! timeline's gets a file of its own in step 4 ([`Promotion::separate_ended`]), before a checkpoint, which
+//! might give segments away, and before the archive gets it. No page is changed before step 3: of the new
+//! timeline's log the shared file then has the end-of-recovery record and nothing more.
 //!
 //! Step 3 decides it, so every crash in between is harmless. Before, the next start takes back what was made
-//! ([`wal::log_branch::undo_promotion`]), of which nobody has heard, and the signal files are there again;
-//! after, the archive gets the history. Writes are taken only when the caller says so
-//! ([`Promotion::take_writes`]), who has told the senders before. The control file's state is the last: who
-//! waits for it finds the server out of recovery.
+//! ([`wal::log_branch::settle_promotion`]), of which nobody has heard, with what was written behind the
+//! switch, and the signal files are there again; after, the ended timeline's segment gets its own file, and
+//! the archive the history. Writes are taken only when the caller says so ([`Promotion::take_writes`]), who
+//! has told the senders before. The control file's state is the last: who waits for it finds the server out
+//! of recovery.
 
 use crate::Error;
 use crate::engine::Engine;
@@ -29,7 +36,7 @@ use wal::control::ClusterState;
 use wal::history::{BranchId, HistoryFileError, TimelineHistory};
 use wal::log_branch::{BegunPromotion, Signals};
 use wal::xlog::XlogRecord;
-use wal::{Lsn, TimelineId, WalWriter, WriteStart, WriterConfig};
+use wal::{LogPosition, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// How a promotion names itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +91,17 @@ impl Promotion {
         engine.visibility.confirmed_more().notify_waiters();
     }
 
+    /// Gives the ended timeline's last segment a file of its own, if the log is written in that of old.
+    /// Before anything is done with that segment; [`Promotion::end_recovery`] does it, too.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub async fn separate_ended(&self) -> Result<(), Error> {
+        let engine = Arc::clone(&self.engine);
+        let separated = crate::blocking::run(move || engine.separate_ended());
+        separated.await.map_err(|_| Error::Shutdown)?
+    }
+
     /// Ends recovery: the database takes writes, and the control file says so. A checkpoint is due
     /// afterwards.
     ///
@@ -95,6 +113,8 @@ impl Promotion {
         }
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;
+            // Before the control file says that nothing of the promotion is left to do.
+            engine.separate_ended()?;
             // In the archive's list before the control file ends what a next start would make good.
             let retention = engine.retention.read().clone();
             retention.made(&self.promoted.timeline.history_file_name());
@@ -116,6 +136,18 @@ impl Engine {
             })?;
         }
         self.set_timeline(timeline);
+        Ok(())
+    }
+
+    /// The ended timeline's last segment has a file of its own afterwards, if it shares one with the log.
+    pub(crate) fn separate_ended(&self) -> Result<(), Error> {
+        let size = self.control.lock().segment_size;
+        let folder = SegmentFolder::new(Arc::clone(&self.host.disk), &self.wal_dir(), size);
+        let mut shared = self.shared_end.lock();
+        if let Some(ended) = *shared {
+            folder.separate(ended).map_err(log_error)?;
+            *shared = None;
+        }
         Ok(())
     }
 }
@@ -149,7 +181,11 @@ pub(crate) fn promote(
         state: parked.state,
     };
     let mut config = writer_config(&engine, timeline);
-    prepare(&engine, BegunPromotion { timeline, branch, signals }, &history, &begin, &config)?;
+    // What was received behind the switch, or what redo left out, stays the ended timeline's.
+    let ends_here = parked.tail.is_some_and(|tail| tail.bytes() == 0);
+    let in_segment = config.segment_size.offset_of(at) != 0;
+    let shared = (ends_here && in_segment).then_some(LogPosition { timeline: parked.file, lsn: at });
+    prepare(&engine, BegunPromotion { timeline, branch, shared, signals }, &history, &begin, &config)?;
     config.fresh = true;
     let (wal, end) = together(
         "promotion-files",
@@ -200,8 +236,10 @@ fn prepare(
     config: &WriterConfig,
 ) -> Result<(), Error> {
     let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
-    let make_segment =
-        || WalWriter::prepare_fork(&engine.host, &wal_dir, config, begin.start).map_err(log_error);
+    let make_segment = || {
+        let may_share = promotion.shared.is_some();
+        WalWriter::prepare_fork(&engine.host, &wal_dir, config, begin.start, may_share).map_err(log_error)
+    };
     let make_history = || history.prepare(disk, &wal_dir).map_err(|error| unusable(&error));
     let record = || engine.branch.begin_promotion(promotion).map_err(|error| branch_error(&error));
     // Once the log is written here, pages go to disk ahead of what the control file tells of the new
@@ -217,7 +255,9 @@ fn prepare(
         || together("promotion-history", make_history, || together("promotion-control", raise, record)),
     )?;
     history.keep(disk, &wal_dir).map_err(|error| unusable(&error))?;
-    segment.map_or(Ok(()), |segment| segment.keep().map_err(log_error))
+    let Some(segment) = segment else { return Ok(()) };
+    *engine.shared_end.lock() = promotion.shared.filter(|_| segment.is_shared());
+    segment.keep().map_err(log_error)
 }
 
 /// Makes the names in pg_wal durable, and removes the signal files.

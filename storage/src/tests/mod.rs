@@ -20,6 +20,7 @@ mod panics;
 mod promotion;
 mod received;
 mod recovery;
+mod shared_segment;
 mod standby;
 mod states;
 mod tools;

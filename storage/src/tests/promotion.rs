@@ -86,7 +86,7 @@ async fn the_first_write_after_a_promotion_waits_for_few_syncs_and_no_new_segmen
     promotion.take_writes();
     write(&promoted, tree, &[("row 000", "promoted")], SyncLevel::Local).await;
     let trace = copy.take_trace();
-    let synced = |call| {
+    let called = |call| {
         let mut names: Vec<String> = trace
             .iter()
             .filter(|operation| operation.call == call)
@@ -97,10 +97,13 @@ async fn the_first_write_after_a_promotion_waits_for_few_syncs_and_no_new_segmen
     };
     let segment = last.file_name(TimelineId::new(2), size);
     let files = ["00000002.history.tmp", &segment, &segment, "branch", "pg_control", "pg_control"];
-    assert_eq!(synced(Call::Sync), files, "what begins the timeline, and the commit");
-    assert_eq!(synced(Call::SyncDir), ["data", "pg_wal"]);
-    assert_eq!(synced(Call::Allocate), [""; 0]);
-    assert!(!copy.exists(&spare).unwrap(), "it has become the first segment");
+    assert_eq!(called(Call::Sync), files, "what begins the timeline, and the commit");
+    assert_eq!(called(Call::SyncDir), ["data", "pg_wal"]);
+    let own = format!("xlogtemp.{}", last.file_name(TimelineId::FIRST, size));
+    assert_eq!(called(Call::Allocate), [own], "space for what the ended timeline gets later");
+    assert!(called(Call::Write).iter().all(|name| !name.starts_with("xlogtemp")), "nothing is copied");
+    let ahead = folder.path(TimelineId::new(2), last.next());
+    assert!(!copy.exists(&spare).unwrap() && copy.exists(&ahead).unwrap(), "it lies ahead of the new log");
     promotion.end_recovery().await.unwrap();
     assert!(!copy.exists(&signal).unwrap());
     let (again, _) = try_open(&power_cut(&copy), options()).unwrap();

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wal::archive_status::ArchiveStatus;
 use wal::control::ControlFile;
-use wal::log_branch::undo_promotion;
+use wal::log_branch::settle_promotion;
 use wal::{SegmentFolder, TimelineId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +253,8 @@ struct StandbyKnown {
 /// Opens what a crash left of a standby, as what its signal file says; returns its counter.
 async fn reopen(image: &VirtualDisk, bank: TreeId, counters: TreeId) -> Result<u64, String> {
     let control = ControlFile::load(image, Path::new(DIR)).map_err(|error| error.to_string())?;
-    undo_promotion(image, Path::new(DIR), &control).map_err(|error| error.to_string())?;
+    let disk: host::SharedDisk = Arc::new(image.clone());
+    settle_promotion(&disk, Path::new(DIR), &control).map_err(|error| error.to_string())?;
     if image.exists(&signal()).unwrap() {
         let standby = follow(image);
         standby.settle_or_fail()?;

@@ -1,5 +1,6 @@
 //! Why the record of the branch cannot be read or changed.
 
+use crate::error::WalError;
 use std::io;
 use std::path::Path;
 
@@ -20,6 +21,9 @@ pub enum BranchError {
         /// The cause.
         error: io::Error,
     },
+    /// A segment that a promotion left cannot be settled.
+    #[error(transparent)]
+    Segment(#[from] WalError),
 }
 
 pub(super) fn file_error(path: &Path, error: io::Error) -> BranchError {

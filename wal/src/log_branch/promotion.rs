@@ -1,9 +1,15 @@
-//! A promotion that began, as the record tells of it, and the signal files that it takes away.
+//! A promotion that began, as the record tells of it, the signal files that it takes away, and what becomes
+//! of it if it broke off.
 
 use super::error::{BranchError, file_error};
-use crate::history::BranchId;
-use crate::ids::TimelineId;
-use host::{Disk, OpenMode};
+use super::{BRANCH_FILE, BranchRecord, store};
+use crate::backup_label::BACKUP_LABEL_FILE;
+use crate::control::ControlFile;
+use crate::history::{BranchId, HistoryFileError, TimelineHistory};
+use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
+use crate::position_file::LogPosition;
+use crate::segments::SegmentFolder;
+use host::{Disk, OpenMode, SharedDisk};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -76,6 +82,9 @@ pub struct BegunPromotion {
     pub timeline: TimelineId,
     /// The branch id in its history.
     pub branch: BranchId,
+    /// The end of the ended timeline's last segment, as the name of the file says, if the log may be written
+    /// on in that file: nothing of the ended timeline's lies behind.
+    pub shared: Option<LogPosition>,
     /// The signal files that it found.
     pub signals: Signals,
 }
@@ -83,15 +92,233 @@ pub struct BegunPromotion {
 impl BegunPromotion {
     pub(super) fn decode(text: &str) -> Option<Self> {
         let (timeline, rest) = text.split_once(' ')?;
-        let (branch, signals) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (branch, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let (timeline, branch) = (timeline.parse().ok()?, branch.parse().ok()?);
-        Some(Self { timeline, branch, signals: Signals::decode(signals)? })
+        let (first, others) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (shared, signals) = match first.split_once('@') {
+            Some((timeline, lsn)) => {
+                let ended = LogPosition { timeline: timeline.parse().ok()?, lsn: lsn.parse().ok()? };
+                (Some(ended), others)
+            }
+            None => (None, rest),
+        };
+        Some(Self { timeline, branch, shared, signals: Signals::decode(signals)? })
     }
 }
 
 impl fmt::Display for BegunPromotion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.timeline, self.branch)?;
+        if let Some(LogPosition { timeline, lsn }) = self.shared {
+            write!(f, " {timeline}@{lsn}")?;
+        }
         self.signals.names().try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+/// Settles what a promotion left that broke off. Before the control file named its timeline nobody has seen
+/// anything of it: it is taken back, and its timeline given. Later its log is this node's: the ended timeline
+/// gets a file of its own where both share one. To be called before anybody looks for signal files, or reads
+/// or changes the log.
+///
+/// # Errors
+/// Fails if a file cannot be read, made or removed.
+pub fn settle_promotion(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    control: &ControlFile,
+) -> Result<Option<TimelineId>, BranchError> {
+    let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
+    let undone = match BranchRecord::load(&**disk, data_dir, control)? {
+        Some(record) => undo(disk, data_dir, record, named, control.segment_size)?,
+        None => None,
+    };
+    if undone.is_none() {
+        separate_shared(disk, data_dir, control.segment_size)?;
+    }
+    Ok(undone)
+}
+
+/// Gives the segment in which a timeline ended a file of its own, if a promotion broke off before that. The
+/// record of it counts here whatever the directory is by now, since the two names tell whether it is so.
+///
+/// # Errors
+/// Fails if a file cannot be read or made.
+pub fn separate_shared(disk: &SharedDisk, data_dir: &Path, size: SegmentSize) -> Result<(), BranchError> {
+    let record = match BranchRecord::read(&**disk, data_dir) {
+        // Whoever needs it tells of that.
+        Err(BranchError::Damaged(_)) => None,
+        read => read?,
+    };
+    if let Some(BegunPromotion { timeline, shared: Some(ended), .. }) =
+        record.and_then(|record| record.promotion)
+    {
+        let folder = SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size);
+        if folder.is_shared(ended, timeline)? {
+            folder.separate(ended)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes back a promotion that is later than the timeline that the control file names.
+pub(super) fn undo(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    record: BranchRecord,
+    named: TimelineId,
+    size: SegmentSize,
+) -> Result<Option<TimelineId>, BranchError> {
+    let Some(promotion) = record.promotion.filter(|began| began.timeline > named) else {
+        return Ok(None);
+    };
+    let BegunPromotion { timeline, branch, shared, signals } = promotion;
+    signals.restore(&**disk, data_dir)?;
+    let pg_wal = data_dir.join("pg_wal");
+    // First, and with or without the second name: what was written behind the switch may be on disk alone.
+    if let Some(ended) = shared {
+        wipe_behind(disk, data_dir, ended, size)?;
+    }
+    let history = pg_wal.join(timeline.history_file_name());
+    let has_history = disk.exists(&history).map_err(|error| file_error(&history, error))?;
+    let is_own = match TimelineHistory::load(&**disk, &pg_wal, timeline) {
+        // The names of its history and its segment come to the disk in any order. The number was nobody's.
+        Ok(found) => !has_history || found.branch() == Some(branch),
+        Err(HistoryFileError::Io { path, error }) => return Err(BranchError::Io { path, error }),
+        // It was not whole yet.
+        Err(HistoryFileError::Invalid { .. }) => true,
+    };
+    let entries = disk.list(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
+    let mut left: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+    left.retain(|name| {
+        is_own && SegmentNumber::parse_file_name(name, size).is_some_and(|(of, _)| of == timeline)
+    });
+    left.extend((is_own && has_history).then(|| timeline.history_file_name()));
+    for name in left {
+        let path = pg_wal.join(name);
+        disk.remove_file(&path).map_err(|error| file_error(&path, error))?;
+    }
+    TimelineHistory::forget_prepared(&**disk, &pg_wal, timeline)
+        .map_err(|error| file_error(&pg_wal, error))?;
+    disk.sync_dir(&pg_wal).map_err(|error| file_error(&pg_wal, error))?;
+    store(&**disk, &data_dir.join(BRANCH_FILE), &BranchRecord { promotion: None, ..record }, false)?;
+    Ok(Some(timeline))
+}
+
+/// Leaves nothing behind the end of a segment that a promotion may have written on: a file of its own takes
+/// its place, which has nothing there. A rewind has put other log there, or none.
+fn wipe_behind(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    ended: LogPosition,
+    size: SegmentSize,
+) -> Result<(), BranchError> {
+    let label = data_dir.join(BACKUP_LABEL_FILE);
+    let is_rewound = disk.exists(&label).map_err(|error| file_error(&label, error))?;
+    if is_rewound || host::planted!("an undone promotion leaves what it wrote behind the switch") {
+        return Ok(());
+    }
+    SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size).separate(ended)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Lsn;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
+    /// What the ended timeline has of its last segment.
+    const OLD: [u8; 100] = [1; 100];
+
+    /// A directory in which a promotion to timeline 2 has written on in the file of timeline 1's last
+    /// segment, and the record of that.
+    fn directory() -> (tempfile::TempDir, SharedDisk, BranchRecord) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: SharedDisk = Arc::new(host::RealDisk);
+        for folder in ["plimsoll", "pg_wal"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let mut bytes = OLD.to_vec();
+        bytes.extend([2; 50]);
+        bytes.resize(1 << 20, 0);
+        std::fs::write(segment(&dir, 1), &bytes).unwrap();
+        disk.link_file(&segment(&dir, 1), &segment(&dir, 2)).unwrap();
+        let ended = LogPosition { timeline: TimelineId::FIRST, lsn: Lsn::new((4 << 20) + OLD.len() as u64) };
+        let promotion = BegunPromotion {
+            timeline: TimelineId::new(2),
+            branch: BranchId::new(0xB2),
+            shared: Some(ended),
+            signals: Signals::default(),
+        };
+        let record = BranchRecord {
+            timeline: TimelineId::FIRST,
+            branch: None,
+            received: TimelineId::INVALID,
+            witnessed: TimelineId::INVALID,
+            promotion: Some(promotion),
+        };
+        store(&*disk, &dir.path().join(BRANCH_FILE), &record, false).unwrap();
+        (dir, disk, record)
+    }
+    fn segment(dir: &tempfile::TempDir, timeline: u32) -> PathBuf {
+        let name = SegmentNumber::new(4).file_name(TimelineId::new(timeline), SIZE);
+        dir.path().join("pg_wal").join(name)
+    }
+    /// Whether the ended timeline's segment has its bytes alone.
+    fn ends(dir: &tempfile::TempDir) -> bool {
+        let bytes = std::fs::read(segment(dir, 1)).unwrap();
+        assert!(bytes.len() == 1 << 20 && bytes.starts_with(&OLD));
+        bytes[OLD.len()..].iter().all(|byte| *byte == 0)
+    }
+
+    #[test]
+    fn what_an_undone_promotion_wrote_behind_the_switch_goes_also_without_its_second_name() {
+        for has_name in [true, false] {
+            let (dir, disk, record) = directory();
+            if !has_name {
+                std::fs::remove_file(segment(&dir, 2)).unwrap();
+            }
+            let undone = undo(&disk, dir.path(), record, TimelineId::FIRST, SIZE).unwrap();
+            assert_eq!(undone, Some(TimelineId::new(2)));
+            assert!(ends(&dir) && !segment(&dir, 2).exists(), "{has_name}");
+        }
+    }
+
+    #[test]
+    fn what_a_rewind_has_put_in_the_ended_timelines_place_stays() {
+        let (dir, disk, record) = directory();
+        std::fs::write(dir.path().join(BACKUP_LABEL_FILE), b"").unwrap();
+        undo(&disk, dir.path(), record, TimelineId::FIRST, SIZE).unwrap();
+        assert!(!ends(&dir));
+    }
+
+    #[test]
+    fn a_file_that_two_timelines_share_is_so_no_longer_and_others_stay_as_they_are() {
+        let (dir, disk, _) = directory();
+        separate_shared(&disk, dir.path(), SIZE).unwrap();
+        assert!(ends(&dir) && std::fs::read(segment(&dir, 2)).unwrap()[OLD.len()] == 2);
+        // Two files: what the first has there is its own.
+        std::fs::copy(segment(&dir, 2), segment(&dir, 1)).unwrap();
+        separate_shared(&disk, dir.path(), SIZE).unwrap();
+        assert!(!ends(&dir));
+        std::fs::remove_file(segment(&dir, 1)).unwrap();
+        separate_shared(&disk, dir.path(), SIZE).unwrap();
+        assert!(!segment(&dir, 1).exists());
+    }
+
+    #[test]
+    fn the_record_of_a_promotion_is_read_as_it_was_written_with_and_without_a_shared_file() {
+        let (_, _, record) = directory();
+        let shared = record.promotion.unwrap();
+        for began in [shared, BegunPromotion { shared: None, ..shared }] {
+            for signals in ["", "standby.signal", "standby.signal recovery.signal"] {
+                let began = BegunPromotion { signals: Signals::decode(signals).unwrap(), ..began };
+                assert_eq!(BegunPromotion::decode(&began.to_string()), Some(began));
+            }
+        }
+        assert_eq!(BegunPromotion::decode("2 00000000000000b2 1@x"), None);
     }
 }

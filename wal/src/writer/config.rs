@@ -33,8 +33,8 @@ pub struct WriterConfig {
     pub writer_delay: Duration,
     /// Bytes in memory at which the background flush comes early (wal_writer_flush_after).
     pub flush_after_bytes: u64,
-    /// The log's last segment was made for this writer ([`crate::segments::SegmentFolder::prepare_fork`]):
-    /// nothing is copied to it, and there is nothing to wipe. What is made ahead of the log waits for
+    /// The log's last segment was made for this writer ([`crate::SegmentFolder::prepare_fork`]): nothing is
+    /// copied to it, and there is nothing to wipe. What is made ahead of the log waits for
     /// [`crate::WalWriter::get_ahead`], or until the log has come near the segment's end.
     pub fresh: bool,
 }
