@@ -306,11 +306,13 @@ impl Store {
         }
     }
 
-    /// Forgets and removes the files of dropped relations. Nobody may use them any more.
+    /// Forgets and removes the files of relations that the log up to `end` drops. Nobody may use them any
+    /// more. Only redo up to there makes a directory whole that lacks them, as with a page that is as new.
     ///
     /// # Errors
-    /// Fails if a file cannot be removed.
-    pub fn drop_files(&self, relations: &[RelFile]) -> Result<(), Error> {
+    /// Fails if the log cannot be made durable up to there, or a file cannot be removed.
+    pub fn drop_files(&self, relations: &[RelFile], end: Lsn) -> Result<(), Error> {
+        self.0.pool.before_write(end)?;
         for rel in relations {
             self.0.relations.remove(*rel)?;
             self.0.pool.forget(*rel, 0);

@@ -60,10 +60,7 @@ impl Engine {
         if ready.is_empty() {
             return Ok(());
         }
-        if self.is_in_recovery() {
-            self.recovery.make_durable(upto)?;
-        }
-        self.store.drop_files(&ready)?;
+        self.store.drop_files(&ready, upto)?;
         self.drops.lock().retain(|drop| !drop.files.iter().all(|file| ready.contains(file)));
         Ok(())
     }

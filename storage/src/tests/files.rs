@@ -1,11 +1,13 @@
 //! Relation files that a crash leaves behind, and a directory at rest looked at by tools.
 
+use super::standby::{backup, follow, primary};
 use super::visibility::{disk_usage, fill_log};
 use super::*;
 use crate::{CheckpointKind, Offline};
 use Isolation::{ReadCommitted, RepeatableRead};
 use host::Disk;
 use std::collections::BTreeSet;
+use wal::control::ControlFile;
 
 fn has_file(disk: &VirtualDisk, tree: TreeId) -> bool {
     disk.exists(&Path::new(DIR).join(tree.file().to_string())).unwrap()
@@ -77,6 +79,22 @@ async fn a_drop_that_waits_for_a_snapshot_is_done_by_a_clean_stop() {
     db.shutdown().await.unwrap();
     drop(old);
     assert!(!has_file(&disk, tree));
+}
+
+#[tokio::test]
+async fn a_standby_without_the_file_of_a_dropped_tree_is_consistent_only_past_the_drop() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    let mut drops = statement(&db, ReadCommitted).await;
+    drops.drop_tree(tree).unwrap();
+    let dropped = drops.commit(SyncLevel::Local).await.unwrap();
+    standby.catch_up(&disk, &db);
+    assert!(!has_file(&standby.disk, tree));
+    // Whoever copies these files now, and goes another way before the drop, would lack the file.
+    let control = ControlFile::load(&power_cut(&standby.disk), Path::new(DIR)).unwrap();
+    assert!(control.min_recovery_point >= dropped.lsn, "{} < {}", control.min_recovery_point, dropped.lsn);
+    standby.stop();
 }
 
 #[tokio::test]

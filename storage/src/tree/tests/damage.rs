@@ -51,7 +51,7 @@ fn log_for_a_page_that_is_gone_is_damage_unless_its_relation_is_dropped_later() 
     redo_all(&store, &records[records.len() - 200..]).unwrap();
     let error = store.check_missing().unwrap_err();
     assert!(error.to_string().contains("base/5/16384"), "{error}");
-    store.drop_files(&[TREE.file()]).unwrap();
+    store.drop_files(&[TREE.file()], Lsn::INVALID).unwrap();
     store.check_missing().unwrap();
     assert!(matches!(store.tree(TREE), Err(Error::NoSuchTree(_))));
 }
@@ -61,7 +61,7 @@ fn a_dropped_tree_leaves_no_file_and_no_page_behind() {
     let run = filled();
     let (store, tree) = (run.bench.store.clone(), run.tree.clone());
     assert!(files(&run.bench.disk).iter().any(|(name, _)| name == "base/5/16384"));
-    store.drop_files(&[TREE.file()]).unwrap();
+    store.drop_files(&[TREE.file()], Lsn::INVALID).unwrap();
     assert!(!files(&run.bench.disk).iter().any(|(name, _)| name == "base/5/16384"));
     store.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
     assert!(files(&run.bench.disk).is_empty(), "a checkpoint does not bring it back");
