@@ -64,7 +64,8 @@ fn history(files: &VirtualDisk) -> Option<TimelineHistory> {
 
 /// What standbys held, and clients were told so, before a fallback is no part of it.
 pub(super) fn check(fallbacks: &[Fallback], history: &History, guarantee: &Guarantee) -> Result<(), String> {
-    for fallback in fallbacks {
+    let begins_anew = |fallback: &&Fallback| !fallbacks.iter().any(|open| goes_on(fallback, open, guarantee));
+    for fallback in fallbacks.iter().filter(begins_anew) {
         let of_it = |released: &&Released| {
             released.after == fallback.after
                 && released.told_ms.is_some_and(|(from_ms, _)| from_ms == fallback.at_ms)
@@ -79,6 +80,20 @@ pub(super) fn check(fallbacks: &[Fallback], history: &History, guarantee: &Guara
         }
     }
     Ok(())
+}
+
+/// Whether a fallback from a weaker level goes on with one that lasts, and tells the position of that: what
+/// standbys held at the level of that one alone.
+fn goes_on(fallback: &Fallback, open: &Fallback, guarantee: &Guarantee) -> bool {
+    let returned = |released: &Released| {
+        let ended = released.told_ms.filter(|_| released.after == open.after);
+        ended.is_some_and(|(_, to_ms)| (open.at_ms..=fallback.at_ms).contains(&to_ms))
+    };
+    open.node == fallback.node
+        && open.at_ms < fallback.at_ms
+        && open.level > fallback.level
+        && open.after == fallback.after
+        && !guarantee.released.iter().any(returned)
 }
 
 /// Whether a commit was told at the level from which a node falls back, or above, and lies behind what it
@@ -146,6 +161,16 @@ mod tests {
             let found = check(&[fallback], &commit(level, token, told_ms), &guarantee);
             assert_eq!(found.is_ok(), is_right, "{level:?} {token} {told_ms}: {found:?}");
         }
+        let weaker = Fallback { at_ms: 2008, level: Level::RemoteWrite, ..fallback };
+        let received = commit(Level::RemoteWrite, "1:0/60", 1900);
+        let mut twice = guarantee.clone();
+        twice.released.push(released(0x50, 2008, None));
+        assert!(check(&[weaker], &received, &twice).is_err());
+        assert_eq!(check(&[fallback, weaker], &received, &twice), Ok(()), "that of the first is told");
+        let flushed = commit(Level::On, "1:0/60", 1900);
+        assert!(check(&[fallback, weaker], &flushed, &twice).is_err());
+        twice.released[0].told_ms = Some((2000, 2004));
+        assert!(check(&[fallback, weaker], &received, &twice).is_err(), "the first had ended");
         let held = commit(Level::On, "1:0/60", 1900);
         let mut before = guarantee.clone();
         before.released.push(released(0x40, 1500, Some(0x70)));
