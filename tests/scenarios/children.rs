@@ -59,6 +59,17 @@ fn calls(node: &Node) -> Vec<String> {
     fs::read_to_string(node.folder().join("calls")).expect("calls").lines().map(str::to_owned).collect()
 }
 
+/// Stops a server until only its archiver is waited for: the shutdown checkpoint is there.
+fn fast_stop_up_to_the_archiver(node: &Node) -> Pid {
+    let pid = node.pid().expect("it runs");
+    kill(pid, Signal::SIGINT).expect("a fast stop");
+    wait_until("the log has its end", LIMIT, || {
+        let control = run(node.tool("pg_controldata").arg(node.data())).stdout;
+        if control.contains("shut down\n") { Ok(()) } else { Err(control) }
+    });
+    pid
+}
+
 #[test]
 fn a_fast_stop_waits_for_the_one_call_of_archive_command_that_is_under_way() {
     let node = slow_archive();
@@ -66,13 +77,7 @@ fn a_fast_stop_waits_for_the_one_call_of_archive_command_that_is_under_way() {
     node.sql("SELECT pg_switch_wal()");
     wait_for_file(&node.folder().join("first"));
     node.sql("INSERT INTO t VALUES (1)");
-    let pid = node.pid().expect("it runs");
-    kill(pid, Signal::SIGINT).expect("a fast stop");
-    // The shutdown checkpoint is there: only the archiver is waited for.
-    wait_until("the log has its end", LIMIT, || {
-        let control = run(node.tool("pg_controldata").arg(node.data())).stdout;
-        if control.contains("shut down\n") { Ok(()) } else { Err(control) }
-    });
+    let pid = fast_stop_up_to_the_archiver(&node);
     assert!(lives(pid), "it waits for the command");
     assert_eq!(calls(&node), [format!("begin {ended}")]);
     fs::write(node.folder().join("go"), "\n").expect("the command goes on");
@@ -88,6 +93,21 @@ fn a_fast_stop_waits_for_the_one_call_of_archive_command_that_is_under_way() {
     let kept = node.folder().join("archive").join(&ended);
     run_ok(node.tool("pg_waldump").args(["-q", "-n", "1"]).arg(kept));
     assert!(!node.data().join("postmaster.pid").exists());
+}
+
+#[test]
+fn a_fast_stop_leaves_the_further_tries_of_a_file_that_failed_to_its_last_turn() {
+    let node = slow_archive();
+    let refused = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    fs::write(node.folder().join("archive").join(&refused), "another's").expect("a file in the archive");
+    node.sql("SELECT pg_switch_wal()");
+    wait_for_file(&node.folder().join("first"));
+    let pid = fast_stop_up_to_the_archiver(&node);
+    fs::write(node.folder().join("go"), "\n").expect("the command goes on, and fails");
+    wait_gone(pid);
+    let tries = calls(&node).iter().filter(|call| **call == format!("begin {refused}")).count();
+    // Three of the last turn, and those of before it was asked for.
+    assert!((4..6).contains(&tries), "{tries}: {}", node.log());
 }
 
 #[test]

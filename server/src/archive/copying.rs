@@ -2,8 +2,8 @@
 //!
 //! Three tries of a file a second apart, then a pause of a minute or until something new waits. One task
 //! alone runs the command, so there is one call at a time: a clean stop asks it, after the last checkpoint,
-//! for one more turn and waits for that, and so for a call that was under way. A stop at once ends the
-//! command.
+//! for one more turn and waits for that, and so for a call that was under way. The turn before leaves its
+//! further tries to that one. A stop at once ends the command.
 
 use super::archiver::{Archiver, LastTurn, Mode, settled};
 use super::histories::{Before, timeline_of};
@@ -45,14 +45,16 @@ enum Copied {
     Stuck,
     /// The command cannot be run.
     Broken,
+    /// The last turn is asked for, which tries the file again.
+    LeftToLast,
     /// The server stops at once.
     Stopped,
 }
 
 impl Archiver {
     /// Archives what waits. What is of a timeline whose history is refused stays, and keeps no other
-    /// timeline's files waiting.
-    async fn copy_all(&self, stop: &CancellationToken) -> Copied {
+    /// timeline's files waiting. `turns` has seen what was asked when this turn began.
+    async fn copy_all(&self, turns: &watch::Receiver<LastTurn>, stop: &CancellationToken) -> Copied {
         let mut refused = HashSet::new();
         loop {
             let mut names = match self.status.waiting() {
@@ -84,7 +86,7 @@ impl Archiver {
                     }
                 }
                 let history = TimelineId::parse_history_file_name(&name);
-                match self.copy(&name, stop).await {
+                match self.copy(&name, turns, stop).await {
                     Copied::All => match history {
                         Some(timeline) => drop(self.cleared.lock().insert(timeline)),
                         None => self.passed(&name),
@@ -100,8 +102,8 @@ impl Archiver {
         }
     }
 
-    async fn copy(&self, name: &str, stop: &CancellationToken) -> Copied {
-        let mut tries = 0;
+    async fn copy(&self, name: &str, turns: &watch::Receiver<LastTurn>, stop: &CancellationToken) -> Copied {
+        let (mut tries, mut turns) = (0, turns.clone());
         loop {
             let settings = self.ground.settings();
             let template = settings.show("archive_command").unwrap_or_default();
@@ -154,6 +156,8 @@ impl Archiver {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Copied::Stopped,
+                // The sender lives in self.
+                _ = turns.changed() => return Copied::LeftToLast,
                 () = tokio::time::sleep(TRY_PAUSE) => {}
             }
             // An archive that was away may be back, and have another branch's history.
@@ -300,8 +304,8 @@ async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: 
             NodeState::Starting | NodeState::Stopping(StopMode::Fast | StopMode::Immediate)
         );
         if (serving || last) && archiver.archives(in_recovery) {
-            match archiver.copy_all(end).await {
-                Copied::All | Copied::Refused | Copied::Later | Copied::Stuck => {}
+            match archiver.copy_all(&turns, end).await {
+                Copied::All | Copied::Refused | Copied::Later | Copied::Stuck | Copied::LeftToLast => {}
                 Copied::Broken => pause = RESTART_PAUSE,
                 Copied::Stopped => return,
             }
