@@ -163,14 +163,16 @@ impl ArchiveStatus {
     }
 
     /// The files that wait, in the order in which they go: timeline histories first, since others may need
-    /// them to choose their timeline; then by name, which is by age.
+    /// them to choose their timeline; then by name, which is by age. What promotions set aside goes last: if
+    /// two ended a timeline in one segment, the archive refuses the second for ever, and nobody's recovery
+    /// asks for it.
     ///
     /// # Errors
     /// Fails if the folder cannot be read.
     pub fn waiting(&self) -> io::Result<Vec<String>> {
         let mut names = self.marked(READY)?;
         let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();
-        names.sort_by(|a, b| is_history(b).cmp(&is_history(a)).then_with(|| a.cmp(b)));
+        names.sort_by_cached_key(|name| (!is_history(name), file_names::is_partial(name), name.clone()));
         Ok(names)
     }
 
@@ -236,10 +238,10 @@ mod tests {
     const SECOND: &str = "000000010000000000000002";
 
     #[test]
-    fn histories_go_first_and_segments_by_age() {
+    fn histories_go_first_and_segments_by_age_and_what_was_set_aside_last() {
         let (_dir, status) = status();
         let backup = "000000010000000000000001.00000028.backup";
-        let partial = "000000010000000000000003.partial";
+        let partial = &file_names::partial(FIRST);
         for name in [SECOND, "00000003.history", partial, FIRST, "00000002.history", backup] {
             assert!(status.notify(name).unwrap());
         }

@@ -29,6 +29,11 @@ pub fn partial(segment: &str) -> String {
     format!("{segment}{PARTIAL}")
 }
 
+/// Whether this is the name of a segment, of whatever size, that a promotion ended in the middle.
+pub(crate) fn is_partial(name: &str) -> bool {
+    name.strip_suffix(PARTIAL).is_some_and(is_segment)
+}
+
 /// The timeline and the segment that a promotion ended in the middle; None for any other name.
 pub fn parse_partial(name: &str, size: SegmentSize) -> Option<(TimelineId, SegmentNumber)> {
     SegmentNumber::parse_file_name(name.strip_suffix(PARTIAL)?, size)
