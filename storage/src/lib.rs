@@ -3,8 +3,8 @@
 //! Owns the relation files, the control file and the log's contents. Keys and values are bytes, and keys
 //! compare by memcmp. Durability: a commit acknowledged at a [`SyncLevel`] survives what that level names,
 //! and no other session reads a row of a commit before its level, and that of each one before it in the log,
-//! is reached. Knows no SQL types and no sockets. Whoever opens a directory settles a promotion that broke off
-//! first ([`wal::log_branch::settle_promotion`]): that may bring a signal file back.
+//! is reached. Knows no SQL types and no sockets. Whoever opens a directory first settles a promotion that
+//! broke off ([`wal::log_branch::settle_promotion`]): that may bring a signal file back.
 //!
 //! The rooms, from the top down. A room imports from those below it only (`tests/scenarios/layers/rooms.rs`).
 //!

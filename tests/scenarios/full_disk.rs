@@ -248,10 +248,6 @@ fn logged(node: &Node, words: &str) {
 #[test]
 fn a_fallback_and_a_return_that_a_full_disk_kept_out_of_the_log_come_with_room() {
     let Some((disk, node)) = node_on_small_disk() else { return };
-    // The log has it before there is no room: that it may go on without its standbys.
-    node.set("plimsoll.synchronous_timeout", "1h");
-    node.stop();
-    node.start();
     node.sql("CREATE TABLE t (i int)");
     // Nothing is to make room by itself.
     for (name, value) in [("checkpoint_timeout", "1h"), ("max_wal_size", "1GB"), ("wal_recycle", "off")] {
