@@ -31,6 +31,15 @@ impl Progress {
         let Self { written, flushed, replayed } = self;
         Self { written: written.min(limit), flushed: flushed.min(limit), replayed: replayed.min(limit) }
     }
+
+    /// The further of both at each stage.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            written: self.written.max(other.written),
+            flushed: self.flushed.max(other.flushed),
+            replayed: self.replayed.max(other.replayed),
+        }
+    }
 }
 
 /// One connected standby, as the quorum rule sees it.

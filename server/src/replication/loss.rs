@@ -317,12 +317,7 @@ fn take(answered: &mut Vec<(Address, Told)>, (address, told): (Address, Told)) {
         }
         (role, _) => role,
     };
-    let (one, other) = (mine.progress, theirs.progress);
-    let progress = Progress {
-        written: one.written.max(other.written),
-        flushed: one.flushed.max(other.flushed),
-        replayed: one.replayed.max(other.replayed),
-    };
+    let progress = mine.progress.max(theirs.progress);
     let confirmed = mine.confirmed.max(theirs.confirmed);
     let has_caught_up = mine.has_caught_up && theirs.has_caught_up;
     let is_fenced = mine.is_fenced || theirs.is_fenced;

@@ -305,11 +305,7 @@ impl Senders {
         let required = table.names.is_some();
         let candidates: Vec<_> = table.entries.values().map(Entry::candidate).collect();
         if let Some(reached) = evaluate(table.names.as_ref(), &candidates).synced {
-            table.synced = Progress {
-                written: table.synced.written.max(reached.written),
-                flushed: table.synced.flushed.max(reached.flushed),
-                replayed: table.synced.replayed.max(reached.replayed),
-            };
+            table.synced = table.synced.max(reached);
         }
         let Progress { written, flushed, replayed } = table.synced;
         (self.0.on_progress)(RemoteProgress { required, written, flushed, replayed });
