@@ -29,6 +29,18 @@ fn assert_equal_logs(primary: &Primary, standby: &Standby, timeline: u32, upto: 
     assert!(of(primary.pg_wal()) == of(standby.pg_wal()), "the logs differ before {upto}");
 }
 
+/// A primary with some log, and a connection on which it streams that; what comes and goes there is up to the
+/// test. `options` follow the command.
+async fn streaming_by_hand(options: &str) -> (Primary, protocol::Client) {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(10, &mut random);
+    let conninfo = format!("{} replication=true", primary.conninfo());
+    let mut standby = protocol::Client::connect_to(&conninfo).await.unwrap();
+    let command = format!("START_REPLICATION {START} TIMELINE 1{options}");
+    assert!(matches!(standby.copy_both(&command).await.unwrap(), CopyStart::Streaming(_)));
+    (primary, standby)
+}
+
 /// Waits for something that comes by itself.
 async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     for _ in 0..3000 {
@@ -147,13 +159,8 @@ async fn a_stop_waits_until_the_standby_has_the_last_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_news_follow_the_end_of_a_timeline_before_the_standby_has_ended_its_side() {
-    let (primary, mut random) = (Primary::start().await, random());
-    primary.write(10, &mut random);
-    let conninfo = format!("{} replication=true", primary.conninfo());
-    let mut standby = protocol::Client::connect_to(&conninfo).await.unwrap();
     let format = wal::format::FORMATS.newest;
-    let command = format!("START_REPLICATION {START} TIMELINE 1 (plimsoll '{format}')");
-    assert!(matches!(standby.copy_both(&command).await.unwrap(), CopyStart::Streaming(_)));
+    let (primary, mut standby) = streaming_by_hand(&format!(" (plimsoll '{format}')")).await;
     primary.promote();
     while standby.next_message().await.unwrap() != BackendMessage::CopyDone {}
     // As after a reload, or when the roster has changed: each stream tells what commits wait for.
@@ -174,12 +181,7 @@ async fn no_news_follow_the_end_of_a_timeline_before_the_standby_has_ended_its_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_right_behind_the_standby_s_copy_done_is_the_next_one() {
-    let (primary, mut random) = (Primary::start().await, random());
-    primary.write(10, &mut random);
-    let conninfo = format!("{} replication=true", primary.conninfo());
-    let mut standby = protocol::Client::connect_to(&conninfo).await.unwrap();
-    let command = format!("START_REPLICATION {START} TIMELINE 1");
-    assert!(matches!(standby.copy_both(&command).await.unwrap(), CopyStart::Streaming(_)));
+    let (_primary, mut standby) = streaming_by_hand("").await;
     // Together: the sender reads the command before it has ended its own side.
     standby.queue(protocol::frontend::copy_done);
     standby.queue(|out| protocol::frontend::query(out, "IDENTIFY_SYSTEM"));

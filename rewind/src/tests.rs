@@ -9,8 +9,8 @@ mod other_source;
 mod room;
 
 use crate::{Need, NodeFiles, Progress, Rewind, RewindError, RewindOptions, Rewound, SourceName};
-use host::{Disk, FileKind, Host, Timestamp};
-use simulation::{CrashPolicy, Fault, ManualClock, SeededEntropy, VirtualDisk};
+use host::{Disk, FileKind, Host};
+use simulation::{CrashPolicy, Fault, VirtualDisk};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,11 +24,7 @@ use wal::timelines::{RecoveryStart, TargetTimeline};
 use wal::{BranchRecord, Lsn, SegmentSize, TimelineId};
 
 fn host_on(disk: &VirtualDisk) -> Host {
-    Host {
-        disk: Arc::new(disk.clone()),
-        clock: Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_700_000_000_000_000))),
-        entropy: Arc::new(SeededEntropy::new(7)),
-    }
+    simulation::host(disk, 7)
 }
 
 fn options(dir: &str) -> DatabaseOptions {
