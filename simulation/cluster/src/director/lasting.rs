@@ -65,7 +65,6 @@ fn begin(shared: &Arc<Shared>, fault: Fault, ms: u64, end: impl FnOnce(&Shared) 
     });
 }
 
-/// Lets a node stand still.
 /// What befalls links for a time.
 pub(super) fn link_fails(shared: &Arc<Shared>, event: &Event) {
     match event {
@@ -82,6 +81,7 @@ pub(super) fn link_fails(shared: &Arc<Shared>, event: &Event) {
     }
 }
 
+/// Lets a node stand still.
 pub(super) fn freeze(shared: &Arc<Shared>, node: usize, ms: u64) {
     pause(shared, node, ms);
     let life = {
