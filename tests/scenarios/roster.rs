@@ -96,6 +96,22 @@ fn an_old_primary_that_crashed_with_undecided_commits_shows_what_was_decided() {
 }
 
 #[test]
+fn an_old_primary_that_crashed_soon_after_a_checkpoint_shows_what_that_found_confirmed() {
+    let (one, two) = pair();
+    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    one.alter("SET synchronous_standby_names = 'two'");
+    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    one.sql("INSERT INTO t VALUES (1)");
+    one.sql("CHECKPOINT");
+    one.sql("INSERT INTO t VALUES (2)");
+    one.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    one.start();
+    refuses_writes(&one, 3);
+    assert_eq!(one.sql("SELECT id FROM t WHERE id <> 2"), "1", "it was confirmed before the checkpoint");
+}
+
+#[test]
 fn a_cascade_that_is_left_alone_tells_the_old_primary() {
     let (one, two) = pair();
     let three = named("three").clone_from(&two);

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use wal::{BlockNumber, ImageMethod, Lsn, RelFile};
+use wal::{BlockNumber, ImageMethod, Lsn, RelFile, Xid};
 
 use super::kept::{Kept, PINS_KEPT_MAX, Turn};
 use super::resume::{Held, resuming};
@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) missing: Mutex<BTreeMap<PageKey, Lsn>>,
     /// The newest LSN that redo met on a page which was ahead of it.
     pub(crate) newest_met: AtomicU64,
+    /// The highest horizon below which changes of this life have removed versions.
+    pruned_below: AtomicU64,
     /// Pages that a scan has read ahead of it (effective_io_concurrency).
     read_ahead: AtomicUsize,
     turn: Turn,
@@ -122,6 +124,7 @@ impl Store {
             writer: Mutex::default(),
             missing: Mutex::default(),
             newest_met: AtomicU64::new(0),
+            pruned_below: AtomicU64::new(0),
             read_ahead: AtomicUsize::new(1),
             turn: Turn::default(),
         })))
@@ -152,6 +155,13 @@ impl Store {
     /// Waits for the write lock.
     pub fn writer(&self) -> Writer<'_> {
         Writer::new(self, Ranked::take(Rank::Write, || self.0.writer.lock()))
+    }
+    /// Changes of this life may have removed what snapshots need that do not see all xids below this one.
+    pub(crate) fn pruned_below(&self) -> Xid {
+        Xid::new(self.0.pruned_below.load(Ordering::Relaxed))
+    }
+    pub(crate) fn prunes_below(&self, horizon: Xid) {
+        self.0.pruned_below.fetch_max(horizon.get(), Ordering::Relaxed);
     }
     /// The buffer pool.
     pub fn pool(&self) -> &Arc<Pool> {

@@ -221,7 +221,7 @@ impl Levels {
         }
         // Held from the start, so that nothing is removed that it sees.
         self.visibility.confirm(after);
-        *self.before_undecided.lock() = self.visibility.take_confirmed(Lsn::INVALID);
+        *self.before_undecided.lock() = self.visibility.take_decided(after);
         *self.undecided.lock() = Some((after, upto));
         self.is_undecided.store(true, Ordering::Release);
     }

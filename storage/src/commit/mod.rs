@@ -2,6 +2,7 @@
 //!
 //! This room knows how far the synchronous standbys are, and not which of them said so.
 
+pub(crate) mod confirmed_record;
 pub(crate) mod early_list;
 mod early_xids;
 pub(crate) mod gate;

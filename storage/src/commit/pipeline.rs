@@ -15,10 +15,10 @@
 //! I/O happens under them, except where a transaction that has begun to apply meets a page that went away
 //! meanwhile: it cannot be sent back any more, so it reads that page there.
 
+use super::confirmed_record::OnRecord;
 use super::early_list::EarlyList;
 use super::levels::Levels;
 use super::request::{IN_PLACE_AFTER, Request};
-use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Fault, NewVersion, Store, Writer};
 use crate::error::log_error;
 use crate::lock_order::{Rank, Ranked};
@@ -67,18 +67,15 @@ pub(super) struct Committer {
     pub(super) next_xid: Xid,
     record: EncodedRecord,
     payload: Vec<u8>,
-    insertions: Vec<Insertion>,
+    pub(super) insertions: Vec<Insertion>,
     done: Vec<Done>,
     /// xids that have versions in pages, and whose abort record is still to be written.
     pub(super) unlogged_aborts: Vec<Xid>,
     /// What the state page says of early xids, or will say once `unlogged_aborts` is empty.
     pub(super) early: EarlyList,
-    /// The confirmed position that was last written to the state page.
-    confirmed_logged: Lsn,
+    /// What the state page says of how far the log is confirmed.
+    pub(super) on_record: OnRecord,
 }
-
-/// How far the confirmed position must have moved before it is written again.
-const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
 
 /// The commit lock.
 type CommitLock<'a> = Ranked<MutexGuard<'a, Committer>>;
@@ -120,7 +117,7 @@ impl Pipeline {
             done: Vec::new(),
             unlogged_aborts: Vec::new(),
             early: EarlyList::default(),
-            confirmed_logged: Lsn::INVALID,
+            on_record: OnRecord::default(),
         };
         Self {
             store,
@@ -299,6 +296,9 @@ impl Pipeline {
                 committer.insertions.push(insertion);
                 if let Some(trees) = &mut request.trees {
                     trees.committed = Some(insertion);
+                    if !trees.dropped.is_empty() {
+                        committer.on_record.dropped_up_to = logged;
+                    }
                 }
                 (Ok(insertion), Some(request))
             }
@@ -369,27 +369,6 @@ impl Pipeline {
             .encode_into(record)
             .map_err(|error: BuildError| Error::Log(error.to_string().into()))?;
         self.log.insert(record).map(|inserted| inserted.end).map_err(log_error)
-    }
-
-    /// Lets the confirmed position ride along, if it has moved enough to be worth its bytes.
-    fn note_confirmed(&self, committer: &mut Committer, writer: &mut Writer<'_>) {
-        let Some(confirmed) = self.levels.quorum_confirmed() else { return };
-        if confirmed.bytes_since(committer.confirmed_logged) >= CONFIRMED_STEP_BYTES
-            && writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes()).is_ok()
-        {
-            committer.confirmed_logged = confirmed;
-        }
-    }
-
-    /// Writes the confirmed position to the state page now.
-    pub(crate) fn put_confirmed(&self, confirmed: Lsn) -> Result<(), Error> {
-        self.alone(|_| {
-            let mut writer = self.store.writer();
-            writer.allow_io(true);
-            let put = writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes());
-            writer.allow_io(false);
-            put.map_err(Fault::into_error)
-        })
     }
 
     /// Logs the abort of a transaction that had created trees, which go with it. Returns where.

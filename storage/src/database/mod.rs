@@ -563,6 +563,8 @@ impl Database {
     /// Fails if the last checkpoint fails.
     pub async fn shutdown(&self) -> Result<CheckpointInfo, Error> {
         self.0.closed.store(true, Ordering::Release);
+        // What is put on record stays to be seen: redo does not hear of what goes before the checkpoint.
+        let _held = self.0.visibility.hold_horizon();
         if let Ok(pipeline) = self.0.pipeline() {
             pipeline.close();
             // Proves for the next start that nothing was left in doubt, or how far it was not.

@@ -12,8 +12,9 @@ pub(crate) mod wal_sizes;
 pub use retention::WalRetention;
 
 use crate::changes::log::EngineLog;
-use crate::changes::state_page::{STATE_PRIMARY, STATE_SYNC};
+use crate::changes::state_page::{STATE_CONFIRMED, STATE_PRIMARY, STATE_SYNC};
 use crate::changes::store::Store;
+use crate::commit::confirmed_record::ConfirmedRecord;
 use crate::commit::gate::CommitGate;
 use crate::commit::levels::Levels;
 use crate::commit::pipeline::Pipeline;
@@ -270,6 +271,16 @@ impl Engine {
     /// A field of the state page. Does I/O.
     pub(crate) fn state_field(&self, field: u16) -> Result<Option<Vec<u8>>, Error> {
         self.store.run_blocking(|| self.store.state(field))
+    }
+
+    /// What the log says of how far it is confirmed.
+    pub(crate) fn confirmed_record(&self) -> Result<ConfirmedRecord, Error> {
+        match self.state_field(STATE_CONFIRMED)? {
+            Some(bytes) => ConfirmedRecord::decode(&bytes).map_err(|short| {
+                Error::Unusable(format!("what the log says of the confirmed position is damaged: {short}"))
+            }),
+            None => Ok(ConfirmedRecord::default()),
+        }
     }
 
     /// What the log says of synchronous replication.

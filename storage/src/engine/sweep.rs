@@ -109,6 +109,9 @@ pub(crate) fn sweep_tree(
         store.finish_cut(tree.relation())?;
     }
     report.pages = tree.page_count();
+    if let Ok(pipeline) = engine.pipeline() {
+        pipeline.note_confirmed_after_sweep();
+    }
     Ok(report)
 }
 

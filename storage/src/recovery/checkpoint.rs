@@ -110,6 +110,9 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
     let early = host::planted!("a checkpoint leaves out the pages that changed since the last");
     write_pages(engine, if early { last_redo } else { redo }, kind, &mut info)?;
+    if online {
+        pipeline.record_for_checkpoint();
+    }
     let mut contents = checkpoint_contents(
         redo,
         timeline,
@@ -123,12 +126,9 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     if let Some(open) = oldest_open {
         contents.oldest_active_xid = open.low();
     }
-    let record = if online {
-        XlogRecord::CheckpointOnline(contents)
-    } else {
-        XlogRecord::CheckpointShutdown(contents)
-    };
-    let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+    let kind_of_record = if online { XlogRecord::CheckpointOnline } else { XlogRecord::CheckpointShutdown };
+    let mut record =
+        kind_of_record(contents).encode().map_err(|error| Error::Log(error.to_string().into()))?;
     let placed = if is_last { wal.insert_last(&mut record) } else { wal.insert(&mut record) };
     let placed = placed.map_err(log_error)?;
     wal.flush(placed.end).map_err(log_error)?;

@@ -1,6 +1,5 @@
 //! Opening a data directory: who may, what recovery it needs, where the log goes on.
 
-use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Store, StoreOptions};
 use crate::engine::recovery_state::ReplayState;
 use crate::engine::{Engine, Parts};
@@ -366,6 +365,9 @@ impl Opening {
             write_start(&replay, &end)
         };
         replay.load_early()?;
+        if clean {
+            replay.load_confirmed()?;
+        }
         self.engine.check_opening()?;
         report.from = replay.from;
         report.to = replay.at;
@@ -522,16 +524,13 @@ pub(crate) fn settle(
 
 /// Which commits of before this start or promotion are proven confirmed, and which nobody may see yet.
 fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<(), Error> {
-    let confirmed = engine.state_field(STATE_CONFIRMED)?;
-    let confirmed = confirmed.and_then(|bytes| bytes.first_chunk::<8>().copied()).map(u64::from_le_bytes);
-    let mut confirmed = Lsn::new(confirmed.unwrap_or(0));
-    if confirmed == Lsn::MAX {
-        // The clean stop before this start had nothing in doubt. That must not be believed at the next one.
-        confirmed = state.last_commit_end.unwrap_or(Lsn::INVALID).max(state.at);
-        if !host::planted!("the word of a clean stop is believed after the next crash") {
-            engine.pipeline()?.put_confirmed(confirmed)?;
-        }
-    }
+    let on_record = engine.confirmed_record()?.position;
+    let had_nothing_in_doubt = on_record == Lsn::MAX;
+    let confirmed = if had_nothing_in_doubt {
+        state.last_commit_end.unwrap_or(Lsn::INVALID).max(state.at)
+    } else {
+        on_record
+    };
     let last = state.last_commit_end.unwrap_or(state.at);
     let required = engine.levels.is_required();
     engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
@@ -542,6 +541,19 @@ fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<()
         // have heard more than its log says.
         let heard = if is_promotion { engine.visibility.confirmed() } else { Lsn::INVALID };
         engine.levels.set_undecided(confirmed.max(heard), last);
+    }
+    let undecided_after = engine.gate.undecided().map(|(after, _)| after);
+    let (pipeline, confirmed) = (engine.pipeline()?, undecided_after.unwrap_or(confirmed));
+    pipeline.begin_confirmed(confirmed, engine.visibility.decided_prefix(confirmed));
+    if had_nothing_in_doubt {
+        // The clean stop before this start said so, which must not be believed at the next one.
+        if !host::planted!("the word of a clean stop is believed after the next crash") {
+            pipeline.put_confirmed(confirmed)?;
+        }
+    } else if undecided_after.is_some() {
+        // Redo after a crash does not come by what a clean stop has put on record. If there is no room for
+        // it, the next checkpoint puts it there.
+        let _ = pipeline.put_confirmed(confirmed);
     }
     Ok(())
 }

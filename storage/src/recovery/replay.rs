@@ -6,6 +6,7 @@
 use crate::changes::records::{self, info};
 use crate::changes::redo::Pins;
 use crate::changes::state_page::{STATE_CONFIRMED, STATE_EARLY, STATE_FILE};
+use crate::commit::confirmed_record::ConfirmedRecord;
 use crate::commit::early_list::EarlyList;
 use crate::engine::Engine;
 use crate::engine::recovery_state::{ReplayState, SeenCheckpoint};
@@ -142,6 +143,13 @@ impl Replay {
             }
             self.take_early(list);
         }
+        Ok(())
+    }
+
+    /// Learns from the state page what a clean stop has put on record, by which redo does not come.
+    pub(crate) fn load_confirmed(&self) -> Result<(), Error> {
+        let ConfirmedRecord { position, prefix } = self.engine.confirmed_record()?;
+        self.engine.visibility.recall_confirmed(position.min(self.at), prefix);
         Ok(())
     }
 
@@ -299,15 +307,16 @@ impl Replay {
                 self.take_early(list);
             }
             STATE_CONFIRMED => {
-                let confirmed =
-                    bytes.first_chunk::<8>().map_or(Lsn::INVALID, |lsn| Lsn::new(u64::from_le_bytes(*lsn)));
+                let found = ConfirmedRecord::decode(bytes).map_err(|error| {
+                    Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
+                })?;
                 // A clean stop says that nothing before it is in doubt.
                 let limit = if host::planted!("a confirmed position is taken from the log as it is") {
                     Lsn::MAX
                 } else {
                     record.start()
                 };
-                self.engine.visibility.confirm(confirmed.min(limit));
+                self.engine.visibility.recall_confirmed(found.position.min(limit), found.prefix);
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 mod ahead;
 mod basics;
 mod chains;
+mod confirmed;
 mod crash;
 mod direct;
 mod faults;

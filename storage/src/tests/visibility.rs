@@ -16,19 +16,24 @@ macro_rules! waits {
 }
 
 /// Synchronous standbys are named, and hold everything up to `upto`.
-fn quorum_at(upto: Lsn) -> RemoteProgress {
+pub(super) fn quorum_at(upto: Lsn) -> RemoteProgress {
     RemoteProgress { required: true, written: upto, flushed: upto, replayed: upto }
 }
 
 /// A tree with one row, and a quorum that has it and then stalls.
-async fn stalled() -> (VirtualDisk, Database, TreeId) {
+pub(super) async fn stalled() -> (VirtualDisk, Database, TreeId) {
     let (disk, db, tree) = with_tree().await;
     write(&db, tree, &[("a", "old")], SyncLevel::Local).await;
     db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
     (disk, db, tree)
 }
 
-async fn write_with(db: &Database, tree: TreeId, value: &str, interrupt: &Interrupt) -> Transaction {
+pub(super) async fn write_with(
+    db: &Database,
+    tree: TreeId,
+    value: &str,
+    interrupt: &Interrupt,
+) -> Transaction {
     let mut transaction = db.begin_after(Isolation::ReadCommitted, Lsn::INVALID, interrupt.clone());
     transaction.begin_statement().await.unwrap();
     put(&mut transaction, tree, "a", value).await.unwrap();

@@ -143,6 +143,7 @@ impl<'a> Writer<'a> {
         freed += dead.pages.len();
         // What aborted transactions wrote no snapshot has ever seen, so none is in the way.
         let horizon = if dead.seen { self.horizon } else { Xid::INVALID };
+        self.store.prunes_below(horizon);
         let mut main = Vec::with_capacity(10 + 2 * removed);
         Prune { horizon, dead: dead.items }.encode(&mut main);
         let (mut maps, rest) = self.take_maps(tree, dead.pages)?;
@@ -293,6 +294,7 @@ impl<'a> Writer<'a> {
             return Ok(0);
         }
         let freed = pages.len();
+        self.store.prunes_below(self.horizon);
         let mut main = self.horizon.get().to_le_bytes().to_vec();
         main.extend_from_slice(&next.get().to_le_bytes());
         let mut page = self.pin(&tree.relation, block)?.write();

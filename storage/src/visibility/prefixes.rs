@@ -2,6 +2,12 @@
 //!
 //! Each commit that is redone ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
 //! one that ends at or before the position which the upstream server has named confirmed.
+//!
+//! Where that one ended before the redo point, redo does not come by its commit, and the pages may have later
+//! ones. The log names it, for a fenced server with undecided commits, to which nobody tells more:
+//! [`Prefixes::decided`]. No reader of a standby is shown that. What a standby hears, or has shown before, is
+//! mostly more, and which commits are between it cannot tell: it waits until all before its redo point is
+//! confirmed.
 
 use crate::visibility::xid_set::XidSet;
 use std::collections::VecDeque;
@@ -21,6 +27,22 @@ pub(crate) struct Prefix {
     pub(crate) excluded: XidSet,
 }
 
+/// The last prefix that ends at or before a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastPrefix {
+    /// That place.
+    pub(crate) upto: Lsn,
+    pub(crate) prefix: Prefix,
+}
+
+/// A prefix, and what must be there still to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownPrefix {
+    pub(crate) last: LastPrefix,
+    /// No version may be gone that only snapshots need which do not see all xids below this one.
+    pub(crate) oldest: Xid,
+}
+
 /// The prefixes, and how far they are confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixes {
@@ -28,6 +50,8 @@ pub(crate) struct Prefixes {
     shown: Option<Prefix>,
     /// Not confirmed yet, in log order.
     later: VecDeque<Prefix>,
+    /// What the log has last named. No reader of a standby sees it.
+    on_record: Option<LastPrefix>,
 }
 
 impl Prefixes {
@@ -66,6 +90,18 @@ impl Prefixes {
         }
     }
 
+    /// Takes the prefix that the log names.
+    pub(crate) fn put_on_record(&mut self, last: LastPrefix) {
+        self.on_record = Some(last);
+    }
+
+    /// The prefixes that have all confirmed commits up to `after`: the one that redo has come by, and the one
+    /// on record. The versions of one may be gone where those of the other are not.
+    pub(crate) fn decided(&self, after: Lsn) -> impl Iterator<Item = LastPrefix> {
+        let shown = self.shown.clone().map(|prefix| LastPrefix { upto: self.confirmed, prefix });
+        [shown, self.on_record.clone()].into_iter().flatten().filter(move |last| last.upto >= after)
+    }
+
     /// The log goes on differently behind `end`: what was said of later positions was said of another branch.
     pub(crate) fn branches_at(&mut self, end: Lsn) {
         if !host::planted!("what was confirmed behind a cut stays so") {
@@ -79,14 +115,16 @@ impl Prefixes {
         let Some(first) = xids.iter().next() else { return };
         // Mostly none or few: what is above all of a prefix is outside of it already.
         let from = self.later.partition_point(|prefix| prefix.next_xid <= first);
-        for prefix in self.shown.iter_mut().chain(self.later.range_mut(from..)) {
+        let on_record = self.on_record.as_mut().map(|last| &mut last.prefix);
+        for prefix in self.shown.iter_mut().chain(on_record).chain(self.later.range_mut(from..)) {
             prefix.excluded = prefix.excluded.with(xids.iter());
         }
     }
 
     /// Aborted early xids of which no version is left: nothing is kept so that a prefix does not see them.
     pub(crate) fn forget(&mut self, xids: &XidSet) {
-        for prefix in self.shown.iter_mut().chain(&mut self.later) {
+        let on_record = self.on_record.as_mut().map(|last| &mut last.prefix);
+        for prefix in self.shown.iter_mut().chain(on_record).chain(&mut self.later) {
             if !prefix.excluded.is_empty() {
                 prefix.excluded = prefix.excluded.without(|xid| xids.contains(xid));
             }
@@ -150,6 +188,27 @@ mod tests {
         assert_eq!(shown(&prefixes, 20), None);
         prefixes.confirm(Lsn::new(20));
         assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was redone");
+    }
+
+    #[test]
+    fn what_the_log_names_serves_who_knows_no_more_to_be_confirmed_and_no_reader_of_a_standby() {
+        let mut prefixes = Prefixes::default();
+        prefixes.redone(prefix(30));
+        let decided = |prefixes: &Prefixes, after: u64| {
+            prefixes.decided(Lsn::new(after)).map(|last| last.prefix.end.get()).collect::<Vec<_>>()
+        };
+        prefixes.put_on_record(LastPrefix { upto: Lsn::new(25), prefix: prefix(20) });
+        for confirmed in [25, 28] {
+            prefixes.confirm(Lsn::new(confirmed));
+            for token in [0, 20, 25, 28] {
+                assert_eq!(shown(&prefixes, token), None, "a commit that ends at 28 may have been shown");
+            }
+        }
+        assert_eq!(decided(&prefixes, 25), [20]);
+        assert!(decided(&prefixes, 28).is_empty(), "what ends at 28 is not in it");
+        prefixes.confirm(Lsn::new(30));
+        assert_eq!((decided(&prefixes, 30), shown(&prefixes, 30)), (vec![30], Some(30)));
+        assert_eq!(decided(&prefixes, 25), [30, 20], "the one that redo came by goes first");
     }
 
     #[test]

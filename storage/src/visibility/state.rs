@@ -1,6 +1,6 @@
 //! What the registry of snapshots keeps under its lock, and how it moves on.
 
-use super::prefixes::Prefixes;
+use super::prefixes::{KnownPrefix, LastPrefix, Prefix, Prefixes};
 #[cfg(test)]
 use super::snapshot::Planted;
 use super::xid_set::XidSet;
@@ -131,6 +131,34 @@ impl State {
         }
         let oldest = self.oldest_of(&excluded, next_xid);
         (excluded, oldest)
+    }
+
+    /// The longest prefix that ends at or before `upto`, of commits that are visible or in doubt; None if
+    /// more is visible. It does not name the aborted xids that are outside: the state page does.
+    pub(super) fn prefix_up_to(&self, upto: Lsn) -> Option<KnownPrefix> {
+        if self.visible > upto {
+            return None;
+        }
+        let inside = self.in_doubt.partition_point(|commit| commit.end <= upto);
+        let last = inside.checked_sub(1).and_then(|at| self.in_doubt.get(at));
+        let (end, next_xid) = last.map_or((self.visible, self.next_xid), |last| (last.end, last.xid.next()));
+        let (excluded, oldest) = self.excluded_below(next_xid);
+        let excluded = excluded.without(|xid| xid >= next_xid || self.aborted.contains(xid));
+        let last = LastPrefix { upto, prefix: Prefix { end, next_xid, excluded } };
+        Some(KnownPrefix { last, oldest })
+    }
+
+    /// This prefix, if replay has removed nothing that it sees.
+    pub(super) fn if_whole(&self, last: LastPrefix) -> Option<KnownPrefix> {
+        let Prefix { end, next_xid, excluded } = &last.prefix;
+        let oldest = self.oldest_of(excluded, *next_xid);
+        let is_whole = oldest >= self.pruned_below && *end >= self.dropped_before;
+        is_whole.then_some(KnownPrefix { last, oldest })
+    }
+
+    /// The prefix of all commits up to `after`, the confirmed position, if it is known and whole.
+    pub(super) fn decided_prefix(&self, after: Lsn) -> Option<KnownPrefix> {
+        self.prefixes.decided(after).find_map(|last| self.if_whole(last))
     }
 
     pub(super) fn oldest_of(&self, excluded: &XidSet, next_xid: Xid) -> Xid {

@@ -171,6 +171,33 @@ fn an_early_xid_is_seen_with_the_commit_that_it_is_a_part_of_and_not_before() {
 }
 
 #[test]
+fn the_prefix_that_goes_on_record_leaves_out_the_parts_of_what_is_not_inside() {
+    let seen = registry();
+    let early = Xid::new(10);
+    seen.open_early(early);
+    seen.publish(&[insertion(110, 11, SyncLevel::On)], |_, _| true);
+    seen.end_early(Xid::new(12), &[early]);
+    seen.publish(&[insertion(120, 12, SyncLevel::On)], |_, _| false);
+    assert_eq!(seen.prefix_up_to(Lsn::new(109)), None, "more is visible");
+    let before = seen.prefix_up_to(Lsn::new(119)).unwrap();
+    assert_eq!((before.last.prefix.end, before.last.prefix.next_xid), (Lsn::new(110), Xid::new(12)));
+    assert!(before.last.prefix.excluded.contains(early) && before.oldest == early);
+    let with = seen.prefix_up_to(Lsn::new(120)).unwrap();
+    assert_eq!((with.last.prefix.end, with.last.prefix.next_xid), (Lsn::new(120), Xid::new(13)));
+    assert!(with.last.prefix.excluded.is_empty());
+    // As redo finds it: its redo point is behind both commits.
+    let restarted = Visibility::new(Lsn::new(130), Xid::new(13), XidSet::default());
+    restarted.recall_confirmed(Lsn::new(119), Some(before.last));
+    let snapshot = restarted.take_decided(Lsn::new(119)).unwrap();
+    assert_eq!([11, 12, 10].map(|xid| snapshot.sees(Xid::new(xid))), [true, false, false]);
+    for token in [Lsn::INVALID, Lsn::new(119), Lsn::new(120)] {
+        assert!(restarted.take_confirmed(token).is_none(), "a standby may have shown more");
+    }
+    restarted.prunes_below(Xid::new(12));
+    assert!(restarted.take_decided(Lsn::new(119)).is_none(), "what it sees may be gone");
+}
+
+#[test]
 fn a_snapshot_beside_an_open_early_xid_holds_the_horizon_at_that_xid_for_good() {
     let seen = registry();
     let all = |_, _| true;
