@@ -13,7 +13,8 @@ use crate::visibility::xid_set::XidSet;
 use std::collections::VecDeque;
 use wal::{Lsn, Xid};
 
-/// Prefixes that are kept at most. Beyond that the newest two become one: their commits are shown together.
+/// Prefixes that are kept at most. Beyond that the newest two become one: their commits are shown together,
+/// and who asks for one of them waits for the last.
 const LATER_MAX: usize = 4096;
 
 /// What is seen by whoever sees all commits up to `end`.
@@ -43,13 +44,21 @@ pub(crate) struct KnownPrefix {
     pub(crate) oldest: Xid,
 }
 
+/// A prefix that is not confirmed yet.
+#[derive(Debug)]
+struct Later {
+    /// The end of the first commit that it has and the one before it has not.
+    first: Lsn,
+    prefix: Prefix,
+}
+
 /// The prefixes, and how far they are confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixes {
     confirmed: Lsn,
     shown: Option<Prefix>,
-    /// Not confirmed yet, in log order.
-    later: VecDeque<Prefix>,
+    /// In log order.
+    later: VecDeque<Later>,
     /// What the log has last named. No reader of a standby sees it.
     on_record: Option<LastPrefix>,
 }
@@ -64,13 +73,12 @@ impl Prefixes {
             return true;
         }
         debug_assert!(
-            self.later.back().is_none_or(|last| last.end <= prefix.end),
+            self.later.back().is_none_or(|last| last.prefix.end <= prefix.end),
             "prefixes come in log order"
         );
-        if self.later.len() >= LATER_MAX {
-            self.later.pop_back();
-        }
-        self.later.push_back(prefix);
+        let merged = if self.later.len() >= LATER_MAX { self.later.pop_back() } else { None };
+        let first = merged.map_or(prefix.end, |merged| merged.first);
+        self.later.push_back(Later { first, prefix });
         false
     }
 
@@ -80,10 +88,10 @@ impl Prefixes {
             return false;
         }
         self.confirmed = self.confirmed.max(upto);
-        let confirmed = self.later.partition_point(|prefix| prefix.end <= self.confirmed);
+        let confirmed = self.later.partition_point(|later| later.prefix.end <= self.confirmed);
         match self.later.drain(..confirmed).next_back() {
             Some(last) => {
-                self.shown = Some(last);
+                self.shown = Some(last.prefix);
                 true
             }
             None => false,
@@ -98,7 +106,8 @@ impl Prefixes {
     /// The prefixes that have all confirmed commits up to `after`: the one that redo has come by, and the one
     /// on record. The versions of one may be gone where those of the other are not.
     pub(crate) fn decided(&self, after: Lsn) -> impl Iterator<Item = LastPrefix> {
-        let shown = self.shown.clone().map(|prefix| LastPrefix { upto: self.confirmed, prefix });
+        let shown = self.shown(self.confirmed).cloned();
+        let shown = shown.map(|prefix| LastPrefix { upto: self.confirmed, prefix });
         [shown, self.on_record.clone()].into_iter().flatten().filter(move |last| last.upto >= after)
     }
 
@@ -114,9 +123,10 @@ impl Prefixes {
     pub(crate) fn exclude(&mut self, xids: &XidSet) {
         let Some(first) = xids.iter().next() else { return };
         // Mostly none or few: what is above all of a prefix is outside of it already.
-        let from = self.later.partition_point(|prefix| prefix.next_xid <= first);
+        let from = self.later.partition_point(|later| later.prefix.next_xid <= first);
         let on_record = self.on_record.as_mut().map(|last| &mut last.prefix);
-        for prefix in self.shown.iter_mut().chain(on_record).chain(self.later.range_mut(from..)) {
+        let later = self.later.range_mut(from..).map(|later| &mut later.prefix);
+        for prefix in self.shown.iter_mut().chain(on_record).chain(later) {
             prefix.excluded = prefix.excluded.with(xids.iter());
         }
     }
@@ -124,7 +134,8 @@ impl Prefixes {
     /// Aborted early xids of which no version is left: nothing is kept so that a prefix does not see them.
     pub(crate) fn forget(&mut self, xids: &XidSet) {
         let on_record = self.on_record.as_mut().map(|last| &mut last.prefix);
-        for prefix in self.shown.iter_mut().chain(on_record).chain(&mut self.later) {
+        let later = self.later.iter_mut().map(|later| &mut later.prefix);
+        for prefix in self.shown.iter_mut().chain(on_record).chain(later) {
             if !prefix.excluded.is_empty() {
                 prefix.excluded = prefix.excluded.without(|xid| xids.contains(xid));
             }
@@ -138,12 +149,12 @@ impl Prefixes {
 
     /// What readers are shown or may be shown later, in log order.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Prefix> {
-        self.shown.iter().chain(&self.later)
+        self.shown.iter().chain(self.later.iter().map(|later| &later.prefix))
     }
 
     /// The last confirmed prefix; None if none is, or if one that ends at or before `floor` is not.
     pub(crate) fn shown(&self, floor: Lsn) -> Option<&Prefix> {
-        let more = self.later.front().is_some_and(|prefix| prefix.end <= floor);
+        let more = self.later.front().is_some_and(|later| later.first <= floor);
         self.shown.as_ref().filter(|_| !more)
     }
 }
@@ -238,7 +249,12 @@ mod tests {
         }
         assert_eq!(prefixes.later.len(), LATER_MAX);
         prefixes.confirm(Lsn::new(last - 1));
-        assert_eq!(shown(&prefixes, 0), Some(LATER_MAX as u64 - 1), "the last ones have become one");
+        let before = LATER_MAX as u64 - 1;
+        assert_eq!(shown(&prefixes, before), Some(before), "the last ones have become one");
+        for token in [before + 1, last - 1] {
+            assert_eq!(shown(&prefixes, token), None, "what ends at {token} is not shown yet");
+        }
+        assert!(prefixes.decided(Lsn::new(last - 1)).next().is_none(), "nor is it for a fenced server");
         prefixes.confirm(Lsn::new(last));
         assert_eq!(shown(&prefixes, last), Some(last));
     }
@@ -254,7 +270,7 @@ mod tests {
         let sees = |prefix: &Prefix, xid: u64| {
             xid < prefix.next_xid.get() && !prefix.excluded.contains(Xid::new(xid))
         };
-        let all: Vec<_> = prefixes.shown.iter().chain(&prefixes.later).collect();
+        let all: Vec<_> = prefixes.all().collect();
         assert_eq!(
             all.iter().map(|prefix| [14, 15, 25].map(|xid| sees(prefix, xid))).collect::<Vec<_>>(),
             [[false, false, false], [true, false, false], [true, false, false]]
