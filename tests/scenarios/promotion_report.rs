@@ -154,6 +154,25 @@ fn a_standby_that_cannot_be_asked_or_was_started_anew_may_have_what_nobody_else_
 }
 
 #[test]
+fn a_silent_standby_counts_by_the_name_by_which_it_followed() {
+    let (one, two, three) = trio("ANY 1 (two)");
+    three.alter(&format!("SET primary_conninfo = '{} application_name=two'", one.conninfo()));
+    let streams =
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'two' AND state = 'streaming'";
+    one.wait_for(streams, "2");
+    let known =
+        "SELECT count(DISTINCT member) FROM plimsoll_roster WHERE name = 'two' AND source = 'replication'";
+    two.wait_for(known, "1");
+    cut_off(&two);
+    one.sql("INSERT INTO t VALUES (2)");
+    three.kill_9();
+    lose(&one, &[&two]);
+    let seen = two.sql("SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node");
+    assert!(seen.starts_with("possible loss|") && seen.ends_with("may have been \"two\""), "{seen}");
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "possible loss", &two);
+}
+
+#[test]
 fn while_the_primary_lives_only_who_is_in_each_quorum_loses_nothing() {
     let (one, two, three) = trio("ANY 1 (two, three)");
     assert_eq!(two.sql(VERDICT), "possible loss");

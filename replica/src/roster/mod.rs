@@ -4,7 +4,8 @@
 //! **Who is a member.** A server that streams from another one, or sends to one, with Plimsoll's extensions.
 //! It has an id: a standby that of its data directory, which it keeps when it is promoted, though the
 //! directory's own file goes then ([`crate::directory_id`] says why); a primary that never was a standby one
-//! that was drawn for it. It has a name for messages, and at most [`ADDRESSES_MAX`] addresses. A copy in the
+//! that was drawn for it. It has a name, by which it follows a primary and
+//! synchronous_standby_names means it, and at most [`ADDRESSES_MAX`] addresses. A copy in the
 //! making, a receiver of PostgreSQL's and a copy that was promoted from a backup tell nothing of themselves,
 //! so they are never asked.
 //!
@@ -67,7 +68,7 @@ pub const ADDRESSES_MAX: usize = 4;
 pub struct Member {
     /// Who it is.
     pub id: DirectoryId,
-    /// cluster_name, for messages.
+    /// The name by which it follows a primary, or would.
     pub name: String,
     /// Where it can be reached from here.
     pub addresses: Vec<Address>,

@@ -109,7 +109,7 @@ pub struct Statement {
     pub id: DirectoryId,
     /// Its number: the highest counts.
     pub stated: u64,
-    /// cluster_name.
+    /// The name by which it follows a primary, or would.
     pub name: String,
     /// Where it can be reached; none if it cannot.
     pub addresses: Vec<Address>,

@@ -27,6 +27,9 @@
 //! **Former nodes.** A node whose directory has become another's is one standby with that one: whatever it
 //! confirmed the other one has once it has caught up, and no commit counted both. Its name, if the new one
 //! has another, may be somebody's of whom nobody here has heard.
+//! A silent node at whose address another one of its name has begun since is bounded by that one
+//! ([`Node::formers`]); but both may have been there at one time, at two addresses, and a commit may count
+//! both.
 //! One whose directory has become the primary's confirmed nothing on the primary's timeline, which began
 //! later.
 //!
@@ -109,6 +112,9 @@ pub struct Node {
     pub name: String,
     /// None if it cannot be asked.
     pub answer: Option<Answer>,
+    /// Silent nodes of its name that ended before its server began where they were. It has all that they
+    /// confirmed, and each may have confirmed a commit beside it.
+    pub formers: Vec<DirectoryId>,
 }
 
 /// The commits in a stretch of the log that a standby does not have, as a node that has it read them.
@@ -223,6 +229,13 @@ struct Bounds {
     flushed: Lsn,
     /// What proves it, in words.
     proof: String,
+}
+
+/// Behind what a standby confirmed nothing.
+#[derive(Clone, Copy)]
+struct Reach {
+    written: Lsn,
+    flushed: Lsn,
 }
 
 /// The nodes, with one of them to be promoted.
@@ -414,8 +427,8 @@ impl Case<'_> {
         }
     }
 
-    /// The standbys that the names mean; None for one of whom nobody here knows.
-    fn named(&self, rule: &Rule, names: &SyncNames) -> Result<Vec<(String, Option<usize>)>, Doubt> {
+    /// The standbys that the names mean; None for one of which nobody here knows how far it confirmed.
+    fn named(&self, rule: &Rule, names: &SyncNames) -> Result<Vec<(String, Option<Reach>)>, Doubt> {
         let (mut seen, mut named) = (BTreeSet::new(), Vec::new());
         for name in names.names() {
             if name == "*" {
@@ -424,10 +437,16 @@ impl Case<'_> {
             if !seen.insert(name.to_ascii_lowercase()) {
                 continue;
             }
-            let is_it = |node: &Node| node.id != Some(rule.primary) && node.name.eq_ignore_ascii_case(name);
-            let all = self.nodes.iter().enumerate().filter(|(_, node)| is_it(node));
             let before = named.len();
-            named.extend(all.map(|(at, _)| (name.clone(), Some(at))));
+            for (at, node) in self.nodes.iter().enumerate() {
+                if !node.name.eq_ignore_ascii_case(name) {
+                    continue;
+                }
+                let own = (node.id != Some(rule.primary)).then(|| self.known(at));
+                let formers = node.formers.iter().filter(|former| **former != rule.primary);
+                let reaches = own.into_iter().chain(formers.map(|_| self.known_of_formers(node)));
+                named.extend(reaches.map(|reach| (name.clone(), reach)));
+            }
             if named.len() == before && !name.eq_ignore_ascii_case(&rule.primary_name) {
                 named.push((name.clone(), None));
             }
@@ -435,13 +454,20 @@ impl Case<'_> {
         Ok(named)
     }
 
-    /// What a named standby says, if that tells what it ever confirmed, or will.
-    fn known(&self, at: usize) -> Option<&Answer> {
+    /// How far a standby confirms, if what it says tells what it ever confirmed, or will.
+    fn known(&self, at: usize) -> Option<Reach> {
         let answer = self.nodes.get(at)?.answer.as_ref()?;
         let is_quiet = answer.role == Role::Standby { streams: false } && !self.has_live_primary();
         let is_still = at == self.at || is_quiet;
         let counts = is_still && answer.has_caught_up && self.relation(answer) == Relation::Same;
-        counts.then_some(answer)
+        let flushed = answer.end.min(answer.progress.flushed);
+        counts.then_some(Reach { written: answer.end, flushed })
+    }
+
+    /// How far those confirmed that ended before this node's server began.
+    fn known_of_formers(&self, heir: &Node) -> Option<Reach> {
+        let answer = heir.answer.as_ref().filter(|answer| self.relation(answer) == Relation::Same)?;
+        Some(Reach { written: answer.end, flushed: answer.end })
     }
 
     /// How far commits that waited for standbys may have been acknowledged.
@@ -453,13 +479,13 @@ impl Case<'_> {
             return Err(Doubt::FallBack);
         }
         let named = self.named(rule, &names)?;
-        let known: Vec<&Answer> = named.iter().filter_map(|(_, at)| self.known((*at)?)).collect();
+        let known: Vec<Reach> = named.iter().filter_map(|(_, reach)| *reach).collect();
         let planted =
             usize::from(host::planted!("a promotion report takes one standby too many for a quorum"));
         let (count, unknown) = (names.count() + planted, named.len() - known.len());
         if unknown >= count {
-            let is_unknown = |(_, at): &&(String, Option<usize>)| at.and_then(|at| self.known(at)).is_none();
-            let unknown = named.iter().filter(is_unknown).map(|(name, _)| format!("\"{name}\"")).collect();
+            let unknown = named.iter().filter(|(_, reach)| reach.is_none());
+            let unknown = unknown.map(|(name, _)| format!("\"{name}\"")).collect();
             return Err(Doubt::TooFew { unknown, count });
         }
         // That many of the known ones are in each quorum.
@@ -468,8 +494,8 @@ impl Case<'_> {
             ends.get(count - unknown - 1).copied().unwrap_or(Lsn::INVALID)
         };
         // No commit ends within what is no whole record.
-        let written = nth(known.iter().map(|answer| answer.end).collect());
-        let flushed = nth(known.iter().map(|answer| answer.end.min(answer.progress.flushed)).collect());
+        let written = nth(known.iter().map(|reach| reach.written).collect());
+        let flushed = nth(known.iter().map(|reach| reach.flushed).collect());
         let proof = format!(
             "commits waited for {names}; {} of these {} are known, and none behind {written} was confirmed",
             known.len(),

@@ -5,12 +5,15 @@
 //! before and after its positions.
 //!
 //! A member that does not answer may be no more. It is one node with who has its directory since
-//! ([`replica::roster::former`]); and one at whose address another node answers, of the same name, that has
-//! had all that its primary had, is that one's former life: it could go on at another address alone, and
-//! would have said so.
+//! ([`replica::roster::former`]). One at whose address another node answers, of the same name, has ended
+//! before that one's server began there: it could go on at another address alone, and would have said so. So
+//! that one has all that it confirmed, once it has had all that its primary had. Both may have been there at
+//! one time, though, and have confirmed one commit; and who was seen at another address too may have been
+//! given this one while it ran, before the other ended ([`heir`]).
 
 use super::Replication;
 use super::asking::{asker, hear, own_witness, places};
+use super::standby::settings::follows_as;
 use crate::tasks::blocking;
 use host::task::task;
 use replica::directory_id::DirectoryId;
@@ -38,7 +41,8 @@ pub(crate) async fn own(replication: &Arc<Replication>) -> Result<Told, Error> {
     let this = replication.clone();
     let answer = blocking(move || answer(&this)).await.map_err(|_| Error::Shutdown)??;
     let system = replication.database.system_id();
-    Ok(Told { system, id: replication.roster.own_id(), name: own_name(replication), answer })
+    let name = follows_as(&replication.ground.config());
+    Ok(Told { system, id: replication.roster.own_id(), name, answer })
 }
 
 /// The commits in a stretch of this node's log.
@@ -50,14 +54,6 @@ pub(crate) async fn own_commits(replication: &Arc<Replication>, from: Lsn, upto:
         this.place.read_stretch(&log, from, upto.min(log.written()))
     });
     read.await.ok().map(|stretch| stretch.commits)
-}
-
-/// The name by which this node follows a primary.
-fn own_name(replication: &Replication) -> String {
-    let config = replication.ground.config();
-    let info = protocol::conninfo::split(&config.primary_conninfo).unwrap_or_default();
-    let named = info.into_iter().rev().find(|(name, _)| name == "application_name").map(|(_, name)| name);
-    named.unwrap_or_else(|| super::standby::settings::application_name(&config))
 }
 
 fn answer(replication: &Replication) -> Result<Answer, Error> {
@@ -188,8 +184,7 @@ impl Asking<'_> {
         let own = own(self.replication).await?;
         let (own_speaks, own_end) = (speaks_for_former(&own.answer), own.answer.end);
         let mut nodes = vec![reported(own.id, own.name.clone(), None, Ok(own.answer))];
-        // Who answers where, of those who speak for who was there before.
-        let mut there: Vec<(Address, String)> = Vec::new();
+        let mut there: Vec<Speaker> = Vec::new();
         let mut answered: Vec<(Address, Told)> = Vec::new();
         let mut silent: BTreeMap<Address, String> = BTreeMap::new();
         while let Some((address, answer)) = told.pop() {
@@ -200,12 +195,13 @@ impl Asking<'_> {
                 // Who had more before than this node has now is another one, on a copy of its directory.
                 Ok(told) if told.id == own.id && told.answer.end <= own_end => {
                     if own_speaks {
-                        there.push((address, own.name.clone()));
+                        there.push(Speaker { address, id: own.id, name: own.name.clone() });
                     }
                 }
                 Ok(told) => {
                     if speaks_for_former(&told.answer) {
-                        there.push((address.clone(), told.name.clone()));
+                        let (address, name) = (address.clone(), told.name.clone());
+                        there.push(Speaker { address, id: told.id, name });
                     }
                     take(&mut answered, (address, told));
                 }
@@ -213,13 +209,13 @@ impl Asking<'_> {
             }
         }
         let members = self.replication.roster.members();
-        let is_replaced = |member: &Member| {
-            there.iter().any(|(address, name)| *name == member.name && member.addresses.contains(address))
-        };
+        let mut heirs: Vec<(DirectoryId, DirectoryId)> = Vec::new();
         let answers = |id: DirectoryId| answered.iter().any(|(_, told)| told.id == id);
         for member in members.iter().filter(|member| !answers(member.id)) {
-            let error = member.addresses.iter().find_map(|address| silent.get(address));
-            if !is_replaced(member) {
+            if let Some(heir) = heir(member, &members, own.id, &there) {
+                heirs.push((member.id, heir));
+            } else {
+                let error = member.addresses.iter().find_map(|address| silent.get(address));
                 let error = error.cloned().unwrap_or_else(|| "another node answers there".to_owned());
                 let address = member.addresses.first().cloned();
                 nodes.push(reported(member.id, member.name.clone(), address, Err(error)));
@@ -232,10 +228,15 @@ impl Asking<'_> {
             answered.map(|(address, told)| reported(told.id, told.name, Some(address), Ok(told.answer))),
         );
         nodes.extend(silent.into_iter().map(|(address, error)| {
-            let node = Node { id: None, name: String::new(), answer: None };
+            let node = Node { id: None, name: String::new(), answer: None, formers: Vec::new() };
             let error = Some(error);
             ReportedNode { node, address: Some(address), error, report: None, commits: None, is_best: false }
         }));
+        for (former, heir) in heirs {
+            // A copy of its directory may answer under the same id: which of them it was does not matter.
+            let of_heir = nodes.iter_mut().filter(|reported| reported.node.id == Some(heir));
+            of_heir.for_each(|reported| reported.node.formers.push(former));
+        }
         Ok(join_formers(nodes, &self.replication.roster))
     }
 
@@ -336,6 +337,27 @@ fn speaks_for_former(answer: &Answer) -> bool {
     answer.has_caught_up || matches!(answer.role, Role::Primary { .. })
 }
 
+/// A node that has all that a former life of it confirmed, and where it answers.
+struct Speaker {
+    address: Address,
+    id: DirectoryId,
+    name: String,
+}
+
+/// Who speaks for a member that does not answer. Of an address that moves to a running server, which is seen
+/// at another one, too, nobody knows when the other left it. `own`: this node, which is no member.
+fn heir(member: &Member, members: &[Member], own: DirectoryId, there: &[Speaker]) -> Option<DirectoryId> {
+    let is_there_alone = |id: DirectoryId| {
+        let known = members.iter().find(|other| other.id == id);
+        known.is_some_and(|known| known.addresses.iter().all(|address| member.addresses.contains(address)))
+    };
+    let speaks = |speaker: &&Speaker| {
+        let is_its_life = speaker.name == member.name && member.addresses.contains(&speaker.address);
+        is_its_life && (speaker.id == own || is_there_alone(speaker.id))
+    };
+    there.iter().find(speaks).map(|speaker| speaker.id)
+}
+
 /// Makes one node of each that does not answer and is no more, and the one that has its directory.
 fn join_formers(nodes: Vec<ReportedNode>, roster: &Roster) -> Vec<ReportedNode> {
     let ids: BTreeSet<DirectoryId> = nodes.iter().filter_map(|reported| reported.node.id).collect();
@@ -356,13 +378,14 @@ fn reported(
         Ok(answer) => (Some(answer), None),
         Err(error) => (None, Some(error)),
     };
-    let node = Node { id: Some(id), name, answer };
+    let node = Node { id: Some(id), name, answer, formers: Vec::new() };
     ReportedNode { node, address, error, report: None, commits: None, is_best: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use replica::roster::{Seen, Statement};
     use replica::timeline::loss::Verdict;
     use wal::history::TimelineHistory;
     use wal::{SystemId, TimelineId};
@@ -405,6 +428,7 @@ mod tests {
             id: Some(told.id),
             name: told.name,
             answer: Some(told.answer),
+            formers: Vec::new(),
         };
         let nodes: Vec<Node> = answered.into_iter().map(node).collect();
         (nodes.len(), judge(&nodes, 0, None).unwrap().verdict)
@@ -432,5 +456,58 @@ mod tests {
         let old = led.1.answer.history.clone();
         led.1.answer.history = old.fork(TimelineId::new(2), Lsn::new(8), "test", fork).unwrap();
         assert_eq!(verdict(vec![a, led, b]), (3, Verdict::Possible));
+    }
+
+    #[test]
+    fn who_was_at_the_address_of_a_node_of_its_name_may_have_confirmed_beside_it() {
+        let node = |(_, mut told): (Address, Told)| {
+            told.answer.rule = Some(Rule { names: Some("ANY 2 (a, b)".to_owned()), ..rule() });
+            Node { id: Some(told.id), name: told.name, answer: Some(told.answer), formers: Vec::new() }
+        };
+        let mut nodes = vec![node(told(1, "a", 1, 10)), node(told(2, "b", 2, 20))];
+        let judged = |nodes: &[Node]| [0, 1].map(|at| judge(nodes, at, None).unwrap().verdict.may_lose());
+        assert_eq!(judged(&nodes), [false, false], "each commit waited for both");
+        nodes[1].formers.push(DirectoryId::new(3));
+        assert_eq!(judged(&nodes), [true, false], "it may have waited for the two of one name");
+        // Once that was a primary's directory, nobody confirmed anything from it.
+        nodes[1].formers = vec![rule().primary];
+        assert_eq!(judged(&nodes), [false, false]);
+        // What it confirmed is there though its heir may confirm more.
+        nodes[1].formers = vec![DirectoryId::new(3)];
+        nodes[1].answer.as_mut().unwrap().role = Role::Standby { streams: true };
+        assert_eq!(judged(&nodes), [true, false]);
+        // A primary of that name, too, has what was confirmed where it listens.
+        let named = Rule { primary_name: "b".to_owned(), ..rule() };
+        nodes[1].id = Some(named.primary);
+        for node in &mut nodes {
+            node.answer.as_mut().unwrap().rule = Some(named.clone());
+        }
+        nodes[1].answer.as_mut().unwrap().role = Role::Primary { acknowledges: true };
+        assert!(judge(&nodes, 0, None).unwrap().verdict.may_lose());
+    }
+
+    #[test]
+    fn who_is_seen_at_another_address_too_speaks_for_nobody_who_was_at_this_one() {
+        let roster = Roster::new(DirectoryId::new(9));
+        let address = |port: u16| Address::new("host", port).unwrap();
+        let says = |id: u64, ports: &[u16]| {
+            let addresses = ports.iter().map(|port| address(*port)).collect();
+            let (id, name, age) = (DirectoryId::new(id), "b".to_owned(), Duration::ZERO);
+            let said = Statement { id, stated: 1, name, addresses, age };
+            roster.hear(vec![said], &Seen::client(None), Duration::from_secs(1));
+        };
+        let heir_at = |id: u64, name: &str, port: u16| {
+            let there = [Speaker { address: address(port), id: DirectoryId::new(id), name: name.to_owned() }];
+            let members = roster.members();
+            let silent = members.iter().find(|member| member.id == DirectoryId::new(1)).unwrap();
+            heir(silent, &members, roster.own_id(), &there).map(DirectoryId::number)
+        };
+        says(1, &[1]);
+        assert_eq!(heir_at(2, "b", 1), None, "nobody knows where it was");
+        assert_eq!(heir_at(9, "b", 1), Some(9), "this node itself");
+        says(2, &[1]);
+        assert_eq!((heir_at(2, "b", 1), heir_at(2, "c", 1), heir_at(2, "b", 2)), (Some(2), None, None));
+        says(2, &[2]);
+        assert_eq!(heir_at(2, "b", 1), None, "it was seen at another one, too");
     }
 }

@@ -5,6 +5,7 @@ use super::Replication;
 use super::asking::{Target, Told, targets};
 use super::fencing::last_word;
 use super::ledger::Ledger;
+use super::standby::settings::follows_as;
 use crate::configuration::Ground;
 use crate::connection::listen::{socket_dirs, words};
 use crate::tasks::blocking;
@@ -77,8 +78,7 @@ fn warn(ground: &Ground, file: &str, damaged: std::io::Result<bool>, instead: &s
 
 /// Says where this node can be reached, by the settings of now.
 fn state(ground: &Ground, roster: &Roster) {
-    let name = ground.config().cluster_name.trim().to_owned();
-    roster.state(&name, own_addresses(ground), ground.host.clock.now());
+    roster.state(&follows_as(&ground.config()), own_addresses(ground), ground.host.clock.now());
 }
 
 fn own_addresses(ground: &Ground) -> Vec<Address> {
@@ -215,7 +215,7 @@ pub(crate) fn rows(replication: &Replication) -> Vec<RosterRow> {
         silent: None,
         told: last_word(replication, &address.to_string()),
     };
-    let own_name = Some(ground.config().cluster_name.trim().to_owned());
+    let own_name = Some(follows_as(&ground.config()));
     let own = |address: Address| RosterRow {
         member: Some(roster.own_id()),
         name: own_name.clone(),

@@ -43,7 +43,7 @@ fn standby(rule: Option<Rule>, written: u64, flushed: u64) -> Answer {
 }
 
 fn node(id: u64, name: &str, answer: Option<Answer>) -> Node {
-    Node { id: Some(DirectoryId::new(id)), name: name.to_owned(), answer }
+    Node { id: Some(DirectoryId::new(id)), name: name.to_owned(), answer, formers: Vec::new() }
 }
 
 fn verdict(nodes: &[Node], at: usize) -> (Verdict, String) {

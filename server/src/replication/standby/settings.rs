@@ -31,9 +31,16 @@ pub(super) fn delay_settings(ground: &Ground) -> DelaySettings {
 }
 
 /// The name by which a standby follows a primary where primary_conninfo gives none.
-pub(crate) fn application_name(config: &settings::Config) -> String {
+fn application_name(config: &settings::Config) -> String {
     let name = config.cluster_name.trim();
     if name.is_empty() { "walreceiver".to_owned() } else { name.to_owned() }
+}
+
+/// The name by which this node follows a primary, or would: synchronous_standby_names means it by that.
+pub(crate) fn follows_as(config: &settings::Config) -> String {
+    let info = protocol::conninfo::split(&config.primary_conninfo).unwrap_or_default();
+    let named = info.into_iter().rev().find(|(name, _)| name == "application_name").map(|(_, name)| name);
+    named.unwrap_or_else(|| application_name(config))
 }
 
 /// None if no primary is named.
