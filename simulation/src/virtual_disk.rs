@@ -419,15 +419,15 @@ impl Disk for VirtualDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.call(Call::Metadata, path, |state, _| {
             let node = state.find(path)?.ok_or_else(not_found)?;
-            let (len, tick, permissions) = match node {
+            let (len, tick, permissions, names) = match node {
                 Node::File(number) => {
                     let file = state.file(number)?;
-                    (file.live().len(), file.modified_tick, file.permissions)
+                    (file.live().len(), file.modified_tick, file.permissions, state.count_names(node))
                 }
-                Node::Folder(_) => (0, 0, 0o700),
+                Node::Folder(_) => (0, 0, 0o700, 1),
             };
             let modified = UNIX_EPOCH + Duration::from_secs(tick);
-            Ok(Metadata { kind: kind_of(node), len, modified, permissions })
+            Ok(Metadata { kind: kind_of(node), len, modified, permissions, names })
         })
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

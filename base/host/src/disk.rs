@@ -57,6 +57,8 @@ pub struct Metadata {
     pub modified: SystemTime,
     /// Permission bits (mode & 0o7777).
     pub permissions: u32,
+    /// How many names a file has; 1 for anything else.
+    pub names: u64,
 }
 
 /// An exclusive advisory lock on a file, given up on drop.

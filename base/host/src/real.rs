@@ -215,6 +215,7 @@ impl Disk for RealDisk {
             len: if found.is_file() { found.len() } else { 0 },
             modified: found.modified().unwrap_or(UNIX_EPOCH),
             permissions: found.permissions().mode() & 0o7777,
+            names: if found.is_file() { found.nlink() } else { 1 },
         })
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

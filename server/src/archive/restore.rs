@@ -6,7 +6,7 @@ use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::{block_on, in_place};
-use host::{Disk, FileKind, SharedDisk};
+use host::{Disk, FileKind, OpenMode, SharedDisk};
 use rewind::LogArchive;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -25,6 +25,8 @@ const SEGMENT_FILE: &str = "RECOVERYXLOG";
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
 /// Where a segment is put by which another one is judged.
 pub(super) const BESIDE_FILE: &str = "RECOVERYBESIDE";
+/// Bytes that are copied at a time.
+const COPIED_BYTES: usize = 1 << 20;
 
 /// A file that restore_command is asked for.
 pub(super) struct Asked<'a> {
@@ -279,16 +281,26 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 /// The length of the file that restore_command has put at `path` for the archive's file `name`; None if
 /// nothing is there. Nothing but a file is taken: what a link names is the archive's own, and would be
-/// written to as this server's log.
+/// written to as this server's log. A second name of the archive's file becomes a copy.
 ///
 /// # Errors
-/// Fails if something else is there, or the folder cannot be read.
+/// Fails if something else is there, the folder cannot be read, or the file cannot be copied.
 pub fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u64>> {
     let (folder, file) = (path.parent().unwrap_or(Path::new("")), path.file_name());
     let there = disk.list(folder)?.into_iter().find(|entry| file == Some(OsStr::new(&entry.name)));
     let what = match there.map(|entry| entry.kind) {
         None => return Ok(None),
-        Some(FileKind::File) => return disk.metadata(path).map(|found| Some(found.len)),
+        Some(FileKind::File) => {
+            let found = disk.metadata(path)?;
+            if found.names > 1 {
+                set_apart(disk, path).map_err(|error| {
+                    let what = "restore_command has linked instead of copied";
+                    let what = format!("could not copy the archive's file \"{name}\", which {what}: {error}");
+                    io::Error::new(error.kind(), what)
+                })?;
+            }
+            return Ok(Some(found.len));
+        }
         Some(FileKind::Directory) => "a folder",
         Some(FileKind::Other) => "a link or a special file",
     };
@@ -296,6 +308,22 @@ pub fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u6
         "restore_command has made \"{}\" {what} for the archive's file \"{name}\"; it must copy the file there",
         path.display()
     )))
+}
+
+/// Puts a copy of a file in its place, so that nothing that is written there is written under its other names.
+fn set_apart(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Read)?;
+    disk.remove_file(path)?;
+    let copy = disk.open(path, OpenMode::CreateNew)?;
+    let (len, mut buffer, mut at) = (file.len()?, vec![0; COPIED_BYTES], 0);
+    while at < len {
+        let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..want).unwrap_or_default();
+        file.read_exact_at(piece, at)?;
+        copy.write_all_at(piece, at)?;
+        at += want as u64;
+    }
+    Ok(())
 }
 
 impl LogArchive for Restorer {
@@ -362,5 +390,32 @@ impl SegmentSupply for Restorer {
             ));
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::RealDisk;
+
+    #[test]
+    fn what_is_restored_is_never_the_archive_s_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [archived, path] = ["archived", SEGMENT_FILE].map(|name| dir.path().join(name));
+        let bytes: Vec<u8> = (0_u8..251).cycle().take(COPIED_BYTES + 100).collect();
+        for is_linked in [true, false] {
+            std::fs::write(&archived, &bytes).unwrap();
+            match is_linked {
+                true => std::fs::hard_link(&archived, &path).unwrap(),
+                false => _ = std::fs::copy(&archived, &path).unwrap(),
+            }
+            let found = brought(&RealDisk, &path, "archived").unwrap();
+            assert_eq!(found, Some(bytes.len() as u64), "{is_linked}");
+            assert!(std::fs::read(&path).unwrap() == bytes, "{is_linked}");
+            RealDisk.open(&path, OpenMode::ReadWrite).unwrap().write_all_at(b"more", 0).unwrap();
+            assert!(std::fs::read(&archived).unwrap() == bytes, "{is_linked}");
+            remove(&RealDisk, &path).unwrap();
+        }
+        assert_eq!(brought(&RealDisk, &path, "archived").unwrap(), None);
     }
 }

@@ -152,6 +152,12 @@ impl State {
         }
     }
 
+    /// How many names stand for a node.
+    pub(super) fn count_names(&self, node: Node) -> u64 {
+        let names = self.folders.values().flat_map(|folder| folder.entries().values());
+        names.filter(|named| **named == node).count() as u64
+    }
+
     pub(super) fn link(&mut self, file: &Path, name: &Path) -> io::Result<()> {
         let node = self.find(file)?.ok_or_else(not_found)?;
         if matches!(node, Node::Folder(_)) {

@@ -142,6 +142,8 @@ fn two_names_of_a_file_have_the_same_bytes_and_each_is_durable_by_itself() {
     assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(disk.link_file(path("/none"), path("/third")).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(disk.is_one_file(path("/file"), path("/second")).unwrap());
+    let names = |path| disk.metadata(path).unwrap().names;
+    assert_eq!((names(path("/file")), names(path("/second")), names(path("/"))), (2, 2, 1));
     let second = Disk::open(&disk, path("/second"), OpenMode::ReadWrite).unwrap();
     second.write_all_at(&[2; 512], 0).unwrap();
     second.sync().unwrap();
