@@ -128,13 +128,20 @@ pub fn settle_promotion(
     data_dir: &Path,
     control: &ControlFile,
 ) -> Result<Option<TimelineId>, BranchError> {
+    let counts = control.state.is_standbys();
+    let record = match BranchRecord::read(&**disk, data_dir) {
+        // Nobody needs it, but to see whether two timelines share a file.
+        Err(BranchError::Damaged(_)) if !counts => None,
+        read => read?,
+    };
+    let Some(record) = record else { return Ok(None) };
     let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
-    let undone = match BranchRecord::load(&**disk, data_dir, control)? {
-        Some(record) => undo(disk, data_dir, record, named, control.segment_size)?,
-        None => None,
+    let undone = match counts {
+        true => undo(disk, data_dir, record, named, control.segment_size)?,
+        false => None,
     };
     if undone.is_none() {
-        separate_shared(disk, data_dir, control.segment_size)?;
+        separate_shared_of(disk, data_dir, &record, control.segment_size)?;
     }
     Ok(undone)
 }
@@ -150,9 +157,17 @@ pub fn separate_shared(disk: &SharedDisk, data_dir: &Path, size: SegmentSize) ->
         Err(BranchError::Damaged(_)) => None,
         read => read?,
     };
-    if let Some(BegunPromotion { timeline, shared: Some(ended), .. }) =
-        record.and_then(|record| record.promotion)
-    {
+    record.map_or(Ok(()), |record| separate_shared_of(disk, data_dir, &record, size))
+}
+
+/// The same by a record that was read.
+fn separate_shared_of(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    record: &BranchRecord,
+    size: SegmentSize,
+) -> Result<(), BranchError> {
+    if let Some(BegunPromotion { timeline, shared: Some(ended), .. }) = record.promotion {
         let folder = SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size);
         if folder.is_shared(ended, timeline)? {
             folder.separate(ended)?;
