@@ -124,6 +124,13 @@ impl Branches {
         false
     }
 
+    /// The end of what `leaf` has of a branch that it continues; None if it does not continue it.
+    pub fn left_at(&self, leaf: &Branch, older: &Branch) -> Option<Lsn> {
+        let lineage = self.lineage(leaf);
+        let mut forks = lineage.iter().filter_map(|branch| self.forks.get(branch));
+        forks.find(|fork| fork.parent == *older).map(|fork| fork.at)
+    }
+
     /// `leaf` and what it continues, the youngest first.
     pub fn lineage(&self, leaf: &Branch) -> Vec<Branch> {
         let mut lineage = vec![leaf.clone()];
@@ -182,5 +189,8 @@ mod tests {
         }
         assert_eq!(branches.all(&Branch::new("1")).len(), 4);
         assert_eq!(branches.lineage(&Branch::new("3-c")).len(), 3);
+        let left_at = |leaf, older| branches.left_at(&Branch::new(leaf), &Branch::new(older)).map(Lsn::get);
+        assert_eq!((left_at("3-c", "2-a"), left_at("3-c", "1")), (Some(0x200), Some(0x100)));
+        assert_eq!((left_at("3-c", "2-b"), left_at("1", "1")), (None, None));
     }
 }

@@ -1,19 +1,20 @@
-//! A handover loses nothing: the branch that it begins has all that was acknowledged on the one that it
-//! leaves, at whatever level, and nothing is acknowledged there afterwards.
+//! A handover loses nothing: the branch that it begins has all that was acknowledged on the one that its
+//! primary gave up, at whatever level, and nothing is acknowledged there afterwards. Of what somebody else
+//! acknowledged meanwhile, who was promoted on that branch without waiting for it, it promises nothing.
 
 use super::{Promise, Violation, violation};
 use crate::guarantee::Guarantee;
 use crate::history::{History, Level};
 
 pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Violation> {
-    for branch in &guarantee.handed_over {
-        let Some(fork) = guarantee.branches.fork(branch) else { continue };
+    for (branch, given_up) in &guarantee.handed_over {
+        let Some(left_at) = guarantee.branches.left_at(branch, given_up) else { continue };
         for entry in history.entries() {
             let Some((level, token)) = entry.level_told().zip(entry.token()) else { continue };
-            let is_behind = token.at > fork.at && guarantee.branches.home(token) == fork.parent;
+            let is_behind = token.at > left_at && guarantee.branches.home(token) == *given_up;
             let may_vanish = || guarantee.may_vanish(entry.node, entry.invoked_ms, entry.told_ms());
             if is_behind && (level > Level::Off || !may_vanish()) {
-                let text = format!("{branch} was handed over at {}, and lacks {entry:?}", fork.at);
+                let text = format!("{branch} was handed over at {left_at}, and lacks {entry:?}");
                 return violation(Promise::OneWriter, text);
             }
         }
@@ -43,12 +44,24 @@ mod tests {
         let mut guarantee = Guarantee::calm(Branch::new("2-a"));
         guarantee.branches.add(Branch::new("2-a"), Branch::new("1"), Lsn::new(0x100));
         assert!(check(&told(Level::Off, "1:0/101"), &guarantee).is_ok(), "it was a failover");
-        guarantee.handed_over.push(Branch::new("2-a"));
+        guarantee.handed_over.push((Branch::new("2-a"), Branch::new("1")));
         assert!(check(&told(Level::Off, "1:0/100"), &guarantee).is_ok());
         assert!(check(&told(Level::Off, "2-a:0/101"), &guarantee).is_ok());
         assert!(check(&told(Level::Off, "1:0/101"), &guarantee).is_err());
         guarantee.losses.push(Loss { node: 0, at_ms: 1100, lost: Lost::Process });
         assert!(check(&told(Level::Off, "1:0/101"), &guarantee).is_ok(), "it went with the memory");
+        assert!(check(&told(Level::Local, "1:0/101"), &guarantee).is_err());
+    }
+
+    #[test]
+    fn what_another_promotion_began_meanwhile_was_not_handed_over() {
+        // The role is handed over on 1, and 2-a is promoted there before: who takes the role goes on from that.
+        let mut guarantee = Guarantee::calm(Branch::new("4-c"));
+        guarantee.branches.add(Branch::new("2-a"), Branch::new("1"), Lsn::new(0x100));
+        guarantee.branches.add(Branch::new("4-c"), Branch::new("2-a"), Lsn::new(0x100));
+        guarantee.handed_over.push((Branch::new("4-c"), Branch::new("1")));
+        assert!(check(&told(Level::On, "2-a:0/105"), &guarantee).is_ok());
+        assert!(check(&told(Level::On, "1:0/100"), &guarantee).is_ok());
         assert!(check(&told(Level::Local, "1:0/101"), &guarantee).is_err());
     }
 }

@@ -11,7 +11,7 @@
 //! That nobody acknowledges a commit behind the offer's position is asked in the end (`checks/handed.rs`).
 
 use super::admin::{PATIENCE, ask};
-use super::facts::Asked;
+use super::facts::{Asked, branch_of};
 use super::words::{BACKED_OUT, HANDED_OVER, HANDOVER_UNDECIDED, HANDS_OVER, STARTS, TAKES_OVER};
 use super::{Shared, disks, events, lasting, machine_of, number_of, slots};
 use crate::branch::Branch;
@@ -53,10 +53,12 @@ const NOT_READY: &[&str] = &[
 pub(super) struct Handovers {
     /// Nodes that hand their role over.
     handing: Vec<usize>,
-    /// Nodes that have taken a role, and have not begun a timeline since.
-    taking: Vec<usize>,
-    /// Branches that began so.
-    branches: Vec<Branch>,
+    /// The branch whose end was offered to a node last.
+    offered: BTreeMap<usize, Branch>,
+    /// Nodes that have taken a role, on this branch, and have not begun a timeline since.
+    taking: Vec<(usize, Branch)>,
+    /// Branches that began so, and what was given up for each.
+    branches: Vec<(Branch, Branch)>,
     /// When who hands over stopped for that.
     stops: Vec<(usize, u64)>,
     /// When a stop was last asked of each node.
@@ -89,7 +91,7 @@ impl Handovers {
     pub(super) fn lost(&mut self, node: usize, lost: Lost) {
         self.handing.retain(|other| *other != node);
         if lost == Lost::Directory {
-            self.taking.retain(|other| *other != node);
+            self.promoted_otherwise(node);
         }
     }
 
@@ -100,22 +102,25 @@ impl Handovers {
 
     /// A node is to be promoted because somebody else asks for it.
     pub(super) fn promoted_otherwise(&mut self, node: usize) {
-        self.taking.retain(|other| *other != node);
+        self.taking.retain(|(other, _)| *other != node);
+    }
+
+    /// A node takes the role that it was offered.
+    fn takes(&mut self, node: usize) {
+        self.taking.extend(self.offered.remove(&node).map(|given_up| (node, given_up)));
     }
 
     /// A node has begun a branch; whether it was handed over.
     pub(super) fn begins(&mut self, node: usize, branch: &Branch) -> bool {
-        let before = self.taking.len();
-        self.taking.retain(|other| *other != node);
-        let is_handed = self.taking.len() < before;
-        if is_handed {
-            self.branches.push(branch.clone());
-        }
-        is_handed
+        let Some(at) = self.taking.iter().position(|(other, _)| *other == node) else { return false };
+        let (_, given_up) = self.taking.remove(at);
+        self.promoted_otherwise(node);
+        self.branches.push((branch.clone(), given_up));
+        true
     }
 
-    /// Branches that began so.
-    pub(super) fn branches(&self) -> &[Branch] {
+    /// Branches that began so, each with the one that was given up for it.
+    pub(super) fn branches(&self) -> &[(Branch, Branch)] {
         &self.branches
     }
 
@@ -141,7 +146,7 @@ pub(super) fn hear(shared: &Shared, node: usize, at_ms: u64, line: &str) {
         let candidates = BTreeMap::from([(node, Lsn::INVALID)]);
         let mut facts = shared.facts.lock();
         facts.asked_to_promote(node, Asked { decided_ms: at_ms, candidates, sealed_from: None });
-        facts.handovers.taking.push(node);
+        facts.handovers.takes(node);
         *shared.primary.lock() = node;
     }
     let rare = shared.facts.lock().handovers.hear(node, at_ms, line);
@@ -215,6 +220,7 @@ pub(super) fn offered(
         return Err(format!("OneWriter: {offers}, and a power cut would have it write again"));
     }
     let Some(history) = disks::history(old.files(), timeline) else { return Ok(()) };
+    shared.facts.lock().handovers.offered.insert(to, branch_of(&history, timeline));
     let goes_on = disks::reader(old.files(), &history, end)
         .is_some_and(|mut reader| matches!(reader.next(), Ok(Next::Record(_))));
     if goes_on {
@@ -310,15 +316,19 @@ mod tests {
     #[test]
     fn a_branch_was_handed_over_if_its_writer_has_taken_the_role_and_nobody_else_promoted_it() {
         let mut handovers = Handovers::default();
-        let branch = Branch::new("2-a");
+        let (branch, given_up) = (Branch::new("2-a"), Branch::new("1"));
+        let takes = |handovers: &mut Handovers| {
+            handovers.offered.insert(1, given_up.clone());
+            handovers.takes(1);
+        };
         assert!(!handovers.begins(1, &branch));
-        handovers.taking.push(1);
+        takes(&mut handovers);
         handovers.promoted_otherwise(1);
         assert!(!handovers.begins(1, &branch));
-        handovers.taking.push(1);
+        takes(&mut handovers);
         handovers.lost(1, Lost::Machine);
         assert!(handovers.begins(1, &branch) && !handovers.begins(1, &branch));
-        assert_eq!(handovers.branches(), [branch]);
+        assert_eq!(handovers.branches(), [(branch, given_up)]);
     }
 
     #[test]
