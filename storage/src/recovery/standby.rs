@@ -313,6 +313,8 @@ impl StandbyRedo {
         }
         let came = self.reader.source().limit().or_else(|| self.received());
         let Some(came) = came.filter(|came| *came > end.at) else { return Ok(None) };
+        let supplied = self.supplied;
+        self.read_here_alone();
         let is_damage = self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))?;
         let error = is_damage.then(|| self.reader.damage_at(end, came));
         if is_damage {
@@ -320,14 +322,27 @@ impl StandbyRedo {
             self.reader.source_mut().note_damage(end.at..upto);
             self.engine.branch.keep_received();
         }
+        if supplied {
+            self.supplied = true;
+            self.reader.source_mut().use_supply(true);
+        }
         self.read_anew();
         Ok(error)
+    }
+
+    /// Asks the supply no more. What it has got since redo came to an end would lie behind that end, whole,
+    /// and nobody has redone it: the next look brings it, or it is no part of what is here.
+    fn read_here_alone(&mut self) {
+        if std::mem::take(&mut self.supplied) {
+            self.reader.source_mut().use_supply(false);
+        }
     }
 
     /// The log is over. That a target was not reached, the data is not consistent, or log is lost that was
     /// here, must not pass for success.
     fn end_of_log(&mut self, end: Option<EndOfWal>) -> Result<RedoEnd, Error> {
         self.reader.source_mut().clear_limit();
+        self.read_here_alone();
         if let Some(end) = end
             && let Some(error) = self.damage(&end)?
         {
@@ -361,6 +376,8 @@ impl StandbyRedo {
             return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
         }
         let at = self.replay.at;
+        // A target may have ended redo.
+        self.read_here_alone();
         let file = self.reader.source_mut().file_before(at).map_err(|error| read_error(error.into()))?;
         let (state, timeline) = (self.replay.state(), self.replay.timeline);
         let file = file.unwrap_or(timeline);

@@ -1,14 +1,17 @@
 //! A standby's log that was received and cannot be read: damage, unless its last record has not come whole.
 
-use super::own_log::{path_of, record};
-use super::standby::{Standby, backup, follow, primary, ship};
+use super::own_log::{Copies, path_of, record};
+use super::standby::{Standby, backup, follow, follow_with, primary, ship};
 use super::*;
 use crate::{Feed, RedoEnd};
+use host::sync::Mutex;
 use host::{Disk, OpenMode};
 use simulation::CrashPolicy;
 use wal::control::ControlFile;
+use wal::history::TimelineHistory;
 use wal::page::record_start;
-use wal::{Lsn, TimelineId};
+use wal::reader::SegmentSupply;
+use wal::{Lsn, SegmentNumber, TimelineId};
 
 const ONE: TimelineId = TimelineId::FIRST;
 
@@ -109,4 +112,91 @@ async fn a_record_that_has_not_come_whole_is_no_damage() {
         let is_small = upto.bytes_since(begin) < 400 || upto.page_offset() < 60;
         upto = upto + if is_small { 1 } else { 57 };
     }
+}
+
+/// An archive that gets a segment late: it has it once it was asked for it so often.
+struct Late {
+    copies: Copies,
+    segment: SegmentNumber,
+    refusals: Mutex<usize>,
+}
+
+impl SegmentSupply for Late {
+    fn fetch(
+        &self,
+        history: &TimelineHistory,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        own_upto: Lsn,
+    ) -> std::io::Result<bool> {
+        let mut left = self.refusals.lock();
+        if segment == self.segment && *left > 0 {
+            *left -= 1;
+            return Ok(false);
+        }
+        self.copies.fetch(history, timeline, segment, own_upto)
+    }
+}
+
+/// Options by which segments come from such an archive, the one behind a border late.
+fn late(archive: &VirtualDisk, disk: &VirtualDisk, border: Lsn, refusals: usize) -> DatabaseOptions {
+    let size = ControlFile::load(disk, Path::new(DIR)).unwrap().segment_size;
+    let (copies, segment) = (Copies::new(archive, disk), size.segment_of(border));
+    let mut options = options();
+    options.recovery.supply = Some(Arc::new(Late { copies, segment, refusals: Mutex::new(refusals) }));
+    options
+}
+
+/// A disk with log that goes on behind a segment's border, and a standby's directory that has it up to there.
+async fn up_to_a_border() -> (VirtualDisk, VirtualDisk, TreeId, Lsn) {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    let size = db.control().segment_size;
+    let border = size.start_of(size.segment_of(db.positions().unwrap().flushed()).next());
+    let filler = "x".repeat(2000);
+    for row in 0_u64.. {
+        if db.positions().unwrap().flushed() > border + 20_000 {
+            break;
+        }
+        write(&db, tree, &[(&format!("row {row:06}"), &filler)], SyncLevel::Local).await;
+    }
+    write(&db, tree, &[("row 000", "the last")], SyncLevel::Local).await;
+    db.wal_writer_tick().unwrap();
+    ship(&disk, &copy);
+    for behind in [border, border + size.bytes()] {
+        let (path, _) = path_of(&copy, behind);
+        if copy.exists(&path).unwrap() {
+            copy.remove_file(&path).unwrap();
+        }
+    }
+    (disk, copy, tree, border)
+}
+
+#[tokio::test]
+async fn a_segment_that_an_archive_gets_while_an_end_is_judged_comes_with_the_next_look() {
+    let (archive, copy, tree, border) = up_to_a_border().await;
+    record(&copy).flushed(ONE, border);
+    let standby = follow_with(&copy, late(&archive, &copy, border, 1));
+    standby.feed.settle();
+    assert_eq!(standby.feed.damage(), []);
+    assert!(!copy.exists(&path_of(&copy, border).0).unwrap(), "a stream would cut it, whole");
+    standby.feed.set(Feed::Again { timeline: ONE });
+    standby.feed.settle();
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("the last"));
+    standby.stop();
+}
+
+#[tokio::test]
+async fn a_segment_that_an_archive_gets_once_redo_is_over_is_not_cut_by_the_promotion() {
+    let (archive, copy, _, border) = up_to_a_border().await;
+    // Redo asks for it at its first look, and again for the promotion.
+    let standby = follow_with(&copy, late(&archive, &copy, border, 2));
+    standby.feed.settle();
+    let (db, end) = standby.end_for_promotion();
+    assert!(matches!(end, RedoEnd::Promote { at, .. } if at < border), "a record goes over the border");
+    assert_eq!(db.tail_behind_redo().unwrap().whole_records, 0);
+    assert!(!copy.exists(&path_of(&copy, border).0).unwrap());
 }
