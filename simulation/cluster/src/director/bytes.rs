@@ -72,6 +72,7 @@ fn files_of(shared: &Shared, node: usize) -> Result<VirtualDisk, String> {
 
 /// Stops a server as by SIGINT.
 pub(super) async fn stop(shared: &Shared, node: usize) -> Result<(), String> {
+    shared.facts.lock().handovers.stopped(node, shared.now_ms());
     let states = {
         let mut cluster = shared.cluster.lock();
         cluster.order(machine_of(node), Order::Stop(StopMode::Fast));
