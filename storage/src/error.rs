@@ -182,6 +182,11 @@ impl Error {
         }
     }
 
+    /// Whether a commit that failed with this may be in the log all the same, of which only a restart tells.
+    pub fn may_have_committed(&self) -> bool {
+        matches!(self, Self::Log(_) | Self::Io { .. } | Self::Shutdown | Self::Fenced { .. })
+    }
+
     /// Wraps what the file system said of `path`; a full disk is told apart.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let (path, full) = (path.to_path_buf(), host::is_disk_full(&source));

@@ -20,7 +20,8 @@ struct Changes {
     /// This node takes writes: changes before that are at or below `last`.
     is_primary: AtomicBool,
     /// Commits that change the catalogue, from before they are in the log until `last` knows them. One that
-    /// was given up by its session stays counted, because nobody knows where it ended.
+    /// was given up by its session stays counted, because nobody knows where it ended, and so does one that
+    /// failed and may be in the log all the same.
     under_way: AtomicU64,
     /// The end of the last commit that changed the catalogue.
     last: AtomicU64,
@@ -146,10 +147,7 @@ impl SqlEngine {
             Ok(committed) => {
                 changes.last.fetch_max(committed.lsn.get(), Ordering::AcqRel);
             }
-            // Only a restart tells whether these are in the log.
-            Err(storage::Error::Log(_) | storage::Error::Io { .. } | storage::Error::Shutdown) => {
-                return outcome;
-            }
+            Err(error) if error.may_have_committed() => return outcome,
             Err(_) => {}
         }
         changes.under_way.fetch_sub(counted, Ordering::AcqRel);

@@ -6,12 +6,13 @@ use crate::visibility::snapshot::Insertion;
 use crate::{Error, TreeId};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use wal::{Lsn, RelFile, Xid};
+use wal::{Lsn, RelFile};
 
 /// Files that one record drops at most, of those that nothing names.
 const DROPPED_AT_ONCE: usize = 512;
 
-/// Files whose removal waits until no snapshot can need them and the log that drops them is durable.
+/// Files whose removal waits until no snapshot can need them, nor the next while the drop is in doubt, and
+/// the log that drops them is durable.
 #[derive(Debug)]
 pub(super) struct Drop {
     after: Insertion,
@@ -34,12 +35,11 @@ impl Engine {
         let owed = std::mem::take(&mut *self.unremoved.lock());
         // Those that the log does not take now, either, are owed on.
         let _ = self.remove_created(&owed);
-        let horizon = self.visibility.oldest_snapshot().unwrap_or(Xid::new(u64::MAX));
         let durable = match self.primary.get() {
             Some(primary) => primary.wal.positions().flushed(),
             None => Lsn::MAX,
         };
-        self.remove_dropped_if(|drop| drop.xid < horizon && drop.end <= durable)
+        self.remove_dropped_if(|drop| drop.end <= durable && !self.visibility.is_unseen_by_some(drop.xid))
     }
 
     /// Removes the files that the log up to `upto` has dropped, which is durable, whoever may still have a

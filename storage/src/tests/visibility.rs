@@ -118,6 +118,21 @@ async fn a_session_that_vanishes_shows_its_commit_to_nobody_either() {
 }
 
 #[tokio::test]
+async fn a_tree_whose_drop_is_in_doubt_is_there_for_who_does_not_see_that() {
+    let (_disk, db, tree) = stalled().await;
+    let mut drops = statement(&db, Isolation::ReadCommitted).await;
+    drops.drop_tree(tree).unwrap();
+    let mut commit = pin!(drops.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    db.wal_writer_tick().unwrap();
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"));
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
+    assert!(commit.await.unwrap().confirmed);
+    db.wal_writer_tick().unwrap();
+    assert!(db.store().tree(tree).is_err());
+}
+
+#[tokio::test]
 async fn a_weak_commit_behind_a_stalled_one_is_acknowledged_at_once_and_seen_in_its_turn() {
     let (_disk, db, tree) = stalled().await;
     let strong = write_with(&db, tree, "strong", &Interrupt::new()).await;

@@ -49,11 +49,11 @@ impl Transaction {
     /// Commits and waits until the commit has reached `level`, and all commits that it evaluated are visible.
     ///
     /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
-    /// [`Committed::confirmed`] is false. An error means that nothing was committed, except [`Error::Log`],
-    /// [`Error::Io`] and [`Error::Shutdown`], after which only a restart tells.
+    /// [`Committed::confirmed`] is false. An error means that nothing was committed, except those of which
+    /// [`Error::may_have_committed`] says otherwise.
     ///
     /// # Errors
-    /// Fails if nothing was committed, except after an error of the log, when only a restart tells.
+    /// Fails if nothing was committed, with those exceptions.
     pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
         let evaluated = self.evaluated_up_to();
         let timeline = self.engine.timeline();

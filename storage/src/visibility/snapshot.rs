@@ -542,6 +542,13 @@ impl Visibility {
         }
     }
 
+    /// Whether this commit is unseen by a live snapshot, or will be by the next: it may be in doubt.
+    pub(crate) fn is_unseen_by_some(&self, commit: Xid) -> bool {
+        let state = self.lock();
+        state.live.front().is_some_and(|(oldest, _)| *oldest <= commit)
+            || state.in_doubt.binary_search_by_key(&commit, |in_doubt| in_doubt.xid).is_ok()
+    }
+
     /// The least xid that a live snapshot does not see.
     pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
         self.lock().live.front().map(|(xid, _)| *xid)

@@ -388,3 +388,20 @@ async fn on_a_fenced_server_an_answer_that_rests_on_what_is_in_doubt_fails() {
     assert!(writing.await.unwrap().1.is_err());
     assert_eq!(asking.text("select * from t order by id").await, "1|10;2|20");
 }
+
+#[tokio::test]
+async fn on_a_fenced_server_nobody_finds_a_table_whose_commit_is_in_doubt() {
+    let node = node_with_rows().await;
+    let (mut own, writer) = (node.client().await, synchronous(&node).await);
+    quorum_has_all(&node);
+    let writing = ask(writer, "create table found (id int primary key); insert into found values (1)");
+    in_doubt(&node).await;
+    own.run("insert into t values (3, 30)").await;
+    // It sees all that lies before its own commit, and so has the new catalogue read.
+    own.run("begin; insert into t values (4, 40)").await;
+    node.engine.database().fence("timeline 2 was promoted");
+    assert!(writing.await.unwrap().1.is_err());
+    let mut reader = node.client().await;
+    assert_eq!(reader.error("select * from found").await.code().as_str(), "42P01");
+    assert_eq!(reader.text("select * from t order by id").await, "1|10;2|20");
+}
