@@ -372,6 +372,11 @@ impl Receiver {
         self.reported().written >= upto
     }
 
+    /// How far the log is durable. Redo counts what is, which it may have made so itself.
+    fn durable(&self) -> Lsn {
+        self.flushed.max(self.replayed)
+    }
+
     /// What may be reported: no further than the primary has shown to have the same.
     fn reported(&self) -> Progress {
         if self.awaits_begin || self.expected < self.segment_start() {
@@ -381,8 +386,7 @@ impl Receiver {
         let all = host::planted!("a report counts for more than was sent on the branch");
         let shown = |lsn: Lsn| if all { lsn } else { lsn.min(self.expected) };
         let early = host::planted!("a standby reports what is written as flushed");
-        // Redo counts what is durable, which it may have made so itself.
-        let flushed = if early { self.end } else { self.flushed.max(self.replayed) };
+        let flushed = if early { self.end } else { self.durable() };
         Progress { written: shown(self.end), flushed: shown(flushed), replayed: shown(self.replayed) }
     }
 

@@ -128,13 +128,14 @@ fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
 }
 
 #[test]
-fn what_redo_has_made_durable_is_reported_as_flushed() {
+fn what_redo_has_made_durable_is_reported_and_shown_as_flushed() {
     let mut talk = Talk::connect(one(), 20_000);
     talk.identified(1);
     talk.say(Event::Started);
     talk.data(16384, 8192);
     assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
     assert_eq!(talk.say(Event::Replayed(at(24000))), ["reply 24576 24000 24000"]);
+    assert_eq!(talk.0.view().flushed, at(24000), "nobody is told more than is shown");
 }
 
 #[test]

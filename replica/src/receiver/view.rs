@@ -69,7 +69,8 @@ impl Receiver {
             start: self.started.0,
             start_timeline: self.started.1,
             written: self.end,
-            flushed: self.flushed,
+            // Behind a bad place more may be replayed than can be read.
+            flushed: self.durable().min(self.end),
             timeline: self.timeline,
             last_sent: self.last_sent,
             last_received: self.last_received,
