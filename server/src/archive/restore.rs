@@ -310,7 +310,8 @@ pub fn brought(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<Option<u6
     )))
 }
 
-/// Puts a copy of a file in its place, so that nothing that is written there is written under its other names.
+/// Puts a copy of a file in its place, so that nothing that is written there is written under its other
+/// names.
 fn set_apart(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let file = disk.open(path, OpenMode::Read)?;
     disk.remove_file(path)?;

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn what_another_promotion_began_meanwhile_was_not_handed_over() {
-        // The role is handed over on 1, and 2-a is promoted there before: who takes the role goes on from that.
+        // The role is handed over on 1, and 2-a is promoted there before: who takes the role goes on from
+        // that.
         let mut guarantee = Guarantee::calm(Branch::new("4-c"));
         guarantee.branches.add(Branch::new("2-a"), Branch::new("1"), Lsn::new(0x100));
         guarantee.branches.add(Branch::new("4-c"), Branch::new("2-a"), Lsn::new(0x100));
