@@ -49,6 +49,7 @@
 //! | state | marker | what is true |
 //! | ----- | ------ | ------------ |
 //! | untouched | none | the target is as it was; a dry run never leaves this state |
+//! | begun | `begun` | the target is as it was, and no server starts there |
 //! | copying | `copying` | log and control file are the target's own, so the list of changed blocks |
 //! |         |           | can be made again, from where in the log the marker says; others are in the |
 //! |         |           | marker before they are written |
@@ -57,17 +58,18 @@
 //!
 //! The marker ([`storage::REWIND_MARKER`]) is durable before the first change and goes last, and what it
 //! rests on is durable before it: the target's log and control file, which a killed server may not have
-//! synced, and what the report of what goes says. The report gets its name, and what is said elsewhere of
-//! the discard, in the node's ledger, is said, after it and before the first change ([`Rewind::mark`]): a
-//! marker that goes again, or never came, leaves a directory that discards nothing. While it is there no
-//! server starts. A rewind that is run again goes on from the state that the marker tells: in `copying` it
-//! reads the changed blocks once more, from any source: also those that only the try before had to read,
-//! whose source had parted from the target earlier; in `copied` it only does the rest.
+//! synced, and what the report of what goes says. The report gets its name, and then what is said elsewhere
+//! of the discard, in the node's ledger, is said, in `begun` ([`Rewind::mark`]): a marker that goes again, or
+//! never came, leaves a directory that discards nothing. While it is there no server starts. A rewind that
+//! is run again goes on from the state that the marker tells: in `begun` it does all anew, the report too,
+//! unless that has its name; in `copying` it reads the changed blocks once more, from any source: also those
+//! that only the try before had to read, whose source had parted from the target earlier; in `copied` it only
+//! does the rest.
 //!
 //! # Invariants
 //!
 //! - Nothing of the target's log or control file changes before `copied`. Log that lay beside pg_wal comes in
-//!   once the marker stands (`beside.rs`).
+//!   once the marker of `copying` stands (`beside.rs`).
 //! - No page that is kept was changed by the target's log from the base's redo point on, or from that of an
 //!   earlier try that was broken off.
 //! - No page is newer than minRecoveryPoint of the control file that is written.

@@ -4,8 +4,9 @@
 //! | line | meaning |
 //! | ---- | ---- |
 //! | `source` | what it is rewound to, for people |
-//! | `phase` | `copying`: the target's own log and control file are as they were, so all can begin |
-//! |         | anew; `copied`: all files but these are new and durable |
+//! | `phase` | `begun`: nothing has changed yet; `copying`: the target's own log and what its control |
+//! |         | file says of it are as they were, so all can begin anew; `copied`: all other files are new |
+//! |         | and durable |
 //! | `new <block> <path>` | from this block on the file's blocks may be new, or torn by a crash: they |
 //! |         | are read again whatever the target's log says |
 //! | `changed=<lsn>` | the same is true of the blocks that the target's log has changed from here on |
@@ -59,6 +60,8 @@ pub struct Marker {
     pub touched: Touched,
     /// Blocks that the target's log has changed from here on may be so too.
     pub changed_from: Lsn,
+    /// Nothing is changed yet: it only keeps servers away, and what was so then is so now.
+    pub is_untouched: bool,
     /// Once all files are copied.
     pub copied: Option<Copied>,
     /// The source's history then; None if a program of before wrote the marker.
@@ -66,6 +69,12 @@ pub struct Marker {
 }
 
 impl Marker {
+    /// One that stands before the first change.
+    pub fn untouched(source: String) -> Self {
+        let touched = Touched::new();
+        Self { source, touched, changed_from: Lsn::MAX, is_untouched: true, copied: None, history: None }
+    }
+
     /// That of a directory, if a rewind was broken off there.
     ///
     /// # Errors
@@ -103,7 +112,11 @@ impl Marker {
     fn text(&self) -> String {
         let source: String =
             self.source.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-        let phase = if self.copied.is_some() { "copied" } else { "copying" };
+        let phase = match &self.copied {
+            Some(_) => "copied",
+            None if self.is_untouched => "begun",
+            None => "copying",
+        };
         let mut text = format!("{FIRST_LINE}\nsource={source}\nphase={phase}\n");
         for (path, from) in &self.touched {
             let _ = writeln!(text, "new {from} {path}");
@@ -141,7 +154,7 @@ impl Marker {
         };
         let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
         let copied = match phase {
-            "copying" => None,
+            "begun" | "copying" => None,
             "copied" => {
                 let (timeline, at) = value("fork")?.split_once(' ')?;
                 let fork = ForkPoint { at: at.parse().ok()?, timeline: timeline.parse().ok()? };
@@ -160,7 +173,8 @@ impl Marker {
             Some(line) => Some(history(line.strip_prefix("history=")?)?),
             None => None,
         };
-        Some(Self { source, touched, changed_from, copied, history })
+        let is_untouched = phase == "begun";
+        Some(Self { source, touched, changed_from, is_untouched, copied, history })
     }
 
     /// Whether what was copied is a part of this branch: all that is left to do may be done by its files.
@@ -192,6 +206,7 @@ mod tests {
             source: "host=a port=1".to_owned(),
             touched: Touched::from([("base/5/1".to_owned(), 7), ("base/5/2.1".to_owned(), 0)]),
             changed_from: Lsn::new(0x200),
+            is_untouched: false,
             copied: None,
             history: None,
         };
@@ -199,6 +214,7 @@ mod tests {
             marker.store(&RealDisk, dir.path()).unwrap();
             assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap().as_ref(), Some(marker));
         };
+        check(&Marker::untouched(marker.source.clone()));
         check(&marker);
         marker.copied = Some(Copied {
             fork: ForkPoint { at: Lsn::new(0x500), timeline: TimelineId::new(1) },

@@ -13,6 +13,7 @@
 //! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
 //! | `catalogue` | changes of tables, columns, sequences, roles, and TRUNCATE, in words |
 
+use crate::copy::remove_file;
 use crate::discarded::{Change, DiscardedCommit};
 use crate::error::{RewindError, io_error};
 use crate::past::{TreeRows, Version};
@@ -52,7 +53,8 @@ pub struct Counts {
 
 /// A report that is written and has not got its name yet, since its rewind is not sure to begin: the server
 /// may still write on, and the next rewind would discard something else. Dropped, its file goes; that of a
-/// process which was killed is removed by the next rewind or start.
+/// process which was killed is removed by the next rewind or start: till it has its name nothing changes, so
+/// it can be written anew.
 #[derive(Debug)]
 pub struct Draft {
     disk: SharedDisk,
@@ -78,6 +80,16 @@ impl Draft {
     /// Fails if the file cannot be renamed.
     pub fn keep(&self) -> Result<(), RewindError> {
         host::durable_rename(&*self.disk, &self.temporary, &self.path).map_err(io_error(&self.path))
+    }
+
+    /// Takes the name back, durably, as long as nobody was told of it and nothing has changed.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be removed.
+    pub fn take_back(&self) -> Result<(), RewindError> {
+        remove_file(&*self.disk, &self.path)?;
+        let folder = self.path.parent().unwrap_or(&self.path);
+        self.disk.sync_dir(folder).map_err(io_error(folder))
     }
 }
 
@@ -136,7 +148,7 @@ impl<'r> Report<'r> {
         Ok(counts)
     }
 
-    /// Shows the lines that this rewind kept in an earlier run, which was broken off after it had begun to
+    /// Shows the lines that this rewind kept in an earlier run, which was broken off and may have begun to
     /// change files: what they were is in that file alone. Gives its path; None if there is no such file.
     ///
     /// # Errors

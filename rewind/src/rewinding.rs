@@ -103,8 +103,8 @@ pub struct Rewind {
     need: Need,
     /// What is to be done, once there is room for it.
     ready: Option<Plan>,
-    /// The marker of this one, once it stands.
-    marked: Option<Marker>,
+    /// The marker of this one stands.
+    is_marked: bool,
     brought: Brought,
     /// No server opens the target meanwhile.
     _lock: Box<dyn LockGuard>,
@@ -236,13 +236,13 @@ impl Rewind {
             marker,
             need,
             ready: None,
-            marked: None,
+            is_marked: false,
             brought,
             _lock: lock,
         })
     }
 
-    /// Whether an earlier one was broken off: what it was to say was said then.
+    /// Whether an earlier one was broken off behind its marker: it may have said what it was to say.
     pub const fn was_begun(&self) -> bool {
         self.marker.is_some()
     }
@@ -302,29 +302,26 @@ impl Rewind {
         Ok(())
     }
 
-    /// Writes the marker, durably: no server starts here from now on, and a rewind that is run again goes on.
+    /// Writes a marker, durably: no server starts here from now on, and a rewind that is run again goes on.
     /// Who says elsewhere that this rewind discards something says it between this and [`Self::run`]: said
-    /// before, a server could still run in between, and the next rewind would discard something else.
+    /// before, a server could still run in between, and the next rewind would discard something else. Till
+    /// [`Self::run`] the marker says that nothing has changed, so that one which is run again sees all that
+    /// this one saw.
     ///
     /// # Errors
     /// Fails if it cannot be written, or if [`Self::make_ready`] has found nothing to copy.
     pub fn mark(&mut self) -> Result<(), RewindError> {
-        if self.marked.is_some() {
+        if self.is_marked {
             return Ok(());
         }
-        let (Some(plan), Need::Diverged(divergence)) = (&self.ready, &self.need) else {
+        if self.ready.is_none() {
             return Err(nothing_to_rewind());
-        };
-        let before = self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone());
-        let marker = Marker {
-            source: self.options.source.shown(),
-            touched: plan.touches(&before),
-            changed_from: divergence.changed_from,
-            copied: None,
-            history: None,
-        };
+        }
+        // That of an earlier one may not be durable yet.
+        let earlier = self.marker.clone();
+        let marker = earlier.unwrap_or_else(|| Marker::untouched(self.options.source.shown()));
         marker.store(&*self.host.disk, &self.options.target)?;
-        self.marked = Some(marker);
+        self.is_marked = true;
         Ok(())
     }
 
@@ -334,10 +331,15 @@ impl Rewind {
     /// # Errors
     /// Fails if it cannot be removed.
     pub fn unmark(&mut self) -> Result<(), RewindError> {
-        if self.marker.is_some() || self.marked.take().is_none() {
+        if self.marker.is_some() || !std::mem::take(&mut self.is_marked) {
             return Ok(());
         }
         Marker::remove(&*self.host.disk, &self.options.target)
+    }
+
+    /// What an earlier one may have overwritten beyond what the target's log names.
+    fn touched(&self) -> Touched {
+        self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone())
     }
 
     async fn plans(&mut self) -> Result<Option<(Plan, LogPlan)>, RewindError> {
@@ -346,8 +348,7 @@ impl Rewind {
         let files = self.source.files().await?;
         let own = sent_files(&*self.host.disk, &self.options.target);
         let own = own.map_err(io_error(&self.options.target))?;
-        let touched = self.marker.as_ref().map_or_else(Touched::new, |marker| marker.touched.clone());
-        let mut plan = Plan::new(&files, &own, &divergence.blocks, &touched, self.options.node_files);
+        let mut plan = Plan::new(&files, &own, &divergence.blocks, &self.touched(), self.options.node_files);
         let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
         self.check_log(&log)?;
         (plan.log_files, plan.log_bytes) = (log.files(), log.bytes());
@@ -449,12 +450,14 @@ impl Rewind {
     ) -> Result<Copied, RewindError> {
         let start = self.start().ok_or_else(nothing_to_rewind)?;
         self.make_ready().await?;
-        self.mark()?;
         let plan = self.ready.take().ok_or_else(nothing_to_rewind)?;
-        let mut marker = self.marked.take().ok_or_else(nothing_to_rewind)?;
         let Need::Diverged(divergence) = &self.need else { return Err(nothing_to_rewind()) };
-        let fork = divergence.fork;
+        let (fork, changed_from) = (divergence.fork, divergence.changed_from);
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
+        let (source, touched) = (self.options.source.shown(), plan.touches(&self.touched()));
+        let mut marker =
+            Marker { source, touched, changed_from, is_untouched: false, copied: None, history: None };
+        marker.store(&*disk, &dir)?;
         self.brought.0.settle()?;
         if host::planted!("a rewind stores the source's control file first") {
             self.source_control.store(&*disk, &dir)?;

@@ -152,6 +152,7 @@ impl Target {
         if self.label.is_some() {
             return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
         }
+        let begun = begun.filter(|begun| !begun.is_untouched);
         let overwritten = begun.map(|begun| begun.touched.clone());
         Ok(Some(Divergence { fork, base, end, changed_from, blocks, overwritten }))
     }

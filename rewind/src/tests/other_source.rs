@@ -12,7 +12,7 @@ use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
-use wal::{Lsn, RelFile, SegmentSize, TimelineId};
+use wal::{RelFile, SegmentSize, TimelineId};
 
 /// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have.
 /// /one went on.
@@ -140,7 +140,7 @@ async fn rows_that_a_rewind_which_was_broken_off_brought_are_not_told_as_old_one
     }
     let trees: Vec<RelFile> = touched.keys().filter_map(|name| Some(relation_of(name)?.0)).collect();
     let source = "two".to_owned();
-    let marker = Marker { source, touched, changed_from: Lsn::MAX, copied: None, history: None };
+    let marker = Marker { touched, is_untouched: false, ..Marker::untouched(source) };
     marker.store(&disk, Path::new("/one")).unwrap();
 
     let rewind = Rewind::prepare(&host_on(&disk), to_three()).await.unwrap();

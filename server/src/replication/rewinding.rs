@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 /// whose path it gives, and in the ledger. What an earlier run of this rewind wrote stays: it saw the files
 /// as they were. Each line of the file is shown, too. None if there is nothing to discard.
 ///
-/// The ledger says it when the marker stands, and then the file gets its name. Before that a run that is
-/// killed leaves a directory whose server may start and write on: what the next rewind discards would be
-/// another range, told and kept anew. What a run that is killed after the marker has not done the next one
-/// does, and tells nothing twice: the file's name tells them apart.
+/// The file gets its name when the marker stands, and then the ledger says it: the ledger names no file that
+/// is not there. Before the marker a run that is killed leaves a directory whose server may start and write
+/// on: what the next rewind discards would be another range, told and kept anew. What a run that is killed
+/// after the marker has not done the next one does, from the same files, and tells nothing twice: the file's
+/// name tells them apart.
 ///
 /// # Errors
 ///
@@ -52,19 +53,31 @@ pub async fn keep_discarded(
     };
     let is_same = |told: &LedgerEntry| told.event == entry.event && told.reason.ends_with(&kept);
     rewind.mark()?;
-    if let Err(error) = record_once(host, data_dir, &entry, &is_same) {
+    let named = match &draft {
+        Some(draft) => draft.keep(),
+        None => settle_name(host, &path),
+    };
+    let told = named.and_then(|()| {
+        let failed = |error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error };
+        record_once(host, data_dir, &entry, &is_same).map_err(failed)
+    });
+    if let Err(error) = told {
         // Nothing has changed, so the server may go on; unless the ledger has the entry nevertheless, since
         // the disk did not let it be taken back. Where the marker stays, the next rewind goes on.
         let is_told = read_ledger(host, data_dir).is_ok_and(|entries| entries.iter().any(is_same));
-        if !is_told {
+        if !is_told && draft.as_ref().is_none_or(|draft| draft.take_back().is_ok()) {
             let _ = rewind.unmark();
         }
-        return Err(RewindError::Io { path: "plimsoll/ledger".to_owned(), error });
-    }
-    if let Some(draft) = draft {
-        draft.keep()?;
+        return Err(error);
     }
     Ok(Some((path, counts)))
+}
+
+/// Makes the name of an earlier run's file durable: that run may have been killed before it was.
+fn settle_name(host: &Host, path: &Path) -> Result<(), RewindError> {
+    let folder = path.parent().unwrap_or(path);
+    let failed = |error| RewindError::Io { path: folder.display().to_string(), error };
+    host.disk.sync_dir(folder).map_err(failed)
 }
 
 /// Whether a receiver fails because the log here goes on where its upstream's does not.

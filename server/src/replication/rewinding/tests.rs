@@ -59,6 +59,8 @@ async fn diverged() -> (VirtualDisk, TreeId) {
         CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
     Database::create(&machine(&disk), Path::new("/one"), &small).unwrap();
     let one = open(&disk);
+    // So what a page held before is on that page alone.
+    one.set_full_page_writes(false).unwrap();
     let mut transaction = one.begin(Isolation::ReadCommitted);
     let tree = transaction.create_tree(5).await.unwrap();
     transaction.commit(SyncLevel::Local).await.unwrap();
@@ -119,11 +121,34 @@ fn told(disk: &VirtualDisk) -> usize {
     entries.iter().filter(|entry| entry.event == "discarded").count()
 }
 
-/// How many files there are of what rewinds discarded.
-fn kept(disk: &VirtualDisk) -> usize {
+/// The files of what rewinds discarded.
+fn kept_names(disk: &VirtualDisk) -> Vec<String> {
     let entries = disk.list(Path::new("/one/plimsoll")).unwrap();
-    let is_kept = |name: &str| name.starts_with(DISCARD_PREFIX) && name.ends_with(".json");
-    entries.iter().filter(|entry| is_kept(&entry.name)).count()
+    let is_kept = |name: &String| name.starts_with(DISCARD_PREFIX) && name.ends_with(".json");
+    entries.into_iter().map(|entry| entry.name).filter(is_kept).collect()
+}
+
+/// How many of them there are.
+fn kept(disk: &VirtualDisk) -> usize {
+    kept_names(disk).len()
+}
+
+/// What the only one says.
+fn report(disk: &VirtualDisk) -> String {
+    let names = kept_names(disk);
+    let [name] = names.as_slice() else { panic!("{names:?}") };
+    let bytes = disk.read(&Path::new("/one/plimsoll").join(name), 1 << 20).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Each file that the ledger names is there.
+fn check_named(disk: &VirtualDisk, what: &str) {
+    let kept = kept_names(disk);
+    for entry in read_ledger(&machine(disk), Path::new("/one")).unwrap() {
+        if let Some((_, name)) = entry.reason.rsplit_once("kept in plimsoll/") {
+            assert!(kept.iter().any(|kept| kept == name), "{what}: {name} is none of {kept:?}");
+        }
+    }
 }
 
 /// As the process leaves it that was killed at some call, and as a power cut does.
@@ -140,6 +165,7 @@ async fn a_discard_is_told_once_also_if_its_rewind_was_killed_and_the_server_wro
         killed.inject(Fault::power_off(call));
         let begun = begin(&killed).await.is_ok();
         for mut left in after(&killed) {
+            check_named(&left, &format!("call {call}"));
             if is_marked(&left) {
                 marked += 1;
             } else {
@@ -157,6 +183,31 @@ async fn a_discard_is_told_once_also_if_its_rewind_was_killed_and_the_server_wro
         }
     }
     assert!(wrote_on > 6 && marked > 4, "{wrote_on} {marked}");
+}
+
+#[tokio::test]
+async fn a_rewind_that_was_killed_before_its_first_change_tells_all_rows_when_it_is_run_again() {
+    let (disk, _) = diverged().await;
+    let whole = disk.fork();
+    begin(&whole).await.unwrap();
+    let told = report(&whole);
+    assert!(!told.contains("_unknown"), "{told}");
+    let mut marked = 0;
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        let begun = begin(&killed).await.is_ok();
+        for left in after(&killed) {
+            marked += u32::from(is_marked(&left));
+            begin(&left).await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!(report(&left), told, "call {call}");
+            check_named(&left, &format!("call {call}"));
+        }
+        if begun {
+            break;
+        }
+    }
+    assert!(marked > 4, "{marked}");
 }
 
 #[tokio::test]
