@@ -66,10 +66,15 @@
 //! that only the try before had to read, whose source had parted from the target earlier; in `copied` it only
 //! does the rest.
 //!
+//! PostgreSQL's pg_rewind does not know the marker, and removes it as a file that only the target has. It
+//! takes no directory whose control file does not say that its server was stopped. So from the marker of
+//! `copying` on, and before the first change, the control file does not say that any more; where it still
+//! does, nothing has changed, and that program may have the directory.
+//!
 //! # Invariants
 //!
-//! - Nothing of the target's log or control file changes before `copied`. Log that lay beside pg_wal comes in
-//!   once the marker of `copying` stands (`beside.rs`).
+//! - Nothing of the target's log changes before `copied`, nor of its control file but the state of a server
+//!   that was stopped. Log that lay beside pg_wal comes in once the marker of `copying` stands (`beside.rs`).
 //! - No page that is kept was changed by the target's log from the base's redo point on, or from that of an
 //!   earlier try that was broken off.
 //! - No page is newer than minRecoveryPoint of the control file that is written.

@@ -458,6 +458,7 @@ impl Rewind {
         let mut marker =
             Marker { source, touched, changed_from, is_untouched: false, copied: None, history: None };
         marker.store(&*disk, &dir)?;
+        self.target.say_not_stopped()?;
         self.brought.0.settle()?;
         if host::planted!("a rewind stores the source's control file first") {
             self.source_control.store(&*disk, &dir)?;

@@ -10,7 +10,7 @@ use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wal::backup_label::BackupLabel;
-use wal::control::{ControlFile, control_file_path};
+use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
 use wal::log_branch::separate_shared;
@@ -241,6 +241,19 @@ impl Target {
         let file = self.disk.open(&control, OpenMode::ReadWrite);
         let synced = file.and_then(|file| file.sync()).and_then(|()| self.disk.sync_dir(folder));
         synced.map_err(io_error(&control))
+    }
+
+    /// Has the control file say no more that the directory's server was stopped: PostgreSQL's pg_rewind takes
+    /// such a one alone, and would remove the marker as a file that its source has not. To a rewind that goes
+    /// on the state is the same as before: a primary's that left no end to verify, or a standby's.
+    pub(crate) fn say_not_stopped(&self) -> Result<(), RewindError> {
+        let state = match self.control.state {
+            ClusterState::ShutDown => ClusterState::ShuttingDown,
+            ClusterState::ShutDownInRecovery => ClusterState::InArchiveRecovery,
+            // Written all the same: a try that was killed may have left it to the kernel.
+            other => other,
+        };
+        Ok(ControlFile { state, ..self.control.clone() }.store(&*self.disk, &self.dir)?)
     }
 
     /// Where the files are that a node alone has.

@@ -1,13 +1,13 @@
 //! A process that is killed leaves its changes to the kernel, and a later power cut takes those that nobody
 //! has synced.
 
-use super::{assert_is_twos, diverged, host_on, rewind, to_two};
+use super::{Always, assert_is_twos, diverged, follow, host_on, open, policy_of, relations, rewind, to_two};
 use crate::{Need, Rewind, Stage};
 use host::{Disk, OpenMode};
 use simulation::{CrashPolicy, Fault, VirtualDisk};
 use std::path::{Path, PathBuf};
-use storage::REWIND_MARKER;
-use wal::control::control_file_path;
+use storage::{Feed, REWIND_MARKER};
+use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::{SegmentSize, TimelineId};
 
 const FILE_MAX: u64 = 1 << 30;
@@ -140,4 +140,48 @@ async fn the_log_stays_until_it_is_durable_that_all_is_copied() {
         assert_is_twos(&after, &what).await;
     }
     assert!(found > 0);
+}
+
+/// /one is killed after any call of its rewind. Where its control file says that its server was stopped, no
+/// page of it is another's yet: PostgreSQL's pg_rewind would take it, and take the marker away.
+async fn check_not_stopped_once_changed(stopped: &VirtualDisk, state: ClusterState) {
+    let disk = stopped.crash(CrashPolicy::LoseUnsynced);
+    let state_of = |disk: &VirtualDisk| ControlFile::load(disk, Path::new("/one")).unwrap().state;
+    assert_eq!(state_of(&disk), state);
+    let before = relations(&disk, "/one");
+    let (mut untouched, mut changed) = (0, 0);
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        if rewind(&killed).await.is_ok() {
+            break;
+        }
+        let policy = policy_of(call);
+        let (after, what) = (killed.crash(policy), format!("{state:?}, call {call}, {policy:?}"));
+        if state_of(&after) == state {
+            untouched += 1;
+            assert!(relations(&after, "/one") == before, "{what}: it is changed");
+        } else {
+            changed += 1;
+        }
+        rewind(&after).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_is_twos(&after, &what).await;
+    }
+    assert!(untouched > 3 && changed > 30, "{untouched} {changed}");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_stopped_says_so_no_more_before_its_first_page_is_changed() {
+    let disk = diverged().await;
+    let primary = disk.fork();
+    let one = open(&primary, "/one");
+    one.shutdown().await.unwrap();
+    drop(one);
+    check_not_stopped_once_changed(&primary, ClusterState::ShutDown).await;
+
+    let (one, mut redo) = follow(&disk, "/one");
+    redo.run(&Always(Feed::Stop)).unwrap();
+    one.shutdown().await.unwrap();
+    drop(one);
+    check_not_stopped_once_changed(&disk, ClusterState::ShutDownInRecovery).await;
 }

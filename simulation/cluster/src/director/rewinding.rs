@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use wal::control::control_file_path;
+use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::reader::Next;
 use wal::xact::XactRecord;
 use wal::{Lsn, Rmgr};
@@ -25,7 +25,7 @@ use wal::{Lsn, Rmgr};
 /// How long a rewind may take before whoever began it gives up.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Stands in a directory in the middle of a rewind, and what it says while the control file is the node's
-/// own.
+/// own but for its state.
 const MARKER: &str = "plimsoll.rewind";
 const IS_COPYING: &str = "phase=copying";
 const FILE_MAX: u64 = 1 << 20;
@@ -75,14 +75,18 @@ pub(super) fn goes_down(shared: &Shared, node: usize, lost: Lost) {
     rewinding.killed.notify_one();
 }
 
-/// As long as a rewind copies, the control file is as it was: the list of what has changed can be made again.
+/// As long as a rewind copies, the control file is as it was, but that it does not say any more that the
+/// server was stopped: the list of what has changed can be made again.
 fn check_halfway(shared: &Shared, node: usize, before: &[u8]) -> Result<(), String> {
     let cluster = shared.cluster.lock();
     let Some(files) = cluster.node(machine_of(node)).map(|there| there.files()) else { return Ok(()) };
     let marker = files.read(&Path::new(DATA).join(MARKER), FILE_MAX).unwrap_or_default();
     let copies = String::from_utf8_lossy(&marker).contains(IS_COPYING);
     let control = control_of(files);
-    if copies && control != before {
+    let state = ClusterState::ShuttingDown;
+    let without_state =
+        |bytes: &[u8]| ControlFile::decode(bytes).ok().map(|control| ControlFile { state, ..control });
+    if copies && control != before && without_state(&control) != without_state(before) {
         return Err(format!(
             "Damage: a rewind of node {node} has not copied all, and changed its control file"
         ));
