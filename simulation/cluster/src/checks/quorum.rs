@@ -7,6 +7,10 @@ use super::{Promise, Violation, violation};
 use crate::guarantee::{Guarantee, Quorum};
 use crate::history::{Entry, History, Level};
 
+/// How long it may take until a standby that has said how far it is counts at its primary: the word is on its
+/// way, the file of the standby's slot is written, and who takes the word in may stand still before a lock.
+const TAKEN_IN_MS: u64 = 200;
+
 pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Violation> {
     let Some(reports) = &guarantee.reports else { return Ok(()) };
     for entry in history.entries() {
@@ -28,7 +32,7 @@ pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Viol
             let Some((upstream, told)) = told_of(*node) else { continue };
             // Through a narrow link it may be given the last there is again and again, and never all.
             let clear = |from_ms: u64| guarantee.is_clear((upstream, *node), from_ms, told_ms);
-            let streams = |from_ms: u64| from_ms < entry.invoked_ms && clear(from_ms);
+            let streams = |from_ms: u64| from_ms + TAKEN_IN_MS < entry.invoked_ms && clear(from_ms);
             let streamed = told.streams_from_ms.is_some_and(streams);
             if upstream == entry.node && streamed && told.at_ms > told_ms {
                 let text = format!("told {} ms before the first standby, node {node}", told.at_ms - told_ms);

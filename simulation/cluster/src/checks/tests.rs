@@ -462,17 +462,21 @@ fn a_commit_that_was_told_before_enough_standbys_said_that_they_have_it_is_found
     guarantee.reports = with(101, progress(0x95, 0x95, 0x95));
     assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable), "it came too late");
     guarantee.quorums[0].standbys.insert(2);
-    let mut reports = Reports::default();
-    for (node, at_ms) in [(1, 101), (2, 50)] {
-        for branch in ["1", "2-a"] {
+    let both_since = |since_ms| {
+        let mut reports = Reports::default();
+        for (node, branch, at_ms) in [(1, "1", 101), (1, "2-a", 1601), (2, "1", 50), (2, "2-a", 1550)] {
             let source = Source { node, branch: Branch::new(branch), upstream: 0 };
-            reports.add(source, at_ms, progress(0x150, 0x150, 0x60), Some(5));
+            reports.add(source, at_ms, progress(0x150, 0x150, 0x60), Some(since_ms));
         }
-    }
-    guarantee.reports = Some(reports);
+        Some(reports)
+    };
+    guarantee.reports = both_since(5);
     assert_eq!(broken(&told, &guarantee, &state()), None, "any of them will do");
     guarantee.quorums[0].first = vec![1, 2];
     assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable), "the first is connected");
+    guarantee.reports = both_since(1580);
+    assert_eq!(broken(&told, &guarantee, &state()), None, "its primary may not have taken its word in yet");
+    guarantee.reports = both_since(5);
     guarantee.quorums[0].first = vec![2, 1];
     assert_eq!(broken(&told, &guarantee, &state()), None);
     guarantee.reports = with(101, progress(0x95, 0x95, 0x95));

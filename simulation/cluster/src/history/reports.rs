@@ -54,8 +54,8 @@ pub struct Told {
     pub at_ms: u64,
     /// How far the standby is.
     pub progress: Progress,
-    /// Since when the standby counts: the stream had once been given all that there was, and the standby had
-    /// said that it has some. None if that is not so yet.
+    /// Since when the standby may count: the stream had once been given all that there was, and the standby
+    /// had said that it has some, which its upstream may take in later. None if that is not so yet.
     pub streams_from_ms: Option<u64>,
 }
 
