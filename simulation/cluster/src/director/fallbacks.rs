@@ -77,10 +77,13 @@ pub(super) fn look(shared: &Arc<Shared>) {
 }
 
 /// Waits until a primary that had fallen back is back, now that its standbys are there, or nobody is named.
-pub(super) async fn wait_for_end(shared: &Shared, node: usize) -> Result<(), String> {
+/// It may have started too late to be asked before.
+pub(super) async fn wait_for_end(shared: &Arc<Shared>, node: usize) -> Result<(), String> {
     let begun_ms = shared.now_ms();
     loop {
         shared.observe();
+        look(shared);
+        shared.found()?;
         let open = shared.facts.lock().fallbacks.open.get(&node).copied();
         let Some(after) = open else { return Ok(()) };
         if shared.now_ms() > begun_ms + END_MS {
