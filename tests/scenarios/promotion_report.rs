@@ -250,3 +250,33 @@ fn a_primary_that_is_fenced_proves_nothing_while_nobody_of_what_replaced_it_can_
     let promoted = run_ok(&mut promote(&[], &three));
     assert!(promoted.ends_with("server promoted: timeline 3\n"), "{promoted}");
 }
+
+#[test]
+fn a_promoted_copy_of_this_node_s_directory_is_another_node() {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = named("two").clone_from(&one);
+    let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    one.wait_for(streams, "1");
+    one.alter("SET synchronous_standby_names = 'two'");
+    two.wait_for("SELECT synchronous_standby_names FROM plimsoll_stat_sync", "two");
+    two.stop();
+    let copy = Node::copy_of(&two);
+    copy.alter_while_stopped("primary_conninfo", "host=127.0.0.1 port=1 user=postgres");
+    two.set("plimsoll.peers", &format!("host=127.0.0.1 port={} user=postgres", copy.port()));
+    two.start();
+    one.wait_for(streams, "1");
+    one.sql("INSERT INTO t SELECT generate_series(1, 10000)");
+    two.wait_for("SELECT count(*) FROM t", "10000");
+    lose(&one, &[&two]);
+    copy.start();
+    run_ok(&mut promote(&[], &copy));
+    copy.sql("INSERT INTO t VALUES (0)");
+    // It has less log, and what it acknowledged is not here.
+    let seen = two.sql("SELECT verdict, reason FROM plimsoll_promotion_report() WHERE is_this_node");
+    assert!(seen.starts_with("possible loss|\"two\" goes on from here since"), "{seen}");
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "possible loss", &two);
+    // One that is promoted all the same is another branch's beside it, and takes another number.
+    let promoted = run_ok(&mut promote(&[], &two));
+    assert!(promoted.ends_with("server promoted: timeline 3\n"), "{promoted}");
+}

@@ -235,11 +235,12 @@ pub(super) fn is_of_cluster(replication: &Replication, peer: &Peer) -> bool {
 }
 
 /// Keeps what a node of the cluster tells of timelines. A number counts whoever of them tells of it; of a
-/// branch it is a witness, or passes on what one told.
+/// branch it is a witness, or passes on what one told. That of this node itself is no news; another one of
+/// its id works on a copy of its directory, and what that tells counts.
 pub(super) fn hear(replication: &Replication, name: &str, peer: &Peer) {
     let roster = &replication.roster;
     let is_strange = peer.branch.system != replication.database.system_id();
-    if is_strange || peer.member == Some(roster.own_id()) || !is_of_cluster(replication, peer) {
+    if is_strange || !is_of_cluster(replication, peer) {
         return;
     }
     roster.hear_of_timeline(peer.timeline.max(peer.newest));

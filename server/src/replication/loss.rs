@@ -179,11 +179,11 @@ pub(crate) async fn report(replication: &Arc<Replication>) -> Result<Vec<Reporte
 impl Asking<'_> {
     /// This node and all that it knows.
     async fn nodes(&self) -> Result<Vec<ReportedNode>, Error> {
+        let streamed = streams(self.replication);
         let mut told = self.answers().await;
         // It may receive meanwhile, which only adds to what it has.
         let own = own(self.replication).await?;
-        let (own_speaks, own_end) = (speaks_for_former(&own.answer), own.answer.end);
-        let mut nodes = vec![reported(own.id, own.name.clone(), None, Ok(own.answer))];
+        let own_speaks = speaks_for_former(&own.answer);
         let mut there: Vec<Speaker> = Vec::new();
         let mut answered: Vec<(Address, Told)> = Vec::new();
         let mut silent: BTreeMap<Address, String> = BTreeMap::new();
@@ -192,27 +192,27 @@ impl Asking<'_> {
                 Ok(told) if told.system != own.system => {
                     silent.insert(address, format!("it belongs to another cluster ({})", told.system));
                 }
-                // Who had more before than this node has now is another one, on a copy of its directory.
-                Ok(told) if told.id == own.id && told.answer.end <= own_end => {
+                Ok(told) if is_echo(&own, &told, streamed) => {
                     if own_speaks {
-                        there.push(Speaker { address, id: own.id, name: own.name.clone() });
+                        there.push(Speaker { address, id: own.id, name: own.name.clone(), is_own: true });
                     }
                 }
                 Ok(told) => {
                     if speaks_for_former(&told.answer) {
                         let (address, name) = (address.clone(), told.name.clone());
-                        there.push(Speaker { address, id: told.id, name });
+                        there.push(Speaker { address, id: told.id, name, is_own: false });
                     }
                     take(&mut answered, (address, told));
                 }
                 Err(error) => _ = silent.insert(address, error),
             }
         }
+        let mut nodes = vec![reported(own.id, own.name, None, Ok(own.answer))];
         let members = self.replication.roster.members();
         let mut heirs: Vec<(DirectoryId, DirectoryId)> = Vec::new();
         let answers = |id: DirectoryId| answered.iter().any(|(_, told)| told.id == id);
         for member in members.iter().filter(|member| !answers(member.id)) {
-            if let Some(heir) = heir(member, &members, own.id, &there) {
+            if let Some(heir) = heir(member, &members, &there) {
                 heirs.push((member.id, heir));
             } else {
                 let error = member.addresses.iter().find_map(|address| silent.get(address));
@@ -295,16 +295,28 @@ impl Asking<'_> {
     }
 }
 
+/// Whether two answers may be one node's.
+fn is_alike(one: &Told, other: &Told) -> bool {
+    let (ones, others) = (&one.answer, &other.answer);
+    let is_of_its_role = discriminant(&ones.role) == discriminant(&others.role);
+    one.id == other.id && one.name == other.name && ones.history == others.history && is_of_its_role
+}
+
+/// Whether this node answered itself, or one on a copy of its directory of which nothing is to be feared that
+/// is not to be feared of this one: it has no more log, has lost none, and receives only if this node does.
+/// `streamed`: this node did, before the questions.
+fn is_echo(own: &Told, told: &Told, streamed: bool) -> bool {
+    let receives = |told: &Told| told.answer.role == Role::Standby { streams: true };
+    let may_receive = streamed || receives(own) || !receives(told);
+    let has_all = told.answer.has_caught_up || !own.answer.has_caught_up;
+    is_alike(own, told) && told.answer.end <= own.answer.end && may_receive && has_all
+}
+
 /// Takes in what a node says at one of its addresses. A copy that somebody made of its directory says it is
 /// the same node, and commits count the two as one standby, whose confirmations either may have made: where
 /// they look alike they are one that knows what both know, else a node each.
 fn take(answered: &mut Vec<(Address, Told)>, (address, told): (Address, Told)) {
-    let is_alike = |known: &Told| {
-        let (mine, theirs) = (&known.answer, &told.answer);
-        let is_of_its_role = discriminant(&mine.role) == discriminant(&theirs.role);
-        known.id == told.id && known.name == told.name && mine.history == theirs.history && is_of_its_role
-    };
-    let Some(known) = answered.iter_mut().find(|(_, known)| is_alike(known)) else {
+    let Some(known) = answered.iter_mut().find(|(_, known)| is_alike(known, &told)) else {
         answered.push((address, told));
         return;
     };
@@ -342,18 +354,20 @@ struct Speaker {
     address: Address,
     id: DirectoryId,
     name: String,
+    /// It is this node, which is no member, and not one on a copy of its directory.
+    is_own: bool,
 }
 
 /// Who speaks for a member that does not answer. Of an address that moves to a running server, which is seen
-/// at another one, too, nobody knows when the other left it. `own`: this node, which is no member.
-fn heir(member: &Member, members: &[Member], own: DirectoryId, there: &[Speaker]) -> Option<DirectoryId> {
+/// at another one, too, nobody knows when the other left it.
+fn heir(member: &Member, members: &[Member], there: &[Speaker]) -> Option<DirectoryId> {
     let is_there_alone = |id: DirectoryId| {
         let known = members.iter().find(|other| other.id == id);
         known.is_some_and(|known| known.addresses.iter().all(|address| member.addresses.contains(address)))
     };
     let speaks = |speaker: &&Speaker| {
         let is_its_life = speaker.name == member.name && member.addresses.contains(&speaker.address);
-        is_its_life && (speaker.id == own || is_there_alone(speaker.id))
+        is_its_life && (speaker.is_own || is_there_alone(speaker.id))
     };
     there.iter().find(speaks).map(|speaker| speaker.id)
 }
@@ -459,6 +473,34 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_this_node_s_directory_is_its_echo_only_while_it_may_have_confirmed_nothing_else() {
+        let own = told(1, "a", 1, 20).1;
+        let echoes = |change: &dyn Fn(&mut Told)| {
+            let mut answer = told(1, "a", 2, 10).1;
+            change(&mut answer);
+            [false, true].map(|streamed| is_echo(&own, &answer, streamed))
+        };
+        assert_eq!(echoes(&|_| {}), [true; 2]);
+        assert_eq!(echoes(&|told| told.answer.end = Lsn::new(21)), [false; 2]);
+        assert_eq!(echoes(&|told| told.id = DirectoryId::new(2)), [false; 2]);
+        assert_eq!(echoes(&|told| told.answer.has_caught_up = false), [false; 2]);
+        assert_eq!(echoes(&|told| told.name = "b".to_owned()), [false; 2]);
+        let receives = |told: &mut Told| told.answer.role = Role::Standby { streams: true };
+        assert_eq!(echoes(&receives), [false, true], "it may confirm what this one does not get any more");
+        let leads = |told: &mut Told| told.answer.role = Role::Primary { acknowledges: true };
+        assert_eq!(echoes(&leads), [false; 2]);
+        let fork = |told: &mut Told| {
+            let (old, branch) = (told.answer.history.clone(), wal::history::BranchId::new(2));
+            told.answer.history = old.fork(TimelineId::new(2), Lsn::new(8), "test", branch).unwrap();
+        };
+        assert_eq!(echoes(&fork), [false; 2], "its positions are another branch's");
+        let mut promoted = told(1, "a", 2, 10);
+        leads(&mut promoted.1);
+        fork(&mut promoted.1);
+        assert_eq!(verdict(vec![told(1, "a", 1, 20), promoted]), (2, Verdict::Possible));
+    }
+
+    #[test]
     fn who_was_at_the_address_of_a_node_of_its_name_may_have_confirmed_beside_it() {
         let node = |(_, mut told): (Address, Told)| {
             told.answer.rule = Some(Rule { names: Some("ANY 2 (a, b)".to_owned()), ..rule() });
@@ -497,10 +539,12 @@ mod tests {
             roster.hear(vec![said], &Seen::client(None), Duration::from_secs(1));
         };
         let heir_at = |id: u64, name: &str, port: u16| {
-            let there = [Speaker { address: address(port), id: DirectoryId::new(id), name: name.to_owned() }];
+            let is_own = id == 9;
+            let (address, id, name) = (address(port), DirectoryId::new(id), name.to_owned());
+            let there = [Speaker { address, id, name, is_own }];
             let members = roster.members();
             let silent = members.iter().find(|member| member.id == DirectoryId::new(1)).unwrap();
-            heir(silent, &members, roster.own_id(), &there).map(DirectoryId::number)
+            heir(silent, &members, &there).map(DirectoryId::number)
         };
         says(1, &[1]);
         assert_eq!(heir_at(2, "b", 1), None, "nobody knows where it was");
