@@ -11,9 +11,11 @@
 //! member of the cluster a primary keeps its id, in [`crate::roster`], and hands it on to the standby that
 //! the same process makes of its directory. Another process draws a new one, and tells who it was:
 //! [`crate::roster::former`].) It is left out of backups; a copy
-//! that somebody makes of a standby's whole folder by other means has its id, too: the two count as one
-//! standby, which the sender logs, until the copy's file is removed. A standby that is cloned anew has a new
-//! id; that its old directory is gone shows by where it listens.
+//! that somebody makes of a standby's whole folder by other means has its id, too. Two that follow a third
+//! count as one standby, which the sender logs, until the copy's file is removed. Of two of which one follows
+//! the other, the one that follows draws a new id: the other may be a primary by now, and acknowledge commits
+//! of which it says who it is. A standby that is cloned anew has a new id; that its old directory is gone
+//! shows by where it listens.
 
 use host::{Host, write_file_durably};
 use std::fmt;
@@ -77,10 +79,21 @@ impl DirectoryId {
         if let Some(known) = known {
             return Ok(known);
         }
-        let new = new();
-        let text = seal_text(format!("{FIRST_LINE}\nid={new}\n"));
-        write_file_durably(&*host.disk, &path, text.as_bytes())?;
-        Ok(new)
+        new().write(host, &path)
+    }
+
+    /// Draws another one for a directory that is a copy of one whose node goes on.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn draw_anew(host: &Host, data_dir: &Path) -> io::Result<Self> {
+        Self(host.entropy.next_u64()).write(host, &data_dir.join(DIRECTORY_ID_FILE))
+    }
+
+    fn write(self, host: &Host, path: &Path) -> io::Result<Self> {
+        let text = seal_text(format!("{FIRST_LINE}\nid={self}\n"));
+        write_file_durably(&*host.disk, path, text.as_bytes())?;
+        Ok(self)
     }
 
     /// The directory is a primary's: it has no id, nor do copies of it.
@@ -143,6 +156,9 @@ mod tests {
         let new = DirectoryId::of_directory(&host, folders[0].path()).unwrap();
         assert_ne!(new, ids[0]);
         assert_eq!(DirectoryId::of_directory(&host, folders[0].path()).unwrap(), new);
+        let drawn = DirectoryId::draw_anew(&host, folders[0].path()).unwrap();
+        assert_ne!(drawn, new);
+        assert_eq!(DirectoryId::of_directory(&host, folders[0].path()).unwrap(), drawn);
         for _ in 0..2 {
             DirectoryId::forget(&host, folders[0].path()).unwrap();
         }

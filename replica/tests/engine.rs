@@ -77,7 +77,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         host: host.clone(),
         place: LogPlace::new(host.disk.clone(), &dir.join("pg_wal"), segment_size()),
         fsync: true,
-        directory: None,
+        keeps_id: false,
         roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
         feed: feed.clone(),
         log,

@@ -400,6 +400,27 @@ fn a_standby_that_is_made_anew_does_not_count_with_its_old_connection_unless_bot
 }
 
 #[test]
+fn a_standby_that_follows_a_copy_of_its_directory_is_another_node_and_fences_it() {
+    let (one, two) = pair();
+    two.stop();
+    let copy = Node::copy_of(&two);
+    one.kill_9();
+    copy.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(copy.data()));
+    two.alter_while_stopped("primary_conninfo", &copy.conninfo());
+    two.start();
+    knows(&copy, "one two");
+    assert!(two.log().contains("one data directory is a copy of the other"), "{}", two.log());
+    copy.sql("INSERT INTO t VALUES (1)");
+    two.wait_for("SELECT count(*) FROM t", "1");
+    copy.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    copy.start();
+    let refused = copy.try_sql("INSERT INTO t VALUES (2)");
+    assert!(refused.stderr.contains("fenced: timeline 3 left"), "{refused:?}\n{}", copy.log());
+}
+
+#[test]
 fn a_copy_that_was_promoted_from_a_backup_is_none_of_the_cluster() {
     let (one, two) = pair();
     let copy = Node::unprepared();

@@ -13,7 +13,8 @@ pub(super) const WITNESSED: u8 = b'W';
 /// byte that it sends, if the standby named one before its start to compare from.
 pub(super) const BEGINS: u8 = b'B';
 /// Type of the extension message about the directory. From a standby: 8 bytes, the id of the directory
-/// that it works on ([`crate::directory_id`]), before its first report and after [`FORMER`].
+/// that it works on ([`crate::directory_id`]), before its first report and after [`FORMER`]; and again if it
+/// draws another one.
 pub(super) const DIRECTORY: u8 = b'D';
 /// Type of the extension message about the cluster's nodes. From both: who the teller is, where it can be
 /// reached, and the same of all others that it knows ([`crate::roster::statement`]).

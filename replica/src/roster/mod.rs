@@ -4,7 +4,8 @@
 //! **Who is a member.** A server that streams from another one, or sends to one, with Plimsoll's extensions.
 //! It has an id: a standby that of its data directory, which it keeps when it is promoted, though the
 //! directory's own file goes then ([`crate::directory_id`] says why); a primary that never was a standby one
-//! that was drawn for it. It has a name, by which it follows a primary and
+//! that was drawn for it. A standby that hears its own id from the node that it follows draws another one,
+//! since one of the two is a copy of the other. It has a name, by which it follows a primary and
 //! synchronous_standby_names means it, and at most [`ADDRESSES_MAX`] addresses. A copy in the
 //! making, a receiver of PostgreSQL's and a copy that was promoted from a backup tell nothing of themselves,
 //! so they are never asked.
@@ -153,6 +154,23 @@ impl Roster {
             drop(known);
             self.change();
         }
+    }
+
+    /// Whether who tells this of itself, at the other end of a stream, is another node of this one's id: one
+    /// of the two works on a copy of the other's directory. Who says what this node says is itself.
+    pub fn is_shared_by(&self, told: &[Statement]) -> bool {
+        let known = self.0.known.lock();
+        told.first().is_some_and(|theirs| theirs.id == known.own.id && theirs.stated != known.own.stated)
+    }
+
+    /// This node is another one from here on than that with which it shared its id, and states itself anew.
+    pub fn part(&self, id: DirectoryId) {
+        let mut known = self.0.known.lock();
+        known.members.remove(&id);
+        known.own.id = id;
+        known.own.stated = known.own.stated.saturating_add(1);
+        drop(known);
+        self.change();
     }
 
     /// What is told on a stream: this node and all that it knows.

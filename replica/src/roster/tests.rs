@@ -166,6 +166,27 @@ fn a_node_states_anew_what_changed_and_outdoes_what_others_remember_of_it() {
 }
 
 #[test]
+fn a_node_that_follows_one_of_its_own_id_becomes_another_and_knows_that_one() {
+    let roster = Roster::new(id(1));
+    roster.state("a", vec![address("", 1)], Timestamp::from_micros(100));
+    let itself = decode(&roster.told(NOW)).unwrap();
+    assert!(!roster.is_shared_by(&itself), "it follows itself");
+    assert!(!roster.is_shared_by(&[said(2, 1, "b")]) && !roster.is_shared_by(&[]));
+    // What a third node tells may be of an earlier life.
+    assert!(!roster.is_shared_by(&[said(2, 1, "b"), said(1, 50, "a")]));
+    let other = vec![said(1, 50, "a"), said(3, 1, "c")];
+    assert!(roster.is_shared_by(&other));
+    let before = roster.version();
+    roster.part(id(5));
+    roster.hear(other.clone(), &neighbour(), NOW);
+    assert!(roster.version() != before && !roster.is_shared_by(&other));
+    let told = decode(&roster.told(NOW)).unwrap();
+    assert_eq!((roster.own_id(), told[0].id, told[0].stated), (id(5), id(5), 101));
+    assert_eq!(told[0].name, "a");
+    assert!(roster.has(id(1)) && roster.has(id(3)), "so it can be asked");
+}
+
+#[test]
 fn the_file_keeps_ids_and_ages_and_a_damaged_one_tells_nothing() {
     let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
     std::fs::create_dir(dir.path().join("plimsoll")).unwrap();

@@ -465,7 +465,7 @@ impl Standby {
             host: Host::real(),
             place,
             fsync: true,
-            directory: None,
+            keeps_id: false,
             roster: replica::roster::Roster::new(replica::directory_id::DirectoryId::new(2)),
             feed: feed.clone(),
             log: log.clone(),

@@ -188,6 +188,25 @@ impl Replication {
         }
     }
 
+    /// This standby follows a node of its own id: one of the two directories is a copy of the other. Neither
+    /// would hear of the other while both are one.
+    pub(crate) fn part_from_copy(&self) {
+        let (log, shared) = (&self.ground.log, self.roster.own_id());
+        let what = format!("the server that this standby follows has its id, {shared}");
+        match DirectoryId::draw_anew(&self.ground.host, &self.ground.data_dir) {
+            Ok(drawn) => {
+                self.roster.part(drawn);
+                log.warning(format!(
+                    "{what}: one data directory is a copy of the other; this standby has id {drawn} from now on"
+                ));
+            }
+            Err(error) => log.warning(format!(
+                "{what}, and \"{DIRECTORY_ID_FILE}\" could not be written for another one: neither is fenced \
+                 when the other replaces it: {error}"
+            )),
+        }
+    }
+
     /// The rows of pg_stat_replication, for a log that ends at `end` now. No commit waits for those to whom a
     /// standby sends on.
     pub(crate) fn sender_rows(&self, end: Lsn) -> Vec<SenderRow> {

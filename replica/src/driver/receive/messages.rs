@@ -99,6 +99,12 @@ impl Driver {
                 self.primary = told.first().map(|primary| primary.id);
                 let (host, port) = self.client.as_ref().map(Client::place).unwrap_or_default();
                 let now = self.context.host.clock.monotonic();
+                if self.context.roster.is_shared_by(&told) {
+                    // Before the other one is taken in, which becomes a member by that. The roster's change
+                    // has this sent.
+                    self.context.observer.shares_id();
+                    self.queue_directory();
+                }
                 self.context.roster.hear(told, &Seen::server(&host, port), now);
                 None
             }

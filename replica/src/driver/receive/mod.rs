@@ -16,7 +16,6 @@ mod writing;
 use super::log::LogPlace;
 use super::peers::Peer;
 use super::replay::StandbyFeed;
-use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
 use crate::receiver::{ReceiverOptions, ReceiverView};
 use crate::roster::Roster;
@@ -89,6 +88,9 @@ pub trait ReceiveObserver: Send + Sync {
     fn told(&self, primary: &Peer) {
         let _ = primary;
     }
+    /// The node that sends has this one's id: the roster has another one for this node afterwards, if it can
+    /// get one.
+    fn shares_id(&self) {}
     /// The slots of the primary.
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
@@ -121,9 +123,9 @@ pub struct ReceiveContext {
     pub place: LogPlace,
     /// Whether to fsync (the setting).
     pub fsync: bool,
-    /// The data directory's id; None if it could not get one.
-    pub directory: Option<DirectoryId>,
-    /// The nodes of the cluster.
+    /// Whether the data directory keeps the id that this node has in the roster: it may not have got one.
+    pub keeps_id: bool,
+    /// The nodes of the cluster, this one among them.
     pub roster: Roster,
     /// Where redo is fed.
     pub feed: Arc<StandbyFeed>,

@@ -200,7 +200,8 @@ impl Driver {
     }
 
     pub(super) fn queue_directory(&mut self) {
-        if let Some(directory) = self.context.directory.filter(|_| self.plimsoll) {
+        if self.plimsoll && self.context.keeps_id {
+            let directory = self.context.roster.own_id();
             self.queue(|out| encode_extension(out, DIRECTORY, &directory.number().to_be_bytes()));
         }
     }

@@ -262,7 +262,7 @@ impl Standby {
             host: ground.host.clone(),
             place: replication.place.clone(),
             fsync: ground.config().fsync,
-            directory: directory_id(ground),
+            keeps_id: keeps_id(ground, replication.roster.own_id()),
             roster: replication.roster.clone(),
             feed: feed.clone(),
             log: replication.log.clone(),
@@ -337,8 +337,8 @@ impl Standby {
     }
 }
 
-/// That of the data directory, if it can have one.
-fn directory_id(ground: &Ground) -> Option<DirectoryId> {
+/// Whether the data directory has this node's id, and keeps it over restarts.
+fn keeps_id(ground: &Ground, own: DirectoryId) -> bool {
     let found = DirectoryId::of_directory(&ground.host, &ground.data_dir);
     let found = found.map_err(|error| {
         ground.log.warning(format!(
@@ -346,7 +346,7 @@ fn directory_id(ground: &Ground) -> Option<DirectoryId> {
              standby from an older one, and may count it twice"
         ));
     });
-    found.ok()
+    found.is_ok_and(|found| found == own)
 }
 
 /// Ends the receiver and then redo when a promotion is asked for.

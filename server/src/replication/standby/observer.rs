@@ -128,6 +128,12 @@ impl ReceiveObserver for Observer {
         }
     }
 
+    fn shares_id(&self) {
+        if let Some(replication) = self.replication.upgrade() {
+            replication.part_from_copy();
+        }
+    }
+
     fn slots(&self, slots: &[UpstreamSlot]) {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);
