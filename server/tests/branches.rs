@@ -499,6 +499,7 @@ async fn a_promotion_that_broke_off_once_it_was_decided_is_told_and_its_history_
     assert!(copy.log().contains("the promotion to timeline 2 broke off"));
     assert!(mark.exists());
     assert_eq!(copy.psql("select pg_promote()").await, "t");
+    copy.psql("checkpoint").await;
     assert_eq!(copy.psql("select timeline_id from pg_control_checkpoint()").await, "3");
     stop(standby, StopMode::Fast).await;
     let standby = {
