@@ -8,7 +8,7 @@ use super::patience::Patience;
 use super::reports::Said;
 use super::views::Views;
 use crate::branch::{Branch, Branches};
-use crate::cluster::DATA;
+use crate::cluster::{DATA, has};
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Turn};
 use crate::rare::{Counters, Rare};
 use host::Disk;
@@ -25,6 +25,9 @@ use wal::{BranchRecord, Lsn, TimelineId};
 const RELOAD_MS: u64 = 2000;
 /// The same once the server has shown the new one.
 const SEEN_MS: u64 = 50;
+
+/// The record of a fence is no larger, in bytes.
+const FENCE_BYTES_MAX: u64 = 1 << 16;
 
 /// What synchronous_standby_names was set to.
 #[derive(Clone, Debug)]
@@ -457,6 +460,24 @@ pub(super) fn branch_history(files: &VirtualDisk) -> Option<TimelineHistory> {
 pub(super) fn branch_followed(files: &VirtualDisk) -> Option<Branch> {
     let timeline = accepted(files);
     disks::history(files, timeline).map(|history| branch_of(&history, timeline))
+}
+
+/// The branch that the record of a node's fence names.
+pub(super) fn fenced_by(files: &VirtualDisk) -> Option<Branch> {
+    let bytes = files.read(&Path::new(DATA).join(disks::FENCE), FENCE_BYTES_MAX).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    Some(Branch::new(&format!("{}-{}", value("descendant=")?, value("branch=")?)))
+}
+
+/// Whether the record of a node's fence holds: it stays where it is when the node goes on from the branch
+/// that it names.
+pub(super) fn is_replaced(files: &VirtualDisk) -> bool {
+    let goes_on_from = |by: Branch| {
+        let timeline = TimelineId::new(by.timeline());
+        branch_history(files).is_some_and(|history| branch_of(&history, timeline) == by)
+    };
+    has(files, disks::FENCE) && !fenced_by(files).is_some_and(goes_on_from)
 }
 
 /// The branch of the youngest timeline that continues the one that a node is on. Before a node turns to

@@ -3,11 +3,11 @@
 use super::admin::{self, PATIENCE, ask};
 use super::words::{DAMAGED_LOG, FENCED, NEW_TIMELINE, STARTS, STRANGE_BRANCH};
 use super::{
-    CLIENTS, Shared, archived, bytes, clients, disks, events, facts, fallbacks, machine_of, rewinding,
-    roster, spoiled,
+    CLIENTS, Shared, archived, bytes, clients, events, facts, fallbacks, machine_of, rewinding, roster,
+    spoiled,
 };
 use crate::branch::Token;
-use crate::cluster::{State, has};
+use crate::cluster::State;
 use crate::features::Feature;
 use crate::plan::names_of;
 use simulated::net::Link;
@@ -246,7 +246,7 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
         let written = facts.branch_written(**node);
         // A promotion that a crash cut short is finished by the next start, and no line tells of it.
         let is_known = written.timeline() == *timeline;
-        asks && is_known && lineage.contains(&written) && !has(files, disks::FENCE)
+        asks && is_known && lineage.contains(&written) && !facts::is_replaced(files)
     };
     primaries.filter(replaced).map(|(node, _)| *node).next()
 }
@@ -256,7 +256,7 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
 fn is_fenced(shared: &Shared, node: usize, recovery: bool) -> bool {
     let cluster = shared.cluster.lock();
     if recovery {
-        return cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), disks::FENCE));
+        return cluster.node(machine_of(node)).is_some_and(|node| facts::is_replaced(node.files()));
     }
     let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
     let of_this_life = lines.iter().rev().take_while(|line| !line.contains(STARTS));

@@ -107,7 +107,7 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
     }
     // Nor does anybody leave the branch that replaced the source's.
     let is_replaced = |cluster: &crate::cluster::Cluster| {
-        cluster.node(machine_of(from)).is_some_and(|from| has(from.files(), disks::FENCE))
+        cluster.node(machine_of(from)).is_some_and(|from| facts::is_replaced(from.files()))
     };
     if is_replaced(&shared.cluster.lock()) {
         return false;

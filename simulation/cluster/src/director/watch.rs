@@ -20,13 +20,10 @@ use super::words::{
 };
 use super::{Shared, disks, facts, leftovers, lives, machine_of, syncs};
 use crate::branch::Branch;
-use crate::cluster::DATA;
 use crate::guarantee::Lost;
 use crate::machine::rules;
 use crate::rare::Rare;
-use host::Disk;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wal::{Lsn, TimelineId};
@@ -41,9 +38,6 @@ const AGAIN_MS: u64 = 200;
 const STREAM_MS: u64 = 40;
 /// The same of a standby that follows another branch.
 const FOLLOWS_MS: u64 = 100;
-
-/// The record of a fence is no larger.
-const RECORD_MAX: u64 = 1 << 16;
 
 /// Something to look into.
 #[derive(Debug)]
@@ -271,11 +265,7 @@ async fn confirmed(shared: Arc<Shared>, node: usize) {
 /// The branch that the record of a node's fence names.
 fn fenced_by(shared: &Shared, node: usize) -> Option<Branch> {
     let cluster = shared.cluster.lock();
-    let path = Path::new(DATA).join(disks::FENCE);
-    let bytes = cluster.node(machine_of(node))?.files().read(&path, RECORD_MAX).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
-    Some(Branch::new(&format!("{}-{}", value("descendant=")?, value("branch=")?)))
+    facts::fenced_by(cluster.node(machine_of(node))?.files())
 }
 
 /// Who waits for standbys on a fenced server waits for what never comes.
