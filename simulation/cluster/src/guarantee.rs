@@ -15,6 +15,10 @@
 //! Durable log is compared, as pg_last_wal_receive_lsn() tells it. A commit at remote_write may be written on
 //! a standby and not durable there yet. Such a standby counts only if it is the promoted node.
 //!
+//! A disk may change a bit of what a standby has made durable ([`Guarantee::spoiled`]). It tells of the log
+//! up to there then. Unless it is the promoted node, which has to see that it lacks some, it does not count
+//! for what lies behind.
+//!
 //! What was told after the change was decided is held by whom nobody compared, so then the promoted node
 //! alone is counted, unless the candidates were kept from the old primary from the comparison on
 //! ([`Turn::sealed`]).
@@ -191,6 +195,9 @@ pub struct Guarantee {
     pub handed_over: Vec<(Branch, Branch)>,
     /// All losses.
     pub losses: Vec<Loss>,
+    /// Places of the log where disks have changed a byte that was durable. By streams, clones and archives
+    /// others may get it.
+    pub spoiled: BTreeSet<Lsn>,
     /// All pauses.
     pub pauses: Vec<Pause>,
     /// All that was released.
@@ -238,6 +245,7 @@ impl Guarantee {
             turns: Vec::new(),
             handed_over: Vec::new(),
             losses: Vec::new(),
+            spoiled: BTreeSet::new(),
             pauses: Vec::new(),
             released: Vec::new(),
             undecided: Vec::new(),
@@ -393,11 +401,20 @@ impl Guarantee {
     /// Whether enough of those who were waited for were looked at when the branch changed.
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
         let home = self.branches.home(commit.token);
-        let is_left = self.branches.fork(&turn.branch).is_some_and(|fork| fork.parent == home);
+        let fork = self.branches.fork(&turn.branch);
+        let is_left = fork.is_some_and(|fork| fork.parent == home);
         let may_be_unsynced = commit.level == Level::RemoteWrite && is_left;
+        // How far a log goes tells nothing of what its branch never had.
+        let was_there = fork.is_some_and(|fork| self.branches.has(&fork.parent, commit.token));
+        let is_unreadable = |end: &Lsn| {
+            let between = *end..commit.token.at;
+            was_there && self.spoiled.iter().any(|at| between.contains(at))
+        };
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms;
-            let has_told = |end: &Lsn| counts && (!may_be_unsynced || commit.token.at <= *end);
+            let has_told = |end: &Lsn| {
+                counts && (!may_be_unsynced || commit.token.at <= *end) && !is_unreadable(end)
+            };
             turn.candidates.get(node).is_some_and(|end| *node == turn.node || has_told(end))
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };

@@ -172,7 +172,8 @@ impl Clients {
             let facts = shared.facts.lock();
             let known = facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS);
             let reports = std::mem::take(&mut shared.wire.lock().reports);
-            peace::add(shared, Guarantee { reports: Some(reports), ..known })
+            let spoiled = shared.spoiled.lock().keys().copied().collect();
+            peace::add(shared, Guarantee { reports: Some(reports), spoiled, ..known })
         };
         {
             let mut rare = shared.rare.lock();

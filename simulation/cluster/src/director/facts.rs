@@ -412,6 +412,7 @@ impl Facts {
             turns: self.turns.iter().map(|(turn, _)| turn.clone()).collect(),
             handed_over: self.handovers.branches().to_vec(),
             losses: self.losses.clone(),
+            spoiled: BTreeSet::new(),
             pauses: self.pauses.clone(),
             released,
             undecided: self.undecided.clone(),

@@ -98,6 +98,36 @@ fn what_was_only_written_at_the_comparison_binds_by_the_promoted_node_alone() {
 }
 
 #[test]
+fn who_cannot_read_on_where_its_disk_has_changed_the_log_holds_nothing_behind() {
+    let told_of = |ends: [(usize, u64); 3]| {
+        let mut guarantee = turned(1, &[]);
+        guarantee.turns[0].candidates = ends.map(|(node, end)| (node, Lsn::new(end))).into();
+        guarantee.spoiled.insert(Lsn::new(0x142));
+        guarantee
+    };
+    for (end, at, expected) in [
+        (0x140, "1:0/143", false),
+        (0x140, "1:0/160", false),
+        // Nothing keeps it from reading so far, or any more.
+        (0x140, "1:0/142", true),
+        (0x150, "1:0/160", true),
+    ] {
+        let guarantee = told_of([(1, 0x140), (2, end), (3, 0x200)]);
+        assert_eq!(binds(&guarantee, Level::On, at, 500), expected, "{end:x} {at}");
+    }
+    // Who is promoted has to see that it lacks what it had.
+    let mut guarantee = told_of([(1, 0x140), (2, 0x200), (3, 0x200)]);
+    assert!(binds(&guarantee, Level::On, "1:0/160", 500));
+    // Nobody had it on the branch that a later change ended, wherever that one's log was changed.
+    let (parent, branch) = (guarantee.survivor.clone(), Branch::new("3-c"));
+    guarantee.branches.add(branch.clone(), parent, Lsn::new(0x140));
+    guarantee.survivor = branch.clone();
+    let candidates = [1, 2, 3].map(|node| (node, Lsn::new(0x140))).into();
+    guarantee.turns.push(Turn { branch, node: 2, decided_ms: 1500, candidates, sealed: false });
+    assert!(binds(&guarantee, Level::On, "1:0/160", 500));
+}
+
+#[test]
 fn losses_take_from_a_holder_what_its_level_left_there() {
     for (lost, level, expected) in [
         (Lost::Process, Level::RemoteWrite, true),
