@@ -19,6 +19,9 @@ pub(super) const DIRECTORY: u8 = b'D';
 /// Type of the extension message about the cluster's nodes. From both: who the teller is, where it can be
 /// reached, and the same of all others that it knows ([`crate::roster::statement`]).
 pub(super) const ROSTER: u8 = b'R';
+/// Type of the extension message about sockets. From a standby, before [`ROSTER`]: the name of the network in
+/// which it listens ([`host::net::namespace`]), if it knows one.
+pub(super) const NETWORK: u8 = b'N';
 /// Type of the extension message about nodes that are no more. From both, before [`ROSTER`], and from a
 /// standby before [`DIRECTORY`], too: who has their directories ([`crate::roster::former`]).
 pub(super) const FORMER: u8 = b'F';

@@ -13,6 +13,7 @@ pub use kernel::{kernel_socket, listen, set_keepalive, set_user_timeout};
 #[cfg(not(feature = "simulated"))]
 pub use tokio::net::{TcpListener, TcpStream};
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// When the system asks a peer that has said nothing whether it is still there. None is the system's own
@@ -25,4 +26,34 @@ pub struct Keepalive {
     pub interval: Option<Duration>,
     /// After this many without an answer the connection is over.
     pub probes: Option<u32>,
+}
+
+/// Names the network in which this process's sockets are: no two servers listen on all addresses at one port
+/// of it. It is a network namespace of one run of a machine, which no other machine has; in a simulation the
+/// node. None if the system does not tell.
+pub fn namespace() -> Option<String> {
+    static NAMESPACE: OnceLock<Option<String>> = OnceLock::new();
+    #[cfg(feature = "simulated")]
+    if let Some(node) = simulated::fiber::current_node() {
+        return Some(format!("node {}", node.0));
+    }
+    let read = || {
+        let run = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let namespace = std::fs::read_link("/proc/self/ns/net").ok()?;
+        Some(format!("{} {}", run.trim(), namespace.to_str()?))
+    };
+    NAMESPACE.get_or_init(read).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_one_network_name_it_alike() {
+        let own = namespace().unwrap();
+        let run = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let other = std::process::Command::new("readlink").arg("/proc/self/ns/net").output().unwrap();
+        assert_eq!(own, format!("{} {}", run.trim(), String::from_utf8(other.stdout).unwrap().trim()));
+    }
 }

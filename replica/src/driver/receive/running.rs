@@ -6,7 +6,7 @@ use super::handover::Promised;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, ROSTER, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, NETWORK, ROSTER, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
 use crate::sync::Progress;
@@ -213,6 +213,9 @@ impl Driver {
             self.told_roster = version;
             if let Some(formers) = self.context.roster.told_formers() {
                 self.queue(|out| encode_extension(out, FORMER, &formers));
+            }
+            if let Some(network) = host::net::namespace() {
+                self.queue(|out| encode_extension(out, NETWORK, network.as_bytes()));
             }
             let payload = self.context.roster.told(self.context.host.clock.monotonic());
             self.queue(|out| encode_extension(out, ROSTER, &payload));

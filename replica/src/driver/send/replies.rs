@@ -2,7 +2,7 @@
 
 use super::{Doubt, Ended, SendError, Streaming};
 use crate::directory_id::DirectoryId;
-use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, HANDOVER, ROSTER, SLOTS};
+use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, HANDOVER, NETWORK, ROSTER, SLOTS};
 use crate::driver::log::Outlet;
 use crate::error::ReplicaError;
 use crate::roster::{Statement, former, statement};
@@ -55,6 +55,7 @@ impl<S: Outlet> Streaming<'_, S> {
                             let told = former::decode(&told).map_err(|e| violation(e.to_string()))?;
                             self.context.roster.hear_formers(told);
                         }
+                        FromStandby::Extension(NETWORK, name) => self.context.row.set_network(&name),
                         FromStandby::Extension(ROSTER, told) => {
                             let told = statement::decode(&told).map_err(|e| violation(e.to_string()))?;
                             self.hear_roster(told);

@@ -5,7 +5,8 @@
 //! **A standby that was made anew** has a directory with a new id. What its old stream had reported was true
 //! of a directory that is no more. Two servers cannot listen at one address, so a stream whose node listens
 //! where that of an older stream does puts the older one out, for good: what the older reported stays of a
-//! directory that is gone, also when the newer stream ends.
+//! directory that is gone, also when the newer stream ends. One that listens on all addresses may be seen at
+//! several of them, so it names the network, too: at one port of that there is one such server.
 //!
 //! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. So the
 //! older stream counts again once its node has told of the newer one. It hears of that by this server, and
@@ -17,16 +18,42 @@ use crate::directory_id::DirectoryId;
 use crate::roster::{Address, MEMBERS_MAX, Seen, Statement};
 use wal::Lsn;
 
+/// Longest name of a network that is heeded, in bytes.
+const NETWORK_MAX: usize = 255;
+
 /// The node at the other end of a stream, as it says.
 #[derive(Debug)]
 pub(super) struct StreamNode {
     id: DirectoryId,
-    /// Where it listens, as seen from here; none if it does not say so.
-    addresses: Vec<Address>,
+    listens: Listens,
     /// The others of which it told last.
     knows: Vec<DirectoryId>,
     /// The last that came later, listens where this one does, and is unknown to it.
     displaced_by: Option<DirectoryId>,
+}
+
+/// Where a node listens, as far as it says so.
+#[derive(Debug)]
+struct Listens {
+    /// As seen from here.
+    addresses: Vec<Address>,
+    /// On all addresses of a network of this name, at this port.
+    everywhere: Option<(Box<[u8]>, u16)>,
+}
+
+impl Listens {
+    /// What a node says that is seen there and listens in this network.
+    fn of(node: &Statement, seen: &Seen, network: Option<Box<[u8]>>) -> Self {
+        let on_all = node.addresses.iter().find(|address| address.host().is_empty());
+        let everywhere = network.zip(on_all.map(Address::port));
+        Self { addresses: node.addresses_from(seen, true), everywhere }
+    }
+
+    /// Whether two servers cannot listen so at one time.
+    fn meets(&self, other: &Self) -> bool {
+        let shares = self.addresses.iter().any(|address| other.addresses.contains(address));
+        shares || self.everywhere.is_some() && self.everywhere == other.everywhere
+    }
 }
 
 impl StreamNode {
@@ -36,9 +63,8 @@ impl StreamNode {
     }
 
     /// The node of a later stream says where it listens.
-    fn meet_later(&mut self, later: DirectoryId, addresses: &[Address]) {
-        let shares = self.addresses.iter().any(|address| addresses.contains(address));
-        if shares && self.id != later && !self.knows.contains(&later) {
+    fn meet_later(&mut self, later: DirectoryId, listens: &Listens) {
+        if self.listens.meets(listens) && self.id != later && !self.knows.contains(&later) {
             self.displaced_by = Some(later);
         }
     }
@@ -91,22 +117,32 @@ impl SenderHandle {
         self.senders.recompute(&mut table);
     }
 
+    /// The standby names the network in which it listens, for what it says next of its node.
+    pub fn set_network(&self, name: &[u8]) {
+        self.with(|table, key| {
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.network = (1..=NETWORK_MAX).contains(&name.len()).then(|| name.into());
+            }
+        });
+    }
+
     /// The standby tells of the cluster's nodes, itself first, and is seen there.
     pub fn set_node(&self, told: &[Statement], seen: &Seen) {
         let Some((own, others)) = told.split_first() else { return };
-        let addresses = own.addresses_from(seen, true);
         let knows: Vec<DirectoryId> = others.iter().map(|other| other.id).collect();
         let mut table = self.senders.0.table.lock();
+        let network = table.entries.get(&self.key).and_then(|entry| entry.network.clone());
+        let listens = Listens::of(own, seen, network);
         for (_, older) in table.entries.range_mut(..self.key) {
             if let Some(node) = &mut older.node {
-                node.meet_later(own.id, &addresses);
+                node.meet_later(own.id, &listens);
             }
         }
         if let Some(entry) = table.entries.get_mut(&self.key) {
             // That it knows who came later says that it lived then.
             let before = entry.node.take().and_then(|node| node.displaced_by);
             let displaced_by = before.filter(|later| !knows.contains(later));
-            entry.node = Some(StreamNode { id: own.id, addresses, knows, displaced_by });
+            entry.node = Some(StreamNode { id: own.id, listens, knows, displaced_by });
         }
         self.senders.recompute(&mut table);
     }

@@ -102,6 +102,8 @@ struct Entry {
     directory: Option<DirectoryId>,
     /// The ids that this directory had before.
     formers: Vec<DirectoryId>,
+    /// The name of the network in which it listens, if it has said so.
+    network: Option<Box<[u8]>>,
     /// Whose directory it is, if it has said so.
     node: Option<StreamNode>,
     /// It can be handed the primary's role.
@@ -361,6 +363,7 @@ impl Entry {
             overstated: false,
             directory: None,
             formers: Vec::new(),
+            network: None,
             node: None,
             takes_over: false,
             replaced: None,
