@@ -480,11 +480,11 @@ impl Slots {
     }
 
     /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session
-    /// that uses one has lost it and has to be ended.
+    /// that uses one has lost it and has to be ended. The others' files say by then that they do not need it.
     pub fn invalidate_before(&self, kept_from: Lsn) -> GivenUp {
-        // A file that could not be written asks for more, which is not kept.
-        for slot in self.0.table.lock().values_mut() {
-            if slot.saved < kept_from && slot.restart >= kept_from {
+        for (name, slot) in self.0.table.lock().iter_mut() {
+            if slot.saved < kept_from && slot.restart >= kept_from && self.write(name, slot).is_err() {
+                // Its file asks for more, which is not kept.
                 (slot.saved, slot.unwritten) = (slot.restart, true);
             }
         }

@@ -321,6 +321,30 @@ fn a_start_survives_a_power_cut_in_the_middle_of_one_that_takes_temporary_slots_
 }
 
 #[test]
+fn a_slot_that_moved_past_what_goes_since_its_save_is_saved_before_that_goes() {
+    let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+    let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+    files.create_dir_all(dir).unwrap();
+    let slots = Slots::open(&host(&files), dir, 4).unwrap();
+    let in_file = || Slots::open(&host(&files), dir, 4).unwrap().oldest();
+    create(&slots, "s", 100);
+    let active = slots.acquire("s", 7).unwrap();
+    slots.save().unwrap();
+    active.release_before(at(600));
+    assert!(slots.invalidate_before(at(500)).slots.is_empty());
+    assert!(slots.let_go(at(500)));
+    assert_eq!(in_file(), Some(at(600)), "a crash finds the log that the slot asks for");
+    active.release_before(at(900));
+    files.set_capacity(0);
+    assert!(slots.invalidate_before(at(800)).slots.is_empty());
+    assert!(slots.let_go(at(800)), "a full disk keeps no log");
+    assert_eq!((slots.oldest(), in_file()), (Some(at(900)), Some(at(600))));
+    files.set_capacity(u64::MAX);
+    slots.save().unwrap();
+    assert_eq!(in_file(), Some(at(900)));
+}
+
+#[test]
 fn a_full_disk_keeps_no_loss_of_a_slot_from_being_told() {
     let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
     let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
