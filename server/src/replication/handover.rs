@@ -30,6 +30,7 @@ use replica::roster::Address;
 use replica::sender::SenderState;
 use replica::sender::handover::{Event, Handover};
 use replica::sender::streams::SenderRow;
+use replica::timeline::relation::{Relation, relation};
 use settings::AutoChange;
 use std::fmt;
 use std::io;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wal::codec::{SealedLines, seal_text};
+use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId, timelines};
 
 /// The marker, in the data directory.
@@ -307,7 +309,20 @@ pub(crate) fn judge(
     }
     let checked = fencing::check_promotion(replication).and_then(|()| recovery.check_promotion());
     checked.map_err(|why| why.message)?;
+    check_heard(&state.history, &replication.roster.heard_branches(&asking::own_witness(replication)))?;
     newest_timeline(replication).map_err(|error| format!("could not look for timelines: {error}"))
+}
+
+/// A role is not taken beside a timeline that went on from `ours` already: neither would go on from the
+/// other, so neither would fence the other. The primary hears of that timeline and is fenced by it.
+fn check_heard(ours: &TimelineHistory, heard: &[TimelineHistory]) -> Result<(), String> {
+    for theirs in heard {
+        if let Relation::Descendant { fork } = relation(ours, theirs) {
+            let (next, timeline) = (theirs.target(), ours.target());
+            return Err(format!("it was told of timeline {next}, which left timeline {timeline} at {fork}"));
+        }
+    }
+    Ok(())
 }
 
 /// The newest timeline that this directory has seen, or of which others told.
@@ -367,6 +382,24 @@ impl Drop for Asking {
 mod tests {
     use super::*;
     use host::RealDisk;
+    use wal::history::BranchId;
+
+    #[test]
+    fn no_role_is_taken_beside_a_timeline_that_went_on_already() {
+        let fork = |parent: &TimelineHistory, timeline: u32, at: u64| {
+            let branch = BranchId::new(u64::from(timeline));
+            parent.fork(TimelineId::new(timeline), Lsn::new(at), "test", branch).unwrap()
+        };
+        let one = TimelineHistory::root(TimelineId::FIRST);
+        let two = fork(&one, 2, 0x20_00E8);
+        let (three, beside) = (fork(&two, 3, 0x30_0000), fork(&one, 4, 0x10_0000));
+        assert_eq!(check_heard(&one, &[]), Ok(()));
+        assert_eq!(check_heard(&two, &[one.clone(), two.clone(), beside.clone()]), Ok(()));
+        let why = "it was told of timeline 3, which left timeline 2 at 0/300000";
+        assert_eq!(check_heard(&two, &[beside, three.clone()]), Err(why.to_owned()));
+        let why = "it was told of timeline 3, which left timeline 1 at 0/2000E8";
+        assert_eq!(check_heard(&one, &[three]), Err(why.to_owned()));
+    }
 
     #[test]
     fn a_marker_is_read_as_it_was_written_and_a_damaged_one_starts_nobody() {
