@@ -92,8 +92,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
         if database.fenced().is_some() {
             // They stay undecided: they are the new primary's to decide.
             ground.log.log(format!(
-                "this server is fenced: its statements leave out commits after {after} up to {upto}, which \
-                 stay undecided"
+                "this server is fenced: commits after {after} up to {upto} stay undecided, and statements \
+                 leave them out or are refused"
             ));
             return;
         }
