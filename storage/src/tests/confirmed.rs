@@ -87,16 +87,22 @@ async fn it_is_not_lost_with_the_versions_that_are_pruned_behind_the_checkpoint(
 
 #[tokio::test]
 async fn without_what_an_undecided_commit_has_dropped_it_refuses_to_read() {
-    let (disk, db, tree) = stalled().await;
-    let interrupt = Interrupt::new();
-    let mut dropping = write_with(&db, tree, "undecided", &interrupt).await;
-    dropping.drop_tree(tree).unwrap();
-    interrupt.cancel();
-    dropping.commit(SyncLevel::On).await.unwrap();
-    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
-    drop(db);
-    let refused = read_fenced(&start(&disk), tree).await.unwrap_err();
-    assert_eq!(refused.sqlstate().as_str(), "25006", "{refused}");
+    for end in ["crash", "checkpoint and crash", "stop"] {
+        let (disk, db, tree) = stalled().await;
+        let interrupt = Interrupt::new();
+        let mut dropping = write_with(&db, tree, "undecided", &interrupt).await;
+        dropping.drop_tree(tree).unwrap();
+        interrupt.cancel();
+        dropping.commit(SyncLevel::On).await.unwrap();
+        if end == "stop" {
+            db.shutdown().await.unwrap();
+        } else if end == "checkpoint and crash" {
+            db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+        }
+        drop(db);
+        let refused = read_fenced(&start(&disk), tree).await.unwrap_err();
+        assert_eq!(refused.sqlstate().as_str(), "25006", "{end}: {refused}");
+    }
 }
 
 #[tokio::test]
