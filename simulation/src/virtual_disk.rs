@@ -17,7 +17,7 @@ mod state;
 pub use faults::{Call, Fault, FaultKind, Operation};
 
 use contents::{Fate, Fnv, Inode};
-use faults::{eio, enospc};
+use faults::{eio, enospc, eopnotsupp};
 use file::{VirtualFile, VirtualLock, VirtualMapping};
 use host::{DirEntry, Disk, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use names::{Folder, Node};
@@ -326,6 +326,7 @@ impl VirtualDisk {
             Some(FaultKind::PowerOff) => return Err(eio()),
             Some(FaultKind::Io) if call != Call::Sync => return Err(eio()),
             Some(FaultKind::NoSpace) if call != Call::Sync => return Err(enospc()),
+            Some(FaultKind::Unsupported) if call != Call::Sync => return Err(eopnotsupp()),
             _ => {}
         }
         let outcome = act(&mut state, fault);

@@ -9,23 +9,29 @@
 //! - Nothing else may write to the file, or give it away for later use, before the parent's name has a file
 //!   of its own ([`SegmentFolder::separate`]): the bytes up to the switch, and zeros behind. A promotion does
 //!   that behind its first write, before any checkpoint and before the archive gets what the parent ended
-//!   with.
-//! - A crash in between is settled by the next start ([`crate::log_branch::settle_promotion`]).
+//!   with. Where that fails, the next checkpoint tries it again, and the file stays as it is until then.
+//! - A crash in between is settled by the next start ([`crate::log_branch::settle_promotion`]). The directory
+//!   may have been copied meanwhile, or a segment put into its place, so it asks of the bytes behind the
+//!   switch whose they are ([`SegmentFolder::is_promotions`]).
 //!
-//! Where something lies behind the switch it is the parent's, and the bytes before are copied; so they are
-//! where the disk gives no second names.
+//! Where something lies behind the switch it is the parent's, and the bytes before are copied. So they are
+//! where the file has another name already, which may be an archive's, and where the disk gives no second
+//! names or makes no promise of space.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, TimelineId};
 use crate::log_file::is_stale;
 use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE};
 use crate::position_file::LogPosition;
+use crate::reader::{Next, ReaderOptions, WalBytes, WalReader};
+use crate::record::Record;
 use crate::segments::{SegmentFile, SegmentFolder, TEMPORARY_PREFIX, ZEROS, io_error};
+use crate::xlog::XlogRecord;
 use host::{File, OpenMode, SharedDisk};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes that are copied at a time.
+/// Bytes that are read at a time.
 const COPIED_BYTES: usize = 1 << 20;
 
 impl SegmentFolder {
@@ -49,9 +55,10 @@ impl SegmentFolder {
     }
 
     /// Begins a segment for a timeline that forks off at `upto`, under a temporary name and without a sync.
-    /// It is the parent's file, if it `may_share` that and nothing lies there behind `upto`; else the bytes
-    /// are copied. A segment that was made ahead of the log becomes the copy, if there is one: of that all is
-    /// on disk but what is copied. None if no segment has to be copied or taken.
+    /// It is the parent's file, if it `may_share` that, if the file has no other name, and if nothing lies
+    /// there behind `upto`; else the bytes are copied. A segment that was made ahead of the log becomes the
+    /// copy, if there is one: of that all is on disk but what is copied. None if no segment has to be copied
+    /// or taken.
     ///
     /// # Errors
     /// Fails if a file cannot be read, renamed or written.
@@ -70,6 +77,7 @@ impl SegmentFolder {
         }
         let spare = self.spare_behind(to, segment)?;
         if may_share
+            && self.has_one_name(from, segment)?
             && self.is_clear_behind(from, upto)?
             && let Some(temporary) = self.name_twice(from, to, segment)
         {
@@ -172,20 +180,28 @@ impl SegmentFolder {
         Ok(true)
     }
 
+    /// Whether a segment is there whose file has no other name. Another one may be an archive's, or that of a
+    /// copy of this directory: what it names is not to be written on.
+    fn has_one_name(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<bool, WalError> {
+        let path = self.path(timeline, segment);
+        match self.disk.metadata(&path) {
+            Ok(found) => Ok(found.names == 1),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(io_error(WalOperation::Open, &path, cause)),
+        }
+    }
+
     /// Gives the parent's segment a second name, a temporary one, and makes sure of the space for the file
-    /// that its first name gets later. None where that cannot be: whoever copies tells why.
+    /// that its first name gets later. None where that cannot be, also if the disk promises no space: whoever
+    /// copies tells why.
     fn name_twice(&self, from: TimelineId, to: TimelineId, segment: SegmentNumber) -> Option<PathBuf> {
         // No other temporary file has this name: one is written to.
         let second = format!("{TEMPORARY_PREFIX}second.{}", segment.file_name(to, self.size));
         let (own, second) = (self.temporary(from, segment), self.dir.join(second));
-        let has_space = |file: &dyn File| match file.allocate(0, self.size.bytes()) {
-            Err(cause) if cause.kind() == io::ErrorKind::Unsupported => Ok(()),
-            allocated => allocated,
-        };
         let named = self
             .disk
             .open(&own, OpenMode::Create)
-            .and_then(|file| has_space(&*file))
+            .and_then(|file| file.allocate(0, self.size.bytes()))
             .and_then(|()| self.disk.link_file(&self.path(from, segment), &second));
         match named {
             Ok(()) => Some(second),
@@ -196,11 +212,45 @@ impl SegmentFolder {
         }
     }
 
-    /// Whether the segment in which a timeline ended is the file of the timeline `with`, too.
+    /// Whether what lies behind the end of a timeline, in its last segment, is the log of the timeline
+    /// `begun` that a promotion wrote there. The first record behind tells, since the new timeline's log
+    /// begins with one that names it; any other is the ended timeline's. Without a whole record, the two
+    /// names of the file do.
     ///
     /// # Errors
     /// Fails if that cannot be seen.
-    pub fn is_shared(&self, ended: LogPosition, with: TimelineId) -> Result<bool, WalError> {
+    pub fn is_promotions(&self, ended: LogPosition, begun: TimelineId) -> Result<bool, WalError> {
+        match self.first_behind(ended)? {
+            Some(record) => Ok(matches!(
+                XlogRecord::parse(&record),
+                Ok(XlogRecord::EndOfRecovery { timeline, .. }) if timeline == begun
+            )),
+            None => self.is_one_file(ended, begun),
+        }
+    }
+
+    /// The record behind the end of a timeline in its last segment, if a whole one is there.
+    fn first_behind(&self, ended: LogPosition) -> Result<Option<Record>, WalError> {
+        let (segment, page) = (self.size.segment_of(ended.lsn), ended.lsn.page_start());
+        if self.size.offset_of(ended.lsn) == 0 || !self.exists(ended.timeline, segment)? {
+            return Ok(None);
+        }
+        let path = self.path(ended.timeline, segment);
+        let file = self.disk.open(&path, OpenMode::Read);
+        let file = file.map_err(|cause| io_error(WalOperation::Open, &path, cause))?;
+        let rest = usize::try_from(self.size.bytes() - self.size.offset_of(page)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; rest.min(COPIED_BYTES)];
+        let read = file.read_exact_at(&mut bytes, self.size.offset_of(page));
+        read.map_err(|cause| io_error(WalOperation::Read, &path, cause))?;
+        let source = WalBytes::new(page, bytes);
+        match WalReader::new(source, ReaderOptions::new(self.size), ended.lsn).next() {
+            Ok(Next::Record(record)) => Ok(Some(record)),
+            Ok(Next::End(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether the segment in which a timeline ended is the file of the timeline `with`, too.
+    fn is_one_file(&self, ended: LogPosition, with: TimelineId) -> Result<bool, WalError> {
         let segment = self.size.segment_of(ended.lsn);
         let (path, other) = (self.path(ended.timeline, segment), self.path(with, segment));
         match self.disk.is_one_file(&path, &other) {

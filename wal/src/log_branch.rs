@@ -45,7 +45,9 @@ mod error;
 mod promotion;
 
 pub use error::BranchError;
-pub use promotion::{BegunPromotion, SIGNAL_FILES, Signals, separate_shared, settle_promotion};
+pub use promotion::{
+    BegunPromotion, SIGNAL_FILES, Settled, Signals, separate_shared, settle_promotion, shared_end,
+};
 
 use crate::codec::{SealedLines, seal_text};
 use crate::control::ControlFile;

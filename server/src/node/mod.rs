@@ -27,6 +27,7 @@ use crate::log::Log;
 use crate::replication::{Replication, fencing};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
+use host::sync::Mutex;
 use host::{MemoryLimit, Timestamp};
 use options::ServerOptions;
 use sql_session::SqlEngine;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
+use wal::LogPosition;
 
 /// What serves the clients of a node.
 pub(crate) trait Services: 'static {
@@ -71,6 +73,8 @@ pub(crate) struct Node {
     opened: OnceLock<Opened>,
     /// Ends the opening of the database.
     end_opening: Arc<AtomicBool>,
+    /// Where the timeline ended whose last segment got a file of its own at this start: the archive lacks it.
+    separated: Mutex<Option<LogPosition>>,
     /// Checkpoints that the log's growth set off.
     pub(crate) checkpoints_by_log: Arc<AtomicU64>,
     pub(crate) started: Timestamp,
@@ -103,6 +107,7 @@ impl Node {
             archive: Arc::new(Archive::new(ground.clone())),
             opened: OnceLock::new(),
             end_opening: Arc::default(),
+            separated: Mutex::default(),
             checkpoints_by_log: Arc::default(),
             started,
             part_pids,

@@ -2,6 +2,7 @@
 //! putting replication, archive and SQL on the opened database.
 
 use super::directory::{Signal, has_file, signal_file};
+use super::promote::tell_shared;
 use super::signals::watch_trigger_file;
 use super::states::Life;
 use super::stop::stop_of;
@@ -36,18 +37,23 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
-use wal::log_branch::settle_promotion;
+use wal::log_branch::{BegunPromotion, settle_promotion};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
-use wal::{BranchRecord, Live, Lsn, NodeLog, TimelineId};
+use wal::{BranchRecord, Live, LogPosition, Lsn, NodeLog, TimelineId};
 
 /// Opens the database; crash recovery happens here.
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
     let ground = &node.ground;
     // First, since it may bring a signal file back.
-    let undone = settle_promotion(&ground.host.disk, &ground.data_dir, control);
-    if let Some(timeline) = undone.map_err(|error| ServerError::new(error.to_string()))? {
+    let settled = settle_promotion(&ground.host.disk, &ground.data_dir, control);
+    let settled = settled.map_err(|error| ServerError::new(error.to_string()))?;
+    if let Some(timeline) = settled.undone {
         ground.log.log(format!("took back the promotion to timeline {timeline}, which was not completed"));
     }
+    if let Some(error) = &settled.still_shared {
+        tell_shared(&ground.log, error);
+    }
+    *node.separated.lock() = settled.separated;
     let signal = signal_file(ground)?;
     // What a server left that was killed while it fetched.
     Restorer::remove_temporaries(ground).map_err(|error| ServerError::new(error.to_string()))?;
@@ -296,7 +302,9 @@ pub(super) async fn assemble(
         let log = NodeLog::new(history, Live::Primary(writer), database.log_branch().clone());
         let history = log.state().history.clone();
         let replication = join(log, place)?;
-        finish_promotion(node, &database, &history)?;
+        let began = database.log_branch().record().and_then(|record| record.promotion);
+        let began = began.filter(|began| began.timeline == database.timeline());
+        finish_promotion(node, &database, began, &history)?;
         replication.forget_directory_id();
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
@@ -307,7 +315,7 @@ pub(super) async fn assemble(
         return Ok((database, None));
     };
     let replication = join(Standby::log(&database, &redo), place)?;
-    say_broken_promotion(node, &database);
+    finish_broken_promotion(node, &database)?;
     node.judge_early_promotion();
     let begins = || {
         node.life.go(NodeState::Recovering);
@@ -332,29 +340,46 @@ pub(super) async fn assemble(
     Ok((database, Some(standby)))
 }
 
-/// Does what was left of a promotion that a crash ended once it was decided: the archive gets its history,
-/// and what belongs to the ended timeline is settled.
-fn finish_promotion(node: &Node, database: &Database, history: &TimelineHistory) -> Result<(), ServerError> {
-    let began = database.log_branch().record().and_then(|record| record.promotion);
-    let Some(began) = began.filter(|began| began.timeline == database.timeline()) else { return Ok(()) };
+/// Does what was left of a promotion, which `began` if that was recorded still: the archive gets its history,
+/// and what belongs to the ended timeline is settled, unless its last segment is the log's file still.
+fn finish_promotion(
+    node: &Node,
+    database: &Database,
+    began: Option<BegunPromotion>,
+    history: &TimelineHistory,
+) -> Result<(), ServerError> {
     let (Some(archiver), Some(ended)) = (node.archive.archiver(), history.entries().last()) else {
         return Ok(());
     };
-    archiver.finished(&began.timeline.history_file_name(), false);
-    archiver.end_timeline(ended.timeline, ended.timeline, ended.end)
+    if let Some(began) = began {
+        archiver.finished(&began.timeline.history_file_name(), false);
+    }
+    // The name of the file may be an ancestor's.
+    let by_history = LogPosition { timeline: ended.timeline, lsn: ended.end };
+    let recorded = began.map(|began| began.shared.unwrap_or(by_history));
+    let separated = *node.separated.lock();
+    match separated.or(recorded) {
+        Some(file) if !database.shares_ended() => {
+            archiver.end_timeline(ended.timeline, file.timeline, file.lsn)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Says that a promotion was decided and broke off before anybody was told, and has its history archived.
-fn say_broken_promotion(node: &Node, database: &Database) {
-    let Some(record) = database.log_branch().record() else { return };
-    let Some(began) = record.promotion.filter(|began| began.timeline == record.timeline) else { return };
-    let began = began.timeline;
-    if let Some(archiver) = node.archive.archiver() {
-        archiver.finished(&began.history_file_name(), false);
-    }
+/// Says that a promotion was decided and broke off before anybody was told, and does what was left of it.
+fn finish_broken_promotion(node: &Node, database: &Database) -> Result<(), ServerError> {
+    let Some(record) = database.log_branch().record() else { return Ok(()) };
+    let began = record.promotion.filter(|began| began.timeline == record.timeline);
+    let Some(began) = began else { return Ok(()) };
+    let (disk, pg_wal) = (&*node.ground.host.disk, node.ground.data_dir.join("pg_wal"));
+    let history = TimelineHistory::load(disk, &pg_wal, began.timeline)
+        .map_err(|error| ServerError::new(error.to_string()))?;
+    finish_promotion(node, database, Some(began), &history)?;
+    let timeline = began.timeline;
     node.ground.log.log(format!(
-        "the promotion to timeline {began} broke off: this server is a standby on it until it is promoted"
+        "the promotion to timeline {timeline} broke off: this server is a standby on it until it is promoted"
     ));
+    Ok(())
 }
 
 /// Says when reads may begin.

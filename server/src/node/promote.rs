@@ -5,13 +5,14 @@ use super::signals::take_promote_file;
 use crate::archive::restore::Restorer;
 use crate::configuration::recovery_target;
 use crate::error::ServerError;
+use crate::log::Log;
 use crate::replication::handover::{self, Marker};
 use crate::replication::standby::settings::tell_lower_settings;
 use crate::replication::standby::{Ended, Standby};
 use crate::replication::{Replication, fencing};
 use std::io;
 use std::sync::Arc;
-use storage::{Database, PromoteOptions, RedoEnd};
+use storage::{Database, PromoteOptions, Promotion, RedoEnd};
 use wal::{TimelineId, timelines};
 
 /// Turns the standby into a primary, if redo ended for that.
@@ -57,19 +58,34 @@ pub(super) async fn promote(
     // The first writes wait for nothing of what follows.
     promotion.take_writes();
     replication.leave_recovery();
-    // Before the archive gets the ended timeline's last segment.
-    promotion.separate_ended().await.map_err(failed)?;
-    if let Some(archiver) = node.archive.archiver().cloned() {
-        let settle =
-            move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
-        let settled = host::task::blocking(settle).await;
-        settled.map_err(|error| ServerError::new(error.to_string()))??;
-    }
+    settle_ended(node, &promotion).await?;
     // Who is told that the server is promoted finds the ended timeline settled.
     log.log("archive recovery complete");
     promotion.end_recovery().await.map_err(failed)?;
     take_promote_file(&node.ground);
     Ok(())
+}
+
+/// What belongs to the ended timeline only. Writes were acknowledged by now: for want of space for a file of
+/// its own the server does not end, and the archive gets the last segment when a checkpoint has made that.
+async fn settle_ended(node: &Node, promotion: &Promotion) -> Result<(), ServerError> {
+    if let Err(error) = promotion.separate_ended().await {
+        tell_shared(&node.ground.log, &error);
+        return Ok(());
+    }
+    let Some(archiver) = node.archive.archiver().cloned() else { return Ok(()) };
+    let promoted = promotion.promoted();
+    let settle = move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
+    let settled = host::task::blocking(settle).await;
+    settled.map_err(|error| ServerError::new(error.to_string()))?
+}
+
+/// Warns of an ended timeline's last segment that is the log's file still.
+pub(super) fn tell_shared(log: &Log, error: &dyn std::fmt::Display) {
+    log.warning(format!(
+        "could not give the last segment of the ended timeline a file of its own: {error}; it is neither \
+         archived nor removed until a checkpoint can"
+    ));
 }
 
 /// A number for the new timeline, above all that this directory and the archive have seen, of which other

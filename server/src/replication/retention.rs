@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
-use wal::{KeptLog, Lsn, SegmentFate, SegmentFile, TimelineId};
+use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, TimelineId};
 
 /// Tells the database whom to ask which log to keep.
 pub(super) fn apply(replication: &Arc<Replication>) {
@@ -124,6 +124,15 @@ impl WalRetention for KeepForReplicas {
             // Backups of a standby leave no history file, so whoever makes one is a primary, or about to be
             // one.
             archiver.finished(name, false);
+        }
+    }
+
+    fn separated(&self, ended: LogPosition) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        if let Some(archiver) = replication.archive.archiver()
+            && let Err(error) = archiver.end_timeline(ended.timeline, ended.timeline, ended.lsn)
+        {
+            replication.ground.log.warning(error.message);
         }
     }
 

@@ -57,6 +57,8 @@ pub enum FaultKind {
     Io,
     /// ENOSPC.
     NoSpace,
+    /// EOPNOTSUPP: the disk has no such call.
+    Unsupported,
     /// A write takes only this many bytes (at least one less than it was given) and reports so.
     Short(usize),
     /// Power fails: this call and all later ones fail with EIO and change nothing.
@@ -147,4 +149,8 @@ pub(super) fn eio() -> io::Error {
 
 pub(super) fn enospc() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOSPC)
+}
+
+pub(super) fn eopnotsupp() -> io::Error {
+    io::Error::from_raw_os_error(libc::EOPNOTSUPP)
 }

@@ -309,6 +309,12 @@ impl Database {
         self.0.is_in_recovery()
     }
 
+    /// Whether the log is written in the file of the ended timeline's last segment still, which is to get one
+    /// of its own: [`crate::WalRetention::separated`].
+    pub fn shares_ended(&self) -> bool {
+        self.0.shared_end.lock().is_some()
+    }
+
     /// Whether reads may begin: always on a primary; on a standby once past the backup's end and
     /// minRecoveryPoint.
     pub fn is_consistent(&self) -> bool {

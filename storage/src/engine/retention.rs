@@ -1,6 +1,6 @@
 //! Which log must stay besides what recovery needs.
 
-use wal::{KeptLog, Lsn, SegmentFate, SegmentFile, TimelineId};
+use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, TimelineId};
 
 /// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
 pub trait WalRetention: Send + Sync {
@@ -31,6 +31,11 @@ pub trait WalRetention: Send + Sync {
     /// A file of this name, no segment, is durable in pg_wal (a history of a timeline or of a backup).
     fn made(&self, name: &str) {
         let _ = name;
+    }
+    /// The last segment of a timeline that ended here has a file of its own now, which it got later than the
+    /// promotion wanted: the archive may have it.
+    fn separated(&self, ended: LogPosition) {
+        let _ = ended;
     }
     /// A restartpoint is done: nothing here needs log from before its redo point any more. Blocks.
     fn restartpoint_done(&self) {}

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Removed, Retention, SegmentFolder, SegmentNumber, TimelineId};
+use wal::{
+    Lsn, Removed, Retention, SegmentFate, SegmentFile, SegmentFolder, SegmentNumber, SegmentSize, TimelineId,
+};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
-    // After a promotion that broke off: who removes old segments, or stops cleanly, leaves no file that two
-    // timelines share.
-    engine.separate_ended()?;
+    // After a promotion that broke off, or met a full disk: who removes old segments, or stops cleanly,
+    // leaves no file that two timelines share, if that can be. On a full disk the removal goes on without.
+    let _ = engine.separate_ended_late();
     if kind == CheckpointKind::Shutdown {
         // Nobody reads any more.
         let upto = match engine.wal() {
@@ -183,13 +185,24 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, end: Lsn, info: &mut Checkpoi
     let kept = retention.kept(redo, end);
     let removed = wal
         .remove_old_segments(Retention { horizon, recycle_before, kept }, &mut |segment| {
-            retention.fate(segment)
+            fate(engine, &*retention, size, segment)
         })
         .map_err(log_error)?;
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
     let partials = remove_old_partials(&folder, horizon, &*retention)?;
     note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
     Ok(())
+}
+
+/// What may become of an old segment. A file that two timelines share stays, under both names.
+fn fate(
+    engine: &Engine,
+    retention: &dyn WalRetention,
+    size: SegmentSize,
+    segment: SegmentFile,
+) -> SegmentFate {
+    let shared = engine.shared_end.lock().map(|ended| size.segment_of(ended.lsn));
+    if shared == Some(segment.segment) { SegmentFate::Kept } else { retention.fate(segment) }
 }
 
 /// What promotions set aside goes like segments, and serves nobody ahead.
@@ -225,8 +238,8 @@ fn remove_redone_segments(
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
     let kept = retention.kept_in_recovery(timeline);
-    let removed =
-        folder.remove_old(horizon, kept, &mut |segment| retention.fate(segment)).map_err(log_error)?;
+    let removed = folder.remove_old(horizon, kept, &mut |segment| fate(engine, &*retention, size, segment));
+    let removed = removed.map_err(log_error)?;
     let partials = remove_old_partials(&folder, horizon, &*retention)?;
     note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
     Ok(())

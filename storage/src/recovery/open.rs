@@ -138,6 +138,7 @@ pub(super) struct Opening {
 pub(crate) fn open(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Started, Error> {
     let _vital = host::vital("recovery");
     let opening = Opening::begin(host, options, mode)?;
+    opening.engine.note_shared_end()?;
     match mode {
         StartMode::Primary => opening.primary(),
         StartMode::Standby { .. } => opening.standby(),

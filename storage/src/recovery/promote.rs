@@ -13,8 +13,10 @@
 //! The segment is a second name of the ended timeline's last one wherever nothing lies behind the switch
 //! there, so that nothing has to be copied before the first commit (the crate wal's `fork.rs`). The ended
 //! timeline's gets a file of its own in step 4 ([`Promotion::separate_ended`]), before a checkpoint, which
-//! might give segments away, and before the archive gets it. No page is changed before step 3: of the new
-//! timeline's log the shared file then has the end-of-recovery record and nothing more.
+//! might give segments away, and before the archive gets it. Where the disk does not take that, the node goes
+//! on: the next checkpoint tries it again, and until then the segment stays under both names. No page is
+//! changed before step 3: of the new timeline's log the shared file then has the end-of-recovery record and
+//! nothing more.
 //!
 //! Step 3 decides it, so every crash in between is harmless. Before, the next start takes back what was made
 //! ([`wal::log_branch::settle_promotion`]), of which nobody has heard, with what was written behind the
@@ -34,7 +36,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 use wal::control::ClusterState;
 use wal::history::{BranchId, HistoryFileError, TimelineHistory};
-use wal::log_branch::{BegunPromotion, Signals};
+use wal::log_branch::{BegunPromotion, Signals, shared_end};
 use wal::xlog::XlogRecord;
 use wal::{LogPosition, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig};
 
@@ -95,11 +97,12 @@ impl Promotion {
     /// Before anything is done with that segment; [`Promotion::end_recovery`] does it, too.
     ///
     /// # Errors
-    /// Fails if the file cannot be written.
+    /// Fails if the file cannot be written: then it is tried again, and [`crate::WalRetention::separated`]
+    /// tells when it was done.
     pub async fn separate_ended(&self) -> Result<(), Error> {
         let engine = Arc::clone(&self.engine);
         let separated = crate::blocking::run(move || engine.separate_ended());
-        separated.await.map_err(|_| Error::Shutdown)?
+        separated.await.map_err(|_| Error::Shutdown)?.map(drop)
     }
 
     /// Ends recovery: the database takes writes, and the control file says so. A checkpoint is due
@@ -113,8 +116,8 @@ impl Promotion {
         }
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;
-            // Before the control file says that nothing of the promotion is left to do.
-            engine.separate_ended()?;
+            // Before the control file says that nothing of the promotion is left to do, if it can be done.
+            let _ = engine.separate_ended_late();
             // In the archive's list before the control file ends what a next start would make good.
             let retention = engine.retention.read().clone();
             retention.made(&self.promoted.timeline.history_file_name());
@@ -139,14 +142,31 @@ impl Engine {
         Ok(())
     }
 
-    /// The ended timeline's last segment has a file of its own afterwards, if it shares one with the log.
-    pub(crate) fn separate_ended(&self) -> Result<(), Error> {
+    /// A start finds whether the log is written in the file of the ended timeline's last segment still.
+    pub(crate) fn note_shared_end(&self) -> Result<(), Error> {
+        let size = self.control.lock().segment_size;
+        let shared = shared_end(&self.host.disk, self.dir(), size).map_err(|error| branch_error(&error))?;
+        *self.shared_end.lock() = shared;
+        Ok(())
+    }
+
+    /// The ended timeline's last segment has a file of its own afterwards. Where it ended, if it shared one
+    /// with the log.
+    pub(crate) fn separate_ended(&self) -> Result<Option<LogPosition>, Error> {
         let size = self.control.lock().segment_size;
         let folder = SegmentFolder::new(Arc::clone(&self.host.disk), &self.wal_dir(), size);
         let mut shared = self.shared_end.lock();
         if let Some(ended) = *shared {
             folder.separate(ended).map_err(log_error)?;
-            *shared = None;
+        }
+        Ok(shared.take())
+    }
+
+    /// The same where the promotion itself did not: who waits for that segment is told.
+    pub(crate) fn separate_ended_late(&self) -> Result<(), Error> {
+        if let Some(ended) = self.separate_ended()? {
+            let retention = self.retention.read().clone();
+            retention.separated(ended);
         }
         Ok(())
     }
@@ -166,6 +186,8 @@ pub(crate) fn promote(
             "cannot promote: WAL was replayed up to {at}, and the data is consistent only later"
         )));
     }
+    // The record of one that broke off gives way to that of this one.
+    engine.separate_ended_late()?;
     let (timeline, disk) = (options.new_timeline, &*engine.host.disk);
     let (history, branch) = fork(&engine, &parked, (at, old), options)?;
     let signals = Signals::found(disk, engine.dir()).map_err(|error| branch_error(&error))?;
@@ -181,10 +203,8 @@ pub(crate) fn promote(
         state: parked.state,
     };
     let mut config = writer_config(&engine, timeline);
-    // What was received behind the switch, or what redo left out, stays the ended timeline's.
-    let ends_here = parked.tail.is_some_and(|tail| tail.bytes() == 0);
     let in_segment = config.segment_size.offset_of(at) != 0;
-    let shared = (ends_here && in_segment).then_some(LogPosition { timeline: parked.file, lsn: at });
+    let shared = in_segment.then_some(LogPosition { timeline: parked.file, lsn: at });
     prepare(&engine, BegunPromotion { timeline, branch, shared, signals }, &history, &begin, &config)?;
     config.fresh = true;
     let (wal, end) = together(

@@ -254,7 +254,8 @@ struct StandbyKnown {
 async fn reopen(image: &VirtualDisk, bank: TreeId, counters: TreeId) -> Result<u64, String> {
     let control = ControlFile::load(image, Path::new(DIR)).map_err(|error| error.to_string())?;
     let disk: host::SharedDisk = Arc::new(image.clone());
-    settle_promotion(&disk, Path::new(DIR), &control).map_err(|error| error.to_string())?;
+    let settled = settle_promotion(&disk, Path::new(DIR), &control).map_err(|error| error.to_string())?;
+    settled.still_shared.map_or(Ok(()), |error| Err(error.to_string()))?;
     if image.exists(&signal()).unwrap() {
         let standby = follow(image);
         standby.settle_or_fail()?;

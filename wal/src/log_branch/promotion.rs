@@ -3,7 +3,6 @@
 
 use super::error::{BranchError, file_error};
 use super::{BRANCH_FILE, BranchRecord, store};
-use crate::backup_label::BACKUP_LABEL_FILE;
 use crate::control::ControlFile;
 use crate::history::{BranchId, HistoryFileError, TimelineHistory};
 use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
@@ -82,8 +81,8 @@ pub struct BegunPromotion {
     pub timeline: TimelineId,
     /// The branch id in its history.
     pub branch: BranchId,
-    /// The end of the ended timeline's last segment, as the name of the file says, if the log may be written
-    /// on in that file: nothing of the ended timeline's lies behind.
+    /// Where the ended timeline ends in its last segment, by the name of the file, if that is in the middle:
+    /// the log may be written on in that file. Whether it was, the file tells.
     pub shared: Option<LogPosition>,
     /// The signal files that it found.
     pub signals: Signals,
@@ -116,10 +115,21 @@ impl fmt::Display for BegunPromotion {
     }
 }
 
+/// What a start did about a promotion that broke off.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The timeline of the one that was taken back.
+    pub undone: Option<TimelineId>,
+    /// Where the timeline ended whose last segment got a file of its own now.
+    pub separated: Option<LogPosition>,
+    /// Why it got none: it is the new timeline's file still ([`shared_end`]).
+    pub still_shared: Option<BranchError>,
+}
+
 /// Settles what a promotion left that broke off. Before the control file named its timeline nobody has seen
-/// anything of it: it is taken back, and its timeline given. Later its log is this node's: the ended timeline
-/// gets a file of its own where both share one. To be called before anybody looks for signal files, or reads
-/// or changes the log.
+/// anything of it: it is taken back. Later its log is this node's: the ended timeline gets a file of its own
+/// where both share one, as soon as there is the space for it. To be called before anybody looks for signal
+/// files, or reads or changes the log.
 ///
 /// # Errors
 /// Fails if a file cannot be read, made or removed.
@@ -127,53 +137,80 @@ pub fn settle_promotion(
     disk: &SharedDisk,
     data_dir: &Path,
     control: &ControlFile,
-) -> Result<Option<TimelineId>, BranchError> {
+) -> Result<Settled, BranchError> {
     let counts = control.state.is_standbys();
     let record = match BranchRecord::read(&**disk, data_dir) {
         // Nobody needs it, but to see whether two timelines share a file.
         Err(BranchError::Damaged(_)) if !counts => None,
         read => read?,
     };
-    let Some(record) = record else { return Ok(None) };
+    let Some(record) = record else { return Ok(Settled::default()) };
     let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
-    let undone = match counts {
-        true => undo(disk, data_dir, record, named, control.segment_size)?,
-        false => None,
-    };
-    if undone.is_none() {
-        separate_shared_of(disk, data_dir, &record, control.segment_size)?;
+    if counts && let Some(undone) = undo(disk, data_dir, record, named, control.segment_size)? {
+        return Ok(Settled { undone: Some(undone), ..Settled::default() });
     }
-    Ok(undone)
+    Ok(match separate_shared_of(disk, data_dir, &record, control.segment_size) {
+        Ok(separated) => Settled { separated, ..Settled::default() },
+        Err(error) => Settled { still_shared: Some(error), ..Settled::default() },
+    })
 }
 
 /// Gives the segment in which a timeline ended a file of its own, if a promotion broke off before that. The
-/// record of it counts here whatever the directory is by now, since the two names tell whether it is so.
+/// record of it counts here whatever the directory is by now, since the file tells whether it is so.
 ///
 /// # Errors
 /// Fails if a file cannot be read or made.
 pub fn separate_shared(disk: &SharedDisk, data_dir: &Path, size: SegmentSize) -> Result<(), BranchError> {
-    let record = match BranchRecord::read(&**disk, data_dir) {
-        // Whoever needs it tells of that.
-        Err(BranchError::Damaged(_)) => None,
-        read => read?,
-    };
-    record.map_or(Ok(()), |record| separate_shared_of(disk, data_dir, &record, size))
+    let Some(record) = read_undamaged(disk, data_dir)? else { return Ok(()) };
+    separate_shared_of(disk, data_dir, &record, size).map(drop)
 }
 
-/// The same by a record that was read.
+/// Where the timeline ended in whose last segment lies what the recorded promotion wrote behind, if one does.
+///
+/// # Errors
+/// Fails if that cannot be seen.
+pub fn shared_end(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    size: SegmentSize,
+) -> Result<Option<LogPosition>, BranchError> {
+    let Some(record) = read_undamaged(disk, data_dir)? else { return Ok(None) };
+    shared_end_of(&folder(disk, data_dir, size), &record)
+}
+
+/// The record, unless it is damaged: whoever needs it tells of that.
+fn read_undamaged(disk: &SharedDisk, data_dir: &Path) -> Result<Option<BranchRecord>, BranchError> {
+    match BranchRecord::read(&**disk, data_dir) {
+        Err(BranchError::Damaged(_)) => Ok(None),
+        read => read,
+    }
+}
+
+fn folder(disk: &SharedDisk, data_dir: &Path, size: SegmentSize) -> SegmentFolder {
+    SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size)
+}
+
+/// As [`shared_end`], by a record that was read.
+fn shared_end_of(folder: &SegmentFolder, record: &BranchRecord) -> Result<Option<LogPosition>, BranchError> {
+    let Some(BegunPromotion { timeline, shared: Some(ended), .. }) = record.promotion else {
+        return Ok(None);
+    };
+    Ok(folder.is_promotions(ended, timeline)?.then_some(ended))
+}
+
+/// As [`separate_shared`], by a record that was read. Where the timeline ended, if that was to be done.
 fn separate_shared_of(
     disk: &SharedDisk,
     data_dir: &Path,
     record: &BranchRecord,
     size: SegmentSize,
-) -> Result<(), BranchError> {
-    if let Some(BegunPromotion { timeline, shared: Some(ended), .. }) = record.promotion {
-        let folder = SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size);
-        if folder.is_shared(ended, timeline)? {
-            folder.separate(ended)?;
-        }
+) -> Result<Option<LogPosition>, BranchError> {
+    let folder = folder(disk, data_dir, size);
+    let ended = shared_end_of(&folder, record)?;
+    if let Some(ended) = ended {
+        folder.separate(ended)?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// Takes back a promotion that is later than the timeline that the control file names.
@@ -187,12 +224,12 @@ pub(super) fn undo(
     let Some(promotion) = record.promotion.filter(|began| began.timeline > named) else {
         return Ok(None);
     };
-    let BegunPromotion { timeline, branch, shared, signals } = promotion;
+    let BegunPromotion { timeline, branch, signals, .. } = promotion;
     signals.restore(&**disk, data_dir)?;
     let pg_wal = data_dir.join("pg_wal");
     // First, and with or without the second name: what was written behind the switch may be on disk alone.
-    if let Some(ended) = shared {
-        wipe_behind(disk, data_dir, ended, size)?;
+    if !host::planted!("an undone promotion leaves what it wrote behind the switch") {
+        separate_shared_of(disk, data_dir, &record, size)?;
     }
     let history = pg_wal.join(timeline.history_file_name());
     let has_history = disk.exists(&history).map_err(|error| file_error(&history, error))?;
@@ -220,33 +257,24 @@ pub(super) fn undo(
     Ok(Some(timeline))
 }
 
-/// Leaves nothing behind the end of a segment that a promotion may have written on: a file of its own takes
-/// its place, which has nothing there. A rewind has put other log there, or none.
-fn wipe_behind(
-    disk: &SharedDisk,
-    data_dir: &Path,
-    ended: LogPosition,
-    size: SegmentSize,
-) -> Result<(), BranchError> {
-    let label = data_dir.join(BACKUP_LABEL_FILE);
-    let is_rewound = disk.exists(&label).map_err(|error| file_error(&label, error))?;
-    if is_rewound || host::planted!("an undone promotion leaves what it wrote behind the switch") {
-        return Ok(());
-    }
-    SegmentFolder::new(disk.clone(), &data_dir.join("pg_wal"), size).separate(ended)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Lsn;
+    use crate::ids::{Lsn, SystemId};
+    use crate::page::{PageFlags, PageHeader};
+    use crate::xlog::XlogRecord;
     use std::path::PathBuf;
     use std::sync::Arc;
 
     const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
-    /// What the ended timeline has of its last segment.
-    const OLD: [u8; 100] = [1; 100];
+    const START: Lsn = Lsn::new(4 << 20);
+    /// How much the ended timeline has of its last segment.
+    const OLD_BYTES: usize = 104;
+    const OWN: XlogRecord = XlogRecord::EndOfRecovery {
+        time: host::Timestamp::from_micros(1),
+        timeline: TimelineId::new(2),
+        previous_timeline: TimelineId::FIRST,
+    };
 
     /// A directory in which a promotion to timeline 2 has written on in the file of timeline 1's last
     /// segment, and the record of that.
@@ -256,16 +284,12 @@ mod tests {
         for folder in ["plimsoll", "pg_wal"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        let mut bytes = OLD.to_vec();
-        bytes.extend([2; 50]);
-        bytes.resize(1 << 20, 0);
-        std::fs::write(segment(&dir, 1), &bytes).unwrap();
+        std::fs::write(segment(&dir, 1), with(&OWN)).unwrap();
         disk.link_file(&segment(&dir, 1), &segment(&dir, 2)).unwrap();
-        let ended = LogPosition { timeline: TimelineId::FIRST, lsn: Lsn::new((4 << 20) + OLD.len() as u64) };
         let promotion = BegunPromotion {
             timeline: TimelineId::new(2),
             branch: BranchId::new(0xB2),
-            shared: Some(ended),
+            shared: Some(LogPosition { timeline: TimelineId::FIRST, lsn: START + OLD_BYTES as u64 }),
             signals: Signals::default(),
         };
         let record = BranchRecord {
@@ -282,11 +306,26 @@ mod tests {
         let name = SegmentNumber::new(4).file_name(TimelineId::new(timeline), SIZE);
         dir.path().join("pg_wal").join(name)
     }
+    /// What the ended timeline has of its last segment.
+    fn old() -> Vec<u8> {
+        let header =
+            PageHeader::new(START, TimelineId::FIRST, PageFlags::NONE, 0, SystemId::new(1), SIZE).encode();
+        let mut bytes = header.to_vec();
+        bytes.resize(OLD_BYTES, 1);
+        bytes
+    }
+    /// The segment with this record behind that.
+    fn with(record: &XlogRecord) -> Vec<u8> {
+        let mut bytes = old();
+        bytes.extend_from_slice(record.encode().unwrap().finish(START + 40));
+        bytes.resize(1 << 20, 0);
+        bytes
+    }
     /// Whether the ended timeline's segment has its bytes alone.
     fn ends(dir: &tempfile::TempDir) -> bool {
         let bytes = std::fs::read(segment(dir, 1)).unwrap();
-        assert!(bytes.len() == 1 << 20 && bytes.starts_with(&OLD));
-        bytes[OLD.len()..].iter().all(|byte| *byte == 0)
+        assert!(bytes.len() == 1 << 20 && bytes.starts_with(&old()));
+        bytes[OLD_BYTES..].iter().all(|byte| *byte == 0)
     }
 
     #[test]
@@ -303,25 +342,55 @@ mod tests {
     }
 
     #[test]
-    fn what_a_rewind_has_put_in_the_ended_timelines_place_stays() {
-        let (dir, disk, record) = directory();
-        std::fs::write(dir.path().join(BACKUP_LABEL_FILE), b"").unwrap();
-        undo(&disk, dir.path(), record, TimelineId::FIRST, SIZE).unwrap();
-        assert!(!ends(&dir));
+    fn what_others_have_put_in_the_ended_timelines_place_stays_where_a_promotion_is_undone() {
+        let another = XlogRecord::EndOfRecovery {
+            time: host::Timestamp::from_micros(1),
+            timeline: TimelineId::new(3),
+            previous_timeline: TimelineId::FIRST,
+        };
+        for record_there in [XlogRecord::FpwChange(true), another] {
+            for in_place in [true, false] {
+                let (dir, disk, record) = directory();
+                if !in_place {
+                    std::fs::remove_file(segment(&dir, 1)).unwrap();
+                }
+                std::fs::write(segment(&dir, 1), with(&record_there)).unwrap();
+                undo(&disk, dir.path(), record, TimelineId::FIRST, SIZE).unwrap();
+                assert!(std::fs::read(segment(&dir, 1)).unwrap() == with(&record_there), "{in_place}");
+                assert!(!segment(&dir, 2).exists());
+            }
+        }
     }
 
     #[test]
-    fn a_file_that_two_timelines_share_is_so_no_longer_and_others_stay_as_they_are() {
+    fn a_file_that_two_timelines_share_is_so_no_longer_also_once_a_copy_made_two_of_it() {
+        for is_copied in [false, true] {
+            let (dir, disk, record) = directory();
+            if is_copied {
+                std::fs::remove_file(segment(&dir, 1)).unwrap();
+                std::fs::copy(segment(&dir, 2), segment(&dir, 1)).unwrap();
+            }
+            let ended = record.promotion.unwrap().shared;
+            assert_eq!(shared_end(&disk, dir.path(), SIZE).unwrap(), ended);
+            separate_shared(&disk, dir.path(), SIZE).unwrap();
+            assert!(ends(&dir) && std::fs::read(segment(&dir, 2)).unwrap() == with(&OWN), "{is_copied}");
+            assert_eq!(shared_end(&disk, dir.path(), SIZE).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_ended_timelines_own_stays_as_it_is() {
         let (dir, disk, _) = directory();
-        separate_shared(&disk, dir.path(), SIZE).unwrap();
-        assert!(ends(&dir) && std::fs::read(segment(&dir, 2)).unwrap()[OLD.len()] == 2);
-        // Two files: what the first has there is its own.
-        std::fs::copy(segment(&dir, 2), segment(&dir, 1)).unwrap();
-        separate_shared(&disk, dir.path(), SIZE).unwrap();
-        assert!(!ends(&dir));
         std::fs::remove_file(segment(&dir, 1)).unwrap();
         separate_shared(&disk, dir.path(), SIZE).unwrap();
         assert!(!segment(&dir, 1).exists());
+        let mut torn = with(&OWN);
+        torn[OLD_BYTES + 30] ^= 1;
+        for bytes in [with(&XlogRecord::FpwChange(true)), torn] {
+            std::fs::write(segment(&dir, 1), &bytes).unwrap();
+            separate_shared(&disk, dir.path(), SIZE).unwrap();
+            assert!(std::fs::read(segment(&dir, 1)).unwrap() == bytes);
+        }
     }
 
     #[test]
