@@ -13,8 +13,8 @@
 //! | `witnessed` | the latest of its timelines that this node wrote itself, or had from a server that did, |
 //! |             | or from one that could say the same; 0 if there is none |
 //! | `promotion` | a promotion that began and was not ended: its timeline and branch, where the ended |
-//! |             | timeline's last segment ends if both may share its file, and the signal files that it |
-//! |             | found; or `none` |
+//! |             | timeline ends if that is within a segment, whose file both may share, and the signal  |
+//! |             | files that it found; or `none` |
 //! | `padding` | dots that give the file its length |
 //!
 //! The lines are closed by a CRC-32. The file is written when recovery begins, and is read for as long as the
