@@ -412,9 +412,8 @@ impl Guarantee {
         };
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms;
-            let has_told = |end: &Lsn| {
-                counts && (!may_be_unsynced || commit.token.at <= *end) && !is_unreadable(end)
-            };
+            let has_told =
+                |end: &Lsn| counts && (!may_be_unsynced || commit.token.at <= *end) && !is_unreadable(end);
             turn.candidates.get(node).is_some_and(|end| *node == turn.node || has_told(end))
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };
