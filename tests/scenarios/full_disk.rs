@@ -257,8 +257,6 @@ fn a_fallback_and_a_return_that_a_full_disk_kept_out_of_the_log_come_with_room()
         node.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
         node.sql("SELECT pg_reload_conf()");
     };
-    // The log has it before there is no room: that it may go on without its standbys.
-    set("plimsoll.synchronous_timeout", "1h");
     set("synchronous_standby_names", "ghost");
     let mode = || node.sql("SELECT mode, fallbacks, returns FROM plimsoll_stat_sync");
     std::thread::scope(|scope| {
@@ -271,7 +269,8 @@ fn a_fallback_and_a_return_that_a_full_disk_kept_out_of_the_log_come_with_room()
         node.set("plimsoll.synchronous_timeout", "300ms");
         fill_up_to_the_log(&disk, &node);
         node.sql("SELECT pg_reload_conf()");
-        logged(&node, "could not log the state of synchronous replication");
+        // The fallback or, if less room is left than that takes, what allows it.
+        logged(&node, "could not log ");
         assert!(!waiting.is_finished(), "nothing is acknowledged without a record");
         disk.free();
         assert_eq!(waiting.join().expect("it ends").code, 0);

@@ -191,7 +191,8 @@ pub struct Guarantee {
     /// All changes of branch.
     pub turns: Vec<Turn>,
     /// Branches that began by a handover, each with the one that its primary gave up. That one need not be
-    /// its parent: whoever takes a role may hear of a promotion elsewhere before it leads, and go on from that.
+    /// its parent: whoever takes a role may hear of a promotion elsewhere before it leads, and go on from
+    /// that.
     pub handed_over: Vec<(Branch, Branch)>,
     /// All losses.
     pub losses: Vec<Loss>,
