@@ -27,6 +27,15 @@ fn pair() -> (Node, Node) {
     (one, two)
 }
 
+/// The same, with the standby as the synchronous one.
+fn synchronous_pair() -> (Node, Node) {
+    let (one, two) = pair();
+    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    one.alter("SET synchronous_standby_names = 'two'");
+    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    (one, two)
+}
+
 /// Waits until a node has others of these names in its roster, and on disk.
 fn knows(node: &Node, names: &str) {
     let members =
@@ -80,10 +89,7 @@ fn an_old_primary_that_comes_back_refuses_its_first_write() {
 
 #[test]
 fn an_old_primary_that_crashed_with_undecided_commits_shows_what_was_decided() {
-    let (one, two) = pair();
-    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
-    one.alter("SET synchronous_standby_names = 'two'");
-    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    let (one, two) = synchronous_pair();
     one.sql("INSERT INTO t VALUES (1)");
     one.sql("INSERT INTO t VALUES (2)");
     one.kill_9();
@@ -97,10 +103,7 @@ fn an_old_primary_that_crashed_with_undecided_commits_shows_what_was_decided() {
 
 #[test]
 fn an_old_primary_that_crashed_soon_after_a_checkpoint_shows_what_that_found_confirmed() {
-    let (one, two) = pair();
-    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
-    one.alter("SET synchronous_standby_names = 'two'");
-    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    let (one, two) = synchronous_pair();
     one.sql("INSERT INTO t VALUES (1)");
     one.sql("CHECKPOINT");
     one.sql("INSERT INTO t VALUES (2)");

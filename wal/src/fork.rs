@@ -27,9 +27,9 @@ use crate::reader::{Next, ReaderOptions, WalBytes, WalReader};
 use crate::record::Record;
 use crate::segments::{SegmentFile, SegmentFolder, TEMPORARY_PREFIX, ZEROS, io_error};
 use crate::xlog::XlogRecord;
-use host::{File, OpenMode, SharedDisk};
+use host::{File, OpenMode, SharedDisk, copy_beginning};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Bytes that are read at a time.
 const COPIED_BYTES: usize = 1 << 20;
@@ -49,7 +49,7 @@ impl SegmentFolder {
         let source = self.open(from, segment)?;
         let source_path = self.path(from, segment);
         self.make(to, segment, |file| {
-            copy(&*source, &source_path, &**file, prefix)?;
+            copy_beginning(&*source, &source_path, &**file, prefix)?;
             self.fill(file, prefix, self.fill_with_zeros)
         })
     }
@@ -113,7 +113,7 @@ impl SegmentFolder {
         let file = self.disk.open(&temporary, OpenMode::Create).map_err(failed)?;
         if prefix > 0 {
             let source = self.open(from, segment)?;
-            copy(&*source, &self.path(from, segment), &*file, prefix).map_err(failed)?;
+            copy_beginning(&*source, &self.path(from, segment), &*file, prefix).map_err(failed)?;
         }
         let page_end = prefix.next_multiple_of(PAGE_SIZE as u64);
         match spare {
@@ -293,23 +293,6 @@ impl SegmentFolder {
         }
         Ok(())
     }
-}
-
-/// Copies the first `prefix` bytes of a segment, of which the disk may begin to write what is there.
-fn copy(source: &dyn File, source_path: &Path, file: &dyn File, prefix: u64) -> io::Result<()> {
-    let of_it =
-        |cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", source_path.display()));
-    let mut buffer = vec![0; COPIED_BYTES];
-    let mut at = 0;
-    while at < prefix {
-        let want = usize::try_from(prefix - at).unwrap_or(usize::MAX).min(buffer.len());
-        let part = buffer.get_mut(..want).unwrap_or_default();
-        source.read_exact_at(part, at).map_err(of_it)?;
-        file.write_all_at(part, at)?;
-        file.will_sync(at, want as u64);
-        at += want as u64;
-    }
-    Ok(())
 }
 
 /// The first segment of a timeline, with the bytes that its parent has there, under a temporary name. Unless

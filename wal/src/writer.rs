@@ -146,14 +146,13 @@ impl WalWriter {
         dir: &Path,
         config: &WriterConfig,
         start: WriteStart,
-        may_share: bool,
     ) -> Result<Option<ForkSegment>, WalError> {
         let at = checked_start(config, start)?;
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         let from = start.forked_from.unwrap_or(config.timeline);
         // Where the writer begins before the switch, it writes what is the parent's.
-        folder.prepare_fork(from, config.timeline, at, may_share && at == start.insert_at)
+        folder.prepare_fork(from, config.timeline, at, at == start.insert_at)
     }
 
     /// Tells `observer` from now on; only the first one is taken.

@@ -1,7 +1,7 @@
 //! Files and names that outlive a crash: small files are replaced so that the old or the new one is there,
-//! whole, and whole trees are synced.
+//! whole, and whole trees are synced. A large file is copied in pieces.
 
-use crate::disk::{Disk, FileKind, OpenMode, folder_of};
+use crate::disk::{Disk, File, FileKind, OpenMode, folder_of};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,27 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
         let _ = disk.remove_file(&temporary);
     }
     written
+}
+
+/// Bytes that are copied at a time.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// Copies the first `len` bytes of an open file, whose name is for messages, to another one, which the disk
+/// may begin to write meanwhile. Syncs nothing.
+pub fn copy_beginning(source: &dyn File, source_path: &Path, target: &dyn File, len: u64) -> io::Result<()> {
+    let of_it =
+        |cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", source_path.display()));
+    let mut buffer = vec![0; COPIED_BYTES];
+    let mut at = 0;
+    while at < len {
+        let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        let part = buffer.get_mut(..want).unwrap_or_default();
+        source.read_exact_at(part, at).map_err(of_it)?;
+        target.write_all_at(part, at)?;
+        target.will_sync(at, want as u64);
+        at += want as u64;
+    }
+    Ok(())
 }
 
 /// Whether an operation failed because there is no space left for this.

@@ -6,7 +6,7 @@ use super::shell::{self, Outcome, ShellCommands};
 use crate::configuration::Ground;
 use host::sync::Mutex;
 use host::task::{block_on, in_place};
-use host::{Disk, FileKind, OpenMode, SharedDisk};
+use host::{Disk, FileKind, OpenMode, SharedDisk, copy_beginning};
 use rewind::LogArchive;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -25,8 +25,6 @@ const SEGMENT_FILE: &str = "RECOVERYXLOG";
 const HISTORY_FILE: &str = "RECOVERYHISTORY";
 /// Where a segment is put by which another one is judged.
 pub(super) const BESIDE_FILE: &str = "RECOVERYBESIDE";
-/// Bytes that are copied at a time.
-const COPIED_BYTES: usize = 1 << 20;
 
 /// A file that restore_command is asked for.
 pub(super) struct Asked<'a> {
@@ -316,15 +314,7 @@ fn set_apart(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let file = disk.open(path, OpenMode::Read)?;
     disk.remove_file(path)?;
     let copy = disk.open(path, OpenMode::CreateNew)?;
-    let (len, mut buffer, mut at) = (file.len()?, vec![0; COPIED_BYTES], 0);
-    while at < len {
-        let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
-        let piece = buffer.get_mut(..want).unwrap_or_default();
-        file.read_exact_at(piece, at)?;
-        copy.write_all_at(piece, at)?;
-        at += want as u64;
-    }
-    Ok(())
+    copy_beginning(&*file, path, &*copy, file.len()?)
 }
 
 impl LogArchive for Restorer {
@@ -403,7 +393,7 @@ mod tests {
     fn what_is_restored_is_never_the_archive_s_own_file() {
         let dir = tempfile::tempdir().unwrap();
         let [archived, path] = ["archived", SEGMENT_FILE].map(|name| dir.path().join(name));
-        let bytes: Vec<u8> = (0_u8..251).cycle().take(COPIED_BYTES + 100).collect();
+        let bytes: Vec<u8> = (0_u8..251).cycle().take((1 << 20) + 100).collect();
         for is_linked in [true, false] {
             std::fs::write(&archived, &bytes).unwrap();
             match is_linked {

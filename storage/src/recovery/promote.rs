@@ -256,10 +256,8 @@ fn prepare(
     config: &WriterConfig,
 ) -> Result<(), Error> {
     let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
-    let make_segment = || {
-        let may_share = promotion.shared.is_some();
-        WalWriter::prepare_fork(&engine.host, &wal_dir, config, begin.start, may_share).map_err(log_error)
-    };
+    let make_segment =
+        || WalWriter::prepare_fork(&engine.host, &wal_dir, config, begin.start).map_err(log_error);
     let make_history = || history.prepare(disk, &wal_dir).map_err(|error| unusable(&error));
     let record = || engine.branch.begin_promotion(promotion).map_err(|error| branch_error(&error));
     // Once the log is written here, pages go to disk ahead of what the control file tells of the new
