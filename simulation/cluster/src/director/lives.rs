@@ -74,8 +74,12 @@ fn is_early_promotion(files: &VirtualDisk, why: &str) -> bool {
 }
 
 /// Takes the end of its log away from a primary that is down, though that was durable once: a page is written
-/// after the log up to its LSN.
+/// after the log up to its LSN. Nothing happens if nobody can take its place: fences would keep the others
+/// from writing for good.
 pub(super) fn lose_log(shared: &Shared, node: usize, bytes: u64) {
+    if !shared.nodes().any(|other| other != node && can_replace(shared, other, node)) {
+        return;
+    }
     let lost = {
         let cluster = shared.cluster.lock();
         let there = cluster.node(machine_of(node)).filter(|there| !there.is_up());
@@ -85,6 +89,28 @@ pub(super) fn lose_log(shared: &Shared, node: usize, bytes: u64) {
         shared.tell(&format!("node {node} has lost its log from {from} on, and a page of {newest}"));
         shared.damaged.lock().insert(node, true);
     }
+}
+
+/// Whether a node can be promoted without any log of another one: it is a standby of that one's branch, and
+/// has told of all log that its data needs.
+fn can_replace(shared: &Shared, node: usize, lost: usize) -> bool {
+    if shared.damaged.lock().contains_key(&node) || shared.busy.lock().contains_key(&node) {
+        return false;
+    }
+    let files = |node| shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
+    let Some((files, lost)) = files(node).zip(files(lost)) else { return false };
+    let (Some(branch), Ok(control)) =
+        (facts::branch_followed(&files), ControlFile::load(&files, Path::new(DATA)))
+    else {
+        return false;
+    };
+    let told = shared.wire.lock().reports.last_told(node, &branch).map_or(0, |told| told.flushed);
+    has(&files, "standby.signal")
+        && !facts::is_replaced(&files)
+        && !rewinding::is_halfway(&files)
+        && facts::branch_followed(&lost) == Some(branch)
+        && !control.backup_start_point.is_valid()
+        && told >= control.min_recovery_point.get().max(1)
 }
 
 /// From where on the log is gone, and the newest page's LSN; None if nothing proves that it was there.
