@@ -356,6 +356,18 @@ impl Guarantee {
         std::iter::once(0).chain(self.turns.iter().filter(has_it).map(|turn| turn.node)).collect()
     }
 
+    /// The branch that a primary wrote at a time, of which something was seen with this token: a position
+    /// before its fork may have the name of what it continues.
+    pub fn branch_written(&self, node: usize, seen: &Token, at_ms: u64) -> Branch {
+        let continues = |turn: &&Turn| {
+            turn.node == node
+                && turn.decided_ms <= at_ms
+                && self.branches.lineage(&turn.branch).contains(&seen.branch)
+        };
+        let last = self.turns.iter().filter(continues).max_by_key(|turn| turn.decided_ms);
+        last.map_or_else(|| seen.branch.clone(), |turn| turn.branch.clone())
+    }
+
     /// The nodes that wrote what has a position of the branch of another, from there on.
     pub fn writers_between(&self, token: &Token, leaf: &Token) -> Vec<usize> {
         let lineage = self.branches.lineage(&self.branches.home(leaf));

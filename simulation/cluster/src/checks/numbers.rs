@@ -41,14 +41,23 @@ fn taken(entry: &Entry) -> Option<Taken<'_>> {
     }
 }
 
+/// A place that is not before what stands for numbers, on the branch that their server wrote. The token may
+/// have the name of the one before: while commits of before a promotion are undecided, no snapshot goes past
+/// them, and numbers are told all the same.
+fn place(entry: &Entry, guarantee: &Guarantee) -> Option<Token> {
+    let token = entry.token()?;
+    Some(Token { branch: guarantee.branch_written(entry.node, token, entry.told_ms()), at: token.at })
+}
+
 /// Whether standbys had said when numbers were told that they have some of what was written for the last of
 /// them, as far as anything is known of that.
 fn are_held(entry: &Entry, numbers: &Numbers, guarantee: &Guarantee) -> bool {
-    let (Some(reports), Some(behind), Some(token)) = (&guarantee.reports, numbers.behind, entry.token())
+    let (Some(reports), Some(behind), Some(token)) =
+        (&guarantee.reports, numbers.behind, place(entry, guarantee))
     else {
         return true;
     };
-    let (told_ms, begun) = (entry.told_ms(), Token { branch: token.branch.clone(), at: behind + 1 });
+    let (told_ms, begun) = (entry.told_ms(), Token { branch: token.branch, at: behind + 1 });
     let home = guarantee.branches.home(&begun);
     let is_open = |upto: Option<Lsn>| upto.is_none_or(|upto| upto > behind);
     if guarantee.released.iter().any(|it| it.branch == home && is_open(it.upto))
@@ -67,12 +76,12 @@ fn are_held(entry: &Entry, numbers: &Numbers, guarantee: &Guarantee) -> bool {
 
 /// Whether a number that was told first by one is there for the other, too.
 fn binds((first, value): (&Entry, i64), again: &Entry, takes: &[Taken<'_>], guarantee: &Guarantee) -> bool {
-    let Some((token, there)) = first.token().zip(again.token()) else { return false };
-    if guarantee.branches.has(&there.branch, token) {
+    let Some((token, there)) = place(first, guarantee).zip(place(again, guarantee)) else { return false };
+    if guarantee.branches.has(&there.branch, &token) {
         return true;
     }
     // Only that it lies before the token is known of the place.
-    let home = guarantee.branches.home(token);
+    let home = guarantee.branches.home(&token);
     let was_released = guarantee.released.iter().any(|it| it.branch == home && it.after < token.at);
     if was_released || guarantee.shown_undecided.iter().any(|shown| shown.after < token.at) {
         return false;
@@ -85,7 +94,7 @@ fn binds((first, value): (&Entry, i64), again: &Entry, takes: &[Taken<'_>], guar
     let on = Guarantee { survivor: there.branch.clone(), ..guarantee.clone() };
     on.binds(&Commit {
         level: Level::On,
-        token,
+        token: &token,
         node: Some(first.node),
         invoked_ms,
         told_ms: first.told_ms(),
@@ -142,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_beside_what_is_undecided_are_of_the_branch_that_their_server_writes() {
+        let mut history = History::default();
+        let deed = Deed::Take(Numbers { values: vec![5], behind: Some(Lsn::new(0x90)) });
+        let pending = history.begin((0, 0), 1, "numbers", 2100, deed);
+        // No snapshot of that server has gone past the fork.
+        let token = "1:FFFFFFFF/FFFFFFFF".parse().ok();
+        history.end(pending, 2110, Outcome::Acked { token, warnings: Vec::new() }, |_| ());
+        for (branch, is_right) in [("2-a", true), ("1", false)] {
+            let mut guarantee = guarantee();
+            let (standbys, first) = ([0].into(), vec![0]);
+            let (from_ms, to_ms) = (2000, 9000);
+            guarantee.quorums.push(Quorum { node: 1, from_ms, to_ms, count: 1, standbys, first });
+            let mut reports = Reports::default();
+            let source = Source { node: 0, branch: Branch::new(branch), upstream: 1 };
+            reports.add(source, 2105, Progress { written: 0xA0, flushed: 0xA0, replayed: 0 }, None);
+            guarantee.reports = Some(reports);
+            assert_eq!(check(&history, &guarantee).is_ok(), is_right, "held on {branch}");
+        }
+    }
+
+    #[test]
     fn a_number_comes_again_only_where_it_was_lost() {
         let end = "1:FFFFFFFF/FFFFFFFF";
         for (first, again, is_right) in [
@@ -155,6 +185,8 @@ mod tests {
             // It waits for the node that was promoted, whenever that was.
             ((0, 2050, &[5], "1:0/90"), (1, 2100, &[5], "2-a:0/90"), false),
             ((1, 2050, &[5], "2-a:0/90"), (0, 2100, &[5], "1:0/90"), true),
+            ((1, 2050, &[5], end), (0, 2100, &[5], "1:0/90"), true),
+            ((1, 2050, &[5], end), (1, 2100, &[5], "2-a:0/90"), false),
         ] {
             let found = check(&history(&[first, again]), &guarantee());
             assert_eq!(found.is_ok(), is_right, "{first:?} {again:?}: {found:?}");
