@@ -182,7 +182,11 @@ impl SegmentFolder {
 
     /// Whether a segment is there whose file has no other name. Another one may be an archive's, or that of a
     /// copy of this directory: what it names is not to be written on.
-    fn has_one_name(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<bool, WalError> {
+    pub(crate) fn has_one_name(
+        &self,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+    ) -> Result<bool, WalError> {
         let path = self.path(timeline, segment);
         match self.disk.metadata(&path) {
             Ok(found) => Ok(found.names == 1),
@@ -252,10 +256,14 @@ impl SegmentFolder {
     /// Whether the segment in which a timeline ended is the file of the timeline `with`, too.
     fn is_one_file(&self, ended: LogPosition, with: TimelineId) -> Result<bool, WalError> {
         let segment = self.size.segment_of(ended.lsn);
-        let (path, other) = (self.path(ended.timeline, segment), self.path(with, segment));
-        match self.disk.is_one_file(&path, &other) {
+        self.are_one_file(&self.path(ended.timeline, segment), &self.path(with, segment))
+    }
+
+    /// Whether both names are there, and are those of one file.
+    pub(crate) fn are_one_file(&self, path: &Path, other: &Path) -> Result<bool, WalError> {
+        match self.disk.is_one_file(path, other) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-            seen => seen.map_err(|cause| io_error(WalOperation::Open, &path, cause)),
+            seen => seen.map_err(|cause| io_error(WalOperation::Open, path, cause)),
         }
     }
 

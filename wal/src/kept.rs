@@ -66,12 +66,16 @@ impl SegmentFolder {
         }
     }
 
+    /// Moves a segment there. A power cut amid that may leave the file both names, and a rename to a name
+    /// that it has already changes nothing: then the one here goes.
     pub(crate) fn put_aside(&self, file: SegmentFile, outcome: &mut Removed) -> Result<(), WalError> {
-        let (path, kept) = (self.path(file.timeline, file.segment), self.kept());
-        let moved = self
-            .disk
-            .create_dir_all(&kept.dir)
-            .and_then(|()| self.disk.rename(&path, &kept.path(file.timeline, file.segment)));
+        let kept = self.kept();
+        let (path, aside) = (self.path(file.timeline, file.segment), kept.path(file.timeline, file.segment));
+        let moved = if self.are_one_file(&path, &aside)? {
+            self.disk.remove_file(&path)
+        } else {
+            self.disk.create_dir_all(&kept.dir).and_then(|()| self.disk.rename(&path, &aside))
+        };
         moved.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
         outcome.put_aside += 1;
         outcome.last = outcome.last.max(Some(file.segment));

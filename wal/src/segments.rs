@@ -360,7 +360,11 @@ impl SegmentFolder {
         outcome: &mut Removed,
     ) -> Result<(), WalError> {
         let path = self.path(file.timeline, file.segment);
-        let reusable = fate == SegmentFate::Reusable && self.exists(file.timeline, file.segment)?;
+        // What has another name, too, is an archive's, or serves ahead already: a power cut amid its move out
+        // of KEPT_DIR may leave it both.
+        let reusable = fate == SegmentFate::Reusable
+            && self.exists(file.timeline, file.segment)?
+            && self.has_one_name(file.timeline, file.segment)?;
         let changed = match if reusable { ahead.take()? } else { None } {
             Some(new) => {
                 outcome.recycled += 1;

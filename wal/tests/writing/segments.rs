@@ -176,6 +176,52 @@ fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     assert_eq!(numbers(), [0; 0]);
 }
 
+/// A power cut amid a move from folder to folder may leave the name in both.
+#[test]
+fn a_segment_is_put_aside_also_if_a_power_cut_left_it_under_both_names() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    for number in 0..50 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    let (here, second) = (folder(&disk), SegmentNumber::new(2));
+    disk.create_dir_all(here.kept().dir()).unwrap();
+    disk.link_file(&here.path(TLI, second), &here.kept().path(TLI, second)).unwrap();
+    let kept = KeptLog { from: second, segments_max: 2, adds: true, ..KeptLog::AS_IT_IS };
+    let keep = Retention { horizon: SegmentNumber::new(3), recycle_before: SegmentNumber::new(0), kept };
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
+    assert_eq!((removed.put_aside, removed.removed), (1, 1));
+    let after = folder(&disk.crash(CrashPolicy::LoseUnsynced));
+    assert!(!after.exists(TLI, second).unwrap() && after.kept().exists(TLI, second).unwrap());
+}
+
+#[test]
+fn a_segment_whose_file_has_another_name_does_not_serve_ahead() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    for number in 0..50 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    let archived = dir().with_file_name("archived");
+    disk.link_file(&folder(&disk).path(TLI, SegmentNumber::new(2)), &archived).unwrap();
+    let bytes = || disk.read(&archived, SIZE.bytes()).unwrap();
+    let before = bytes();
+    let keep = Retention {
+        horizon: SegmentNumber::new(3),
+        recycle_before: SegmentNumber::new(9),
+        kept: KeptLog::AS_IT_IS,
+    };
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
+    assert_eq!((removed.recycled, removed.removed), (1, 1));
+    for number in 50..150 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    assert!(bytes() == before, "nothing is written there");
+}
+
 #[test]
 fn partial_segments_before_the_horizon_go_if_they_may() {
     let disk = new_disk();
