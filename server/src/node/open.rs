@@ -384,14 +384,13 @@ fn finish_broken_promotion(node: &Node, database: &Database) -> Result<(), Serve
 
 /// Says when reads may begin.
 async fn announce(ground: Arc<Ground>, life: Arc<Life>, database: Database, end: CancellationToken) {
-    let log = &ground.log;
     tokio::select! {
         biased;
         () = end.cancelled() => {}
         () = database.wait_consistent() => {
-            log.log(format!("consistent recovery state reached at {}", database.replayed()));
-            if ground.config().hot_standby && life.go(NodeState::HotStandby) {
-                log.log("database system is ready to accept read-only connections");
+            ground.log.log(format!("consistent recovery state reached at {}", database.replayed()));
+            if ground.config().hot_standby {
+                life.go(NodeState::HotStandby);
             }
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     let mut rewinds = node.life.rewinds();
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
-        serve_writes(&node);
+        node.life.go(NodeState::Running);
         begin_timeline(&node.ground, &node.tasks, &database);
     }
     loop {
@@ -74,7 +74,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                     let Some(finished) = or_stopped(&node, promotion).await else { continue };
                     match finished {
                         Ok(()) => {
-                            serve_writes(&node);
+                            node.life.go(NodeState::Running);
                             begin_timeline(&node.ground, &node.tasks, &database);
                         }
                         Err(error) if node.archive.stop.is_cancelled() => {
@@ -117,11 +117,6 @@ async fn or_stopped<T>(node: &Node, finish: impl Future<Output = T>) -> Option<T
         done = &mut finish => Some(done),
         _ = stop_of(&mut stops, StopMode::Immediate) => None,
     }
-}
-
-fn serve_writes(node: &Node) {
-    node.life.go(NodeState::Running);
-    node.ground.log.log("database system is ready to accept connections");
 }
 
 /// Starts the background tasks. What comes out of the channel is fatal.

@@ -58,6 +58,15 @@ fn status(state: NodeState, hot_standby: bool) -> Status {
     }
 }
 
+/// What the log says of a state; None if nothing.
+fn told(state: NodeState) -> Option<&'static str> {
+    match state {
+        NodeState::HotStandby => Some("database system is ready to accept read-only connections"),
+        NodeState::Running => Some("database system is ready to accept connections"),
+        NodeState::Starting | NodeState::Recovering | NodeState::Stopping(_) => None,
+    }
+}
+
 /// The setting in_hot_standby in a state; None leaves it as it is.
 fn in_hot_standby(state: NodeState) -> Option<&'static str> {
     match state {
@@ -122,6 +131,10 @@ impl Life {
             self.ground.set_computed(&[("in_hot_standby", value)]);
         }
         self.state.send_replace(to);
+        // As PostgreSQL, before the file: sessions are let in by now, and a disk may take its time.
+        if let Some(told) = told(to) {
+            self.ground.log.log(told);
+        }
         let status = status(to, self.ground.config().hot_standby);
         if let Some(Err(error)) = pid_file.as_ref().map(|file| file.set_status(status)) {
             self.ground.log.warning(format!("could not write to postmaster.pid: {error}"));

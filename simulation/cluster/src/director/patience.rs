@@ -2,7 +2,8 @@
 //!
 //! | what is given up                           | since when it was waited for, at the earliest             |
 //! |--------------------------------------------|-----------------------------------------------------------|
-//! | a standby's answer: a fallback             | the server takes writes, and so has commits that wait; in |
+//! | a standby's answer: a fallback             | the server takes writes, and so has commits that wait: it |
+//! |                                            | is ready, or, before that, has selected a timeline; in    |
 //! |                                            | the end: the client that was told of it sent its COMMIT   |
 //! | a decision on commits of before: a release | the server has said that they are undecided               |
 //!
@@ -10,7 +11,7 @@
 
 use super::admin;
 use super::said::Line;
-use super::words::{FALLS_BACK, READY, TIMED_OUT, UNDECIDED, value_after};
+use super::words::{FALLS_BACK, NEW_TIMELINE, READY, STARTS, TIMED_OUT, UNDECIDED, value_after};
 use super::{Shared, ledger, machine_of};
 use crate::history::{Deed, History, Level};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ const ROUND_MS: u64 = 2;
 /// Since when nodes may wait.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// When each node last said that it takes writes.
+    /// When each node first said in its life that it takes writes, or is about to.
     ready: BTreeMap<usize, u64>,
     /// When it said that commits are undecided.
     undecided: BTreeMap<usize, u64>,
@@ -67,8 +68,12 @@ impl Fallback {
 impl Patience {
     /// Takes in a line of a node's log.
     pub(super) fn hear(&mut self, node: usize, at_ms: u64, line: &str) {
-        if line.contains(READY) {
-            self.ready.insert(node, at_ms);
+        if line.contains(STARTS) {
+            self.ready.remove(&node);
+        }
+        // Sessions of a standby write as soon as its promotion is decided, and that is settled first.
+        if line.contains(READY) || line.contains(NEW_TIMELINE) {
+            self.ready.entry(node).or_insert(at_ms);
         }
         if line.contains(UNDECIDED) {
             self.undecided.insert(node, at_ms);
@@ -174,6 +179,20 @@ mod tests {
         assert_eq!(judge(&patience, 600), None);
         patience.is_set(1, 300, UNCONFIRMED);
         assert_eq!(judge(&patience, 400), None, "it may have been less until just now");
+    }
+
+    #[test]
+    fn a_promoted_server_takes_writes_before_it_is_ready() {
+        let mut patience = Patience::default();
+        let mut since = |at_ms, line: &str| {
+            patience.hear(1, at_ms, &format!("LOG:  {line}"));
+            patience.ready.get(&1).copied()
+        };
+        assert_eq!(since(10, STARTS), None);
+        assert_eq!(since(100, &format!("{NEW_TIMELINE}2")), Some(100));
+        assert_eq!(since(140, READY), Some(100));
+        assert_eq!(since(200, STARTS), None, "nobody waits yet");
+        assert_eq!(since(300, READY), Some(300));
     }
 
     #[test]
