@@ -29,7 +29,7 @@ use crate::segments::{SegmentFile, SegmentFolder, TEMPORARY_PREFIX, ZEROS, io_er
 use crate::xlog::XlogRecord;
 use host::{File, OpenMode, SharedDisk, copy_beginning};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes that are read at a time.
 const COPIED_BYTES: usize = 1 << 20;

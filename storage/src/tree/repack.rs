@@ -247,21 +247,30 @@ impl<'a> Writer<'a> {
         Ok(None)
     }
 
+    /// Where the pages in use end of a file of so many pages, behind the root: all that follow are free.
+    pub(super) fn used_end(&self, tree: &Tree, pages: u32) -> Result<u32, Fault> {
+        let mut end = pages;
+        while end > ROOT.get() + 1 {
+            // One latch for all pages that a map tells of: commits wait meanwhile.
+            let block = free_map::map_of(BlockNumber::new(end - 1));
+            let map = self.pin(&tree.relation, block)?.read();
+            while end > block.get().max(ROOT.get() + 1) {
+                let last = BlockNumber::new(end - 1);
+                if !free_map::is_map(last) && !free_map::is_free(&map, last) {
+                    return Ok(end);
+                }
+                end -= 1;
+            }
+        }
+        Ok(end)
+    }
+
     /// Moves the last page in use of a file to the lowest free one. False if there is none before it, or if
     /// it is an overflow page, which does not move.
     pub(super) fn move_last(&mut self, tree: &Tree) -> Result<bool, Fault> {
         let relation = &tree.relation;
-        let mut end = relation.page_count();
-        let last = loop {
-            let Some(last) = end.checked_sub(1).map(BlockNumber::new).filter(|last| *last > ROOT) else {
-                return Ok(false);
-            };
-            let map = self.pin(relation, free_map::map_of(last))?.read();
-            if !free_map::is_map(last) && !free_map::is_free(&map, last) {
-                break last;
-            }
-            end -= 1;
-        };
+        let last = self.used_end(tree, relation.page_count())?.checked_sub(1).map(BlockNumber::new);
+        let Some(last) = last.filter(|last| *last > ROOT) else { return Ok(false) };
         let Some(free) = self.lowest_free(tree, last)? else { return Ok(false) };
         let (high, level) = {
             let page = self.pin(relation, last)?.read();

@@ -20,6 +20,7 @@ use super::insert::Leaf;
 use super::lost::Search;
 use super::prune::{Known, settled_in};
 use super::repack::is_sparse;
+use crate::Error;
 use crate::changes::records::{MAP_ID, info};
 use crate::changes::store::{Fault, Store};
 use crate::changes::writer::{Target, Writer};
@@ -27,7 +28,6 @@ use crate::pages::free_map;
 use crate::pages::page::leaf::{self, CHAIN, DELETED};
 use crate::pages::page::{FIRST, Page, PageKind};
 use crate::pages::pool::Ring;
-use crate::{Error, records};
 use smallvec::SmallVec;
 use std::any::Any;
 use wal::smgr::{SmgrRecord, TRUNCATE_MAIN};
@@ -456,15 +456,7 @@ impl<'a> Writer<'a> {
     pub fn cut_end(&mut self, tree: &Tree, all: bool) -> Result<u32, Fault> {
         let relation = &tree.relation;
         let before = relation.page_count();
-        let mut end = before;
-        while end > records::ROOT.get() + 1 {
-            let last = BlockNumber::new(end - 1);
-            let map = self.pin(relation, free_map::map_of(last))?.read();
-            if !free_map::is_map(last) && !free_map::is_free(&map, last) {
-                break;
-            }
-            end -= 1;
-        }
+        let end = self.used_end(tree, before)?;
         let gone = before - end;
         if gone == 0 || !(all || gone >= CUT_MIN_PAGES || gone >= before / CUT_MIN_SHARE) {
             return Ok(0);
