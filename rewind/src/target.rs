@@ -13,7 +13,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
-use wal::log_branch::separate_shared;
+use wal::log_branch::{separate_shared, undecided_end};
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
@@ -27,6 +27,9 @@ pub struct Target {
     pub(crate) history: TimelineHistory,
     /// It is a backup that was not started yet.
     label: Option<BackupLabel>,
+    /// The end of its log, if a promotion that was not decided has written behind that: nothing of it is in a
+    /// page, and the next start takes it back.
+    undecided_from: Option<Lsn>,
     /// Where its log is.
     pub(crate) places: Places,
 }
@@ -83,8 +86,9 @@ impl Target {
         let record = BranchRecord::load(&*disk, dir, &control)?;
         let start = RecoveryStart::found(&control, label.as_ref(), record);
         let history = start.own_history(&*disk, &dir.join("pg_wal"))?;
+        let undecided_from = undecided_end(&disk, dir, &control, record.as_ref())?.map(|ended| ended.lsn);
         let places = Places::new(disk.clone(), dir, control.segment_size, archive);
-        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, places })
+        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, undecided_from, places })
     }
 
     /// A reader over its own log.
@@ -98,6 +102,9 @@ impl Target {
         }
         // A standby lacks what did not come; a hole proves nothing.
         files.let_gaps_end_the_log(self.control.state.is_standbys());
+        if let Some(end) = self.undecided_from {
+            files.set_limit(end);
+        }
         let options = ReaderOptions { system_id: Some(self.control.system_id), ..ReaderOptions::new(size) };
         let mut reader = WalReader::new(files, options, at);
         if self.control.state.is_standbys() {

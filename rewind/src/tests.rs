@@ -7,6 +7,7 @@ mod killed;
 mod marks;
 mod other_source;
 mod room;
+mod undecided;
 
 use crate::{Need, NodeFiles, Progress, Rewind, RewindError, RewindOptions, Rewound, SourceName};
 use host::{Disk, FileKind, Host};

@@ -47,6 +47,7 @@ mod promotion;
 pub use error::BranchError;
 pub use promotion::{
     BegunPromotion, SIGNAL_FILES, Settled, Signals, separate_shared, settle_promotion, shared_end,
+    undecided_end,
 };
 
 use crate::codec::{SealedLines, seal_text};

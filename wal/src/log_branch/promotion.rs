@@ -115,6 +115,13 @@ impl fmt::Display for BegunPromotion {
     }
 }
 
+impl BranchRecord {
+    /// The promotion that began, if it is to a later timeline than the control file names.
+    fn undecided(&self, named: TimelineId) -> Option<BegunPromotion> {
+        self.promotion.filter(|began| began.timeline > named)
+    }
+}
+
 /// What a start did about a promotion that broke off.
 #[derive(Debug, Default)]
 pub struct Settled {
@@ -145,14 +152,35 @@ pub fn settle_promotion(
         read => read?,
     };
     let Some(record) = record else { return Ok(Settled::default()) };
-    let named = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
-    if counts && let Some(undone) = undo(disk, data_dir, record, named, control.segment_size)? {
+    if counts && let Some(undone) = undo(disk, data_dir, record, named(control), control.segment_size)? {
         return Ok(Settled { undone: Some(undone), ..Settled::default() });
     }
     Ok(match separate_shared_of(disk, data_dir, &record, control.segment_size) {
         Ok(separated) => Settled { separated, ..Settled::default() },
         Err(error) => Settled { still_shared: Some(error), ..Settled::default() },
     })
+}
+
+/// The timeline that the control file names: a promotion to a later one is not decided.
+fn named(control: &ControlFile) -> TimelineId {
+    control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline)
+}
+
+/// Where the log of a directory ends that is at rest, if a promotion which is not decided has written behind
+/// that in the same file: the next start takes that back. `record` is what [`BranchRecord::load`] gave.
+///
+/// # Errors
+/// Fails if that cannot be seen.
+pub fn undecided_end(
+    disk: &SharedDisk,
+    data_dir: &Path,
+    control: &ControlFile,
+    record: Option<&BranchRecord>,
+) -> Result<Option<LogPosition>, BranchError> {
+    let Some(record) = record.filter(|record| record.undecided(named(control)).is_some()) else {
+        return Ok(None);
+    };
+    shared_end_of(&folder(disk, data_dir, control.segment_size), record)
 }
 
 /// Gives the segment in which a timeline ended a file of its own, if a promotion broke off before that. The
@@ -221,10 +249,9 @@ pub(super) fn undo(
     named: TimelineId,
     size: SegmentSize,
 ) -> Result<Option<TimelineId>, BranchError> {
-    let Some(promotion) = record.promotion.filter(|began| began.timeline > named) else {
+    let Some(BegunPromotion { timeline, branch, signals, .. }) = record.undecided(named) else {
         return Ok(None);
     };
-    let BegunPromotion { timeline, branch, signals, .. } = promotion;
     signals.restore(&**disk, data_dir)?;
     let pg_wal = data_dir.join("pg_wal");
     // First, and with or without the second name: what was written behind the switch may be on disk alone.
