@@ -179,20 +179,32 @@ fn a_reload_lets_commits_fall_back_that_wait_already_and_takes_the_mode_back() {
 }
 
 #[test]
-fn a_fallback_that_a_crash_cuts_off_is_closed_and_told_at_the_next_start() {
-    let (primary, standby) = pair("300ms");
-    standby.kill_9();
-    insert(&primary, 1);
-    let at_risk = end_of_log(&primary);
-    primary.kill_9();
-    primary.set("plimsoll.unconfirmed_timeout", "100ms");
-    primary.start();
-    assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
-    primary.wait_for(
-        &format!("SELECT level, ended IS NOT NULL, upto_lsn >= '{at_risk}' FROM plimsoll_unconfirmed"),
-        "remote_write|t|t",
-    );
-    assert!(primary.log().contains("without its synchronous standbys"), "{}", primary.log());
+fn a_fallback_that_the_servers_end_cuts_off_is_closed_and_told_at_the_next_start() {
+    for clean in [true, false] {
+        let (primary, standby) = pair("300ms");
+        standby.kill_9();
+        insert(&primary, 1);
+        let at_risk = end_of_log(&primary);
+        let after = primary.sql("SELECT after_lsn FROM plimsoll_unconfirmed");
+        if clean {
+            primary.stop();
+        } else {
+            primary.kill_9();
+        }
+        primary.set("plimsoll.unconfirmed_timeout", "100ms");
+        primary.start();
+        assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
+        primary.wait_for(
+            &format!("SELECT level, ended IS NOT NULL, upto_lsn >= '{at_risk}' FROM plimsoll_unconfirmed"),
+            "remote_write|t|t",
+        );
+        assert!(primary.log().contains("without its synchronous standbys"), "{}", primary.log());
+        let ends = primary.sql("SELECT after_lsn, upto_lsn FROM plimsoll_unconfirmed").replace('|', " ");
+        let ledger = ledger(&primary);
+        let told = |begin: &str| ledger.iter().filter(|line| line.starts_with(begin)).count();
+        assert_eq!(told(&format!("fallback {after} ")), 1, "{ledger:?}");
+        assert_eq!(told(&format!("return {ends} ")), 1, "{ledger:?}");
+    }
 }
 
 #[test]

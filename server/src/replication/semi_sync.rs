@@ -125,8 +125,13 @@ impl Mode<'_> {
         let mut state = self.state.clone();
         if let Some(open) = state.open() {
             open.ended = Some((now, end));
-            let (after, at) = (open.after, open.timeline);
-            let what = if at == timeline { "this server's last run" } else { "the primary of before" };
+            let (after, is_own) = (open.after, open.timeline == timeline);
+            let what = if is_own { "this server's last run" } else { "the primary of before" };
+            if is_own {
+                // The ledger says that it began.
+                let reason = "the last run of this server ended before its standbys had kept up";
+                self.replication.ledger.record("return", (after, end), reason);
+            }
             self.replication.ground.log.warning(format!(
                 "{what} acknowledged commits after {after} without its synchronous standbys; \
                  what it had beyond {end} is not here"

@@ -4,8 +4,8 @@
 use super::facts::Facts;
 use super::said::Line;
 use super::words::{
-    CUT, FALLS_BACK, HANDOVER_UNDECIDED, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS, SLOT_LOST,
-    TIMED_OUT, TORN, UNWRITTEN, value_after,
+    CUT, FALLS_BACK, FELL_BACK, HANDOVER_UNDECIDED, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS,
+    SLOT_LOST, TIMED_OUT, TORN, UNWRITTEN, value_after,
 };
 use super::{Shared, machine_of, recorded};
 use crate::cluster::DATA;
@@ -18,6 +18,7 @@ use wal::Lsn;
 const EVENTS: &[(&str, &str)] = &[
     (FALLS_BACK, "fallback"),
     (RETURNS, "return"),
+    (FELL_BACK, "return"),
     (TIMED_OUT, "released"),
     (NOBODY_NAMED, "released"),
     (TORN, "cut"),
@@ -122,6 +123,10 @@ impl Entry {
                 let reason = behind(RETURNS).trim_start_matches(": ").split(';').next()?;
                 (value_after(line, "those after "), upto(), reason.to_owned())
             }
+            // The line gives the reason in other words.
+            (FELL_BACK, _) => {
+                (value_after(line, "commits after "), value_after(line, " beyond "), String::new())
+            }
             (TORN, _) => {
                 let bytes: u64 = value_after(line, "cut ")?;
                 (value_after(line, " bytes behind "), None, format!("{bytes} bytes"))
@@ -202,6 +207,10 @@ mod tests {
             (
                 format!("LOG:  {RETURNS}: commits wait for on again; those after 0/A up to 0/B were so"),
                 "return 0/A 0/B commits wait for on again",
+            ),
+            (
+                format!("WARNING:  {FELL_BACK} 0/A without its standbys; what it had beyond 0/B is not here"),
+                "return 0/A 0/B the last run of this server ended",
             ),
             (
                 format!("WARNING:  commits after 0/A up to 0/B are {TIMED_OUT} without"),
