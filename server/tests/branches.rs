@@ -460,6 +460,29 @@ async fn a_standby_promoted_before_it_has_a_byte_of_the_timeline_that_it_follows
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ended_timeline_that_cannot_be_settled_ends_no_server_and_waits_for_a_checkpoint() {
+    let (_place, copy) = stopped_pair().await;
+    let standby =
+        copy.start(&[("primary_conninfo", ""), ("archive_mode", "on"), ("archive_command", "true")]).await;
+    let end: wal::Lsn = copy.psql("select pg_last_wal_replay_lsn()").await.parse().unwrap();
+    let size = wal::SegmentSize::new(16 << 20).unwrap();
+    let ended = copy.data().join("pg_wal").join(size.segment_of(end).file_name(wal::TimelineId::FIRST, size));
+    let aside = ended.with_extension("partial");
+    // No file gets this name.
+    std::fs::create_dir(&aside).unwrap();
+    copy.psql("select pg_promote()").await;
+    logged(&copy, "could not settle the segments of timeline 1").await;
+    copy.psql("insert into t values (1)").await;
+    copy.psql("checkpoint").await;
+    assert!(ended.exists(), "it waits for the archive");
+    std::fs::remove_dir(&aside).unwrap();
+    copy.psql("checkpoint").await;
+    assert!(aside.is_file() && !ended.exists());
+    eventually(&copy, "select last_archived_wal like '%.partial' from pg_stat_archiver", "t").await;
+    stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_passes_over_a_branch_whose_history_its_primary_does_not_have() {
     let (place, copy) = stopped_pair().await;
     stop(promote_alone(&place, &[]).await, StopMode::Fast).await;

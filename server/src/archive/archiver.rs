@@ -5,7 +5,6 @@
 
 use super::shell::ShellCommands;
 use crate::configuration::Ground;
-use crate::error::ServerError;
 use host::Timestamp;
 use host::sync::Mutex;
 use std::collections::HashSet;
@@ -15,8 +14,8 @@ use std::sync::Arc;
 use storage::Database;
 use tokio::sync::{Notify, watch};
 use wal::{
-    ArchiveStatus, Archived, Live, LogState, Lsn, NodeLog, SegmentFile, SegmentNumber, SegmentSize,
-    TimelineId,
+    ArchiveStatus, Archived, Live, LogPosition, LogState, Lsn, NodeLog, SegmentFile, SegmentNumber,
+    SegmentSize, TimelineId,
 };
 
 /// archive_mode
@@ -47,6 +46,20 @@ pub(super) enum LastTurn {
     Over,
 }
 
+/// A timeline that a promotion ended, and where, by the name of the file that has its end.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    timeline: TimelineId,
+    at: LogPosition,
+}
+
+impl Ended {
+    /// That file.
+    fn file(self, size: SegmentSize) -> SegmentFile {
+        SegmentFile { segment: size.segment_of(self.at.lsn), timeline: self.at.timeline }
+    }
+}
+
 /// Up to here (exclusive) the log stays as it is. What a standby has and has not redone may be cut and wiped,
 /// in whole segments too: a record's beginning, when its rest does not come.
 pub(super) fn settled(log: &LogState) -> Lsn {
@@ -65,6 +78,8 @@ pub(crate) struct Archiver {
     pub(super) size: SegmentSize,
     /// The first segment that was not yet seen complete.
     next: Mutex<Option<SegmentNumber>>,
+    /// The ended timeline whose segments are still to be settled.
+    unsettled: Mutex<Option<Ended>>,
     stats: Mutex<ArchiverStats>,
     pub(super) wake: Notify,
     pub(super) commands: Arc<ShellCommands>,
@@ -102,6 +117,7 @@ impl Archiver {
             database,
             node_log,
             next: Mutex::new(None),
+            unsettled: Mutex::default(),
             stats: Mutex::new(stats),
             wake: Notify::new(),
             commands: commands.clone(),
@@ -184,6 +200,9 @@ impl Archiver {
         let in_recovery = matches!(log.live, Live::Standby(_));
         if !self.archives(in_recovery) {
             return true;
+        }
+        if self.unsettled.lock().is_some_and(|ended| ended.file(self.size) == file) {
+            return false;
         }
         let name = file.segment.file_name(file.timeline, self.size);
         match self.status.of(&name) {
@@ -301,20 +320,37 @@ impl Archiver {
     /// archive under a name of its own, since the new timeline's segment of that place begins with the same
     /// bytes; made-ahead segments behind it go away. `file` is the timeline of that segment's file: an
     /// ancestor's, if nothing of the ended timeline is here.
-    pub(crate) fn end_timeline(&self, old: TimelineId, file: TimelineId, at: Lsn) -> Result<(), ServerError> {
-        let failed = |error: &dyn std::fmt::Display| {
-            ServerError::new(format!("could not settle the segments of timeline {old}: {error}"))
-        };
-        let folder = self.folder();
-        let switch = self.size.segment_of(at);
-        for file in folder.list().map_err(|error| failed(&error))? {
-            let name = file.segment.file_name(file.timeline, self.size);
-            if file.timeline <= old && file.segment > switch {
-                self.remove_stray(&name).map_err(|error| failed(&error))?;
-            }
+    ///
+    /// The log of the new timeline is whole without, and its writes are acknowledged. So what cannot be done
+    /// is told, and tried again by [`Self::settle_ended`].
+    pub(crate) fn end_timeline(&self, old: TimelineId, file: TimelineId, at: Lsn) {
+        *self.unsettled.lock() = Some(Ended { timeline: old, at: LogPosition { timeline: file, lsn: at } });
+        self.settle_ended();
+    }
+
+    /// Does what could not be done yet of [`Self::end_timeline`]. Each checkpoint asks for it before it
+    /// removes segments.
+    pub(crate) fn settle_ended(&self) {
+        let mut unsettled = self.unsettled.lock();
+        let Some(ended) = *unsettled else { return };
+        match self.settle(ended) {
+            Ok(()) => *unsettled = None,
+            Err(error) => self.ground.log.warning(format!(
+                "could not settle the segments of timeline {}: {error}; the next checkpoint tries it again",
+                ended.timeline
+            )),
         }
-        if self.mode != Mode::Off && self.size.offset_of(at) != 0 {
-            self.set_aside(&switch.file_name(file, self.size)).map_err(|error| failed(&error))?;
+    }
+
+    fn settle(&self, ended: Ended) -> io::Result<()> {
+        let last = ended.file(self.size);
+        let is_stray = |file: &SegmentFile| file.timeline <= ended.timeline && file.segment > last.segment;
+        let files = self.folder().list().map_err(|error| io::Error::other(error.to_string()))?;
+        for file in files.into_iter().filter(is_stray) {
+            self.remove_stray(&file.segment.file_name(file.timeline, self.size))?;
+        }
+        if self.mode != Mode::Off && self.size.offset_of(ended.at.lsn) != 0 {
+            self.set_aside(&last.segment.file_name(last.timeline, self.size))?;
         }
         Ok(())
     }

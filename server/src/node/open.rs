@@ -304,7 +304,7 @@ pub(super) async fn assemble(
         let replication = join(log, place)?;
         let began = database.log_branch().record().and_then(|record| record.promotion);
         let began = began.filter(|began| began.timeline == database.timeline());
-        finish_promotion(node, &database, began, &history)?;
+        finish_promotion(node, &database, began, &history);
         replication.forget_directory_id();
         if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
             replication.end_slots(recovery.to)?;
@@ -347,10 +347,8 @@ fn finish_promotion(
     database: &Database,
     began: Option<BegunPromotion>,
     history: &TimelineHistory,
-) -> Result<(), ServerError> {
-    let (Some(archiver), Some(ended)) = (node.archive.archiver(), history.entries().last()) else {
-        return Ok(());
-    };
+) {
+    let (Some(archiver), Some(ended)) = (node.archive.archiver(), history.entries().last()) else { return };
     if let Some(began) = began {
         archiver.finished(&began.timeline.history_file_name(), false);
     }
@@ -358,11 +356,8 @@ fn finish_promotion(
     let by_history = LogPosition { timeline: ended.timeline, lsn: ended.end };
     let recorded = began.map(|began| began.shared.unwrap_or(by_history));
     let separated = *node.separated.lock();
-    match separated.or(recorded) {
-        Some(file) if !database.shares_ended() => {
-            archiver.end_timeline(ended.timeline, file.timeline, file.lsn)
-        }
-        _ => Ok(()),
+    if let Some(file) = separated.or(recorded).filter(|_| !database.shares_ended()) {
+        archiver.end_timeline(ended.timeline, file.timeline, file.lsn);
     }
 }
 
@@ -374,7 +369,7 @@ fn finish_broken_promotion(node: &Node, database: &Database) -> Result<(), Serve
     let (disk, pg_wal) = (&*node.ground.host.disk, node.ground.data_dir.join("pg_wal"));
     let history = TimelineHistory::load(disk, &pg_wal, began.timeline)
         .map_err(|error| ServerError::new(error.to_string()))?;
-    finish_promotion(node, database, Some(began), &history)?;
+    finish_promotion(node, database, Some(began), &history);
     let timeline = began.timeline;
     node.ground.log.log(format!(
         "the promotion to timeline {timeline} broke off: this server is a standby on it until it is promoted"

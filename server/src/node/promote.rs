@@ -66,8 +66,8 @@ pub(super) async fn promote(
     Ok(())
 }
 
-/// What belongs to the ended timeline only. Writes were acknowledged by now: for want of space for a file of
-/// its own the server does not end, and the archive gets the last segment when a checkpoint has made that.
+/// What belongs to the ended timeline only. Writes were acknowledged by now: whatever of it cannot be done,
+/// as for want of space for a file of its own, the server does not end, and a checkpoint does it.
 async fn settle_ended(node: &Node, promotion: &Promotion) -> Result<(), ServerError> {
     if let Err(error) = promotion.separate_ended().await {
         tell_shared(&node.ground.log, &error);
@@ -77,7 +77,7 @@ async fn settle_ended(node: &Node, promotion: &Promotion) -> Result<(), ServerEr
     let promoted = promotion.promoted();
     let settle = move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
     let settled = host::task::blocking(settle).await;
-    settled.map_err(|error| ServerError::new(error.to_string()))?
+    settled.map_err(|error| ServerError::new(error.to_string()))
 }
 
 /// Warns of an ended timeline's last segment that is the log's file still.

@@ -54,6 +54,9 @@ fn kept_segments_max(replication: &Replication) -> u64 {
 impl WalRetention for KeepForReplicas {
     fn needed_from(&self, redo: Lsn) -> Lsn {
         let Some(replication) = self.replication.upgrade() else { return redo };
+        if let Some(archiver) = replication.archive.archiver() {
+            archiver.settle_ended();
+        }
         if let Err(error) = replication.slots.save() {
             // A slot that is not saved may hold back more than its file says, never less.
             replication.ground.log.warning(format!("could not save replication slots: {error}"));
@@ -129,10 +132,8 @@ impl WalRetention for KeepForReplicas {
 
     fn separated(&self, ended: LogPosition) {
         let Some(replication) = self.replication.upgrade() else { return };
-        if let Some(archiver) = replication.archive.archiver()
-            && let Err(error) = archiver.end_timeline(ended.timeline, ended.timeline, ended.lsn)
-        {
-            replication.ground.log.warning(error.message);
+        if let Some(archiver) = replication.archive.archiver() {
+            archiver.end_timeline(ended.timeline, ended.timeline, ended.lsn);
         }
     }
 
