@@ -8,6 +8,7 @@ use common::{Place, eventually, logged, standby_of, stop};
 use server::StopMode;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use wal::{Lsn, SegmentNumber, SegmentSize};
 
 /// The file of a log position that the server tells, and the offset in it.
@@ -345,4 +346,52 @@ async fn a_recovery_takes_from_the_archive_what_it_cannot_read_here() {
     eventually(&copy, "select pg_is_in_recovery()", "f").await;
     assert_eq!(copy.psql("select count(*) from t").await, "20");
     stop(recovered, StopMode::Fast).await;
+}
+
+/// Waits until a file is there.
+async fn comes(path: PathBuf) {
+    let there = async {
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), there).await.unwrap_or_else(|_| panic!("{path:?}"));
+}
+
+/// Writes a row and ends the segment, whose name this gives.
+async fn segment_with(place: &Place, id: u32) -> String {
+    place.psql(&format!("insert into t values ({id})")).await;
+    let name = place.psql("select pg_walfile_name(pg_current_wal_lsn())").await;
+    place.psql("select pg_switch_wal()").await;
+    name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_archive_waits_on_while_a_standby_archives_nothing() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let always = [("archive_mode", "always"), ("archive_command", "false")];
+    let (copy, standby) = standby_of(&place, "copy", &always).await;
+    let mark = |segment: &str, state: &str| {
+        copy.data().join("pg_wal/archive_status").join(format!("{segment}.{state}"))
+    };
+    let waiting = segment_with(&place, 1).await;
+    comes(mark(&waiting, "ready")).await;
+    // The next start redoes the segment once more, and not before the archiver looks.
+    copy.psql("alter system set recovery_min_apply_delay = '1h'").await;
+    stop(standby, StopMode::Immediate).await;
+    let archive = tempfile::tempdir().unwrap();
+    let command = format!("cp %p {}/%f", archive.path().display());
+    let standby = copy.start(&[("archive_mode", "on"), ("archive_command", command.as_str())]).await;
+    copy.psql("alter system set recovery_min_apply_delay = 0").await;
+    copy.psql("select pg_reload_conf()").await;
+    let primarys = segment_with(&place, 2).await;
+    comes(mark(&primarys, "done")).await;
+    assert!(mark(&waiting, "ready").exists() && !mark(&waiting, "done").exists());
+    stop(primary, StopMode::Immediate).await;
+    copy.psql("select pg_promote()").await;
+    comes(archive.path().join(&waiting)).await;
+    assert!(!archive.path().join(&primarys).exists());
+    stop(standby, StopMode::Fast).await;
 }

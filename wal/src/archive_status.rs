@@ -85,7 +85,17 @@ impl ArchiveStatus {
         Ok(true)
     }
 
-    /// Marks a file as one that need not be archived: it came from the archive, or its primary archives it.
+    /// Marks a file as one that its primary archives, unless it has a mark: one that waits here may be in no
+    /// archive, and goes there once this node archives again.
+    ///
+    /// # Errors
+    /// Fails if the mark cannot be written.
+    pub fn leave_to_primary(&self, name: &str) -> io::Result<()> {
+        if self.of(name)? == Archived::Unknown { self.create(name, DONE) } else { Ok(()) }
+    }
+
+    /// Marks a file as one that this node need not archive, also if it waits here: it came from the archive,
+    /// or is in it, or came anew from who archives it.
     ///
     /// # Errors
     /// Fails if the mark cannot be written.
@@ -206,12 +216,13 @@ impl ArchiveStatus {
         Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }
 
-    /// Removes the marks of archived segments, of partial ones too, that are gone from pg_wal.
+    /// Removes the marks of segments, of partial ones too, that are gone from pg_wal: a node that archives
+    /// nothing in recovery removes those that wait, too.
     ///
     /// # Errors
     /// Fails if the folder cannot be read or a mark not be removed.
     pub fn forget_removed(&self, size: SegmentSize) -> io::Result<()> {
-        for name in self.marked(DONE)? {
+        for name in self.names()? {
             let is_segment = SegmentNumber::parse_file_name(&name, size).is_some()
                 || file_names::parse_partial(&name, size).is_some();
             if is_segment && !self.file_exists(&name)? {
@@ -236,6 +247,7 @@ mod tests {
 
     const FIRST: &str = "000000010000000000000001";
     const SECOND: &str = "000000010000000000000002";
+    const THIRD: &str = "000000010000000000000003";
 
     #[test]
     fn histories_go_first_and_segments_by_age_and_what_was_set_aside_last() {
@@ -261,6 +273,12 @@ mod tests {
         let size = SegmentSize::DEFAULT;
         assert_eq!(status.flushed(TimelineId::FIRST, size).unwrap(), Lsn::new(2 * size.bytes()));
         assert_eq!(status.flushed(TimelineId::new(2), size).unwrap(), Lsn::INVALID);
+        status.leave_to_primary(SECOND).unwrap();
+        assert_eq!(status.of(SECOND).unwrap(), Archived::Done);
+        status.forget(SECOND).unwrap();
+        status.notify(SECOND).unwrap();
+        status.leave_to_primary(SECOND).unwrap();
+        assert_eq!(status.waiting().unwrap(), [SECOND], "it may be in no archive");
         status.force_done(SECOND).unwrap();
         assert!(status.waiting().unwrap().is_empty());
         status.forget(FIRST).unwrap();
@@ -275,9 +293,11 @@ mod tests {
         for name in [FIRST, SECOND, &partial, "00000002.history"] {
             status.force_done(name).unwrap();
         }
+        status.notify(THIRD).unwrap();
         std::fs::write(dir.path().join("archive_status/notes.txt.ready"), b"").unwrap();
         status.forget_removed(SegmentSize::DEFAULT).unwrap();
         assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
+        assert_eq!(status.of(THIRD).unwrap(), Archived::Unknown);
         assert_eq!(status.of(&partial).unwrap(), Archived::Unknown);
         assert_eq!(status.of(SECOND).unwrap(), Archived::Done);
         assert_eq!(status.of("00000002.history").unwrap(), Archived::Done);

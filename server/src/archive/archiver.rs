@@ -249,7 +249,7 @@ impl Archiver {
     }
 
     /// The same for a state of the log that was seen. In recovery, what came from the primary is the
-    /// primary's to archive, unless this node archives everything.
+    /// primary's to archive, unless this node archives everything, or the segment waits here from before.
     pub(super) fn notice(&self, log: &LogState) {
         let mut end = self.size.segment_of(settled(log));
         if host::planted!("a segment waits for the archive before it is whole") {
@@ -268,7 +268,7 @@ impl Archiver {
         let in_recovery = matches!(log.live, Live::Standby(_));
         let Some(name) = self.name_of(log, segment) else { return };
         if in_recovery && self.mode != Mode::Always {
-            if let Err(error) = self.status.force_done(&name) {
+            if let Err(error) = self.status.leave_to_primary(&name) {
                 self.ground.log.warning(format!("could not write archive status of \"{name}\": {error}"));
             }
         } else {
