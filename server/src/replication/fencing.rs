@@ -19,7 +19,7 @@ use replica::ReplicaError;
 use replica::driver::peers::SilenceKind;
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use replica::timeline::relation::{Relation, relation};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +29,11 @@ use wal::history::TimelineHistory;
 
 /// Least time between two times that a standby asks.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often it is said again that a peer writes another branch.
+const DIVERGED_INTERVAL: Duration = Duration::from_secs(60);
+/// Most of such lines in that time.
+const DIVERGED_MAX: usize = 16;
 
 /// Who tells of what this server was told in an earlier life.
 const ITSELF: &str = "this server itself";
@@ -44,6 +49,8 @@ pub(crate) struct Pending {
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
     silent: Mutex<BTreeSet<String>>,
+    /// What was said of peers that write another branch, and when, on the monotonic clock.
+    diverged: Mutex<BTreeMap<String, Duration>>,
     /// What each said last.
     pub(super) answers: Mutex<Answers>,
 }
@@ -177,10 +184,13 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
-            replication.ground.log.warning(format!(
-                "peer \"{peer}\" writes another branch: its timeline {} {what} at {fork}",
-                theirs.history.target()
-            ));
+            let timeline = theirs.history.target();
+            let what =
+                format!("peer \"{peer}\" writes another branch: its timeline {timeline} {what} at {fork}");
+            let now = replication.ground.host.clock.monotonic();
+            if is_due(&mut replication.fence.diverged.lock(), &what, now) {
+                replication.ground.log.warning(what);
+            }
         }
         Verdict::Stranger => {
             replication
@@ -190,6 +200,16 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
         }
         Verdict::Fine | Verdict::Fence { .. } | Verdict::Beyond { .. } => {}
     }
+}
+
+/// Whether a line is to be said now, which is noted then: the peers are asked several times a second.
+fn is_due(said: &mut BTreeMap<String, Duration>, line: &str, now: Duration) -> bool {
+    said.retain(|_, at| now.saturating_sub(*at) < DIVERGED_INTERVAL);
+    let is_due = said.len() < DIVERGED_MAX && !said.contains_key(line);
+    if is_due {
+        said.insert(line.to_owned(), now);
+    }
+    is_due
 }
 
 /// Whether what is passed on says nothing of this node: only a witness writes another branch, and what an
@@ -374,4 +394,28 @@ pub(crate) fn told(
         asking::hear_of_branch(replication, peer, &theirs.history);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_peer_writes_another_branch_is_said_once_a_minute() {
+        let mut said = BTreeMap::new();
+        let seconds = Duration::from_secs;
+        for (at, line, due) in [
+            (5, "a", true),
+            (6, "a", false),
+            (6, "b", true),
+            (64, "a", false),
+            (65, "a", true),
+            (65, "b", false),
+            (66, "b", true),
+        ] {
+            assert_eq!(is_due(&mut said, line, seconds(at)), due, "{line} at {at}");
+        }
+        let others = (0..100).filter(|line| is_due(&mut said, &line.to_string(), seconds(70))).count();
+        assert_eq!((others, said.len()), (DIVERGED_MAX - 2, DIVERGED_MAX), "there is an end to them");
+    }
 }
