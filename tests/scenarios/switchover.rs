@@ -492,6 +492,41 @@ fn a_kill_at_any_moment_of_a_handover_leaves_at_most_one_primary_and_loses_nothi
 }
 
 #[test]
+fn a_standby_takes_the_role_beside_a_branch_that_was_given_up_on_the_primary() {
+    let one = primary();
+    let (two, three) = (standby("two", &one), standby("three", &one));
+    two.wait_for("SELECT count(*) FROM t", "0");
+    wait_until("the roster is on disk", LIMIT, || {
+        let text = std::fs::read_to_string(one.data().join("plimsoll/roster")).unwrap_or_default();
+        if text.lines().any(|line| line.ends_with(" two")) { Ok(()) } else { Err(text) }
+    });
+    // The third has log behind the fork, so it is told of timeline 2 and does not follow it.
+    two.stop();
+    one.sql("INSERT INTO t VALUES (1, 0)");
+    three.wait_for("SELECT count(*) FROM t", "1");
+    one.kill_9();
+    two.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    two.sql("INSERT INTO t VALUES (2, 0)");
+    three.alter(&format!("SET primary_conninfo = '{}'", two.conninfo()));
+    wait_for_log(&three, "tells of timeline 2, which left this server's timeline 1 at");
+    one.start();
+    wait_for_log(&one, "this server is fenced and takes no more writes");
+    two.kill_9();
+    one.stop();
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    one.start();
+    three.alter(&format!("SET primary_conninfo = '{}'", one.conninfo()));
+    one.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    // Who writes a branch that was given up would keep the third from the role: it asks again who is there.
+    three.wait_for("SELECT count(*) FROM plimsoll_roster WHERE witnessed_timeline = 2", "0");
+    switch(&one, "three", &three);
+    assert!(is_primary(&three), "{}", three.log());
+    three.sql("INSERT INTO t VALUES (3, 0)");
+    one.wait_for("SELECT count(*) FROM t", "2");
+}
+
+#[test]
 fn a_stop_during_a_handover_ends_the_server_and_leaves_at_most_one_primary() {
     for mode in ["smart", "fast", "immediate"] {
         let one = primary();

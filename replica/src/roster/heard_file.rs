@@ -79,6 +79,36 @@ pub fn save(host: &Host, data_dir: &Path, roster: &Roster) -> io::Result<()> {
     Ok(())
 }
 
+/// What an administrator gave up on a primary, as that says it to the standby that is to take its role over.
+/// It counts from a node only that has the same log on the same branch: what was given up replaced both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp(Heard);
+
+impl GivenUp {
+    /// What was given up on this node.
+    pub fn of(roster: &Roster) -> Self {
+        Self(roster.0.known.lock().heard.given_up())
+    }
+
+    /// As it is sent: as the file has it, or nothing if nothing was given up.
+    pub fn encode(&self) -> String {
+        if *self == Self::default() { String::new() } else { encode(&self.0) }
+    }
+
+    /// What was sent; None if that is none of it.
+    pub fn decode(sent: &[u8]) -> Option<Self> {
+        if sent.is_empty() {
+            return Some(Self::default());
+        }
+        decode(std::str::from_utf8(sent).ok()?).map(|heard| Self(heard.given_up()))
+    }
+
+    /// Whether `theirs` left `ours` by a branch that was given up.
+    pub fn includes(&self, ours: &TimelineHistory, theirs: &TimelineHistory) -> bool {
+        self.0.is_given_up(ours, theirs)
+    }
+}
+
 fn encode(heard: &Heard) -> String {
     let mut text = format!("{FIRST_LINE}\n{NEWEST}{}\n", heard.newest());
     for Branch { history, given_up } in heard.branches() {

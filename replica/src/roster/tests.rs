@@ -1,5 +1,5 @@
 use super::file::{ROSTER_FILE, load, save};
-use super::heard_file::HEARD_FILE;
+use super::heard_file::{GivenUp, HEARD_FILE};
 use super::statement::{decode, encode};
 use super::*;
 use host::Host;
@@ -265,6 +265,14 @@ fn what_was_told_of_timelines_lies_beside_the_roster_which_stays_as_it_was() {
         (roster.newest_heard(), roster.heard_branches(&ours), given_up)
     };
     assert_eq!(shown(&again), (TimelineId::new(7), vec![told.clone()], vec![true, false, true, false, true]));
+    let given_up = GivenUp::of(&roster);
+    let sent = given_up.encode();
+    assert_eq!(GivenUp::decode(sent.as_bytes()), Some(given_up.clone()));
+    assert!(!sent.contains("passed-on"), "{sent}");
+    assert!(given_up.includes(&ours, &gone) && !given_up.includes(&ours, &told));
+    let nothing = GivenUp::default();
+    assert_eq!((nothing.encode(), GivenUp::decode(b"")), (String::new(), Some(nothing)));
+    assert_eq!(GivenUp::decode(&sent.as_bytes()[..sent.len() / 2]), None);
     let good = std::fs::read(&path).unwrap();
     for bit in 0..good.len() * 8 {
         let mut bad = good.clone();

@@ -21,7 +21,9 @@
 //! fence off: who says so knows that all is gone that had replaced it by then. Others that were told of it
 //! still pass it on: that server heeds only a witness of it from then on, and does not pass it on. Given up
 //! is each branch of which it was told, and what it was told nothing of ([`Gone`]). A witness of one that was
-//! given up shows that it is there: it counts again.
+//! given up shows that it is there: it counts again. Who hands its role over says with it what it gave up
+//! ([`crate::roster::heard_file::GivenUp`]): to its successor that branch is no reason to refuse the
+//! role, and once that is promoted it has left the timeline itself.
 //!
 //! At most [`BRANCHES_MAX`] branches of each kind are kept, those with the highest numbers, none of
 //! which goes on from another. They lie in plimsoll/heard, a file beside the roster's.
@@ -185,6 +187,12 @@ impl Heard {
             common.is_some_and(|(common, _)| !ours.contains(common))
         };
         gone.any(left_by) || self.unseen.iter().any(|gone| gone.includes(ours, theirs))
+    }
+
+    /// What an administrator gave up, without all else.
+    pub(crate) fn given_up(&self) -> Self {
+        let branches = self.branches.iter().filter(|branch| branch.given_up).cloned().collect();
+        Self { newest: TimelineId::INVALID, branches, unseen: self.unseen.clone() }
     }
 
     /// All of them, for the disk.

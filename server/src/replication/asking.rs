@@ -269,6 +269,13 @@ pub(super) fn hear_of_branch(replication: &Replication, name: &str, theirs: &Tim
     }
 }
 
+/// Whether a node was a witness of this branch when it was asked last: it is not gone, whoever gave it up.
+pub(super) fn is_there(replication: &Replication, theirs: &TimelineHistory) -> bool {
+    let answers = replication.fence.answers.lock();
+    let mut known = answers.values().filter(|told| told.state != UNKNOWN_THERE);
+    known.any(|told| told.timelines.is_some_and(|(_, witnessed)| witnessed == theirs.target()))
+}
+
 /// The newest timeline of which this node knows, or was told.
 pub(crate) fn newest(replication: &Replication) -> TimelineId {
     replication.roster.newest_heard().max(replication.log.state().history.target())

@@ -27,6 +27,7 @@ use host::{Disk, OpenMode, write_file_durably};
 use protocol::conninfo;
 use replica::driver::peers::{Identity, identify, split_peers};
 use replica::roster::Address;
+use replica::roster::heard_file::GivenUp;
 use replica::sender::SenderState;
 use replica::sender::handover::{Event, Handover};
 use replica::sender::streams::SenderRow;
@@ -289,11 +290,13 @@ pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
-/// redone. Gives the newest timeline that it knows: its own has the next number, unless its archive has more.
+/// redone. What was given up on the primary is no reason against it, unless it is there after all. Gives the
+/// newest timeline that it knows: its own has the next number, unless its archive has more.
 pub(crate) fn judge(
     replication: &Replication,
     end: Lsn,
     branch: Option<wal::history::BranchId>,
+    given_up: &GivenUp,
 ) -> Result<TimelineId, String> {
     let state = replication.log.state();
     let (Some(positions), Some(recovery)) = (state.standby(), replication.recovery()) else {
@@ -309,7 +312,10 @@ pub(crate) fn judge(
     }
     let checked = fencing::check_promotion(replication).and_then(|()| recovery.check_promotion());
     checked.map_err(|why| why.message)?;
-    check_heard(&state.history, &replication.roster.heard_branches(&asking::own_witness(replication)))?;
+    let ours = &state.history;
+    let mut heard = replication.roster.heard_branches(&asking::own_witness(replication));
+    heard.retain(|theirs| !given_up.includes(ours, theirs) || asking::is_there(replication, theirs));
+    check_heard(ours, &heard).inspect_err(|_| fencing::inquire(replication))?;
     newest_timeline(replication).map_err(|error| format!("could not look for timelines: {error}"))
 }
 

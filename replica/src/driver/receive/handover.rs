@@ -22,6 +22,7 @@
 
 use super::running::Driver;
 use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_OVER};
+use crate::roster::heard_file::GivenUp;
 use bytes::{Buf, Bytes};
 use protocol::replication::encode_extension;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Promised {
 }
 
 /// What the primary asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Question {
     /// The end of its log.
     end: Lsn,
@@ -61,13 +62,15 @@ struct Question {
     branch: Option<BranchId>,
     /// The newest timeline that it knows; INVALID if it is of before that.
     newest: TimelineId,
+    /// What an administrator gave up there; nothing if it is of before that.
+    given_up: GivenUp,
 }
 
 fn decode(mut asked: Bytes) -> Option<Question> {
     let (end, branch) = (asked.try_get_u64().ok()?, asked.try_get_u64().ok()?);
     let branch = (branch != 0).then(|| BranchId::new(branch));
     let newest = TimelineId::new(asked.try_get_u32().unwrap_or(0));
-    Some(Question { end: Lsn::new(end), branch, newest })
+    Some(Question { end: Lsn::new(end), branch, newest, given_up: GivenUp::decode(&asked)? })
 }
 
 impl Driver {
@@ -80,11 +83,11 @@ impl Driver {
 
     /// The newest timeline that this node knows, below the one that it would take.
     fn judge_handover(&self, asked: Bytes) -> Result<TimelineId, String> {
-        let Some(Question { end, branch, newest }) = decode(asked) else {
+        let Some(Question { end, branch, newest, given_up }) = decode(asked) else {
             return Err("the primary's words make no sense".to_owned());
         };
         self.context.roster.hear_of_timeline(newest);
-        self.context.observer.handed_over(end, branch)
+        self.context.observer.handed_over(end, branch, &given_up)
     }
 
     /// Promotes this node if it said that it would, and was told in time that it may.
@@ -132,15 +135,18 @@ mod tests {
     fn a_question_that_is_cut_short_is_none() {
         let mut bytes = [0; 20];
         (bytes[7], bytes[19]) = (9, 5);
-        let question = Question { end: Lsn::new(9), branch: None, newest: TimelineId::new(5) };
-        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question));
+        let given_up = GivenUp::default();
+        let question = Question { end: Lsn::new(9), branch: None, newest: TimelineId::new(5), given_up };
+        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question.clone()));
         bytes[15] = 3;
         let question = Question { branch: Some(BranchId::new(3)), ..question };
-        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question));
+        assert_eq!(decode(Bytes::copy_from_slice(&bytes)), Some(question.clone()));
         let of_before = Question { newest: TimelineId::INVALID, ..question };
         assert_eq!(decode(Bytes::copy_from_slice(&bytes[..16])), Some(of_before));
-        for len in 0..16 {
-            assert_eq!(decode(Bytes::copy_from_slice(&bytes[..len])), None);
+        for len in (0..16).chain(17..20) {
+            assert_eq!(decode(Bytes::copy_from_slice(&bytes[..len])), None, "{len}");
         }
+        let longer = [&bytes[..], &b"plimsoll heard 1"[..]].concat();
+        assert_eq!(decode(Bytes::from(longer)), None, "what was given up is cut short");
     }
 }

@@ -19,6 +19,7 @@ use super::replay::StandbyFeed;
 use crate::error::ReplicaError;
 use crate::receiver::{ReceiverOptions, ReceiverView};
 use crate::roster::Roster;
+use crate::roster::heard_file::GivenUp;
 use crate::slots::UpstreamSlot;
 use host::sync::Mutex;
 use host::{Host, vital_task};
@@ -96,10 +97,15 @@ pub trait ReceiveObserver: Send + Sync {
         let _ = slots;
     }
     /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there:
-    /// an error says why it does not, and else which timeline is the newest that this node knows. Asked once
-    /// more before it does.
-    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<TimelineId, String> {
-        let _ = (end, branch);
+    /// an error says why it does not, and else which timeline is the newest that this node knows. What was
+    /// given up there is no reason for that. Asked once more before it does.
+    fn handed_over(
+        &self,
+        end: Lsn,
+        branch: Option<BranchId>,
+        given_up: &GivenUp,
+    ) -> Result<TimelineId, String> {
+        let _ = (end, branch, given_up);
         Err("this program promotes nobody".to_owned())
     }
     /// The primary has its answer, and said in time that it may: the promotion is to begin.

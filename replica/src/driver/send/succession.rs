@@ -4,6 +4,7 @@
 use super::Streaming;
 use crate::driver::extensions::{HANDOVER, MAY_PROMOTE, PROMOTES, REFUSES, TAKES_OVER};
 use crate::driver::log::Outlet;
+use crate::roster::heard_file::GivenUp;
 use crate::sender::handover::{Event, Handover, Standing, Step};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ impl<S: Outlet> Streaming<'_, S> {
             payload.extend_from_slice(&end.get().to_be_bytes());
             payload.extend_from_slice(&branch.to_be_bytes());
             payload.extend_from_slice(&self.newest().get().to_be_bytes());
+            payload.extend_from_slice(GivenUp::of(&self.context.roster).encode().as_bytes());
             self.put_handover(&payload);
         }
     }

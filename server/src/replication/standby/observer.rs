@@ -3,12 +3,13 @@
 use super::{AskRewind, WaysOut};
 use crate::configuration::Ground;
 use crate::replication::rewinding::{commands, is_astray};
-use crate::replication::{Replication, asking, handover, slots};
+use crate::replication::{Replication, asking, fencing, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::peers::Peer;
 use replica::driver::receive::ReceiveObserver;
 use replica::driver::{Held, ReplayObserver};
+use replica::roster::heard_file::GivenUp;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -64,6 +65,10 @@ impl ReceiveObserver for Observer {
         let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
         replication.ground.log.log(format!("{what} at {at} on timeline {timeline}"));
         replication.is_astray.store(false, Ordering::Relaxed);
+        if !replication.roster.heard_branches(&asking::own_witness(&replication)).is_empty() {
+            // The primary may have given up what this node was told of, which counts unless it is there.
+            fencing::inquire(&replication);
+        }
         if let Some(recovery) = replication.recovery() {
             recovery.feed.receiver_streams();
         }
@@ -140,9 +145,14 @@ impl ReceiveObserver for Observer {
         }
     }
 
-    fn handed_over(&self, end: Lsn, branch: Option<BranchId>) -> Result<TimelineId, String> {
+    fn handed_over(
+        &self,
+        end: Lsn,
+        branch: Option<BranchId>,
+        given_up: &GivenUp,
+    ) -> Result<TimelineId, String> {
         let Some(replication) = self.replication.upgrade() else { return Err("it stops".to_owned()) };
-        let judged = handover::judge(&replication, end, branch);
+        let judged = handover::judge(&replication, end, branch, given_up);
         if let Err(why) = &judged {
             let what = format!("the primary would hand over at {end}, which is refused: {why}");
             replication.ground.log.log(what);
