@@ -211,20 +211,15 @@ impl Mode<'_> {
     async fn fall_back(&mut self, stall: Stall) -> Put {
         let gate = self.replication.database.commit_gate();
         let early = host::planted!("a fallback is told to begin where all levels were reached");
-        let reached = gate.known_to_be_held(if early { SyncLevel::RemoteApply } else { stall.level });
+        let reached = || gate.known_to_be_held(if early { SyncLevel::RemoteApply } else { stall.level });
+        let held = reached();
         let began = self.replication.ground.host.clock.now();
         let timeline = self.replication.database.timeline();
         let mut state = self.state.clone();
-        let after = match state.open() {
-            Some(open) => {
-                (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached));
-                open.after
-            }
-            None => {
-                state.begin(Fallback { timeline, level: stall.level, began, after: reached, ended: None });
-                reached
-            }
-        };
+        match state.open() {
+            Some(open) => (open.level, open.after) = (open.level.min(stall.level), open.after.min(held)),
+            None => state.begin(Fallback { timeline, level: stall.level, began, after: held, ended: None }),
+        }
         if !host::planted!("a fallback is not put into the log") {
             let put = self.put(state.clone()).await;
             if put != Put::Done {
@@ -235,6 +230,12 @@ impl Mode<'_> {
             // The standbys have come while this was put into the log: nobody waits for it any more.
             self.change(self.state.clone()).await;
             return Put::Done;
+        }
+        // What they have reached meanwhile is no part of it. The log's record says more until the next one.
+        let held = reached();
+        let after = self.state.open().map_or(held, |open| open.after.min(held));
+        if let Some(open) = state.open() {
+            open.after = after;
         }
         self.state = state;
         let (level, below) = (stall.level.name(), stall.level.below().name());
