@@ -26,6 +26,8 @@ const OPERATIONS_MAX: usize = 1_000_000;
 const END_LIMIT: Duration = Duration::from_secs(30);
 /// How long the last questions may take.
 const LAST_LIMIT: Duration = Duration::from_secs(30);
+/// What a standby tells a reader that its redo did not wait for any longer.
+const GIVES_WAY: &str = "due to conflict with recovery";
 /// wal_writer_delay, PostgreSQL's default.
 pub(super) const WAL_WRITER_DELAY_MS: u64 = 200;
 
@@ -215,18 +217,27 @@ pub(super) async fn last_commit(shared: &Shared, survivor: usize) -> Result<Toke
         .map_err(|why| format!("liveness: node {survivor} takes no commit when all nodes are back: {why}"))
 }
 
-/// What a node holds once it has the last commit.
+/// What a node holds once it has the last commit. Redo of what lies behind that may cancel this read, as
+/// PostgreSQL documents, and whoever reads tries again; a standby that cancels for as long as the limit fails.
 async fn state_of(shared: &Shared, node: usize, last: &Token) -> Result<State, String> {
-    let wait = format!("WAIT FOR LSN '{last}' TIMEOUT 20000");
-    let read = async move {
-        let mut client = Client::connect_to(&conninfo(machine_of(node))).await.map_err(text)?;
-        client.query(&wait).await.map_err(text)?;
-        workload::read_state(&mut client).await.map_err(text)
-    };
-    let done = tokio::time::timeout(LAST_LIMIT, shared.admin(read)).await;
     let failed =
         |why: String| format!("liveness: node {node} can not be read when all nodes are back: {why}");
-    done.map_err(|_| failed("no answer".to_owned()))?.map_err(text)?.map_err(failed)
+    let begun = Instant::now();
+    loop {
+        let wait = format!("WAIT FOR LSN '{last}' TIMEOUT 20000");
+        let read = async move {
+            let mut client = Client::connect_to(&conninfo(machine_of(node))).await.map_err(text)?;
+            client.query(&wait).await.map_err(text)?;
+            workload::read_state(&mut client).await.map_err(text)
+        };
+        let done = tokio::time::timeout(LAST_LIMIT, shared.admin(read)).await;
+        match done.map_err(|_| failed("no answer".to_owned()))?.map_err(text)? {
+            Err(why) if why.contains(GIVES_WAY) && begun.elapsed() < LAST_LIMIT => {
+                tokio::time::sleep(LOOK).await;
+            }
+            read => return read.map_err(failed),
+        }
+    }
 }
 
 /// What the nodes say was acknowledged without the quorum, on whatever branch had that number.
