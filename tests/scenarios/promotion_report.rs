@@ -137,6 +137,26 @@ fn each_failover_after_a_rewind_is_judged_as_the_first_one() {
 }
 
 #[test]
+fn who_stays_connected_to_a_standby_that_is_promoted_catches_up_with_the_new_primary() {
+    let one = named("one").start();
+    let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    let two = named("two").clone_from(&one);
+    one.wait_for(streams, "1");
+    let three = named("three").clone_from(&two);
+    two.wait_for(streams, "1");
+    lose(&one, &[&two]);
+    run_ok(&mut promote(&[], &two));
+    two.alter("SET synchronous_standby_names = 'two, three'");
+    two.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    two.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    three.wait_for(VERDICT, PROVEN);
+    assert!(three.log().contains("restarted WAL streaming at"), "{}", three.log());
+    lose(&two, &[&three]);
+    run_ok(&mut promote(&["--require-no-loss"], &three));
+    assert_eq!(three.sql("SELECT count(*) FROM t"), "0");
+}
+
+#[test]
 fn a_standby_that_cannot_be_asked_or_was_started_anew_may_have_what_nobody_else_has() {
     let (one, two, three) = trio("ANY 1 (two, three)");
     three.kill_9();

@@ -25,6 +25,10 @@ pub(super) const NETWORK: u8 = b'N';
 /// Type of the extension message about nodes that are no more. From both, before [`ROSTER`], and from a
 /// standby before [`DIRECTORY`], too: who has their directories ([`crate::roster::former`]).
 pub(super) const FORMER: u8 = b'F';
+/// Type of the extension message about roles. From the sender, when a stream begins and before it tells where
+/// its log ends: its server is the primary, and writes the timeline that is streamed. It has no contents. A
+/// server that becomes the primary ends the streams of the timeline before, so it holds for a whole stream.
+pub(super) const PRIMARY: u8 = b'P';
 /// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
 /// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';

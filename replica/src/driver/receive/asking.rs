@@ -178,7 +178,7 @@ impl Driver {
         };
         self.streaming = started.is_none();
         // What was asked or answered on another stream is of that alone.
-        (self.asked_over, self.promised) = (None, None);
+        (self.asked_over, self.promised, self.from_primary) = (None, None, false);
         if self.streaming {
             (self.told_roster, self.primary) = (None, None);
             self.queue_roster();

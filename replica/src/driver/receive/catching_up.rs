@@ -22,14 +22,11 @@ pub(super) enum CatchingUp {
 
 impl Driver {
     /// The server before this one tells where its log ends. A standby's end says nothing of its primary's,
-    /// and a stream of an ended timeline nothing of what came after it.
+    /// and a stream of an ended timeline nothing of what came after it. A primary says on each stream that it
+    /// is one: it may have been a standby when the connection began.
     pub(super) fn note_primary_end(&mut self, end: Lsn) {
-        let is_primary = || {
-            let client = self.client.as_ref();
-            client.is_some_and(|client| client.parameter("in_hot_standby") == Some("off"))
-        };
         let is_latest = || self.machine.end().1 == self.machine.history().target();
-        if matches!(self.catching_up, CatchingUp::Unknown) && is_latest() && is_primary() {
+        if matches!(self.catching_up, CatchingUp::Unknown) && self.from_primary && is_latest() {
             self.catching_up = CatchingUp::Upto(end);
         }
     }

@@ -2,11 +2,14 @@
 
 use super::asking::{RECEIVE, refused};
 use super::running::Driver;
-use crate::driver::extensions::{AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{
+    AWAITED, BEGINS, CONFIRMED, FORMER, HANDOVER, PRIMARY, ROSTER, SLOTS, WITNESSED,
+};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use crate::roster::{Seen, former, statement};
 use crate::slots::copied;
+use bytes::Bytes;
 use durability::Stages;
 use protocol::backend::BackendMessage;
 use protocol::replication::{FromPrimary, Keepalive, WireLsn};
@@ -39,46 +42,57 @@ impl Driver {
                 self.note_primary_end(lsn(keepalive.end));
                 Some(self.keepalive(&keepalive))
             }
-            Ok(FromPrimary::Extension(BEGINS, at)) => {
-                let at = at.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            Ok(FromPrimary::Extension(kind, payload)) => self.extension(kind, payload),
+            Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
+        }
+    }
+
+    /// A message between Plimsoll nodes. One that is not known here is passed over.
+    fn extension(&mut self, kind: u8, payload: Bytes) -> Option<Event> {
+        match kind {
+            BEGINS => {
+                let at = payload.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 Some(Event::Begins(Lsn::new(at)))
             }
-            Ok(FromPrimary::Extension(AWAITED, stages)) => {
-                let stages = stages.first().map_or(Stages::ALL, |byte| Stages::from_byte(*byte));
+            AWAITED => {
+                let stages = payload.first().map_or(Stages::ALL, |byte| Stages::from_byte(*byte));
                 Some(Event::Awaited(stages))
             }
-            Ok(FromPrimary::Extension(CONFIRMED, upto)) => {
-                let upto = upto.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            CONFIRMED => {
+                let upto = payload.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 self.context.observer.confirmed(Lsn::new(upto));
                 None
             }
-            Ok(FromPrimary::Extension(WITNESSED, timeline)) => {
-                let timeline = timeline.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+            WITNESSED => {
+                let timeline = payload.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
                 // Of its later timelines nothing is followed here yet.
                 self.context.log.witness(TimelineId::new(timeline).min(self.machine.history().target()));
                 None
             }
-            Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {
+            PRIMARY => {
+                self.from_primary = true;
+                None
+            }
+            SLOTS => match copied::decode(&payload) {
                 Ok(slots) => {
                     self.context.observer.slots(&slots);
                     None
                 }
                 Err(error) => Some(Event::Lost(error)),
             },
-            Ok(FromPrimary::Extension(FORMER, told)) => match former::decode(&told) {
+            FORMER => match former::decode(&payload) {
                 Ok(told) => {
                     self.context.roster.hear_formers(told);
                     None
                 }
                 Err(error) => Some(Event::Lost(error)),
             },
-            Ok(FromPrimary::Extension(ROSTER, told)) => self.hear_roster(&told),
-            Ok(FromPrimary::Extension(HANDOVER, asked)) => {
-                self.asked_over = Some(asked);
+            ROSTER => self.hear_roster(&payload),
+            HANDOVER => {
+                self.asked_over = Some(payload);
                 None
             }
-            Ok(FromPrimary::Extension(..)) => None,
-            Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
+            _ => None,
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Driver {
     pub(super) told_roster: Option<u64>,
     /// Which member of the roster the primary is, if it has said so.
     pub(super) primary: Option<DirectoryId>,
+    /// The server at the other end of the stream said that it writes the timeline which it streams.
+    pub(super) from_primary: bool,
     /// Whether a stream was started on this connection before.
     pub(super) streamed: bool,
     /// A flush that nobody waits for.
@@ -108,6 +110,7 @@ impl Driver {
             streaming: false,
             told_roster: None,
             primary: None,
+            from_primary: false,
             streamed: false,
             flushing: None,
             undrained: false,

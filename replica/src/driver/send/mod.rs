@@ -367,6 +367,7 @@ impl<S: Outlet> Streaming<'_, S> {
     /// Takes over the log, and makes sure that what is asked for is still there.
     async fn begin(&mut self, log: &LogState) -> Result<(), SendError> {
         self.follow(log)?;
+        self.tell_primary(log);
         if self.reading.check_there(log, self.sender.sent_upto()).is_err()
             && self.sender.sent_upto() < self.asked
         {

@@ -2,12 +2,12 @@
 //! slots.
 
 use super::{Streaming, wire_lsn};
-use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, ROSTER, SLOTS, WITNESSED};
+use crate::driver::extensions::{AWAITED, CONFIRMED, FORMER, PRIMARY, ROSTER, SLOTS, WITNESSED};
 use crate::driver::log::Outlet;
 use crate::slots::{ActiveSlot, copied};
 use durability::Stages;
 use protocol::replication::{Keepalive, encode_keepalive};
-use wal::{Lsn, TimelineId};
+use wal::{Live, LogState, Lsn, TimelineId};
 
 impl<S: Outlet> Streaming<'_, S> {
     /// Takes over which stages commits wait for; a Plimsoll standby is told.
@@ -19,6 +19,14 @@ impl<S: Outlet> Streaming<'_, S> {
         if self.plimsoll && !self.awaited_untold {
             let stages = [awaited.to_byte()];
             self.wire.put_extension(AWAITED, &stages);
+        }
+    }
+
+    /// Tells a Plimsoll standby, when the stream begins, if this server writes the streamed timeline.
+    pub(super) fn tell_primary(&mut self, log: &LogState) {
+        let writes = matches!(log.live, Live::Primary(_)) && self.sender.end().is_none();
+        if self.plimsoll && writes {
+            self.wire.put_extension(PRIMARY, &[]);
         }
     }
 
