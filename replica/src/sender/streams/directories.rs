@@ -5,13 +5,17 @@
 //! **A standby that was made anew** has a directory with a new id. What its old stream had reported was true
 //! of a directory that is no more. Two servers cannot listen at one address, so a stream whose node listens
 //! where that of an older stream does puts the older one out, for good: what the older reported stays of a
-//! directory that is gone, also when the newer stream ends. One that listens on all addresses may be seen at
-//! several of them, so it names the network, too: at one port of that there is one such server.
+//! directory that is gone, also when the newer stream ends. One directory may be seen at several addresses,
+//! and what is made anew may listen at others than before, so a node names its network, too: two at one port
+//! of that are taken for one server.
 //!
-//! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. So the
-//! older stream counts again once its node has told of the newer one. It hears of that by this server, and
-//! tells so at once if it lives; a server that ended before the newer began can never have heard of it. Who
-//! says nothing of where it listens counts as in PostgreSQL.
+//! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. And two
+//! addresses of one network, or IPv4 and IPv6, may have a server each at one port. Who counts twice loses
+//! commits, and who does not count for a moment delays them, so the older one is put out there, too.
+//!
+//! The older stream counts again once its node has told of the newer one. It hears of that by this server,
+//! and tells so at once if it lives; a server that ended before the newer began can never have heard of it.
+//! Who says nothing of where it listens counts as in PostgreSQL.
 
 use super::{SenderHandle, Senders, Table};
 use crate::directory_id::DirectoryId;
@@ -28,7 +32,7 @@ pub(super) struct StreamNode {
     listens: Listens,
     /// The others of which it told last.
     knows: Vec<DirectoryId>,
-    /// The last that came later, listens where this one does, and is unknown to it.
+    /// The last that came later, seems to listen where this one does, and is unknown to it.
     displaced_by: Option<DirectoryId>,
 }
 
@@ -37,22 +41,25 @@ pub(super) struct StreamNode {
 struct Listens {
     /// As seen from here.
     addresses: Vec<Address>,
-    /// On all addresses of a network of this name, at this port.
-    everywhere: Option<(Box<[u8]>, u16)>,
+    /// At these ports of whichever address.
+    ports: Vec<u16>,
+    /// The name of the network in which it does.
+    network: Option<Box<[u8]>>,
 }
 
 impl Listens {
     /// What a node says that is seen there and listens in this network.
     fn of(node: &Statement, seen: &Seen, network: Option<Box<[u8]>>) -> Self {
-        let on_all = node.addresses.iter().find(|address| address.host().is_empty());
-        let everywhere = network.zip(on_all.map(Address::port));
-        Self { addresses: node.addresses_from(seen, true), everywhere }
+        let ports = node.addresses.iter().map(Address::port).collect();
+        Self { addresses: node.addresses_from(seen, true), ports, network }
     }
 
-    /// Whether two servers cannot listen so at one time.
+    /// Whether one directory may listen so, first in one way and then in the other.
     fn meets(&self, other: &Self) -> bool {
-        let shares = self.addresses.iter().any(|address| other.addresses.contains(address));
-        shares || self.everywhere.is_some() && self.everywhere == other.everywhere
+        let shares_address = self.addresses.iter().any(|address| other.addresses.contains(address));
+        let shares_port = self.ports.iter().any(|port| other.ports.contains(port));
+        let same_network = self.network.is_some() && self.network == other.network;
+        shares_address || same_network && shares_port
     }
 }
 

@@ -33,18 +33,18 @@ fn report(handle: &SenderHandle, lsn: u64) {
 /// The standby's directory has this id, and its node knows these others and listens at a port of the host
 /// from which it connected.
 fn tells(handle: &SenderHandle, id: u64, port: Option<u16>, knows: &[u64]) {
-    tells_from(None, handle, id, port, knows);
+    tells_from(None, handle, id, port.map(|port| ("", port)), knows);
 }
-/// The same of a node that connected from there.
-fn tells_from(host: Option<&str>, handle: &SenderHandle, id: u64, port: Option<u16>, knows: &[u64]) {
+/// The same of a node that connected from there and listens at this address.
+fn tells_from(from: Option<&str>, handle: &SenderHandle, id: u64, at: Option<(&str, u16)>, knows: &[u64]) {
     let of = |id, addresses| {
         let (name, age) = (String::new(), Duration::ZERO);
         Statement { id: DirectoryId::new(id), stated: 1, name, addresses, age }
     };
-    let own = of(id, port.map(|port| Address::new("", port).unwrap()).into_iter().collect());
+    let own = of(id, at.map(|(host, port)| Address::new(host, port).unwrap()).into_iter().collect());
     let others = knows.iter().map(|other| of(*other, Vec::new()));
     let told: Vec<Statement> = std::iter::once(own).chain(others).collect();
-    handle.set_node(&told, &Seen::client(host.map(|host| host.parse().unwrap())));
+    handle.set_node(&told, &Seen::client(from.map(|host| host.parse().unwrap())));
     handle.set_directory(DirectoryId::new(id), Vec::new());
 }
 fn log() -> NodeLog {
@@ -217,27 +217,32 @@ fn a_standby_that_was_made_anew_does_not_count_with_its_old_connection() {
 
 #[test]
 fn a_standby_that_was_made_anew_is_known_at_another_of_its_addresses_by_its_network() {
-    let synced = |[first, later]: [&[u8]; 2], port| {
+    let synced = |[first, later]: [&[u8]; 2], [was, is]: [(&str, u16); 2]| {
         let (senders, _) = table("ANY 2 (*)");
         let (old, new) = (stream(&senders, "a"), stream(&senders, "a"));
         old.set_network(first);
-        tells_from(Some("127.0.0.1"), &old, 1, Some(5432), &[]);
+        tells_from(Some("127.0.0.1"), &old, 1, Some(was), &[]);
         report(&old, 50);
         new.set_network(later);
-        tells_from(Some("::1"), &new, 2, Some(port), &[1]);
+        tells_from(Some("::1"), &new, 2, Some(is), &[1]);
         report(&new, 60);
         let synced = senders.synced();
-        tells_from(Some("127.0.0.1"), &old, 1, Some(5432), &[2]);
+        tells_from(Some("127.0.0.1"), &old, 1, Some(was), &[2]);
         assert_eq!(senders.synced(), everywhere(50), "both live");
         synced
     };
     let (network, long): (&[u8], _) = (b"1 net:[1]", [b'x'; 256]);
-    assert_eq!(synced([network, network], 5432), Progress::default());
-    // Another port, another network, and nodes that name none.
-    assert_eq!(synced([network, network], 5433), everywhere(50));
-    let apart: [[&[u8]; 2]; 4] = [[network, b"1 net:[2]"], [network, b""], [b"", b""], [&long, &long]];
-    for networks in apart {
-        assert_eq!(synced(networks, 5432), everywhere(50), "{networks:?}");
+    let (all, one, other) = ("", "127.0.0.1", "10.0.0.7");
+    // It may listen at another address than before, too.
+    for [was, is] in [[all, all], [one, all], [all, other], [one, other], [other, all]] {
+        let at = |port| [(was, 5432), (is, port)];
+        assert_eq!(synced([network, network], at(5432)), Progress::default(), "{was} {is}");
+        // Another port, another network, and nodes that name none.
+        assert_eq!(synced([network, network], at(5433)), everywhere(50));
+        let apart: [[&[u8]; 2]; 4] = [[network, b"1 net:[2]"], [network, b""], [b"", b""], [&long, &long]];
+        for networks in apart {
+            assert_eq!(synced(networks, at(5432)), everywhere(50), "{networks:?} {was} {is}");
+        }
     }
 }
 
