@@ -164,6 +164,29 @@ fn roles_change_and_change_back_while_clients_commit() {
     }
 }
 
+/// Each node's cluster_name is that of neither stream.
+#[test]
+fn a_node_is_found_and_follows_by_the_application_name_of_its_primary_conninfo() {
+    let one = primary();
+    let two = standby("two", &one);
+    let follow = |node: &Node, other: &Node, name: &str| {
+        let conninfo = format!("{} application_name={name}", other.conninfo());
+        node.alter(&format!("SET primary_conninfo = '{conninfo}'"));
+    };
+    follow(&one, &two, "first");
+    follow(&two, &one, "second");
+    let followers = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
+    one.wait_for(followers, "second");
+    two.wait_for("SELECT DISTINCT name FROM plimsoll_roster WHERE source = 'replication'", "first");
+    one.wait_for("SELECT DISTINCT name FROM plimsoll_roster WHERE source = 'replication'", "second");
+    let itself = one.try_sql(&format!("SELECT plimsoll_switchover('second', 500, '{}')", one.conninfo()));
+    assert!(itself.stderr.contains("is this one"), "{}", itself.stderr);
+    one.sql("SELECT plimsoll_switchover('second', 30000, '')");
+    two.wait_for(followers, "first");
+    switch(&two, "first", &one);
+    one.wait_for(followers, "second");
+}
+
 #[test]
 fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
     let one = primary();

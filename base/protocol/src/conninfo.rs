@@ -326,6 +326,34 @@ fn split_uri(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     Ok(pairs)
 }
 
+/// The last value of a keyword; an empty one is none.
+fn given(pairs: &[(String, String)], keyword: &str) -> Option<String> {
+    let last = pairs.iter().rev().find(|(name, _)| name == keyword);
+    last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+}
+
+/// What the environment says where a keyword is not given.
+fn in_environment(keyword: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let name = ENVIRONMENT.iter().find(|(_, known)| *known == keyword)?.0;
+    variable(name).filter(|value| !value.is_empty())
+}
+
+fn application_name_in(
+    pairs: &[(String, String)],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let named = given(pairs, "application_name");
+    named
+        .or_else(|| in_environment("application_name", variable))
+        .or_else(|| given(pairs, "fallback_application_name"))
+}
+
+/// The application_name that a session by this connection string takes, from the environment too; None if
+/// nothing names one, or it is no connection string.
+pub fn application_name(text: &str) -> Option<String> {
+    application_name_in(&split(text).ok()?, host::variable)
+}
+
 impl ConnInfo {
     /// Reads a connection string and completes it from the process's environment and user.
     ///
@@ -343,16 +371,7 @@ impl ConnInfo {
     /// As [`ConnInfo::parse`].
     pub fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConnInfoError> {
         let pairs = split(text)?;
-        let given = |keyword: &str| {
-            let last = pairs.iter().rev().find(|(name, _)| name == keyword);
-            last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-        };
-        let get = |keyword: &str| {
-            given(keyword).or_else(|| {
-                let name = ENVIRONMENT.iter().find(|(_, known)| *known == keyword)?.0;
-                variable(name).filter(|value| !value.is_empty())
-            })
-        };
+        let get = |keyword: &str| given(&pairs, keyword).or_else(|| in_environment(keyword, &variable));
         if get("service").is_some() {
             return Err(ConnInfoError::Unsupported("service"));
         }
@@ -375,7 +394,7 @@ impl ConnInfo {
             user: user.unwrap_or_else(|| "root".to_owned()),
             dbname: get("dbname").unwrap_or_default(),
             password: get("password"),
-            application_name: get("application_name").or_else(|| given("fallback_application_name")),
+            application_name: application_name_in(&pairs, &variable),
             options: get("options"),
             replication: get("replication"),
             connect_timeout: connect_timeout(get("connect_timeout"))?,
@@ -498,78 +517,4 @@ fn target_session(text: Option<String>) -> Result<TargetSession, ConnInfoError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> ConnInfo {
-        ConnInfo::parse_with(text, |name| (name == "USER").then(|| "me".to_owned())).unwrap()
-    }
-
-    fn tcp(host: &str, port: u16) -> (Endpoint, u16) {
-        (Endpoint::Tcp(host.into()), port)
-    }
-
-    #[test]
-    fn keywords_and_uris_mean_the_same() {
-        let keywords = parsed("host=h,::1 port='5433,5434' user = ann password='a\\'b c' dbname=d");
-        let uri = parsed("postgresql://ann:a%27b%20c@h:5433,[::1]:5434/d");
-        assert_eq!(keywords, uri);
-        assert_eq!(uri.endpoints, [tcp("h", 5433), tcp("::1", 5434)]);
-        assert_eq!(uri.password.as_deref(), Some("a'b c"));
-        let socket = parsed("postgres://%2Ftmp%2Fx/?application_name=w1&connect_timeout=10");
-        assert_eq!(socket.endpoints, [(Endpoint::Unix("/tmp/x".into()), 5432)]);
-        assert_eq!((socket.database(), socket.application_name.as_deref()), ("me", Some("w1")));
-        assert_eq!(socket.connect_timeout, Some(Duration::from_secs(10)));
-    }
-
-    #[test]
-    fn what_is_not_given_comes_from_the_environment() {
-        let variables = [("PGHOST", "/run/x"), ("PGPORT", "6000"), ("PGUSER", "bob"), ("PGDATABASE", "d")];
-        let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        let info = ConnInfo::parse_with("user=eve", lookup).unwrap();
-        assert_eq!(info.endpoints, [(Endpoint::Unix("/run/x".into()), 6000)]);
-        assert_eq!((info.user.as_str(), info.database()), ("eve", "d"));
-        assert_eq!(parsed("").endpoints.len(), DEFAULT_SOCKET_DIRS.len());
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for text in [
-            "host",
-            "host='x",
-            "hots=x",
-            "port=0",
-            "port=70000",
-            "port=1,2 host=a,b,c",
-            "sslmode=require",
-            "target_session_attrs=some",
-            "connect_timeout=x",
-            "keepalives=x",
-            "keepalives_idle=1s",
-            "tcp_user_timeout=-",
-            "postgresql://h/?x",
-            "postgresql://[::1/",
-            "postgresql://h%0",
-        ] {
-            assert!(ConnInfo::parse_with(text, |_| None).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn joined_text_splits_into_the_same_pairs() {
-        let pairs = [("host", "/a b"), ("password", "it's \\ \n"), ("user", "u"), ("options", "")];
-        let text = join(pairs);
-        let back = split(&text).unwrap();
-        let expected: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        assert_eq!(back, expected, "{text}");
-    }
-
-    #[test]
-    fn the_first_fitting_line_of_a_password_file_counts() {
-        let file = "# comment\nh:5432:d:u:p\\:1\n*:*:replication:*:r:x\nlocalhost:*:*:u:l";
-        assert_eq!(lookup(file, ["h", "5432", "d", "u"]).as_deref(), Some("p:1"));
-        assert_eq!(lookup(file, ["z", "1", "replication", "q"]).as_deref(), Some("r:x"));
-        assert_eq!(lookup(file, ["localhost", "9", "q", "u"]).as_deref(), Some("l"));
-        assert_eq!(lookup(file, ["h", "5433", "d", "u"]), None);
-    }
-}
+mod tests;

@@ -57,10 +57,15 @@ fn identifier_list(text: &str) -> Result<String, String> {
         .ok_or_else(|| "List syntax is invalid.".to_owned())
 }
 
-/// Clients' names reach logs and other sessions: bytes outside printable ASCII become question marks.
-fn printable(text: &str) -> Result<String, String> {
+/// Clients' names reach logs and other sessions: bytes outside printable ASCII become question marks, and
+/// those behind the 63rd are left out.
+pub fn shown_name(text: &str) -> String {
     let clean = |byte: u8| if (32..127).contains(&byte) { char::from(byte) } else { '?' };
-    Ok(text.bytes().map(clean).take(63).collect())
+    text.bytes().map(clean).take(63).collect()
+}
+
+fn printable(text: &str) -> Result<String, String> {
+    Ok(shown_name(text))
 }
 
 fn recovery_target_timeline(text: &str) -> Result<String, String> {

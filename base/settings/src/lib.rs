@@ -27,6 +27,7 @@ mod used;
 mod value;
 
 pub use auto::{AutoChange, alter_system};
+pub use check::shown_name;
 pub use config::{Config, SessionConfig, SizeBytes, UnlessNegative};
 pub use definition::{Context, Definition, Kind, Meaning, Unit, flag};
 pub use error::{Locked, SettingError};

@@ -213,12 +213,17 @@ async fn connect_member(address: &Address, login: &MemberLogin) -> Result<Client
     Ok(connect_to(info).await?)
 }
 
+/// Asks a server on a replication connection which node it is: a row `id`, `name`.
+pub const NODE_QUESTION: &str = "node";
+
 /// Who a server says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
     pub system: SystemId,
-    /// cluster_name
+    /// The node; None of a server of before that question.
+    pub id: Option<DirectoryId>,
+    /// The name by which it follows others, or would; cluster_name if it does not say.
     pub name: String,
 }
 
@@ -231,16 +236,23 @@ pub async fn identify(conninfo: &str) -> Result<Identity, ReplicaError> {
     let asked = async {
         let mut client = connect(conninfo).await?;
         let identity = client.query("IDENTIFY_SYSTEM").await?;
-        let name = client.show("cluster_name").await?.unwrap_or_default();
+        let (id, name) = match client.query(&format!("PLIMSOLL {NODE_QUESTION}")).await {
+            Ok(node) => (
+                node.text(0, 0).and_then(|text| text.parse().ok()),
+                node.text(0, 1).unwrap_or_default().to_owned(),
+            ),
+            Err(ClientError::Server(_)) => (None, client.show("cluster_name").await?.unwrap_or_default()),
+            Err(error) => return Err(error),
+        };
         client.close().await;
-        Ok((identity.text(0, 0).and_then(|text| text.parse().ok()), name))
+        Ok((identity.text(0, 0).and_then(|text| text.parse().ok()), id, name))
     };
     let failed = |cause: String| ReplicaError::Connection { what: "could not ask server".to_owned(), cause };
     let answer = tokio::time::timeout(ANSWER_TIME, asked).await;
     let answer = answer.map_err(|_| failed("it does not answer".to_owned()))?;
-    let (system, name) = answer.map_err(|error: ClientError| failed(error.to_string()))?;
+    let (system, id, name) = answer.map_err(|error: ClientError| failed(error.to_string()))?;
     let odd = || ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM".to_owned());
-    Ok(Identity { system: system.ok_or_else(odd)?, name })
+    Ok(Identity { system: system.ok_or_else(odd)?, id, name })
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, Silence>>) -> Result<T, Silence> {

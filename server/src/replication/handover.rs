@@ -17,6 +17,7 @@
 //!
 //! A marker of before does not say what may be taken: the next number, then.
 
+use super::standby::settings::{follows_as, follows_by};
 use super::{Replication, asking, fencing};
 use crate::configuration::Ground;
 use crate::connection::registry::SessionHandle;
@@ -223,13 +224,11 @@ pub(crate) async fn way_to(
                 format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
             return Err(ServerError::new(what));
         }
-        let own_name = replication.ground.config().cluster_name.trim().to_owned();
-        if !own_name.is_empty() && found.name == own_name && own_name != standby {
-            let what =
-                format!("the server that \"{standby}\" is to be reached by is this one, \"{own_name}\"");
+        if found.id == Some(replication.roster.own_id()) {
+            let what = format!("the server that \"{standby}\" is to be reached by is this one");
             return Err(ServerError::new(what));
         }
-        return normal_form(given);
+        return normal_form(replication, given);
     }
     let config = replication.ground.config();
     let mut asked = JoinSet::new();
@@ -245,8 +244,11 @@ pub(crate) async fn way_to(
             Ok(Identity { system: theirs, .. }) if theirs != system => {
                 "the server there belongs to another cluster".to_owned()
             }
-            Ok(Identity { name, .. }) if name == standby => return normal_form(&peer),
-            Ok(Identity { name, .. }) => format!("the server there has cluster_name \"{name}\""),
+            Ok(Identity { id, .. }) if id == Some(replication.roster.own_id()) => {
+                "that is this server".to_owned()
+            }
+            Ok(Identity { name, .. }) if name == standby => return normal_form(replication, &peer),
+            Ok(Identity { name, .. }) => format!("the server there calls itself \"{name}\""),
             Err(error) => error.to_string(),
         };
         tried.push(format!("{}: {why}", asking::peer_name(&peer)));
@@ -256,9 +258,7 @@ pub(crate) async fn way_to(
         false => tried.join("; "),
     };
     let what = format!("it is not known how to reach standby \"{standby}\" to follow it afterwards: {tried}");
-    Err(ServerError::new(what).with_hint(
-        "Give a connection string, or name the standby in plimsoll.peers, and have its cluster_name be that name.",
-    ))
+    Err(ServerError::new(what).with_hint("Give a connection string, or name the standby in plimsoll.peers."))
 }
 
 /// The addresses that the roster has for the standby of a stream, with the user name that the stream
@@ -273,8 +273,17 @@ fn by_roster(replication: &Replication, row: &SenderRow) -> Vec<String> {
     named.flat_map(|member| member.addresses.iter().map(way).collect::<Vec<_>>()).collect()
 }
 
-fn normal_form(conninfo: &str) -> Result<String, ServerError> {
-    let text = primary_conninfo(conninfo).map_err(|error| ServerError::new(error.to_string()))?;
+/// What primary_conninfo becomes. This node follows by the name that it told the cluster, unless the text
+/// gives it another one.
+fn normal_form(replication: &Replication, conninfo: &str) -> Result<String, ServerError> {
+    let wrong = |error: &dyn fmt::Display| ServerError::new(error.to_string());
+    let mut text = primary_conninfo(conninfo).map_err(|error| wrong(&error))?;
+    let config = replication.ground.config();
+    let (own, given) = (follows_as(&config), conninfo::split(&text).map_err(|error| wrong(&error))?);
+    if follows_by(&text, &config) != own && !given.iter().any(|(name, _)| name == "application_name") {
+        let words = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        text = conninfo::join(words.chain([("application_name", own.as_str())]));
+    }
     match text.chars().any(char::is_control) {
         true => Err(ServerError::new("the connection string holds control characters")),
         false => Ok(text),

@@ -6,11 +6,13 @@ use super::replication::{INT4, TEXT, WalSender, columns};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_replica;
 use crate::replication::fencing;
+use crate::replication::standby::settings::follows_as;
 use protocol::replication::{
     COPY_OPTION, ExtensionCommand, FILES_COMMAND, OptionValue, READ_COMMAND, StartReplication,
 };
 use protocol::{Report, Severity, SqlState, backend};
 use replica::directory_id::DIRECTORY_ID_FILE;
+use replica::driver::peers::NODE_QUESTION;
 use replica::driver::send::{Doubt, Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
 use replica::roster::Seen;
 use replica::sender::Copying;
@@ -203,6 +205,15 @@ impl WalSender {
                     let timeline = history.target().to_string();
                     backend::text_row(&mut wire.out, &[Some(&timeline), Some(history.text()), None]);
                 }
+                backend::command_complete(&mut wire.out, "PLIMSOLL");
+                Ok(())
+            }
+            NODE_QUESTION => {
+                let replication = self.node_replication()?;
+                let (id, name) =
+                    (replication.roster.own_id().to_string(), follows_as(&self.node.ground.config()));
+                columns(wire, &[("id", TEXT), ("name", TEXT)]);
+                backend::text_row(&mut wire.out, &[Some(&id), Some(&name)]);
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }

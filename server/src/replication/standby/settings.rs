@@ -38,9 +38,13 @@ fn application_name(config: &settings::Config) -> String {
 
 /// The name by which this node follows a primary, or would: synchronous_standby_names means it by that.
 pub(crate) fn follows_as(config: &settings::Config) -> String {
-    let info = protocol::conninfo::split(&config.primary_conninfo).unwrap_or_default();
-    let named = info.into_iter().rev().find(|(name, _)| name == "application_name").map(|(_, name)| name);
-    named.unwrap_or_else(|| application_name(config))
+    follows_by(&config.primary_conninfo, config)
+}
+
+/// The same with another primary_conninfo: as the primary shows it.
+pub(crate) fn follows_by(conninfo: &str, config: &settings::Config) -> String {
+    let named = protocol::conninfo::application_name(conninfo);
+    settings::shown_name(&named.unwrap_or_else(|| application_name(config)))
 }
 
 /// None if no primary is named.

@@ -218,7 +218,8 @@ pub(super) async fn last_commit(shared: &Shared, survivor: usize) -> Result<Toke
 }
 
 /// What a node holds once it has the last commit. Redo of what lies behind that may cancel this read, as
-/// PostgreSQL documents, and whoever reads tries again; a standby that cancels for as long as the limit fails.
+/// PostgreSQL documents, and whoever reads tries again; a standby that cancels for as long as the limit
+/// fails.
 async fn state_of(shared: &Shared, node: usize, last: &Token) -> Result<State, String> {
     let failed =
         |why: String| format!("liveness: node {node} can not be read when all nodes are back: {why}");

@@ -1,0 +1,86 @@
+use super::*;
+
+fn parsed(text: &str) -> ConnInfo {
+    ConnInfo::parse_with(text, |name| (name == "USER").then(|| "me".to_owned())).unwrap()
+}
+
+fn tcp(host: &str, port: u16) -> (Endpoint, u16) {
+    (Endpoint::Tcp(host.into()), port)
+}
+
+#[test]
+fn keywords_and_uris_mean_the_same() {
+    let keywords = parsed("host=h,::1 port='5433,5434' user = ann password='a\\'b c' dbname=d");
+    let uri = parsed("postgresql://ann:a%27b%20c@h:5433,[::1]:5434/d");
+    assert_eq!(keywords, uri);
+    assert_eq!(uri.endpoints, [tcp("h", 5433), tcp("::1", 5434)]);
+    assert_eq!(uri.password.as_deref(), Some("a'b c"));
+    let socket = parsed("postgres://%2Ftmp%2Fx/?application_name=w1&connect_timeout=10");
+    assert_eq!(socket.endpoints, [(Endpoint::Unix("/tmp/x".into()), 5432)]);
+    assert_eq!((socket.database(), socket.application_name.as_deref()), ("me", Some("w1")));
+    assert_eq!(socket.connect_timeout, Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn what_is_not_given_comes_from_the_environment() {
+    let variables = [("PGHOST", "/run/x"), ("PGPORT", "6000"), ("PGUSER", "bob"), ("PGDATABASE", "d")];
+    let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+    let info = ConnInfo::parse_with("user=eve", lookup).unwrap();
+    assert_eq!(info.endpoints, [(Endpoint::Unix("/run/x".into()), 6000)]);
+    assert_eq!((info.user.as_str(), info.database()), ("eve", "d"));
+    assert_eq!(parsed("").endpoints.len(), DEFAULT_SOCKET_DIRS.len());
+}
+
+#[test]
+fn a_session_is_named_by_the_string_then_the_environment_then_the_fallback() {
+    let named = |text: &str, variable: Option<&str>| {
+        let variable = |name: &str| variable.filter(|_| name == "PGAPPNAME").map(str::to_owned);
+        application_name_in(&split(text).unwrap(), variable)
+    };
+    let text = "application_name=a fallback_application_name=b";
+    assert_eq!(named(text, Some("c")).as_deref(), Some("a"));
+    assert_eq!(named("application_name='' fallback_application_name=b", Some("c")).as_deref(), Some("c"));
+    assert_eq!(named("application_name='' fallback_application_name=b", None).as_deref(), Some("b"));
+    assert_eq!(named("host=x application_name=''", Some("")), None);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for text in [
+        "host",
+        "host='x",
+        "hots=x",
+        "port=0",
+        "port=70000",
+        "port=1,2 host=a,b,c",
+        "sslmode=require",
+        "target_session_attrs=some",
+        "connect_timeout=x",
+        "keepalives=x",
+        "keepalives_idle=1s",
+        "tcp_user_timeout=-",
+        "postgresql://h/?x",
+        "postgresql://[::1/",
+        "postgresql://h%0",
+    ] {
+        assert!(ConnInfo::parse_with(text, |_| None).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn joined_text_splits_into_the_same_pairs() {
+    let pairs = [("host", "/a b"), ("password", "it's \\ \n"), ("user", "u"), ("options", "")];
+    let text = join(pairs);
+    let back = split(&text).unwrap();
+    let expected: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    assert_eq!(back, expected, "{text}");
+}
+
+#[test]
+fn the_first_fitting_line_of_a_password_file_counts() {
+    let file = "# comment\nh:5432:d:u:p\\:1\n*:*:replication:*:r:x\nlocalhost:*:*:u:l";
+    assert_eq!(lookup(file, ["h", "5432", "d", "u"]).as_deref(), Some("p:1"));
+    assert_eq!(lookup(file, ["z", "1", "replication", "q"]).as_deref(), Some("r:x"));
+    assert_eq!(lookup(file, ["localhost", "9", "q", "u"]).as_deref(), Some("l"));
+    assert_eq!(lookup(file, ["h", "5433", "d", "u"]), None);
+}
