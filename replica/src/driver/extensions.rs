@@ -35,8 +35,8 @@ pub(super) const SLOTS: u8 = b'S';
 /// Type of the extension message about handovers. From the sender: 8 bytes, the end of its log, and 8 bytes,
 /// the branch id of the log's timeline or 0, and 4 bytes, the newest timeline that it knows, and what an
 /// administrator gave up there ([`crate::roster::heard_file::GivenUp`]): the standby that has exactly this
-/// log may be promoted; or one byte, [`MAY_PROMOTE`]. From a standby: one byte of those below, after [`REFUSES`]
-/// why, and after [`PROMOTES`] 4 bytes, the newest timeline that it knows.
+/// log may be promoted; or one byte, [`MAY_PROMOTE`]. From a standby: one byte of those below, after
+/// [`REFUSES`] why, and after [`PROMOTES`] 4 bytes, the newest timeline that it knows.
 pub(super) const HANDOVER: u8 = b'H';
 /// The standby refuses the handover, and stays what it is.
 pub(super) const REFUSES: u8 = 0;
