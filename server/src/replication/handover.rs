@@ -247,6 +247,12 @@ pub(crate) async fn way_to(
             Ok(Identity { id, .. }) if id == Some(replication.roster.own_id()) => {
                 "that is this server".to_owned()
             }
+            // More than one may have its name.
+            Ok(Identity { id: Some(id), name, .. })
+                if name == standby && id != row.directory.unwrap_or(id) =>
+            {
+                "that is another server of that name".to_owned()
+            }
             Ok(Identity { name, .. }) if name == standby => return normal_form(replication, &peer),
             Ok(Identity { name, .. }) => format!("the server there calls itself \"{name}\""),
             Err(error) => error.to_string(),

@@ -5,15 +5,12 @@
 //! **A standby that was made anew** has a directory with a new id. What its old stream had reported was true
 //! of a directory that is no more. Two servers cannot listen at one address, so a stream whose node listens
 //! where that of an older stream does puts the older one out, for good: what the older reported stays of a
-//! directory that is gone, also when the newer stream ends. One directory may be seen at several addresses,
-//! and what is made anew may listen at others than before, so a node names its network, too: two at one port
-//! of that are taken for one server.
+//! directory that is gone, also when the newer stream ends. One that listens on all addresses may be seen at
+//! several of them, so a node names its network, too: at one port of that nobody else listens where one
+//! listens on all addresses, neither so nor at a single one. (Two single ones may have a server each.)
 //!
-//! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. And two
-//! addresses of one network, or IPv4 and IPv6, may have a server each at one port. Who counts twice loses
-//! commits, and who does not count for a moment delays them, so the older one is put out there, too.
-//!
-//! The older stream counts again once its node has told of the newer one. It hears of that by this server,
+//! Two nodes may seem to listen at one address: behind one translated address, a proxy or a tunnel. The older
+//! stream counts again once its node has told of the newer one. It hears of that by this server,
 //! and tells so at once if it lives; a server that ended before the newer began can never have heard of it.
 //! Who says nothing of where it listens counts as in PostgreSQL.
 
@@ -41,8 +38,8 @@ pub(super) struct StreamNode {
 struct Listens {
     /// As seen from here.
     addresses: Vec<Address>,
-    /// At these ports of whichever address.
-    ports: Vec<u16>,
+    /// By TCP at these ports, and whether on all addresses.
+    ports: Vec<(u16, bool)>,
     /// The name of the network in which it does.
     network: Option<Box<[u8]>>,
 }
@@ -50,14 +47,18 @@ struct Listens {
 impl Listens {
     /// What a node says that is seen there and listens in this network.
     fn of(node: &Statement, seen: &Seen, network: Option<Box<[u8]>>) -> Self {
-        let ports = node.addresses.iter().map(Address::port).collect();
+        let by_tcp = node.addresses.iter().filter(|address| !address.host().starts_with('/'));
+        let ports = by_tcp.map(|address| (address.port(), address.host().is_empty())).collect();
         Self { addresses: node.addresses_from(seen, true), ports, network }
     }
 
-    /// Whether one directory may listen so, first in one way and then in the other.
+    /// Whether two servers cannot listen so at one time.
     fn meets(&self, other: &Self) -> bool {
         let shares_address = self.addresses.iter().any(|address| other.addresses.contains(address));
-        let shares_port = self.ports.iter().any(|port| other.ports.contains(port));
+        let collide = |(port, all): (u16, bool)| {
+            other.ports.iter().any(|(theirs, theirs_all)| port == *theirs && (all || *theirs_all))
+        };
+        let shares_port = self.ports.iter().copied().any(collide);
         let same_network = self.network.is_some() && self.network == other.network;
         shares_address || same_network && shares_port
     }

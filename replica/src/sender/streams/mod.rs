@@ -57,6 +57,8 @@ pub struct SenderRow {
     pub stream: u64,
     /// Who it goes to.
     pub info: SenderInfo,
+    /// The node's directory, if it said so.
+    pub directory: Option<DirectoryId>,
     /// backend_xmin
     pub xmin: Option<Xid>,
     /// state
@@ -272,6 +274,7 @@ impl Senders {
         let row = |((stream, entry), standing): ((&u64, &Entry), Standing)| SenderRow {
             stream: *stream,
             info: entry.info.clone(),
+            directory: entry.directory,
             xmin: entry.xmin,
             state: entry.state,
             timeline: entry.timeline,
