@@ -228,7 +228,7 @@ pub(crate) async fn way_to(
             let what = format!("the server that \"{standby}\" is to be reached by is this one");
             return Err(ServerError::new(what));
         }
-        return normal_form(replication, given);
+        return normal_form(replication, given, true);
     }
     let config = replication.ground.config();
     let mut asked = JoinSet::new();
@@ -253,7 +253,7 @@ pub(crate) async fn way_to(
             {
                 "that is another server of that name".to_owned()
             }
-            Ok(Identity { name, .. }) if name == standby => return normal_form(replication, &peer),
+            Ok(Identity { name, .. }) if name == standby => return normal_form(replication, &peer, false),
             Ok(Identity { name, .. }) => format!("the server there calls itself \"{name}\""),
             Err(error) => error.to_string(),
         };
@@ -279,14 +279,16 @@ fn by_roster(replication: &Replication, row: &SenderRow) -> Vec<String> {
     named.flat_map(|member| member.addresses.iter().map(way).collect::<Vec<_>>()).collect()
 }
 
-/// What primary_conninfo becomes. This node follows by the name that it told the cluster, unless the text
-/// gives it another one.
-fn normal_form(replication: &Replication, conninfo: &str) -> Result<String, ServerError> {
+/// What primary_conninfo becomes. This node follows by the name that it told the cluster, unless the text is
+/// meant for that and `may_name` another one.
+fn normal_form(replication: &Replication, conninfo: &str, may_name: bool) -> Result<String, ServerError> {
     let wrong = |error: &dyn fmt::Display| ServerError::new(error.to_string());
     let mut text = primary_conninfo(conninfo).map_err(|error| wrong(&error))?;
     let config = replication.ground.config();
-    let (own, given) = (follows_as(&config), conninfo::split(&text).map_err(|error| wrong(&error))?);
-    if follows_by(&text, &config) != own && !given.iter().any(|(name, _)| name == "application_name") {
+    let (own, mut given) = (follows_as(&config), conninfo::split(&text).map_err(|error| wrong(&error))?);
+    let names = given.iter().any(|(name, _)| name == "application_name");
+    if follows_by(&text, &config) != own && !(names && may_name) {
+        given.retain(|(name, _)| name != "application_name");
         let words = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         text = conninfo::join(words.chain([("application_name", own.as_str())]));
     }

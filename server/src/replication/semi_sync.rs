@@ -7,6 +7,7 @@
 
 use super::Replication;
 use super::background::NOBODY_NAMED;
+use super::standby::settings::follows_as_named;
 use crate::state::NodeState;
 use crate::tasks::blocking;
 use host::sync::Mutex;
@@ -193,7 +194,7 @@ impl Mode<'_> {
             timeline: replication.database.timeline(),
             may_fall_back: patience.is_some(),
             member: replication.roster.own_id().number(),
-            name: replication.ground.config().cluster_name.trim().to_owned(),
+            name: follows_as_named(&replication.ground.config()),
         };
         match replication.database.put_primary_record(record).await {
             Ok(()) => replication.database.commit_gate().set_patience(patience),

@@ -7,7 +7,7 @@
 //! | 4 | the timeline that it writes |
 //! | 1 | 1: it may acknowledge commits without its synchronous standbys (plimsoll.synchronous_timeout) |
 //! | 8 | its id as a member of the cluster |
-//! | 2 + ... | its cluster_name |
+//! | 2 + ... | the name by which it would follow |
 
 use wal::TimelineId;
 use wal::codec::{Fields, PutFields, Short};
@@ -23,7 +23,7 @@ pub struct PrimaryRecord {
     pub may_fall_back: bool,
     /// Its id as a member of the cluster.
     pub member: u64,
-    /// cluster_name; of a longer one than fits, nothing.
+    /// The name by which it would follow a primary; nothing if it has none, or a longer one than fits.
     pub name: String,
 }
 

@@ -8,6 +8,9 @@ use replica::receiver::ReceiverOptions;
 use replica::receiver::sources::SourceSettings;
 use storage::Database;
 
+/// The name of a standby to which nothing gives another one.
+const UNNAMED: &str = "walreceiver";
+
 /// What the settings say of the sources. `follow`: there is a standby.signal.
 pub(super) fn source_settings(ground: &Ground, follow: bool) -> SourceSettings {
     let config = ground.config();
@@ -33,7 +36,7 @@ pub(super) fn delay_settings(ground: &Ground) -> DelaySettings {
 /// The name by which a standby follows a primary where primary_conninfo gives none.
 fn application_name(config: &settings::Config) -> String {
     let name = config.cluster_name.trim();
-    if name.is_empty() { "walreceiver".to_owned() } else { name.to_owned() }
+    if name.is_empty() { UNNAMED.to_owned() } else { name.to_owned() }
 }
 
 /// The name by which this node follows a primary, or would: synchronous_standby_names means it by that.
@@ -45,6 +48,12 @@ pub(crate) fn follows_as(config: &settings::Config) -> String {
 pub(crate) fn follows_by(conninfo: &str, config: &settings::Config) -> String {
     let named = protocol::conninfo::application_name(conninfo);
     settings::shown_name(&named.unwrap_or_else(|| application_name(config)))
+}
+
+/// The same if a setting gives it; nothing where each node without one is called so.
+pub(crate) fn follows_as_named(config: &settings::Config) -> String {
+    let name = follows_as(config);
+    if name == UNNAMED { String::new() } else { name }
 }
 
 /// None if no primary is named.

@@ -7,12 +7,17 @@ use super::words::{
     CUT, FALLS_BACK, FELL_BACK, HANDOVER_UNDECIDED, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS,
     SLOT_LOST, TIMED_OUT, TORN, UNWRITTEN, value_after,
 };
-use super::{Shared, machine_of, recorded};
+use super::{LOOK, Shared, machine_of, recorded};
 use crate::cluster::DATA;
 use crate::machine::ledger_file::{Entry, entries};
 use simulation::VirtualDisk;
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
 use wal::Lsn;
+
+/// How long an entry may wait for a disk that has room.
+const ROOM_LIMIT: Duration = Duration::from_secs(5);
 
 /// Words of a line in a server's log, with the event that its ledger must have.
 const EVENTS: &[(&str, &str)] = &[
@@ -39,6 +44,26 @@ const IS_LOST: &str = "lost";
 pub(super) fn event_of(line: &str) -> Option<&'static str> {
     let mut known = WAITS.iter().chain(EVENTS);
     known.find(|(words, _)| line.contains(words)).map(|(_, event)| *event)
+}
+
+/// Waits until each node has written what waited for room on its disk: there is room again, and it tries
+/// again now and then.
+pub(super) async fn wait_for_room(shared: &Shared) -> Result<(), String> {
+    let begun = Instant::now();
+    let waits = |node| {
+        let facts = shared.facts.lock();
+        unwritten(&facts, node, facts.ledger_since(node)).1 > 0
+    };
+    for node in shared.nodes() {
+        while waits(node) {
+            if begun.elapsed() > ROOM_LIMIT {
+                return Err(format!("liveness: node {node} has room, and does not write its ledger"));
+            }
+            tokio::time::sleep(LOOK).await;
+            shared.observe();
+        }
+    }
+    Ok(())
 }
 
 /// Compares each node's ledger with what its log told since it has its directory.

@@ -293,6 +293,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     fallbacks::wait_for_end(shared, survivor).await?;
     let operations = clients.check(shared, survivor).await?;
     shared.observe();
+    ledger::wait_for_room(shared).await?;
     ledger::check(shared)?;
     roster::check(shared).await?;
     copies::check(shared, survivor).await?;
