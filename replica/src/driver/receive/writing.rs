@@ -15,8 +15,8 @@ use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, header_size_at};
 use wal::reader::{Compared, CutTail, SegmentFiles};
 use wal::{
-    BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions,
-    SegmentSize, TimelineId, WalError, WalReader, WalSource,
+    BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId,
+    WalError, WalReader, WalSource,
 };
 
 impl Driver {
@@ -219,16 +219,14 @@ pub(super) fn received(context: &ReceiveContext, history: &TimelineHistory) -> L
     received.unwrap_or(Lsn::INVALID)
 }
 
-/// Where writing can begin: at `wanted`, or behind the record that begins there if all is here but the next
-/// segment; on the timeline whose file holds it. A segment that is not there, or whose page was never begun,
-/// is asked for from its start.
+/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or
+/// whose page was never begun, is asked for from its start.
 pub(super) fn log_end(
     place: &LogPlace,
     history: &TimelineHistory,
     wanted: Lsn,
 ) -> Result<(TimelineId, Lsn), ReplicaError> {
     let size = place.segment_size;
-    let wanted = if fills_segment(place, history, wanted) { next_segment(size, wanted) } else { wanted };
     let start = size.start_of(size.segment_of(wanted));
     let mut newest_first = history.newest_first().filter(|(_, begin, _)| *begin <= wanted);
     if wanted == start {
@@ -247,25 +245,6 @@ pub(super) fn log_end(
         }
     }
     Ok((history.timeline_at(start), start))
-}
-
-fn next_segment(size: SegmentSize, at: Lsn) -> Lsn {
-    size.start_of(size.segment_of(at).next())
-}
-
-/// Whether a record that begins at `at` has the rest of the segment, and goes on in one that is not here. An
-/// archive gives the segment whole, and the primary may have no more than the next one: from that on it is
-/// asked.
-fn fills_segment(place: &LogPlace, history: &TimelineHistory, at: Lsn) -> bool {
-    let border = next_segment(place.segment_size, at);
-    if history.timeline_at(at) != history.timeline_at(border - 1) {
-        // What is behind the fork is not of this record.
-        return false;
-    }
-    let mut reader = WalReader::new(place.files(history), ReaderOptions::new(place.segment_size), at);
-    // Who cannot read it asks for all of it.
-    let Ok(Next::End(end)) = reader.next() else { return false };
-    end.at == at && end.broken.is_some_and(|broken| broken.missing_at == border)
 }
 
 /// The last page before `end` that has more than a header (behind a switch there are zeros alone); None if it
