@@ -56,7 +56,8 @@ pub struct Rule {
     pub may_fall_back: bool,
     /// Who it is.
     pub primary: DirectoryId,
-    /// The name by which it would follow: it is no standby of its own, though all nodes' settings may name it.
+    /// The name by which it would follow: it is no standby of its own, though all nodes' settings may name
+    /// it.
     pub primary_name: String,
 }
 
