@@ -178,6 +178,17 @@ fn a_reload_lets_commits_fall_back_that_wait_already_and_takes_the_mode_back() {
     assert!(waiting.wait_with_output().expect("psql ends").status.success());
 }
 
+/// Starts a primary again after a stop or a crash; what is undecided then does not stay so for long.
+fn start_again(primary: &Node, clean: bool) {
+    if clean {
+        primary.stop();
+    } else {
+        primary.kill_9();
+    }
+    primary.set("plimsoll.unconfirmed_timeout", "100ms");
+    primary.start();
+}
+
 #[test]
 fn a_fallback_that_the_servers_end_cuts_off_is_closed_and_told_at_the_next_start() {
     for clean in [true, false] {
@@ -186,13 +197,7 @@ fn a_fallback_that_the_servers_end_cuts_off_is_closed_and_told_at_the_next_start
         insert(&primary, 1);
         let at_risk = end_of_log(&primary);
         let after = primary.sql("SELECT after_lsn FROM plimsoll_unconfirmed");
-        if clean {
-            primary.stop();
-        } else {
-            primary.kill_9();
-        }
-        primary.set("plimsoll.unconfirmed_timeout", "100ms");
-        primary.start();
+        start_again(&primary, clean);
         assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
         primary.wait_for(
             &format!("SELECT level, ended IS NOT NULL, upto_lsn >= '{at_risk}' FROM plimsoll_unconfirmed"),
@@ -214,13 +219,7 @@ fn a_fallback_after_a_restart_without_a_standby_begins_where_confirmation_ends()
         insert(&primary, 1);
         let safe = end_of_log(&primary);
         standby.kill_9();
-        if clean {
-            primary.stop();
-        } else {
-            primary.kill_9();
-        }
-        primary.set("plimsoll.unconfirmed_timeout", "100ms");
-        primary.start();
+        start_again(&primary, clean);
         insert(&primary, 2);
         let range = primary.sql(&format!(
             "SELECT after_lsn > '0/1000000', after_lsn <= '{safe}', after_lsn FROM plimsoll_unconfirmed"
