@@ -9,7 +9,7 @@ use crate::plan::{NodeFiles, Plan, Touched};
 use crate::room::{Needed, look_for_room};
 use crate::source::{Source, SourceName, SourcePosition};
 use crate::target::{Checkpoint, Divergence, Target};
-use basebackup::clone::{make_standby, primary_conninfo};
+use basebackup::clone::{make_standby, primary_conninfo, primary_conninfo_of_node};
 use basebackup::send::files::{SentFile, sent_files};
 use host::{Host, LockGuard, write_file_durably};
 use std::path::PathBuf;
@@ -389,7 +389,13 @@ impl Rewind {
             return Ok(());
         }
         match &self.options.source {
-            SourceName::Server(conninfo) => Ok(make_standby(disk, dir, &primary_conninfo(conninfo)?, None)?),
+            SourceName::Server(conninfo) => {
+                let conninfo = match self.options.node_files {
+                    NodeFiles::Keep => primary_conninfo_of_node(disk, dir, conninfo)?,
+                    NodeFiles::Replace => primary_conninfo(conninfo)?,
+                };
+                Ok(make_standby(disk, dir, &conninfo, None)?)
+            }
             SourceName::Directory(_) => {
                 let signal = dir.join("standby.signal");
                 write_file_durably(disk, &signal, b"").map_err(io_error(&signal))

@@ -32,6 +32,28 @@ fn end_of_log(node: &Node) -> String {
     node.sql("SELECT pg_current_wal_flush_lsn()")
 }
 
+/// Those that wait for nobody do not wait for a switchover either: the successor has all of the log.
+#[test]
+fn a_fallback_that_a_switchover_ends_is_over_in_the_ledger_of_both() {
+    let (primary, standby) = pair("300ms");
+    let other = Node::builder().setting("cluster_name", "other").clone_from(&primary);
+    primary.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2");
+    standby.kill_9();
+    insert(&primary, 1);
+    primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "fallen back");
+    primary.sql(&format!("SELECT plimsoll_switchover('other', 30000, '{}')", other.conninfo()));
+    other.wait_for("SELECT pg_is_in_recovery()", "f");
+    primary.wait_for("SELECT pg_is_in_recovery()", "t");
+    let told = ledger(&primary);
+    let range = |event: &str| {
+        told.iter()
+            .find(|line| line.starts_with(event))
+            .map(|line| line.split(' ').nth(1).expect("a position").to_owned())
+    };
+    assert_eq!(range("fallback "), range("return "), "{told:?}");
+    other.wait_for("SELECT bool_and(ended IS NOT NULL) FROM plimsoll_unconfirmed", "t");
+}
+
 fn background(node: &Node, sql: &str) -> Child {
     let mut psql = node.psql();
     psql.args(["-c", sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

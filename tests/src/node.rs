@@ -5,13 +5,33 @@ use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};
 use crate::wire::Wire;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A port that the kernel gives to nobody else: a socket is bound to it that does not listen, beside which a server
+/// may (both with SO_REUSEADDR).
+#[derive(Debug)]
+struct HeldPort {
+    number: u16,
+    _socket: Socket,
+}
+
+impl HeldPort {
+    fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("the kernel has a socket");
+        socket.set_reuse_address(true).expect("the kernel has the option");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).expect("the kernel has a port");
+        let bound = socket.local_addr().expect("a bound socket has an address");
+        Self { number: bound.as_socket().expect("of IP").port(), _socket: socket }
+    }
+}
 
 /// A loopback port that was free a moment ago.
 pub fn free_port() -> u16 {
@@ -107,7 +127,7 @@ impl NodeBuilder {
 #[derive(Debug)]
 pub struct Node {
     folder: tempfile::TempDir,
-    port: u16,
+    port: Arc<HeldPort>,
     environment: Vec<(String, String)>,
     host: Option<Arc<Host>>,
 }
@@ -131,7 +151,7 @@ impl Node {
     }
 
     fn on(host: Option<Arc<Host>>, environment: Vec<(String, String)>) -> Self {
-        Self { folder: scratch_dir(), port: free_port(), environment, host }
+        Self { folder: scratch_dir(), port: Arc::new(HeldPort::new()), environment, host }
     }
 
     /// The data folder.
@@ -146,18 +166,18 @@ impl Node {
 
     /// This node, with the port of another one, which does not run.
     pub fn in_place_of(mut self, other: &Self) -> Self {
-        self.port = other.port;
+        self.port = other.port.clone();
         self
     }
 
     /// The TCP port, and the one in the socket's name.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// What connects to this node over its Unix socket.
     pub fn conninfo(&self) -> String {
-        format!("host={} port={} user=postgres dbname=postgres", self.folder.path().display(), self.port)
+        format!("host={} port={} user=postgres dbname=postgres", self.folder.path().display(), self.port())
     }
 
     /// Appends lines to postgresql.conf.
@@ -211,7 +231,7 @@ impl Node {
             .arg("-D")
             .arg(self.data())
             .arg("-d")
-            .args(["-p", &self.port.to_string()])
+            .args(["-p", &self.port().to_string()])
             .arg("-c")
             .arg(format!("unix_socket_directories={}", self.folder.path().display()))
             .args([
@@ -230,7 +250,7 @@ impl Node {
 
     /// The server's Unix socket, which is reached from every network namespace.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port()))
     }
 
     /// The server's log file.
@@ -316,7 +336,7 @@ impl Node {
         let mut command = pg_tool(name);
         command
             .env("PGHOST", self.folder.path())
-            .env("PGPORT", self.port.to_string())
+            .env("PGPORT", self.port().to_string())
             .env("PGUSER", "postgres")
             .env("PGDATABASE", "postgres");
         command

@@ -167,18 +167,43 @@ pub const OF_OTHER_RECOVERIES: [(&str, &str); RECOVERY_TARGETS.len() + 2] = {
     all
 };
 
+/// What the settings of a directory say with this `postgresql.auto.conf`.
+fn settings_with(disk: &dyn Disk, target: &Path, auto_conf: &[u8]) -> Result<FileContents, CloneError> {
+    let path = target.join("postgresql.conf");
+    let conf = read_settings(disk, &path)?;
+    let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
+    said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
+    Ok(said)
+}
+
 /// What the server that was cloned says of its own recovery, with harmless values.
 fn inherited(
     disk: &dyn Disk,
     target: &Path,
     auto_conf: &[u8],
 ) -> Result<Vec<(&'static str, &'static str)>, CloneError> {
-    let path = target.join("postgresql.conf");
-    let conf = read_settings(disk, &path)?;
-    let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
-    said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
+    let said = settings_with(disk, target, auto_conf)?;
     let harmless = OF_OTHER_RECOVERIES.into_iter();
     Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
+}
+
+/// The connection string by which the node of this directory follows the server of `from` (see
+/// [`primary_conninfo`]): by the application_name that its primary_conninfo has now, if `from` gives none.
+///
+/// # Errors
+///
+/// Fails if the text is no connection string, or the settings cannot be read.
+pub fn primary_conninfo_of_node(disk: &dyn Disk, target: &Path, from: &str) -> Result<String, CloneError> {
+    const NAME: &str = "application_name";
+    let auto_conf = read_settings(disk, &target.join("postgresql.auto.conf"))?;
+    let said = settings_with(disk, target, &auto_conf)?;
+    let former = said.last("primary_conninfo").and_then(|entry| conninfo::split(&entry.value).ok());
+    let named = |pairs: Vec<(String, String)>| pairs.into_iter().find(|(name, _)| name == NAME);
+    let mut pairs = conninfo::split(&primary_conninfo(from)?)?;
+    if named(pairs.clone()).is_none() {
+        pairs.extend(former.and_then(named));
+    }
+    Ok(conninfo::join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }
 
 /// Lets the directory go: from here on a server starts on it.

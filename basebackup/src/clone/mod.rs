@@ -44,7 +44,10 @@ use wal::{Lsn, SegmentSize, SystemId, TimelineId};
 pub use crate::manifest::MARKER_FILE;
 pub use error::CloneError;
 pub(crate) use error::io_error;
-pub use finish::{OF_OTHER_RECOVERIES, check_target, make_standby, primary_conninfo, remove_interrupted};
+pub use finish::{
+    OF_OTHER_RECOVERIES, check_target, make_standby, primary_conninfo, primary_conninfo_of_node,
+    remove_interrupted,
+};
 
 /// What to clone, and how.
 #[derive(Clone, Debug)]

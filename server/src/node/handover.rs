@@ -48,6 +48,7 @@ use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
 use crate::replication::Replication;
 use crate::replication::handover::{HANDOVER_FILE, Marker, Order, become_standby, forget, newest_timeline};
+use crate::replication::semi_sync;
 use crate::state::{NodeState, StopMode};
 use replica::roster::Roster;
 use replica::roster::heard_file::{self, HEARD_FILE};
@@ -136,6 +137,7 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
     match outcome {
         Outcome::Done => {
             ground.log.log(format!("standby \"{standby}\" takes over at {end}"));
+            semi_sync::handed_over(replication, end);
             if host::planted!("who has handed its role over starts as the primary that it was") {
                 return removed(forget(ground));
             }

@@ -28,18 +28,25 @@ pub(crate) struct Counts {
     pub(crate) releases: u64,
 }
 
-/// The counters and who guards them.
+/// What is known of fallbacks, and who guards it.
 #[derive(Debug, Default)]
-pub(crate) struct SemiSync(Mutex<Counts>);
+pub(crate) struct SemiSync(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    counts: Counts,
+    /// The ledger has a fallback that begins behind this and lasts.
+    lasts_after: Option<Lsn>,
+}
 
 impl SemiSync {
     pub(crate) fn counts(&self) -> Counts {
-        *self.0.lock()
+        self.0.lock().counts
     }
 
     /// Commits were released without their standbys' confirmation.
     pub(super) fn note_release(&self) {
-        self.0.lock().releases += 1;
+        self.0.lock().counts.releases += 1;
     }
 }
 
@@ -227,6 +234,10 @@ impl Mode<'_> {
                 return put;
             }
         }
+        if self.replication.database.fenced().is_some() {
+            // While this was put into the log: there is nothing to fall back to.
+            return Put::Over;
+        }
         if gate.known_to_be_held(stall.level) >= stall.end {
             // The standbys have come while this was put into the log: nobody waits for it any more.
             self.change(self.state.clone()).await;
@@ -249,8 +260,12 @@ impl Mode<'_> {
             let upto = if early { stall.end - 8 } else { stall.end };
             self.replication.ledger.record("fallback", (after, upto), &reason);
         }
-        if !host::planted!("a fallback is not counted") {
-            self.replication.semi_sync.0.lock().fallbacks += 1;
+        {
+            let mut known = self.replication.semi_sync.0.lock();
+            known.lasts_after = Some(after);
+            if !host::planted!("a fallback is not counted") {
+                known.counts.fallbacks += 1;
+            }
         }
         self.replication
             .ground
@@ -259,7 +274,7 @@ impl Mode<'_> {
         if gate.suspend(stall.level).is_none() && gate.suspended().is_none() {
             // The names went while this was recorded, and those who waited with them: it let nobody go.
             self.end(after, after).await;
-            self.tell_return((after, after), "no standbys are named any more");
+            tell_return(self.replication, (after, after), "no standbys are named any more");
         }
         Put::Done
     }
@@ -267,6 +282,7 @@ impl Mode<'_> {
     async fn returned(&mut self, resumed: Resumed) {
         let Resumed { level, after, upto } = resumed;
         self.end(after, upto).await;
+        self.replication.semi_sync.0.lock().lasts_after = None;
         if !self.replication.database.commit_gate().remote().required {
             self.replication.ledger.record("released", (after, upto), NOBODY_NAMED);
             self.replication.semi_sync.note_release();
@@ -276,7 +292,8 @@ impl Mode<'_> {
                 .log
                 .warning(format!("commits after {after} up to {upto} are {NOBODY_NAMED}"));
         }
-        self.tell_return((after, upto), &format!("commits wait for {} again", level.name()));
+        let reason = format!("commits wait for {} again", level.name());
+        tell_return(self.replication, (after, upto), &reason);
     }
 
     /// The fallback is over: commits after `after` up to `upto` were acknowledged by it.
@@ -290,13 +307,29 @@ impl Mode<'_> {
             self.change(state).await;
         }
     }
+}
 
-    fn tell_return(&self, (after, upto): (Lsn, Lsn), reason: &str) {
-        self.replication.ledger.record("return", (after, upto), reason);
-        self.replication.semi_sync.0.lock().returns += 1;
-        self.replication.ground.log.log(format!(
-            "returning to synchronous replication: {reason}; \
-             those after {after} up to {upto} were acknowledged without it"
-        ));
+/// The role was handed over at the log's end: the successor has all that was acknowledged, and puts into the log that a
+/// fallback is over.
+pub(crate) fn handed_over(replication: &Replication, end: Lsn) {
+    let lasts_after = replication.semi_sync.0.lock().lasts_after;
+    if let Some(after) = lasts_after {
+        tell_return(
+            replication,
+            (after, end),
+            "the role was handed over to a standby that has all of the log",
+        );
     }
+}
+
+fn tell_return(replication: &Replication, (after, upto): (Lsn, Lsn), reason: &str) {
+    replication.ledger.record("return", (after, upto), reason);
+    {
+        let mut known = replication.semi_sync.0.lock();
+        (known.lasts_after, known.counts.returns) = (None, known.counts.returns + 1);
+    }
+    replication.ground.log.log(format!(
+        "returning to synchronous replication: {reason}; \
+         those after {after} up to {upto} were acknowledged without it"
+    ));
 }

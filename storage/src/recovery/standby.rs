@@ -49,9 +49,10 @@ pub trait WalFeed: Send + Sync {
         let _ = (at, error);
     }
     /// What lies behind the last record that could be redone is not whole. Told each time that redo comes
-    /// upon it.
-    fn torn(&self, end: &EndOfWal) {
-        let _ = end;
+    /// upon it. `has_upto`: an archive gave the segments before this place whole, so that of the record what
+    /// lies behind it is enough to go on.
+    fn torn(&self, end: &EndOfWal, has_upto: Option<Lsn>) {
+        let _ = (end, has_upto);
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
@@ -281,13 +282,22 @@ impl StandbyRedo {
     fn redo_received(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let ran = self.redo_available(feed)?;
         if let Ran::OutOfLog(end) = &ran {
+            // A look at damage forgets it.
+            let has_upto = self.supplied_upto(end);
             match self.damage(end)? {
                 Some(error) => feed.damaged(self.replay.at, &error),
-                None if end.torn => feed.torn(end),
+                None if end.torn => feed.torn(end, has_upto),
                 None => {}
             }
         }
         Ok(ran)
+    }
+
+    /// The border of a segment up to which the supply gave whole what is here of the record that the log ends
+    /// in; None if the record does not go over it.
+    fn supplied_upto(&self, end: &EndOfWal) -> Option<Lsn> {
+        let broken = end.broken.filter(|broken| self.supplied && broken.start >= end.at)?;
+        self.reader.source().supplied_upto(broken.start).filter(|upto| *upto <= broken.missing_at)
     }
 
     /// What was received before lies here, if no primary has sent it again yet: a promotion leaves none of it

@@ -31,6 +31,8 @@ struct HandState {
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
     damaged: Vec<(Lsn, String)>,
+    /// Up to where an archive gave whole what is here of the last record, as was told last.
+    has_upto: Option<Lsn>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
     panics: bool,
@@ -73,6 +75,9 @@ impl WalFeed for HandFeed {
     fn damaged(&self, at: Lsn, error: &wal::ReadError) {
         self.state.lock().damaged.push((at, error.to_string()));
     }
+    fn torn(&self, _end: &wal::EndOfWal, has_upto: Option<Lsn>) {
+        self.state.lock().has_upto = has_upto;
+    }
 }
 
 impl HandFeed {
@@ -95,6 +100,10 @@ impl HandFeed {
     /// Where redo has met damage since this was asked last, and which.
     pub(super) fn damage(&self) -> Vec<(Lsn, String)> {
         std::mem::take(&mut self.state.lock().damaged)
+    }
+    /// Up to where an archive gave whole what is here of the last record.
+    pub(super) fn has_upto(&self) -> Option<Lsn> {
+        self.state.lock().has_upto
     }
     /// Waits until redo has done what it can.
     pub(super) fn settle(&self) {

@@ -142,6 +142,22 @@ fn a_primary_that_was_stopped_follows_the_promoted_standby_again() {
 }
 
 #[test]
+fn a_rewound_node_follows_by_the_name_that_it_had() {
+    let pair = Pair::new(&[]);
+    pair.one.alter("SET primary_conninfo = 'host=elsewhere application_name=''the first'''");
+    pair.cut_off();
+    pair.promote();
+    pair.one.stop();
+    is_ok(&pair.rewind(&pair.two.conninfo(), &[]));
+    pair.one.start();
+    pair.two.wait_for("SELECT application_name FROM pg_stat_replication", "the first");
+    pair.one.stop();
+    is_ok(&pair.rewind(&format!("{} application_name=second", pair.two.conninfo()), &[]));
+    pair.one.start();
+    pair.two.wait_for("SELECT application_name FROM pg_stat_replication", "second");
+}
+
+#[test]
 fn a_primary_that_was_killed_needs_no_start_before_its_rewind() {
     let pair = Pair::new(&[("checkpoint_timeout", "1h")]);
     pair.diverge();

@@ -97,7 +97,7 @@ impl Driver {
         let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
-        info.application_name.get_or_insert_with(|| self.settings.application_name.clone());
+        info.application_name = Some(self.settings.application_name.clone());
         let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
         self.plimsoll = client.is_plimsoll();
         self.client = Some(client);

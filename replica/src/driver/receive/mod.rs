@@ -37,7 +37,7 @@ use wal::{Lsn, NodeLog, TimelineId, Xid};
 pub struct ReceiveSettings {
     /// primary_conninfo
     pub conninfo: String,
-    /// application_name where the connection string has none: cluster_name, or walreceiver.
+    /// The name that this node follows by.
     pub application_name: String,
     /// The machine's settings.
     pub options: ReceiverOptions,

@@ -52,6 +52,8 @@ struct Orders {
     told_damage: Option<(Lsn, Duration)>,
     /// The end of the log here that was told last.
     told_end: Lsn,
+    /// The log ends at the first amid a record, of which an archive gave whole what lies before the second.
+    has_upto: Option<(Lsn, Lsn)>,
     sources: SourceSwitch,
     delays: ReplayDelays,
     /// Until then redo waits with a commit, on the monotonic clock.
@@ -98,6 +100,11 @@ impl Orders {
         self.count_replayed();
     }
 
+    /// Up to where there is nothing to ask for again of the record that begins at `at`.
+    fn has_upto(&self, at: Lsn) -> Lsn {
+        self.has_upto.filter(|(end, _)| *end == at).map_or(Lsn::INVALID, |(_, upto)| upto)
+    }
+
     fn count_replayed(&self) {
         self.positions.set_replayed(self.redone.min(self.positions.flushed()));
     }
@@ -134,6 +141,7 @@ impl StandbyFeed {
             damage: None,
             told_damage: None,
             told_end: Lsn::INVALID,
+            has_upto: None,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
             delayed_until: None,
@@ -314,6 +322,7 @@ impl BranchObserver for StandbyFeed {
     fn branched(&self, state: &LogState) {
         self.order(|orders| {
             (orders.generation, orders.timeline) = (state.generation, state.history.target());
+            orders.has_upto = None;
             // What may be read is told anew: redo's cursors stand in what is not kept.
             if !host::planted!("what redo may read survives a cut") {
                 (orders.available, orders.given) = (None, Lsn::INVALID);
@@ -374,7 +383,7 @@ impl WalFeed for StandbyFeed {
                         // What was received before is not asked for again, unless it is damaged.
                         let from = match &orders.damage {
                             Some(damage) if damage.at == lsn => lsn,
-                            _ => lsn.max(orders.positions.flushed()),
+                            _ => lsn.max(orders.positions.flushed()).max(orders.has_upto(lsn)),
                         };
                         self.wanted.send_if_modified(|wanted| {
                             wanted.is_none().then(|| *wanted = Some(from)).is_some()
@@ -415,9 +424,10 @@ impl WalFeed for StandbyFeed {
         self.tell(|observer| observer.damaged(at, error));
     }
 
-    fn torn(&self, end: &EndOfWal) {
+    fn torn(&self, end: &EndOfWal, has_upto: Option<Lsn>) {
         let is_news = {
             let mut orders = self.orders.lock();
+            orders.has_upto = has_upto.map(|upto| (end.at, upto));
             // What a receiver writes ends so again and again.
             orders.sources.is_local() && std::mem::replace(&mut orders.told_end, end.at) != end.at
         };

@@ -68,7 +68,7 @@ pub(super) fn receive_settings(
     }
     Some(ReceiveSettings {
         conninfo: config.primary_conninfo.to_string(),
-        application_name: application_name(&config),
+        application_name: follows_as(&config),
         options: ReceiverOptions {
             system: database.system_id(),
             segment_size: place.segment_size,
