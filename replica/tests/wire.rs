@@ -106,7 +106,7 @@ async fn a_promotion_upstream_is_followed_on_the_same_connection() {
         let end = primary.write(100, &mut random);
         standby.wait_replayed(end).await;
         assert_equal_logs(&primary, &standby, timeline, end);
-        eventually("it has all that the new primary had", || standby.feed.has_caught_up()).await;
+        eventually("it has all that the new primary had", || standby.feed.has_caught_up_as("standby")).await;
     }
     assert_eq!(primary.connections.load(Ordering::SeqCst), 1, "{:?}", standby.said.0.lock().unwrap());
     standby.stop().await;
@@ -131,8 +131,8 @@ async fn a_standby_serves_a_standby_and_passes_a_new_timeline_on() {
     last.wait_replayed(end).await;
     assert_equal_logs(&primary, &last, 2, end);
     assert!(feed.positions().flushed() >= end);
-    eventually("the middle has caught up", || feed.has_caught_up()).await;
-    assert!(!last.feed.has_caught_up(), "a standby's end says nothing of what the primary has");
+    eventually("the middle has caught up", || feed.has_caught_up_as("standby")).await;
+    assert!(!last.feed.has_caught_up_as("standby"), "a standby's end says nothing of what the primary has");
     last.stop().await;
     middle.stop().await;
 }

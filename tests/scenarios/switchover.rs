@@ -196,12 +196,13 @@ fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
     let pid = two.pid().expect("it runs");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it stops");
     let mut ask = one.psql();
-    // One that is frozen cannot say how it is reached: another one's address stands in.
-    let three = standby("three", &one);
-    ask.arg("-c").arg(format!("SELECT plimsoll_switchover('two', 500, '{}')", three.conninfo()));
+    ask.arg("-c").arg(format!("SELECT plimsoll_switchover('two', 500, '{}')", two.conninfo()));
     let refused = run(&mut ask);
+    assert!(refused.stderr.contains("does not answer within 500 ms"), "{}", refused.stderr);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
-    assert!(refused.stderr.contains("cannot take over"), "{}", refused.stderr);
+    let three = standby("three", &one);
+    let another = one.try_sql(&format!("SELECT plimsoll_switchover('two', 500, '{}')", three.conninfo()));
+    assert!(another.stderr.contains("is another one, \"three\""), "{}", another.stderr);
     let itself = one.try_sql(&format!("SELECT plimsoll_switchover('two', 500, '{}')", one.conninfo()));
     assert!(itself.stderr.contains("is this one"), "{}", itself.stderr);
     session.query("INSERT INTO t VALUES (1, 0)").expect("the session goes on");

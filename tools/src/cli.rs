@@ -258,8 +258,8 @@ pub struct SwitchoverArgs {
     /// How long the standby may take to have the end of the log: with s or ms, else in seconds
     #[arg(short, long, default_value = "10s", value_name = "TIME", value_parser = time)]
     pub timeout: Duration,
-    /// How the old primary reaches the new one [default: the one of plimsoll.peers that has this
-    /// cluster_name]
+    /// How the old primary reaches the new one [default: as plimsoll.peers and the roster know the standby
+    /// of this name]
     #[arg(long, value_name = "CONNINFO")]
     pub rejoin: Option<String>,
 }

@@ -216,20 +216,24 @@ impl ArchiveStatus {
         Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }
 
-    /// Removes the marks of segments, of partial ones too, that are gone from pg_wal: a node that archives
-    /// nothing in recovery removes those that wait, too.
+    /// Removes the marks of segments, of partial ones too, that are gone from pg_wal. A node that archives
+    /// nothing in recovery removes those that wait, too: gives their names.
     ///
     /// # Errors
     /// Fails if the folder cannot be read or a mark not be removed.
-    pub fn forget_removed(&self, size: SegmentSize) -> io::Result<()> {
+    pub fn forget_removed(&self, size: SegmentSize) -> io::Result<Vec<String>> {
+        let mut unarchived = Vec::new();
         for name in self.names()? {
             let is_segment = SegmentNumber::parse_file_name(&name, size).is_some()
                 || file_names::parse_partial(&name, size).is_some();
             if is_segment && !self.file_exists(&name)? {
+                let waited = self.of(&name)? == Archived::Ready;
                 self.forget(&name)?;
+                unarchived.extend(waited.then_some(name));
             }
         }
-        Ok(())
+        unarchived.sort_unstable();
+        Ok(unarchived)
     }
 }
 
@@ -295,7 +299,7 @@ mod tests {
         }
         status.notify(THIRD).unwrap();
         std::fs::write(dir.path().join("archive_status/notes.txt.ready"), b"").unwrap();
-        status.forget_removed(SegmentSize::DEFAULT).unwrap();
+        assert_eq!(status.forget_removed(SegmentSize::DEFAULT).unwrap(), [THIRD], "it waited");
         assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
         assert_eq!(status.of(THIRD).unwrap(), Archived::Unknown);
         assert_eq!(status.of(&partial).unwrap(), Archived::Unknown);

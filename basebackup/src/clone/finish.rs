@@ -167,13 +167,26 @@ pub const OF_OTHER_RECOVERIES: [(&str, &str); RECOVERY_TARGETS.len() + 2] = {
     all
 };
 
-/// What the settings of a directory say with this `postgresql.auto.conf`.
-fn settings_with(disk: &dyn Disk, target: &Path, auto_conf: &[u8]) -> Result<FileContents, CloneError> {
-    let path = target.join("postgresql.conf");
-    let conf = read_settings(disk, &path)?;
-    let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
+/// Files as the settings' reader wants them.
+#[derive(Debug)]
+pub struct SettingFiles<'a>(pub &'a dyn Disk);
+
+impl settings::Files for SettingFiles<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, CONF_SIZE_MAX)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
+    }
+}
+
+/// What the settings of a directory say with this `postgresql.auto.conf`. A server starts by none of them
+/// if something in them cannot be read.
+fn settings_with(disk: &dyn Disk, target: &Path, auto_conf: &[u8]) -> FileContents {
+    let mut said = FileContents::read(&SettingFiles(disk), &target.join("postgresql.conf"));
+    let path = target.join("postgresql.auto.conf");
     said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
-    Ok(said)
+    said
 }
 
 /// What the server that was cloned says of its own recovery, with harmless values.
@@ -182,26 +195,26 @@ fn inherited(
     target: &Path,
     auto_conf: &[u8],
 ) -> Result<Vec<(&'static str, &'static str)>, CloneError> {
-    let said = settings_with(disk, target, auto_conf)?;
+    let said = settings_with(disk, target, auto_conf);
     let harmless = OF_OTHER_RECOVERIES.into_iter();
     Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
 }
 
 /// The connection string by which the node of this directory follows the server of `from` (see
-/// [`primary_conninfo`]): by the application_name that its primary_conninfo has now, if `from` gives none.
+/// [`primary_conninfo`]): by the name that its primary_conninfo gives now, in the same words, if `from`
+/// gives none.
 ///
 /// # Errors
 ///
 /// Fails if the text is no connection string, or the settings cannot be read.
 pub fn primary_conninfo_of_node(disk: &dyn Disk, target: &Path, from: &str) -> Result<String, CloneError> {
-    const NAME: &str = "application_name";
-    let auto_conf = read_settings(disk, &target.join("postgresql.auto.conf"))?;
-    let said = settings_with(disk, target, &auto_conf)?;
-    let former = said.last("primary_conninfo").and_then(|entry| conninfo::split(&entry.value).ok());
-    let named = |pairs: Vec<(String, String)>| pairs.into_iter().find(|(name, _)| name == NAME);
+    const NAMES: [&str; 2] = ["application_name", "fallback_application_name"];
     let mut pairs = conninfo::split(&primary_conninfo(from)?)?;
-    if named(pairs.clone()).is_none() {
-        pairs.extend(former.and_then(named));
+    if !pairs.iter().any(|(name, _)| name == NAMES[0]) {
+        let auto_conf = read_settings(disk, &target.join("postgresql.auto.conf"))?;
+        let said = settings_with(disk, target, &auto_conf);
+        let former = said.last("primary_conninfo").and_then(|entry| conninfo::split(&entry.value).ok());
+        pairs.extend(former.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())));
     }
     Ok(conninfo::join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }

@@ -45,8 +45,8 @@ pub use crate::manifest::MARKER_FILE;
 pub use error::CloneError;
 pub(crate) use error::io_error;
 pub use finish::{
-    OF_OTHER_RECOVERIES, check_target, make_standby, primary_conninfo, primary_conninfo_of_node,
-    remove_interrupted,
+    OF_OTHER_RECOVERIES, SettingFiles, check_target, make_standby, primary_conninfo,
+    primary_conninfo_of_node, remove_interrupted,
 };
 
 /// What to clone, and how.

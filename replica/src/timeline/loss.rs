@@ -52,7 +52,8 @@ pub struct Rule {
     pub timeline: TimelineId,
     /// synchronous_standby_names; None if they were too long for the log.
     pub names: Option<String>,
-    /// plimsoll.synchronous_timeout is set, or the primary goes on without its standbys already.
+    /// plimsoll.synchronous_timeout is set, other names come into force, or the primary goes on without its
+    /// standbys already.
     pub may_fall_back: bool,
     /// Who it is.
     pub primary: DirectoryId,
@@ -129,6 +130,8 @@ pub struct Commits {
     pub first: Option<Lsn>,
     /// Their times.
     pub times: Option<(Timestamp, Timestamp)>,
+    /// The primary says in it how it acknowledges commits.
+    pub changes_rule: bool,
 }
 
 /// What a promotion would lose.
@@ -184,6 +187,7 @@ enum Doubt {
     NoRule(TimelineId),
     LongNames,
     Changed(String),
+    Unread(String),
     Nobody,
     Anybody,
     FallBack,
@@ -200,6 +204,9 @@ impl Doubt {
             Self::Changed(name) => {
                 format!("by the log of \"{name}\" the primary has changed how it acknowledges commits")
             }
+            Self::Unread(name) => {
+                format!("what the log of \"{name}\" says of how commits were acknowledged could not be read to its end")
+            }
             Self::Nobody => {
                 "no synchronous standbys are named: commits waited for the primary alone".to_owned()
             }
@@ -209,7 +216,8 @@ impl Doubt {
                     .to_owned()
             }
             Self::FallBack => {
-                "plimsoll.synchronous_timeout lets the primary acknowledge commits without its standbys"
+                "plimsoll.synchronous_timeout, or a change of synchronous_standby_names that was under way, lets the \
+                 primary acknowledge commits without these standbys"
                     .to_owned()
             }
             Self::TooFew { unknown, count } => {
@@ -421,10 +429,18 @@ impl Case<'_> {
         let of_timeline = self.mine.rule.as_ref().filter(|rule| rule.timeline == timeline);
         let rule = of_timeline.ok_or(Doubt::NoRule(timeline))?;
         let same = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
-        let mut ahead = same.filter(|(_, _, other)| other.end > self.mine.end);
-        match ahead.find(|(_, _, other)| other.rule.as_ref() != Some(rule)) {
-            Some((_, node, _)) => Err(Doubt::Changed(node.name.clone())),
-            None => Ok(rule),
+        let ahead: Vec<_> = same.filter(|(_, _, other)| other.end > self.mine.end).collect();
+        if let Some((_, node, _)) = ahead.iter().find(|(_, _, other)| other.rule.as_ref() != Some(rule)) {
+            return Err(Doubt::Changed(node.name.clone()));
+        }
+        // It may have been another one in between.
+        let Some((_, node, furthest)) = ahead.iter().max_by_key(|(_, _, other)| other.end) else {
+            return Ok(rule);
+        };
+        match self.commits {
+            Some(commits) if commits.changes_rule => Err(Doubt::Changed(node.name.clone())),
+            Some(commits) if commits.upto >= furthest.end => Ok(rule),
+            _ => Err(Doubt::Unread(node.name.clone())),
         }
     }
 

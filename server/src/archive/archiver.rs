@@ -236,11 +236,12 @@ impl Archiver {
         }
     }
 
-    /// Segments were removed: their marks go.
-    pub(crate) fn forget_removed(&self) {
-        if let Err(error) = self.status.forget_removed(self.size) {
+    /// Segments were removed: their marks go. Gives the names of those that waited for the archive.
+    pub(crate) fn forget_removed(&self) -> Vec<String> {
+        self.status.forget_removed(self.size).unwrap_or_else(|error| {
             self.ground.log.warning(format!("could not remove archive status files: {error}"));
-        }
+            Vec::new()
+        })
     }
 
     /// Marks the segments that are complete by now.

@@ -4,9 +4,9 @@ use super::Current;
 use super::checks::{self, load_hba};
 use crate::error::ServerError;
 use crate::log::Log;
-use host::{Disk, Host};
+use basebackup::clone::SettingFiles;
+use host::Host;
 use settings::{FileContents, Phase, Settings, Source};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,16 +83,4 @@ pub(crate) fn load(
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
     Ok(Current { settings: Arc::new(settings), config, hba: Arc::new(hba), loaded })
-}
-
-/// Files as the settings' reader wants them.
-struct SettingFiles<'a>(&'a dyn Disk);
-
-impl settings::Files for SettingFiles<'_> {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path, 16 << 20)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
-    }
 }

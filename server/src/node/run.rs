@@ -16,7 +16,7 @@ use crate::state::{NodeState, StopMode};
 use protocol::{Report, Severity, SqlState};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Opened, RedoEnd};
+use storage::{Database, Opened, RedoEnd};
 use tokio::sync::mpsc;
 
 /// Time between two looks at postmaster.pid.
@@ -44,8 +44,10 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     let mut rewinds = node.life.rewinds();
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
-        node.life.go(NodeState::Running);
-        begin_timeline(&node.ground, &node.tasks, &database);
+        if let Some(replication) = node.replication() {
+            replication::semi_sync::before_writes(replication).await;
+        }
+        take_writes(&node, &database);
     }
     loop {
         tokio::select! {
@@ -73,10 +75,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                     let promotion = promote(&node, running, ended, &database);
                     let Some(finished) = or_stopped(&node, promotion).await else { continue };
                     match finished {
-                        Ok(()) => {
-                            node.life.go(NodeState::Running);
-                            begin_timeline(&node.ground, &node.tasks, &database);
-                        }
+                        Ok(()) => take_writes(&node, &database),
                         Err(error) if node.archive.stop.is_cancelled() => {
                             node.ground.log.log(format!("the promotion was broken off: {}", error.message));
                         }
@@ -91,6 +90,11 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
             }
         }
     }
+}
+
+fn take_writes(node: &Node, database: &Database) {
+    node.life.go(NodeState::Running);
+    begin_timeline(&node.ground, &node.tasks, database);
 }
 
 /// A part of the node has failed, which ends all of it.

@@ -3,6 +3,7 @@
 use super::options::ServerOptions;
 use super::rewind::{self, Tries};
 use super::signals::{Signals, take_promote_file};
+use super::stop::LEFTOVERS_LIMIT;
 use super::{Node, Services, directory, handover, open, run, stop};
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
@@ -15,6 +16,7 @@ use replica::directory_id::DirectoryId;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage::Opened;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wal::control::ControlFile;
 
@@ -46,6 +48,16 @@ pub struct Carried {
     pub(super) tries: Tries,
     /// Who the node is for the others.
     pub(super) member: Option<DirectoryId>,
+    /// Closed when nothing of the life before has the database any more.
+    pub(super) database: Option<watch::Receiver<()>>,
+}
+
+/// Waits for what the life before has left on other threads, which nobody waits for there. What does not
+/// end has the directory, and the start says so.
+async fn wait_for_directory(database: Option<watch::Receiver<()>>) {
+    let Some(mut database) = database else { return };
+    let gone = async { while database.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(LEFTOVERS_LIMIT, gone).await;
 }
 
 impl Ending {
@@ -85,6 +97,7 @@ pub(crate) async fn start<S: Services>(
     begun: impl FnOnce(&Arc<Node>),
 ) -> Result<Started, ServerError> {
     let host = &options.host;
+    wait_for_directory(carried.database).await;
     // Before postmaster.pid tells anybody whom to signal.
     let signals = signals_of(options, carried.signals)?;
     let data_dir = directory::absolute(&options.data_dir)?;

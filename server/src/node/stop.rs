@@ -211,7 +211,8 @@ fn ending(
     }
     let tries = node.life.tries.lock().handed_on(rewinds);
     let member = node.replication().map(|replication| replication.roster.own_id());
-    Ok(Ending::Again(Box::new(Carried { pid_file: None, signals, tries, member })))
+    let database = Some(database.lives());
+    Ok(Ending::Again(Box::new(Carried { pid_file: None, signals, tries, member, database })))
 }
 
 /// Waits until the standbys have the log to its end. One that is slow does not keep a node that starts again.

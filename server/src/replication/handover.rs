@@ -193,7 +193,7 @@ pub(crate) fn find(replication: &Replication, name: &str) -> Result<SenderRow, S
         return Err(ServerError::new(format!(
             "more than one standby is connected under the name \"{name}\""
         ))
-        .with_hint("Give each a cluster_name of its own."));
+        .with_hint("Give each a cluster_name, or an application_name in primary_conninfo, of its own."));
     }
     if row.copying || !row.takes_over {
         return Err(ServerError::new(format!("\"{name}\" is no standby that can take over"))
@@ -227,6 +227,14 @@ pub(crate) async fn way_to(
         if found.id == Some(replication.roster.own_id()) {
             let what = format!("the server that \"{standby}\" is to be reached by is this one");
             return Err(ServerError::new(what));
+        }
+        if let Some((theirs, id)) = row.directory.zip(found.id).filter(|(theirs, id)| theirs != id) {
+            let what = format!(
+                "the server that \"{standby}\" is to be reached by is another one, \"{}\"",
+                found.name
+            );
+            let detail = format!("Its directory has the id {id}, and that of the standby {theirs}.");
+            return Err(ServerError::new(what).with_hint(detail));
         }
         return normal_form(replication, given, true);
     }

@@ -103,23 +103,21 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
     let Some(positions) = log.standby() else { return Ok(answer) };
     let (received, flushed, replayed) = (positions.received(), positions.flushed(), positions.replayed());
     let progress = Progress { written: received, flushed, replayed };
-    let Stretch { commits, is_whole, changes_rule } = match redone < received {
+    let Stretch { commits, is_whole } = match redone < received {
         true => replication.place.read_stretch(log, redone, received),
-        false => Stretch {
-            commits: Commits { upto: redone, ..Commits::default() },
-            is_whole: true,
-            changes_rule: false,
-        },
+        false => Stretch { commits: Commits { upto: redone, ..Commits::default() }, is_whole: true },
     };
     let is_same = replication.log.state().generation == log.generation;
-    let caught_up = replication.recovery().is_some_and(|recovery| recovery.feed.has_caught_up());
+    // Under another name it may have confirmed commits that were not its own to confirm by this one.
+    let name = follows_as(&replication.ground.config());
+    let caught_up = replication.recovery().is_some_and(|recovery| recovery.feed.has_caught_up_as(&name));
     Ok(Answer {
         role: Role::Standby { streams: before || streams(replication) },
         progress,
         end: commits.upto,
         // Of a log that cannot be read to its end nobody knows how far it went.
         has_caught_up: caught_up && is_same && is_whole,
-        rule: rule.filter(|_| is_whole && !changes_rule),
+        rule: rule.filter(|_| is_whole && !commits.changes_rule),
         ..answer
     })
 }
@@ -434,6 +432,13 @@ mod tests {
         (Address::new("host", port).unwrap(), Told { system: SystemId::new(1), id, name, answer })
     }
 
+    /// The log behind what a standby has, read to its end: a commit begins it, and no other rule is in it.
+    fn read_behind(nodes: &[Node], at: usize) -> Option<Commits> {
+        let (_, upto) = further(nodes, at)?;
+        let first = nodes[at].answer.as_ref().map(|answer| answer.end + 1);
+        Some(Commits { upto, count: 1, first, ..Commits::default() })
+    }
+
     /// What the promotion of the first one would lose.
     fn verdict(answers: Vec<(Address, Told)>) -> (usize, Verdict) {
         let mut answered = Vec::new();
@@ -445,7 +450,7 @@ mod tests {
             formers: Vec::new(),
         };
         let nodes: Vec<Node> = answered.into_iter().map(node).collect();
-        (nodes.len(), judge(&nodes, 0, None).unwrap().verdict)
+        (nodes.len(), judge(&nodes, 0, read_behind(&nodes, 0).as_ref()).unwrap().verdict)
     }
 
     #[test]
@@ -507,7 +512,9 @@ mod tests {
             Node { id: Some(told.id), name: told.name, answer: Some(told.answer), formers: Vec::new() }
         };
         let mut nodes = vec![node(told(1, "a", 1, 10)), node(told(2, "b", 2, 20))];
-        let judged = |nodes: &[Node]| [0, 1].map(|at| judge(nodes, at, None).unwrap().verdict.may_lose());
+        let judged = |nodes: &[Node]| {
+            [0, 1].map(|at| judge(nodes, at, read_behind(nodes, at).as_ref()).unwrap().verdict.may_lose())
+        };
         assert_eq!(judged(&nodes), [false, false], "each commit waited for both");
         nodes[1].formers.push(DirectoryId::new(3));
         assert_eq!(judged(&nodes), [true, false], "it may have waited for the two of one name");
@@ -525,7 +532,7 @@ mod tests {
             node.answer.as_mut().unwrap().rule = Some(named.clone());
         }
         nodes[1].answer.as_mut().unwrap().role = Role::Primary { acknowledges: true };
-        assert!(judge(&nodes, 0, None).unwrap().verdict.may_lose());
+        assert!(judge(&nodes, 0, read_behind(&nodes, 0).as_ref()).unwrap().verdict.may_lose());
     }
 
     #[test]

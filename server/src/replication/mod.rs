@@ -230,16 +230,27 @@ impl Replication {
         self.database.set_feedback_horizon(self.oldest_xmin());
     }
 
+    /// What the settings say of whom commits wait for; None if that makes no sense.
+    pub(crate) fn wanted_names(&self) -> Option<Option<SyncNames>> {
+        if host::planted!("a reload leaves the old synchronous names") {
+            return None;
+        }
+        let names = sync_names(&self.ground.config());
+        names
+            .inspect_err(|error| {
+                self.ground.log.warning(format!("synchronous_standby_names stays as it was: {error}"));
+            })
+            .ok()
+    }
+
     /// Takes over reloaded settings.
     pub(crate) fn reload(&self) {
         let config = self.ground.config();
-        match sync_names(&config) {
-            Ok(_) if host::planted!("a reload leaves the old synchronous names") => {}
-            Ok(names) => self.senders.set_names(names),
-            Err(error) => {
-                let what = "synchronous_standby_names stays as it was";
-                self.ground.log.warning(format!("{what}: {error}"));
-            }
+        // A primary takes over others in an order (semi_sync); nobody's commits wait for those of a standby.
+        if self.database.is_in_recovery()
+            && let Some(names) = self.wanted_names()
+        {
+            self.senders.set_names(names);
         }
         if !config.sync_replication_slots {
             slots::drop_copies(self);

@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
-use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, TimelineId};
+use wal::file_names::parse_partial;
+use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, SegmentNumber, TimelineId};
 
 /// Tells the database whom to ask which log to keep.
 pub(super) fn apply(replication: &Arc<Replication>) {
@@ -49,6 +50,24 @@ fn rewind_from(checkpoints: &mut Checkpoints, done: (Lsn, Lsn), held_by_all: Lsn
 /// plimsoll.rewind_keep_size in segments.
 fn kept_segments_max(replication: &Replication) -> u64 {
     replication.ground.config().rewind_keep_size_bytes / replication.place.segment_size.bytes()
+}
+
+/// A primary that became a standby removes segments which it has not archived, as PostgreSQL does: whoever
+/// archives now need not have them.
+fn tell_unarchived(replication: &Replication, names: &[String]) {
+    let size = replication.place.segment_size;
+    let segment =
+        |name: &str| SegmentNumber::parse_file_name(name, size).or_else(|| parse_partial(name, size));
+    let [Some(first), Some(last)] = [names.first(), names.last()] else { return };
+    let reason = format!(
+        "{} WAL segments from \"{first}\" to \"{last}\" were removed before this server had archived them: a standby \
+         archives nothing with archive_mode = on",
+        names.len()
+    );
+    if let Some(((_, from), (_, to))) = segment(first).zip(segment(last)) {
+        replication.ledger.record("unarchived", (size.start_of(from), size.start_of(to.next())), &reason);
+    }
+    replication.ground.log.warning(reason);
 }
 
 impl WalRetention for KeepForReplicas {
@@ -114,7 +133,7 @@ impl WalRetention for KeepForReplicas {
     fn removed(&self) {
         let Some(replication) = self.replication.upgrade() else { return };
         if let Some(archiver) = replication.archive.archiver() {
-            archiver.forget_removed();
+            tell_unarchived(&replication, &archiver.forget_removed());
         }
         if let Err(error) = replication.place.forget_removed() {
             replication.ground.log.warning(error.to_string());

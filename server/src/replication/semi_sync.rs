@@ -4,13 +4,19 @@
 //! Storage tells of stalls and returns ([`storage::CommitGate`]); here each is recorded before anybody is
 //! told of a commit by it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a
 //! line, and in the counters of plimsoll_stat_sync.
+//!
+//! So it is with whom commits wait for: other names come into force once the log says that what it named so
+//! far binds the primary no more, and are named there as soon as all that waited for the former ones is
+//! decided.
 
 use super::Replication;
 use super::background::NOBODY_NAMED;
+use super::ledger::read_ledger;
 use super::standby::settings::follows_as_named;
 use crate::state::NodeState;
 use crate::tasks::blocking;
 use host::sync::Mutex;
+use replica::sync::SyncNames;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Fallback, PrimaryRecord, Resumed, Stall, SyncLevel, SyncRecord};
@@ -66,7 +72,8 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
     let gate = replication.database.commit_gate().clone();
     // A reload while the mode begins is none that it has seen.
     let mut reloads = replication.ground.reloads();
-    let mut mode = Mode { replication: &replication, state: SyncRecord::default(), is_logged: true };
+    let (state, is_logged, turns) = (SyncRecord::default(), true, false);
+    let mut mode = Mode { replication: &replication, state, is_logged, turns };
     mode.begin().await;
     loop {
         tokio::select! {
@@ -80,9 +87,9 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                 if timeout.is_none() && let Some(resumed) = gate.resume() {
                     mode.returned(resumed).await;
                 }
-                mode.note_names().await;
+                mode.take_names().await;
             }
-            () = tokio::time::sleep(RETRY_INTERVAL), if !mode.is_logged => mode.note_names().await,
+            () = tokio::time::sleep(RETRY_INTERVAL), if !mode.is_logged => mode.take_names().await,
             stall = gate.stalled() => {
                 if replication.database.fenced().is_some() {
                     // Nothing is acknowledged any more: there is nothing to fall back to.
@@ -115,7 +122,34 @@ struct Mode<'a> {
     state: SyncRecord,
     /// Whether the log has just that; else it is tried again.
     is_logged: bool,
+    /// Other names are in force than the log has.
+    turns: bool,
 }
+
+/// A primary is about to take writes. If it is to go by other names than its log says, the log says first
+/// that those bind it no more; as long as it does not take that, they do.
+pub(crate) async fn before_writes(replication: &Arc<Replication>) {
+    let database = replication.database.clone();
+    let read =
+        blocking(move || Ok::<_, storage::Error>((database.primary_record()?, database.sync_record()?)));
+    let Ok(Ok((Some(said), logged))) = read.await else { return };
+    let names = replication.ground.config().synchronous_standby_names.to_string();
+    if said.timeline != replication.database.timeline() || logged.names == names {
+        return;
+    }
+    let turning = PrimaryRecord { may_fall_back: true, ..said };
+    if let Err(error) = replication.database.put_primary_record(turning).await {
+        replication.ground.log.warning(format!("{NAMES_WAIT}: {error}"));
+        match SyncNames::parse(&logged.names) {
+            Ok(names) => replication.senders.set_names(names),
+            Err(error) => replication.ground.log.warning(error.to_string()),
+        }
+    }
+}
+
+/// Why synchronous_standby_names are not in force yet.
+const NAMES_WAIT: &str =
+    "could not log that synchronous_standby_names change, which come into force when it is possible";
 
 impl Mode<'_> {
     /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off
@@ -131,22 +165,53 @@ impl Mode<'_> {
         let end = self.replication.log.flushed();
         let timeline = self.replication.database.timeline();
         let mut state = self.state.clone();
-        if let Some(open) = state.open() {
+        let begun_here = self.begun_here().await;
+        let lasted = state.open().map(|open| {
             open.ended = Some((now, end));
-            let (after, is_own) = (open.after, open.timeline == timeline);
-            let what = if is_own { "this server's last run" } else { "the primary of before" };
-            if is_own {
-                // The ledger says that it began.
-                let reason = "the last run of this server ended before its standbys had kept up";
-                self.replication.ledger.record("return", (after, end), reason);
-            }
-            self.replication.ground.log.warning(format!(
-                "{what} acknowledged commits after {after} without its synchronous standbys; \
-                 what it had beyond {end} is not here"
-            ));
+            (open.after, open.timeline == timeline)
+        });
+        let of_another = lasted.filter(|(_, is_own)| !is_own && begun_here.is_none()).map(|(after, _)| after);
+        let own = begun_here.or(lasted.filter(|(_, is_own)| *is_own).map(|(after, _)| after));
+        if let Some(after) = own {
+            // Another primary may have put its end into the log.
+            let known =
+                state.fallbacks.iter().find(|known| known.after == after).and_then(|known| known.ended);
+            let upto = known.map_or(end, |(_, upto)| upto);
+            let reason = "the last run of this server ended before its standbys had kept up";
+            self.replication.ledger.record("return", (after, upto), reason);
+            self.tell_ended("this server's last run", after, upto);
+        }
+        if let Some(after) = of_another {
+            self.tell_ended("the primary of before", after, end);
+        }
+        if lasted.is_some() {
             self.change(state).await;
         }
-        self.note_names().await;
+        self.take_names().await;
+    }
+
+    fn tell_ended(&self, whose: &str, after: Lsn, end: Lsn) {
+        self.replication.ground.log.warning(format!(
+            "{whose} acknowledged commits after {after} without its synchronous standbys; \
+             what it had beyond {end} is not here"
+        ));
+    }
+
+    /// Where the fallback begins that this node's ledger has last, if it has no end of it.
+    async fn begun_here(&self) -> Option<Lsn> {
+        let ground = self.replication.ground.clone();
+        let read = blocking(move || read_ledger(&ground.host, &ground.data_dir)).await;
+        let entries = match read {
+            Ok(Ok(entries)) => entries,
+            Ok(Err(error)) => {
+                self.replication.ground.log.warning(format!("could not read plimsoll/ledger: {error}"));
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let last =
+            entries.iter().rev().find(|entry| ["fallback", "return"].contains(&entry.event.as_str()))?;
+        (last.event == "fallback").then_some(last.after)
     }
 
     /// Puts what is in force from now on, come what may, into the log.
@@ -174,6 +239,19 @@ impl Mode<'_> {
         }
     }
 
+    /// Other names come into force once the log says that those which it has bind this primary no more.
+    async fn take_names(&mut self) {
+        let wanted = self.replication.wanted_names().unwrap_or_else(|| self.replication.senders.names());
+        if self.replication.senders.names() != wanted {
+            self.turns = true;
+            if !self.note_rule().await {
+                return;
+            }
+            self.replication.senders.set_names(wanted);
+        }
+        self.note_names().await;
+    }
+
     /// The names travel in the log. While commits of before this start are undecided, or wait for standbys
     /// that are named no more, the names that they waited for stay there: by them the next start knows.
     async fn note_names(&mut self) {
@@ -190,27 +268,38 @@ impl Mode<'_> {
             self.change(state).await;
         }
         self.is_logged &= !must_wait;
+        self.turns = !self.is_logged;
         self.note_rule().await;
     }
 
-    /// Whether this primary may go on without its standbys stands in the log before it may.
-    async fn note_rule(&mut self) {
-        let Self { replication, .. } = self;
+    /// Whether this primary may go on without its standbys, or without those that the log names, stands in
+    /// the log before it may.
+    async fn note_rule(&mut self) -> bool {
+        let Self { replication, turns, .. } = self;
         let patience = replication.ground.config().synchronous_timeout;
         let record = PrimaryRecord {
             timeline: replication.database.timeline(),
-            may_fall_back: patience.is_some(),
+            may_fall_back: patience.is_some() || *turns,
             member: replication.roster.own_id().number(),
             name: follows_as_named(&replication.ground.config()),
         };
         match replication.database.put_primary_record(record).await {
-            Ok(()) => replication.database.commit_gate().set_patience(patience),
+            Ok(()) => {
+                replication.database.commit_gate().set_patience(patience);
+                true
+            }
             Err(error) => {
                 if self.is_logged && !matches!(error, storage::Error::Shutdown) {
-                    let what = "could not log plimsoll.synchronous_timeout, which comes into force when it is possible";
+                    let what = match self.turns {
+                        true => NAMES_WAIT,
+                        false => {
+                            "could not log plimsoll.synchronous_timeout, which comes into force when it is possible"
+                        }
+                    };
                     self.replication.ground.log.warning(format!("{what}: {error}"));
                 }
                 self.is_logged = false;
+                false
             }
         }
     }
@@ -309,8 +398,8 @@ impl Mode<'_> {
     }
 }
 
-/// The role was handed over at the log's end: the successor has all that was acknowledged, and puts into the log that a
-/// fallback is over.
+/// The role was handed over at the log's end: the successor has all that was acknowledged, and puts into
+/// the log that a fallback is over.
 pub(crate) fn handed_over(replication: &Replication, end: Lsn) {
     let lasts_after = replication.semi_sync.0.lock().lasts_after;
     if let Some(after) = lasts_after {

@@ -72,7 +72,13 @@ impl Request {
         let Self { replication, life, session, standby, timeout, rejoin } = self;
         handover::check(&replication).map_err(refused)?;
         let row = handover::find(&replication, &standby).map_err(refused)?;
-        let conninfo = handover::way_to(&replication, &row, &rejoin).await.map_err(refused)?;
+        let way = tokio::time::timeout(timeout, handover::way_to(&replication, &row, &rejoin)).await;
+        let silent = || {
+            let what =
+                format!("cannot reach standby \"{standby}\" to follow it afterwards: it does not answer");
+            ServerError::new(format!("{what} within {} ms", timeout.as_millis()))
+        };
+        let conninfo = way.unwrap_or_else(|_| Err(silent())).map_err(refused)?;
         // So that the one at the end is small.
         let taken = replication.database.checkpoint(CheckpointKind::Immediate).await;
         taken.map_err(|error| SqlError::new(SqlState::IO_ERROR, error.to_string()))?;

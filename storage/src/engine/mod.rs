@@ -40,6 +40,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use tokio::sync::watch;
 use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
 use wal::{LogBranch, LogPosition, Lsn, TimelineId, WalWriter, Xid};
@@ -119,6 +120,8 @@ pub(crate) struct Engine {
     pub(crate) mid_promotion: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Keeps other servers out of the directory.
     _lock: Box<dyn LockGuard>,
+    /// Closed when that is let go, which comes before in this order.
+    pub(crate) lives: watch::Sender<()>,
 }
 
 struct Primary {
@@ -183,6 +186,7 @@ impl Engine {
             control: Mutex::new(control),
             control_is_own: AtomicBool::new(false),
             _lock: lock,
+            lives: watch::Sender::new(()),
             host,
             options,
             store,

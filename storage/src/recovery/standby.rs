@@ -49,10 +49,10 @@ pub trait WalFeed: Send + Sync {
         let _ = (at, error);
     }
     /// What lies behind the last record that could be redone is not whole. Told each time that redo comes
-    /// upon it. `has_upto`: an archive gave the segments before this place whole, so that of the record what
-    /// lies behind it is enough to go on.
-    fn torn(&self, end: &EndOfWal, has_upto: Option<Lsn>) {
-        let _ = (end, has_upto);
+    /// upon it. `whole_upto`: the segments before this place are known to be whole, so that of the record
+    /// what lies behind it is enough to go on.
+    fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
+        let _ = (end, whole_upto);
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
@@ -283,21 +283,26 @@ impl StandbyRedo {
         let ran = self.redo_available(feed)?;
         if let Ran::OutOfLog(end) = &ran {
             // A look at damage forgets it.
-            let has_upto = self.supplied_upto(end);
+            let whole_upto = self.whole_upto(end);
             match self.damage(end)? {
                 Some(error) => feed.damaged(self.replay.at, &error),
-                None if end.torn => feed.torn(end, has_upto),
+                None if end.torn => feed.torn(end, whole_upto),
                 None => {}
             }
         }
         Ok(ran)
     }
 
-    /// The border of a segment up to which the supply gave whole what is here of the record that the log ends
-    /// in; None if the record does not go over it.
-    fn supplied_upto(&self, end: &EndOfWal) -> Option<Lsn> {
-        let broken = end.broken.filter(|broken| self.supplied && broken.start >= end.at)?;
-        self.reader.source().supplied_upto(broken.start).filter(|upto| *upto <= broken.missing_at)
+    /// The border of a segment up to which what is here of the record that the log ends in is known to be
+    /// whole: the supply gave it so, or it was received and durable. None if the record does not go over
+    /// one.
+    fn whole_upto(&self, end: &EndOfWal) -> Option<Lsn> {
+        let broken = end.broken.filter(|broken| broken.start >= end.at)?;
+        let size = self.engine.control.lock().segment_size;
+        let supplied = self.reader.source().supplied_upto(broken.start).filter(|_| self.supplied);
+        let received = self.received().map(|received| size.start_of(size.segment_of(received)));
+        let borders = [supplied, received].into_iter().flatten();
+        borders.filter(|upto| (broken.start + 1..=broken.missing_at).contains(upto)).max()
     }
 
     /// What was received before lies here, if no primary has sent it again yet: a promotion leaves none of it

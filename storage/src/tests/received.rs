@@ -207,18 +207,18 @@ async fn a_record_goes_on_behind_the_border_up_to_which_an_archive_gave_it_and_n
     let never = usize::MAX;
     let supplied = follow_with(&copy, late(&archive, &copy, border, never));
     supplied.feed.settle();
-    assert_eq!(supplied.feed.has_upto(), Some(border));
+    assert_eq!(supplied.feed.whole_upto(), Some(border));
     // It has been removed from the archive since.
     let size = ControlFile::load(&copy, Path::new(DIR)).unwrap().segment_size;
     archive.remove_file(&path_of(&archive, border - size.bytes()).0).unwrap();
     supplied.feed.set(Feed::Again { timeline: ONE });
     supplied.feed.settle();
-    assert_eq!(supplied.feed.has_upto(), None);
+    assert_eq!(supplied.feed.whole_upto(), None);
     supplied.stop();
     // What is here alone may lack what the loss of power took.
     let own = follow(&copy);
     own.feed.settle();
-    assert_eq!(own.feed.has_upto(), None);
+    assert_eq!(own.feed.whole_upto(), None);
     own.stop();
     // The rest that is here is not of this record: it comes again, from the border on.
     let (archive, copy, _, border) = up_to_a_border().await;
@@ -228,6 +228,6 @@ async fn a_record_goes_on_behind_the_border_up_to_which_an_archive_gave_it_and_n
     rest.write_all_at(&[0; 40], 40).unwrap();
     let supplied = follow_with(&copy, late(&archive, &copy, border, never));
     supplied.feed.settle();
-    assert_eq!(supplied.feed.has_upto(), Some(border));
+    assert_eq!(supplied.feed.whole_upto(), Some(border));
     supplied.stop();
 }

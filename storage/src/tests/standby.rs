@@ -32,7 +32,7 @@ struct HandState {
     conflicts: Vec<Xid>,
     damaged: Vec<(Lsn, String)>,
     /// Up to where an archive gave whole what is here of the last record, as was told last.
-    has_upto: Option<Lsn>,
+    whole_upto: Option<Lsn>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
     panics: bool,
@@ -75,8 +75,8 @@ impl WalFeed for HandFeed {
     fn damaged(&self, at: Lsn, error: &wal::ReadError) {
         self.state.lock().damaged.push((at, error.to_string()));
     }
-    fn torn(&self, _end: &wal::EndOfWal, has_upto: Option<Lsn>) {
-        self.state.lock().has_upto = has_upto;
+    fn torn(&self, _end: &wal::EndOfWal, whole_upto: Option<Lsn>) {
+        self.state.lock().whole_upto = whole_upto;
     }
 }
 
@@ -102,8 +102,8 @@ impl HandFeed {
         std::mem::take(&mut self.state.lock().damaged)
     }
     /// Up to where an archive gave whole what is here of the last record.
-    pub(super) fn has_upto(&self) -> Option<Lsn> {
-        self.state.lock().has_upto
+    pub(super) fn whole_upto(&self) -> Option<Lsn> {
+        self.state.lock().whole_upto
     }
     /// Waits until redo has done what it can.
     pub(super) fn settle(&self) {

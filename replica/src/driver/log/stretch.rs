@@ -17,8 +17,6 @@ pub struct Stretch {
     pub commits: Commits,
     /// Nothing that can be read follows there, or what follows lies behind the stretch.
     pub is_whole: bool,
-    /// The primary says in it how it acknowledges commits.
-    pub changes_rule: bool,
 }
 
 impl LogPlace {
@@ -40,7 +38,7 @@ impl LogPlace {
                 Err(_) => return stretch,
             };
             commits.upto = record.end();
-            stretch.changes_rule |= changes_sync_state(&record);
+            commits.changes_rule |= changes_sync_state(&record);
             if let Some(at) = xact::commit_time(&record) {
                 commits.count += 1;
                 commits.first.get_or_insert(record.end());

@@ -1,5 +1,6 @@
 //! What the receiver asks of the primary before and after a stream, and how long it waits for the answers.
 
+use super::catching_up::CatchingUp;
 use super::running::Driver;
 use super::{ReceiveObserver, ReceiveSettings};
 use crate::driver::peers;
@@ -102,6 +103,8 @@ impl Driver {
         self.plimsoll = client.is_plimsoll();
         self.client = Some(client);
         (self.streaming, self.streamed) = (false, false);
+        // It may follow by another name now.
+        self.catching_up = CatchingUp::default();
         if self.plimsoll {
             self.check_format().await?;
         }

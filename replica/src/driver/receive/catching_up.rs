@@ -38,7 +38,7 @@ impl Driver {
             && self.machine.has_shown(upto)
         {
             self.catching_up = CatchingUp::Done;
-            self.context.feed.set_caught_up();
+            self.context.feed.set_caught_up(&self.settings.application_name);
         }
     }
 }

@@ -44,16 +44,17 @@ struct Orders {
     stop: bool,
     /// No receiver shall run any more.
     closed: bool,
-    /// The generation of the log of which this node has had all that the primary had at one moment.
-    caught_up: Option<u64>,
+    /// The generation of the log of which this node has had all that the primary had at one moment, and the
+    /// name by which it followed.
+    caught_up: Option<(u64, String)>,
     /// Why redo stands still before the end of what was received.
     damage: Option<LogDamage>,
     /// Where damage was told last, and for how long that is enough.
     told_damage: Option<(Lsn, Duration)>,
     /// The end of the log here that was told last.
     told_end: Lsn,
-    /// The log ends at the first amid a record, of which an archive gave whole what lies before the second.
-    has_upto: Option<(Lsn, Lsn)>,
+    /// The log ends at the first amid a record, of which all is here that lies before the second.
+    whole_upto: Option<(Lsn, Lsn)>,
     sources: SourceSwitch,
     delays: ReplayDelays,
     /// Until then redo waits with a commit, on the monotonic clock.
@@ -101,8 +102,8 @@ impl Orders {
     }
 
     /// Up to where there is nothing to ask for again of the record that begins at `at`.
-    fn has_upto(&self, at: Lsn) -> Lsn {
-        self.has_upto.filter(|(end, _)| *end == at).map_or(Lsn::INVALID, |(_, upto)| upto)
+    fn whole_upto(&self, at: Lsn) -> Lsn {
+        self.whole_upto.filter(|(end, _)| *end == at).map_or(Lsn::INVALID, |(_, upto)| upto)
     }
 
     fn count_replayed(&self) {
@@ -141,7 +142,7 @@ impl StandbyFeed {
             damage: None,
             told_damage: None,
             told_end: Lsn::INVALID,
-            has_upto: None,
+            whole_upto: None,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
             delayed_until: None,
@@ -285,15 +286,16 @@ impl StandbyFeed {
         orders.delays.resume();
         if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
     }
-    /// All is received that the primary had at one moment of this node's life.
-    pub fn set_caught_up(&self) {
+    /// All is received that the primary had at one moment of this node's life, which follows by that name.
+    pub fn set_caught_up(&self, name: &str) {
         let mut orders = self.orders.lock();
-        orders.caught_up = Some(orders.generation);
+        orders.caught_up = Some((orders.generation, name.to_owned()));
     }
     /// Whether that is so, and nothing of the log was given up since.
-    pub fn has_caught_up(&self) -> bool {
+    pub fn has_caught_up_as(&self, name: &str) -> bool {
         let orders = self.orders.lock();
-        orders.caught_up == Some(orders.generation) && orders.damage.is_none()
+        let is_so = |(generation, known): &(u64, String)| *generation == orders.generation && known == name;
+        orders.caught_up.as_ref().is_some_and(is_so) && orders.damage.is_none()
     }
     /// Why redo stands still before the end of what was received, if it does.
     pub fn damage(&self) -> Option<LogDamage> {
@@ -322,7 +324,7 @@ impl BranchObserver for StandbyFeed {
     fn branched(&self, state: &LogState) {
         self.order(|orders| {
             (orders.generation, orders.timeline) = (state.generation, state.history.target());
-            orders.has_upto = None;
+            orders.whole_upto = None;
             // What may be read is told anew: redo's cursors stand in what is not kept.
             if !host::planted!("what redo may read survives a cut") {
                 (orders.available, orders.given) = (None, Lsn::INVALID);
@@ -383,7 +385,7 @@ impl WalFeed for StandbyFeed {
                         // What was received before is not asked for again, unless it is damaged.
                         let from = match &orders.damage {
                             Some(damage) if damage.at == lsn => lsn,
-                            _ => lsn.max(orders.positions.flushed()).max(orders.has_upto(lsn)),
+                            _ => lsn.max(orders.positions.flushed()).max(orders.whole_upto(lsn)),
                         };
                         self.wanted.send_if_modified(|wanted| {
                             wanted.is_none().then(|| *wanted = Some(from)).is_some()
@@ -424,10 +426,10 @@ impl WalFeed for StandbyFeed {
         self.tell(|observer| observer.damaged(at, error));
     }
 
-    fn torn(&self, end: &EndOfWal, has_upto: Option<Lsn>) {
+    fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
         let is_news = {
             let mut orders = self.orders.lock();
-            orders.has_upto = has_upto.map(|upto| (end.at, upto));
+            orders.whole_upto = whole_upto.map(|upto| (end.at, upto));
             // What a receiver writes ends so again and again.
             orders.sources.is_local() && std::mem::replace(&mut orders.told_end, end.at) != end.at
         };

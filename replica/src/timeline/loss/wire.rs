@@ -41,7 +41,8 @@ pub const POSITIONS_COLUMNS: [&str; 22] = [
 ];
 
 /// The columns of [`Commits`].
-pub const COMMITS_COLUMNS: [&str; 5] = ["upto", "commits", "first", "first_time", "last_time"];
+pub const COMMITS_COLUMNS: [&str; 6] =
+    ["upto", "commits", "first", "first_time", "last_time", "changes_rule"];
 
 /// What a node says, and who says it. Of which branches it was told is no part of the row: its answer to
 /// `PLIMSOLL member` says so.
@@ -185,6 +186,7 @@ impl Commits {
             self.first.and_then(text),
             first.map(micros),
             last.map(micros),
+            flag(self.changes_rule),
         ]
     }
 
@@ -196,7 +198,9 @@ impl Commits {
             Some(at) => Some(at.parse().ok()?),
         };
         let times = row.time("first_time")?.zip(row.time("last_time")?);
-        Some(Self { upto: row.parse("upto")?, count: row.parse("commits")?, first, times })
+        // One of before that column does not say.
+        let changes_rule = row.flag("changes_rule").unwrap_or(true);
+        Some(Self { upto: row.parse("upto")?, count: row.parse("commits")?, first, times, changes_rule })
     }
 }
 
@@ -275,8 +279,9 @@ mod tests {
     #[test]
     fn commits_come_back() {
         let times = Some((Timestamp::from_micros(1), Timestamp::from_micros(2)));
-        let some = Commits { upto: Lsn::new(9), count: 2, first: Some(Lsn::new(7)), times };
-        for commits in [some, Commits { count: 0, first: None, times: None, ..some }] {
+        let (upto, first) = (Lsn::new(9), Some(Lsn::new(7)));
+        let some = Commits { upto, count: 2, first, times, changes_rule: false };
+        for commits in [some, Commits { count: 0, first: None, times: None, changes_rule: true, ..some }] {
             let row = commits.row();
             assert_eq!(Commits::of_row(&|at| row.get(at)?.as_deref()), Some(commits));
         }
