@@ -216,24 +216,28 @@ impl ArchiveStatus {
         Ok(segments.filter(|(of, _)| *of == timeline).map(|(_, segment)| segment).collect())
     }
 
-    /// Removes the marks of segments, of partial ones too, that are gone from pg_wal. A node that archives
-    /// nothing in recovery removes those that wait, too: gives their names.
+    /// Removes the marks of segments, of partial ones too, that are gone from pg_wal: a node that archives
+    /// nothing in recovery removes those that wait, too. `unarchived` is given the names of these before.
     ///
     /// # Errors
     /// Fails if the folder cannot be read or a mark not be removed.
-    pub fn forget_removed(&self, size: SegmentSize) -> io::Result<Vec<String>> {
-        let mut unarchived = Vec::new();
+    pub fn forget_removed(&self, size: SegmentSize, unarchived: impl FnOnce(&[String])) -> io::Result<()> {
+        let (mut gone, mut waited) = (Vec::new(), Vec::new());
         for name in self.names()? {
             let is_segment = SegmentNumber::parse_file_name(&name, size).is_some()
                 || file_names::parse_partial(&name, size).is_some();
             if is_segment && !self.file_exists(&name)? {
-                let waited = self.of(&name)? == Archived::Ready;
-                self.forget(&name)?;
-                unarchived.extend(waited.then_some(name));
+                if self.of(&name)? == Archived::Ready {
+                    waited.push(name.clone());
+                }
+                gone.push(name);
             }
         }
-        unarchived.sort_unstable();
-        Ok(unarchived)
+        if !waited.is_empty() {
+            waited.sort_unstable();
+            unarchived(&waited);
+        }
+        gone.iter().try_for_each(|name| self.forget(name))
     }
 }
 
@@ -299,7 +303,9 @@ mod tests {
         }
         status.notify(THIRD).unwrap();
         std::fs::write(dir.path().join("archive_status/notes.txt.ready"), b"").unwrap();
-        assert_eq!(status.forget_removed(SegmentSize::DEFAULT).unwrap(), [THIRD], "it waited");
+        let mut told = Vec::new();
+        status.forget_removed(SegmentSize::DEFAULT, |names| told.extend_from_slice(names)).unwrap();
+        assert_eq!(told, [THIRD], "it waited");
         assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
         assert_eq!(status.of(THIRD).unwrap(), Archived::Unknown);
         assert_eq!(status.of(&partial).unwrap(), Archived::Unknown);

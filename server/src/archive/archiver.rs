@@ -236,12 +236,11 @@ impl Archiver {
         }
     }
 
-    /// Segments were removed: their marks go. Gives the names of those that waited for the archive.
-    pub(crate) fn forget_removed(&self) -> Vec<String> {
-        self.status.forget_removed(self.size).unwrap_or_else(|error| {
+    /// Segments were removed: their marks go, once `unarchived` has the names of those that waited.
+    pub(crate) fn forget_removed(&self, unarchived: impl FnOnce(&[String])) {
+        if let Err(error) = self.status.forget_removed(self.size, unarchived) {
             self.ground.log.warning(format!("could not remove archive status files: {error}"));
-            Vec::new()
-        })
+        }
     }
 
     /// Marks the segments that are complete by now.

@@ -44,10 +44,14 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     let mut rewinds = node.life.rewinds();
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
-        if let Some(replication) = node.replication() {
-            replication::semi_sync::before_writes(replication).await;
+        let said = async {
+            if let Some(replication) = node.replication() {
+                replication::semi_sync::before_writes(replication).await;
+            }
+        };
+        if or_stopped(&node, said).await.is_some() {
+            take_writes(&node, &database);
         }
-        take_writes(&node, &database);
     }
     loop {
         tokio::select! {

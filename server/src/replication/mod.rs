@@ -230,17 +230,19 @@ impl Replication {
         self.database.set_feedback_horizon(self.oldest_xmin());
     }
 
-    /// What the settings say of whom commits wait for; None if that makes no sense.
-    pub(crate) fn wanted_names(&self) -> Option<Option<SyncNames>> {
+    /// Whom commits are to wait for by the settings, as text and read; None if that makes no sense.
+    pub(crate) fn wanted_names(&self) -> Option<(String, Option<SyncNames>)> {
         if host::planted!("a reload leaves the old synchronous names") {
             return None;
         }
-        let names = sync_names(&self.ground.config());
-        names
-            .inspect_err(|error| {
+        let config = self.ground.config();
+        match sync_names(&config) {
+            Ok(names) => Some((config.synchronous_standby_names.to_string(), names)),
+            Err(error) => {
                 self.ground.log.warning(format!("synchronous_standby_names stays as it was: {error}"));
-            })
-            .ok()
+                None
+            }
+        }
     }
 
     /// Takes over reloaded settings.
@@ -248,7 +250,7 @@ impl Replication {
         let config = self.ground.config();
         // A primary takes over others in an order (semi_sync); nobody's commits wait for those of a standby.
         if self.database.is_in_recovery()
-            && let Some(names) = self.wanted_names()
+            && let Some((_, names)) = self.wanted_names()
         {
             self.senders.set_names(names);
         }

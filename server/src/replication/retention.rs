@@ -57,15 +57,18 @@ fn kept_segments_max(replication: &Replication) -> u64 {
 fn tell_unarchived(replication: &Replication, names: &[String]) {
     let size = replication.place.segment_size;
     let segment =
-        |name: &str| SegmentNumber::parse_file_name(name, size).or_else(|| parse_partial(name, size));
+        |name: &String| SegmentNumber::parse_file_name(name, size).or_else(|| parse_partial(name, size));
     let [Some(first), Some(last)] = [names.first(), names.last()] else { return };
     let reason = format!(
         "{} WAL segments from \"{first}\" to \"{last}\" were removed before this server had archived them: a standby \
          archives nothing with archive_mode = on",
         names.len()
     );
-    if let Some(((_, from), (_, to))) = segment(first).zip(segment(last)) {
-        replication.ledger.record("unarchived", (size.start_of(from), size.start_of(to.next())), &reason);
+    let mut numbers: Vec<SegmentNumber> =
+        names.iter().filter_map(segment).map(|(_, number)| number).collect();
+    numbers.sort_unstable();
+    if let [Some(from), Some(to)] = [numbers.first(), numbers.last()] {
+        replication.ledger.record("unarchived", (size.start_of(*from), size.start_of(to.next())), &reason);
     }
     replication.ground.log.warning(reason);
 }
@@ -133,7 +136,7 @@ impl WalRetention for KeepForReplicas {
     fn removed(&self) {
         let Some(replication) = self.replication.upgrade() else { return };
         if let Some(archiver) = replication.archive.archiver() {
-            tell_unarchived(&replication, &archiver.forget_removed());
+            archiver.forget_removed(|names| tell_unarchived(&replication, names));
         }
         if let Err(error) = replication.place.forget_removed() {
             replication.ground.log.warning(error.to_string());

@@ -11,7 +11,7 @@
 
 use super::Replication;
 use super::background::NOBODY_NAMED;
-use super::ledger::read_ledger;
+use super::ledger::{LedgerEntry, read_ledger};
 use super::standby::settings::follows_as_named;
 use crate::state::NodeState;
 use crate::tasks::blocking;
@@ -72,8 +72,13 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
     let gate = replication.database.commit_gate().clone();
     // A reload while the mode begins is none that it has seen.
     let mut reloads = replication.ground.reloads();
-    let (state, is_logged, turns) = (SyncRecord::default(), true, false);
-    let mut mode = Mode { replication: &replication, state, is_logged, turns };
+    let mut mode = Mode {
+        replication: &replication,
+        state: SyncRecord::default(),
+        is_logged: true,
+        turns: false,
+        is_due: false,
+    };
     mode.begin().await;
     loop {
         tokio::select! {
@@ -89,7 +94,7 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                 }
                 mode.take_names().await;
             }
-            () = tokio::time::sleep(RETRY_INTERVAL), if !mode.is_logged => mode.take_names().await,
+            () = tokio::time::sleep(RETRY_INTERVAL), if mode.is_due => mode.take_names().await,
             stall = gate.stalled() => {
                 if replication.database.fenced().is_some() {
                     // Nothing is acknowledged any more: there is nothing to fall back to.
@@ -97,8 +102,13 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                 }
                 match mode.fall_back(stall).await {
                     Put::Done => {}
-                    // The stall lasts, and is told again.
-                    Put::Refused => tokio::time::sleep(RETRY_INTERVAL).await,
+                    // The stall lasts, and is told again. Other names may end it.
+                    Put::Refused => {
+                        tokio::time::sleep(RETRY_INTERVAL).await;
+                        if mode.is_due {
+                            mode.take_names().await;
+                        }
+                    }
                     Put::Over => return,
                 }
             }
@@ -120,10 +130,12 @@ struct Mode<'a> {
     replication: &'a Replication,
     /// As it is in force.
     state: SyncRecord,
-    /// Whether the log has just that; else it is tried again.
+    /// Whether the log has just that.
     is_logged: bool,
     /// Other names are in force than the log has.
     turns: bool,
+    /// What the settings say is not all in force and in the log: it is tried again.
+    is_due: bool,
 }
 
 /// A primary is about to take writes. If it is to go by other names than its log says, the log says first
@@ -132,7 +144,12 @@ pub(crate) async fn before_writes(replication: &Arc<Replication>) {
     let database = replication.database.clone();
     let read =
         blocking(move || Ok::<_, storage::Error>((database.primary_record()?, database.sync_record()?)));
-    let Ok(Ok((Some(said), logged))) = read.await else { return };
+    let (said, logged) = match read.await {
+        Ok(Ok((Some(said), logged))) => (said, logged),
+        // Nobody goes by a rule that the log does not have.
+        Ok(Ok((None, _))) | Err(_) => return,
+        Ok(Err(error)) => return replication.ground.log.warning(error.to_string()),
+    };
     let names = replication.ground.config().synchronous_standby_names.to_string();
     if said.timeline != replication.database.timeline() || logged.names == names {
         return;
@@ -140,9 +157,11 @@ pub(crate) async fn before_writes(replication: &Arc<Replication>) {
     let turning = PrimaryRecord { may_fall_back: true, ..said };
     if let Err(error) = replication.database.put_primary_record(turning).await {
         replication.ground.log.warning(format!("{NAMES_WAIT}: {error}"));
-        match SyncNames::parse(&logged.names) {
-            Ok(names) => replication.senders.set_names(names),
-            Err(error) => replication.ground.log.warning(error.to_string()),
+        // By names that are cut off no report proves anything.
+        if logged.has_all_names()
+            && let Ok(names) = SyncNames::parse(&logged.names)
+        {
+            replication.senders.set_names(names);
         }
     }
 }
@@ -170,18 +189,21 @@ impl Mode<'_> {
             open.ended = Some((now, end));
             (open.after, open.timeline == timeline)
         });
-        let of_another = lasted.filter(|(_, is_own)| !is_own && begun_here.is_none()).map(|(after, _)| after);
-        let own = begun_here.or(lasted.filter(|(_, is_own)| *is_own).map(|(after, _)| after));
-        if let Some(after) = own {
+        // The log may say that it began before.
+        let is_ours = |after: Lsn| begun_here.is_some_and(|ours| after <= ours);
+        let own = lasted.filter(|(after, is_own)| *is_own || is_ours(*after)).map(|(after, _)| after);
+        if let Some(after) = begun_here.or(own) {
             // Another primary may have put its end into the log.
-            let known =
-                state.fallbacks.iter().find(|known| known.after == after).and_then(|known| known.ended);
+            let fits = |known: &&Fallback| {
+                known.after <= after && known.ended.is_some_and(|(_, upto)| upto >= after)
+            };
+            let known = state.fallbacks.iter().find(fits).and_then(|known| known.ended);
             let upto = known.map_or(end, |(_, upto)| upto);
             let reason = "the last run of this server ended before its standbys had kept up";
             self.replication.ledger.record("return", (after, upto), reason);
             self.tell_ended("this server's last run", after, upto);
         }
-        if let Some(after) = of_another {
+        if let Some((after, _)) = lasted.filter(|_| own.is_none()) {
             self.tell_ended("the primary of before", after, end);
         }
         if lasted.is_some() {
@@ -209,9 +231,15 @@ impl Mode<'_> {
             }
             Err(_) => return None,
         };
-        let last =
-            entries.iter().rev().find(|entry| ["fallback", "return"].contains(&entry.event.as_str()))?;
-        (last.event == "fallback").then_some(last.after)
+        let ends = |entry: &LedgerEntry| match entry.event.as_str() {
+            "fallback" => Some(false),
+            "return" => Some(true),
+            // Nobody was named any more, so none of it waited on.
+            "released" if entry.reason == NOBODY_NAMED => Some(true),
+            _ => None,
+        };
+        let (last, is_over) = entries.iter().rev().find_map(|entry| Some((entry, ends(entry)?)))?;
+        (!is_over).then_some(last.after)
     }
 
     /// Puts what is in force from now on, come what may, into the log.
@@ -241,7 +269,10 @@ impl Mode<'_> {
 
     /// Other names come into force once the log says that those which it has bind this primary no more.
     async fn take_names(&mut self) {
-        let wanted = self.replication.wanted_names().unwrap_or_else(|| self.replication.senders.names());
+        let (names, wanted) = match self.replication.wanted_names() {
+            Some(wanted) => wanted,
+            None => (self.state.names.clone(), self.replication.senders.names()),
+        };
         if self.replication.senders.names() != wanted {
             self.turns = true;
             if !self.note_rule().await {
@@ -249,14 +280,14 @@ impl Mode<'_> {
             }
             self.replication.senders.set_names(wanted);
         }
-        self.note_names().await;
+        self.note_names(names).await;
     }
 
-    /// The names travel in the log. While commits of before this start are undecided, or wait for standbys
-    /// that are named no more, the names that they waited for stay there: by them the next start knows.
-    async fn note_names(&mut self) {
+    /// The names that are in force travel in the log. While commits of before this start are undecided, or
+    /// wait for standbys that are named no more, the names that they waited for stay there: by them the next
+    /// start knows.
+    async fn note_names(&mut self, names: String) {
         let mut state = self.state.clone();
-        let names = self.replication.ground.config().synchronous_standby_names.to_string();
         let gate = self.replication.database.commit_gate();
         // A quorum that is still required although nobody is named: the reload has not come to the gate yet.
         let in_force = gate.remote().required || gate.is_unnamed();
@@ -267,9 +298,9 @@ impl Mode<'_> {
         if self.state != state || !self.is_logged {
             self.change(state).await;
         }
-        self.is_logged &= !must_wait;
-        self.turns = !self.is_logged;
-        self.note_rule().await;
+        self.turns = !self.is_logged || must_wait;
+        let is_ruled = self.note_rule().await;
+        self.is_due = self.turns || !is_ruled;
     }
 
     /// Whether this primary may go on without its standbys, or without those that the log names, stands in
@@ -289,7 +320,8 @@ impl Mode<'_> {
                 true
             }
             Err(error) => {
-                if self.is_logged && !matches!(error, storage::Error::Shutdown) {
+                let is_news = !std::mem::replace(&mut self.is_due, true);
+                if is_news && !matches!(error, storage::Error::Shutdown) {
                     let what = match self.turns {
                         true => NAMES_WAIT,
                         false => {
@@ -298,7 +330,6 @@ impl Mode<'_> {
                     };
                     self.replication.ground.log.warning(format!("{what}: {error}"));
                 }
-                self.is_logged = false;
                 false
             }
         }

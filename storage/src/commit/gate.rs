@@ -229,8 +229,13 @@ impl CommitGate {
 
     /// Waits for a level no more, nor for stronger ones, until the quorum keeps up again
     /// ([`CommitGate::resumed`]). Gives the position after which commits may be acknowledged without it; None
-    /// if no quorum is required, or a weaker level is suspended already.
+    /// if no quorum is required, a weaker level is suspended already, or the server is fenced.
     pub fn suspend(&self, level: SyncLevel) -> Option<Lsn> {
+        // A fence waits for this lock: it comes before, or after those who waited were let go.
+        let fence = self.0.fence.lock();
+        if fence.is_some() {
+            return None;
+        }
         let after = {
             let mut state = self.0.remote.lock();
             let weaker = state.suspended.is_some_and(|suspended| suspended.level <= level);

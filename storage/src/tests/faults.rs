@@ -108,7 +108,7 @@ impl Bench {
             outcome.errors += u64::from(db.checkpoint(CheckpointKind::Immediate).await.is_err());
             // As the server does when segments were removed.
             let size = SegmentSize::new(1 << 20).unwrap();
-            outcome.errors += u64::from(status.forget_removed(size).is_err());
+            outcome.errors += u64::from(status.forget_removed(size, |_| ()).is_err());
             outcome.errors += u64::from(db.sweep().await.is_err());
         }
         self.commit(&db, SyncLevel::Local, 1, &mut outcome).await;

@@ -105,6 +105,7 @@ impl Driver {
         (self.streaming, self.streamed) = (false, false);
         // It may follow by another name now.
         self.catching_up = CatchingUp::default();
+        self.context.feed.follow_as(&self.settings.application_name);
         if self.plimsoll {
             self.check_format().await?;
         }

@@ -291,6 +291,10 @@ impl StandbyFeed {
         let mut orders = self.orders.lock();
         orders.caught_up = Some((orders.generation, name.to_owned()));
     }
+    /// It follows by that name from now on: what it confirms by another one says nothing of this.
+    pub fn follow_as(&self, name: &str) {
+        self.orders.lock().caught_up.take_if(|(_, known)| known != name);
+    }
     /// Whether that is so, and nothing of the log was given up since.
     pub fn has_caught_up_as(&self, name: &str) -> bool {
         let orders = self.orders.lock();
@@ -376,6 +380,7 @@ impl WalFeed for StandbyFeed {
             }
             match orders.sources.turn(self.elapsed()) {
                 Turn::Look => {
+                    orders.whole_upto = None;
                     (orders.available, orders.given) = (None, Lsn::INVALID);
                     return Feed::Again { timeline: orders.timeline };
                 }
@@ -429,7 +434,8 @@ impl WalFeed for StandbyFeed {
     fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
         let is_news = {
             let mut orders = self.orders.lock();
-            orders.whole_upto = whole_upto.map(|upto| (end.at, upto));
+            // Later a receiver may have cut the log.
+            orders.whole_upto = whole_upto.filter(|_| orders.sources.is_local()).map(|upto| (end.at, upto));
             // What a receiver writes ends so again and again.
             orders.sources.is_local() && std::mem::replace(&mut orders.told_end, end.at) != end.at
         };
