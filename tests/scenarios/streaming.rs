@@ -478,45 +478,6 @@ fn max_wal_size_sets_off_checkpoints_after_a_reload_and_restartpoints_on_a_stand
     wait_until("it is done", Duration::from_secs(60), || seen(&standby, "restartpoint complete"));
 }
 
-/// An archive has whole segments. Of a record that goes over the border behind the last of them, the primary
-/// may have the rest alone.
-#[test]
-fn a_record_whose_beginning_the_archive_alone_has_is_streamed_from_the_next_segment() {
-    let primary = Node::builder()
-        .init_option("--wal-segsize=1")
-        .setting("wal_keep_size", "0")
-        .setting("min_wal_size", "2MB")
-        .setting("max_wal_size", "2MB")
-        .setting("archive_mode", "on")
-        .init();
-    let archive = primary.folder().join("archive");
-    std::fs::create_dir(&archive).expect("an archive");
-    primary.set("archive_command", &format!("cp \"%p\" {}/%f", archive.display()));
-    primary.start();
-    primary.sql("CREATE TABLE t (a text)");
-    let standby = Node::builder()
-        .setting("wal_retrieve_retry_interval", "200ms")
-        .setting("restore_command", &format!("cp {}/%f \"%p\"", archive.display()))
-        .clone_from(&primary);
-    catch_up(&primary, &standby);
-    standby.stop();
-    let current = || primary.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
-    let mut whole = current();
-    for _ in 0..2 {
-        whole = current();
-        while current() == whole {
-            primary.sql("INSERT INTO t SELECT repeat(md5(g::text), 60) FROM generate_series(1, 20) g");
-        }
-    }
-    let (there, archived) = (primary.data().join("pg_wal").join(&whole), archive.join(&whole));
-    wait_until("the archive alone has it", LIMIT, || {
-        primary.sql("CHECKPOINT");
-        if archived.exists() && !there.exists() { Ok(()) } else { Err(whole.clone()) }
-    });
-    standby.start();
-    catch_up(&primary, &standby);
-}
-
 #[test]
 fn a_stream_that_ends_for_a_reload_gives_the_archive_no_turn() {
     let primary = primary_with_table();

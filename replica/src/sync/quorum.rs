@@ -32,6 +32,13 @@ impl Progress {
         Self { written: written.min(limit), flushed: flushed.min(limit), replayed: replayed.min(limit) }
     }
 
+    /// Each stage that has come to `start`, and nothing of the others.
+    pub fn from(self, start: Lsn) -> Self {
+        let come = |at: Lsn| if at >= start { at } else { Lsn::INVALID };
+        let Self { written, flushed, replayed } = self;
+        Self { written: come(written), flushed: come(flushed), replayed: come(replayed) }
+    }
+
     /// The further of both at each stage.
     pub fn max(self, other: Self) -> Self {
         Self {

@@ -155,13 +155,19 @@ pub(crate) async fn before_writes(replication: &Arc<Replication>) {
         return;
     }
     let turning = PrimaryRecord { may_fall_back: true, ..said };
-    if let Err(error) = replication.database.put_primary_record(turning).await {
-        replication.ground.log.warning(format!("{NAMES_WAIT}: {error}"));
-        // By names that are cut off no report proves anything.
-        if logged.has_all_names()
-            && let Ok(names) = SyncNames::parse(&logged.names)
-        {
-            replication.senders.set_names(names);
+    match replication.database.put_primary_record(turning).await {
+        Ok(()) => {
+            let (names, said_by) = (replication.senders.names(), replication.log.flushed());
+            replication.senders.set_names_from(names, said_by);
+        }
+        Err(error) => {
+            replication.ground.log.warning(format!("{NAMES_WAIT}: {error}"));
+            // By names that are cut off no report proves anything.
+            if logged.has_all_names()
+                && let Ok(names) = SyncNames::parse(&logged.names)
+            {
+                replication.senders.set_names(names);
+            }
         }
     }
 }
@@ -278,7 +284,8 @@ impl Mode<'_> {
             if !self.note_rule().await {
                 return;
             }
-            self.replication.senders.set_names(wanted);
+            let said_by = self.replication.log.flushed();
+            self.replication.senders.set_names_from(wanted, said_by);
         }
         self.note_names(names).await;
     }
@@ -316,7 +323,9 @@ impl Mode<'_> {
         };
         match replication.database.put_primary_record(record).await {
             Ok(()) => {
-                replication.database.commit_gate().set_patience(patience);
+                // That commits wait for ever comes into force at once, also meanwhile.
+                let still = replication.ground.config().synchronous_timeout;
+                replication.database.commit_gate().set_patience(patience.filter(|_| still.is_some()));
                 true
             }
             Err(error) => {
@@ -358,8 +367,9 @@ impl Mode<'_> {
             // While this was put into the log: there is nothing to fall back to.
             return Put::Over;
         }
-        if gate.known_to_be_held(stall.level) >= stall.end {
-            // The standbys have come while this was put into the log: nobody waits for it any more.
+        if gate.known_to_be_held(stall.level) >= stall.end || !gate.lasts(&stall) {
+            // The standbys have come while this was put into the log, and nobody waits for it any more, or
+            // plimsoll.synchronous_timeout is another one since.
             self.change(self.state.clone()).await;
             return Put::Done;
         }

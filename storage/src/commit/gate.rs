@@ -132,7 +132,7 @@ impl CommitGate {
     /// # Errors
     /// Fails if the wait is cancelled, or on a fenced server whose statements cannot leave those commits out.
     pub async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
-        self.0.wait_decided_or_left_out(interrupt).await
+        self.0.wait_decided_or_left_out(Lsn::INVALID, interrupt).await
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start
@@ -212,14 +212,18 @@ impl CommitGate {
         }
     }
 
+    /// Whether a commit still waits for too long, by the patience that is in force.
+    pub fn lasts(&self, stall: &Stall) -> bool {
+        let is_in_force = self.0.patience_ms.load(Ordering::Acquire) == stall.patience_ms;
+        is_in_force && !self.0.reached(stall.level, stall.end)
+    }
+
     /// Waits for a commit that has waited for too long. The same stall may be told again.
     pub async fn stalled(&self) -> Stall {
         let mut stalls = self.0.stall.subscribe();
         loop {
             let last = *stalls.borrow_and_update();
-            if let Some(stall) = last
-                && !self.0.reached(stall.level, stall.end)
-            {
+            if let Some(stall) = last.filter(|stall| self.lasts(stall)) {
                 return stall;
             }
             // The sender lives in self.

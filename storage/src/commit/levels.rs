@@ -302,10 +302,16 @@ impl Levels {
         Ok(())
     }
 
-    /// The same for those who then read [`Self::before_undecided`]: a fenced server stays readable.
-    pub(crate) async fn wait_decided_or_left_out(&self, interrupt: &Interrupt) -> Result<(), Error> {
+    /// The same for those who then read [`Self::before_undecided`]: a fenced server stays readable, for who
+    /// need not see what ends behind that (`floor`).
+    pub(crate) async fn wait_decided_or_left_out(
+        &self,
+        floor: Lsn,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        let can_leave_out = || self.before_undecided.lock().is_some() && self.decided_of(floor) >= floor;
         match self.wait_decided(interrupt).await {
-            Err(Error::Fenced { .. }) if self.before_undecided.lock().is_some() => Ok(()),
+            Err(Error::Fenced { .. }) if can_leave_out() => Ok(()),
             waited => waited,
         }
     }
@@ -365,7 +371,7 @@ impl Levels {
             }
             let mut levels = Stage::ALL.into_iter().map(Stage::level);
             if let Some(level) = levels.find(|level| !self.reached(*level, end)) {
-                self.stall.send_replace(Some(Stall { level, end }));
+                self.stall.send_replace(Some(Stall { level, end, patience_ms }));
             }
         }
         std::future::pending().await

@@ -30,6 +30,8 @@ pub struct Stall {
     pub level: SyncLevel,
     /// The end of that record.
     pub end: Lsn,
+    /// The patience by which it was told, in milliseconds.
+    pub(crate) patience_ms: u64,
 }
 
 /// A suspended level is waited for again.

@@ -49,10 +49,9 @@ pub trait WalFeed: Send + Sync {
         let _ = (at, error);
     }
     /// What lies behind the last record that could be redone is not whole. Told each time that redo comes
-    /// upon it. `whole_upto`: the segments before this place are known to be whole, so that of the record
-    /// what lies behind it is enough to go on.
-    fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
-        let _ = (end, whole_upto);
+    /// upon it.
+    fn torn(&self, end: &EndOfWal) {
+        let _ = end;
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
@@ -282,27 +281,13 @@ impl StandbyRedo {
     fn redo_received(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let ran = self.redo_available(feed)?;
         if let Ran::OutOfLog(end) = &ran {
-            // A look at damage forgets it.
-            let whole_upto = self.whole_upto(end);
             match self.damage(end)? {
                 Some(error) => feed.damaged(self.replay.at, &error),
-                None if end.torn => feed.torn(end, whole_upto),
+                None if end.torn => feed.torn(end),
                 None => {}
             }
         }
         Ok(ran)
-    }
-
-    /// The border of a segment up to which what is here of the record that the log ends in is known to be
-    /// whole: the supply gave it so, or it was received and durable. None if the record does not go over
-    /// one.
-    fn whole_upto(&self, end: &EndOfWal) -> Option<Lsn> {
-        let broken = end.broken.filter(|broken| broken.start >= end.at)?;
-        let size = self.engine.control.lock().segment_size;
-        let supplied = self.reader.source().supplied_upto(broken.start).filter(|_| self.supplied);
-        let received = self.received().map(|received| size.start_of(size.segment_of(received)));
-        let borders = [supplied, received].into_iter().flatten();
-        borders.filter(|upto| (broken.start + 1..=broken.missing_at).contains(upto)).max()
     }
 
     /// What was received before lies here, if no primary has sent it again yet: a promotion leaves none of it

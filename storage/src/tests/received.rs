@@ -1,7 +1,7 @@
 //! A standby's log that was received and cannot be read: damage, unless its last record has not come whole.
 
 use super::own_log::{Copies, path_of, record};
-use super::standby::{Standby, backup, copy_file, follow, follow_with, primary, ship};
+use super::standby::{Standby, backup, follow, follow_with, primary, ship};
 use super::*;
 use crate::{Feed, RedoEnd};
 use host::sync::Mutex;
@@ -199,35 +199,4 @@ async fn a_segment_that_an_archive_gets_once_redo_is_over_is_not_cut_by_the_prom
     assert!(matches!(end, RedoEnd::Promote { at, .. } if at < border), "a record goes over the border");
     assert_eq!(db.tail_behind_redo().unwrap().whole_records, 0);
     assert!(!copy.exists(&path_of(&copy, border).0).unwrap());
-}
-
-#[tokio::test]
-async fn a_record_goes_on_behind_the_border_up_to_which_an_archive_gave_it_and_nobody_else() {
-    let (archive, copy, _, border) = up_to_a_border().await;
-    let never = usize::MAX;
-    let supplied = follow_with(&copy, late(&archive, &copy, border, never));
-    supplied.feed.settle();
-    assert_eq!(supplied.feed.whole_upto(), Some(border));
-    // It has been removed from the archive since.
-    let size = ControlFile::load(&copy, Path::new(DIR)).unwrap().segment_size;
-    archive.remove_file(&path_of(&archive, border - size.bytes()).0).unwrap();
-    supplied.feed.set(Feed::Again { timeline: ONE });
-    supplied.feed.settle();
-    assert_eq!(supplied.feed.whole_upto(), None);
-    supplied.stop();
-    // What is here alone may lack what the loss of power took.
-    let own = follow(&copy);
-    own.feed.settle();
-    assert_eq!(own.feed.whole_upto(), None);
-    own.stop();
-    // The rest that is here is not of this record: it comes again, from the border on.
-    let (archive, copy, _, border) = up_to_a_border().await;
-    let path = path_of(&archive, border).0;
-    copy_file(&archive, &copy, &path);
-    let rest = copy.open(&path, OpenMode::ReadWrite).unwrap();
-    rest.write_all_at(&[0; 40], 40).unwrap();
-    let supplied = follow_with(&copy, late(&archive, &copy, border, never));
-    supplied.feed.settle();
-    assert_eq!(supplied.feed.whole_upto(), Some(border));
-    supplied.stop();
 }

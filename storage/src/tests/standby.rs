@@ -31,8 +31,6 @@ struct HandState {
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
     damaged: Vec<(Lsn, String)>,
-    /// Up to where an archive gave whole what is here of the last record, as was told last.
-    whole_upto: Option<Lsn>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
     panics: bool,
@@ -75,9 +73,6 @@ impl WalFeed for HandFeed {
     fn damaged(&self, at: Lsn, error: &wal::ReadError) {
         self.state.lock().damaged.push((at, error.to_string()));
     }
-    fn torn(&self, _end: &wal::EndOfWal, whole_upto: Option<Lsn>) {
-        self.state.lock().whole_upto = whole_upto;
-    }
 }
 
 impl HandFeed {
@@ -100,10 +95,6 @@ impl HandFeed {
     /// Where redo has met damage since this was asked last, and which.
     pub(super) fn damage(&self) -> Vec<(Lsn, String)> {
         std::mem::take(&mut self.state.lock().damaged)
-    }
-    /// Up to where an archive gave whole what is here of the last record.
-    pub(super) fn whole_upto(&self) -> Option<Lsn> {
-        self.state.lock().whole_upto
     }
     /// Waits until redo has done what it can.
     pub(super) fn settle(&self) {

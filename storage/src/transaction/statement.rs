@@ -25,7 +25,7 @@ impl Transaction {
             return self.check_snapshot();
         }
         self.engine.wait_open_and_consistent(&self.interrupt).await?;
-        self.engine.levels.wait_decided_or_left_out(&self.interrupt).await?;
+        self.engine.levels.wait_decided_or_left_out(self.floor, &self.interrupt).await?;
         if self.reads_confirmed && self.engine.is_in_recovery() {
             self.take_confirmed_snapshot().await?;
         } else {
@@ -115,7 +115,11 @@ impl Transaction {
         self.snapshot = None;
         match self.engine.wait_confirmed(self.floor, &self.interrupt).await? {
             Some(snapshot) => self.keep_snapshot(snapshot),
-            None => self.take_snapshot(),
+            None => {
+                // It was promoted meanwhile, and may be fenced by now.
+                self.engine.levels.wait_decided_or_left_out(self.floor, &self.interrupt).await?;
+                self.take_snapshot();
+            }
         }
         Ok(())
     }

@@ -53,29 +53,6 @@ impl fmt::Debug for Supply {
     }
 }
 
-/// The segments that the supply has brought whole since it was asked (again), one behind the other.
-#[derive(Clone, Debug)]
-struct Supplied(Range<SegmentNumber>);
-
-impl Default for Supplied {
-    fn default() -> Self {
-        Self(SegmentNumber::new(0)..SegmentNumber::new(0))
-    }
-}
-
-impl Supplied {
-    fn note(&mut self, segment: SegmentNumber, is_whole: bool) {
-        let (Range { start, end }, is_known) = (self.0.clone(), self.0.contains(&segment));
-        self.0 = match is_whole {
-            true if is_known => start..end,
-            true if end == segment => start..segment.next(),
-            true => segment..segment.next(),
-            false if is_known => Self::default().0,
-            false => start..end,
-        };
-    }
-}
-
 /// Bytes of the log that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -191,7 +168,6 @@ pub struct SegmentFiles {
     limit: Option<Lsn>,
     open: Option<OpenSegment>,
     supply: Supply,
-    supplied: Supplied,
     /// How far the log was received that is here.
     received: Option<Arc<LogBranch>>,
     /// Up to where it is known to have been confirmed besides.
@@ -228,7 +204,6 @@ impl SegmentFiles {
             limit: None,
             open: None,
             supply: Supply::default(),
-            supplied: Supplied::default(),
             received: None,
             confirmed: Lsn::INVALID,
             damaged: None,
@@ -311,13 +286,6 @@ impl SegmentFiles {
     pub fn use_supply(&mut self, on: bool) {
         self.supply.off = !on;
         self.open = None;
-        self.supplied = Supplied::default();
-    }
-    /// The end of the segments that the supply has brought in one piece since it was asked (again), if `at` lies in
-    /// one of them: up to there nothing of what is here was lost.
-    pub fn supplied_upto(&self, at: Lsn) -> Option<Lsn> {
-        let is_supplied = self.supplied.0.contains(&self.segment_size.segment_of(at));
-        is_supplied.then(|| self.segment_size.start_of(self.supplied.0.end))
     }
     /// Whether a missing segment ends the log although later ones are there: it may still come (a standby
     /// waits for it).
@@ -343,7 +311,6 @@ impl SegmentFiles {
         // What seemed bad may have been of another history.
         self.damaged = None;
         self.open = None;
-        self.supplied = Supplied::default();
     }
     /// The history that is followed.
     pub const fn history(&self) -> &TimelineHistory {
@@ -390,19 +357,16 @@ impl SegmentFiles {
                 continue;
             }
             let name = segment.file_name(timeline, self.segment_size);
-            let mut is_supplied = false;
             if let Some(supply) = self.supply.active() {
                 let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto());
                 let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
-                is_supplied = fetched.map_err(|error| SourceError::Io {
+                fetched.map_err(|error| SourceError::Io {
                     path: self.pg_wal.join(&name).display().to_string(),
                     at: from,
                     error,
                 })?;
             }
             if let Some((file, path)) = self.open_file(&name, from)? {
-                let segment_end = self.segment_size.start_of(segment.next());
-                self.supplied.note(segment, is_supplied && end.is_none_or(|end| end >= segment_end));
                 return Ok(Some(self.open.insert(OpenSegment { segment, timeline, end, file, path })));
             }
         }

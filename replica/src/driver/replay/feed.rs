@@ -53,8 +53,6 @@ struct Orders {
     told_damage: Option<(Lsn, Duration)>,
     /// The end of the log here that was told last.
     told_end: Lsn,
-    /// The log ends at the first amid a record, of which all is here that lies before the second.
-    whole_upto: Option<(Lsn, Lsn)>,
     sources: SourceSwitch,
     delays: ReplayDelays,
     /// Until then redo waits with a commit, on the monotonic clock.
@@ -101,11 +99,6 @@ impl Orders {
         self.count_replayed();
     }
 
-    /// Up to where there is nothing to ask for again of the record that begins at `at`.
-    fn whole_upto(&self, at: Lsn) -> Lsn {
-        self.whole_upto.filter(|(end, _)| *end == at).map_or(Lsn::INVALID, |(_, upto)| upto)
-    }
-
     fn count_replayed(&self) {
         self.positions.set_replayed(self.redone.min(self.positions.flushed()));
     }
@@ -142,7 +135,6 @@ impl StandbyFeed {
             damage: None,
             told_damage: None,
             told_end: Lsn::INVALID,
-            whole_upto: None,
             sources: SourceSwitch::new(sources),
             delays: ReplayDelays::default(),
             delayed_until: None,
@@ -328,7 +320,6 @@ impl BranchObserver for StandbyFeed {
     fn branched(&self, state: &LogState) {
         self.order(|orders| {
             (orders.generation, orders.timeline) = (state.generation, state.history.target());
-            orders.whole_upto = None;
             // What may be read is told anew: redo's cursors stand in what is not kept.
             if !host::planted!("what redo may read survives a cut") {
                 (orders.available, orders.given) = (None, Lsn::INVALID);
@@ -380,7 +371,6 @@ impl WalFeed for StandbyFeed {
             }
             match orders.sources.turn(self.elapsed()) {
                 Turn::Look => {
-                    orders.whole_upto = None;
                     (orders.available, orders.given) = (None, Lsn::INVALID);
                     return Feed::Again { timeline: orders.timeline };
                 }
@@ -390,7 +380,7 @@ impl WalFeed for StandbyFeed {
                         // What was received before is not asked for again, unless it is damaged.
                         let from = match &orders.damage {
                             Some(damage) if damage.at == lsn => lsn,
-                            _ => lsn.max(orders.positions.flushed()).max(orders.whole_upto(lsn)),
+                            _ => lsn.max(orders.positions.flushed()),
                         };
                         self.wanted.send_if_modified(|wanted| {
                             wanted.is_none().then(|| *wanted = Some(from)).is_some()
@@ -431,11 +421,9 @@ impl WalFeed for StandbyFeed {
         self.tell(|observer| observer.damaged(at, error));
     }
 
-    fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
+    fn torn(&self, end: &EndOfWal) {
         let is_news = {
             let mut orders = self.orders.lock();
-            // Later a receiver may have cut the log.
-            orders.whole_upto = whole_upto.filter(|_| orders.sources.is_local()).map(|upto| (end.at, upto));
             // What a receiver writes ends so again and again.
             orders.sources.is_local() && std::mem::replace(&mut orders.told_end, end.at) != end.at
         };

@@ -133,6 +133,8 @@ struct Table {
     names: Option<SyncNames>,
     /// What the quorum has reached of the log as it is now.
     synced: Progress,
+    /// A quorum counts once it has the log up to here: what says that these names are in force.
+    counts_from: Lsn,
     /// That of the log.
     generation: u64,
     clock: FlushClock,
@@ -178,6 +180,7 @@ impl Senders {
             next_key: 0,
             names: None,
             synced: Progress::default(),
+            counts_from: Lsn::INVALID,
             generation: 0,
             clock: FlushClock::default(),
             max,
@@ -193,8 +196,14 @@ impl Senders {
 
     /// Takes over a (re)loaded synchronous_standby_names.
     pub fn set_names(&self, names: Option<SyncNames>) {
+        self.set_names_from(names, Lsn::INVALID);
+    }
+
+    /// The same. Whoever is named counts once it has the log up to `from`, which says so: nothing is acknowledged
+    /// by these names that a report by the former ones could take for unconfirmed.
+    pub fn set_names_from(&self, names: Option<SyncNames>, from: Lsn) {
         let mut table = self.0.table.lock();
-        table.names = names;
+        (table.names, table.counts_from) = (names, from);
         self.recompute(&mut table);
     }
 
@@ -310,7 +319,7 @@ impl Senders {
         let required = table.names.is_some();
         let candidates: Vec<_> = table.entries.values().map(Entry::candidate).collect();
         if let Some(reached) = evaluate(table.names.as_ref(), &candidates).synced {
-            table.synced = table.synced.max(reached);
+            table.synced = table.synced.max(reached.from(table.counts_from));
         }
         let Progress { written, flushed, replayed } = table.synced;
         (self.0.on_progress)(RemoteProgress { required, written, flushed, replayed });
@@ -327,6 +336,7 @@ impl BranchObserver for Senders {
         table.generation = state.generation;
         table.left.values_mut().for_each(|held| *held = (*held).min(kept));
         table.synced = table.synced.up_to(kept);
+        table.counts_from = table.counts_from.min(kept);
         table.clock.cut(kept);
         for entry in table.entries.values_mut() {
             entry.valid_upto = entry.valid_upto.min(kept);

@@ -83,8 +83,8 @@ impl WalFeed for RedoFeed {
         self.inner.damaged(at, error);
     }
 
-    fn torn(&self, end: &EndOfWal, whole_upto: Option<Lsn>) {
-        self.inner.torn(end, whole_upto);
+    fn torn(&self, end: &EndOfWal) {
+        self.inner.torn(end);
     }
 
     fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
