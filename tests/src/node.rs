@@ -14,8 +14,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A port that the kernel gives to nobody else: a socket is bound to it that does not listen, beside which a server
-/// may (both with SO_REUSEADDR).
+/// A port that the kernel gives to nobody else: a socket is bound to it that does not listen, beside which a
+/// server may (both with SO_REUSEADDR).
 #[derive(Debug)]
 struct HeldPort {
     number: u16,

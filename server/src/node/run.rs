@@ -44,14 +44,7 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     let mut rewinds = node.life.rewinds();
     // A stop that is asked for already does without: its own checkpoint, or none, is the last thing.
     if standby.is_none() && stops.borrow().is_none() {
-        let said = async {
-            if let Some(replication) = node.replication() {
-                replication::semi_sync::before_writes(replication).await;
-            }
-        };
-        if or_stopped(&node, said).await.is_some() {
-            take_writes(&node, &database);
-        }
+        begin_writes(&node, &database).await;
     }
     loop {
         tokio::select! {
@@ -93,6 +86,18 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                 }
             }
         }
+    }
+}
+
+/// A primary's start ends; not if it is stopped before its log says by whom its commits are confirmed.
+async fn begin_writes(node: &Arc<Node>, database: &Database) {
+    let said = async {
+        if let Some(replication) = node.replication() {
+            replication::semi_sync::before_writes(replication).await;
+        }
+    };
+    if or_stopped(node, said).await.is_some() {
+        take_writes(node, database);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The facade: a data directory as one object.
 
+mod lives;
 mod online_backup;
 mod sync_record;
 mod vacuum;
@@ -25,7 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
 use wal::control::ControlFile;
 use wal::reader::CutTail;
 use wal::{LogBranch, Lsn, Positions, SystemId, TimelineId, WalWriter, Xid};
@@ -104,11 +104,6 @@ pub struct RecoveryStatistics {
 }
 
 impl Database {
-    /// Closed once nobody has this database any more, and its directory is free.
-    pub fn lives(&self) -> watch::Receiver<()> {
-        self.0.lives.subscribe()
-    }
-
     /// Lays out a new database in `dir`, which must be missing or empty: folders, PG_VERSION files, control
     /// file, first log segment with a shutdown checkpoint. Durable when it returns.
     ///

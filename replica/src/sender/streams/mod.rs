@@ -199,8 +199,8 @@ impl Senders {
         self.set_names_from(names, Lsn::INVALID);
     }
 
-    /// The same. Whoever is named counts once it has the log up to `from`, which says so: nothing is acknowledged
-    /// by these names that a report by the former ones could take for unconfirmed.
+    /// The same. Whoever is named counts once it has the log up to `from`, which says so: nothing is
+    /// acknowledged by these names that a report by the former ones could take for unconfirmed.
     pub fn set_names_from(&self, names: Option<SyncNames>, from: Lsn) {
         let mut table = self.0.table.lock();
         (table.names, table.counts_from) = (names, from);
