@@ -100,6 +100,14 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                     // Nothing is acknowledged any more: there is nothing to fall back to.
                     return;
                 }
+                if !gate.goes_by(replication.ground.config().synchronous_timeout) {
+                    // A reload has come meanwhile, which goes first.
+                    mode.take_names().await;
+                    if mode.is_due {
+                        tokio::time::sleep(RETRY_INTERVAL).await;
+                    }
+                    continue;
+                }
                 match mode.fall_back(stall).await {
                     Put::Done => {}
                     // The stall lasts, and is told again. Other names may end it.

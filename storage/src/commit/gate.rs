@@ -33,6 +33,12 @@ impl BranchObserver for CommitGate {
     }
 }
 
+fn patience_ms(patience: Option<Duration>) -> u64 {
+    let hurries = host::planted!("a fallback does not wait for its timeout");
+    let patience = patience.map(|set| if hurries { Duration::from_millis(1) } else { set });
+    patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl CommitGate {
     /// Takes new positions. They only move forward; `required` may change either way. While commits wait for
     /// standbys a change to false is put off until [`CommitGate::release_unnamed`].
@@ -203,13 +209,15 @@ impl CommitGate {
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits
     /// that have begun, too.
     pub fn set_patience(&self, patience: Option<Duration>) {
-        let hurries = host::planted!("a fallback does not wait for its timeout");
-        let patience = patience.map(|set| if hurries { Duration::from_millis(1) } else { set });
-        let millis =
-            patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+        let millis = patience_ms(patience);
         if self.0.patience_ms.swap(millis, Ordering::AcqRel) != millis {
             self.0.changed.notify_waiters();
         }
+    }
+
+    /// Whether commits wait by this patience now.
+    pub fn goes_by(&self, patience: Option<Duration>) -> bool {
+        self.0.patience_ms.load(Ordering::Acquire) == patience_ms(patience)
     }
 
     /// Whether a commit still waits for too long, by the patience that is in force.
