@@ -248,8 +248,8 @@ impl Replication {
     /// Takes over reloaded settings.
     pub(crate) fn reload(&self) {
         let config = self.ground.config();
-        // Nobody's commits wait for those of a standby. A primary takes over others in an order (semi_sync), but
-        // for the first ones: of a log that names nobody no report says that nothing is lost.
+        // Nobody's commits wait for those of a standby. A primary takes over others in an order (semi_sync),
+        // but for the first ones: of a log that names nobody no report says that nothing is lost.
         if (self.database.is_in_recovery() || self.senders.names().is_none())
             && let Some((_, names)) = self.wanted_names()
         {
