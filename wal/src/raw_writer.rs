@@ -187,8 +187,9 @@ impl RawWriter {
         let written = self.append(&mut inner, bytes);
         inner.keep_failure(written)?;
         let end = inner.end.at();
-        drop(inner);
+        // Before a flush can see this end: what is flushed was received.
         self.positions.set_received(end);
+        drop(inner);
         Ok(end)
     }
 

@@ -61,6 +61,25 @@ fn a_standbys_log_equals_its_primarys_at_every_flush() {
     assert_eq!(numbers(&there), (0..400).collect::<Vec<_>>());
 }
 
+/// A flush that sees the end of what a write has just put down counts it as received as well.
+#[test]
+fn a_flush_beside_a_write_never_flushes_what_is_not_received() {
+    const WRITES: u64 = 500_000;
+    let (here, there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let end = primary.insert(&mut record(0, 500_000)).unwrap().end;
+    primary.flush_all().unwrap();
+    let bytes = primary.read_recent(origin(), usize::try_from(end.bytes_since(origin())).unwrap()).unwrap();
+    let standby = standby_at(&there, TLI, origin());
+    std::thread::scope(|threads| {
+        threads.spawn(|| while standby.flush().unwrap() < end {});
+        for piece in bytes.chunks(bytes.len().div_ceil(usize::try_from(WRITES).unwrap())) {
+            standby.write_at(standby.end(), piece).unwrap();
+        }
+    });
+    assert_eq!(standby.positions().flushed(), end);
+}
+
 #[test]
 fn bytes_that_do_not_continue_the_log_are_refused() {
     let disk = new_disk();
