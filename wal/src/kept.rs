@@ -9,7 +9,7 @@
 //! to wait.
 
 use crate::error::{WalError, WalOperation};
-use crate::ids::{SegmentNumber, TimelineId};
+use crate::ids::SegmentNumber;
 use crate::segments::{Ahead, Removed, SegmentFate, SegmentFile, SegmentFolder, io_error};
 use std::io;
 
@@ -23,21 +23,16 @@ pub struct KeptLog {
     pub from: SegmentNumber,
     /// Of these the newest, so many at most.
     pub segments_max: u64,
-    /// Those of this timeline alone; of all if it is none.
-    pub timeline: Option<TimelineId>,
     /// Segments that go now are kept; otherwise only what lies here already.
     pub adds: bool,
 }
 
 impl KeptLog {
     /// All that is there already, and nothing more.
-    pub const AS_IT_IS: Self =
-        Self { from: SegmentNumber::new(0), segments_max: u64::MAX, timeline: None, adds: false };
+    pub const AS_IT_IS: Self = Self { from: SegmentNumber::new(0), segments_max: u64::MAX, adds: false };
 
     fn has(&self, file: SegmentFile) -> bool {
-        self.segments_max > 0
-            && file.segment >= self.from
-            && self.timeline.is_none_or(|timeline| timeline == file.timeline)
+        self.segments_max > 0 && file.segment >= self.from
     }
 
     /// Whether a segment of pg_wal that goes is kept.

@@ -260,6 +260,24 @@ impl SegmentFolder {
         self.dir.join(format!("{TEMPORARY_PREFIX}{}", segment.file_name(timeline, self.size)))
     }
 
+    /// Fails if the file system has no room for so many bytes more, where it can promise any. Leaves nothing
+    /// behind; what a kill has left, [`Self::remove_temporaries`] removes.
+    ///
+    /// # Errors
+    /// Fails, too, if the file that takes the room for a moment cannot be made or removed.
+    pub fn look_for_room(&self, bytes: u64) -> Result<(), WalError> {
+        let path = self.dir.join(format!("{TEMPORARY_PREFIX}room"));
+        let failed = |cause| io_error(WalOperation::Allocate, &path, cause);
+        let taken = match self.disk.open(&path, OpenMode::Create) {
+            Ok(file) => file.allocate(0, bytes),
+            Err(cause) => return Err(failed(cause)),
+        };
+        self.disk.remove_file(&path).map_err(failed)?;
+        taken.or_else(
+            |cause| if cause.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(failed(cause)) },
+        )
+    }
+
     /// Removes what a crash left half made.
     ///
     /// # Errors

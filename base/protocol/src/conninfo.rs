@@ -201,7 +201,8 @@ pub fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
 /// Writes keywords and values as a `keyword=value` string, quoted where needed.
 pub fn join<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let quote = |value: &str| {
-        let plain = !value.is_empty() && !value.contains([' ', '\'', '\\', '\t', '\n']);
+        let needs = |c: char| c.is_whitespace() || matches!(c, '\'' | '\\');
+        let plain = !value.is_empty() && !value.contains(needs);
         if plain {
             value.to_owned()
         } else {

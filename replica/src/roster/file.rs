@@ -7,6 +7,8 @@
 //! crc=<8 hexadecimal digits>
 //! ```
 //!
+//! In a host `\_` is a blank, and `\\` a backslash.
+//!
 //! It is this node's alone: left out of backups, kept when the directory is rewound. A file that is
 //! damaged is worth nothing: its node begins anew with what streams tell, and the log says so.
 
@@ -83,12 +85,31 @@ fn encode(roster: &Roster, now: Duration) -> String {
     let mut text = format!("{FIRST_LINE}\nself={} {}\n", known.own.id, known.own.stated);
     for member in known.members.values() {
         let addresses =
-            member.addresses.iter().map(|address| format!("{}@{}", address.port(), address.host()));
+            member.addresses.iter().map(|address| format!("{}@{}", address.port(), one_word(address.host())));
         let addresses = addresses.collect::<Vec<_>>().join(",");
         let (age_s, Member { id, stated, name, .. }) = (member.silent_for(now).as_secs(), member);
         text.push_str(&format!("member={id} {stated} {age_s} {addresses} {name}\n"));
     }
     seal_text(text)
+}
+
+/// A host without blanks.
+fn one_word(host: &str) -> String {
+    host.replace('\\', "\\\\").replace(' ', "\\_")
+}
+
+fn of_one_word(word: &str) -> Option<String> {
+    let (mut host, mut chars) = (String::new(), word.chars());
+    while let Some(c) = chars.next() {
+        host.push(match c {
+            '\\' => match chars.next()? {
+                '_' => ' ',
+                c => c,
+            },
+            c => c,
+        });
+    }
+    Some(host)
 }
 
 fn decode(text: &str, now: Duration) -> Option<(Statement, BTreeMap<DirectoryId, Member>)> {
@@ -110,7 +131,7 @@ fn member(line: &str, now: Duration) -> Option<Member> {
     let age = Duration::from_secs(words.next()?.parse().ok()?);
     let address = |text: &str| {
         let (port, host) = text.split_once('@')?;
-        Address::new(host, port.parse().ok()?)
+        Address::new(&of_one_word(host)?, port.parse().ok()?)
     };
     let addresses = words.next()?.split(',').take(ADDRESSES_MAX).map(address).collect::<Option<Vec<_>>>()?;
     let name = statement::tidy_name(words.next()?);

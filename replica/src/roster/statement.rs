@@ -19,6 +19,7 @@
 use super::{ADDRESSES_MAX, MEMBERS_MAX};
 use crate::directory_id::DirectoryId;
 use crate::error::ReplicaError;
+use protocol::conninfo;
 use std::fmt;
 use std::time::Duration;
 
@@ -36,10 +37,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// A host name, an IP address, the folder of a Unix socket, or nothing: where you see me. None if it
-    /// cannot be one.
+    /// A host name, an IP address, the folder of a Unix socket, or nothing: where you see me. None if no
+    /// connection string can have it: a comma there ends a host.
     pub fn new(host: &str, port: u16) -> Option<Self> {
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%' | '/');
+        let fits = |c: char| !c.is_control() && c != ',';
         let is_good = host.len() <= HOST_MAX && port != 0 && host.chars().all(fits);
         is_good.then(|| Self { host: host.to_owned(), port })
     }
@@ -77,7 +78,7 @@ fn is_local(host: &str) -> bool {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "host={} port={}", self.host, self.port)
+        f.write_str(&conninfo::join([("host", self.host.as_str()), ("port", &self.port.to_string())]))
     }
 }
 

@@ -20,9 +20,10 @@
 //!
 //! **Other branches.** What went on elsewhere may have acknowledged commits, whoever can be asked of it. So
 //! a branch of which witnesses told any node counts as one that cannot be asked, and a primary that is
-//! fenced is no proof that nothing went on: the fence says that something did. A branch with a lower number
-//! than that of the standby is another matter: a promotion has gone past it already, and this one loses
-//! nothing more of it.
+//! fenced is no proof that nothing went on: the fence says that something did. Of those that were only told of,
+//! a branch with a lower number than that of the standby is another matter: a promotion has gone past it
+//! already, and this one loses nothing more of it. A node that answers from there shows that not all went past
+//! it, so it counts whatever its number is.
 //!
 //! **Former nodes.** A node whose directory has become another's is one standby with that one: whatever it
 //! confirmed the other one has once it has caught up, and no commit counted both. Its name, if the new one
@@ -255,18 +256,25 @@ struct Case<'a> {
     commits: Option<&'a Commits>,
 }
 
-/// The standby that has the most log, of those that nobody has gone on from.
+/// The standby that has the most log, of those that nobody has gone on from, and of these on the newest
+/// timeline: positions of two branches say nothing of each other. None, too, if there are two branches of that
+/// number.
 pub fn best(nodes: &[Node]) -> Option<usize> {
-    let standby = |(at, node): (usize, &'_ Node)| {
-        let answer = node.answer.as_ref().filter(|answer| matches!(answer.role, Role::Standby { .. }))?;
-        let others = nodes.iter().filter_map(|other| other.answer.as_ref());
-        let is_left = others
-            .into_iter()
-            .any(|other| matches!(relation(&answer.history, &other.history), Relation::Descendant { .. }));
-        let Progress { flushed, replayed, .. } = answer.progress;
-        Some(((!is_left, answer.end, flushed, replayed, std::cmp::Reverse(at)), at))
+    let answers = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.answer.as_ref()?)));
+    let is_left = |answer: &Answer| {
+        let relation_of = |(_, other): (usize, &Answer)| relation(&answer.history, &other.history);
+        answers().map(relation_of).any(|relation| matches!(relation, Relation::Descendant { .. }))
     };
-    nodes.iter().enumerate().filter_map(standby).max().map(|(_, at)| at)
+    let branch = |answer: &Answer| (!is_left(answer), answer.history.target());
+    let rank = |(at, answer): &(usize, &Answer)| {
+        let Progress { flushed, replayed, .. } = answer.progress;
+        (branch(answer), answer.end, flushed, replayed, std::cmp::Reverse(*at))
+    };
+    let standbys = || answers().filter(|(_, answer)| matches!(answer.role, Role::Standby { .. }));
+    let (at, best) = standbys().max_by_key(rank)?;
+    let is_twin = |other: &Answer| matches!(relation(&best.history, &other.history), Relation::Twin { .. });
+    let rivals = standbys().any(|(_, other)| branch(other) == branch(best) && is_twin(other));
+    (!rivals).then_some(at)
 }
 
 /// The node that has the most log behind what this standby has, on its branch or one that goes on from it,

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::Database;
 use tokio::sync::{Notify, watch};
 use wal::{
@@ -403,5 +404,22 @@ impl Archiver {
         });
         // The sender lives in self.
         let _ = turn.wait_for(|turn| *turn != LastTurn::Asked).await;
+    }
+
+    /// The same as long as no file takes longer than this; says whether the turn came to its end.
+    pub(crate) async fn finish_while_it_goes_on(&self, longest: Duration) -> bool {
+        let mut archived = self.archived.subscribe();
+        loop {
+            archived.borrow_and_update();
+            tokio::select! {
+                biased;
+                () = self.finish() => return true,
+                more = tokio::time::timeout(longest, archived.changed()) => {
+                    if more.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
     }
 }

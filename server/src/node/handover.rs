@@ -125,8 +125,9 @@ async fn end_clients(node: &Node, order: &Order) {
     node.sessions.wait_gone(SessionKind::Client).await;
 }
 
-/// The log has ended at `end`, and all streams know it: hands it over, and makes durable what came of it.
-pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order, end: Lsn) {
+/// The log has ended at `end`, and all streams know it: hands it over, and makes durable what came of it. Says
+/// whether this node writes on.
+pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order, end: Lsn) -> bool {
     let outcome = offer(node, replication, order, end).await;
     let (ground, standby) = (&node.ground, &order.standby);
     let removed = |done: std::io::Result<bool>| {
@@ -139,7 +140,8 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
             ground.log.log(format!("standby \"{standby}\" takes over at {end}"));
             semi_sync::handed_over(replication, end);
             if host::planted!("who has handed its role over starts as the primary that it was") {
-                return removed(forget(ground));
+                removed(forget(ground));
+                return true;
             }
             match follow(ground, &replication.roster, &order.conninfo) {
                 Ok(()) => removed(forget(ground)),
@@ -152,6 +154,7 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
             if !host::planted!("a handover that is backed out leaves its marker") {
                 removed(forget(ground));
             }
+            return true;
         }
         Outcome::Undecided => {
             let reason = format!("standby \"{standby}\" was asked to promote itself and did not answer");
@@ -161,6 +164,7 @@ pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order
             ));
         }
     }
+    false
 }
 
 /// Offers the role, and says what came of it.
@@ -177,16 +181,24 @@ async fn offer(node: &Node, replication: &Replication, order: &Order, end: Lsn) 
             _ = tokio::time::timeout(left, reached) => {}
         }
     }
-    let is_there = standing.borrow().step == Step::Reached && stops.borrow().is_none();
-    if is_there && let Err(why) = mark(node, replication, order, end).await {
-        node.ground.log.warning(format!("could not write file \"{HANDOVER_FILE}\": {why}"));
-    } else if is_there && handover.on(&Event::Allow) {
-        let left = order.deadline.saturating_sub(clock.monotonic()).max(REPLY_LIMIT);
-        let answered = standing.wait_for(|now| now.step.outcome().is_some());
-        let _ = tokio::time::timeout(left, answered).await;
+    let stops = stops.borrow().is_some();
+    let mut why_not = stops.then(|| "a stop of this server was asked for".to_owned());
+    if standing.borrow().step == Step::Reached && !stops {
+        match mark(node, replication, order, end).await {
+            Err(why) => why_not = Some(format!("could not write file \"{HANDOVER_FILE}\": {why}")),
+            Ok(()) if handover.on(&Event::Allow) => {
+                let left = order.deadline.saturating_sub(clock.monotonic()).max(REPLY_LIMIT);
+                let answered = standing.wait_for(|now| now.step.outcome().is_some());
+                let _ = tokio::time::timeout(left, answered).await;
+            }
+            Ok(()) => {}
+        }
     }
     handover.on(&Event::Withdraw);
-    handover.outcome().unwrap_or(Outcome::Undecided)
+    match (handover.outcome().unwrap_or(Outcome::Undecided), why_not) {
+        (Outcome::BackedOut(_), Some(why)) => Outcome::BackedOut(why),
+        (outcome, _) => outcome,
+    }
 }
 
 /// Makes it durable that this node does not write by itself.

@@ -56,6 +56,9 @@ pub(super) async fn abort(node: &Node) {
     }
 }
 
+/// How long the archive may take for one file while others wait for a node that starts again.
+const ARCHIVE_LIMIT: Duration = Duration::from_secs(5);
+
 /// Waits for a stop of at least this mode.
 pub(super) async fn stop_of(stops: &mut watch::Receiver<Option<StopMode>>, at_least: StopMode) -> StopMode {
     // The sender lives as long as the node; without one there is nothing to stop for.
@@ -151,6 +154,7 @@ pub(super) async fn stop_cleanly(
         After::Nothing | After::Rewind => database.shutdown().await,
     };
     // The standbys get the shutdown checkpoint before they are let go.
+    let mut writes_on = false;
     if let Some(replication) = node.replication() {
         let mut end = replication.log.flushed();
         let hands_over = matches!(after, After::Handover(_));
@@ -158,20 +162,19 @@ pub(super) async fn stop_cleanly(
             end = before.unwrap_or(end);
         }
         replication.log.set_stopping(Stopping::LogEnds(end));
-        match after {
+        writes_on = match after {
             After::Handover(order) if done.is_ok() => handover::decide(node, replication, order, end).await,
-            After::Handover(order) => drop(order.handover.on(&Event::Withdraw)),
-            After::Nothing | After::Rewind => {}
-        }
+            After::Handover(order) => {
+                order.handover.on(&Event::Withdraw);
+                false
+            }
+            After::Nothing | After::Rewind => false,
+        };
         replication.close_ledger();
     }
     let is_last = matches!(after, After::Nothing);
     let_senders_go(node, !is_last).await;
-    if let Some(archiver) = node.archive.archiver() {
-        archiver.notice_now();
-        archiver.finish().await;
-    }
-    node.archive.commands.finish().await;
+    finish_archive(node, is_last, writes_on).await;
     let again = !is_last && node.life.starts_again;
     // Before those who listen now end: no signal is lost.
     let signals = if again && node.life.hears_signals { Signals::new().ok() } else { None };
@@ -213,6 +216,24 @@ fn ending(
     let member = node.replication().map(|replication| replication.roster.own_id());
     let database = Some(database.lives());
     Ok(Ending::Again(Box::new(Carried { pid_file: None, signals, tries, member, database })))
+}
+
+/// Archives what waits. One who writes on archives on; one who comes back as a standby, for which others may
+/// wait, goes without an archive that takes nothing.
+async fn finish_archive(node: &Node, is_last: bool, writes_on: bool) {
+    if let Some(archiver) = node.archive.archiver() {
+        archiver.notice_now();
+        if is_last {
+            archiver.finish().await;
+        } else if !writes_on && !archiver.finish_while_it_goes_on(ARCHIVE_LIMIT).await {
+            node.ground.log.warning(format!(
+                "archive_command has archived nothing for {} s: this server goes on without, and what waits for the \
+                 archive waits until it is primary again",
+                ARCHIVE_LIMIT.as_secs()
+            ));
+        }
+    }
+    node.archive.commands.finish().await;
 }
 
 /// Waits until the standbys have the log to its end. One that is slow does not keep a node that starts again.

@@ -315,7 +315,7 @@ pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
-/// redone. What was given up on the primary is no reason against it, unless it is there after all. Gives the
+/// redone, and room for its own. What was given up on the primary is no reason against it, unless it is there after all. Gives the
 /// newest timeline that it knows: its own has the next number, unless its archive has more.
 pub(crate) fn judge(
     replication: &Replication,
@@ -341,6 +341,11 @@ pub(crate) fn judge(
     let mut heard = replication.roster.heard_branches(&asking::own_witness(replication));
     heard.retain(|theirs| !given_up.includes(ours, theirs) || asking::is_there(replication, theirs));
     check_heard(ours, &heard).inspect_err(|_| fencing::inquire(replication))?;
+    // A promotion that finds none ends the server, and then nobody writes.
+    replication
+        .place
+        .look_for_room()
+        .map_err(|error| format!("it lacks room for its own timeline: {error}"))?;
     newest_timeline(replication).map_err(|error| format!("could not look for timelines: {error}"))
 }
 

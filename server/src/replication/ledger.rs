@@ -92,13 +92,17 @@ impl Ledger {
         // Its task waits for the disk, the others of the thread do not.
         let written = beside_others(|| {
             let mut waiting = self.waiting.lock();
+            let before = waiting.count();
             waiting.add(entry);
-            LedgerFile::of(&self.ground).write(&mut waiting)
+            LedgerFile::of(&self.ground).write(&mut waiting).map(|()| before)
         });
-        if let Err(error) = written {
-            let what = "could not write plimsoll/ledger, and will when the disk takes it";
-            self.ground.log.warning(format!("{what}: {error}"));
-            self.full.notify_one();
+        match written {
+            Ok(before) => tell_written(&self.ground, before),
+            Err(error) => {
+                let what = "could not write plimsoll/ledger, and will when the disk takes it";
+                self.ground.log.warning(format!("{what}: {error}"));
+                self.full.notify_one();
+            }
         }
     }
 
@@ -159,10 +163,15 @@ fn beside_others<R>(work: impl FnOnce() -> R) -> R {
 fn write_waiting(ground: &Ground, waiting: &mut Waiting) -> io::Result<()> {
     let count = waiting.count();
     LedgerFile::of(ground).write(waiting)?;
+    tell_written(ground, count);
+    Ok(())
+}
+
+/// So many are written that a full disk had not taken.
+fn tell_written(ground: &Ground, count: usize) {
     if count > 0 {
         ground.log.log(format!("wrote {count} entries of plimsoll/ledger that had to wait"));
     }
-    Ok(())
 }
 
 /// Entries that are still to be written, the oldest first.

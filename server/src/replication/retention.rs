@@ -4,8 +4,9 @@
 //! standby was that is promoted; or from the checkpoint before that one, if that standby has made no
 //! restartpoint of it. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint but one
 //! that each member of the roster has which is not known to be no more, within plimsoll.rewind_keep_size. A
-//! standby, which knows no other's position, keeps as much as that of the timeline that it follows; and one
-//! that has found itself past the fork removes none.
+//! standby, which knows no other's position, keeps as much as that; and one that has found itself past the
+//! fork removes none. Log of the timelines before the last counts as well: who has stayed away over several
+//! promotions is rewound to where the first of them left, and goes on from there along all of them.
 
 use super::{Replication, slots};
 use host::Mutex;
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use storage::WalRetention;
 use wal::file_names::parse_partial;
-use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, SegmentNumber, TimelineId};
+use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, SegmentNumber};
 
 /// Tells the database whom to ask which log to keep.
 pub(super) fn apply(replication: &Arc<Replication>) {
@@ -126,11 +127,10 @@ impl WalRetention for KeepForReplicas {
     }
 
     /// Another standby may be promoted from before what this one has: how far that is nobody tells it.
-    fn kept_in_recovery(&self, timeline: TimelineId) -> KeptLog {
-        let as_it_is = KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS };
-        let Some(replication) = self.replication.upgrade() else { return as_it_is };
+    fn kept_in_recovery(&self) -> KeptLog {
+        let Some(replication) = self.replication.upgrade() else { return KeptLog::AS_IT_IS };
         let segments_max = kept_segments_max(&replication);
-        KeptLog { segments_max, adds: !replication.roster.living().is_empty(), ..as_it_is }
+        KeptLog { segments_max, adds: !replication.roster.living().is_empty(), ..KeptLog::AS_IT_IS }
     }
 
     fn removed(&self) {

@@ -101,8 +101,16 @@ fn own_addresses(ground: &Ground) -> Vec<Address> {
         endpoints.into_iter().filter_map(address).collect()
     };
     if addresses.is_empty() {
-        let folders = socket_dirs(&config, &ground.data_dir).into_iter();
-        addresses = folders.filter_map(|folder| Address::new(&folder.display().to_string(), port)).collect();
+        for folder in socket_dirs(&config, &ground.data_dir) {
+            let folder = folder.display().to_string();
+            match Address::new(&folder, port) {
+                Some(address) => addresses.push(address),
+                None => ground.log.warning(format!(
+                    "other nodes are not told of this server: no connection string can name its socket folder \"{folder}\", \
+                     so neither the roster nor a fence knows it"
+                )),
+            }
+        }
     }
     addresses.truncate(ADDRESSES_MAX);
     addresses

@@ -1,6 +1,6 @@
 //! Which log must stay besides what recovery needs.
 
-use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile, TimelineId};
+use wal::{KeptLog, LogPosition, Lsn, SegmentFate, SegmentFile};
 
 /// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
 pub trait WalRetention: Send + Sync {
@@ -22,9 +22,9 @@ pub trait WalRetention: Send + Sync {
         let _ = (redo, end);
         KeptLog::AS_IT_IS
     }
-    /// The same for a restartpoint of redo on a timeline.
-    fn kept_in_recovery(&self, timeline: TimelineId) -> KeptLog {
-        KeptLog { timeline: Some(timeline), ..KeptLog::AS_IT_IS }
+    /// The same for a restartpoint.
+    fn kept_in_recovery(&self) -> KeptLog {
+        KeptLog::AS_IT_IS
     }
     /// Segments were removed.
     fn removed(&self) {}

@@ -222,14 +222,8 @@ fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut Check
     }
 }
 
-/// In recovery somebody else makes the segments, so old ones are not renamed for later use. What is kept for
-/// a rewind stays while redo is on the timeline on which it was kept.
-fn remove_redone_segments(
-    engine: &Engine,
-    redo: Lsn,
-    timeline: TimelineId,
-    info: &mut CheckpointInfo,
-) -> Result<(), Error> {
+/// In recovery somebody else makes the segments, so old ones are not renamed for later use.
+fn remove_redone_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
     if host::planted!("log that nobody needs stays") {
         return Ok(());
     }
@@ -237,7 +231,7 @@ fn remove_redone_segments(
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
-    let kept = retention.kept_in_recovery(timeline);
+    let kept = retention.kept_in_recovery();
     let removed = folder.remove_old(horizon, kept, &mut |segment| fate(engine, &*retention, size, segment));
     let removed = removed.map_err(log_error)?;
     let partials = remove_old_partials(&folder, horizon, &*retention)?;
@@ -281,7 +275,7 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
             control.min_recovery_point_timeline = seen.contents.timeline;
         }
     })?;
-    remove_redone_segments(engine, redo, seen.contents.timeline, &mut info)?;
+    remove_redone_segments(engine, redo, &mut info)?;
     let retention = engine.retention.read().clone();
     retention.restartpoint_done();
     Ok(info)

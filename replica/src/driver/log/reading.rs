@@ -29,6 +29,8 @@ const KEPT: usize = 8;
 /// Segments that stay mapped meanwhile.
 const MAPPED: usize = 4;
 const PAGE: u64 = 8192;
+/// For the history of a timeline, and what the file system itself takes.
+const SPARE_BYTES: u64 = 64 << 10;
 
 /// Where a node's log lies.
 #[derive(Clone, Debug)]
@@ -151,6 +153,15 @@ impl LogPlace {
             self.in_place.forget_before(first.segment);
         }
         Ok(())
+    }
+    /// Whether there is room for the first segment of a timeline, and for what comes with it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none.
+    pub fn look_for_room(&self) -> Result<(), WalError> {
+        let folder = SegmentFolder::new(self.disk.clone(), &self.pg_wal, self.segment_size);
+        folder.look_for_room(self.segment_size.bytes() + SPARE_BYTES)
     }
     fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
         if at >= log.flushed() {

@@ -253,6 +253,26 @@ fn who_was_gone_on_from_is_not_the_best() {
     assert_eq!(best(&nodes), Some(0), "all are left: the one with the most log");
 }
 
+#[test]
+fn the_best_is_on_the_newest_timeline_whatever_the_positions_of_others_are() {
+    let mut nodes = trio("ANY 1 (a, b)", [Some(90), Some(20), Some(30)]);
+    let fork = |timeline, at, branch| {
+        root().fork(TimelineId::new(timeline), lsn(at), "test", BranchId::new(branch)).unwrap()
+    };
+    let place = |nodes: &mut Vec<Node>, at: usize, history| {
+        nodes[at].answer.as_mut().unwrap().history = history;
+    };
+    place(&mut nodes, 0, fork(2, 10, 2));
+    place(&mut nodes, 1, fork(3, 10, 3));
+    place(&mut nodes, 2, fork(3, 10, 3));
+    assert_eq!(best(&nodes), Some(2));
+    assert_eq!((0..3).map(|at| further(&nodes, at)).collect::<Vec<_>>(), [None, Some((2, lsn(30))), None]);
+    place(&mut nodes, 2, fork(3, 12, 4));
+    assert_eq!(best(&nodes), None, "two timelines 3: nobody can say which of them is the cluster's");
+    place(&mut nodes, 0, fork(4, 10, 5));
+    assert_eq!(best(&nodes), Some(0));
+}
+
 /// How far a candidate may have confirmed: its place, or any.
 type Place = Option<u64>;
 

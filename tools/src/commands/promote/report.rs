@@ -146,10 +146,14 @@ impl Report {
         self.lines.iter().find(|line| line.is("is_this_node")).ok_or_else(|| anyhow!("the report has no row"))
     }
 
-    /// The standby that has the most log.
+    /// The standby that has the most log of the newest timeline.
     pub fn best(&self) -> Result<&Line> {
         let best = self.lines.iter().find(|line| line.is("is_best"));
-        best.ok_or_else(|| anyhow!("no standby answers: nobody can be promoted"))
+        let why = match self.lines.iter().any(|line| line.text("role") == Some("standby")) {
+            true => "the standbys that answer are on two branches with one number: name the one to promote",
+            false => "no standby answers: nobody can be promoted",
+        };
+        best.ok_or_else(|| anyhow!(why))
     }
 
     /// Says it as lines of JSON.

@@ -1,5 +1,7 @@
 //! A planned change of roles with real servers: `plimsoll switchover` and the function that it calls.
 
+mod trouble;
+
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
