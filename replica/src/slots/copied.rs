@@ -44,6 +44,8 @@ pub struct Copied {
     pub news: Vec<CopyNews>,
     /// What the disk did not take; it is to be asked for again.
     pub failed: Vec<ReplicaError>,
+    /// One stands behind the log that is durable here, so its copy stands there, and is to be asked for again.
+    pub is_behind: bool,
 }
 
 /// Why a slot is not copied.
@@ -110,6 +112,7 @@ impl Slots {
     /// other slots are.
     pub fn follow(&self, upstream: &[UpstreamSlot], end: Lsn, is_there: &dyn Fn(Lsn) -> bool) -> Copied {
         let mut copied = self.drop_copies(|name| !upstream.iter().any(|slot| slot.name == name));
+        copied.is_behind = upstream.iter().any(|slot| slot.restart > end);
         let mut refused = BTreeMap::new();
         for slot in upstream {
             match self.copy_one(slot, end, is_there, &mut copied.news) {
@@ -256,8 +259,9 @@ mod tests {
         end: Lsn,
         is_there: &dyn Fn(Lsn) -> bool,
     ) -> Vec<CopyNews> {
-        let Copied { news, failed } = slots.follow(upstream, end, is_there);
+        let Copied { news, failed, is_behind } = slots.follow(upstream, end, is_there);
         assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(is_behind, upstream.iter().any(|slot| slot.restart > end));
         news
     }
     fn lost(name: &str, lost_at: u64) -> UpstreamSlot {
@@ -368,7 +372,7 @@ mod tests {
         files.set_capacity(0);
         let upstream = [lost("a", 60), lost("b", 60), told("new", 70), told("still", 50)];
         let all_lost = [CopyNews::Lost(lost("a", 60)), CopyNews::Lost(lost("b", 60))];
-        let Copied { news: first, failed } = slots.follow(&upstream, at(100), ALL);
+        let Copied { news: first, failed, .. } = slots.follow(&upstream, at(100), ALL);
         assert_eq!(first, [&[CopyNews::Dropped("goes".to_owned())], &all_lost[..]].concat());
         assert_eq!(failed.len(), 4, "{failed:?}");
         let state = |name: &str| slots.find(name).map(|slot| (slot.restart, slot.invalidated_at));

@@ -20,10 +20,10 @@
 //!
 //! **Other branches.** What went on elsewhere may have acknowledged commits, whoever can be asked of it. So
 //! a branch of which witnesses told any node counts as one that cannot be asked, and a primary that is
-//! fenced is no proof that nothing went on: the fence says that something did. Of those that were only told of,
-//! a branch with a lower number than that of the standby is another matter: a promotion has gone past it
-//! already, and this one loses nothing more of it. A node that answers from there shows that not all went past
-//! it, so it counts whatever its number is.
+//! fenced is no proof that nothing went on: the fence says that something did. Of those that were only told
+//! of, a branch with a lower number than that of the standby is another matter: a promotion has gone past it
+//! already, and this one loses nothing more of it. A node that answers from there shows that not all went
+//! past it, so it counts whatever its number is.
 //!
 //! **Former nodes.** A node whose directory has become another's is one standby with that one: whatever it
 //! confirmed the other one has once it has caught up, and no commit counted both. Its name, if the new one
@@ -257,8 +257,8 @@ struct Case<'a> {
 }
 
 /// The standby that has the most log, of those that nobody has gone on from, and of these on the newest
-/// timeline: positions of two branches say nothing of each other. None, too, if there are two branches of that
-/// number.
+/// timeline: positions of two branches say nothing of each other. None, too, if there are two branches of
+/// that number.
 pub fn best(nodes: &[Node]) -> Option<usize> {
     let answers = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.answer.as_ref()?)));
     let is_left = |answer: &Answer| {

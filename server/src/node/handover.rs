@@ -125,8 +125,8 @@ async fn end_clients(node: &Node, order: &Order) {
     node.sessions.wait_gone(SessionKind::Client).await;
 }
 
-/// The log has ended at `end`, and all streams know it: hands it over, and makes durable what came of it. Says
-/// whether this node writes on.
+/// The log has ended at `end`, and all streams know it: hands it over, and makes durable what came of it.
+/// Says whether this node writes on.
 pub(super) async fn decide(node: &Node, replication: &Replication, order: &Order, end: Lsn) -> bool {
     let outcome = offer(node, replication, order, end).await;
     let (ground, standby) = (&node.ground, &order.standby);

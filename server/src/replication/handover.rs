@@ -315,8 +315,9 @@ pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
-/// redone, and room for its own. What was given up on the primary is no reason against it, unless it is there after all. Gives the
-/// newest timeline that it knows: its own has the next number, unless its archive has more.
+/// redone, and room for its own. What was given up on the primary is no reason against it, unless it is there
+/// after all. Gives the newest timeline that it knows: its own has the next number, unless its archive has
+/// more.
 pub(crate) fn judge(
     replication: &Replication,
     end: Lsn,

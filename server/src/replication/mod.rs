@@ -27,7 +27,7 @@ use replica::driver::LogPlace;
 use replica::roster::Roster;
 use replica::roster::login::MemberLogin;
 use replica::sender::streams::{SenderRow, Senders};
-use replica::slots::{Slots, UpstreamSlot, WalLimits};
+use replica::slots::{Slots, WalLimits};
 use replica::sync::{SyncNames, SyncState};
 use semi_sync::SemiSync;
 use standby::Recovery;
@@ -55,8 +55,8 @@ pub(crate) struct Replication {
     is_astray: AtomicBool,
     /// Slots invalidated since the start.
     pub(crate) slots_lost: AtomicU64,
-    /// What the upstream said of its slots, as long as the disk has not taken all of it.
-    unfinished_copies: Mutex<Option<Vec<UpstreamSlot>>>,
+    /// What the upstream said of its slots, as long as the copies are not that.
+    unfinished_copies: Mutex<Option<slots::UnfinishedCopies>>,
     pub(crate) semi_sync: SemiSync,
     /// The nodes of the cluster, and how they are asked; None where the cluster has no secret.
     pub(crate) roster: Roster,

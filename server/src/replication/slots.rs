@@ -11,6 +11,13 @@ use wal::{Lsn, SegmentFolder, WalError};
 /// Time between two looks at slots: for forecasts, and for plimsoll.idle_replication_slot_timeout.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the upstream told of its slots, as long as the copies are not what it says.
+pub(super) struct UnfinishedCopies {
+    upstream: Vec<UpstreamSlot>,
+    /// The log tells of what failed.
+    is_told: bool,
+}
+
 /// Watches the slots for forecasts, and gives up those that nobody has used for too long.
 pub(crate) async fn mind(replication: Arc<Replication>) {
     let ground = &replication.ground;
@@ -101,37 +108,43 @@ fn tell_lost(replication: &Replication, name: &str, lost_at: Lsn, reason: &str) 
 pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
     let mut unfinished = replication.unfinished_copies.lock();
     // What was on its way when this was turned off goes too.
-    let was_told = unfinished.take().is_some();
+    let was_told = unfinished.take().is_some_and(|copies| copies.is_told);
     if replication.ground.config().sync_replication_slots && !host::planted!("a standby copies no slots") {
-        *unfinished = try_copy(replication, upstream, was_told).then(|| upstream.to_vec());
+        *unfinished = try_copy(replication, upstream.to_vec(), was_told);
     }
 }
 
-/// The upstream tells its slots when they change: what the disk did not take then is tried again.
+/// The upstream tells its slots when they change: what the disk did not take then, or what came before the
+/// log up to there was durable here, is tried again.
 fn copy_again(replication: &Replication) {
     let mut unfinished = replication.unfinished_copies.lock();
-    let Some(upstream) = unfinished.take() else { return };
+    let Some(UnfinishedCopies { upstream, is_told }) = unfinished.take() else { return };
     if replication.ground.config().sync_replication_slots {
-        *unfinished = try_copy(replication, &upstream, true).then_some(upstream);
+        *unfinished = try_copy(replication, upstream, is_told);
     }
 }
 
-/// Whether something failed, of which the log is told unless it `was_told`.
-fn try_copy(replication: &Replication, upstream: &[UpstreamSlot], was_told: bool) -> bool {
+/// Gives what is to be tried again. The log is told of failures unless it `was_told`.
+fn try_copy(
+    replication: &Replication,
+    upstream: Vec<UpstreamSlot>,
+    was_told: bool,
+) -> Option<UnfinishedCopies> {
     let log = replication.log.state();
     let is_there = |at: Lsn| replication.place.has(&log, at);
-    let Copied { news, failed } = replication.slots.follow(upstream, log.flushed(), &is_there);
+    let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, log.flushed(), &is_there);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed.iter().filter(|_| !was_told) {
         let what = "could not copy the upstream's replication slots, which is tried again";
         replication.ground.log.warning(format!("{what}: {error}"));
     }
-    !failed.is_empty()
+    let is_told = !failed.is_empty();
+    (is_told || is_behind).then_some(UnfinishedCopies { upstream, is_told })
 }
 
 /// Copies go when nobody keeps them true any more.
 pub(crate) fn drop_copies(replication: &Replication) {
-    let Copied { news, failed } = replication.slots.drop_copies(|_| true);
+    let Copied { news, failed, .. } = replication.slots.drop_copies(|_| true);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed {
         replication.ground.log.warning(format!("could not drop copied replication slots: {error}"));
