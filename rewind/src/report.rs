@@ -12,6 +12,9 @@
 //! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
 //! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
 //! | `catalogue` | changes of tables, columns, sequences, roles, and TRUNCATE, in words |
+//!
+//! Names and columns are those of the commit's own time: `old` has the columns that the commit found, `new`
+//! those that it left.
 
 use crate::copy::remove_file;
 use crate::discarded::{Change, DiscardedCommit};
@@ -22,7 +25,9 @@ use crate::target::{Divergence, Target};
 use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
-use sql_session::{CATALOGUE_TREES, CatalogueChange, Named, NamedRows, NamedValue};
+use sql_session::{
+    CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue,
+};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +43,7 @@ const TEMPORARY: &str = ".tmp";
 pub struct Report<'r> {
     target: &'r Target,
     divergence: &'r Divergence,
+    /// As they are before the first commit.
     names: NamedRows,
     head: Value,
 }
@@ -137,10 +143,12 @@ impl<'r> Report<'r> {
         each: &mut dyn FnMut(&Value) -> Result<(), RewindError>,
     ) -> Result<Counts, RewindError> {
         each(&self.head)?;
-        let mut counts = Counts::default();
-        let wants = |rel: wal::RelFile| !matches!(self.names.tree(tree_of(rel)), Named::Index);
+        let (mut counts, mut names) = (Counts::default(), self.names.clone());
+        let indexes = names.indexes();
+        let wants = |rel: wal::RelFile| !indexes.contains(&tree_of(rel));
         self.target.discarded(self.divergence, &wants, &mut |commit| {
-            let line = self.commit(&commit);
+            names.take_in(commit.changes.iter().filter_map(entry_change));
+            let line = commit_line(&names, &commit);
             counts.commits += 1;
             counts.changes += changes_of(&line);
             each(&line)
@@ -205,90 +213,104 @@ impl<'r> Report<'r> {
         out.file.sync().map_err(io_error(path))?;
         Ok(counts)
     }
+}
 
-    fn commit(&self, commit: &DiscardedCommit) -> Value {
-        let (mut changes, mut catalogue, mut tables) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for change in &commit.changes {
-            match self.names.tree(tree_of(change.rel)) {
-                Named::Index => {}
-                Named::Catalogue => {
-                    let Some(change) = self.catalogue_change(change) else { continue };
+fn commit_line(names: &NamedRows, commit: &DiscardedCommit) -> Value {
+    let (mut changes, mut catalogue, mut tables) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for change in &commit.changes {
+        match names.tree(tree_of(change.rel)) {
+            Named::Index => {}
+            Named::Catalogue => {
+                for change in catalogue_change(names, change) {
                     tables.extend(change.emptied);
                     catalogue.push(change.text);
                 }
-                Named::Table(table) => {
-                    tables.insert(table.name.clone());
-                    changes.push(self.row_change(&table.name, Some(&table), change));
-                }
-                Named::Unknown => {
-                    let name = change.rel.to_string();
-                    tables.insert(name.clone());
-                    changes.push(self.row_change(&name, None, change));
-                }
+            }
+            Named::Table { before, after } => {
+                tables.insert(after.name.clone());
+                changes.push(row_change(names, &after.name, Some((&before, &after)), change));
+            }
+            Named::Unknown => {
+                let name = change.rel.to_string();
+                tables.insert(name.clone());
+                changes.push(row_change(names, &name, None, change));
             }
         }
-        json!({
-            "xid": commit.xid.get(),
-            "time": utc_text(commit.time),
-            "lsn": commit.end.to_string(),
-            "level": Value::Null,
-            "partial": commit.is_partial,
-            "tables": tables,
-            "changes": changes,
-            "catalogue": catalogue,
-        })
     }
+    json!({
+        "xid": commit.xid.get(),
+        "time": utc_text(commit.time),
+        "lsn": commit.end.to_string(),
+        "level": Value::Null,
+        "partial": commit.is_partial,
+        "tables": tables,
+        "changes": changes,
+        "catalogue": catalogue,
+    })
+}
 
-    fn catalogue_change(&self, change: &Change) -> Option<CatalogueChange> {
-        let bytes = |version: &'_ Version| match version {
-            Version::Row(bytes) => Some(bytes.clone()),
-            Version::None | Version::Unknown => None,
-        };
-        let (old, new) = (bytes(&change.old), bytes(&change.new));
-        let key = change.key.as_deref()?;
-        let tree = tree_of(change.rel);
-        match self.names.catalogue_change(tree, key, old.as_deref(), new.as_deref()) {
-            Ok(change) => change,
-            Err(error) => {
-                let text = format!("an entry that cannot be read: {}", error.message());
-                Some(CatalogueChange { text, emptied: None })
-            }
-        }
+fn entry_value(version: &Version) -> EntryValue<'_> {
+    match version {
+        Version::Row(bytes) => EntryValue::Is(bytes),
+        Version::None => EntryValue::None,
+        Version::Unknown => EntryValue::Unknown,
     }
+}
 
-    fn row_change(&self, name: &str, table: Option<&Relation>, change: &Change) -> Value {
-        let mut fields = Map::new();
-        fields.insert("table".to_owned(), name.into());
-        let op = match (&change.old, &change.new) {
-            (_, Version::None) => "delete",
-            (Version::None, _) => "insert",
-            _ => "update",
-        };
-        fields.insert("op".to_owned(), op.into());
-        let key = change.key.as_deref().unwrap_or_default();
-        match (&change.key, table) {
-            (None, _) => drop(fields.insert("key_unknown".to_owned(), true.into())),
-            (Some(_), Some(table)) => {
-                if let Ok(columns) = self.names.key(table, key) {
-                    fields.insert("key".to_owned(), object(columns));
-                }
+/// What a change leaves in the catalogue; None if it is none of the catalogue.
+fn entry_change(change: &Change) -> Option<EntryChange<'_>> {
+    let (tree, key) = (tree_of(change.rel), change.key.as_deref());
+    CATALOGUE_TREES.contains(&tree).then(|| EntryChange { tree, key, new: entry_value(&change.new) })
+}
+
+fn catalogue_change(names: &NamedRows, change: &Change) -> Vec<CatalogueChange> {
+    let Some(key) = change.key.as_deref() else { return Vec::new() };
+    let (old, new) = (entry_value(&change.old), entry_value(&change.new));
+    names.catalogue_change(tree_of(change.rel), key, old, new).unwrap_or_else(|error| {
+        let text = format!("an entry that cannot be read: {}", error.message());
+        vec![CatalogueChange { text, emptied: None }]
+    })
+}
+
+/// A change of a row; `table`: as the commit found it, and as it left it.
+fn row_change(
+    names: &NamedRows,
+    name: &str,
+    table: Option<(&Relation, &Relation)>,
+    change: &Change,
+) -> Value {
+    let mut fields = Map::new();
+    fields.insert("table".to_owned(), name.into());
+    let op = match (&change.old, &change.new) {
+        (_, Version::None) => "delete",
+        (Version::None, _) => "insert",
+        _ => "update",
+    };
+    fields.insert("op".to_owned(), op.into());
+    let key = change.key.as_deref().unwrap_or_default();
+    match (&change.key, table) {
+        (None, _) => drop(fields.insert("key_unknown".to_owned(), true.into())),
+        (Some(_), Some((_, after))) => {
+            if let Ok(columns) = names.key(after, key) {
+                fields.insert("key".to_owned(), object(columns));
             }
-            (Some(_), None) => drop(fields.insert("key_bytes".to_owned(), hex(key).into())),
         }
-        for (side, version) in [("old", &change.old), ("new", &change.new)] {
-            let (name, value) = match (version, table) {
-                (Version::None, _) => (side.to_owned(), Value::Null),
-                (Version::Unknown, _) => (format!("{side}_unknown"), true.into()),
-                (Version::Row(bytes), None) => (format!("{side}_bytes"), hex(bytes).into()),
-                (Version::Row(bytes), Some(table)) => match self.names.row(table, key, bytes) {
-                    Ok(columns) if change.key.is_some() => (side.to_owned(), object(columns)),
-                    _ => (format!("{side}_bytes"), hex(bytes).into()),
-                },
-            };
-            fields.insert(name, value);
-        }
-        Value::Object(fields)
+        (Some(_), None) => drop(fields.insert("key_bytes".to_owned(), hex(key).into())),
     }
+    let (before, after) = table.unzip();
+    for (side, version, table) in [("old", &change.old, before), ("new", &change.new, after)] {
+        let (name, value) = match (version, table) {
+            (Version::None, _) => (side.to_owned(), Value::Null),
+            (Version::Unknown, _) => (format!("{side}_unknown"), true.into()),
+            (Version::Row(bytes), None) => (format!("{side}_bytes"), hex(bytes).into()),
+            (Version::Row(bytes), Some(table)) => match names.row(table, key, bytes) {
+                Ok(columns) if change.key.is_some() => (side.to_owned(), object(columns)),
+                _ => (format!("{side}_bytes"), hex(bytes).into()),
+            },
+        };
+        fields.insert(name, value);
+    }
+    Value::Object(fields)
 }
 
 /// The file of what a target discards, from its directory on: the same name each time that the rewind is run,

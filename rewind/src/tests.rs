@@ -6,6 +6,7 @@ mod gone_log;
 mod killed;
 mod marks;
 mod other_source;
+mod report;
 mod room;
 mod undecided;
 
@@ -106,6 +107,15 @@ fn copy_tree(disk: &VirtualDisk, from: &Path, to: &Path) {
     }
     disk.sync_dir(to).unwrap();
     disk.sync_dir(to.parent().unwrap()).unwrap();
+}
+
+/// Makes a copy of /one a primary of the second timeline.
+async fn promote_copy(disk: &VirtualDisk, dir: &str) {
+    let (copy, mut redo) = follow(disk, dir);
+    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    copy.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    copy.shutdown().await.unwrap();
 }
 
 /// /one: a primary that was killed; /two: its copy, which was promoted before the end of /one's log, went on,

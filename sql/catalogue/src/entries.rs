@@ -17,6 +17,8 @@ pub struct Entry {
     pub position: Option<i64>,
     /// The tree that a table or an index is in.
     pub tree: Option<TreeId>,
+    /// A column that is dropped: only its place in the rows is left of it, and a name that nobody gave it.
+    pub is_dropped: bool,
 }
 
 /// Reads an entry of the database's tree; None for what is no object of a user.
@@ -36,15 +38,19 @@ pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         _ => return Ok(None),
     };
     let (oid, rest) = codec::read_oid(rest)?;
-    let mut found = Entry { what, oid, name: None, position: None, tree: None };
+    let mut found = Entry { what, oid, name: None, position: None, tree: None, is_dropped: false };
     match *first {
         kind::RELATION => {
             let relation = codec::decode_relation(oid, value)?;
             (found.name, found.tree) = (Some(relation.name), Some(relation.tree));
         }
         kind::INDEX => found.tree = Some(codec::decode_index_tree(value)?),
-        kind::COLUMN => found.name = Some(codec::decode_column(rest, value)?.name),
+        kind::COLUMN => {
+            let column = codec::decode_column(rest, value)?;
+            (found.name, found.is_dropped) = (Some(column.name), column.dropped);
+        }
         kind::SEQUENCE => found.name = Some(codec::decode_sequence(oid, value)?.name),
+        kind::VIEW => found.name = Some(codec::decode_view(oid, value)?.name),
         kind::SEQUENCE_STATE => {
             found.position = value.first_chunk().map(|position| i64::from_le_bytes(*position));
         }
@@ -68,5 +74,5 @@ pub fn shared_entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         _ => return Ok(None),
     };
     let (oid, _) = codec::read_oid(rest)?;
-    Ok(Some(Entry { what, oid, name, position: None, tree: None }))
+    Ok(Some(Entry { what, oid, name, position: None, tree: None, is_dropped: false }))
 }

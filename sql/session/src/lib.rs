@@ -44,7 +44,9 @@ use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
-pub use named_rows::{CATALOGUE_TREES, CatalogueChange, Named, NamedRows, NamedValue};
+pub use named_rows::{
+    CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue,
+};
 
 use host::sync::Mutex;
 use portal::{Body, Run};

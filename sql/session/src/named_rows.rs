@@ -1,22 +1,36 @@
-//! Rows and catalogue entries that were found in a log, in words: as the catalogue has their tables at its
-//! end, and for what is gone by then, at its begin.
+//! Rows and catalogue entries that were found in a log, in words: by the catalogue as of each commit.
+//!
+//! It begins with the catalogue before the first commit. Each commit's changes of the catalogue are taken in
+//! before its rows are told: what a commit found is told by the catalogue before it, what it left by the one
+//! after it, and an object that one of both lacks by the other. A commit that changes no definition has the
+//! catalogue of the one before. The catalogue at the log's end stands in for what a log does not tell.
 
+use crate::HashMap;
 use bytes::Bytes;
 use sql_catalogue::codec::{CATALOGUE_TREE, SHARED_TREE};
+use sql_catalogue::entries::Entry;
 use sql_catalogue::{Catalogue, Relation, entries, store};
 use sql_interface::Result;
 use sql_types::Style;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use storage::TreeId;
 
 /// Key and value of a row.
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+/// The shared tree's entries, and the definitions of the database's.
+type Entries = [BTreeMap<Bytes, Bytes>; 2];
 
 /// What the rows of a tree are.
 #[derive(Clone, Debug)]
 pub enum Named {
     /// A table's.
-    Table(Arc<Relation>),
+    Table {
+        /// As the commit found it.
+        before: Arc<Relation>,
+        /// As it left it.
+        after: Arc<Relation>,
+    },
     /// An index's: they follow from its table's.
     Index,
     /// The catalogue's.
@@ -28,6 +42,28 @@ pub enum Named {
 /// A column and its value as text; None is NULL.
 pub type NamedValue = (String, Option<String>);
 
+/// A value of an entry of the catalogue, as a log tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryValue<'v> {
+    /// This.
+    Is(&'v [u8]),
+    /// There is no such entry.
+    None,
+    /// Nothing tells any more.
+    Unknown,
+}
+
+/// What a commit left of an entry of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryChange<'v> {
+    /// One of [`CATALOGUE_TREES`].
+    pub tree: TreeId,
+    /// None if the log does not tell which entry it is.
+    pub key: Option<&'v [u8]>,
+    /// Its value from then on.
+    pub new: EntryValue<'v>,
+}
+
 /// A change of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueChange {
@@ -37,10 +73,47 @@ pub struct CatalogueChange {
     pub emptied: Option<String>,
 }
 
-/// Two states of the catalogue.
+/// The catalogue at one moment.
 #[derive(Debug)]
+struct State {
+    catalogue: Catalogue,
+    /// The table whose rows are in a tree; None if it is an index.
+    trees: HashMap<TreeId, Option<Arc<Relation>>>,
+}
+
+impl State {
+    fn of(entries: &Entries) -> Result<Self> {
+        let [shared, definitions] =
+            entries.each_ref().map(|of| of.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
+        let catalogue = store::assemble(shared, definitions)?;
+        let mut trees = HashMap::default();
+        for relation in catalogue.relations.values() {
+            trees.insert(relation.tree, Some(relation.clone()));
+            trees.extend(relation.indexes.iter().map(|index| (index.tree, None)));
+        }
+        Ok(Self { catalogue, trees })
+    }
+
+    fn name_of(&self, oid: u32) -> Option<&str> {
+        let Catalogue { relations, sequences, views, .. } = &self.catalogue;
+        let relation = relations.get(&oid).map(|relation| relation.name.as_str());
+        let sequence = || sequences.get(&oid).map(|sequence| sequence.name.as_str());
+        relation.or_else(sequence).or_else(|| views.get(&oid).map(|view| view.name.as_str()))
+    }
+}
+
+/// The catalogue before and after a commit, and at the end of the log.
+#[derive(Clone, Debug)]
 pub struct NamedRows {
-    states: [Catalogue; 2],
+    /// After the commit that was taken in last.
+    entries: Entries,
+    /// At the end.
+    last: Entries,
+    /// `last` is in `entries`, and nothing was taken in since.
+    is_like_last: bool,
+    before: Arc<State>,
+    after: Arc<State>,
+    end: Arc<State>,
     style: Style,
 }
 
@@ -48,19 +121,68 @@ pub struct NamedRows {
 pub const CATALOGUE_TREES: [TreeId; 2] = [SHARED_TREE, CATALOGUE_TREE];
 
 impl NamedRows {
-    /// Out of the rows of [`CATALOGUE_TREES`], before and after.
+    /// Out of the rows of [`CATALOGUE_TREES`], before the first commit and at the end.
     ///
     /// # Errors
     /// XX001 for an entry that is none.
-    pub fn new(before: [Pairs; 2], after: [Pairs; 2]) -> Result<Self> {
-        let state = |[shared, own]: [Pairs; 2]| {
-            let bytes = |rows: Pairs| {
-                rows.into_iter().map(|(key, value)| (Bytes::from(key), Bytes::from(value))).collect()
-            };
-            let definitions = own.into_iter().filter(|(key, _)| is_definition(key)).collect();
-            store::assemble(bytes(shared), bytes(definitions))
+    pub fn new(before: [Pairs; 2], end: [Pairs; 2]) -> Result<Self> {
+        let entries = |[shared, own]: [Pairs; 2]| -> Entries {
+            let bytes = |(key, value): (Vec<u8>, Vec<u8>)| (Bytes::from(key), Bytes::from(value));
+            let definitions = own.into_iter().filter(|(key, _)| is_definition(key));
+            [shared.into_iter().map(bytes).collect(), definitions.map(bytes).collect()]
         };
-        Ok(Self { states: [state(after)?, state(before)?], style: Style::default() })
+        let (entries, last) = (entries(before), entries(end));
+        let (before, end) = (Arc::new(State::of(&entries)?), Arc::new(State::of(&last)?));
+        let after = before.clone();
+        Ok(Self { entries, last, is_like_last: false, before, after, end, style: Style::default() })
+    }
+
+    /// Goes on to the next commit, which has left this of the catalogue.
+    pub fn take_in<'v>(&mut self, changes: impl Iterator<Item = EntryChange<'v>>) {
+        self.before = self.after.clone();
+        let is_changed = changes.fold(false, |is_changed, change| self.put(&change) || is_changed);
+        if is_changed {
+            // Entries of which one is not known may make no catalogue.
+            self.after = State::of(&self.entries).map_or_else(|_| self.end.clone(), Arc::new);
+        }
+    }
+
+    /// Takes an entry over. Whether a definition may have changed by that.
+    fn put(&mut self, change: &EntryChange<'_>) -> bool {
+        let Some(key) = change.key else {
+            // It may be any: they are as at the end from here on, and what goes before that stays as it is.
+            let is_new = !std::mem::replace(&mut self.is_like_last, true);
+            if is_new {
+                for (entries, last) in self.entries.iter_mut().zip(&self.last) {
+                    entries.extend(last.iter().map(|(key, value)| (key.clone(), value.clone())));
+                }
+            }
+            return is_new;
+        };
+        let [shared, own] = &mut self.entries;
+        let (entries, last) =
+            if change.tree == SHARED_TREE { (shared, &self.last[0]) } else { (own, &self.last[1]) };
+        // Positions of sequences change in very many commits.
+        if change.tree != SHARED_TREE && !is_definition(key) {
+            return false;
+        }
+        self.is_like_last = false;
+        match change.new {
+            EntryValue::Is(value) => drop(entries.insert(key.to_vec().into(), value.to_vec().into())),
+            EntryValue::None => drop(entries.remove(key)),
+            EntryValue::Unknown => {
+                if let Some((key, value)) = last.get_key_value(key) {
+                    entries.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        true
+    }
+
+    /// The indexes that are known at the moment, or at the end.
+    pub fn indexes(&self) -> BTreeSet<TreeId> {
+        let trees = self.after.trees.iter().chain(&self.end.trees);
+        trees.filter(|(_, table)| table.is_none()).map(|(tree, _)| *tree).collect()
     }
 
     /// What the rows of a tree are.
@@ -68,17 +190,15 @@ impl NamedRows {
         if CATALOGUE_TREES.contains(&tree) {
             return Named::Catalogue;
         }
-        for catalogue in &self.states {
-            for relation in catalogue.relations.values() {
-                if relation.tree == tree {
-                    return Named::Table(relation.clone());
-                }
-                if relation.indexes.iter().any(|index| index.tree == tree) {
-                    return Named::Index;
-                }
+        let (before, after) = (self.before.trees.get(&tree), self.after.trees.get(&tree));
+        let one = before.or(after).or_else(|| self.end.trees.get(&tree));
+        match (before.or(one), after.or(one)) {
+            (Some(Some(before)), Some(Some(after))) => {
+                Named::Table { before: before.clone(), after: after.clone() }
             }
+            (None, None) => Named::Unknown,
+            _ => Named::Index,
         }
-        Named::Unknown
     }
 
     /// A row of a table by its columns.
@@ -108,7 +228,7 @@ impl NamedRows {
         Ok(named)
     }
 
-    /// A change of the catalogue in words; None if it is none of an object of a user, or follows from
+    /// A change of the catalogue in words; none if it is none of an object of a user, or follows from
     /// another.
     ///
     /// # Errors
@@ -117,52 +237,91 @@ impl NamedRows {
         &self,
         tree: TreeId,
         key: &[u8],
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
-    ) -> Result<Option<CatalogueChange>> {
+        old: EntryValue<'_>,
+        new: EntryValue<'_>,
+    ) -> Result<Vec<CatalogueChange>> {
         let read = if tree == SHARED_TREE { entries::shared_entry } else { entries::entry };
-        let entry = |value: Option<&[u8]>| value.map_or(Ok(None), |value| read(key, value));
+        let entry = |value: EntryValue<'_>| match value {
+            EntryValue::Is(value) => read(key, value),
+            EntryValue::None | EntryValue::Unknown => Ok(None),
+        };
         let (before, after) = (entry(old)?, entry(new)?);
-        let Some(entry) = after.as_ref().or(before.as_ref()) else { return Ok(None) };
-        let verb = match (&before, &after) {
-            (None, _) => "created",
-            (_, None) => "dropped",
-            _ => "changed",
-        };
-        let name = entry.name.clone().or_else(|| self.name_of(entry.oid));
-        let name = name.unwrap_or_else(|| entry.oid.to_string());
+        let Some(entry) = after.as_ref().or(before.as_ref()) else { return Ok(Vec::new()) };
+        let mut changes = Vec::new();
         // What TRUNCATE alone does: the table goes on in a new tree, and so do its indexes.
-        let is_emptied = match (&before, &after) {
-            (Some(before), Some(after)) => before.tree != after.tree,
-            _ => false,
-        };
-        if is_emptied && entry.what == "index" {
-            return Ok(None);
-        }
-        if is_emptied {
+        if let (Some(before), Some(after)) = (&before, &after)
+            && before.tree != after.tree
+        {
+            if entry.what == "index" {
+                return Ok(changes);
+            }
+            let name = self.name(entry);
             let text = format!("emptied table {name} (TRUNCATE)");
-            return Ok(Some(CatalogueChange { text, emptied: Some(name) }));
+            changes.push(CatalogueChange { text, emptied: Some(name) });
+            if before.name == after.name {
+                return Ok(changes);
+            }
         }
-        let text = match entry.position {
-            Some(position) => format!("sequence {name} at {position}"),
-            None if entry.what == "column" => {
-                let table = self.name_of(entry.oid).unwrap_or_else(|| entry.oid.to_string());
-                format!("{verb} column {table}.{name}")
-            }
-            None if matches!(entry.what, "index" | "constraint") => {
-                format!("{verb} {} of table {name}", entry.what)
-            }
-            None => format!("{verb} {} {name}", entry.what),
+        let text = match (entry.what, entry.position) {
+            (_, Some(position)) => Some(format!("sequence {} at {position}", self.name(entry))),
+            ("column", _) => self.column_change(old, before.as_ref(), after.as_ref()),
+            _ => match (&before, &after) {
+                (Some(Entry { name: Some(from), .. }), Some(Entry { name: Some(to), .. })) if from != to => {
+                    Some(format!("renamed {} {from} to {to}", entry.what))
+                }
+                _ if matches!(entry.what, "index" | "constraint") => {
+                    Some(format!("{} {} of table {}", verb(old, new), entry.what, self.name(entry)))
+                }
+                _ => Some(format!("{} {} {}", verb(old, new), entry.what, self.name(entry))),
+            },
         };
-        Ok(Some(CatalogueChange { text, emptied: None }))
+        changes.extend(text.map(|text| CatalogueChange { text, emptied: None }));
+        Ok(changes)
     }
 
-    fn name_of(&self, oid: u32) -> Option<String> {
-        self.states.iter().find_map(|catalogue| {
-            let relation = catalogue.relations.get(&oid).map(|relation| relation.name.clone());
-            let sequence = || catalogue.sequences.get(&oid).map(|sequence| sequence.name.clone());
-            relation.or_else(sequence).or_else(|| catalogue.views.get(&oid).map(|view| view.name.clone()))
-        })
+    /// A dropped column stays as an entry without a name of its own, and goes with its table.
+    fn column_change(
+        &self,
+        old: EntryValue<'_>,
+        before: Option<&Entry>,
+        after: Option<&Entry>,
+    ) -> Option<String> {
+        let table = self.name_of(after.or(before)?.oid);
+        let named = |column: Option<&Entry>| column.and_then(|column| column.name.clone()).unwrap_or_default();
+        let is_there = |column: Option<&Entry>| column.map(|column| !column.is_dropped);
+        match (is_there(before), is_there(after)) {
+            (Some(true), Some(true)) if named(before) != named(after) => {
+                Some(format!("renamed column {table}.{} to {}", named(before), named(after)))
+            }
+            (Some(true), Some(true)) => Some(format!("changed column {table}.{}", named(after))),
+            (Some(true), _) => Some(format!("dropped column {table}.{}", named(before))),
+            (_, Some(true)) if old == EntryValue::Unknown => {
+                Some(format!("changed column {table}.{}", named(after)))
+            }
+            (_, Some(true)) => Some(format!("created column {table}.{}", named(after))),
+            (None, Some(false)) if old == EntryValue::Unknown => {
+                Some(format!("dropped a column of table {table}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// An entry's name, or that of what it belongs to.
+    fn name(&self, entry: &Entry) -> String {
+        entry.name.clone().unwrap_or_else(|| self.name_of(entry.oid))
+    }
+
+    fn name_of(&self, oid: u32) -> String {
+        let name = [&self.after, &self.before, &self.end].into_iter().find_map(|state| state.name_of(oid));
+        name.map_or_else(|| oid.to_string(), str::to_owned)
+    }
+}
+
+fn verb(old: EntryValue<'_>, new: EntryValue<'_>) -> &'static str {
+    match (old, new) {
+        (_, EntryValue::None) => "dropped",
+        (EntryValue::None, _) => "created",
+        _ => "changed",
     }
 }
 

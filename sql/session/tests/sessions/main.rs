@@ -9,6 +9,7 @@ mod copy_settings_roles;
 mod deep;
 mod golden;
 mod indexes;
+mod named_rows;
 mod roles;
 mod sequences;
 mod statements;

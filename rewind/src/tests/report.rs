@@ -1,0 +1,213 @@
+//! What the report of a discard calls the objects that its commits change: as each commit knew them.
+
+use super::{copy_tree, host_on, open, promote_copy, to_two};
+use crate::{Need, Report, Rewind};
+use host::Disk;
+use serde_json::{Value, json};
+use simulation::VirtualDisk;
+use sql_catalogue::{BOOTSTRAP_ROLE_OID, Column, Layout, PrimaryKey, Relation, store};
+use sql_types::{Datum, Type, TypeId};
+use std::path::Path;
+use storage::{
+    CheckpointKind, CreateOptions, Database, Isolation, LockMode, LockWait, SyncLevel, Transaction,
+};
+use wal::SegmentSize;
+
+/// A table (id int4 PRIMARY KEY, v text).
+async fn table(db: &Database, name: &str, oid: u32) -> Relation {
+    let mut transaction = begin(db).await;
+    let tree = transaction.create_tree(5).await.unwrap();
+    let column = |number, name: &str, id| Column {
+        number,
+        name: name.to_owned(),
+        ty: Type { id, modifier: -1 },
+        not_null: false,
+        default: None,
+        missing: None,
+        identity: None,
+        dropped: false,
+    };
+    let mut relation = Relation {
+        oid,
+        name: name.to_owned(),
+        owner: BOOTSTRAP_ROLE_OID,
+        tree,
+        columns: vec![column(1, "id", TypeId::Int4), column(2, "v", TypeId::Text)],
+        primary_key: Some(PrimaryKey { oid: oid + 1, name: format!("{name}_pkey"), columns: vec![0] }),
+        checks: Vec::new(),
+        indexes: Vec::new(),
+        layout: Layout::new(&[], None),
+    };
+    relation.lay_out();
+    store::create_relation(&mut transaction, &relation).await.unwrap();
+    commit(transaction).await;
+    relation
+}
+
+async fn begin(db: &Database) -> Transaction {
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    transaction.begin_statement().await.unwrap();
+    transaction
+}
+
+async fn commit(transaction: Transaction) {
+    transaction.commit(SyncLevel::Local).await.unwrap();
+}
+
+/// Writes row 1 of a table, all columns but the first.
+async fn put(transaction: &mut Transaction, table: &Relation, values: &[Datum]) {
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    sql_types::key::encode_all(&table.layout.key, &[Datum::Int4(1)], &mut key).unwrap();
+    table.layout.row.encode(values, &mut value).unwrap();
+    transaction.lock(table.tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    transaction.put(table.tree, key, value).unwrap();
+}
+
+async fn put_alone(db: &Database, table: &Relation, values: &[Datum]) {
+    let mut transaction = begin(db).await;
+    put(&mut transaction, table, values).await;
+    commit(transaction).await;
+}
+
+/// As ALTER TABLE RENAME does it.
+async fn rename(transaction: &mut Transaction, table: &Relation, name: &str) -> Relation {
+    store::lock_relation_name(transaction, name).await.unwrap();
+    store::delete_name(transaction, &table.name).await.unwrap();
+    let renamed = Relation { name: name.to_owned(), ..table.clone() };
+    store::put_relation(transaction, &renamed).await.unwrap();
+    renamed
+}
+
+/// Changes the second column.
+async fn alter(
+    transaction: &mut Transaction,
+    table: &Relation,
+    change: impl FnOnce(&mut Column),
+) -> Relation {
+    let mut altered = table.clone();
+    change(&mut altered.columns[1]);
+    altered.lay_out();
+    store::put_column(transaction, table.oid, &altered.columns[1]).await.unwrap();
+    altered
+}
+
+/// As ALTER TABLE DROP COLUMN leaves a column.
+fn dropped(column: &mut Column) {
+    column.name = "........pg.dropped.2........".to_owned();
+    column.dropped = true;
+}
+
+/// /one with this in front of the fork.
+async fn ground() -> (VirtualDisk, Database, Relation) {
+    let disk = VirtualDisk::new();
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
+    let one = open(&disk, "/one");
+    sql_catalogue::bootstrap(&one, "postgres", None).await.unwrap();
+    let old = table(&one, "old", 20_000).await;
+    put_alone(&one, &old, &[Datum::text("common")]).await;
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    copy_tree(&disk, Path::new("/one"), Path::new("/two"));
+    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
+    promote_copy(&disk, "/two").await;
+    (disk, one, old)
+}
+
+/// The commits of the report that a rewind of /one to /two makes.
+async fn commits(disk: &VirtualDisk) -> Vec<Value> {
+    let rewind = Rewind::prepare(&host_on(disk), to_two()).await.unwrap();
+    let Need::Diverged(divergence) = rewind.need() else { panic!("they have diverged") };
+    let mut lines = Vec::new();
+    let report = Report::new(&rewind, divergence).unwrap();
+    report
+        .lines(&mut |line| {
+            lines.push(line.clone());
+            Ok(())
+        })
+        .unwrap();
+    lines.split_off(1)
+}
+
+fn row(v: &str) -> Value {
+    json!({"id": "1", "v": v})
+}
+
+fn change(table: &str, op: &str, old: Value, new: Value) -> Value {
+    json!([{"table": table, "op": op, "key": {"id": "1"}, "old": old, "new": new}])
+}
+
+#[tokio::test]
+async fn rows_of_a_table_that_goes_again_are_told_by_its_name() {
+    let (disk, one, _) = ground().await;
+    let short = table(&one, "short", 21_000).await;
+    put_alone(&one, &short, &[Datum::text("precious")]).await;
+    let mut transaction = begin(&one).await;
+    store::drop_relation(&mut transaction, &short).await.unwrap();
+    transaction.drop_tree(short.tree).unwrap();
+    commit(transaction).await;
+    drop(one);
+    let commits = commits(&disk).await;
+    assert_eq!(commits[1]["changes"], change("short", "insert", Value::Null, row("precious")));
+    assert_eq!(commits[1]["tables"], json!(["short"]));
+    let dropped = commits[2]["catalogue"].as_array().unwrap();
+    for text in ["dropped table short", "dropped column short.v", "dropped constraint of table short"] {
+        assert!(dropped.contains(&json!(text)), "{text}: {dropped:?}");
+    }
+}
+
+#[tokio::test]
+async fn rows_have_the_names_of_their_time_and_a_rename_is_told() {
+    let (disk, one, old) = ground().await;
+    put_alone(&one, &old, &[Datum::text("a")]).await;
+    let mut transaction = begin(&one).await;
+    let named = rename(&mut transaction, &old, "named").await;
+    commit(transaction).await;
+    let mut transaction = begin(&one).await;
+    let named = alter(&mut transaction, &named, |column| column.name = "w".to_owned()).await;
+    put(&mut transaction, &named, &[Datum::text("b")]).await;
+    commit(transaction).await;
+    put_alone(&one, &named, &[Datum::text("c")]).await;
+    drop(one);
+    let commits = commits(&disk).await;
+    let w = |value: &str| json!({"id": "1", "w": value});
+    assert_eq!(commits[0]["changes"], change("old", "update", row("common"), row("a")));
+    assert_eq!(commits[1]["catalogue"], json!(["renamed table old to named"]));
+    assert_eq!(commits[2]["catalogue"], json!(["renamed column named.v to w"]));
+    assert_eq!(commits[2]["changes"], change("named", "update", row("a"), w("b")), "before, and after");
+    assert_eq!(commits[3]["changes"], change("named", "update", w("b"), w("c")));
+}
+
+#[tokio::test]
+async fn a_column_is_told_till_the_commit_that_drops_it() {
+    let (disk, one, old) = ground().await;
+    put_alone(&one, &old, &[Datum::text("a")]).await;
+    let mut transaction = begin(&one).await;
+    let altered = alter(&mut transaction, &old, dropped).await;
+    put(&mut transaction, &altered, &[Datum::Null]).await;
+    commit(transaction).await;
+    let mut transaction = begin(&one).await;
+    store::drop_relation(&mut transaction, &altered).await.unwrap();
+    commit(transaction).await;
+    drop(one);
+    let commits = commits(&disk).await;
+    assert_eq!(commits[0]["changes"], change("old", "update", row("common"), row("a")));
+    assert_eq!(commits[1]["catalogue"], json!(["dropped column old.v"]));
+    assert_eq!(commits[1]["changes"], change("old", "update", row("a"), json!({"id": "1"})));
+    let gone = commits[2]["catalogue"].to_string();
+    assert!(gone.contains("dropped column old.id") && !gone.contains("pg.dropped"), "{gone}");
+}
+
+/// The state of a sequence changes with each of its numbers.
+#[tokio::test]
+async fn a_sequences_position_is_told_by_its_name() {
+    let (disk, one, _) = ground().await;
+    let tree = sql_catalogue::codec::CATALOGUE_TREE;
+    let mut transaction = begin(&one).await;
+    let key = [&[0xF0][..], &20_000_u32.to_be_bytes(), &1_u32.to_be_bytes()].concat();
+    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    transaction.put(tree, key, [&7_i64.to_le_bytes()[..], &[1]].concat()).unwrap();
+    commit(transaction).await;
+    drop(one);
+    assert_eq!(commits(&disk).await[0]["catalogue"], json!(["sequence old at 7"]));
+}
