@@ -53,6 +53,7 @@ pub use changes::{records, state_page as state, store};
 pub use pages::{page, pool, relation};
 
 pub use changes::records::EngineDescriber;
+pub use commit::early_list::EarlyXids;
 pub use commit::gate::CommitGate;
 pub use commit::primary_record::PrimaryRecord;
 pub use commit::remote::{RemoteProgress, RemoteStages};

@@ -16,10 +16,12 @@
 //! relations are not named.
 
 use crate::TreeId;
-use crate::changes::state_page::STATE_BYTES_MAX;
+use crate::changes::records::info;
+use crate::changes::state_page::{STATE_BYTES_MAX, STATE_EARLY};
+use crate::pages::page::Page;
 use smallvec::SmallVec;
-use wal::Xid;
 use wal::codec::{Fields, PutFields, Short};
+use wal::{Record, Rmgr, Xid};
 
 /// How many transactions may be early at once.
 pub(crate) const PLACES: u32 = 16;
@@ -256,6 +258,33 @@ impl EarlyList {
     }
 }
 
+/// The xids of the list, for who reads a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EarlyXids {
+    /// Without an outcome.
+    pub open: Vec<Xid>,
+    /// Those that came to nothing and have versions in pages.
+    pub aborted: Vec<Xid>,
+}
+
+impl EarlyXids {
+    /// As a record puts them on the state page; None if it is another record.
+    pub fn of_record(record: &Record) -> Option<Self> {
+        let is_state = record.rmgr() == Rmgr::ENGINE && record.rmgr_info() == info::STATE;
+        is_state.then(|| Self::of_field(record.main_data())).flatten()
+    }
+
+    /// As the state page has them; None if it never had any.
+    pub fn of_page(page: &Page) -> Option<Self> {
+        page.items().find_map(Self::of_field)
+    }
+
+    fn of_field(field: &[u8]) -> Option<Self> {
+        let list = EarlyList::parse(field.strip_prefix(&STATE_EARLY.to_le_bytes())?).ok()?;
+        Some(Self { open: list.open().collect(), aborted: list.aborted_xids().collect() })
+    }
+}
+
 fn step_bytes(step: u64) -> usize {
     (u64::BITS - step.leading_zeros()).div_ceil(7).max(1) as usize
 }
@@ -309,6 +338,10 @@ mod tests {
         assert_eq!(list.open().map(Xid::get).collect::<Vec<_>>(), [7, 12, 1 << 40]);
         assert_eq!(list.aborted_xids().map(Xid::get).collect::<Vec<_>>(), [9, 30]);
         assert_eq!(list.last(), Some(Xid::new(1 << 40)));
+        let told = EarlyXids::of_field(&[&STATE_EARLY.to_le_bytes(), &bytes[..]].concat()).unwrap();
+        let (open, aborted) = (list.open().collect::<Vec<_>>(), list.aborted_xids().collect::<Vec<_>>());
+        assert_eq!((told.open, told.aborted), (open, aborted));
+        assert_eq!(EarlyXids::of_field(&bytes), None, "that is no such field");
         for len in 0..bytes.len() {
             assert!(EarlyList::parse(&bytes[..len]).is_err(), "{len} bytes pass for a list");
         }
