@@ -2,20 +2,32 @@
 //!
 //! The log is read twice: for the names, the catalogue's trees are redone up to the fork and up to the end;
 //! then all that is wanted, and each commit is given when its record comes. Of a transaction that is
-//! open at the fork all changes count, those of before it too: its commit goes. What began before the redo
-//! point has changes that are not read: it is told as partial. Aborted transactions change nothing.
+//! open at the fork all changes count, those of before it too: its commit goes. One that began before the redo
+//! point is read from its beginning if the log of that is here (`beginning.rs`), else it is told as partial.
+//! Aborted transactions change nothing.
+//!
+//! # What was there before
+//!
+//! The version below a new one on its page, but not one of the same transaction, nor of an aborted one. One
+//! that has no outcome yet is of the same transaction: nobody else gets past it. Of an xid from before the
+//! log that is read, that is not known; the commit's record names all of its transaction's. So these versions
+//! are noted, down to one that is none of them for sure, and the commit chooses the first of another one.
 
+use crate::beginning::{Beginning, outcome};
 use crate::error::RewindError;
 use crate::past::{Applied, Past, TreeRows, Version};
 use crate::target::{Divergence, Target};
 use host::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use storage::page::leaf;
-use storage::page::{FIRST, Page};
+use storage::page::{FIRST, Page, PageKind};
 use storage::records::{Insert, full_xid, info};
 use wal::codec::Fields;
-use wal::xact::{XactEnd, XactRecord};
-use wal::{Lsn, Record, RelFile, Rmgr, Xid};
+use wal::xact::XactEnd;
+use wal::{BlockNumber, Lsn, Record, RelFile, Rmgr, Xid};
+
+/// Versions of one row that are noted at most, and pages of its chain that are read.
+const NOTED_MAX: usize = 64;
 
 /// What a transaction did to a row: what was there before it, and what it left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,19 +53,29 @@ pub struct DiscardedCommit {
     pub end: Lsn,
     /// Its changes, in order of the first one to each row.
     pub changes: Vec<Change>,
-    /// It began before the log that is read: some changes may be missing.
+    /// It began before the log that is still here: some changes may be missing.
     pub is_partial: bool,
     /// Relation files that it dropped.
     pub dropped: Vec<RelFile>,
 }
 
+/// A change whose transaction has not ended.
+struct Noted {
+    /// The end of its record.
+    at: Lsn,
+    /// Where nothing older is chosen, its old version is right.
+    change: Change,
+    /// Versions below it that may be what was there before, with who wrote them, the newest first.
+    older: Vec<(Xid, Version)>,
+}
+
 /// Transactions on their way through the log.
-#[derive(Default)]
 struct Open {
-    changes: HashMap<Xid, Vec<Change>>,
+    changes: HashMap<Xid, Vec<Noted>>,
     /// Those that came to nothing.
     aborted: BTreeSet<Xid>,
     next: Xid,
+    beginning: Beginning,
 }
 
 impl Open {
@@ -61,6 +83,34 @@ impl Open {
         if self.next <= xid {
             self.next = xid.next();
         }
+    }
+
+    /// Whether a version is no old one: of a transaction that came to nothing, or has no outcome.
+    fn passes_over(&self, xid: Xid) -> bool {
+        self.aborted.contains(&xid) || self.changes.contains_key(&xid)
+    }
+
+    /// What the log tells of a version that is in a page at a record.
+    fn told(&self, at: Lsn, xid: Xid, version: Version) -> Version {
+        let is_in_doubt = at <= self.beginning.doubt_until && xid < self.beginning.next_xid;
+        if is_in_doubt { Version::Unknown } else { version }
+    }
+
+    /// The changes of a transaction that ends with these xids.
+    fn end(&mut self, xids: &[Xid]) -> Vec<Change> {
+        let lists = xids.iter().filter_map(|xid| self.changes.remove(xid));
+        let mut noted: Vec<Noted> = lists.flatten().collect();
+        // A part may go on after a later one was released into it.
+        noted.sort_by_key(|noted| noted.at);
+        let own: BTreeSet<Xid> = xids.iter().copied().collect();
+        let is_other = |xid: &Xid| !own.contains(xid) && !self.aborted.contains(xid);
+        let changes = noted.into_iter().map(|Noted { mut change, older, .. }| {
+            if let Some((_, version)) = older.into_iter().find(|(xid, _)| is_other(xid)) {
+                change.old = version;
+            }
+            change
+        });
+        folded(changes)
     }
 }
 
@@ -75,10 +125,10 @@ impl Target {
         wants: &dyn Fn(RelFile) -> bool,
         each: &mut dyn FnMut(DiscardedCommit) -> Result<(), RewindError>,
     ) -> Result<(), RewindError> {
-        let (base, fork) = (divergence.base.contents, divergence.fork.at);
-        let (mut past, mut open) =
-            (Past::new(self, divergence), Open { next: base.next_xid, ..Open::default() });
-        let mut reader = self.reader(divergence.changed_from);
+        let (fork, mut beginning) = (divergence.fork.at, self.beginning(divergence)?);
+        let (mut past, mut reader) = (Past::new(self, divergence), self.reader(beginning.at));
+        let (aborted, next) = (std::mem::take(&mut beginning.aborted), beginning.next_xid);
+        let mut open = Open { changes: HashMap::new(), aborted, next, beginning };
         let mut leaves_out = host::planted!("a rewind's report leaves out the first commit");
         self.each_record(&mut reader, |record| {
             if record.rmgr() == Rmgr::XACT {
@@ -86,16 +136,16 @@ impl Target {
                 let xid = end.xid(record, open.next);
                 let xids: Vec<Xid> = end.parts(open.next).into_iter().chain([xid]).collect();
                 open.note_xid(xid);
-                let lists: Vec<_> = xids.iter().filter_map(|xid| open.changes.remove(xid)).collect();
                 if !commits {
+                    xids.iter().for_each(|xid| drop(open.changes.remove(xid)));
                     open.aborted.extend(xids);
                     return Ok(());
                 }
+                let changes = open.end(&xids);
                 if record.end() <= fork || std::mem::take(&mut leaves_out) {
                     return Ok(());
                 }
-                let is_partial = xids.iter().any(|xid| *xid < base.next_xid);
-                let changes = folded(lists.into_iter().flatten());
+                let is_partial = xids.iter().any(|xid| open.beginning.is_partial(*xid));
                 let XactEnd { time, dropped, .. } = end;
                 return each(DiscardedCommit { xid, time, end: record.end(), changes, is_partial, dropped });
             }
@@ -119,14 +169,15 @@ impl Target {
         trees: &[RelFile],
     ) -> Result<[Vec<TreeRows>; 2], RewindError> {
         let wants = |rel| trees.contains(&rel);
-        let fork = divergence.fork.at;
-        let (mut past, mut next) = (Past::new(self, divergence), divergence.base.contents.next_xid);
+        let (fork, beginning) = (divergence.fork.at, self.beginning(divergence)?);
+        let (mut past, mut next) = (Past::new(self, divergence), beginning.next_xid);
         if divergence.overwritten.is_some() {
-            let mut reader = self.reader(divergence.changed_from);
+            let mut reader = self.reader(beginning.at);
             self.each_record(&mut reader, |record| past.note_images(record, &wants))?;
         }
-        let (mut before, mut open) = (None, BTreeSet::new());
-        let mut reader = self.reader(divergence.changed_from);
+        // What came to nothing stays among what is open.
+        let (mut before, mut open) = (None, beginning.aborted);
+        let mut reader = self.reader(beginning.at);
         self.each_record(&mut reader, |record| {
             if before.is_none() && record.end() > fork {
                 // A page out of its file may bear what came later.
@@ -156,15 +207,6 @@ fn is_insert(record: &Record) -> bool {
     matches!(record.rmgr_info(), info::INSERT | info::INSERT_MANY)
 }
 
-/// What a transaction's last record says, and whether it took effect.
-fn outcome(record: &Record) -> Option<(XactEnd, bool)> {
-    match XactRecord::parse(record) {
-        Ok(XactRecord::Commit(end)) => Some((end, true)),
-        Ok(XactRecord::Abort(end)) => Some((end, false)),
-        _ => None,
-    }
-}
-
 /// Notes the versions that a record brings.
 fn collect(
     record: &Record,
@@ -183,21 +225,19 @@ fn collect(
         copy
     });
     for brought in brought(record, stands, page.as_deref()) {
-        let change = match (&brought.key, &page) {
-            (Some(key), Some(page)) => match place_of(page, key, xid, brought.cid) {
-                Some(at) => {
-                    let new = past.version(block.rel, page.item(at))?;
-                    let old = match older(page, key, at, xid, &open.aborted) {
-                        Some(at) => past.version(block.rel, page.item(at))?,
-                        None => Version::None,
-                    };
-                    Change { rel: block.rel, key: brought.key, old, new }
-                }
-                None => Change { rel: block.rel, key: brought.key, old: Version::Unknown, new: brought.new },
-            },
-            _ => Change { rel: block.rel, key: brought.key, old: Version::Unknown, new: brought.new },
+        let (rel, at) = (block.rel, record.end());
+        let place = page.as_ref().zip(brought.key.as_ref());
+        let place = place.and_then(|(page, key)| Some((page, key, place_of(page, key, xid, brought.cid)?)));
+        let (old, new, older) = match place {
+            Some((page, key, place)) => {
+                let new = past.version(rel, page.item(place), at)?;
+                let (older, rest) = older(past, rel, (page, key, place), xid, at, open)?;
+                (rest, new, older)
+            }
+            None => (Version::Unknown, brought.new, Vec::new()),
         };
-        open.changes.entry(xid).or_default().push(change);
+        let change = Change { rel, key: brought.key, old, new };
+        open.changes.entry(xid).or_default().push(Noted { at, change, older });
     }
     Ok(())
 }
@@ -255,12 +295,53 @@ fn place_of(page: &Page, key: &[u8], xid: Xid, cid: u32) -> Option<usize> {
     })
 }
 
-/// Where it has the version that was there before this transaction.
-fn older(page: &Page, key: &[u8], at: usize, xid: Xid, aborted: &BTreeSet<Xid>) -> Option<usize> {
-    (at + 1..page.item_count()).take_while(|at| page.key(*at) == key).find(|at| {
-        let head = leaf::item_head(page.item(*at));
-        head.flags & leaf::CHAIN != 0 || head.xid != xid && !aborted.contains(&head.xid)
-    })
+/// The versions below one that may be what was there before, the newest first, down to one that is it if no
+/// other is; and what was there if it is none of them.
+fn older(
+    past: &mut Past<'_>,
+    rel: RelFile,
+    (page, key, place): (&Page, &[u8], usize),
+    xid: Xid,
+    at: Lsn,
+    open: &Open,
+) -> Result<(Vec<(Xid, Version)>, Version), RewindError> {
+    let mut older = Vec::new();
+    let below = (place + 1..page.item_count()).take_while(|at| page.key(*at) == key);
+    let mut items: VecDeque<Vec<u8>> = below.map(|at| page.item(at).to_vec()).collect();
+    let (mut next, mut pages) = (BlockNumber::INVALID, 0);
+    loop {
+        let Some(item) = items.pop_front() else {
+            if !next.is_valid() {
+                return Ok((older, Version::None));
+            }
+            pages += 1;
+            // A page that is newer may be another chain's by now.
+            let is_chain = |page: &&Page| page.kind() == Some(PageKind::Overflow) && page.lsn() <= at;
+            let Some(chain) = past.page(rel, next)?.filter(|page| is_chain(page) && pages <= NOTED_MAX)
+            else {
+                return Ok((older, Version::Unknown));
+            };
+            next = chain.right();
+            items.extend(chain.items().map(<[u8]>::to_vec));
+            continue;
+        };
+        let head = leaf::item_head(&item);
+        if head.flags & leaf::CHAIN != 0 {
+            next = leaf::chain_start(leaf::item_value(&item));
+            continue;
+        }
+        if head.xid == xid || open.passes_over(head.xid) {
+            continue;
+        }
+        if older.len() == NOTED_MAX {
+            return Ok((older, Version::Unknown));
+        }
+        let version = past.version(rel, &item, at)?;
+        older.push((head.xid, open.told(at, head.xid, version)));
+        if !open.beginning.is_partial(head.xid) {
+            return Ok((older, Version::Unknown));
+        }
+    }
 }
 
 /// One change a row: what was there before the first, and what the last left.

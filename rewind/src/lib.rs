@@ -87,6 +87,7 @@
 //! branch. Of SQL this crate knows the names of what the discarded commits changed (`report.rs`), nothing
 //! else.
 
+mod beginning;
 mod beside;
 mod blocks;
 mod copy;

@@ -17,7 +17,7 @@ use storage::page::leaf::{self, CHAIN, DELETED, LARGE};
 use storage::page::{FIRST, Page};
 use storage::records;
 use storage::relation::SEGMENT_PAGES;
-use wal::{BlockNumber, Record, RelFile, Rmgr, Xid};
+use wal::{BlockNumber, Lsn, Record, RelFile, Rmgr, Xid};
 
 /// Pages in memory.
 const PAGES_MAX: usize = 8192;
@@ -219,15 +219,16 @@ impl<'t> Past<'t> {
         is_new || self.divergence.blocks.contains(rel, BlockNumber::new(block))
     }
 
-    /// What an item of a leaf holds.
-    pub(crate) fn version(&mut self, rel: RelFile, item: &[u8]) -> Result<Version, RewindError> {
+    /// What an item of a leaf holds that is as at a position of the log. A page that is newer may have become
+    /// another value's.
+    pub(crate) fn version(&mut self, rel: RelFile, item: &[u8], at: Lsn) -> Result<Version, RewindError> {
         let (flags, value) = (leaf::item_head(item).flags, leaf::item_value(item));
         if flags & CHAIN != 0 {
             // The newest of those that moved.
             let Some(page) = self.page(rel, leaf::chain_start(value))? else { return Ok(Version::Unknown) };
             let moved = (0..page.item_count()).map(|at| page.item(at).to_vec()).next();
             return match moved {
-                Some(moved) if leaf::item_head(&moved).flags & CHAIN == 0 => self.version(rel, &moved),
+                Some(moved) if leaf::item_head(&moved).flags & CHAIN == 0 => self.version(rel, &moved, at),
                 _ => Ok(Version::Unknown),
             };
         }
@@ -240,7 +241,8 @@ impl<'t> Past<'t> {
         let length = leaf::large_len(value) as usize;
         let (mut next, mut bytes) = (leaf::chain_start(value), Vec::new());
         while bytes.len() < length {
-            let Some(page) = self.page(rel, next)? else { return Ok(Version::Unknown) };
+            let page = self.page(rel, next)?.filter(|page| page.lsn() <= at);
+            let Some(page) = page else { return Ok(Version::Unknown) };
             let piece = if page.item_count() == 1 { page.item(0) } else { &[] };
             if piece.is_empty() {
                 return Ok(Version::Unknown);
@@ -282,7 +284,7 @@ impl<'t> Past<'t> {
                     continue;
                 }
                 last = Some(key.clone());
-                if let Version::Row(value) = self.version(rel, &item)? {
+                if let Version::Row(value) = self.version(rel, &item, Lsn::MAX)? {
                     rows.push((key, value));
                 }
             }

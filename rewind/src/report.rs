@@ -7,7 +7,7 @@
 //! | ----- | ------- |
 //! | `xid`, `time`, `lsn` | the transaction, when it was committed (UTC), the end of its record |
 //! | `level` | null: the log does not have the level at which a commit was acknowledged |
-//! | `partial` | it began before the log that was read: some of its changes may be missing |
+//! | `partial` | it began before the log that is still here: some of its changes may be missing |
 //! | `tables` | the tables whose rows it changed, or took away by TRUNCATE |
 //! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
 //! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
@@ -25,9 +25,7 @@ use crate::target::{Divergence, Target};
 use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
-use sql_session::{
-    CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue,
-};
+use sql_session::{CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! The directory that is to be rewound, as it is found: which branch its log is on, where that left the
 //! source's, and what it has changed since.
 
+use crate::beginning::Seen;
 use crate::beside::{LogArchive, Places};
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
@@ -68,6 +69,8 @@ pub struct Divergence {
     pub blocks: BlockSet,
     /// A rewind that was broken off may have overwritten all of these blocks, and in these files others.
     pub overwritten: Option<Touched>,
+    /// What its log from there on tells of transactions that had begun before.
+    pub(crate) seen: Seen,
 }
 
 impl Target {
@@ -93,13 +96,27 @@ impl Target {
 
     /// A reader over its own log.
     pub fn reader(&self, at: Lsn) -> WalReader<SegmentFiles> {
-        let size = self.control.segment_size;
-        let pg_wal = self.dir.join("pg_wal");
-        let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, self.history.clone());
-        files.look_beside(self.places.beside());
+        let mut files = self.log_here();
         if self.places.has_archive() {
             files.set_supply(Arc::new(self.places.clone()));
         }
+        self.reader_of(files, at)
+    }
+
+    /// The same without what an archive would have to bring.
+    pub(crate) fn reader_of_here(&self, at: Lsn) -> WalReader<SegmentFiles> {
+        self.reader_of(self.log_here(), at)
+    }
+
+    fn log_here(&self) -> SegmentFiles {
+        let (size, pg_wal) = (self.control.segment_size, self.dir.join("pg_wal"));
+        let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, self.history.clone());
+        files.look_beside(self.places.beside());
+        files
+    }
+
+    fn reader_of(&self, mut files: SegmentFiles, at: Lsn) -> WalReader<SegmentFiles> {
+        let size = self.control.segment_size;
         // A standby lacks what did not come; a hole proves nothing.
         files.let_gaps_end_the_log(self.control.state.is_standbys());
         if let Some(end) = self.undecided_from {
@@ -148,11 +165,12 @@ impl Target {
         } else if named < fork.at {
             Checkpoint { at: self.control.checkpoint, contents: self.control.checkpoint_copy }
         } else {
-            self.last_checkpoint_before(fork.at)?
+            self.last_checkpoint_before(fork.at, &|at| self.reader(at))?
         };
         let redo = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
         let changed_from = begun.map_or(redo, |begun| begun.changed_from.min(redo));
-        let (blocks, end) = self.changes_from(changed_from)?;
+        let mut seen = Seen::from(&base);
+        let (blocks, end) = self.changes_from(changed_from, |record| seen.note(record, fork.at))?;
         if end <= fork.at {
             return Ok(None);
         }
@@ -161,14 +179,15 @@ impl Target {
         }
         let begun = begun.filter(|begun| !begun.is_untouched);
         let overwritten = begun.map(|begun| begun.touched.clone());
-        Ok(Some(Divergence { fork, base, end, changed_from, blocks, overwritten }))
+        Ok(Some(Divergence { fork, base, end, changed_from, blocks, overwritten, seen }))
     }
 
-    /// The blocks that the log changes from a redo point on to its end, and that end.
-    fn changes_from(&self, redo: Lsn) -> Result<(BlockSet, Lsn), RewindError> {
+    /// The blocks that the log changes from a redo point on to its end, and that end. Each record is shown.
+    fn changes_from(&self, redo: Lsn, mut show: impl FnMut(&Record)) -> Result<(BlockSet, Lsn), RewindError> {
         let mut blocks = BlockSet::default();
         let mut reader = self.reader(redo);
         let end = self.each_record(&mut reader, |record| {
+            show(record);
             for block in record.blocks() {
                 if block.id > 0 && host::planted!("a rewind copies the first block of a record alone") {
                     continue;
@@ -217,12 +236,16 @@ impl Target {
     }
 
     /// The last checkpoint whose record ends at or before `fork`.
-    fn last_checkpoint_before(&self, fork: Lsn) -> Result<Checkpoint, RewindError> {
+    pub(crate) fn last_checkpoint_before(
+        &self,
+        fork: Lsn,
+        reader: &dyn Fn(Lsn) -> WalReader<SegmentFiles>,
+    ) -> Result<Checkpoint, RewindError> {
         let size = self.control.segment_size;
         let mut segment = size.segment_before(fork);
         loop {
             let (start, end) = (size.start_of(segment), size.start_of(segment.next()).min(fork));
-            let mut reader = self.reader(start);
+            let mut reader = reader(start);
             if !is_there(&mut reader, start)? {
                 return Err(self.no_checkpoint(fork, start));
             }
@@ -295,7 +318,7 @@ impl std::fmt::Debug for Target {
 }
 
 /// Whether the log has a byte at this position.
-fn is_there(reader: &mut WalReader<SegmentFiles>, at: Lsn) -> Result<bool, RewindError> {
+pub(crate) fn is_there(reader: &mut WalReader<SegmentFiles>, at: Lsn) -> Result<bool, RewindError> {
     match reader.source_mut().read(at, &mut [0; 1]) {
         Ok(got) => Ok(got > 0),
         Err(SourceError::Missing { .. }) => Ok(false),

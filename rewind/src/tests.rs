@@ -4,7 +4,9 @@
 
 mod gone_log;
 mod killed;
+mod large;
 mod marks;
+mod model;
 mod other_source;
 mod report;
 mod room;

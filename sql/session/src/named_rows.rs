@@ -140,7 +140,10 @@ impl NamedRows {
     /// Goes on to the next commit, which has left this of the catalogue.
     pub fn take_in<'v>(&mut self, changes: impl Iterator<Item = EntryChange<'v>>) {
         self.before = self.after.clone();
-        let is_changed = changes.fold(false, |is_changed, change| self.put(&change) || is_changed);
+        let mut is_changed = false;
+        for change in changes {
+            is_changed |= self.put(&change);
+        }
         if is_changed {
             // Entries of which one is not known may make no catalogue.
             self.after = State::of(&self.entries).map_or_else(|_| self.end.clone(), Arc::new);
@@ -287,7 +290,8 @@ impl NamedRows {
         after: Option<&Entry>,
     ) -> Option<String> {
         let table = self.name_of(after.or(before)?.oid);
-        let named = |column: Option<&Entry>| column.and_then(|column| column.name.clone()).unwrap_or_default();
+        let named =
+            |column: Option<&Entry>| column.and_then(|column| column.name.clone()).unwrap_or_default();
         let is_there = |column: Option<&Entry>| column.map(|column| !column.is_dropped);
         match (is_there(before), is_there(after)) {
             (Some(true), Some(true)) if named(before) != named(after) => {
