@@ -1,7 +1,7 @@
 //! Where a report begins to read the log, and what it knows of transactions that had begun by then.
 //!
-//! Rows of a large transaction go into pages before its commit, under xids of their own, its parts. Two things
-//! of before the base's redo point matter to what is told:
+//! Rows of a large transaction go into pages before its commit, under xids of their own, its parts. Two
+//! things of before the base's redo point matter to what is told:
 //!
 //! - rows of one that was open there and commits behind the fork: its commit goes, with all of its changes;
 //! - parts that had come to nothing: their versions stay in pages till a sweep, and were never anybody's old

@@ -2,8 +2,9 @@
 //!
 //! The log is read twice: for the names, the catalogue's trees are redone up to the fork and up to the end;
 //! then all that is wanted, and each commit is given when its record comes. Of a transaction that is
-//! open at the fork all changes count, those of before it too: its commit goes. One that began before the redo
-//! point is read from its beginning if the log of that is here (`beginning.rs`), else it is told as partial.
+//! open at the fork all changes count, those of before it too: its commit goes. One that began before the
+//! redo point is read from its beginning if the log of that is here (`beginning.rs`), else it is told as
+//! partial.
 //! Aborted transactions change nothing.
 //!
 //! # What was there before
