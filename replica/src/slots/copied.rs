@@ -44,7 +44,8 @@ pub struct Copied {
     pub news: Vec<CopyNews>,
     /// What the disk did not take; it is to be asked for again.
     pub failed: Vec<ReplicaError>,
-    /// One stands behind the log that is durable here, so its copy stands there, and is to be asked for again.
+    /// One stands past the log that is durable here: its copy stands at that log's end, and is to be asked
+    /// for again.
     pub is_behind: bool,
 }
 
