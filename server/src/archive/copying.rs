@@ -7,7 +7,7 @@
 
 use super::archiver::{Archiver, LastTurn, Mode, settled};
 use super::histories::{Before, timeline_of};
-use super::shell::{self, Outcome};
+use super::shell::{self, Outcome, Running, ShellCommands};
 use crate::configuration::Ground;
 use crate::state::{NodeState, StopMode};
 use crate::tasks::{Tasks, blocking};
@@ -15,6 +15,7 @@ use host::task::task;
 use host::{Instant, vital_task};
 use protocol::{Report, Severity, SqlState};
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
@@ -179,10 +180,36 @@ impl Archiver {
         }
     }
 
+    /// Waits for the command that a former life of the node has left in the middle of a file. Whether nothing
+    /// ended that.
+    pub(crate) async fn end_left(
+        &self,
+        commands: &ShellCommands,
+        left: Running,
+        stop: &CancellationToken,
+    ) -> bool {
+        let file = left.file().unwrap_or_default().to_owned();
+        match commands.go_on_with(left, stop).await {
+            // What this life did meanwhile may have taken the mark away.
+            Ok(Outcome::Done) => match self.status.done(&file) {
+                Ok(()) => self.count(&file, true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let what = format!("could not rename archive status of \"{file}\": {error}");
+                    self.ground.log.warning(what);
+                }
+            },
+            Ok(Outcome::Stopped) => return false,
+            // It is tried again.
+            Ok(Outcome::Failed { .. } | Outcome::Broken { .. }) | Err(_) => self.count(&file, false),
+        }
+        true
+    }
+
     pub(super) async fn run(&self, template: &str, name: &str, stop: &CancellationToken) -> Outcome {
         let path = format!("pg_wal/{name}");
         let command = shell::expand(template, &[('p', path.as_str()), ('f', name)]);
-        let outcome = match self.commands.run(&command, &self.ground.data_dir, stop).await {
+        let outcome = match self.commands.run_for(Some(name), &command, &self.ground.data_dir, stop).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.ground.log.warning(format!("could not run archive_command: {error}"));
@@ -217,6 +244,7 @@ pub(super) fn start(
     states: &watch::Receiver<NodeState>,
     tasks: &Tasks,
     archiver: &Arc<Archiver>,
+    left: Option<Running>,
 ) {
     let end = tasks.background.clone();
     let (a, e) = (archiver.clone(), end.clone());
@@ -227,14 +255,20 @@ pub(super) fn start(
             () = follow(&a) => {}
         }
     })));
-    if archiver.mode == Mode::Off {
-        return;
-    }
     let (s, a, e) = (states.clone(), archiver.clone(), end.clone());
     tasks.tracker.spawn(task(vital_task("the archiver", async move {
         let _over = OverWhenDropped(&a);
-        copy(s, &a, &e).await;
+        let goes_on = match left {
+            Some(left) => a.end_left(&a.commands, left, &e).await,
+            None => true,
+        };
+        if goes_on && a.mode != Mode::Off {
+            copy(s, &a, &e).await;
+        }
     })));
+    if archiver.mode == Mode::Off {
+        return;
+    }
     let (g, s, database) = (ground.clone(), states.clone(), archiver.database().clone());
     tasks.tracker.spawn(task(vital_task("the archiver", async move {
         tokio::select! {

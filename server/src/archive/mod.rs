@@ -38,9 +38,10 @@ use crate::configuration::Ground;
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use archiver::Archiver;
+use host::sync::Mutex;
 use host::task::block_on;
 use restore::Restorer;
-use shell::{Outcome, ShellCommands};
+use shell::{Outcome, Running, ShellCommands};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
 use tokio::sync::watch;
@@ -58,6 +59,8 @@ pub(crate) struct Archive {
     pub(crate) commands: Arc<ShellCommands>,
     /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
     pub(crate) stop: CancellationToken,
+    /// The archive_command of the node's former life, until the archiver starts.
+    pub(crate) left: Mutex<Option<Running>>,
 }
 
 impl Archive {
@@ -68,6 +71,7 @@ impl Archive {
             restorer: OnceLock::new(),
             commands: Arc::default(),
             stop: CancellationToken::new(),
+            left: Mutex::default(),
         }
     }
 
@@ -98,7 +102,7 @@ impl Archive {
     pub(crate) fn start(&self, states: &watch::Receiver<NodeState>, tasks: &Tasks) {
         if let Some(archiver) = self.archiver() {
             archiver.make_up();
-            copying::start(&self.ground, states, tasks, archiver);
+            copying::start(&self.ground, states, tasks, archiver, self.left.lock().take());
         }
     }
 

@@ -1,10 +1,12 @@
 //! Shell commands of the settings: their placeholders, and running them.
 
 use host::ShellCommand;
-use host::task::task;
+use host::sync::Mutex;
+use host::task::{Blocking, task};
+use std::fmt;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -81,11 +83,33 @@ pub fn has_placeholder(template: &str, name: char) -> bool {
 /// How long a command that is asked to end may take for that.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A command that was begun for a file.
+pub(crate) struct Running {
+    file: Option<String>,
+    shell: Arc<ShellCommand>,
+    ended: Blocking<io::Result<ExitStatus>>,
+}
+
+impl Running {
+    /// The file; none for a command that is not left.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// Runs a node's commands, and owns each until it has ended: whoever has asked for it may go away.
 #[derive(Debug, Default)]
 pub(crate) struct ShellCommands {
     tracker: TaskTracker,
     end: CancellationToken,
+    leave: CancellationToken,
+    left: Arc<Mutex<Option<Running>>>,
 }
 
 impl ShellCommands {
@@ -97,12 +121,39 @@ impl ShellCommands {
         data_dir: &Path,
         stop: &CancellationToken,
     ) -> io::Result<Outcome> {
+        self.run_for(None, command, data_dir, stop).await
+    }
+
+    /// The same for what is done with a file: [`Self::leave`] leaves this one to go on.
+    pub(crate) async fn run_for(
+        &self,
+        file: Option<&str>,
+        command: &str,
+        data_dir: &Path,
+        stop: &CancellationToken,
+    ) -> io::Result<Outcome> {
         if stop.is_cancelled() || self.end.is_cancelled() {
             return Ok(Outcome::Stopped);
         }
-        let shell = ShellCommand::spawn(command, data_dir, Stdio::inherit())?;
-        let owner = self.tracker.spawn(task(own(Arc::new(shell), stop.clone(), self.end.clone())));
-        owner.await.map_err(io::Error::other)?
+        let shell = Arc::new(ShellCommand::spawn(command, data_dir, Stdio::inherit())?);
+        let waiting = shell.clone();
+        let ended = host::task::blocking(move || waiting.wait());
+        self.go_on_with(Running { file: file.map(str::to_owned), shell, ended }, stop).await
+    }
+
+    /// Waits for a command that runs already.
+    pub(crate) async fn go_on_with(&self, running: Running, stop: &CancellationToken) -> io::Result<Outcome> {
+        let (leave, left) = (self.leave.clone(), self.left.clone());
+        let owning = own(running, stop.clone(), self.end.clone(), leave, left);
+        self.tracker.spawn(task(owning)).await.map_err(io::Error::other)?
+    }
+
+    /// Ends what still runs but for a command for a file, which goes on: it may be in the middle of it. For
+    /// whoever waits for it here it was stopped; dropped, it is killed.
+    pub(crate) async fn leave(&self) -> Option<Running> {
+        self.leave.cancel();
+        self.finish().await;
+        self.left.lock().take()
     }
 
     /// Ends what still runs, and waits for that.
@@ -113,14 +164,15 @@ impl ShellCommands {
     }
 }
 
-/// Waits for a command, or ends it once one of the two says so.
+/// Waits for a command, or ends it once one of the two says so, or leaves it.
 async fn own(
-    shell: Arc<ShellCommand>,
+    running: Running,
     stop: CancellationToken,
     end: CancellationToken,
+    leave: CancellationToken,
+    left: Arc<Mutex<Option<Running>>>,
 ) -> io::Result<Outcome> {
-    let waiting = shell.clone();
-    let mut ended = host::task::blocking(move || waiting.wait());
+    let Running { file, shell, mut ended } = running;
     let told = async {
         tokio::select! {
             biased;
@@ -131,6 +183,10 @@ async fn own(
     let status = tokio::select! {
         biased;
         status = &mut ended => status.map_err(io::Error::other)??,
+        () = leave.cancelled(), if file.is_some() => {
+            *left.lock() = Some(Running { file, shell, ended });
+            return Ok(Outcome::Stopped);
+        }
         () = told => {
             shell.terminate();
             let timely = tokio::time::timeout(GRACE, &mut ended).await.is_ok();
@@ -194,6 +250,41 @@ mod tests {
         assert_eq!(commands.tracker.len(), 1, "it has an owner still");
         commands.finish().await;
         assert!(commands.tracker.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_command_for_a_file_goes_on_when_it_is_left_and_another_one_ends() {
+        let (folder, commands) = (tempfile::tempdir().unwrap(), Arc::new(ShellCommands::default()));
+        let [go, up] = ["go", "up"].map(|name| folder.path().join(name));
+        for fifo in [&go, &up] {
+            nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let start = |file: Option<&'static str>| {
+            let (commands, dir) = (commands.clone(), folder.path().to_owned());
+            tokio::spawn(async move {
+                let command = "echo up > up; read -r go < go; echo $go > done";
+                commands.run_for(file, command, &dir, &CancellationToken::new()).await
+            })
+        };
+        let (first, second) = (start(Some("A")), start(None));
+        let read = tokio::task::spawn_blocking(move || {
+            let text = std::fs::read_to_string(&up).unwrap();
+            if text.lines().count() < 2 { text + &std::fs::read_to_string(up).unwrap() } else { text }
+        });
+        assert_eq!(read.await.unwrap(), "up\nup\n", "both run");
+        let left = commands.leave().await.unwrap();
+        assert_eq!(left.file(), Some("A"));
+        for run in [first, second] {
+            assert_eq!(run.await.unwrap().unwrap(), Outcome::Stopped);
+        }
+        let next = ShellCommands::default();
+        let stop = CancellationToken::new();
+        let (ended, _) = tokio::join!(
+            next.go_on_with(left, &stop),
+            tokio::task::spawn_blocking(move || std::fs::write(go, "on\n").unwrap())
+        );
+        assert_eq!(ended.unwrap(), Outcome::Done);
+        assert_eq!(std::fs::read_to_string(folder.path().join("done")).unwrap(), "on\n");
     }
 
     #[tokio::test]

@@ -52,9 +52,20 @@ impl Listener {
     }
 }
 
-/// The words of a comma-separated list.
-pub(crate) fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(|word| word.trim().trim_matches('"')).filter(|word| !word.is_empty())
+/// The words of a list, between commas that are not in double quotes.
+pub(crate) fn words(list: &str) -> impl Iterator<Item = String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    let mut chars = list.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => word.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => words.push(std::mem::take(&mut word)),
+            char => word.push(char),
+        }
+    }
+    words.push(word);
+    words.into_iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty())
 }
 
 /// The folders of unix_socket_directories; relative ones lie in the data directory.
@@ -89,7 +100,7 @@ pub(crate) fn open(
 ) -> Result<Vec<Listener>, ServerError> {
     let mut listeners = Vec::new();
     let port = u16::try_from(config.port).map_err(|_| ServerError::new("invalid port"))?;
-    let addresses: Vec<&str> = words(&config.listen_addresses).collect();
+    let addresses: Vec<String> = words(&config.listen_addresses).collect();
     let mut last_problem = None;
     for name in &addresses {
         for (opened, address) in open_tcp(name, port) {

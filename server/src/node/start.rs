@@ -5,6 +5,7 @@ use super::rewind::{self, Tries};
 use super::signals::{Signals, take_promote_file};
 use super::stop::LEFTOVERS_LIMIT;
 use super::{Node, Services, directory, handover, open, run, stop};
+use crate::archive::shell::Running;
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
 use crate::error::ServerError;
@@ -50,6 +51,8 @@ pub struct Carried {
     pub(super) member: Option<DirectoryId>,
     /// Closed when nothing of the life before has the database any more.
     pub(super) database: Option<watch::Receiver<()>>,
+    /// Its archive_command, in the middle of a file.
+    pub(super) archiving: Option<Running>,
 }
 
 /// Waits for what the life before has left on other threads, which nobody waits for there. What does not
@@ -111,6 +114,7 @@ pub(crate) async fn start<S: Services>(
     let node = Arc::new(Node::new(options, data_dir.clone(), log.clone(), current));
     *node.life.tries.lock() = carried.tries;
     *node.life.member.lock() = carried.member;
+    *node.archive.left.lock() = carried.archiving;
     log.log(format!(
         "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
         env!("CARGO_PKG_VERSION"),

@@ -4,6 +4,7 @@ use super::Node;
 use super::handover::{self, OTHERS_LIMIT};
 use super::signals::Signals;
 use super::start::{Carried, Ending};
+use crate::archive::shell::{Running, ShellCommands};
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
 use crate::replication::handover::Order;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::Database;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wal::Stopping;
 
 /// How long an end of the process waits for what computes and does not hear of it, as PostgreSQL's
@@ -174,8 +176,8 @@ pub(super) async fn stop_cleanly(
     }
     let is_last = matches!(after, After::Nothing);
     let_senders_go(node, !is_last).await;
-    finish_archive(node, is_last, writes_on).await;
     let again = !is_last && node.life.starts_again;
+    let archiving = finish_archive(node, again, writes_on).await;
     // Before those who listen now end: no signal is lost.
     let signals = if again && node.life.hears_signals { Signals::new().ok() } else { None };
     tasks.background.cancel();
@@ -184,24 +186,25 @@ pub(super) async fn stop_cleanly(
     tasks.tracker.close();
     tasks.sessions.wait().await;
     tasks.tracker.wait().await;
-    ending(node, database, done.err(), after, signals, again)
+    let again = again && !is_stop_asked(node);
+    let archiving = if again { archiving } else { end_command(node, archiving).await };
+    let carried = again.then(|| Carried { signals, archiving, ..carried(node, database, after) });
+    ending(node, database, done.err(), after, carried)
 }
 
-/// What a stop comes to. A rewind needs no clean one: without the last restartpoint, on a full disk say, the
-/// next life redoes what was not written, as after a crash.
+/// What a stop comes to: another life with what is `carried`, if that is wanted. A rewind needs no clean
+/// stop: without the last restartpoint, on a full disk say, the next life redoes what was not written, as
+/// after a crash.
 fn ending(
     node: &Node,
     database: &Database,
     failed: Option<storage::Error>,
     after: After<'_>,
-    signals: Option<Signals>,
-    starts_again: bool,
+    carried: Option<Carried>,
 ) -> Result<Ending, ServerError> {
     let log = &node.ground.log;
-    let rewinds = matches!(after, After::Rewind);
-    let again = starts_again && node.life.stops().borrow().is_none();
     if let Some(error) = failed {
-        if !rewinds || !again {
+        if !matches!(after, After::Rewind) || carried.is_none() {
             log.fatal(format!("could not write the shutdown checkpoint: {error}"));
             return Err(ServerError::new(error.to_string()));
         }
@@ -209,31 +212,56 @@ fn ending(
         log.warning(format!("could not write the last restartpoint, and goes on without: {error}"));
     }
     log.log("database system is shut down");
-    if !again {
-        return Ok(Ending::Stopped);
-    }
-    let tries = node.life.tries.lock().handed_on(rewinds);
-    let member = node.replication().map(|replication| replication.roster.own_id());
-    let database = Some(database.lives());
-    Ok(Ending::Again(Box::new(Carried { pid_file: None, signals, tries, member, database })))
+    Ok(carried.map_or(Ending::Stopped, |carried| Ending::Again(Box::new(carried))))
 }
 
-/// Archives what waits. One who writes on archives on; one who comes back as a standby, for which others may
-/// wait, goes without an archive that takes nothing.
-async fn finish_archive(node: &Node, is_last: bool, writes_on: bool) {
-    if let Some(archiver) = node.archive.archiver() {
-        archiver.notice_now();
-        if is_last {
-            archiver.finish().await;
-        } else if !writes_on && !archiver.finish_while_it_goes_on(ARCHIVE_LIMIT).await {
-            node.ground.log.warning(format!(
-                "archive_command has archived nothing for {} s: this server goes on without, and what waits for the \
-                 archive waits until it is primary again",
-                ARCHIVE_LIMIT.as_secs()
-            ));
+fn carried(node: &Node, database: &Database, after: After<'_>) -> Carried {
+    let tries = node.life.tries.lock().handed_on(matches!(after, After::Rewind));
+    let member = node.replication().map(|replication| replication.roster.own_id());
+    Carried { tries, member, database: Some(database.lives()), ..Carried::default() }
+}
+
+fn is_stop_asked(node: &Node) -> bool {
+    node.life.stops().borrow().is_some()
+}
+
+/// Archives what waits before the node ends. One that starts `again` has time for that later: if it writes
+/// on, at once; as a standby, for which others may wait, it goes without an archive that takes nothing.
+/// Either leaves a command in the middle of a file to the next life: what has begun may not be begun once
+/// more.
+async fn finish_archive(node: &Node, again: bool, writes_on: bool) -> Option<Running> {
+    let Some(archiver) = node.archive.archiver() else {
+        node.archive.commands.finish().await;
+        return None;
+    };
+    archiver.notice_now();
+    if again && !writes_on {
+        let mut stops = node.life.stops();
+        tokio::select! {
+            biased;
+            _ = stop_of(&mut stops, StopMode::Smart) => {}
+            done = archiver.finish_while_it_goes_on(ARCHIVE_LIMIT) => if !done {
+                node.ground.log.warning(format!(
+                    "archive_command has archived nothing for {} s: this server goes on without it",
+                    ARCHIVE_LIMIT.as_secs()
+                ));
+            }
         }
     }
+    if again && !is_stop_asked(node) {
+        return node.archive.commands.leave().await;
+    }
+    archiver.finish().await;
     node.archive.commands.finish().await;
+    None
+}
+
+/// A stop came after a command was left to the next life: waits for it, as each clean stop does.
+async fn end_command(node: &Node, archiving: Option<Running>) -> Option<Running> {
+    if let (Some(archiver), Some(running)) = (node.archive.archiver(), archiving) {
+        archiver.end_left(&ShellCommands::default(), running, &CancellationToken::new()).await;
+    }
+    None
 }
 
 /// Waits until the standbys have the log to its end. One that is slow does not keep a node that starts again.

@@ -89,7 +89,7 @@ fn own_addresses(ground: &Ground) -> Vec<Address> {
             "*" | "0.0.0.0" | "::" => String::new(),
             name => name.to_owned(),
         };
-        words(&config.listen_addresses).filter_map(|name| Address::new(&host(name), port)).collect()
+        words(&config.listen_addresses).filter_map(|name| Address::new(&host(&name), port)).collect()
     } else {
         // Its text was checked.
         let info = ConnInfo::parse_with(&config.advertised_address, |_| None);

@@ -16,6 +16,8 @@ pub(super) struct UnfinishedCopies {
     upstream: Vec<UpstreamSlot>,
     /// The log tells of what failed.
     is_told: bool,
+    /// Which log's positions these are ([`wal::LogState::generation`]).
+    generation: u64,
 }
 
 /// Watches the slots for forecasts, and gives up those that nobody has used for too long.
@@ -118,8 +120,9 @@ pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
 /// log up to there was durable here, is tried again.
 fn copy_again(replication: &Replication) {
     let mut unfinished = replication.unfinished_copies.lock();
-    let Some(UnfinishedCopies { upstream, is_told }) = unfinished.take() else { return };
-    if replication.ground.config().sync_replication_slots {
+    let Some(UnfinishedCopies { upstream, is_told, generation }) = unfinished.take() else { return };
+    let is_of_this_log = generation == replication.log.state().generation;
+    if is_of_this_log && replication.ground.config().sync_replication_slots {
         *unfinished = try_copy(replication, upstream, is_told);
     }
 }
@@ -139,11 +142,14 @@ fn try_copy(
         replication.ground.log.warning(format!("{what}: {error}"));
     }
     let is_told = !failed.is_empty();
-    (is_told || is_behind).then_some(UnfinishedCopies { upstream, is_told })
+    let generation = log.generation;
+    (is_told || is_behind).then_some(UnfinishedCopies { upstream, is_told, generation })
 }
 
 /// Copies go when nobody keeps them true any more.
 pub(crate) fn drop_copies(replication: &Replication) {
+    let mut unfinished = replication.unfinished_copies.lock();
+    *unfinished = None;
     let Copied { news, failed, .. } = replication.slots.drop_copies(|_| true);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed {

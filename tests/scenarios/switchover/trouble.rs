@@ -2,8 +2,9 @@
 
 use super::{LIMIT, command, is_primary, named, standby, switch, wait_for_log};
 use nix::sys::signal::{Signal, kill};
-use scenarios::{Node, SmallDisk, plimsoll, run, run_ok};
+use scenarios::{Node, SmallDisk, plimsoll, run, run_ok, wait_until};
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 /// A primary whose archive hangs, with a segment that waits for it.
@@ -47,6 +48,88 @@ fn a_switchover_that_is_backed_out_waits_for_no_archive() {
         assert!(!one.log().contains("archive_command has archived nothing"), "{}", one.log());
     }
     assert!(began.elapsed() < LIMIT);
+}
+
+/// An archive whose command for a file waits until it may write the second half, and takes no file twice.
+fn slow_archive(folder: &Path) -> String {
+    let archive = folder.display();
+    format!(
+        "test ! -f {archive}/%f && head -c 1000 %p > {archive}/%f && while [ ! -e {archive}/go ]; do sleep 0.1; done \
+         && tail -c +1001 %p >> {archive}/%f"
+    )
+}
+
+/// The first segment is half in the archive while roles change, or do not: it comes there whole.
+fn keeps_a_command_in_the_middle_of_a_file(backs_out: bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = named("one")
+        .init_option("--wal-segsize=1")
+        .setting("archive_mode", "on")
+        .setting("archive_command", &slow_archive(folder.path()))
+        .start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY, client int); SELECT pg_switch_wal()");
+    let two = standby("two", &one);
+    let first = folder.path().join("000000010000000000000001");
+    wait_until("the command has begun", LIMIT, || {
+        let begun = fs::metadata(&first).is_ok_and(|file| file.len() == 1000);
+        if begun { Ok(()) } else { Err(one.log()) }
+    });
+    if backs_out {
+        fs::write(two.data().join("plimsoll/fence"), "damaged").expect("the record is written");
+        assert_eq!(run(&mut command(&one, "two", &two, &[])).code, 1);
+        one.sql("INSERT INTO t VALUES (1, 0)");
+    } else {
+        switch(&one, "two", &two);
+    }
+    fs::write(folder.path().join("go"), "").expect("a file");
+    let done = one.data().join("pg_wal/archive_status/000000010000000000000001.done");
+    wait_until("it is archived", LIMIT, || if done.exists() { Ok(()) } else { Err(one.log()) });
+    assert_eq!(fs::metadata(&first).expect("it is there").len(), 1 << 20);
+    if backs_out {
+        one.sql("SELECT pg_switch_wal()");
+        one.wait_for("SELECT archived_count > 1 AND failed_count = 0 FROM pg_stat_archiver", "t");
+    }
+}
+
+#[test]
+fn a_command_in_the_middle_of_a_file_goes_on_over_a_switchover() {
+    keeps_a_command_in_the_middle_of_a_file(false);
+}
+
+#[test]
+fn a_command_in_the_middle_of_a_file_goes_on_over_a_switchover_that_is_backed_out() {
+    keeps_a_command_in_the_middle_of_a_file(true);
+}
+
+#[test]
+fn a_stop_during_a_switchover_archives_all_as_any_clean_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().display();
+    let one = named("one")
+        .init_option("--wal-segsize=1")
+        .setting("archive_mode", "on")
+        .setting("archive_command", &format!("sleep 0.5; cp %p {archive}/%f"))
+        .start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY, client int)");
+    let two = standby("two", &one);
+    for row in 0..4 {
+        one.sql(&format!("INSERT INTO t VALUES ({row}, 0); SELECT pg_switch_wal()"));
+    }
+    two.wait_for("SELECT count(*) FROM t", "4");
+    let asked = command(&one, "two", &two, &["--timeout", "20s"]).spawn().expect("plimsoll starts");
+    wait_for_log(&one, "handing over to standby");
+    let pids = [&one, &two].map(|node| node.pid().expect("it runs"));
+    kill(pids[1], Signal::SIGSTOP).expect("it stops");
+    kill(pids[0], Signal::SIGINT).expect("it is told");
+    drop(asked.wait_with_output());
+    wait_until("it has ended", LIMIT, || if one.pid().is_none() { Ok(()) } else { Err(one.log()) });
+    kill(pids[1], Signal::SIGCONT).expect("it goes on");
+    let marks = fs::read_dir(one.data().join("pg_wal/archive_status")).expect("a folder").flatten();
+    let waiting: Vec<_> = marks
+        .map(|mark| mark.file_name())
+        .filter(|name| !name.to_string_lossy().ends_with(".done"))
+        .collect();
+    assert!(waiting.is_empty(), "{waiting:?}\n{}", one.log());
 }
 
 #[test]
