@@ -123,7 +123,7 @@ impl WalRetention for KeepForReplicas {
         let held_by_all = held.min().unwrap_or(Lsn::MAX);
         let from = rewind_from(&mut self.checkpoints.lock(), (redo, end), held_by_all);
         let segments_max = if members.is_empty() { 0 } else { kept_segments_max(&replication) };
-        KeptLog { from: size.segment_of(from), segments_max, adds: true, ..KeptLog::AS_IT_IS }
+        KeptLog { from: size.segment_of(from), segments_max, adds: true }
     }
 
     /// Another standby may be promoted from before what this one has: how far that is nobody tells it.

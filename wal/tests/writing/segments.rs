@@ -147,7 +147,7 @@ fn segments_that_a_rewind_may_read_are_put_aside_within_a_size() {
     let starts: Vec<Lsn> =
         (0..100).map(|number| wal.insert(&mut record(number, 60_000)).unwrap().start).collect();
     wal.flush_all().unwrap();
-    let kept = KeptLog { from: SegmentNumber::new(2), segments_max: 2, adds: true, ..KeptLog::AS_IT_IS };
+    let kept = KeptLog { from: SegmentNumber::new(2), segments_max: 2, adds: true };
     let none = SegmentNumber::new(0);
     let mut reusable = |_| SegmentFate::Reusable;
     let keep = Retention { horizon: SegmentNumber::new(4), recycle_before: none, kept };
@@ -188,7 +188,7 @@ fn a_segment_is_put_aside_also_if_a_power_cut_left_it_under_both_names() {
     let (here, second) = (folder(&disk), SegmentNumber::new(2));
     disk.create_dir_all(here.kept().dir()).unwrap();
     disk.link_file(&here.path(TLI, second), &here.kept().path(TLI, second)).unwrap();
-    let kept = KeptLog { from: second, segments_max: 2, adds: true, ..KeptLog::AS_IT_IS };
+    let kept = KeptLog { from: second, segments_max: 2, adds: true };
     let keep = Retention { horizon: SegmentNumber::new(3), recycle_before: SegmentNumber::new(0), kept };
     let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert_eq!((removed.put_aside, removed.removed), (1, 1));
