@@ -277,20 +277,32 @@ pub fn best(nodes: &[Node]) -> Option<usize> {
     (!rivals).then_some(at)
 }
 
-/// The node that has the most log behind what this standby has, on its branch or one that goes on from it,
-/// and up to where.
-pub fn further(nodes: &[Node], at: usize) -> Option<(usize, Lsn)> {
+/// Log that a standby lacks, and another node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Further {
+    /// Whose it is, of the nodes.
+    pub node: usize,
+    /// The standby's log is that one's up to here, exclusive.
+    pub from: Lsn,
+    /// The end of that one's.
+    pub upto: Lsn,
+}
+
+/// The node that has the most log behind what this standby has, on its branch or one that goes on from it.
+pub fn further(nodes: &[Node], at: usize) -> Option<Further> {
     let mine = nodes.get(at)?.answer.as_ref()?;
     let ahead = |(at, node): (usize, &'_ Node)| {
         let answer = node.answer.as_ref()?;
-        let goes_on = match relation(&mine.history, &answer.history) {
-            Relation::Same => false,
-            Relation::Descendant { .. } => true,
+        let (goes_on, from) = match relation(&mine.history, &answer.history) {
+            Relation::Same => (false, mine.end),
+            // What lies here behind the fork is other log.
+            Relation::Descendant { fork } => (true, mine.end.min(fork)),
             _ => return None,
         };
-        (answer.end > mine.end).then_some((goes_on, answer.end, at))
+        (answer.end > from).then_some((goes_on, answer.end, at, from))
     };
-    nodes.iter().enumerate().filter_map(ahead).max().map(|(_, end, at)| (at, end))
+    let most = nodes.iter().enumerate().filter_map(ahead).max();
+    most.map(|(_, upto, node, from)| Further { node, from, upto })
 }
 
 /// What the promotion of `nodes[at]` would lose. `commits`: what the one that is [`further`] read behind what
@@ -323,7 +335,7 @@ impl Case<'_> {
         let others = self.others().filter(|(_, _, other)| self.relation(other) == Relation::Same);
         let told = others.flat_map(|(_, _, other)| [Some(other.end), other.primary_end.map(|(end, _)| end)]);
         let told = told.chain([self.mine.primary_end.map(|(end, _)| end)]).flatten();
-        let further = further(self.nodes, self.at).map(|(_, end)| end);
+        let further = further(self.nodes, self.at).map(|further| further.upto);
         let upto = told.chain(further).max().filter(|upto| *upto > self.mine.end);
         Report { verdict, by_quorum, from: self.mine.end, upto, reason }
     }

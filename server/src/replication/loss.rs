@@ -24,7 +24,7 @@ use replica::roster::login::MemberLogin;
 use replica::roster::{Address, Member, Roster};
 use replica::sync::Progress;
 use replica::timeline::loss::wire::Told;
-use replica::timeline::loss::{Answer, Commits, Node, Report, Role, Rule, best, further, judge};
+use replica::timeline::loss::{Answer, Commits, Further, Node, Report, Role, Rule, best, further, judge};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -283,9 +283,8 @@ impl Asking<'_> {
 
     /// The commits behind what a standby has, by the one that has the most of what follows.
     async fn commits_behind(&self, reported: &[ReportedNode], nodes: &[Node], at: usize) -> Option<Commits> {
-        let (from_whom, upto) = further(nodes, at)?;
-        let from = nodes.get(at)?.answer.as_ref()?.end;
-        let Some(address) = &reported.get(from_whom)?.address else {
+        let Further { node, from, upto } = further(nodes, at)?;
+        let Some(address) = &reported.get(node)?.address else {
             return own_commits(self.replication, from, upto).await;
         };
         let asked = peers::commits(address, self.login?, (from, upto));
@@ -434,9 +433,8 @@ mod tests {
 
     /// The log behind what a standby has, read to its end: a commit begins it, and no other rule is in it.
     fn read_behind(nodes: &[Node], at: usize) -> Option<Commits> {
-        let (_, upto) = further(nodes, at)?;
-        let first = nodes[at].answer.as_ref().map(|answer| answer.end + 1);
-        Some(Commits { upto, count: 1, first, ..Commits::default() })
+        let Further { from, upto, .. } = further(nodes, at)?;
+        Some(Commits { upto, count: 1, first: Some(from + 1), ..Commits::default() })
     }
 
     /// What the promotion of the first one would lose.

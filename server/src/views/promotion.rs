@@ -6,7 +6,7 @@ use super::{Asked, Function, Returns, count, lsn, no_defaults, refuse, text, tim
 use crate::replication::fencing;
 use crate::replication::loss::{ReportedNode, report};
 use protocol::SqlState;
-use replica::timeline::loss::{Answer, Node, Role, further};
+use replica::timeline::loss::{Answer, Further, Node, Role, further};
 use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use wal::Lsn;
@@ -47,9 +47,8 @@ fn call(asked: &Asked<'_>, actor: SettingActor, _arguments: &[Datum]) -> NodeCal
         let nodes = report(&replication).await;
         let nodes = nodes.map_err(|error| SqlError::new(SqlState::IO_ERROR, error.to_string()))?;
         let judged: Vec<Node> = nodes.iter().map(|reported| reported.node.clone()).collect();
-        let furthest = |at| further(&judged, at).map(|(_, end)| end);
         let mut rows: Vec<_> =
-            nodes.iter().enumerate().map(|(at, node)| row(node, at == 0, furthest(at))).collect();
+            nodes.iter().enumerate().map(|(at, node)| row(node, at == 0, further(&judged, at))).collect();
         if let Some((own, fence)) = rows.first_mut().zip(fencing::own(&replication)) {
             tell_fence(own, &fence);
         }
@@ -71,7 +70,7 @@ fn tell_fence(row: &mut [Datum], fence: &str) {
     }
 }
 
-fn row(reported: &ReportedNode, is_this_node: bool, furthest: Option<Lsn>) -> Vec<Datum> {
+fn row(reported: &ReportedNode, is_this_node: bool, lacks: Option<Further>) -> Vec<Datum> {
     let ReportedNode { node, address, error, report, commits, is_best } = reported;
     let answer = node.answer.as_ref();
     let position = |of: fn(&Answer) -> Lsn| answer.map_or(Datum::Null, |answer| lsn(of(answer)));
@@ -79,8 +78,7 @@ fn row(reported: &ReportedNode, is_this_node: bool, furthest: Option<Lsn>) -> Ve
         Role::Primary { .. } => "primary",
         Role::Standby { .. } => "standby",
     });
-    // Of another branch no position says how far this one is.
-    let behind = answer.map(|answer| furthest.map_or(0, |furthest| furthest.bytes_since(answer.end)));
+    let behind = answer.map(|_| lacks.map_or(0, |lacks| lacks.upto.bytes_since(lacks.from)));
     // Who knows the commits knows their times; else they lie between what is here and the last that was
     // heard.
     let counted = commits.map(|commits| commits.count);

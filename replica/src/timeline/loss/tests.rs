@@ -48,8 +48,8 @@ fn node(id: u64, name: &str, answer: Option<Answer>) -> Node {
 
 /// The log behind what a standby has, read to its end: a commit begins it, and no other rule is in it.
 fn read_behind(nodes: &[Node], at: usize) -> Option<Commits> {
-    let (_, upto) = further(nodes, at)?;
-    let first = nodes[at].answer.as_ref().map(|answer| answer.end + 1);
+    let Further { from, upto, .. } = further(nodes, at)?;
+    let first = Some(from + 1);
     Some(Commits { upto, count: 1, first, ..Commits::default() })
 }
 
@@ -219,7 +219,7 @@ fn what_went_on_elsewhere_leaves_a_doubt_though_nobody_of_it_can_be_asked() {
 #[test]
 fn log_without_commits_is_no_loss_and_commits_that_are_known_to_be_confirmed_are_one() {
     let mut nodes = trio("ANY 1 (a, b)", [Some(10), Some(20), None]);
-    assert_eq!(further(&nodes, 0), Some((1, lsn(20))));
+    assert_eq!(further(&nodes, 0), Some(Further { node: 1, from: lsn(10), upto: lsn(20) }));
     assert_eq!((further(&nodes, 1), best(&nodes)), (None, Some(1)));
     let none = Commits { upto: lsn(20), ..Commits::default() };
     let judged = |nodes: &[Node], commits: &Commits| judge(nodes, 0, Some(commits)).unwrap().verdict;
@@ -266,7 +266,13 @@ fn the_best_is_on_the_newest_timeline_whatever_the_positions_of_others_are() {
     place(&mut nodes, 1, fork(3, 10, 3));
     place(&mut nodes, 2, fork(3, 10, 3));
     assert_eq!(best(&nodes), Some(2));
-    assert_eq!((0..3).map(|at| further(&nodes, at)).collect::<Vec<_>>(), [None, Some((2, lsn(30))), None]);
+    let lacks = |nodes: &[Node], at| further(nodes, at).map(|more| (more.node, more.from, more.upto));
+    let all: Vec<_> = (0..3).map(|at| lacks(&nodes, at)).collect();
+    assert_eq!(all, [None, Some((2, lsn(20), lsn(30))), None]);
+    let next =
+        nodes[1].answer.as_ref().unwrap().history.fork(TimelineId::new(5), lsn(15), "test", BranchId::new(9));
+    place(&mut nodes, 2, next.unwrap());
+    assert_eq!(lacks(&nodes, 1), Some((2, lsn(15), lsn(30))), "behind the fork it has other log");
     place(&mut nodes, 2, fork(3, 12, 4));
     assert_eq!(best(&nodes), None, "two timelines 3: nobody can say which of them is the cluster's");
     place(&mut nodes, 0, fork(4, 10, 5));

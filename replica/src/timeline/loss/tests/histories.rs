@@ -281,9 +281,8 @@ fn judge_history(seed: u64, totals: &mut Totals) {
     }
     let later = world.rng.u8(..10);
     for at in (0..standbys).filter(|at| reachable[*at]) {
-        let end = world.standbys[at].written;
         let behind = further(&nodes, at).filter(|_| world.rng.u8(..10) > 0);
-        let commits = behind.map(|(_, upto)| world.commits(end, upto.get()));
+        let commits = behind.map(|more| world.commits(more.from.get(), more.upto.get()));
         let report = judge(&nodes, at, commits.as_ref()).unwrap();
         // Until the promotion the primary goes on, if it lives, with those that receive from it.
         let mut promoted = World {
