@@ -84,6 +84,8 @@ pub(crate) struct Archiver {
     stats: Mutex<ArchiverStats>,
     pub(super) wake: Notify,
     pub(super) commands: Arc<ShellCommands>,
+    /// What a command of the node's former life is in the middle of: it stays, under its name.
+    pub(super) left: Mutex<Option<String>>,
     pub(super) last_turn: watch::Sender<LastTurn>,
     /// Moves with every file that is archived.
     archived: watch::Sender<u64>,
@@ -101,6 +103,7 @@ impl Archiver {
         commands: &Arc<ShellCommands>,
         database: Database,
         node_log: NodeLog,
+        left: Option<String>,
     ) -> Self {
         let mode = match ground.config().archive_mode.as_ref() {
             "on" => Mode::On,
@@ -122,6 +125,7 @@ impl Archiver {
             stats: Mutex::new(stats),
             wake: Notify::new(),
             commands: commands.clone(),
+            left: Mutex::new(left),
             last_turn: watch::Sender::new(LastTurn::NotYet),
             archived: watch::Sender::new(0),
             cleared: Mutex::default(),
@@ -199,13 +203,16 @@ impl Archiver {
     pub(crate) fn may_go(&self, file: SegmentFile) -> bool {
         let log = &*self.node_log.state();
         let in_recovery = matches!(log.live, Live::Standby(_));
+        let name = file.segment.file_name(file.timeline, self.size);
+        if self.is_read(&name) {
+            return false;
+        }
         if !self.archives(in_recovery) {
             return true;
         }
         if self.unsettled.lock().is_some_and(|ended| ended.file(self.size) == file) {
             return false;
         }
-        let name = file.segment.file_name(file.timeline, self.size);
         match self.status.of(&name) {
             Ok(Archived::Done) => true,
             Ok(Archived::Ready) => false,
@@ -223,10 +230,13 @@ impl Archiver {
     /// The same for what a promotion set aside of a segment.
     pub(crate) fn partial_may_go(&self, file: SegmentFile) -> bool {
         let in_recovery = matches!(self.node_log.state().live, Live::Standby(_));
+        let name = wal::file_names::partial(&file.segment.file_name(file.timeline, self.size));
+        if self.is_read(&name) {
+            return false;
+        }
         if !self.archives(in_recovery) {
             return true;
         }
-        let name = wal::file_names::partial(&file.segment.file_name(file.timeline, self.size));
         match self.status.of(&name) {
             Ok(Archived::Done) => true,
             Ok(Archived::Unknown) => {
@@ -235,6 +245,11 @@ impl Archiver {
             }
             Ok(Archived::Ready) | Err(_) => false,
         }
+    }
+
+    /// A command of the node's former life is in the middle of it.
+    fn is_read(&self, name: &str) -> bool {
+        self.left.lock().as_deref() == Some(name)
     }
 
     /// Segments were removed: their marks go, once `unarchived` has the names of those that waited.
@@ -396,7 +411,8 @@ impl Archiver {
     pub(crate) async fn finish(&self) {
         let mut turn = self.last_turn.subscribe();
         self.last_turn.send_if_modified(|turn| {
-            let asks = self.mode != Mode::Off && *turn == LastTurn::NotYet;
+            let has_work = self.mode != Mode::Off || self.left.lock().is_some();
+            let asks = has_work && *turn == LastTurn::NotYet;
             if asks {
                 *turn = LastTurn::Asked;
             }

@@ -188,8 +188,10 @@ impl Archiver {
         left: Running,
         stop: &CancellationToken,
     ) -> bool {
-        let file = left.file().unwrap_or_default().to_owned();
-        match commands.go_on_with(left, stop).await {
+        let (file, command) = (left.file().unwrap_or_default().to_owned(), left.command().to_owned());
+        let ended = commands.go_on_with(left, stop).await;
+        *self.left.lock() = None;
+        match ended {
             // What this life did meanwhile may have taken the mark away.
             Ok(Outcome::Done) => match self.status.done(&file) {
                 Ok(()) => self.count(&file, true),
@@ -201,7 +203,11 @@ impl Archiver {
             },
             Ok(Outcome::Stopped) => return false,
             // It is tried again.
-            Ok(Outcome::Failed { .. } | Outcome::Broken { .. }) | Err(_) => self.count(&file, false),
+            Ok(outcome) => {
+                self.tell_failure(outcome, &command);
+                self.count(&file, false);
+            }
+            Err(error) => self.ground.log.warning(format!("could not wait for archive_command: {error}")),
         }
         true
     }
@@ -216,9 +222,14 @@ impl Archiver {
                 return Outcome::Broken { code: None, signal: None };
             }
         };
+        self.tell_failure(outcome, &command);
+        outcome
+    }
+
+    fn tell_failure(&self, outcome: Outcome, command: &str) {
         let detail = Some(format!("The failed archive command was: {command}"));
         let report = match outcome {
-            Outcome::Done | Outcome::Stopped => return outcome,
+            Outcome::Done | Outcome::Stopped => return,
             Outcome::Failed { code } => Report::new(
                 Severity::Log,
                 SqlState::SUCCESSFUL_COMPLETION,
@@ -234,7 +245,6 @@ impl Archiver {
             ),
         };
         self.ground.log.write(None, &Report { detail, ..report }, None);
-        outcome
     }
 }
 

@@ -35,18 +35,25 @@ mod same_log;
 pub(crate) mod shell;
 
 use crate::configuration::Ground;
+use crate::log::Log;
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use archiver::Archiver;
+use host::Host;
 use host::sync::Mutex;
 use host::task::block_on;
 use restore::Restorer;
 use shell::{Outcome, Running, ShellCommands};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::NodeLog;
+use wal::{ArchiveStatus, NodeLog};
+
+/// A command that a life of the node leaves to the next one, until the archiver of that starts.
+pub(crate) type LeftCommand = Arc<Mutex<Option<Running>>>;
 
 /// A node's archive: the way into it, the way back, and the shell commands of both.
 pub(crate) struct Archive {
@@ -59,25 +66,25 @@ pub(crate) struct Archive {
     pub(crate) commands: Arc<ShellCommands>,
     /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
     pub(crate) stop: CancellationToken,
-    /// The archive_command of the node's former life, until the archiver starts.
-    pub(crate) left: Mutex<Option<Running>>,
+    pub(crate) left: LeftCommand,
 }
 
 impl Archive {
-    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+    pub(crate) fn new(ground: Arc<Ground>, left: LeftCommand) -> Self {
         Self {
             ground,
             archiver: OnceLock::new(),
             restorer: OnceLock::new(),
             commands: Arc::default(),
             stop: CancellationToken::new(),
-            left: Mutex::default(),
+            left,
         }
     }
 
     /// Takes over the opened database and its log.
     pub(crate) fn open(&self, database: &Database, log: &NodeLog) {
-        let archiver = Archiver::new(&self.ground, &self.commands, database.clone(), log.clone());
+        let left = self.left.lock().as_ref().and_then(|left| left.file().map(str::to_owned));
+        let archiver = Archiver::new(&self.ground, &self.commands, database.clone(), log.clone(), left);
         // Set once, before anything is archived.
         let _ = self.archiver.set(Arc::new(archiver));
     }
@@ -150,6 +157,23 @@ impl Archive {
         });
         // A log that cannot be written fails the shutdown checkpoint, which says so.
         let _ = ended.await;
+    }
+}
+
+/// The node's life in which the command of the one before would be waited for does not come: waits for it
+/// here, and marks its file.
+pub(crate) async fn end_left(host: &Host, data_dir: &Path, log: &Log, left: &LeftCommand) {
+    let Some(running) = left.lock().take() else { return };
+    let file = running.file().unwrap_or_default().to_owned();
+    log.log(format!("waiting for archive_command, which is in the middle of \"{file}\""));
+    let commands = ShellCommands::default();
+    let done = match commands.go_on_with(running, &CancellationToken::new()).await {
+        Ok(Outcome::Done) => ArchiveStatus::new(host.disk.clone(), &data_dir.join("pg_wal")).done(&file),
+        Ok(outcome) => Err(io::Error::other(outcome.describe())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        log.warning(format!("could not archive \"{file}\": {error}"));
     }
 }
 

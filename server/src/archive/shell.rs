@@ -86,6 +86,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A command that was begun for a file.
 pub(crate) struct Running {
     file: Option<String>,
+    command: String,
     shell: Arc<ShellCommand>,
     ended: Blocking<io::Result<ExitStatus>>,
 }
@@ -94,6 +95,10 @@ impl Running {
     /// The file; none for a command that is not left.
     pub(crate) fn file(&self) -> Option<&str> {
         self.file.as_deref()
+    }
+
+    pub(crate) fn command(&self) -> &str {
+        &self.command
     }
 }
 
@@ -132,13 +137,16 @@ impl ShellCommands {
         data_dir: &Path,
         stop: &CancellationToken,
     ) -> io::Result<Outcome> {
+        // Who ends or leaves all commands waits for one that begins, too.
+        let _begins = self.tracker.token();
         if stop.is_cancelled() || self.end.is_cancelled() {
             return Ok(Outcome::Stopped);
         }
         let shell = Arc::new(ShellCommand::spawn(command, data_dir, Stdio::inherit())?);
         let waiting = shell.clone();
         let ended = host::task::blocking(move || waiting.wait());
-        self.go_on_with(Running { file: file.map(str::to_owned), shell, ended }, stop).await
+        let (file, command) = (file.map(str::to_owned), command.to_owned());
+        self.go_on_with(Running { file, command, shell, ended }, stop).await
     }
 
     /// Waits for a command that runs already.
@@ -172,7 +180,7 @@ async fn own(
     leave: CancellationToken,
     left: Arc<Mutex<Option<Running>>>,
 ) -> io::Result<Outcome> {
-    let Running { file, shell, mut ended } = running;
+    let Running { file, command, shell, mut ended } = running;
     let told = async {
         tokio::select! {
             biased;
@@ -184,7 +192,7 @@ async fn own(
         biased;
         status = &mut ended => status.map_err(io::Error::other)??,
         () = leave.cancelled(), if file.is_some() => {
-            *left.lock() = Some(Running { file, shell, ended });
+            *left.lock() = Some(Running { file, command, shell, ended });
             return Ok(Outcome::Stopped);
         }
         () = told => {

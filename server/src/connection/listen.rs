@@ -52,20 +52,36 @@ impl Listener {
     }
 }
 
-/// The words of a list, between commas that are not in double quotes.
+/// The words of a list between commas. One in double quotes may have commas and blanks, and a double quote
+/// twice for one.
 pub(crate) fn words(list: &str) -> impl Iterator<Item = String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    let mut chars = list.chars().peekable();
-    while let Some(char) = chars.next() {
-        match char {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => word.push('"'),
-            '"' => quoted = !quoted,
-            ',' if !quoted => words.push(std::mem::take(&mut word)),
-            char => word.push(char),
-        }
+    let (mut words, mut rest) = (Vec::new(), Some(list));
+    while let Some(text) = rest {
+        let text = text.trim_start();
+        let (word, after) = match text.strip_prefix('"') {
+            Some(quoted) => quoted_word(quoted),
+            None => {
+                let (plain, after) = text.split_at(text.find(',').unwrap_or(text.len()));
+                (plain.trim_end().to_owned(), after)
+            }
+        };
+        words.push(word);
+        rest = after.split_once(',').map(|(_, rest)| rest);
     }
-    words.push(word);
-    words.into_iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty())
+    words.into_iter().filter(|word| !word.is_empty())
+}
+
+/// A word up to its closing quote, and what lies behind that.
+fn quoted_word(mut text: &str) -> (String, &str) {
+    let mut word = String::new();
+    while let Some((part, after)) = text.split_once('"') {
+        word.push_str(part);
+        let Some(more) = after.strip_prefix('"') else { return (word, after) };
+        word.push('"');
+        text = more;
+    }
+    word.push_str(text);
+    (word, "")
 }
 
 /// The folders of unix_socket_directories; relative ones lie in the data directory.
@@ -210,5 +226,19 @@ pub(crate) async fn accept<F>(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_plain_and_quoted_words() {
+        let words = |list: &str| words(list).collect::<Vec<_>>();
+        assert_eq!(words(" a , b c,,"), ["a", "b c"]);
+        assert_eq!(words("\"/x/a, b\",\" sp \" , \"q\"\"r\""), ["/x/a, b", " sp ", "q\"r"]);
+        assert_eq!(words("q\"r, z"), ["q\"r", "z"], "a quote within a plain word is its own");
+        assert!(words("").is_empty() && words(" , ").is_empty());
     }
 }

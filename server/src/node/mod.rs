@@ -16,7 +16,7 @@ pub(crate) mod start;
 pub(crate) mod states;
 pub(crate) mod stop;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, LeftCommand};
 use crate::configuration::{AlterSystemError, Current, Ground, storage_options};
 use crate::connection::listen::Entrance;
 use crate::connection::lobby::{Lobby, Visitor};
@@ -84,7 +84,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn new(options: &ServerOptions, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+    fn new(
+        options: &ServerOptions,
+        data_dir: PathBuf,
+        log: Arc<Log>,
+        current: Current,
+        left: LeftCommand,
+    ) -> Self {
         let host = options.host.clone();
         let mut secret = [0; 32];
         host.entropy.fill(&mut secret);
@@ -104,7 +110,7 @@ impl Node {
             sessions,
             lobby,
             memory: Arc::default(),
-            archive: Arc::new(Archive::new(ground.clone())),
+            archive: Arc::new(Archive::new(ground.clone(), left)),
             opened: OnceLock::new(),
             end_opening: Arc::default(),
             separated: Mutex::default(),

@@ -5,12 +5,13 @@ use super::rewind::{self, Tries};
 use super::signals::{Signals, take_promote_file};
 use super::stop::LEFTOVERS_LIMIT;
 use super::{Node, Services, directory, handover, open, run, stop};
-use crate::archive::shell::Running;
+use crate::archive::{LeftCommand, end_left};
 use crate::configuration;
 use crate::connection::listen::{self, Listener};
 use crate::error::ServerError;
 use crate::lock_files::{self, PidFile};
 use crate::log::Log;
+use crate::state::StopMode;
 use host::task::task;
 use host::vital_task;
 use replica::directory_id::DirectoryId;
@@ -52,7 +53,7 @@ pub struct Carried {
     /// Closed when nothing of the life before has the database any more.
     pub(super) database: Option<watch::Receiver<()>>,
     /// Its archive_command, in the middle of a file.
-    pub(super) archiving: Option<Running>,
+    pub(super) archiving: LeftCommand,
 }
 
 /// Waits for what the life before has left on other threads, which nobody waits for there. What does not
@@ -99,6 +100,20 @@ pub(crate) async fn start<S: Services>(
     carried: Carried,
     begun: impl FnOnce(&Arc<Node>),
 ) -> Result<Started, ServerError> {
+    let left = carried.archiving.clone();
+    let started = begin::<S>(options, log, carried, begun).await;
+    if started.is_err() {
+        end_left(&options.host, &options.data_dir, log, &left).await;
+    }
+    started
+}
+
+async fn begin<S: Services>(
+    options: &ServerOptions,
+    log: &Arc<Log>,
+    carried: Carried,
+    begun: impl FnOnce(&Arc<Node>),
+) -> Result<Started, ServerError> {
     let host = &options.host;
     wait_for_directory(carried.database).await;
     // Before postmaster.pid tells anybody whom to signal.
@@ -111,10 +126,9 @@ pub(crate) async fn start<S: Services>(
     let control = ControlFile::load(host.disk.as_ref(), &data_dir)
         .map_err(|error| ServerError::new(error.to_string()))?;
     directory::check_format(host, &data_dir, &control)?;
-    let node = Arc::new(Node::new(options, data_dir.clone(), log.clone(), current));
+    let node = Arc::new(Node::new(options, data_dir.clone(), log.clone(), current, carried.archiving));
     *node.life.tries.lock() = carried.tries;
     *node.life.member.lock() = carried.member;
-    *node.archive.left.lock() = carried.archiving;
     log.log(format!(
         "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
         env!("CARGO_PKG_VERSION"),
@@ -160,6 +174,10 @@ async fn supervise<S: Services>(node: Arc<Node>, opened: Option<Opened>) -> Resu
         Some(opened) => vital_task("the supervisor", run::run::<S>(node.clone(), opened)).await,
         None => {
             stop::abort(&node).await;
+            if *node.life.stops().borrow() < Some(StopMode::Immediate) {
+                end_left(&node.ground.host, &node.ground.data_dir, &node.ground.log, &node.archive.left)
+                    .await;
+            }
             node.ground.log.log("database system is shut down");
             Ok(Ending::Stopped)
         }

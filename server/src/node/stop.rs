@@ -10,6 +10,7 @@ use crate::error::ServerError;
 use crate::replication::handover::Order;
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
+use host::sync::Mutex;
 use replica::sender::handover::Event;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,6 +189,7 @@ pub(super) async fn stop_cleanly(
     tasks.tracker.wait().await;
     let again = again && !is_stop_asked(node);
     let archiving = if again { archiving } else { end_command(node, archiving).await };
+    let archiving = Arc::new(Mutex::new(archiving));
     let carried = again.then(|| Carried { signals, archiving, ..carried(node, database, after) });
     ending(node, database, done.err(), after, carried)
 }
@@ -259,7 +261,14 @@ async fn finish_archive(node: &Node, again: bool, writes_on: bool) -> Option<Run
 /// A stop came after a command was left to the next life: waits for it, as each clean stop does.
 async fn end_command(node: &Node, archiving: Option<Running>) -> Option<Running> {
     if let (Some(archiver), Some(running)) = (node.archive.archiver(), archiving) {
-        archiver.end_left(&ShellCommands::default(), running, &CancellationToken::new()).await;
+        let (commands, now, mut stops) =
+            (ShellCommands::default(), CancellationToken::new(), node.life.stops());
+        let ended = archiver.end_left(&commands, running, &now);
+        tokio::select! {
+            biased;
+            _ = ended => {}
+            _ = stop_of(&mut stops, StopMode::Immediate) => commands.finish().await,
+        }
     }
     None
 }

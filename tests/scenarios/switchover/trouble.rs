@@ -4,7 +4,8 @@ use super::{LIMIT, command, is_primary, named, standby, switch, wait_for_log};
 use nix::sys::signal::{Signal, kill};
 use scenarios::{Node, SmallDisk, plimsoll, run, run_ok, wait_until};
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A primary whose archive hangs, with a segment that waits for it.
@@ -59,46 +60,104 @@ fn slow_archive(folder: &Path) -> String {
     )
 }
 
-/// The first segment is half in the archive while roles change, or do not: it comes there whole.
-fn keeps_a_command_in_the_middle_of_a_file(backs_out: bool) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let one = named("one")
-        .init_option("--wal-segsize=1")
-        .setting("archive_mode", "on")
-        .setting("archive_command", &slow_archive(folder.path()))
-        .start();
-    one.sql("CREATE TABLE t (id int PRIMARY KEY, client int); SELECT pg_switch_wal()");
-    let two = standby("two", &one);
-    let first = folder.path().join("000000010000000000000001");
-    wait_until("the command has begun", LIMIT, || {
-        let begun = fs::metadata(&first).is_ok_and(|file| file.len() == 1000);
-        if begun { Ok(()) } else { Err(one.log()) }
-    });
-    if backs_out {
-        fs::write(two.data().join("plimsoll/fence"), "damaged").expect("the record is written");
-        assert_eq!(run(&mut command(&one, "two", &two, &[])).code, 1);
-        one.sql("INSERT INTO t VALUES (1, 0)");
-    } else {
-        switch(&one, "two", &two);
+/// A primary with small segments, the first of which is half in its slow archive, and its standby.
+struct Halfway {
+    folder: tempfile::TempDir,
+    one: Node,
+    two: Node,
+}
+
+impl Halfway {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = named("one")
+            .init_option("--wal-segsize=1")
+            .setting("max_wal_size", "4MB")
+            .setting("min_wal_size", "2MB")
+            .setting("archive_mode", "on")
+            .setting("archive_command", &slow_archive(folder.path()))
+            .start();
+        one.sql("CREATE TABLE t (id int PRIMARY KEY, client int); SELECT pg_switch_wal()");
+        let two = standby("two", &one);
+        let halfway = Self { folder, one, two };
+        wait_until("the command has begun", LIMIT, || {
+            let begun = fs::metadata(halfway.archived()).is_ok_and(|file| file.len() == 1000);
+            if begun { Ok(()) } else { Err(halfway.one.log()) }
+        });
+        halfway
     }
-    fs::write(folder.path().join("go"), "").expect("a file");
-    let done = one.data().join("pg_wal/archive_status/000000010000000000000001.done");
-    wait_until("it is archived", LIMIT, || if done.exists() { Ok(()) } else { Err(one.log()) });
-    assert_eq!(fs::metadata(&first).expect("it is there").len(), 1 << 20);
-    if backs_out {
-        one.sql("SELECT pg_switch_wal()");
-        one.wait_for("SELECT archived_count > 1 AND failed_count = 0 FROM pg_stat_archiver", "t");
+
+    fn archived(&self) -> PathBuf {
+        self.folder.path().join("000000010000000000000001")
+    }
+
+    fn mark(&self, suffix: &str) -> PathBuf {
+        self.one.data().join(format!("pg_wal/archive_status/000000010000000000000001.{suffix}"))
+    }
+
+    /// The command may go on: all of the file comes, once.
+    fn finish(&self) {
+        fs::write(self.folder.path().join("go"), "").expect("a file");
+        wait_until("it is archived", LIMIT, || {
+            if self.mark("done").exists() { Ok(()) } else { Err(self.one.log()) }
+        });
+        let archived = fs::read(self.archived()).expect("it is there");
+        assert_eq!(archived.len(), 1 << 20);
+        assert!(!self.mark("ready").exists());
     }
 }
 
 #[test]
-fn a_command_in_the_middle_of_a_file_goes_on_over_a_switchover() {
-    keeps_a_command_in_the_middle_of_a_file(false);
+fn a_command_in_the_middle_of_a_file_goes_on_over_a_switchover_and_has_its_file_till_the_end() {
+    let halfway = Halfway::new();
+    let Halfway { one, two, .. } = &halfway;
+    let before = fs::read(one.data().join("pg_wal/000000010000000000000001")).expect("a segment");
+    switch(one, "two", two);
+    for row in 0..6 {
+        two.sql(&format!("INSERT INTO t VALUES ({row}, 0); SELECT pg_switch_wal(); CHECKPOINT"));
+        one.wait_replayed(&two.sql("SELECT pg_current_wal_lsn()"));
+        one.sql("CHECKPOINT");
+    }
+    halfway.finish();
+    assert!(fs::read(halfway.archived()).expect("it is there") == before);
+    one.wait_for("SELECT archived_count || ' ' || failed_count FROM pg_stat_archiver", "1 0");
 }
 
 #[test]
 fn a_command_in_the_middle_of_a_file_goes_on_over_a_switchover_that_is_backed_out() {
-    keeps_a_command_in_the_middle_of_a_file(true);
+    let halfway = Halfway::new();
+    let Halfway { one, two, .. } = &halfway;
+    fs::write(two.data().join("plimsoll/fence"), "damaged").expect("the record is written");
+    assert_eq!(run(&mut command(one, "two", two, &[])).code, 1);
+    one.sql("INSERT INTO t VALUES (1, 0)");
+    halfway.finish();
+    one.sql("SELECT pg_switch_wal()");
+    one.wait_for("SELECT archived_count > 1 AND failed_count = 0 FROM pg_stat_archiver", "t");
+}
+
+#[test]
+fn a_server_that_cannot_start_again_ends_after_the_command_in_the_middle_of_a_file() {
+    let halfway = Halfway::new();
+    let Halfway { one, two, .. } = &halfway;
+    let file = fs::OpenOptions::new().append(true).open(one.data().join("postgresql.conf"));
+    writeln!(file.expect("the settings"), "port = 'unclosed").expect("a line");
+    drop(run(&mut command(one, "two", two, &["--timeout", "5s"])));
+    wait_for_log(one, "waiting for archive_command, which is in the middle of \"000000010000000000000001\"");
+    halfway.finish();
+    wait_until("it has ended", LIMIT, || if one.pid().is_none() { Ok(()) } else { Err(one.log()) });
+}
+
+#[test]
+fn a_stop_waits_for_the_command_in_the_middle_of_a_file_though_nothing_more_is_to_be_archived() {
+    let halfway = Halfway::new();
+    let Halfway { one, two, .. } = &halfway;
+    one.set("archive_mode", "off");
+    switch(one, "two", two);
+    one.wait_for("SHOW archive_mode", "off");
+    let stop = plimsoll().arg("stop").arg("-D").arg(one.data()).spawn().expect("plimsoll starts");
+    wait_for_log(one, "received fast shutdown request");
+    halfway.finish();
+    assert!(stop.wait_with_output().expect("it ends").status.success());
 }
 
 #[test]

@@ -87,9 +87,15 @@ impl fmt::Debug for StandbyFeed {
 }
 
 impl Orders {
+    /// The writer of a receiver that has ended, or is about to, if it has log that is not durable.
+    fn undurable(&self) -> Option<RawWriter> {
+        let writer = self.writer.as_ref().filter(|_| self.sources.is_local());
+        writer.filter(|writer| writer.end() > self.positions.flushed()).cloned()
+    }
+
     /// Redo has come so far; of that counts what is durable.
     fn tell_redone(&mut self, lsn: Lsn) {
-        if self.sources.is_local() {
+        if self.sources.is_local() && self.undurable().is_none() {
             // Nobody else says how far the log here is whole.
             self.positions.set_received(lsn);
             self.positions.set_flushed(lsn);
@@ -400,6 +406,13 @@ impl WalFeed for StandbyFeed {
     }
 
     fn redone(&self, lsn: Lsn) {
+        let writer = {
+            let mut orders = self.orders.lock();
+            let Some(writer) = orders.undurable() else { return orders.tell_redone(lsn) };
+            writer
+        };
+        // If it fails nothing more is told as flushed, and who needs it durable hears why.
+        let _ = writer.flush();
         self.orders.lock().tell_redone(lsn);
     }
 
