@@ -24,7 +24,6 @@ use storage::page::leaf;
 use storage::page::{FIRST, Page, PageKind};
 use storage::records::{Insert, full_xid, info};
 use wal::codec::Fields;
-use wal::xact::XactEnd;
 use wal::{BlockNumber, Lsn, Record, RelFile, Rmgr, Xid};
 
 /// Versions of one row that are noted at most, and pages of its chain that are read.
@@ -52,12 +51,10 @@ pub struct DiscardedCommit {
     pub time: Timestamp,
     /// The end of its record.
     pub end: Lsn,
-    /// Its changes, in order of the first one to each row.
+    /// Its changes, in order of the first one to each row; none of trees that it dropped itself.
     pub changes: Vec<Change>,
     /// It began before the log that is still here: some changes may be missing.
     pub is_partial: bool,
-    /// Relation files that it dropped.
-    pub dropped: Vec<RelFile>,
 }
 
 /// A change whose transaction has not ended.
@@ -97,10 +94,13 @@ impl Open {
         if is_in_doubt { Version::Unknown } else { version }
     }
 
-    /// The changes of a transaction that ends with these xids.
-    fn end(&mut self, xids: &[Xid]) -> Vec<Change> {
+    /// The changes that a transaction leaves which ends with these xids and drops these trees: what it wrote
+    /// there before went with them.
+    fn end(&mut self, xids: &[Xid], dropped: &[RelFile]) -> Vec<Change> {
         let lists = xids.iter().filter_map(|xid| self.changes.remove(xid));
-        let mut noted: Vec<Noted> = lists.flatten().collect();
+        let dropped: BTreeSet<RelFile> = dropped.iter().copied().collect();
+        let stays = |noted: &Noted| !dropped.contains(&noted.change.rel);
+        let mut noted: Vec<Noted> = lists.flatten().filter(stays).collect();
         // A part may go on after a later one was released into it.
         noted.sort_by_key(|noted| noted.at);
         let own: BTreeSet<Xid> = xids.iter().copied().collect();
@@ -142,13 +142,13 @@ impl Target {
                     open.aborted.extend(xids);
                     return Ok(());
                 }
-                let changes = open.end(&xids);
+                let changes = open.end(&xids, &end.dropped);
                 if record.end() <= fork || std::mem::take(&mut leaves_out) {
                     return Ok(());
                 }
                 let is_partial = xids.iter().any(|xid| open.beginning.is_partial(*xid));
-                let XactEnd { time, dropped, .. } = end;
-                return each(DiscardedCommit { xid, time, end: record.end(), changes, is_partial, dropped });
+                let (time, end) = (end.time, record.end());
+                return each(DiscardedCommit { xid, time, end, changes, is_partial });
             }
             let xid = full_xid(record, open.next);
             let stands = past.redo(record, xid, wants)?;
@@ -345,24 +345,68 @@ fn older(
     }
 }
 
-/// One change a row: what was there before the first, and what the last left.
+/// One change a row: what was there before the first, and what the last left. One without a key may be of any
+/// row of its tree that was changed before it: what that one left is not known then.
 fn folded(changes: impl Iterator<Item = Change>) -> Vec<Change> {
     let mut places: BTreeMap<(RelFile, Vec<u8>), usize> = BTreeMap::new();
+    // The last change without a key of each tree, and the last of each of `folded`, by their number.
+    let mut doubts: BTreeMap<RelFile, usize> = BTreeMap::new();
+    let mut last: Vec<usize> = Vec::new();
     let mut folded: Vec<Change> = Vec::new();
-    for change in changes {
-        let Some(key) = &change.key else {
-            folded.push(change);
-            continue;
-        };
-        match places.get(&(change.rel, key.clone())).and_then(|at| folded.get_mut(*at)) {
-            Some(first) => first.new = change.new,
+    for (number, change) in changes.enumerate() {
+        let place = change.key.clone().map(|key| *places.entry((change.rel, key)).or_insert(folded.len()));
+        if place.is_none() {
+            doubts.insert(change.rel, number);
+        }
+        match place.and_then(|place| folded.get_mut(place).zip(last.get_mut(place))) {
+            Some((first, last)) => (first.new, *last) = (change.new, number),
             None => {
-                places.insert((change.rel, key.clone()), folded.len());
                 folded.push(change);
+                last.push(number);
             }
+        }
+    }
+    for (change, last) in folded.iter_mut().zip(last) {
+        if doubts.get(&change.rel).is_some_and(|doubt| *doubt > last) {
+            change.new = Version::Unknown;
         }
     }
     // What it made and took back itself was never there.
     folded.retain(|change| !(change.old == Version::None && change.new == Version::None));
     folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(relation: u32, key: Option<&str>, old: Version, new: Version) -> Change {
+        let rel = RelFile { relation, ..storage::TreeId::new(5, 1).file() };
+        Change { rel, key: key.map(|key| key.as_bytes().to_vec()), old, new }
+    }
+
+    #[test]
+    fn a_change_of_an_unknown_row_puts_in_doubt_what_all_earlier_ones_of_its_tree_left() {
+        let row = |value: &str| Version::Row(value.as_bytes().to_vec());
+        let some = || change(1, None, Version::Unknown, Version::Unknown);
+        let changes = [
+            change(1, Some("a"), row("a0"), row("a1")),
+            change(1, Some("b"), row("b0"), row("b1")),
+            change(1, Some("c"), Version::None, row("c1")),
+            change(1, Some("c"), row("c1"), Version::None),
+            change(2, Some("a"), Version::None, row("other")),
+            some(),
+            change(1, Some("b"), row("b1"), row("b2")),
+            change(1, Some("d"), row("d0"), Version::None),
+        ];
+        let expected = [
+            change(1, Some("a"), row("a0"), Version::Unknown),
+            change(1, Some("b"), row("b0"), row("b2")),
+            change(1, Some("c"), Version::None, Version::Unknown),
+            change(2, Some("a"), Version::None, row("other")),
+            some(),
+            change(1, Some("d"), row("d0"), Version::None),
+        ];
+        assert_eq!(folded(changes.into_iter()), expected);
+    }
 }

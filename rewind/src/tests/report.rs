@@ -16,6 +16,21 @@ use wal::SegmentSize;
 /// A table (id int4 PRIMARY KEY, v text).
 async fn table(db: &Database, name: &str, oid: u32) -> Relation {
     let mut transaction = begin(db).await;
+    let relation = create_table(&mut transaction, name, oid, Some(primary_key(name, oid))).await;
+    commit(transaction).await;
+    relation
+}
+
+fn primary_key(table: &str, oid: u32) -> PrimaryKey {
+    PrimaryKey { oid: oid + 1, name: format!("{table}_pkey"), columns: vec![0] }
+}
+
+async fn create_table(
+    transaction: &mut Transaction,
+    name: &str,
+    oid: u32,
+    primary_key: Option<PrimaryKey>,
+) -> Relation {
     let tree = transaction.create_tree(5).await.unwrap();
     let column = |number, name: &str, id| Column {
         number,
@@ -33,14 +48,13 @@ async fn table(db: &Database, name: &str, oid: u32) -> Relation {
         owner: BOOTSTRAP_ROLE_OID,
         tree,
         columns: vec![column(1, "id", TypeId::Int4), column(2, "v", TypeId::Text)],
-        primary_key: Some(PrimaryKey { oid: oid + 1, name: format!("{name}_pkey"), columns: vec![0] }),
+        primary_key,
         checks: Vec::new(),
         indexes: Vec::new(),
         layout: Layout::new(&[], None),
     };
     relation.lay_out();
-    store::create_relation(&mut transaction, &relation).await.unwrap();
-    commit(transaction).await;
+    store::create_relation(transaction, &relation).await.unwrap();
     relation
 }
 
@@ -76,6 +90,20 @@ async fn rename(transaction: &mut Transaction, table: &Relation, name: &str) -> 
     let renamed = Relation { name: name.to_owned(), ..table.clone() };
     store::put_relation(transaction, &renamed).await.unwrap();
     renamed
+}
+
+/// As TRUNCATE does it, and with another primary key, ADD PRIMARY KEY.
+async fn move_to_a_new_tree(
+    transaction: &mut Transaction,
+    table: &Relation,
+    primary_key: Option<PrimaryKey>,
+) -> Relation {
+    let tree = transaction.create_tree(5).await.unwrap();
+    let mut moved = Relation { tree, primary_key, ..table.clone() };
+    moved.lay_out();
+    store::put_relation(transaction, &moved).await.unwrap();
+    transaction.drop_tree(table.tree).unwrap();
+    moved
 }
 
 /// Changes the second column.
@@ -196,6 +224,36 @@ async fn a_column_is_told_till_the_commit_that_drops_it() {
     assert_eq!(commits[1]["changes"], change("old", "update", row("a"), json!({"id": "1"})));
     let gone = commits[2]["catalogue"].to_string();
     assert!(gone.contains("dropped column old.id") && !gone.contains("pg.dropped"), "{gone}");
+}
+
+/// Its rows went into pages before.
+#[tokio::test]
+async fn rows_that_a_large_transaction_wrote_into_a_tree_that_it_dropped_are_not_told() {
+    let (disk, one, old) = ground().await;
+    one.set_write_set_limit(1);
+    let mut transaction = begin(&one).await;
+    put(&mut transaction, &old, &[Datum::text("undone")]).await;
+    transaction.make_room().await.unwrap();
+    let emptied = move_to_a_new_tree(&mut transaction, &old, old.primary_key.clone()).await;
+    put(&mut transaction, &emptied, &[Datum::text("new")]).await;
+    commit(transaction).await;
+
+    let mut transaction = begin(&one).await;
+    let short = create_table(&mut transaction, "short", 21_000, Some(primary_key("short", 21_000))).await;
+    put(&mut transaction, &short, &[Datum::text("undone")]).await;
+    put(&mut transaction, &emptied, &[Datum::text("undone")]).await;
+    transaction.make_room().await.unwrap();
+    for table in [&short, &emptied] {
+        store::drop_relation(&mut transaction, table).await.unwrap();
+        transaction.drop_tree(table.tree).unwrap();
+    }
+    commit(transaction).await;
+    drop(one);
+    let commits = commits(&disk).await;
+    assert_eq!(commits[0]["changes"], change("old", "insert", Value::Null, row("new")));
+    assert_eq!(commits[0]["catalogue"], json!(["emptied table old (TRUNCATE)"]));
+    assert_eq!(commits[0]["tables"], json!(["old"]));
+    assert_eq!([&commits[1]["changes"], &commits[1]["tables"]], [&json!([]), &json!([])]);
 }
 
 /// The state of a sequence changes with each of its numbers.
