@@ -9,12 +9,18 @@
 //! | `level` | null: the log does not have the level at which a commit was acknowledged |
 //! | `partial` | it began before the log that is still here: some of its changes may be missing |
 //! | `tables` | the tables whose rows it changed, or took away by TRUNCATE |
-//! | `changes` | `table`, `op` (insert, update, delete), `key`, `old`, `new`: columns with their values |
-//! |           | as text; `old_unknown`, `new_unknown` where nothing tells any more |
+//! | `changes` | `table`, `op` (insert, update, delete, rewrite), `key`, `old`, `new`: columns with their |
+//! |           | values as text; `old_unknown`, `new_unknown` where nothing tells any more |
 //! | `catalogue` | changes of tables, columns, sequences, roles, and TRUNCATE, in words |
 //!
 //! Names and columns are those of the commit's own time: `old` has the columns that the commit found, `new`
-//! those that it left.
+//! those that it left. Rows that it wrote into a table which it then dropped or emptied itself are not told:
+//! nobody else ever saw them.
+//!
+//! What is not known may be that there was no row: an `update` with `old_unknown` may have been an insert,
+//! one with `new_unknown` a delete, and an insert with that may have come to nothing. A `rewrite` is a row of
+//! a table that the commit wrote anew as a whole, as ADD PRIMARY KEY does. Most such rows are what they were,
+//! and nothing tells which: all have `old_unknown`.
 
 use crate::copy::remove_file;
 use crate::discarded::{Change, DiscardedCommit};
@@ -224,14 +230,15 @@ fn commit_line(names: &NamedRows, commit: &DiscardedCommit) -> Value {
                     catalogue.push(change.text);
                 }
             }
-            Named::Table { before, after } => {
+            Named::Table { before, after, is_rewritten } => {
                 tables.insert(after.name.clone());
-                changes.push(row_change(names, &after.name, Some((&before, &after)), change));
+                let relations = Some((&*before, &*after));
+                changes.push(row_change(names, &after.name, relations, is_rewritten, change));
             }
             Named::Unknown => {
                 let name = change.rel.to_string();
                 tables.insert(name.clone());
-                changes.push(row_change(names, &name, None, change));
+                changes.push(row_change(names, &name, None, false, change));
             }
         }
     }
@@ -275,12 +282,16 @@ fn row_change(
     names: &NamedRows,
     name: &str,
     table: Option<(&Relation, &Relation)>,
+    is_rewritten: bool,
     change: &Change,
 ) -> Value {
     let mut fields = Map::new();
     fields.insert("table".to_owned(), name.into());
-    let op = match (&change.old, &change.new) {
+    // The tree of a table that was written anew had no rows, the table may have had this one.
+    let old = if is_rewritten { &Version::Unknown } else { &change.old };
+    let op = match (old, &change.new) {
         (_, Version::None) => "delete",
+        _ if is_rewritten => "rewrite",
         (Version::None, _) => "insert",
         _ => "update",
     };
@@ -296,7 +307,7 @@ fn row_change(
         (Some(_), None) => drop(fields.insert("key_bytes".to_owned(), hex(key).into())),
     }
     let (before, after) = table.unzip();
-    for (side, version, table) in [("old", &change.old, before), ("new", &change.new, after)] {
+    for (side, version, table) in [("old", old, before), ("new", &change.new, after)] {
         let (name, value) = match (version, table) {
             (Version::None, _) => (side.to_owned(), Value::Null),
             (Version::Unknown, _) => (format!("{side}_unknown"), true.into()),

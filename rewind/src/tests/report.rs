@@ -256,6 +256,38 @@ async fn rows_that_a_large_transaction_wrote_into_a_tree_that_it_dropped_are_not
     assert_eq!([&commits[1]["changes"], &commits[1]["tables"]], [&json!([]), &json!([])]);
 }
 
+#[tokio::test]
+async fn a_table_that_gets_a_primary_key_is_told_as_rewritten_and_its_rows_as_no_new_ones() {
+    let (disk, one, _) = ground().await;
+    let mut transaction = begin(&one).await;
+    let heap = create_table(&mut transaction, "heap", 21_000, None).await;
+    let mut value = Vec::new();
+    heap.layout.row.encode(&[Datum::Int4(1), Datum::text("a")], &mut value).unwrap();
+    transaction.append(heap.tree, value).await.unwrap();
+    commit(transaction).await;
+    let mut transaction = begin(&one).await;
+    let key = primary_key("heap", 21_000);
+    let keyed = move_to_a_new_tree(&mut transaction, &heap, Some(key.clone())).await;
+    store::put_primary_key(&mut transaction, keyed.oid, &key, &keyed.columns).await.unwrap();
+    put(&mut transaction, &keyed, &[Datum::text("a")]).await;
+    commit(transaction).await;
+    let mut transaction = begin(&one).await;
+    move_to_a_new_tree(&mut transaction, &keyed, keyed.primary_key.clone()).await;
+    commit(transaction).await;
+    drop(one);
+    let commits = commits(&disk).await;
+    let change = |op: &str, key: Value, old: (&str, Value)| json!([{"table": "heap", "op": op, "key": key, old.0: old.1, "new": row("a")}]);
+    assert_eq!(commits[0]["changes"], change("insert", json!({}), ("old", Value::Null)));
+    assert_eq!(commits[1]["changes"], change("rewrite", json!({"id": "1"}), ("old_unknown", true.into())));
+    assert_eq!(commits[1]["tables"], json!(["heap"]));
+    assert_eq!(
+        commits[1]["catalogue"],
+        json!(["rewrote table heap", "created constraint of table heap"]),
+        "it was not emptied"
+    );
+    assert_eq!(commits[2]["catalogue"], json!(["emptied table heap (TRUNCATE)"]));
+}
+
 /// The state of a sequence changes with each of its numbers.
 #[tokio::test]
 async fn a_sequences_position_is_told_by_its_name() {

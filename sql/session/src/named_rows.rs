@@ -30,6 +30,8 @@ pub enum Named {
         before: Arc<Relation>,
         /// As it left it.
         after: Arc<Relation>,
+        /// The commit wrote all rows of it anew, in this tree: nothing tells which of them it changed.
+        is_rewritten: bool,
     },
     /// An index's: they follow from its table's.
     Index,
@@ -196,12 +198,26 @@ impl NamedRows {
         let (before, after) = (self.before.trees.get(&tree), self.after.trees.get(&tree));
         let one = before.or(after).or_else(|| self.end.trees.get(&tree));
         match (before.or(one), after.or(one)) {
-            (Some(Some(before)), Some(Some(after))) => {
-                Named::Table { before: before.clone(), after: after.clone() }
-            }
+            (Some(Some(before)), Some(Some(after))) => Named::Table {
+                before: before.clone(),
+                after: after.clone(),
+                is_rewritten: after.tree == tree && self.is_rewritten(after.oid),
+            },
             (None, None) => Named::Unknown,
             _ => Named::Index,
         }
+    }
+
+    /// Whether the commit moved a table to another tree for its key or its columns' types: ADD PRIMARY KEY
+    /// does, and writes all rows anew. TRUNCATE, which moves it too, leaves both as they are.
+    fn is_rewritten(&self, oid: u32) -> bool {
+        let relations = [&self.before, &self.after].map(|state| state.catalogue.relations.get(&oid));
+        let [Some(before), Some(after)] = relations else { return false };
+        let [old_key, new_key] =
+            [before, after].map(|table| table.primary_key.as_ref().map(|key| &key.columns));
+        let mut columns = before.columns.iter().zip(&after.columns);
+        before.tree != after.tree
+            && (old_key != new_key || columns.any(|(before, after)| before.ty.id != after.ty.id))
     }
 
     /// A row of a table by its columns.
@@ -251,7 +267,7 @@ impl NamedRows {
         let (before, after) = (entry(old)?, entry(new)?);
         let Some(entry) = after.as_ref().or(before.as_ref()) else { return Ok(Vec::new()) };
         let mut changes = Vec::new();
-        // What TRUNCATE alone does: the table goes on in a new tree, and so do its indexes.
+        // The table goes on in a new tree, and so do its indexes.
         if let (Some(before), Some(after)) = (&before, &after)
             && before.tree != after.tree
         {
@@ -259,8 +275,12 @@ impl NamedRows {
                 return Ok(changes);
             }
             let name = self.name(entry);
-            let text = format!("emptied table {name} (TRUNCATE)");
-            changes.push(CatalogueChange { text, emptied: Some(name) });
+            changes.push(if self.is_rewritten(entry.oid) {
+                CatalogueChange { text: format!("rewrote table {name}"), emptied: None }
+            } else {
+                let text = format!("emptied table {name} (TRUNCATE)");
+                CatalogueChange { text, emptied: Some(name) }
+            });
             if before.name == after.name {
                 return Ok(changes);
             }

@@ -22,7 +22,7 @@ async fn entries(node: &Node) -> [Pairs; 2] {
 /// The names of the first table before and after what was taken in.
 fn names(rows: &NamedRows) -> [String; 2] {
     let of = |tree| match rows.tree(tree) {
-        Named::Table { before, after } => Some([before.name.clone(), after.name.clone()]),
+        Named::Table { before, after, .. } => Some([before.name.clone(), after.name.clone()]),
         _ => None,
     };
     (16384..17000).find_map(|number| of(storage::TreeId::new(5, number))).unwrap()

@@ -33,7 +33,7 @@ pub fn text(line: &Value) -> String {
         };
         let of = |name: &str| change.get(name).map(plain).unwrap_or_default();
         let said = match of("op").as_str() {
-            "insert" => side("new"),
+            "insert" | "rewrite" => side("new"),
             "delete" => format!("{} was {}", side("key"), side("old")),
             _ => format!("{} was {} became {}", side("key"), side("old"), side("new")),
         };
@@ -72,12 +72,14 @@ mod tests {
                 {"table": "t", "op": "update", "key": {"id": "2"}, "old": {"id": "2", "v": "b"},
                  "new": {"id": "2", "v": null}},
                 {"table": "t", "op": "delete", "key": {"id": "3"}, "old_unknown": true, "new": null},
+                {"table": "k", "op": "rewrite", "key": {"n": "4"}, "old_unknown": true, "new": {"n": "4"}},
             ],
         });
         assert_eq!(
             text(&line),
             "xid 7 at 2026-01-01 00:00:00 UTC (0/100)\n    created table u\n    insert t: (id='1', v='a')\n    \
-             update t: (id='2') was (id='2', v='b') became (id='2', v=NULL)\n    delete t: (id='3') was unknown"
+             update t: (id='2') was (id='2', v='b') became (id='2', v=NULL)\n    delete t: (id='3') was unknown\n    \
+             rewrite k: (n='4')"
         );
     }
 }
