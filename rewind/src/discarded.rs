@@ -16,6 +16,7 @@
 
 use crate::beginning::{Beginning, outcome};
 use crate::error::RewindError;
+use crate::moved::{Moved, Place};
 use crate::past::{Applied, Past, TreeRows, Version};
 use crate::target::{Divergence, Target};
 use host::Timestamp;
@@ -61,6 +62,8 @@ pub struct DiscardedCommit {
 struct Noted {
     /// The end of its record.
     at: Lsn,
+    /// The page that the row was on.
+    place: Place,
     /// Where nothing older is chosen, its old version is right.
     change: Change,
     /// Versions below it that may be what was there before, with who wrote them, the newest first.
@@ -74,6 +77,7 @@ struct Open {
     aborted: BTreeSet<Xid>,
     next: Xid,
     beginning: Beginning,
+    moved: Moved,
 }
 
 impl Open {
@@ -105,11 +109,11 @@ impl Open {
         noted.sort_by_key(|noted| noted.at);
         let own: BTreeSet<Xid> = xids.iter().copied().collect();
         let is_other = |xid: &Xid| !own.contains(xid) && !self.aborted.contains(xid);
-        let changes = noted.into_iter().map(|Noted { mut change, older, .. }| {
+        let changes = noted.into_iter().map(|Noted { mut change, older, place, .. }| {
             if let Some((_, version)) = older.into_iter().find(|(xid, _)| is_other(xid)) {
                 change.old = version;
             }
-            change
+            (change, self.moved.group_of(place))
         });
         folded(changes)
     }
@@ -129,7 +133,7 @@ impl Target {
         let (fork, mut beginning) = (divergence.fork.at, self.beginning(divergence)?);
         let (mut past, mut reader) = (Past::new(self, divergence), self.reader(beginning.at));
         let (aborted, next) = (std::mem::take(&mut beginning.aborted), beginning.next_xid);
-        let mut open = Open { changes: HashMap::new(), aborted, next, beginning };
+        let mut open = Open { changes: HashMap::new(), aborted, next, beginning, moved: Moved::default() };
         let mut leaves_out = host::planted!("a rewind's report leaves out the first commit");
         self.each_record(&mut reader, |record| {
             if record.rmgr() == Rmgr::XACT {
@@ -153,6 +157,7 @@ impl Target {
             let xid = full_xid(record, open.next);
             let stands = past.redo(record, xid, wants)?;
             if record.rmgr() == Rmgr::ENGINE {
+                open.moved.note(record, wants);
                 collect(record, xid, stands, wants, &mut past, &mut open)?;
             }
             Ok(())
@@ -238,7 +243,7 @@ fn collect(
             None => (Version::Unknown, brought.new, Vec::new()),
         };
         let change = Change { rel, key: brought.key, old, new };
-        open.changes.entry(xid).or_default().push(Noted { at, change, older });
+        open.changes.entry(xid).or_default().push(Noted { at, place: (rel, block.block), change, older });
     }
     Ok(())
 }
@@ -345,29 +350,33 @@ fn older(
     }
 }
 
-/// One change a row: what was there before the first, and what the last left. One without a key may be of any
-/// row of its tree that was changed before it: what that one left is not known then.
-fn folded(changes: impl Iterator<Item = Change>) -> Vec<Change> {
+/// One change a row: what was there before the first, and what the last left. Each comes with the group of
+/// pages that its row has been on.
+///
+/// One without a key may be of any row of its group that was there before it: what an earlier change of that
+/// row left is not known then. It is of no row that was deleted: only a version above another one is logged
+/// without its key.
+fn folded(changes: impl Iterator<Item = (Change, Place)>) -> Vec<Change> {
     let mut places: BTreeMap<(RelFile, Vec<u8>), usize> = BTreeMap::new();
-    // The last change without a key of each tree, and the last of each of `folded`, by their number.
-    let mut doubts: BTreeMap<RelFile, usize> = BTreeMap::new();
-    let mut last: Vec<usize> = Vec::new();
+    // The last change without a key of each group, and the last of each of `folded`, by their number.
+    let mut doubts: BTreeMap<Place, usize> = BTreeMap::new();
+    let mut last: Vec<(usize, Place)> = Vec::new();
     let mut folded: Vec<Change> = Vec::new();
-    for (number, change) in changes.enumerate() {
+    for (number, (change, group)) in changes.enumerate() {
         let place = change.key.clone().map(|key| *places.entry((change.rel, key)).or_insert(folded.len()));
         if place.is_none() {
-            doubts.insert(change.rel, number);
+            doubts.insert(group, number);
         }
         match place.and_then(|place| folded.get_mut(place).zip(last.get_mut(place))) {
-            Some((first, last)) => (first.new, *last) = (change.new, number),
+            Some((first, last)) => (first.new, *last) = (change.new, (number, group)),
             None => {
                 folded.push(change);
-                last.push(number);
+                last.push((number, group));
             }
         }
     }
-    for (change, last) in folded.iter_mut().zip(last) {
-        if doubts.get(&change.rel).is_some_and(|doubt| *doubt > last) {
+    for (change, (number, group)) in folded.iter_mut().zip(last) {
+        if change.new != Version::None && doubts.get(&group).is_some_and(|doubt| *doubt > number) {
             change.new = Version::Unknown;
         }
     }
@@ -380,32 +389,32 @@ fn folded(changes: impl Iterator<Item = Change>) -> Vec<Change> {
 mod tests {
     use super::*;
 
-    fn change(relation: u32, key: Option<&str>, old: Version, new: Version) -> Change {
-        let rel = RelFile { relation, ..storage::TreeId::new(5, 1).file() };
-        Change { rel, key: key.map(|key| key.as_bytes().to_vec()), old, new }
-    }
-
     #[test]
-    fn a_change_of_an_unknown_row_puts_in_doubt_what_all_earlier_ones_of_its_tree_left() {
+    fn a_change_of_an_unknown_row_puts_in_doubt_what_earlier_ones_of_its_pages_left() {
         let row = |value: &str| Version::Row(value.as_bytes().to_vec());
-        let some = || change(1, None, Version::Unknown, Version::Unknown);
+        let rel = storage::TreeId::new(5, 1).file();
+        let change = |key: Option<&str>, old: Version, new: Version| {
+            let key = key.map(|key| key.as_bytes().to_vec());
+            Change { rel, key, old, new }
+        };
+        let [here, there] = [1, 2].map(|block| (rel, BlockNumber::new(block)));
+        let some = || change(None, Version::Unknown, Version::Unknown);
         let changes = [
-            change(1, Some("a"), row("a0"), row("a1")),
-            change(1, Some("b"), row("b0"), row("b1")),
-            change(1, Some("c"), Version::None, row("c1")),
-            change(1, Some("c"), row("c1"), Version::None),
-            change(2, Some("a"), Version::None, row("other")),
-            some(),
-            change(1, Some("b"), row("b1"), row("b2")),
-            change(1, Some("d"), row("d0"), Version::None),
+            (change(Some("a"), row("a0"), row("a1")), here),
+            (change(Some("b"), row("b0"), row("b1")), here),
+            (change(Some("c"), Version::None, row("c1")), here),
+            (change(Some("c"), row("c1"), Version::None), here),
+            (change(Some("d"), row("d0"), Version::None), here),
+            (change(Some("e"), row("e0"), row("e1")), there),
+            (some(), here),
+            (change(Some("b"), row("b1"), row("b2")), here),
         ];
         let expected = [
-            change(1, Some("a"), row("a0"), Version::Unknown),
-            change(1, Some("b"), row("b0"), row("b2")),
-            change(1, Some("c"), Version::None, Version::Unknown),
-            change(2, Some("a"), Version::None, row("other")),
+            change(Some("a"), row("a0"), Version::Unknown),
+            change(Some("b"), row("b0"), row("b2")),
+            change(Some("d"), row("d0"), Version::None),
+            change(Some("e"), row("e0"), row("e1")),
             some(),
-            change(1, Some("d"), row("d0"), Version::None),
         ];
         assert_eq!(folded(changes.into_iter()), expected);
     }

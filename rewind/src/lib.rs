@@ -95,6 +95,7 @@ mod discarded;
 mod error;
 mod log;
 mod marker;
+mod moved;
 mod past;
 mod plan;
 mod report;

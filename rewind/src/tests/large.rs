@@ -241,6 +241,32 @@ async fn the_last_write_of_a_row_counts_whatever_part_of_the_transaction_it_is_o
     assert_eq!(row(commit, 1), told("common", "third"));
 }
 
+/// Without page images the pages are as at the end, and a version that was logged as like the one below it
+/// may be of any row that has been on its page.
+#[tokio::test]
+async fn what_a_row_became_is_in_doubt_only_where_a_later_change_may_be_of_it() {
+    let (disk, one, tree) = ground().await;
+    one.set_write_set_limit(64 << 20);
+    let common = "common ".repeat(20);
+    write(&one, tree, (0..800).step_by(2), &common).await;
+    let redo = fork(&disk, &one).await;
+    one.set_full_page_writes(false).unwrap();
+    let mut transaction = begin(&one).await;
+    put(&mut transaction, tree, 11, "near").await;
+    put(&mut transaction, tree, 801, "far").await;
+    put(&mut transaction, tree, 12, &format!("{common}!")).await;
+    put(&mut transaction, tree, 13, "after").await;
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    drop(one);
+    let commits = discarded(&disk, redo, Before::Kept).await;
+    let [commit] = commits.as_slice() else { panic!("{commits:?}") };
+    assert!(commit.changes.iter().any(|change| change.key.is_none()), "{commit:?}");
+    assert_eq!(row(commit, 11), told("None", "Unknown"));
+    assert_eq!(row(commit, 801), told("None", "far"));
+    assert_eq!(row(commit, 13), told("None", "after"));
+}
+
 /// The sweep takes its xid off the list, and with that the last that the log tells of it.
 #[tokio::test]
 async fn what_was_swept_since_the_checkpoint_is_unknown_where_nothing_tells_of_it() {
