@@ -336,8 +336,14 @@ impl Case<'_> {
         let told = others.flat_map(|(_, _, other)| [Some(other.end), other.primary_end.map(|(end, _)| end)]);
         let told = told.chain([self.mine.primary_end.map(|(end, _)| end)]).flatten();
         let further = further(self.nodes, self.at).map(|further| further.upto);
-        let upto = told.chain(further).max().filter(|upto| *upto > self.mine.end);
-        Report { verdict, by_quorum, from: self.mine.end, upto, reason }
+        let from = self.has_upto();
+        let upto = told.chain(further).max().filter(|upto| *upto > from);
+        Report { verdict, by_quorum, from, upto, reason }
+    }
+
+    /// What it has of the log that goes on furthest.
+    fn has_upto(&self) -> Lsn {
+        further(self.nodes, self.at).map_or(self.mine.end, |further| further.from)
     }
 
     fn verdict(&self) -> (Verdict, bool, String) {
@@ -375,7 +381,7 @@ impl Case<'_> {
         let confirms =
             |(_, node, other): (usize, &Node, &Answer)| (other.confirmed >= first).then(|| node.name.clone());
         let name = self.others().filter(goes_on).find_map(confirms)?;
-        Some(format!("\"{name}\" knows commits behind {} as confirmed", self.mine.end))
+        Some(format!("\"{name}\" knows commits behind {} as confirmed", self.has_upto()))
     }
 
     /// Somebody has left what this standby follows, or it is not on the branch of all others.
