@@ -141,8 +141,11 @@ fn a_server_that_cannot_start_again_ends_after_the_command_in_the_middle_of_a_fi
     let Halfway { one, two, .. } = &halfway;
     let file = fs::OpenOptions::new().append(true).open(one.data().join("postgresql.conf"));
     writeln!(file.expect("the settings"), "port = 'unclosed").expect("a line");
-    drop(run(&mut command(one, "two", two, &["--timeout", "5s"])));
+    let mut asked = command(one, "two", two, &[]).spawn().expect("plimsoll starts");
     wait_for_log(one, "waiting for archive_command, which is in the middle of \"000000010000000000000001\"");
+    // It would wait for the old primary to follow.
+    asked.kill().expect("it is there");
+    asked.wait().expect("it ends");
     halfway.finish();
     wait_until("it has ended", LIMIT, || if one.pid().is_none() { Ok(()) } else { Err(one.log()) });
 }
@@ -175,12 +178,14 @@ fn a_stop_during_a_switchover_archives_all_as_any_clean_stop() {
         one.sql(&format!("INSERT INTO t VALUES ({row}, 0); SELECT pg_switch_wal()"));
     }
     two.wait_for("SELECT count(*) FROM t", "4");
-    let asked = command(&one, "two", &two, &["--timeout", "20s"]).spawn().expect("plimsoll starts");
+    let mut asked = command(&one, "two", &two, &["--timeout", "20s"]).spawn().expect("plimsoll starts");
     wait_for_log(&one, "handing over to standby");
     let pids = [&one, &two].map(|node| node.pid().expect("it runs"));
     kill(pids[1], Signal::SIGSTOP).expect("it stops");
     kill(pids[0], Signal::SIGINT).expect("it is told");
-    drop(asked.wait_with_output());
+    // It would wait for either of them to answer.
+    asked.kill().expect("it is there");
+    asked.wait().expect("it ends");
     wait_until("it has ended", LIMIT, || if one.pid().is_none() { Ok(()) } else { Err(one.log()) });
     kill(pids[1], Signal::SIGCONT).expect("it goes on");
     let marks = fs::read_dir(one.data().join("pg_wal/archive_status")).expect("a folder").flatten();
