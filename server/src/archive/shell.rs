@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
     Failed { code: i32 },
     /// The shell could not run it, or a signal ended it: trying again at once makes no sense.
     Broken { code: Option<i32>, signal: Option<i32> },
-    /// It was ended because the server stops.
+    /// It was ended because the server stops, or is left to the next life of the node.
     Stopped,
 }
 

@@ -28,14 +28,19 @@ fn names(rows: &NamedRows) -> [String; 2] {
     (16384..17000).find_map(|number| of(storage::TreeId::new(5, number))).unwrap()
 }
 
-#[tokio::test]
-async fn an_entry_that_a_commit_changes_in_a_way_that_is_not_known_is_as_at_the_end() {
+/// The catalogue with a table a, and once that is named b.
+async fn before_and_after_a_rename() -> [[Pairs; 2]; 2] {
     let node = Node::new().await;
     let mut client = node.client().await;
     client.run("CREATE TABLE a (id int PRIMARY KEY)").await;
     let before = entries(&node).await;
     client.run("ALTER TABLE a RENAME TO b").await;
-    let end = entries(&node).await;
+    [before, entries(&node).await]
+}
+
+#[tokio::test]
+async fn an_entry_that_a_commit_changes_in_a_way_that_is_not_known_is_as_at_the_end() {
+    let [before, end] = before_and_after_a_rename().await;
     let tree = CATALOGUE_TREES[1];
     let (key, renamed) = end[1].iter().find(|entry| !before[1].contains(entry) && entry.0[0] == 1).unwrap();
     let rows = NamedRows::new(before, end.clone()).unwrap();
@@ -52,12 +57,7 @@ async fn an_entry_that_a_commit_changes_in_a_way_that_is_not_known_is_as_at_the_
 
 #[tokio::test]
 async fn entries_that_make_no_catalogue_are_told_as_at_the_end() {
-    let node = Node::new().await;
-    let mut client = node.client().await;
-    client.run("CREATE TABLE a (id int PRIMARY KEY)").await;
-    let before = entries(&node).await;
-    client.run("ALTER TABLE a RENAME TO b").await;
-    let end = entries(&node).await;
+    let [before, end] = before_and_after_a_rename().await;
     // A primary key of a column that is not there.
     let column = before[1].iter().map(|(key, _)| key.clone()).find(|key| key[0] == 2).unwrap();
     let mut rows = NamedRows::new(before, end).unwrap();
