@@ -4,8 +4,7 @@
 use crate::beside::BROUGHT_DIR;
 use crate::copy::remove_file;
 use crate::error::{RewindError, io_error};
-use host::{Disk, OpenMode};
-use std::io;
+use host::Disk;
 use std::path::Path;
 
 /// Takes the room for a moment, in the file system of the data.
@@ -40,13 +39,12 @@ fn take(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<(), RewindError> {
     if bytes == 0 {
         return Ok(());
     }
-    let taken = disk.open(path, OpenMode::Create).and_then(|file| file.allocate(0, bytes));
-    match taken {
-        Err(error) if host::is_disk_full(&error) => {
+    host::take_room(disk, path, bytes).map_err(|error| {
+        if host::is_disk_full(&error) {
             let folder = path.parent().unwrap_or(path).display().to_string();
-            Err(RewindError::NoRoom { folder, bytes })
+            RewindError::NoRoom { folder, bytes }
+        } else {
+            io_error(path)(error)
         }
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(io_error(path)(error)),
-        _ => Ok(()),
-    }
+    })
 }

@@ -268,14 +268,11 @@ impl SegmentFolder {
     pub fn look_for_room(&self, bytes: u64) -> Result<(), WalError> {
         let path = self.dir.join(format!("{TEMPORARY_PREFIX}room"));
         let failed = |cause| io_error(WalOperation::Allocate, &path, cause);
-        let taken = match self.disk.open(&path, OpenMode::Create) {
-            Ok(file) => file.allocate(0, bytes),
-            Err(cause) => return Err(failed(cause)),
-        };
-        self.disk.remove_file(&path).map_err(failed)?;
-        taken.or_else(
-            |cause| if cause.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(failed(cause)) },
-        )
+        let taken = host::take_room(&*self.disk, &path, bytes);
+        if self.disk.exists(&path).map_err(failed)? {
+            self.disk.remove_file(&path).map_err(failed)?;
+        }
+        taken.map_err(failed)
     }
 
     /// Removes what a crash left half made.

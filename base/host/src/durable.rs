@@ -64,6 +64,15 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Has a new file at `path` take so many bytes, for who wants to know beforehand whether there is room for
+/// them; fails if there is none, where the file system can promise any. The file stays, whatever comes of it.
+pub fn take_room(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<()> {
+    match disk.open(path, OpenMode::Create)?.allocate(0, bytes) {
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The name under which a file is written that will be `path`.
 pub fn temporary_of(path: &Path) -> PathBuf {
     let mut temporary = path.as_os_str().to_owned();

@@ -9,6 +9,7 @@ use super::archiver::{Archiver, LastTurn, Mode, settled};
 use super::histories::{Before, timeline_of};
 use super::shell::{self, Outcome, Running, ShellCommands};
 use crate::configuration::Ground;
+use crate::log::Log;
 use crate::state::{NodeState, StopMode};
 use crate::tasks::{Tasks, blocking};
 use host::task::task;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::{LogState, Lsn, TimelineId};
+use wal::{ArchiveStatus, LogState, Lsn, TimelineId};
 
 /// Tries of one file in a row.
 const TRIES: u32 = 3;
@@ -188,26 +189,14 @@ impl Archiver {
         left: Running,
         stop: &CancellationToken,
     ) -> bool {
-        let (file, command) = (left.file().unwrap_or_default().to_owned(), left.command().to_owned());
-        let ended = commands.go_on_with(left, stop).await;
+        let file = left.file().unwrap_or_default().to_owned();
+        let outcome = end_left(&self.ground.log, &self.status, commands, left, stop).await;
         *self.left.lock() = None;
-        match ended {
-            // What this life did meanwhile may have taken the mark away.
-            Ok(Outcome::Done) => match self.status.done(&file) {
-                Ok(()) => self.count(&file, true),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let what = format!("could not rename archive status of \"{file}\": {error}");
-                    self.ground.log.warning(what);
-                }
-            },
-            Ok(Outcome::Stopped) => return false,
-            // It is tried again.
-            Ok(outcome) => {
-                self.tell_failure(outcome, &command);
-                self.count(&file, false);
-            }
-            Err(error) => self.ground.log.warning(format!("could not wait for archive_command: {error}")),
+        match outcome {
+            Some(Outcome::Stopped) => return false,
+            // If it failed, it is tried again.
+            Some(outcome) => self.count(&file, outcome == Outcome::Done),
+            None => {}
         }
         true
     }
@@ -222,30 +211,59 @@ impl Archiver {
                 return Outcome::Broken { code: None, signal: None };
             }
         };
-        self.tell_failure(outcome, &command);
+        tell_failure(&self.ground.log, outcome, &command);
         outcome
     }
+}
 
-    fn tell_failure(&self, outcome: Outcome, command: &str) {
-        let detail = Some(format!("The failed archive command was: {command}"));
-        let report = match outcome {
-            Outcome::Done | Outcome::Stopped => return,
-            Outcome::Failed { code } => Report::new(
-                Severity::Log,
-                SqlState::SUCCESSFUL_COMPLETION,
-                format!("archive command failed with exit code {code}"),
-            ),
-            Outcome::Broken { signal: Some(signal), .. } => Report::fatal(
-                SqlState::INTERNAL_ERROR,
-                format!("archive command was terminated by signal {signal}"),
-            ),
-            Outcome::Broken { code, .. } => Report::fatal(
-                SqlState::INTERNAL_ERROR,
-                format!("archive command failed with exit code {}", code.unwrap_or(-1)),
-            ),
-        };
-        self.ground.log.write(None, &Report { detail, ..report }, None);
+/// Waits for a command that was left in the middle of a file, marks the file, and says what failed. None if
+/// that cannot be known.
+pub(super) async fn end_left(
+    log: &Log,
+    status: &ArchiveStatus,
+    commands: &ShellCommands,
+    left: Running,
+    stop: &CancellationToken,
+) -> Option<Outcome> {
+    let (file, command) = (left.file().unwrap_or_default().to_owned(), left.command().to_owned());
+    let outcome = match commands.go_on_with(left, stop).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            log.warning(format!("could not wait for archive_command: {error}"));
+            return None;
+        }
+    };
+    tell_failure(log, outcome, &command);
+    if outcome == Outcome::Done
+        && let Err(error) = status.done(&file)
+        // What a later life did meanwhile may have taken the mark away.
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log.warning(format!("could not rename archive status of \"{file}\": {error}"));
+        return None;
     }
+    Some(outcome)
+}
+
+fn tell_failure(log: &Log, outcome: Outcome, command: &str) {
+    let detail = Some(format!("The failed archive command was: {command}"));
+    let report = match outcome {
+        Outcome::Done | Outcome::Stopped => return,
+        Outcome::Failed { code } => Report::new(
+            Severity::Log,
+            SqlState::SUCCESSFUL_COMPLETION,
+            format!("archive command failed with exit code {code}"),
+        ),
+        Outcome::Broken { signal: Some(signal), .. } => Report::fatal(
+            SqlState::INTERNAL_ERROR,
+            format!("archive command was terminated by signal {signal}"),
+        ),
+        Outcome::Broken { code, .. } => Report::fatal(
+            SqlState::INTERNAL_ERROR,
+            format!("archive command failed with exit code {}", code.unwrap_or(-1)),
+        ),
+    };
+    log.write(None, &Report { detail, ..report }, None);
 }
 
 /// Starts the archiver's tasks, which end with the background tasks.

@@ -44,7 +44,6 @@ use host::sync::Mutex;
 use host::task::block_on;
 use restore::Restorer;
 use shell::{Outcome, Running, ShellCommands};
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use storage::Database;
@@ -166,15 +165,8 @@ pub(crate) async fn end_left(host: &Host, data_dir: &Path, log: &Log, left: &Lef
     let Some(running) = left.lock().take() else { return };
     let file = running.file().unwrap_or_default().to_owned();
     log.log(format!("waiting for archive_command, which is in the middle of \"{file}\""));
-    let commands = ShellCommands::default();
-    let done = match commands.go_on_with(running, &CancellationToken::new()).await {
-        Ok(Outcome::Done) => ArchiveStatus::new(host.disk.clone(), &data_dir.join("pg_wal")).done(&file),
-        Ok(outcome) => Err(io::Error::other(outcome.describe())),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = done {
-        log.warning(format!("could not archive \"{file}\": {error}"));
-    }
+    let status = ArchiveStatus::new(host.disk.clone(), &data_dir.join("pg_wal"));
+    copying::end_left(log, &status, &ShellCommands::default(), running, &CancellationToken::new()).await;
 }
 
 /// The oldest segment that a restart needs.

@@ -113,7 +113,9 @@ impl Driver {
     pub(super) fn follow(&mut self, history: TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         self.store_history(&history)?;
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
-        let leaves_at = history.end_of(timeline).ok().flatten();
+        // The writer may mend an earlier timeline than that at whose end the log of here stands.
+        let before = self.context.log.state().history.target();
+        let leaves_at = history.end_of(before).ok().flatten();
         // What cannot be read of it comes again, over what is there.
         let known_upto = received(&self.context, &history).max(kept);
         let again_upto = known_upto.min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
@@ -123,9 +125,8 @@ impl Driver {
         let tail = CutTail { upto: tail.upto.max(end), ..tail };
         let cuts = end > kept || leaves_at.is_some_and(|fork| tail.upto > fork);
         if cuts && tail.bytes() > 0 {
-            self.context.observer.cut(&tail, timeline);
+            self.context.observer.cut(&tail, before);
         }
-        let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept).map_err(|error| branch_error(&error))?;
         self.unannounced = None;
         self.catching_up = CatchingUp::default();
