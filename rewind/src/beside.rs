@@ -16,6 +16,7 @@ use crate::error::{RewindError, io_error};
 use crate::past::SPILL_FILE;
 use crate::report::is_begun_report;
 use crate::room::ROOM_FILE;
+use crate::untouched::UNTOUCHED_FILE;
 use host::{Disk, SharedDisk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub trait LogArchive: Send + Sync {
 /// Fails if it cannot be removed.
 pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> {
     remove_tree(disk, &dir.join(BROUGHT_DIR))?;
-    for name in [ROOM_FILE, SPILL_FILE] {
+    for name in [ROOM_FILE, SPILL_FILE, UNTOUCHED_FILE] {
         remove_file(disk, &dir.join(name))?;
     }
     let own = dir.join("plimsoll");

@@ -25,6 +25,13 @@ impl BlockSet {
         }
     }
 
+    /// The relations of its blocks.
+    pub(crate) fn relations(&self) -> impl Iterator<Item = RelFile> {
+        let mut last = None;
+        let relations = self.chunks.keys().map(|(rel, _)| *rel);
+        relations.filter(move |rel| last.replace(*rel) != Some(*rel))
+    }
+
     /// Whether a block is in it.
     pub fn contains(&self, rel: RelFile, block: BlockNumber) -> bool {
         let (chunk, at) = (block.get() / CHUNK, block.get() % CHUNK);

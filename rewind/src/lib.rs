@@ -103,6 +103,7 @@ mod rewinding;
 mod room;
 mod source;
 mod target;
+mod untouched;
 
 pub use beside::{LogArchive, remove_leftovers};
 pub use blocks::BlockSet;

@@ -1,7 +1,8 @@
 //! Pages of the target as they were at each record of its log: redone beside its files, which stay as they
 //! are.
 //!
-//! A page comes from its image or its making in the log, and only where the log has neither, from the file.
+//! A page comes from its image or its making in the log, and only where the log has neither, from the source
+//! if that has it as it was at the fork ([`crate::untouched`]), or else from the file.
 //! That one may be newer than the record ([`Applied::Ahead`]), as in recovery. Where a rewind that was broken
 //! off may have overwritten it, the file may have another branch's page, and is not read: the log is, from
 //! where that rewind overwrote what it names. Of the catalogue, whose pages are asked for before the log
@@ -191,6 +192,9 @@ impl<'t> Past<'t> {
         if let (Some(slot), Some(file)) = (self.spilled.get(&key), &self.spill) {
             let path = self.target.path(SPILL_FILE);
             file.read_exact_at(page.bytes_mut(), slot * PAGE).map_err(io_error(&path))?;
+            return Ok(Some(page));
+        }
+        if let Some(page) = self.divergence.untouched.page(key)? {
             return Ok(Some(page));
         }
         let (rel, block) = key;

@@ -18,7 +18,7 @@ use storage::relation::SEGMENT_PAGES;
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 8192;
 /// Pages that are read at once.
-const RUN_PAGES: u32 = 32;
+pub(crate) const RUN_PAGES: u32 = 32;
 
 /// Which files that belong to a node and not to its cluster are taken from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

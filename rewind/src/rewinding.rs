@@ -9,6 +9,7 @@ use crate::plan::{NodeFiles, Plan, Touched};
 use crate::room::{Needed, look_for_room};
 use crate::source::{Source, SourceName, SourcePosition};
 use crate::target::{Checkpoint, Divergence, Target};
+use crate::untouched::Untouched;
 use basebackup::clone::{make_standby, primary_conninfo, primary_conninfo_of_node};
 use basebackup::send::files::{SentFile, sent_files};
 use host::{Host, LockGuard, write_file_durably};
@@ -210,7 +211,7 @@ impl Rewind {
         }
         let brought = Brought(target.places.clone());
         let begun = marker.as_ref().and_then(|marker| Some((marker, marker.copied?)));
-        let need = match begun {
+        let mut need = match begun {
             Some((marker, _)) if marker.is_copied_of(&history) => Need::Rest,
             Some((_, copied)) => return Err(RewindError::OtherSource { begun: copied.timeline }),
             None => {
@@ -224,6 +225,13 @@ impl Rewind {
             }
         };
         check_log_end(&source, &position, &need, marker.as_ref())?;
+        if let Need::Diverged(divergence) = &mut need
+            // Else files of the source may lack what was done before the target's log names the page.
+            && source_control.checkpoint_copy.redo >= divergence.changed_from
+        {
+            let Divergence { made, fork, .. } = &**divergence;
+            divergence.untouched = Untouched::fetch(&mut source, &target, made, fork.at).await?;
+        }
         let host = host.clone();
         Ok(Self {
             host,

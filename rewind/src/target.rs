@@ -7,6 +7,7 @@ use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
 use crate::marker::Marker;
 use crate::plan::Touched;
+use crate::untouched::Untouched;
 use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,10 +68,23 @@ pub struct Divergence {
     pub changed_from: Lsn,
     /// What its log has changed from there on.
     pub blocks: BlockSet,
+    /// Those of them which it made anew before anything told what they held.
+    pub(crate) made: BlockSet,
+    /// What the source has yet of what those held at the fork.
+    pub(crate) untouched: Untouched,
     /// A rewind that was broken off may have overwritten all of these blocks, and in these files others.
     pub overwritten: Option<Touched>,
     /// What its log from there on tells of transactions that had begun before.
     pub(crate) seen: Seen,
+}
+
+/// What a log changes.
+struct Changes {
+    blocks: BlockSet,
+    /// Those that it makes anew before anything else is done to them.
+    made: BlockSet,
+    /// The log's end.
+    end: Lsn,
 }
 
 impl Target {
@@ -151,7 +165,7 @@ impl Target {
         begun: Option<&Marker>,
     ) -> Result<Option<Divergence>, RewindError> {
         let common = self.history.common_ancestor(source).ok_or(RewindError::NoCommonAncestor)?;
-        let fork = ForkPoint { timeline: common.0, at: common.1 };
+        let mut fork = ForkPoint { timeline: common.0, at: common.1 };
         let named = self.label.as_ref().map_or(self.control.checkpoint, |label| label.checkpoint);
         let is_copy = self.label.as_ref().is_some_and(|label| !label.is_own_rewind());
         if is_copy || self.control.is_unfinished_backup() {
@@ -170,21 +184,27 @@ impl Target {
         let redo = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
         let changed_from = begun.map_or(redo, |begun| begun.changed_from.min(redo));
         let mut seen = Seen::from(&base);
-        let (blocks, end) = self.changes_from(changed_from, |record| seen.note(record, fork.at))?;
+        let Changes { blocks, made, end } =
+            self.changes_from(changed_from, |record| seen.note(record, fork.at))?;
         if end <= fork.at {
-            return Ok(None);
+            if fork.timeline == self.timeline() {
+                return Ok(None);
+            }
+            // It chose a branch that the source has not, and its log does not come to that: all is common.
+            fork = ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) };
         }
         if self.label.is_some() {
             return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
         }
         let begun = begun.filter(|begun| !begun.is_untouched);
         let overwritten = begun.map(|begun| begun.touched.clone());
-        Ok(Some(Divergence { fork, base, end, changed_from, blocks, overwritten, seen }))
+        let untouched = Untouched::default();
+        Ok(Some(Divergence { fork, base, end, changed_from, blocks, made, untouched, overwritten, seen }))
     }
 
-    /// The blocks that the log changes from a redo point on to its end, and that end. Each record is shown.
-    fn changes_from(&self, redo: Lsn, mut show: impl FnMut(&Record)) -> Result<(BlockSet, Lsn), RewindError> {
-        let mut blocks = BlockSet::default();
+    /// What the log changes from a redo point on. Each record is shown.
+    fn changes_from(&self, redo: Lsn, mut show: impl FnMut(&Record)) -> Result<Changes, RewindError> {
+        let (mut blocks, mut made) = (BlockSet::default(), BlockSet::default());
         let mut reader = self.reader(redo);
         let end = self.each_record(&mut reader, |record| {
             show(record);
@@ -193,12 +213,16 @@ impl Target {
                     continue;
                 }
                 if block.fork == Fork::Main && block.rel.tablespace == RelFile::DEFAULT_TABLESPACE {
+                    let is_made = block.will_init && block.image.is_none();
+                    if is_made && !blocks.contains(block.rel, block.block) {
+                        made.add(block.rel, block.block);
+                    }
                     blocks.add(block.rel, block.block);
                 }
             }
             Ok(())
         })?;
-        Ok((blocks, end))
+        Ok(Changes { blocks, made, end })
     }
 
     /// Gives each whole record from where the reader stands to the log's end, which must be its true one: no

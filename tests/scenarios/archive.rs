@@ -490,7 +490,11 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     let always = backup_with(&node, "standby.signal", "stream");
     let on = Node::copy_of(&always);
     always.set("archive_mode", "always");
-    always.set("archive_command", &put(&own));
+    // The ended timeline's last segment comes behind the history that says where it ended.
+    let (history, early) = (own.join("00000002.history"), own.join("early"));
+    let [h, e] = [&history, &early].map(|path| path.display().to_string());
+    let put_in_order = format!("case %f in *.partial) test -f {h} || touch {e};; esac; {}", put(&own));
+    always.set("archive_command", &put_in_order);
     for standby in [&always, &on] {
         standby.set("primary_conninfo", &node.conninfo());
         standby.set("restore_command", "");
@@ -513,6 +517,7 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     run_ok(scenarios::plimsoll().arg("promote").arg("-D").arg(always.data()));
     wait_file(&own.join("00000002.history"));
     wait_file(&own.join(format!("{split}.partial")));
+    assert!(!early.exists());
     assert_eq!(rows(&always), "20|20");
     assert!(!own.join(&split).exists(), "the ended timeline's last segment is not whole");
     let new = switch(&always);

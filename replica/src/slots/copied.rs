@@ -52,7 +52,7 @@ pub struct Copied {
 /// Why a slot is not copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A slot of that name was made here.
+    /// A slot of that name is this node's own: it was made here, or a promotion made it that.
     NameTaken,
     /// max_replication_slots are there.
     Full,

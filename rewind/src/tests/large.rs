@@ -288,19 +288,28 @@ async fn what_was_swept_since_the_checkpoint_is_unknown_where_nothing_tells_of_i
 }
 
 #[tokio::test]
-async fn a_large_value_whose_pages_are_anothers_by_now_is_unknown() {
-    let (disk, one, tree) = ground().await;
-    one.set_write_set_limit(64 << 20);
-    let large = |value: &str| value.repeat(600);
-    write(&one, tree, 1..2, &large("first")).await;
-    let redo = fork(&disk, &one).await;
-    one.set_write_set_limit(64 << 20);
-    write(&one, tree, 1..2, "small").await;
-    one.vacuum(tree, SweepCause::Asked, Box::new(Unpaced)).await.unwrap();
-    write(&one, tree, 2..3, &large("other")).await;
-    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
-    drop(one);
-    let commits = discarded(&disk, redo, Before::Kept).await;
-    assert_eq!(row(&commits[0], 1), told("Unknown", "small"));
-    assert_eq!(row(&commits[1], 2), told("common", "otherotherotherother"));
+async fn a_large_value_whose_pages_are_anothers_by_now_is_told_as_long_as_the_source_has_it() {
+    for source_has_it in [true, false] {
+        let (disk, one, tree) = ground().await;
+        one.set_write_set_limit(64 << 20);
+        let large = |value: &str| value.repeat(600);
+        write(&one, tree, 1..2, &large("first")).await;
+        let redo = fork(&disk, &one).await;
+        let two = (!source_has_it).then(|| open(&disk, "/two"));
+        for branch in [Some(&one), two.as_ref()].into_iter().flatten() {
+            branch.set_write_set_limit(64 << 20);
+            write(branch, tree, 1..2, "small").await;
+            branch.vacuum(tree, SweepCause::Asked, Box::new(Unpaced)).await.unwrap();
+            write(branch, tree, 2..3, &large("other")).await;
+            branch.checkpoint(CheckpointKind::Immediate).await.unwrap();
+        }
+        if let Some(two) = two {
+            two.shutdown().await.unwrap();
+        }
+        drop(one);
+        let commits = discarded(&disk, redo, Before::Kept).await;
+        let old = if source_has_it { "firstfirstfirstfirst" } else { "Unknown" };
+        assert_eq!(row(&commits[0], 1), told(old, "small"));
+        assert_eq!(row(&commits[1], 2), told("common", "otherotherotherother"));
+    }
 }

@@ -1,8 +1,8 @@
 //! A rewind that was broken off goes on with another source.
 
 use super::{
-    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, relations,
-    rewind, rewind_with, to_two, write,
+    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, promote_copy,
+    relations, rewind, rewind_with, to_two, write,
 };
 use crate::marker::Marker;
 use crate::plan::Touched;
@@ -11,8 +11,11 @@ use basebackup::send::exclude::relation_of;
 use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
+use std::sync::Arc;
 use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
-use wal::{RelFile, SegmentSize, TimelineId};
+use wal::control::ControlFile;
+use wal::history::{BranchId, TimelineHistory};
+use wal::{LogBranch, Lsn, RelFile, SegmentSize, TimelineId};
 
 /// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have.
 /// /one went on.
@@ -75,6 +78,41 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     assert!(!error.may_pass() && error.to_string().contains("start the source's server"), "{error}");
     let running = RewindError::SourceBehind { at, needed, is_at_rest: false };
     assert!(running.may_pass() && running.to_string().contains("wait until"), "{running}");
+}
+
+/// A standby that chose a branch, by its history alone, and whose upstream was promoted beside that.
+#[tokio::test]
+async fn a_standby_whose_log_does_not_come_to_the_branch_that_it_chose_leaves_it() {
+    let disk = VirtualDisk::new();
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
+    let one = open(&disk, "/one");
+    let tree = new_tree(&one).await;
+    write(&one, tree, 0..50, "common").await;
+    for to in ["/two", "/three"] {
+        copy_tree(&disk, Path::new("/one"), Path::new(to));
+        disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
+    }
+    drop(one);
+    let (three, mut redo) = follow(&disk, "/three");
+    redo.run(&Always(Feed::Stop)).unwrap();
+    three.shutdown().await.unwrap();
+    drop((three, redo));
+    let (path, control) = (Path::new("/three"), ControlFile::load(&disk, Path::new("/three")).unwrap());
+    let root = TimelineHistory::root(TimelineId::FIRST);
+    let chosen = root.fork(TimelineId::new(3), Lsn::new(1 << 30), "test", BranchId::new(7)).unwrap();
+    chosen.store(&disk, &path.join("pg_wal")).unwrap();
+    let branch = LogBranch::open(Arc::new(disk.clone()), path, &control).unwrap();
+    branch.begin(&chosen, TimelineId::INVALID, None).unwrap();
+    promote_copy(&disk, "/two").await;
+
+    let rewound = rewind_with(&disk, RewindOptions { target: "/three".into(), ..to_two() }).await.unwrap();
+    assert_eq!(rewound.map(|rewound| rewound.timeline), Some(TimelineId::new(2)));
+    let (three, mut redo) = follow(&disk, "/three");
+    redo.run(&Always(Feed::Stop)).unwrap();
+    assert_eq!(three.timeline(), TimelineId::new(2));
+    assert!(!disk.exists(&path.join("pg_wal/00000003.history")).unwrap());
 }
 
 /// What a rewind to /two leaves that loses power at one of its calls, for every third of them, and which.

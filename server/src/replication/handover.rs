@@ -308,10 +308,17 @@ fn normal_form(replication: &Replication, conninfo: &str, may_name: bool) -> Res
 
 /// Why this primary hands its role to nobody now.
 pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
-    match replication.database.fenced() {
-        Some(reason) => Err(ServerError::new(format!("this server is fenced: {reason}"))),
-        None => Ok(()),
+    if let Some(reason) = replication.database.fenced() {
+        return Err(ServerError::new(format!("this server is fenced: {reason}")));
     }
+    let (ground, trigger) = (&replication.ground, replication.ground.config().promote_trigger_file.clone());
+    if !trigger.is_empty() && ground.host.disk.exists(&ground.data_dir.join(&*trigger)).unwrap_or(false) {
+        return Err(ServerError::new(format!(
+            "the file of promote_trigger_file is there, and would have this server take its role back at \
+             once: remove \"{trigger}\" first"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it

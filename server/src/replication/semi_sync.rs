@@ -180,6 +180,20 @@ pub(crate) async fn before_writes(replication: &Arc<Replication>) {
     }
 }
 
+/// A fallback of this node.
+#[derive(Clone, Copy)]
+struct BegunHere {
+    after: Lsn,
+    /// Where a rewind has left its log since; MAX if none has.
+    left_at: Lsn,
+}
+
+impl BegunHere {
+    const fn at(after: Lsn) -> Self {
+        Self { after, left_at: Lsn::MAX }
+    }
+}
+
 /// Why synchronous_standby_names are not in force yet.
 const NAMES_WAIT: &str =
     "could not log that synchronous_standby_names change, which come into force when it is possible";
@@ -204,15 +218,16 @@ impl Mode<'_> {
             (open.after, open.timeline == timeline)
         });
         // The log may say that it began before.
-        let is_ours = |after: Lsn| begun_here.is_some_and(|ours| after <= ours);
+        let is_ours = |after: Lsn| begun_here.is_some_and(|ours| after <= ours.after);
         let own = lasted.filter(|(after, is_own)| *is_own || is_ours(*after)).map(|(after, _)| after);
-        if let Some(after) = begun_here.or(own) {
+        if let Some(BegunHere { after, left_at }) = begun_here.or(own.map(BegunHere::at)) {
             // Another primary may have put its end into the log.
             let fits = |known: &&Fallback| {
                 known.after <= after && known.ended.is_some_and(|(_, upto)| upto >= after)
             };
             let known = state.fallbacks.iter().find(fits).and_then(|known| known.ended);
-            let upto = known.map_or(end, |(_, upto)| upto);
+            // Of a log that was left nothing more is here, however far this one goes.
+            let upto = known.map_or(end, |(_, upto)| upto).min(left_at).max(after);
             let reason = "the last run of this server ended before its standbys had kept up";
             self.replication.ledger.record("return", (after, upto), reason);
             self.tell_ended("this server's last run", after, upto);
@@ -233,8 +248,8 @@ impl Mode<'_> {
         ));
     }
 
-    /// Where the fallback begins that this node's ledger has last, if it has no end of it.
-    async fn begun_here(&self) -> Option<Lsn> {
+    /// The fallback that this node's ledger has last, if it has no end of it.
+    async fn begun_here(&self) -> Option<BegunHere> {
         let ground = self.replication.ground.clone();
         let read = blocking(move || read_ledger(&ground.host, &ground.data_dir)).await;
         let entries = match read {
@@ -252,8 +267,12 @@ impl Mode<'_> {
             "released" if entry.reason == NOBODY_NAMED => Some(true),
             _ => None,
         };
-        let (last, is_over) = entries.iter().rev().find_map(|entry| Some((entry, ends(entry)?)))?;
-        (!is_over).then_some(last.after)
+        let (at, is_over) =
+            entries.iter().enumerate().rev().find_map(|(at, entry)| Some((at, ends(entry)?)))?;
+        let (last, later) = entries.get(at..)?.split_first()?;
+        let rewinds = later.iter().filter(|entry| entry.event == "discarded");
+        let left_at = rewinds.map(|entry| entry.after).min().unwrap_or(Lsn::MAX);
+        (!is_over).then_some(BegunHere { after: last.after, left_at })
     }
 
     /// Puts what is in force from now on, come what may, into the log.

@@ -184,7 +184,10 @@ fn tell_copied(replication: &Replication, news: &CopyNews) {
         }
         CopyNews::Refused(name, why) => {
             let why = match why {
-                Refusal::NameTaken => "a slot of that name was made here".to_owned(),
+                Refusal::NameTaken => {
+                    "a slot of that name is this server's own; drop it here to have the upstream's copied"
+                        .to_owned()
+                }
                 Refusal::Full => "max_replication_slots are there".to_owned(),
                 Refusal::WalMissing(at) => format!("WAL from {at} on is not here yet"),
             };

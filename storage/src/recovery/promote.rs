@@ -32,7 +32,7 @@ use crate::error::log_error;
 use crate::recovery::open::{Begin, branch_error, insert, open_log, settle, writer_config};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OwnedMutexGuard;
 use wal::control::ClusterState;
 use wal::history::{BranchId, HistoryFileError, TimelineHistory};
@@ -69,6 +69,8 @@ pub struct Promoted {
 pub struct Promotion {
     engine: Arc<Engine>,
     promoted: Promoted,
+    /// The archive's list has the new timeline's history.
+    history_is_listed: AtomicBool,
     /// No checkpoint and no restartpoint sees the half of it.
     _only: OwnedMutexGuard<()>,
 }
@@ -93,16 +95,26 @@ impl Promotion {
         engine.visibility.confirmed_more().notify_waiters();
     }
 
-    /// Gives the ended timeline's last segment a file of its own, if the log is written in that of old.
-    /// Before anything is done with that segment; [`Promotion::end_recovery`] does it, too.
+    /// Puts the new timeline's history into the archive's list, before anything of the ended timeline comes
+    /// there, and gives that one's last segment a file of its own, if the log is written in that of old.
+    /// Before anything is done with that segment; [`Promotion::end_recovery`] does both, too.
     ///
     /// # Errors
     /// Fails if the file cannot be written: then it is tried again, and [`crate::WalRetention::separated`]
     /// tells when it was done.
     pub async fn separate_ended(&self) -> Result<(), Error> {
-        let engine = Arc::clone(&self.engine);
-        let separated = crate::blocking::run(move || engine.separate_ended());
+        let (engine, history) = (Arc::clone(&self.engine), self.history_to_list());
+        let separated = crate::blocking::run(move || {
+            engine.list_history(history);
+            engine.separate_ended()
+        });
         separated.await.map_err(|_| Error::Shutdown)?.map(drop)
+    }
+
+    /// The name of the new timeline's history, once.
+    fn history_to_list(&self) -> Option<String> {
+        let is_listed = self.history_is_listed.swap(true, Ordering::AcqRel);
+        (!is_listed).then(|| self.promoted.timeline.history_file_name())
     }
 
     /// Ends recovery: the database takes writes, and the control file says so. A checkpoint is due
@@ -116,11 +128,10 @@ impl Promotion {
         }
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;
-            // Before the control file says that nothing of the promotion is left to do, if it can be done.
+            // Before the control file ends what a next start would make good.
+            engine.list_history(self.history_to_list());
+            // Before it says that nothing of the promotion is left to do, if it can be done.
             let _ = engine.separate_ended_late();
-            // In the archive's list before the control file ends what a next start would make good.
-            let retention = engine.retention.read().clone();
-            retention.made(&self.promoted.timeline.history_file_name());
             engine.update_control(|control| control.state = ClusterState::InProduction)?;
             engine.end_raising()
         });
@@ -140,6 +151,13 @@ impl Engine {
         }
         self.set_timeline(timeline);
         Ok(())
+    }
+
+    fn list_history(&self, name: Option<String>) {
+        if let Some(name) = name {
+            let retention = self.retention.read().clone();
+            retention.made(&name);
+        }
     }
 
     /// A start finds whether the log is written in the file of the ended timeline's last segment still.
@@ -217,7 +235,7 @@ pub(crate) fn promote(
     settle(&engine, &begin, &wal, true)?;
     // It is decided: from here on others may hear of it.
     let promoted = Promoted { old_timeline: old, end_file: parked.file, timeline, switch_at: at, branch };
-    Ok(Promotion { engine, promoted, _only: only })
+    Ok(Promotion { engine, promoted, history_is_listed: AtomicBool::new(false), _only: only })
 }
 
 /// The history of the new timeline, and its branch id.

@@ -3,6 +3,7 @@
 mod trouble;
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -302,6 +303,13 @@ fn what_cannot_take_over_is_refused_with_its_reason() {
     let why = "to follow it afterwards: host=127.0.0.1 port=1: could not ask server: ";
     assert!(said.contains(why), "{said}");
     drop(away);
+    let trigger = one.folder().join("trigger");
+    fs::write(&trigger, "").expect("a file");
+    one.set("promote_trigger_file", &trigger.display().to_string());
+    one.sql("SELECT pg_reload_conf()");
+    one.wait_for("SELECT current_setting('promote_trigger_file') <> ''", "t");
+    let said = ask(&one, &format!("'two', 1000, '{there}'"));
+    assert!(said.contains("the file of promote_trigger_file is there"), "{said}");
     let usage = run(plimsoll().args(["switchover", "-D"]).arg(one.data()));
     assert_eq!(usage.code, 2, "{}", usage.stderr);
     assert!(is_primary(&one));

@@ -1,14 +1,20 @@
 //! Rows of tables without a primary key. Nothing tells equal ones apart, so they are changed by their number:
 //! only where exactly as many equal rows are there as the transaction changed.
 //!
+//! Rows are equal if SQL's `=` says so, and some that are can be written differently: 1.0 and 1.00 are one
+//! number, and two texts. The file does not have the types. So rows that may be equal are told together, by
+//! all the ways in which they were written, and that is right for either.
+//!
 //! A row that came and went within the transaction counts for nothing. What it made of a row is found along
 //! its changes: where 1 became 2 and another 2 became 3, nothing but a 1 has gone, and a 3 has come for it.
 
 use super::change::{Change, Op, Statement};
 use super::sql::{Columns, assignments, comment, guard, insert, literals};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-/// Equal rows of one table.
+/// Rows of one table that are written alike.
 struct Equal<'c> {
     table: &'c str,
     row: &'c Columns,
@@ -23,6 +29,9 @@ struct Equal<'c> {
 struct Rows<'c> {
     all: Vec<Equal<'c>>,
     places: HashMap<(&'c str, String), usize>,
+    /// Those that may be equal, in the order of their first ones.
+    classes: Vec<Vec<usize>>,
+    by_class: HashMap<(&'c str, String), usize>,
     inserted: Vec<usize>,
 }
 
@@ -32,6 +41,11 @@ impl<'c> Rows<'c> {
         let place = *self.places.entry((table, assignments(row.iter()))).or_insert(next);
         if place == next {
             self.all.push(Equal { table, row, becomes: VecDeque::new(), gone: 0 });
+            let class = *self.by_class.entry((table, written_once(row))).or_insert(self.classes.len());
+            match self.classes.get_mut(class) {
+                Some(class) => class.push(place),
+                None => self.classes.push(vec![place]),
+            }
         }
         place
     }
@@ -68,15 +82,23 @@ pub(super) fn statements<'c>(changes: &'c [Change<'_>]) -> Vec<Statement<'c>> {
     let mut rows = Rows::default();
     changes.iter().for_each(|change| rows.note(change));
     let mut statements = Vec::new();
-    for place in 0..rows.all.len() {
-        let gone = rows.all.get(place).map_or(0, |equal| equal.gone.max(0));
-        let ends: Vec<Option<usize>> = (0..gone).map(|_| rows.end_of(place)).collect();
+    for class in std::mem::take(&mut rows.classes) {
+        let (mut olds, mut ends) = (Vec::new(), Vec::new());
+        for place in class {
+            let Some(Equal { row, gone, .. }) = rows.all.get(place) else { continue };
+            let (row, gone) = (*row, (*gone).max(0));
+            ends.extend((0..gone).map(|_| rows.end_of(place)));
+            olds.extend((gone > 0).then_some((place, row)));
+        }
         let row = |end: Option<usize>| rows.all.get(end?).map(|equal| equal.row);
-        if let (Some(first), Some(Equal { table, row: old, .. })) = (ends.first(), rows.all.get(place)) {
+        if let (Some(first), Some((place, _))) = (ends.first(), olds.first())
+            && let Some(Equal { table, .. }) = rows.all.get(*place)
+        {
             let is_one = ends.iter().all(|end| end == first);
             let news: Vec<_> =
                 ends.iter().take(if is_one { 1 } else { ends.len() }).map(|end| row(*end)).collect();
-            statements.push(of_equal(table, old, ends.len(), &news));
+            let olds: Vec<&Columns> = olds.iter().map(|(_, row)| *row).collect();
+            statements.push(of_equal(table, &olds, ends.len(), &news));
         }
     }
     for place in std::mem::take(&mut rows.inserted) {
@@ -87,17 +109,50 @@ pub(super) fn statements<'c>(changes: &'c [Change<'_>]) -> Vec<Statement<'c>> {
     statements
 }
 
+/// A row's values such that those are the same which may be equal: of a number, alone or in an array, what
+/// changes nothing is left out.
+fn written_once(row: &Columns) -> String {
+    let value = |value: &Value| match value {
+        Value::String(text) if text.starts_with('{') => {
+            let values = text.split_inclusive(['{', '}', ',']);
+            values.map(|value| value.trim_end_matches(['{', '}', ','])).map(number_once).collect()
+        }
+        Value::String(text) => number_once(text).into_owned(),
+        _ => String::new(),
+    };
+    let columns = row.iter().map(|(name, of)| (name, of.is_string(), value(of)));
+    columns.map(|column| format!("{column:?}")).collect()
+}
+
+/// A text that may be a number, without zeros at the end of its fraction and without the sign of a zero.
+fn number_once(text: &str) -> Cow<'_, str> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return Cow::Borrowed(text);
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let sign = if text.len() > digits.len() && digits.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
+        "-"
+    } else {
+        ""
+    };
+    Cow::Owned(format!("{sign}{whole}.{fraction}"))
+}
+
 /// The statement for a number of equal rows: `news` is what they became, one if all became the same.
 fn of_equal<'c>(
     table: &'c str,
-    old: &'c Columns,
+    olds: &[&'c Columns],
     count: usize,
     news: &[Option<&'c Columns>],
 ) -> Statement<'c> {
-    let guard = guard(old);
+    let guards: Vec<String> = olds.iter().map(|old| guard(old)).collect();
+    let guard = if guards.len() == 1 { guards.concat() } else { format!("({})", guards.join(" OR ")) };
     let condition = format!("{guard} AND (SELECT count(*) FROM {table} WHERE {guard}) = {count}");
     match news {
-        [Some(new)] => Statement::update(table, old, new, &condition),
+        [Some(new)] => Statement::update(table, olds, new, &condition),
         [None] => {
             let text = format!("DELETE FROM {table} WHERE {condition};");
             Statement { op: Op::Delete, text, moves: None }
@@ -121,7 +176,7 @@ fn of_equal<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     /// The statements for changes of rows: each what it was and what it became.
     fn sql(changes: &[(Value, Value)]) -> Vec<String> {
@@ -181,6 +236,37 @@ mod tests {
               ('2'), no row, ('x y')"
             ]
         );
+    }
+
+    /// As numbers 1.0 and 1.00 are equal, as texts they are not: this is right for both.
+    #[test]
+    fn rows_that_may_be_equal_are_told_together() {
+        let none = || Value::Null;
+        let both = "(\"n\" = '1.0' OR \"n\" = '1.00')";
+        assert_eq!(
+            sql(&[(n("1.0"), none()), (n("1.00"), none()), (n("x1.0"), none())]),
+            [
+                format!("DELETE FROM \"n\" WHERE {both} AND (SELECT count(*) FROM \"n\" WHERE {both}) = 2;"),
+                format!("DELETE FROM \"n\" {}", only("x1.0", 1))
+            ]
+        );
+        assert_eq!(
+            sql(&[(n("1.0"), n("1.0")), (n("1.00"), n("1.0")), (n("1.0"), none())]),
+            [format!("DELETE FROM \"n\" {}", only("1.00", 1))],
+            "one of them is there yet"
+        );
+        let became = sql(&[(n("1.0"), n("7")), (n("1.00"), n("7"))]);
+        assert_eq!(
+            became,
+            [format!(
+                "UPDATE \"n\" SET \"n\" = '7' WHERE {both} AND (SELECT count(*) FROM \"n\" WHERE {both}) = 2;"
+            )]
+        );
+        let alike = [("{1.0,-0}", "{1.00,0}"), ("-5", "-5.0"), ("-0.00", "0")];
+        for (one, other) in alike {
+            let columns = |value: &str| n(value).as_object().unwrap().clone();
+            assert_eq!(written_once(&columns(one)), written_once(&columns(other)), "{one}");
+        }
     }
 
     #[test]
