@@ -229,8 +229,8 @@ impl Rewind {
             // Else files of the source may lack what was done before the target's log names the page.
             && source_control.checkpoint_copy.redo >= divergence.changed_from
         {
-            let Divergence { made, fork, .. } = &**divergence;
-            divergence.untouched = Untouched::fetch(&mut source, &target, made, fork.at).await?;
+            let Divergence { untold, fork, .. } = &**divergence;
+            divergence.untouched = Untouched::fetch(&mut source, &target, untold, fork.at).await?;
         }
         let host = host.clone();
         Ok(Self {

@@ -68,8 +68,8 @@ pub struct Divergence {
     pub changed_from: Lsn,
     /// What its log has changed from there on.
     pub blocks: BlockSet,
-    /// Those of them which it made anew before anything told what they held.
-    pub(crate) made: BlockSet,
+    /// Those of them of which it does not tell what they held before.
+    pub(crate) untold: BlockSet,
     /// What the source has yet of what those held at the fork.
     pub(crate) untouched: Untouched,
     /// A rewind that was broken off may have overwritten all of these blocks, and in these files others.
@@ -81,8 +81,8 @@ pub struct Divergence {
 /// What a log changes.
 struct Changes {
     blocks: BlockSet,
-    /// Those that it makes anew before anything else is done to them.
-    made: BlockSet,
+    /// Those of which it has no image before anything is done to them.
+    untold: BlockSet,
     /// The log's end.
     end: Lsn,
 }
@@ -184,7 +184,7 @@ impl Target {
         let redo = self.label.as_ref().map_or(base.contents.redo, |label| label.start);
         let changed_from = begun.map_or(redo, |begun| begun.changed_from.min(redo));
         let mut seen = Seen::from(&base);
-        let Changes { blocks, made, end } =
+        let Changes { blocks, untold, end } =
             self.changes_from(changed_from, |record| seen.note(record, fork.at))?;
         if end <= fork.at {
             if fork.timeline == self.timeline() {
@@ -199,12 +199,12 @@ impl Target {
         let begun = begun.filter(|begun| !begun.is_untouched);
         let overwritten = begun.map(|begun| begun.touched.clone());
         let untouched = Untouched::default();
-        Ok(Some(Divergence { fork, base, end, changed_from, blocks, made, untouched, overwritten, seen }))
+        Ok(Some(Divergence { fork, base, end, changed_from, blocks, untold, untouched, overwritten, seen }))
     }
 
     /// What the log changes from a redo point on. Each record is shown.
     fn changes_from(&self, redo: Lsn, mut show: impl FnMut(&Record)) -> Result<Changes, RewindError> {
-        let (mut blocks, mut made) = (BlockSet::default(), BlockSet::default());
+        let (mut blocks, mut untold) = (BlockSet::default(), BlockSet::default());
         let mut reader = self.reader(redo);
         let end = self.each_record(&mut reader, |record| {
             show(record);
@@ -213,16 +213,15 @@ impl Target {
                     continue;
                 }
                 if block.fork == Fork::Main && block.rel.tablespace == RelFile::DEFAULT_TABLESPACE {
-                    let is_made = block.will_init && block.image.is_none();
-                    if is_made && !blocks.contains(block.rel, block.block) {
-                        made.add(block.rel, block.block);
+                    if block.image.is_none() && !blocks.contains(block.rel, block.block) {
+                        untold.add(block.rel, block.block);
                     }
                     blocks.add(block.rel, block.block);
                 }
             }
             Ok(())
         })?;
-        Ok(Changes { blocks, made, end })
+        Ok(Changes { blocks, untold, end })
     }
 
     /// Gives each whole record from where the reader stands to the log's end, which must be its true one: no
@@ -366,10 +365,8 @@ fn last_checkpoint_within(
             last = Some(Checkpoint { at: record.start(), contents });
         }
     };
-    if first.end() <= fork {
-        note(&first);
-    }
-    reader.seek(first.end(), Some(first.start()));
+    // It is read once more: behind the end of a segment that was switched there is nothing.
+    reader.seek(first.start(), None);
     while let Next::Record(record) = reader.next()? {
         if record.start() >= end || record.end() > fork {
             break;

@@ -1,10 +1,11 @@
 //! Pages that are at the source as they were at the fork.
 //!
-//! A page that is free may be made anew for other contents, and then its old ones are in no image in the log.
-//! Behind the fork the target did that to pages whose old contents discarded rows were read from: large
-//! values that were replaced and swept away. Its log and its files have them no more. The source's file has,
-//! where that page is not newer than the fork: what the source's last checkpoint has settled is no older
-//! either. A page that the source writes at this moment is newer; if it comes torn, it is left out.
+//! A page that is free may be made anew for other contents, and then its old ones are in no image in the log:
+//! large values that discarded commits replaced, and that were swept away. Without full_page_writes no page
+//! has an image. Once such a page is written, the target's log and files tell no more what it held at the
+//! fork. The source's file does, where that page is not newer than the fork: what the source's last
+//! checkpoint has settled is no older either. A page that the source writes at this moment is newer; if it
+//! comes torn, it is left out.
 
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};

@@ -114,10 +114,13 @@ impl Cluster {
         value(&mut self.watcher, "select pg_current_wal_flush_lsn()").await.parse().unwrap()
     }
 
-    async fn set_names(&mut self, names: &str) {
+    /// Has commits wait by these names, which are in force once each standby stands as `states` says.
+    async fn set_names(&mut self, names: &str, states: &[&str]) {
         self.watcher.query(&format!("alter system set synchronous_standby_names = '{names}'")).await.unwrap();
         self.watcher.query("select pg_reload_conf()").await.unwrap();
         until(&mut self.watcher, "select current_setting('synchronous_standby_names')", names).await;
+        let shown = "select string_agg(sync_state, ', ' order by application_name) from pg_stat_replication";
+        until(&mut self.watcher, shown, &states.join(", ")).await;
     }
 
     async fn say(&mut self, standby: usize, stage: Stage, from: Lsn, to: Lsn) {
@@ -190,7 +193,9 @@ async fn a_commit_waits_for_exactly_its_level_on_exactly_its_standbys() {
             for (level, needed) in LEVELS {
                 let short = Stage(needed.0 - 1);
                 let first = format!("FIRST {required} ({list})");
-                cluster.set_names(&first).await;
+                let mut states = vec!["potential"; count];
+                states[..required].fill("sync");
+                cluster.set_names(&first, &states).await;
                 for missing in 0..required {
                     // All others have everything, also those whose turn it is not.
                     let mut held = vec![Stage::REPLAYED; count];
@@ -198,7 +203,7 @@ async fn a_commit_waits_for_exactly_its_level_on_exactly_its_standbys() {
                     cluster.commit_waits_for(&first, level, &held, missing, needed).await;
                 }
                 let any = format!("ANY {required} ({list})");
-                cluster.set_names(&any).await;
+                cluster.set_names(&any, &vec!["quorum"; count]).await;
                 for subset in 0..1usize << count {
                     if subset.count_ones() as usize != required - 1 {
                         continue;

@@ -27,6 +27,8 @@ use wal::Lsn;
 const PAUSE_MS: u64 = 110;
 /// What was told so long ago has arrived, and a stream that is so old is known.
 const ARRIVES_MS: u64 = 400;
+/// Who was asked to become a primary so long ago is one, and goes by the names that are set.
+const BEGINS_MS: u64 = 2000;
 /// The end of what a standby shows as flushed that is looked at on its disk.
 const TAIL_BYTES: u64 = 8192;
 /// A return that is none: it was recorded that commits are released, and they were not.
@@ -249,8 +251,12 @@ fn check_counts(look: &Look, lines: &[(usize, u64, Counted)]) -> Result<(), Stri
     Ok(())
 }
 
-/// The only setting of names that may have been in force while a primary was looked at.
+/// The only setting of names that may have been in force while a primary was looked at. What is set while a
+/// node becomes a primary is in force once its log says so.
 fn names_of<'g>(look: &Look, guarantee: &'g Guarantee) -> Option<&'g Quorum> {
+    if guarantee.is_promoted(look.node, look.asked_ms.saturating_sub(BEGINS_MS), look.answered_ms) {
+        return None;
+    }
     let mut in_force = guarantee.in_force(look.node, look.asked_ms, look.answered_ms);
     in_force.next().filter(|_| look.mode != "standby" && in_force.next().is_none())
 }

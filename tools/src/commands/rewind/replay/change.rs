@@ -55,7 +55,7 @@ impl<'c> Change<'c> {
         let key = self.key.filter(|key| !key.is_empty());
         let text = match (op, self.old, self.new) {
             (Op::Insert, _, Some(new)) => insert(table, new, key),
-            (Op::Update, Some(old), Some(new)) => return Statement::update(table, &[old], new, &guard(old)),
+            (Op::Update, Some(old), Some(new)) => return Statement::update(table, old, new, &guard(old)),
             (Op::Update, None, Some(new)) if let Some(key) = key => format!(
                 "-- the row before it, if there was one, is not known:\n-- UPDATE {} SET {} WHERE {};",
                 comment(table),
@@ -82,6 +82,14 @@ pub(super) struct Statement<'c> {
     pub(super) moves: Option<Moves<'c>>,
 }
 
+/// The values that a row has got.
+pub(super) fn changed<'c>(
+    old: &'c Columns,
+    new: &'c Columns,
+) -> impl Iterator<Item = (&'c String, &'c Value)> {
+    new.iter().filter(|(name, value)| old.get(*name) != Some(value))
+}
+
 /// An UPDATE's values, by what a unique constraint may have to say of them.
 pub(super) struct Moves<'c> {
     pub(super) table: &'c str,
@@ -90,14 +98,9 @@ pub(super) struct Moves<'c> {
 }
 
 impl<'c> Statement<'c> {
-    /// Makes a row another one where `condition` holds. It may have been any of `olds`, which are equal.
-    pub(super) fn update(table: &'c str, olds: &[&'c Columns], new: &'c Columns, condition: &str) -> Self {
-        let Some(old) = olds.first().copied() else {
-            return Self { op: Op::Update, text: String::new(), moves: None };
-        };
-        let differs = |name: &str, value| olds.iter().any(|old| old.get(name) != Some(value));
-        let changed = new.iter().filter(|(name, value)| differs(name, value));
-        let set = assignments(changed);
+    /// Makes a row another one where `condition` holds.
+    pub(super) fn update(table: &'c str, old: &'c Columns, new: &'c Columns, condition: &str) -> Self {
+        let set = assignments(changed(old, new));
         let has_others = old.len() != new.len() || new.keys().any(|name| !old.contains_key(name));
         if has_others || set.is_empty() {
             let table = comment(table);

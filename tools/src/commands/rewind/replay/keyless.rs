@@ -8,10 +8,8 @@
 //! A row that came and went within the transaction counts for nothing. What it made of a row is found along
 //! its changes: where 1 became 2 and another 2 became 3, nothing but a 1 has gone, and a 3 has come for it.
 
-use super::change::{Change, Op, Statement};
-use super::sql::{Columns, assignments, comment, guard, insert, literals};
-use serde_json::Value;
-use std::borrow::Cow;
+use super::change::{Change, Op, Statement, changed};
+use super::sql::{Columns, assignments, comment, guard, insert, literals, written_once};
 use std::collections::{HashMap, VecDeque};
 
 /// Rows of one table that are written alike.
@@ -20,6 +18,8 @@ struct Equal<'c> {
     row: &'c Columns,
     /// What changes made of one of them each; None where it was deleted.
     becomes: VecDeque<Option<usize>>,
+    /// The transaction found one.
+    was_there: bool,
     /// How many more of them went than came; less than none if more came. What is told of is taken off.
     gone: i64,
 }
@@ -40,8 +40,8 @@ impl<'c> Rows<'c> {
         let next = self.all.len();
         let place = *self.places.entry((table, assignments(row.iter()))).or_insert(next);
         if place == next {
-            self.all.push(Equal { table, row, becomes: VecDeque::new(), gone: 0 });
-            let class = *self.by_class.entry((table, written_once(row))).or_insert(self.classes.len());
+            self.all.push(Equal { table, row, becomes: VecDeque::new(), was_there: false, gone: 0 });
+            let class = *self.by_class.entry((table, class_of(row))).or_insert(self.classes.len());
             match self.classes.get_mut(class) {
                 Some(class) => class.push(place),
                 None => self.classes.push(vec![place]),
@@ -54,6 +54,7 @@ impl<'c> Rows<'c> {
         let [old, new] = [change.old, change.new].map(|row| Some(self.place(&change.table, row?)));
         if let Some(equal) = old.and_then(|old| self.all.get_mut(old)) {
             equal.becomes.push_back(new);
+            equal.was_there = true;
             equal.gone += 1;
         }
         if let Some(equal) = new.and_then(|new| self.all.get_mut(new)) {
@@ -62,6 +63,15 @@ impl<'c> Rows<'c> {
         if old.is_none() {
             self.inserted.extend(new);
         }
+    }
+
+    /// Those that are gone of one way of writing.
+    fn take_gone(&mut self, place: usize) -> Option<Gone<'c>> {
+        let Equal { table, row, gone, .. } = self.all.get(place)?;
+        let (table, row, count) = (*table, *row, (*gone).max(0));
+        let ends: Vec<Option<usize>> = (0..count).map(|_| self.end_of(place)).collect();
+        let new = |end: Option<usize>| self.all.get(end?).map(|equal| equal.row);
+        Some(Gone { table, row, news: ends.into_iter().map(new).collect() }).filter(|_| count > 0)
     }
 
     /// What one of these rows is at the end; None if it is gone.
@@ -83,22 +93,19 @@ pub(super) fn statements<'c>(changes: &'c [Change<'_>]) -> Vec<Statement<'c>> {
     changes.iter().for_each(|change| rows.note(change));
     let mut statements = Vec::new();
     for class in std::mem::take(&mut rows.classes) {
-        let (mut olds, mut ends) = (Vec::new(), Vec::new());
-        for place in class {
-            let Some(Equal { row, gone, .. }) = rows.all.get(place) else { continue };
-            let (row, gone) = (*row, (*gone).max(0));
-            ends.extend((0..gone).map(|_| rows.end_of(place)));
-            olds.extend((gone > 0).then_some((place, row)));
+        let was_there = |place: &&usize| rows.all.get(**place).is_some_and(|row| row.was_there);
+        let were_there = class.iter().filter(was_there).count();
+        let gone: Vec<Gone<'c>> = class.iter().filter_map(|place| rows.take_gone(*place)).collect();
+        if gone.len() == were_there && !gone.is_empty() && Gone::are_alike(&gone) {
+            statements.push(Gone::statement(&gone));
+            continue;
         }
-        let row = |end: Option<usize>| rows.all.get(end?).map(|equal| equal.row);
-        if let (Some(first), Some((place, _))) = (ends.first(), olds.first())
-            && let Some(Equal { table, .. }) = rows.all.get(*place)
-        {
-            let is_one = ends.iter().all(|end| end == first);
-            let news: Vec<_> =
-                ends.iter().take(if is_one { 1 } else { ends.len() }).map(|end| row(*end)).collect();
-            let olds: Vec<&Columns> = olds.iter().map(|(_, row)| *row).collect();
-            statements.push(of_equal(table, &olds, ends.len(), &news));
+        for one in gone {
+            let mut statement = Gone::statement(&[one]);
+            if were_there > 1 {
+                statement.text = format!("{WRITTEN_DIFFERENTLY}\n{}", statement.text);
+            }
+            statements.push(statement);
         }
     }
     for place in std::mem::take(&mut rows.inserted) {
@@ -109,66 +116,58 @@ pub(super) fn statements<'c>(changes: &'c [Change<'_>]) -> Vec<Statement<'c>> {
     statements
 }
 
-/// A row's values such that those are the same which may be equal: of a number, alone or in an array, what
-/// changes nothing is left out.
-fn written_once(row: &Columns) -> String {
-    let value = |value: &Value| match value {
-        Value::String(text) if text.starts_with('{') => {
-            let values = text.split_inclusive(['{', '}', ',']);
-            values.map(|value| value.trim_end_matches(['{', '}', ','])).map(number_once).collect()
-        }
-        Value::String(text) => number_once(text).into_owned(),
-        _ => String::new(),
-    };
-    let columns = row.iter().map(|(name, of)| (name, of.is_string(), value(of)));
+/// A row's values such that those are the same which may be equal.
+fn class_of(row: &Columns) -> String {
+    let columns = row.iter().map(|(name, value)| (name, value.as_str().map(written_once)));
     columns.map(|column| format!("{column:?}")).collect()
 }
 
-/// A text that may be a number, without zeros at the end of its fraction and without the sign of a zero.
-fn number_once(text: &str) -> Cow<'_, str> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
-        return Cow::Borrowed(text);
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let sign = if text.len() > digits.len() && digits.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
-        "-"
-    } else {
-        ""
-    };
-    Cow::Owned(format!("{sign}{whole}.{fraction}"))
+/// Said of a statement that is for one of several ways of writing.
+const WRITTEN_DIFFERENTLY: &str =
+    "-- changes nothing if rows are equal here that are written differently, as 1.0 and 1.00 are as numbers:";
+
+/// Rows that are written alike and are gone, and what they became.
+struct Gone<'c> {
+    table: &'c str,
+    row: &'c Columns,
+    news: Vec<Option<&'c Columns>>,
 }
 
-/// The statement for a number of equal rows: `news` is what they became, one if all became the same.
-fn of_equal<'c>(
-    table: &'c str,
-    olds: &[&'c Columns],
-    count: usize,
-    news: &[Option<&'c Columns>],
-) -> Statement<'c> {
-    let guards: Vec<String> = olds.iter().map(|old| guard(old)).collect();
-    let guard = if guards.len() == 1 { guards.concat() } else { format!("({})", guards.join(" OR ")) };
-    let condition = format!("{guard} AND (SELECT count(*) FROM {table} WHERE {guard}) = {count}");
-    match news {
-        [Some(new)] => Statement::update(table, olds, new, &condition),
-        [None] => {
-            let text = format!("DELETE FROM {table} WHERE {condition};");
-            Statement { op: Op::Delete, text, moves: None }
-        }
-        _ => {
-            let text = |new: &Option<&Columns>| {
-                new.map_or_else(|| "no row".to_owned(), |new| format!("({})", literals(new)))
-            };
-            let news: Vec<String> = news.iter().map(text).collect();
-            let text = format!(
-                "-- {count} equal rows of {} WHERE {} became different ones, and nothing tells which is which: {}",
-                comment(table),
-                comment(&guard),
-                comment(&news.join(", "))
-            );
-            Statement { op: Op::Other, text, moves: None }
+impl<'c> Gone<'c> {
+    /// Whether the same was done to each of them.
+    fn are_alike(all: &[Self]) -> bool {
+        let done = |row, new: &Option<&'c Columns>| new.map(|new| assignments(changed(row, new)));
+        let mut each = all.iter().flat_map(|gone| gone.news.iter().map(|new| done(gone.row, new)));
+        each.next().is_none_or(|first| each.all(|other| other == first))
+    }
+
+    /// The statement for all of them.
+    fn statement(all: &[Self]) -> Statement<'c> {
+        let guards: Vec<String> = all.iter().map(|gone| guard(gone.row)).collect();
+        let guard = if guards.len() == 1 { guards.concat() } else { format!("({})", guards.join(" OR ")) };
+        let news: Vec<Option<&Columns>> = all.iter().flat_map(|gone| gone.news.iter().copied()).collect();
+        let (table, row) = all.first().map_or(("", None), |first| (first.table, Some(first.row)));
+        let count = news.len();
+        let condition = format!("{guard} AND (SELECT count(*) FROM {table} WHERE {guard}) = {count}");
+        match (row, news.first().copied().filter(|_| Self::are_alike(all))) {
+            (Some(row), Some(Some(new))) => Statement::update(table, row, new, &condition),
+            (Some(_), Some(None)) => {
+                let text = format!("DELETE FROM {table} WHERE {condition};");
+                Statement { op: Op::Delete, text, moves: None }
+            }
+            _ => {
+                let text = |new: &Option<&Columns>| {
+                    new.map_or_else(|| "no row".to_owned(), |new| format!("({})", literals(new)))
+                };
+                let news: Vec<String> = news.iter().map(text).collect();
+                let text = format!(
+                    "-- {count} equal rows of {} WHERE {} became different ones, and nothing tells which is which: {}",
+                    comment(table),
+                    comment(&guard),
+                    comment(&news.join(", "))
+                );
+                Statement { op: Op::Other, text, moves: None }
+            }
         }
     }
 }
@@ -176,7 +175,7 @@ fn of_equal<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// The statements for changes of rows: each what it was and what it became.
     fn sql(changes: &[(Value, Value)]) -> Vec<String> {
@@ -252,8 +251,27 @@ mod tests {
         );
         assert_eq!(
             sql(&[(n("1.0"), n("1.0")), (n("1.00"), n("1.0")), (n("1.0"), none())]),
-            [format!("DELETE FROM \"n\" {}", only("1.00", 1))],
+            [format!("{WRITTEN_DIFFERENTLY}\nDELETE FROM \"n\" {}", only("1.00", 1))],
             "one of them is there yet"
+        );
+        assert_eq!(
+            sql(&[(n("1.0"), n("7")), (n("1.00"), none())]),
+            [
+                format!("{WRITTEN_DIFFERENTLY}\n{}", update("1.0", "7", 1)),
+                format!("{WRITTEN_DIFFERENTLY}\nDELETE FROM \"n\" {}", only("1.00", 1))
+            ]
+        );
+        let version = |version: &str, state: &str| json!({"state": state, "version": version});
+        let guard = |n: &str| format!("\"state\" = 'new' AND \"version\" = '{n}'");
+        let guard = format!("({} OR {})", guard("1.1"), guard("1.10"));
+        let set = "UPDATE \"n\" SET \"state\" = 'old' WHERE";
+        assert_eq!(
+            sql(&[
+                (version("1.1", "new"), version("1.1", "old")),
+                (version("1.10", "new"), version("1.10", "old"))
+            ]),
+            [format!("{set} {guard} AND (SELECT count(*) FROM \"n\" WHERE {guard}) = 2;")],
+            "each keeps what it was written as"
         );
         let became = sql(&[(n("1.0"), n("7")), (n("1.00"), n("7"))]);
         assert_eq!(
@@ -265,7 +283,7 @@ mod tests {
         let alike = [("{1.0,-0}", "{1.00,0}"), ("-5", "-5.0"), ("-0.00", "0")];
         for (one, other) in alike {
             let columns = |value: &str| n(value).as_object().unwrap().clone();
-            assert_eq!(written_once(&columns(one)), written_once(&columns(other)), "{one}");
+            assert_eq!(class_of(&columns(one)), class_of(&columns(other)), "{one}");
         }
     }
 

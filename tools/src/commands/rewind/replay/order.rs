@@ -7,8 +7,9 @@
 //! says. Any other column may be part of a constraint over several: its order is kept where that is possible.
 
 use super::change::{Moves, Op, Statement};
-use super::sql::Columns;
+use super::sql::{Columns, written_once};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The lines of all these statements.
@@ -24,19 +25,21 @@ pub(super) fn in_order(statements: Vec<Statement<'_>>) -> Vec<String> {
     lines
 }
 
-/// A value in a column of a table.
-type Place<'c> = (&'c str, &'c str, &'c str);
+/// A value in a column of a table. Numbers that are equal and written differently are one.
+type Place<'c> = (&'c str, &'c str, Cow<'c, str>);
 
 fn places<'c>(moves: &Moves<'c>, side: fn(&Moves<'c>) -> &'c Columns) -> Vec<Place<'c>> {
     let row = side(moves).iter();
-    row.filter_map(|(column, value)| Some((moves.table, column.as_str(), value.as_str()?))).collect()
+    row.filter_map(|(column, value)| Some((moves.table, column.as_str(), written_once(value.as_str()?))))
+        .collect()
 }
 
 /// The values that an UPDATE gives up, and those that it takes.
 fn changed<'c>(moves: &Moves<'c>) -> [Vec<Place<'c>>; 2] {
+    let value = |of: &'c Columns, column: &str| of.get(column).and_then(Value::as_str).map(written_once);
     let [mut old, mut new] = [places(moves, |moves| moves.old), places(moves, |moves| moves.new)];
-    old.retain(|(_, column, value)| moves.new.get(*column).and_then(Value::as_str) != Some(*value));
-    new.retain(|(_, column, value)| moves.old.get(*column).and_then(Value::as_str) != Some(*value));
+    old.retain(|(_, column, held)| value(moves.new, column).as_ref() != Some(held));
+    new.retain(|(_, column, held)| value(moves.old, column).as_ref() != Some(held));
     [old, new]
 }
 
@@ -46,7 +49,7 @@ fn shared<'c>(updates: &[Statement<'c>]) -> HashSet<(&'c str, &'c str)> {
     for moves in updates.iter().filter_map(|update| update.moves.as_ref()) {
         let sides = [places(moves, |moves| moves.old), places(moves, |moves| moves.new)];
         for (seen, side) in seen.iter_mut().zip(sides) {
-            let again = side.into_iter().filter(|place| !seen.insert(*place));
+            let again = side.into_iter().filter(|place| !seen.insert(place.clone()));
             shared.extend(again.map(|(table, column, _)| (table, column)));
         }
     }
@@ -90,7 +93,7 @@ impl Waiting {
             .collect();
         let mut givers: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
         for (at, [given, _]) in &moves {
-            given.iter().for_each(|place| givers.entry(*place).or_default().push(*at));
+            given.iter().for_each(|place| givers.entry(place.clone()).or_default().push(*at));
         }
         let mut waiting = Self {
             nodes: updates.iter().map(|_| Node::default()).collect(),
@@ -106,7 +109,7 @@ impl Waiting {
             for place in taken {
                 let Some(givers) = givers.get(place) else { continue };
                 if shared.contains(&(place.0, place.1)) {
-                    let value = *values.entry(*place).or_insert_with(|| waiting.add_value(givers));
+                    let value = *values.entry(place.clone()).or_insert_with(|| waiting.add_value(givers));
                     waiting.rather(value, *at);
                 } else {
                     givers.iter().for_each(|giver| waiting.must(*giver, *at));

@@ -1,6 +1,7 @@
 //! Pieces of SQL text.
 
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Columns by their names, with their values as text or null.
 pub(super) type Columns = Map<String, Value>;
@@ -65,4 +66,34 @@ pub(super) fn comment(text: &str) -> String {
 
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A value's text such that those are the same which may be equal though they are written differently: of a
+/// number, alone or in an array, what changes nothing is left out.
+pub(super) fn written_once(text: &str) -> Cow<'_, str> {
+    if !text.starts_with('{') && !text.starts_with('[') {
+        return number_once(text);
+    }
+    let mut all = String::with_capacity(text.len());
+    for part in text.split_inclusive(['{', '}', ',']) {
+        let value = part.trim_end_matches(['{', '}', ',']);
+        all.push_str(&number_once(value));
+        all.push_str(part.get(value.len()..).unwrap_or_default());
+    }
+    Cow::Owned(all)
+}
+
+/// A text that may be a number, without zeros at the end of its fraction and without the sign of a zero.
+fn number_once(text: &str) -> Cow<'_, str> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return Cow::Borrowed(text);
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let is_zero = fraction.is_empty() && whole.bytes().all(|digit| digit == b'0');
+    let sign = if text.len() > digits.len() && !is_zero { "-" } else { "" };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Cow::Owned(format!("{sign}{whole}{point}{fraction}"))
 }
