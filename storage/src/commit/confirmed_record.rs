@@ -14,7 +14,8 @@
 //! Redo begins behind commits that may be undecided, and does not come by them: so each checkpoint puts
 //! on record, between its redo point and its own record, what is seen without them. A record of before the
 //! redo point would not do: versions may have been removed since of which redo does not hear. Of those that
-//! are removed behind a record it does, and for that reason the next commit puts it anew.
+//! are removed behind a record it does, and for that reason the next commit puts it anew. Commits do not remove
+//! what a record needs that is but some commits old, so it is not put anew for each.
 //!
 //! It serves that server alone, and only if the second position is as far as the first. A standby may have
 //! shown more, and its readers' tokens may ask for more (`visibility::prefixes`).
@@ -30,6 +31,8 @@ use wal::{Lsn, Xid};
 
 /// How far the confirmed position must have moved before it is written again.
 const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
+/// So many commits keep the versions that what is on record needs, and so need no record of their own.
+const KEPT_XIDS: u64 = 64;
 /// A prefix that leaves out more xids is not told: the list of early xids has most of the page.
 const XIDS_MAX: usize = 16;
 
@@ -99,6 +102,18 @@ impl Pipeline {
             committer.on_record.position = position;
             committer.on_record.known = known;
         });
+    }
+
+    /// What a commit may remove, unless a snapshot needs it: all below this.
+    pub(super) fn removable_below(&self, committer: &Committer) -> Xid {
+        let horizon = self.visibility.horizon();
+        let Some(known) = &committer.on_record.known else { return horizon };
+        let is_recent = committer.next_xid.get() < known.oldest.get().saturating_add(KEPT_XIDS);
+        if is_recent && self.levels.quorum_confirmed().is_some() {
+            horizon.min(known.oldest)
+        } else {
+            horizon
+        }
     }
 
     /// Lets the confirmed position ride along with a commit, if it has moved enough to be worth its bytes, or

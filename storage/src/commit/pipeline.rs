@@ -261,7 +261,7 @@ impl Pipeline {
             return (Err(Refused::Failed(error)), Some(request));
         }
         writer.set_xid(xid);
-        writer.set_horizon(self.visibility.horizon());
+        writer.set_horizon(self.removable_below(committer));
         match apply(&mut writer, &mut request) {
             Applied::All => {}
             Applied::Nothing(Fault::Failed(error)) => return (Err(Refused::Failed(error)), Some(request)),

@@ -74,7 +74,7 @@ async fn it_is_not_lost_with_the_versions_that_are_pruned_behind_the_checkpoint(
     let (disk, db, tree) = stalled().await;
     db.checkpoint(CheckpointKind::Immediate).await.unwrap();
     let filler = "x".repeat(500);
-    for round in 0..40 {
+    for round in 0..200 {
         replace(&db, tree, &format!("{round} {filler}")).await;
         db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
     }
