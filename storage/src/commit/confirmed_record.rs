@@ -14,8 +14,8 @@
 //! Redo begins behind commits that may be undecided, and does not come by them: so each checkpoint puts
 //! on record, between its redo point and its own record, what is seen without them. A record of before the
 //! redo point would not do: versions may have been removed since of which redo does not hear. Of those that
-//! are removed behind a record it does, and for that reason the next commit puts it anew. Commits do not remove
-//! what a record needs that is but some commits old, so it is not put anew for each.
+//! are removed behind a record it does, and for that reason the next commit puts it anew. Commits do not
+//! remove what a record needs that is but some commits old, so it is not put anew for each.
 //!
 //! It serves that server alone, and only if the second position is as far as the first. A standby may have
 //! shown more, and its readers' tokens may ask for more (`visibility::prefixes`).
