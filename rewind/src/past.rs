@@ -10,6 +10,7 @@
 //! those beyond lie in a file of the node's own folder, which goes with this.
 
 use crate::error::{RewindError, io_error};
+use crate::plan::{PAGE, place_of};
 use crate::target::{Divergence, Target};
 use host::{OpenMode, SharedFile};
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,6 @@ use wal::{BlockNumber, Lsn, Record, RelFile, Rmgr, Xid};
 
 /// Pages in memory.
 const PAGES_MAX: usize = 8192;
-const PAGE: u64 = 8192;
 /// Where pages lie that memory has no room for.
 pub(crate) const SPILL_FILE: &str = "plimsoll/rewind.pages";
 
@@ -198,8 +198,7 @@ impl<'t> Past<'t> {
             return Ok(Some(page));
         }
         let (rel, block) = key;
-        let segment = block / SEGMENT_PAGES;
-        let name = if segment == 0 { rel.to_string() } else { format!("{rel}.{segment}") };
+        let (name, offset) = place_of(rel, block);
         if self.is_overwritten(key, &name) {
             return Ok(self.first.get(&key).map(|page| copy_of(page)));
         }
@@ -207,7 +206,6 @@ impl<'t> Past<'t> {
         let disk = &self.target.disk;
         let file = self.files.entry(path.clone()).or_insert_with(|| disk.open(&path, OpenMode::Read).ok());
         let Some(file) = file else { return Ok(None) };
-        let offset = u64::from(block % SEGMENT_PAGES) * PAGE;
         if file.read_exact_at(page.bytes_mut(), offset).is_err() {
             return Ok(None);
         }

@@ -14,11 +14,19 @@ use basebackup::send::files::{FileClass, SentFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use storage::relation::SEGMENT_PAGES;
+use wal::RelFile;
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 8192;
 /// Pages that are read at once.
 pub(crate) const RUN_PAGES: u32 = 32;
+
+/// Where a block of a relation is: its file's path below the data directory, and its offset in bytes.
+pub(crate) fn place_of(rel: RelFile, block: u32) -> (String, u64) {
+    let segment = block / SEGMENT_PAGES;
+    let path = if segment == 0 { rel.to_string() } else { format!("{rel}.{segment}") };
+    (path, u64::from(block % SEGMENT_PAGES) * PAGE)
+}
 
 /// Which files that belong to a node and not to its cluster are taken from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +213,7 @@ fn is_compared(file: &SentFile, node_files: NodeFiles) -> bool {
 #[allow(clippy::single_range_in_vec_init, reason = "lists of runs")]
 mod tests {
     use super::*;
-    use wal::{BlockNumber, RelFile};
+    use wal::BlockNumber;
 
     fn file(path: &str, pages: u64) -> SentFile {
         let class = match path {

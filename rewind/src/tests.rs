@@ -48,6 +48,20 @@ fn open(disk: &VirtualDisk, dir: &str) -> Database {
     }
 }
 
+/// /one: a new primary, with small segments.
+fn create_one(disk: &VirtualDisk) -> Database {
+    let small =
+        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
+    Database::create(&host_on(disk), Path::new("/one"), &small).unwrap();
+    open(disk, "/one")
+}
+
+/// A copy of /one, which may run.
+fn copy_one(disk: &VirtualDisk, to: &str) {
+    copy_tree(disk, Path::new("/one"), Path::new(to));
+    disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
+}
+
 /// A feed that says one thing.
 struct Always(Feed);
 
@@ -130,11 +144,7 @@ async fn diverged() -> VirtualDisk {
 /// and the fork; /log has the log up to there, which both remove by and by.
 async fn diverged_after(more: u32) -> VirtualDisk {
     let disk = VirtualDisk::new();
-    let host = host_on(&disk);
-    let small =
-        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
-    Database::create(&host, Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     let (kept, goes) = (new_tree(&one).await, new_tree(&one).await);
     write(&one, kept, 0..400, &"common ".repeat(20)).await;
     write(&one, goes, 0..100, &"goes ".repeat(20)).await;
@@ -145,9 +155,8 @@ async fn diverged_after(more: u32) -> VirtualDisk {
     for round in 0..more {
         write(&one, kept, 0..1000, &format!("{round} {}", "common ".repeat(75))).await;
     }
-    copy_tree(&disk, Path::new("/one"), Path::new("/two"));
+    copy_one(&disk, "/two");
     copy_tree(&disk, Path::new("/one/pg_wal"), Path::new("/log"));
-    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
 
     let (two, mut redo) = follow(&disk, "/two");
     let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();

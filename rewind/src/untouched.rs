@@ -9,7 +9,7 @@
 
 use crate::blocks::BlockSet;
 use crate::error::{RewindError, io_error};
-use crate::plan::{PAGE, RUN_PAGES};
+use crate::plan::{PAGE, RUN_PAGES, place_of};
 use crate::source::Source;
 use crate::target::Target;
 use host::{OpenMode, SharedDisk, SharedFile};
@@ -111,9 +111,7 @@ fn reads_of(blocks: &BlockSet, rel: RelFile) -> impl Iterator<Item = (RelFile, u
         [run.start..border, border..run.end]
     });
     pieces.filter(|piece| !piece.is_empty()).map(move |piece| {
-        let segment = piece.start / SEGMENT_PAGES;
-        let path = if segment == 0 { rel.to_string() } else { format!("{rel}.{segment}") };
-        let offset = u64::from(piece.start % SEGMENT_PAGES) * PAGE;
+        let (path, offset) = place_of(rel, piece.start);
         let length = (piece.end - piece.start) * PAGE as u32;
         (rel, piece.start, ReadFile { path, offset, length })
     })

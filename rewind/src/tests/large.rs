@@ -2,15 +2,15 @@
 //! the last common checkpoint.
 
 use super::gone_log::{ONES_LOG, common, size};
-use super::{copy_tree, host_on, new_tree, open, promote_copy, to_two, write};
+use super::{copy_one, copy_tree, create_one, host_on, new_tree, open, promote_copy, to_two, write};
 use crate::{DiscardedCommit, Need, Rewind, Version};
 use host::Disk;
 use simulation::VirtualDisk;
 use std::path::Path;
 use storage::tree::Unpaced;
 use storage::{
-    CheckpointInfo, CheckpointKind, CreateOptions, Database, Isolation, LockMode, LockWait, SweepCause,
-    SyncLevel, Transaction, TreeId,
+    CheckpointInfo, CheckpointKind, Database, Isolation, LockMode, LockWait, SweepCause, SyncLevel,
+    Transaction, TreeId,
 };
 use wal::{KEPT_DIR, Lsn, SegmentNumber};
 
@@ -24,9 +24,7 @@ pub(super) enum Before {
 /// /one: a tree with rows 0 to 9, and a checkpoint behind them.
 pub(super) async fn ground() -> (VirtualDisk, Database, TreeId) {
     let disk = VirtualDisk::new();
-    let small = CreateOptions { segment_size: size(), ..CreateOptions::default() };
-    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     let tree = new_tree(&one).await;
     write(&one, tree, 0..10, "common").await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
@@ -62,8 +60,7 @@ pub(super) async fn checkpoint(disk: &VirtualDisk, one: &Database) -> Checkpoint
 /// The same, and the copy that is promoted from there. Gives the checkpoint's redo point.
 pub(super) async fn fork(disk: &VirtualDisk, one: &Database) -> Lsn {
     let redo = checkpoint(disk, one).await.redo;
-    copy_tree(disk, Path::new("/one"), Path::new("/two"));
-    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
+    copy_one(disk, "/two");
     promote_copy(disk, "/two").await;
     one.set_write_set_limit(1);
     redo

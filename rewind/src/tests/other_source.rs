@@ -1,8 +1,8 @@
 //! A rewind that was broken off goes on with another source.
 
 use super::{
-    Always, assert_is_equal, copy_tree, diverged, follow, host_on, new_tree, open, policy_of, promote_copy,
-    relations, rewind, rewind_with, to_two, write,
+    Always, assert_is_equal, copy_one, create_one, diverged, follow, host_on, new_tree, open, policy_of,
+    promote_copy, relations, rewind, rewind_with, to_two, write,
 };
 use crate::marker::Marker;
 use crate::plan::Touched;
@@ -12,17 +12,16 @@ use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use std::sync::Arc;
-use storage::{CreateOptions, Database, Feed, PromoteOptions, REWIND_MARKER};
+use storage::{Feed, PromoteOptions, REWIND_MARKER};
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
-use wal::{LogBranch, Lsn, RelFile, SegmentSize, TimelineId};
+use wal::{LogBranch, Lsn, RelFile, TimelineId};
 
 /// /three: a copy of /one that was promoted to this timeline behind a checkpoint that /two does not have.
 /// /one went on.
 async fn diverged_twice(timeline: u32) -> VirtualDisk {
     let disk = diverged().await;
-    copy_tree(&disk, Path::new("/one"), Path::new("/three"));
-    disk.remove_file(Path::new("/three/plimsoll/lock")).unwrap();
+    copy_one(&disk, "/three");
     let (three, mut redo) = follow(&disk, "/three");
     let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
     let how = PromoteOptions { new_timeline: TimelineId::new(timeline), reason: "test".into() };
@@ -47,18 +46,11 @@ fn to_three() -> RewindOptions {
 #[tokio::test]
 async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     let disk = VirtualDisk::new();
-    let small =
-        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
-    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     let tree = new_tree(&one).await;
-    let copy = |to: &str| {
-        copy_tree(&disk, Path::new("/one"), Path::new(to));
-        disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
-    };
-    copy("/behind");
+    copy_one(&disk, "/behind");
     write(&one, tree, 0..50, "had by one of both alone").await;
-    copy("/ahead");
+    copy_one(&disk, "/ahead");
     drop(one);
     let (behind, mut redo) = follow(&disk, "/behind");
     redo.run(&Always(Feed::Stop)).unwrap();
@@ -84,16 +76,10 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
 #[tokio::test]
 async fn a_standby_whose_log_does_not_come_to_the_branch_that_it_chose_leaves_it() {
     let disk = VirtualDisk::new();
-    let small =
-        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
-    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     let tree = new_tree(&one).await;
     write(&one, tree, 0..50, "common").await;
-    for to in ["/two", "/three"] {
-        copy_tree(&disk, Path::new("/one"), Path::new(to));
-        disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
-    }
+    ["/two", "/three"].iter().for_each(|to| copy_one(&disk, to));
     drop(one);
     let (three, mut redo) = follow(&disk, "/three");
     redo.run(&Always(Feed::Stop)).unwrap();

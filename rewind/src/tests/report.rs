@@ -1,17 +1,12 @@
 //! What the report of a discard calls the objects that its commits change: as each commit knew them.
 
-use super::{copy_tree, host_on, open, promote_copy, to_two};
+use super::{copy_one, create_one, host_on, promote_copy, to_two};
 use crate::{Need, Report, Rewind};
-use host::Disk;
 use serde_json::{Value, json};
 use simulation::VirtualDisk;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Column, Layout, PrimaryKey, Relation, store};
 use sql_types::{Datum, Type, TypeId};
-use std::path::Path;
-use storage::{
-    CheckpointKind, CreateOptions, Database, Isolation, LockMode, LockWait, SyncLevel, Transaction,
-};
-use wal::SegmentSize;
+use storage::{CheckpointKind, Database, Isolation, LockMode, LockWait, SyncLevel, Transaction};
 
 /// A table (id int4 PRIMARY KEY, v text).
 async fn table(db: &Database, name: &str, oid: u32) -> Relation {
@@ -128,16 +123,12 @@ fn dropped(column: &mut Column) {
 /// /one with this in front of the fork.
 async fn ground() -> (VirtualDisk, Database, Relation) {
     let disk = VirtualDisk::new();
-    let small =
-        CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
-    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     sql_catalogue::bootstrap(&one, "postgres", None).await.unwrap();
     let old = table(&one, "old", 20_000).await;
     put_alone(&one, &old, &[Datum::text("common")]).await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
-    copy_tree(&disk, Path::new("/one"), Path::new("/two"));
-    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
+    copy_one(&disk, "/two");
     promote_copy(&disk, "/two").await;
     (disk, one, old)
 }

@@ -1,13 +1,13 @@
 //! A directory whose promotion broke off before it was decided has nothing that its next start would not take
 //! back.
 
-use super::{Always, copy_tree, follow, host_on, new_tree, open, rewind_with, to_two, write};
+use super::{Always, copy_one, create_one, follow, new_tree, rewind_with, to_two, write};
 use crate::RewindOptions;
-use host::{Disk, Mutex, SharedDisk};
+use host::{Mutex, SharedDisk};
 use simulation::VirtualDisk;
 use std::path::Path;
 use std::sync::Arc;
-use storage::{CreateOptions, Database, Feed, PromoteOptions};
+use storage::{Database, Feed, PromoteOptions};
 use wal::control::ControlFile;
 use wal::log_branch::shared_end;
 use wal::{SegmentSize, TimelineId};
@@ -32,15 +32,10 @@ async fn promote(disk: &VirtualDisk, dir: &str, new_timeline: TimelineId) -> (Da
 #[tokio::test]
 async fn a_promotion_that_was_not_decided_leaves_nothing_to_rewind() {
     let disk = VirtualDisk::new();
-    let small = CreateOptions { segment_size: SIZE, ..CreateOptions::default() };
-    Database::create(&host_on(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk, "/one");
+    let one = create_one(&disk);
     let tree = new_tree(&one).await;
     write(&one, tree, 0..100, "common").await;
-    for copy in ["/two", "/three"] {
-        copy_tree(&disk, Path::new("/one"), Path::new(copy));
-        disk.remove_file(&Path::new(copy).join("plimsoll/lock")).unwrap();
-    }
+    ["/two", "/three"].iter().for_each(|to| copy_one(&disk, to));
     let (two, _) = promote(&disk, "/two", TimelineId::new(2)).await;
     two.shutdown().await.unwrap();
     drop(two);

@@ -96,13 +96,10 @@ pub(super) fn statements<'c>(changes: &'c [Change<'_>]) -> Vec<Statement<'c>> {
         let was_there = |place: &&usize| rows.all.get(**place).is_some_and(|row| row.was_there);
         let were_there = class.iter().filter(was_there).count();
         let gone: Vec<Gone<'c>> = class.iter().filter_map(|place| rows.take_gone(*place)).collect();
-        if gone.len() == were_there && !gone.is_empty() && Gone::are_alike(&gone) {
-            statements.push(Gone::statement(&gone));
-            continue;
-        }
-        for one in gone {
-            let mut statement = Gone::statement(&[one]);
-            if were_there > 1 {
+        let together = gone.len() == were_there && Gone::are_alike(&gone);
+        for part in gone.chunks(if together { were_there.max(1) } else { 1 }) {
+            let Some(mut statement) = Gone::statement(part) else { continue };
+            if !together && were_there > 1 {
                 statement.text = format!("{WRITTEN_DIFFERENTLY}\n{}", statement.text);
             }
             statements.push(statement);
@@ -141,21 +138,21 @@ impl<'c> Gone<'c> {
         each.next().is_none_or(|first| each.all(|other| other == first))
     }
 
-    /// The statement for all of them.
-    fn statement(all: &[Self]) -> Statement<'c> {
+    /// The statement for all of them; None for none.
+    fn statement(all: &[Self]) -> Option<Statement<'c>> {
+        let Self { table, row, .. } = all.first()?;
         let guards: Vec<String> = all.iter().map(|gone| guard(gone.row)).collect();
         let guard = if guards.len() == 1 { guards.concat() } else { format!("({})", guards.join(" OR ")) };
         let news: Vec<Option<&Columns>> = all.iter().flat_map(|gone| gone.news.iter().copied()).collect();
-        let (table, row) = all.first().map_or(("", None), |first| (first.table, Some(first.row)));
         let count = news.len();
         let condition = format!("{guard} AND (SELECT count(*) FROM {table} WHERE {guard}) = {count}");
-        match (row, news.first().copied().filter(|_| Self::are_alike(all))) {
-            (Some(row), Some(Some(new))) => Statement::update(table, row, new, &condition),
-            (Some(_), Some(None)) => {
+        Some(match news.first().filter(|_| Self::are_alike(all)) {
+            Some(Some(new)) => Statement::update(table, row, new, &condition),
+            Some(None) => {
                 let text = format!("DELETE FROM {table} WHERE {condition};");
                 Statement { op: Op::Delete, text, moves: None }
             }
-            _ => {
+            None => {
                 let text = |new: &Option<&Columns>| {
                     new.map_or_else(|| "no row".to_owned(), |new| format!("({})", literals(new)))
                 };
@@ -168,7 +165,7 @@ impl<'c> Gone<'c> {
                 );
                 Statement { op: Op::Other, text, moves: None }
             }
-        }
+        })
     }
 }
 
