@@ -320,9 +320,10 @@ async fn a_standby_passes_on_of_what_a_client_tells_only_what_left_where_its_log
     tell_of_descendant(&copy, "7F/0").await;
     assert_eq!(told(&mut peer).await, ["1"]);
     tell_of_descendant(&copy, &end).await;
+    let kept = std::fs::read_to_string(copy.data().join("plimsoll/heard")).unwrap();
+    assert!(kept.contains("told by a test"), "who told of it may be gone: {kept}");
     assert_eq!(told(&mut peer).await, ["1", "2"]);
-    peer.close().await;
-    stop(standby, StopMode::Fast).await;
+    stop(standby, StopMode::Immediate).await;
     let standby = copy.start(&[]).await;
     let mut peer = copy.connect_with("replication=true").await.unwrap();
     assert_eq!(told(&mut peer).await, ["1", "2"], "in the next life, too");

@@ -10,8 +10,8 @@
 //! node writable asks for the record: the start of a primary ([`apply_stored`]), which heeds too what it was
 //! told as a standby, and any promotion ([`check_promotion`]).
 
-use super::Replication;
 use super::asking::{self, Answers, Asked, Questions, Target, Told, targets};
+use super::{Replication, roster};
 use crate::error::ServerError;
 use crate::state::NodeState;
 use host::{Instant, Mutex};
@@ -372,9 +372,10 @@ pub(crate) fn last_word(replication: &Replication, name: &str) -> Option<Told> {
     replication.fence.answers.lock().get(name).cloned()
 }
 
-/// `PLIMSOLL descendant`: a replication peer tells its history, or passes one on.
-pub(crate) fn told(
-    replication: &Replication,
+/// `PLIMSOLL descendant`: a replication peer tells its history, or passes one on. It may be gone once it is
+/// answered, and so may this server: what is passed on from here is durable by then.
+pub(crate) async fn told(
+    replication: &Arc<Replication>,
     peer: &str,
     timeline: TimelineId,
     history: &str,
@@ -392,6 +393,7 @@ pub(crate) fn told(
     let given_up = passed_on && replication.roster.is_given_up(&ours, &theirs.history);
     if left_here && replication.database.is_in_recovery() && !given_up {
         asking::hear_of_branch(replication, peer, &theirs.history);
+        roster::keep_heard(replication).await?;
     }
     Ok(())
 }

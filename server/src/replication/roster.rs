@@ -10,6 +10,7 @@ use crate::configuration::Ground;
 use crate::connection::listen::{socket_dirs, words};
 use crate::tasks::blocking;
 use protocol::conninfo::{ConnInfo, Endpoint};
+use replica::ReplicaError;
 use replica::directory_id::DirectoryId;
 use replica::roster::file::{self, ROSTER_FILE};
 use replica::roster::former::{self, FORMER_FILE};
@@ -172,6 +173,15 @@ async fn save(replication: &Replication, failed: &mut bool) {
         replication.ground.log.warning(format!("{what}: {error}"));
     }
     *failed = error.is_some();
+}
+
+/// Waits until what was told of timelines is on disk.
+pub(super) async fn keep_heard(replication: &Arc<Replication>) -> Result<(), ReplicaError> {
+    let (ground, roster) = (replication.ground.clone(), replication.roster.clone());
+    let saved = blocking(move || heard_file::save(&ground.host, &ground.data_dir, &roster));
+    // Else the server ends.
+    let Ok(Err(cause)) = saved.await else { return Ok(()) };
+    Err(ReplicaError::File { what: "write", path: HEARD_FILE.to_owned(), cause })
 }
 
 /// Forgets who was silent for too long.

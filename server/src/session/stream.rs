@@ -190,6 +190,7 @@ impl WalSender {
                 let passed_on = matches!(option("passed_on"), Some(OptionValue::Text(yes)) if yes == "true");
                 let timeline = TimelineId::new(*timeline);
                 fencing::told(self.node_replication()?, &peer, timeline, history, passed_on)
+                    .await
                     .map_err(|error| from_replica(&error))?;
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
