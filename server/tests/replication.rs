@@ -313,6 +313,38 @@ async fn a_standby_with_fewer_connections_than_its_primary_serves_and_says_so() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_is_told_whether_a_drop_or_a_removal_of_versions_gave_it_up() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key); create table u (id int)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[("max_standby_streaming_delay", "0")]).await;
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
+    for (change, detail) in [
+        ("drop table u", "User was holding a relation lock for too long."),
+        ("insert into t values (1); delete from t; vacuum t", "row versions that must be removed."),
+    ] {
+        let mut reader = copy.connect().await;
+        reader.simple_query("begin isolation level repeatable read; select count(*) from t").await.unwrap();
+        let sleeps =
+            "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'";
+        let reading = tokio::spawn(async move { reader.query("select pg_sleep(60)").await });
+        eventually(&copy, sleeps, "1").await;
+        for statement in change.split("; ") {
+            place.psql(statement).await;
+        }
+        let told = reading.await.unwrap().unwrap_err();
+        assert_eq!(told.code().map(|code| code.as_str().to_owned()), Some("40001".to_owned()), "{told}");
+        assert!(told.to_string().contains(detail), "{change}: {told}");
+    }
+    let conflicts =
+        "select confl_lock, confl_snapshot from pg_stat_database_conflicts where datname = 'postgres'";
+    assert_eq!(copy.psql(conflicts).await, "1|1");
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_says_more_than_a_standbys_log_does_not_bar_the_primary_that_it_becomes() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;

@@ -1,5 +1,6 @@
 //! What can go wrong at the face of the engine, each with its SQLSTATE.
 
+use crate::ConflictKind;
 use sqlstate::SqlState;
 use std::fmt;
 use std::io;
@@ -114,7 +115,7 @@ pub enum Error {
     Cancelled,
     /// Replay on a standby needed what this snapshot still read (40001).
     #[error("canceling statement due to conflict with recovery")]
-    RecoveryConflict,
+    RecoveryConflict(ConflictKind),
     /// A tree that does not exist, or no longer (42P01).
     #[error("relation {0} does not exist")]
     NoSuchTree(RelFile),
@@ -161,7 +162,7 @@ impl Error {
     /// The five-letter code that SQL clients see.
     pub fn sqlstate(&self) -> SqlState {
         match self {
-            Self::SerializationFailure { .. } | Self::RecoveryConflict => SqlState::SERIALIZATION_FAILURE,
+            Self::SerializationFailure { .. } | Self::RecoveryConflict(_) => SqlState::SERIALIZATION_FAILURE,
             Self::Deadlock { .. } => SqlState::DEADLOCK_DETECTED,
             Self::LockNotAvailable { .. } => SqlState::LOCK_NOT_AVAILABLE,
             Self::WriteSetFull { .. }

@@ -181,7 +181,7 @@ impl SessionHandle {
         }
         *self.conflict.lock() = Some(conflict);
         if self.activity() == Activity::Active {
-            self.cancel(CancelReason::RecoveryConflict);
+            self.cancel(CancelReason::RecoveryConflict(conflict));
         } else {
             self.terminate();
         }

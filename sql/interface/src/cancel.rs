@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use storage::{Interrupt, WaitEvent};
+use storage::{ConflictKind, Interrupt, WaitEvent};
 
 /// Why a statement is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +22,18 @@ pub enum CancelReason {
     /// pg_terminate_backend() or a fast shutdown: the session ends.
     Terminate,
     /// Replay on a standby needs what the statement still looks at.
-    RecoveryConflict,
+    RecoveryConflict(ConflictKind),
 }
 
 impl CancelReason {
-    const ALL: [Self; 5] =
-        [Self::User, Self::StatementTimeout, Self::LockTimeout, Self::Terminate, Self::RecoveryConflict];
+    const ALL: [Self; 6] = [
+        Self::User,
+        Self::StatementTimeout,
+        Self::LockTimeout,
+        Self::Terminate,
+        Self::RecoveryConflict(ConflictKind::Snapshot),
+        Self::RecoveryConflict(ConflictKind::Lock),
+    ];
 
     /// What the client is told.
     pub fn error(self) -> SqlError {
@@ -40,7 +46,7 @@ impl CancelReason {
             Self::Terminate => {
                 (SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
-            Self::RecoveryConflict => {
+            Self::RecoveryConflict(_) => {
                 (SqlState::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
             }
         };
@@ -48,9 +54,8 @@ impl CancelReason {
         if self == Self::Terminate {
             error.fields_mut().severity = Severity::Fatal;
         }
-        if self == Self::RecoveryConflict {
-            error =
-                error.with_detail("User query might have needed to see row versions that must be removed.");
+        if let Self::RecoveryConflict(kind) = self {
+            error = error.with_detail(kind.detail());
         }
         error
     }

@@ -165,9 +165,7 @@ impl From<storage::Error> for SqlError {
             storage::Error::Deadlock { cycle } => {
                 own.with_detail(cycle).with_hint("See server log for query details.")
             }
-            storage::Error::RecoveryConflict => {
-                own.with_detail("User query might have needed to see row versions that must be removed.")
-            }
+            storage::Error::RecoveryConflict(kind) => own.with_detail(kind.detail()),
             storage::Error::Fenced { .. } => own.with_hint(
                 "Connect to the server that replaced it; rewind this one to it, or clone it anew.",
             ),

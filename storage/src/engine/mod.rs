@@ -377,10 +377,8 @@ impl Engine {
 
     /// Fails if replay had to give up this snapshot: what it sees may be gone.
     pub(crate) fn check_conflict(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        match self.is_in_recovery() && self.visibility.is_cancelled(snapshot) {
-            true => Err(Error::RecoveryConflict),
-            false => Ok(()),
-        }
+        let conflict = if self.is_in_recovery() { self.visibility.conflict_of(snapshot) } else { None };
+        conflict.map_or(Ok(()), |kind| Err(Error::RecoveryConflict(kind)))
     }
 
     /// What a reader with this snapshot is told that met an error: whoever was given up may find anything.

@@ -145,12 +145,8 @@ impl Transaction {
 
     fn check_snapshot(&self) -> Result<(), Error> {
         match &self.snapshot {
-            Some(snapshot)
-                if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) =>
-            {
-                Err(Error::RecoveryConflict)
-            }
-            _ => Ok(()),
+            Some(snapshot) => self.engine.check_conflict(snapshot),
+            None => Ok(()),
         }
     }
 

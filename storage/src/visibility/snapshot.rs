@@ -11,7 +11,7 @@ use super::prefixes::{Prefix, Prefixes};
 use super::state::{InDoubt, State};
 use super::xid_set::XidSet;
 use crate::lock_order::{Rank, Ranked};
-use crate::{Interrupt, SyncLevel};
+use crate::{ConflictKind, Interrupt, SyncLevel};
 use host::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -502,11 +502,16 @@ impl Visibility {
         given_up.map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// Whether [`Visibility::cancel_below`] or [`Visibility::cancel_before`] gave this snapshot up.
-    pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
-        let reads_on = host::planted!("a snapshot whose versions are gone reads on");
+    /// Why [`Visibility::cancel_below`] or [`Visibility::cancel_before`] gave this snapshot up, if one did.
+    pub(crate) fn conflict_of(&self, snapshot: &Snapshot) -> Option<ConflictKind> {
+        if host::planted!("a snapshot whose versions are gone reads on") {
+            return None;
+        }
         let state = self.lock();
-        (snapshot.oldest < state.cancelled_below || snapshot.lsn < state.cancelled_before) && !reads_on
+        if snapshot.lsn < state.cancelled_before {
+            return Some(ConflictKind::Lock);
+        }
+        (snapshot.oldest < state.cancelled_below).then_some(ConflictKind::Snapshot)
     }
 
     /// Ends all waits.

@@ -1,6 +1,6 @@
 use super::snapshot::{Insertion, Visibility};
 use super::xid_set::XidSet;
-use crate::SyncLevel;
+use crate::{ConflictKind, SyncLevel};
 use std::sync::Arc;
 use wal::{Lsn, Xid};
 
@@ -113,12 +113,12 @@ fn replay_gives_up_only_snapshots_that_pruning_would_hurt() {
     let seen = registry();
     let old = seen.take(Lsn::INVALID, |_, _| true);
     assert_eq!(seen.cancel_below(Xid::new(10)), 0);
-    assert!(!seen.is_cancelled(&old));
+    assert_eq!(seen.conflict_of(&old), None);
     assert_eq!(seen.cancel_below(Xid::new(11)), 1);
     assert_eq!(seen.cancel_below(Xid::new(11)), 0, "each is counted once");
-    assert!(seen.is_cancelled(&old));
+    assert_eq!(seen.conflict_of(&old), Some(ConflictKind::Snapshot));
     seen.end_replay(Lsn::new(200), Xid::new(11), &[]);
-    assert!(!seen.is_cancelled(&seen.take(Lsn::INVALID, |_, _| true)));
+    assert_eq!(seen.conflict_of(&seen.take(Lsn::INVALID, |_, _| true)), None);
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn a_drop_gives_up_the_snapshots_from_before_it_and_none_of_what_an_older_transa
     seen.drops_before(Lsn::new(130));
     assert!(seen.take_confirmed(Lsn::INVALID).is_none(), "it would be from before the drop");
     assert_eq!(seen.cancel_before(Lsn::new(130)), 1);
-    assert!(seen.is_cancelled(&old));
+    assert_eq!(seen.conflict_of(&old), Some(ConflictKind::Lock));
     seen.redone_commit(Lsn::new(130), Xid::new(12), &[], open.iter());
     seen.confirm(Lsn::new(130));
     let confirmed = seen.take_confirmed(Lsn::INVALID).unwrap();
     let newer = seen.take(Lsn::INVALID, |_, _| true);
-    assert!(!seen.is_cancelled(&newer) && !seen.is_cancelled(&confirmed));
+    assert_eq!((seen.conflict_of(&newer), seen.conflict_of(&confirmed)), (None, None));
     assert_eq!(seen.oldest_snapshot(), Some(Xid::new(10)));
 }
 

@@ -1,10 +1,9 @@
 //! What hot_standby_feedback promises: while a standby's word of its snapshots is in force at the primary,
 //! replay does not have to give any of them up.
 
-use super::admin::{PATIENCE, ask};
+use super::words::GIVEN_UP;
 use super::{Shared, machine_of};
 use crate::cluster::{DATA, conninfo};
-use crate::features::Feature;
 use crate::plan::{Event, Timed};
 use protocol::Client;
 use std::collections::BTreeMap;
@@ -64,10 +63,6 @@ impl Heeded {
 
 /// Replay on a node gave a snapshot up at a time: wrong if its word was in force for long enough by then.
 pub(super) fn gave_up(shared: &Shared, node: usize, at_ms: u64) -> Result<(), String> {
-    // Whoever has a snapshot when a table is dropped is told the same.
-    if shared.plan.features.has(Feature::Ddl) {
-        return Ok(());
-    }
     let Some((upstream, since_ms)) = in_force(shared, node) else { return Ok(()) };
     if at_ms < since_ms + HOLD_MS || !must_last(shared, node, (upstream, since_ms)) {
         return Ok(());
@@ -104,25 +99,15 @@ pub(super) async fn hold(shared: Arc<Shared>, node: usize, ms: u64) {
     if from_ms < since_ms + WORD_MS {
         return;
     }
-    let dropped = given_up_for_drops(node).await;
     let Err(why) = look_for(node, ms).await else { return };
-    // Tables that are dropped go whoever reads. Who comes while that is done is told so and not counted.
-    let same = !why.contains("holding a relation lock")
-        && in_force(&shared, node) == Some((upstream, since_ms))
-        && dropped.is_some()
-        && given_up_for_drops(node).await == dropped;
-    if same && why.contains("conflict with recovery") && must_last(&shared, node, (upstream, since_ms)) {
+    // Tables that are dropped go whoever reads.
+    let same = why.contains(GIVEN_UP) && in_force(&shared, node) == Some((upstream, since_ms));
+    if same && must_last(&shared, node, (upstream, since_ms)) {
         shared.fail(format!(
             "Feedback: node {node} gave up a snapshot of {from_ms} ms, and told node {upstream} of them all \
              since {since_ms} ms: {why}"
         ));
     }
-}
-
-/// How many snapshots replay on a node gave up since tables were dropped.
-async fn given_up_for_drops(node: usize) -> Option<String> {
-    let sql = "select sum(confl_lock) from pg_stat_database_conflicts";
-    ask(machine_of(node), sql, PATIENCE).await.ok()?
 }
 
 /// Looks at the registers with one snapshot, again and again.

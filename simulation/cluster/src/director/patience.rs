@@ -45,6 +45,8 @@ pub(super) struct Patience {
 pub(super) struct Fallback {
     pub(super) node: usize,
     pub(super) at_ms: u64,
+    /// Since when it has taken writes, in this life.
+    pub(super) since_ms: u64,
     /// What is set.
     pub(super) limit_ms: u64,
     /// The weakest level that was not reached.
@@ -57,11 +59,11 @@ pub(super) struct Fallback {
 
 impl Fallback {
     /// What a line tells of it, beside the end of the commit.
-    fn told(node: usize, at_ms: u64, text: &str, end: Lsn) -> Option<Self> {
+    fn told((node, at_ms): (usize, u64), since_ms: u64, text: &str, end: Lsn) -> Option<Self> {
         let (level, limit) = text.split_once(" reached ")?.1.split_once(" within ")?;
         let level = Level::from_name(level)?;
         let (limit_ms, after) = (millis(limit.split(':').next()?)?, value_after(text, FALLS_BACK)?);
-        Some(Self { node, at_ms, limit_ms, level, after, end })
+        Some(Self { node, at_ms, since_ms, limit_ms, level, after, end })
     }
 }
 
@@ -100,12 +102,13 @@ pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
     let (what, since, name, limit_ms) = if text.contains(FALLS_BACK) {
         let since = shared.facts.lock().patience.ready.get(&node).copied();
         // The line tells what is in force.
-        let told = text.split_once(" within ").and_then(|(_, rest)| millis(rest.split(':').next()?));
+        let limit = text.split_once(" within ").and_then(|(_, rest)| millis(rest.split(':').next()?));
         let end = ledger::end_of(shared, node, text);
-        if let Some(fallback) = end.and_then(|end| Fallback::told(node, at_ms, text, end)) {
+        let told = |end| Fallback::told((node, at_ms), since.unwrap_or(at_ms), text, end);
+        if let Some(fallback) = end.and_then(told) {
             shared.facts.lock().patience.fallbacks.push(fallback);
         }
-        ("falls back", since, SYNCHRONOUS, told)
+        ("falls back", since, SYNCHRONOUS, limit)
     } else if text.contains(TIMED_OUT) {
         let since = shared.facts.lock().patience.undecided.get(&node).copied();
         ("shows what is undecided", since, UNCONFIRMED, Some(unconfirmed_ms(shared, node)))

@@ -97,12 +97,13 @@ fn goes_on(fallback: &Fallback, open: &Fallback, guarantee: &Guarantee) -> bool 
 }
 
 /// Whether a commit was told at the level from which a node falls back, or above, and lies behind what it
-/// says was held. Of one that waited for others, or for whom nobody waited for a while, nothing is known.
+/// says was held. Of one that waited for others, or for whom nobody waited for a while, nothing is known; nor
+/// of one that was told in an earlier life, since a start knows what a record of then says was held.
 fn is_held_before(entry: &Deed, fallback: &Fallback, branch: &Branch, guarantee: &Guarantee) -> bool {
     let Some((level, token)) = entry.level_told().zip(entry.token()) else { return false };
     let is_it = entry.node == fallback.node
         && level >= fallback.level
-        && entry.told_ms() < fallback.at_ms
+        && (fallback.since_ms..fallback.at_ms).contains(&entry.told_ms())
         && token.at > fallback.after
         && guarantee.branches.home(token) == *branch;
     if !is_it {
@@ -138,8 +139,8 @@ mod tests {
     #[test]
     fn what_standbys_held_before_a_fallback_is_no_part_of_it() {
         let after = Lsn::new(0x50);
-        let fallback =
-            Fallback { node: 0, at_ms: 2000, limit_ms: 300, level: Level::On, after, end: Lsn::new(0x90) };
+        let (end, level) = (Lsn::new(0x90), Level::On);
+        let fallback = Fallback { node: 0, at_ms: 2000, since_ms: 1000, limit_ms: 300, level, after, end };
         let mut guarantee = Guarantee::calm(Branch::new("1"));
         let (standbys, first) = ([1].into(), Vec::new());
         guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 9000, count: 1, standbys, first });
@@ -157,6 +158,7 @@ mod tests {
             (Level::RemoteWrite, "1:0/60", 1900, true),
             (Level::On, "1:0/60", 2000, true),
             (Level::On, "2-a:0/60", 1900, true),
+            (Level::On, "1:0/60", 900, true),
         ] {
             let found = check(&[fallback], &commit(level, token, told_ms), &guarantee);
             assert_eq!(found.is_ok(), is_right, "{level:?} {token} {told_ms}: {found:?}");
