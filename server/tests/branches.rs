@@ -267,6 +267,9 @@ async fn a_descendant_that_left_where_the_log_has_never_been_fences_nobody() {
     // One that left where the log was is believed.
     let at = place.psql("select pg_current_wal_flush_lsn()").await;
     tell_of_descendant(&place, &at).await;
+    assert!(place.data().join("plimsoll/fence").exists());
+    let kept = std::fs::read_to_string(place.data().join("plimsoll/heard")).unwrap();
+    assert!(kept.contains("told by a test"), "others may ask this server alone, after a crash too: {kept}");
     let mut client = place.connect().await;
     let refused = client.query("insert into t values (2)").await.unwrap_err();
     assert!(refused.to_string().contains("fenced"), "{refused}");

@@ -313,33 +313,51 @@ async fn a_standby_with_fewer_connections_than_its_primary_serves_and_says_so() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_is_told_whether_a_drop_or_a_removal_of_versions_gave_it_up() {
+async fn readers_give_way_to_a_drop_of_what_they_read_and_to_a_removal_of_versions_and_hear_which() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
-    place.psql("create table t (id int primary key); create table u (id int)").await;
+    place.psql("create table t (id int primary key, v int); create table u (id int, v int); create index on u (v)").await;
     let (copy, standby) = standby_of(&place, "copy", &[("max_standby_streaming_delay", "0")]).await;
     let end = place.psql("select pg_current_wal_flush_lsn()").await;
     eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
-    for (change, detail) in [
-        ("drop table u", "User was holding a relation lock for too long."),
-        ("insert into t values (1); delete from t; vacuum t", "row versions that must be removed."),
+    let code = |error: &ClientError| error.code().map(|code| code.as_str().to_owned());
+    let mut reads_t = copy.connect().await;
+    let asleep =
+        "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'";
+    for (reads, changes, detail) in [
+        ("u", "create index on t (v); drop index u_v_idx", "User was holding a relation lock for too long."),
+        ("u", "truncate u", "User was holding a relation lock for too long."),
+        ("u", "drop table u", "User was holding a relation lock for too long."),
+        ("t", "insert into t values (1); delete from t; vacuum t", "row versions that must be removed."),
     ] {
+        let begin = format!("begin isolation level repeatable read; select count(*) from {reads}");
         let mut reader = copy.connect().await;
-        reader.simple_query("begin isolation level repeatable read; select count(*) from t").await.unwrap();
-        let sleeps =
-            "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'";
-        let reading = tokio::spawn(async move { reader.query("select pg_sleep(60)").await });
-        eventually(&copy, sleeps, "1").await;
-        for statement in change.split("; ") {
+        reader.simple_query(&begin).await.unwrap();
+        if reads == "u" {
+            let begin = "begin isolation level repeatable read; select count(*) from t";
+            reads_t.simple_query(begin).await.unwrap();
+        }
+        let reading = tokio::spawn(async move { (reader.query("select pg_sleep(60)").await, reader) });
+        eventually(&copy, asleep, "1").await;
+        for statement in changes.split("; ") {
             place.psql(statement).await;
         }
-        let told = reading.await.unwrap().unwrap_err();
-        assert_eq!(told.code().map(|code| code.as_str().to_owned()), Some("40001".to_owned()), "{told}");
-        assert!(told.to_string().contains(detail), "{change}: {told}");
+        let (told, mut reader) = reading.await.unwrap();
+        let told = told.unwrap_err();
+        assert_eq!(code(&told), Some("40001".to_owned()), "{told}");
+        assert!(told.to_string().contains(detail), "{changes}: {told}");
+        if reads == "u" {
+            reads_t.simple_query("select count(*) from t; rollback").await.unwrap();
+        }
+        // Its next end is another one.
+        reader.simple_query("rollback").await.unwrap();
+        let pid = reader.query("select pg_backend_pid()").await.unwrap().text(0, 0).unwrap().to_owned();
+        copy.psql(&format!("select pg_terminate_backend({pid})")).await;
+        assert_eq!(code(&reader.query("select 1").await.unwrap_err()), Some("57P01".to_owned()));
     }
     let conflicts =
         "select confl_lock, confl_snapshot from pg_stat_database_conflicts where datname = 'postgres'";
-    assert_eq!(copy.psql(conflicts).await, "1|1");
+    assert_eq!(copy.psql(conflicts).await, "3|1");
     stop(standby, StopMode::Fast).await;
     stop(primary, StopMode::Fast).await;
 }

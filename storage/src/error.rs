@@ -1,6 +1,5 @@
 //! What can go wrong at the face of the engine, each with its SQLSTATE.
 
-use crate::ConflictKind;
 use sqlstate::SqlState;
 use std::fmt;
 use std::io;
@@ -8,6 +7,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wal::reader::{ReadError, SourceError};
 use wal::{BlockNumber, Lsn, RelFile, WalError};
+
+/// Why replay and readers of a standby are in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// Row versions are removed that they may still need.
+    Snapshot,
+    /// A table is dropped that they may still read.
+    Lock,
+}
+
+impl ConflictKind {
+    /// The DETAIL of what a reader is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Snapshot => "User query might have needed to see row versions that must be removed.",
+            Self::Lock => "User was holding a relation lock for too long.",
+        }
+    }
+    /// The word in messages and in pg_stat_database_conflicts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Lock => "lock",
+        }
+    }
+}
 
 /// How the message of [`Error::Fenced`] begins.
 pub const FENCED: &str = "this server is fenced";

@@ -70,7 +70,7 @@ pub use engine::options::{
 pub use engine::recovery_state::StandbyLog;
 pub use engine::sweep::{CostPace, SweepCosts};
 pub use engine::wal_sizes::WalSizes;
-pub use error::{Corruption, Error, FENCED};
+pub use error::{ConflictKind, Corruption, Error, FENCED};
 pub use interrupt::{Interrupt, WaitEvent};
 pub use locks::{LockInfo, LockTarget};
 pub use pages::counts::{SweepCause, TreeStatistics};
@@ -83,7 +83,7 @@ pub use recovery::own_files::{
     lock_directory, remove_own_files,
 };
 pub use recovery::promote::{PromoteOptions, Promoted, Promotion};
-pub use recovery::standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use recovery::standby::{AtTarget, Conflict, Feed, RedoEnd, StandbyRedo, WalFeed};
 pub use recovery::target::{RecoveryStop, StopCause};
 pub use transaction::early::RowBatch;
 pub use transaction::scan::Scan;

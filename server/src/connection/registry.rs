@@ -79,6 +79,15 @@ impl Statement {
     }
 }
 
+/// Why the server ends a session of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedFor {
+    /// It was replaced while the session idled in a transaction which has written.
+    Fence,
+    /// Replay needs what the session's transaction still holds.
+    Conflict(ConflictKind),
+}
+
 /// One session as others see it.
 pub(crate) struct SessionHandle {
     /// Its number and secret.
@@ -105,8 +114,8 @@ pub(crate) struct SessionHandle {
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
-    /// The server was replaced, which is why.
-    ended_for_fence: AtomicBool,
+    /// Why, if nobody asked for that.
+    ended_for: OnceLock<EndedFor>,
     /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of
     /// it.
     pub(crate) awaits_promotion: AtomicBool,
@@ -117,8 +126,6 @@ pub(crate) struct SessionHandle {
     warnings: Mutex<Vec<Report>>,
     /// There may be some.
     is_warned: AtomicBool,
-    /// Replay made it give way.
-    conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
     waker: Mutex<Option<Waker>>,
     activity: AtomicU8,
@@ -174,22 +181,20 @@ impl SessionHandle {
     }
 
     /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of
-    /// a transaction, the session, since nothing else would end the transaction.
-    pub(crate) fn give_way(&self, conflict: ConflictKind) {
-        if self.awaits_promotion.load(Ordering::Acquire) {
-            return;
+    /// a transaction, the session, since nothing else would end the transaction. Whether it had
+    /// not been told.
+    pub(crate) fn give_way(&self, conflict: ConflictKind) -> bool {
+        let reason = self.canceller.get().and_then(Canceller::reason);
+        let is_told = matches!(reason, Some(CancelReason::Terminate | CancelReason::RecoveryConflict(_)));
+        if is_told || self.awaits_promotion.load(Ordering::Acquire) {
+            return false;
         }
-        *self.conflict.lock() = Some(conflict);
         if self.activity() == Activity::Active {
             self.cancel(CancelReason::RecoveryConflict(conflict));
         } else {
-            self.terminate();
+            self.end_for(EndedFor::Conflict(conflict));
         }
-    }
-
-    /// The conflict that ended it.
-    pub(crate) fn conflict(&self) -> Option<ConflictKind> {
-        *self.conflict.lock()
+        true
     }
 
     /// Ends the session: what runs is stopped, and a wait for the client ends.
@@ -216,14 +221,17 @@ impl SessionHandle {
         .await
     }
 
-    /// Ends it because the server was replaced while it idled in a transaction which has written.
-    pub(crate) fn end_for_fence(&self) {
-        self.ended_for_fence.store(true, Ordering::Release);
+    /// Ends it for a reason of the server's own. The first one is told.
+    pub(crate) fn end_for(&self, reason: EndedFor) {
+        if !self.is_terminated() {
+            let _ = self.ended_for.set(reason);
+        }
         self.terminate();
     }
 
-    pub(crate) fn is_ended_for_fence(&self) -> bool {
-        self.ended_for_fence.load(Ordering::Acquire)
+    /// Why it ends; None if somebody asked for that, or it does not end.
+    pub(crate) fn ended_for(&self) -> Option<EndedFor> {
+        self.ended_for.get().copied()
     }
 
     /// Whether its role has REPLICATION.
@@ -448,13 +456,12 @@ impl Sessions {
             backing_up: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
-            ended_for_fence: AtomicBool::new(false),
+            ended_for: OnceLock::new(),
             awaits_promotion: AtomicBool::new(false),
             awaits_answer: AtomicBool::new(false),
             answered: Notify::new(),
             warnings: Mutex::default(),
             is_warned: AtomicBool::new(false),
-            conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),
             has_writes: AtomicBool::new(false),
@@ -558,7 +565,7 @@ impl Sessions {
         fence(Ordering::SeqCst);
         let all = self.list();
         let idle: Vec<_> = all.iter().filter(|session| session.idles_in_writes()).collect();
-        idle.iter().for_each(|session| session.end_for_fence());
+        idle.iter().for_each(|session| session.end_for(EndedFor::Fence));
         idle.len()
     }
 

@@ -178,9 +178,8 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
         Verdict::Fence { fork } | Verdict::Beyond { fork } if replication.database.fenced().is_none() => {
             let peer = if passed_on { format!("{peer}, which was told of it") } else { peer.to_owned() };
             let now = replication.ground.host.clock.now();
-            raise(replication, FenceRecord::new(&ours, theirs, fork, log_end, &peer, now));
-            // Others that were replaced, too, may ask.
             replication.roster.hear_of_branch(&ours.history, &theirs.history);
+            raise(replication, FenceRecord::new(&ours, theirs, fork, log_end, &peer, now));
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
@@ -236,10 +235,12 @@ fn put_in_force(replication: &Replication, reason: &str) {
     replication.ground.set_computed(&read_only);
 }
 
-/// Raises a fence: in memory first, then on disk.
+/// Raises a fence: in memory first, then on disk. Others that were replaced, too, may ask this server in its
+/// next life, so the branch that it has heard of comes to the disk before the record that lets it rest there.
 fn raise(replication: &Replication, found: FenceRecord) {
     let reason = reason(&found);
     put_in_force(replication, &reason);
+    roster::save_heard(&replication.ground, &replication.roster);
     *replication.fence.unrecorded.lock() = Some(found);
     record(replication);
     tell(replication, &reason);

@@ -175,6 +175,11 @@ async fn save(replication: &Replication, failed: &mut bool) {
     *failed = error.is_some();
 }
 
+/// Writes what was told of timelines; what fails is tried again by [`keep`], which tells of it.
+pub(super) fn save_heard(ground: &Ground, roster: &Roster) {
+    let _ = heard_file::save(&ground.host, &ground.data_dir, roster);
+}
+
 /// Waits until what was told of timelines is on disk.
 pub(super) async fn keep_heard(replication: &Arc<Replication>) -> Result<(), ReplicaError> {
     let (ground, roster) = (replication.ground.clone(), replication.roster.clone());

@@ -21,7 +21,7 @@ mod tests;
 pub use local::{Embedded, LocalSession};
 pub(crate) use startup::serve;
 
-use crate::connection::registry::{Activity, Member, SessionHandle};
+use crate::connection::registry::{Activity, EndedFor, Member, SessionHandle};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;
 use crate::node::Node;
@@ -328,9 +328,12 @@ impl Session {
     /// Tells the client of an error, and the log.
     fn failed(&mut self, report: Report) -> Result<(), Exit> {
         self.send_notices()?;
-        let report = match self.was_fenced(&report) {
-            true => lost_server(&report.message, report.detail.as_deref()),
-            false => report,
+        let report = if self.was_fenced(&report) {
+            lost_server(&report.message, report.detail.as_deref())
+        } else if report.code == SqlState::ADMIN_SHUTDOWN {
+            startup::end_report(&self.node, &self.handle).unwrap_or(report)
+        } else {
+            report
         };
         let statement = self.handle.statement();
         self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
@@ -445,7 +448,7 @@ impl Session {
             // Whoever fences the server ends those who idle so: it has come before, or sees this one.
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             if startup::is_fenced(&self.node) {
-                self.handle.end_for_fence();
+                self.handle.end_for(EndedFor::Fence);
                 return Err(Exit::Terminated);
             }
         }

@@ -6,7 +6,7 @@ use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql, lost_server};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
-use crate::connection::registry::{Activity, Full, Member, NewSession, SessionHandle, SessionKind};
+use crate::connection::registry::{Activity, EndedFor, Full, Member, NewSession, SessionHandle, SessionKind};
 use crate::connection::socket::Socket;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
@@ -198,22 +198,24 @@ fn conflict_report(conflict: ConflictKind) -> Report {
         .with_hint("In a moment you should be able to reconnect to the database and repeat your command.")
 }
 
+/// What a session hears that the server ends of its own accord; None if somebody asked for that.
+pub(super) fn end_report(node: &Node, handle: &SessionHandle) -> Option<Report> {
+    match handle.ended_for()? {
+        EndedFor::Conflict(kind) => Some(conflict_report(kind)),
+        EndedFor::Fence => {
+            let reason = node.database().and_then(storage::Database::fenced)?;
+            let why = storage::Error::Fenced { reason }.to_string();
+            Some(lost_server(&why, Some("The transaction that this session had open is rolled back.")))
+        }
+    }
+}
+
 /// What a session hears that was told to end.
 fn terminated_report(node: &Node, handle: Option<&SessionHandle>) -> Report {
-    if let Some(conflict) = handle.and_then(SessionHandle::conflict) {
-        return conflict_report(conflict);
-    }
-    let fence = node.database().and_then(storage::Database::fenced);
-    match fence.filter(|_| handle.is_some_and(SessionHandle::is_ended_for_fence)) {
-        Some(reason) => {
-            let why = storage::Error::Fenced { reason }.to_string();
-            lost_server(&why, Some("The transaction that this session had open is rolled back."))
-        }
-        None => {
-            let what = "terminating connection due to administrator command";
-            Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
-        }
-    }
+    handle.and_then(|handle| end_report(node, handle)).unwrap_or_else(|| {
+        let what = "terminating connection due to administrator command";
+        Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
+    })
 }
 
 /// Tells the client why the session ends, as far as it still listens.

@@ -57,6 +57,7 @@ use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
 use sql_language::plan::{Analyzer, Plan};
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
+use std::iter;
 use std::sync::Arc;
 
 /// What a session keeps by its name.
@@ -533,9 +534,14 @@ impl SqlSession {
 
     async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
         let wait = self.lock_wait();
+        // Replay locks each tree that goes, and does not know whose index it is.
+        let locks_indexes = self.engine.database().is_in_recovery();
         for used in &plan.tables {
-            let locked = self.transaction()?.lock_table(used.relation.tree, used.mode, wait).await;
-            locked.map_err(|error| self.canceller.explain(error))?;
+            let indexes = used.relation.indexes.iter().filter(|_| locks_indexes).map(|index| index.tree);
+            for tree in iter::once(used.relation.tree).chain(indexes) {
+                let locked = self.transaction()?.lock_table(tree, used.mode, wait).await;
+                locked.map_err(|error| self.canceller.explain(error))?;
+            }
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::locks::LockManager;
 use crate::tree::Batch;
 use crate::visibility::shown::Shown;
 use crate::visibility::snapshot::{LiveSnapshot, Snapshot, Visibility};
-use crate::{Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
+use crate::{ConflictKind, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
 use dropped::Drop;
 use host::Mutex;
 use host::sync::RwLock;
@@ -377,14 +377,19 @@ impl Engine {
 
     /// Fails if replay had to give up this snapshot: what it sees may be gone.
     pub(crate) fn check_conflict(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let conflict = if self.is_in_recovery() { self.visibility.conflict_of(snapshot) } else { None };
-        conflict.map_or(Ok(()), |kind| Err(Error::RecoveryConflict(kind)))
+        match self.is_in_recovery() && self.visibility.is_cancelled(snapshot) {
+            true => Err(Error::RecoveryConflict(ConflictKind::Snapshot)),
+            false => Ok(()),
+        }
     }
 
     /// What a reader with this snapshot is told that met an error: whoever was given up may find anything.
     pub(crate) fn or_conflict(&self, error: Error, snapshot: &Snapshot) -> Error {
         match error {
             Error::Cancelled => error,
+            _ if self.is_in_recovery() && self.visibility.may_lack_files(snapshot) => {
+                Error::RecoveryConflict(ConflictKind::Lock)
+            }
             _ => self.check_conflict(snapshot).err().unwrap_or(error),
         }
     }

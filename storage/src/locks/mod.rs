@@ -10,6 +10,7 @@
 mod deadlock;
 mod manager;
 mod name;
+mod redo;
 mod report;
 mod set;
 mod strength;
@@ -19,5 +20,6 @@ mod tests;
 
 pub(crate) use manager::LockManager;
 pub(crate) use name::{LockRef, ShortKey};
+pub(crate) use redo::ExclusiveTables;
 pub use report::{LockInfo, LockTarget};
 pub(crate) use set::{LockSet, Taken};

@@ -39,13 +39,27 @@ pub(crate) enum Taken {
 }
 
 /// A place in a queue; dropping it leaves the queue, or gives back what was granted meanwhile.
-struct Wait<'a> {
-    manager: &'a LockManager,
+#[derive(Debug)]
+pub(super) struct Wait {
+    manager: Arc<LockManager>,
     owner: Owner,
     held: Option<Held>,
 }
 
-impl Drop for Wait<'_> {
+impl Wait {
+    /// The place that a request got for this lock; others may see what is waited for.
+    pub(super) fn new(manager: Arc<LockManager>, owner: Owner, held: Held) -> Self {
+        manager.waits().insert(owner, (held.hash, held.name.clone()));
+        Self { manager, owner, held: Some(held) }
+    }
+
+    /// It was granted: the lock is the caller's to give back.
+    pub(super) fn granted(&mut self) -> Option<Held> {
+        self.held.take()
+    }
+}
+
+impl Drop for Wait {
     fn drop(&mut self) {
         self.manager.waits().remove(&self.owner);
         let Some(held) = self.held.take() else { return };
@@ -101,8 +115,7 @@ impl LockSet {
         wait: LockWait,
         interrupt: &Interrupt,
     ) -> Result<Held, Error> {
-        self.manager.waits().insert(self.owner, (held.hash, held.name.clone()));
-        let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
+        let mut place = Wait::new(self.manager(), self.owner, held);
         let _waiting = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
             Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,
@@ -129,14 +142,14 @@ impl LockSet {
         tokio::select! {
             biased;
             // The sender goes away only with a grant: it lives in the queue until `place` leaves it.
-            _ = &mut granted => place.held.take().ok_or(Error::Shutdown),
+            _ = &mut granted => place.granted().ok_or(Error::Shutdown),
             () = interrupt.cancelled() => Err(Error::Cancelled),
             () = limit => Err(Error::LockNotAvailable { timed_out: true }),
             cycle = deadlock => Err(Error::Deadlock { cycle: report::describe(&cycle) }),
         }
     }
 
-    fn note(&mut self, held: Held) {
+    pub(super) fn note(&mut self, held: Held) {
         self.held.push(Held { number: self.taken, ..held });
         self.taken += 1;
     }

@@ -11,11 +11,13 @@ use crate::commit::early_list::EarlyList;
 use crate::engine::Engine;
 use crate::engine::recovery_state::{ReplayState, SeenCheckpoint};
 use crate::error::log_error;
+use crate::locks::ExclusiveTables;
 use crate::pages::barrier::WriteBarrier;
 use crate::recovery::consistency::ConsistencyPoint;
-use crate::recovery::standby::{Conflict, ConflictKind, WalFeed};
+use crate::recovery::standby::{Conflict, WalFeed};
 use crate::visibility::snapshot::Insertion;
 use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -268,28 +270,28 @@ impl Replay {
         {
             let visibility = &self.engine.visibility;
             visibility.prunes_below(horizon);
-            let conflict = Conflict { horizon, kind: ConflictKind::Snapshot };
-            self.give_up_snapshots(conflict, feed, || visibility.cancel_below(horizon));
+            let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < horizon);
+            if let Some(feed) = feed
+                && are_held()
+            {
+                let count = feed.before_conflict(&Conflict::Snapshot { horizon }, &are_held);
+                visibility.cancel_below(horizon);
+                self.engine.recovery.snapshot_conflicts.fetch_add(count, Ordering::Relaxed);
+            }
         }
     }
 
-    fn give_up_snapshots(
-        &self,
-        conflict: Conflict,
-        feed: Option<&dyn WalFeed>,
-        cancel: impl FnOnce() -> u64,
-    ) {
-        let Engine { visibility, recovery, .. } = &*self.engine;
-        let Some(feed) = feed else { return };
-        let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon);
+    /// Locks what a commit drops: who reads it ends first, or is given up, and who comes sees the commit. Who
+    /// has read nothing of it goes on, whatever his snapshot.
+    fn lock_dropped(&self, end: &XactEnd, feed: Option<&dyn WalFeed>) -> Option<ExclusiveTables> {
+        let (feed, trees) = (feed?, dropped(end));
+        let locks = RefCell::new(ExclusiveTables::new(&self.engine.locks, &trees));
+        let are_held = || !locks.borrow_mut().take();
         if are_held() {
-            feed.before_conflict(conflict, &are_held);
-            let count = match conflict.kind {
-                ConflictKind::Snapshot => &recovery.snapshot_conflicts,
-                ConflictKind::Lock => &recovery.lock_conflicts,
-            };
-            count.fetch_add(cancel(), Ordering::Relaxed);
+            let count = feed.before_conflict(&Conflict::Lock { trees: trees.into() }, &are_held);
+            self.engine.recovery.lock_conflicts.fetch_add(count, Ordering::Relaxed);
         }
+        Some(locks.into_inner())
     }
 
     fn after_engine_record(&mut self, record: &Record) -> Result<(), Error> {
@@ -337,16 +339,15 @@ impl Replay {
                 for part in &parts {
                     self.open.remove(part);
                 }
+                let locks = if end.dropped.is_empty() { None } else { self.lock_dropped(&end, feed) };
                 if !end.dropped.is_empty() {
                     visibility.drops_before(record.end());
-                    // None of them sees this commit.
-                    let conflict = Conflict { horizon: xid.next(), kind: ConflictKind::Lock };
-                    self.give_up_snapshots(conflict, feed, || visibility.cancel_before(record.end()));
                 }
                 self.drop_files(record, xid, &end);
                 // Whoever has versions and no outcome while a later one commits is not seen until its own
                 // comes.
                 visibility.redone_commit(record.end(), xid, &parts, self.unseen(Some(xid)));
+                drop(locks);
                 self.committed = parts;
                 self.last_commit_end = Some(record.end());
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
@@ -372,7 +373,7 @@ impl Replay {
     }
 
     fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd) {
-        let trees: Vec<TreeId> = end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect();
+        let trees = dropped(end);
         if !trees.is_empty() {
             let after = Insertion { end: record.end(), xid, level: SyncLevel::Off };
             self.engine.drop_later(after, &trees);
@@ -517,4 +518,9 @@ impl Engine {
         })?;
         Ok(point)
     }
+}
+
+/// The trees that a commit drops.
+fn dropped(end: &XactEnd) -> Vec<TreeId> {
+    end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect()
 }

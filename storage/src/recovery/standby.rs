@@ -11,7 +11,7 @@ use crate::changes::redo::Pins;
 use crate::engine::Engine;
 use crate::engine::recovery_state::Parked;
 use crate::error::read_error;
-use crate::{Error, RecoveryStop};
+use crate::{ConflictKind, Error, RecoveryStop, TreeId};
 use host::Timestamp;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -30,11 +30,12 @@ pub trait WalFeed: Send + Sync {
     fn redone(&self, lsn: Lsn) {
         let _ = lsn;
     }
-    /// Called before snapshots are given up that do not see all xids below the conflict's horizon. It may
-    /// block for as long as such snapshots shall be waited for (max_standby_streaming_delay) and `are_held`
-    /// says that there are some; they are given up when it returns.
-    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+    /// Called when readers are in redo's way. It may block for as long as they shall be waited for
+    /// (max_standby_streaming_delay) and `are_held` says that there are some; they are given up when it
+    /// returns, which says how many had to be told.
+    fn before_conflict(&self, conflict: &Conflict, are_held: &dyn Fn() -> bool) -> u64 {
         let _ = (conflict, are_held);
+        0
     }
     /// Whether to go on with the record that ends at `end`: asked before each record, it may block (paused or
     /// delayed replay), and tells [`WalFeed::redone`] first, `at`. `committed` is the time of a commit that
@@ -71,39 +72,29 @@ pub enum AtTarget {
     Stop,
 }
 
-/// Why replay and readers of a standby are in each other's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConflictKind {
-    /// Row versions are removed that they may still need.
-    Snapshot,
-    /// A table is dropped that they may still read.
-    Lock,
-}
-
-impl ConflictKind {
-    /// The DETAIL of what a reader is told.
-    pub const fn detail(self) -> &'static str {
-        match self {
-            Self::Snapshot => "User query might have needed to see row versions that must be removed.",
-            Self::Lock => "User was holding a relation lock for too long.",
-        }
-    }
-    /// The word in messages and in pg_stat_database_conflicts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Lock => "lock",
-        }
-    }
-}
-
 /// What replay is about to do to readers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conflict {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
     /// Snapshots are given up that do not see all xids below this.
-    pub horizon: Xid,
+    Snapshot {
+        /// The first xid that they need not see.
+        horizon: Xid,
+    },
+    /// Transactions are given up that hold a lock on one of these tables or indexes.
+    Lock {
+        /// Those that are dropped.
+        trees: Arc<[TreeId]>,
+    },
+}
+
+impl Conflict {
     /// Why.
-    pub kind: ConflictKind,
+    pub const fn kind(&self) -> ConflictKind {
+        match self {
+            Self::Snapshot { .. } => ConflictKind::Snapshot,
+            Self::Lock { .. } => ConflictKind::Lock,
+        }
+    }
 }
 
 /// What [`WalFeed::wait_past`] answers.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::testing::{difference, files};
 use crate::{
-    CheckpointKind, Conflict, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyLog, StandbyRedo,
-    WalFeed,
+    CheckpointKind, Conflict, Direction, Feed, Interrupt, LockWait, PromoteOptions, RedoEnd, StandbyLog,
+    StandbyRedo, TableLockMode, WalFeed,
 };
 use host::Disk;
 use host::sync::{Condvar, Mutex};
@@ -12,7 +12,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::timelines::{RecoveryStart, TargetTimeline, TimelineError};
-use wal::{BranchRecord, Lsn, TimelineId, WalError, Xid};
+use wal::{BranchRecord, Lsn, TimelineId, WalError};
 
 /// A feed that a test moves by hand.
 #[derive(Default)]
@@ -29,7 +29,9 @@ struct HandState {
     redone: Lsn,
     /// The position that redo waits past.
     waiting: Option<Lsn>,
-    conflicts: Vec<Xid>,
+    conflicts: Vec<Conflict>,
+    /// Redo waits until readers are out of its way.
+    is_patient: bool,
     damaged: Vec<(Lsn, String)>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
@@ -67,8 +69,13 @@ impl WalFeed for HandFeed {
         assert!(!state.panics, "injected");
         state.hold.is_none_or(|hold| end <= hold)
     }
-    fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {
-        self.state.lock().conflicts.push(conflict.horizon);
+    fn before_conflict(&self, conflict: &Conflict, are_held: &dyn Fn() -> bool) -> u64 {
+        self.state.lock().conflicts.push(conflict.clone());
+        self.moved.notify_all();
+        while self.state.lock().is_patient && are_held() {
+            std::thread::yield_now();
+        }
+        0
     }
     fn damaged(&self, at: Lsn, error: &wal::ReadError) {
         self.state.lock().damaged.push((at, error.to_string()));
@@ -528,7 +535,10 @@ async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
     }
     standby.catch_up(&disk, &db);
     let conflicts = standby.feed.state.lock().conflicts.clone();
-    assert!(conflicts.iter().any(|horizon| *horizon > oldest), "{conflicts:?}");
+    assert!(
+        conflicts.iter().any(|found| matches!(found, Conflict::Snapshot { horizon } if *horizon > oldest)),
+        "{conflicts:?}"
+    );
     assert_eq!(old.get(tree, b"row 000").await.unwrap_err().sqlstate().as_str(), "40001");
     assert_eq!(old.begin_statement().await.unwrap_err().sqlstate().as_str(), "40001");
     drop(old);
@@ -542,6 +552,42 @@ async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
     standby.catch_up(&disk, &db);
     assert_eq!(get(&kept, tree, "row 000").await, before);
     kept.begin_statement().await.unwrap();
+    standby.stop();
+}
+
+#[tokio::test]
+async fn a_drop_waits_for_those_who_have_locked_the_table_and_who_comes_waits_for_it() {
+    let (disk, db, tree) = primary().await;
+    let mut creates = db.begin(Isolation::ReadCommitted);
+    let dropped = creates.create_tree(5).await.unwrap();
+    creates.commit(SyncLevel::Local).await.unwrap();
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    let mut reader = statement(&standby.db, Isolation::RepeatableRead).await;
+    reader.lock_table(dropped, TableLockMode::AccessShare, LockWait::Forever).await.unwrap();
+    let other = statement(&standby.db, Isolation::RepeatableRead).await;
+    let mut late = statement(&standby.db, Isolation::ReadCommitted).await;
+    standby.feed.state.lock().is_patient = true;
+    let mut drops = db.begin(Isolation::ReadCommitted);
+    drops.drop_tree(dropped).unwrap();
+    drops.commit(SyncLevel::Local).await.unwrap();
+    let upto = db.wal_writer_tick().unwrap();
+    ship(&disk, &standby.disk);
+    standby.feed.settle();
+    standby.feed.set(Feed::Available { upto, timeline: TimelineId::FIRST, generation: 0 });
+    let mut state = standby.feed.state.lock();
+    while state.conflicts.is_empty() {
+        standby.feed.moved.wait(&mut state);
+    }
+    assert_eq!(state.conflicts, [Conflict::Lock { trees: [dropped].into() }]);
+    drop(state);
+    let at_once = late.lock_table(dropped, TableLockMode::AccessShare, LockWait::NoWait).await;
+    assert!(matches!(at_once, Err(Error::LockNotAvailable { timed_out: false })), "it stands behind redo");
+    drop(reader);
+    standby.catch_up(&disk, &db);
+    late.lock_table(dropped, TableLockMode::AccessShare, LockWait::NoWait).await.unwrap();
+    assert_eq!(get(&other, tree, "row 000").await.as_deref(), Some("first"));
     standby.stop();
 }
 

@@ -11,7 +11,7 @@ use super::prefixes::{Prefix, Prefixes};
 use super::state::{InDoubt, State};
 use super::xid_set::XidSet;
 use crate::lock_order::{Rank, Ranked};
-use crate::{ConflictKind, Interrupt, SyncLevel};
+use crate::{Interrupt, SyncLevel};
 use host::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -172,7 +172,6 @@ impl Visibility {
             live: VecDeque::new(),
             feedback: None,
             cancelled_below: Xid::INVALID,
-            cancelled_before: Lsn::INVALID,
             dropped_before: Lsn::INVALID,
             pruned_below: Xid::INVALID,
             prefixes,
@@ -483,35 +482,21 @@ impl Visibility {
         self.lock().feedback = xid;
     }
 
-    /// Gives up all snapshots that could see what pruning up to `horizon` removes. Returns how many that
-    /// were.
-    pub(crate) fn cancel_below(&self, horizon: Xid) -> u64 {
+    /// Gives up all snapshots that could see what pruning up to `horizon` removes.
+    pub(crate) fn cancel_below(&self, horizon: Xid) {
         let mut state = self.lock();
-        let before = state.cancelled_below;
-        state.cancelled_below = before.max(horizon);
-        let given_up = state.live.iter().filter(|(xid, _)| (before..horizon).contains(xid));
-        given_up.map(|(_, count)| u64::from(*count)).sum()
+        state.cancelled_below = state.cancelled_below.max(horizon);
     }
 
-    /// Gives up all snapshots of what was before the commit that ends at `end` and is about to be replayed.
-    /// Returns how many that were.
-    pub(crate) fn cancel_before(&self, end: Lsn) -> u64 {
-        let mut state = self.lock();
-        state.cancelled_before = state.cancelled_before.max(end);
-        let given_up = state.live.iter().filter(|(xid, _)| *xid >= state.cancelled_below);
-        given_up.map(|(_, count)| u64::from(*count)).sum()
+    /// Whether [`Visibility::cancel_below`] gave this snapshot up.
+    pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
+        let reads_on = host::planted!("a snapshot whose versions are gone reads on");
+        snapshot.oldest < self.lock().cancelled_below && !reads_on
     }
 
-    /// Why [`Visibility::cancel_below`] or [`Visibility::cancel_before`] gave this snapshot up, if one did.
-    pub(crate) fn conflict_of(&self, snapshot: &Snapshot) -> Option<ConflictKind> {
-        if host::planted!("a snapshot whose versions are gone reads on") {
-            return None;
-        }
-        let state = self.lock();
-        if snapshot.lsn < state.cancelled_before {
-            return Some(ConflictKind::Lock);
-        }
-        (snapshot.oldest < state.cancelled_below).then_some(ConflictKind::Snapshot)
+    /// Whether files may be gone that this snapshot could see.
+    pub(crate) fn may_lack_files(&self, snapshot: &Snapshot) -> bool {
+        snapshot.lsn < self.lock().dropped_before
     }
 
     /// Ends all waits.

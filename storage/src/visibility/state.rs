@@ -36,8 +36,6 @@ pub(super) struct State {
     pub(super) feedback: Option<Xid>,
     /// Snapshots below this one were given up to replay (standby).
     pub(super) cancelled_below: Xid,
-    /// Snapshots of what was before this position were given up to replay (standby).
-    pub(super) cancelled_before: Lsn,
     /// Replay has removed files that snapshots of what was before this position would need (standby).
     pub(super) dropped_before: Lsn,
     /// Replay has removed versions that snapshots below this one would need (standby).

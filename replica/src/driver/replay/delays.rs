@@ -82,9 +82,10 @@ pub trait ReplayObserver: Send + Sync {
     fn waits_for_queries(&self, kind: ConflictKind, waited: Duration, over: bool) {
         let _ = (kind, waited, over);
     }
-    /// Patience is over: who holds such snapshots shall give way.
-    fn gives_up(&self, conflict: Conflict) {
+    /// Patience is over: who is in the way shall give way. How many were told.
+    fn gives_up(&self, conflict: &Conflict) -> u64 {
         let _ = conflict;
+        0
     }
 }
 

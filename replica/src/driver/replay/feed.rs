@@ -474,7 +474,7 @@ impl WalFeed for StandbyFeed {
         }
     }
 
-    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+    fn before_conflict(&self, conflict: &Conflict, are_held: &dyn Fn() -> bool) -> u64 {
         let began = self.clock.monotonic();
         let mut told = false;
         let mut look = Duration::from_millis(1);
@@ -488,19 +488,21 @@ impl WalFeed for StandbyFeed {
             let waited = now.saturating_sub(began);
             if !told && orders.delays.settings().tell_waits_after.is_some_and(|after| waited >= after) {
                 told = true;
-                self.tell(|observer| observer.waits_for_queries(conflict.kind, waited, false));
+                self.tell(|observer| observer.waits_for_queries(conflict.kind(), waited, false));
             }
             self.changed.wait_for(&mut orders, look.min(left));
             look = (look * 2).min(LOOK_MAX);
         }
         drop(orders);
+        let mut given_up = 0;
         if are_held() {
-            self.tell(|observer| observer.gives_up(conflict));
+            self.tell(|observer| given_up = observer.gives_up(conflict));
         }
         if told {
             let waited = self.clock.monotonic().saturating_sub(began);
-            self.tell(|observer| observer.waits_for_queries(conflict.kind, waited, true));
+            self.tell(|observer| observer.waits_for_queries(conflict.kind(), waited, true));
         }
+        given_up
     }
 }
 

@@ -12,11 +12,12 @@ use replica::driver::{Held, ReplayObserver};
 use replica::roster::heard_file::GivenUp;
 use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use storage::{Conflict, ConflictKind};
+use storage::{Conflict, ConflictKind, Database, LockInfo, LockTarget, TreeId};
 use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, EndOfWal};
 use wal::{Lsn, ReadError, TimelineId, Xid};
@@ -226,15 +227,30 @@ impl ReplayObserver for Observer {
         ));
     }
 
-    fn gives_up(&self, conflict: Conflict) {
-        let Some(replication) = self.replication.upgrade() else { return };
+    fn gives_up(&self, conflict: &Conflict) -> u64 {
+        let Some(replication) = self.replication.upgrade() else { return 0 };
         if host::planted!("a snapshot whose versions are gone reads on") {
-            return;
+            return 0;
         }
-        for session in replication.sessions.list() {
-            if session.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon) {
-                session.give_way(conflict.kind);
-            }
-        }
+        let holders = match conflict {
+            Conflict::Snapshot { .. } => BTreeSet::new(),
+            Conflict::Lock { trees } => holders(&replication.database, trees),
+        };
+        let sessions = replication.sessions.list();
+        let in_the_way = sessions.iter().filter(|session| match conflict {
+            Conflict::Snapshot { horizon } => session.oldest_snapshot().is_some_and(|xid| xid < *horizon),
+            Conflict::Lock { .. } => holders.contains(&session.key.pid),
+        });
+        in_the_way.map(|session| u64::from(session.give_way(conflict.kind()))).sum()
     }
+}
+
+/// The sessions that hold a lock on one of these trees.
+fn holders(database: &Database, trees: &[TreeId]) -> BTreeSet<i32> {
+    let locks = database.locks();
+    let holds = |lock: &&LockInfo| match lock.target {
+        LockTarget::Table(tree) => lock.granted && trees.contains(&tree),
+        LockTarget::Row(..) => false,
+    };
+    locks.iter().filter(holds).map(|lock| lock.session).collect()
 }

@@ -87,8 +87,8 @@ impl WalFeed for RedoFeed {
         self.inner.torn(end);
     }
 
-    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
-        self.inner.before_conflict(conflict, are_held);
+    fn before_conflict(&self, conflict: &Conflict, are_held: &dyn Fn() -> bool) -> u64 {
+        self.inner.before_conflict(conflict, are_held)
     }
 
     fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {

@@ -174,7 +174,7 @@ fn queries_are_waited_for_until_they_end_or_patience_does() {
     let feed = feed();
     let short = Some(Duration::from_millis(20));
     feed.set_delays(DelaySettings { streaming_delay: short, ..DelaySettings::default() });
-    let conflict = Conflict { horizon: wal::Xid::new(9), kind: storage::ConflictKind::Snapshot };
+    let conflict = &Conflict::Snapshot { horizon: wal::Xid::new(9) };
     feed.before_conflict(conflict, &|| true);
     feed.set_delays(DelaySettings { streaming_delay: None, ..DelaySettings::default() });
     let looks = std::sync::atomic::AtomicU32::new(0);

@@ -1,0 +1,54 @@
+//! Locks on tables that redo takes against readers. It has no runtime to wait in, so it looks again and again;
+//! who asks for a lock meanwhile waits behind it, and no stream of readers keeps it out for ever.
+
+use super::manager::{Answer, LockManager};
+use super::name::LockRef;
+use super::set::{Held, LockSet, Wait};
+use super::strength::Strength;
+use crate::{TableLockMode, TreeId};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Locks that exclude all others, taken one after the other. Dropping them releases what is held, and leaves
+/// the queue of the next.
+#[derive(Debug)]
+pub(crate) struct ExclusiveTables {
+    /// The place in the queue of the one that is waited for.
+    waiting: Option<(Wait, oneshot::Receiver<()>)>,
+    /// Those that were not asked for yet, the next one last.
+    missing: Vec<TreeId>,
+    held: LockSet,
+}
+
+impl ExclusiveTables {
+    /// None is taken yet.
+    pub(crate) fn new(manager: &Arc<LockManager>, trees: &[TreeId]) -> Self {
+        let missing = trees.iter().rev().copied().collect();
+        Self { waiting: None, missing, held: manager.new_set(0) }
+    }
+
+    /// Takes what is free by now. Whether that is all.
+    pub(crate) fn take(&mut self) -> bool {
+        loop {
+            if let Some((_, granted)) = &mut self.waiting {
+                if granted.try_recv().is_err() {
+                    return false;
+                }
+                let granted = self.waiting.take().and_then(|(mut place, _)| place.granted());
+                granted.into_iter().for_each(|held| self.held.note(held));
+            }
+            let Some(tree) = self.missing.pop() else { return true };
+            let (manager, name) = (self.held.manager(), LockRef::Table(tree));
+            let strength: Strength = TableLockMode::AccessExclusive.into();
+            let hash = name.hash_with(&manager.build);
+            match manager.request(self.held.owner, hash, name, strength, true) {
+                Answer::Granted(name) => self.held.note(Held { hash, name, bit: strength.bit, number: 0 }),
+                Answer::Queued(name, granted) => {
+                    let held = Held { hash, name, bit: strength.bit, number: 0 };
+                    self.waiting = Some((Wait::new(manager, self.held.owner, held), granted));
+                }
+                Answer::Already | Answer::Busy => {}
+            }
+        }
+    }
+}
