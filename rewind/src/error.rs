@@ -59,6 +59,16 @@ pub enum RewindError {
         /// It is a directory at rest.
         is_at_rest: bool,
     },
+    /// The source has all that the directory has, which a rewind to another branch has begun to change.
+    #[error(
+        "a rewind of this directory was broken off, and the source, on timeline {timeline}, has not come to a fork from the directory's branch: {}", catch_up(*is_at_rest)
+    )]
+    NoFork {
+        /// The source's.
+        timeline: TimelineId,
+        /// It is a directory at rest.
+        is_at_rest: bool,
+    },
     /// The server is no Plimsoll.
     #[error("the server is not Plimsoll: only its own servers can be rewound to")]
     NotPlimsoll,
@@ -204,6 +214,7 @@ impl RewindError {
             self,
             Self::Client(_)
                 | Self::SourceBehind { is_at_rest: false, .. }
+                | Self::NoFork { is_at_rest: false, .. }
                 | Self::SourceTurned { .. }
                 | Self::SourceUnfinished
                 | Self::VanishedWal(_)

@@ -10,7 +10,8 @@
 //! | `partial` | it began before the log that is still here: some of its changes may be missing |
 //! | `tables` | the tables whose rows it changed, or took away by TRUNCATE |
 //! | `changes` | `table`, `op` (insert, update, delete, rewrite), `key`, `old`, `new`: columns with their |
-//! |           | values as text; `old_unknown`, `new_unknown` where nothing tells any more |
+//! |           | values as text; `old_unknown`, `new_unknown` where nothing tells any more; `names_unknown` |
+//! |           | where the table and its columns have the names of the log's end, and may have had others |
 //! | `catalogue` | changes of tables, columns, sequences, roles, and TRUNCATE, in words |
 //!
 //! Names and columns are those of the commit's own time: `old` has the columns that the commit found, `new`
@@ -230,15 +231,19 @@ fn commit_line(names: &NamedRows, commit: &DiscardedCommit) -> Value {
                     catalogue.push(change.text);
                 }
             }
-            Named::Table { before, after, is_rewritten } => {
+            Named::Table { before, after, is_rewritten, names_unknown } => {
                 tables.insert(after.name.clone());
                 let relations = Some((&*before, &*after));
-                changes.push(row_change(names, &after.name, relations, is_rewritten, change));
+                let mut told = row_change(names, &after.name, relations, is_rewritten, change);
+                if names_unknown {
+                    told.insert("names_unknown".to_owned(), true.into());
+                }
+                changes.push(Value::Object(told));
             }
             Named::Unknown => {
                 let name = change.rel.to_string();
                 tables.insert(name.clone());
-                changes.push(row_change(names, &name, None, false, change));
+                changes.push(Value::Object(row_change(names, &name, None, false, change)));
             }
         }
     }
@@ -284,7 +289,7 @@ fn row_change(
     table: Option<(&Relation, &Relation)>,
     is_rewritten: bool,
     change: &Change,
-) -> Value {
+) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("table".to_owned(), name.into());
     // The tree of a table that was written anew had no rows, the table may have had this one.
@@ -319,7 +324,7 @@ fn row_change(
         };
         fields.insert(name, value);
     }
-    Value::Object(fields)
+    fields
 }
 
 /// The file of what a target discards, from its directory on: the same name each time that the rewind is run,

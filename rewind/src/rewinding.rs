@@ -218,7 +218,8 @@ impl Rewind {
                 match divergence(&target, &history, &mut source, position.log_end, marker.as_ref()).await? {
                     Some(divergence) => Need::Diverged(Box::new(divergence)),
                     None if marker.is_some() => {
-                        return Err(RewindError::OtherSource { begun: position.timeline });
+                        let (timeline, is_at_rest) = (position.timeline, source.is_at_rest());
+                        return Err(RewindError::NoFork { timeline, is_at_rest });
                     }
                     None => Need::Nothing,
                 }

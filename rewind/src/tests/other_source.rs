@@ -70,6 +70,16 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     assert!(!error.may_pass() && error.to_string().contains("start the source's server"), "{error}");
     let running = RewindError::SourceBehind { at, needed, is_at_rest: false };
     assert!(running.may_pass() && running.to_string().contains("wait until"), "{running}");
+
+    // Nor does it go on with a rewind that was broken off.
+    let marker = Marker { is_untouched: false, ..Marker::untouched("ahead".to_owned()) };
+    marker.store(&disk, Path::new("/one")).unwrap();
+    let options = RewindOptions { source: SourceName::Directory("/behind".into()), ..to_two() };
+    let error = rewind_with(&disk.fork(), options).await.unwrap_err();
+    let RewindError::NoFork { timeline: TimelineId::FIRST, is_at_rest: true } = error else {
+        panic!("{error}")
+    };
+    assert!(!error.may_pass() && error.to_string().contains("start the source's server"), "{error}");
 }
 
 /// A standby that chose a branch, by its history alone, and whose upstream was promoted beside that.

@@ -197,6 +197,32 @@ async fn rows_have_the_names_of_their_time_and_a_rename_is_told() {
     assert_eq!(commits[3]["changes"], change("named", "update", w("b"), w("c")));
 }
 
+/// Without page images a rename is logged as like the entry below it, and may be of any entry of its page.
+#[tokio::test]
+async fn a_table_that_may_have_been_renamed_is_told_with_names_unknown() {
+    let (disk, one, old) = ground().await;
+    let two = super::open(&disk, "/two");
+    table(&two, "theirs", 21_000).await;
+    two.shutdown().await.unwrap();
+    drop(two);
+    one.set_full_page_writes(false).unwrap();
+    let mut transaction = begin(&one).await;
+    let named = rename(&mut transaction, &old, "named").await;
+    commit(transaction).await;
+    put_alone(&one, &named, &[Datum::text("a")]).await;
+    let mut transaction = begin(&one).await;
+    let last = rename(&mut transaction, &named, "last").await;
+    commit(transaction).await;
+    put_alone(&one, &last, &[Datum::text("b")]).await;
+    one.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    drop(one);
+    let commits = commits(&disk).await;
+    for commit in [&commits[1], &commits[3]] {
+        let change = &commit["changes"][0];
+        assert_eq!([&change["table"], &change["names_unknown"]], [&json!("last"), &json!(true)], "{commit}");
+    }
+}
+
 #[tokio::test]
 async fn a_column_is_told_till_the_commit_that_drops_it() {
     let (disk, one, old) = ground().await;

@@ -3,7 +3,8 @@
 //! It begins with the catalogue before the first commit. Each commit's changes of the catalogue are taken in
 //! before its rows are told: what a commit found is told by the catalogue before it, what it left by the one
 //! after it, and an object that one of both lacks by the other. A commit that changes no definition has the
-//! catalogue of the one before. The catalogue at the log's end stands in for what a log does not tell.
+//! catalogue of the one before. The catalogue at the log's end stands in for what a log does not tell. From
+//! then on the names of a table are certain only if they are at the end what they were before that.
 
 use crate::HashMap;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub enum Named {
         after: Arc<Relation>,
         /// The commit wrote all rows of it anew, in this tree: nothing tells which of them it changed.
         is_rewritten: bool,
+        /// The log does not tell whether its name and columns were those that it has at the end.
+        names_unknown: bool,
     },
     /// An index's: they follow from its table's.
     Index,
@@ -116,6 +119,8 @@ pub struct NamedRows {
     before: Arc<State>,
     after: Arc<State>,
     end: Arc<State>,
+    /// Before the first commit of which not all is known that it did to the catalogue; None before it.
+    certain: Option<Arc<State>>,
     style: Style,
 }
 
@@ -136,7 +141,8 @@ impl NamedRows {
         let (entries, last) = (entries(before), entries(end));
         let (before, end) = (Arc::new(State::of(&entries)?), Arc::new(State::of(&last)?));
         let after = before.clone();
-        Ok(Self { entries, last, is_like_last: false, before, after, end, style: Style::default() })
+        let style = Style::default();
+        Ok(Self { entries, last, is_like_last: false, before, after, end, certain: None, style })
     }
 
     /// Goes on to the next commit, which has left this of the catalogue.
@@ -147,14 +153,26 @@ impl NamedRows {
             is_changed |= self.put(&change);
         }
         if is_changed {
-            // Entries of which one is not known may make no catalogue.
-            self.after = State::of(&self.entries).map_or_else(|_| self.end.clone(), Arc::new);
+            self.after = match State::of(&self.entries) {
+                Ok(state) => Arc::new(state),
+                // Entries of which one is not known may make no catalogue.
+                Err(_) => {
+                    self.note_unknown();
+                    self.end.clone()
+                }
+            };
         }
+    }
+
+    /// What a commit did to the catalogue is not known from the one on that is taken in.
+    fn note_unknown(&mut self) {
+        self.certain.get_or_insert_with(|| self.before.clone());
     }
 
     /// Takes an entry over. Whether a definition may have changed by that.
     fn put(&mut self, change: &EntryChange<'_>) -> bool {
         let Some(key) = change.key else {
+            self.note_unknown();
             // It may be any: they are as at the end from here on, and what goes before that stays as it is.
             let is_new = !std::mem::replace(&mut self.is_like_last, true);
             if is_new {
@@ -164,13 +182,16 @@ impl NamedRows {
             }
             return is_new;
         };
-        let [shared, own] = &mut self.entries;
-        let (entries, last) =
-            if change.tree == SHARED_TREE { (shared, &self.last[0]) } else { (own, &self.last[1]) };
         // Positions of sequences change in very many commits.
         if change.tree != SHARED_TREE && !is_definition(key) {
             return false;
         }
+        if change.new == EntryValue::Unknown {
+            self.note_unknown();
+        }
+        let [shared, own] = &mut self.entries;
+        let (entries, last) =
+            if change.tree == SHARED_TREE { (shared, &self.last[0]) } else { (own, &self.last[1]) };
         self.is_like_last = false;
         match change.new {
             EntryValue::Is(value) => drop(entries.insert(key.to_vec().into(), value.to_vec().into())),
@@ -202,10 +223,24 @@ impl NamedRows {
                 before: before.clone(),
                 after: after.clone(),
                 is_rewritten: after.tree == tree && self.is_rewritten(after.oid),
+                names_unknown: !self.has_certain_names(after.oid),
             },
             (None, None) => Named::Unknown,
             _ => Named::Index,
         }
+    }
+
+    /// Whether a table's rows can be read, and told by their names, as at the end.
+    fn has_certain_names(&self, oid: u32) -> bool {
+        let Some(certain) = &self.certain else { return true };
+        let [then, end] = [certain, &self.end].map(|state| state.catalogue.relations.get(&oid));
+        let columns = |table: &Relation| -> Vec<_> {
+            let columns = table.columns.iter();
+            columns.map(|column| (column.name.clone(), column.ty, column.dropped)).collect()
+        };
+        then.zip(end).is_some_and(|(then, end)| {
+            then.name == end.name && then.layout.key == end.layout.key && columns(then) == columns(end)
+        })
     }
 
     /// Whether the commit moved a table to another tree for its key or its columns' types: ADD PRIMARY KEY

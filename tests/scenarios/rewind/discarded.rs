@@ -80,15 +80,23 @@ fn every_commit_behind_the_fork_is_told_row_by_row_and_nothing_else() {
     assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{other:?}");
     assert!(other.stderr.contains("is no file of what a rewind discarded"), "{other:?}");
 
-    // A person takes two of them over.
+    // A person takes some of them over.
     let sql = run_ok(plimsoll().args(["rewind", "--replay"]).arg(&file));
-    let of = |what: &str| sql.lines().find(|line| line.contains(what)).expect("a statement").to_owned();
-    pair.two.sql(&of("INSERT INTO \"told\""));
-    pair.two.sql(&of("\"v\" = 'one'"));
-    assert_eq!(pair.two.sql("SELECT v FROM told WHERE id IN (1, 5) ORDER BY id"), "here\nit's");
+    let (settings, _) = sql.split_once("\n\n").expect("settings");
+    let replay = |what: &str| {
+        let commit = sql.split("\n\n").find(|commit| commit.contains(what)).expect("a commit");
+        pair.two.try_sql(&format!("{settings}\n{commit}"))
+    };
     pair.two.sql("UPDATE told SET v = 'meanwhile' WHERE id = 2");
-    pair.two.sql(&of("\"v\" = 'changed before'"));
-    assert_eq!(pair.two.sql("SELECT v FROM told WHERE id = 2"), "meanwhile", "only what is as it was");
+    let error = replay("'here'");
+    assert!(error.stderr.contains("\"told\" (\"id\" = '2'): rows that the commit found: 1"), "{error:?}");
+    assert_eq!(pair.two.sql("SELECT v FROM told WHERE id IN (1, 2) ORDER BY id"), "one\nmeanwhile");
+    pair.two.sql("UPDATE told SET v = 'changed before' WHERE id = 2");
+    is_ok(&replay("'here'"));
+    is_ok(&replay("it''s"));
+    let error = replay("it''s");
+    assert!(error.stderr.contains("duplicate key value"), "{error:?}");
+    assert_eq!(pair.two.sql("SELECT v FROM told WHERE id IN (1, 2, 5) ORDER BY id"), "here\nhere\nit's");
 }
 
 /// What each of them changed, in their order.

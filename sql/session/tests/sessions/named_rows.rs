@@ -2,6 +2,7 @@
 
 use super::common::Node;
 use sql_session::{CATALOGUE_TREES, EntryChange, EntryValue, Named, NamedRows};
+use std::collections::BTreeMap;
 use storage::{Direction, Isolation, KeyRange};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -64,4 +65,59 @@ async fn entries_that_make_no_catalogue_are_told_as_at_the_end() {
     let tree = CATALOGUE_TREES[1];
     rows.take_in([EntryChange { tree, key: Some(&column), new: EntryValue::None }].into_iter());
     assert_eq!(names(&rows), ["a", "b"]);
+}
+
+/// Whether the names of each table are certain, by the name that it has after what was taken in.
+fn are_certain(rows: &NamedRows) -> BTreeMap<String, bool> {
+    let of = |tree| match rows.tree(tree) {
+        Named::Table { after, names_unknown, .. } => Some((after.name.clone(), !names_unknown)),
+        _ => None,
+    };
+    (16384..17000).filter_map(|number| of(storage::TreeId::new(5, number))).collect()
+}
+
+#[tokio::test]
+async fn names_are_certain_behind_an_unknown_change_only_if_they_were_the_same_before_it() {
+    let node = Node::new().await;
+    let mut client = node.client().await;
+    for name in ["same", "renamed", "column", "typed", "added", "emptied", "gone"] {
+        client.run(&format!("CREATE TABLE {name} (id int PRIMARY KEY, v varchar(7))")).await;
+    }
+    let before = entries(&node).await;
+    for change in [
+        "ALTER TABLE renamed RENAME TO another",
+        "ALTER TABLE column RENAME COLUMN v TO w",
+        "ALTER TABLE typed ALTER COLUMN v TYPE text",
+        "ALTER TABLE added ADD COLUMN w int",
+        "TRUNCATE emptied",
+        "DROP TABLE gone",
+        "CREATE TABLE new (id int PRIMARY KEY)",
+    ] {
+        client.run(change).await;
+    }
+    let end = entries(&node).await;
+    let tree = CATALOGUE_TREES[1];
+    let expected = |certain: &[&str], other: &[&str]| -> BTreeMap<String, bool> {
+        let all = certain.iter().map(|name| (*name, true)).chain(other.iter().map(|name| (*name, false)));
+        all.map(|(name, is)| (name.to_owned(), is)).collect()
+    };
+    let mut rows = NamedRows::new(before.clone(), end.clone()).unwrap();
+    rows.take_in(std::iter::empty());
+    assert!(are_certain(&rows).values().all(|is| *is), "nothing is unknown yet");
+
+    let sequence = [0xF0, 0, 0, 0, 1, 0, 0, 0, 1];
+    let position = EntryChange { tree, key: Some(&sequence), new: EntryValue::Unknown };
+    rows.take_in([position].into_iter());
+    assert!(are_certain(&rows).values().all(|is| *is), "a sequence's position names no table");
+
+    rows.take_in([EntryChange { tree, key: None, new: EntryValue::Unknown }].into_iter());
+    let others = ["another", "column", "typed", "added", "gone", "new"];
+    assert_eq!(are_certain(&rows), expected(&["same", "emptied"], &others));
+    rows.take_in(std::iter::empty());
+    assert_eq!(are_certain(&rows), expected(&["same", "emptied"], &others), "nor is it later");
+
+    let (key, _) = before[1].iter().find(|entry| !end[1].contains(entry)).unwrap();
+    let mut rows = NamedRows::new(before.clone(), end.clone()).unwrap();
+    rows.take_in([EntryChange { tree, key: Some(key), new: EntryValue::Unknown }].into_iter());
+    assert!(are_certain(&rows).values().any(|is| !*is), "the value is not known");
 }

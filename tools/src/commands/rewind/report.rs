@@ -37,7 +37,8 @@ pub fn text(line: &Value) -> String {
             "delete" => format!("{} was {}", side("key"), side("old")),
             _ => format!("{} was {} became {}", side("key"), side("old"), side("new")),
         };
-        text.push_str(&format!("\n    {} {}: {said}", of("op"), of("table")));
+        let doubt = if change.get("names_unknown").is_some() { " (names may have been others)" } else { "" };
+        text.push_str(&format!("\n    {} {}{doubt}: {said}", of("op"), of("table")));
     }
     text
 }
@@ -72,6 +73,7 @@ mod tests {
                 {"table": "t", "op": "update", "key": {"id": "2"}, "old": {"id": "2", "v": "b"},
                  "new": {"id": "2", "v": null}},
                 {"table": "t", "op": "delete", "key": {"id": "3"}, "old_unknown": true, "new": null},
+                {"table": "n", "op": "delete", "names_unknown": true, "key": {"id": "5"}, "old": {"id": "5"}, "new": null},
                 {"table": "k", "op": "rewrite", "key": {"n": "4"}, "old_unknown": true, "new": {"n": "4"}},
             ],
         });
@@ -79,7 +81,7 @@ mod tests {
             text(&line),
             "xid 7 at 2026-01-01 00:00:00 UTC (0/100)\n    created table u\n    insert t: (id='1', v='a')\n    \
              update t: (id='2') was (id='2', v='b') became (id='2', v=NULL)\n    delete t: (id='3') was unknown\n    \
-             rewrite k: (n='4')"
+             delete n (names may have been others): (id='5') was (id='5')\n    rewrite k: (n='4')"
         );
     }
 }
