@@ -1,5 +1,5 @@
-//! Locks on tables that redo takes against readers. It has no runtime to wait in, so it looks again and again;
-//! who asks for a lock meanwhile waits behind it, and no stream of readers keeps it out for ever.
+//! Locks on tables that redo takes against readers. It has no runtime to wait in, so it looks again and
+//! again; who asks for a lock meanwhile waits behind it, and no stream of readers keeps it out for ever.
 
 use super::manager::{Answer, LockManager};
 use super::name::LockRef;

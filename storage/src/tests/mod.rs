@@ -4,6 +4,7 @@ mod ahead;
 mod basics;
 mod chains;
 mod confirmed;
+mod conflicts;
 mod crash;
 mod direct;
 mod faults;

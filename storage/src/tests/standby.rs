@@ -3,8 +3,8 @@
 use super::*;
 use crate::testing::{difference, files};
 use crate::{
-    CheckpointKind, Conflict, Direction, Feed, Interrupt, LockWait, PromoteOptions, RedoEnd, StandbyLog,
-    StandbyRedo, TableLockMode, WalFeed,
+    CheckpointKind, Conflict, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyLog, StandbyRedo,
+    WalFeed,
 };
 use host::Disk;
 use host::sync::{Condvar, Mutex};
@@ -98,6 +98,18 @@ impl HandFeed {
     /// Lets nothing behind this be redone.
     pub(super) fn hold_at(&self, hold: Option<Lsn>) {
         self.state.lock().hold = hold;
+    }
+    /// Has redo wait until readers are out of its way.
+    pub(super) fn be_patient(&self) {
+        self.state.lock().is_patient = true;
+    }
+    /// The readers that redo has met in its way; waits for some if `some`.
+    pub(super) fn conflicts(&self, some: bool) -> Vec<Conflict> {
+        let mut state = self.state.lock();
+        while some && state.conflicts.is_empty() {
+            self.moved.wait(&mut state);
+        }
+        state.conflicts.clone()
     }
     /// Where redo has met damage since this was asked last, and which.
     pub(super) fn damage(&self) -> Vec<(Lsn, String)> {
@@ -519,96 +531,6 @@ async fn a_standby_promoted_at_the_first_byte_of_the_timeline_that_it_follows_is
     let (again, _) = try_open(&power_cut(&copy), options()).unwrap();
     assert_eq!(again.timeline(), three);
     assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
-}
-
-#[tokio::test]
-async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
-    let (disk, db, tree) = primary().await;
-    let copy = backup(&disk, &db, async {}).await;
-    let standby = follow(&copy);
-    standby.feed.settle();
-    let mut old = statement(&standby.db, Isolation::RepeatableRead).await;
-    let oldest = standby.db.feedback_xmin(false);
-    assert_eq!(get(&old, tree, "row 000").await.as_deref(), Some("first"));
-    for round in 0..100 {
-        write(&db, tree, &[("row 000", &format!("{round}{}", "x".repeat(300)))], SyncLevel::Off).await;
-    }
-    standby.catch_up(&disk, &db);
-    let conflicts = standby.feed.state.lock().conflicts.clone();
-    assert!(
-        conflicts.iter().any(|found| matches!(found, Conflict::Snapshot { horizon } if *horizon > oldest)),
-        "{conflicts:?}"
-    );
-    assert_eq!(old.get(tree, b"row 000").await.unwrap_err().sqlstate().as_str(), "40001");
-    assert_eq!(old.begin_statement().await.unwrap_err().sqlstate().as_str(), "40001");
-    drop(old);
-    // With feedback the primary keeps what the standby still reads.
-    let mut kept = statement(&standby.db, Isolation::RepeatableRead).await;
-    let before = get(&kept, tree, "row 000").await;
-    db.set_feedback_horizon(Some(standby.db.feedback_xmin(false)));
-    for round in 0..100 {
-        write(&db, tree, &[("row 000", &format!("{round}{}", "y".repeat(300)))], SyncLevel::Off).await;
-    }
-    standby.catch_up(&disk, &db);
-    assert_eq!(get(&kept, tree, "row 000").await, before);
-    kept.begin_statement().await.unwrap();
-    standby.stop();
-}
-
-#[tokio::test]
-async fn a_drop_waits_for_those_who_have_locked_the_table_and_who_comes_waits_for_it() {
-    let (disk, db, tree) = primary().await;
-    let mut creates = db.begin(Isolation::ReadCommitted);
-    let dropped = creates.create_tree(5).await.unwrap();
-    creates.commit(SyncLevel::Local).await.unwrap();
-    let copy = backup(&disk, &db, async {}).await;
-    let standby = follow(&copy);
-    standby.catch_up(&disk, &db);
-    let mut reader = statement(&standby.db, Isolation::RepeatableRead).await;
-    reader.lock_table(dropped, TableLockMode::AccessShare, LockWait::Forever).await.unwrap();
-    let other = statement(&standby.db, Isolation::RepeatableRead).await;
-    let mut late = statement(&standby.db, Isolation::ReadCommitted).await;
-    standby.feed.state.lock().is_patient = true;
-    let mut drops = db.begin(Isolation::ReadCommitted);
-    drops.drop_tree(dropped).unwrap();
-    drops.commit(SyncLevel::Local).await.unwrap();
-    let upto = db.wal_writer_tick().unwrap();
-    ship(&disk, &standby.disk);
-    standby.feed.settle();
-    standby.feed.set(Feed::Available { upto, timeline: TimelineId::FIRST, generation: 0 });
-    let mut state = standby.feed.state.lock();
-    while state.conflicts.is_empty() {
-        standby.feed.moved.wait(&mut state);
-    }
-    assert_eq!(state.conflicts, [Conflict::Lock { trees: [dropped].into() }]);
-    drop(state);
-    let at_once = late.lock_table(dropped, TableLockMode::AccessShare, LockWait::NoWait).await;
-    assert!(matches!(at_once, Err(Error::LockNotAvailable { timed_out: false })), "it stands behind redo");
-    drop(reader);
-    standby.catch_up(&disk, &db);
-    late.lock_table(dropped, TableLockMode::AccessShare, LockWait::NoWait).await.unwrap();
-    assert_eq!(get(&other, tree, "row 000").await.as_deref(), Some("first"));
-    standby.stop();
-}
-
-#[tokio::test]
-async fn the_end_of_a_table_that_nobody_saw_keeps_no_confirmed_reader_waiting() {
-    let (disk, db, _) = primary().await;
-    let copy = backup(&disk, &db, async {}).await;
-    let standby = follow(&copy);
-    standby.catch_up(&disk, &db);
-    let upto = db.positions().unwrap().flushed();
-    standby.db.0.visibility.confirm(upto);
-    let held = standby.db.0.visibility.take_confirmed(Lsn::INVALID).unwrap();
-    let mut undone = db.begin(Isolation::ReadCommitted);
-    undone.create_tree(5).await.unwrap();
-    undone.rollback();
-    standby.catch_up(&disk, &db);
-    let after = standby.db.0.visibility.take_confirmed(Lsn::INVALID).unwrap();
-    standby.db.0.check_conflict(&held).unwrap();
-    assert_eq!((after.lsn, standby.feed.state.lock().conflicts.len()), (held.lsn, 0));
-    drop((held, after));
-    standby.stop();
 }
 
 #[tokio::test]
