@@ -40,7 +40,8 @@ pub fn namespaces_refused() -> Option<String> {
             return Some(format!("{program} is missing: run ./test.sh, which installs it"));
         }
     }
-    let name = format!("{PREFIX}{}-probe", std::process::id());
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{PREFIX}{}-probe-{number}", std::process::id());
     let made = run(Command::new("ip").args(["netns", "add", &name]));
     let removed = run(Command::new("ip").args(["netns", "del", &name]));
     (made.code != 0 || removed.code != 0).then(|| format!("ip netns: {}{}", made.stderr, removed.stderr))
