@@ -181,8 +181,7 @@ impl SessionHandle {
     }
 
     /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of
-    /// a transaction, the session, since nothing else would end the transaction. Whether it had
-    /// not been told.
+    /// a transaction, the session, since nothing else would end the transaction. False if it was told before.
     pub(crate) fn give_way(&self, conflict: ConflictKind) -> bool {
         let reason = self.canceller.get().and_then(Canceller::reason);
         let is_told = matches!(reason, Some(CancelReason::Terminate | CancelReason::RecoveryConflict(_)));

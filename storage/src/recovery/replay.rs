@@ -339,8 +339,9 @@ impl Replay {
                 for part in &parts {
                     self.open.remove(part);
                 }
-                let locks = if end.dropped.is_empty() { None } else { self.lock_dropped(&end, feed) };
+                let mut locks = None;
                 if !end.dropped.is_empty() {
+                    locks = self.lock_dropped(&end, feed);
                     visibility.drops_before(record.end());
                 }
                 self.drop_files(record, xid, &end);
