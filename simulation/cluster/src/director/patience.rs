@@ -201,9 +201,9 @@ mod tests {
     #[test]
     fn a_line_tells_from_what_a_server_falls_back() {
         let text = format!("{FALLS_BACK}0/1A0: no synchronous standby reached on within 300ms: commits wait");
-        let told = Fallback::told(1, 5, &text, Lsn::new(0x1B8));
-        let told = told.map(|told| (told.limit_ms, told.level, told.after));
-        assert_eq!(told, Some((300, Level::On, Lsn::new(0x1A0))));
+        let told = Fallback::told((1, 5), 2, &text, Lsn::new(0x1B8));
+        let told = told.map(|told| (told.since_ms, told.limit_ms, told.level, told.after));
+        assert_eq!(told, Some((2, 300, Level::On, Lsn::new(0x1A0))));
     }
 
     #[test]
