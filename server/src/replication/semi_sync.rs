@@ -428,10 +428,15 @@ impl Mode<'_> {
             .ground
             .log
             .warning(format!("falling back from synchronous replication after {after}: {reason}"));
-        if gate.suspend(stall.level).is_none() && gate.suspended().is_none() {
-            // The names went while this was recorded, and those who waited with them: it let nobody go.
+        if gate.suspend(stall.level, stall.end).is_none() && gate.suspended().is_none() {
+            // While this was recorded those who waited went, with the names or with what they waited for: it
+            // let nobody go.
             self.end(after, after).await;
-            tell_return(self.replication, (after, after), "no standbys are named any more");
+            let reason = match gate.remote().required {
+                true => format!("standbys reached {level} meanwhile"),
+                false => "no standbys are named any more".to_owned(),
+            };
+            tell_return(self.replication, (after, after), &reason);
         }
         Put::Done
     }

@@ -231,8 +231,10 @@ impl CommitGate {
         let mut stalls = self.0.stall.subscribe();
         loop {
             let last = *stalls.borrow_and_update();
-            if let Some(stall) = last.filter(|stall| self.lasts(stall)) {
-                return stall;
+            match last {
+                Some(stall) if self.lasts(&stall) => return stall,
+                Some(stall) => self.0.forget_stall(stall),
+                None => {}
             }
             // The sender lives in self.
             let _ = stalls.changed().await;
@@ -241,8 +243,9 @@ impl CommitGate {
 
     /// Waits for a level no more, nor for stronger ones, until the quorum keeps up again
     /// ([`CommitGate::resumed`]). Gives the position after which commits may be acknowledged without it; None
-    /// if no quorum is required, a weaker level is suspended already, or the server is fenced.
-    pub fn suspend(&self, level: SyncLevel) -> Option<Lsn> {
+    /// if the commit that stalled, which ends at `end`, has the level by now, no quorum is required, a weaker
+    /// level is suspended already, or the server is fenced.
+    pub fn suspend(&self, level: SyncLevel, end: Lsn) -> Option<Lsn> {
         // A fence waits for this lock: it comes before, or after those who waited were let go.
         let fence = self.0.fence.lock();
         if fence.is_some() {
@@ -251,7 +254,7 @@ impl CommitGate {
         let after = {
             let mut state = self.0.remote.lock();
             let weaker = state.suspended.is_some_and(|suspended| suspended.level <= level);
-            if !state.progress.required || weaker {
+            if !state.progress.required || weaker || state.progress.reached(level) >= end {
                 return None;
             }
             // A stronger level was suspended before: what was acknowledged without it stays in the range.

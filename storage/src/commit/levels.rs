@@ -49,7 +49,7 @@ pub(crate) struct Levels {
     pub(super) stages_known: AtomicU8,
     pub(super) stages: watch::Sender<RemoteStages>,
     pub(super) confirmed_changes: watch::Sender<Lsn>,
-    /// A fence was raised, or the patience is another one.
+    /// A fence was raised, the patience is another one, or stalls are to be told again.
     pub(super) changed: Notify,
     /// u64::MAX is for ever.
     pub(super) patience_ms: AtomicU64,
@@ -340,7 +340,7 @@ impl Levels {
         self.note_stage(level);
         let _waiting = interrupt.waiting_for_commit(end);
         let deaf = host::planted!("a commit's wait does not hear its cancel");
-        let began = Instant::now();
+        let mut began = Instant::now();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -352,21 +352,22 @@ impl Levels {
                 reached = mark.wait(end) => return reached.map(|_| true).map_err(|_| Error::Shutdown),
                 () = interrupt.cancelled(), if !deaf => return Ok(false),
                 () = changed => {}
-                () = self.tell_stall(began, end) => {}
+                () = self.tell_stall(&mut began, end) => {}
             }
         }
     }
 
     /// Tells of a commit that ends at `end` once it has waited since `began`, and since its flush here, for
     /// as long as set. Never returns.
-    pub(super) async fn tell_stall(&self, began: Instant, end: Lsn) {
+    async fn tell_stall(&self, began: &mut Instant, end: Lsn) {
         let patience_ms = self.patience_ms.load(Ordering::Acquire);
         if patience_ms != u64::MAX {
             let patience = Duration::from_millis(patience_ms);
-            tokio::time::sleep_until(began + patience).await;
+            tokio::time::sleep_until(*began + patience).await;
             if let Some(positions) = self.positions.get().filter(|positions| positions.flushed() < end) {
                 // That is no fault of the standbys'. A failed log ends the wait elsewhere.
                 let _ = positions.wait_flushed(end).await;
+                *began = Instant::now();
                 tokio::time::sleep(patience).await;
             }
             let mut levels = Stage::ALL.into_iter().map(Stage::level);
@@ -375,6 +376,18 @@ impl Levels {
             }
         }
         std::future::pending().await
+    }
+
+    /// This stall is over. Its commit may wait for more, and it may have been told over that of another one:
+    /// whoever has waited for too long tells again.
+    pub(super) fn forget_stall(&self, over: Stall) {
+        self.stall.send_if_modified(|told| {
+            if *told == Some(over) {
+                *told = None;
+            }
+            false
+        });
+        self.changed.notify_waiters();
     }
 
     /// [`crate::CommitGate::confirmed`]. While a promotion is on its way this is what was heard, although the

@@ -1,10 +1,9 @@
 //! Locks on tables that redo takes against readers. It has no runtime to wait in, so it looks again and
 //! again; who asks for a lock meanwhile waits behind it, and no stream of readers keeps it out for ever.
 
-use super::manager::{Answer, LockManager};
+use super::manager::LockManager;
 use super::name::LockRef;
-use super::set::{Held, LockSet, Wait};
-use super::strength::Strength;
+use super::set::{Asked, LockSet, Wait};
 use crate::{TableLockMode, TreeId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -38,16 +37,9 @@ impl ExclusiveTables {
                 granted.into_iter().for_each(|held| self.held.note(held));
             }
             let Some(tree) = self.missing.pop() else { return true };
-            let (manager, name) = (self.held.manager(), LockRef::Table(tree));
-            let strength: Strength = TableLockMode::AccessExclusive.into();
-            let hash = name.hash_with(&manager.build);
-            match manager.request(self.held.owner, hash, name, strength, true) {
-                Answer::Granted(name) => self.held.note(Held { hash, name, bit: strength.bit, number: 0 }),
-                Answer::Queued(name, granted) => {
-                    let held = Held { hash, name, bit: strength.bit, number: 0 };
-                    self.waiting = Some((Wait::new(manager, self.held.owner, held), granted));
-                }
-                Answer::Already | Answer::Busy => {}
+            let exclusive = TableLockMode::AccessExclusive.into();
+            if let Asked::Queued(place, granted) = self.held.ask(LockRef::Table(tree), exclusive, true) {
+                self.waiting = Some((place, granted));
             }
         }
     }

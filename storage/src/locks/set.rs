@@ -38,6 +38,17 @@ pub(crate) enum Taken {
     Skipped,
 }
 
+/// What asking for a lock once has come to.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// The lock is held.
+    Taken,
+    /// Others hold it, and no place in the queue was asked for.
+    Busy,
+    /// A place in the queue, and what tells that the lock is granted.
+    Queued(Wait, oneshot::Receiver<()>),
+}
+
 /// A place in a queue; dropping it leaves the queue, or gives back what was granted meanwhile.
 #[derive(Debug)]
 pub(super) struct Wait {
@@ -48,7 +59,7 @@ pub(super) struct Wait {
 
 impl Wait {
     /// The place that a request got for this lock; others may see what is waited for.
-    pub(super) fn new(manager: Arc<LockManager>, owner: Owner, held: Held) -> Self {
+    fn new(manager: Arc<LockManager>, owner: Owner, held: Held) -> Self {
         manager.waits().insert(owner, (held.hash, held.name.clone()));
         Self { manager, owner, held: Some(held) }
     }
@@ -90,32 +101,42 @@ impl LockSet {
         interrupt: &Interrupt,
     ) -> Result<Taken, Error> {
         let queue = matches!(wait, LockWait::Forever | LockWait::AtMost(_));
-        let hash = name.hash_with(&self.manager.build);
-        match self.manager.request(self.owner, hash, name, strength, queue) {
-            Answer::Granted(name) => {
-                self.note(Held { hash, name, bit: strength.bit, number: 0 });
-                Ok(Taken::Yes)
-            }
-            Answer::Already => Ok(Taken::Yes),
-            Answer::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
-            Answer::Busy => Err(Error::LockNotAvailable { timed_out: false }),
-            Answer::Queued(name, granted) => {
-                let held = Held { hash, name, bit: strength.bit, number: 0 };
-                let held = self.wait(held, granted, wait, interrupt).await?;
+        match self.ask(name, strength, queue) {
+            Asked::Taken => Ok(Taken::Yes),
+            Asked::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
+            Asked::Busy => Err(Error::LockNotAvailable { timed_out: false }),
+            Asked::Queued(place, granted) => {
+                let held = self.wait(place, granted, wait, interrupt).await?;
                 self.note(held);
                 Ok(Taken::Yes)
             }
         }
     }
 
+    /// Asks for a lock once: takes it if it is free, and a place in its queue if `queue` says so.
+    pub(super) fn ask(&mut self, name: LockRef<'_>, strength: Strength, queue: bool) -> Asked {
+        let hash = name.hash_with(&self.manager.build);
+        let held = |name| Held { hash, name, bit: strength.bit, number: 0 };
+        match self.manager.request(self.owner, hash, name, strength, queue) {
+            Answer::Granted(name) => {
+                self.note(held(name));
+                Asked::Taken
+            }
+            Answer::Already => Asked::Taken,
+            Answer::Busy => Asked::Busy,
+            Answer::Queued(name, granted) => {
+                Asked::Queued(Wait::new(self.manager(), self.owner, held(name)), granted)
+            }
+        }
+    }
+
     async fn wait(
         &self,
-        held: Held,
+        mut place: Wait,
         mut granted: oneshot::Receiver<()>,
         wait: LockWait,
         interrupt: &Interrupt,
     ) -> Result<Held, Error> {
-        let mut place = Wait::new(self.manager(), self.owner, held);
         let _waiting = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
             Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,

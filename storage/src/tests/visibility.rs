@@ -449,7 +449,7 @@ async fn a_stalled_level_can_be_suspended_and_comes_back_with_the_range_that_wen
     let stall = gate.stalled().await;
     assert_eq!(stall.level, SyncLevel::RemoteWrite, "the weakest level that is not reached");
     assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"), "a stall alone shows nothing");
-    assert_eq!(gate.suspend(stall.level), Some(safe));
+    assert_eq!(gate.suspend(stall.level, stall.end), Some(safe));
     assert!(commit.await.unwrap().unwrap().confirmed);
     assert_eq!(read(&db, tree, "a").await.as_deref(), Some("at risk"));
     assert_eq!(gate.confirmed(), safe, "what the quorum holds is told as it is");
@@ -470,6 +470,32 @@ async fn a_stalled_level_can_be_suspended_and_comes_back_with_the_range_that_wen
 }
 
 #[tokio::test]
+async fn who_has_waited_for_too_long_tells_what_is_missing_still_once_what_it_told_first_is_reached() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let safe = db.visible();
+    gate.set_patience(Some(Duration::ZERO));
+    let writing = write_with(&db, tree, "not replayed", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::RemoteApply));
+    let mut told = async || {
+        let told = async {
+            tokio::select! {
+                _ = &mut commit => panic!("nothing has let it go"),
+                stall = gate.stalled() => (stall.level, stall.end),
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), told).await
+    };
+    let first = told().await;
+    let end = db.positions().unwrap().flushed();
+    assert_eq!(first, Ok((SyncLevel::RemoteWrite, end)));
+    gate.set_remote(RemoteProgress { written: end, flushed: end, replayed: safe, required: true });
+    assert_eq!(gate.suspend(SyncLevel::RemoteWrite, end), None, "the commit has that level by now");
+    assert_eq!(gate.suspended(), None);
+    assert_eq!(told().await, Ok((SyncLevel::RemoteApply, end)));
+}
+
+#[tokio::test]
 async fn the_range_that_goes_without_begins_before_a_commit_that_waits_for_more() {
     let (_disk, db, tree) = stalled().await;
     let gate = db.commit_gate();
@@ -483,7 +509,7 @@ async fn the_range_that_goes_without_begins_before_a_commit_that_waits_for_more(
     assert!(waits!(commit));
     // A later one stalls at the level below.
     assert_eq!(gate.known_to_be_held(SyncLevel::RemoteWrite), safe);
-    assert_eq!(gate.suspend(SyncLevel::RemoteWrite), Some(safe));
+    assert_eq!(gate.suspend(SyncLevel::RemoteWrite, Lsn::MAX), Some(safe));
     assert!(!waits!(commit), "it is let go, too");
 }
 
@@ -497,12 +523,12 @@ async fn a_weaker_level_is_suspended_with_all_that_went_without_a_stronger_one_a
     assert!(waits!(commit));
     let end = db.positions().unwrap().flushed();
     gate.set_remote(RemoteProgress { written: end, flushed: end, replayed: safe, required: true });
-    assert_eq!(gate.suspend(SyncLevel::RemoteApply), Some(safe));
+    assert_eq!(gate.suspend(SyncLevel::RemoteApply, Lsn::MAX), Some(safe));
     assert!(!waits!(commit));
-    assert_eq!(gate.suspend(SyncLevel::On), Some(safe), "the first commit is in the range, too");
+    assert_eq!(gate.suspend(SyncLevel::On, Lsn::MAX), Some(safe), "the first commit is in the range, too");
     assert_eq!(gate.suspended(), Some(SyncLevel::On));
     for level in [SyncLevel::On, SyncLevel::RemoteApply] {
-        assert_eq!(gate.suspend(level), None, "{level:?} is suspended already");
+        assert_eq!(gate.suspend(level, Lsn::MAX), None, "{level:?} is suspended already");
         assert_eq!(gate.suspended(), Some(SyncLevel::On));
     }
 }
@@ -551,7 +577,7 @@ async fn a_suspended_level_means_the_one_below_it() {
         for level in [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply] {
             let (_disk, db, tree) = stalled().await;
             let gate = db.commit_gate();
-            assert!(gate.suspend(suspended).is_some());
+            assert!(gate.suspend(suspended, Lsn::MAX).is_some());
             let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
             let mut commit = pin!(writing.commit(level));
             let free_already = level.min(free) == SyncLevel::Local;

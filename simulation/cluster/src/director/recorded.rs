@@ -96,6 +96,10 @@ fn goes_on(fallback: &Fallback, open: &Fallback, guarantee: &Guarantee) -> bool 
         && !guarantee.released.iter().any(returned)
 }
 
+/// How long before the line that tells of a fallback a commit must have been told. Where standbys are is looked
+/// at before the ledger takes it, and while that waits for a slow disk they may come.
+const RECORD_MS: u64 = 100;
+
 /// Whether a commit was told at the level from which a node falls back, or above, and lies behind what it
 /// says was held. Of one that waited for others, or for whom nobody waited for a while, nothing is known; nor
 /// of one that was told in an earlier life, since a start knows what a record of then says was held.
@@ -103,7 +107,7 @@ fn is_held_before(entry: &Deed, fallback: &Fallback, branch: &Branch, guarantee:
     let Some((level, token)) = entry.level_told().zip(entry.token()) else { return false };
     let is_it = entry.node == fallback.node
         && level >= fallback.level
-        && (fallback.since_ms..fallback.at_ms).contains(&entry.told_ms())
+        && (fallback.since_ms..fallback.at_ms.saturating_sub(RECORD_MS)).contains(&entry.told_ms())
         && token.at > fallback.after
         && guarantee.branches.home(token) == *branch;
     if !is_it {
@@ -152,28 +156,29 @@ mod tests {
         };
         guarantee.released.push(released(0x50, 2000, None));
         for (level, token, told_ms, is_right) in [
-            (Level::On, "1:0/50", 1900, true),
-            (Level::On, "1:0/60", 1900, false),
-            (Level::RemoteApply, "1:0/60", 1900, false),
-            (Level::RemoteWrite, "1:0/60", 1900, true),
+            (Level::On, "1:0/50", 1850, true),
+            (Level::On, "1:0/60", 1850, false),
+            (Level::RemoteApply, "1:0/60", 1850, false),
+            (Level::RemoteWrite, "1:0/60", 1850, true),
+            (Level::On, "1:0/60", 1950, true),
             (Level::On, "1:0/60", 2000, true),
-            (Level::On, "2-a:0/60", 1900, true),
+            (Level::On, "2-a:0/60", 1850, true),
             (Level::On, "1:0/60", 900, true),
         ] {
             let found = check(&[fallback], &commit(level, token, told_ms), &guarantee);
             assert_eq!(found.is_ok(), is_right, "{level:?} {token} {told_ms}: {found:?}");
         }
         let weaker = Fallback { at_ms: 2008, level: Level::RemoteWrite, ..fallback };
-        let received = commit(Level::RemoteWrite, "1:0/60", 1900);
+        let received = commit(Level::RemoteWrite, "1:0/60", 1850);
         let mut twice = guarantee.clone();
         twice.released.push(released(0x50, 2008, None));
         assert!(check(&[weaker], &received, &twice).is_err());
         assert_eq!(check(&[fallback, weaker], &received, &twice), Ok(()), "that of the first is told");
-        let flushed = commit(Level::On, "1:0/60", 1900);
+        let flushed = commit(Level::On, "1:0/60", 1850);
         assert!(check(&[fallback, weaker], &flushed, &twice).is_err());
         twice.released[0].told_ms = Some((2000, 2004));
         assert!(check(&[fallback, weaker], &received, &twice).is_err(), "the first had ended");
-        let held = commit(Level::On, "1:0/60", 1900);
+        let held = commit(Level::On, "1:0/60", 1850);
         let mut before = guarantee.clone();
         before.released.push(released(0x40, 1500, Some(0x70)));
         assert_eq!(check(&[fallback], &held, &before), Ok(()), "it was acknowledged by another one");
