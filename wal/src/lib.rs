@@ -18,6 +18,7 @@ pub mod error;
 pub mod file_names;
 mod fork;
 pub mod format;
+mod generations;
 pub mod history;
 pub mod ids;
 mod kept;
@@ -44,6 +45,7 @@ pub use archive_histories::ArchiveHistories;
 pub use archive_status::{ArchiveStatus, Archived};
 pub use error::{WalError, WalOperation};
 pub use fork::ForkSegment;
+pub use generations::Generations;
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
 };

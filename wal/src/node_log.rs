@@ -19,6 +19,7 @@
 //!
 //! Who looks only now and then may miss a generation, and asks [`LogState::kept_since`] the last that it saw.
 
+use crate::generations::Generations;
 use crate::history::TimelineHistory;
 use crate::ids::{Lsn, TimelineId};
 use crate::log_branch::{BranchError, LogBranch};
@@ -59,15 +60,9 @@ pub struct LogState {
     pub live: Live,
     /// Whether the node is on its way down.
     pub stopping: Stopping,
-    /// Counts the branches that the log was on.
-    pub generation: u64,
-    /// Where each of the last generations left the one before, exclusive; the present one's last.
-    left_at: Vec<Lsn>,
+    /// The branches that the log was on.
+    pub generations: Generations,
 }
-
-/// So many generations are remembered. A node is promoted, or follows somebody who was, once in its life or a
-/// few times.
-const GENERATIONS_MAX: usize = 64;
 
 impl LogState {
     /// The log's end here: what is durable of it, whether this node writes it or receives it. So much may be
@@ -87,28 +82,14 @@ impl LogState {
         }
     }
 
+    /// Which of the branches that the log was on it is.
+    pub fn generation(&self) -> u64 {
+        self.generations.current()
+    }
+
     /// Where this generation left the one before, exclusive; MAX for the first.
     pub fn kept(&self) -> Lsn {
-        self.left_at.last().copied().unwrap_or(Lsn::MAX)
-    }
-
-    /// Up to here (exclusive) the log is what it was in that generation, and has been ever since.
-    pub fn kept_since(&self, generation: u64) -> Lsn {
-        let missed = usize::try_from(self.generation.saturating_sub(generation)).unwrap_or(usize::MAX);
-        match self.left_at.len().checked_sub(missed) {
-            Some(first) => self.left_at.iter().skip(first).copied().min().unwrap_or(Lsn::MAX),
-            // So long ago that nothing is known.
-            None => Lsn::INVALID,
-        }
-    }
-
-    /// Begins the next generation.
-    fn leave_at(&mut self, kept: Lsn) {
-        self.generation += 1;
-        if self.left_at.len() == GENERATIONS_MAX {
-            self.left_at.remove(0);
-        }
-        self.left_at.push(kept);
+        self.generations.kept()
     }
 
     /// A standby's positions.
@@ -160,7 +141,8 @@ pub struct NodeLog(Arc<Shared>);
 impl NodeLog {
     /// The log of a node that writes or follows the timeline of `history`; `record` keeps which that is.
     pub fn new(history: TimelineHistory, live: Live, record: Arc<LogBranch>) -> Self {
-        let state = LogState { history, live, stopping: Stopping::No, generation: 0, left_at: Vec::new() };
+        let generations = Generations::default();
+        let state = LogState { history, live, stopping: Stopping::No, generations };
         let state = watch::Sender::new(Arc::new(state));
         Self(Arc::new(Shared { state, record, observers: Mutex::default() }))
     }
@@ -282,7 +264,7 @@ impl NodeLog {
     fn step(&self, history: TimelineHistory, live: Live, kept: Lsn) {
         let observers = self.0.observers.lock();
         let mut next = LogState { history, live, ..LogState::clone(&self.state()) };
-        next.leave_at(kept);
+        next.generations.leave_at(kept);
         for observer in observers.iter() {
             observer.branched(&next);
         }
@@ -318,7 +300,7 @@ mod tests {
     struct Told(Mutex<Vec<(u64, Lsn, Lsn)>>);
     impl BranchObserver for Told {
         fn branched(&self, state: &LogState) {
-            self.0.lock().push((state.generation, state.kept(), state.flushed()));
+            self.0.lock().push((state.generation(), state.kept(), state.flushed()));
         }
     }
 
@@ -330,7 +312,7 @@ mod tests {
         let now = log.branch(fork(150), at(120)).unwrap();
         let state = log.state();
         assert_eq!((now.received(), now.flushed(), now.replayed()), (at(120), at(120), at(100)));
-        assert_eq!((state.flushed(), state.generation, state.kept()), (at(120), 1, at(120)));
+        assert_eq!((state.flushed(), state.generation(), state.kept()), (at(120), 1, at(120)));
         assert_eq!(state.history.target(), TimelineId::new(2));
         assert_eq!(*told.0.lock(), [(1, at(120), at(120))]);
         let waits = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -345,22 +327,7 @@ mod tests {
         let (log, before) = standby(300, 250, 100);
         let now = log.branch(fork(300), at(300)).unwrap();
         assert!(Arc::ptr_eq(&before, &now));
-        assert_eq!((log.state().generation, log.state().flushed()), (1, at(250)));
-    }
-
-    #[test]
-    fn who_missed_a_generation_is_told_of_the_lowest_cut_since() {
-        let (log, _) = standby(300, 250, 100);
-        assert_eq!(log.state().kept_since(0), Lsn::MAX);
-        log.branch(fork(150), at(120)).unwrap();
-        log.branch(fork(150), at(140)).unwrap();
-        let state = log.state();
-        assert_eq!([0, 1, 2].map(|seen| state.kept_since(seen)), [at(120), at(140), Lsn::MAX]);
-        for _ in 0..GENERATIONS_MAX {
-            log.branch(fork(150), at(140)).unwrap();
-        }
-        assert_eq!(log.state().kept_since(0), Lsn::INVALID, "nobody remembers");
-        assert_eq!(log.state().kept_since(2), at(140));
+        assert_eq!((log.state().generation(), log.state().flushed()), (1, at(250)));
     }
 
     #[test]

@@ -107,13 +107,18 @@ impl Slots {
         .collect()
     }
 
-    /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here, and
-    /// `is_there` says whether the log from a position before it on is here. What is new is durable when it
+    /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here in this
+    /// generation, and `is_there` says whether the log from a position before it on is here. What is new is durable when it
     /// returns, unless that failed; positions that move on are saved with the next checkpoint, as those of
     /// other slots are.
-    pub fn follow(&self, upstream: &[UpstreamSlot], end: Lsn, is_there: &dyn Fn(Lsn) -> bool) -> Copied {
+    pub fn follow(
+        &self,
+        upstream: &[UpstreamSlot],
+        end: (Lsn, u64),
+        is_there: &dyn Fn(Lsn) -> bool,
+    ) -> Copied {
         let mut copied = self.drop_copies(|name| !upstream.iter().any(|slot| slot.name == name));
-        copied.is_behind = upstream.iter().any(|slot| slot.restart > end);
+        copied.is_behind = upstream.iter().any(|slot| slot.restart > end.0);
         let mut refused = BTreeMap::new();
         for slot in upstream {
             match self.copy_one(slot, end, is_there, &mut copied.news) {
@@ -139,18 +144,19 @@ impl Slots {
     fn copy_one(
         &self,
         upstream: &UpstreamSlot,
-        end: Lsn,
+        (end, generation): (Lsn, u64),
         is_there: &dyn Fn(Lsn) -> bool,
         news: &mut Vec<CopyNews>,
     ) -> Result<Option<Refusal>, ReplicaError> {
         let name = &upstream.name;
         let lost = upstream.lost_at.is_valid();
+        let mut table = self.0.table.lock();
+        let end = self.of_this_log(end, generation);
         // Nobody can be shown to hold more than is durable here.
         let mut restart = if upstream.restart.is_valid() { upstream.restart.min(end) } else { Lsn::INVALID };
         if restart.is_valid() && host::planted!("a copied slot keeps no more than what comes from now on") {
             restart = end;
         }
-        let mut table = self.0.table.lock();
         let is_there = |at: Lsn| is_there(at) && !self.has_let_go(at);
         let Some(slot) = table.get_mut(name) else {
             if lost {
@@ -260,7 +266,7 @@ mod tests {
         end: Lsn,
         is_there: &dyn Fn(Lsn) -> bool,
     ) -> Vec<CopyNews> {
-        let Copied { news, failed, is_behind } = slots.follow(upstream, end, is_there);
+        let Copied { news, failed, is_behind } = slots.follow(upstream, (end, 0), is_there);
         assert!(failed.is_empty(), "{failed:?}");
         assert_eq!(is_behind, upstream.iter().any(|slot| slot.restart > end));
         news
@@ -373,7 +379,7 @@ mod tests {
         files.set_capacity(0);
         let upstream = [lost("a", 60), lost("b", 60), told("new", 70), told("still", 50)];
         let all_lost = [CopyNews::Lost(lost("a", 60)), CopyNews::Lost(lost("b", 60))];
-        let Copied { news: first, failed, .. } = slots.follow(&upstream, at(100), ALL);
+        let Copied { news: first, failed, .. } = slots.follow(&upstream, (at(100), 0), ALL);
         assert_eq!(first, [&[CopyNews::Dropped("goes".to_owned())], &all_lost[..]].concat());
         assert_eq!(failed.len(), 4, "{failed:?}");
         let state = |name: &str| slots.find(name).map(|slot| (slot.restart, slot.invalidated_at));
@@ -381,7 +387,7 @@ mod tests {
         assert_eq!(state("still").unwrap(), (at(60), Lsn::INVALID), "what is kept is not promised yet");
         assert!(state("new").is_err());
         // Nothing is told twice.
-        let again = slots.follow(&upstream, at(100), ALL);
+        let again = slots.follow(&upstream, (at(100), 0), ALL);
         assert_eq!((again.news, again.failed.len()), (Vec::new(), 4));
         files.set_capacity(u64::MAX);
         assert_eq!(followed(&slots, &upstream, at(100), ALL), [CopyNews::Made(told("new", 70))]);

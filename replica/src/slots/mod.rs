@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::Notify;
-use wal::{BranchObserver, LogState, Lsn, Xid};
+use wal::{BranchObserver, Generations, LogState, Lsn, Xid};
 
 const NAME_BYTES_MAX: usize = 63;
 const STATE_FILE: &str = "state";
@@ -143,6 +143,9 @@ struct Shared {
     table: Mutex<BTreeMap<String, Slot>>,
     /// WAL before it goes or has gone. Read and moved while the table is locked.
     gone_before: AtomicU64,
+    /// Those of the log. Read and moved while the table is locked: who was told of a position of a log that is
+    /// left meanwhile moves no slot there.
+    generations: Mutex<Generations>,
     /// Why slots of the upstream are not copied, as far as that was told.
     refused: Mutex<BTreeMap<String, Refusal>>,
     /// Told whenever a slot becomes inactive, for DROP ... WAIT.
@@ -215,6 +218,7 @@ impl Slots {
             max,
             table: Mutex::default(),
             gone_before: AtomicU64::default(),
+            generations: Mutex::default(),
             refused: Mutex::default(),
             released: Notify::new(),
         };
@@ -467,9 +471,12 @@ impl Slots {
 
     /// The log ends at `end`, whatever was told of later positions.
     pub fn end_at(&self, end: Lsn) {
-        for slot in self.0.table.lock().values_mut() {
-            slot.restart = slot.restart.min(end);
-        }
+        self.0.table.lock().values_mut().for_each(|slot| slot.restart = slot.restart.min(end));
+    }
+
+    /// As much of a position in the log of this generation as the present log has, too. With the table locked.
+    fn of_this_log(&self, at: Lsn, generation: u64) -> Lsn {
+        at.min(self.0.generations.lock().kept_since(generation))
     }
 
     /// Notes how the slots stand against the end of the log, for forecasts.
@@ -590,9 +597,12 @@ impl BranchObserver for Slots {
     /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until
     /// then a file says more, which nobody believes but a primary at its start.
     fn branched(&self, state: &LogState) {
-        if !host::planted!("a slot's restart stays behind a cut") {
-            self.end_at(state.kept());
+        if host::planted!("a slot's restart stays behind a cut") {
+            return;
         }
+        let mut table = self.0.table.lock();
+        self.0.generations.lock().clone_from(&state.generations);
+        table.values_mut().for_each(|slot| slot.restart = slot.restart.min(state.kept()));
     }
 }
 

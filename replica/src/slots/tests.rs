@@ -3,6 +3,8 @@ use ::host::Disk;
 use protocol::SqlState;
 use simulation::{CrashPolicy, VirtualDisk};
 use std::sync::atomic::{AtomicU64, Ordering};
+use wal::history::TimelineHistory;
+use wal::{Live, LogBranch, NodeLog, StandbyPositions, TimelineId};
 
 fn open(dir: &Path) -> Slots {
     Slots::open(&Host::real(), dir, 4).unwrap()
@@ -58,7 +60,7 @@ fn a_crash_before_the_save_finds_the_older_position_and_the_wal_for_it() {
     let slots = open(dir.path());
     create(&slots, "s", 100);
     let active = slots.acquire("s", 9).unwrap();
-    active.release_before(at(500));
+    active.release_before(at(500), 0);
     assert_eq!(slots.find("s").unwrap().restart, at(500));
     assert_eq!(slots.oldest(), Some(at(100)), "WAL stays until the position is durable");
     assert_eq!(open(dir.path()).find("s").unwrap().restart, at(100));
@@ -81,15 +83,38 @@ fn a_slot_that_moves_back_keeps_the_wal_from_there_at_once_and_after_a_crash() {
         ["s", "lazy"].map(|name| again.find(name).unwrap().restart)
     };
     for flushed in [200, 250] {
-        active.iter().for_each(|slot| slot.release_before(at(flushed)));
+        active.iter().for_each(|slot| slot.release_before(at(flushed), 0));
         assert_eq!((slots.oldest(), in_files()), (Some(at(200)), [at(200); 2]), "{flushed}");
     }
     files.set_capacity(0);
-    active[0].release_before(at(100));
+    active[0].release_before(at(100), 0);
     assert_eq!((slots.oldest(), in_files()), (Some(at(100)), [at(200); 2]), "a full disk");
     files.set_capacity(u64::MAX);
     slots.save().unwrap();
     assert_eq!((slots.oldest(), in_files()), (Some(at(100)), [at(100), at(250)]));
+}
+
+#[test]
+fn what_was_told_of_a_log_that_is_left_meanwhile_moves_no_slot_past_where_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    let live = Live::Standby(Arc::new(StandbyPositions::new(at(10))));
+    let history = TimelineHistory::root(TimelineId::FIRST);
+    let log = NodeLog::new(history.clone(), live, LogBranch::unrecorded());
+    log.observe(Arc::new(slots.clone()));
+    create(&slots, "s", 20);
+    let active = slots.acquire("s", 9).unwrap();
+    let told = |restart| UpstreamSlot { name: "copy".into(), restart: at(restart), lost_at: Lsn::INVALID };
+    let copy = |end, generation| slots.follow(&[told(end)], (at(end), generation), &|_| true);
+    assert!(copy(20, 0).failed.is_empty());
+    let restarts = || ["copy", "s"].map(|name| slots.find(name).unwrap().restart);
+    log.branch(history, at(40)).unwrap();
+    active.release_before(at(50), 0);
+    assert!(copy(50, 0).failed.is_empty());
+    assert_eq!(restarts(), [at(40); 2]);
+    active.release_before(at(60), 1);
+    assert!(copy(60, 1).failed.is_empty());
+    assert_eq!(restarts(), [at(60); 2]);
 }
 
 #[test]
@@ -169,7 +194,7 @@ fn a_copy_holds_what_the_source_holds_for_sure() {
     let slots = open(dir.path());
     create(&slots, "from", 100);
     slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
-    slots.acquire("from", 1).unwrap().release_before(at(300));
+    slots.acquire("from", 1).unwrap().release_before(at(300), 0);
     assert_eq!(slots.copy("from", "to", Lifetime::Permanent, 1).unwrap().restart, at(100));
     assert_eq!(
         refused(slots.copy("lazy", "x", Lifetime::Permanent, 1)).0,
@@ -210,7 +235,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
         (Some(7), at(100)),
         "the log tells whom and from where"
     );
-    loser.release_before(at(120));
+    loser.release_before(at(120), 0);
     assert!(!slots.find("old").unwrap().restart.is_valid(), "a late report changes nothing");
     let again = open(dir.path());
     assert_eq!(again.find("old").unwrap().invalidated_at, at(100));
@@ -220,7 +245,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
         (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "replication slot \"old\" cannot be advanced".into())
     );
     // A receiver that has its WAL from elsewhere makes the slot good again.
-    again.acquire("old", 1).unwrap().release_before(at(800));
+    again.acquire("old", 1).unwrap().release_before(at(800), 0);
     assert_eq!((again.oldest(), again.find("old").unwrap().invalidated_at), (Some(at(800)), Lsn::INVALID));
 }
 
@@ -234,19 +259,19 @@ fn what_a_slot_asks_for_while_a_checkpoint_removes_log_stays_and_what_went_is_no
     let [s, lost] = ["s", "lost"].map(|name| slots.acquire(name, 9).unwrap());
     let in_files = || open(dir.path()).oldest();
     assert!(slots.let_go(at(200)));
-    lost.release_before(at(150));
+    lost.release_before(at(150), 0);
     assert_eq!((slots.oldest(), in_files()), (Some(at(900)), Some(at(900))), "it went");
-    lost.release_before(at(250));
+    lost.release_before(at(250), 0);
     assert!(!slots.let_go(at(300)));
-    lost.release_before(at(450));
+    lost.release_before(at(450), 0);
     assert!(!slots.let_go(at(300)), "its file asks for 250");
     assert_eq!((slots.oldest(), in_files()), (Some(at(250)), Some(at(250))));
     slots.save().unwrap();
     assert!(slots.let_go(at(300)));
-    s.release_before(at(950));
-    s.release_before(at(290));
+    s.release_before(at(950), 0);
+    s.release_before(at(290), 0);
     assert_eq!((s.view().unwrap().restart, in_files()), (at(900), Some(at(450))), "it keeps what it kept");
-    s.release_before(at(300));
+    s.release_before(at(300), 0);
     assert_eq!((slots.oldest(), in_files()), (Some(at(300)), Some(at(300))));
 }
 
@@ -330,11 +355,11 @@ fn a_slot_that_moved_past_what_goes_since_its_save_is_saved_before_that_goes() {
     create(&slots, "s", 100);
     let active = slots.acquire("s", 7).unwrap();
     slots.save().unwrap();
-    active.release_before(at(600));
+    active.release_before(at(600), 0);
     assert!(slots.invalidate_before(at(500)).slots.is_empty());
     assert!(slots.let_go(at(500)));
     assert_eq!(in_file(), Some(at(600)), "a crash finds the log that the slot asks for");
-    active.release_before(at(900));
+    active.release_before(at(900), 0);
     files.set_capacity(0);
     assert!(slots.invalidate_before(at(800)).slots.is_empty());
     assert!(slots.let_go(at(800)), "a full disk keeps no log");
@@ -370,7 +395,7 @@ fn one_slot_that_cannot_be_written_keeps_no_other_from_it() {
     let slots = open(dir.path());
     for name in ["a", "b"] {
         create(&slots, name, 100);
-        slots.acquire(name, 9).unwrap().release_before(at(500));
+        slots.acquire(name, 9).unwrap().release_before(at(500), 0);
     }
     std::fs::remove_dir_all(dir.path().join("a")).unwrap();
     assert!(slots.save().is_err());
@@ -383,7 +408,7 @@ fn a_slot_that_is_used_again_after_its_loss_is_saved_as_that() {
     let slots = open(dir.path());
     create(&slots, "s", 100);
     slots.invalidate_before(at(500));
-    slots.acquire("s", 9).unwrap().release_before(at(600));
+    slots.acquire("s", 9).unwrap().release_before(at(600), 0);
     slots.save().unwrap();
     let again = open(dir.path()).find("s").unwrap();
     assert_eq!((again.restart, again.invalidated_at), (at(600), Lsn::INVALID));

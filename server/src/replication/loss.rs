@@ -107,7 +107,7 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
         true => replication.place.read_stretch(log, redone, received),
         false => Stretch { commits: Commits { upto: redone, ..Commits::default() }, is_whole: true },
     };
-    let is_same = replication.log.state().generation == log.generation;
+    let is_same = replication.log.state().generation() == log.generation();
     // Under another name it may have confirmed commits that were not its own to confirm by this one.
     let name = follows_as(&replication.ground.config());
     let caught_up = replication.recovery().is_some_and(|recovery| recovery.feed.has_caught_up_as(&name));

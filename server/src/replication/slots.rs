@@ -121,7 +121,7 @@ pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
 fn copy_again(replication: &Replication) {
     let mut unfinished = replication.unfinished_copies.lock();
     let Some(UnfinishedCopies { upstream, is_told, generation }) = unfinished.take() else { return };
-    let is_of_this_log = generation == replication.log.state().generation;
+    let is_of_this_log = generation == replication.log.state().generation();
     if is_of_this_log && replication.ground.config().sync_replication_slots {
         *unfinished = try_copy(replication, upstream, is_told);
     }
@@ -135,14 +135,15 @@ fn try_copy(
 ) -> Option<UnfinishedCopies> {
     let log = replication.log.state();
     let is_there = |at: Lsn| replication.place.has(&log, at);
-    let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, log.flushed(), &is_there);
+    let end = (log.flushed(), log.generation());
+    let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, end, &is_there);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed.iter().filter(|_| !was_told) {
         let what = "could not copy the upstream's replication slots, which is tried again";
         replication.ground.log.warning(format!("{what}: {error}"));
     }
     let is_told = !failed.is_empty();
-    let generation = log.generation;
+    let generation = log.generation();
     (is_told || is_behind).then_some(UnfinishedCopies { upstream, is_told, generation })
 }
 

@@ -244,11 +244,11 @@ impl LogReading {
             self.set_lags(false);
             return Ok(recent.slice(..recent.len().min(len)).into());
         }
-        if let Some(bytes) = self.ahead_from(log.generation, from, len) {
+        if let Some(bytes) = self.ahead_from(log.generation(), from, len) {
             return Ok(bytes);
         }
         let end = self.fill(log, from, upto).await?;
-        self.ahead_from(log.generation, from, len).ok_or_else(|| {
+        self.ahead_from(log.generation(), from, len).ok_or_else(|| {
             ReplicaError::Protocol(format!("no WAL at {from} although it is flushed up to {end}"))
         })
     }
@@ -274,9 +274,9 @@ impl LogReading {
         self.set_lags(true);
         let start = Lsn::new(from.get() / CHUNK * CHUNK);
         let whole = (start + CHUNK).min(log.flushed().max(upto));
-        let KeptChunk { end, chunk, .. } = self.place.chunks.get(log.generation, start, from, whole);
+        let KeptChunk { end, chunk, .. } = self.place.chunks.get(log.generation(), start, from, whole);
         let bytes = chunk.get_or_try_init(|| self.read_chunk(log, start, end)).await?.clone();
-        self.ahead = (log.generation, start, bytes);
+        self.ahead = (log.generation(), start, bytes);
         Ok(end)
     }
 

@@ -128,7 +128,7 @@ impl StandbyFeed {
         };
         let orders = Orders {
             positions: positions.clone(),
-            generation: state.generation,
+            generation: state.generation(),
             timeline: state.history.target(),
             available: None,
             redone: Lsn::INVALID,
@@ -325,7 +325,7 @@ impl StandbyFeed {
 impl BranchObserver for StandbyFeed {
     fn branched(&self, state: &LogState) {
         self.order(|orders| {
-            (orders.generation, orders.timeline) = (state.generation, state.history.target());
+            (orders.generation, orders.timeline) = (state.generation(), state.history.target());
             // What may be read is told anew: redo's cursors stand in what is not kept.
             if !host::planted!("what redo may read survives a cut") {
                 (orders.available, orders.given) = (None, Lsn::INVALID);

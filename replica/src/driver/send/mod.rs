@@ -183,11 +183,11 @@ pub async fn stream<S: Outlet>(
     }
     let times = sender_times(context, request.plimsoll.is_some());
     let now = context.host.clock.monotonic();
-    context.row.begin(plan.start, state.generation);
+    context.row.begin(plan.start, state.generation());
     let mut streaming = Streaming {
         wire,
         context,
-        generation: state.generation,
+        generation: state.generation(),
         asked,
         sender: Sender::new(plan, times, now),
         shown: None,
@@ -384,10 +384,10 @@ impl<S: Outlet> Streaming<'_, S> {
     /// Takes over a changed log.
     fn follow(&mut self, log: &LogState) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
-        let kept = log.kept_since(self.generation);
+        let kept = log.generations.kept_since(self.generation);
         self.sender.on_branch(&log.history, kept).map_err(failed)?;
-        self.context.row.follow(log.generation);
-        self.generation = log.generation;
+        self.generation = log.generation();
+        self.context.row.follow(self.generation);
         // What was confirmed behind the cut was said of another branch.
         self.confirmed = self.confirmed.min(kept);
         match log.stopping {
@@ -427,7 +427,7 @@ impl<S: Outlet> Streaming<'_, S> {
             }
             read => read.map_err(failed)?,
         };
-        if self.context.log.state().generation != log.generation {
+        if self.context.log.state().generation() != log.generation() {
             // What was read may have been cut meanwhile. The new log is looked at first.
             return Ok(());
         }

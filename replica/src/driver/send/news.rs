@@ -41,7 +41,7 @@ impl<S: Outlet> Streaming<'_, S> {
     pub(super) fn tell_confirmed(&mut self) {
         let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);
         let confirmed = self.context.confirmations.confirmed().min(ends);
-        if self.context.log.state().generation != self.generation {
+        if self.context.log.state().generation() != self.generation {
             // It may be the word on another branch. The new log is looked at first.
             return;
         }

@@ -117,7 +117,7 @@ impl<S: Outlet> Streaming<'_, S> {
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
             let early = host::planted!("a slot gives up what its standby has only written");
-            slot.release_before(if early { believed.written } else { believed.flushed });
+            slot.release_before(if early { believed.written } else { believed.flushed }, self.generation);
         }
         if let Some(directory) = self.context.row.on_reply(believed, status.clock, clock.now()) {
             (self.context.on_doubt)(Doubt::SharedDirectory(directory));

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::RemoteProgress;
 use tokio::sync::watch;
-use wal::{BranchObserver, LogState, Lsn, TimelineId, Xid};
+use wal::{BranchObserver, Generations, LogState, Lsn, TimelineId, Xid};
 
 /// Who a stream goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,8 +96,8 @@ struct Entry {
     timeline: TimelineId,
     /// What this stream has sent, exclusive.
     sent: Lsn,
-    /// Reports hold up to here: the stream follows a branch that was left there. MAX on this node's own.
-    valid_upto: Lsn,
+    /// That of the log which it sends.
+    generation: u64,
     /// The standby claimed more than it was sent; that is logged once.
     overstated: bool,
     /// What the standby works on, if it has said so.
@@ -135,8 +135,8 @@ struct Table {
     synced: Progress,
     /// A quorum counts once it has the log up to here: what says that these names are in force.
     counts_from: Lsn,
-    /// That of the log.
-    generation: u64,
+    /// Those of the log.
+    generations: Generations,
     clock: FlushClock,
     max: usize,
 }
@@ -181,7 +181,7 @@ impl Senders {
             names: None,
             synced: Progress::default(),
             counts_from: Lsn::INVALID,
-            generation: 0,
+            generations: Generations::default(),
             clock: FlushClock::default(),
             max,
         };
@@ -333,13 +333,12 @@ impl BranchObserver for Senders {
         }
         let mut table = self.0.table.lock();
         let kept = state.kept();
-        table.generation = state.generation;
+        table.generations = state.generations.clone();
         table.left.values_mut().for_each(|held| *held = (*held).min(kept));
         table.synced = table.synced.up_to(kept);
         table.counts_from = table.counts_from.min(kept);
         table.clock.cut(kept);
         for entry in table.entries.values_mut() {
-            entry.valid_upto = entry.valid_upto.min(kept);
             entry.progress = entry.progress.up_to(kept);
             if entry.sent > kept {
                 // The stream ends: it has sent what is no part of this log.
@@ -372,7 +371,7 @@ impl Entry {
             state: SenderState::Startup,
             timeline: TimelineId::INVALID,
             sent: Lsn::INVALID,
-            valid_upto: Lsn::MAX,
+            generation: 0,
             overstated: false,
             directory: None,
             formers: Vec::new(),
@@ -392,9 +391,10 @@ impl Entry {
     }
 
     /// As much of a report as can be true.
-    fn believed(&self, progress: Progress) -> Progress {
+    fn believed(&self, progress: Progress, generations: &Generations) -> Progress {
         let all = host::planted!("a report counts for more than was sent on the branch");
-        progress.up_to(if all { Lsn::MAX } else { self.sent.min(self.valid_upto) })
+        let kept = generations.kept_since(self.generation);
+        progress.up_to(if all { Lsn::MAX } else { self.sent.min(kept) })
     }
 
     /// What pg_stat_replication shows of it.
@@ -465,19 +465,17 @@ impl SenderHandle {
     pub fn begin(&self, start: Lsn, generation: u64) {
         self.with(|table, key| {
             if let Some(entry) = table.entries.get_mut(&key) {
-                entry.sent = start;
-                entry.progress = entry.believed(entry.progress);
+                (entry.sent, entry.generation) = (start, generation);
+                entry.progress = entry.believed(entry.progress, &table.generations);
             }
         });
-        self.follow(generation);
     }
 
     /// The stream goes on in the log of this generation, of which it has sent nothing that is not part of it.
     pub fn follow(&self, generation: u64) {
         self.with(|table, key| {
-            let current = table.generation;
-            if let Some(entry) = table.entries.get_mut(&key).filter(|_| current == generation) {
-                entry.valid_upto = Lsn::MAX;
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.generation = generation;
             }
         });
     }
@@ -498,8 +496,8 @@ impl SenderHandle {
     pub fn believe(&self, progress: Progress) -> (Progress, bool) {
         self.with(|table, key| {
             let Some(entry) = table.entries.get_mut(&key) else { return (Progress::default(), false) };
-            let believed = entry.believed(progress);
-            let overstates = believed != progress && entry.valid_upto == Lsn::MAX;
+            let believed = entry.believed(progress, &table.generations);
+            let overstates = believed != progress && entry.generation == table.generations.current();
             (believed, overstates && !std::mem::replace(&mut entry.overstated, true))
         })
     }
@@ -509,8 +507,9 @@ impl SenderHandle {
     pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) -> Option<DirectoryId> {
         let mut table = self.senders.0.table.lock();
         let end = table.clock.end();
-        let entry = table.entries.get_mut(&self.key)?;
-        let progress = entry.believed(progress);
+        let Table { entries, generations, .. } = &mut *table;
+        let entry = entries.get_mut(&self.key)?;
+        let progress = entry.believed(progress, generations);
         entry.pace.note(progress.replayed, end.max(progress.replayed), now);
         let before = std::mem::replace(&mut entry.progress, progress);
         let Progress { written, flushed, replayed } = progress;
