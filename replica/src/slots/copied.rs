@@ -310,7 +310,7 @@ mod tests {
         let states = |slots: &Slots| {
             let errors = [
                 slots.acquire("s", 1).err(),
-                slots.advance("s", at(200), at(300), 1).err(),
+                slots.advance("s", at(200), (at(300), 0), 1).err(),
                 slots.drop_slot("s", 1).err(),
             ];
             errors.map(|error| error.map(|error| error.sqlstate()))

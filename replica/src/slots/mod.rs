@@ -404,20 +404,26 @@ impl Slots {
         Ok(())
     }
 
-    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end` if that is less;
-    /// durable when it returns. Gives the position reached.
+    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end`, that of the log of this
+    /// generation, if that is less; durable when it returns. Gives the position reached.
     ///
     /// # Errors
     ///
     /// Fails if there is no such slot, it cannot move there, or its file cannot be written.
-    pub fn advance(&self, name: &str, to: Lsn, end: Lsn, pid: i32) -> Result<Lsn, ReplicaError> {
+    pub fn advance(
+        &self,
+        name: &str,
+        to: Lsn,
+        (end, generation): (Lsn, u64),
+        pid: i32,
+    ) -> Result<Lsn, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
         slot.is_free_for(name, pid)?;
         if !slot.restart.is_valid() {
             return Err(ReplicaError::SlotNotAdvanced(name.to_owned()));
         }
-        let to = to.min(end);
+        let to = to.min(self.of_this_log(end, generation));
         if to < slot.restart {
             return Err(ReplicaError::SlotBackwards { to, minimum: slot.restart });
         }

@@ -207,10 +207,10 @@ fn advancing_is_durable_bounded_by_the_log_and_never_backwards() {
     let dir = tempfile::tempdir().unwrap();
     let slots = open(dir.path());
     create(&slots, "s", 100);
-    assert_eq!(slots.advance("s", at(900), at(400), 1).unwrap(), at(400));
+    assert_eq!(slots.advance("s", at(900), (at(400), 0), 1).unwrap(), at(400));
     assert_eq!(open(dir.path()).find("s").unwrap().restart, at(400));
     assert_eq!(
-        refused(slots.advance("s", at(300), at(400), 1)),
+        refused(slots.advance("s", at(300), (at(400), 0), 1)),
         (
             SqlState::INVALID_PARAMETER_VALUE,
             "cannot advance replication slot to 0/12C, minimum is 0/190".into()
@@ -241,7 +241,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
     assert_eq!(again.find("old").unwrap().invalidated_at, at(100));
     assert_eq!(again.oldest(), Some(at(900)));
     assert_eq!(
-        refused(again.advance("old", at(600), at(900), 1)),
+        refused(again.advance("old", at(600), (at(900), 0), 1)),
         (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "replication slot \"old\" cannot be advanced".into())
     );
     // A receiver that has its WAL from elsewhere makes the slot good again.
@@ -420,7 +420,7 @@ fn a_slot_that_could_not_be_advanced_stays() {
     let slots = open(dir.path());
     create(&slots, "s", 100);
     std::fs::remove_dir_all(dir.path().join("s")).unwrap();
-    assert!(slots.advance("s", at(200), at(300), 1).is_err());
+    assert!(slots.advance("s", at(200), (at(300), 0), 1).is_err());
     assert_eq!(slots.find("s").unwrap().restart, at(100));
 }
 
@@ -435,7 +435,7 @@ fn what_a_start_after_a_kill_believes_of_a_slot_outlives_a_power_cut() {
     let found = after.clone();
     files.observe(Box::new(move |_, moment| found.lock().push(moment.fork())));
     create(&slots, "s", 100);
-    slots.advance("s", at(500), at(900), 1).unwrap();
+    slots.advance("s", at(500), (at(900), 0), 1).unwrap();
     files.stop_observing();
     for (number, moment) in std::mem::take(&mut *after.lock()).iter().enumerate() {
         let started = Slots::open(&host(moment), dir, 4).unwrap();

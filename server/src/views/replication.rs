@@ -229,8 +229,8 @@ fn advance(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
         if !to.is_valid() {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
         }
-        let end = replication.limits().end;
-        let pid = asked.handle.key.pid;
+        let log = replication.log.state();
+        let (end, pid) = ((log.flushed(), log.generation()), asked.handle.key.pid);
         let at = replication.slots.advance(name_of(arguments), to, end, pid);
         at.map_err(|error| slot_error(&error))
     });
