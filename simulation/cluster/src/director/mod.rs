@@ -297,6 +297,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     ledger::check(shared)?;
     roster::check(shared).await?;
     copies::check(shared, survivor).await?;
+    slots::check_temporary(shared).await?;
     bytes::check(shared, survivor).await?;
     Ok(operations)
 }

@@ -6,11 +6,17 @@ use crate::features::Feature;
 use simulation::VirtualDisk;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often an upstream is asked for a slot; it may be down, or on its way up.
 const TRIES: usize = 12;
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(120);
+/// How long a temporary slot may outlive its session, which may have gone without a word.
+const TEMPORARY_LIMIT: Duration = Duration::from_secs(10);
+/// A server's temporary slots that no session uses.
+const LEFT_BEHIND: &str =
+    "select string_agg(slot_name, ', ') from pg_replication_slots where temporary and not active";
 
 /// The name of a node's slot, on whatever node it is.
 pub(super) fn name_of(node: usize) -> String {
@@ -46,6 +52,23 @@ pub(super) async fn make_first(shared: &Arc<Shared>) -> Result<(), String> {
         if let Some(upstream) = *upstream {
             let made = shared.admin(make_one(node, upstream)).await.map_err(|error| error.to_string())?;
             made.map_err(|why| format!("node {node} gets no slot at node {upstream}: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no server has a temporary slot of a session that has ended.
+pub(super) async fn check_temporary(shared: &Arc<Shared>) -> Result<(), String> {
+    for node in shared.nodes() {
+        let begun = Instant::now();
+        let left = || shared.admin(async move { ask(machine_of(node), LEFT_BEHIND, PATIENCE).await });
+        while let Some(slots) = left().await.map_err(|error| error.to_string())?? {
+            if begun.elapsed() > TEMPORARY_LIMIT {
+                return Err(format!(
+                    "Bounded: node {node} keeps log for {slots}, which no session uses any more"
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
     Ok(())
