@@ -7,7 +7,7 @@ use super::{
     CLIENTS, Shared, alone, disks, dropped, facts, handovers, heeded, lasting, lives, machine_of, reports,
     rewinding, slots, spoiled, syncs, watch,
 };
-use crate::cluster::{Cluster, DATA, Order, State, conninfo};
+use crate::cluster::{Cluster, DATA, Order, State, conninfo, has};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
 use crate::plan::{Answered, Event, SYNC_NAMES};
@@ -96,6 +96,12 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         }
         Event::KillAtAnswer { answer, .. } | Event::PowerCutAtAnswer { answer, .. } => {
             shared.armed.lock().push((*answer, event.clone()));
+        }
+        Event::KillInPromotion { node, ms } => {
+            shared.beside(down_in_promotion(shared.clone(), *node, *ms, None));
+        }
+        Event::PowerCutInPromotion { node, ms, seed } => {
+            shared.beside(down_in_promotion(shared.clone(), *node, *ms, Some(*seed)));
         }
         Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
@@ -215,6 +221,35 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// How long a promotion may take to come to its signal files.
+const PROMOTES: Duration = Duration::from_millis(900);
+/// Time between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Takes a node down so long after its promotion has taken its signal file away: its process, or, with a seed,
+/// its machine.
+async fn down_in_promotion(shared: Arc<Shared>, node: usize, ms: u64, power: Option<u64>) {
+    let is_standby = || {
+        let cluster = shared.cluster.lock();
+        cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), "standby.signal"))
+    };
+    let gone = async {
+        while is_standby() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(PROMOTES, gone).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    match power {
+        None => down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id)),
+        Some(seed) => {
+            down(&shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy_of(seed)));
         }
     }
 }

@@ -121,9 +121,11 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         Event::Alone { ms, .. } => {
             shared.nodes().for_each(|node| rest(peace, node, at_ms, ms + SHORT_MS));
         }
-        // Those that go down at an answer have losses.
+        // Those that go down at an answer, or in a promotion, have losses.
         Event::KillAtAnswer { .. }
         | Event::PowerCutAtAnswer { .. }
+        | Event::KillInPromotion { .. }
+        | Event::PowerCutInPromotion { .. }
         | Event::KillAtHandover { .. }
         | Event::PowerCutAtHandover { .. }
         | Event::ChangeSyncNames { .. }

@@ -188,6 +188,10 @@ events! {
     ResetConnections { node: usize } = "reset all connections of node {node}",
     /// It is promoted, whatever it has.
     Promote { node: usize } = "promote node {node}",
+    /// Its process ends so long after its signal file went, in the middle of a promotion.
+    KillInPromotion { node: usize, ms: u64 } = "kill node {node} when {ms} ms have passed since its signal file went",
+    /// Its machine loses power then.
+    PowerCutInPromotion { node: usize, ms: u64, seed: u64 } = "cut the power of node {node} when {ms} ms have passed since its signal file went with seed {seed}",
     /// Of these nodes the one with the most log is promoted; those that are down do not count.
     PromoteBest { among: Nodes } = "promote the best of nodes {among}",
     /// The same, unless one of the cluster is a primary.

@@ -13,7 +13,8 @@ const BOTH_MS: u64 = 3000;
 impl Director {
     /// One of them.
     pub(super) fn rarely_seen(&mut self) {
-        match self.rng.u8(..7) {
+        match self.rng.u8(..9) {
+            7.. => self.promotion_ends_early(),
             0 | 1 => self.handover_ends_early(),
             2 => self.handover_is_not_heard(),
             3 => self.both_write(),
@@ -59,6 +60,32 @@ impl Director {
         }
         let up_ms = ASKED_MS + self.rng.u64(900..1400);
         self.then(up_ms, Event::Restart { node: old });
+        self.leads_after(to, up_ms + 800);
+    }
+
+    /// A standby goes down in the middle of its promotion, since its disk takes its time for each step: its next
+    /// start finishes that or takes it back. The primary of before may be there still.
+    fn promotion_ends_early(&mut self) {
+        let (old, to) = (self.primary, self.heir());
+        let is_gone = self.rng.bool();
+        if is_gone {
+            self.then(ASKED_MS - 50, Event::Kill { node: old });
+        }
+        let us = self.rng.u64(5_000..30_000);
+        self.then(ASKED_MS - 10, Event::SlowDisk { node: to, us, ms: 1200 });
+        self.then(ASKED_MS, Event::Promote { node: to });
+        let (ms, seed) = (self.rng.u64(..60), self.rng.u64(..1_000_000));
+        let down = match self.rng.bool() {
+            true => Event::KillInPromotion { node: to, ms },
+            false => Event::PowerCutInPromotion { node: to, ms, seed },
+        };
+        self.then(ASKED_MS, down);
+        let up_ms = ASKED_MS + self.rng.u64(700..1100);
+        self.then(up_ms, Event::Restart { node: to });
+        self.primary = to;
+        if is_gone {
+            self.joins_again(old, up_ms + 600);
+        }
         self.leads_after(to, up_ms + 800);
     }
 
