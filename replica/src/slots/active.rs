@@ -29,9 +29,9 @@ impl ActiveSlot {
     }
 
     /// The receiver has flushed the log of this generation up to here: WAL before it is no longer needed. In
-    /// memory until the next save, unless the slot's file keeps less than that: a receiver may begin behind its
-    /// slot. Of WAL that a checkpoint has let go none is reserved: until the receiver is past that, the slot
-    /// keeps what it kept.
+    /// memory until the next save, unless the slot's file keeps less than that: a receiver may begin behind
+    /// its slot. Of WAL that a checkpoint has let go none is reserved: until the receiver is past that, the
+    /// slot keeps what it kept.
     pub fn release_before(&self, flushed: Lsn, generation: u64) {
         let mut table = self.slots.0.table.lock();
         let flushed = self.slots.of_this_log(flushed, generation);

@@ -108,9 +108,9 @@ impl Slots {
     }
 
     /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here in this
-    /// generation, and `is_there` says whether the log from a position before it on is here. What is new is durable when it
-    /// returns, unless that failed; positions that move on are saved with the next checkpoint, as those of
-    /// other slots are.
+    /// generation, and `is_there` says whether the log from a position before it on is here. What is new is
+    /// durable when it returns, unless that failed; positions that move on are saved with the next
+    /// checkpoint, as those of other slots are.
     pub fn follow(
         &self,
         upstream: &[UpstreamSlot],

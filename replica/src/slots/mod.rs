@@ -11,6 +11,7 @@
 mod active;
 pub(crate) mod copied;
 mod file;
+mod folders;
 mod limits;
 mod view;
 
@@ -22,10 +23,10 @@ pub use view::{GivenUp, SlotView};
 use crate::error::ReplicaError;
 use crate::lag::Pace;
 use file::SlotState;
+use folders::read_state;
 use host::Mutex;
-use host::{Disk, FileKind, Host, OpenMode, Timestamp};
+use host::{FileKind, Host, OpenMode, Timestamp};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -143,8 +144,8 @@ struct Shared {
     table: Mutex<BTreeMap<String, Slot>>,
     /// WAL before it goes or has gone. Read and moved while the table is locked.
     gone_before: AtomicU64,
-    /// Those of the log. Read and moved while the table is locked: who was told of a position of a log that is
-    /// left meanwhile moves no slot there.
+    /// Those of the log. Read and moved while the table is locked: who was told of a position of a log that
+    /// is left meanwhile moves no slot there.
     generations: Mutex<Generations>,
     /// Why slots of the upstream are not copied, as far as that was told.
     refused: Mutex<BTreeMap<String, Refusal>>,
@@ -184,18 +185,6 @@ pub fn newest_restart(host: &Host, dir: &Path) -> Result<Lsn, ReplicaError> {
         }
     }
     Ok(newest)
-}
-
-/// What the file in a slot's folder says.
-fn read_state(disk: &dyn Disk, folder: &Path, name: &str) -> Result<SlotState, ReplicaError> {
-    let path = folder.join(STATE_FILE);
-    let damaged = |what: String| ReplicaError::SlotFile { path: path.display().to_string(), what };
-    let bytes = disk.read(&path, 4096).map_err(|cause| ReplicaError::file("read", &path, cause))?;
-    let state = SlotState::decode(&bytes).map_err(damaged)?;
-    if state.name != name {
-        return Err(damaged(format!("it is that of slot \"{}\"", state.name)));
-    }
-    Ok(state)
 }
 
 fn oldest_of(table: &BTreeMap<String, Slot>) -> Option<Lsn> {
@@ -404,8 +393,8 @@ impl Slots {
         Ok(())
     }
 
-    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end`, that of the log of this
-    /// generation, if that is less; durable when it returns. Gives the position reached.
+    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end`, that of the log of
+    /// this generation, if that is less; durable when it returns. Gives the position reached.
     ///
     /// # Errors
     ///
@@ -480,7 +469,8 @@ impl Slots {
         self.0.table.lock().values_mut().for_each(|slot| slot.restart = slot.restart.min(end));
     }
 
-    /// As much of a position in the log of this generation as the present log has, too. With the table locked.
+    /// As much of a position in the log of this generation as the present log has, too. With the table
+    /// locked.
     fn of_this_log(&self, at: Lsn, generation: u64) -> Lsn {
         at.min(self.0.generations.lock().kept_since(generation))
     }
@@ -528,74 +518,6 @@ impl Slots {
             }
         }
         given_up
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        self.0.dir.join(name)
-    }
-
-    fn write(&self, name: &str, slot: &mut Slot) -> Result<(), ReplicaError> {
-        let path = self.folder(name).join(STATE_FILE);
-        host::write_file_durably(&*self.0.host.disk, &path, &slot.state(name).encode())
-            .map_err(|cause| ReplicaError::file("write", &path, cause))?;
-        (slot.saved, slot.unwritten) = (slot.restart, false);
-        Ok(())
-    }
-
-    fn write_if_changed(&self, name: &str, slot: &mut Slot) -> Result<(), ReplicaError> {
-        if slot.saved != slot.restart || slot.unwritten { self.write(name, slot) } else { Ok(()) }
-    }
-
-    /// Moves a slot, which reserves WAL from there on, durably; if that fails it stays where it is.
-    fn write_as(&self, name: &str, slot: &mut Slot, restart: Lsn) -> Result<(), ReplicaError> {
-        let mut moved = Slot { restart, invalidated_at: Lsn::INVALID, ..slot.clone() };
-        self.write(name, &mut moved)?;
-        *slot = moved;
-        Ok(())
-    }
-
-    /// Makes the folder under a temporary name, so that a crash leaves all or nothing of it.
-    fn write_new(&self, name: &str, slot: &Slot) -> Result<(), ReplicaError> {
-        let disk = &*self.0.host.disk;
-        let temporary = self.folder(&format!("{name}.tmp"));
-        if disk.exists(&temporary).map_err(|cause| ReplicaError::file("open", &temporary, cause))? {
-            self.remove_folder(&temporary)?;
-        }
-        let made = disk.create_dir(&temporary).and_then(|()| {
-            let state = disk.open(&temporary.join(STATE_FILE), OpenMode::CreateNew)?;
-            state.write_all_at(&slot.state(name).encode(), 0)?;
-            if !host::planted!("a slot's file is not synced") {
-                state.sync()?;
-            }
-            disk.sync_dir(&temporary)?;
-            disk.rename(&temporary, &self.folder(name))?;
-            disk.sync_dir(&self.0.dir)
-        });
-        made.map_err(|cause| ReplicaError::file("create", &self.folder(name), cause))
-    }
-
-    /// Renames the folder away, durably, then empties it: a crash cannot bring a dropped slot back.
-    fn remove(&self, name: &str) -> Result<(), ReplicaError> {
-        let disk = &*self.0.host.disk;
-        let (folder, temporary) = (self.folder(name), self.folder(&format!("{name}.tmp")));
-        disk.rename(&folder, &temporary)
-            .and_then(|()| disk.sync_dir(&self.0.dir))
-            .map_err(|cause| ReplicaError::file("remove", &folder, cause))?;
-        self.remove_folder(&temporary)
-    }
-
-    fn remove_folder(&self, folder: &Path) -> Result<(), ReplicaError> {
-        let disk = &*self.0.host.disk;
-        let emptied = disk.list(folder).and_then(|entries| {
-            entries.iter().try_for_each(|entry| disk.remove_file(&folder.join(&entry.name)))?;
-            disk.remove_dir(folder)
-        });
-        match emptied {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(ReplicaError::file("remove", folder, cause))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -89,19 +89,13 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         return tell(shared, node, sql);
     }
     match event {
-        Event::Kill { node } => down(shared, *node, Lost::Process, |cluster, id| cluster.kill(id)),
-        Event::PowerCut { node, seed } => {
-            let policy = policy_of(*seed);
-            down(shared, *node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
-        }
+        Event::Kill { node } => kill(shared, *node),
+        Event::PowerCut { node, seed } => cut_power(shared, *node, *seed),
         Event::KillAtAnswer { answer, .. } | Event::PowerCutAtAnswer { answer, .. } => {
             shared.armed.lock().push((*answer, event.clone()));
         }
-        Event::KillInPromotion { node, ms } => {
-            shared.beside(down_in_promotion(shared.clone(), *node, *ms, None));
-        }
-        Event::PowerCutInPromotion { node, ms, seed } => {
-            shared.beside(down_in_promotion(shared.clone(), *node, *ms, Some(*seed)));
+        Event::KillInPromotion { .. } | Event::PowerCutInPromotion { .. } => {
+            shared.beside(down_in_promotion(shared.clone(), event.clone()));
         }
         Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
@@ -210,14 +204,11 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
         shared.tell(&format!("a client is answered: {event}"));
         match event {
             Event::KillAtAnswer { nodes, .. } => {
-                for node in nodes.0 {
-                    down(shared, node, Lost::Process, |cluster, id| cluster.kill(id));
-                }
+                nodes.0.into_iter().for_each(|node| kill(shared, node));
             }
             Event::PowerCutAtAnswer { nodes, seed, .. } => {
                 for (node, nth) in nodes.0.into_iter().zip(0..) {
-                    let policy = policy_of(seed.wrapping_add(nth));
-                    down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+                    cut_power(shared, node, seed.wrapping_add(nth));
                 }
             }
             _ => {}
@@ -230,9 +221,13 @@ const PROMOTES: Duration = Duration::from_millis(900);
 /// Time between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Takes a node down so long after its promotion has taken its signal file away: its process, or, with a seed,
-/// its machine.
-async fn down_in_promotion(shared: Arc<Shared>, node: usize, ms: u64, power: Option<u64>) {
+/// Takes a node down so long after its promotion has taken its signal file away.
+async fn down_in_promotion(shared: Arc<Shared>, event: Event) {
+    let (node, ms, power) = match event {
+        Event::KillInPromotion { node, ms } => (node, ms, None),
+        Event::PowerCutInPromotion { node, ms, seed } => (node, ms, Some(seed)),
+        _ => return,
+    };
     let is_standby = || {
         let cluster = shared.cluster.lock();
         cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), "standby.signal"))
@@ -247,10 +242,8 @@ async fn down_in_promotion(shared: Arc<Shared>, node: usize, ms: u64, power: Opt
     }
     tokio::time::sleep(Duration::from_millis(ms)).await;
     match power {
-        None => down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id)),
-        Some(seed) => {
-            down(&shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy_of(seed)));
-        }
+        None => kill(&shared, node),
+        Some(seed) => cut_power(&shared, node, seed),
     }
 }
 
@@ -276,6 +269,17 @@ fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
 
 pub(super) fn is_up(shared: &Shared, node: usize) -> bool {
     shared.cluster.lock().node(machine_of(node)).is_some_and(|node| node.is_up())
+}
+
+/// A node's process ends at once.
+pub(super) fn kill(shared: &Shared, node: usize) {
+    down(shared, node, Lost::Process, |cluster, id| cluster.kill(id));
+}
+
+/// A node's machine loses power; the seed says what survives.
+pub(super) fn cut_power(shared: &Shared, node: usize, seed: u64) {
+    let policy = policy_of(seed);
+    down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
 }
 
 /// Takes a node down at once.

@@ -254,14 +254,11 @@ fn happen(shared: &Arc<Shared>, event: &Event) {
     shared.tell(&format!("now: {event}"));
     match event {
         Event::KillAtHandover { nodes, .. } => {
-            for node in &nodes.0 {
-                events::down(shared, *node, Lost::Process, |cluster, id| cluster.kill(id));
-            }
+            nodes.0.iter().for_each(|node| events::kill(shared, *node));
         }
         Event::PowerCutAtHandover { nodes, seed, .. } => {
             for (node, nth) in nodes.0.iter().zip(0..) {
-                let policy = events::policy_of(seed.wrapping_add(nth));
-                events::down(shared, *node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+                events::cut_power(shared, *node, seed.wrapping_add(nth));
             }
         }
         Event::CutAtHandover { from, to, ways, ms, .. } => {

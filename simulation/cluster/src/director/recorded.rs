@@ -96,8 +96,8 @@ fn goes_on(fallback: &Fallback, open: &Fallback, guarantee: &Guarantee) -> bool 
         && !guarantee.released.iter().any(returned)
 }
 
-/// How long before the line that tells of a fallback a commit must have been told. Where standbys are is looked
-/// at before the ledger takes it, and while that waits for a slow disk they may come.
+/// How long before the line that tells of a fallback a commit must have been told. Where standbys are is
+/// looked at before the ledger takes it, and while that waits for a slow disk they may come.
 const RECORD_MS: u64 = 100;
 
 /// Whether a commit was told at the level from which a node falls back, or above, and lies behind what it

@@ -113,7 +113,7 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
         return false;
     }
     shared.busy.lock().insert(node, "rewound");
-    events::down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
+    events::kill(&shared, node);
     shared.observe();
     let done = carry_out(&shared, node, from).await;
     let Some(done) = done else {
@@ -167,7 +167,7 @@ async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Res
         done = tokio::time::timeout(LIMIT, work) => done,
     };
     let Ok(done) = done else {
-        events::down(shared, node, Lost::Process, |cluster, id| cluster.kill(id));
+        events::kill(shared, node);
         return None;
     };
     shared.rewinds.lock().remove(&node);

@@ -63,8 +63,8 @@ impl Director {
         self.leads_after(to, up_ms + 800);
     }
 
-    /// A standby goes down in the middle of its promotion, since its disk takes its time for each step: its next
-    /// start finishes that or takes it back. The primary of before may be there still.
+    /// A standby goes down in the middle of its promotion, since its disk takes its time for each step: its
+    /// next start finishes that or takes it back. The primary of before may be there still.
     fn promotion_ends_early(&mut self) {
         let (old, to) = (self.primary, self.heir());
         let is_gone = self.rng.bool();
