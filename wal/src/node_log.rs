@@ -17,7 +17,8 @@
 //! | `generation` | counts from 0 in the life of this object; it says nothing to other nodes |
 //! | `kept` | up to here (exclusive) the log is that of the generation before; later positions are others |
 //!
-//! Who looks only now and then may miss a generation, and asks [`LogState::kept_since`] the last that it saw.
+//! Who looks only now and then may miss a generation, and asks [`Generations::kept_since`] the last that it
+//! saw.
 
 use crate::generations::Generations;
 use crate::history::TimelineHistory;

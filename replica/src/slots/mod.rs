@@ -187,6 +187,11 @@ pub fn newest_restart(host: &Host, dir: &Path) -> Result<Lsn, ReplicaError> {
     Ok(newest)
 }
 
+/// No slot stands behind `end`.
+fn cut(table: &mut BTreeMap<String, Slot>, end: Lsn) {
+    table.values_mut().for_each(|slot| slot.restart = slot.restart.min(end));
+}
+
 fn oldest_of(table: &BTreeMap<String, Slot>) -> Option<Lsn> {
     let forgets = host::planted!("the log that a slot needs is removed");
     let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid() && !forgets);
@@ -466,7 +471,7 @@ impl Slots {
 
     /// The log ends at `end`, whatever was told of later positions.
     pub fn end_at(&self, end: Lsn) {
-        self.0.table.lock().values_mut().for_each(|slot| slot.restart = slot.restart.min(end));
+        cut(&mut self.0.table.lock(), end);
     }
 
     /// As much of a position in the log of this generation as the present log has, too. With the table
@@ -530,7 +535,7 @@ impl BranchObserver for Slots {
         }
         let mut table = self.0.table.lock();
         self.0.generations.lock().clone_from(&state.generations);
-        table.values_mut().for_each(|slot| slot.restart = slot.restart.min(state.kept()));
+        cut(&mut table, state.kept());
     }
 }
 

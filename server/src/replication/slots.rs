@@ -135,7 +135,8 @@ fn try_copy(
 ) -> Option<UnfinishedCopies> {
     let log = replication.log.state();
     let is_there = |at: Lsn| replication.place.has(&log, at);
-    let end = (log.flushed(), log.generation());
+    let generation = log.generation();
+    let end = (log.flushed(), generation);
     let Copied { news, failed, is_behind } = replication.slots.follow(&upstream, end, &is_there);
     news.iter().for_each(|news| tell_copied(replication, news));
     for error in failed.iter().filter(|_| !was_told) {
@@ -143,7 +144,6 @@ fn try_copy(
         replication.ground.log.warning(format!("{what}: {error}"));
     }
     let is_told = !failed.is_empty();
-    let generation = log.generation();
     (is_told || is_behind).then_some(UnfinishedCopies { upstream, is_told, generation })
 }
 

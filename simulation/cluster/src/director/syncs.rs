@@ -1,6 +1,6 @@
 //! Syncs of a node's log that fail: the server must not go on, since nobody knows what its disk has.
 
-use super::events::{down, policy_of};
+use super::events::{cut_power, policy_of};
 use super::{Shared, facts, machine_of};
 use crate::cluster::State;
 use crate::guarantee::Lost;
@@ -50,14 +50,14 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
 
 /// Cuts the power of a machine whose server has ended since that life, if no other has begun.
 fn lose_power(shared: &Shared, node: usize, (life, seed): (Option<Life>, u64)) {
-    let (id, policy) = (machine_of(node), policy_of(seed));
+    let id = machine_of(node);
     let now = shared.cluster.lock().node(id).and_then(|node| node.life());
     if now.is_some() && now == life {
-        return down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+        return cut_power(shared, node, seed);
     }
     if now.is_none() {
         let mut cluster = shared.cluster.lock();
-        let left = cluster.node(id).map(|node| node.files().crash(policy));
+        let left = cluster.node(id).map(|node| node.files().crash(policy_of(seed)));
         left.into_iter().for_each(|files| cluster.take(id, files));
         shared.facts.lock().lost(node, shared.now_ms(), Lost::Machine);
     }
