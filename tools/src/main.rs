@@ -16,6 +16,7 @@ mod output;
 mod pid_file;
 mod process;
 mod programs;
+mod secure;
 mod serve;
 mod signals;
 mod wal_files;

@@ -77,6 +77,8 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
             Some(password.to_owned())
         }
     };
+    let made_password = (arguments.secure && password.is_none()).then(crate::secure::password);
+    let password = password.or_else(|| made_password.clone());
     if password.is_none() && [&auth_local, &auth_host].iter().any(|method| method.as_str() == "scram-sha-256")
     {
         bail!(
@@ -91,8 +93,9 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
         bail!("superuser name \"{superuser}\" is disallowed; role names cannot begin with \"pg_\"");
     }
     let options = InitOptions {
-        superuser,
+        superuser: superuser.clone(),
         password,
+        secure: arguments.secure,
         auth_local,
         auth_host,
         segment_size,
@@ -114,6 +117,10 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
     }
     let id = made?;
     say!("created data directory {} (system identifier {id})", data.display());
+    if let Some(password) = &made_password {
+        crate::secure::tell(&superuser, password);
+    }
+    crate::secure::warn_of_trust(arguments);
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Reading the configuration files.
 
 use super::Current;
-use super::checks::{self, load_hba};
+use super::checks::{self, load_login};
+use super::tls;
 use crate::error::ServerError;
 use crate::log::Log;
 use basebackup::clone::SettingFiles;
@@ -42,7 +43,7 @@ pub(super) fn read_files_with(
     contents
 }
 
-/// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
+/// Reads everything that stands before a start: the command line, the files, pg_hba.conf, what TLS is made of.
 pub(crate) fn load(
     host: &Host,
     data_dir: &Path,
@@ -71,16 +72,22 @@ pub(crate) fn load(
             "server_version",
             format!("{} (Plimsoll {})", settings::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION")),
         ),
+        ("ssl_library", "rustls".to_owned()),
     ] {
-        if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
+        let is_ours = matches!(name, "server_version" | "ssl_library");
+        if settings.show(name).is_ok_and(|now| now.is_empty() || is_ours) {
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
         }
     }
-    let hba = load_hba(host, data_dir, &settings).map_err(|errors| {
+    let tls = tls::load(host, data_dir, &settings).inspect_err(|error| {
+        log.write(None, &error.report(), None);
+    })?;
+    let login = load_login(host, data_dir, &settings).map_err(|errors| {
         errors.iter().for_each(|error| log.log(error.to_string()));
         checks::hba_refusal(&errors)
     })?;
+    login.hba.warnings(tls.is_some()).for_each(|warning| log.warning(warning));
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
-    Ok(Current { settings: Arc::new(settings), config, hba: Arc::new(hba), loaded })
+    Ok(Current { settings: Arc::new(settings), config, login: Arc::new(login), tls, loaded })
 }

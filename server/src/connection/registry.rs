@@ -4,6 +4,7 @@ use crate::log::LogContext;
 use host::sync::Mutex;
 use host::{Entropy, Timestamp};
 use protocol::startup::CancelKey;
+use protocol::tls::Encryption;
 use protocol::{Report, SqlState};
 use sql_interface::{CancelReason, Canceller};
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ pub(crate) struct SessionHandle {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    /// None in the clear.
+    pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
@@ -335,6 +338,7 @@ pub(crate) struct NewSession {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
 }
 
@@ -445,6 +449,7 @@ impl Sessions {
             user: new.user,
             database: new.database,
             client: new.client,
+            encryption: new.encryption,
             started: new.started,
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),

@@ -8,6 +8,7 @@ mod files;
 mod limits;
 mod local;
 mod members;
+mod packets;
 mod reach;
 mod replication;
 mod rows;

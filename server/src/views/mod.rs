@@ -30,6 +30,7 @@ mod archive;
 mod control;
 mod lag;
 mod locks;
+mod login;
 mod promotion;
 mod recovery;
 mod replication;
@@ -200,6 +201,7 @@ static VIEWS: &[&[View]] = &[
     archive::VIEWS,
     lag::VIEWS,
     locks::VIEWS,
+    login::VIEWS,
     recovery::VIEWS,
     slots::VIEWS,
     replication::VIEWS,

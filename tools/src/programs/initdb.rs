@@ -29,6 +29,9 @@ pub struct InitArgs {
     /// Authentication of TCP connections
     #[arg(long, value_name = "METHOD")]
     pub auth_host: Option<String>,
+    /// TLS with a certificate made here, and SCRAM passwords for all; prints the superuser's password once
+    #[arg(long, conflicts_with_all = ["auth", "auth_local", "auth_host"])]
+    pub secure: bool,
     /// File whose first line is the superuser's password
     #[arg(long, value_name = "FILE")]
     pub pwfile: Option<PathBuf>,
