@@ -205,6 +205,7 @@ impl Server {
 ///
 /// If the server does not start, or does not stop well.
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
+    crate::connection::open_files::lift_limit();
     let (threads, sessions) = threads(&options);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if threads > 0 {

@@ -35,6 +35,7 @@ pages! {
     commands_of_the_readme_work => "README.md",
     commands_of_the_quick_start_work => "docs/quick-start.md",
     commands_of_the_page_on_two_machines_work => "docs/two-machines.md",
+    commands_of_the_page_on_security_work => "docs/secure.md",
     commands_of_the_page_on_durability_work => "docs/durability.md",
     commands_of_the_page_on_failover_work => "docs/failover.md",
     commands_of_the_page_on_backups_work => "docs/backup-and-recovery.md",

@@ -3,6 +3,7 @@
 
 pub(crate) mod listen;
 pub(crate) mod lobby;
+pub(crate) mod open_files;
 pub(crate) mod registry;
 pub(crate) mod socket;
 pub(crate) mod wire;

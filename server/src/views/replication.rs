@@ -141,7 +141,10 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
         pairs.push((key.to_owned(), value.to_owned()));
     }
     let shown = pairs.iter().map(|(name, value)| {
-        (name.as_str(), if name.as_str() == "password" { "********" } else { value.as_str() })
+        (
+            name.as_str(),
+            if matches!(name.as_str(), "password" | "sslpassword") { "********" } else { value.as_str() },
+        )
     });
     let shown = protocol::conninfo::join(shown);
     let info = protocol::conninfo::ConnInfo::parse(conninfo).ok();

@@ -166,7 +166,11 @@ impl Client {
             Endpoint::Tcp(host) => info.name_of(endpoint, port).unwrap_or(host),
             Endpoint::Unix(_) => "",
         };
-        let tls = ClientTls::load(&info.tls, host)?;
+        let tls = match ClientTls::load(&info.tls, host) {
+            // As in libpq: what cannot be encrypted goes in the clear, if that is allowed.
+            Err(_) if mode == SslMode::Prefer => return Self::login_once(info, endpoint, port, None).await,
+            loaded => loaded?,
+        };
         match Self::login_once(info, endpoint, port, Some(&tls)).await {
             // Nobody has said yet that this is the session: another way may lead to one.
             Err(ClientError::Server(_) | ClientError::Tls(_)) if mode == SslMode::Prefer => {

@@ -88,3 +88,6 @@ fn handshake_error(error: &std::io::Error) -> TlsError {
         _ => host::os_message(error),
     })
 }
+
+#[cfg(test)]
+mod tests;
