@@ -111,8 +111,6 @@ pub(crate) struct SessionHandle {
     pub(crate) streaming: AtomicBool,
     /// It sends a backup, which no stop waits for.
     pub(crate) backing_up: AtomicBool,
-    /// Its role has REPLICATION.
-    pub(crate) replication: AtomicBool,
     /// Stops its statements; there once it speaks SQL.
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
@@ -234,11 +232,6 @@ impl SessionHandle {
     /// Why it ends; None if somebody asked for that, or it does not end.
     pub(crate) fn ended_for(&self) -> Option<EndedFor> {
         self.ended_for.get().copied()
-    }
-
-    /// Whether its role has REPLICATION.
-    pub(crate) fn replication_role(&self) -> bool {
-        self.replication.load(Ordering::Relaxed)
     }
 
     /// Whether it has to end.
@@ -453,7 +446,6 @@ impl Sessions {
             started: new.started,
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
-            replication: AtomicBool::new(false),
             database_oid: AtomicU32::new(0),
             role_oid: AtomicU32::new(0),
             streaming: AtomicBool::new(false),
@@ -508,7 +500,6 @@ impl Sessions {
             return Err(Full::Role);
         }
         handle.superuser.store(role.superuser, Ordering::Relaxed);
-        handle.replication.store(role.replication, Ordering::Relaxed);
         handle.role_oid.store(role.oid, Ordering::Relaxed);
         state.by_pid.insert(handle.key.pid, handle.clone());
         self.count.send_replace(state.by_pid.len());

@@ -14,6 +14,7 @@ use sql_interface::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine, SqlError,
 };
+use sql_session::StartSetting;
 use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +39,11 @@ struct State {
 
 fn privilege(actor: SettingActor) -> Privilege {
     if actor.superuser { Privilege::Superuser } else { Privilege::User }
+}
+
+/// Who reads: pg_read_all_settings sees what superusers see.
+fn reader(actor: SettingActor) -> Privilege {
+    if actor.superuser || actor.reads_settings { Privilege::Superuser } else { Privilege::User }
 }
 
 fn quick(config: &SessionConfig) -> QuickSettings {
@@ -90,6 +96,28 @@ impl SessionEnvironment {
         Ok(Self { node, handle, state, changes: AtomicU64::new(0) })
     }
 
+    /// Takes over what ALTER DATABASE and ALTER ROLE say that its sessions begin with. What does not hold any
+    /// more is passed over, as it was checked when it was said.
+    pub(crate) fn begin_with(&self, settings: &[StartSetting]) {
+        let mut state = self.state.lock();
+        for setting in settings {
+            let source = if setting.of_role { Source::Role } else { Source::Database };
+            let known =
+                state.settings.set_at_start(&setting.name, &setting.value, source, Privilege::Superuser);
+            if let Err(error) = known {
+                self.node
+                    .ground
+                    .log
+                    .log(format!("a setting that sessions begin with is passed over: {error}"));
+            }
+        }
+        state.settings.take_reports();
+        state.refresh();
+        *self.handle.application.lock() = state.settings.config().application_name.clone();
+        drop(state);
+        self.changed();
+    }
+
     /// Moves with every change of a setting of this session or, after [`Self::follow`], of the node.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -132,7 +160,10 @@ impl SessionEnvironment {
 
     /// Has a view or function see this session and its node.
     fn ask<T>(&self, look: impl FnOnce(&Asked<'_>) -> T) -> T {
-        let setting_rows = |superuser| self.state.lock().settings.rows(privilege(SettingActor { superuser }));
+        let setting_rows = |sees_all| {
+            let privilege = if sees_all { Privilege::Superuser } else { Privilege::User };
+            self.state.lock().settings.rows(privilege)
+        };
         look(&Asked::new(&self.node, &self.handle, &setting_rows))
     }
 
@@ -157,7 +188,7 @@ impl Environment for SessionEnvironment {
     }
 
     fn show(&self, actor: SettingActor, name: &str) -> sql_interface::Result<Option<String>> {
-        match self.state.lock().settings.show(name, privilege(actor)) {
+        match self.state.lock().settings.show(name, reader(actor)) {
             Ok(value) => Ok(Some(value)),
             Err(SettingError::Unknown { .. }) => Ok(None),
             Err(error) => Err(setting_error(&error)),
@@ -165,7 +196,7 @@ impl Environment for SessionEnvironment {
     }
 
     fn show_all(&self, actor: SettingActor) -> Vec<SettingLine> {
-        let all = self.state.lock().settings.show_all(privilege(actor));
+        let all = self.state.lock().settings.show_all(reader(actor));
         let line = |(name, value, description): (String, String, &str)| SettingLine {
             name,
             value,
@@ -231,6 +262,36 @@ impl Environment for SessionEnvironment {
                 SqlError::new(SqlState::IO_ERROR, message)
             }
         })
+    }
+
+    fn check_start_setting(
+        &self,
+        actor: SettingActor,
+        name: &str,
+        value: Option<&str>,
+    ) -> sql_interface::Result<String> {
+        let known = settings::find(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned());
+        let mut tried = self.state.lock().settings.clone();
+        // One that is taken away is checked as well, with the value that it has.
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None => tried.show(name, Privilege::Superuser).map_err(|error| setting_error(&error))?,
+        };
+        tried
+            .set_at_start(name, &value, Source::Role, privilege(actor))
+            .map_err(|error| setting_error(&error))?;
+        Ok(known)
+    }
+
+    fn acts_as(&self, superuser: bool, session_role: &str) {
+        {
+            let mut state = self.state.lock();
+            // Both are known, and take any text.
+            let _ = state.settings.set_computed("is_superuser", if superuser { "on" } else { "off" });
+            let _ = state.settings.set_computed("session_authorization", session_role);
+            state.refresh();
+        }
+        self.changed();
     }
 
     fn settings_push(&self, level: u32) {

@@ -358,6 +358,13 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
             }))
         })?;
     let environment = Arc::new(environment);
+    if let Some(engine) = node.engine().filter(|_| !claim.replication) {
+        let settings = engine.start_settings(&claim.user, &claim.database).await;
+        let failed = |error: sql_interface::SqlError| {
+            Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) }))
+        };
+        environment.begin_with(&settings.map_err(failed)?);
+    }
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {

@@ -22,6 +22,7 @@ impl SqlSession {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let plan: Plan = self.plan(inner, &[], &catalogue, PARAMETERS_MAX)?;
+        self.check_rights(&plan, &catalogue)?;
         let mut lines = Vec::new();
         stack::with_bytes(plan.stack_bytes, || describe(&plan.node, 0, &mut lines));
         if options.analyze {

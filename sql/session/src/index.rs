@@ -3,6 +3,8 @@
 
 use super::SqlSession;
 use super::ddl::UniqueKey;
+use super::rights::not_owner;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
@@ -43,6 +45,7 @@ impl SqlSession {
             error
         })?;
         self.require_owner(&relation)?;
+        self.require_create()?;
         let columns = index_columns(&relation, create)?;
         let name = match &create.name {
             Some(name) => {
@@ -220,9 +223,8 @@ impl SqlSession {
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;
                 continue;
             };
-            if self.require_owner(&relation).is_err() {
-                let message = format!("must be owner of index {name}");
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Index, &name));
             }
             match relation.indexes.iter().find(|index| index.oid == oid) {
                 Some(index) if !index.constraint => self.remove_index(&relation, index).await?,
@@ -280,7 +282,7 @@ impl SqlSession {
                     let message = format!("relation \"{name}\" does not exist");
                     return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 };
-                self.require_owner(&relation)?;
+                self.require_owner_of(ObjectKind::Index, &name, relation.owner)?;
                 // The primary key is the table: there is nothing beside it that could be built anew.
                 if let Some(index) = relation.indexes.iter().find(|index| index.oid == oid) {
                     self.rebuild_index(&relation, index).await?;

@@ -105,6 +105,14 @@ pub(crate) struct CopyOutState {
     pub(crate) columns: u16,
 }
 
+/// Whether a client that knows one plan's parameters and columns can go on with another's.
+pub(crate) fn same_result(one: &Plan, other: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
+        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
+    };
+    one.parameters == other.parameters && shape(one) == shape(other)
+}
+
 /// 55000
 pub fn cannot_be_run(name: &str) -> SqlError {
     SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))

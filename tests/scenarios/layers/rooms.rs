@@ -48,7 +48,21 @@ const ROOMS: &[(&str, &[&str])] = &[
             "driver",
         ],
     ),
-    ("sql/catalogue", &["model", "codec", "entries", "store", "sequences", "system", "bootstrap"]),
+    (
+        "sql/catalogue",
+        &[
+            "rights",
+            "model",
+            "permissions",
+            "codec",
+            "entries",
+            "store",
+            "grants",
+            "sequences",
+            "system",
+            "bootstrap",
+        ],
+    ),
     ("sql/language", &["parse", "expr", "plan", "reference"]),
     (
         "server",

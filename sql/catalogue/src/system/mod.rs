@@ -6,6 +6,7 @@
 mod indexes;
 mod information_schema;
 mod relations;
+mod rights;
 mod sequences;
 mod shared;
 mod tables;
@@ -21,6 +22,7 @@ use storage::Database;
 
 pub use indexes::{constraint_definition, index_definition};
 pub use tables::TABLES;
+pub use values::acl_value;
 
 /// A system table.
 #[derive(Clone, Copy)]
@@ -86,6 +88,12 @@ fn virtual_tables<'a>(
 
 fn schema_oid(schema: &str) -> u32 {
     schemas().iter().find(|(_, known)| *known == schema).map_or(PUBLIC_OID, |(oid, _)| *oid)
+}
+
+/// The made-up table of an OID, as an object that has rights.
+pub fn made_up(environment: &dyn Environment, oid: u32) -> Option<crate::rights::Object> {
+    let (_, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
+    Some(crate::rights::Object::MadeUp(oid, name))
 }
 
 /// The OID of a table by its name, for regclass. pg_catalog is searched before public.

@@ -6,6 +6,7 @@ mod copy;
 mod cursor;
 mod dialect;
 mod extent;
+mod grant;
 mod rewrite;
 mod role;
 mod sequence;
@@ -22,8 +23,9 @@ pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption, SequenceChange,
-    SequenceOptions, SetTarget, SqlCommand, Utility,
+    ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement, MemberGrant, Mode,
+    NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec, SequenceChange,
+    SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
 };
 
 use cursor::Cursor;

@@ -14,6 +14,7 @@ mod parts;
 mod predicate;
 mod prune;
 mod query;
+pub mod rights;
 mod scope;
 mod select;
 mod set_operation;
@@ -21,6 +22,7 @@ mod sources;
 
 pub use analyzer::Analyzer;
 pub(crate) use calls::FUNCTIONS;
+pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub use node::*;
 
@@ -30,6 +32,7 @@ use modify::settled;
 use query::{OutputColumn, Select};
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sqlparser::ast;
+use std::sync::atomic::AtomicU32;
 
 /// Rows that operators ask each other for where nobody said how many.
 pub const BATCH: usize = 256;
@@ -106,6 +109,8 @@ fn finish(
         columns: columns.map(result_columns),
         parameters,
         tables: std::mem::take(&mut analyzer.tables),
+        rights: analyzer.take_rights(),
+        allowed: AtomicU32::new(NOBODY),
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
         of_node_alone,

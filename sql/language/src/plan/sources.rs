@@ -6,6 +6,7 @@ use super::from::{FromItem, plain_item, table_item};
 use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
 use crate::expr::{self, Expr, FunctionArgument};
 use crate::parse::fold;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
@@ -26,23 +27,22 @@ impl Analyzer<'_> {
         if schema.as_deref().is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
             && let Some(item) = self.generated_item(schema.as_deref(), &table)
         {
-            if table == "pg_authid" && !self.role.superuser {
-                let message = "permission denied for table pg_authid";
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-            }
             return Ok(item);
         }
         if schema.as_deref().is_none_or(|schema| schema == "public")
             && let Some(sequence) = self.catalogue.sequence_named(&table)
         {
-            let plan = GeneratedPlan { source: GeneratedSource::Sequence(sequence.oid) };
+            let oid = sequence.oid;
+            self.require_public();
+            self.require(&Object::Relation(oid), Privileges::SELECT);
+            let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
             let columns = system::SEQUENCE_COLUMNS
                 .iter()
                 .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
                 .collect();
             self.reads_catalogue = true;
             let node = Node::Generated(Arc::new(plan));
-            return Ok(plain_item(node, &table, Some("public"), Some(sequence.oid), columns));
+            return Ok(plain_item(node, &table, Some("public"), Some(oid), columns));
         }
         if schema.as_deref().is_none_or(|schema| schema == "public")
             && let Some(view) = self.catalogue.view_named(&table)
@@ -53,10 +53,8 @@ impl Analyzer<'_> {
             return self.view_item(&view.clone());
         }
         let relation = self.find_table(name).map_err(|error| error.at(position))?;
-        self.use_table(
-            &relation,
-            if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare },
-        )?;
+        let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
+        self.use_table(&relation, mode, Privileges::SELECT);
         Ok(table_item(&relation, emit_keys))
     }
 
@@ -69,11 +67,11 @@ impl Analyzer<'_> {
             .node_tables()
             .iter()
             .position(|table| table.schema == schema && table.name == name);
-        let (source, oid, columns): (_, u32, Vec<(String, Type)>) = match node {
+        let (source, (oid, made_up), columns): (_, (u32, &'static str), Vec<(String, Type)>) = match node {
             Some(at) => {
                 let table = self.environment.node_tables().get(at)?;
                 let columns = table.columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
-                (GeneratedSource::Node(at), table.oid, columns)
+                (GeneratedSource::Node(at), (table.oid, table.name), columns)
             }
             None => {
                 let at =
@@ -82,9 +80,10 @@ impl Analyzer<'_> {
                 let columns =
                     table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
                 self.reads_catalogue = true;
-                (GeneratedSource::System(at), table.oid, columns)
+                (GeneratedSource::System(at), (table.oid, table.name), columns)
             }
         };
+        self.require(&Object::MadeUp(oid, made_up), Privileges::SELECT);
         let schema = if schema == "pg_catalog" { "pg_catalog" } else { "information_schema" };
         let plan = GeneratedPlan { source };
         Some(plain_item(Node::Generated(Arc::new(plan)), name, Some(schema), Some(oid), columns))
@@ -97,19 +96,17 @@ impl Analyzer<'_> {
             error
         };
         let query = crate::parse::parse_view(&view.query).map_err(elsewhere)?;
-        if self.role.oid != view.owner && !self.role.superuser {
-            let message = format!("permission denied for view {}", view.name);
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-        }
+        self.require_public();
+        self.require(&Object::Relation(view.oid), Privileges::SELECT);
         let ctes = std::mem::take(&mut self.ctes);
-        let role = self.role;
-        if let Some(owner) = self.catalogue.roles.get(&view.owner) {
-            self.role = owner;
+        let acting = self.acting;
+        if !self.catalogue.is_of_invoker(view.oid) {
+            self.acting = Some(view.owner);
         }
         let inner = self.over_text(query.tokens, |analyzer| {
             analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
         });
-        (self.role, self.ctes) = (role, ctes);
+        (self.acting, self.ctes) = (acting, ctes);
         let mut select = inner.map_err(elsewhere)?;
         select.settle_unknowns(self)?;
         self.views.push(view.oid);
