@@ -74,7 +74,6 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
 #[cfg(test)]
 mod tests {
     use super::super::{ConnInfo, Endpoint};
-    use super::*;
 
     #[test]
     fn a_service_stands_below_the_string_and_above_the_environment() {

@@ -2,7 +2,7 @@
 
 use super::files::{self, Owner};
 use super::suites::versions;
-use super::trust::ServerTrust;
+use super::trust::{ServerTrust, WrongHost};
 use super::{Encryption, TlsError, handshake_error};
 use crate::conninfo::{SslMode, TlsParameters};
 use host::RealDisk;
@@ -126,13 +126,13 @@ fn own_certificate(parameters: &TlsParameters) -> Result<Option<OwnCertificate>,
 /// What a failed handshake says to a user: the rules of our own have their own words.
 fn refusal(error: &std::io::Error) -> TlsError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-    match cause {
-        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(own)))) => {
-            TlsError::Handshake(own.to_string())
-        }
-        Some(Error::InvalidCertificate(why)) => {
-            TlsError::Handshake(format!("SSL error: certificate verify failed ({why})"))
-        }
-        _ => handshake_error(error),
-    }
+    let Some(Error::InvalidCertificate(why)) = cause else { return handshake_error(error) };
+    let wrong_host = match why {
+        CertificateError::Other(OtherError(own)) => own.downcast_ref::<WrongHost>(),
+        _ => None,
+    };
+    TlsError::Handshake(match wrong_host {
+        Some(wrong) => wrong.to_string(),
+        None => format!("SSL error: certificate verify failed ({why})"),
+    })
 }

@@ -207,8 +207,8 @@ async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
     for refused in ["gone", "stranger", "past"] {
         assert!(of(refused).await.is_err(), "{refused}");
     }
-    let unasked =
-        shake(&files.server("server"), &files.parameters("sslcert=%/ann.crt sslkey=%/ann.key"), "h");
+    let (server, shows) = (files.server("server"), files.parameters("sslcert=%/ann.crt sslkey=%/ann.key"));
+    let unasked = shake(&server, &shows, "h");
     assert_eq!(unasked.await.unwrap()[1].peer, None);
 }
 

@@ -124,7 +124,7 @@ pub(super) struct ServerTrust {
 /// A server's certificate is another host's.
 #[derive(Debug, thiserror::Error)]
 #[error("server certificate for \"{}\" does not match host name \"{host}\"", names.join("\", \""))]
-struct WrongHost {
+pub(super) struct WrongHost {
     names: Vec<String>,
     host: String,
 }
