@@ -75,6 +75,8 @@ pub struct ObservedPlan {
 ///
 /// 54001 if the plan is too deep for that.
 pub fn observe(plan: &mut Plan, timing: bool) -> Result<()> {
+    // It holds operators of the plan, and has none that could be observed.
+    plan.direct = None;
     stack::with_bytes(plan.stack_bytes, || wrap(&mut plan.node, timing));
     plan.stack_bytes = plan.stack_bytes.max(needs(&plan.node)?.stack_bytes);
     Ok(())
