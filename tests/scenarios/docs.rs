@@ -40,6 +40,7 @@ pages! {
     commands_of_the_page_on_failover_work => "docs/failover.md",
     commands_of_the_page_on_backups_work => "docs/backup-and-recovery.md",
     commands_of_the_page_on_reads_work => "docs/reads-that-follow-writes.md",
+    commands_of_the_page_on_administration_work => "docs/administration.md",
     commands_of_the_page_on_monitoring_work => "docs/monitoring.md",
     commands_of_the_page_on_sql_work => "docs/sql.md",
     commands_of_the_page_on_formats_work => "docs/formats.md",

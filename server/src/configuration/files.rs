@@ -7,6 +7,7 @@ use crate::error::ServerError;
 use crate::log::Log;
 use basebackup::clone::SettingFiles;
 use host::Host;
+use protocol::{Report, SqlState};
 use settings::{FileContents, Phase, Settings, Source};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,12 +59,16 @@ pub(crate) fn load(
     }
     let applied = settings.apply_files(&read_files(host, data_dir, &settings), Phase::Start);
     log.configure(&settings);
+    tell_without_effect(&settings, log);
     if let Some(first) = applied.problems.first() {
         applied.problems.iter().for_each(|problem| log.log(problem.to_string()));
         let file = first.place.file.display();
         return Err(ServerError::new(format!("configuration file \"{file}\" contains errors: {first}")));
     }
+    check_data_directory(data_dir, &settings)?;
+    let mode = host.disk.metadata(data_dir).map_or(0o700, |found| found.permissions & 0o777);
     for (name, value) in [
+        ("data_directory_mode", mode.to_string()),
         ("data_directory", data_dir.display().to_string()),
         ("config_file", data_dir.join("postgresql.conf").display().to_string()),
         ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
@@ -74,8 +79,8 @@ pub(crate) fn load(
         ),
         ("ssl_library", "rustls".to_owned()),
     ] {
-        let is_ours = matches!(name, "server_version" | "ssl_library");
-        if settings.show(name).is_ok_and(|now| now.is_empty() || is_ours) {
+        let is_found_out = matches!(name, "server_version" | "ssl_library" | "data_directory_mode");
+        if is_found_out || settings.show(name).is_ok_and(|now| now.is_empty()) {
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
         }
     }
@@ -90,4 +95,25 @@ pub(crate) fn load(
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
     Ok(Current { settings: Arc::new(settings), config, login: Arc::new(login), tls, loaded })
+}
+
+/// A data directory elsewhere than where the configuration is, as Debian has it, is not supported.
+fn check_data_directory(data_dir: &Path, settings: &Settings) -> Result<(), ServerError> {
+    let named = settings.show("data_directory").unwrap_or_default();
+    if named.is_empty() || settings::resolve(data_dir, &named) == data_dir {
+        return Ok(());
+    }
+    let what =
+        format!("data_directory is \"{named}\", and the configuration is in \"{}\"", data_dir.display());
+    Err(ServerError::new(what).with_hint("Name the data directory with -D, and leave data_directory out."))
+}
+
+/// Tells of settings that are set and have no effect.
+pub(super) fn tell_without_effect(settings: &Settings, log: &Log) {
+    let names = settings.set_without_effect();
+    if !names.is_empty() {
+        let what = "settings without an effect on this server are set";
+        let report = Report::warning(SqlState::WARNING, what).with_detail(format!("{}.", names.join(", ")));
+        log.write(None, &report, None);
+    }
 }

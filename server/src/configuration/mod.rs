@@ -15,8 +15,9 @@ pub(crate) use files::load;
 use crate::auth::LoginRules;
 use crate::error::ServerError;
 use crate::log::Log;
+use crate::log::redact::without_secrets;
 use checks::load_login;
-use files::{read_files, read_files_with};
+use files::{read_files, read_files_with, tell_without_effect};
 use host::sync::{Mutex, RwLock};
 use host::{Host, Timestamp};
 use protocol::tls::server::ServerTls;
@@ -127,7 +128,11 @@ impl Ground {
         }
         for name in &applied.changed {
             let value = settings.show(name).unwrap_or_default();
+            let value = without_secrets(&value);
             self.log.log(format!("parameter \"{name}\" changed to \"{value}\""));
+        }
+        if settings.set_without_effect() != self.settings().set_without_effect() {
+            tell_without_effect(&settings, &self.log);
         }
         if applied.nothing_applied || !applied.problems.is_empty() {
             let file = self.data_dir.join("postgresql.conf");

@@ -1,6 +1,10 @@
 //! All sessions of a node: their numbers, what they do, and how others stop them.
 
-use crate::log::LogContext;
+pub(crate) use super::activity::{Activity, SessionKind, Statement};
+
+use super::activity::command_words;
+use crate::log::{LogContext, OwnLevels};
+use crate::statements::Statements;
 use host::sync::Mutex;
 use host::{Entropy, Timestamp};
 use protocol::startup::CancelKey;
@@ -11,74 +15,12 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
 use tokio::sync::{Notify, watch};
 use wal::Xid;
-
-/// What a session is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionKind {
-    /// SQL.
-    Client,
-    /// Replication commands.
-    WalSender,
-}
-
-impl SessionKind {
-    /// pg_stat_activity.backend_type.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client backend",
-            Self::WalSender => "walsender",
-        }
-    }
-}
-
-/// pg_stat_activity.state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Activity {
-    Starting,
-    Idle,
-    Active,
-    IdleInTransaction,
-    IdleInFailedTransaction,
-}
-
-impl Activity {
-    const ALL: [Self; 5] =
-        [Self::Starting, Self::Idle, Self::Active, Self::IdleInTransaction, Self::IdleInFailedTransaction];
-
-    pub(crate) const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Starting => None,
-            Self::Idle => Some("idle"),
-            Self::Active => Some("active"),
-            Self::IdleInTransaction => Some("idle in transaction"),
-            Self::IdleInFailedTransaction => Some("idle in transaction (aborted)"),
-        }
-    }
-}
-
-/// The text of the statement that a session runs, or ran last.
-#[derive(Clone, Default)]
-pub(crate) enum Statement {
-    #[default]
-    None,
-    Text(Arc<str>),
-}
-
-impl Statement {
-    pub(crate) fn text(&self) -> &str {
-        match self {
-            Self::None => "",
-            Self::Text(text) => text,
-        }
-    }
-}
 
 /// Why the server ends a session of its own accord.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +75,10 @@ pub(crate) struct SessionHandle {
     /// The transaction that it idles in has written.
     has_writes: AtomicBool,
     statement: Mutex<Statement>,
+    /// Counts its lines in the log.
+    log_lines: Arc<AtomicU64>,
+    /// What it has set for its lines.
+    pub(crate) log_levels: Mutex<OwnLevels>,
     pub(crate) statement_started: AtomicI64,
     pub(crate) transaction_started: AtomicI64,
     pub(crate) state_changed: AtomicI64,
@@ -251,8 +197,7 @@ impl SessionHandle {
     }
 
     pub(crate) fn activity(&self) -> Activity {
-        let number = usize::from(self.activity.load(Ordering::Relaxed));
-        Activity::ALL.get(number).copied().unwrap_or(Activity::Starting)
+        Activity::of_number(self.activity.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_activity(&self, activity: Activity, now: Timestamp) {
@@ -309,6 +254,15 @@ impl SessionHandle {
         std::mem::take(&mut self.warnings.lock())
     }
 
+    /// What it does, in a word or two: the kind of its statement, or why it does nothing.
+    fn command(&self) -> String {
+        match self.activity() {
+            Activity::Active => command_words(self.statement().text()),
+            Activity::Starting => "authentication".to_owned(),
+            other => other.name().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// What log lines of this session begin with.
     pub(crate) fn log_context(&self) -> LogContext {
         LogContext {
@@ -320,7 +274,9 @@ impl SessionHandle {
             port: self.client.map(|address| address.port()),
             backend_type: self.kind.name(),
             started: self.started,
-            command: "",
+            command: self.command(),
+            lines: self.log_lines.clone(),
+            levels: *self.log_levels.lock(),
         }
     }
 }
@@ -340,6 +296,8 @@ pub(crate) struct Sessions {
     all: Mutex<State>,
     count: watch::Sender<usize>,
     first_pid: i32,
+    /// What they have run.
+    pub(crate) statements: Statements,
 }
 
 struct State {
@@ -413,7 +371,8 @@ impl Sessions {
         let kernel = kernel.ok().and_then(|text| String::from_utf8_lossy(&text).trim().parse::<i32>().ok());
         let first_pid = kernel.unwrap_or(0).max(4 << 20).saturating_add(1);
         let state = State { by_pid: BTreeMap::new(), next_pid: first_pid, closed: false };
-        Self { all: Mutex::new(state), count: watch::Sender::new(0), first_pid }
+        let count = watch::Sender::new(0);
+        Self { all: Mutex::new(state), count, first_pid, statements: Statements::default() }
     }
 
     /// A number for a part of the server itself (a walreceiver, a checkpointer) or a session.
@@ -462,6 +421,8 @@ impl Sessions {
             activity: AtomicU8::new(Activity::Starting as u8),
             has_writes: AtomicBool::new(false),
             statement: Mutex::new(Statement::None),
+            log_lines: Arc::default(),
+            log_levels: Mutex::default(),
             statement_started: AtomicI64::new(0),
             transaction_started: AtomicI64::new(0),
             state_changed: AtomicI64::new(new.started.micros()),

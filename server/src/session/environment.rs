@@ -5,10 +5,11 @@ use crate::configuration::checks;
 use crate::connection::registry::SessionHandle;
 use crate::error::setting_error;
 use crate::node::Node;
+use crate::statements;
 use crate::views::{self, Asked};
 use host::sync::Mutex;
-use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
+use protocol::{Report, SqlState};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
 use sql_interface::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
@@ -44,6 +45,12 @@ fn privilege(actor: SettingActor) -> Privilege {
 /// Who reads: pg_read_all_settings sees what superusers see.
 fn reader(actor: SettingActor) -> Privilege {
     if actor.superuser || actor.reads_settings { Privilege::Superuser } else { Privilege::User }
+}
+
+/// What is told of a value that changes nothing.
+fn without_effect(name: &str) -> Report {
+    let message = format!("parameter \"{name}\" has no effect on this server");
+    Report::warning(SqlState::WARNING, message)
 }
 
 fn quick(config: &SessionConfig) -> QuickSettings {
@@ -143,6 +150,11 @@ impl SessionEnvironment {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether the server counts statements.
+    pub(crate) fn counts_statements(&self) -> bool {
+        statements::is_loaded(self.state.lock().settings.node())
+    }
+
     /// The typed values now.
     pub(crate) fn config(&self) -> SessionConfig {
         self.state.lock().settings.config().clone()
@@ -219,7 +231,11 @@ impl Environment for SessionEnvironment {
         self.change(|settings| match value {
             Some(value) => settings.set(name, value, scope, privilege(actor)),
             None => settings.reset(name, scope, privilege(actor)),
-        })
+        })?;
+        if value.is_some() && self.state.lock().settings.is_without_effect(name) {
+            self.handle.warn(without_effect(name));
+        }
+        Ok(())
     }
 
     fn reset_all(&self, _actor: SettingActor) -> sql_interface::Result<()> {
@@ -247,6 +263,11 @@ impl Environment for SessionEnvironment {
             (Some(name), None) => AutoChange::Reset(name),
             (Some(name), Some(value)) => AutoChange::Set(name, value),
         };
+        if let (Some(name), Some(_)) = (name, value)
+            && settings::find(name).is_some_and(|known| known.meaning() == settings::Meaning::Accepted)
+        {
+            self.handle.warn(without_effect(name));
+        }
         self.node.alter_system(change).map_err(|error| match error {
             AlterSystemError::Setting(error) => setting_error(&error),
             AlterSystemError::Refused(refusal) => {
@@ -292,6 +313,19 @@ impl Environment for SessionEnvironment {
             state.refresh();
         }
         self.changed();
+    }
+
+    fn plan_settings(&self) -> Vec<(String, String)> {
+        let state = self.state.lock();
+        let changed = settings::definitions().iter().filter(|known| {
+            let other = state.settings.value(known.name) != Some(settings::Value::boot(known));
+            known.has(settings::flag::EXPLAIN) && other
+        });
+        let shown = |known: &&settings::Definition| {
+            let value = state.settings.show(known.name, Privilege::Superuser).ok()?;
+            Some((known.name.to_owned(), value))
+        };
+        changed.filter_map(|known| shown(known)).collect()
     }
 
     fn settings_push(&self, level: u32) {

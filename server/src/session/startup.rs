@@ -110,8 +110,10 @@ impl Session {
             Option<WalSender>,
         ),
     ) -> Self {
+        let limits = Limits::of(&environment);
+        *member.handle.log_levels.lock() = limits.log_levels;
         Self {
-            limits: Limits::of(&environment),
+            limits,
             node: node.clone(),
             wire,
             handle: member.handle.clone(),
@@ -129,6 +131,7 @@ impl Session {
             told_snapshot: None,
             frame_limits: FrameLimits::SERVER,
             began_fenced: is_fenced(node),
+            tracked: None,
             replication,
             _member: member,
             sql,

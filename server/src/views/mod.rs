@@ -30,6 +30,7 @@ mod archive;
 mod control;
 mod lag;
 mod locks;
+mod logging;
 mod login;
 mod promotion;
 mod recovery;
@@ -38,6 +39,7 @@ mod roster;
 mod settings;
 pub(crate) mod slots;
 mod space;
+mod statements;
 mod statistics;
 mod switchover;
 mod sync;
@@ -237,6 +239,7 @@ static VIEWS: &[&[View]] = &[
     roster::VIEWS,
     settings::VIEWS,
     space::VIEWS,
+    statements::VIEWS,
     statistics::VIEWS,
     sync::VIEWS,
 ];
@@ -245,9 +248,11 @@ static FUNCTIONS: &[&[Function]] = &[
     activity::FUNCTIONS,
     archive::FUNCTIONS,
     locks::FUNCTIONS,
+    logging::FUNCTIONS,
     promotion::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
+    statements::FUNCTIONS,
     switchover::FUNCTIONS,
     sync::FUNCTIONS,
 ];

@@ -213,6 +213,12 @@ pub trait Environment: Send + Sync {
     ///
     /// What SET fails with.
     fn reset_all(&self, actor: SettingActor) -> Result<()>;
+    /// The settings that change plans or answers and have another value than their default, with what SHOW
+    /// gives: EXPLAIN (SETTINGS).
+    fn plan_settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
     /// return.
     ///

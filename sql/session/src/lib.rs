@@ -29,6 +29,7 @@ mod cursors;
 mod ddl;
 mod engine;
 mod explain;
+mod extension;
 mod facts;
 mod files;
 mod grant;

@@ -53,6 +53,10 @@ impl Prepared {
     pub fn sql(&self) -> &Arc<str> {
         &self.sql
     }
+    /// Whether it is carried out by a plan: SELECT, INSERT, UPDATE, DELETE.
+    pub fn has_plan(&self) -> bool {
+        matches!(self.body, Body::Plan { .. })
+    }
     /// For ParameterDescription and for decoding Bind's values.
     pub fn parameter_types(&self) -> &[Type] {
         &self.parameters
@@ -219,6 +223,10 @@ impl Portal {
     /// The statement (for EXECUTE the one that it names).
     pub fn prepared(&self) -> &Arc<Prepared> {
         &self.prepared
+    }
+    /// The values of its parameters.
+    pub fn parameters(&self) -> &[Datum] {
+        &self.parameters
     }
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {

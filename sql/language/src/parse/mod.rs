@@ -5,6 +5,7 @@ pub mod columns;
 mod copy;
 mod cursor;
 mod dialect;
+mod explain;
 mod extent;
 mod grant;
 mod rewrite;
@@ -23,8 +24,8 @@ pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement, MemberGrant, Mode,
-    NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec, SequenceChange,
+    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement, MemberGrant,
+    Mode, NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec, SequenceChange,
     SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
 };
 
@@ -299,7 +300,10 @@ fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlC
         Statement::CreateIndex(index) => SqlCommand::CreateIndex(Box::new(index)),
         Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
-        Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
+        Statement::CreateExtension(create) => SqlCommand::Utility(Utility::CreateExtension {
+            name: create.name.value,
+            if_not_exists: create.if_not_exists,
+        }),
         Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
         Statement::CreateType { .. } => return Err(SqlError::unsupported("CREATE TYPE")),
         Statement::CreateDomain(_) => return Err(SqlError::unsupported("CREATE DOMAIN")),

@@ -152,6 +152,10 @@ pub enum Utility {
     },
     /// CLOSE; None is ALL.
     Close(Option<String>),
+    CreateExtension {
+        name: String,
+        if_not_exists: bool,
+    },
     Explain {
         options: ExplainOptions,
         statement: Arc<super::Parsed>,
@@ -420,7 +424,25 @@ pub enum ViewChange {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExplainOptions {
     pub analyze: bool,
+    pub verbose: bool,
     pub costs: bool,
+    pub settings: bool,
+    pub buffers: bool,
+    pub wal: bool,
+    /// None: as ANALYZE has it, and so the next.
+    pub timing: Option<bool>,
+    pub summary: Option<bool>,
+    pub format: ExplainFormat,
+}
+
+/// In which form EXPLAIN answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+    Xml,
+    Yaml,
 }
 
 /// COPY.

@@ -2,8 +2,7 @@
 
 use super::cursor::Cursor;
 use super::statement::{
-    DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, SqlCommand, Utility,
-    ViewChange,
+    DiscardKind, DropKind, DropTarget, FetchCount, ReindexTarget, SqlCommand, Utility, ViewChange,
 };
 use super::{Parsed, copy, grant, parse_plain, read, role, sequence, setting, settle, transaction};
 use sql_interface::{Result, SqlError};
@@ -81,7 +80,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     } else if cursor.word("execute") {
         return execute(cursor).map(Some);
     } else if cursor.word("explain") {
-        return explain(cursor).map(Some);
+        return super::explain::explain(cursor).map(Some);
     } else if cursor.word("declare") {
         return declare(cursor).map(Some);
     } else if cursor.word("fetch") {
@@ -184,7 +183,7 @@ fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
 const INNER: [&str; 8] = ["select", "insert", "update", "delete", "values", "table", "with", "merge"];
 
 /// The statement that the rest is.
-fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
+pub(super) fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
     if cursor.peek() != Some(&Token::LParen) && !INNER.iter().any(|word| cursor.sees(&[*word])) {
         return Err(cursor.unexpected());
     }
@@ -225,42 +224,6 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     }
     cursor.expect_end()?;
     Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))
-}
-
-fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
-    let mut options = ExplainOptions { analyze: false, costs: true };
-    if cursor.token(&Token::LParen) {
-        loop {
-            let name = cursor.identifier()?;
-            let value = match cursor.peek() {
-                Some(Token::Comma | Token::RParen) => true,
-                _ => match cursor.string().or_else(|| cursor.number()) {
-                    Some(text) => matches!(text.as_str(), "true" | "on" | "1"),
-                    None => matches!(cursor.identifier()?.as_str(), "true" | "on" | "text"),
-                },
-            };
-            match name.as_str() {
-                "analyze" => options.analyze = value,
-                "costs" => options.costs = value,
-                "verbose" | "buffers" | "settings" | "wal" | "timing" | "summary" => {}
-                "format" if value => {}
-                "format" => return Err(SqlError::unsupported("EXPLAIN in another format than text")),
-                _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
-            }
-            if !cursor.token(&Token::Comma) {
-                break;
-            }
-        }
-        cursor.expect_token(&Token::RParen)?;
-    } else {
-        options.analyze = cursor.any_word(&["analyze", "analyse"]);
-        cursor.word("verbose");
-    }
-    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
-        return Err(SqlError::unsupported("EXPLAIN of this statement"));
-    }
-    let statement = inner(cursor)?;
-    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
 }
 
 /// `DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query`

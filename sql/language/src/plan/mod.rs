@@ -10,6 +10,7 @@ mod joins;
 mod modify;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
+mod observe;
 mod parts;
 mod predicate;
 mod prune;
@@ -25,6 +26,7 @@ pub(crate) use calls::FUNCTIONS;
 pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub use node::*;
+pub use observe::{Figures, Observed, ObservedPlan, observe};
 
 use crate::parse::SqlCommand;
 use depth::Needs;

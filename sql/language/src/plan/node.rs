@@ -32,6 +32,8 @@ pub enum Node {
     Insert(Arc<InsertPlan>),
     Update(Arc<UpdatePlan>),
     Delete(Arc<DeletePlan>),
+    /// EXPLAIN ANALYZE looks at it.
+    Observed(Arc<super::ObservedPlan>),
 }
 
 /// Values computed before a row's expressions: results of subqueries and of functions that wait.
