@@ -416,7 +416,7 @@ mod tests {
             ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
             ("fetch prior from c", "FETCH in another direction than forward"),
             ("comment on table t is 'x'", "COMMENT"),
-            ("grant select on t to u", "GRANT"),
+            ("grant usage on type x to u", "GRANT ON TYPE"),
             ("prepare transaction 'x'", "PREPARE TRANSACTION"),
         ] {
             let (code, message, _) = failure(sql);
