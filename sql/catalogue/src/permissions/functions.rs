@@ -37,6 +37,7 @@ const RESTRICTED: &[(&str, &[u32])] = &[
     ("pg_stat_reset_single_table_counters", &[]),
     ("pg_stat_reset_slru", &[]),
     ("pg_stat_reset_subscription_stats", &[]),
+    ("pg_stat_statements_reset", &[]),
     ("pg_switch_wal", &[]),
     ("pg_wal_replay_pause", &[]),
     ("pg_wal_replay_resume", &[]),
