@@ -1,7 +1,8 @@
-//! The text of a statement without its constants, so that statements which differ in nothing else count as one.
+//! The text of a statement without its constants, so that statements which differ in nothing else count as
+//! one.
 //!
-//! A constant becomes a parameter, numbered behind those that the text has already. What PostgreSQL keeps stays:
-//! places in ORDER BY and GROUP BY, and the numbers of a type, as in numeric(10,2).
+//! A constant becomes a parameter, numbered behind those that the text has already. What PostgreSQL keeps
+//! stays: places in ORDER BY and GROUP BY, and the numbers of a type, as in numeric(10,2).
 
 /// A statement as it is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
