@@ -1,7 +1,7 @@
 //! log_lock_waits: the log is told of sessions that wait for a lock longer than deadlock_timeout.
 //!
-//! The locks know nothing of it. While the setting is on, the waits are looked at from time to time, a few times
-//! in deadlock_timeout; so the times in the log are the times since a wait was seen first.
+//! The locks know nothing of it. While the setting is on, the waits are looked at from time to time, a few
+//! times in deadlock_timeout; so the times in the log are the times since a wait was seen first.
 
 use crate::connection::registry::SessionHandle;
 use crate::node::Node;

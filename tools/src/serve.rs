@@ -98,9 +98,7 @@ pub fn init(arguments: &InitArgs, data_checksums: bool) -> Result<()> {
     let is_by_password = |method: &String| matches!(method.as_str(), "scram-sha-256" | "md5" | "password");
     let has_password = arguments.pwprompt || arguments.pwfile.is_some();
     let made_password = (arguments.secure && !has_password).then(crate::secure::password);
-    if !has_password
-        && made_password.is_none()
-        && [&auth_local, &auth_host].into_iter().all(is_by_password) {
+    if !has_password && made_password.is_none() && [&auth_local, &auth_host].into_iter().all(is_by_password) {
         bail!(
             "must specify a password for the superuser to enable password authentication: \
              give one with --pwfile or --pwprompt"

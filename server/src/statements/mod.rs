@@ -1,8 +1,8 @@
 //! pg_stat_statements: how often each statement ran and how long it took, for each role and database.
 //!
 //! Nothing is kept unless shared_preload_libraries names pg_stat_statements. There are at most
-//! pg_stat_statements.max entries: those that ran least go first. Sessions hold the entries of the statements that
-//! they ran last, so that they do not ask the table each time; an entry that left it counts no more.
+//! pg_stat_statements.max entries: those that ran least go first. Sessions hold the entries of the statements
+//! that they ran last, so that they do not ask the table each time; an entry that left it counts no more.
 
 mod normal;
 

@@ -9,7 +9,7 @@ const BUILT_IN: [&str; 1] = ["pg_stat_statements"];
 
 impl SqlSession {
     /// One that is turned on is there already.
-    pub(super) fn create_extension(&mut self, name: &str, if_not_exists: bool) -> Result<CommandTag> {
+    pub(super) fn create_extension(&mut self, name: &str, lenient: bool) -> Result<CommandTag> {
         if !BUILT_IN.contains(&name) {
             return Err(SqlError::unsupported(format!("extension \"{name}\"")));
         }
@@ -20,7 +20,7 @@ impl SqlSession {
                 SqlError::unsupported(format!("extension \"{name}\" while it is off")).with_hint(hint)
             );
         }
-        if !if_not_exists {
+        if !lenient {
             let what = format!("extension \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, what));
         }

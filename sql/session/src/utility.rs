@@ -109,8 +109,8 @@ impl SqlSession {
             Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
-            Utility::CreateExtension { name, if_not_exists } => {
-                self.create_extension(name, *if_not_exists).map(Run::Done)
+            Utility::CreateExtension { name, lenient } => {
+                self.create_extension(name, *lenient).map(Run::Done)
             }
             Utility::Explain { options, statement } => self.explain(*options, statement).await,
             Utility::Drop(target) => match target.kind {

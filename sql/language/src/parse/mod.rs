@@ -302,7 +302,7 @@ fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlC
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
         Statement::CreateExtension(create) => SqlCommand::Utility(Utility::CreateExtension {
             name: create.name.value,
-            if_not_exists: create.if_not_exists,
+            lenient: create.if_not_exists,
         }),
         Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
         Statement::CreateType { .. } => return Err(SqlError::unsupported("CREATE TYPE")),

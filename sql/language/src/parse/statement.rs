@@ -152,9 +152,10 @@ pub enum Utility {
     },
     /// CLOSE; None is ALL.
     Close(Option<String>),
+    /// CREATE EXTENSION; lenient is IF NOT EXISTS.
     CreateExtension {
         name: String,
-        if_not_exists: bool,
+        lenient: bool,
     },
     Explain {
         options: ExplainOptions,
