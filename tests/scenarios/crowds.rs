@@ -4,7 +4,7 @@
 //! server and as many here (`ulimit -Hn`). Its bound on time holds for a release build on a machine that does nothing
 //! else: PLIMSOLL_LOGIN_MS sets another one.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rlimit::{Resource, getrlimit, setrlimit};
 use scenarios::pki::Pki;
 use scenarios::raw::{Handshake, Raw, SSL_REQUEST};
 use scenarios::{Node, variable, wait_until};
@@ -22,8 +22,8 @@ fn crowd(long: usize) -> usize {
 
 /// As many open files as the system lets a process have.
 fn lift_limit() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
+    let (_, hard) = getrlimit(Resource::NOFILE).expect("a limit");
+    setrlimit(Resource::NOFILE, hard, hard).expect("up to the hard limit");
 }
 
 fn server(pki: &Pki) -> Node {

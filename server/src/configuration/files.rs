@@ -84,9 +84,7 @@ pub(crate) fn load(
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
         }
     }
-    let tls = tls::load(host, data_dir, &settings).inspect_err(|error| {
-        log.write(None, &error.report(), None);
-    })?;
+    let tls = tls::load(host, data_dir, &settings)?;
     let login = load_login(host, data_dir, &settings).map_err(|errors| {
         errors.iter().for_each(|error| log.log(error.to_string()));
         checks::hba_refusal(&errors)

@@ -16,8 +16,14 @@ pub(super) async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<St
     let (mut tls_open, mut gss_open) = (true, true);
     loop {
         let packet = loop {
-            if let Some(len) = startup::peek(&wire.input)? {
-                break wire.input.split_to(len);
+            match startup::peek(&wire.input) {
+                Ok(Some(len)) => break wire.input.split_to(len),
+                Ok(None) => {}
+                // As in PostgreSQL nobody is told who may not even speak the protocol.
+                Err(_) => {
+                    node.ground.log.log("invalid length of startup packet");
+                    return Err(Exit::Gone);
+                }
             }
             wire.read_more().await?;
         };

@@ -1,7 +1,7 @@
 //! TLS, channels, certificates, and what is smuggled past them.
 
 use super::scram::{Tampering, log_in, log_in_over};
-use super::{Case, Target, same};
+use super::{Case, Target, other, same};
 use protocol::scram::Channel;
 use scenarios::raw::{GSS_REQUEST, Handshake, Raw, SSL_REQUEST, startup_packet};
 use sha2::{Digest, Sha256};
@@ -125,7 +125,12 @@ pub const CASES: &[Case] = &[
         log_in(&mut Raw::tls(target.port, handshake).expect("a handshake"), "app", "right", Tampering::NONE)
     }),
     same("a session smuggled in front of the handshake", |target| smuggled(target, &SSL_REQUEST, true)),
-    same("a session smuggled behind a request for GSSAPI", |target| smuggled(target, &GSS_REQUEST, false)),
+    other(
+        "a session smuggled behind a request for GSSAPI",
+        |target| smuggled(target, &GSS_REQUEST, false),
+        "08P01",
+        "PostgreSQL is built with GSSAPI",
+    ),
     same("TLS asked for twice inside of TLS", |target| inside(target, &SSL_REQUEST)),
     same("GSSAPI asked for inside of TLS", |target| inside(target, &GSS_REQUEST)),
     same("a request for cancelling inside of TLS", |target| {
@@ -138,9 +143,12 @@ pub const CASES: &[Case] = &[
     same("GSSAPI and then TLS on a Unix socket", |target| {
         then_session(target.unix(), &[&GSS_REQUEST, &SSL_REQUEST], "app")
     }),
-    same("GSSAPI asked for twice", |target| {
-        then_session(target.tcp(), &[&GSS_REQUEST, &GSS_REQUEST], "listed")
-    }),
+    other(
+        "GSSAPI asked for twice",
+        |target| then_session(target.tcp(), &[&GSS_REQUEST, &GSS_REQUEST], "listed"),
+        "NE",
+        "PostgreSQL is built with GSSAPI",
+    ),
     same("no handshake behind a request for TLS", |target| {
         let mut raw = target.tcp();
         raw.write(&SSL_REQUEST);

@@ -1,7 +1,7 @@
 //! Passwords and SCRAM.
 
 use super::scram::{Tampering, asked, challenge, initial, log_in, prove};
-use super::{Case, Target, same};
+use super::{Case, Target, other, same};
 use protocol::scram::{Channel, ClientExchange, nonce};
 use scenarios::raw::startup_packet;
 
@@ -166,7 +166,12 @@ pub const CASES: &[Case] = &[
     same("a length beyond the message", |target| {
         instead(target, b'p', b"SCRAM-SHA-256\0\0\0\xff\xffn,,n=,r=x")
     }),
-    same("a proof of 20 kB", |target| instead(target, b'p', &[b'x'; 20_000])),
+    other(
+        "a proof of 20 kB",
+        |target| instead(target, b'p', &[b'x'; 20_000]),
+        "08P01",
+        "PostgreSQL takes it for a wrong password",
+    ),
     same("a second beginning", |target| {
         tampered(target, Tampering::last(|_| format!("n,,n=,r={}", nonce([7; 18]))))
     }),
@@ -180,7 +185,12 @@ pub const CASES: &[Case] = &[
     same("a startup packet of 20 kB", |target| packet(target, &[0, 0, 0x4e, 0x20, 0, 3, 0, 0])),
     same("a startup packet of 3 bytes", |target| packet(target, &[0, 0, 0, 3])),
     same("a startup packet without its end", |target| packet(target, b"\0\0\0\x10\0\x03\0\0user\0app")),
-    same("protocol 2", |target| packet(target, &startup_packet(2 << 16, &[]))),
+    other(
+        "protocol 2",
+        |target| packet(target, &startup_packet(2 << 16, &[])),
+        "0A000",
+        "PostgreSQL answers in the form of protocol 2, which has no length",
+    ),
     same("protocol 4", |target| packet(target, &startup_packet(4 << 16, &[("user", "app")]))),
     same("a later protocol of version 3", |target| {
         let mut raw = target.tcp();

@@ -1,6 +1,6 @@
 //! What names of files, settings and statements reach, and where secrets show.
 
-use super::{Case, Target, same};
+use super::{Case, Target, other, same};
 use std::fs;
 
 fn startup(target: &Target, name: &str, value: &str) -> String {
@@ -34,22 +34,39 @@ pub const CASES: &[Case] = &[
     same("a slot copied to a path", |target| {
         target.sql("postgres", "SELECT pg_copy_physical_replication_slot('nosuch', '../escape')")
     }),
-    same("a file of the system, by a role without rights", |target| {
-        target.sql("app", "SELECT pg_read_file('/etc/passwd')")
-    }),
-    same("a file outside of the directory, by a role without rights", |target| {
-        target.sql("app", "SELECT pg_read_file('../../../etc/passwd')")
-    }),
-    same("a folder, by a role without rights", |target| target.sql("app", "SELECT pg_ls_waldir()")),
-    same("a copy into a file, by a role without rights", |target| {
-        target.sql("app", "COPY (SELECT 1) TO '/tmp/plimsoll-escape'")
-    }),
-    same("a copy from a program, by a role without rights", |target| {
-        target.sql("app", "COPY (SELECT 1) TO PROGRAM 'true'")
-    }),
+    other(
+        "a file of the system, by a role without rights",
+        |target| target.sql("app", "SELECT pg_read_file('/etc/passwd')"),
+        "42883",
+        "there is no such function",
+    ),
+    other(
+        "a file outside of the directory, by a role without rights",
+        |target| target.sql("app", "SELECT pg_read_file('../../../etc/passwd')"),
+        "42883",
+        "there is no such function",
+    ),
+    other(
+        "a folder, by a role without rights",
+        |target| target.sql("app", "SELECT pg_ls_waldir()"),
+        "0A000",
+        "it is not there",
+    ),
+    other(
+        "a copy into a file, by a role without rights",
+        |target| target.sql("app", "COPY (SELECT 1) TO '/tmp/plimsoll-escape'"),
+        "0A000",
+        "it is not there",
+    ),
+    other(
+        "a copy from a program, by a role without rights",
+        |target| target.sql("app", "COPY (SELECT 1) TO PROGRAM 'true'"),
+        "0A000",
+        "it is not there",
+    ),
     same("a file of rules set by a session", |target| target.sql("postgres", "SET hba_file = '/tmp/x'")),
-    same("a file of rules set for good", |target| {
-        target.sql("postgres", "ALTER SYSTEM SET hba_file = '/tmp/x'")
+    same("a directory set for good", |target| {
+        target.sql("postgres", "ALTER SYSTEM SET data_directory = '/tmp/x'")
     }),
     same("a file of settings set for good", |target| {
         target.sql("postgres", "ALTER SYSTEM SET config_file = '/tmp/x'")
@@ -117,23 +134,49 @@ pub const CASES: &[Case] = &[
         assert!(!told, "the log has it");
         outcome
     }),
-    same("a role given at the start", |target| startup(target, "role", "postgres")),
-    same("another identity given at the start", |target| {
-        startup(target, "session_authorization", "postgres")
-    }),
+    other(
+        "a role given at the start",
+        |target| startup(target, "role", "postgres"),
+        "ready",
+        "roles cannot be taken on: the setting has no effect",
+    ),
+    other(
+        "another identity given at the start",
+        |target| startup(target, "session_authorization", "postgres"),
+        "ready",
+        "roles cannot be taken on: the setting has no effect",
+    ),
     same("superuser given at the start", |target| startup(target, "is_superuser", "on")),
     same("a setting of superusers given at the start", |target| {
         startup(target, "options", "-c log_min_messages=panic")
     }),
     same("a setting that there is not given at the start", |target| startup(target, "nosuch", "x")),
     same("a port given at the start", |target| startup(target, "options", "-c port=1")),
-    same("a message shorter than its length word", |target| message(target, b"Q\0\0\0\x03")),
-    same("a message of a negative length", |target| message(target, b"Q\xff\xff\xff\xff")),
-    same("a small message of 1 GB", |target| message(target, b"S\x3f\xff\xff\xff")),
+    other(
+        "a message shorter than its length word",
+        |target| message(target, b"Q\0\0\0\x03"),
+        "08P01",
+        "PostgreSQL closes the connection without a word",
+    ),
+    other(
+        "a message of a negative length",
+        |target| message(target, b"Q\xff\xff\xff\xff"),
+        "08P01",
+        "PostgreSQL closes the connection without a word",
+    ),
+    other(
+        "a small message of 1 GB",
+        |target| message(target, b"S\x3f\xff\xff\xff"),
+        "08P01",
+        "PostgreSQL closes the connection without a word",
+    ),
     same("a kind of message that there is not", |target| message(target, b"z\0\0\0\x04")),
-    same("a Bind with more values than it has", |target| {
-        message(target, b"B\0\0\0\x10\0\0\0\0\xff\xff\0\0\0\0\0\0S\0\0\0\x04")
-    }),
+    other(
+        "a Bind with more values than it has",
+        |target| message(target, b"B\0\0\0\x10\0\0\0\0\xff\xff\0\0\0\0\0\0S\0\0\0\x04"),
+        "08P01",
+        "PostgreSQL looks for the statement first",
+    ),
     same("a statement cancelled with a wrong secret", |target| {
         let mut raw = target.tcp();
         raw.write(&[0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 1]);

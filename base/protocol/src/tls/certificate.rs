@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::net::IpAddr;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::ext::pkix::SubjectAltName;
@@ -103,6 +104,12 @@ pub(super) fn end_point_hash(certificate: &CertificateDer<'_>) -> Option<Vec<u8>
     } else {
         None
     }
+}
+
+/// Whether a certificate is of a version that rustls takes. `openssl x509 -req` makes one of version 1 where it is
+/// told of no extension.
+pub(super) fn is_version_3(certificate: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(certificate).is_ok_and(|parsed| parsed.tbs_certificate().version() == Version::V3)
 }
 
 /// Whether `now` lies within a certificate's time.

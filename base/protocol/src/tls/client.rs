@@ -115,7 +115,7 @@ fn roots(parameters: &TlsParameters) -> Result<Option<std::path::PathBuf>, TlsEr
 /// The client's own certificate, if there is one.
 fn own_certificate(parameters: &TlsParameters) -> Result<Option<OwnCertificate>, TlsError> {
     let Some(path) = parameters.certificate.as_deref().filter(|path| path.exists()) else { return Ok(None) };
-    let chain = files::certificates(&RealDisk, path, "certificate")?;
+    let chain = files::own_chain(&RealDisk, path, "certificate")?;
     let key = parameters.key.as_deref().filter(|path| path.exists()).ok_or_else(|| {
         let key = parameters.key.as_deref().unwrap_or(Path::new("")).display();
         TlsError::Setting(format!("certificate present, but not private key file \"{key}\""))

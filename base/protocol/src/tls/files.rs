@@ -1,6 +1,7 @@
 //! Certificates, keys and revocation lists in PEM files.
 
 use super::TlsError;
+use super::certificate::is_version_3;
 use host::Disk;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,20 @@ pub(super) fn certificates(
         return Err(failed(what, path)("it has no certificate in PEM form".to_owned()));
     }
     Ok(found)
+}
+
+/// The certificate of one side, with those between it and its root behind it.
+pub(super) fn own_chain(
+    disk: &dyn Disk,
+    path: &Path,
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = certificates(disk, path, what)?;
+    if !chain.first().is_some_and(is_version_3) {
+        let problem = "it is not of X.509 version 3: sign it with an extension, such as basicConstraints";
+        return Err(failed(what, path)(problem.to_owned()));
+    }
+    Ok(chain)
 }
 
 /// The revocation lists of a file, or of every file of a folder; at least one.

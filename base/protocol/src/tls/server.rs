@@ -62,7 +62,7 @@ impl ServerTls {
     /// If one of them is missing, malformed or open to others, the key is not the certificate's, or an option
     /// asks for what rustls has not.
     pub fn load(disk: &dyn Disk, options: &ServerTlsOptions) -> Result<Self, TlsError> {
-        let chain = files::certificates(disk, &options.certificate, "server certificate")?;
+        let chain = files::own_chain(disk, &options.certificate, "server certificate")?;
         let key = files::private_key(disk, &options.key, Owner::Server)?;
         let provider = Arc::new(server_provider(&options.ciphers, &options.ecdh_curve)?);
         let setting = |error: tokio_rustls::rustls::Error| TlsError::Setting(error.to_string());

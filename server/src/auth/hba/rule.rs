@@ -274,8 +274,8 @@ impl Rule {
             ClientCert::VerifyCa => Some("clientcert=verify-ca".to_owned()),
             ClientCert::VerifyFull => Some("clientcert=verify-full".to_owned()),
         };
-        let name = self.by_distinguished_name.then(|| "clientname=DN".to_owned());
-        map.into_iter().chain(cert).chain(name).collect()
+        // PostgreSQL 15 does not show clientname.
+        map.into_iter().chain(cert).collect()
     }
 }
 
