@@ -306,6 +306,21 @@ fn claim(parameters: &StartupParameters, mode: ReplicationMode) -> Result<Claim,
     Ok(Claim { user, database, replication: physical })
 }
 
+/// Takes over what ALTER ROLE ... SET and its kin say that this session begins with.
+async fn begin_with_settings(
+    node: &Node,
+    claim: &Claim,
+    environment: &SessionEnvironment,
+) -> Result<(), Exit> {
+    let Some(engine) = node.engine().filter(|_| !claim.replication) else { return Ok(()) };
+    let settings = engine
+        .start_settings(&claim.user, &claim.database)
+        .await
+        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    environment.begin_with(&settings);
+    Ok(())
+}
+
 async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
     let Some(parameters) = packets::parameters(node, wire).await? else { return Ok(None) };
     visitor.is_heard();
@@ -361,13 +376,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
             }))
         })?;
     let environment = Arc::new(environment);
-    if let Some(engine) = node.engine().filter(|_| !claim.replication) {
-        let settings = engine.start_settings(&claim.user, &claim.database).await;
-        let failed = |error: sql_interface::SqlError| {
-            Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) }))
-        };
-        environment.begin_with(&settings.map_err(failed)?);
-    }
+    begin_with_settings(node, &claim, &environment).await?;
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {

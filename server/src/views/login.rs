@@ -114,7 +114,7 @@ const IDENT: View = view! {
     }
 };
 
-/// The rows of a view of a file, which is read first for its errors. Who may read the view the catalogue says.
+/// The rows of a view of a file, which is read first for its errors. The catalogue says who may read it.
 fn checked(
     view: &View,
     asked: &Asked<'_>,

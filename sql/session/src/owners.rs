@@ -145,7 +145,7 @@ impl SqlSession {
         Ok(())
     }
 
-    /// Locks a table with its sequences, or a sequence, and sees it as it is then: its entry is written whole.
+    /// Locks a table with its sequences, or a sequence, and sees it as it is then: entries are written whole.
     async fn lock_for_owner(&mut self, oid: u32) -> Result<()> {
         let trees = |catalogue: &Catalogue| -> Vec<TreeId> {
             let of_sequence = |oid| TreeId::new(POSTGRES_DATABASE, oid);

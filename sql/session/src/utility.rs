@@ -113,18 +113,11 @@ impl SqlSession {
                 self.create_extension(name, *lenient).map(Run::Done)
             }
             Utility::Explain { options, statement } => self.explain(*options, statement).await,
-            Utility::Drop(target) => match target.kind {
-                DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
-                DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
-                DropKind::Sequence => self.drop_sequences(target).await.map(Run::Done),
-                DropKind::View => self.drop_views(target).await.map(Run::Done),
-            },
-            Utility::CreateView { or_replace, name, columns, options, query, text } => {
-                self.create_view(name, (columns, *or_replace, options), (query, text)).await.map(Run::Done)
-            }
-            Utility::AlterView { if_exists, name, change } => {
-                self.alter_view(parsed, (name, *if_exists), change).await.map(Run::Done)
-            }
+            Utility::Drop(_)
+            | Utility::CreateView { .. }
+            | Utility::AlterView { .. }
+            | Utility::CreateSequence { .. }
+            | Utility::AlterSequence { .. } => self.run_of_objects(parsed, utility).await.map(Run::Done),
             Utility::CreateRole { .. }
             | Utility::AlterRole { .. }
             | Utility::RenameRole { .. }
@@ -135,12 +128,6 @@ impl SqlSession {
             | Utility::ReassignOwned { .. }
             | Utility::DropOwned { .. }
             | Utility::AlterSettings { .. } => self.run_of_rights(parsed, utility).await.map(Run::Done),
-            Utility::CreateSequence { if_not_exists, name, options } => {
-                self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
-            }
-            Utility::AlterSequence { if_exists, name, change } => {
-                self.alter_sequence(parsed, name, *if_exists, change).await.map(Run::Done)
-            }
             Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
@@ -148,6 +135,31 @@ impl SqlSession {
             Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
             Utility::Unlisten => done("UNLISTEN"),
             Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
+        }
+    }
+
+    /// Carries out a statement about a view or a sequence, or a DROP.
+    async fn run_of_objects(&mut self, parsed: &Arc<Parsed>, utility: &Utility) -> Result<CommandTag> {
+        match utility {
+            Utility::Drop(target) => match target.kind {
+                DropKind::Table => self.drop_tables(parsed, target).await,
+                DropKind::Index => self.drop_indexes(target).await,
+                DropKind::Sequence => self.drop_sequences(target).await,
+                DropKind::View => self.drop_views(target).await,
+            },
+            Utility::CreateView { or_replace, name, columns, options, query, text } => {
+                self.create_view(name, (columns, *or_replace, options), (query, text)).await
+            }
+            Utility::AlterView { if_exists, name, change } => {
+                self.alter_view(parsed, (name, *if_exists), change).await
+            }
+            Utility::CreateSequence { if_not_exists, name, options } => {
+                self.create_sequence(parsed, name, *if_not_exists, options).await
+            }
+            Utility::AlterSequence { if_exists, name, change } => {
+                self.alter_sequence(parsed, name, *if_exists, change).await
+            }
+            _ => Err(SqlError::internal("a statement about something else")),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who may do what (aclchk.c and acl.c of PostgreSQL 15): an owner's rights are those of its list like anybody's,
-//! but it may always grant them; superusers may do all.
+//! Who may do what (aclchk.c and acl.c of PostgreSQL 15): an owner's rights are those of its list like
+//! anybody's, but it may always grant them; superusers may do all.
 
 mod functions;
 mod roles;

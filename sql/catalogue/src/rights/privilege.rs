@@ -12,7 +12,7 @@ macro_rules! privileges {
         impl Privileges {
             $(#[doc = concat!("`", $letter, "`: ", $word)] pub const $name: Self = Self(1 << $bit);)*
 
-            /// Each privilege by itself, with its letter and its word, in the order in which lists print them.
+            /// Each privilege by itself, with letter and word, in the order in which lists print them.
             pub const EACH: &'static [(Self, char, &'static str)] = &[$((Self::$name, $letter, $word),)*];
         }
     };

@@ -1,8 +1,8 @@
 //! What a plan must be allowed to do: collected while a statement is analysed, checked once for the role that
 //! runs it, and again only when the catalogue's version or that role is another.
 //!
-//! As in PostgreSQL a table is checked as a whole first, and then by the columns that are named (ExecCheckRTPerms
-//! of execMain.c). Tables below a view are read with the rights of the view's owner.
+//! As in PostgreSQL a table is checked as a whole first, and then by the columns that are named
+//! (ExecCheckRTPerms of execMain.c). Tables below a view are read with the rights of the view's owner.
 
 use super::analyzer::Analyzer;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges};
