@@ -325,7 +325,7 @@ impl Environment for SessionEnvironment {
             let value = state.settings.show(known.name, Privilege::Superuser).ok()?;
             Some((known.name.to_owned(), value))
         };
-        changed.filter_map(|known| shown(known)).collect()
+        changed.filter_map(shown).collect()
     }
 
     fn settings_push(&self, level: u32) {

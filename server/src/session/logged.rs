@@ -4,6 +4,7 @@
 use super::Session;
 use super::limits::{LogStatement, class_of};
 use crate::log::redact::without_secrets;
+use crate::statements::beginning;
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
 use sql_interface::Environment;
@@ -142,7 +143,7 @@ fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let is_cut = text.len() > limit;
         if is_cut {
-            text.truncate(text.floor_char_boundary(limit));
+            text.truncate(beginning(&text, limit).len());
         }
         out.push('\'');
         out.push_str(&text.replace('\'', "''"));

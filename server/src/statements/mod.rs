@@ -23,6 +23,15 @@ const LEAVING_MIN: usize = 10;
 /// What is left of an entry's use whenever others have to go.
 const USE_LEFT: f64 = 0.99;
 
+/// The whole characters within so many bytes of a text.
+pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// Whose statement it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -122,10 +131,9 @@ impl Statements {
             self.make_room(&mut table);
         }
         let made = || {
-            let end = text.floor_char_boundary(TEXT_BYTES_MAX);
             Arc::new(Entry {
                 key,
-                text: text.get(..end).unwrap_or_default().into(),
+                text: beginning(text, TEXT_BYTES_MAX).into(),
                 counted: Mutex::new(Counted { figures: Figures::default(), used: 1.0 }),
                 has_left: AtomicBool::new(false),
             })
