@@ -30,7 +30,8 @@ pub(super) async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<St
         match startup::decode(&packet)? {
             Startup::Ssl if tls_open => {
                 tls_open = false;
-                gss_open &= !encrypt(node, wire).await?;
+                // A handshake takes much, and for a moment.
+                gss_open &= !Box::pin(encrypt(node, wire)).await?;
             }
             Startup::GssEncryption if gss_open => {
                 gss_open = false;

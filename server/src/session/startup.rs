@@ -64,6 +64,12 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
         Ok(None) => return,
         Err(exit) => return farewell(&node, &mut wire, exit, true).await,
     };
+    Box::pin(attend(node, wire, entered)).await;
+}
+
+/// Serves one that was let in. What a session's work may need is apart from what a connection is made with: those
+/// who never log in take none of it.
+async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
     let handle = entered.member.handle.clone();
     match entered.kind {
         Kind::Physical(replication) => {
@@ -324,6 +330,15 @@ async fn begin_with_settings(
 async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
     let Some(parameters) = packets::parameters(node, wire).await? else { return Ok(None) };
     visitor.is_heard();
+    Box::pin(log_in(node, wire, parameters)).await
+}
+
+/// Lets in who has said who it is, if it may come; None if it was no session that was wanted.
+async fn log_in(
+    node: &Arc<Node>,
+    wire: &mut Wire,
+    parameters: StartupParameters,
+) -> Result<Option<Entered>, Exit> {
     let mode = negotiate(wire, &parameters)?;
     let claim = claim(&parameters, mode)?;
     if claim.replication && claim.user == MEMBER_USER {
