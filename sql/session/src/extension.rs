@@ -13,7 +13,8 @@ impl SqlSession {
         if !BUILT_IN.contains(&name) {
             return Err(SqlError::unsupported(format!("extension \"{name}\"")));
         }
-        let loaded = self.environment.show(SettingActor::SUPERUSER, "shared_preload_libraries")?.unwrap_or_default();
+        let loaded =
+            self.environment.show(SettingActor::SUPERUSER, "shared_preload_libraries")?.unwrap_or_default();
         if !loaded.split(',').any(|library| library.trim().trim_matches('"') == name) {
             let hint = format!("Set shared_preload_libraries = '{name}', and restart the server.");
             return Err(

@@ -121,7 +121,10 @@ pub fn regressions(target: &Target) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(folder(target)) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
-    files.iter().map(|file| fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))).collect()
+    files
+        .iter()
+        .map(|file| fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+        .collect()
 }
 
 /// Where a target's regressions lie.

@@ -139,7 +139,8 @@ impl Mutator {
 
     /// A number at an edge, in the byte order of the protocol.
     fn number(&mut self) {
-        let edges = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF];
+        let edges =
+            [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF];
         let edge: u32 = edges[self.rng.usize(..edges.len())];
         let width = [1, 2, 4][self.rng.usize(..3)];
         if let Some(at) = self.place() {
@@ -152,8 +153,19 @@ impl Mutator {
     /// A number at an edge, as text.
     fn text_number(&mut self) {
         let edges = [
-            "0", "-1", "1e308", "-0", "32768", "2147483648", "-2147483649", "9223372036854775808", "NaN", "1e-400",
-            "99999999999999999999999999999999999999", "0.0000000000000000000000000000000001", "infinity",
+            "0",
+            "-1",
+            "1e308",
+            "-0",
+            "32768",
+            "2147483648",
+            "-2147483649",
+            "9223372036854775808",
+            "NaN",
+            "1e-400",
+            "99999999999999999999999999999999999999",
+            "0.0000000000000000000000000000000001",
+            "infinity",
         ];
         let (at, edge) = (self.rng.usize(..=self.input.len()), self.rng.usize(..edges.len()));
         self.put(at, edges[edge].as_bytes());
@@ -162,7 +174,8 @@ impl Mutator {
     fn swap(&mut self) {
         let (a, b) = (self.range(), self.range());
         if a.end <= b.start {
-            let moved = [&self.input[b.clone()], &self.input[a.end..b.start], &self.input[a.clone()]].concat();
+            let moved =
+                [&self.input[b.clone()], &self.input[a.end..b.start], &self.input[a.clone()]].concat();
             self.input.splice(a.start..b.end, moved);
         }
     }

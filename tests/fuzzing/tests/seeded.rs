@@ -58,7 +58,11 @@ fn a_fault_is_found_and_told() {
         open: || {
             Box::new(|input| {
                 assert!(input.len() < 20, "too long");
-                let _ = std::hint::black_box(Vec::<u8>::with_capacity(if input.contains(&0) { 2 << 20 } else { 0 }));
+                let _ = std::hint::black_box(Vec::<u8>::with_capacity(if input.contains(&0) {
+                    2 << 20
+                } else {
+                    0
+                }));
             })
         },
     };

@@ -24,9 +24,9 @@ pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement, MemberGrant,
-    Mode, NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec, SequenceChange,
-    SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
+    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement,
+    MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec,
+    SequenceChange, SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
 };
 
 use cursor::Cursor;

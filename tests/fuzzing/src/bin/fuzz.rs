@@ -33,7 +33,9 @@ fn read(arguments: &[String]) -> Option<(&'static Target, f64, u64)> {
     let (mut minutes, mut seed) = (None, now);
     for pair in rest.chunks(2) {
         match pair {
-            [option, value] if option == "--minutes" => minutes = Some(value.parse().ok().filter(|m| *m > 0.0)?),
+            [option, value] if option == "--minutes" => {
+                minutes = Some(value.parse().ok().filter(|m| *m > 0.0)?)
+            }
             [option, value] if option == "--seed" => seed = value.parse().ok()?,
             _ => return None,
         }

@@ -18,9 +18,35 @@ pub const CONNINFO: Target = Target {
         .to_vec()
     },
     words: &[
-        "host=", "port=", "user=", "password=", "dbname=", "sslmode=verify-full", "sslrootcert=", "service=", "passfile=",
-        "target_session_attrs=any", "channel_binding=require", "connect_timeout=", "replication=true", "options=", "'", "\\", "=", " ",
-        "postgresql://", "postgres://", "@", ":", "/", "?", "&", "%00", "%2", "[::1]", ",",
+        "host=",
+        "port=",
+        "user=",
+        "password=",
+        "dbname=",
+        "sslmode=verify-full",
+        "sslrootcert=",
+        "service=",
+        "passfile=",
+        "target_session_attrs=any",
+        "channel_binding=require",
+        "connect_timeout=",
+        "replication=true",
+        "options=",
+        "'",
+        "\\",
+        "=",
+        " ",
+        "postgresql://",
+        "postgres://",
+        "@",
+        ":",
+        "/",
+        "?",
+        "&",
+        "%00",
+        "%2",
+        "[::1]",
+        ",",
     ],
     memory_bytes: 64 << 10,
     memory_factor: 512,
@@ -31,7 +57,10 @@ pub const CONNINFO: Target = Target {
             if let Ok(conninfo) = parsed {
                 let secret = conninfo.password.clone().unwrap_or_default();
                 let shown = format!("{conninfo:?}");
-                assert!(secret.len() < 12 || !shown.contains(&secret) || text.matches(&secret).count() > 1, "shows a password");
+                assert!(
+                    secret.len() < 12 || !shown.contains(&secret) || text.matches(&secret).count() > 1,
+                    "shows a password"
+                );
             }
             if let Ok(pairs) = split(text) {
                 let joined = join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));

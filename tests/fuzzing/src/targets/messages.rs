@@ -13,7 +13,10 @@ pub const FROM_CLIENT: Target = Target {
     name: "decoder",
     inputs: || {
         let mut start = BytesMut::new();
-        startup::encode_session(&mut start, [("user", "postgres"), ("database", "d"), ("replication", "true")]);
+        startup::encode_session(
+            &mut start,
+            [("user", "postgres"), ("database", "d"), ("replication", "true")],
+        );
         let mut cancel = BytesMut::new();
         startup::encode_cancel(&mut cancel, startup::CancelKey { pid: 7, secret: -1 });
         let mut all = start.clone();
@@ -29,7 +32,8 @@ pub const FROM_CLIENT: Target = Target {
         frontend::copy_done(&mut all);
         frontend::sasl_initial(&mut all, "SCRAM-SHA-256", b"n,,n=,r=x");
         frontend::terminate(&mut all);
-        let bind = b"B\0\0\0\x22p\0s\0\0\x02\0\x01\0\0\0\x02\0\0\0\x01\x31\xFF\xFF\xFF\xFF\0\x01\0\x01".to_vec();
+        let bind =
+            b"B\0\0\0\x22p\0s\0\0\x02\0\x01\0\0\0\x02\0\0\0\x01\x31\xFF\xFF\xFF\xFF\0\x01\0\x01".to_vec();
         vec![start.to_vec(), cancel.to_vec(), all.to_vec(), [start.to_vec(), bind].concat()]
     },
     words: &["SCRAM-SHA-256-PLUS", "n,,n=,r=x", "_pq_.x", "user", "select 1"],
@@ -48,8 +52,15 @@ fn from_client(input: &[u8]) {
             assert!(asked.extensions().count() <= asked.parameters.len());
             if asked.version == 3 << 16 {
                 let mut again = BytesMut::new();
-                startup::encode_session(&mut again, asked.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-                assert_eq!(startup::decode(&again).ok(), Some(Startup::Session(asked)), "a startup packet changes");
+                startup::encode_session(
+                    &mut again,
+                    asked.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())),
+                );
+                assert_eq!(
+                    startup::decode(&again).ok(),
+                    Some(Startup::Session(asked)),
+                    "a startup packet changes"
+                );
             }
         }
     }
@@ -91,7 +102,11 @@ fn again(message: &FrontendMessage<'_>) {
         _ => return,
     }
     let frame = Frame::peek(&out, FrameLimits::CLIENT).ok().flatten().expect("what is encoded is a message");
-    assert_eq!(FrontendMessage::decode(frame.kind, frame.body(&out)).as_ref(), Ok(message), "a message changes");
+    assert_eq!(
+        FrontendMessage::decode(frame.kind, frame.body(&out)).as_ref(),
+        Ok(message),
+        "a message changes"
+    );
 }
 
 /// What a server sends, as our clients and standbys read it.
@@ -106,7 +121,9 @@ pub const FROM_SERVER: Target = Target {
         backend::parameter_description(&mut out, [23, 25].into_iter());
         backend::text_row(&mut out, &[Some("1"), None, Some("text")]);
         backend::command_complete(&mut out, "SELECT 1");
-        backend::copy_data(&mut out, |data| data.extend_from_slice(b"w\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03log"));
+        backend::copy_data(&mut out, |data| {
+            data.extend_from_slice(b"w\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03log")
+        });
         let error = b"E\0\0\0\x26SERROR\0VERROR\0C42P01\0Mno table\0P15\0\0".to_vec();
         let columns = b"T\0\0\0\x1c\0\x01id\0\0\0\0\x07\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0".to_vec();
         vec![out.to_vec(), [error, columns].concat()]
@@ -134,8 +151,10 @@ fn from_server(input: &[u8]) {
             BackendMessage::Error(report) | BackendMessage::Notice(report) => {
                 let mut out = BytesMut::new();
                 report.encode(&mut out);
-                let frame = Frame::peek(&out, FrameLimits::CLIENT).ok().flatten().expect("a report is a message");
-                BackendMessage::decode(frame.kind, out.freeze().slice(Frame::HEADER..)).expect("a report is read again");
+                let frame =
+                    Frame::peek(&out, FrameLimits::CLIENT).ok().flatten().expect("a report is a message");
+                BackendMessage::decode(frame.kind, out.freeze().slice(Frame::HEADER..))
+                    .expect("a report is read again");
             }
             _ => {}
         }
@@ -165,7 +184,22 @@ pub const REPLICATION: Target = Target {
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
     },
-    words: &["SLOT", "PHYSICAL", "LOGICAL", "TIMELINE", "0/0", "FFFFFFFF/FFFFFFFF", "(", ")", ",", "'", "\"", ";", "--", "/*"],
+    words: &[
+        "SLOT",
+        "PHYSICAL",
+        "LOGICAL",
+        "TIMELINE",
+        "0/0",
+        "FFFFFFFF/FFFFFFFF",
+        "(",
+        ")",
+        ",",
+        "'",
+        "\"",
+        ";",
+        "--",
+        "/*",
+    ],
     memory_bytes: 64 << 10,
     memory_factor: 256,
     open: || {

@@ -23,8 +23,33 @@ pub const SETTINGS: Target = Target {
         inputs
     },
     words: &[
-        "=", "'", "''", "\\'", "#", "\n", "include", "on", "off", "default", "kB", "MB", "TB", "ms", "min", "d", "0x", "1e3", "-1", "NaN",
-        "\"$user\"", ",", "FIRST 2 (a, b)", "ANY 1 (*)", "work_mem", "log_line_prefix", "synchronous_standby_names",
+        "=",
+        "'",
+        "''",
+        "\\'",
+        "#",
+        "\n",
+        "include",
+        "on",
+        "off",
+        "default",
+        "kB",
+        "MB",
+        "TB",
+        "ms",
+        "min",
+        "d",
+        "0x",
+        "1e3",
+        "-1",
+        "NaN",
+        "\"$user\"",
+        ",",
+        "FIRST 2 (a, b)",
+        "ANY 1 (*)",
+        "work_mem",
+        "log_line_prefix",
+        "synchronous_standby_names",
     ],
     memory_bytes: 256 << 10,
     memory_factor: 512,
@@ -55,6 +80,10 @@ fn check(definition: &settings::Definition, text: &str) {
     if let Ok(value) = Value::parse(definition, text) {
         let shown = value.show(definition);
         let again = Value::parse(definition, &shown);
-        assert!(again.as_ref().is_ok_and(|again| *again == value), "{}: {text:?} is shown as {shown:?}", definition.name);
+        assert!(
+            again.as_ref().is_ok_and(|again| *again == value),
+            "{}: {text:?} is shown as {shown:?}",
+            definition.name
+        );
     }
 }

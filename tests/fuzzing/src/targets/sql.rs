@@ -85,7 +85,8 @@ impl Running {
             let prepared = match session.prepare(text, &[]).await {
                 Ok(prepared) => prepared,
                 Err(error) => {
-                    let position = error.fields().position.map_or(0, |at| usize::try_from(at).unwrap_or(usize::MAX));
+                    let position =
+                        error.fields().position.map_or(0, |at| usize::try_from(at).unwrap_or(usize::MAX));
                     assert!(position <= text.chars().count() + 1, "an error's position lies behind the text");
                     let _ = session.finish().await;
                     return;
