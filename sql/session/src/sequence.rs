@@ -147,7 +147,8 @@ impl SqlSession {
             }
             return Ok(None);
         };
-        if !self.owns(found.owner) && !(drops && self.may_drop(found.owner)) {
+        let may = if drops { self.may_drop(found.owner) } else { self.owns(found.owner) };
+        if !may {
             return Err(not_owner(ObjectKind::Sequence, name));
         }
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
