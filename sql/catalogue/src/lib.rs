@@ -7,6 +7,7 @@ mod bootstrap;
 pub mod codec;
 pub mod entries;
 mod model;
+pub mod names;
 pub mod sequences;
 pub mod store;
 pub mod system;

@@ -174,6 +174,8 @@ pub struct Index {
     pub constraint: bool,
     /// NULLS NOT DISTINCT
     pub nulls_not_distinct: bool,
+    /// Storage parameters, `name=value`.
+    pub options: Vec<String>,
 }
 
 /// What the primary key's index and the secondary ones have in common.
@@ -195,6 +197,8 @@ pub struct AnyIndex<'r> {
     pub constraint: bool,
     /// NULLS NOT DISTINCT
     pub nulls_not_distinct: bool,
+    /// Storage parameters, `name=value`.
+    pub options: &'r [String],
 }
 
 /// A CHECK constraint.
@@ -206,6 +210,8 @@ pub struct Check {
     pub name: String,
     /// The condition's text.
     pub expression: String,
+    /// NOT VALID: rows that were there before it may not meet it.
+    pub not_valid: bool,
 }
 
 /// A table.
@@ -227,6 +233,8 @@ pub struct Relation {
     pub checks: Vec<Check>,
     /// Secondary indexes, by their OIDs.
     pub indexes: Vec<Index>,
+    /// Storage parameters, `name=value`.
+    pub options: Vec<String>,
     /// How rows and keys are laid out; made by [`Relation::lay_out`].
     pub layout: Layout,
 }
@@ -315,6 +323,7 @@ impl Relation {
             primary: true,
             constraint: true,
             nulls_not_distinct: false,
+            options: &[],
         });
         primary.chain(self.indexes.iter().map(|index| AnyIndex {
             oid: index.oid,
@@ -325,6 +334,7 @@ impl Relation {
             primary: false,
             constraint: index.constraint,
             nulls_not_distinct: index.nulls_not_distinct,
+            options: &index.options,
         }))
     }
     /// Computes `layout` anew.

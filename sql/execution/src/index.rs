@@ -269,6 +269,7 @@ mod tests {
             unique,
             constraint: false,
             nulls_not_distinct,
+            options: Vec::new(),
         }
     }
 

@@ -38,6 +38,9 @@ async fn or_cancelled<T>(canceller: &Canceller, work: impl Future<Output = Resul
 }
 
 pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[Datum]) -> Result<Datum> {
+    if function == SequenceFunction::Last {
+        return Ok(Datum::Int8(cx.facts.current_value(None)?));
+    }
     let Some(Datum::Oid(oid)) = values.first() else { return Ok(Datum::Null) };
     if values.iter().any(Datum::is_null) {
         return Ok(Datum::Null);
@@ -66,6 +69,9 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
                 cx.facts.note_number(*oid, last, false, commit);
             }
             Ok(Datum::Int8(last))
+        }
+        SequenceFunction::Current | SequenceFunction::Last => {
+            Ok(Datum::Int8(cx.facts.current_value(Some(*oid))?))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::checks::check_name;
+use super::options;
 use super::sequence::OwnSequence;
 use sql_catalogue::{Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_interface::{CommandTag, Result, SqlError, stack};
@@ -32,6 +33,8 @@ struct Definition {
     checks: Vec<NamedCheck>,
     uniques: Vec<UniqueKey>,
     sequences: Vec<OwnSequence>,
+    /// Storage parameters.
+    options: Vec<String>,
 }
 
 /// A UNIQUE constraint.
@@ -52,6 +55,7 @@ impl Definition {
             checks: Vec::new(),
             uniques: Vec::new(),
             sequences: Vec::new(),
+            options: Vec::new(),
         }
     }
 }
@@ -77,20 +81,7 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let (name, exists) = {
             let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-            let (schema, name, position) = analyzer.table_name(&table.name)?;
-            match schema.as_deref() {
-                None | Some("public") => {}
-                Some("pg_catalog" | "information_schema") => {
-                    return Err(SqlError::new(
-                        SqlState::INSUFFICIENT_PRIVILEGE,
-                        format!("permission denied to create \"{}.{name}\"", schema.unwrap_or_default()),
-                    ));
-                }
-                Some(other) => {
-                    let message = format!("schema \"{other}\" does not exist");
-                    return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(position));
-                }
-            }
+            let (name, _) = analyzer.name_for_new(&table.name)?;
             let exists = catalogue.relation(&name).is_some();
             (name, exists)
         };
@@ -121,7 +112,7 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks, mut uniques, sequences, .. } = definition;
+        let Definition { columns, primary_key, checks, mut uniques, sequences, options, .. } = definition;
         // A UNIQUE that says what the primary key or another one says adds nothing.
         let key_columns = primary_key.as_ref().map_or(&[][..], |(_, columns)| columns);
         uniques.retain(|unique| unique.columns != key_columns);
@@ -142,7 +133,8 @@ impl SqlSession {
         let mut named = Vec::with_capacity(checks.len());
         for given in checks {
             let check_name = check_name(name, &given, &named)?;
-            named.push(Check { oid: database.allocate_number()?, name: check_name, expression: given.1 });
+            let oid = database.allocate_number()?;
+            named.push(Check { oid, name: check_name, expression: given.1, not_valid: false });
         }
         let mut relation = Relation {
             oid: tree.relation,
@@ -153,6 +145,7 @@ impl SqlSession {
             primary_key,
             checks: named,
             indexes: Vec::new(),
+            options,
             layout: Layout::new(&[], None),
         };
         relation.lay_out();
@@ -185,6 +178,7 @@ impl SqlSession {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
+            analyzer.defines = true;
             analyzer.target_of(relation)?;
             for (at, _) in relation.live_columns() {
                 analyzer.default_value(relation, at)?;
@@ -216,6 +210,7 @@ impl SqlSession {
         for constraint in &table.constraints {
             table_constraint(constraint, &mut definition)?;
         }
+        definition.options = storage_options(table)?;
         if definition.checks.len() > CHECKS_MAX {
             return Err(SqlError::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -254,10 +249,18 @@ impl SqlSession {
         for (at, output) in outputs.iter().enumerate() {
             let column_name =
                 table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            if columns.iter().any(|known: &Column| known.name == column_name) {
+                let message = format!("column \"{column_name}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
             columns.push(plain_column(at, column_name, output.ty)?);
         }
-        let definition = Definition { columns, ..Definition::new(name) };
+        let options = storage_options(table)?;
+        let definition = Definition { columns, options, ..Definition::new(name) };
         let relation = self.make_table(parsed, name, definition).await?;
+        if table.with_data.as_ref().is_some_and(|with| !with.data) {
+            return Ok(CommandTag::Words("CREATE TABLE AS"));
+        }
         let target = ModifiedTable { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
         cx.suit(&plan);
@@ -282,26 +285,18 @@ impl SqlSession {
     pub(super) async fn drop_tables(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP TABLE")?;
         for name in &target.names {
+            let Some(bare) = self.dropped(parsed, name, target).await? else { continue };
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {
                 Ok(relation) => relation,
+                // Somebody else has dropped it meanwhile.
                 Err(error) if error.code() == SqlState::UNDEFINED_TABLE => {
-                    let last =
-                        name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
-                    let message = format!("table \"{last}\" does not exist");
+                    let message = format!("table \"{bare}\" does not exist");
                     self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                     continue;
                 }
-                Err(error) => {
-                    let last = super::index::last_name(name);
-                    if self.facts.catalogue.view_named(&last).is_some() {
-                        let message = format!("\"{last}\" is not a table");
-                        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                            .with_hint("Use DROP VIEW to remove a view."));
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             };
             self.require_owner(&relation)?;
             store::drop_relation(self.transaction()?, &relation).await?;
@@ -344,6 +339,15 @@ impl SqlSession {
         self.transaction()?.drop_tree(relation.tree)?;
         self.catalogue_changed();
         Ok(tree)
+    }
+}
+
+/// WITH (...)
+fn storage_options(table: &ast::CreateTable) -> Result<Vec<String>> {
+    match &table.table_options {
+        ast::CreateTableOptions::None => Ok(Vec::new()),
+        ast::CreateTableOptions::With(options) => options::of_table(options),
+        _ => Err(SqlError::unsupported("this form of CREATE TABLE")),
     }
 }
 
@@ -433,7 +437,7 @@ fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) ->
             ast::ColumnOption::PrimaryKey(_) => set_primary_key(table, constraint_name, vec![at])?,
             ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check.expr.to_string())),
             ast::ColumnOption::Collation(collation) => {
-                let wanted = Analyzer::function_name(collation).unwrap_or_default();
+                let wanted = Analyzer::function_name(collation)?.unwrap_or_default();
                 if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
                     return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
                 }

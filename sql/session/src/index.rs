@@ -3,13 +3,14 @@
 
 use super::SqlSession;
 use super::ddl::UniqueKey;
+use super::options;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
 use sql_execution::spill::Sorter;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::fold;
-use sql_language::parse::{DropTarget, Parsed, ReindexTarget};
+use sql_language::parse::{DropKind, DropTarget, Parsed, ReindexTarget};
 use sql_language::plan::BATCH;
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
@@ -37,16 +38,12 @@ impl SqlSession {
             self.refuse_in_block("CREATE INDEX CONCURRENTLY")?;
         }
         let wait = self.lock_wait();
-        let locked = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await;
-        let relation = locked.map_err(|mut error| {
-            error.fields_mut().position = None;
-            error
-        })?;
+        let relation = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await?;
         self.require_owner(&relation)?;
         let columns = index_columns(&relation, create)?;
         let name = match &create.name {
             Some(name) => {
-                let name = last_name(name);
+                let name = self.analyzer(parsed, Vec::new(), &self.facts.catalogue).bare_name(name)?;
                 if self.is_name_taken(&name).await? {
                     return self.name_is_taken(&name, create.if_not_exists, "CREATE INDEX");
                 }
@@ -65,6 +62,7 @@ impl SqlSession {
             unique: create.unique,
             constraint: false,
             nulls_not_distinct: create.nulls_distinct == Some(false),
+            options: options::of_index(&create.with)?,
         };
         self.add_index(&relation, index).await?;
         Ok(CommandTag::Words("CREATE INDEX"))
@@ -211,10 +209,10 @@ impl SqlSession {
     }
 
     /// DROP INDEX.
-    pub(super) async fn drop_indexes(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_indexes(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP INDEX")?;
         for name in &target.names {
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let Some((relation, oid)) = self.lock_index(&name).await? else {
                 let message = format!("index \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;
@@ -275,7 +273,8 @@ impl SqlSession {
         self.refuse_in_read_only(true, "REINDEX")?;
         match target {
             ReindexTarget::Index(name) => {
-                let name = last_name(name);
+                let index = self.named(parsed, name, DropKind::Index).await?;
+                let name = index.unwrap_or_else(|| name.to_string());
                 let Some((relation, oid)) = self.lock_index(&name).await? else {
                     let message = format!("relation \"{name}\" does not exist");
                     return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
@@ -333,13 +332,9 @@ impl SqlSession {
             unique: true,
             constraint: true,
             nulls_not_distinct: key.nulls_not_distinct,
+            options: Vec::new(),
         })
     }
-}
-
-/// The last part of a name, which is all that tells objects of the one user schema apart.
-pub(super) fn last_name(name: &ast::ObjectName) -> String {
-    name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold)
 }
 
 fn column_names(relation: &Relation, places: &[usize]) -> String {

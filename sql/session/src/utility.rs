@@ -112,12 +112,12 @@ impl SqlSession {
             Utility::Explain { options, statement } => self.explain(*options, statement).await,
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
-                DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
-                DropKind::Sequence => self.drop_sequences(target).await.map(Run::Done),
-                DropKind::View => self.drop_views(target).await.map(Run::Done),
+                DropKind::Index => self.drop_indexes(parsed, target).await.map(Run::Done),
+                DropKind::Sequence => self.drop_sequences(parsed, target).await.map(Run::Done),
+                DropKind::View => self.drop_views(parsed, target).await.map(Run::Done),
             },
             Utility::CreateView { or_replace, name, columns, query, text } => {
-                self.create_view(name, (columns, *or_replace), (query, text)).await.map(Run::Done)
+                self.create_view(parsed, name, (columns, *or_replace), (query, text)).await.map(Run::Done)
             }
             Utility::CreateSequence { if_not_exists, name, options } => {
                 self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
@@ -418,7 +418,7 @@ impl SqlSession {
     ) -> Result<Arc<sql_catalogue::Relation>> {
         let catalogue = self.catalogue().await?;
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.find_table(name)
+        analyzer.find_defined_table(name)
     }
 
     /// 42501 for a table that belongs to somebody else.

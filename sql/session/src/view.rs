@@ -1,9 +1,9 @@
 //! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
 
 use super::SqlSession;
-use super::index::last_name;
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::{Relation, View, ViewColumn, store};
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
 use sql_language::parse::{DropTarget, Parsed};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -13,6 +13,7 @@ impl SqlSession {
     /// CREATE VIEW.
     pub(super) async fn create_view(
         &mut self,
+        parsed: &Parsed,
         name: &ast::ObjectName,
         (columns, or_replace): (&[String], bool),
         (query, text): (&Parsed, &str),
@@ -20,7 +21,7 @@ impl SqlSession {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
         self.refuse_in_read_only(true, "CREATE VIEW")?;
         self.begin_statement().await?;
-        let name = last_name(name);
+        let name = self.name_for_new(parsed, name).await?;
         let catalogue = self.catalogue().await?;
         let before = catalogue.view_named(&name).cloned();
         match &before {
@@ -31,15 +32,16 @@ impl SqlSession {
                 }
             }
         }
-        let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
-            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
-            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
-            uses.append(&mut analyzer.views);
-            uses.sort_unstable();
-            uses.dedup();
-            Ok((plan.columns.take().unwrap_or_default(), uses))
-        })?;
+        let (found, uses) = self.view_query(query, None)?;
+        if self.facts.path.searched().ne(SearchPath::of_catalogue().searched()) {
+            // The view is kept as its text, whose names are looked up along that path later.
+            let later = self.view_query(query, Some(SearchPath::of_catalogue()));
+            if !later.is_ok_and(|later| later == (found.clone(), uses.clone())) {
+                return Err(SqlError::unsupported(
+                    "CREATE VIEW along a search_path by which names stand for other tables than in public",
+                ));
+            }
+        }
         if columns.len() > found.len() {
             return Err(SqlError::syntax("CREATE VIEW specifies more column names than columns"));
         }
@@ -64,6 +66,25 @@ impl SqlSession {
         store::put_view(self.transaction()?, &view).await?;
         self.catalogue_changed();
         Ok(DONE)
+    }
+
+    /// The columns of a view's query, and the OIDs of the tables and views that it reads.
+    fn view_query(
+        &self,
+        query: &Parsed,
+        path: Option<&'static SearchPath>,
+    ) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(query, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.own_path = path;
+            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
+            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
+            uses.append(&mut analyzer.views);
+            uses.sort_unstable();
+            uses.dedup();
+            Ok((plan.columns.take().unwrap_or_default(), uses))
+        })
     }
 
     /// OR REPLACE may add columns at the end and nothing else.
@@ -97,20 +118,13 @@ impl SqlSession {
     }
 
     /// DROP VIEW.
-    pub(super) async fn drop_views(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_views(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP VIEW")?;
         for name in &target.names {
-            self.begin_statement().await?;
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let catalogue = self.catalogue().await?;
             let Some(view) = catalogue.view_named(&name).cloned() else {
-                if catalogue.is_name_taken(&name) {
-                    let message = format!("\"{name}\" is not a view");
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
-                }
-                let message = format!("view \"{name}\" does not exist");
-                self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
-                continue;
+                return Err(SqlError::internal("a view was found and is gone"));
             };
             if !self.role.superuser && view.owner != self.role.oid {
                 let message = format!("must be owner of view {name}");

@@ -31,8 +31,9 @@ use host::Timestamp;
 use sql_interface::{Result, SqlError};
 use sql_types::key::OrderedColumn;
 use sql_types::row::RowLayout;
-use sql_types::{Datum, Type, TypeId};
+use sql_types::{Array, Datum, Type, TypeId};
 use sqlstate::SqlState;
+use std::sync::Arc;
 use storage::TreeId;
 
 /// Roles and databases.
@@ -111,7 +112,7 @@ const ROLE: &[TypeId] = &[
     TypeId::Int8,
 ];
 const DATABASE: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool];
-const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid];
+const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid, TypeId::TextArray];
 const COLUMN: &[TypeId] = &[
     TypeId::Text,
     TypeId::Oid,
@@ -123,8 +124,8 @@ const COLUMN: &[TypeId] = &[
     TypeId::Text,
 ];
 const INDEX: &[TypeId] =
-    &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
-const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text];
+    &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea, TypeId::TextArray];
+const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text, TypeId::Bool];
 
 fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -154,6 +155,16 @@ impl Fields {
     fn optional_text(&mut self) -> Option<String> {
         self.next().as_str().map(str::to_owned)
     }
+    fn texts(&mut self) -> Result<Vec<String>> {
+        match self.next() {
+            Datum::Null => Ok(Vec::new()),
+            Datum::Array(array) => {
+                let text = |value: &Datum| value.as_str().map(str::to_owned).ok_or_else(corrupt);
+                array.values().iter().map(text).collect()
+            }
+            _ => Err(corrupt()),
+        }
+    }
     fn bool(&mut self) -> Result<bool> {
         self.next().as_bool().ok_or_else(corrupt)
     }
@@ -171,6 +182,12 @@ fn text(value: &str) -> Datum {
 
 fn optional(value: Option<&String>) -> Datum {
     value.map_or(Datum::Null, |value| Datum::text(value.as_str()))
+}
+
+/// A list of texts, NULL if it is empty: entries of earlier versions have none.
+fn texts(list: &[String]) -> Datum {
+    let values: Vec<Datum> = list.iter().map(|value| text(value)).collect();
+    if values.is_empty() { Datum::Null } else { Datum::Array(Arc::new(Array::of(TypeId::Text, values))) }
 }
 
 /// An OID at the front of what follows a key's kind.
@@ -238,7 +255,15 @@ pub(crate) fn decode_database(oid: u32, bytes: &[u8]) -> Result<DatabaseEntry> {
 }
 
 pub(crate) fn encode_relation(relation: &Relation) -> Result<Vec<u8>> {
-    encode(RELATION, &[text(&relation.name), Datum::Oid(relation.owner), Datum::Oid(relation.tree.relation)])
+    encode(
+        RELATION,
+        &[
+            text(&relation.name),
+            Datum::Oid(relation.owner),
+            Datum::Oid(relation.tree.relation),
+            texts(&relation.options),
+        ],
+    )
 }
 
 /// A relation without its columns and constraints.
@@ -253,6 +278,7 @@ pub(crate) fn decode_relation(oid: u32, bytes: &[u8]) -> Result<Relation> {
         primary_key: None,
         checks: Vec::new(),
         indexes: Vec::new(),
+        options: fields.texts()?,
         layout: crate::model::Layout::new(&[], None),
     })
 }
@@ -300,7 +326,7 @@ pub(crate) fn encode_primary_key(key: &PrimaryKey, columns: &[Column]) -> Result
         .filter_map(|at| columns.get(*at))
         .flat_map(|column| column.number.to_be_bytes())
         .collect();
-    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null])
+    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null, Datum::Null])
 }
 
 /// Flags of an index's column, behind its number.
@@ -324,6 +350,7 @@ pub(crate) fn encode_index(index: &Index, columns: &[Column]) -> Result<Vec<u8>>
             index.constraint.into(),
             index.nulls_not_distinct.into(),
             Datum::bytea(parts),
+            texts(&index.options),
         ],
     )
 }
@@ -335,6 +362,7 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
     let tree = TreeId::new(crate::model::POSTGRES_DATABASE, fields.oid()?);
     let (unique, constraint, nulls_not_distinct) = (fields.bool()?, fields.bool()?, fields.bool()?);
     let Datum::Bytea(parts) = fields.next() else { return Err(corrupt()) };
+    let options = fields.texts()?;
     let mut columns = Vec::with_capacity(parts.len() / 3);
     for part in parts.chunks(3) {
         let [high, low, flags] = part else { return Err(corrupt()) };
@@ -344,7 +372,16 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
             OrderedColumn { descending: flags & DESCENDING != 0, nulls_first: flags & NULLS_FIRST != 0 };
         columns.push(IndexColumn { at, order });
     }
-    relation.indexes.push(Index { oid, name, tree, columns, unique, constraint, nulls_not_distinct });
+    relation.indexes.push(Index {
+        oid,
+        name,
+        tree,
+        columns,
+        unique,
+        constraint,
+        nulls_not_distinct,
+        options,
+    });
     Ok(())
 }
 
@@ -356,15 +393,18 @@ pub(crate) fn decode_index_tree(bytes: &[u8]) -> Result<TreeId> {
 }
 
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
-    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
+    let not_valid = if check.not_valid { Datum::Bool(true) } else { Datum::Null };
+    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression), not_valid])
 }
 
 /// Adds a stored constraint to its relation, whose columns are all there.
 pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
     let mut fields = Fields::decode(CONSTRAINT, bytes)?;
     let (kind, name) = (fields.text()?, fields.text()?);
-    let numbers = fields.next();
-    match (kind.as_str(), numbers, fields.optional_text()) {
+    let (numbers, expression) = (fields.next(), fields.optional_text());
+    // NULL in entries of earlier versions.
+    let not_valid = fields.next().as_bool() == Some(true);
+    match (kind.as_str(), numbers, expression) {
         ("p", Datum::Bytea(numbers), _) => {
             let columns = numbers
                 .chunks_exact(2)
@@ -375,7 +415,9 @@ pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8])
                 .collect::<Result<_>>()?;
             relation.primary_key = Some(PrimaryKey { oid, name, columns });
         }
-        ("c", _, Some(expression)) => relation.checks.push(Check { oid, name, expression }),
+        ("c", _, Some(expression)) => {
+            relation.checks.push(Check { oid, name, expression, not_valid });
+        }
         _ => return Err(corrupt()),
     }
     Ok(())

@@ -46,6 +46,7 @@ fn a_table_with_its_columns_and_indexes_comes_back_as_it_was_written() {
         primary_key: None,
         checks: Vec::new(),
         indexes: Vec::new(),
+        options: vec!["fillfactor=70".into()],
         layout: Layout::new(&[], None),
     };
     assert_eq!(decode_relation(7, &encode_relation(&relation).unwrap()).unwrap(), relation);
@@ -63,10 +64,26 @@ fn a_table_with_its_columns_and_indexes_comes_back_as_it_was_written() {
         unique: true,
         constraint: true,
         nulls_not_distinct: false,
+        options: vec!["fillfactor=50".into(), "deduplicate_items=off".into()],
     };
     let stored = encode_index(&index, &relation.columns).unwrap();
     decode_index(&mut relation, 9, &stored).unwrap();
     assert_eq!(relation.indexes, [index]);
+    for not_valid in [true, false] {
+        let check = Check { oid: 10, name: "c".into(), expression: "a > 0".into(), not_valid };
+        decode_constraint(&mut relation, 10, &encode_check(&check).unwrap()).unwrap();
+        assert_eq!(relation.checks.pop(), Some(check));
+    }
+}
+
+#[test]
+fn entries_of_earlier_versions_have_no_options_and_valid_constraints() {
+    let old = encode(&RELATION[..3], &[text("t"), Datum::Oid(10), Datum::Oid(99)]).unwrap();
+    let mut relation = decode_relation(7, &old).unwrap();
+    assert_eq!(relation.options, [""; 0]);
+    let old = encode(&CONSTRAINT[..4], &[text("c"), text("c"), Datum::Null, text("a > 0")]).unwrap();
+    decode_constraint(&mut relation, 10, &old).unwrap();
+    assert!(!relation.checks[0].not_valid);
 }
 
 #[test]

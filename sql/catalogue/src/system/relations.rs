@@ -1,9 +1,10 @@
 //! Rows about tables and their columns.
 
 use super::values::{flag, int2, name, role_name, sorted_relations};
-use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
+use super::{Context, TABLES, virtual_tables};
 use crate::model::{BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
-use sql_types::{Datum, TypeId};
+use crate::names::Schema;
+use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 
 /// The heap access method, for PostgreSQL's tools.
@@ -11,12 +12,10 @@ const HEAP_OID: u32 = 2;
 const BTREE_OID: u32 = 403;
 
 pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    schemas()
-        .iter()
-        .map(|(oid, schema)| {
-            vec![Datum::Oid(*oid), name(schema), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null]
-        })
-        .collect()
+    let row = |schema: Schema| {
+        vec![Datum::Oid(schema.oid()), name(schema.name()), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null]
+    };
+    Schema::ALL.into_iter().map(row).collect()
 }
 
 #[derive(Default)]
@@ -32,6 +31,7 @@ struct ClassRow<'a> {
     kind: char,
     columns: usize,
     checks: usize,
+    options: &'a [String],
 }
 
 fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
@@ -67,9 +67,18 @@ fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
         Datum::Xid(3),
         Datum::Xid(1),
         Datum::Null,
-        Datum::Null,
+        options(class.options),
         Datum::Null,
     ]
+}
+
+/// reloptions
+fn options(options: &[String]) -> Datum {
+    if options.is_empty() {
+        return Datum::Null;
+    }
+    let values = options.iter().map(|option| Datum::text(option.as_str())).collect();
+    Datum::Array(Arc::new(Array::of(TypeId::Text, values)))
 }
 
 pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
@@ -88,6 +97,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             kind: 'r',
             columns: relation.columns.len(),
             checks: relation.checks.len(),
+            options: &relation.options,
         }));
         for index in relation.all_indexes() {
             let bytes =
@@ -102,6 +112,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
                 kind: 'i',
                 columns: index.columns.len(),
+                options: index.options,
                 ..ClassRow::default()
             }));
         }
@@ -132,7 +143,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
         rows.push(class_row(&ClassRow {
             oid,
             name: table,
-            schema: schema_oid(schema),
+            schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
             kind: 'v',
             columns,

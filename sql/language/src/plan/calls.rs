@@ -68,8 +68,12 @@ pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
     ]
 };
 
+/// Places of conditions, as errors call them.
+const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
+
 impl<'a> Analyzer<'a> {
-    /// nextval and setval, which wait for the log now and then.
+    /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval
+    /// and lastval, so that each is called in its turn. (A condition computes these two in passing.)
     pub(super) fn sequence_function(
         &mut self,
         name: &str,
@@ -79,6 +83,8 @@ impl<'a> Analyzer<'a> {
             ("nextval", 1) => (SequenceFunction::Next, &[TypeId::Regclass]),
             ("setval", 2) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8]),
             ("setval", 3) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8, TypeId::Bool]),
+            ("currval", 1) if !self.in_condition() => (SequenceFunction::Current, &[TypeId::Regclass]),
+            ("lastval", 0) if !self.in_condition() => (SequenceFunction::Last, &[]),
             _ => return Ok(None),
         };
         let mut coerced = Vec::with_capacity(types.len());
@@ -86,6 +92,11 @@ impl<'a> Analyzer<'a> {
             coerced.push(expr::coerce(argument.value.clone(), Type::of(*id), CastContext::Implicit, self)?);
         }
         Ok(Some(self.sequence_call(function, coerced)))
+    }
+
+    /// Whether what is compiled decides about rows.
+    fn in_condition(&mut self) -> bool {
+        self.level().no_aggregates_in.is_some_and(|place| CONDITIONS.contains(&place))
     }
 
     pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {

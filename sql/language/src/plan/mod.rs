@@ -8,6 +8,7 @@ mod direct;
 mod from;
 mod joins;
 mod modify;
+mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
 mod parts;
@@ -22,6 +23,7 @@ mod sources;
 pub use analyzer::Analyzer;
 pub(crate) use calls::FUNCTIONS;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use names::is_system_catalogue;
 pub use node::*;
 
 use crate::parse::SqlCommand;

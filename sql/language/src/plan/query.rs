@@ -517,7 +517,7 @@ fn names_table(query: &ast::Query, name: &str) -> bool {
                 std::iter::once(&chain.relation).chain(chain.joins.iter().map(|join| &join.relation)).any(
                     |factor| {
                         matches!(factor, ast::TableFactor::Table { name: table, .. }
-                        if Analyzer::function_name(table).as_deref() == Some(name))
+                        if matches!(table.0.as_slice(), [ast::ObjectNamePart::Identifier(table)] if fold(table) == name))
                     },
                 )
             }),
