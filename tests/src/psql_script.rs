@@ -18,8 +18,13 @@ pub struct Message {
 /// at commands such as `\gset`; `\;` only separates statements of one message. Other commands of psql, and
 /// data of COPY, are left out; both branches of an `\if` are taken.
 pub fn messages(script: &str) -> Vec<Message> {
-    let mut splitter =
-        Splitter { rest: script, line: 1, now: Pending::default(), variables: HashMap::new(), made: Vec::new() };
+    let mut splitter = Splitter {
+        rest: script,
+        line: 1,
+        now: Pending::default(),
+        variables: HashMap::new(),
+        made: Vec::new(),
+    };
     while !splitter.rest.is_empty() {
         splitter.step();
     }
@@ -179,8 +184,13 @@ impl Splitter<'_> {
             return;
         }
         let word = word.to_lowercase();
-        let words: Vec<&str> =
-            self.now.words.iter().map(String::as_str).filter(|word| !["or", "replace"].contains(word)).collect();
+        let words: Vec<&str> = self
+            .now
+            .words
+            .iter()
+            .map(String::as_str)
+            .filter(|word| !["or", "replace"].contains(word))
+            .collect();
         if let ["create", "function" | "procedure", ..] = words[..] {
             match word.as_str() {
                 "begin" => self.now.bodies += 1,
@@ -292,13 +302,17 @@ mod tests {
             ["select ';', \";\", $a$;$a$, e'\\';' -- ;\n /* ; /* ; */ */", "select 2"]
         );
         assert_eq!(texts("create rule r as (select 1; select 2); select 3").len(), 2);
-        let function = "create or replace function f() returns int begin atomic select case when true then 1 end; end";
+        let function =
+            "create or replace function f() returns int begin atomic select case when true then 1 end; end";
         assert_eq!(texts(&format!("{function}; begin; end;")), [function, "begin", "end"]);
     }
 
     #[test]
     fn commands_of_psql_and_data_of_copy_are_left_out() {
-        assert_eq!(texts("\\d t\nselect 1 \\gset x_\nselect 2\\;select 3;"), ["select 1", "select 2;select 3"]);
+        assert_eq!(
+            texts("\\d t\nselect 1 \\gset x_\nselect 2\\;select 3;"),
+            ["select 1", "select 2;select 3"]
+        );
         assert_eq!(
             texts("copy t from stdin;\n1\ta;b\n\\.\nselect 1;\ncopy t to stdout;\nselect 2;"),
             ["copy t from stdin", "select 1", "copy t to stdout", "select 2"]

@@ -159,12 +159,7 @@ fn made_up(environment: &dyn Environment, schema: Schema, name: &str) -> Option<
 }
 
 impl Catalogue {
-    fn find_in<'c>(
-        &'c self,
-        environment: &dyn Environment,
-        schema: Schema,
-        name: &str,
-    ) -> Option<Found<'c>> {
+    fn find_in<'c>(&'c self, environment: &dyn Environment, schema: Schema, name: &str) -> Option<Found<'c>> {
         if schema != Schema::PUBLIC {
             return made_up(environment, schema, name).map(Found::MadeUp);
         }
@@ -290,7 +285,10 @@ mod tests {
             let searched: Vec<&str> = path.searched().map(Schema::name).collect();
             (searched.join(" "), path.current().map(Schema::name))
         };
-        assert_eq!(searched(&["$user", "public"]), ("pg_catalog information_schema public".into(), Some("information_schema")));
+        assert_eq!(
+            searched(&["$user", "public"]),
+            ("pg_catalog information_schema public".into(), Some("information_schema"))
+        );
         assert_eq!(searched(&["nosuch", "public"]), ("pg_catalog public".into(), Some("public")));
         assert_eq!(searched(&["public", "pg_catalog"]), ("public pg_catalog".into(), Some("public")));
         assert_eq!(searched(&[]), ("pg_catalog".into(), None));

@@ -1,8 +1,11 @@
 //! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
 
 use super::SqlSession;
+use super::ddl::{
+    AddedColumn, added_column, check_text, identity_of, key_columns, require_key_types, require_plain_key,
+    unique_key,
+};
 use super::options;
-use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
 use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, Sequence, store};
 use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
@@ -366,11 +369,12 @@ impl SqlSession {
         }
         match constraint {
             ast::TableConstraint::PrimaryKey(key) => {
+                require_plain_key(key)?;
                 let columns = key_columns(&relation.columns, &key.columns, "primary key")?;
                 self.add_primary_key(relation, key.name.as_ref().map(fold), columns).await
             }
             ast::TableConstraint::Check(check) => {
-                let given = (check.name.as_ref().map(fold), check.expr.to_string());
+                let given = (check.name.as_ref().map(fold), check_text(check)?);
                 self.add_check(parsed, relation, given, not_valid).await.map(|_| ())
             }
             ast::TableConstraint::Unique(unique) => {

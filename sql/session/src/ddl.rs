@@ -313,6 +313,10 @@ impl SqlSession {
     /// TRUNCATE: the table gets a new, empty tree.
     pub(super) async fn truncate(&mut self, parsed: &Parsed, truncate: &ast::Truncate) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
+        // CASCADE says nothing where no key refers to another table.
+        if truncate.partitions.is_some() || truncate.if_exists || truncate.on_cluster.is_some() {
+            return Err(SqlError::syntax("syntax error in TRUNCATE"));
+        }
         for name in &truncate.table_names {
             let wait = self.lock_wait();
             let relation =
@@ -434,8 +438,11 @@ fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) ->
             ast::ColumnOption::Null => {}
             ast::ColumnOption::NotNull => column.not_null = true,
             ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
-            ast::ColumnOption::PrimaryKey(_) => set_primary_key(table, constraint_name, vec![at])?,
-            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check.expr.to_string())),
+            ast::ColumnOption::PrimaryKey(key) => {
+                require_plain_key(key)?;
+                set_primary_key(table, constraint_name, vec![at])?;
+            }
+            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check_text(check)?)),
             ast::ColumnOption::Collation(collation) => {
                 let wanted = Analyzer::function_name(collation)?.unwrap_or_default();
                 if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
@@ -498,17 +505,71 @@ fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<us
     Ok(())
 }
 
+/// The condition of a CHECK constraint as it is kept. NO INHERIT says nothing where nothing inherits.
+pub(super) fn check_text(check: &ast::CheckConstraint) -> Result<String> {
+    let ast::CheckConstraint { name: _, expr, no_inherit: _, enforced } = check;
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(expr.to_string())
+}
+
+/// Refuses what a constraint says of when it is checked, unless that is at once.
+fn require_immediate(how: Option<&ast::ConstraintCharacteristics>) -> Result<()> {
+    let Some(ast::ConstraintCharacteristics { deferrable, initially, enforced }) = how else { return Ok(()) };
+    let deferred = *initially == Some(ast::DeferrableInitial::Deferred);
+    if deferred && *deferrable == Some(false) {
+        return Err(SqlError::syntax("constraint declared INITIALLY DEFERRED must be DEFERRABLE"));
+    }
+    if deferred || *deferrable == Some(true) {
+        return Err(SqlError::unsupported("a deferrable constraint"));
+    }
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(())
+}
+
+/// Refuses what a primary key may say besides its name and columns.
+pub(super) fn require_plain_key(key: &ast::PrimaryKeyConstraint) -> Result<()> {
+    let ast::PrimaryKeyConstraint {
+        name: _,
+        index_name,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+    } = key;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of PRIMARY KEY"));
+    }
+    Ok(())
+}
+
 /// A UNIQUE constraint over these columns.
 pub(super) fn unique_key(
     ast: &ast::UniqueConstraint,
     name: Option<String>,
     columns: Vec<usize>,
 ) -> Result<UniqueKey> {
-    let deferrable = ast.characteristics.as_ref().is_some_and(|how| how.deferrable == Some(true));
-    if deferrable || !ast.include.is_empty() {
-        return Err(SqlError::unsupported("a UNIQUE constraint that is deferrable or includes columns"));
+    let ast::UniqueConstraint {
+        name: _,
+        index_name,
+        index_type_display: _,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+        nulls_distinct,
+    } = ast;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of UNIQUE"));
     }
-    let nulls_not_distinct = matches!(ast.nulls_distinct, ast::NullsDistinctOption::NotDistinct);
+    let nulls_not_distinct = matches!(nulls_distinct, ast::NullsDistinctOption::NotDistinct);
     Ok(UniqueKey { name, columns, nulls_not_distinct })
 }
 
@@ -541,11 +602,12 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &s
 fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
     match constraint {
         ast::TableConstraint::PrimaryKey(key) => {
+            require_plain_key(key)?;
             let columns = key_columns(&table.columns, &key.columns, "primary key")?;
             set_primary_key(table, key.name.as_ref().map(fold), columns)
         }
         ast::TableConstraint::Check(check) => {
-            table.checks.push((check.name.as_ref().map(fold), check.expr.to_string()));
+            table.checks.push((check.name.as_ref().map(fold), check_text(check)?));
             Ok(())
         }
         ast::TableConstraint::Unique(unique) => {

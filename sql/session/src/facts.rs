@@ -280,13 +280,14 @@ impl Facts for SessionFacts {
         self.numbers.lock().note(sequence, value, taken);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
-        let relation = match self.relation_oid(&self.path, table)?.and_then(|oid| self.names().relations.get(&oid)) {
-            Some(relation) => relation,
-            None => {
-                let message = format!("relation \"{table}\" does not exist");
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-            }
-        };
+        let relation =
+            match self.relation_oid(&self.path, table)?.and_then(|oid| self.names().relations.get(&oid)) {
+                Some(relation) => relation,
+                None => {
+                    let message = format!("relation \"{table}\" does not exist");
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+            };
         let at = relation.require_column(column)?;
         let number = relation.columns.get(at).map_or(0, |column| column.number);
         let owned = Some((relation.oid, number));

@@ -4,6 +4,7 @@
 use super::SqlSession;
 use super::ddl::UniqueKey;
 use super::options;
+use sql_catalogue::names::Schema;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
@@ -291,15 +292,26 @@ impl SqlSession {
                 self.require_owner(&relation)?;
                 self.rebuild_indexes(&relation).await?;
             }
-            ReindexTarget::All => {
+            ReindexTarget::Schema(_) | ReindexTarget::Database(_) => {
                 self.begin_statement().await?;
+                match target {
+                    ReindexTarget::Schema(schema) if Schema::required(schema)? != Schema::PUBLIC => {
+                        return Ok(CommandTag::Words("REINDEX"));
+                    }
+                    ReindexTarget::Database(database) if *database != self.facts.database => {
+                        let message = "can only reindex the currently open database";
+                        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                    }
+                    _ => {}
+                }
                 let catalogue = self.catalogue().await?;
                 let mut tables: Vec<Arc<Relation>> = catalogue.relations.values().cloned().collect();
                 tables.sort_by_key(|relation| relation.oid);
                 tables.retain(|relation| self.require_owner(relation).is_ok());
                 for relation in tables {
-                    let ident = ast::Ident::with_quote('"', relation.name.clone());
-                    let name = ast::ObjectName::from(vec![ident]);
+                    let idents = [Schema::PUBLIC.name(), &relation.name];
+                    let name = idents.map(|part| ast::Ident::with_quote('"', part)).to_vec();
+                    let name = ast::ObjectName::from(name);
                     let wait = self.lock_wait();
                     let relation =
                         self.lock_relation(parsed, &name, TableLockMode::AccessExclusive, wait).await?;

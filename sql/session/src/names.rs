@@ -35,6 +35,14 @@ impl SqlSession {
         Ok(self.analyzer(parsed, Vec::new(), &catalogue).name_for_new(name)?.0)
     }
 
+    /// 3F000 for a table's name in a schema that is not there.
+    pub(super) async fn require_schema_of(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<()> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let (schema, ..) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
+        schema.map_or(Ok(()), |schema| Schema::required(&schema).map(|_| ()))
+    }
+
     /// The name of the one that DROP names; None if there is none and IF EXISTS has it skipped.
     pub(super) async fn dropped(
         &mut self,

@@ -250,7 +250,11 @@ impl SqlSession {
     }
 
     /// DROP SEQUENCE.
-    pub(super) async fn drop_sequences(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_sequences(
+        &mut self,
+        parsed: &Parsed,
+        target: &DropTarget,
+    ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP SEQUENCE")?;
         for name in &target.names {
             let Some(name) = self.dropped(parsed, name, target).await? else { continue };

@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::portal::{Prepared, Run};
+use sql_catalogue::names::Schema;
 use sql_execution::Row;
 use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
 use sql_language::expr::{self, EvalContext};
@@ -86,7 +87,7 @@ impl SqlSession {
             Utility::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).map(Run::Done)
             }
-            Utility::SetConstraints => done("SET CONSTRAINTS"),
+            Utility::SetConstraints(names) => self.set_constraints(parsed, names).await.map(Run::Done),
             Utility::Set { local, name, value } => self.set(*local, name, value.as_deref()).map(Run::Done),
             Utility::Show(target) => self.show(target),
             Utility::Reset(target) => self.reset(target).map(Run::Done),
@@ -133,6 +134,31 @@ impl SqlSession {
             Utility::Unlisten => done("UNLISTEN"),
             Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
         }
+    }
+
+    /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name.
+    async fn set_constraints(&mut self, parsed: &Parsed, names: &[ast::ObjectName]) -> Result<CommandTag> {
+        if let Some(name) = names.first() {
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
+            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+            let (schema, bare, _) = analyzer.table_name(name)?;
+            let seen = match &schema {
+                Some(schema) => Schema::required(schema)? == Schema::PUBLIC,
+                None => self.facts.path.searched().any(|schema| schema == Schema::PUBLIC),
+            };
+            let is_there = catalogue.relations.values().filter(|_| seen).any(|table| {
+                table.checks.iter().any(|check| check.name == bare)
+                    || table.all_indexes().any(|index| index.constraint && index.name == bare)
+            });
+            let (code, what) = if is_there {
+                (SqlState::WRONG_OBJECT_TYPE, "is not deferrable")
+            } else {
+                (SqlState::UNDEFINED_OBJECT, "does not exist")
+            };
+            return Err(SqlError::new(code, format!("constraint \"{bare}\" {what}")));
+        }
+        Ok(CommandTag::Words("SET CONSTRAINTS"))
     }
 
     fn set_transaction(&mut self, session: bool, modes: &[Mode]) -> Result<CommandTag> {

@@ -65,7 +65,8 @@ impl Sessions {
                 Answer { rows, count, error: None }
             }
             Err(error) => {
-                let told = error.as_db_error().unwrap_or_else(|| panic!("{text}\nended the session: {error}"));
+                let told =
+                    error.as_db_error().unwrap_or_else(|| panic!("{text}\nended the session: {error}"));
                 Answer { rows: Vec::new(), count: 0, error: Some(told.code().code().to_owned()) }
             }
         }
@@ -75,7 +76,9 @@ impl Sessions {
 /// The comments in front of a statement, which begin its text.
 fn comments(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().map(str::trim);
-    lines.take_while(|line| line.is_empty() || line.starts_with("--")).filter_map(|line| line.strip_prefix("-- "))
+    lines
+        .take_while(|line| line.is_empty() || line.starts_with("--"))
+        .filter_map(|line| line.strip_prefix("-- "))
 }
 
 fn run(path: &Path) -> Counts {
@@ -96,7 +99,8 @@ fn run(path: &Path) -> Counts {
             }
         }
         let ordered = message.text.to_lowercase().contains("order by");
-        let (their, our) = (theirs.say(&role, &message.text, ordered), ours.say(&role, &message.text, ordered));
+        let (their, our) =
+            (theirs.say(&role, &message.text, ordered), ours.say(&role, &message.text, ordered));
         let found = match &our.error {
             _ if our == their => Expected::Same,
             Some(code) if code == "0A000" => Expected::Absent,

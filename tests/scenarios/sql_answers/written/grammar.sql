@@ -223,11 +223,13 @@ CREATE INDEX r1_id ON r1 (id) WITH (fillfactor = 50);
 CREATE INDEX r1_id2 ON r1 (id) WITH (nosuch = 50);
 ALTER TABLE r1 SET (fillfactor = 80);
 SELECT reloptions FROM pg_class WHERE relname = 'r1';
+-- absent: RESET of storage parameters
 ALTER TABLE r1 RESET (autovacuum_enabled);
-SELECT reloptions FROM pg_class WHERE relname = 'r1';
 ALTER TABLE r1 SET (nosuch = 1);
 -- Settings that act.
+-- differs: it is always on, and `off` is refused with 22023
 SET standard_conforming_strings = off;
+-- differs: it is still on
 SELECT 'a\\b', length('\\');
 SET standard_conforming_strings = on;
 SELECT 'a\\b', length('\\');

@@ -51,7 +51,16 @@ pub(super) fn named(tree: &Tree, at: usize) -> Option<&'static str> {
 
 /// Words between CREATE and what is created, which do not name it.
 const BETWEEN: [&str; 11] = [
-    "or", "replace", "temp", "temporary", "unlogged", "unique", "recursive", "trusted", "procedural", "constraint",
+    "or",
+    "replace",
+    "temp",
+    "temporary",
+    "unlogged",
+    "unique",
+    "recursive",
+    "trusted",
+    "procedural",
+    "constraint",
     "default",
 ];
 
@@ -85,8 +94,10 @@ pub(super) fn statement_name(text: &str) -> (String, usize) {
     let Some(verb) = words.next() else { return ("this statement".to_owned(), 0) };
     let mut name = verb.to_uppercase();
     let mut end = words.at;
-    if matches!(verb.as_str(), "create" | "alter" | "drop" | "comment" | "import" | "refresh" | "reassign" | "security")
-    {
+    if matches!(
+        verb.as_str(),
+        "create" | "alter" | "drop" | "comment" | "import" | "refresh" | "reassign" | "security"
+    ) {
         let start = words.at;
         let mut kind: Vec<String> = Vec::new();
         while let Some(word) = words.next() {
@@ -101,7 +112,9 @@ pub(super) fn statement_name(text: &str) -> (String, usize) {
         }
         let length = KINDS
             .iter()
-            .filter(|known| kind.iter().zip(known.iter()).filter(|(a, b)| a.as_str() == **b).count() == known.len())
+            .filter(|known| {
+                kind.iter().zip(known.iter()).filter(|(a, b)| a.as_str() == **b).count() == known.len()
+            })
             .map(|known| known.len())
             .max()
             .unwrap_or(1);

@@ -137,7 +137,11 @@ impl Lexer<'_> {
             (b'x' | b'X', Some(b'\'')) => self.string(start, 2, false, "x'1'"),
             (b'u' | b'U', Some(b'&')) if matches!(third, Some(b'\'' | b'"')) => {
                 self.at += 2;
-                if third == Some(b'"') { self.quoted_name(start)? } else { self.string(start, 1, false, "'x'")? }
+                if third == Some(b'"') {
+                    self.quoted_name(start)?
+                } else {
+                    self.string(start, 1, false, "'x'")?
+                }
                 self.escape_clause()
             }
             (b'"', _) => self.quoted_name(start),
@@ -264,8 +268,7 @@ impl Lexer<'_> {
         let end = self.at;
         while self.skip_space()? {}
         let word = self.run(0, continues_name);
-        let is_clause =
-            self.rest().get(..word).is_some_and(|word| word.eq_ignore_ascii_case(b"uescape"));
+        let is_clause = self.rest().get(..word).is_some_and(|word| word.eq_ignore_ascii_case(b"uescape"));
         if !is_clause {
             self.at = end;
             return Ok(());
@@ -348,7 +351,10 @@ mod tests {
 
     #[test]
     fn what_means_nothing_to_a_grammar_goes() {
-        assert_eq!(plain("select  'a''b' /* x /* y */ */, e'\\'' -- z\n, \"Ä\"\"\" , ünï"), "select 'x' , 'x' , \"x\" , \"x\"");
+        assert_eq!(
+            plain("select  'a''b' /* x /* y */ */, e'\\'' -- z\n, \"Ä\"\"\" , ünï"),
+            "select 'x' , 'x' , \"x\" , \"x\""
+        );
         assert_eq!(plain("'a' \n 'b' , 'c' 'd'"), "'x' , 'x' 'x'");
         assert_eq!(plain("U&'d!0061' UESCAPE '!' as u&\"x\""), "'x' as \"x\"");
         assert_eq!(plain("$1, $a$ ' $b$ $a$ $$$$"), "$1, 'x' 'x'");
