@@ -1,6 +1,6 @@
 //! The settings of a node: layers of sources over the defaults, and what a reload changes.
 
-use crate::definition::{Context, Definition, Kind, flag};
+use crate::definition::{Context, Definition, Kind, Meaning, flag};
 use crate::error::{Locked, SettingError};
 use crate::file::{FileContents, FileEntry, Place};
 use crate::table::{definitions, is_custom_name, nearest_name, position};
@@ -352,6 +352,16 @@ impl Settings {
             return Ok("(disabled)".to_owned());
         }
         Ok(value.show(definition))
+    }
+
+    /// The settings that have no effect here and another value than their default.
+    pub fn set_without_effect(&self) -> Vec<&'static str> {
+        let set = definitions().iter().zip(&self.slots).filter(|(definition, slot)| {
+            let value = slot.layers.last().map(|layer| &layer.value);
+            value.is_some_and(|value| *value != Value::boot(definition))
+                && definition.meaning() == Meaning::Accepted
+        });
+        set.map(|(definition, _)| definition.name).collect()
     }
 
     /// Where the value in force comes from.

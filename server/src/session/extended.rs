@@ -3,6 +3,7 @@
 use super::rows::{self, ResultFormats, Rows};
 use super::{Failure, Session, limited};
 use crate::connection::registry::Statement;
+use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
@@ -28,11 +29,13 @@ impl Session {
         self.restart_clock();
         self.handle.set_statement(Statement::Text(parse.sql.into()));
         self.check_memory(parse.sql)?;
+        let began = self.clock();
         let types: Vec<u32> = parse.types().collect();
         let prepared =
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices()?;
+        self.log_duration("parse <unnamed>", parse.sql, &[], began);
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -40,6 +43,7 @@ impl Session {
     /// Makes a portal.
     pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
         self.restart_clock();
+        let began = self.clock();
         let prepared = self.sql.stored(bind.statement)?;
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
@@ -93,6 +97,7 @@ impl Session {
             return Err(Report::error(SqlState::DUPLICATE_CURSOR, what).into());
         }
         let portal = limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, values))).await?;
+        self.log_duration("bind <unnamed>", portal.prepared().sql(), portal.parameters(), began);
         let open = OpenPortal { portal, formats: ResultFormats::of(bind.result_formats), finished: false };
         if bind.portal.is_empty() {
             self.unnamed = Some(open);
@@ -186,16 +191,21 @@ impl Session {
         let Some((key, mut open)) = taken else { return Err(self.no_portal(name)) };
         let prepared = open.portal.prepared().clone();
         let label = "execute <unnamed>";
-        self.log_statement(label, prepared.sql());
+        self.log_statement(label, prepared.sql(), open.portal.parameters());
         let began = self.clock();
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
-        let done = self.run_portal(&key, &mut open, rows_max).await;
+        let done = self.run_portal(&key, &mut open, rows_max, began).await.map_err(|failure| match failure {
+            Failure::Error(report) => {
+                Failure::Error(Box::new(self.with_portal(*report, &key, open.portal.parameters())))
+            }
+            exit => exit,
+        });
+        self.log_duration(label, prepared.sql(), open.portal.parameters(), began);
         if key.is_empty() {
             self.unnamed = Some(open);
         } else {
             self.portals.insert(key, open);
         }
-        self.log_duration(label, prepared.sql(), began);
         done
     }
 
@@ -225,12 +235,19 @@ impl Session {
         Ok(())
     }
 
-    async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
+    async fn run_portal(
+        &mut self,
+        name: &str,
+        open: &mut OpenPortal,
+        rows_max: u32,
+        began: Option<Instant>,
+    ) -> Result<(), Failure> {
         self.check_portal(name, open)?;
         match open.portal.kind() {
             PortalKind::CopyIn { columns } => {
                 let tag = self.copy_in(&mut open.portal, columns).await?;
                 self.statement_over = true;
+                self.track(open.portal.prepared(), 0, began, tag);
                 self.send_notices()?;
                 self.complete(tag);
                 return Ok(());
@@ -260,6 +277,7 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
+                    self.track(open.portal.prepared(), 0, began, tag);
                     self.complete_portal(open, tag, rows)?;
                     return Ok(());
                 }

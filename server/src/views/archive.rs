@@ -2,13 +2,13 @@
 //! prepared and watched with.
 
 use super::Asked;
-use super::control::{in_recovery, superuser, writable};
+use super::control::{in_recovery, writable};
+use super::readable_path;
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
 use host::Timestamp;
 use protocol::SqlState;
 use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
-use std::path::Path;
 use storage::Database;
 use wal::xlog::XlogRecord;
 
@@ -30,10 +30,7 @@ pub(super) static VIEWS: &[View] = &[view! {
 }];
 
 /// pg_stat_reset_shared(target)
-fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    if let Err(error) = superuser(actor, "pg_stat_reset_shared") {
-        return refuse(error);
-    }
+fn reset_shared(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
     match arguments.first().and_then(Datum::as_str).unwrap_or_default() {
         "archiver" => {
             if let Some(archiver) = asked.archive.archiver() {
@@ -54,9 +51,8 @@ fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> 
 }
 
 /// pg_create_restore_point(name)
-fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| writable(asked));
-    let database = match checked {
+fn create_restore_point(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match writable(asked) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
@@ -89,13 +85,14 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
 
 /// pg_stat_file(filename, missing_ok): relative names lie in the data directory.
 fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    if let Err(error) = superuser(actor, "pg_stat_file") {
-        return refuse(error);
-    }
     let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
+    let path = match readable_path(asked, actor, name) {
+        Ok(path) => path,
+        Err(error) => return refuse(error),
+    };
     let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
     let ground = asked.ground;
-    let found = match ground.host.disk.metadata(&ground.data_dir.join(Path::new(name))) {
+    let found = match ground.host.disk.metadata(&path) {
         Ok(found) => found,
         Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
             return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));

@@ -269,7 +269,6 @@ mod tests {
             unique,
             constraint: false,
             nulls_not_distinct,
-            options: Vec::new(),
         }
     }
 

@@ -6,12 +6,13 @@ use super::ddl::{
     unique_key,
 };
 use super::options;
-use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, Sequence, store};
+use sql_catalogue::grants;
+use sql_catalogue::rights::Object;
+use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
-use sql_language::parse::Parsed;
-use sql_language::parse::fold;
+use sql_language::parse::{Parsed, RoleSpec, fold};
 use sql_language::plan::BATCH;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
@@ -98,9 +99,10 @@ impl SqlSession {
             }
             AlterTableOperation::OwnerTo { new_owner } => self.change_owner(relation, new_owner).await,
             AlterTableOperation::SetOptionsParens { options } => {
-                let options = options::set(&relation.options, options::of_table(options)?);
-                let changed = Relation { options, ..Relation::clone(relation) };
-                store::put_relation(self.transaction()?, &changed).await
+                let catalogue = self.catalogue().await?;
+                let before = catalogue.options.get(&relation.oid).map_or(&[][..], Vec::as_slice);
+                let options = options::set(before, options::of_table(options)?);
+                grants::put_options(self.transaction()?, relation.oid, &options).await
             }
             other => {
                 let text = other.to_string();
@@ -230,6 +232,12 @@ impl SqlSession {
         }
         let number = relation.columns.get(at).map(|column| column.number);
         self.drop_sequences_of(relation.oid, number).await?;
+        if let Some(number) = number
+            && self.facts.catalogue.columns_with_rights(relation.oid).any(|known| known == number)
+        {
+            let object = Object::Column(relation.oid, number);
+            grants::put_acl(self.transaction()?, &object, None).await?;
+        }
         self.change_column(relation, at, |column| {
             column.identity = None;
             column.name = format!("........pg.dropped.{}........", column.number);
@@ -247,6 +255,7 @@ impl SqlSession {
         relation: &Relation,
         name: &ast::ObjectName,
     ) -> Result<()> {
+        self.require_create()?;
         let new = self.analyzer(parsed, Vec::new(), &self.facts.catalogue).bare_name(name)?;
         if store::lock_relation_name(self.transaction()?, &new).await? {
             let message = format!("relation \"{new}\" already exists");
@@ -402,14 +411,7 @@ impl SqlSession {
             ));
         }
         require_key_types(&relation.columns, &columns)?;
-        let name = match name {
-            None => self.choose_name(&relation.name, "", "pkey").await?,
-            Some(name) if self.is_name_taken(&name).await? => {
-                let message = format!("relation \"{name}\" already exists");
-                return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-            }
-            Some(name) => name,
-        };
+        let name = self.key_name(&relation.name, name).await?;
         let mut changed = relation.clone();
         for at in &columns {
             if let Some(column) = changed.columns.get_mut(*at) {
@@ -480,31 +482,12 @@ impl SqlSession {
 
     async fn change_owner(&mut self, relation: &Relation, owner: &ast::Owner) -> Result<()> {
         let owner = match owner {
-            ast::Owner::Ident(name) => fold(name),
-            ast::Owner::CurrentRole | ast::Owner::CurrentUser | ast::Owner::SessionUser => {
-                self.role.name.clone()
-            }
+            ast::Owner::Ident(name) => RoleSpec::Named(fold(name)),
+            ast::Owner::CurrentRole | ast::Owner::CurrentUser => RoleSpec::Current,
+            ast::Owner::SessionUser => RoleSpec::Session,
         };
-        let Some(role) = self.facts.catalogue.role(&owner).cloned() else {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_OBJECT,
-                format!("role \"{owner}\" does not exist"),
-            ));
-        };
-        if !self.role.superuser && role.oid != self.role.oid {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("must be member of role \"{owner}\""),
-            ));
-        }
-        // What the columns number their rows with goes along.
-        let catalogue = self.facts.catalogue.clone();
-        for sequence in catalogue.sequences_of(relation.oid) {
-            let changed = Sequence { owner: role.oid, ..Sequence::clone(sequence) };
-            store::put_sequence(self.transaction()?, &changed).await?;
-        }
-        let changed = Relation { owner: role.oid, ..relation.clone() };
-        store::put_relation(self.transaction()?, &changed).await
+        let new = self.role_of(&owner)?;
+        self.give_relation(relation.oid, new).await
     }
 }
 

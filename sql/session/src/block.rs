@@ -243,12 +243,7 @@ impl SqlSession {
             return Ok(catalogue);
         }
         self.facts.catalogue = catalogue.clone();
-        if let Some(role) = catalogue.roles.get(&self.role.oid)
-            && !Arc::ptr_eq(role, &self.role)
-        {
-            self.role = role.clone();
-            self.facts.superuser = role.superuser;
-        }
+        self.refresh_role();
         Ok(catalogue)
     }
 
@@ -397,7 +392,7 @@ impl SqlSession {
             self.block = None;
             self.wait_for_evaluated(upto).await
         };
-        self.facts.levels.leave(&*self.environment, 1, outcome.is_ok());
+        self.leave_levels(1, outcome.is_ok());
         outcome
     }
 
@@ -449,7 +444,7 @@ impl SqlSession {
             self.told_up_to = self.told_up_to.max(block.told);
             transaction.rollback();
         }
-        self.facts.levels.leave(&*self.environment, 1, false);
+        self.leave_levels(1, false);
     }
 
     /// SAVEPOINT.
@@ -489,8 +484,7 @@ impl SqlSession {
             block.savepoints.truncate(at);
         }
         self.keep_deeper(at);
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, setting_level(at), true);
+        self.leave_levels(setting_level(at), true);
         Ok(CommandTag::Words("RELEASE"))
     }
 
@@ -508,8 +502,7 @@ impl SqlSession {
             block.own_catalogue = None;
         }
         self.end_deeper(at);
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, setting_level(at), false);
+        self.leave_levels(setting_level(at), false);
         self.facts.levels.enter();
         Ok(CommandTag::Words("ROLLBACK"))
     }
@@ -523,7 +516,6 @@ impl SqlSession {
         block.failed = true;
         self.told_up_to = self.told_up_to.max(block.told);
         let level = block.savepoints.len().checked_sub(1).map_or(1, setting_level);
-        self.facts.levels.leave(&*self.environment, level, false);
         // Locks taken since the last savepoint are of no more use; without one the transaction is over.
         match (block.savepoints.last(), &mut block.transaction) {
             (Some((_, savepoint)), Some(transaction)) => {
@@ -539,6 +531,7 @@ impl SqlSession {
                 }
             }
         }
+        self.leave_levels(level, false);
     }
 
     /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.

@@ -3,7 +3,10 @@
 use super::SqlSession;
 use super::checks::check_name;
 use super::options;
+use super::rights::not_owner;
 use super::sequence::OwnSequence;
+use sql_catalogue::grants;
+use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::{Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::expr;
@@ -85,6 +88,7 @@ impl SqlSession {
             let exists = catalogue.relation(&name).is_some();
             (name, exists)
         };
+        self.require_create()?;
         let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
         if exists {
             return self.name_is_taken(&name, table.if_not_exists, words);
@@ -119,15 +123,8 @@ impl SqlSession {
         let primary_key = match primary_key {
             None => None,
             Some((key_name, columns)) => {
-                let key_name = match key_name {
-                    None => self.choose_name(name, "", "pkey").await?,
-                    Some(key_name) if self.is_name_taken(&key_name).await? => {
-                        let message = format!("relation \"{key_name}\" already exists");
-                        return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-                    }
-                    Some(key_name) => key_name,
-                };
-                Some(PrimaryKey { oid: database.allocate_number()?, name: key_name, columns })
+                let name = self.key_name(name, key_name).await?;
+                Some(PrimaryKey { oid: database.allocate_number()?, name, columns })
             }
         };
         let mut named = Vec::with_capacity(checks.len());
@@ -145,7 +142,6 @@ impl SqlSession {
             primary_key,
             checks: named,
             indexes: Vec::new(),
-            options,
             layout: Layout::new(&[], None),
         };
         relation.lay_out();
@@ -169,8 +165,26 @@ impl SqlSession {
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
+        let known = self.facts.catalogue.clone();
+        let begins = ('r', relation.owner);
+        grants::begin_relation(self.transaction()?, &known, relation.oid, begins).await?;
+        if !options.is_empty() {
+            grants::put_options(self.transaction()?, relation.oid, &options).await?;
+        }
         self.catalogue_changed();
         Ok(relation)
+    }
+
+    /// The name of a table's primary key: the given one, which must be free, or one that is.
+    pub(super) async fn key_name(&mut self, table: &str, given: Option<String>) -> Result<String> {
+        match given {
+            None => self.choose_name(table, "", "pkey").await,
+            Some(name) if self.is_name_taken(&name).await? => {
+                let message = format!("relation \"{name}\" already exists");
+                Err(SqlError::new(SqlState::DUPLICATE_TABLE, message))
+            }
+            Some(name) => Ok(name),
+        }
     }
 
     /// Compiles all defaults and checks of a table, for their errors.
@@ -240,6 +254,7 @@ impl SqlSession {
             analyzer.parameters_max = 0;
             sql_language::plan::plan_query(analyzer, query)
         })?;
+        self.require_all(&plan.rights)?;
         self.lock_tables(&plan).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
         if table.columns.len() > outputs.len() {
@@ -298,7 +313,10 @@ impl SqlSession {
                 }
                 Err(error) => return Err(error),
             };
-            self.require_owner(&relation)?;
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Table, &relation.name));
+            }
+            self.forget_rights_of(relation.oid).await?;
             store::drop_relation(self.transaction()?, &relation).await?;
             self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
             self.drop_sequences_of(relation.oid, None).await?;
@@ -321,7 +339,10 @@ impl SqlSession {
             let wait = self.lock_wait();
             let relation =
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
-            self.require_owner(&relation)?;
+            self.require_privileges(self.role.oid, &Object::Relation(relation.oid), Privileges::TRUNCATE)?;
+            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+                self.require_sequences_of(&relation)?;
+            }
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
             if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {

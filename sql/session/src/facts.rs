@@ -4,6 +4,7 @@ use crate::SqlEngine;
 use host::sync::Mutex;
 use host::{Host, Timestamp};
 use sql_catalogue::names::{SearchPath, split_qualified};
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
@@ -23,6 +24,11 @@ pub(crate) struct SettingLevels {
 }
 
 impl SettingLevels {
+    /// How deep it is now.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
     /// Enters a level.
     pub(crate) fn enter(&self) {
         self.depth.fetch_add(1, Ordering::Relaxed);
@@ -54,9 +60,17 @@ pub(crate) struct SessionFacts {
     pub(crate) storage: storage::Database,
     pub(crate) host: Host,
     pub(crate) environment: Arc<dyn Environment>,
+    /// current_user
     pub(crate) user: String,
+    pub(crate) session_user: String,
+    pub(crate) session_role: u32,
+    /// SET ROLE has said who acts.
+    pub(crate) role_is_set: bool,
+    /// What set_config says of that, for when its statement is over.
+    role_to_be: Mutex<Option<(Option<u32>, bool)>>,
+    role_is_to_change: AtomicBool,
     pub(crate) database: String,
-    pub(crate) superuser: bool,
+    pub(crate) actor: SettingActor,
     pub(crate) transaction_time: Timestamp,
     pub(crate) statement_time: Timestamp,
     pub(crate) style: Style,
@@ -113,8 +127,14 @@ impl SessionFacts {
             host: engine.host().clone(),
             environment: environment.clone(),
             user: role.name.clone(),
+            session_user: role.name.clone(),
+            session_role: role.oid,
+            role_is_set: false,
+            role_to_be: Mutex::default(),
+            role_is_to_change: AtomicBool::new(false),
             database,
-            superuser: role.superuser,
+            // The rest of it is found when the session has its catalogue.
+            actor: SettingActor { superuser: role.superuser, role: role.oid, ..SettingActor::default() },
             transaction_time: now,
             statement_time: now,
             style: Style::clone(&quick.style),
@@ -152,7 +172,7 @@ impl SessionFacts {
     }
 
     pub(crate) fn actor(&self) -> SettingActor {
-        SettingActor { superuser: self.superuser }
+        self.actor
     }
 
     /// The value of a setting that belongs to the transaction or the session rather than to the server.
@@ -165,11 +185,51 @@ impl SessionFacts {
                 if only { "on" } else { "off" }.to_owned()
             }
             "transaction_deferrable" => "off".to_owned(),
-            "session_authorization" => self.user.clone(),
-            "role" => "none".to_owned(),
-            "is_superuser" => if self.superuser { "on" } else { "off" }.to_owned(),
+            "session_authorization" => self.session_user.clone(),
+            "role" => if self.role_is_set { self.user.as_str() } else { "none" }.to_owned(),
+            "is_superuser" => if self.actor.superuser { "on" } else { "off" }.to_owned(),
             _ => return None,
         })
+    }
+
+    /// set_config('role', ...): it counts when the statement is over.
+    fn set_role_to_be(&self, value: Option<&str>, local: bool) -> Result<String> {
+        let role = match value.filter(|name| *name != "none") {
+            None => None,
+            Some(name) => {
+                let Some(role) = self.names().role(name) else {
+                    let message = format!("role \"{name}\" does not exist");
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+                };
+                if !self.names().is_member_of(self.session_role, role.oid) {
+                    let message = format!("permission denied to set role \"{name}\"");
+                    return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+                }
+                Some(role.oid)
+            }
+        };
+        *self.role_to_be.lock() = Some((role, local));
+        self.role_is_to_change.store(true, Ordering::Relaxed);
+        Ok(value.unwrap_or("none").to_owned())
+    }
+
+    /// What set_config has said since this was last asked: the role (None is NONE), and whether it is LOCAL.
+    pub(crate) fn role_to_be(&self) -> Option<(Option<u32>, bool)> {
+        if !self.role_is_to_change.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.role_is_to_change.store(false, Ordering::Relaxed);
+        self.role_to_be.lock().take()
+    }
+
+    /// currval needs USAGE or SELECT of the sequence.
+    fn require_current_value(&self, sequence: u32, name: &str) -> Result<()> {
+        let any_of = Privileges::USAGE | Privileges::SELECT;
+        if self.names().privileges(self.actor.role, &Object::Relation(sequence), any_of).is_empty() {
+            let message = format!("permission denied for sequence {name}");
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        Ok(())
     }
 
     /// SHOW: 42704 for an unknown name.
@@ -203,7 +263,30 @@ impl Facts for SessionFacts {
         &self.user
     }
     fn session_user(&self) -> &str {
-        &self.user
+        &self.session_user
+    }
+    fn role(&self) -> u32 {
+        self.actor.role
+    }
+    fn session_role(&self) -> u32 {
+        self.session_role
+    }
+    fn catalogue(&self) -> Option<&Catalogue> {
+        Some(self.names())
+    }
+    fn made_up(&self, oid: u32) -> Option<Object> {
+        sql_catalogue::system::made_up(&*self.environment, oid)
+    }
+    fn function_signature(&self, text: &str) -> Result<Option<String>> {
+        let plain = |text: &str| text.to_ascii_lowercase().replace(' ', "");
+        let wanted = plain(text.strip_prefix("pg_catalog.").unwrap_or(text));
+        let mut known = self.environment.node_functions().iter().map(sql_language::plan::signature);
+        if let Some(found) = known.find(|known| plain(known) == wanted) {
+            return Ok(Some(found));
+        }
+        // Others may be executed by everybody.
+        let name = wanted.split('(').next().unwrap_or_default();
+        Ok(sql_language::expr::is_function(name).then_some(wanted))
     }
     fn database(&self) -> &str {
         &self.database
@@ -218,6 +301,9 @@ impl Facts for SessionFacts {
         }
     }
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String> {
+        if name.eq_ignore_ascii_case("role") {
+            return self.set_role_to_be(value, local);
+        }
         if self.own_setting(name).is_some() {
             return Err(SqlError::unsupported(format!("set_config of \"{name}\"")));
         }
@@ -268,6 +354,7 @@ impl Facts for SessionFacts {
                         "currval of sequence \"{name}\" is not yet defined in this session"
                     )));
                 }
+                self.require_current_value(oid, &found.name)?;
                 Some(oid)
             }
             None => numbers.last.filter(|oid| self.names().sequences.contains_key(oid)),

@@ -4,7 +4,10 @@
 use super::SqlSession;
 use super::ddl::UniqueKey;
 use super::options;
+use super::rights::not_owner;
+use sql_catalogue::grants;
 use sql_catalogue::names::Schema;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
@@ -41,6 +44,7 @@ impl SqlSession {
         let wait = self.lock_wait();
         let relation = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await?;
         self.require_owner(&relation)?;
+        self.require_create()?;
         let columns = index_columns(&relation, create)?;
         let name = match &create.name {
             Some(name) => {
@@ -55,6 +59,7 @@ impl SqlSession {
                 self.choose_name(&relation.name, &column_names(&relation, &places), "idx").await?
             }
         };
+        let options = options::of_index(&create.with)?;
         let index = Index {
             oid: self.engine.database().allocate_number()?,
             name,
@@ -63,9 +68,12 @@ impl SqlSession {
             unique: create.unique,
             constraint: false,
             nulls_not_distinct: create.nulls_distinct == Some(false),
-            options: options::of_index(&create.with)?,
         };
+        let oid = index.oid;
         self.add_index(&relation, index).await?;
+        if !options.is_empty() {
+            grants::put_options(self.transaction()?, oid, &options).await?;
+        }
         Ok(CommandTag::Words("CREATE INDEX"))
     }
 
@@ -219,9 +227,8 @@ impl SqlSession {
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;
                 continue;
             };
-            if self.require_owner(&relation).is_err() {
-                let message = format!("must be owner of index {name}");
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Index, &name));
             }
             match relation.indexes.iter().find(|index| index.oid == oid) {
                 Some(index) if !index.constraint => self.remove_index(&relation, index).await?,
@@ -246,6 +253,9 @@ impl SqlSession {
         store::put_relation(transaction, relation).await?;
         store::delete_index(transaction, relation.oid, index).await?;
         transaction.drop_tree(index.tree)?;
+        if self.facts.catalogue.options.contains_key(&index.oid) {
+            grants::put_options(self.transaction()?, index.oid, &[]).await?;
+        }
         self.catalogue_changed();
         Ok(())
     }
@@ -280,7 +290,7 @@ impl SqlSession {
                     let message = format!("relation \"{name}\" does not exist");
                     return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 };
-                self.require_owner(&relation)?;
+                self.require_owner_of(ObjectKind::Index, &name, relation.owner)?;
                 // The primary key is the table: there is nothing beside it that could be built anew.
                 if let Some(index) = relation.indexes.iter().find(|index| index.oid == oid) {
                     self.rebuild_index(&relation, index).await?;
@@ -344,9 +354,13 @@ impl SqlSession {
             unique: true,
             constraint: true,
             nulls_not_distinct: key.nulls_not_distinct,
-            options: Vec::new(),
         })
     }
+}
+
+/// The last part of the name of a schema or a database.
+pub(super) fn last_name(name: &ast::ObjectName) -> String {
+    name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold)
 }
 
 fn column_names(relation: &Relation, places: &[usize]) -> String {

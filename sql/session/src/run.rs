@@ -32,12 +32,15 @@ impl SqlSession {
         let result = match result {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
+                self.take_role_to_be();
                 fetched
             }),
             failed => failed,
         };
         if result.is_err() {
             portal.run = Run::Failed;
+            // What it has said of the role is undone with it.
+            self.facts.role_to_be();
         }
         self.noting(result).await
     }

@@ -1,6 +1,9 @@
 //! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
 
 use super::SqlSession;
+use super::rights::not_owner;
+use sql_catalogue::grants;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
@@ -38,6 +41,7 @@ impl SqlSession {
         self.refuse_in_read_only(true, "CREATE SEQUENCE")?;
         self.begin_statement().await?;
         let name = self.name_for_new(parsed, name).await?;
+        self.require_create()?;
         if self.is_name_taken(&name).await? {
             return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
         }
@@ -46,9 +50,18 @@ impl SqlSession {
         if let Some(owner) = &options.owned_by {
             sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
         }
-        store::put_sequence(self.transaction()?, &sequence).await?;
-        self.catalogue_changed();
+        self.put_new_sequence(&sequence).await?;
         Ok(CommandTag::Words("CREATE SEQUENCE"))
+    }
+
+    /// Writes a sequence that is new, with the rights that it begins with.
+    async fn put_new_sequence(&mut self, sequence: &Sequence) -> Result<()> {
+        let known = self.facts.catalogue.clone();
+        let transaction = self.transaction()?;
+        store::put_sequence(transaction, sequence).await?;
+        grants::begin_relation(transaction, &known, sequence.oid, ('S', sequence.owner)).await?;
+        self.catalogue_changed();
+        Ok(())
     }
 
     fn new_sequence(&self, name: String, ty: TypeId) -> Result<Sequence> {
@@ -85,8 +98,9 @@ impl SqlSession {
         define(&mut sequence, &own.options, true)?;
         sequence.owned_by = Some((relation.oid, column.number));
         sequence.identity = own.identity.is_some();
-        store::put_sequence(self.transaction()?, &sequence).await?;
-        self.catalogue_changed();
+        // Whoever adds a column to a table of another role makes its sequence for that one.
+        sequence.owner = relation.owner;
+        self.put_new_sequence(&sequence).await?;
         if let Some(column) = relation.columns.get_mut(own.at) {
             column.identity = own.identity;
             if own.identity.is_none() {
@@ -120,12 +134,12 @@ impl SqlSession {
 
     /// A sequence by its name, locked like a table; None if there is none.
     async fn lock_sequence(&mut self, name: &str, mode: TableLockMode) -> Result<Option<Arc<Sequence>>> {
+        let drops = mode == TableLockMode::AccessExclusive;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let Some(found) = catalogue.sequence_named(name) else { return Ok(None) };
-        if !self.role.superuser && found.owner != self.role.oid {
-            let message = format!("must be owner of sequence {name}");
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        if !self.owns(found.owner) && !(drops && self.may_drop(found.owner)) {
+            return Err(not_owner(ObjectKind::Sequence, name));
         }
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
         let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, found.oid);
@@ -163,6 +177,7 @@ impl SqlSession {
         let mut sequence = Sequence::clone(&found);
         match change {
             SequenceChange::Rename(new) => {
+                self.require_create()?;
                 if self.is_name_taken(new).await? {
                     return self.name_is_taken(new, false, "ALTER SEQUENCE");
                 }
@@ -217,6 +232,7 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         for sequence in catalogue.sequences_of(relation) {
             if column.is_none_or(|column| sequence.owned_by == Some((relation, column))) {
+                self.forget_rights_of(sequence.oid).await?;
                 store::delete_sequence(self.transaction()?, sequence).await?;
                 self.catalogue_changed();
             }
@@ -282,6 +298,7 @@ impl SqlSession {
                 column.default = None;
                 store::put_column(self.transaction()?, relation.oid, &column).await?;
             }
+            self.forget_rights_of(sequence.oid).await?;
             store::delete_sequence(self.transaction()?, &sequence).await?;
             self.catalogue_changed();
         }

@@ -3,6 +3,7 @@
 use super::SqlSession;
 use super::portal::{Prepared, Run};
 use sql_catalogue::names::Schema;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_execution::Row;
 use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
 use sql_language::expr::{self, EvalContext};
@@ -88,6 +89,9 @@ impl SqlSession {
                 self.set_transaction(*session, modes).map(Run::Done)
             }
             Utility::SetConstraints(names) => self.set_constraints(parsed, names).await.map(Run::Done),
+            Utility::Set { name, .. } | Utility::Reset(SetTarget::Name(name)) if is_identity(name) => {
+                self.run_of_rights(parsed, utility).await.map(Run::Done)
+            }
             Utility::Set { local, name, value } => self.set(*local, name, value.as_deref()).map(Run::Done),
             Utility::Show(target) => self.show(target),
             Utility::Reset(target) => self.reset(target).map(Run::Done),
@@ -95,10 +99,6 @@ impl SqlSession {
                 self.alter_system(target, value.as_deref()).map(Run::Done)
             }
             Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
-            Utility::CreateRole { name, options } => self.create_role(name, options).await.map(Run::Done),
-            Utility::AlterRole { name, options } => self.alter_role(name, options).await.map(Run::Done),
-            Utility::RenameRole { name, to } => self.rename_role(name, to).await.map(Run::Done),
-            Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await.map(Run::Done),
             Utility::Maintain { vacuum, verbose, tables } => {
                 self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
             }
@@ -110,6 +110,9 @@ impl SqlSession {
             Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
+            Utility::CreateExtension { name, if_not_exists } => {
+                self.create_extension(name, *if_not_exists).map(Run::Done)
+            }
             Utility::Explain { options, statement } => self.explain(*options, statement).await,
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
@@ -117,9 +120,23 @@ impl SqlSession {
                 DropKind::Sequence => self.drop_sequences(parsed, target).await.map(Run::Done),
                 DropKind::View => self.drop_views(parsed, target).await.map(Run::Done),
             },
-            Utility::CreateView { or_replace, name, columns, query, text } => {
-                self.create_view(parsed, name, (columns, *or_replace), (query, text)).await.map(Run::Done)
+            Utility::CreateView { or_replace, name, columns, options, query, text } => self
+                .create_view(parsed, name, (columns, *or_replace, options), (query, text))
+                .await
+                .map(Run::Done),
+            Utility::AlterView { if_exists, name, change } => {
+                self.alter_view(parsed, (name, *if_exists), change).await.map(Run::Done)
             }
+            Utility::CreateRole { .. }
+            | Utility::AlterRole { .. }
+            | Utility::RenameRole { .. }
+            | Utility::DropRole { .. }
+            | Utility::Grant(_)
+            | Utility::GrantRole(_)
+            | Utility::ChangeOwner { .. }
+            | Utility::ReassignOwned { .. }
+            | Utility::DropOwned { .. }
+            | Utility::AlterSettings { .. } => self.run_of_rights(parsed, utility).await.map(Run::Done),
             Utility::CreateSequence { if_not_exists, name, options } => {
                 self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
             }
@@ -204,14 +221,6 @@ impl SqlSession {
             ("transaction_isolation", Some(value)) => self.set_modes(&[isolation_mode(value)?])?,
             ("transaction_read_only", Some(value)) => self.set_modes(&[Mode::ReadOnly(is_on(value))])?,
             ("transaction_isolation" | "transaction_read_only", None) | ("transaction_deferrable", _) => {}
-            ("role", None) => {}
-            ("role", Some(value)) if value == "none" || value == self.role.name => {}
-            ("role", Some(_)) => return Err(SqlError::unsupported("SET ROLE")),
-            ("session_authorization", None) => {}
-            ("session_authorization", Some(value)) if value == self.role.name => {}
-            ("session_authorization", Some(_)) => {
-                return Err(SqlError::unsupported("SET SESSION AUTHORIZATION"));
-            }
             _ => {
                 let environment = self.environment.clone();
                 self.facts.levels.touch(&*environment);
@@ -282,12 +291,8 @@ impl SqlSession {
     }
 
     async fn checkpoint(&mut self) -> Result<CommandTag> {
-        if !self.role.superuser {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",
-            ));
-        }
+        self.see_roles().await?;
+        self.require_checkpoint()?;
         self.engine
             .database()
             .checkpoint(CheckpointKind::Immediate)
@@ -303,6 +308,8 @@ impl SqlSession {
                 self.named.clear();
                 self.forget_cached();
                 self.facts.numbers.lock().forget();
+                self.ensure_block();
+                self.reset_identity();
                 self.reset(&SetTarget::All)?;
                 Ok(CommandTag::Words("DISCARD ALL"))
             }
@@ -403,8 +410,11 @@ impl SqlSession {
         }
         let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
         for table in tables {
-            let relation = self.lock_relation(parsed, table, mode, wait).await?;
-            self.require_owner(&relation)?;
+            // Who may not lock it must not wait for it either.
+            self.begin_statement().await?;
+            let found = self.find(parsed, table).await?;
+            self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
+            self.lock_relation(parsed, table, mode, wait).await?;
         }
         Ok(CommandTag::Words("LOCK TABLE"))
     }
@@ -446,15 +456,19 @@ impl SqlSession {
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
         analyzer.find_defined_table(name)
     }
+}
 
-    /// 42501 for a table that belongs to somebody else.
-    pub(super) fn require_owner(&self, relation: &sql_catalogue::Relation) -> Result<()> {
-        if self.role.superuser || relation.owner == self.role.oid {
-            return Ok(());
-        }
-        Err(SqlError::new(
-            SqlState::INSUFFICIENT_PRIVILEGE,
-            format!("must be owner of table {}", relation.name),
-        ))
+/// What LOCK TABLE asks for: one of these.
+fn lock_rights(mode: TableLockMode) -> Privileges {
+    use Privileges as P;
+    match mode {
+        TableLockMode::AccessShare => P::SELECT,
+        TableLockMode::RowExclusive => P::INSERT | P::UPDATE | P::DELETE | P::TRUNCATE,
+        _ => P::UPDATE | P::DELETE | P::TRUNCATE,
     }
+}
+
+/// Whether a setting says who the session acts as.
+fn is_identity(name: &str) -> bool {
+    name.eq_ignore_ascii_case("role") || name.eq_ignore_ascii_case("session_authorization")
 }

@@ -1,10 +1,13 @@
 //! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
 
 use super::SqlSession;
+use super::rights::not_owner;
+use sql_catalogue::grants;
 use sql_catalogue::names::SearchPath;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Relation, View, ViewColumn, store};
 use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
-use sql_language::parse::{DropTarget, Parsed};
+use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ impl SqlSession {
         &mut self,
         parsed: &Parsed,
         name: &ast::ObjectName,
-        (columns, or_replace): (&[String], bool),
+        (columns, or_replace, options): (&[String], bool, &[String]),
         (query, text): (&Parsed, &str),
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
@@ -23,6 +26,7 @@ impl SqlSession {
         self.begin_statement().await?;
         let name = self.name_for_new(parsed, name).await?;
         let catalogue = self.catalogue().await?;
+        self.require_create()?;
         let before = catalogue.view_named(&name).cloned();
         match &before {
             Some(_) if or_replace => {}
@@ -61,9 +65,15 @@ impl SqlSession {
             }
             None => self.engine.database().allocate_number()?,
         };
-        let (owner, query) = (self.role.oid, text.to_owned());
-        let view = View { oid, name, owner, query, columns: view_columns, uses };
+        let owner = before.as_ref().map_or(self.role.oid, |before| before.owner);
+        let view = View { oid, name, owner, query: text.to_owned(), columns: view_columns, uses };
         store::put_view(self.transaction()?, &view).await?;
+        if !options.is_empty() || catalogue.options.contains_key(&oid) {
+            grants::put_options(self.transaction()?, oid, options).await?;
+        }
+        if before.is_none() {
+            grants::begin_relation(self.transaction()?, &catalogue, oid, ('r', owner)).await?;
+        }
         self.catalogue_changed();
         Ok(DONE)
     }
@@ -87,13 +97,44 @@ impl SqlSession {
         })
     }
 
+    /// ALTER VIEW ... SET and RESET of options.
+    pub(super) async fn alter_view(
+        &mut self,
+        parsed: &Parsed,
+        (name, if_exists): (&ast::ObjectName, bool),
+        change: &ViewChange,
+    ) -> Result<CommandTag> {
+        const DONE: CommandTag = CommandTag::Words("ALTER VIEW");
+        self.refuse_in_read_only(true, "ALTER VIEW")?;
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let Some(oid) = self.owned_named(parsed, name, (OwnedKind::View, if_exists))? else {
+            return Ok(DONE);
+        };
+        if let Some((kind, owner, name)) = catalogue.owned_relation(oid) {
+            self.require_owner_of(kind, name, owner)?;
+        }
+        let mut options = catalogue.options.get(&oid).cloned().unwrap_or_default();
+        let name_of = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+        let gone: Vec<String> = match change {
+            ViewChange::Set(set) => set.iter().map(|option| name_of(option)).collect(),
+            ViewChange::Reset(names) => names.clone(),
+        };
+        options.retain(|option| !gone.contains(&name_of(option)));
+        if let ViewChange::Set(set) = change {
+            options.extend(set.iter().cloned());
+        }
+        if !options.is_empty() || catalogue.options.contains_key(&oid) {
+            grants::put_options(self.transaction()?, oid, &options).await?;
+            self.catalogue_changed();
+        }
+        Ok(DONE)
+    }
+
     /// OR REPLACE may add columns at the end and nothing else.
     fn require_same_columns(&self, before: &View, after: &[ViewColumn]) -> Result<()> {
         let refused = |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message);
-        if !self.role.superuser && before.owner != self.role.oid {
-            let message = format!("must be owner of view {}", before.name);
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-        }
+        self.require_owner_of(ObjectKind::View, &before.name, before.owner)?;
         if after.len() < before.columns.len() {
             return Err(refused("cannot drop columns from view".to_owned()));
         }
@@ -126,11 +167,11 @@ impl SqlSession {
             let Some(view) = catalogue.view_named(&name).cloned() else {
                 return Err(SqlError::internal("a view was found and is gone"));
             };
-            if !self.role.superuser && view.owner != self.role.oid {
-                let message = format!("must be owner of view {name}");
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            if !self.may_drop(view.owner) {
+                return Err(not_owner(ObjectKind::View, &name));
             }
             self.drop_views_of(view.oid, &format!("view {name}"), target.cascade).await?;
+            self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, &view).await?;
             self.catalogue_changed();
         }
@@ -171,6 +212,7 @@ impl SqlSession {
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
         for view in &found {
+            self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, view).await?;
         }
         let notice = match found.as_slice() {

@@ -34,7 +34,8 @@ impl Datum {
             TypeId::Float4 => Self::Float4(float::parse_f32(text)?),
             TypeId::Float8 => Self::Float8(float::parse_f64(text)?),
             TypeId::Numeric => Self::Numeric(Numeric::parse(text)?),
-            TypeId::Text | TypeId::Varchar | TypeId::Unknown => Self::Text(Str::from(text)),
+            // Who is named in an aclitem only the catalogue knows.
+            TypeId::Text | TypeId::Varchar | TypeId::Unknown | TypeId::Aclitem => Self::Text(Str::from(text)),
             TypeId::Name => Self::Text(Str::from(truncate_name(text))),
             TypeId::Char => {
                 Self::Text(text.chars().next().map(|first| first.to_string()).unwrap_or_default().into())

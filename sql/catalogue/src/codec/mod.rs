@@ -5,11 +5,15 @@
 //! 01 role-oid            role                        00                         version (u64 LE)
 //! 02 role-name           role-oid                    01 relation-oid            relation
 //! 03 database-oid        database                    02 relation-oid number     column
-//!                                                    03 relation-oid oid        constraint
-//!                                                    04 name                    oid of the table or index
-//!                                                    05 relation-oid oid        index
-//!                                                    06 sequence-oid            sequence
+//! 04 role-oid member-oid membership                  03 relation-oid oid        constraint
+//! 05 database-oid role   settings                    04 name                    oid of the table or index
+//! 06 database-oid        its rights                  05 relation-oid oid        index
+//! 07 role-oid            further attributes          06 sequence-oid            sequence
 //!                                                    07 view-oid                view
+//!                                                    08 class object            its rights
+//!                                                    09 role schema kind        default rights
+//!                                                    0A oid                     options
+//!                                                    0B schema-oid              its owner
 //!                                                    F0 sequence-oid state      last value (i64 LE),
 //!                                                    is_called (u8)
 //! ```
@@ -17,10 +21,19 @@
 //! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's
 //! row encoding, which later versions may make longer by columns at the end. The version counts up in every
 //! transaction that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
+//!
+//! What an entry does not say has its default, so that older directories lack nothing; kinds that a program
+//! does not know it passes over. `rights` has the forms of all that is about rights.
 
+mod rights;
 mod sequence;
 mod view;
 
+pub(crate) use rights::{
+    acl_key, decode_acl, decode_attributes, decode_default_for, decode_membership, decode_object,
+    decode_settings, default_key, encode_attributes, encode_membership, encode_texts, membership_key,
+    settings_key,
+};
 pub(crate) use sequence::{
     decode_position, decode_sequence, encode_position, encode_sequence, sequence_state_key,
 };
@@ -31,9 +44,8 @@ use host::Timestamp;
 use sql_interface::{Result, SqlError};
 use sql_types::key::OrderedColumn;
 use sql_types::row::RowLayout;
-use sql_types::{Array, Datum, Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
-use std::sync::Arc;
 use storage::TreeId;
 
 /// Roles and databases.
@@ -46,6 +58,10 @@ pub(crate) mod shared_kind {
     pub(crate) const ROLE: u8 = 1;
     pub(crate) const ROLE_NAME: u8 = 2;
     pub(crate) const DATABASE: u8 = 3;
+    pub(crate) const MEMBERSHIP: u8 = 4;
+    pub(crate) const SETTINGS: u8 = 5;
+    pub(crate) const DATABASE_RIGHTS: u8 = 6;
+    pub(crate) const ROLE_ATTRIBUTES: u8 = 7;
 }
 
 /// Kinds of entries in the catalogue tree: the first byte of the key.
@@ -58,6 +74,10 @@ pub(crate) mod kind {
     pub(crate) const INDEX: u8 = 5;
     pub(crate) const SEQUENCE: u8 = 6;
     pub(crate) const VIEW: u8 = 7;
+    pub(crate) const RIGHTS: u8 = 8;
+    pub(crate) const DEFAULT_RIGHTS: u8 = 9;
+    pub(crate) const OPTIONS: u8 = 10;
+    pub(crate) const SCHEMA_OWNER: u8 = 11;
     /// Not part of what is read as the catalogue: states change without it.
     pub(crate) const SEQUENCE_STATE: u8 = 0xF0;
 }
@@ -112,7 +132,7 @@ const ROLE: &[TypeId] = &[
     TypeId::Int8,
 ];
 const DATABASE: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool];
-const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid, TypeId::TextArray];
+const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid];
 const COLUMN: &[TypeId] = &[
     TypeId::Text,
     TypeId::Oid,
@@ -124,7 +144,7 @@ const COLUMN: &[TypeId] = &[
     TypeId::Text,
 ];
 const INDEX: &[TypeId] =
-    &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea, TypeId::TextArray];
+    &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
 const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text, TypeId::Bool];
 
 fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
@@ -155,16 +175,6 @@ impl Fields {
     fn optional_text(&mut self) -> Option<String> {
         self.next().as_str().map(str::to_owned)
     }
-    fn texts(&mut self) -> Result<Vec<String>> {
-        match self.next() {
-            Datum::Null => Ok(Vec::new()),
-            Datum::Array(array) => {
-                let text = |value: &Datum| value.as_str().map(str::to_owned).ok_or_else(corrupt);
-                array.values().iter().map(text).collect()
-            }
-            _ => Err(corrupt()),
-        }
-    }
     fn bool(&mut self) -> Result<bool> {
         self.next().as_bool().ok_or_else(corrupt)
     }
@@ -182,12 +192,6 @@ fn text(value: &str) -> Datum {
 
 fn optional(value: Option<&String>) -> Datum {
     value.map_or(Datum::Null, |value| Datum::text(value.as_str()))
-}
-
-/// A list of texts, NULL if it is empty: entries of earlier versions have none.
-fn texts(list: &[String]) -> Datum {
-    let values: Vec<Datum> = list.iter().map(|value| text(value)).collect();
-    if values.is_empty() { Datum::Null } else { Datum::Array(Arc::new(Array::of(TypeId::Text, values))) }
 }
 
 /// An OID at the front of what follows a key's kind.
@@ -230,6 +234,8 @@ pub(crate) fn decode_role(oid: u32, bytes: &[u8]) -> Result<Role> {
         create_role: fields.bool()?,
         create_database: fields.bool()?,
         inherit: fields.bool()?,
+        // An entry of its own says otherwise.
+        bypass_rls: oid == crate::model::BOOTSTRAP_ROLE_OID,
         connection_limit: fields.int4()?,
         password: fields.optional_text(),
         valid_until: fields.next().as_i64().map(Timestamp::from_micros),
@@ -255,15 +261,7 @@ pub(crate) fn decode_database(oid: u32, bytes: &[u8]) -> Result<DatabaseEntry> {
 }
 
 pub(crate) fn encode_relation(relation: &Relation) -> Result<Vec<u8>> {
-    encode(
-        RELATION,
-        &[
-            text(&relation.name),
-            Datum::Oid(relation.owner),
-            Datum::Oid(relation.tree.relation),
-            texts(&relation.options),
-        ],
-    )
+    encode(RELATION, &[text(&relation.name), Datum::Oid(relation.owner), Datum::Oid(relation.tree.relation)])
 }
 
 /// A relation without its columns and constraints.
@@ -278,7 +276,6 @@ pub(crate) fn decode_relation(oid: u32, bytes: &[u8]) -> Result<Relation> {
         primary_key: None,
         checks: Vec::new(),
         indexes: Vec::new(),
-        options: fields.texts()?,
         layout: crate::model::Layout::new(&[], None),
     })
 }
@@ -350,7 +347,6 @@ pub(crate) fn encode_index(index: &Index, columns: &[Column]) -> Result<Vec<u8>>
             index.constraint.into(),
             index.nulls_not_distinct.into(),
             Datum::bytea(parts),
-            texts(&index.options),
         ],
     )
 }
@@ -362,7 +358,6 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
     let tree = TreeId::new(crate::model::POSTGRES_DATABASE, fields.oid()?);
     let (unique, constraint, nulls_not_distinct) = (fields.bool()?, fields.bool()?, fields.bool()?);
     let Datum::Bytea(parts) = fields.next() else { return Err(corrupt()) };
-    let options = fields.texts()?;
     let mut columns = Vec::with_capacity(parts.len() / 3);
     for part in parts.chunks(3) {
         let [high, low, flags] = part else { return Err(corrupt()) };
@@ -372,16 +367,7 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
             OrderedColumn { descending: flags & DESCENDING != 0, nulls_first: flags & NULLS_FIRST != 0 };
         columns.push(IndexColumn { at, order });
     }
-    relation.indexes.push(Index {
-        oid,
-        name,
-        tree,
-        columns,
-        unique,
-        constraint,
-        nulls_not_distinct,
-        options,
-    });
+    relation.indexes.push(Index { oid, name, tree, columns, unique, constraint, nulls_not_distinct });
     Ok(())
 }
 

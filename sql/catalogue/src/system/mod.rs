@@ -6,6 +6,7 @@
 mod indexes;
 mod information_schema;
 mod relations;
+mod rights;
 mod sequences;
 mod shared;
 mod tables;
@@ -14,6 +15,7 @@ mod values;
 mod views;
 
 use crate::model::{Catalogue, SequencePosition};
+use crate::names::Schema;
 use sql_interface::{Environment, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use storage::Database;
 
 pub use indexes::{constraint_definition, index_definition};
 pub use tables::TABLES;
+pub use values::acl_value;
 
 /// A system table.
 #[derive(Clone, Copy)]
@@ -66,6 +69,11 @@ pub fn rows(table: usize, context: &Context<'_>) -> Vec<Vec<Datum>> {
     TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context))
 }
 
+/// OIDs and names of all schemas.
+pub fn schemas() -> [(u32, &'static str); 3] {
+    Schema::ALL.map(|schema| (schema.oid(), schema.name()))
+}
+
 /// Schema, name and OID of every made-up table.
 pub(crate) fn virtual_tables<'a>(
     environment: &'a dyn Environment,
@@ -77,4 +85,10 @@ pub(crate) fn virtual_tables<'a>(
             .iter()
             .map(|table| (table.schema, table.name, table.oid, table.columns.len())),
     )
+}
+
+/// The made-up table of an OID, as an object that has rights.
+pub fn made_up(environment: &dyn Environment, oid: u32) -> Option<crate::rights::Object> {
+    let (_, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
+    Some(crate::rights::Object::MadeUp(oid, name))
 }

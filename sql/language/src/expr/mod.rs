@@ -24,6 +24,7 @@ pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type};
 pub(crate) use compile::{compile, operator};
 pub use data_type::data_type;
+pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
 
@@ -33,6 +34,11 @@ use sql_interface::Result;
 use sql_types::{Datum, Type};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
+
+/// Whether there is a scalar function of this name.
+pub fn is_function(name: &str) -> bool {
+    !functions::named(name).is_empty()
+}
 
 /// How a subquery stands in an expression.
 pub(crate) enum Subquery<'a> {
@@ -190,6 +196,30 @@ pub trait Facts: Send + Sync {
     /// The OID of a role by its name, for regrole.
     fn role_oid(&self, _name: &str) -> Option<u32> {
         None
+    }
+    /// The current role's OID.
+    fn role(&self) -> u32 {
+        0
+    }
+    /// The OID of the session's own role, whatever SET ROLE says.
+    fn session_role(&self) -> u32 {
+        self.role()
+    }
+    /// The catalogue, for who may do what.
+    fn catalogue(&self) -> Option<&sql_catalogue::Catalogue> {
+        None
+    }
+    /// The made-up table of an OID.
+    fn made_up(&self, _oid: u32) -> Option<sql_catalogue::rights::Object> {
+        None
+    }
+    /// A function of the node by its text form, `name(types)`, as grants name it; None if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no name of a function.
+    fn function_signature(&self, _text: &str) -> Result<Option<String>> {
+        Ok(None)
     }
     /// CREATE INDEX for an index's OID, or the name of one of its columns (from 1), for pg_get_indexdef.
     fn index_definition(&self, _oid: u32, _column: Option<usize>, _pretty: bool) -> Option<String> {

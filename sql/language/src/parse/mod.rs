@@ -5,8 +5,10 @@ pub mod columns;
 mod copy;
 mod cursor;
 mod dialect;
+mod explain;
 mod extent;
 mod grammar;
+mod grant;
 mod rewrite;
 mod role;
 mod sequence;
@@ -23,8 +25,9 @@ pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption, SequenceChange,
-    SequenceOptions, SetTarget, SqlCommand, Utility,
+    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement,
+    MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec,
+    SequenceChange, SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
 };
 
 use cursor::Cursor;
@@ -307,7 +310,10 @@ fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlC
         Statement::CreateIndex(index) => SqlCommand::CreateIndex(Box::new(index)),
         Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
-        Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
+        Statement::CreateExtension(create) => SqlCommand::Utility(Utility::CreateExtension {
+            name: create.name.value,
+            if_not_exists: create.if_not_exists,
+        }),
         Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
         Statement::CreateType { .. } => return Err(SqlError::unsupported("CREATE TYPE")),
         Statement::CreateDomain(_) => return Err(SqlError::unsupported("CREATE DOMAIN")),

@@ -26,7 +26,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
-fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
+/// What follows SET.
+pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.words(&["session", "characteristics", "as", "transaction"]) {
         return Ok(Utility::SetTransaction { session: true, modes: transaction::modes(cursor, false)? });
     }
@@ -110,7 +111,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
     Ok(Some(values.join(", ")))
 }
 
-fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
+pub(super) fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let mut name = cursor.identifier()?;
     while cursor.token(&Token::Period) {
         name.push('.');

@@ -2,10 +2,12 @@
 
 use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
 use super::query::Select;
+use super::rights::Requirement;
 use crate::expr::{self, AggregateCall, Expr, Facts, Step};
 use crate::parse::{Source, too_many_tables};
 use sql_catalogue::names::SearchPath;
-use sql_catalogue::{Catalogue, Relation, Role};
+use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::{Catalogue, Relation};
 use sql_interface::{Canceller, Environment, Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
@@ -86,7 +88,6 @@ pub struct Analyzer<'a> {
     pub(crate) environment: &'a dyn Environment,
     pub(crate) facts: &'a dyn Facts,
     pub(crate) source: &'a Source,
-    pub(crate) role: &'a Role,
     pub(crate) parameters: Vec<Option<Type>>,
     /// No more parameters than are declared may be named (the arguments of EXECUTE have none).
     pub parameters_max: usize,
@@ -94,6 +95,12 @@ pub struct Analyzer<'a> {
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
+    /// What the statement does, for [`super::rights::check`].
+    pub(crate) rights: Vec<Requirement>,
+    /// Whose rights count: None for whoever runs the statement, inside a view its owner.
+    pub(crate) acting: Option<u32>,
+    /// Columns that are named now need no right to be read.
+    pub(crate) reads_unnoted: bool,
     /// OIDs of the views that are read.
     pub views: Vec<u32>,
     /// Views of the catalogue are among what is read.
@@ -176,7 +183,6 @@ impl<'a> Analyzer<'a> {
         environment: &'a dyn Environment,
         facts: &'a dyn Facts,
         source: &'a Source,
-        role: &'a Role,
         declared: Vec<Option<Type>>,
     ) -> Self {
         Self {
@@ -184,13 +190,15 @@ impl<'a> Analyzer<'a> {
             environment,
             facts,
             source,
-            role,
             parameters: declared,
             parameters_max: usize::from(u16::MAX),
             levels: Vec::new(),
             ctes: Vec::new(),
             tables: Vec::new(),
             writes: false,
+            rights: Vec::new(),
+            acting: None,
+            reads_unnoted: false,
             views: Vec::new(),
             reads_catalogue: false,
             lateral_pending: false,
@@ -313,23 +321,14 @@ impl<'a> Analyzer<'a> {
         expr::coerce(value, to, CastContext::Assignment, self)
     }
 
-    /// Notes that the statement uses a table, and checks that the role may.
-    ///
-    /// # Errors
-    ///
-    /// 42501 where it may not.
-    pub fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode) -> Result<()> {
-        if !self.role.superuser && self.role.oid != relation.owner {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied for table {}", relation.name),
-            ));
-        }
+    /// Notes that the statement uses a table, and what for.
+    pub fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode, needed: Privileges) {
+        self.require_public();
+        self.require(&Object::Relation(relation.oid), needed);
         match self.tables.iter_mut().find(|used| used.relation.oid == relation.oid) {
             Some(used) => used.mode = used.mode.max(mode),
             None => self.tables.push(TableUse { relation: relation.clone(), mode }),
         }
-        Ok(())
     }
 
     /// A subquery as a plan of its own; its levels see the present one as the nearest outer one.

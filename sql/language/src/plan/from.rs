@@ -326,6 +326,8 @@ impl Analyzer<'_> {
                 }
             };
             let (left, right) = (side(false)?, side(true)?);
+            self.note_read(left.origin);
+            self.note_read(right.origin);
             let condition = expr::operator(
                 &ast::BinaryOperator::Eq,
                 Expr::Column { index: left.index, ty: left.ty },

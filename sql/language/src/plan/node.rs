@@ -1,11 +1,13 @@
 //! Plans: trees of nodes that the executor runs. A plan is immutable and shared by all its runs.
 
+use super::rights::Requirement;
 use crate::expr::{AggregateCall, Expr};
 use crate::parse::note_freed;
 use sql_catalogue::{Index, Relation};
 use sql_interface::{ResultColumn, stack};
 use sql_types::{Datum, Type};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use storage::{Direction, LockMode, TableLockMode};
 
 /// A source of rows.
@@ -30,6 +32,8 @@ pub enum Node {
     Insert(Arc<InsertPlan>),
     Update(Arc<UpdatePlan>),
     Delete(Arc<DeletePlan>),
+    /// EXPLAIN ANALYZE looks at it.
+    Observed(Arc<super::ObservedPlan>),
 }
 
 /// Values computed before a row's expressions: results of subqueries and of functions that wait.
@@ -162,6 +166,8 @@ pub enum SetFunction {
     GenerateSeries(sql_types::TypeId),
     /// unnest(array)
     Unnest,
+    /// aclexplode(aclitem[])
+    AclExplode,
     /// A function of the node, by its index.
     Node { function: usize, strict: bool },
 }
@@ -423,6 +429,9 @@ impl Verb {
     }
 }
 
+/// No role: [`Plan::allowed`] before anybody has run it.
+pub const NOBODY: u32 = 0;
+
 /// An analysed SELECT, INSERT, UPDATE or DELETE.
 #[derive(Debug)]
 pub struct Plan {
@@ -432,6 +441,11 @@ pub struct Plan {
     pub columns: Option<Vec<ResultColumn>>,
     pub parameters: Vec<Type>,
     pub tables: Vec<TableUse>,
+    /// What whoever runs it must be allowed to do.
+    pub rights: Vec<Requirement>,
+    /// The role that is known to be allowed all that, in the catalogue that it was made for; [`NOBODY`] if
+    /// none has been asked for yet.
+    pub allowed: AtomicU32,
     /// The catalogue's version that it was made for.
     pub version: u64,
     /// Takes row locks or writes: refused in a read-only transaction.

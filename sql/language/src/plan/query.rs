@@ -325,15 +325,17 @@ impl Analyzer<'_> {
                 origin: column.origin,
             })
             .collect();
+        let is_empty = level.tables.is_empty();
         match table {
             Some(table) if !level.tables.iter().any(|known| *known.alias == *table) => Err(SqlError::new(
                 SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{table}\""),
             )),
-            None if level.tables.is_empty() => {
-                Err(SqlError::syntax("SELECT * with no tables specified is not valid"))
+            None if is_empty => Err(SqlError::syntax("SELECT * with no tables specified is not valid")),
+            _ => {
+                targets.iter().for_each(|target| self.note_read(target.origin));
+                Ok(targets)
             }
-            _ => Ok(targets),
         }
     }
 

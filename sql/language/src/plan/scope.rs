@@ -28,7 +28,8 @@ impl Scope for Analyzer<'_> {
                 continue;
             };
             let Some(found) = found.map_err(|error| error.at(position))? else { continue };
-            let (index, ty) = (found.index, found.ty);
+            let (index, ty, origin) = (found.index, found.ty, found.origin);
+            self.note_read(origin);
             if depth == top {
                 return Ok(Expr::Column { index, ty });
             }

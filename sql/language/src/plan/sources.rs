@@ -7,6 +7,7 @@ use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, 
 use crate::expr::{self, Expr, FunctionArgument};
 use crate::parse::fold;
 use sql_catalogue::names::{Found, MadeUp, MadeUpBy, Schema};
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
@@ -25,31 +26,26 @@ impl Analyzer<'_> {
             return self.cte_item(at);
         }
         match self.find(schema.as_deref(), &table) {
-            Some(Found::MadeUp(found)) => {
-                if table == "pg_authid" && !self.role.superuser {
-                    let message = "permission denied for table pg_authid";
-                    return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-                }
-                self.generated_item(&table, found)
-            }
+            Some(Found::MadeUp(found)) => self.generated_item(&table, found),
             Some(Found::Sequence(sequence)) => {
-                let plan = GeneratedPlan { source: GeneratedSource::Sequence(sequence.oid) };
+                let oid = sequence.oid;
+                self.require_public();
+                self.require(&Object::Relation(oid), Privileges::SELECT);
+                let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
                 let columns = system::SEQUENCE_COLUMNS
                     .iter()
                     .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
                     .collect();
                 self.reads_catalogue = true;
                 let node = Node::Generated(Arc::new(plan));
-                Ok(plain_item(node, &table, Some(Schema::PUBLIC.name()), Some(sequence.oid), columns))
+                Ok(plain_item(node, &table, Some(Schema::PUBLIC.name()), Some(oid), columns))
             }
             Some(Found::View(_)) if emit_keys => Err(SqlError::unsupported("FOR UPDATE of a view")),
             Some(Found::View(view)) => self.view_item(view),
             _ => {
                 let relation = self.find_table(name).map_err(|error| error.at(position))?;
-                self.use_table(
-                    &relation,
-                    if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare },
-                )?;
+                let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
+                self.use_table(&relation, mode, Privileges::SELECT);
                 Ok(table_item(&relation, emit_keys))
             }
         }
@@ -57,21 +53,22 @@ impl Analyzer<'_> {
 
     /// A table that the node or the catalogue makes up.
     fn generated_item(&mut self, name: &str, found: MadeUp) -> Result<FromItem> {
-        let (source, columns): (_, Vec<(String, Type)>) = match found.by {
+        let (source, made_up, columns): (_, &'static str, Vec<(String, Type)>) = match found.by {
             MadeUpBy::Node(at) => {
                 let table = self.environment.node_tables().get(at);
                 let table = table.ok_or_else(|| SqlError::internal("a table of the node is gone"))?;
                 let columns = table.columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
-                (GeneratedSource::Node(at), columns)
+                (GeneratedSource::Node(at), table.name, columns)
             }
             MadeUpBy::Catalogue(at) => {
                 let table = system::TABLES.get(at);
                 let table = table.ok_or_else(|| SqlError::internal("a system table is gone"))?;
                 self.reads_catalogue = true;
                 let column = |(name, id): &(&str, TypeId)| ((*name).to_owned(), Type::of(*id));
-                (GeneratedSource::System(at), table.columns.iter().map(column).collect())
+                (GeneratedSource::System(at), table.name, table.columns.iter().map(column).collect())
             }
         };
+        self.require(&Object::MadeUp(found.oid, made_up), Privileges::SELECT);
         let node = Node::Generated(Arc::new(GeneratedPlan { source }));
         Ok(plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns))
     }
@@ -83,19 +80,17 @@ impl Analyzer<'_> {
             error
         };
         let query = crate::parse::parse_view(&view.query).map_err(elsewhere)?;
-        if self.role.oid != view.owner && !self.role.superuser {
-            let message = format!("permission denied for view {}", view.name);
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-        }
+        self.require_public();
+        self.require(&Object::Relation(view.oid), Privileges::SELECT);
         let ctes = std::mem::take(&mut self.ctes);
-        let role = self.role;
-        if let Some(owner) = self.catalogue.roles.get(&view.owner) {
-            self.role = owner;
+        let acting = self.acting;
+        if !self.catalogue.is_of_invoker(view.oid) {
+            self.acting = Some(view.owner);
         }
         let inner = self.over_text(query.tokens, |analyzer| {
             analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
         });
-        (self.role, self.ctes) = (role, ctes);
+        (self.acting, self.ctes) = (acting, ctes);
         let mut select = inner.map_err(elsewhere)?;
         select.settle_unknowns(self)?;
         self.views.push(view.oid);

@@ -293,6 +293,13 @@ impl Default for TestEnvironment {
                     returns: NodeReturns::Record(vec![("number", int4), ("word", text)]),
                 },
                 NodeFunction {
+                    name: "pg_reload_conf",
+                    arguments: Vec::new(),
+                    required: 0,
+                    strict: true,
+                    returns: NodeReturns::Scalar(sql_types::Type::of(sql_types::TypeId::Bool)),
+                },
+                NodeFunction {
                     name: "pg_sleep",
                     arguments: vec![NodeArgument {
                         name: "seconds",
@@ -396,8 +403,9 @@ impl Environment for TestEnvironment {
         &self.functions
     }
     fn call(&self, _: SettingActor, function: usize, arguments: &[Datum], _: &Canceller) -> NodeCall {
-        let n = arguments[0].as_i64().unwrap_or(0) as i32;
+        let n = arguments.first().and_then(Datum::as_i64).unwrap_or(0) as i32;
         match function {
+            2 => NodeCall::Now(Ok(vec![vec![Datum::Bool(true)]])),
             0 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n * 2)]])),
             1 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n), Datum::from("a b")]])),
             _ => NodeCall::Later(Box::pin(async {

@@ -2,7 +2,8 @@
 
 use crate::system::{SystemTable, sequences, views};
 use sql_types::TypeId::{
-    self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
+    self, AclitemArray, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray,
+    Text, TextArray,
 };
 
 pub(super) const TABLES: &[SystemTable] = &[
@@ -86,12 +87,6 @@ pub(super) const TABLES: &[SystemTable] = &[
         &[("oid", Oid), ("enumtypid", Oid), ("enumsortorder", Float4), ("enumlabel", Name)],
     ),
     empty("pg_range", "Range types: always empty", 3541, &[("rngtypid", Oid), ("rngsubtype", Oid)]),
-    empty(
-        "pg_auth_members",
-        "Memberships of roles: always empty",
-        1261,
-        &[("roleid", Oid), ("member", Oid), ("grantor", Oid), ("admin_option", Bool)],
-    ),
     empty(
         "pg_publication",
         "Publications of logical replication: always empty",
@@ -219,7 +214,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("prorettype", Oid),
             ("proargtypes", OidArray),
             ("prosrc", Text),
-            ("proacl", TextArray),
+            ("proacl", AclitemArray),
         ],
     ),
     SystemTable {

@@ -3,10 +3,11 @@
 mod further;
 mod information_schema;
 mod objects;
+mod rights;
 
 use super::SystemTable;
 use std::sync::LazyLock;
 
 /// All of them; a plan names one by its place here.
 pub static TABLES: LazyLock<Vec<SystemTable>> =
-    LazyLock::new(|| [objects::TABLES, further::TABLES, information_schema::TABLES].concat());
+    LazyLock::new(|| [objects::TABLES, further::TABLES, rights::TABLES, information_schema::TABLES].concat());

@@ -2,8 +2,8 @@
 
 use crate::system::{SystemTable, indexes, relations, shared, types};
 use sql_types::TypeId::{
-    self, Bool, Char, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray, Timestamptz,
-    Xid,
+    self, AclitemArray, Bool, Char, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text,
+    TextArray, Timestamptz, Xid,
 };
 
 pub(super) const TABLES: &[SystemTable] = &[
@@ -28,7 +28,7 @@ pub(super) const TABLES: &[SystemTable] = &[
         name: "pg_namespace",
         about: "Schemas",
         oid: 2615,
-        columns: &[("oid", Oid), ("nspname", Name), ("nspowner", Oid), ("nspacl", TextArray)],
+        columns: &[("oid", Oid), ("nspname", Name), ("nspowner", Oid), ("nspacl", AclitemArray)],
         rows: relations::namespaces,
     },
     SystemTable {
@@ -67,7 +67,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("relrewrite", Oid),
             ("relfrozenxid", Xid),
             ("relminmxid", Xid),
-            ("relacl", TextArray),
+            ("relacl", AclitemArray),
             ("reloptions", TextArray),
             ("relpartbound", Text),
         ],
@@ -101,7 +101,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("attislocal", Bool),
             ("attinhcount", Int4),
             ("attcollation", Oid),
-            ("attacl", TextArray),
+            ("attacl", AclitemArray),
             ("attoptions", TextArray),
             ("attfdwoptions", TextArray),
             ("attmissingval", Text),
@@ -238,7 +238,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("datctype", Text),
             ("daticulocale", Text),
             ("datcollversion", Text),
-            ("datacl", TextArray),
+            ("datacl", AclitemArray),
         ],
         rows: shared::databases,
     },
@@ -247,7 +247,7 @@ pub(super) const TABLES: &[SystemTable] = &[
         name: "pg_authid",
         about: "Roles with their password verifiers",
         oid: 1260,
-        columns: ROLE_COLUMNS,
+        columns: AUTHID_COLUMNS,
         rows: shared::authids,
     },
     SystemTable {
@@ -272,6 +272,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("usebypassrls", Bool),
             ("passwd", Text),
             ("valuntil", Timestamptz),
+            ("useconfig", TextArray),
         ],
         rows: shared::users,
     },
@@ -284,7 +285,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("oid", Oid),
             ("spcname", Name),
             ("spcowner", Oid),
-            ("spcacl", TextArray),
+            ("spcacl", AclitemArray),
             ("spcoptions", TextArray),
         ],
         rows: shared::tablespaces,
@@ -348,6 +349,22 @@ const TABLE_STATISTICS: &[(&str, TypeId)] = &[
     ("autoanalyze_count", Int8),
 ];
 
+const AUTHID_COLUMNS: &[(&str, TypeId)] = &[
+    ("oid", Oid),
+    ("rolname", Name),
+    ("rolsuper", Bool),
+    ("rolinherit", Bool),
+    ("rolcreaterole", Bool),
+    ("rolcreatedb", Bool),
+    ("rolcanlogin", Bool),
+    ("rolreplication", Bool),
+    ("rolbypassrls", Bool),
+    ("rolconnlimit", Int4),
+    ("rolpassword", Text),
+    ("rolvaliduntil", Timestamptz),
+];
+
+/// pg_roles: as pg_authid, with the settings that sessions begin with.
 const ROLE_COLUMNS: &[(&str, TypeId)] = &[
     ("oid", Oid),
     ("rolname", Name),

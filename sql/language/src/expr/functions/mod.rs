@@ -5,6 +5,7 @@ mod descriptions;
 mod misc;
 mod number;
 mod printing;
+pub(crate) mod rights;
 mod string;
 mod time;
 
@@ -133,6 +134,7 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
         time::register(&mut table);
         misc::register(&mut table);
         catalogue::register(&mut table);
+        rights::register(&mut table);
         table.0
     })
 }
