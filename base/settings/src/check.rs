@@ -9,6 +9,7 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("log_destination", log_destination),
     ("search_path", identifier_list),
     ("shared_preload_libraries", preload_libraries),
+    ("standard_conforming_strings", always_on),
     ("application_name", printable),
     ("cluster_name", printable),
     ("plimsoll.read_after", read_after),
@@ -18,6 +19,11 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("recovery_target_timeline", recovery_target_timeline),
     ("recovery_target_xid", recovery_target_xid),
 ];
+
+/// A client that is told `off` would double the backslashes of its literals.
+fn always_on(text: &str) -> Result<String, String> {
+    if text == "on" { Ok(text.to_owned()) } else { Err("It is always on here.".to_owned()) }
+}
 
 fn client_encoding(text: &str) -> Result<String, String> {
     let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();

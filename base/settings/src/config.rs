@@ -360,6 +360,10 @@ config! {
         time_zone: Arc<str> = "TimeZone",
         /// ISO and an order.
         date_style: Arc<str> = "DateStyle",
+        /// How intervals are written: postgres, postgres_verbose, sql_standard or iso_8601.
+        interval_style: Arc<str> = "IntervalStyle",
+        /// Whether an unquoted NULL in an array's text is a null value.
+        array_nulls: bool = "array_nulls",
         /// Digits of floating-point output.
         extra_float_digits: i64 = "extra_float_digits",
         /// hex or escape.

@@ -195,18 +195,18 @@ impl Settings {
         };
         let Some(definition) = definitions().get(at) else { return Err(unknown(name)) };
         let value = Value::parse(definition, text)?;
-        match (&value, self.checks.get(&at)) {
-            (Value::Text(given), Some(check)) => match check(given) {
-                Ok(canonical) => Ok(Value::Text(canonical.into())),
-                Err(detail) => Err(SettingError::InvalidValue {
-                    name: definition.name.to_owned(),
-                    value: text.to_owned(),
-                    detail: Some(detail).filter(|detail| !detail.is_empty()),
-                    hint: None,
-                }),
-            },
-            _ => Ok(value),
-        }
+        let Some(check) = self.checks.get(&at) else { return Ok(value) };
+        let checked = match &value {
+            Value::Text(given) => check(given).map(|canonical| Value::Text(canonical.into())),
+            Value::Bool(given) => check(if *given { "on" } else { "off" }).map(|_| value),
+            _ => return Ok(value),
+        };
+        checked.map_err(|detail| SettingError::InvalidValue {
+            name: definition.name.to_owned(),
+            value: text.to_owned(),
+            detail: Some(detail).filter(|detail| !detail.is_empty()),
+            hint: None,
+        })
     }
 
     /// Sets a value before the server runs (command line, environment). Computed settings are refused.

@@ -14,6 +14,7 @@ static USED: &[(&str, &str)] = &[
         "archive_timeout",
         "Longest time after which a segment that was written to is ended, so that it is archived.",
     ),
+    ("array_nulls", "Whether an unquoted NULL in an array's text is a null value."),
     ("authentication_timeout", "Longest time that a client may take to log in."),
     (
         "autovacuum",
@@ -82,6 +83,7 @@ static USED: &[(&str, &str)] = &[
     ("idle_session_timeout", "Longest idle time outside a transaction before the session ends."),
     ("in_hot_standby", "Whether this server is a standby."),
     ("integer_datetimes", "Whether timestamps are integers; always on."),
+    ("IntervalStyle", "Text form of intervals."),
     ("is_superuser", "Whether the session's role is a superuser."),
     ("lc_collate", "Collation; only C exists."),
     ("lc_ctype", "Character classes; only C exists."),
@@ -298,6 +300,7 @@ static USED: &[(&str, &str)] = &[
     ("TimeZone", "Time zone of timestamps with time zone."),
     ("transaction_isolation", "Isolation of the current transaction."),
     ("transaction_read_only", "Whether the current transaction is read-only."),
+    ("transform_null_equals", "Whether `expression = NULL` means `expression IS NULL`."),
     ("unix_socket_directories", "Folders in which Unix sockets are created."),
     ("unix_socket_permissions", "Permissions of the Unix sockets."),
     ("vacuum_cost_delay", "Rest of VACUUM each time its cost limit is reached; 0 is no rest."),

@@ -18,7 +18,7 @@ use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
 use settings::{SessionConfig, SessionSettings, Settings};
-use sql_types::{ByteaOutput, DateOrder, Style};
+use sql_types::{ByteaOutput, DateOrder, IntervalStyle, Style};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +112,13 @@ pub(crate) fn style(config: &SessionConfig) -> Style {
         } else {
             ByteaOutput::Hex
         },
+        interval_style: match config.interval_style.as_ref() {
+            "postgres_verbose" => IntervalStyle::PostgresVerbose,
+            "sql_standard" => IntervalStyle::SqlStandard,
+            "iso_8601" => IntervalStyle::Iso8601,
+            _ => IntervalStyle::Postgres,
+        },
+        array_nulls: config.array_nulls,
         extra_float_digits: i32::try_from(config.extra_float_digits).unwrap_or(1),
         now_micros: 0,
     }

@@ -70,6 +70,7 @@ fn quick(config: &SessionConfig) -> QuickSettings {
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
         read_after: config.read_after.parse().ok(),
         reads_confirmed: config.standby_reads.as_ref() == "confirmed",
+        search_path: settings::split_identifiers(&config.search_path).unwrap_or_default().into(),
         style: Arc::new(checks::style(config)),
     }
 }

@@ -38,7 +38,7 @@ pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         kind::SEQUENCE_STATE => "sequence position",
         kind::RIGHTS => return rights(rest),
         kind::DEFAULT_RIGHTS => "default privileges of role",
-        kind::OPTIONS => "options of view",
+        kind::OPTIONS => "options of relation",
         kind::SCHEMA_OWNER => "owner of schema",
         _ => return Ok(None),
     };

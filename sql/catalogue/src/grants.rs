@@ -137,7 +137,7 @@ pub async fn delete_attributes(transaction: &mut Transaction, role: u32) -> Resu
     delete(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE_ATTRIBUTES, role)).await
 }
 
-/// Writes a view's options; none takes them away.
+/// Writes the options of a table, an index or a view; none takes them away.
 ///
 /// # Errors
 ///

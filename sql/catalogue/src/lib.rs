@@ -8,6 +8,7 @@ pub mod codec;
 pub mod entries;
 pub mod grants;
 mod model;
+pub mod names;
 mod permissions;
 pub mod rights;
 pub mod sequences;

@@ -206,6 +206,8 @@ pub struct Check {
     pub name: String,
     /// The condition's text.
     pub expression: String,
+    /// NOT VALID: rows that were there before it may not meet it.
+    pub not_valid: bool,
 }
 
 /// A table.
@@ -416,7 +418,7 @@ pub struct Catalogue {
     pub databases: Vec<DatabaseEntry>,
     /// Who may do what.
     pub rights: crate::rights::Rights,
-    /// Options of views (reloptions), by their OIDs.
+    /// Storage parameters of tables and indexes and options of views (reloptions), by their OIDs.
     pub options: HashMap<u32, Vec<String>>,
 }
 

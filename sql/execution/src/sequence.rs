@@ -47,6 +47,9 @@ pub(super) async fn call(
     values: &[Datum],
     named: bool,
 ) -> Result<Datum> {
+    if function == SequenceFunction::Last {
+        return Ok(Datum::Int8(cx.facts.current_value(None)?));
+    }
     let Some(Datum::Oid(oid)) = values.first() else { return Ok(Datum::Null) };
     if values.iter().any(Datum::is_null) {
         return Ok(Datum::Null);
@@ -76,6 +79,10 @@ pub(super) async fn call(
                 cx.facts.note_number(*oid, last, false, commit);
             }
             Ok(Datum::Int8(last))
+        }
+        SequenceFunction::Current | SequenceFunction::Last => {
+            find(cx, *oid, "currval", unasked(Privileges::USAGE | Privileges::SELECT))?;
+            Ok(Datum::Int8(cx.facts.current_value(Some(*oid))?))
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct QuickSettings {
     /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
     /// confirmed.
     pub reads_confirmed: bool,
+    /// search_path: names of schemas, `$user` among them as it is.
+    pub search_path: Arc<[String]>,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...);
     /// `now_micros` is filled in by the session.
     pub style: Arc<sql_types::Style>,

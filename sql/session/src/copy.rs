@@ -62,6 +62,7 @@ impl SqlSession {
                 self.open_copy_in(parsed, name, columns, &copy.options).await
             }
             (CopySubject::Table { name, columns }, false) => {
+                self.require_schema_of(parsed, name).await?;
                 let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
                 self.open_copy_out(&query, &copy.options).await

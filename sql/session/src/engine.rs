@@ -83,7 +83,7 @@ impl SqlEngine {
     /// go.
     pub fn new(database: Database, host: Host) -> Self {
         let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
-        let private_versions = AtomicU64::new(u64::MAX);
+        let private_versions = AtomicU64::new(sql_language::plan::NO_VERSION - 1);
         Self(Arc::new(Shared {
             database,
             host,

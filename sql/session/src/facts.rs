@@ -3,6 +3,7 @@
 use crate::SqlEngine;
 use host::sync::Mutex;
 use host::{Host, Timestamp};
+use sql_catalogue::names::{SearchPath, split_qualified};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
@@ -74,6 +75,8 @@ pub(crate) struct SessionFacts {
     pub(crate) statement_time: Timestamp,
     pub(crate) style: Style,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// search_path
+    pub(crate) path: SearchPath,
     /// Something was found in it since the last [`SessionFacts::names_were_asked`].
     looked: AtomicBool,
     /// A setting was set since the last [`SessionFacts::setting_was_set`].
@@ -136,6 +139,7 @@ impl SessionFacts {
             statement_time: now,
             style: Style::clone(&quick.style),
             catalogue,
+            path: SearchPath::new(&quick.search_path, &role.name),
             looked: AtomicBool::new(false),
             set: AtomicBool::new(false),
             levels: SettingLevels::default(),
@@ -309,17 +313,27 @@ impl Facts for SessionFacts {
         self.set.store(true, Ordering::Relaxed);
         self.show(name)
     }
-    fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
-        let parts = split_name(name)?;
+    fn search_path(&self) -> &SearchPath {
+        &self.path
+    }
+    fn relation_oid(&self, path: &SearchPath, name: &str) -> Result<Option<u32>> {
+        let parts = split_qualified(name)?;
         let (schema, table) = match parts.as_slice() {
             [table] => (None, table.as_str()),
             [schema, table] => (Some(schema.as_str()), table.as_str()),
+            [database, schema, table] if *database == self.database => {
+                (Some(schema.as_str()), table.as_str())
+            }
             _ => return Ok(None),
         };
-        Ok(sql_catalogue::system::relation_oid(self.names(), &*self.environment, schema, table))
+        let found = self.names().find(&*self.environment, path, schema, table);
+        Ok(found.map(|found| found.oid()))
+    }
+    fn is_visible(&self, oid: u32) -> Option<bool> {
+        self.names().is_visible(&*self.environment, &self.path, oid)
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
-        sql_catalogue::system::relation_name(self.names(), &*self.environment, oid)
+        self.names().shown_name(&*self.environment, &self.path, oid)
     }
     fn view_definition(&self, oid: u32) -> Option<String> {
         self.names().views.get(&oid).map(|view| format!(" {};", view.query))
@@ -353,13 +367,14 @@ impl Facts for SessionFacts {
         self.numbers.lock().note(sequence, value, taken);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
-        let relation = match self.relation_oid(table)?.and_then(|oid| self.names().relations.get(&oid)) {
-            Some(relation) => relation,
-            None => {
-                let message = format!("relation \"{table}\" does not exist");
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-            }
-        };
+        let relation =
+            match self.relation_oid(&self.path, table)?.and_then(|oid| self.names().relations.get(&oid)) {
+                Some(relation) => relation,
+                None => {
+                    let message = format!("relation \"{table}\" does not exist");
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+            };
         let at = relation.require_column(column)?;
         let number = relation.columns.get(at).map_or(0, |column| column.number);
         let owned = Some((relation.oid, number));
@@ -398,60 +413,5 @@ impl Facts for SessionFacts {
             Some(table) => Some(table.tree.relation),
             None => self.names().index(oid).map(|(_, index)| index.tree.relation),
         }
-    }
-}
-
-/// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
-fn split_name(text: &str) -> Result<Vec<String>> {
-    let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
-    let mut parts = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        let (part, after) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let mut name = String::new();
-                let mut from = quoted;
-                loop {
-                    let at = from.find('"').ok_or_else(invalid)?;
-                    name.push_str(from.get(..at).unwrap_or_default());
-                    from = from.get(at + 1..).unwrap_or_default();
-                    match from.strip_prefix('"') {
-                        Some(more) => {
-                            name.push('"');
-                            from = more;
-                        }
-                        None => break (name, from),
-                    }
-                }
-            }
-            None => {
-                let at = rest.find('.').unwrap_or(rest.len());
-                let (name, after) = rest.split_at(at);
-                (name.trim().to_ascii_lowercase(), after)
-            }
-        };
-        if part.is_empty() {
-            return Err(invalid());
-        }
-        parts.push(part);
-        match after.trim_start().strip_prefix('.') {
-            Some(more) => rest = more.trim_start(),
-            None if after.trim().is_empty() => return Ok(parts),
-            None => return Err(invalid()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn qualified_names_come_apart_at_dots_outside_of_quotes() {
-        assert_eq!(split_name("Public.T").unwrap(), ["public", "t"]);
-        assert_eq!(split_name("\"A.\"\"b\".c").unwrap(), ["A.\"b", "c"]);
-        assert!(split_name("a..b").is_err());
-        assert!(split_name("\"a").is_err());
-        assert!(split_name("").is_err());
     }
 }

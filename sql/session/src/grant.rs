@@ -156,8 +156,11 @@ impl SqlSession {
         sequence: bool,
     ) -> Result<Object> {
         let (schema, table, _) = self.analyzer(parsed, Vec::new(), catalogue).table_name(name)?;
-        let environment = &*self.environment;
-        let oid = sql_catalogue::system::relation_oid(catalogue, environment, schema.as_deref(), &table);
+        let found = catalogue.find(&*self.environment, &self.facts.path, schema.as_deref(), &table);
+        let oid = found.map(|found| found.oid());
+        if let (None, Some(schema)) = (oid, &schema) {
+            schema_oid(schema)?;
+        }
         let Some(oid) = oid else {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
             let message = format!("relation \"{full}\" does not exist");
@@ -172,14 +175,14 @@ impl SqlSession {
             Some((kind, ..)) if sequence && kind != ObjectKind::Sequence => wrong("not a sequence"),
             Some(_) => Ok(Object::Relation(oid)),
             None if sequence => wrong("not a sequence"),
-            None => sql_catalogue::system::made_up(environment, oid)
+            None => sql_catalogue::system::made_up(&*self.environment, oid)
                 .ok_or_else(|| SqlError::internal("a table is gone")),
         }
     }
 
     /// A function of the node. Others may be executed by everybody, and that cannot be changed.
     fn function_object(&self, function: &FunctionName) -> Result<Object> {
-        let name = Analyzer::function_name(&function.name).unwrap_or_default();
+        let name = Analyzer::function_name(&function.name)?.unwrap_or_default();
         let known: Vec<String> = self
             .environment
             .node_functions()

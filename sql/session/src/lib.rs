@@ -37,6 +37,8 @@ mod index;
 mod maintain;
 mod members;
 mod named_rows;
+mod names;
+mod options;
 mod owners;
 mod portal;
 mod rights;
@@ -58,6 +60,7 @@ pub use named_rows::{
 use host::sync::Mutex;
 use portal::{Body, Run, same_result};
 pub use portal::{Portal, Prepared, cannot_be_run};
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
@@ -216,6 +219,11 @@ impl SqlSession {
             let now = self.facts.style.now_micros;
             self.facts.style = sql_types::Style::clone(&quick.style);
             self.facts.style.now_micros = now;
+            let path = SearchPath::new(&quick.search_path, &self.facts.user);
+            if path != self.facts.path {
+                self.facts.path = path;
+                self.plan_anew();
+            }
             self.quick = quick;
         }
     }
@@ -280,6 +288,17 @@ impl SqlSession {
             self.cache.insert(key, prepared.clone());
         }
         Ok(prepared)
+    }
+
+    /// Names may stand for something else from now on.
+    fn plan_anew(&mut self) {
+        self.forget_cached();
+        for prepared in self.named.values() {
+            if let Body::Plan { plan, .. } = &prepared.body {
+                let mut plan = plan.lock();
+                *plan = Arc::new(plan.outdated());
+            }
+        }
     }
 
     fn forget_cached(&mut self) {

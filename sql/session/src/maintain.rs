@@ -48,10 +48,7 @@ impl SqlSession {
         }
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         for table in tables {
-            found.push(analyzer.find_table(table).map_err(|mut error| {
-                error.fields_mut().position = None;
-                error
-            })?);
+            found.push(analyzer.find_defined_table(table)?);
         }
         if vacuum {
             // Its own snapshot must not keep what it is to remove.

@@ -4,6 +4,7 @@ use super::SqlSession;
 use super::grant::schema_oid;
 use super::index::last_name;
 use super::rights::{denied, not_owner};
+use sql_catalogue::names::Schema;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{Acl, Object, ObjectKind};
 use sql_catalogue::{
@@ -57,8 +58,8 @@ impl SqlSession {
     ) -> Result<Option<u32>> {
         let catalogue = self.facts.catalogue.clone();
         let (schema, table, _) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
-        let environment = self.environment.clone();
-        let oid = sql_catalogue::system::relation_oid(&catalogue, &*environment, schema.as_deref(), &table);
+        let found = catalogue.find(&*self.environment, &self.facts.path, schema.as_deref(), &table);
+        let oid = found.map(|found| found.oid());
         let Some(oid) = oid else {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
             let message = format!("relation \"{full}\" does not exist");
@@ -297,12 +298,13 @@ impl SqlSession {
                 ObjectKind::Sequence => DropKind::Sequence,
                 _ => DropKind::Table,
             };
-            let ident = ast::Ident::with_quote('"', name.to_owned());
-            let names = vec![ast::ObjectName::from(vec![ident])];
+            // Whatever search_path says.
+            let ident = |name: &str| ast::Ident::with_quote('"', name.to_owned());
+            let names = vec![ast::ObjectName::from(vec![ident(Schema::PUBLIC.name()), ident(name)])];
             let target = DropTarget { kind, names, if_exists: true, cascade };
             match kind {
-                DropKind::View => self.drop_views(&target).await?,
-                DropKind::Sequence => self.drop_sequences(&target).await?,
+                DropKind::View => self.drop_views(parsed, &target).await?,
+                DropKind::Sequence => self.drop_sequences(parsed, &target).await?,
                 _ => self.drop_tables(parsed, &target).await?,
             };
         }

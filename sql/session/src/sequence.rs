@@ -1,14 +1,13 @@
 //! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
 
 use super::SqlSession;
-use super::index::last_name;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
-use sql_language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
+use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -41,8 +40,7 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "CREATE SEQUENCE")?;
         self.begin_statement().await?;
-        let name = last_name(name);
-        self.catalogue().await?;
+        let name = self.name_for_new(parsed, name).await?;
         self.require_create()?;
         if self.is_name_taken(&name).await? {
             return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
@@ -128,7 +126,8 @@ impl SqlSession {
                 .with_hint("Specify OWNED BY table.column or OWNED BY NONE."));
         };
         let catalogue = self.catalogue().await?;
-        let relation = self.analyzer(parsed, Vec::new(), &catalogue).find_table(&ast::ObjectName(parts))?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let relation = analyzer.find_defined_table(&ast::ObjectName(parts))?;
         let at = relation.require_column(&sql_language::parse::fold(column))?;
         Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
     }
@@ -138,15 +137,7 @@ impl SqlSession {
         let drops = mode == TableLockMode::AccessExclusive;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let Some(found) = catalogue.sequence_named(name) else {
-            if catalogue.is_name_taken(name) {
-                return Err(SqlError::new(
-                    SqlState::WRONG_OBJECT_TYPE,
-                    format!("\"{name}\" is not a sequence"),
-                ));
-            }
-            return Ok(None);
-        };
+        let Some(found) = catalogue.sequence_named(name) else { return Ok(None) };
         let may = if drops { self.may_drop(found.owner) } else { self.owns(found.owner) };
         if !may {
             return Err(not_owner(ObjectKind::Sequence, name));
@@ -171,8 +162,15 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("ALTER SEQUENCE");
         self.refuse_in_read_only(true, "ALTER SEQUENCE")?;
-        let name = last_name(name);
-        let Some(found) = self.lock_sequence(&name, TableLockMode::ShareRowExclusive).await? else {
+        let sequence = match self.named(parsed, name, DropKind::Sequence).await {
+            Err(error) if if_exists && error.code() == SqlState::INVALID_SCHEMA_NAME => None,
+            found => found?,
+        };
+        let found = match &sequence {
+            Some(name) => self.lock_sequence(name, TableLockMode::ShareRowExclusive).await?,
+            None => None,
+        };
+        let Some(found) = found else {
             let message = format!("relation \"{name}\" does not exist");
             self.skip_missing(if_exists, SqlState::UNDEFINED_TABLE, message)?;
             return Ok(DONE);
@@ -269,10 +267,14 @@ impl SqlSession {
     }
 
     /// DROP SEQUENCE.
-    pub(super) async fn drop_sequences(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_sequences(
+        &mut self,
+        parsed: &Parsed,
+        target: &DropTarget,
+    ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP SEQUENCE")?;
         for name in &target.names {
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;

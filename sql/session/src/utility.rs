@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::portal::{Prepared, Run};
+use sql_catalogue::names::Schema;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_execution::Row;
 use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
@@ -87,7 +88,7 @@ impl SqlSession {
             Utility::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).map(Run::Done)
             }
-            Utility::SetConstraints => done("SET CONSTRAINTS"),
+            Utility::SetConstraints(names) => self.set_constraints(parsed, names).await.map(Run::Done),
             Utility::Set { name, .. } | Utility::Reset(SetTarget::Name(name)) if is_identity(name) => {
                 self.run_of_rights(parsed, utility).await.map(Run::Done)
             }
@@ -143,12 +144,12 @@ impl SqlSession {
         match utility {
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await,
-                DropKind::Index => self.drop_indexes(target).await,
-                DropKind::Sequence => self.drop_sequences(target).await,
-                DropKind::View => self.drop_views(target).await,
+                DropKind::Index => self.drop_indexes(parsed, target).await,
+                DropKind::Sequence => self.drop_sequences(parsed, target).await,
+                DropKind::View => self.drop_views(parsed, target).await,
             },
             Utility::CreateView { or_replace, name, columns, options, query, text } => {
-                self.create_view(name, (columns, *or_replace, options), (query, text)).await
+                self.create_view(parsed, name, (columns, *or_replace, options), (query, text)).await
             }
             Utility::AlterView { if_exists, name, change } => {
                 self.alter_view(parsed, (name, *if_exists), change).await
@@ -161,6 +162,31 @@ impl SqlSession {
             }
             _ => Err(SqlError::internal("a statement about something else")),
         }
+    }
+
+    /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name.
+    async fn set_constraints(&mut self, parsed: &Parsed, names: &[ast::ObjectName]) -> Result<CommandTag> {
+        if let Some(name) = names.first() {
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
+            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+            let (schema, bare, _) = analyzer.table_name(name)?;
+            let seen = match &schema {
+                Some(schema) => Schema::required(schema)? == Schema::PUBLIC,
+                None => self.facts.path.searched().any(|schema| schema == Schema::PUBLIC),
+            };
+            let is_there = catalogue.relations.values().filter(|_| seen).any(|table| {
+                table.checks.iter().any(|check| check.name == bare)
+                    || table.all_indexes().any(|index| index.constraint && index.name == bare)
+            });
+            let (code, what) = if is_there {
+                (SqlState::WRONG_OBJECT_TYPE, "is not deferrable")
+            } else {
+                (SqlState::UNDEFINED_OBJECT, "does not exist")
+            };
+            return Err(SqlError::new(code, format!("constraint \"{bare}\" {what}")));
+        }
+        Ok(CommandTag::Words("SET CONSTRAINTS"))
     }
 
     fn set_transaction(&mut self, session: bool, modes: &[Mode]) -> Result<CommandTag> {
@@ -439,7 +465,7 @@ impl SqlSession {
     ) -> Result<Arc<sql_catalogue::Relation>> {
         let catalogue = self.catalogue().await?;
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.find_table(name)
+        analyzer.find_defined_table(name)
     }
 }
 

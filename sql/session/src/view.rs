@@ -1,12 +1,12 @@
 //! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
 
 use super::SqlSession;
-use super::index::last_name;
 use super::rights::not_owner;
 use sql_catalogue::grants;
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Relation, View, ViewColumn, store};
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
 use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -16,6 +16,7 @@ impl SqlSession {
     /// CREATE VIEW.
     pub(super) async fn create_view(
         &mut self,
+        parsed: &Parsed,
         name: &ast::ObjectName,
         (columns, or_replace, options): (&[String], bool, &[String]),
         (query, text): (&Parsed, &str),
@@ -23,7 +24,7 @@ impl SqlSession {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
         self.refuse_in_read_only(true, "CREATE VIEW")?;
         self.begin_statement().await?;
-        let name = last_name(name);
+        let name = self.name_for_new(parsed, name).await?;
         let catalogue = self.catalogue().await?;
         self.require_create()?;
         let before = catalogue.view_named(&name).cloned();
@@ -35,15 +36,16 @@ impl SqlSession {
                 }
             }
         }
-        let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
-            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
-            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
-            uses.append(&mut analyzer.views);
-            uses.sort_unstable();
-            uses.dedup();
-            Ok((plan.columns.take().unwrap_or_default(), uses))
-        })?;
+        let (found, uses) = self.view_query(query, None)?;
+        if self.facts.path.searched().ne(SearchPath::of_catalogue().searched()) {
+            // The view is kept as its text, whose names are looked up along that path later.
+            let later = self.view_query(query, Some(SearchPath::of_catalogue()));
+            if !later.is_ok_and(|later| later == (found.clone(), uses.clone())) {
+                return Err(SqlError::unsupported(
+                    "CREATE VIEW along a search_path by which names stand for other tables than in public",
+                ));
+            }
+        }
         if columns.len() > found.len() {
             return Err(SqlError::syntax("CREATE VIEW specifies more column names than columns"));
         }
@@ -74,6 +76,25 @@ impl SqlSession {
         }
         self.catalogue_changed();
         Ok(DONE)
+    }
+
+    /// The columns of a view's query, and the OIDs of the tables and views that it reads.
+    fn view_query(
+        &self,
+        query: &Parsed,
+        path: Option<&'static SearchPath>,
+    ) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(query, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.own_path = path;
+            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
+            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
+            uses.append(&mut analyzer.views);
+            uses.sort_unstable();
+            uses.dedup();
+            Ok((plan.columns.take().unwrap_or_default(), uses))
+        })
     }
 
     /// ALTER VIEW ... SET and RESET of options.
@@ -138,20 +159,13 @@ impl SqlSession {
     }
 
     /// DROP VIEW.
-    pub(super) async fn drop_views(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_views(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP VIEW")?;
         for name in &target.names {
-            self.begin_statement().await?;
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let catalogue = self.catalogue().await?;
             let Some(view) = catalogue.view_named(&name).cloned() else {
-                if catalogue.is_name_taken(&name) {
-                    let message = format!("\"{name}\" is not a view");
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
-                }
-                let message = format!("view \"{name}\" does not exist");
-                self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
-                continue;
+                return Err(SqlError::internal("a view was found and is gone"));
             };
             if !self.may_drop(view.owner) {
                 return Err(not_owner(ObjectKind::View, &name));

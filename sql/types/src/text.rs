@@ -46,7 +46,7 @@ impl Datum {
             TypeId::Time => Self::Time(time::parse_time(text, style)?),
             TypeId::Timestamp => Self::Timestamp(time::parse_timestamp(text, style)?),
             TypeId::Timestamptz => Self::Timestamptz(time::parse_timestamptz(text, style)?),
-            TypeId::Interval => Self::Interval(time::parse_interval(text)?),
+            TypeId::Interval => Self::Interval(time::parse_interval_in(style.interval_style, text)?),
             TypeId::Lsn => Self::Lsn(integer::parse_lsn(text)?),
             TypeId::Oid | TypeId::Regclass | TypeId::Regtype => parse_oid(ty.id, text)?,
             TypeId::Xid => Self::Xid(integer::parse_unsigned(text, "xid")?),
@@ -91,7 +91,7 @@ impl Datum {
             Self::Time(value) => time::write_time(*value, out),
             Self::Timestamp(value) => time::write_timestamp(*value, out),
             Self::Timestamptz(value) => time::write_timestamptz(*value, &style.zone, out),
-            Self::Interval(value) => time::write_interval(*value, out),
+            Self::Interval(value) => time::write_interval_in(style.interval_style, *value, out),
             Self::Lsn(value) => {
                 let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
             }
@@ -374,7 +374,7 @@ impl ArrayReader<'_> {
         if out.is_empty() {
             return Err(malformed(self.text, "Unexpected \",\" character."));
         }
-        if out.eq_ignore_ascii_case("null") {
+        if self.style.array_nulls && out.eq_ignore_ascii_case("null") {
             return Ok(Datum::Null);
         }
         Datum::parse(self.element, &out, self.style)

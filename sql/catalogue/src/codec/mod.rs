@@ -12,7 +12,7 @@
 //!                                                    07 view-oid                view
 //!                                                    08 class object            its rights
 //!                                                    09 role schema kind        default rights
-//!                                                    0A view-oid                options
+//!                                                    0A oid                     options
 //!                                                    0B schema-oid              its owner
 //!                                                    F0 sequence-oid state      last value (i64 LE),
 //!                                                    is_called (u8)
@@ -145,7 +145,7 @@ const COLUMN: &[TypeId] = &[
 ];
 const INDEX: &[TypeId] =
     &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
-const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text];
+const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text, TypeId::Bool];
 
 fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -323,7 +323,7 @@ pub(crate) fn encode_primary_key(key: &PrimaryKey, columns: &[Column]) -> Result
         .filter_map(|at| columns.get(*at))
         .flat_map(|column| column.number.to_be_bytes())
         .collect();
-    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null])
+    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null, Datum::Null])
 }
 
 /// Flags of an index's column, behind its number.
@@ -379,15 +379,18 @@ pub(crate) fn decode_index_tree(bytes: &[u8]) -> Result<TreeId> {
 }
 
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
-    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
+    let not_valid = if check.not_valid { Datum::Bool(true) } else { Datum::Null };
+    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression), not_valid])
 }
 
 /// Adds a stored constraint to its relation, whose columns are all there.
 pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
     let mut fields = Fields::decode(CONSTRAINT, bytes)?;
     let (kind, name) = (fields.text()?, fields.text()?);
-    let numbers = fields.next();
-    match (kind.as_str(), numbers, fields.optional_text()) {
+    let (numbers, expression) = (fields.next(), fields.optional_text());
+    // NULL in entries of earlier versions.
+    let not_valid = fields.next().as_bool() == Some(true);
+    match (kind.as_str(), numbers, expression) {
         ("p", Datum::Bytea(numbers), _) => {
             let columns = numbers
                 .chunks_exact(2)
@@ -398,7 +401,9 @@ pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8])
                 .collect::<Result<_>>()?;
             relation.primary_key = Some(PrimaryKey { oid, name, columns });
         }
-        ("c", _, Some(expression)) => relation.checks.push(Check { oid, name, expression }),
+        ("c", _, Some(expression)) => {
+            relation.checks.push(Check { oid, name, expression, not_valid });
+        }
         _ => return Err(corrupt()),
     }
     Ok(())

@@ -68,6 +68,20 @@ fn a_table_with_its_columns_and_indexes_comes_back_as_it_was_written() {
     let stored = encode_index(&index, &relation.columns).unwrap();
     decode_index(&mut relation, 9, &stored).unwrap();
     assert_eq!(relation.indexes, [index]);
+    for not_valid in [true, false] {
+        let check = Check { oid: 10, name: "c".into(), expression: "a > 0".into(), not_valid };
+        decode_constraint(&mut relation, 10, &encode_check(&check).unwrap()).unwrap();
+        assert_eq!(relation.checks.pop(), Some(check));
+    }
+}
+
+#[test]
+fn constraints_of_earlier_versions_are_valid() {
+    let old = encode(&RELATION[..3], &[text("t"), Datum::Oid(10), Datum::Oid(99)]).unwrap();
+    let mut relation = decode_relation(7, &old).unwrap();
+    let old = encode(&CONSTRAINT[..4], &[text("c"), text("c"), Datum::Null, text("a > 0")]).unwrap();
+    decode_constraint(&mut relation, 10, &old).unwrap();
+    assert!(!relation.checks[0].not_valid);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Rows about tables and their columns.
 
 use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
-use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
+use super::{Context, TABLES, virtual_tables};
 use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
+use crate::names::Schema;
 use crate::rights::Object;
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
@@ -12,15 +13,15 @@ const HEAP_OID: u32 = 2;
 const BTREE_OID: u32 = 403;
 
 pub(super) fn namespaces(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let row = |(oid, schema): (u32, &'static str)| {
+    let row = |schema: Schema| {
         vec![
-            Datum::Oid(oid),
-            name(schema),
-            Datum::Oid(context.catalogue.schema_owner(oid)),
-            acl(context.catalogue, &Object::Schema(oid)),
+            Datum::Oid(schema.oid()),
+            name(schema.name()),
+            Datum::Oid(context.catalogue.schema_owner(schema.oid())),
+            acl(context.catalogue, &Object::Schema(schema.oid())),
         ]
     };
-    schemas().into_iter().map(row).collect()
+    Schema::ALL.into_iter().map(row).collect()
 }
 
 #[derive(Default)]
@@ -93,6 +94,7 @@ fn index_row(context: &Context<'_>, relation: &Relation, index: &AnyIndex<'_>) -
         pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
         kind: 'i',
         columns: index.columns.len(),
+        options: texts(context.catalogue.options.get(&index.oid).map(Vec::as_slice)),
         ..ClassRow::default()
     })
 }
@@ -104,7 +106,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
         let bytes = context.database.tree_size_bytes(relation.tree).unwrap_or(0);
         rows.push(class_row(&ClassRow {
             acl: acl_of(relation.oid),
-            options: Datum::Null,
+            options: texts(context.catalogue.options.get(&relation.oid).map(Vec::as_slice)),
             oid: relation.oid,
             name: &relation.name,
             schema: PUBLIC_OID,
@@ -149,7 +151,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             acl: acl(context.catalogue, &Object::MadeUp(oid, table)),
             oid,
             name: table,
-            schema: schema_oid(schema),
+            schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
             kind: 'v',
             columns,

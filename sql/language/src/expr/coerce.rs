@@ -2,6 +2,7 @@
 
 use super::node::Expr;
 use super::{Facts, Scope};
+use sql_catalogue::names::{self, Schema, SearchPath};
 use sql_interface::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
 use sql_types::{Category, Datum, Type, TypeId};
@@ -13,13 +14,18 @@ pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
 }
 
 /// The OID of a relation's name, or of its number.
-pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
+pub(super) fn relation(name: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Datum> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Datum::parse(Type::of(TypeId::Oid), name, facts.style())?);
     }
-    match facts.relation_oid(name)? {
+    match facts.relation_oid(path, name)? {
         Some(oid) => Ok(Datum::Oid(oid)),
-        None => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
+        None => {
+            if let [.., schema, _] = names::split_qualified(name)?.as_slice() {
+                Schema::required(schema)?;
+            }
+            Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))
+        }
     }
 }
 
@@ -61,7 +67,7 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
         Expr::Const(Datum::Text(text), _) => {
             let facts = scope.facts();
             if to.id == TypeId::Regclass {
-                return relation(&text, facts).map(|value| Expr::Const(value, to));
+                return relation(&text, scope.search_path(), facts).map(|value| Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, facts.style())?;

@@ -29,6 +29,7 @@ pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
 
 use host::Timestamp;
+use sql_catalogue::names::SearchPath;
 use sql_interface::Result;
 use sql_types::{Datum, Type};
 use sqlparser::ast;
@@ -128,6 +129,10 @@ pub(crate) trait Scope {
     fn position(&self, span: Span) -> Option<u32>;
     /// Facts of the session, for folding casts such as 'now'::timestamptz and 't'::regclass.
     fn facts(&self) -> &dyn Facts;
+    /// The schemas in which the names of this text are looked up.
+    fn search_path(&self) -> &SearchPath {
+        self.facts().search_path()
+    }
 }
 
 /// One argument of a function call, compiled but not yet coerced.
@@ -170,12 +175,20 @@ pub trait Facts: Send + Sync {
     ///
     /// What SET fails with.
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
+    /// The schemas in which names without one are looked up.
+    fn search_path(&self) -> &SearchPath {
+        SearchPath::of_catalogue()
+    }
     /// The OID of a relation by its text form (`t`, `public.t`, `"T"`), for regclass; None if there is none.
     ///
     /// # Errors
     ///
     /// A text that is no name of a relation.
-    fn relation_oid(&self, name: &str) -> Result<Option<u32>>;
+    fn relation_oid(&self, path: &SearchPath, name: &str) -> Result<Option<u32>>;
+    /// Whether a relation is found by its name alone, for pg_table_is_visible; None for an unknown OID.
+    fn is_visible(&self, _oid: u32) -> Option<bool> {
+        None
+    }
     /// The name of a relation, qualified where it must be, for regclass output.
     fn relation_name(&self, oid: u32) -> Option<String>;
     /// The name of a role, for pg_get_userbyid.

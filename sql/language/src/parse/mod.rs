@@ -7,6 +7,7 @@ mod cursor;
 mod dialect;
 mod explain;
 mod extent;
+mod grammar;
 mod grant;
 mod rewrite;
 mod role;
@@ -38,7 +39,7 @@ use sql_types::work;
 use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use sqlstate::SqlState;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -143,9 +144,11 @@ pub fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>
     work::aside(sql.len().saturating_mul(PARSE_WORK), || {
         stack::limited(max_stack_depth_bytes, || {
             let source = Source::new(sql);
-            let tokens = tokens(&source)?;
+            let tokens = tokens(&source).map_err(|error| grammar::unread(&source, error))?;
             let count = tokens.len();
-            stack::with_tokens(count, || parse_statements(&source, tokens))
+            let mut begun = None;
+            let parsed = stack::with_tokens(count, || parse_statements(&source, tokens, &mut begun));
+            parsed.map_err(|error| grammar::judged(&source, error, begun.and_then(|at| source.position(at))))
         })
     })
 }
@@ -163,13 +166,19 @@ fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
     Ok(tokens)
 }
 
-fn parse_statements(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Arc<Parsed>>> {
+/// Parses all statements; `begun` tells, if that fails, where the one that failed begins.
+fn parse_statements(
+    source: &Source,
+    mut tokens: Vec<TokenWithSpan>,
+    begun: &mut Option<Location>,
+) -> Result<Vec<Arc<Parsed>>> {
     let mut statements = Vec::new();
     if tokens.iter().all(|token| token.token != Token::SemiColon) {
         // The one statement's tokens need not be moved: they may be many.
         tokens.retain(|token| token.token != Token::EOF);
         if !tokens.is_empty() {
             let count = tokens.len();
+            *begun = tokens.first().map(|token| token.span.start);
             let command = parse_statement(source, tokens)?;
             statements.push(Arc::new(Parsed { source: source.clone(), command, tokens: count }));
         }
@@ -195,6 +204,7 @@ fn parse_statements(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<V
                 ));
             }
             let tokens = part.len();
+            *begun = part.first().map(|token| token.span.start);
             let command = parse_statement(source, part).map_err(|error| match &end {
                 // A statement that ends too early ends at its semicolon.
                 Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),

@@ -38,13 +38,15 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         return Ok(Utility::SetTransaction { session: false, modes: transaction::modes(cursor, false)? });
     }
     if cursor.word("constraints") {
-        while !cursor.is_at_end() {
-            if cursor.any_word(&["deferred", "immediate"]) {
-                return Ok(Utility::SetConstraints);
+        let mut names = Vec::new();
+        if !cursor.word("all") {
+            names.push(cursor.object_name()?);
+            while cursor.token(&Token::Comma) {
+                names.push(cursor.object_name()?);
             }
-            if !cursor.token(&Token::Comma) && !cursor.token(&Token::Period) {
-                cursor.identifier()?;
-            }
+        }
+        if cursor.any_word(&["deferred", "immediate"]) {
+            return Ok(Utility::SetConstraints(names));
         }
         return Err(cursor.unexpected());
     }

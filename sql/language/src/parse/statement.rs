@@ -92,7 +92,8 @@ pub enum Utility {
         modes: Vec<Mode>,
     },
     /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
-    SetConstraints,
+    /// Those that it names; none for ALL.
+    SetConstraints(Vec<ast::ObjectName>),
     Set {
         local: bool,
         name: String,
@@ -232,8 +233,9 @@ pub enum FetchCount {
 pub enum ReindexTarget {
     Index(ast::ObjectName),
     Table(ast::ObjectName),
-    /// SCHEMA, DATABASE
-    All,
+    Schema(String),
+    /// DATABASE, SYSTEM
+    Database(String),
 }
 
 /// What kind of thing a DROP is about.

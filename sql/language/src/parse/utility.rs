@@ -31,6 +31,13 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["create", "server"], "CREATE SERVER"),
     (&["create", "rule"], "CREATE RULE"),
     (&["create", "aggregate"], "CREATE AGGREGATE"),
+    (&["create", "procedure"], "CREATE PROCEDURE"),
+    (&["create", "operator"], "CREATE OPERATOR"),
+    (&["create", "policy"], "CREATE POLICY"),
+    (&["create", "collation"], "CREATE COLLATION"),
+    (&["create", "conversion"], "CREATE CONVERSION"),
+    (&["create", "language"], "CREATE LANGUAGE"),
+    (&["create", "transform"], "CREATE TRANSFORM"),
     (&["create", "cast"], "CREATE CAST"),
     (&["create", "statistics"], "CREATE STATISTICS"),
     (&["create", "event"], "CREATE EVENT TRIGGER"),
@@ -106,12 +113,33 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
+/// Options of VACUUM; the first two are ANALYZE's, too.
+const VACUUM_OPTIONS: [&str; 10] = [
+    "verbose",
+    "skip_locked",
+    "analyze",
+    "freeze",
+    "full",
+    "disable_page_skipping",
+    "index_cleanup",
+    "truncate",
+    "process_toast",
+    "parallel",
+];
+
 /// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
 fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
     let mut verbose = false;
     if cursor.token(&Token::LParen) {
         loop {
+            let position = cursor.position();
             let word = cursor.identifier()?;
+            let known: &[&str] = if vacuum { &VACUUM_OPTIONS } else { &VACUUM_OPTIONS[..2] };
+            if !known.contains(&word.as_str()) {
+                let statement = if vacuum { "VACUUM" } else { "ANALYZE" };
+                let message = format!("unrecognized {statement} option \"{word}\"");
+                return Err(SqlError::syntax(message).at(position));
+            }
             let on = match cursor.peek() {
                 Some(Token::Comma | Token::RParen) => true,
                 _ if cursor.any_word(&["false", "off"]) => false,
@@ -355,15 +383,16 @@ fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.peek() == Some(&Token::LParen) {
         cursor.parenthesised()?;
     }
-    let all = ["schema", "database", "system"];
     let kind = if cursor.word("index") {
         ReindexTarget::Index
     } else if cursor.word("table") {
         ReindexTarget::Table
-    } else if cursor.any_word(&all) {
+    } else if cursor.word("schema") {
         cursor.word("concurrently");
-        cursor.identifier()?;
-        return Ok(Utility::Reindex(ReindexTarget::All));
+        return Ok(Utility::Reindex(ReindexTarget::Schema(cursor.identifier()?)));
+    } else if cursor.any_word(&["database", "system"]) {
+        cursor.word("concurrently");
+        return Ok(Utility::Reindex(ReindexTarget::Database(cursor.identifier()?)));
     } else {
         return Err(cursor.unexpected());
     };

@@ -4,7 +4,8 @@ use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableU
 use super::query::Select;
 use super::rights::Requirement;
 use crate::expr::{self, AggregateCall, Expr, Facts, Step};
-use crate::parse::{Source, fold, too_many_tables};
+use crate::parse::{Source, too_many_tables};
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Relation};
 use sql_interface::{Canceller, Environment, Result, SqlError, stack};
@@ -114,6 +115,10 @@ pub struct Analyzer<'a> {
     from_items: usize,
     /// Parts of expressions that were written once and stand in the plan again.
     pub(super) repeated_nodes: usize,
+    /// The path of names in the text that is being analysed, unless it is the session's.
+    pub own_path: Option<&'a SearchPath>,
+    /// The texts of the catalogue that it reads are being made by the statement itself.
+    pub defines: bool,
 }
 
 /// How errors call the place of a DEFAULT expression.
@@ -201,6 +206,8 @@ impl<'a> Analyzer<'a> {
             tokens: 0,
             from_items: 0,
             repeated_nodes: 0,
+            own_path: None,
+            defines: false,
         }
     }
 
@@ -255,7 +262,13 @@ impl<'a> Analyzer<'a> {
     /// Works over a text of the catalogue, which may nest as deep as its own tokens are many.
     pub(crate) fn over_text<T>(&mut self, tokens: usize, work: impl FnOnce(&mut Self) -> T) -> T {
         self.tokens = self.tokens.saturating_add(tokens);
-        stack::roomy(tokens, || work(self))
+        let path = self.own_path;
+        if !self.defines {
+            self.own_path = Some(SearchPath::of_catalogue());
+        }
+        let done = stack::roomy(tokens, || work(self));
+        self.own_path = path;
+        done
     }
 
     /// The deferred values of the expressions compiled since the last call.
@@ -315,63 +328,6 @@ impl<'a> Analyzer<'a> {
         match self.tables.iter_mut().find(|used| used.relation.oid == relation.oid) {
             Some(used) => used.mode = used.mode.max(mode),
             None => self.tables.push(TableUse { relation: relation.clone(), mode }),
-        }
-    }
-
-    /// A user's table by its (possibly qualified) name.
-    ///
-    /// # Errors
-    ///
-    /// 42P01, or 0A000 for a view.
-    pub fn find_table(&self, name: &ast::ObjectName) -> Result<Arc<Relation>> {
-        let (schema, table, position) = self.table_name(name)?;
-        let known = match schema.as_deref() {
-            None | Some("public") => true,
-            Some("pg_catalog" | "information_schema" | "pg_temp") => false,
-            Some(other) => {
-                let full = format!("relation \"{other}.{table}\" does not exist");
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, full).at(position));
-            }
-        };
-        if known && self.catalogue.view_named(&table).is_some() {
-            return Err(SqlError::unsupported("a change or lock of a view"));
-        }
-        self.catalogue.relation(&table).filter(|_| known).cloned().ok_or_else(|| {
-            let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
-            SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
-                .at(position)
-        })
-    }
-
-    /// Schema, name and position of a table's name.
-    ///
-    /// # Errors
-    ///
-    /// 0A000 for a name in another database.
-    pub fn table_name(&self, name: &ast::ObjectName) -> Result<(Option<String>, String, Option<u32>)> {
-        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
-        match idents.as_slice() {
-            [table] => Ok((None, fold(table), self.at(table))),
-            [schema, table] => Ok((Some(fold(schema)), fold(table), self.at(schema))),
-            [database, schema, table] if fold(database) == self.facts.database() => {
-                Ok((Some(fold(schema)), fold(table), self.at(database)))
-            }
-            _ => Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!("cross-database references are not implemented: \"{name}\""),
-            )),
-        }
-    }
-
-    /// A function's name without pg_catalog; None if it lies in another schema.
-    pub fn function_name(name: &ast::ObjectName) -> Option<String> {
-        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
-        match idents.as_slice() {
-            [function] => Some(fold(function)),
-            [schema, function] if matches!(fold(schema).as_str(), "pg_catalog" | "public") => {
-                Some(fold(function))
-            }
-            _ => None,
         }
     }
 

@@ -76,6 +76,8 @@ pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
     ]
 };
 
+/// Places of conditions, as errors call them.
+const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
 /// A function's name and the types of its arguments, as grants name it.
 pub fn signature(function: &NodeFunction) -> String {
     let types: Vec<&str> = function.arguments.iter().map(|argument| argument.ty.id.sql_name()).collect();
@@ -83,7 +85,8 @@ pub fn signature(function: &NodeFunction) -> String {
 }
 
 impl<'a> Analyzer<'a> {
-    /// nextval and setval, which wait for the log now and then.
+    /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval
+    /// and lastval, so that each is called in its turn. (A condition computes these two in passing.)
     pub(super) fn sequence_function(
         &mut self,
         name: &str,
@@ -93,6 +96,8 @@ impl<'a> Analyzer<'a> {
             ("nextval", 1) => (SequenceFunction::Next, &[TypeId::Regclass]),
             ("setval", 2) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8]),
             ("setval", 3) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8, TypeId::Bool]),
+            ("currval", 1) if !self.in_condition() => (SequenceFunction::Current, &[TypeId::Regclass]),
+            ("lastval", 0) if !self.in_condition() => (SequenceFunction::Last, &[]),
             _ => return Ok(None),
         };
         let mut coerced = Vec::with_capacity(types.len());
@@ -102,6 +107,11 @@ impl<'a> Analyzer<'a> {
         Ok(Some(self.sequence_call(function, coerced)))
     }
 
+    /// Whether what is compiled decides about rows.
+    fn in_condition(&mut self) -> bool {
+        self.level().no_aggregates_in.is_some_and(|place| CONDITIONS.contains(&place))
+    }
+
     pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {
         // Not of the node alone: what it gives depends on commits.
         self.reads_catalogue = true;
@@ -109,6 +119,7 @@ impl<'a> Analyzer<'a> {
             let any_of = match function {
                 SequenceFunction::Next => Privileges::USAGE | Privileges::UPDATE,
                 SequenceFunction::Set => Privileges::UPDATE,
+                SequenceFunction::Current | SequenceFunction::Last => Privileges::USAGE | Privileges::SELECT,
             };
             if self.catalogue.sequences.contains_key(oid) {
                 self.require_of_runner(&Object::Relation(*oid), any_of);

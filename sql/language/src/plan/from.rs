@@ -242,7 +242,7 @@ impl Analyzer<'_> {
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
                 let names: Vec<String> = match constraint {
                     ast::JoinConstraint::Using(names) => {
-                        names.iter().filter_map(Self::function_name).collect()
+                        names.iter().map(|name| self.bare_name(name)).collect::<Result<Vec<String>>>()?
                     }
                     _ => common,
                 };

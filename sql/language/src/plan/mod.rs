@@ -8,6 +8,7 @@ mod direct;
 mod from;
 mod joins;
 mod modify;
+mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
 mod observe;
@@ -25,6 +26,7 @@ pub use analyzer::Analyzer;
 pub(crate) use calls::FUNCTIONS;
 pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use names::is_system_catalogue;
 pub use node::*;
 pub use observe::{Figures, Observed, ObservedPlan, observe};
 

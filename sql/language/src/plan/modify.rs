@@ -181,6 +181,24 @@ impl Analyzer<'_> {
         Ok((node, outputs))
     }
 
+    /// The name of a column that INSERT names. A name of more parts would be a field of a composite value.
+    fn inserted_column(&self, relation: &Relation, name: &ast::ObjectName) -> Result<(String, Option<u32>)> {
+        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+        let [first, rest @ ..] = idents.as_slice() else {
+            return Err(SqlError::syntax("a column has no name"));
+        };
+        let (column, position) = (fold(first), self.at(first));
+        let Some(field) = rest.first() else { return Ok((column, position)) };
+        let at = relation.require_column(&column).map_err(|error| error.at(position))?;
+        let ty = relation.columns.get(at).map_or(TypeId::Unknown, |column| column.ty.id);
+        let message = format!(
+            "cannot assign to field \"{}\" of column \"{column}\" because its type {} is not a composite type",
+            fold(field),
+            ty.sql_name()
+        );
+        Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).at(position))
+    }
+
     /// Places of the columns named, or all of them.
     fn insert_columns(&mut self, relation: &Relation, names: &[ast::ObjectName]) -> Result<Vec<usize>> {
         if names.is_empty() {
@@ -188,7 +206,7 @@ impl Analyzer<'_> {
         }
         let mut columns = Vec::with_capacity(names.len());
         for name in names {
-            let (_, wanted, position) = self.table_name(name)?;
+            let (wanted, position) = self.inserted_column(relation, name)?;
             let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
             if columns.contains(&at) {
                 return Err(SqlError::new(

@@ -73,6 +73,10 @@ pub enum SequenceFunction {
     Next,
     /// setval(regclass, bigint [, boolean])
     Set,
+    /// currval(regclass)
+    Current,
+    /// lastval()
+    Last,
 }
 
 /// Rows written in the statement.
@@ -469,7 +473,31 @@ impl Drop for Plan {
     }
 }
 
+/// What no version of the catalogue is.
+pub const NO_VERSION: u64 = u64::MAX;
+
 impl Plan {
+    /// What clients know of this plan, in a plan that is made anew before it runs.
+    pub fn outdated(&self) -> Self {
+        Self {
+            verb: self.verb,
+            node: Node::Unit,
+            columns: self.columns.clone(),
+            parameters: self.parameters.clone(),
+            tables: Vec::new(),
+            rights: Vec::new(),
+            allowed: AtomicU32::new(NOBODY),
+            version: NO_VERSION,
+            writes: self.writes,
+            of_node_alone: self.of_node_alone,
+            direct: None,
+            regclasses: Vec::new(),
+            tokens: 0,
+            stack_bytes: 0,
+            join_rows: self.join_rows,
+        }
+    }
+
     /// The command as errors name it.
     pub const fn words(&self) -> &'static str {
         if self.writes && matches!(self.verb, Verb::Select) { "SELECT FOR UPDATE" } else { self.verb.word() }

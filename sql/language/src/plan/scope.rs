@@ -4,8 +4,9 @@ use super::analyzer::{Analyzer, DEFAULT_PLACE, REPEATED_NODES_MAX};
 use super::node::DeferredSource;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
+use sql_catalogue::names::SearchPath;
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -46,7 +47,9 @@ impl Scope for Analyzer<'_> {
             && wanted == "current_schema"
         {
             // The one of the SQL standard's words for the session that the parser takes for a column.
-            return Ok(Expr::Const(sql_types::Datum::text("public"), Type::of(TypeId::Name)));
+            let current = self.facts.search_path().current();
+            let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
+            return Ok(Expr::Const(name, Type::of(TypeId::Name)));
         }
         if let Some((alias, _)) = &table
             && self.levels.iter().flat_map(|level| &level.tables).any(|table| {
@@ -179,7 +182,7 @@ impl Scope for Analyzer<'_> {
     }
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
-        let Some(name) = Self::function_name(&call.name) else { return Ok(None) };
+        let Some(name) = Self::function_name(&call.name)? else { return Ok(None) };
         if let Some(value) = self.sequence_function(&name, &arguments)? {
             return Ok(Some(value));
         }
@@ -245,5 +248,9 @@ impl Scope for Analyzer<'_> {
 
     fn facts(&self) -> &dyn Facts {
         self.facts
+    }
+
+    fn search_path(&self) -> &SearchPath {
+        self.path()
     }
 }

@@ -6,6 +6,7 @@ use super::from::{FromItem, plain_item, table_item};
 use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
 use crate::expr::{self, Expr, FunctionArgument};
 use crate::parse::fold;
+use sql_catalogue::names::{Found, MadeUp, MadeUpBy, Schema};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
@@ -24,69 +25,52 @@ impl Analyzer<'_> {
         {
             return self.cte_item(at);
         }
-        if schema.as_deref().is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
-            && let Some(item) = self.generated_item(schema.as_deref(), &table)
-        {
-            return Ok(item);
-        }
-        if schema.as_deref().is_none_or(|schema| schema == "public")
-            && let Some(sequence) = self.catalogue.sequence_named(&table)
-        {
-            let oid = sequence.oid;
-            self.require_public();
-            self.require(&Object::Relation(oid), Privileges::SELECT);
-            let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
-            let columns = system::SEQUENCE_COLUMNS
-                .iter()
-                .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
-                .collect();
-            self.reads_catalogue = true;
-            let node = Node::Generated(Arc::new(plan));
-            return Ok(plain_item(node, &table, Some("public"), Some(oid), columns));
-        }
-        if schema.as_deref().is_none_or(|schema| schema == "public")
-            && let Some(view) = self.catalogue.view_named(&table)
-        {
-            if emit_keys {
-                return Err(SqlError::unsupported("FOR UPDATE of a view"));
+        match self.find(schema.as_deref(), &table) {
+            Some(Found::MadeUp(found)) => self.generated_item(&table, found),
+            Some(Found::Sequence(sequence)) => {
+                let oid = sequence.oid;
+                self.require_public();
+                self.require(&Object::Relation(oid), Privileges::SELECT);
+                let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
+                let columns = system::SEQUENCE_COLUMNS
+                    .iter()
+                    .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
+                    .collect();
+                self.reads_catalogue = true;
+                let node = Node::Generated(Arc::new(plan));
+                Ok(plain_item(node, &table, Some(Schema::PUBLIC.name()), Some(oid), columns))
             }
-            return self.view_item(&view.clone());
+            Some(Found::View(_)) if emit_keys => Err(SqlError::unsupported("FOR UPDATE of a view")),
+            Some(Found::View(view)) => self.view_item(view),
+            _ => {
+                let relation = self.find_table(name).map_err(|error| error.at(position))?;
+                let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
+                self.use_table(&relation, mode, Privileges::SELECT);
+                Ok(table_item(&relation, emit_keys))
+            }
         }
-        let relation = self.find_table(name).map_err(|error| error.at(position))?;
-        let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
-        self.use_table(&relation, mode, Privileges::SELECT);
-        Ok(table_item(&relation, emit_keys))
     }
 
     /// A table that the node or the catalogue makes up.
-    pub(super) fn generated_item(&mut self, schema: Option<&str>, name: &str) -> Option<FromItem> {
-        // Without a schema only pg_catalog is searched.
-        let schema = schema.unwrap_or("pg_catalog");
-        let node = self
-            .environment
-            .node_tables()
-            .iter()
-            .position(|table| table.schema == schema && table.name == name);
-        let (source, (oid, made_up), columns): (_, (u32, &'static str), Vec<(String, Type)>) = match node {
-            Some(at) => {
-                let table = self.environment.node_tables().get(at)?;
+    fn generated_item(&mut self, name: &str, found: MadeUp) -> Result<FromItem> {
+        let (source, made_up, columns): (_, &'static str, Vec<(String, Type)>) = match found.by {
+            MadeUpBy::Node(at) => {
+                let table = self.environment.node_tables().get(at);
+                let table = table.ok_or_else(|| SqlError::internal("a table of the node is gone"))?;
                 let columns = table.columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
-                (GeneratedSource::Node(at), (table.oid, table.name), columns)
+                (GeneratedSource::Node(at), table.name, columns)
             }
-            None => {
-                let at =
-                    system::TABLES.iter().position(|table| table.schema == schema && table.name == name)?;
-                let table = system::TABLES.get(at)?;
-                let columns =
-                    table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
+            MadeUpBy::Catalogue(at) => {
+                let table = system::TABLES.get(at);
+                let table = table.ok_or_else(|| SqlError::internal("a system table is gone"))?;
                 self.reads_catalogue = true;
-                (GeneratedSource::System(at), (table.oid, table.name), columns)
+                let column = |(name, id): &(&str, TypeId)| ((*name).to_owned(), Type::of(*id));
+                (GeneratedSource::System(at), table.name, table.columns.iter().map(column).collect())
             }
         };
-        self.require(&Object::MadeUp(oid, made_up), Privileges::SELECT);
-        let schema = if schema == "pg_catalog" { "pg_catalog" } else { "information_schema" };
-        let plan = GeneratedPlan { source };
-        Some(plain_item(Node::Generated(Arc::new(plan)), name, Some(schema), Some(oid), columns))
+        self.require(&Object::MadeUp(found.oid, made_up), Privileges::SELECT);
+        let node = Node::Generated(Arc::new(GeneratedPlan { source }));
+        Ok(plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns))
     }
 
     /// A view: its query in its place, with the rights of its owner.
@@ -158,7 +142,7 @@ impl Analyzer<'_> {
         ordinality: bool,
         alias: Option<String>,
     ) -> Result<FromItem> {
-        let function = Self::function_name(name).ok_or_else(|| {
+        let function = Self::function_name(name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
         })?;
         let outcome = self.with_shown(left, |analyzer| {

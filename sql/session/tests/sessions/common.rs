@@ -259,6 +259,7 @@ impl Default for TestEnvironment {
             lock_timeout_ms: 0,
             read_after: None,
             reads_confirmed: false,
+            search_path: ["$user", "public"].map(str::to_owned).into(),
             style: Arc::new(Style::default()),
         };
         let settings =

@@ -299,7 +299,7 @@ mod tests {
         assert!(read.core_files && !read.no_wait);
         assert_eq!(read.log, Some("-".into()));
         assert_eq!(options(&["kill", "HUP", "7"]).kill, Some(("HUP".into(), "7".into())));
-        assert!(matches!(super::parse(&["--version".into(), "x".into()]), Ok(Request::Version)));
+        assert!(matches!(parse(&["--version".into(), "x".into()]), Ok(Request::Version)));
         assert!(matches!(read_request(&["start", "-?"]), Request::Help));
     }
 

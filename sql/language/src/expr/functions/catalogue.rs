@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::expr::Facts;
+use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
 use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
@@ -45,18 +46,12 @@ fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 
 /// Schemas by OID or by name; both are fixed.
 fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    let schemas = sql_catalogue::system::schemas();
     match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(schemas
-            .iter()
-            .find(|(known, _)| known == oid)
-            .map_or_else(|| Datum::from(oid.to_string()), |(_, name)| Datum::text(*name))),
-        Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
-            Some((oid, _)) => Ok(Datum::Oid(*oid)),
-            None => {
-                Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
-            }
-        },
+        Some(Datum::Oid(oid)) => Ok(Schema::ALL
+            .into_iter()
+            .find(|known| known.oid() == *oid)
+            .map_or_else(|| Datum::from(oid.to_string()), |known| Datum::text(known.name()))),
+        Some(Datum::Text(name)) => Ok(Datum::Oid(Schema::required(name)?.oid())),
         _ => Err(SqlError::internal("regnamespace met another value")),
     }
 }

@@ -66,7 +66,7 @@ fn has(catalogue: &Catalogue, role: u32, object: &Object, asked: (Privileges, Pr
 fn relation(argument: Option<&Datum>, facts: &dyn Facts) -> Result<Option<Object>> {
     let oid = match argument {
         Some(Datum::Oid(oid)) => *oid,
-        Some(Datum::Text(name)) => facts.relation_oid(name)?.ok_or_else(|| {
+        Some(Datum::Text(name)) => facts.relation_oid(facts.search_path(), name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
         })?,
         _ => return Err(mismatch()),
