@@ -281,10 +281,8 @@ fn views_of_tls_and_of_the_rules_say_what_postgresqls_say() {
     theirs.stop("fast");
     theirs.start_again();
     ours.start();
-    for make in ["CREATE ROLE app LOGIN"] {
-        ours.sql(make);
-        theirs.sql(make);
-    }
+    ours.sql("CREATE ROLE app LOGIN");
+    theirs.sql("CREATE ROLE app LOGIN");
     let session = "SELECT ssl, version, cipher, bits, client_dn, client_serial, issuer_dn FROM pg_stat_ssl \
                    WHERE pid = pg_backend_pid()";
     for more in ["", " ssl_max_protocol_version=TLSv1.2"] {
@@ -318,9 +316,8 @@ fn views_of_tls_and_of_the_rules_say_what_postgresqls_say() {
 fn a_secure_directory_lets_nobody_in_without_its_password_and_encryption() {
     let node = Node::unprepared();
     let made = run_ok(plimsoll().args(["init", "--secure", "-U", "postgres", "-D"]).arg(node.data()));
-    let password = made
-        .lines()
-        .find(|line| line.starts_with("    ") && !line.contains(' ' as char) || line.trim().len() == 24);
+    let password =
+        made.lines().find(|line| line.starts_with("    ") && !line.contains(' ') || line.trim().len() == 24);
     let password = password.expect("a password is told").trim().to_owned();
     let kept = run_ok(Command::new("grep").args(["-rc", &password]).arg(node.data()).arg("--include=*.conf"));
     assert!(kept.lines().all(|line| line.ends_with(":0")), "{kept}");

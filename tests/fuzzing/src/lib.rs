@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// Seconds of a processor that one input may take. The slowest honest one takes some milliseconds.
 pub const SECONDS_MAX: u64 = 2;
 
+/// What takes inputs. It panics where one breaks what must hold.
+pub type Take = Box<dyn FnMut(&[u8])>;
+
 /// A place where bytes from outside come in.
 pub struct Target {
     /// Its name, as the command line and the folder of its regressions have it.
@@ -37,8 +40,8 @@ pub struct Target {
     pub memory_bytes: usize,
     /// Bytes of memory for each byte of input.
     pub memory_factor: usize,
-    /// Makes what takes the inputs. It panics where an input breaks what must hold.
-    pub open: fn() -> Box<dyn FnMut(&[u8])>,
+    /// Makes what takes the inputs.
+    pub open: fn() -> Take,
 }
 
 /// An input that is a fault.
@@ -75,7 +78,7 @@ pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
     let known = [regressions(target), (target.inputs)()].concat();
     let mut ran = Ran::default();
     let mut take = (target.open)();
-    let note = |fault: Option<Fault>, ran: &mut Ran, take: &mut Box<dyn FnMut(&[u8])>| {
+    let note = |fault: Option<Fault>, ran: &mut Ran, take: &mut Take| {
         ran.inputs += 1;
         let Some(fault) = fault else { return };
         // What has panicked may be in any state.
@@ -91,7 +94,7 @@ pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
     }
     let mut mutator = Mutator::new(seed, known, target.words);
     while !is_over(ran.inputs) {
-        let fault = one(target, &mut take, mutator.next());
+        let fault = one(target, &mut take, mutator.make());
         note(fault, &mut ran, &mut take);
     }
     ran.real = begun.elapsed();

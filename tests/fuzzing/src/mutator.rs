@@ -26,8 +26,8 @@ impl Mutator {
         Self { rng: Rng::with_seed(seed), kept, words, input: Vec::new() }
     }
 
-    /// The next input.
-    pub fn next(&mut self) -> &[u8] {
+    /// Makes the next input.
+    pub fn make(&mut self) -> &[u8] {
         let from = self.rng.usize(..self.kept.len());
         self.input.clear();
         self.input.extend_from_slice(&self.kept[from]);

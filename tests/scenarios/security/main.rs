@@ -21,17 +21,25 @@ use std::path::PathBuf;
 
 /// One server under attack.
 pub struct Target {
+    /// Its TCP port.
     pub port: u16,
+    /// The folder of its Unix socket.
     pub socket: PathBuf,
+    /// Its data directory.
     pub data: PathBuf,
+    /// Its log.
     pub log: PathBuf,
+    /// Its certificates.
     pub pki: &'static Pki,
 }
 
 /// What is tried; `differs` is what ours may come to where it is not PostgreSQL's, with the reason.
 pub struct Case {
+    /// What is tried.
     pub name: &'static str,
+    /// Does it, and tells what came of it.
     pub attempt: fn(&Target) -> String,
+    /// Ours and why, where it is not PostgreSQL's.
     pub differs: Option<(&'static str, &'static str)>,
 }
 

@@ -22,8 +22,11 @@ const NAMES: &[(CipherSuite, &str, u16)] = &[
     (CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE-RSA-CHACHA20-POLY1305", 256),
 ];
 
+/// Whether a cipher, by OpenSSL's name, belongs to a group.
+type Belongs = fn(&str) -> bool;
+
 /// OpenSSL's words for groups of ciphers, and how a cipher of ours belongs to one.
-const GROUPS: &[(&str, fn(&str) -> bool)] = &[
+const GROUPS: &[(&str, Belongs)] = &[
     ("ALL", |_| true),
     ("DEFAULT", |_| true),
     ("HIGH", |_| true),

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn a_sign_at_the_front_is_every_fields_in_the_standards_style() {
         let read = |style, text| parse_interval_in(style, text).unwrap();
+        let parts = |interval: Interval| (interval.months, interval.days, interval.micros);
         let all = Interval { months: 0, days: -1, micros: -7_384_000_000 };
         assert_eq!(parts(read(IntervalStyle::SqlStandard, "-1 2:03:04")), parts(all));
         assert_eq!(
