@@ -26,10 +26,15 @@ macro_rules! view {
 }
 
 mod activity;
+mod advisory;
 mod archive;
+mod backup;
 mod control;
+mod definitions;
+mod files;
 mod lag;
 mod locks;
+mod progress;
 mod promotion;
 mod recovery;
 mod replication;
@@ -200,6 +205,8 @@ static VIEWS: &[&[View]] = &[
     archive::VIEWS,
     lag::VIEWS,
     locks::VIEWS,
+    progress::FILES,
+    progress::VIEWS,
     recovery::VIEWS,
     slots::VIEWS,
     replication::VIEWS,
@@ -212,7 +219,13 @@ static VIEWS: &[&[View]] = &[
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,
+    advisory::FUNCTIONS,
+    advisory::OF_ONE,
+    advisory::OF_TWO,
     archive::FUNCTIONS,
+    backup::FUNCTIONS,
+    definitions::FUNCTIONS,
+    files::FUNCTIONS,
     locks::FUNCTIONS,
     promotion::FUNCTIONS,
     replication::FUNCTIONS,

@@ -4,6 +4,7 @@ use super::deferred::{DeferredState, call_node};
 use super::{Cx, Exec, Operator, Row, build};
 use sql_catalogue::system;
 use sql_interface::{Result, SqlError};
+use sql_language::expr;
 use sql_language::plan::{
     BATCH, FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction,
 };
@@ -61,6 +62,8 @@ impl Series {
                 Some(Datum::Array(array)) => Self::Elements(array.clone(), 0),
                 _ => Self::Empty,
             }),
+            SetFunction::GenerateSubscripts if any_null => Ok(Self::Empty),
+            SetFunction::GenerateSubscripts => Ok(subscripts(&values)),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),
             SetFunction::GenerateSeries(ty) => series(ty, values),
         }
@@ -120,6 +123,21 @@ impl Series {
             }
         }
     }
+}
+
+/// The subscripts of a dimension of an array.
+fn subscripts(values: &[Datum]) -> Series {
+    let (Some(Datum::Array(array)), Some(number)) = (values.first(), values.get(1).and_then(Datum::as_i64))
+    else {
+        return Series::Empty;
+    };
+    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let Some(dimension) = at.and_then(|at| array.dimensions().get(at)) else { return Series::Empty };
+    let first = i64::from(dimension.lower);
+    let last = first + i64::from(dimension.len) - 1;
+    let reverse = values.get(2).and_then(Datum::as_bool).unwrap_or(false);
+    let (next, stop, step) = if reverse { (last, first, -1) } else { (first, last, 1) };
+    Series::Int { next, stop, step, done: false, wide: false }
 }
 
 fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
@@ -283,6 +301,8 @@ impl Generated {
                     environment: cx.environment,
                     database: cx.database,
                     actor: cx.actor,
+                    has_function: &|function| expr::has_function(function, cx.environment),
+                    session_rows: &|view| cx.facts.session_rows(view),
                     positions: &positions,
                 };
                 Ok(system::rows(table, &source))

@@ -1,12 +1,14 @@
 //! The session as expressions see it, and the settings' transaction levels.
 
 use crate::SqlEngine;
+use crate::kept::KeptRows;
+use crate::names::Names;
 use host::sync::Mutex;
 use host::{Host, Timestamp};
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
-use sql_types::Style;
+use sql_types::{Style, TypeId};
 use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +27,11 @@ impl SettingLevels {
     /// Enters a level.
     pub(crate) fn enter(&self) {
         self.depth.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How deep the transaction is nested.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
     }
 
     /// Before something is set: the settings hear of every level that they do not know yet.
@@ -69,6 +76,8 @@ pub(crate) struct SessionFacts {
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
     pub(crate) numbers: Mutex<Numbers>,
+    /// What the session kept by name when the running statement that shows it began.
+    pub(crate) kept: Mutex<KeptRows>,
     /// The last commit that one of them depends on.
     pub(crate) numbers_up_to: AtomicU64,
 }
@@ -122,6 +131,7 @@ impl SessionFacts {
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
             numbers: Mutex::default(),
+            kept: Mutex::default(),
             numbers_up_to: AtomicU64::new(0),
         }
     }
@@ -223,17 +233,21 @@ impl Facts for SessionFacts {
         self.set.store(true, Ordering::Relaxed);
         self.show(name)
     }
+    fn reg_name(&self, ty: TypeId, oid: u32) -> Option<String> {
+        Names { catalogue: self.names(), environment: &*self.environment }.name(ty, oid)
+    }
+    fn reg_oid(&self, ty: TypeId, name: &str) -> Result<Option<u32>> {
+        Names { catalogue: self.names(), environment: &*self.environment }.oid(ty, name)
+    }
+    fn reg_missing(&self, ty: TypeId, name: &str) -> SqlError {
+        self.note_names();
+        super::names::missing(ty, name)
+    }
     fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
-        let parts = split_name(name)?;
-        let (schema, table) = match parts.as_slice() {
-            [table] => (None, table.as_str()),
-            [schema, table] => (Some(schema.as_str()), table.as_str()),
-            _ => return Ok(None),
-        };
-        Ok(sql_catalogue::system::relation_oid(self.names(), &*self.environment, schema, table))
+        self.reg_oid(TypeId::Regclass, name)
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
-        sql_catalogue::system::relation_name(self.names(), &*self.environment, oid)
+        self.reg_name(TypeId::Regclass, oid)
     }
     fn view_definition(&self, oid: u32) -> Option<String> {
         self.names().views.get(&oid).map(|view| format!(" {};", view.query))
@@ -306,6 +320,18 @@ impl Facts for SessionFacts {
         let table = self.names().relations.get(&oid)?;
         table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
     }
+    fn session_rows(&self, view: &str) -> Vec<Vec<sql_types::Datum>> {
+        let rows = self.kept.lock();
+        if view == "pg_cursors" { rows.portals.clone() } else { rows.statements.clone() }
+    }
+    fn is_table(&self, oid: u32) -> bool {
+        self.names().relations.contains_key(&oid)
+    }
+    fn index_order(&self, oid: u32, number: usize) -> Option<(bool, bool)> {
+        let (_, index) = self.names().index(oid)?;
+        let part = index.columns.get(number.checked_sub(1)?)?;
+        Some((part.order.descending, part.order.nulls_first))
+    }
     fn relation_file(&self, oid: u32) -> Option<u32> {
         match self.names().relations.get(&oid) {
             Some(table) => Some(table.tree.relation),
@@ -315,7 +341,7 @@ impl Facts for SessionFacts {
 }
 
 /// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
-fn split_name(text: &str) -> Result<Vec<String>> {
+pub(crate) fn split_name(text: &str) -> Result<Vec<String>> {
     let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
     let mut parts = Vec::new();
     let mut rest = text.trim();

@@ -1,5 +1,6 @@
 //! Rows about tables and their columns.
 
+use super::known::SHAPES;
 use super::values::{flag, int2, name, role_name, sorted_relations};
 use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
 use crate::model::{BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
@@ -134,7 +135,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: table,
             schema: schema_oid(schema),
             owner: BOOTSTRAP_ROLE_OID,
-            kind: 'v',
+            kind: if SHAPES.contains_key(table) { 'r' } else { 'v' },
             columns,
             ..ClassRow::default()
         }));
@@ -287,10 +288,10 @@ pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
 }
 
 pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
+    [(HEAP_OID, "heap", 3, 't'), (BTREE_OID, "btree", 330, 'i')]
         .iter()
         .map(|(oid, method, handler, kind)| {
-            vec![Datum::Oid(*oid), name(method), Datum::text(*handler), flag(*kind)]
+            vec![Datum::Oid(*oid), name(method), Datum::Oid(*handler), flag(*kind)]
         })
         .collect()
 }

@@ -288,6 +288,7 @@ pub enum CopySubject {
 pub enum CopyFormat {
     Text,
     Csv,
+    Binary,
 }
 
 /// HEADER

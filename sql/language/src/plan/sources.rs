@@ -82,6 +82,7 @@ impl Analyzer<'_> {
                 let columns =
                     table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
                 self.reads_catalogue = true;
+                self.reads_session |= system::is_of_session(at);
                 (GeneratedSource::System(at), table.oid, columns)
             }
         };

@@ -43,35 +43,6 @@ fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// Schemas by OID or by name; both are fixed.
-fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    let schemas = sql_catalogue::system::schemas();
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(schemas
-            .iter()
-            .find(|(known, _)| known == oid)
-            .map_or_else(|| Datum::from(oid.to_string()), |(_, name)| Datum::text(*name))),
-        Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
-            Some((oid, _)) => Ok(Datum::Oid(*oid)),
-            None => {
-                Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
-            }
-        },
-        _ => Err(SqlError::internal("regnamespace met another value")),
-    }
-}
-
-fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
-        Some(Datum::Text(name)) => match facts.role_oid(name) {
-            Some(oid) => Ok(Datum::Oid(oid)),
-            None => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
-        },
-        _ => Err(SqlError::internal("regrole met another value")),
-    }
-}
-
 fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let column = arguments.get(1).and_then(Datum::as_i64).and_then(|column| usize::try_from(column).ok());
     let pretty = arguments.get(2).and_then(Datum::as_bool).unwrap_or(false);
@@ -94,10 +65,6 @@ fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 pub(super) fn register(table: &mut Table) {
-    table.add("regnamespace", &[Oid], Text, namespace).stable();
-    table.add("regnamespace", &[Text], Oid, namespace).stable();
-    table.add("regrole", &[Oid], Text, role).stable();
-    table.add("regrole", &[Text], Oid, role).stable();
     for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
         table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
     }
