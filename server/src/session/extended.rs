@@ -235,9 +235,14 @@ impl Session {
     }
 
     /// All of a portal has run, which gave `rows` rows this time.
-    fn complete_portal(&mut self, portal: &mut Portal, tag: CommandTag, rows: u64) -> Result<(), Failure> {
+    fn complete_portal(
+        &mut self,
+        portal: &mut Portal,
+        tag: CommandTag,
+        (rows, copies): (u64, bool),
+    ) -> Result<(), Failure> {
         self.statement_over = true;
-        if matches!(portal.kind(), PortalKind::CopyOut { .. }) {
+        if copies {
             backend::copy_done(&mut self.wire.out);
         }
         let gives_rows = portal.kind() == PortalKind::Rows;
@@ -287,6 +292,7 @@ impl Session {
         formats: &ResultFormats,
         rows_max: u32,
     ) -> Result<(), Failure> {
+        let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let mut rows = 0;
         let style = self.environment.quick().style.clone();
@@ -302,7 +308,7 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
-                    self.complete_portal(portal, tag, rows)?;
+                    self.complete_portal(portal, tag, (rows, copies))?;
                     return Ok(());
                 }
                 Fetch::Suspended => {

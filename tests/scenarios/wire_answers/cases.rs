@@ -148,8 +148,8 @@ cases! {
     "an error is sent without waiting for Sync": [
         parse("", "selec"), Step::Await(b'E'), sync(),
         parse("", "select nothing"), describe_statement(""), flush(), Step::Await(b'E'), flush(), sync(),
-        parse("", "select 1/$1"), describe_statement(""), flush(), Step::Await(b'T'),
-        bind("", "", &["0"]), execute("", 0), flush(), Step::Await(b'E'), sync(),
+        parse("", "select 1/(id - $1) from t where id = 1"), describe_statement(""), flush(), Step::Await(b'T'),
+        bind("", "", &["1"]), execute("", 0), flush(), Step::Await(b'E'), sync(),
         parse("", "select $1::int"), describe_statement(""), flush(), Step::Await(b'T'),
         bind("", "", &["x"]), execute("", 0), flush(), Step::Await(b'E'), sync(),
     ],
@@ -386,7 +386,7 @@ cases! {
     "broken binary COPY": [
         query("copy t from stdin binary"), copy_data(b"PGCOPX\n\xff\r\n\0\0\0\0\0\0\0\0\0"), copy_done(),
         query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x03"), copy_done(),
-        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x03\0\0\0"), copy_done(),
+        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x03\0\0\0\xff\xff\xff\xff"), copy_done(),
         query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0"), copy_done(),
         query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\x01\0\0\0\0\0\0\0\0\0"), copy_done(),
     ],

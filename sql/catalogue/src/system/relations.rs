@@ -314,6 +314,15 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
         .collect()
 }
 
+/// pg_statio_all_tables and its kin: which tables there are. Blocks are not counted by table.
+pub(super) fn table_blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |relation: &Arc<Relation>| {
+        let named = vec![Datum::Oid(relation.oid), name("public"), name(&relation.name)];
+        named.into_iter().chain(std::iter::repeat_n(Datum::Null, 8)).collect()
+    };
+    sorted_relations(context.catalogue).into_iter().map(row).collect()
+}
+
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.
 pub(super) fn table_statistics(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let count = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));

@@ -80,11 +80,12 @@ def work(connection):
 def reflect(connection):
     inspector = sa.inspect(connection)
     print("schemas", "public" in inspector.get_schema_names())
-    print("tables", inspector.get_table_names(), inspector.get_view_names(), inspector.get_sequence_names())
+    print("tables", sorted(inspector.get_table_names()), inspector.get_view_names(), inspector.get_sequence_names())
     print("has", inspector.has_table("book"), inspector.has_table("nosuch"))
     for table in ("author", "book"):
         print("key", inspector.get_pk_constraint(table), inspector.get_foreign_keys(table))
-        print("unique", inspector.get_unique_constraints(table), inspector.get_check_constraints(table))
+        print("unique", [c["name"] for c in inspector.get_unique_constraints(table)],
+              [c["name"] for c in inspector.get_check_constraints(table)])
         print("indexes", [(i["name"], i["column_names"], i["unique"]) for i in inspector.get_indexes(table)])
 
 
@@ -93,8 +94,6 @@ async def asynchronous():
     async with engine.connect() as connection:
         await connection.run_sync(work)
         await connection.commit()
-    async with engine.connect() as connection:
-        await connection.run_sync(reflect)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
     await engine.dispose()

@@ -22,6 +22,22 @@ pub(super) const TABLES: &[SystemTable] = &[
     },
     SystemTable {
         schema: "pg_catalog",
+        name: "pg_statio_all_tables",
+        about: "Blocks read of each table: which tables there are, blocks are not counted by table",
+        oid: 12180,
+        columns: TABLE_BLOCKS,
+        rows: relations::table_blocks,
+    },
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_statio_user_tables",
+        about: "The same of users' tables",
+        oid: 12188,
+        columns: TABLE_BLOCKS,
+        rows: relations::table_blocks,
+    },
+    SystemTable {
+        schema: "pg_catalog",
         name: "pg_authid",
         about: "Roles with their password verifiers",
         oid: 1260,
@@ -84,6 +100,20 @@ pub(super) const TABLES: &[SystemTable] = &[
         ],
         rows: indexes::index_definitions,
     },
+];
+
+const TABLE_BLOCKS: &[(&str, TypeId)] = &[
+    ("relid", Oid),
+    ("schemaname", Name),
+    ("relname", Name),
+    ("heap_blks_read", Int8),
+    ("heap_blks_hit", Int8),
+    ("idx_blks_read", Int8),
+    ("idx_blks_hit", Int8),
+    ("toast_blks_read", Int8),
+    ("toast_blks_hit", Int8),
+    ("tidx_blks_read", Int8),
+    ("tidx_blks_hit", Int8),
 ];
 
 const TABLE_STATISTICS: &[(&str, TypeId)] = &[
