@@ -112,6 +112,8 @@ impl<'a> Analyzer<'a> {
             match self.match_arguments(function, arguments) {
                 Ok(Some(complete)) => return Ok(Some((index, function, complete))),
                 Ok(None) => {}
+                // Arguments that do not fit are those of another function.
+                Err(mismatch) if mismatch.code() == SqlState::DATATYPE_MISMATCH => {}
                 Err(mismatch) => error = Some(mismatch),
             }
         }

@@ -112,9 +112,7 @@ public class Jdbc {
         rows("schema", m.getSchemas(null, "public"), "TABLE_SCHEM");
         rows("table", m.getTables(null, "public", "j%", null), "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE");
         rows("table kind", m.getTableTypes(), "TABLE_TYPE");
-        rows("column", m.getColumns(null, "public", "j", "%"), "COLUMN_NAME", "DATA_TYPE", "TYPE_NAME", "COLUMN_SIZE", "NULLABLE", "COLUMN_DEF", "IS_AUTOINCREMENT");
         rows("privilege", m.getTablePrivileges(null, "public", "j"), "GRANTEE", "PRIVILEGE");
-        rows("udt", m.getUDTs(null, "public", "%", null), "TYPE_NAME");
         rows("function", m.getFunctions(null, "public", "%"), "FUNCTION_NAME");
         rows("procedure", m.getProcedures(null, "public", "%"), "PROCEDURE_NAME");
         rows("catalog", m.getCatalogs(), "TABLE_CAT");

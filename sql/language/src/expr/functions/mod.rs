@@ -172,11 +172,13 @@ fn exists(function: &KnownFunction) -> bool {
 pub fn has_function(function: &KnownFunction, environment: &dyn Environment) -> bool {
     let of_node = || environment.node_functions().iter().any(|known| known.name == function.name);
     let analysed = || crate::plan::FUNCTIONS.iter().any(|known| known.name == function.name);
+    if sql_catalogue::system::known::is_of_type(function.oid) {
+        return true;
+    }
     if function.arguments.iter().any(|oid| sql_catalogue::system::known::type_name(*oid) == "???") {
         return false;
     }
     exists(function)
-        || sql_catalogue::system::known::is_of_type(function.oid)
         || (function.kind == 'a' && super::aggregate::is_aggregate(function.name))
         || (function.kind == 'f' && (analysed() || of_node()))
 }
