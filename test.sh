@@ -23,6 +23,7 @@ command -v strace >/dev/null || packages+=(strace)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 # Drivers, and what they run in; those of Python and JavaScript the tests fetch themselves.
 [ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)

@@ -4,6 +4,7 @@ use super::rows::{self, Rows};
 use super::{Failure, Session, limited};
 use crate::connection::registry::Statement;
 use crate::error::from_sql;
+use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
@@ -25,11 +26,13 @@ impl Session {
             // Also by one that fails.
             self.sql.forget("");
         }
+        let began = self.clock();
         let types: Vec<u32> = parse.types().collect();
         let prepared =
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices()?;
+        self.log_duration("parse <unnamed>", parse.sql, &[], began);
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -37,6 +40,7 @@ impl Session {
     /// Makes a portal.
     pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
         self.restart_clock();
+        let began = self.clock();
         let prepared = self.sql.stored(bind.statement)?;
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
@@ -58,6 +62,7 @@ impl Session {
             );
             return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
         }
+        self.log_duration("bind <unnamed>", portal.prepared().sql(), portal.parameters(), began);
         portal.formats = rows::result_formats(bind.result_formats);
         if bind.portal.is_empty() {
             self.unnamed = Some(portal);
@@ -212,16 +217,22 @@ impl Session {
         let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };
         let prepared = portal.prepared().clone();
         let label = "execute <unnamed>";
-        self.log_statement(label, prepared.sql());
+        self.log_statement(label, prepared.sql(), portal.parameters());
         let began = self.clock();
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
-        let done = self.run_portal(&key, &mut portal, rows_max).await;
+        let done =
+            self.run_portal(&key, &mut portal, rows_max, began).await.map_err(|failure| match failure {
+                Failure::Error(report) => {
+                    Failure::Error(Box::new(self.with_portal(*report, &key, portal.parameters())))
+                }
+                exit => exit,
+            });
+        self.log_duration(label, prepared.sql(), portal.parameters(), began);
         if key.is_empty() {
             self.unnamed = Some(portal);
         } else {
             self.sql.keep_portal(key, portal);
         }
-        self.log_duration(label, prepared.sql(), began);
         done
     }
 
@@ -260,6 +271,7 @@ impl Session {
         name: &str,
         portal: &mut Portal,
         mut rows_max: u32,
+        began: Option<Instant>,
     ) -> Result<(), Failure> {
         self.check_portal(name, portal)?;
         match portal.kind() {
@@ -267,6 +279,7 @@ impl Session {
                 let tag = self.copy_in(portal, columns, format).await?;
                 self.statement_over = true;
                 portal.finish();
+                self.track(portal.prepared(), 0, began, tag);
                 self.send_notices()?;
                 self.complete(tag);
                 return Ok(());
@@ -280,7 +293,7 @@ impl Session {
             PortalKind::Rows | PortalKind::Command => {}
         }
         let formats = std::mem::take(&mut portal.formats);
-        let done = self.give_rows(portal, &formats, rows_max).await;
+        let done = self.give_rows(portal, &formats, rows_max, began).await;
         portal.formats = formats;
         done
     }
@@ -291,6 +304,7 @@ impl Session {
         portal: &mut Portal,
         formats: &ResultFormats,
         rows_max: u32,
+        began: Option<Instant>,
     ) -> Result<(), Failure> {
         let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
@@ -308,6 +322,7 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
+                    self.track(portal.prepared(), 0, began, tag);
                     self.complete_portal(portal, tag, (rows, copies))?;
                     return Ok(());
                 }

@@ -7,7 +7,9 @@ mod extended;
 mod files;
 mod limits;
 mod local;
+mod logged;
 mod members;
+mod packets;
 mod reach;
 mod replication;
 mod rows;
@@ -17,6 +19,7 @@ mod startup;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 pub use local::{Embedded, LocalSession};
 pub(crate) use startup::serve;
@@ -27,7 +30,7 @@ use crate::error::from_sql;
 use crate::node::Node;
 use environment::SessionEnvironment;
 use host::Instant;
-use limits::{Limits, LogStatement, class_of, reaches_client};
+use limits::{Limits, reaches_client};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
@@ -96,6 +99,8 @@ struct Session {
     frame_limits: FrameLimits,
     /// The server was fenced already when it began, which it was told.
     began_fenced: bool,
+    /// The statements that were counted last, once one was.
+    tracked: Option<Box<tracked::Tracked>>,
     /// `replication=database`: replication commands are taken too.
     replication: Option<replication::WalSender>,
     _member: Member,
@@ -318,6 +323,7 @@ impl Session {
         if self.limits.seen != self.environment.changes() {
             let before = self.limits.tcp_user_timeout;
             self.limits = Limits::of(&self.environment);
+            *self.handle.log_levels.lock() = self.limits.log_levels;
             if self.limits.tcp_user_timeout != before {
                 self.limit_silence();
             }
@@ -488,36 +494,6 @@ impl Session {
             body.extend_from_slice(digits.format(rows).as_bytes());
             body.extend_from_slice(b"\0");
         });
-    }
-
-    /// Logs a statement before it runs, if the settings say so.
-    fn log_statement(&self, label: &str, sql: &str) {
-        let wanted = self.limits.log_statement;
-        if wanted != LogStatement::None && class_of(sql) <= wanted {
-            let report = Report::new(
-                protocol::Severity::Log,
-                SqlState::SUCCESSFUL_COMPLETION,
-                format!("{label}: {sql}"),
-            );
-            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
-        }
-    }
-
-    /// Logs how long a statement took, if the settings say so.
-    fn log_duration(&self, label: &str, sql: &str, began: Option<Instant>) {
-        let (Some(from), Some(began)) = (self.limits.log_duration_from, began) else { return };
-        let took = began.elapsed();
-        if took >= from {
-            let milliseconds = took.as_secs_f64() * 1e3;
-            let message = format!("duration: {milliseconds:.3} ms  {label}: {sql}");
-            let report = Report::new(protocol::Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
-            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
-        }
-    }
-
-    /// Now, if durations are logged.
-    fn clock(&self) -> Option<Instant> {
-        self.limits.log_duration_from.map(|_| Instant::now())
     }
 }
 

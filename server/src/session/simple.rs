@@ -14,13 +14,13 @@ impl Session {
             return done;
         }
         self.handle.set_statement(Statement::Text(sql.into()));
-        self.log_statement("statement", sql);
+        self.log_statement("statement", sql, &[]);
         let began = self.clock();
         // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
         self.unnamed = None;
         self.sql.forget("");
         let outcome = self.run_statements(sql).await;
-        self.log_duration("statement", sql, began);
+        self.log_duration("statement", sql, &[], began);
         match outcome {
             Ok(tag) => self.finish(tag).await,
             Err(Failure::Exit(exit)) => Err(exit),
@@ -40,12 +40,13 @@ impl Session {
         if statements.is_empty() {
             held = Some(CommandTag::Empty);
         }
-        for statement in statements {
+        for (nth, statement) in statements.into_iter().enumerate() {
             if let Some(tag) = held.take() {
                 self.complete(tag);
                 self.wire.make_room().await?;
             }
             self.restart_clock();
+            let began = self.clock();
             let prepared =
                 limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
                     .await?;
@@ -65,7 +66,9 @@ impl Session {
                     backend::copy_response(out, CopyDirection::Out, format, columns);
                 }
                 PortalKind::CopyIn { columns, format } => {
-                    held = Some(self.copy_in(&mut portal, columns, format).await?);
+                    let tag = self.copy_in(&mut portal, columns, format).await?;
+                    self.track(portal.prepared(), nth, began, tag);
+                    held = Some(tag);
                     self.send_notices()?;
                     self.statement_over = true;
                     continue;
@@ -89,6 +92,7 @@ impl Session {
             if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
+            self.track(portal.prepared(), nth, began, tag);
             self.send_notices()?;
             self.statement_over = true;
             held = Some(tag);

@@ -1,13 +1,13 @@
 //! Functions that look at files of the data directory and tell how large they are.
 
-use super::control::{database, superuser};
-use super::{Asked, Function, Returns, no_defaults, one, refuse};
+use super::control::database;
+use super::{Asked, Function, Returns, no_defaults, one, readable_path, refuse};
 use host::{FileKind, OpenMode, Timestamp};
 use protocol::SqlState;
 use sql_interface::{NodeCall, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId, VALUE_BYTES_MAX, work};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// PostgreSQL's words for an operation that failed with a file.
@@ -20,11 +20,6 @@ fn failed(what: &str, name: &str, error: &io::Error) -> SqlError {
         _ => (SqlState::IO_ERROR, error.to_string()),
     };
     SqlError::new(code, format!("could not {what} \"{name}\": {why}"))
-}
-
-/// A name as the server's programs take it: relative to the data directory.
-fn path_of(asked: &Asked<'_>, name: &str) -> PathBuf {
-    asked.ground.data_dir.join(name)
 }
 
 fn name_of(arguments: &[Datum]) -> &str {
@@ -54,9 +49,10 @@ fn bytes(count: u64) -> Datum {
 }
 
 /// pg_ls_dir
-fn list(asked: &Asked<'_>, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
+fn list(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
     let name = name_of(arguments);
-    let entries = missing_ok(asked.ground.host.disk.list(&path_of(asked, name)), flag(arguments, 1))
+    let path = readable_path(asked, actor, name)?;
+    let entries = missing_ok(asked.ground.host.disk.list(&path), flag(arguments, 1))
         .map_err(|error| failed("open directory", name, &error))?;
     let Some(entries) = entries else { return Ok(Vec::new()) };
     let dots = if flag(arguments, 2) { &[".", ".."][..] } else { &[] };
@@ -66,7 +62,7 @@ fn list(asked: &Asked<'_>, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
 
 /// Files of a folder with sizes and times, as pg_ls_waldir and its kin give them.
 fn files(asked: &Asked<'_>, name: &str, tolerated: bool) -> Result<NodeRows, SqlError> {
-    let (disk, folder) = (&asked.ground.host.disk, path_of(asked, name));
+    let (disk, folder) = (&asked.ground.host.disk, asked.ground.data_dir.join(name));
     let entries = missing_ok(disk.list(&folder), tolerated);
     let entries = entries.map_err(|error| failed("open directory", name, &error))?.unwrap_or_default();
     let mut rows = Vec::new();
@@ -81,9 +77,10 @@ fn files(asked: &Asked<'_>, name: &str, tolerated: bool) -> Result<NodeRows, Sql
 }
 
 /// pg_stat_file
-fn stat(asked: &Asked<'_>, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
+fn stat(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
     let name = name_of(arguments);
-    let found = missing_ok(asked.ground.host.disk.metadata(&path_of(asked, name)), flag(arguments, 1))
+    let path = readable_path(asked, actor, name)?;
+    let found = missing_ok(asked.ground.host.disk.metadata(&path), flag(arguments, 1))
         .map_err(|error| failed("stat file", name, &error))?;
     let Some(found) = found else { return Ok(vec![vec![Datum::Null; STAT.len()]]) };
     let at = modified(&found);
@@ -95,13 +92,15 @@ fn stat(asked: &Asked<'_>, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
 /// A file, or a part of it.
 fn read(
     asked: &Asked<'_>,
+    actor: SettingActor,
     name: &str,
     part: Option<(i64, i64)>,
     tolerated: bool,
 ) -> Result<Option<Vec<u8>>, SqlError> {
     let disk = &asked.ground.host.disk;
     let complain = |error: io::Error| failed("open file", name, &error);
-    let opened = missing_ok(disk.open(&path_of(asked, name), OpenMode::Read), tolerated);
+    let path = readable_path(asked, actor, name)?;
+    let opened = missing_ok(disk.open(&path, OpenMode::Read), tolerated);
     let Some(file) = opened.map_err(|error| {
         let error = complain(error);
         SqlError::new(error.code(), error.message().replacen("\": ", "\" for reading: ", 1))
@@ -151,10 +150,9 @@ fn read(
 /// pg_read_file and pg_read_binary_file: name, and then a part of it, and whether it may be missing.
 fn content(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum], as_text: bool) -> NodeCall {
     let number = |at: usize| arguments.get(at).and_then(Datum::as_i64).unwrap_or(0);
-    let function = if as_text { "pg_read_file" } else { "pg_read_binary_file" };
     let part = (arguments.len() > 2).then(|| (number(1), number(2)));
     let tolerated = flag(arguments, 3);
-    let read = superuser(actor, function).and_then(|()| read(asked, name_of(arguments), part, tolerated));
+    let read = read(asked, actor, name_of(arguments), part, tolerated);
     match read {
         Err(error) => refuse(error),
         Ok(None) => one(Datum::Null),
@@ -246,8 +244,8 @@ macro_rules! function {
 
 macro_rules! of_folder {
     ($name:literal, $about:literal, $folder:expr) => {
-        function!($name, $about, [] -> Returns::Set(FILES), |asked, actor, _| {
-            NodeCall::Now(superuser(actor, $name).and_then(|()| files(asked, $folder, true)))
+        function!($name, $about, [] -> Returns::Set(FILES), |asked, _, _| {
+            NodeCall::Now(files(asked, $folder, true))
         })
     };
 }
@@ -256,11 +254,11 @@ const LIST: Returns = Returns::Set(&[("pg_ls_dir", TypeId::Text)]);
 
 pub(super) static FUNCTIONS: &[Function] = &[
     function!("pg_ls_dir", "Names in a folder of the server.", ["dirname": Text] -> LIST, |asked, actor, arguments| {
-        NodeCall::Now(superuser(actor, "pg_ls_dir").and_then(|()| list(asked, arguments)))
+        NodeCall::Now(list(asked, actor, arguments))
     }),
     function!("pg_ls_dir", "The same; it may be missing, and . and .. may be among them.",
         ["dirname": Text, "missing_ok": Bool, "include_dot_dirs": Bool] -> LIST, |asked, actor, arguments| {
-        NodeCall::Now(superuser(actor, "pg_ls_dir").and_then(|()| list(asked, arguments)))
+        NodeCall::Now(list(asked, actor, arguments))
     }),
     of_folder!(
         "pg_ls_archive_statusdir",
@@ -268,18 +266,18 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "pg_wal/archive_status"
     ),
     of_folder!("pg_ls_tmpdir", "Temporary files of large sorts.", "base/pgsql_tmp"),
-    function!("pg_ls_logdir", "The files of the server's log in log_directory.", [] -> Returns::Set(FILES), |asked, actor, _| {
+    function!("pg_ls_logdir", "The files of the server's log in log_directory.", [] -> Returns::Set(FILES), |asked, _, _| {
         let folder = (asked.setting_rows)(true).into_iter().find(|row| row.name == "log_directory");
         let folder = folder.map_or_else(|| "log".to_owned(), |row| row.setting);
-        NodeCall::Now(superuser(actor, "pg_ls_logdir").and_then(|()| files(asked, &folder, false)))
+        NodeCall::Now(files(asked, &folder, false))
     }),
     function!("pg_stat_file", "Size and times of a file of the server.", ["filename": Text] -> Returns::Record(STAT),
         |asked, actor, arguments| {
-        NodeCall::Now(superuser(actor, "pg_stat_file").and_then(|()| stat(asked, arguments)))
+        NodeCall::Now(stat(asked, actor, arguments))
     }),
     function!("pg_stat_file", "The same; NULL if it may be missing and is.",
         ["filename": Text, "missing_ok": Bool] -> Returns::Record(STAT), |asked, actor, arguments| {
-        NodeCall::Now(superuser(actor, "pg_stat_file").and_then(|()| stat(asked, arguments)))
+        NodeCall::Now(stat(asked, actor, arguments))
     }),
     function!("pg_read_file", "A file of the server, as text.", ["filename": Text] -> Returns::One(TypeId::Text),
         |asked, actor, arguments| content(asked, actor, arguments, true)),

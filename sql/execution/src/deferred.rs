@@ -102,7 +102,8 @@ impl DeferredState {
             }
             DeferredSource::Sequence { function, arguments } => {
                 let values = self.evaluate(cx, row, arguments).await?;
-                super::sequence::call(cx, *function, &values).await?
+                let named = arguments.first().is_some_and(|argument| argument.is_const());
+                super::sequence::call(cx, *function, &values, named).await?
             }
         };
         if let Some(place) = self.values.get_mut(at) {

@@ -2,6 +2,7 @@
 
 use super::deferred::{DeferredState, call_node};
 use super::{Cx, Exec, Operator, Row, build};
+use sql_catalogue::rights::Privileges;
 use sql_catalogue::system;
 use sql_interface::{Result, SqlError};
 use sql_language::expr;
@@ -64,6 +65,7 @@ impl Series {
             }),
             SetFunction::GenerateSubscripts if any_null => Ok(Self::Empty),
             SetFunction::GenerateSubscripts => Ok(subscripts(&values)),
+            SetFunction::AclExplode => Ok(Self::Rows(exploded(cx, values.first())?.into_iter())),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),
             SetFunction::GenerateSeries(ty) => series(ty, values),
         }
@@ -138,6 +140,24 @@ fn subscripts(values: &[Datum]) -> Series {
     let reverse = values.get(2).and_then(Datum::as_bool).unwrap_or(false);
     let (next, stop, step) = if reverse { (last, first, -1) } else { (first, last, 1) };
     Series::Int { next, stop, step, done: false, wide: false }
+}
+
+/// The rows of aclexplode.
+fn exploded(cx: &Cx<'_>, list: Option<&Datum>) -> Result<Vec<Row>> {
+    let Some(Datum::Array(list)) = list else { return Ok(Vec::new()) };
+    let mut rows = Vec::new();
+    for value in list.values() {
+        let item = expr::read_acl_item(value, cx.facts)?;
+        for (one, _, word) in Privileges::EACH.iter().filter(|(one, ..)| item.privileges.has(*one)) {
+            rows.push(vec![
+                Datum::Oid(item.grantor),
+                Datum::Oid(item.grantee),
+                Datum::text(*word),
+                Datum::Bool(item.options.has(*one)),
+            ]);
+        }
+    }
+    Ok(rows)
 }
 
 fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {

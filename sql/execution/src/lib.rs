@@ -15,6 +15,7 @@ mod insert;
 mod join;
 mod lock;
 mod misc;
+mod observed;
 pub mod row;
 mod scan;
 mod sequence;
@@ -229,6 +230,7 @@ pub fn build(node: &Node) -> Exec {
         Node::Insert(plan) => Box::new(insert::Insert::new(plan.clone())),
         Node::Update(plan) => Box::new(change::Update::new(plan.clone())),
         Node::Delete(plan) => Box::new(change::Delete::new(plan.clone())),
+        Node::Observed(plan) => Box::new(observed::Observed::new(plan.clone())),
     }
 }
 

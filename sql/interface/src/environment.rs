@@ -22,11 +22,34 @@ pub enum SetScope {
     Local,
 }
 
-/// Who may see or change a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may see or change a setting, and what else the server decides by who asks: the current role, and which
+/// of the predefined roles' rights it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettingActor {
     /// Whether the current role is a superuser.
     pub superuser: bool,
+    /// The current role's OID.
+    pub role: u32,
+    /// It has REPLICATION.
+    pub replication: bool,
+    /// pg_read_all_settings: it sees what is for superusers.
+    pub reads_settings: bool,
+    /// pg_read_all_stats: it sees what others do.
+    pub reads_statistics: bool,
+    /// pg_signal_backend: it may stop the statements and sessions of others.
+    pub signals: bool,
+}
+
+impl SettingActor {
+    /// One that may do all, for what the server asks of its own accord.
+    pub const SUPERUSER: Self = Self {
+        superuser: true,
+        role: 10,
+        replication: true,
+        reads_settings: true,
+        reads_statistics: true,
+        signals: true,
+    };
 }
 
 /// One line of SHOW ALL.
@@ -63,6 +86,8 @@ pub struct QuickSettings {
     /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
     /// confirmed.
     pub reads_confirmed: bool,
+    /// search_path: names of schemas, `$user` among them as it is.
+    pub search_path: Arc<[String]>,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...);
     /// `now_micros` is filled in by the session.
     pub style: Arc<sql_types::Style>,
@@ -219,6 +244,12 @@ pub trait Environment: Send + Sync {
     ///
     /// What SET fails with.
     fn reset_all(&self, actor: SettingActor) -> Result<()>;
+    /// The settings that change plans or answers and have another value than their default, with what SHOW
+    /// gives: EXPLAIN (SETTINGS).
+    fn plan_settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
     /// return.
     ///
@@ -232,6 +263,16 @@ pub trait Environment: Send + Sync {
     /// Gives up every level from `level` on: its changes are undone (`keep` false) or pass to the level
     /// below. Leaving level 1 ends what SET LOCAL set, whichever way.
     fn settings_pop(&self, level: u32, keep: bool);
+
+    /// Whether sessions may begin with this value of a setting (ALTER ROLE ... SET); None takes one away. Its
+    /// canonical name.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with.
+    fn check_start_setting(&self, _actor: SettingActor, name: &str, _value: Option<&str>) -> Result<String> {
+        Ok(name.to_owned())
+    }
 
     // --- the node's own tables and functions ---
 
@@ -263,6 +304,10 @@ pub trait Environment: Send + Sync {
     fn reach(&self, token: ReadToken, interrupt: &Interrupt) -> BoxFuture<'static, Result<()>>;
 
     // --- roles and identity ---
+
+    /// The session acts as another role from now on (SET ROLE, SET SESSION AUTHORIZATION, or its role was
+    /// altered): whether that is a superuser, and the session's own role.
+    fn acts_as(&self, _superuser: bool, _session_role: &str) {}
 
     /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
     /// here).

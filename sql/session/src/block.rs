@@ -243,12 +243,7 @@ impl SqlSession {
             return Ok(catalogue);
         }
         self.facts.catalogue = catalogue.clone();
-        if let Some(role) = catalogue.roles.get(&self.role.oid)
-            && !Arc::ptr_eq(role, &self.role)
-        {
-            self.role = role.clone();
-            self.facts.superuser = role.superuser;
-        }
+        self.refresh_role();
         Ok(catalogue)
     }
 
@@ -453,13 +448,6 @@ impl SqlSession {
         self.leave_levels(1, false);
     }
 
-    /// The transaction leaves all levels from this one on: 1 is its end, higher ones are savepoints.
-    #[inline]
-    fn leave_levels(&self, level: u32, keep: bool) {
-        self.facts.levels.leave(&*self.environment, level, keep);
-        self.advisory.leave(level, keep);
-    }
-
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> Result<CommandTag> {
         if !self.block.as_ref().is_some_and(|block| block.explicit) {
@@ -529,8 +517,6 @@ impl SqlSession {
         block.failed = true;
         self.told_up_to = self.told_up_to.max(block.told);
         let level = block.savepoints.len().checked_sub(1).map_or(1, setting_level);
-        self.leave_levels(level, false);
-        let Some(block) = &mut self.block else { return };
         // Locks taken since the last savepoint are of no more use; without one the transaction is over.
         match (block.savepoints.last(), &mut block.transaction) {
             (Some((_, savepoint)), Some(transaction)) => {
@@ -546,6 +532,7 @@ impl SqlSession {
                 }
             }
         }
+        self.leave_levels(level, false);
     }
 
     /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.

@@ -86,6 +86,7 @@ impl SqlSession {
                 self.open_copy_in(parsed, name, columns, &copy.options).await
             }
             (CopySubject::Table { name, columns }, false) => {
+                self.require_schema_of(parsed, name).await?;
                 let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
                 self.open_copy_out(&query, &copy.options).await
@@ -126,17 +127,19 @@ impl SqlSession {
         let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
         let catalogue = self.catalogue().await?;
         let columns = copy_columns(&relation, names);
-        let (columns, target, defaults, deferred) =
+        let (columns, target, defaults, deferred, rights) =
             self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-                analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
                 let columns = columns?;
+                analyzer.writes_columns(&relation, &columns);
                 let target = analyzer.target_of(&relation)?;
                 let mut defaults = Vec::new();
                 for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
                     defaults.push((at, analyzer.default_value(&relation, at)?));
                 }
-                Ok((columns, target, defaults, analyzer.take_deferred()))
+                let deferred = analyzer.take_deferred();
+                Ok((columns, target, defaults, deferred, analyzer.take_rights()))
             })?;
+        self.require_all(&rights)?;
         let default_deferred = DeferredState::new(deferred);
         let column_names: Vec<String> = columns
             .iter()

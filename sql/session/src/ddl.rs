@@ -2,7 +2,11 @@
 
 use super::SqlSession;
 use super::checks::check_name;
+use super::options;
+use super::rights::not_owner;
 use super::sequence::OwnSequence;
+use sql_catalogue::grants;
+use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::{Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::expr;
@@ -32,6 +36,8 @@ struct Definition {
     checks: Vec<NamedCheck>,
     uniques: Vec<UniqueKey>,
     sequences: Vec<OwnSequence>,
+    /// Storage parameters.
+    options: Vec<String>,
 }
 
 /// A UNIQUE constraint.
@@ -52,6 +58,7 @@ impl Definition {
             checks: Vec::new(),
             uniques: Vec::new(),
             sequences: Vec::new(),
+            options: Vec::new(),
         }
     }
 }
@@ -77,23 +84,11 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let (name, exists) = {
             let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-            let (schema, name, position) = analyzer.table_name(&table.name)?;
-            match schema.as_deref() {
-                None | Some("public") => {}
-                Some("pg_catalog" | "information_schema") => {
-                    return Err(SqlError::new(
-                        SqlState::INSUFFICIENT_PRIVILEGE,
-                        format!("permission denied to create \"{}.{name}\"", schema.unwrap_or_default()),
-                    ));
-                }
-                Some(other) => {
-                    let message = format!("schema \"{other}\" does not exist");
-                    return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(position));
-                }
-            }
+            let (name, _) = analyzer.name_for_new(&table.name)?;
             let exists = catalogue.relation(&name).is_some();
             (name, exists)
         };
+        self.require_create()?;
         let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
         if exists {
             return self.name_is_taken(&name, table.if_not_exists, words);
@@ -121,28 +116,22 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks, mut uniques, sequences, .. } = definition;
+        let Definition { columns, primary_key, checks, mut uniques, sequences, options, .. } = definition;
         // A UNIQUE that says what the primary key or another one says adds nothing.
         let key_columns = primary_key.as_ref().map_or(&[][..], |(_, columns)| columns);
         uniques.retain(|unique| unique.columns != key_columns);
         let primary_key = match primary_key {
             None => None,
             Some((key_name, columns)) => {
-                let key_name = match key_name {
-                    None => self.choose_name(name, "", "pkey").await?,
-                    Some(key_name) if self.is_name_taken(&key_name).await? => {
-                        let message = format!("relation \"{key_name}\" already exists");
-                        return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-                    }
-                    Some(key_name) => key_name,
-                };
-                Some(PrimaryKey { oid: database.allocate_number()?, name: key_name, columns })
+                let name = self.key_name(name, key_name).await?;
+                Some(PrimaryKey { oid: database.allocate_number()?, name, columns })
             }
         };
         let mut named = Vec::with_capacity(checks.len());
         for given in checks {
             let check_name = check_name(name, &given, &named)?;
-            named.push(Check { oid: database.allocate_number()?, name: check_name, expression: given.1 });
+            let oid = database.allocate_number()?;
+            named.push(Check { oid, name: check_name, expression: given.1, not_valid: false });
         }
         let mut relation = Relation {
             oid: tree.relation,
@@ -176,8 +165,26 @@ impl SqlSession {
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
+        let known = self.facts.catalogue.clone();
+        let begins = ('r', relation.owner);
+        grants::begin_relation(self.transaction()?, &known, relation.oid, begins).await?;
+        if !options.is_empty() {
+            grants::put_options(self.transaction()?, relation.oid, &options).await?;
+        }
         self.catalogue_changed();
         Ok(relation)
+    }
+
+    /// The name of a table's primary key: the given one, which must be free, or one that is.
+    pub(super) async fn key_name(&mut self, table: &str, given: Option<String>) -> Result<String> {
+        match given {
+            None => self.choose_name(table, "", "pkey").await,
+            Some(name) if self.is_name_taken(&name).await? => {
+                let message = format!("relation \"{name}\" already exists");
+                Err(SqlError::new(SqlState::DUPLICATE_TABLE, message))
+            }
+            Some(name) => Ok(name),
+        }
     }
 
     /// Compiles all defaults and checks of a table, for their errors.
@@ -185,6 +192,7 @@ impl SqlSession {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
+            analyzer.defines = true;
             analyzer.target_of(relation)?;
             for (at, _) in relation.live_columns() {
                 analyzer.default_value(relation, at)?;
@@ -216,6 +224,7 @@ impl SqlSession {
         for constraint in &table.constraints {
             table_constraint(constraint, &mut definition)?;
         }
+        definition.options = storage_options(table)?;
         if definition.checks.len() > CHECKS_MAX {
             return Err(SqlError::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -245,6 +254,7 @@ impl SqlSession {
             analyzer.parameters_max = 0;
             sql_language::plan::plan_query(analyzer, query)
         })?;
+        self.require_all(&plan.rights)?;
         self.lock_tables(&plan).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
         if table.columns.len() > outputs.len() {
@@ -254,10 +264,18 @@ impl SqlSession {
         for (at, output) in outputs.iter().enumerate() {
             let column_name =
                 table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            if columns.iter().any(|known: &Column| known.name == column_name) {
+                let message = format!("column \"{column_name}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
             columns.push(plain_column(at, column_name, output.ty)?);
         }
-        let definition = Definition { columns, ..Definition::new(name) };
+        let options = storage_options(table)?;
+        let definition = Definition { columns, options, ..Definition::new(name) };
         let relation = self.make_table(parsed, name, definition).await?;
+        if table.with_data.as_ref().is_some_and(|with| !with.data) {
+            return Ok(CommandTag::Words("CREATE TABLE AS"));
+        }
         let target = ModifiedTable { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
         cx.suit(&plan);
@@ -282,28 +300,23 @@ impl SqlSession {
     pub(super) async fn drop_tables(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP TABLE")?;
         for name in &target.names {
+            let Some(bare) = self.dropped(parsed, name, target).await? else { continue };
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {
                 Ok(relation) => relation,
+                // Somebody else has dropped it meanwhile.
                 Err(error) if error.code() == SqlState::UNDEFINED_TABLE => {
-                    let last =
-                        name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
-                    let message = format!("table \"{last}\" does not exist");
+                    let message = format!("table \"{bare}\" does not exist");
                     self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                     continue;
                 }
-                Err(error) => {
-                    let last = super::index::last_name(name);
-                    if self.facts.catalogue.view_named(&last).is_some() {
-                        let message = format!("\"{last}\" is not a table");
-                        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                            .with_hint("Use DROP VIEW to remove a view."));
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             };
-            self.require_owner(&relation)?;
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Table, &relation.name));
+            }
+            self.forget_rights_of(relation.oid).await?;
             store::drop_relation(self.transaction()?, &relation).await?;
             self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
             self.drop_sequences_of(relation.oid, None).await?;
@@ -318,11 +331,18 @@ impl SqlSession {
     /// TRUNCATE: the table gets a new, empty tree.
     pub(super) async fn truncate(&mut self, parsed: &Parsed, truncate: &ast::Truncate) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
+        // CASCADE says nothing where no key refers to another table.
+        if truncate.partitions.is_some() || truncate.if_exists || truncate.on_cluster.is_some() {
+            return Err(SqlError::syntax("syntax error in TRUNCATE"));
+        }
         for name in &truncate.table_names {
             let wait = self.lock_wait();
             let relation =
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
-            self.require_owner(&relation)?;
+            self.require_privileges(self.role.oid, &Object::Relation(relation.oid), Privileges::TRUNCATE)?;
+            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+                self.require_sequences_of(&relation)?;
+            }
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
             if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
@@ -344,6 +364,15 @@ impl SqlSession {
         self.transaction()?.drop_tree(relation.tree)?;
         self.catalogue_changed();
         Ok(tree)
+    }
+}
+
+/// WITH (...)
+fn storage_options(table: &ast::CreateTable) -> Result<Vec<String>> {
+    match &table.table_options {
+        ast::CreateTableOptions::None => Ok(Vec::new()),
+        ast::CreateTableOptions::With(options) => options::of_table(options),
+        _ => Err(SqlError::unsupported("this form of CREATE TABLE")),
     }
 }
 
@@ -430,10 +459,13 @@ fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) ->
             ast::ColumnOption::Null => {}
             ast::ColumnOption::NotNull => column.not_null = true,
             ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
-            ast::ColumnOption::PrimaryKey(_) => set_primary_key(table, constraint_name, vec![at])?,
-            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check.expr.to_string())),
+            ast::ColumnOption::PrimaryKey(key) => {
+                require_plain_key(key)?;
+                set_primary_key(table, constraint_name, vec![at])?;
+            }
+            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check_text(check)?)),
             ast::ColumnOption::Collation(collation) => {
-                let wanted = Analyzer::function_name(collation).unwrap_or_default();
+                let wanted = Analyzer::function_name(collation)?.unwrap_or_default();
                 if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
                     return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
                 }
@@ -494,17 +526,71 @@ fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<us
     Ok(())
 }
 
+/// The condition of a CHECK constraint as it is kept. NO INHERIT says nothing where nothing inherits.
+pub(super) fn check_text(check: &ast::CheckConstraint) -> Result<String> {
+    let ast::CheckConstraint { name: _, expr, no_inherit: _, enforced } = check;
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(expr.to_string())
+}
+
+/// Refuses what a constraint says of when it is checked, unless that is at once.
+fn require_immediate(how: Option<&ast::ConstraintCharacteristics>) -> Result<()> {
+    let Some(ast::ConstraintCharacteristics { deferrable, initially, enforced }) = how else { return Ok(()) };
+    let deferred = *initially == Some(ast::DeferrableInitial::Deferred);
+    if deferred && *deferrable == Some(false) {
+        return Err(SqlError::syntax("constraint declared INITIALLY DEFERRED must be DEFERRABLE"));
+    }
+    if deferred || *deferrable == Some(true) {
+        return Err(SqlError::unsupported("a deferrable constraint"));
+    }
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(())
+}
+
+/// Refuses what a primary key may say besides its name and columns.
+pub(super) fn require_plain_key(key: &ast::PrimaryKeyConstraint) -> Result<()> {
+    let ast::PrimaryKeyConstraint {
+        name: _,
+        index_name,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+    } = key;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of PRIMARY KEY"));
+    }
+    Ok(())
+}
+
 /// A UNIQUE constraint over these columns.
 pub(super) fn unique_key(
     ast: &ast::UniqueConstraint,
     name: Option<String>,
     columns: Vec<usize>,
 ) -> Result<UniqueKey> {
-    let deferrable = ast.characteristics.as_ref().is_some_and(|how| how.deferrable == Some(true));
-    if deferrable || !ast.include.is_empty() {
-        return Err(SqlError::unsupported("a UNIQUE constraint that is deferrable or includes columns"));
+    let ast::UniqueConstraint {
+        name: _,
+        index_name,
+        index_type_display: _,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+        nulls_distinct,
+    } = ast;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of UNIQUE"));
     }
-    let nulls_not_distinct = matches!(ast.nulls_distinct, ast::NullsDistinctOption::NotDistinct);
+    let nulls_not_distinct = matches!(nulls_distinct, ast::NullsDistinctOption::NotDistinct);
     Ok(UniqueKey { name, columns, nulls_not_distinct })
 }
 
@@ -537,11 +623,12 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &s
 fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
     match constraint {
         ast::TableConstraint::PrimaryKey(key) => {
+            require_plain_key(key)?;
             let columns = key_columns(&table.columns, &key.columns, "primary key")?;
             set_primary_key(table, key.name.as_ref().map(fold), columns)
         }
         ast::TableConstraint::Check(check) => {
-            table.checks.push((check.name.as_ref().map(fold), check.expr.to_string()));
+            table.checks.push((check.name.as_ref().map(fold), check_text(check)?));
             Ok(())
         }
         ast::TableConstraint::Unique(unique) => {

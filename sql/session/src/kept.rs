@@ -184,7 +184,7 @@ impl SqlSession {
     #[inline]
     pub fn parse_value(&self, ty: Type, text: &str, style: &Style) -> Result<Datum> {
         if ty.id.is_reg() {
-            return sql_language::expr::reg(ty.id, text, &self.facts);
+            return sql_language::expr::reg(ty.id, text, &self.facts.path, &self.facts);
         }
         Ok(Datum::parse(ty, text, style)?)
     }

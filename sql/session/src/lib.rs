@@ -19,6 +19,7 @@
 //!
 //! [`RowSink`]: sql_interface::RowSink
 
+mod acting;
 mod alter;
 mod answers;
 mod block;
@@ -28,14 +29,22 @@ mod cursors;
 mod ddl;
 mod engine;
 mod explain;
+mod extension;
 mod facts;
 mod files;
+mod grant;
 mod index;
 mod kept;
 mod maintain;
+mod members;
 mod named_rows;
 mod names;
+mod options;
+mod owners;
 mod portal;
+mod regs;
+mod rights;
+mod role_settings;
 mod roles;
 mod run;
 mod sequence;
@@ -43,7 +52,7 @@ mod utility;
 mod view;
 
 use block::{Block, in_failed_block};
-pub use engine::SqlEngine;
+pub use engine::{SqlEngine, StartSetting};
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
 pub use named_rows::{
@@ -53,8 +62,9 @@ pub use sql_execution::advisory::AdvisoryLock;
 
 use host::sync::Mutex;
 use kept::Kept;
-use portal::{Body, Run};
+use portal::{Body, Run, same_result};
 pub use portal::{Portal, Prepared, cannot_be_run};
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
@@ -64,6 +74,7 @@ use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::iter;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a session keeps by its name.
 type HashMap<K, V> = hashbrown::HashMap<K, V, host::HashState>;
@@ -96,7 +107,9 @@ pub struct SqlSession {
     environment: Arc<dyn Environment>,
     canceller: Canceller,
     notices: Vec<Notice>,
+    /// The role that acts, as the catalogue has it.
     role: Arc<Role>,
+    acting: acting::Acting,
     facts: SessionFacts,
     quick: Arc<QuickSettings>,
     block: Option<Block>,
@@ -148,6 +161,7 @@ impl SqlSession {
             environment,
             canceller: Canceller::default(),
             notices: Vec::new(),
+            acting: acting::Acting::new(&role),
             role,
             facts,
             quick,
@@ -210,6 +224,11 @@ impl SqlSession {
             let now = self.facts.style.now_micros;
             self.facts.style = sql_types::Style::clone(&quick.style);
             self.facts.style.now_micros = now;
+            let path = SearchPath::new(&quick.search_path, &self.facts.user);
+            if path != self.facts.path {
+                self.facts.path = path;
+                self.plan_anew();
+            }
             self.quick = quick;
         }
     }
@@ -274,6 +293,17 @@ impl SqlSession {
             self.cache.insert(key, prepared.clone());
         }
         Ok(prepared)
+    }
+
+    /// Names may stand for something else from now on.
+    fn plan_anew(&mut self) {
+        self.forget_cached();
+        for stored in self.kept.statements.values() {
+            if let Body::Plan { plan, .. } = &stored.prepared.body {
+                let mut plan = plan.lock();
+                *plan = Arc::new(plan.outdated());
+            }
+        }
     }
 
     fn forget_cached(&mut self) {
@@ -395,7 +425,7 @@ impl SqlSession {
         catalogue: &'a Catalogue,
     ) -> Analyzer<'a> {
         let mut analyzer =
-            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared);
+            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, declared);
         analyzer.canceller = Some(&self.canceller);
         analyzer.tokens = parsed.tokens;
         analyzer
@@ -486,6 +516,9 @@ impl SqlSession {
             }
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
+                if plan.allowed.load(Ordering::Relaxed) != self.role.oid {
+                    self.check_rights(&plan, &catalogue)?;
+                }
                 self.hold_definitions(&plan).await?;
                 return Ok(plan);
             }
@@ -544,14 +577,6 @@ impl SqlSession {
         }
         Ok(())
     }
-}
-
-/// Whether a client that knows one plan's parameters and columns can go on with another's.
-fn same_result(one: &Plan, other: &Plan) -> bool {
-    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
-        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
-    };
-    one.parameters == other.parameters && shape(one) == shape(other)
 }
 
 /// Types by their OIDs; 0 and `unknown` leave a parameter open.

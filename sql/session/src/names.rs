@@ -1,197 +1,108 @@
-//! Names of what has an OID, and back: the text forms of regclass, regproc and their kin.
+//! Which table, view, sequence or index a statement about it names.
 
-use sql_catalogue::system::known::{self, KnownFunction};
-use sql_catalogue::{Catalogue, system};
-use sql_interface::{Environment, Result, SqlError};
-use sql_language::expr;
-use sql_types::TypeId;
+use super::SqlSession;
+use sql_catalogue::names::{Found, Schema, no_schema};
+use sql_interface::{Result, SqlError};
+use sql_language::parse::{DropKind, DropTarget, Parsed};
+use sql_language::plan::is_system_catalogue;
+use sqlparser::ast;
 use sqlstate::SqlState;
 
-/// Where names are looked for.
-pub(crate) struct Names<'a> {
-    pub(crate) catalogue: &'a Catalogue,
-    pub(crate) environment: &'a dyn Environment,
+/// How a kind is called in errors, with its article and in DROP.
+fn words(kind: DropKind) -> (&'static str, &'static str) {
+    match kind {
+        DropKind::Table => ("a table", "table"),
+        DropKind::Index => ("an index", "index"),
+        DropKind::Sequence => ("a sequence", "sequence"),
+        DropKind::View => ("a view", "view"),
+    }
 }
 
-fn error(code: SqlState, message: impl Into<String>) -> SqlError {
-    SqlError::new(code, message.into())
+fn kind_of(found: &Found<'_>) -> Option<DropKind> {
+    match found {
+        Found::Table(_) => Some(DropKind::Table),
+        Found::View(_) => Some(DropKind::View),
+        Found::Sequence(_) => Some(DropKind::Sequence),
+        Found::Index(..) => Some(DropKind::Index),
+        Found::MadeUp(_) => None,
+    }
 }
 
-impl Names<'_> {
-    fn functions(&self) -> impl Iterator<Item = &'static KnownFunction> {
-        let environment = self.environment;
-        known::FUNCTIONS.iter().filter(move |function| expr::has_function(function, environment))
+impl SqlSession {
+    /// The name under which a statement makes something.
+    pub(super) async fn name_for_new(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<String> {
+        let catalogue = self.catalogue().await?;
+        Ok(self.analyzer(parsed, Vec::new(), &catalogue).name_for_new(name)?.0)
     }
 
-    /// The name of what has this OID, as a value of the type prints; None if there is nothing.
-    pub(crate) fn name(&self, ty: TypeId, oid: u32) -> Option<String> {
-        match ty {
-            TypeId::Regclass => system::relation_name(self.catalogue, self.environment, oid),
-            TypeId::Regrole => self.catalogue.roles.get(&oid).map(|role| identifier::quote(&role.name)),
-            TypeId::Regnamespace => {
-                let found = system::schemas().into_iter().find(|(known, _)| *known == oid);
-                found.map(|(_, name)| identifier::quote(name))
+    /// 3F000 for a table's name in a schema that is not there.
+    pub(super) async fn require_schema_of(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<()> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let (schema, ..) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
+        schema.map_or(Ok(()), |schema| Schema::required(&schema).map(|_| ()))
+    }
+
+    /// The name of the one that DROP names; None if there is none and IF EXISTS has it skipped.
+    pub(super) async fn dropped(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        target: &DropTarget,
+    ) -> Result<Option<String>> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, bare, _) = analyzer.table_name(name)?;
+        let (a_kind, kind) = words(target.kind);
+        if let Some(found) = analyzer.find(schema.as_deref(), &bare) {
+            let Some(is) = kind_of(&found) else { return Err(is_system_catalogue(&bare)) };
+            if is == target.kind {
+                return Ok(Some(bare));
             }
-            TypeId::Regcollation => {
-                let found = known::collations().into_iter().find(|(known, _)| *known == oid);
-                found.map(|(_, name)| identifier::quote(name))
-            }
-            TypeId::Regproc => {
-                let function = self.functions().find(|function| function.oid == oid)?;
-                // A name that several have is qualified, though that does not tell them apart.
-                let alone = self.functions().filter(|other| other.name == function.name).count() == 1;
-                let name = identifier::quote(function.name);
-                Some(if alone { name } else { format!("pg_catalog.{name}") })
-            }
-            TypeId::Regprocedure => {
-                self.functions().find(|function| function.oid == oid).map(KnownFunction::signature)
-            }
-            TypeId::Regoper | TypeId::Regoperator => {
-                let operator = known::OPERATORS.iter().find(|operator| operator.oid == oid)?;
-                if ty == TypeId::Regoperator {
-                    let side = |oid: u32| if oid == 0 { "NONE" } else { known::type_name(oid) };
-                    return Some(format!(
-                        "{}({},{})",
-                        operator.name,
-                        side(operator.sides.0),
-                        side(operator.sides.1)
-                    ));
-                }
-                let alone = known::OPERATORS.iter().filter(|other| other.name == operator.name).count() == 1;
-                Some(if alone { operator.name.to_owned() } else { format!("pg_catalog.{}", operator.name) })
-            }
-            _ => None,
+            let (a_kind_of_it, kind_of_it) = words(is);
+            let message = format!("\"{bare}\" is not {a_kind}");
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                .with_hint(format!("Use DROP {} to remove {a_kind_of_it}.", kind_of_it.to_uppercase())));
         }
+        let missing = match schema.filter(|schema| Schema::named(schema).is_none()) {
+            Some(schema) => no_schema(&schema),
+            None => {
+                let index = target.kind == DropKind::Index;
+                let code = if index { SqlState::UNDEFINED_OBJECT } else { SqlState::UNDEFINED_TABLE };
+                SqlError::new(code, format!("{kind} \"{bare}\" does not exist"))
+            }
+        };
+        self.skip_missing(target.if_exists, missing.code(), missing.message().to_owned())?;
+        Ok(None)
     }
 
-    /// The OID of what has this name; None if there is nothing.
+    /// The name of a view, sequence or index that a statement other than DROP names; None if nothing has the
+    /// name.
     ///
     /// # Errors
     ///
-    /// 42602 for a text that is no name, 42725 for one that several have.
-    pub(crate) fn oid(&self, ty: TypeId, text: &str) -> Result<Option<u32>> {
-        match ty {
-            TypeId::Regoper => Self::operator(text),
-            TypeId::Regoperator => Self::operator_of(text),
-            TypeId::Regprocedure => self.function_of(text),
-            _ => {
-                let parts = super::facts::split_name(text)?;
-                let (schema, name) = match parts.as_slice() {
-                    [name] => (None, name.as_str()),
-                    [schema, name] => (Some(schema.as_str()), name.as_str()),
-                    _ => return Ok(None),
-                };
-                self.plain(ty, schema, name)
+    /// 3F000 for a schema that is not there, 42809 for something else.
+    pub(super) async fn named(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        kind: DropKind,
+    ) -> Result<Option<String>> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, bare, _) = analyzer.table_name(name)?;
+        if let Some(schema) = &schema {
+            Schema::required(schema)?;
+        }
+        match analyzer.find(schema.as_deref(), &bare) {
+            None => Ok(None),
+            Some(found) if kind_of(&found) == Some(kind) => Ok(Some(bare)),
+            Some(_) => {
+                let message = format!("\"{bare}\" is not {}", words(kind).0);
+                Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))
             }
         }
     }
-
-    fn plain(&self, ty: TypeId, schema: Option<&str>, name: &str) -> Result<Option<u32>> {
-        let is_catalogue = schema.is_none_or(|schema| schema == "pg_catalog");
-        match ty {
-            TypeId::Regclass => Ok(system::relation_oid(self.catalogue, self.environment, schema, name)),
-            TypeId::Regrole | TypeId::Regnamespace if schema.is_some() => {
-                Err(error(SqlState::INVALID_NAME, "invalid name syntax"))
-            }
-            TypeId::Regrole => Ok(self.catalogue.role(name).map(|role| role.oid)),
-            TypeId::Regnamespace => {
-                Ok(system::schemas().into_iter().find(|(_, known)| *known == name).map(|(oid, _)| oid))
-            }
-            TypeId::Regcollation if is_catalogue => {
-                Ok(known::collations().into_iter().find(|(_, known)| *known == name).map(|(oid, _)| oid))
-            }
-            TypeId::Regproc if is_catalogue => {
-                let mut found = self.functions().filter(|function| function.name == name);
-                let first = found.next();
-                if found.next().is_some() {
-                    let message = format!("more than one function named \"{name}\"");
-                    return Err(error(SqlState::AMBIGUOUS_FUNCTION, message));
-                }
-                Ok(first.map(|function| function.oid))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// `name(type, ...)`
-    fn function_of(&self, text: &str) -> Result<Option<u32>> {
-        let (name, arguments) = signature(text)?;
-        let parts = super::facts::split_name(name)?;
-        let name = match parts.as_slice() {
-            [name] => name,
-            [schema, name] if schema == "pg_catalog" => name,
-            _ => return Ok(None),
-        };
-        let mut wanted = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            wanted.push(type_oid(argument).ok_or_else(|| {
-                let message = format!("type \"{}\" does not exist", argument.trim());
-                error(SqlState::UNDEFINED_OBJECT, message)
-            })?);
-        }
-        let found = self.functions().find(|known| known.name == *name && known.arguments == wanted);
-        Ok(found.map(|function| function.oid))
-    }
-
-    fn operator(text: &str) -> Result<Option<u32>> {
-        let name = text.trim().trim_start_matches("pg_catalog.");
-        let mut found = known::OPERATORS.iter().filter(|operator| operator.name == name);
-        let first = found.next();
-        if found.next().is_some() {
-            let message = format!("more than one operator named {name}");
-            return Err(error(SqlState::AMBIGUOUS_FUNCTION, message));
-        }
-        Ok(first.map(|operator| operator.oid))
-    }
-
-    /// `operator(left, right)`
-    fn operator_of(text: &str) -> Result<Option<u32>> {
-        let (name, arguments) = signature(text)?;
-        let name = name.trim().trim_start_matches("pg_catalog.");
-        let side =
-            |text: &str| if text.trim().eq_ignore_ascii_case("none") { Some(0) } else { type_oid(text) };
-        let [left, right] = arguments.as_slice() else {
-            return Err(error(SqlState::UNDEFINED_PARAMETER, "missing argument")
-                .with_hint("Use NONE to denote the missing argument of a unary operator."));
-        };
-        let (Some(left), Some(right)) = (side(left), side(right)) else { return Ok(None) };
-        let found = known::OPERATORS.iter().find(|known| known.name == name && known.sides == (left, right));
-        Ok(found.map(|operator| operator.oid))
-    }
-}
-
-/// The OID of a type by its name in SQL.
-fn type_oid(text: &str) -> Option<u32> {
-    let text = text.trim();
-    let stands_for_others = [("\"any\"", 2276), ("anyelement", 2283), ("cstring", 2275), ("internal", 2281)];
-    let found = stands_for_others.into_iter().find(|(name, _)| *name == text).map(|(_, oid)| oid);
-    found.or_else(|| TypeId::from_sql(text).map(TypeId::oid))
-}
-
-/// A name before parentheses, and the parts inside.
-fn signature(text: &str) -> Result<(&str, Vec<&str>)> {
-    let invalid = |what: &str| error(SqlState::INVALID_TEXT_REPRESENTATION, what);
-    let (name, rest) = text.split_once('(').ok_or_else(|| invalid("expected a left parenthesis"))?;
-    let inside = rest.trim_end().strip_suffix(')').ok_or_else(|| invalid("expected a right parenthesis"))?;
-    let arguments = if inside.trim().is_empty() { Vec::new() } else { inside.split(',').collect() };
-    Ok((name, arguments))
-}
-
-/// What a cast says of a name that nothing has.
-pub(crate) fn missing(ty: TypeId, text: &str) -> SqlError {
-    let (code, message) = match ty {
-        TypeId::Regrole => (SqlState::UNDEFINED_OBJECT, format!("role \"{text}\" does not exist")),
-        TypeId::Regnamespace => (SqlState::INVALID_SCHEMA_NAME, format!("schema \"{text}\" does not exist")),
-        TypeId::Regcollation => {
-            (SqlState::UNDEFINED_OBJECT, format!("collation \"{text}\" for encoding \"UTF8\" does not exist"))
-        }
-        TypeId::Regproc | TypeId::Regprocedure => {
-            (SqlState::UNDEFINED_FUNCTION, format!("function \"{text}\" does not exist"))
-        }
-        TypeId::Regoper | TypeId::Regoperator => {
-            (SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {text}"))
-        }
-        _ => (SqlState::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist")),
-    };
-    error(code, message)
 }

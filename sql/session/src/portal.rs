@@ -69,6 +69,10 @@ impl Prepared {
     pub fn sql(&self) -> &Arc<str> {
         &self.sql
     }
+    /// Whether it is carried out by a plan: SELECT, INSERT, UPDATE, DELETE.
+    pub fn has_plan(&self) -> bool {
+        matches!(self.body, Body::Plan { .. })
+    }
     /// For ParameterDescription and for decoding Bind's values.
     pub fn parameter_types(&self) -> &[Type] {
         &self.parameters
@@ -119,6 +123,14 @@ pub(crate) struct CopyOutState {
     /// The names of the columns, until they were written.
     pub(crate) header: Option<Vec<String>>,
     pub(crate) columns: u16,
+}
+
+/// Whether a client that knows one plan's parameters and columns can go on with another's.
+pub(crate) fn same_result(one: &Plan, other: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
+        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
+    };
+    one.parameters == other.parameters && shape(one) == shape(other)
 }
 
 /// 55000
@@ -247,6 +259,10 @@ impl Portal {
     /// The statement (for EXECUTE the one that it names).
     pub fn prepared(&self) -> &Arc<Prepared> {
         &self.prepared
+    }
+    /// The values of its parameters.
+    pub fn parameters(&self) -> &[Datum] {
+        &self.parameters
     }
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {

@@ -34,12 +34,15 @@ impl SqlSession {
         let result = match result {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
+                self.take_role_to_be();
                 fetched
             }),
             failed => failed,
         };
         if result.is_err() {
             portal.run = Run::Failed;
+            // What it has said of the role is undone with it.
+            self.facts.role_to_be();
         }
         self.noting(result).await
     }
@@ -238,20 +241,25 @@ async fn give_plan_rows(
             None => break,
         }
     }
+    Ok(Fetch::Complete(end_of_rows(run, out)))
+}
+
+/// All rows have been given.
+fn end_of_rows(run: &mut PlanRun, out: &mut dyn RowSink) -> CommandTag {
     if let Some(copy) = &mut run.copy {
-        line.clear();
+        let mut line = Vec::new();
         copy.writer.end(&mut line);
         if !line.is_empty() {
             out.copy_data(&line);
         }
+        return CommandTag::Copy(run.given);
     }
-    Ok(Fetch::Complete(match (run.plan.verb, &run.copy) {
-        (_, Some(_)) => CommandTag::Copy(run.given),
-        (Verb::Select, None) => CommandTag::Select(run.given),
-        (Verb::Insert, None) => CommandTag::Insert(run.affected),
-        (Verb::Update, None) => CommandTag::Update(run.affected),
-        (Verb::Delete, None) => CommandTag::Delete(run.affected),
-    }))
+    match run.plan.verb {
+        Verb::Select => CommandTag::Select(run.given),
+        Verb::Insert => CommandTag::Insert(run.affected),
+        Verb::Update => CommandTag::Update(run.affected),
+        Verb::Delete => CommandTag::Delete(run.affected),
+    }
 }
 
 /// Puts a name in the place of an OID.

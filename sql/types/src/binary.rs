@@ -114,7 +114,13 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         }),
         TypeId::Numeric => Datum::Numeric(Numeric::read_binary(std::mem::take(bytes))?),
         TypeId::Bytea => Datum::Bytea(Arc::from(std::mem::take(bytes))),
-        TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown | TypeId::Bpchar => {
+        TypeId::Text
+        | TypeId::Varchar
+        | TypeId::Name
+        | TypeId::Char
+        | TypeId::Unknown
+        | TypeId::Aclitem
+        | TypeId::Bpchar => {
             let text = checked_text(std::mem::take(bytes))?;
             if ty.id == TypeId::Bpchar {
                 Datum::Bpchar(Arc::from(text))

@@ -36,7 +36,7 @@ pub enum Datum {
     Float8(f64),
     /// numeric
     Numeric(Numeric),
-    /// text, varchar, name, "char" and literals of unknown type
+    /// text, varchar, name, "char", aclitem and literals of unknown type
     Text(Str),
     /// char(n), padded with blanks, which comparisons ignore
     Bpchar(Arc<str>),

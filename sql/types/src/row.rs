@@ -370,7 +370,7 @@ fn write_varying(id: TypeId, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
     match (id, value) {
         (TypeId::Bpchar, Datum::Bpchar(value)) => out.extend_from_slice(value.as_bytes()),
         (
-            TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown,
+            TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown | TypeId::Aclitem,
             Datum::Text(value),
         ) => {
             out.extend_from_slice(value.as_bytes());

@@ -34,7 +34,8 @@ impl Datum {
             TypeId::Float4 => Self::Float4(float::parse_f32(text)?),
             TypeId::Float8 => Self::Float8(float::parse_f64(text)?),
             TypeId::Numeric => Self::Numeric(Numeric::parse(text)?),
-            TypeId::Text | TypeId::Varchar | TypeId::Unknown => Self::Text(Str::from(text)),
+            // Who is named in an aclitem only the catalogue knows.
+            TypeId::Text | TypeId::Varchar | TypeId::Unknown | TypeId::Aclitem => Self::Text(Str::from(text)),
             TypeId::Name => Self::Text(Str::from(truncate_name(text))),
             TypeId::Char => {
                 Self::Text(text.chars().next().map(|first| first.to_string()).unwrap_or_default().into())
@@ -45,7 +46,7 @@ impl Datum {
             TypeId::Time => Self::Time(time::parse_time(text, style)?),
             TypeId::Timestamp => Self::Timestamp(time::parse_timestamp(text, style)?),
             TypeId::Timestamptz => Self::Timestamptz(time::parse_timestamptz(text, style)?),
-            TypeId::Interval => Self::Interval(time::parse_interval(text)?),
+            TypeId::Interval => Self::Interval(time::parse_interval_in(style.interval_style, text)?),
             TypeId::Lsn => Self::Lsn(integer::parse_lsn(text)?),
             TypeId::Oid | TypeId::Regtype => parse_oid(ty.id, text)?,
             id if id.is_reg() => parse_oid(id, text)?,
@@ -92,7 +93,7 @@ impl Datum {
             Self::Time(value) => time::write_time(*value, out),
             Self::Timestamp(value) => time::write_timestamp(*value, out),
             Self::Timestamptz(value) => time::write_timestamptz(*value, &style.zone, out),
-            Self::Interval(value) => time::write_interval(*value, out),
+            Self::Interval(value) => time::write_interval_in(style.interval_style, *value, out),
             Self::Lsn(value) => {
                 let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
             }
@@ -402,7 +403,7 @@ impl ArrayReader<'_> {
         if out.is_empty() {
             return Err(malformed(self.text, "Unexpected \",\" character."));
         }
-        if out.eq_ignore_ascii_case("null") {
+        if self.style.array_nulls && out.eq_ignore_ascii_case("null") {
             return Ok(Datum::Null);
         }
         Datum::parse(self.element, &out, self.style)

@@ -115,6 +115,7 @@ types! {
     Float4 = 700, "float4", "real", 4, Numeric, false, Float4Array = 1021;
     Float8 = 701, "float8", "double precision", 8, Numeric, true, Float8Array = 1022;
     Inet = 869, "inet", "inet", -1, Network, true, InetArray = 1041;
+    Aclitem = 1033, "aclitem", "aclitem", 12, User, false, AclitemArray = 1034;
     Bpchar = 1042, "bpchar", "character", -1, String, false, BpcharArray = 1014;
     Varchar = 1043, "varchar", "character varying", -1, String, false, VarcharArray = 1015;
     Date = 1082, "date", "date", 4, DateTime, false, DateArray = 1182;

@@ -109,7 +109,7 @@ pub fn index_definition(
 pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     for relation in sorted_relations(context.catalogue) {
-        let mut add = |oid: u32, constraint: &str, kind: char, index: u32, columns: Datum| {
+        let mut add = |oid: u32, constraint: &str, kind: char, valid: bool, index: u32, columns: Datum| {
             rows.push(vec![
                 Datum::Oid(oid),
                 name(constraint),
@@ -117,7 +117,7 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 flag(kind),
                 Datum::Bool(false),
                 Datum::Bool(false),
-                Datum::Bool(true),
+                Datum::Bool(valid),
                 Datum::Oid(relation.oid),
                 Datum::Oid(0),
                 Datum::Oid(index),
@@ -141,16 +141,11 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
         };
         for index in relation.all_indexes().filter(|index| index.constraint) {
             let kind = if index.primary { 'p' } else { 'u' };
-            add(
-                index.oid,
-                index.name,
-                kind,
-                index.oid,
-                int2_array(key_columns(relation, &index).map(|column| column.number)),
-            );
+            let columns = key_columns(relation, &index).map(|column| column.number);
+            add(index.oid, index.name, kind, true, index.oid, int2_array(columns));
         }
         for check in &relation.checks {
-            add(check.oid, &check.name, 'c', 0, Datum::Null);
+            add(check.oid, &check.name, 'c', !check.not_valid, 0, Datum::Null);
         }
     }
     rows
@@ -173,5 +168,6 @@ pub fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
         return Some(format!("{kind} ({})", columns.join(", ")));
     }
     let check = relation.checks.iter().find(|check| check.oid == oid)?;
-    Some(format!("CHECK ({})", check.expression))
+    let not_valid = if check.not_valid { " NOT VALID" } else { "" };
+    Some(format!("CHECK ({}){not_valid}", check.expression))
 }

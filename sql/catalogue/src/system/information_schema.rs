@@ -2,8 +2,9 @@
 
 use super::relations::shown_default;
 use super::values::{name, role_name, sorted_relations};
-use super::{Context, schemas, virtual_tables};
+use super::{Context, virtual_tables};
 use crate::model::{BOOTSTRAP_ROLE_OID, POSTGRES_DATABASE, Relation};
+use crate::names::Schema;
 use sql_types::{Category, Datum, TypeId};
 
 fn database_name(context: &Context<'_>) -> Datum {
@@ -97,12 +98,10 @@ pub(super) fn columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 pub(super) fn schemata(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    schemas()
-        .iter()
-        .map(|(_, schema)| {
-            vec![database_name(context), name(schema), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
-        })
-        .collect()
+    let row = |schema: Schema| {
+        vec![database_name(context), name(schema.name()), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
+    };
+    Schema::ALL.into_iter().map(row).collect()
 }
 
 /// All constraints with their tables: name, kind, and the numbers of the key's columns.

@@ -56,8 +56,8 @@ pub(super) static SHAPES: LazyLock<HashMap<&'static str, Shape>> = LazyLock::new
 
 fn column_type(name: &str) -> TypeId {
     match name {
-        // Rights are text here, and expressions what pg_get_expr makes of them.
-        "_aclitem" => TypeId::TextArray,
+        "_aclitem" => TypeId::AclitemArray,
+        // Expressions are what pg_get_expr makes of them.
         "pg_node_tree" | "anyarray" => TypeId::Text,
         "pg_ndistinct" | "pg_dependencies" | "pg_mcv_list" | "_pg_statistic" => TypeId::Bytea,
         "char" => TypeId::Char,

@@ -2,6 +2,7 @@
 
 use super::node::Expr;
 use super::{Facts, Scope};
+use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
 use sql_types::{Category, Datum, Type, TypeId};
@@ -12,15 +13,15 @@ pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
     cast::cast_context(from, to).is_some_and(|needed| needed <= how)
 }
 
-/// The OID of a name, or of its number, for a type of OIDs.
-pub fn reg(ty: TypeId, name: &str, facts: &dyn Facts) -> Result<Datum> {
+/// The OID of a name, or of its number, for a type of OIDs. Relations are looked for along the path.
+pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Datum> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Datum::parse(Type::of(TypeId::Oid), name, facts.style())?);
     }
     if name == "-" {
         return Ok(Datum::Oid(0));
     }
-    facts.reg_oid(ty, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
+    facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
 }
 
 /// A value of a type of OIDs as it prints.
@@ -69,7 +70,8 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
         Expr::Const(Datum::Text(text), _) => {
             let facts = scope.facts();
             if to.id.is_reg() {
-                return reg(to.id, &text, facts).map(|value| Expr::Const(value, to));
+                let path = scope.search_path();
+                return reg(to.id, &text, path, facts).map(|value| Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, facts.style())?;

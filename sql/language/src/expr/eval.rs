@@ -2,6 +2,7 @@
 
 use super::node::{Comparison, Expr};
 use super::{EvalContext, Facts};
+use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast;
 use sql_types::ops::compare_mixed;
@@ -336,7 +337,9 @@ pub(super) fn convert(
             let name = super::coerce::reg_text(reg, *oid, facts);
             Ok(cast::cast(&Datum::text(name), TypeId::Text, to, explicit, facts.style())?)
         }
-        (Datum::Text(name), _, reg) if reg.is_reg() => super::coerce::reg(reg, name, facts),
+        (Datum::Text(name), _, reg) if reg.is_reg() => {
+            super::coerce::reg(reg, name, facts.search_path(), facts)
+        }
         _ => Ok(cast::cast(value, from, to, explicit, facts.style())?),
     }
 }
@@ -408,7 +411,7 @@ impl Facts for NoSession {
     fn set_setting(&self, name: &str, _: Option<&str>, _: bool) -> Result<String> {
         Err(SqlError::internal(format!("setting {name} is asked for outside of a session")))
     }
-    fn relation_oid(&self, _: &str) -> Result<Option<u32>> {
+    fn relation_oid(&self, _: &SearchPath, _: &str) -> Result<Option<u32>> {
         Ok(None)
     }
     fn relation_name(&self, _: u32) -> Option<String> {

@@ -27,7 +27,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
-fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
+/// What follows SET.
+pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.words(&["session", "characteristics", "as", "transaction"]) {
         return Ok(Utility::SetTransaction { session: true, modes: transaction::modes(cursor, false)? });
     }
@@ -38,13 +39,15 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         return Ok(Utility::SetTransaction { session: false, modes: transaction::modes(cursor, false)? });
     }
     if cursor.word("constraints") {
-        while !cursor.is_at_end() {
-            if cursor.any_word(&["deferred", "immediate"]) {
-                return Ok(Utility::SetConstraints);
+        let mut names = Vec::new();
+        if !cursor.word("all") {
+            names.push(cursor.object_name()?);
+            while cursor.token(&Token::Comma) {
+                names.push(cursor.object_name()?);
             }
-            if !cursor.token(&Token::Comma) && !cursor.token(&Token::Period) {
-                cursor.identifier()?;
-            }
+        }
+        if cursor.any_word(&["deferred", "immediate"]) {
+            return Ok(Utility::SetConstraints(names));
         }
         return Err(cursor.unexpected());
     }
@@ -145,7 +148,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
     Ok(Some(values.join(", ")))
 }
 
-fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
+pub(super) fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let mut name = cursor.identifier()?;
     while cursor.token(&Token::Period) {
         name.push('.');

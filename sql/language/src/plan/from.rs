@@ -257,7 +257,7 @@ impl Analyzer<'_> {
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
                 let names: Vec<String> = match constraint {
                     ast::JoinConstraint::Using(names) => {
-                        names.iter().filter_map(Self::function_name).collect()
+                        names.iter().map(|name| self.bare_name(name)).collect::<Result<Vec<String>>>()?
                     }
                     _ => common,
                 };
@@ -341,6 +341,8 @@ impl Analyzer<'_> {
                 }
             };
             let (left, right) = (side(false)?, side(true)?);
+            self.note_read(left.origin);
+            self.note_read(right.origin);
             let condition = expr::operator(
                 &ast::BinaryOperator::Eq,
                 Expr::Column { index: left.index, ty: left.ty },

@@ -8,12 +8,15 @@ mod direct;
 mod from;
 mod joins;
 mod modify;
+mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
+mod observe;
 mod parts;
 mod predicate;
 mod prune;
 mod query;
+pub mod rights;
 mod scope;
 mod select;
 mod set_operation;
@@ -21,8 +24,11 @@ mod sources;
 
 pub use analyzer::Analyzer;
 pub(crate) use calls::FUNCTIONS;
+pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use names::is_system_catalogue;
 pub use node::*;
+pub use observe::{Figures, Observed, ObservedPlan, observe};
 
 use crate::parse::SqlCommand;
 use depth::Needs;
@@ -30,6 +36,7 @@ use modify::settled;
 use query::{OutputColumn, Select};
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sqlparser::ast;
+use std::sync::atomic::AtomicU32;
 
 /// Rows that operators ask each other for where nobody said how many.
 pub const BATCH: usize = 256;
@@ -106,6 +113,8 @@ fn finish(
         columns: columns.map(result_columns),
         parameters,
         tables: std::mem::take(&mut analyzer.tables),
+        rights: analyzer.take_rights(),
+        allowed: AtomicU32::new(NOBODY),
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
         of_node_alone,

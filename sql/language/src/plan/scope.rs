@@ -4,8 +4,9 @@ use super::analyzer::{Analyzer, DEFAULT_PLACE, REPEATED_NODES_MAX};
 use super::node::DeferredSource;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
+use sql_catalogue::names::SearchPath;
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -33,7 +34,8 @@ impl Scope for Analyzer<'_> {
                     Err(error) => return Err(error.at(position)),
                 }
             };
-            let (index, ty) = (found.index, found.ty);
+            let (index, ty, origin) = (found.index, found.ty, found.origin);
+            self.note_read(origin);
             if depth == top {
                 return Ok(Expr::Column { index, ty });
             }
@@ -51,7 +53,9 @@ impl Scope for Analyzer<'_> {
             && wanted == "current_schema"
         {
             // The one of the SQL standard's words for the session that the parser takes for a column.
-            return Ok(Expr::Const(sql_types::Datum::text("public"), Type::of(TypeId::Name)));
+            let current = self.facts.search_path().current();
+            let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
+            return Ok(Expr::Const(name, Type::of(TypeId::Name)));
         }
         if let Some((alias, _)) = &table
             && self.levels.iter().flat_map(|level| &level.tables).any(|table| {
@@ -184,7 +188,7 @@ impl Scope for Analyzer<'_> {
     }
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
-        let Some(name) = Self::function_name(&call.name) else { return Ok(None) };
+        let Some(name) = Self::function_name(&call.name)? else { return Ok(None) };
         if let Some(value) = self.sequence_function(&name, &arguments)? {
             return Ok(Some(value));
         }
@@ -251,6 +255,10 @@ impl Scope for Analyzer<'_> {
     fn facts(&self) -> &dyn Facts {
         self.facts
     }
+
+    fn search_path(&self) -> &SearchPath {
+        self.path()
+    }
 }
 
 impl Analyzer<'_> {
@@ -272,7 +280,7 @@ impl Analyzer<'_> {
         }
         match table.oid {
             Some(oid) if name == "tableoid" && !table.nullable => {
-                Ok(Some(Expr::Const(sql_types::Datum::Oid(oid), Type::of(TypeId::Oid))))
+                Ok(Some(Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid))))
             }
             _ if name == "tableoid" => Err(SqlError::unsupported("tableoid of the outer side of a join")),
             _ => Err(SqlError::unsupported(format!("the system column {name}"))),

@@ -41,7 +41,7 @@ pub(super) const TABLES: &[SystemTable] = &[
         name: "pg_authid",
         about: "Roles with their password verifiers",
         oid: 1260,
-        columns: ROLE_COLUMNS,
+        columns: AUTHID_COLUMNS,
         rows: shared::authids,
     },
     SystemTable {
@@ -66,6 +66,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("usebypassrls", Bool),
             ("passwd", Text),
             ("valuntil", Timestamptz),
+            ("useconfig", TextArray),
         ],
         rows: shared::users,
     },
@@ -142,6 +143,22 @@ const TABLE_STATISTICS: &[(&str, TypeId)] = &[
     ("autoanalyze_count", Int8),
 ];
 
+const AUTHID_COLUMNS: &[(&str, TypeId)] = &[
+    ("oid", Oid),
+    ("rolname", Name),
+    ("rolsuper", Bool),
+    ("rolinherit", Bool),
+    ("rolcreaterole", Bool),
+    ("rolcreatedb", Bool),
+    ("rolcanlogin", Bool),
+    ("rolreplication", Bool),
+    ("rolbypassrls", Bool),
+    ("rolconnlimit", Int4),
+    ("rolpassword", Text),
+    ("rolvaliduntil", Timestamptz),
+];
+
+/// pg_roles: as pg_authid, with the settings that sessions begin with.
 const ROLE_COLUMNS: &[(&str, TypeId)] = &[
     ("oid", Oid),
     ("rolname", Name),

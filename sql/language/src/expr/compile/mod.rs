@@ -38,6 +38,10 @@ pub(super) fn unsupported(what: &str) -> SqlError {
     SqlError::unsupported(what)
 }
 
+fn is_null_literal(ast: &Ast) -> bool {
+    matches!(strip(ast), Ast::Value(value) if value.value == ast::Value::Null)
+}
+
 impl Compiler<'_> {
     pub(super) fn expr(&mut self, ast: &Ast) -> Result<Expr> {
         self.deeper(1, |compiler| compiler.node(ast))
@@ -476,7 +480,18 @@ impl Compiler<'_> {
         }
         self.deeper(chain.len(), |compiler| {
             let mut result = compiler.expr(first)?;
+            let mut left_is_null = is_null_literal(first);
             for (op, right) in chain.into_iter().rev() {
+                let right_is_null = is_null_literal(right);
+                let tests = *op == BinaryOperator::Eq && left_is_null != right_is_null;
+                left_is_null = false;
+                if tests && compiler.scope.facts().setting("transform_null_equals")?.as_deref() == Some("on")
+                {
+                    let operand = if right_is_null { result } else { compiler.expr(right)? };
+                    let operand = Box::new(coerce::settle(operand, compiler.scope)?);
+                    result = Expr::IsNull { operand, negated: false }.fold_here();
+                    continue;
+                }
                 let right = compiler.expr(right)?;
                 result = operator(op, result, right, compiler.scope)?;
             }

@@ -4,7 +4,7 @@ use super::Table;
 use crate::expr::Facts;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
-use sql_types::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
 use sqlstate::SqlState;
 
 fn oid(arguments: &[Datum]) -> Result<u32> {
@@ -111,11 +111,4 @@ pub(super) fn register(table: &mut Table) {
     table.add("pg_total_relation_size", &[Regclass], Int8, total_size).volatile();
     // The primary key is the table: only the other indexes count.
     table.add("pg_indexes_size", &[Regclass], Int8, indexes_size).volatile();
-    for name in ["has_table_privilege", "has_schema_privilege", "has_database_privilege"] {
-        for kind in [Name, Oid] {
-            // Whoever may not look is told so by the statement itself.
-            let parameters: [TypeId; 2] = [kind, Text];
-            table.add(name, &parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Parameter, Returns, Table, array, int4, integer, mismatch, text};
 use crate::expr::Facts;
+use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
 use sql_types::{Array, Datum, Type, TypeId, ops};
@@ -59,12 +60,18 @@ fn session(table: &mut Table) {
         table.add(name, &[], Name, |_, facts| Ok(Datum::text(facts.current_user()))).stable();
     }
     table.add("session_user", &[], Name, |_, facts| Ok(Datum::text(facts.session_user()))).stable();
-    table.add("current_schema", &[], Name, |_, _| Ok(Datum::text("public"))).stable();
     table
-        .add("current_schemas", &[Bool], NameArray, |a, _| {
+        .add("current_schema", &[], Name, |_, facts| {
+            Ok(facts.search_path().current().map_or(Datum::Null, |schema| Datum::text(schema.name())))
+        })
+        .stable();
+    table
+        .add("current_schemas", &[Bool], NameArray, |a, facts| {
             let implicit = a.first().and_then(Datum::as_bool).unwrap_or(false);
-            let names = if implicit { &["pg_catalog", "public"][..] } else { &["public"] };
-            let names = names.iter().map(|name| Datum::from(*name)).collect();
+            let path = facts.search_path();
+            let name = |schema: Schema| Datum::from(schema.name());
+            let names: Vec<Datum> =
+                if implicit { path.searched().map(name).collect() } else { path.named().map(name).collect() };
             Ok(Datum::Array(Arc::new(Array::of(Name, names))))
         })
         .stable();
@@ -255,9 +262,7 @@ fn catalogue(table: &mut Table) {
         table
             .add("pg_table_is_visible", parameters, Bool, |a, facts| {
                 let Some(Datum::Oid(oid)) = a.last() else { return Err(mismatch()) };
-                // What is not found without its schema is named with it.
-                let name = facts.reg_name(TypeId::Regclass, *oid);
-                Ok(name.map_or(Datum::Null, |name| Datum::Bool(!name.starts_with("information_schema."))))
+                Ok(facts.is_visible(*oid).map_or(Datum::Null, Datum::Bool))
             })
             .stable();
     }

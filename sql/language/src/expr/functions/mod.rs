@@ -6,6 +6,7 @@ mod descriptions;
 mod misc;
 mod number;
 mod printing;
+pub(crate) mod rights;
 mod string;
 mod time;
 mod tools;
@@ -139,6 +140,7 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
         misc::register(&mut table);
         arrays::register(&mut table);
         catalogue::register(&mut table);
+        rights::register(&mut table);
         tools::register(&mut table);
         table.0
     })

@@ -18,7 +18,7 @@ fn named(ty: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Datum::parse(sql_types::Type::of(Oid), name, facts.style())?);
     }
-    match facts.reg_oid(ty, name) {
+    match facts.reg_oid(ty, facts.search_path(), name) {
         Ok(found) => Ok(found.map_or(Datum::Null, Datum::Oid)),
         Err(error) if error.code() == SqlState::AMBIGUOUS_FUNCTION => Ok(Datum::Null),
         Err(error) => Err(error),
@@ -137,6 +137,11 @@ pub(super) fn register(table: &mut Table) {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     }
     table.add("pg_get_function_arg_default", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
+    properties(table);
+}
+
+/// What can be done with a table, and what indexes are able to.
+fn properties(table: &mut Table) {
     table
         .add("pg_relation_is_updatable", &[Regclass, Bool], Int4, |a, facts| {
             // INSERT, UPDATE and DELETE of tables; views take none.
