@@ -127,6 +127,11 @@ impl PostgreSql {
         run_ok(&mut self.pg_ctl(&["stop", "-m", mode]));
     }
 
+    /// The server's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// What connects to this server over its Unix socket.
     pub fn conninfo(&self) -> String {
         format!("host={} port={} user=postgres dbname=postgres", self.folder.path().display(), self.port)

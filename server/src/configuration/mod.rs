@@ -22,7 +22,7 @@ use host::sync::{Mutex, RwLock};
 use host::{Host, Timestamp};
 use protocol::tls::server::ServerTls;
 use protocol::{Report, Severity, SqlState};
-use settings::{Config, FileContents, Phase, Settings};
+use settings::{Config, FileContents, FileEntry, Phase, Place, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,17 @@ pub(crate) struct Current {
     /// What connections are encrypted with that ask for it; None with ssl off.
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) loaded: Timestamp,
+}
+
+/// An entry of a configuration file, and what became of it.
+pub(crate) struct FileSetting {
+    pub(crate) place: Place,
+    /// Its place among all, from 1.
+    pub(crate) number: usize,
+    pub(crate) name: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) applied: bool,
+    pub(crate) error: Option<String>,
 }
 
 /// What every part of a node stands on: its machine, its data directory, its log, and the settings in force.
@@ -106,6 +117,42 @@ impl Ground {
             current.settings = Arc::new(settings);
             current.config = config;
         });
+    }
+
+    /// What the files say now, for pg_file_settings: nothing is changed.
+    pub(crate) fn file_settings(&self) -> Vec<FileSetting> {
+        let mut settings = Settings::clone(&self.settings());
+        let files = read_files(&self.host, &self.data_dir, &settings);
+        let applied = settings.apply_files(&files, Phase::Reload);
+        let problem = |place: &Place| {
+            applied
+                .problems
+                .iter()
+                .find(|problem| problem.place == *place)
+                .map(|problem| problem.message.clone())
+        };
+        let mut all: Vec<FileSetting> = Vec::new();
+        for (at, entry) in files.entries.iter().enumerate() {
+            let same = |other: &FileEntry| other.name.eq_ignore_ascii_case(&entry.name);
+            let is_last = !files.entries.iter().skip(at + 1).any(same);
+            let waits = applied.pending_restart.iter().any(|name| name.eq_ignore_ascii_case(&entry.name));
+            let waits = (is_last && waits).then(|| "setting could not be applied".to_owned());
+            let error = problem(&entry.place).or(waits);
+            all.push(FileSetting {
+                number: at + 1,
+                place: entry.place.clone(),
+                name: Some(entry.name.clone()),
+                value: Some(entry.value.clone()),
+                applied: is_last && error.is_none() && !applied.nothing_applied,
+                error,
+            });
+        }
+        for error in &files.errors {
+            let (place, number) = (error.place.clone(), all.len() + 1);
+            let error = Some(error.message.clone());
+            all.push(FileSetting { number, place, name: None, value: None, applied: false, error });
+        }
+        all
     }
 
     /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node

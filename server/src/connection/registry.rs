@@ -31,6 +31,23 @@ pub(crate) enum EndedFor {
     Conflict(ConflictKind),
 }
 
+/// How far a base backup is that a session sends, as pg_stat_progress_basebackup says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackupProgress {
+    pub(crate) phase: &'static str,
+    /// An estimate, if the client asked for one.
+    pub(crate) total_bytes: Option<u64>,
+    pub(crate) sent_bytes: u64,
+    /// All files are sent.
+    pub(crate) is_sent: bool,
+}
+
+impl Default for BackupProgress {
+    fn default() -> Self {
+        Self { phase: "waiting for checkpoint to finish", total_bytes: None, sent_bytes: 0, is_sent: false }
+    }
+}
+
 /// One session as others see it.
 pub(crate) struct SessionHandle {
     /// Its number and secret.
@@ -53,6 +70,9 @@ pub(crate) struct SessionHandle {
     pub(crate) streaming: AtomicBool,
     /// It sends a backup, which no stop waits for.
     pub(crate) backing_up: AtomicBool,
+    pub(crate) backup_progress: Mutex<BackupProgress>,
+    /// The backup of pg_backup_start that this session has begun.
+    pub(crate) backup: Mutex<Option<(storage::Database, storage::BackupStart)>>,
     /// Stops its statements; there once it speaks SQL.
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
@@ -409,6 +429,8 @@ impl Sessions {
             role_oid: AtomicU32::new(0),
             streaming: AtomicBool::new(false),
             backing_up: AtomicBool::new(false),
+            backup_progress: Mutex::default(),
+            backup: Mutex::default(),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             ended_for: OnceLock::new(),

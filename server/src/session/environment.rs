@@ -65,6 +65,7 @@ fn quick(config: &SessionConfig) -> QuickSettings {
         default_read_only: config.default_transaction_read_only,
         work_mem_bytes: usize::try_from(config.work_mem_bytes).unwrap_or(usize::MAX),
         max_stack_depth_bytes: usize::try_from(config.max_stack_depth_bytes).unwrap_or(usize::MAX),
+        deadlock_timeout: config.deadlock_timeout,
         lock_timeout_ms: config
             .lock_timeout
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),

@@ -29,7 +29,6 @@ use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;
 use crate::node::Node;
 use environment::SessionEnvironment;
-use extended::OpenPortal;
 use host::Instant;
 use limits::{Limits, reaches_client};
 use protocol::backend::{self, TransactionStatus};
@@ -38,8 +37,7 @@ use protocol::frontend::FrontendMessage;
 use protocol::{Report, SqlState};
 use rows::Scratch;
 use sql_interface::{CancelReason, Canceller, SqlError};
-use sql_session::SqlSession;
-use std::collections::HashMap;
+use sql_session::{Portal, SqlSession};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -80,9 +78,8 @@ struct Session {
     handle: Arc<SessionHandle>,
     environment: Arc<SessionEnvironment>,
     canceller: Canceller,
-    portals: HashMap<String, OpenPortal>,
-    unnamed: Option<OpenPortal>,
-    /// Behind the portals: it gives back the memory of statements that are gone.
+    unnamed: Option<Portal>,
+    /// Behind the portal: it gives back the memory of statements that are gone.
     sql: SqlSession,
     limits: Limits,
     /// An extended-query message failed: all up to the next Sync are left out.
@@ -196,6 +193,7 @@ impl Session {
             Err(error) => return self.malformed(kind, &error).await,
         };
         if self.skipping && !matches!(message, FrontendMessage::Sync | FrontendMessage::Terminate) {
+            // The error itself has been sent.
             return Ok(());
         }
         if !self.active {
@@ -220,13 +218,20 @@ impl Session {
                 return Ok(());
             }
             FrontendMessage::FunctionCall => {
-                let what = "fastpath function calls are not supported";
-                self.failed(Report::error(SqlState::FEATURE_NOT_SUPPORTED, what))?;
-                return self.ready().await;
+                let report = match self.sql.check_block() {
+                    Err(error) => from_sql(&error),
+                    Ok(()) => {
+                        let what = "fastpath function calls are not supported";
+                        Report::error(SqlState::FEATURE_NOT_SUPPORTED, what)
+                    }
+                };
+                self.sql.fail();
+                self.failed(report)?;
+                return self.finish(None).await;
             }
             FrontendMessage::Password(_) => {
                 let what = format!("invalid frontend message type {kind}");
-                Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into())
+                return Err(Exit::Fatal(Box::new(Report::fatal(SqlState::PROTOCOL_VIOLATION, what))));
             }
         };
         match done {
@@ -234,14 +239,17 @@ impl Session {
             Err(Failure::Exit(exit)) => Err(exit),
             Err(Failure::Error(report)) => {
                 self.skipping = true;
-                self.failed(*report)
+                self.failed(*report)?;
+                // The client may wait for it before it sends Sync: some ask for it by Flush alone.
+                self.wire.flush().await
             }
         }
     }
 
     /// Answers a message whose body makes no sense.
     async fn malformed(&mut self, kind: u8, error: &protocol::ProtocolError) -> Result<(), Exit> {
-        if self.skipping && kind != b'S' {
+        // What is left of a COPY is not looked at.
+        if (self.skipping && kind != b'S') || matches!(kind, b'd' | b'c' | b'f') {
             return Ok(());
         }
         let code = match error {
@@ -257,7 +265,7 @@ impl Session {
             return self.finish(None).await;
         }
         self.skipping = true;
-        Ok(())
+        self.wire.flush().await
     }
 
     /// Tells the socket of tcp_user_timeout; one that takes no options still serves.
@@ -415,10 +423,13 @@ impl Session {
             }
         };
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            self.sql.end_portals();
             self.unnamed = None;
-        } else if self.portals.is_empty() && self.unnamed.is_none() {
-            self.sql.release_snapshot();
+        } else {
+            self.unnamed.take_if(|portal| self.sql.is_over(portal));
+            if self.unnamed.is_none() {
+                self.sql.release_snapshot();
+            }
         }
         let changes = self.environment.changes();
         if self.told_changes != changes {

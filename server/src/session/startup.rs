@@ -17,7 +17,6 @@ use protocol::frame::FrameLimits;
 use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
 use replica::roster::login::MEMBER_USER;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -125,7 +124,6 @@ impl Session {
             handle: member.handle.clone(),
             environment,
             canceller: sql.canceller().clone(),
-            portals: HashMap::new(),
             unnamed: None,
             skipping: false,
             active: false,
@@ -152,6 +150,10 @@ pub(super) fn is_fenced(node: &Node) -> bool {
 
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
 fn left(node: &Node, handle: &SessionHandle) {
+    if let Some((database, backup)) = handle.backup.lock().take() {
+        node.ground.log.warning(format!("aborting backup \"{}\": its session has ended", backup.label));
+        database.abort_backup(backup);
+    }
     if let Some(replication) = node.replication() {
         if let Err(error) = replication.slots.release_session(handle.key.pid) {
             node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));

@@ -1,11 +1,9 @@
-//! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is
-//! prepared and watched with.
+//! pg_stat_archiver, restore points and transaction ids: what recovery to a point is prepared and watched
+//! with.
 
 use super::Asked;
 use super::control::{in_recovery, writable};
-use super::readable_path;
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
-use host::Timestamp;
 use protocol::SqlState;
 use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
@@ -83,42 +81,6 @@ fn create_restore_point(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum])
     }))
 }
 
-/// pg_stat_file(filename, missing_ok): relative names lie in the data directory.
-fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
-    let path = match readable_path(asked, actor, name) {
-        Ok(path) => path,
-        Err(error) => return refuse(error),
-    };
-    let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
-    let ground = asked.ground;
-    let found = match ground.host.disk.metadata(&path) {
-        Ok(found) => found,
-        Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
-            return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));
-        }
-        Err(error) => {
-            let code = match error.kind() {
-                std::io::ErrorKind::NotFound => SqlState::UNDEFINED_FILE,
-                _ => SqlState::IO_ERROR,
-            };
-            return refuse(SqlError::new(code, format!("could not stat file \"{name}\": {error}")));
-        }
-    };
-    let since_unix = found.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let modified = Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX));
-    let modified = Datum::Timestamptz(modified.micros());
-    NodeCall::Now(Ok(vec![vec![
-        Datum::Int8(i64::try_from(found.len).unwrap_or(i64::MAX)),
-        // The disk's other times are not kept apart here.
-        modified.clone(),
-        modified.clone(),
-        modified,
-        Datum::Null,
-        Datum::Bool(found.kind == host::FileKind::Directory),
-    ]]))
-}
-
 fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
     if assign && asked.database().is_some_and(Database::is_in_recovery) {
         let what = "cannot assign TransactionIds during recovery";
@@ -178,22 +140,5 @@ pub(super) static FUNCTIONS: &[Function] = &[
         strict: true,
         returns: Returns::One(TypeId::Void),
         call: reset_shared,
-    },
-    Function {
-        name: "pg_stat_file",
-        about: "Size and times of a file; relative names lie in the data directory.",
-        arguments: &[("filename", TypeId::Text), ("missing_ok", TypeId::Bool)],
-        required: 1,
-        defaults: || vec![Datum::Bool(false)],
-        strict: true,
-        returns: Returns::Record(&[
-            ("size", TypeId::Int8),
-            ("access", TypeId::Timestamptz),
-            ("modification", TypeId::Timestamptz),
-            ("change", TypeId::Timestamptz),
-            ("creation", TypeId::Timestamptz),
-            ("isdir", TypeId::Bool),
-        ]),
-        call: stat_file,
     },
 ];

@@ -26,12 +26,17 @@ macro_rules! view {
 }
 
 mod activity;
+mod advisory;
 mod archive;
+mod backup;
 mod control;
+mod definitions;
+mod files;
 mod lag;
 mod locks;
 mod logging;
 mod login;
+mod progress;
 mod promotion;
 mod recovery;
 mod replication;
@@ -232,6 +237,8 @@ static VIEWS: &[&[View]] = &[
     archive::VIEWS,
     lag::VIEWS,
     locks::VIEWS,
+    progress::FILES,
+    progress::VIEWS,
     login::VIEWS,
     recovery::VIEWS,
     slots::VIEWS,
@@ -246,7 +253,13 @@ static VIEWS: &[&[View]] = &[
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,
+    advisory::FUNCTIONS,
+    advisory::OF_ONE,
+    advisory::OF_TWO,
     archive::FUNCTIONS,
+    backup::FUNCTIONS,
+    definitions::FUNCTIONS,
+    files::FUNCTIONS,
     locks::FUNCTIONS,
     logging::FUNCTIONS,
     promotion::FUNCTIONS,

@@ -3,6 +3,7 @@
 //! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come
 //! where more were at hand, except from sources that lock rows, which touch no more than asked.
 
+pub mod advisory;
 mod aggregate;
 mod change;
 pub mod copy;
@@ -71,6 +72,12 @@ pub struct Cx<'a> {
     pub memory_max_bytes: usize,
     /// lock_timeout; 0 is none.
     pub lock_timeout_ms: u64,
+    /// The session, as the holder of advisory locks.
+    pub advisory: &'a advisory::AdvisoryOwner,
+    /// deadlock_timeout.
+    pub deadlock_timeout: Duration,
+    /// How deep the transaction is nested: 1 without savepoints.
+    pub depth: u32,
     /// Rows that a join gives at once: each of those on top of each other holds so many.
     pub join_rows: usize,
     /// The plan runs on a stack of its own.

@@ -10,6 +10,7 @@ use sql_types::{Datum, Type};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Interrupt, SyncLevel};
 
 /// How long a SET lasts.
@@ -78,6 +79,8 @@ pub struct QuickSettings {
     pub max_stack_depth_bytes: usize,
     /// lock_timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
+    /// deadlock_timeout.
+    pub deadlock_timeout: Duration,
     /// plimsoll.read_after: what each new snapshot has to include.
     pub read_after: Option<ReadToken>,
     /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
@@ -173,6 +176,30 @@ pub type NodeRows = Vec<Vec<Datum>>;
 /// A future that a session may await anywhere.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What an advisory lock is on, as pg_locks shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AdvisoryKey {
+    /// The high half of a bigint, or the first of two integers.
+    pub class: u32,
+    /// The low half, or the second.
+    pub object: u32,
+    /// Two integers, and not one bigint.
+    pub pair: bool,
+}
+
+/// A request for an advisory lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdvisoryRequest {
+    /// On what.
+    pub key: AdvisoryKey,
+    /// Others may share it.
+    pub shared: bool,
+    /// It is waited for.
+    pub waits: bool,
+    /// For the transaction, and not for the session.
+    pub transaction: bool,
+}
+
 /// The outcome of a node function: at once, or after waiting (pg_promote, pg_sleep, pg_backup_stop, ...).
 /// A later one is dropped when the statement is cancelled.
 pub enum NodeCall {
@@ -180,6 +207,8 @@ pub enum NodeCall {
     Now(Result<NodeRows>),
     /// To be awaited.
     Later(BoxFuture<'static, Result<NodeRows>>),
+    /// An advisory lock, which the session takes: whether it was taken, or void where it waits for that.
+    Advisory(AdvisoryRequest),
     /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL
     /// then.
     TransactionId {

@@ -125,9 +125,11 @@ impl SqlSession {
         self.role = role;
     }
 
-    /// Ends levels of the transaction: settings and roles go back, or stay.
+    /// The transaction leaves all levels from this one on (1 is its end, higher ones are savepoints): settings,
+    /// roles and advisory locks go back, or stay.
     pub(super) fn leave_levels(&mut self, level: u32, keep: bool) {
         self.facts.levels.leave(&*self.environment, level, keep);
+        self.advisory.leave(level, keep);
         if self.acting.leave(level, keep) {
             self.refresh_role();
         }

@@ -213,7 +213,7 @@ impl SqlSession {
     /// for a session without open portals: those look at rows on their transaction's behalf.
     pub fn release_snapshot(&mut self) {
         if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut())
-            && self.cursors.is_empty()
+            && self.kept.portals.is_empty()
         {
             transaction.release_snapshot();
         }
@@ -348,6 +348,7 @@ impl SqlSession {
             return Err(no_block(if what == "COMMIT" { "COMMIT AND CHAIN" } else { "ROLLBACK AND CHAIN" }));
         }
         self.warn_no_transaction("there is no transaction in progress");
+        self.kept.end_portals();
         Ok(CommandTag::Words(what))
     }
 
@@ -377,7 +378,7 @@ impl SqlSession {
 
     /// Commits what the block did, and waits for what it was told. An error means that nothing was committed.
     pub(super) async fn commit_block(&mut self) -> Result<()> {
-        self.cursors.clear();
+        self.kept.end_portals();
         let Some(block) = &mut self.block else { return Ok(()) };
         // In case that the wait is cancelled.
         self.told_up_to = self.told_up_to.max(block.told);
@@ -437,7 +438,7 @@ impl SqlSession {
 
     /// Forgets what the block did.
     pub(super) fn rollback_block(&mut self) {
-        self.cursors.clear();
+        self.kept.end_portals();
         if let Some(mut block) = self.block.take()
             && let Some(transaction) = block.transaction.take()
         {

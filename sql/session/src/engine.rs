@@ -6,6 +6,7 @@ use host::sync::RwLock;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::sequences::Sequences;
 use sql_catalogue::{Catalogue, Role, store};
+use sql_execution::advisory::AdvisoryLocks;
 use sql_execution::spill::TempSpace;
 use sql_interface::{Environment, Result, SqlError};
 use sqlstate::SqlState;
@@ -74,6 +75,7 @@ struct Shared {
     changes: Changes,
     temp_space: Arc<TempSpace>,
     sequences: Sequences,
+    advisory: Arc<AdvisoryLocks>,
     /// Numbers for catalogues that only one transaction sees, counted down from the top.
     private_versions: AtomicU64,
 }
@@ -91,6 +93,7 @@ impl SqlEngine {
             changes: Changes::default(),
             temp_space,
             sequences: Sequences::default(),
+            advisory: Arc::default(),
             private_versions,
         }))
     }
@@ -102,6 +105,11 @@ impl SqlEngine {
 
     pub(crate) fn sequences(&self) -> &Sequences {
         &self.0.sequences
+    }
+
+    /// The advisory locks of all sessions.
+    pub fn advisory(&self) -> &Arc<AdvisoryLocks> {
+        &self.0.advisory
     }
 
     /// Where sorts that do not fit into memory go.
@@ -188,6 +196,13 @@ impl SqlEngine {
     pub fn relation_of(&self, tree: TreeId) -> u32 {
         let cached = self.0.cached.read().clone();
         cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
+    }
+
+    /// OIDs and names of the databases, as far as the newest catalogue that was read knows them.
+    pub fn databases(&self) -> Vec<(u32, String)> {
+        let cached = self.0.cached.read().clone();
+        let found = cached.iter().flat_map(|catalogue| catalogue.databases.iter());
+        found.map(|entry| (entry.oid, entry.name.to_string())).collect()
     }
 
     /// A role by its name, as the newest snapshot has it.

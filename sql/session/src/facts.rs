@@ -1,14 +1,16 @@
 //! The session as expressions see it, and the settings' transaction levels.
 
 use crate::SqlEngine;
+use crate::kept::KeptRows;
+use crate::regs::{self, Regs};
 use host::sync::Mutex;
 use host::{Host, Timestamp};
-use sql_catalogue::names::{SearchPath, split_qualified};
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
-use sql_types::Style;
+use sql_types::{Style, TypeId};
 use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,6 +88,8 @@ pub(crate) struct SessionFacts {
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
     pub(crate) numbers: Mutex<Numbers>,
+    /// What the session kept by name when the running statement that shows it began.
+    pub(crate) kept: Mutex<KeptRows>,
     /// The last commit that one of them depends on.
     pub(crate) numbers_up_to: AtomicU64,
 }
@@ -146,6 +150,7 @@ impl SessionFacts {
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
             numbers: Mutex::default(),
+            kept: Mutex::default(),
             numbers_up_to: AtomicU64::new(0),
         }
     }
@@ -220,6 +225,12 @@ impl SessionFacts {
         }
         self.role_is_to_change.store(false, Ordering::Relaxed);
         self.role_to_be.lock().take()
+    }
+
+    /// Where names for types of OIDs are looked for.
+    fn regs<'a>(&'a self, path: &'a SearchPath) -> Regs<'a> {
+        let environment = &*self.environment;
+        Regs { catalogue: self.names(), environment, path, database: &self.database }
     }
 
     /// currval needs USAGE or SELECT of the sequence.
@@ -313,27 +324,27 @@ impl Facts for SessionFacts {
         self.set.store(true, Ordering::Relaxed);
         self.show(name)
     }
+    fn reg_name(&self, ty: TypeId, oid: u32) -> Option<String> {
+        self.regs(&self.path).name(ty, oid)
+    }
+    fn reg_oid(&self, ty: TypeId, path: &SearchPath, name: &str) -> Result<Option<u32>> {
+        self.regs(path).oid(ty, name)
+    }
+    fn reg_missing(&self, ty: TypeId, name: &str) -> SqlError {
+        self.note_names();
+        regs::missing(ty, name)
+    }
     fn search_path(&self) -> &SearchPath {
         &self.path
     }
     fn relation_oid(&self, path: &SearchPath, name: &str) -> Result<Option<u32>> {
-        let parts = split_qualified(name)?;
-        let (schema, table) = match parts.as_slice() {
-            [table] => (None, table.as_str()),
-            [schema, table] => (Some(schema.as_str()), table.as_str()),
-            [database, schema, table] if *database == self.database => {
-                (Some(schema.as_str()), table.as_str())
-            }
-            _ => return Ok(None),
-        };
-        let found = self.names().find(&*self.environment, path, schema, table);
-        Ok(found.map(|found| found.oid()))
+        self.reg_oid(TypeId::Regclass, path, name)
     }
     fn is_visible(&self, oid: u32) -> Option<bool> {
         self.names().is_visible(&*self.environment, &self.path, oid)
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
-        self.names().shown_name(&*self.environment, &self.path, oid)
+        self.reg_name(TypeId::Regclass, oid)
     }
     fn view_definition(&self, oid: u32) -> Option<String> {
         self.names().views.get(&oid).map(|view| format!(" {};", view.query))
@@ -407,6 +418,18 @@ impl Facts for SessionFacts {
     fn indexes_bytes(&self, oid: u32) -> Option<u64> {
         let table = self.names().relations.get(&oid)?;
         table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
+    }
+    fn session_rows(&self, view: &str) -> Vec<Vec<sql_types::Datum>> {
+        let rows = self.kept.lock();
+        if view == "pg_cursors" { rows.portals.clone() } else { rows.statements.clone() }
+    }
+    fn is_table(&self, oid: u32) -> bool {
+        self.names().relations.contains_key(&oid)
+    }
+    fn index_order(&self, oid: u32, number: usize) -> Option<(bool, bool)> {
+        let (_, index) = self.names().index(oid)?;
+        let part = index.columns.get(number.checked_sub(1)?)?;
+        Some((part.order.descending, part.order.nulls_first))
     }
     fn relation_file(&self, oid: u32) -> Option<u32> {
         match self.names().relations.get(&oid) {

@@ -1,10 +1,11 @@
 //! Prepared statements, and portals that run them.
 
 use super::copy::CopyIn;
+use host::Timestamp;
 use host::sync::Mutex;
-use sql_execution::copy::LineWriter;
+use sql_execution::copy::RowWriter;
 use sql_execution::{Exec, Row};
-use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, SqlError, stack};
+use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, ResultFormats, SqlError, stack};
 use sql_language::parse::Parsed;
 use sql_language::plan::Plan;
 use sql_types::{Datum, Type};
@@ -43,6 +44,21 @@ impl Prepared {
         body: Body,
     ) -> Self {
         Self { sql, parameters, columns, body, of_names: false }
+    }
+
+    /// The same with other columns; only for a utility.
+    pub(crate) fn with_columns(&self, columns: Option<Vec<ResultColumn>>) -> Self {
+        let body = match &self.body {
+            Body::Utility(parsed) => Body::Utility(parsed.clone()),
+            Body::Empty | Body::Plan { .. } => Body::Empty,
+        };
+        Self {
+            sql: self.sql.clone(),
+            parameters: self.parameters.clone(),
+            columns,
+            body,
+            of_names: self.of_names,
+        }
     }
 
     pub(crate) fn of_names(self, of_names: bool) -> Self {
@@ -101,9 +117,9 @@ pub(crate) struct CursorRun {
     pub(crate) shows: bool,
 }
 
-/// The lines of a COPY TO.
+/// The lines or rows of a COPY TO.
 pub(crate) struct CopyOutState {
-    pub(crate) writer: LineWriter,
+    pub(crate) writer: RowWriter,
     /// The names of the columns, until they were written.
     pub(crate) header: Option<Vec<String>>,
     pub(crate) columns: u16,
@@ -185,6 +201,13 @@ pub struct Portal {
     pub(crate) run: Run,
     /// None outside of savepoints.
     depth: Option<Arc<PortalDepth>>,
+    /// The session's count of transactions when it was opened: with the next one it is over.
+    pub(crate) life: u64,
+    pub(crate) opened: Timestamp,
+    /// How its client wants the columns.
+    pub formats: ResultFormats,
+    /// It gave all that it has.
+    finished: bool,
 }
 
 impl Portal {
@@ -193,8 +216,20 @@ impl Portal {
         parameters: Vec<Datum>,
         run: Run,
         depth: Option<Arc<PortalDepth>>,
+        (life, opened): (u64, Timestamp),
     ) -> Self {
-        Self { prepared, parameters, run, depth }
+        let formats = ResultFormats::default();
+        Self { prepared, parameters, run, depth, life, opened, formats, finished: false }
+    }
+
+    /// A statement of nothing.
+    pub fn is_empty_query(&self) -> bool {
+        matches!(self.prepared.body, Body::Empty)
+    }
+
+    /// It gave all that it has: what gives no rows does not run again.
+    pub fn finish(&mut self) {
+        self.finished = true;
     }
 
     /// Whether a savepoint that it was opened behind has been rolled back to: then it exists no more.
@@ -216,6 +251,7 @@ impl Portal {
                 Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
             }
             Run::Failed => Err(cannot_be_run(name)),
+            _ if self.finished && self.kind() == PortalKind::Command => Err(cannot_be_run(name)),
             _ => Ok(()),
         }
     }
@@ -231,9 +267,9 @@ impl Portal {
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {
         match &self.run {
-            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns() },
+            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns(), format: copy.format() },
             Run::Plan(run) => match &run.copy {
-                Some(copy) => PortalKind::CopyOut { columns: copy.columns },
+                Some(copy) => PortalKind::CopyOut { columns: copy.columns, format: copy.writer.format() },
                 None if self.prepared.columns.is_some() => PortalKind::Rows,
                 None => PortalKind::Command,
             },

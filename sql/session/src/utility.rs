@@ -69,7 +69,6 @@ impl SqlSession {
 
     /// Carries a utility statement out.
     pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
-        let done = |words: &'static str| Ok(Run::Done(CommandTag::Words(words)));
         let utility = match &parsed.command {
             SqlCommand::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
             SqlCommand::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
@@ -107,7 +106,6 @@ impl SqlSession {
             Utility::Prepare { name, types, statement } => {
                 self.prepare_named(name, types, statement).await.map(Run::Done)
             }
-            Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
             Utility::CreateExtension { name, lenient } => {
@@ -134,8 +132,10 @@ impl SqlSession {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
             }
             Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
-            Utility::Unlisten => done("UNLISTEN"),
-            Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
+            Utility::Unlisten => Ok(Run::Done(CommandTag::Words("UNLISTEN"))),
+            Utility::Execute { .. } | Utility::Copy(_) | Utility::Declare { .. } => {
+                Err(SqlError::internal("a portal was expected"))
+            }
         }
     }
 
@@ -316,7 +316,9 @@ impl SqlSession {
         match kind {
             DiscardKind::All => {
                 self.refuse_in_block("DISCARD ALL")?;
-                self.named.clear();
+                self.kept.statements.clear();
+                self.kept.end_portals();
+                self.engine.advisory().unlock_all(self.environment.backend_pid());
                 self.forget_cached();
                 self.facts.numbers.lock().forget();
                 self.ensure_block();
@@ -336,35 +338,16 @@ impl SqlSession {
         }
     }
 
-    fn deallocate(&mut self, name: Option<&str>) -> Result<CommandTag> {
-        match name {
-            None => {
-                self.named.clear();
-                Ok(CommandTag::Words("DEALLOCATE ALL"))
-            }
-            Some(name) => {
-                self.find_stored(name)?;
-                self.named.remove(name);
-                Ok(CommandTag::Words("DEALLOCATE"))
-            }
-        }
-    }
-
     async fn prepare_named(
         &mut self,
         name: &str,
         types: &[ast::DataType],
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
-        if self.named.contains_key(name) {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_PREPARED_STATEMENT,
-                format!("prepared statement \"{name}\" already exists"),
-            ));
-        }
+        self.check_new_statement(name)?;
         let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
-        self.named.insert(name.to_owned(), Arc::new(prepared));
+        self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))
     }
 

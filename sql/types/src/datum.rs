@@ -131,7 +131,13 @@ impl Datum {
             Self::Xid8(_) => TypeId::Xid8,
             Self::Uuid(_) => TypeId::Uuid,
             Self::Inet(..) => TypeId::Inet,
-            Self::Array(array) => return array.element().array(),
+            Self::Array(array) => {
+                return match (array.is_vector(), array.element()) {
+                    (true, TypeId::Int2) => Some(TypeId::Int2Vector),
+                    (true, _) => Some(TypeId::OidVector),
+                    (false, element) => element.array(),
+                };
+            }
         })
     }
     /// Bytes that this value holds outside of itself, for memory accounting.

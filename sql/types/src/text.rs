@@ -5,7 +5,7 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
-use crate::types::{Type, TypeId};
+use crate::types::{STANDING_FOR_OTHERS, Type, TypeId};
 use crate::{bytea, float, inet, integer, time};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
@@ -48,7 +48,9 @@ impl Datum {
             TypeId::Timestamptz => Self::Timestamptz(time::parse_timestamptz(text, style)?),
             TypeId::Interval => Self::Interval(time::parse_interval_in(style.interval_style, text)?),
             TypeId::Lsn => Self::Lsn(integer::parse_lsn(text)?),
-            TypeId::Oid | TypeId::Regclass | TypeId::Regtype => parse_oid(ty.id, text)?,
+            TypeId::Oid | TypeId::Regtype => parse_oid(ty.id, text)?,
+            id if id.is_reg() => parse_oid(id, text)?,
+            TypeId::Int2Vector | TypeId::OidVector => parse_vector(ty.id, text, style)?,
             TypeId::Xid => Self::Xid(integer::parse_unsigned(text, "xid")?),
             TypeId::Xid8 => Self::Xid8(integer::parse_u64(text, "xid8")?),
             TypeId::Uuid => Self::Uuid(integer::parse_uuid(text)?),
@@ -96,9 +98,13 @@ impl Datum {
                 let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
             }
             Self::Oid(value) | Self::Xid(value) => write_display(out, value),
+            Self::Regtype(0) => out.push('-'),
             Self::Regtype(value) => match TypeId::from_oid(*value) {
                 Some(id) => out.push_str(id.sql_name()),
-                None => write_display(out, value),
+                None => match STANDING_FOR_OTHERS.iter().find(|(oid, _)| oid == value) {
+                    Some((_, name)) => out.push_str(name),
+                    None => write_display(out, value),
+                },
             },
             Self::Xid8(value) => write_display(out, value),
             Self::Uuid(value) => {
@@ -110,6 +116,7 @@ impl Datum {
                 }
             }
             Self::Inet(address, bits) => inet::write(out, *address, *bits),
+            Self::Array(array) if array.is_vector() => write_vector(array, style, out),
             Self::Array(array) => write_array(array, style, out),
         }
     }
@@ -139,15 +146,37 @@ pub(crate) fn truncate_name(text: &str) -> &str {
 /// know.
 fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
     if id == TypeId::Regtype
-        && let Some(found) = TypeId::from_name(&integer::trim(text).to_ascii_lowercase())
+        && let Some(found) = TypeId::from_sql(text)
     {
         return Ok(Datum::Regtype(found.oid()));
+    }
+    let plain = text.trim().trim_start_matches("pg_catalog.").to_ascii_lowercase();
+    if id == TypeId::Regtype
+        && let Some((oid, _)) = STANDING_FOR_OTHERS.iter().find(|(_, name)| *name == plain)
+    {
+        return Ok(Datum::Regtype(*oid));
     }
     if id == TypeId::Regtype && !text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")));
     }
     let oid = integer::parse_unsigned(text, id.sql_name())?;
     Ok(if id == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) })
+}
+
+/// Numbers with blanks between them.
+fn parse_vector(id: TypeId, text: &str, style: &Style) -> Result<Datum> {
+    let element = id.element().ok_or_else(Error::type_mismatch)?;
+    let values = text.split_ascii_whitespace().map(|part| Datum::parse(Type::of(element), part, style));
+    Ok(Datum::Array(Arc::new(Array::vector(element, values.collect::<Result<_>>()?))))
+}
+
+fn write_vector(array: &Array, style: &Style, out: &mut String) {
+    for (at, value) in array.values().iter().enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        value.write_text(style, out);
+    }
 }
 
 /// `{a,"b c",NULL}`, nested for more dimensions, lower bounds before it unless all are 1.

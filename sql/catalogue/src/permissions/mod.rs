@@ -17,6 +17,9 @@ const PRIVATE_TABLES: &[(&str, &[u32])] = &[
     ("pg_ident_file_mappings", &[]),
     ("pg_file_settings", &[]),
     ("pg_statistic", &[]),
+    ("pg_statistic_ext_data", &[]),
+    ("pg_largeobject", &[]),
+    ("pg_user_mapping", &[]),
     ("pg_backend_memory_contexts", &[predefined::READ_ALL_STATS]),
     ("pg_shmem_allocations", &[predefined::READ_ALL_STATS]),
 ];

@@ -3,8 +3,10 @@
 //!
 //! `tables` has their names and columns; a file beside it each makes the rows about one kind of thing.
 
+mod behaviour;
 mod indexes;
 mod information_schema;
+pub mod known;
 mod relations;
 mod rights;
 mod sequences;
@@ -51,6 +53,10 @@ pub struct Context<'a> {
     pub database: &'a Database,
     /// Who asks.
     pub actor: SettingActor,
+    /// Which of PostgreSQL's functions exist here.
+    pub has_function: &'a dyn Fn(&known::KnownFunction) -> bool,
+    /// The rows of a view of what the session keeps by name ([`is_of_session`]).
+    pub session_rows: &'a dyn Fn(&str) -> Vec<Vec<Datum>>,
     /// Where sequences stand, for those tables that show it ([`shows_positions`]).
     pub positions: &'a HashMap<u32, SequencePosition>,
 }
@@ -62,6 +68,11 @@ pub const SEQUENCE_COLUMNS: &[(&str, TypeId)] =
 /// Whether a table needs to know where sequences stand.
 pub fn shows_positions(table: usize) -> bool {
     TABLES.get(table).is_some_and(|table| table.name == "pg_sequences")
+}
+
+/// Whether a table shows what the session that asks keeps by name.
+pub fn is_of_session(table: usize) -> bool {
+    TABLES.get(table).is_some_and(|table| matches!(table.name, "pg_cursors" | "pg_prepared_statements"))
 }
 
 /// The rows of a system table, by its place in [`TABLES`].

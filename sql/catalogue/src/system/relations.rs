@@ -1,5 +1,6 @@
 //! Rows about tables and their columns.
 
+use super::known::SHAPES;
 use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
 use super::{Context, TABLES, virtual_tables};
 use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
@@ -153,7 +154,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: table,
             schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
-            kind: 'v',
+            kind: if SHAPES.contains_key(table) { 'r' } else { 'v' },
             columns,
             ..ClassRow::default()
         }));
@@ -311,10 +312,10 @@ pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
 }
 
 pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
+    [(HEAP_OID, "heap", 3, 't'), (BTREE_OID, "btree", 330, 'i')]
         .iter()
         .map(|(oid, method, handler, kind)| {
-            vec![Datum::Oid(*oid), name(method), Datum::text(*handler), flag(*kind)]
+            vec![Datum::Oid(*oid), name(method), Datum::Oid(*handler), flag(*kind)]
         })
         .collect()
 }
@@ -335,6 +336,15 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             ]
         })
         .collect()
+}
+
+/// pg_statio_all_tables and its kin: which tables there are. Blocks are not counted by table.
+pub(super) fn table_blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |relation: &Arc<Relation>| {
+        let named = vec![Datum::Oid(relation.oid), name("public"), name(&relation.name)];
+        named.into_iter().chain(std::iter::repeat_n(Datum::Null, 8)).collect()
+    };
+    sorted_relations(context.catalogue).into_iter().map(row).collect()
 }
 
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.

@@ -22,6 +22,16 @@ pub(super) fn int2(value: usize) -> Datum {
 }
 
 /// A value of type int2vector.
+pub(super) fn int2_vector(values: impl Iterator<Item = i16>) -> Datum {
+    Datum::Array(Arc::new(Array::vector(TypeId::Int2, values.map(Datum::Int2).collect())))
+}
+
+/// A value of type oidvector.
+pub(super) fn oid_vector(values: impl Iterator<Item = u32>) -> Datum {
+    Datum::Array(Arc::new(Array::vector(TypeId::Oid, values.map(Datum::Oid).collect())))
+}
+
+/// An array of smallint.
 pub(super) fn int2_array(values: impl Iterator<Item = i16>) -> Datum {
     Datum::Array(Arc::new(Array::of(TypeId::Int2, values.map(Datum::Int2).collect())))
 }

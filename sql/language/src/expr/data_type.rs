@@ -158,9 +158,6 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
                 | "smallserial"
                 | "tsvector"
                 | "tsquery"
-                | "regproc"
-                | "regrole"
-                | "regnamespace"
                 | "hstore"
         ) =>
         {

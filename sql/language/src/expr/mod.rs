@@ -22,8 +22,10 @@ mod tests;
 
 pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type};
+pub use coerce::{reg, reg_text};
 pub(crate) use compile::{compile, operator};
 pub use data_type::data_type;
+pub use functions::has_function;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
@@ -175,6 +177,25 @@ pub trait Facts: Send + Sync {
     ///
     /// What SET fails with.
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
+    /// The name of what has this OID, as a value of a type of OIDs ([`sql_types::TypeId::is_reg`]) prints.
+    fn reg_name(&self, _ty: sql_types::TypeId, _oid: u32) -> Option<String> {
+        None
+    }
+    /// The OID of what has this name, for such a type, relations along the path; None if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// 42602 for a text that is no name, 42725 for one that several have.
+    fn reg_oid(&self, _ty: sql_types::TypeId, _path: &SearchPath, _name: &str) -> Result<Option<u32>> {
+        Ok(None)
+    }
+    /// What to say of a name that nothing has.
+    fn reg_missing(&self, _ty: sql_types::TypeId, name: &str) -> sql_interface::SqlError {
+        sql_interface::SqlError::new(
+            sqlstate::SqlState::UNDEFINED_OBJECT,
+            format!("\"{name}\" does not exist"),
+        )
+    }
     /// The schemas in which names without one are looked up.
     fn search_path(&self) -> &SearchPath {
         SearchPath::of_catalogue()
@@ -257,6 +278,18 @@ pub trait Facts: Send + Sync {
     }
     /// The bytes of a relation's file, for pg_relation_size and its kin.
     fn relation_bytes(&self, _oid: u32) -> Option<u64> {
+        None
+    }
+    /// The rows of a view of what the session keeps by name.
+    fn session_rows(&self, _view: &str) -> Vec<Vec<Datum>> {
+        Vec::new()
+    }
+    /// Whether a relation is a table of users.
+    fn is_table(&self, _oid: u32) -> bool {
+        false
+    }
+    /// How an index orders its column of this number (from 1): descending, and NULLs first.
+    fn index_order(&self, _oid: u32, _number: usize) -> Option<(bool, bool)> {
         None
     }
     /// The number of a relation's file, for pg_relation_filenode and pg_relation_filepath.

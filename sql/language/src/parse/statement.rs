@@ -469,6 +469,7 @@ pub enum CopySubject {
 pub enum CopyFormat {
     Text,
     Csv,
+    Binary,
 }
 
 /// HEADER

@@ -45,6 +45,10 @@ pub(crate) struct ScopeTable {
     pub(crate) start: usize,
     /// Where its key is in the row, if the scan gives it.
     pub(crate) key: Option<usize>,
+    /// Its number in pg_class, if it has one, for tableoid.
+    pub(crate) oid: Option<u32>,
+    /// It is on the side of an outer join that may be missing.
+    pub(crate) nullable: bool,
 }
 
 /// One query's names while its expressions are compiled.
@@ -105,6 +109,8 @@ pub struct Analyzer<'a> {
     pub views: Vec<u32>,
     /// Views of the catalogue are among what is read.
     pub(crate) reads_catalogue: bool,
+    /// It looks at what the session keeps by name.
+    pub(crate) reads_session: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
     /// Who may stop the analysis.
@@ -201,6 +207,7 @@ impl<'a> Analyzer<'a> {
             reads_unnoted: false,
             views: Vec::new(),
             reads_catalogue: false,
+            reads_session: false,
             lateral_pending: false,
             canceller: None,
             tokens: 0,

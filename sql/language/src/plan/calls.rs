@@ -32,6 +32,8 @@ const fn function(
 
 const SERIES: &str = "Values from the first to the second, in steps of the third or of 1";
 
+const SUBSCRIPTS: &str = "The subscripts of a dimension of an array, with true from the last to the first";
+
 /// What [`Analyzer::sequence_function`] and [`Analyzer::set_function`] take.
 pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
     use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
@@ -65,6 +67,8 @@ pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
             true,
             SERIES,
         ),
+        function("generate_subscripts", &[AnyArray, Int4], "integer", true, SUBSCRIPTS),
+        function("generate_subscripts", &[AnyArray, Int4, Bool], "integer", true, SUBSCRIPTS),
         function(
             "aclexplode",
             &[TypeId::AclitemArray],
@@ -145,6 +149,8 @@ impl<'a> Analyzer<'a> {
                     return Ok(Some((index, function, complete)));
                 }
                 Ok(None) => {}
+                // Arguments that do not fit are those of another function.
+                Err(mismatch) if mismatch.code() == SqlState::DATATYPE_MISMATCH => {}
                 Err(mismatch) => error = Some(mismatch),
             }
         }
@@ -220,6 +226,23 @@ impl<'a> Analyzer<'a> {
                 };
                 let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
                 Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
+            }
+            ("generate_subscripts", 2 | 3) => {
+                let mut arguments = Vec::with_capacity(values.len());
+                for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {
+                    arguments.push(match id {
+                        Some(id) => expr::coerce(value, Type::of(id), CastContext::Implicit, self)?,
+                        None if value.ty().id.element().is_some() => value,
+                        None => {
+                            return Err(SqlError::new(
+                                SqlState::UNDEFINED_FUNCTION,
+                                "function generate_subscripts of this argument type does not exist",
+                            ));
+                        }
+                    });
+                }
+                let call = SetCall { function: SetFunction::GenerateSubscripts, arguments };
+                Ok(Some((call, vec![("generate_subscripts".to_owned(), Type::of(TypeId::Int4))])))
             }
             _ => {
                 let Some((index, function, arguments)) = self.node_function(name, arguments)? else {

@@ -96,16 +96,16 @@ fn finish(
 ) -> Result<Plan> {
     prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
-    let regclasses: Vec<usize> = columns
+    let regs: Vec<(usize, sql_types::TypeId)> = columns
         .iter()
         .flatten()
         .enumerate()
-        .filter(|(_, column)| column.ty.id == sql_types::TypeId::Regclass)
-        .map(|(at, _)| at)
+        .filter(|(_, column)| column.ty.id.is_reg())
+        .map(|(at, column)| (at, column.ty.id))
         .collect();
     let Needs { stack_bytes, join_rows } =
         if analyzer.tokens <= stack::SHALLOW_TOKENS { Needs::default() } else { depth::needs(&node)? };
-    let direct = if regclasses.is_empty() { direct::recognise(&node) } else { None };
+    let direct = if regs.is_empty() { direct::recognise(&node) } else { None };
     let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
         verb,
@@ -118,8 +118,9 @@ fn finish(
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
         of_node_alone,
+        reads_session: analyzer.reads_session,
         direct,
-        regclasses,
+        regs,
         tokens: analyzer.tokens,
         stack_bytes,
         join_rows,

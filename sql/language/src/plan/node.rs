@@ -166,6 +166,8 @@ pub enum SetFunction {
     GenerateSeries(sql_types::TypeId),
     /// unnest(array)
     Unnest,
+    /// generate_subscripts(array, dimension [, reverse])
+    GenerateSubscripts,
     /// aclexplode(aclitem[])
     AclExplode,
     /// A function of the node, by its index.
@@ -452,9 +454,11 @@ pub struct Plan {
     pub writes: bool,
     /// What it gives does not depend on any row: only on the node itself.
     pub of_node_alone: bool,
+    /// It looks at what the session keeps by name: prepared statements, cursors.
+    pub reads_session: bool,
     pub direct: Option<super::direct::Direct>,
-    /// Places of result columns of type regclass, which are shown as names.
-    pub regclasses: Vec<usize>,
+    /// Places and types of result columns that are OIDs shown as names (regclass and its kin).
+    pub regs: Vec<(usize, sql_types::TypeId)>,
     /// Of how many tokens its text is made.
     pub tokens: usize,
     /// The stack that running it takes, in bytes; 0 if any will do.
@@ -490,8 +494,9 @@ impl Plan {
             version: NO_VERSION,
             writes: self.writes,
             of_node_alone: self.of_node_alone,
+            reads_session: self.reads_session,
             direct: None,
-            regclasses: Vec::new(),
+            regs: Vec::new(),
             tokens: 0,
             stack_bytes: 0,
             join_rows: self.join_rows,

@@ -27,7 +27,13 @@ impl Scope for Analyzer<'_> {
             let Some(found) = self.levels.get(depth).map(|level| level.find(qualifier, &wanted)) else {
                 continue;
             };
-            let Some(found) = found.map_err(|error| error.at(position))? else { continue };
+            let Some(found) = found.map_err(|error| error.at(position))? else {
+                match self.system_column(depth, qualifier.map(|(alias, _)| alias), &wanted) {
+                    Ok(None) => continue,
+                    Ok(Some(expr)) => return Ok(expr),
+                    Err(error) => return Err(error.at(position)),
+                }
+            };
             let (index, ty, origin) = (found.index, found.ty, found.origin);
             self.note_read(origin);
             if depth == top {
@@ -252,5 +258,32 @@ impl Scope for Analyzer<'_> {
 
     fn search_path(&self) -> &SearchPath {
         self.path()
+    }
+}
+
+impl Analyzer<'_> {
+    /// tableoid, which is the same for all rows of a table. The other system columns name places and
+    /// transactions of PostgreSQL's rows, which do not exist here.
+    fn system_column(&self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
+        if !matches!(name, "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax") {
+            return Ok(None);
+        }
+        let tables = self.levels.get(depth).map(|level| level.tables.as_slice()).unwrap_or_default();
+        let is_meant = |table: &&super::analyzer::ScopeTable| {
+            table.oid.is_some() && alias.is_none_or(|alias| *table.alias == *alias)
+        };
+        let mut found = tables.iter().filter(is_meant);
+        let (Some(table), others) = (found.next(), found.next()) else { return Ok(None) };
+        if others.is_some() {
+            let message = format!("column reference \"{name}\" is ambiguous");
+            return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
+        }
+        match table.oid {
+            Some(oid) if name == "tableoid" && !table.nullable => {
+                Ok(Some(Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid))))
+            }
+            _ if name == "tableoid" => Err(SqlError::unsupported("tableoid of the outer side of a join")),
+            _ => Err(SqlError::unsupported(format!("the system column {name}"))),
+        }
     }
 }

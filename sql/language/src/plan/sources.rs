@@ -64,6 +64,7 @@ impl Analyzer<'_> {
                 let table = system::TABLES.get(at);
                 let table = table.ok_or_else(|| SqlError::internal("a system table is gone"))?;
                 self.reads_catalogue = true;
+                self.reads_session |= system::is_of_session(at);
                 let column = |(name, id): &(&str, TypeId)| ((*name).to_owned(), Type::of(*id));
                 (GeneratedSource::System(at), table.name, table.columns.iter().map(column).collect())
             }

@@ -257,6 +257,7 @@ impl Default for TestEnvironment {
             work_mem_bytes: 4 << 20,
             max_stack_depth_bytes: 2 << 20,
             lock_timeout_ms: 0,
+            deadlock_timeout: Duration::from_secs(1),
             read_after: None,
             reads_confirmed: false,
             search_path: ["$user", "public"].map(str::to_owned).into(),

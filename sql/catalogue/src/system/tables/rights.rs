@@ -2,9 +2,7 @@
 //! was granted.
 
 use crate::system::{SystemTable, rights, shared};
-use sql_types::TypeId::{
-    self, AclitemArray, Bool, Char, Int4, Name, Oid, OidArray, Text, TextArray, Timestamptz,
-};
+use sql_types::TypeId::{self, Bool, Name, Oid, OidArray, Text, TextArray, Timestamptz};
 
 const fn catalogue(
     name: &'static str,
@@ -63,13 +61,6 @@ const MEMBERS: &[(&str, TypeId)] = &[("grantee", Name), ("role_name", Name), ("i
 
 pub(super) const TABLES: &[SystemTable] = &[
     catalogue(
-        "pg_auth_members",
-        "Memberships of roles",
-        1261,
-        &[("roleid", Oid), ("member", Oid), ("grantor", Oid), ("admin_option", Bool)],
-        shared::members,
-    ),
-    catalogue(
         "pg_shadow",
         "Roles that may log in, with their password verifiers",
         12007,
@@ -89,42 +80,9 @@ pub(super) const TABLES: &[SystemTable] = &[
     catalogue(
         "pg_group",
         "Roles that may not log in, with their members",
-        12008,
+        12009,
         &[("groname", Name), ("grosysid", Oid), ("grolist", OidArray)],
         shared::groups,
-    ),
-    catalogue(
-        "pg_db_role_setting",
-        "Settings that sessions of a role or in a database begin with",
-        2964,
-        &[("setdatabase", Oid), ("setrole", Oid), ("setconfig", TextArray)],
-        shared::settings,
-    ),
-    catalogue(
-        "pg_default_acl",
-        "Rights that new objects begin with",
-        826,
-        &[
-            ("oid", Oid),
-            ("defaclrole", Oid),
-            ("defaclnamespace", Oid),
-            ("defaclobjtype", Char),
-            ("defaclacl", AclitemArray),
-        ],
-        shared::default_acls,
-    ),
-    catalogue(
-        "pg_init_privs",
-        "Rights from before any grant: always empty",
-        3394,
-        &[
-            ("objoid", Oid),
-            ("classoid", Oid),
-            ("objsubid", Int4),
-            ("privtype", Char),
-            ("initprivs", AclitemArray),
-        ],
-        |_| Vec::new(),
     ),
     standard(
         "table_privileges",

@@ -97,10 +97,6 @@ impl Compiler<'_> {
                 data_type: wanted,
                 format: None,
             } => {
-                if let Some(name) = catalogue_type(wanted) {
-                    let operand = self.expr(expr)?;
-                    return call::named_call(name, vec![operand], self.scope);
-                }
                 let to = data_type(wanted)?;
                 self.cast(expr, to)
             }
@@ -531,14 +527,6 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
         return otherwise.map_or(Expr::Const(Datum::Null, ty), |otherwise| *otherwise);
     }
     Expr::Case { branches: kept, otherwise, ty }
-}
-
-/// regnamespace and regrole, which are no types of their own here: a name is cast to an OID, an OID to a
-/// name.
-fn catalogue_type(ast: &ast::DataType) -> Option<&'static str> {
-    let ast::DataType::Custom(name, modifiers) = ast else { return None };
-    let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).filter(|_| modifiers.is_empty())?;
-    ["regnamespace", "regrole"].into_iter().find(|known| last.value.eq_ignore_ascii_case(known))
 }
 
 /// An expression without the parentheses around it.

@@ -2,7 +2,6 @@
 
 use super::Table;
 use crate::expr::Facts;
-use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
 use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
@@ -44,29 +43,6 @@ fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// Schemas by OID or by name; both are fixed.
-fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(Schema::ALL
-            .into_iter()
-            .find(|known| known.oid() == *oid)
-            .map_or_else(|| Datum::from(oid.to_string()), |known| Datum::text(known.name()))),
-        Some(Datum::Text(name)) => Ok(Datum::Oid(Schema::required(name)?.oid())),
-        _ => Err(SqlError::internal("regnamespace met another value")),
-    }
-}
-
-fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
-        Some(Datum::Text(name)) => match facts.role_oid(name) {
-            Some(oid) => Ok(Datum::Oid(oid)),
-            None => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
-        },
-        _ => Err(SqlError::internal("regrole met another value")),
-    }
-}
-
 fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let column = arguments.get(1).and_then(Datum::as_i64).and_then(|column| usize::try_from(column).ok());
     let pretty = arguments.get(2).and_then(Datum::as_bool).unwrap_or(false);
@@ -89,10 +65,6 @@ fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 pub(super) fn register(table: &mut Table) {
-    table.add("regnamespace", &[Oid], Text, namespace).stable();
-    table.add("regnamespace", &[Text], Oid, namespace).stable();
-    table.add("regrole", &[Oid], Text, role).stable();
-    table.add("regrole", &[Text], Oid, role).stable();
     for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
         table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
     }

@@ -1,6 +1,6 @@
 //! Functions of the session, of arrays, of log positions, and what else psql and drivers call.
 
-use super::{Parameter, Returns, Table, int4, integer, mismatch, text};
+use super::{Parameter, Returns, Table, array, int4, integer, mismatch, text};
 use crate::expr::Facts;
 use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
@@ -125,13 +125,6 @@ fn settings(table: &mut Table) {
         })
         .lenient()
         .volatile();
-}
-
-fn array(arguments: &[Datum]) -> Result<&Array> {
-    match arguments.first() {
-        Some(Datum::Array(array)) => Ok(array),
-        _ => Err(mismatch()),
-    }
 }
 
 fn dimension(arguments: &[Datum]) -> Result<Option<sql_types::Dimension>> {
@@ -266,17 +259,15 @@ fn catalogue(table: &mut Table) {
         })
         .lenient();
     for parameters in [&[Oid][..], &[Name, Oid]] {
-        table.add("pg_table_is_visible", parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
+        table
+            .add("pg_table_is_visible", parameters, Bool, |a, facts| {
+                let Some(Datum::Oid(oid)) = a.last() else { return Err(mismatch()) };
+                Ok(facts.is_visible(*oid).map_or(Datum::Null, Datum::Bool))
+            })
+            .stable();
     }
-    table.add("pg_type_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
-    table.add("pg_function_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
     table.add("obj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("obj_description", &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("col_description", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("shobj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
-    table
-        .add("to_regclass", &[Text], TypeId::Regclass, |a, facts| {
-            Ok(facts.relation_oid(facts.search_path(), text(a, 0)?)?.map_or(Datum::Null, Datum::Oid))
-        })
-        .stable();
 }
