@@ -1,7 +1,7 @@
 //! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
 
 use super::SqlSession;
-use super::ddl::{
+use super::definition::{
     AddedColumn, added_column, check_text, identity_of, key_columns, require_key_types, require_plain_key,
     unique_key,
 };

@@ -1,7 +1,7 @@
 //! CHECK constraints of a table that is there: added, and kept in step with its columns.
 
 use super::SqlSession;
-use super::ddl::NamedCheck;
+use super::definition::NamedCheck;
 use super::index::object_name;
 use sql_catalogue::{Check, Relation, store};
 use sql_execution::row;

@@ -2,7 +2,7 @@
 //! there.
 
 use super::SqlSession;
-use super::ddl::UniqueKey;
+use super::definition::UniqueKey;
 use super::options;
 use super::rights::not_owner;
 use sql_catalogue::grants;

@@ -27,6 +27,7 @@ mod checks;
 mod copy;
 mod cursors;
 mod ddl;
+mod definition;
 mod engine;
 mod explain;
 mod extension;
