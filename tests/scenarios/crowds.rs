@@ -1,8 +1,8 @@
 //! Many connections at once: what each takes, and that the others are served meanwhile.
 //!
-//! The long form (PLIMSOLL_LONG_TESTS=1) has the numbers that are promised; it needs some 20,000 open files in the
-//! server and as many here (`ulimit -Hn`). Its bound on time holds for a release build on a machine that does nothing
-//! else: PLIMSOLL_LOGIN_MS sets another one.
+//! The long form (PLIMSOLL_LONG_TESTS=1) has the numbers that are promised; it needs some 20,000 open files
+//! in the server and as many here (`ulimit -Hn`). Its bound on time holds for a release build on a machine
+//! that does nothing else: PLIMSOLL_LOGIN_MS sets another one.
 
 use rlimit::{Resource, getrlimit, setrlimit};
 use scenarios::pki::Pki;
@@ -79,7 +79,8 @@ fn check_login(node: &Node, whom: &str, each: u64, most: u64) {
 /// A kind of connection, and what each may take at most, in bytes.
 type Kind = (&'static str, fn(&Node) -> Raw, u64);
 
-/// Each kind has a server of its own: memory that one crowd has left would be taken for what the next one costs.
+/// Each kind has a server of its own: memory that one crowd has left would be taken for what the next one
+/// costs.
 #[test]
 fn whoever_says_nothing_costs_little_and_delays_no_login() {
     lift_limit();

@@ -1,5 +1,5 @@
-//! The statements of PostgreSQL 15's own regression files: what its grammar takes is no syntax error here, and
-//! what it refuses is refused.
+//! The statements of PostgreSQL 15's own regression files: what its grammar takes is no syntax error here,
+//! and what it refuses is refused.
 //!
 //! The files are fetched (`tap/fetch.sh`) and not kept in this project. Both servers are asked in a
 //! transaction that has failed already: they read a statement then, and go no further.
@@ -12,8 +12,8 @@ use std::process::Command;
 /// Differences that a failure shows.
 const SHOWN: usize = 60;
 
-/// Statements that PostgreSQL refuses with 42601 and ours does not: most name a variable of psql (`:name`), which
-/// sqlparser takes for a parameter; what is behind PostgreSQL's grammar refuses others.
+/// Statements that PostgreSQL refuses with 42601 and ours does not: most name a variable of psql (`:name`),
+/// which sqlparser takes for a parameter; what is behind PostgreSQL's grammar refuses others.
 const REFUSED_THERE_ALONE_MAX: usize = 140;
 
 /// Of the statements that both refuse, so many percent at the same place.

@@ -24,8 +24,8 @@ fn copy(from: &Path, to: &Path) {
     run_ok(Command::new("cp").args(["-r", "--dereference", "--reflink=auto"]).arg(from).arg(to));
 }
 
-/// Runs one test file of a folder of PostgreSQL's sources with prove, in a folder of its own. As root, it runs as the user postgres, because some
-/// of PostgreSQL's programs refuse root.
+/// Runs one test file of a folder of PostgreSQL's sources with prove, in a folder of its own. As root, it
+/// runs as the user postgres, because some of PostgreSQL's programs refuse root.
 fn prove(part: &str, name: &str) {
     let folder = scratch_dir();
     let tests = folder.path().join("tests");

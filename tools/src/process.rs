@@ -205,8 +205,8 @@ pub fn signal(file: &PidFile, signal: Signal) -> Result<()> {
         .with_context(|| format!("could not send {signal} to the server (PID: {})", file.pid))
 }
 
-/// The options of the last start, which postmaster.opts keeps: each word in double quotes, as it is, behind the
-/// program's path. The data directory is not among them.
+/// The options of the last start, which postmaster.opts keeps: each word in double quotes, as it is, behind
+/// the program's path. The data directory is not among them.
 pub fn options_of_last_start(data: &Path) -> Vec<OsString> {
     let line = RealDisk.read_text(&data.join("postmaster.opts"), TEXT_BYTES_MAX).unwrap_or_default();
     let Some((_, words)) = line.trim_end().split_once(" \"") else { return Vec::new() };

@@ -126,8 +126,8 @@ impl std::fmt::Debug for ConnInfo {
     }
 }
 
-/// Keywords of libpq that change nothing here: those of Kerberos, compression of TLS, which rustls has not, and
-/// the passphrase of a key, since keys with one are refused.
+/// Keywords of libpq that change nothing here: those of Kerberos, compression of TLS, which rustls has not,
+/// and the passphrase of a key, since keys with one are refused.
 const IGNORED: &[&str] = &["gsslib", "krbsrvname", "sslcompression", "sslpassword"];
 
 /// Keywords that we act on.
@@ -438,8 +438,8 @@ impl ConnInfo {
         if self.dbname.is_empty() { &self.user } else { &self.dbname }
     }
 
-    /// The name that the user gave to an endpoint: what its certificate has to say, and what the password file
-    /// has it under.
+    /// The name that the user gave to an endpoint: what its certificate has to say, and what the password
+    /// file has it under.
     pub(crate) fn name_of(&self, endpoint: &Endpoint, port: u16) -> Option<&str> {
         let at = self.endpoints.iter().position(|(known, of)| (known, *of) == (endpoint, port))?;
         self.names.get(at)?.as_deref()

@@ -1,5 +1,5 @@
-//! The settings of pg_stat_statements, PostgreSQL's module of that name. Its figures end with the server here,
-//! so `save` is off.
+//! The settings of pg_stat_statements, PostgreSQL's module of that name. Its figures end with the server
+//! here, so `save` is off.
 
 use crate::definition::Context::{Postmaster, Sighup, Superuser};
 use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer};

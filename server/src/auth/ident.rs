@@ -1,5 +1,5 @@
-//! pg_ident.conf: which names outside, of operating systems' users and of certificates, may be which roles (the
-//! manual's section "User Name Maps").
+//! pg_ident.conf: which names outside, of operating systems' users and of certificates, may be which roles
+//! (the manual's section "User Name Maps").
 
 use super::hba::{FileLine, HbaError, Word, read_lines};
 use regex::Regex;
@@ -95,8 +95,8 @@ impl IdentMaps {
         if errors.is_empty() { Ok(Self { lines }) } else { Err(errors) }
     }
 
-    /// Whether a name outside may be a role, by a map or, without one, as the same name. Err says why not, for
-    /// the log.
+    /// Whether a name outside may be a role, by a map or, without one, as the same name. Err says why not,
+    /// for the log.
     pub(crate) fn check(&self, map: Option<&str>, outside: &str, role: &str) -> Result<(), String> {
         match map {
             None if outside == role => Ok(()),

@@ -87,8 +87,8 @@ pub(crate) async fn authenticate(by: &Authenticator<'_>, wire: &mut Wire, claim:
     Ok(())
 }
 
-/// The rule for a connection. What it takes to find it, roles and the machine's name, is asked for only if a rule
-/// does that is reached.
+/// The rule for a connection. What it takes to find it, roles and the machine's name, is asked for only if a
+/// rule does that is reached.
 async fn rule<'r>(by: &Authenticator<'r>, wire: &Wire, claim: &Claim) -> Result<&'r Rule, Exit> {
     let address = wire.socket().peer().map(|peer| peer.ip());
     let (mut roles, mut name) = (None, None);
@@ -147,10 +147,11 @@ async fn role_of(by: &Authenticator<'_>, user: &str) -> Result<Option<sql_catalo
     found.map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))
 }
 
-/// The roles that a user is a member of: the one place where pg_hba.conf (+role, samerole) asks the catalogue.
-/// A role is a member of itself; one that does not exist is a member of none.
+/// The roles that a user is a member of: the one place where pg_hba.conf (+role, samerole) asks the
+/// catalogue. A role is a member of itself; one that does not exist is a member of none.
 async fn roles_of(by: &Authenticator<'_>, user: &str) -> Result<Vec<String>, Exit> {
-    Ok(role_of(by, user).await?.into_iter().map(|_| user.to_owned()).collect())
+    let found = engine(by)?.roles_of(user).await;
+    found.map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))
 }
 
 /// Refuses a connection without the certificate that its rule asks for.

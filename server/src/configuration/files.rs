@@ -44,7 +44,8 @@ pub(super) fn read_files_with(
     contents
 }
 
-/// Reads everything that stands before a start: the command line, the files, pg_hba.conf, what TLS is made of.
+/// Reads everything that stands before a start: the command line, the files, pg_hba.conf, what TLS is made
+/// of.
 pub(crate) fn load(
     host: &Host,
     data_dir: &Path,

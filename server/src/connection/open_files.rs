@@ -1,4 +1,5 @@
-//! How many files this process may have open. Each connection is one, each relation and segment in use another.
+//! How many files this process may have open. Each connection is one, each relation and segment in use
+//! another.
 
 use crate::log::Log;
 use rlimit::{Resource, getrlimit, setrlimit};

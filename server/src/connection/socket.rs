@@ -42,8 +42,8 @@ impl Encrypted {
         self.stream.get_ref().1.wants_write()
     }
 
-    /// A read sends on first what is held back. Whoever streams log looks at its own queue alone, and turns to
-    /// the standby's words when that is empty.
+    /// A read sends on first what is held back. Whoever streams log looks at its own queue alone, and turns
+    /// to the standby's words when that is empty.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.holds_back()
             && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx)
@@ -99,8 +99,8 @@ impl Socket {
         }
     }
 
-    /// Shakes hands with a client that was told to begin. What TLS keeps of a connection is not made before the
-    /// client says something: who is silent takes no more than without TLS.
+    /// Shakes hands with a client that was told to begin. What TLS keeps of a connection is not made before
+    /// the client says something: who is silent takes no more than without TLS.
     pub(crate) async fn encrypt(self, tls: &ServerTls) -> Result<Self, TlsError> {
         let Self::Tcp(stream) = self else { return Ok(self) };
         if let Some(socket) = kernel_socket(&stream)

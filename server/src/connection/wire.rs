@@ -69,7 +69,8 @@ impl Wire {
         &self.socket
     }
 
-    /// Tells the client to begin with TLS, and shakes hands. A connection that fails here cannot be spoken on.
+    /// Tells the client to begin with TLS, and shakes hands. A connection that fails here cannot be spoken
+    /// on.
     pub(crate) async fn encrypt(&mut self, tls: &ServerTls) -> Result<(), TlsError> {
         let socket = std::mem::replace(&mut self.socket, Socket::Closed);
         self.socket = socket.encrypt(tls).await?;
@@ -124,8 +125,8 @@ impl Wire {
         if self.out.len() < OUTPUT_BYTES { Ok(()) } else { self.flush().await }
     }
 
-    /// Sends `out` as far as the client takes it at once, for the last words of a session, and says that these
-    /// were the last: TLS tells an end from a connection that was cut.
+    /// Sends `out` as far as the client takes it at once, for the last words of a session, and says that
+    /// these were the last: TLS tells an end from a connection that was cut.
     pub(crate) async fn close_now(&mut self) {
         let (socket, out) = (&mut self.socket, &self.out);
         let mut rest: &[u8] = out;

@@ -1,7 +1,7 @@
 //! logging_collector: messages of all threads go into a queue, and one thread writes them into files.
 //!
-//! Nobody who logs waits for the disk. The queue is bounded; what does not fit is dropped, and the log says how
-//! much that was as soon as there is room. So a log that cannot be written stops nothing.
+//! Nobody who logs waits for the disk. The queue is bounded; what does not fit is dropped, and the log says
+//! how much that was as soon as there is room. So a log that cannot be written stops nothing.
 
 use super::LogSink;
 use super::files::{FileSettings, Format, Writer};

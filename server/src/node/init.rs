@@ -31,8 +31,8 @@ pub struct InitOptions {
     pub data_checksums: bool,
     /// Where the log lies, if not in the directory: an absolute path, missing or empty.
     pub wal_dir: Option<PathBuf>,
-    /// TLS with a certificate of its own making, and nobody let in without a password: this takes the place of
-    /// both methods.
+    /// TLS with a certificate of its own making, and nobody let in without a password: this takes the place
+    /// of both methods.
     pub secure: bool,
     /// Lines of postgresql.conf.
     pub settings: Vec<(String, String)>,

@@ -1,5 +1,5 @@
-//! The certificate of a directory that is made secure: it signs itself, for this machine's names, so that a client
-//! that has a copy of it can tell this server from others.
+//! The certificate of a directory that is made secure: it signs itself, for this machine's names, so that a
+//! client that has a copy of it can tell this server from others.
 
 use crate::error::ServerError;
 use host::{Host, Timestamp};

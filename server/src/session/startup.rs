@@ -66,8 +66,8 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
     Box::pin(attend(node, wire, entered)).await;
 }
 
-/// Serves one that was let in. What a session's work may need is apart from what a connection is made with: those
-/// who never log in take none of it.
+/// Serves one that was let in. What a session's work may need is apart from what a connection is made with:
+/// those who never log in take none of it.
 async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
     let handle = entered.member.handle.clone();
     match entered.kind {

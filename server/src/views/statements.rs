@@ -1,5 +1,6 @@
-//! pg_stat_statements: the statements that ran, with their figures. What is not counted for a statement (pages,
-//! log) is NULL; what there is none of here (local buffers, temporary files, just-in-time compilation) is 0.
+//! pg_stat_statements: the statements that ran, with their figures. What is not counted for a statement
+//! (pages, log) is NULL; what there is none of here (local buffers, temporary files, just-in-time
+//! compilation) is 0.
 
 use super::{Asked, Function, Returns, View, count, one, refuse, sparse, text, time};
 use crate::statements::{Entry, Key};

@@ -1,11 +1,11 @@
-//! Advisory locks: on numbers that mean something to applications alone. They are in memory, as all locks are,
-//! and apart from storage's: a session holds some of them beyond its transactions.
+//! Advisory locks: on numbers that mean something to applications alone. They are in memory, as all locks
+//! are, and apart from storage's: a session holds some of them beyond its transactions.
 //!
 //! A lock is shared or exclusive, and held by a session, by its transaction, or both. Requests are served in
-//! order of arrival, except that who holds a lock already and asks for more is served at once where nobody else
-//! is in the way. Who waits for longer than deadlock_timeout looks for a circle of sessions that wait for each
-//! other, also for locks of rows and tables, again and again: a circle may be closed later, by one who waits in
-//! storage and does not see advisory locks.
+//! order of arrival, except that who holds a lock already and asks for more is served at once where nobody
+//! else is in the way. Who waits for longer than deadlock_timeout looks for a circle of sessions that wait
+//! for each other, also for locks of rows and tables, again and again: a circle may be closed later, by one
+//! who waits in storage and does not see advisory locks.
 //!
 //! Order of locks: an owner's, then the table's. Nothing is awaited under either.
 
@@ -244,7 +244,8 @@ pub struct AdvisoryOwner {
     session: i32,
     /// It has taken one, ever: else nothing has to be looked at.
     used: AtomicBool,
-    /// What its transaction has taken, each with how deep the transaction was nested then: 1 without savepoints.
+    /// What its transaction has taken, each with how deep the transaction was nested then: 1 without
+    /// savepoints.
     taken: Mutex<Vec<(AdvisoryKey, bool, u32)>>,
 }
 
@@ -262,7 +263,8 @@ impl AdvisoryOwner {
     ///
     /// # Errors
     ///
-    /// 53200 if there are too many, 40P01 for a deadlock, 55P03 after lock_timeout, and what cancels the wait.
+    /// 53200 if there are too many, 40P01 for a deadlock, 55P03 after lock_timeout, and what cancels the
+    /// wait.
     pub async fn take(
         &self,
         request: AdvisoryRequest,

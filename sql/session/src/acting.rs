@@ -125,8 +125,8 @@ impl SqlSession {
         self.role = role;
     }
 
-    /// The transaction leaves all levels from this one on (1 is its end, higher ones are savepoints): settings,
-    /// roles and advisory locks go back, or stay.
+    /// The transaction leaves all levels from this one on (1 is its end, higher ones are savepoints):
+    /// settings, roles and advisory locks go back, or stay.
     pub(super) fn leave_levels(&mut self, level: u32, keep: bool) {
         self.facts.levels.leave(&*self.environment, level, keep);
         self.advisory.leave(level, keep);

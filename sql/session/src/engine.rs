@@ -214,6 +214,18 @@ impl SqlEngine {
         Ok(self.newest().await?.role(name).map(|role| Role::clone(role)))
     }
 
+    /// The names of a role and of all that it is a member of, however far; none if there is no such role.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
+    pub async fn roles_of(&self, name: &str) -> Result<Vec<String>> {
+        let catalogue = self.newest().await?;
+        let Some(role) = catalogue.role(name) else { return Ok(Vec::new()) };
+        let oids = catalogue.roles_of(role.oid, false);
+        Ok(oids.iter().filter_map(|oid| Some(catalogue.roles.get(oid)?.name.clone())).collect())
+    }
+
     /// The OID of a database that takes connections, by its name.
     ///
     /// # Errors

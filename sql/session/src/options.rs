@@ -1,7 +1,7 @@
 //! Storage parameters: WITH (...) of tables and indexes, and ALTER TABLE ... SET (...).
 //!
-//! PostgreSQL's are known, with their types and bounds. None of them has a meaning for trees, so that they are
-//! kept and shown (pg_class.reloptions) and nothing else.
+//! PostgreSQL's are known, with their types and bounds. None of them has a meaning for trees, so that they
+//! are kept and shown (pg_class.reloptions) and nothing else.
 
 use sql_interface::{Result, SqlError};
 use sql_language::parse::fold;

@@ -178,8 +178,8 @@ impl TypeId {
     pub const fn is_string(self) -> bool {
         matches!(self, Self::Text | Self::Varchar | Self::Bpchar | Self::Name | Self::Unknown)
     }
-    /// Whether a value is the OID of something in the catalogue, which prints as that thing's name. regtype is
-    /// apart: types are known without a catalogue.
+    /// Whether a value is the OID of something in the catalogue, which prints as that thing's name. regtype
+    /// is apart: types are known without a catalogue.
     pub const fn is_reg(self) -> bool {
         matches!(
             self,

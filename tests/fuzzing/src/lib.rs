@@ -1,13 +1,14 @@
-//! Bad input by the million: for each place where bytes from outside become something that the server acts on, a
-//! target that takes any bytes, and a mutator that makes them from inputs that mean something.
+//! Bad input by the million: for each place where bytes from outside become something that the server acts
+//! on, a target that takes any bytes, and a mutator that makes them from inputs that mean something.
 //!
-//! An input is a fault of the product if it panics, takes more than [`SECONDS_MAX`] of a processor, asks for more
-//! memory than the target allows for its length, or breaks what the target says must hold (what is decoded and encoded again is
-//! the same, a position lies inside of the text). Seeds decide all: a run is replayed by its seed. Each fault that was
-//! found leaves its input in `regressions/TARGET`, and every run begins with these.
+//! An input is a fault of the product if it panics, takes more than [`SECONDS_MAX`] of a processor, asks for
+//! more memory than the target allows for its length, or breaks what the target says must hold (what is
+//! decoded and encoded again is the same, a position lies inside of the text). Seeds decide all: a run is
+//! replayed by its seed. Each fault that was found leaves its input in `regressions/TARGET`, and every run
+//! begins with these.
 //!
-//! It knows nothing of coverage: long runs are many short ones from many seeds. `tests/seeded.rs` has the short form, the
-//! program `fuzz` the long one.
+//! It knows nothing of coverage: long runs are many short ones from many seeds. `tests/seeded.rs` has the
+//! short form, the program `fuzz` the long one.
 
 pub mod memory;
 mod mutator;
@@ -71,8 +72,8 @@ impl Ran {
     }
 }
 
-/// Runs the regressions of a target, its own inputs, and then what a seed makes of them, until `is_over`, which is
-/// told how many inputs have run.
+/// Runs the regressions of a target, its own inputs, and then what a seed makes of them, until `is_over`,
+/// which is told how many inputs have run.
 pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
     quiet_panics();
     let known = [regressions(target), (target.inputs)()].concat();

@@ -10,7 +10,8 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// Bytes that this thread has asked for and not given back; less than nothing where another asked for them.
+    /// Bytes that this thread has asked for and not given back; less than nothing where another asked for
+    /// them.
     static HELD: Cell<isize> = const { Cell::new(0) };
     /// The most of it since it was last set.
     static PEAK: Cell<isize> = const { Cell::new(0) };

@@ -1,4 +1,5 @@
-//! A share of each target's inputs, as a seed makes them: as many as take some seconds. `PLIMSOLL_SEED` replays a run.
+//! A share of each target's inputs, as a seed makes them: as many as take some seconds. `PLIMSOLL_SEED`
+//! replays a run.
 
 use fuzzing::{Fault, Target, targets};
 

@@ -1,5 +1,5 @@
-//! Drivers and tools, unmodified and in their newest versions. Each driver's script in its own language is run
-//! on a server of ours and on a real PostgreSQL 15, and must print the same on both.
+//! Drivers and tools, unmodified and in their newest versions. Each driver's script in its own language is
+//! run on a server of ours and on a real PostgreSQL 15, and must print the same on both.
 
 mod bouncer;
 mod java;

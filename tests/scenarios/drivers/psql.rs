@@ -1,5 +1,5 @@
-//! psql: every command of \? that describes something, on both servers over the same objects; and its commands
-//! that do something.
+//! psql: every command of \? that describes something, on both servers over the same objects; and its
+//! commands that do something.
 
 use crate::toolbox::{Servers, differing};
 use scenarios::{Node, PostgreSql, pg_tool, run, run_ok, scratch_dir};

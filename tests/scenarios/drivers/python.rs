@@ -43,7 +43,8 @@ fn sqlalchemy_works_over_asyncpg() {
     compare("sqlalchemy_script.py", &["asyncpg"], &[Way::Scram]);
 }
 
-/// asyncpg asks for the types of arrays by WITH RECURSIVE, which comes later: it is told so, and does not hang.
+/// asyncpg asks for the types of arrays by WITH RECURSIVE, which comes later: it is told so, and does not
+/// hang.
 #[test]
 fn arrays_of_asyncpg_are_refused_by_name_until_queries_may_be_recursive() {
     let servers = Servers::start();

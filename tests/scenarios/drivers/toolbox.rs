@@ -1,5 +1,5 @@
-//! What the drivers' tests work with: the drivers, fetched once a target folder, and two servers that a script
-//! is run on, ours and a real PostgreSQL 15.
+//! What the drivers' tests work with: the drivers, fetched once a target folder, and two servers that a
+//! script is run on, ours and a real PostgreSQL 15.
 
 use scenarios::{Node, Outcome, PostgreSql, run};
 use std::fs;

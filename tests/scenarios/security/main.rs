@@ -1,11 +1,13 @@
 //! Attempts on a server, each with PostgreSQL's answer beside ours.
 //!
-//! A case is a name and a function that tries something on one server and says what came of it: `ready`, `closed`,
-//! or an SQLSTATE and a message. All cases run on a Plimsoll and on a PostgreSQL 15 that are set up alike; the
-//! outcomes must be equal, of errors the SQLSTATE. Where ours may be another one, the case says which and why.
+//! A case is a name and a function that tries something on one server and says what came of it: `ready`,
+//! `closed`, or an SQLSTATE and a message. All cases run on a Plimsoll and on a PostgreSQL 15 that are set up
+//! alike; the outcomes must be equal, of errors the SQLSTATE. Where ours may be another one, the case says
+//! which and why.
 //!
-//! To add a case, add a row to one of the tables: `login.rs` (passwords and SCRAM), `encryption.rs` (TLS, channels,
-//! certificates, what is smuggled), `rules.rs` (pg_hba.conf, replication) or `reach.rs` (files, settings, secrets).
+//! To add a case, add a row to one of the tables: `login.rs` (passwords and SCRAM), `encryption.rs` (TLS,
+//! channels, certificates, what is smuggled), `rules.rs` (pg_hba.conf, replication) or `reach.rs` (files,
+//! settings, secrets).
 
 mod encryption;
 mod login;

@@ -1,8 +1,8 @@
-//! Single statements on a server of ours and on a real PostgreSQL 15, which must give the same rows, counts and
-//! SQLSTATEs: by hand in files of this folder, a file an area, and made by chance.
+//! Single statements on a server of ours and on a real PostgreSQL 15, which must give the same rows, counts
+//! and SQLSTATEs: by hand in files of this folder, a file an area, and made by chance.
 //!
-//! A file holds a statement a line. A line `-- differs: why` says of the next one that it is answered otherwise
-//! by intent; a statement that is absent with 0A000 needs `-- absent: what`.
+//! A file holds a statement a line. A line `-- differs: why` says of the next one that it is answered
+//! otherwise by intent; a statement that is absent with 0A000 needs `-- absent: what`.
 
 mod generate;
 

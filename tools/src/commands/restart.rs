@@ -8,7 +8,8 @@ use crate::programs::postgres;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Stops the server of a data directory and starts it with the options of its last start; gives the exit code.
+/// Stops the server of a data directory and starts it with the options of its last start; gives the exit
+/// code.
 pub fn run(arguments: &RestartArgs) -> Result<u8> {
     let data = &arguments.data.data;
     check_data_directory(data)?;

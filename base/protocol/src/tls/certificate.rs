@@ -106,8 +106,8 @@ pub(super) fn end_point_hash(certificate: &CertificateDer<'_>) -> Option<Vec<u8>
     }
 }
 
-/// Whether a certificate is of a version that rustls takes. `openssl x509 -req` makes one of version 1 where it is
-/// told of no extension.
+/// Whether a certificate is of a version that rustls takes. `openssl x509 -req` makes one of version 1 where
+/// it is told of no extension.
 pub(super) fn is_version_3(certificate: &CertificateDer<'_>) -> bool {
     Certificate::from_der(certificate).is_ok_and(|parsed| parsed.tbs_certificate().version() == Version::V3)
 }
@@ -120,8 +120,8 @@ pub(super) fn is_in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) ->
     (seconds(validity.not_before)..=seconds(validity.not_after)).contains(&now.as_secs())
 }
 
-/// Whether a certificate holds good for a host, as libpq judges it: by the alternative names of the host's kind
-/// if it has any, else by its Common Name. Err has what it holds good for.
+/// Whether a certificate holds good for a host, as libpq judges it: by the alternative names of the host's
+/// kind if it has any, else by its Common Name. Err has what it holds good for.
 pub(super) fn holds_good_for(certificate: &CertificateDer<'_>, host: &str) -> Result<(), Vec<String>> {
     let Ok(certificate) = Certificate::from_der(certificate) else { return Err(Vec::new()) };
     let said = certificate.tbs_certificate();

@@ -31,8 +31,8 @@ impl ClientTls {
     ///
     /// # Errors
     ///
-    /// If a file is missing that the mode needs, is malformed, or is open to others, or no version lies within
-    /// the limits.
+    /// If a file is missing that the mode needs, is malformed, or is open to others, or no version lies
+    /// within the limits.
     pub fn load(parameters: &TlsParameters, host: &str) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let setting = |error: Error| TlsError::Setting(error.to_string());
@@ -92,8 +92,8 @@ type OwnCertificate = (
     tokio_rustls::rustls::pki_types::PrivateKeyDer<'static>,
 );
 
-/// The file of root certificates, if the server's certificate is to be verified. As in libpq one that is there
-/// is used in every mode.
+/// The file of root certificates, if the server's certificate is to be verified. As in libpq one that is
+/// there is used in every mode.
 fn roots(parameters: &TlsParameters) -> Result<Option<std::path::PathBuf>, TlsError> {
     let verifies = matches!(parameters.mode, SslMode::VerifyCa | SslMode::VerifyFull);
     match &parameters.roots {

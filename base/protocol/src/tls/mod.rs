@@ -3,11 +3,12 @@
 //!
 //! - [`server::ServerTls`]: a certificate with its key, and whom clients' certificates must come from.
 //! - [`client::ClientTls`]: what libpq's `ssl...` parameters ask for.
-//! - [`trust`]: which certificates of the other side count; [`certificate`]: names, numbers and hashes in them.
+//! - [`trust`]: which certificates of the other side count; [`certificate`]: names, numbers and hashes in
+//!   them.
 //! - [`suites`]: versions, ciphers and curves by the names that PostgreSQL's settings have.
 //!
-//! A stream is rustls' own over the runtime's socket; whoever reads and writes holds it as one arm of an enum,
-//! so that connections without TLS pay nothing for it.
+//! A stream is rustls' own over the runtime's socket; whoever reads and writes holds it as one arm of an
+//! enum, so that connections without TLS pay nothing for it.
 
 pub mod certificate;
 pub mod client;

@@ -1,7 +1,7 @@
 //! Which certificates of the other side count.
 //!
-//! rustls judges the chain. Two things it does not have are judged here, as OpenSSL does: a certificate that is
-//! trusted itself, which is how one that signed itself is used, and names in the subject's Common Name.
+//! rustls judges the chain. Two things it does not have are judged here, as OpenSSL does: a certificate that
+//! is trusted itself, which is how one that signed itself is used, and names in the subject's Common Name.
 
 use super::TlsError;
 use super::certificate::{holds_good_for, is_in_its_time};

@@ -1,6 +1,6 @@
-//! What PostgreSQL 15's own catalogue says of things that are the same here: the shapes of its tables, and the
-//! numbers and properties of types, functions, operators and casts. The files in `data` have it, a line each;
-//! what does not exist here is left out where rows are made.
+//! What PostgreSQL 15's own catalogue says of things that are the same here: the shapes of its tables, and
+//! the numbers and properties of types, functions, operators and casts. The files in `data` have it, a line
+//! each; what does not exist here is left out where rows are made.
 
 use sql_types::TypeId;
 use std::collections::HashMap;
@@ -153,8 +153,8 @@ pub fn type_name(oid: u32) -> &'static str {
     }
 }
 
-/// Functions whose names there are here, in the order of their OIDs. Which of them exist, only the crates above
-/// know, except for those of types.
+/// Functions whose names there are here, in the order of their OIDs. Which of them exist, only the crates
+/// above know, except for those of types.
 pub static FUNCTIONS: LazyLock<Vec<KnownFunction>> = LazyLock::new(|| {
     let read = |line: &'static str| {
         let mut words = line.split(' ');

@@ -4,8 +4,8 @@
 //! - ONLY before a table's name goes: there is no inheritance.
 //! - TABLE name becomes SELECT * FROM name.
 //! - The options of an identity column come in the one order that it takes.
-//! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and ALL;
-//!   trim(LEADING FROM text) is told that it means blanks.
+//! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
+//!   ALL; trim(LEADING FROM text) is told that it means blanks.
 //! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
 use super::statement::Overriding;

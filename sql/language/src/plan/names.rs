@@ -83,8 +83,8 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// A user's table that a statement about the table itself names: unlike a query, it tells a schema that is
-    /// not there from a table that is not.
+    /// A user's table that a statement about the table itself names: unlike a query, it tells a schema that
+    /// is not there from a table that is not.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! `fuzz TARGET --minutes M [--seed S]`: runs a target for some time, and prints a line for tests/LONG_RUNS.md. An input that is a
-//! fault goes into a file beside it, from where it is to move into `regressions/TARGET`.
+//! `fuzz TARGET --minutes M [--seed S]`: runs a target for some time, and prints a line for
+//! tests/LONG_RUNS.md. An input that is a fault goes into a file beside it, from where it is to move into
+//! `regressions/TARGET`.
 
 use fuzzing::{Target, targets};
 use std::process::ExitCode;

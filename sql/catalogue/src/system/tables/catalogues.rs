@@ -1,5 +1,5 @@
-//! PostgreSQL's tables of its catalogue: their shapes are PostgreSQL's own (`known`), their rows what there is
-//! here.
+//! PostgreSQL's tables of its catalogue: their shapes are PostgreSQL's own (`known`), their rows what there
+//! is here.
 
 use crate::system::known::SHAPES;
 use crate::system::{Context, SystemTable, behaviour, indexes, relations, sequences, shared, types};

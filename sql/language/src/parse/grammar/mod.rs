@@ -1,15 +1,16 @@
-//! PostgreSQL's own grammar, asked about texts that our parsing refuses: whether they are wrong, and where, or
-//! whether they say something that is absent here.
+//! PostgreSQL's own grammar, asked about texts that our parsing refuses: whether they are wrong, and where,
+//! or whether they say something that is absent here.
 //!
 //! The grammar is that of `postgresql-cst-parser`, which runs on the tables that PostgreSQL's grammar makes
 //! (of release 17, whose language holds that of 15 but for a handful of words). It takes a hundred times as
 //! long as the parser for texts that we carry out, so that only what is refused anyway comes here. It is
 //! given the text in a plain form ([`plain`]), which none of its own lexer's weaknesses shows up in.
 //!
-//! Why this one: of 41,080 statements of PostgreSQL's regression files that PostgreSQL 15 takes, it and we refuse
-//! none, in some 0.4 ms a small text on a busy machine, and it builds in 20 s of a processor. squawk-parser takes 62 s
-//! to build, its newest version asks for rustc 1.99, and it refuses 21 good statements and takes 38 bad ones.
-//! pg_query and its kin ask for libclang. sqlparser stays for what runs: 3 us for a key lookup.
+//! Why this one: of 41,080 statements of PostgreSQL's regression files that PostgreSQL 15 takes, it and we
+//! refuse none, in some 0.4 ms a small text on a busy machine, and it builds in 20 s of a processor.
+//! squawk-parser takes 62 s to build, its newest version asks for rustc 1.99, and it refuses 21 good
+//! statements and takes 38 bad ones. pg_query and its kin ask for libclang. sqlparser stays for what runs: 3
+//! us for a key lookup.
 
 mod clauses;
 mod plain;
