@@ -17,6 +17,7 @@ pub mod targets;
 pub use mutator::Mutator;
 
 use nix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -102,11 +103,18 @@ pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
     ran
 }
 
+thread_local! {
+    /// An input is being taken: a panic is its fault.
+    static TAKING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs one input.
 pub fn one(target: &Target, take: &mut dyn FnMut(&[u8]), input: &[u8]) -> Option<Fault> {
     let fault = |what| Some(Fault { input: input.to_vec(), what });
     let before = processor_time();
+    TAKING.set(true);
     let (result, asked) = memory::peak(|| catch_unwind(AssertUnwindSafe(|| take(input))));
+    TAKING.set(false);
     let took = processor_time().saturating_sub(before);
     if let Err(panic) = result {
         let text = panic.downcast_ref::<String>().cloned();
@@ -144,5 +152,12 @@ fn processor_time() -> Duration {
 /// A panic is told by the fault that it is, with its place.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    ONCE.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !TAKING.get() {
+                told(panic);
+            }
+        }));
+    });
 }

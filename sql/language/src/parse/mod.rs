@@ -517,7 +517,6 @@ mod tests {
         let copy = options("copy (select 1, ')') to stdout");
         assert!(matches!(copy.subject, CopySubject::Query(_)));
         assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b'\t', "\\N"));
-        assert_eq!(failure("copy t from stdin (format binary)").0, "0A000");
         assert_eq!(failure("copy t from stdin (frmat csv)").0, "42601");
         assert_eq!(failure("copy t from '/tmp/x'").0, "0A000");
     }
