@@ -23,7 +23,14 @@ command -v strace >/dev/null || packages+=(strace)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || packages+=(libfaketime)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
+# Drivers, and what they run in; those of Python and JavaScript the tests fetch themselves.
+[ -e /usr/share/java/postgresql.jar ] || packages+=(libpostgresql-jdbc-java)
+command -v javac >/dev/null || packages+=(default-jdk-headless)
+[ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
+python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+command -v npm >/dev/null || packages+=(nodejs npm)
 if [ ${#packages[@]} -gt 0 ]; then
     say "installing ${packages[*]}"
     root=()

@@ -5,6 +5,7 @@
     benches/matrix.py --short --out benches/RESULTS.md      # about 13 minutes: 2 s a run, 3 repeats
     benches/matrix.py --out benches/RESULTS.md              # about 90 minutes: 10 s a run, 5 repeats
     benches/matrix.py --cells upsert:1:on,tpcb:8 --seconds 5 --repeats 1
+    benches/matrix.py --tls --no-ceilings --cells read:8    # both products under TLS
 
 Installs PostgreSQL 15 if it is missing, starts a primary with one streaming standby of each product with the same settings, and three
 ceilings (benches/src/bin/ceiling.rs), loads the same rows, and runs pgbench (-n -M prepared) on them in turn. In each repeat a cell's
@@ -145,7 +146,7 @@ class Matrix:
         """Takes over the runs of a state file, if they were made with the same options."""
         self.state.seek(0)
         lines = self.state.readlines()
-        header = {name: getattr(self.options, name) for name in ("seconds", "scale", "keys", "jobs", "host", "set")}
+        header = {name: getattr(self.options, name) for name in ("seconds", "scale", "keys", "jobs", "host", "set", "tls")}
         if not lines:
             self.write(header)
         elif json.loads(lines[0]) != header:
@@ -267,6 +268,8 @@ def arguments():
     parser.add_argument("--keys", type=int, default=100_000, help="rows of the key-value table (100000)")
     parser.add_argument("--scale", type=int, default=10, help="scale of the TPC-B tables (10)")
     options = parser.parse_args()
+    if options.tls and not options.no_ceilings:
+        parser.error("the ceilings know no TLS: say --no-ceilings")
     preset = SHORT if options.short else FULL
     options.seconds, options.repeats = options.seconds or preset["seconds"], options.repeats or preset["repeats"]
     return options

@@ -144,7 +144,7 @@ def markdown(results, options, versions, took_s, chart_name):
         f"    {shlex.join(['benches/matrix.py', *sys.argv[1:]])}",
         "",
         f"pgbench -n -M prepared, one thread, {options.seconds} s a run, {options.repeats} pairs a cell, interleaved, clients over "
-        f"{'TCP' if options.host else 'a Unix socket'}. Each product: a primary and one streaming standby on the same machine and disk, "
+        f"{'TCP under TLS' if options.tls else 'TCP' if options.host else 'a Unix socket'}. Each product: a primary and one streaming standby on the same machine and disk, "
         f"which pgbench shares.",
         f"Settings of both: {', '.join(f'{key} {value}' for key, value in servers.SETTINGS.items())}, "
         f"synchronous_standby_names '*', data checksums{''.join(', ' + pair for pair in options.set)}. "

@@ -60,6 +60,8 @@ class Options:
     """Whether each primary has a streaming standby, which synchronous_standby_names counts."""
     host: str = ""
     """Address that clients connect to by TCP; empty for the Unix socket."""
+    tls: bool = False
+    """Whether clients connect under TLS."""
     settings: dict = dataclasses.field(default_factory=dict)
     """Further settings of all servers, by PostgreSQL's names."""
     keep: bool = False
@@ -72,6 +74,7 @@ def add_arguments(parser):
                         help="the binary (target/release/plimsoll)")
     parser.add_argument("--dir", default=Options.directory, help="where the temporary folder goes (/var/tmp)")
     parser.add_argument("--host", default="", help="connect by TCP to this address instead of the Unix socket")
+    parser.add_argument("--tls", action="store_true", help="connect by TCP under TLS, to 127.0.0.1 unless --host says otherwise")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both products")
     parser.add_argument("--keep", action="store_true", help="leave the temporary folder")
 
@@ -79,8 +82,11 @@ def add_arguments(parser):
 def options_of(arguments, **changed):
     """The options that the arguments name; `changed` are fields of Options."""
     settings = dict(pair.split("=", 1) for pair in arguments.set) | changed.pop("settings", {})
-    return Options(plimsoll=arguments.plimsoll, directory=arguments.dir, host=arguments.host, settings=settings,
-                   keep=arguments.keep, **changed)
+    if arguments.tls:
+        # For PostgreSQL's client programs.
+        os.environ["PGSSLMODE"] = "require"
+    return Options(plimsoll=arguments.plimsoll, directory=arguments.dir, settings=settings, keep=arguments.keep, tls=arguments.tls,
+                   host=arguments.host or ("127.0.0.1" if arguments.tls else ""), **changed)
 
 
 def run(command, **options):
@@ -370,9 +376,20 @@ class System:
             "unix_socket_directories": self.sockets,
             "cluster_name": node.name,
             "synchronous_standby_names": "*" if self.standby else "",
-        } | self.options.settings
+        } | ({"ssl": "on"} if self.options.tls else {}) | self.options.settings
+        if self.options.tls:
+            self.write_certificate(node)
         with open(node.data / "postgresql.conf", "a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def write_certificate(self, node):
+        """A certificate that signs itself, and its key, in the server's folder."""
+        certificate, key = node.data / "server.crt", node.data / "server.key"
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+             "-subj", "/CN=localhost", "-out", certificate, "-keyout", key])
+        key.chmod(0o600)
+        for made in (certificate, key):
+            self.give(made)
 
     def start(self):
         """Makes the primary, and the standby as its clone, and starts both."""
@@ -444,7 +461,8 @@ class Plimsoll(System):
         run([self.options.plimsoll, "init", "-D", node.data, "-U", "postgres"])
 
     def clone(self, primary, standby):
-        conninfo = f"host=127.0.0.1 port={primary.port} user=postgres"
+        # In the clear, as PostgreSQL's standby follows over its socket.
+        conninfo = f"host=127.0.0.1 port={primary.port} user=postgres sslmode=disable"
         run([self.options.plimsoll, "clone", "--from", conninfo, "-D", standby.data])
 
     def start_command(self, node):

@@ -12,6 +12,7 @@
 //! | `state`         | the states that a node can be in                                                 |
 //! | `log`           | the log                                                                          |
 //! | `tasks`         | the node's tasks and what ends them                                              |
+//! | `statements`    | pg_stat_statements: what is counted of statements                                |
 //! | `lock_files`    | postmaster.pid, and the lock files of sockets                                    |
 //! | `connection`    | sockets, connections that have not logged in, the registry of all sessions       |
 //! | `auth`          | whether a connection is who it says it is                                        |
@@ -22,6 +23,7 @@
 //! | `node`          | a node's life: start, run, promote, stop, and its states                         |
 //! | `views`         | system views and functions                                                       |
 //! | `session`       | what clients ask, and what they are told                                         |
+//! | `lock_waits`    | what the log is told of waits for locks                                          |
 //! | `metrics`       | figures for Prometheus                                                           |
 //! | `reference`     | lists of views, functions and metrics, for documents                             |
 //! | `server`        | a node with its sessions: what programs start                                    |
@@ -38,6 +40,7 @@ mod configuration;
 mod connection;
 mod error;
 mod lock_files;
+mod lock_waits;
 mod log;
 mod maintenance;
 mod metrics;
@@ -47,6 +50,7 @@ mod replication;
 mod server;
 mod session;
 mod state;
+mod statements;
 mod tasks;
 mod views;
 
@@ -57,7 +61,7 @@ pub use log::{LogSink, stderr_sink};
 pub use node::init::{InitOptions, init};
 pub use node::open::flushed_by_slots;
 pub use node::options::ServerOptions;
-pub use node::signals::PROMOTION_REFUSED;
+pub use node::signals::{LOGROTATE_SIGNAL_FILE, PROMOTION_REFUSED};
 pub use node::start::{Carried, Ending};
 pub use replication::handover::HANDOVER_FILE;
 pub use replication::ledger::{LedgerEntry, read_ledger};

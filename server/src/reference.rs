@@ -13,6 +13,7 @@
 //! ```
 
 use crate::{metrics, views};
+use settings::{Kind, Value, definitions};
 use sql_interface::NodeReturns;
 use sql_types::{Type, TypeId};
 
@@ -140,4 +141,31 @@ pub fn metrics() -> Vec<Metric> {
         help: metric.help,
     };
     metrics::table::METRICS.iter().map(metric).collect()
+}
+
+/// A line a setting, as `postgres --describe-config` has them: name, context, group, type, default, least and
+/// greatest value, what it does, and a last column that is empty here; tabulators stand between.
+pub fn settings_lines() -> impl Iterator<Item = String> {
+    definitions().iter().map(|known| {
+        let plain = |value: Value| value.plain(known);
+        let boot = plain(Value::boot(known));
+        let (kind, default, min, max) = match known.kind {
+            Kind::Bool { boot } => ("BOOLEAN", if boot { "TRUE" } else { "FALSE" }.to_owned(), None, None),
+            Kind::Integer { min, max, .. } => {
+                ("INTEGER", boot, Some(Value::Integer(min)), Some(Value::Integer(max)))
+            }
+            Kind::Real { min, max, .. } => ("REAL", boot, Some(Value::Real(min)), Some(Value::Real(max))),
+            Kind::Text { .. } => ("STRING", boot, None, None),
+            Kind::Choice { .. } => ("ENUM", boot, None, None),
+        };
+        let bound = |value: Option<Value>| value.map(plain).unwrap_or_default();
+        let (context, about) = (known.context.name(), known.description());
+        format!(
+            "{}\t{context}\t{}\t{kind}\t{default}\t{}\t{}\t{about}\t",
+            known.name,
+            known.category,
+            bound(min),
+            bound(max)
+        )
+    })
 }

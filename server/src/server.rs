@@ -4,6 +4,7 @@ use crate::configuration::{self, recovery_target};
 use crate::connection::lobby::Visitor;
 use crate::connection::socket::Socket;
 use crate::error::ServerError;
+use crate::lock_waits;
 use crate::log::Log;
 use crate::metrics;
 use crate::node::options::ServerOptions;
@@ -14,6 +15,7 @@ use crate::session::{self, Embedded};
 use crate::state::{NodeState, StopMode};
 use std::sync::Arc;
 use storage::RecoveryTarget;
+use wal::control::ControlFile;
 
 /// Threads for what the engine itself does besides its tasks: reading pages, flushing, sweeping.
 const ENGINE_THREADS: usize = 512;
@@ -71,6 +73,7 @@ impl Services for Clients {
         session::serve(node, socket, visitor)
     }
     fn opened(node: &Arc<Node>) -> impl Future<Output = ()> + Send {
+        lock_waits::start(node);
         metrics::start(node)
     }
 }
@@ -109,7 +112,11 @@ impl Server {
         begun: impl FnOnce(Control),
     ) -> Result<Self, ServerError> {
         let log = Arc::new(Log::new(options.log.clone(), options.host.clock.clone()));
-        match start::start::<Clients>(&options, &log, carried, |node| begun(Control(node.clone()))).await {
+        let begins = |node: &Arc<Node>| {
+            log.begin_collecting(&node.ground.data_dir, &node.ground.settings());
+            begun(Control(node.clone()));
+        };
+        match start::start::<Clients>(&options, &log, carried, begins).await {
             Ok(Started { node, sockets, supervisor }) => {
                 let server = Self { node, sockets, supervisor };
                 server.wait_started().await;
@@ -117,6 +124,7 @@ impl Server {
             }
             Err(error) => {
                 log.write(None, &error.report(), None);
+                log.end_collecting();
                 Err(error)
             }
         }
@@ -183,10 +191,12 @@ impl Server {
     ///
     /// As [`Server::join`].
     pub async fn ended(&mut self) -> Result<Ending, ServerError> {
-        match (&mut self.supervisor).await {
+        let ended = match (&mut self.supervisor).await {
             Ok(done) => done,
             Err(error) => Err(ServerError::new(format!("the server's main task failed: {error}"))),
-        }
+        };
+        self.node.ground.log.end_collecting();
+        ended
     }
 
     /// A connection string (without user and database) that reaches it.
@@ -205,6 +215,7 @@ impl Server {
 ///
 /// If the server does not start, or does not stop well.
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
+    crate::connection::open_files::lift_limit();
     let (threads, sessions) = threads(&options);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if threads > 0 {
@@ -218,6 +229,10 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
         .build()
         .map_err(|error| ServerError::new(format!("could not start the runtime: {error}")))?;
     let options = ServerOptions { starts_again: true, ..options };
+    if options.signals && nix::unistd::geteuid().is_root() {
+        let log = Log::new(options.log.clone(), options.host.clock.clone());
+        log.warning("this server runs as root: a user of its own, without rights elsewhere, is safer");
+    }
     let ended = runtime.block_on(async {
         let mut carried = Carried::default();
         while let Ending::Again(next) =
@@ -241,7 +256,17 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
 pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     let current = configuration::load(&options.host, &options.data_dir, &options.settings, &silent)?;
-    current.settings.show(name).map_err(|error| ServerError::new(error.one_line()))
+    let mut settings = settings::Settings::clone(&current.settings);
+    // What a server finds out when it opens the directory.
+    if let Ok(control) = ControlFile::load(options.host.disk.as_ref(), &options.data_dir) {
+        for (computed, value) in [
+            ("wal_segment_size", control.segment_size.bytes().to_string()),
+            ("data_checksums", if control.data_checksums { "on" } else { "off" }.to_owned()),
+        ] {
+            settings.set_computed(computed, &value).map_err(|error| ServerError::new(error.one_line()))?;
+        }
+    }
+    settings.show(name).map_err(|error| ServerError::new(error.one_line()))
 }
 
 /// What a server with these options, in recovery, would go to: this target instead of the one that its files

@@ -163,8 +163,13 @@ fn a_promotion_that_the_server_refuses_says_why() {
 #[test]
 fn lag_prints_each_standby_as_text_and_as_json() {
     let primary = Node::builder().start();
-    let none = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--count", "1"]));
-    assert_eq!(none, "no standby is connected\n");
+    for (options, said) in [
+        (&["--count", "1"][..], "no standby is connected\n"),
+        (&["--count", "1", "--json"], "{\"standbys\":0}\n"),
+    ] {
+        let none = run(plimsoll().arg("lag").arg(primary.conninfo()).args(options));
+        assert_eq!((none.code, none.stdout.as_str()), (3, said));
+    }
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
     primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
     standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));

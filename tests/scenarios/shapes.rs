@@ -280,7 +280,7 @@ fn outcome(name: &str, answer: Result<(), WireError>) -> Option<String> {
 #[test]
 fn a_thousand_joins_hold_few_of_their_rows() {
     let node = Node::builder().setting("shared_buffers", "32MB").start();
-    node.sql("CREATE ROLE guest LOGIN");
+    node.sql("CREATE ROLE guest LOGIN; GRANT CREATE ON SCHEMA public TO guest");
     let mut client = connect(&node);
     let joins: String =
         (0..1000).map(|at| format!(" natural join generate_series(1,300) t{at}(x)")).collect();
@@ -296,7 +296,7 @@ fn a_megabyte_of_any_shape_ends_in_an_answer_or_an_error_and_takes_bounded_memor
     let only = std::env::var("PLIMSOLL_SHAPE").ok();
     let long_tests = std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1");
     let node = Node::builder().setting("shared_buffers", "32MB").start();
-    node.sql("CREATE ROLE guest LOGIN");
+    node.sql("CREATE ROLE guest LOGIN; GRANT CREATE ON SCHEMA public TO guest");
     let mut bystander = connect(&node);
     let mut failures = Vec::new();
     for (name, parts) in SHAPES.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {

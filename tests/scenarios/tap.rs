@@ -1,4 +1,5 @@
-//! PostgreSQL's own replication tests, unmodified, with Plimsoll's initdb, pg_ctl and postgres first in PATH.
+//! PostgreSQL's own tests of replication, pg_ctl and initdb, unmodified, with Plimsoll's initdb, pg_ctl and
+//! postgres first in PATH.
 
 use scenarios::{plimsoll, run, run_ok, scratch_dir};
 use std::os::unix::fs::symlink;
@@ -15,7 +16,7 @@ fn fetched() -> PathBuf {
     std::fs::create_dir_all(&folder).expect("a folder for the fetched tests");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tap/fetch.sh");
     run_ok(Command::new("flock").arg(folder.join("lock")).arg(script).arg(folder.join("source")));
-    folder.join("source/src/test/recovery")
+    folder.join("source/src")
 }
 
 /// Lets the user postgres, who may not read our build folder, have a copy of a file or folder.
@@ -23,12 +24,12 @@ fn copy(from: &Path, to: &Path) {
     run_ok(Command::new("cp").args(["-r", "--dereference", "--reflink=auto"]).arg(from).arg(to));
 }
 
-/// Runs one test file with prove in a folder of its own. As root, it runs as the user postgres, because some
-/// of PostgreSQL's programs refuse root.
-fn prove(name: &str) {
+/// Runs one test file of a folder of PostgreSQL's sources with prove, in a folder of its own. As root, it
+/// runs as the user postgres, because some of PostgreSQL's programs refuse root.
+fn prove(part: &str, name: &str) {
     let folder = scratch_dir();
-    let recovery = folder.path().join("recovery");
-    copy(&fetched(), &recovery);
+    let tests = folder.path().join("tests");
+    copy(&fetched().join(part), &tests);
     let links = folder.path().join("bin");
     std::fs::create_dir(&links).expect("a folder of links");
     let binary = folder.path().join("plimsoll");
@@ -51,9 +52,9 @@ fn prove(name: &str) {
     };
     let outcome = run(command
         .args(["--verbose", &format!("t/{name}.pl")])
-        .current_dir(&recovery)
+        .current_dir(&tests)
         .env("PATH", path)
-        .env("PERL5LIB", format!("{PGXS}/src/test/perl:{}", recovery.display()))
+        .env("PERL5LIB", format!("{PGXS}/src/test/perl:{}", tests.display()))
         .env("PG_REGRESS", format!("{PGXS}/src/test/regress/pg_regress"))
         .env("TESTDIR", folder.path())
         .env("TESTDATADIR", folder.path().join("data"))
@@ -75,25 +76,50 @@ fn prove(name: &str) {
 
 #[test]
 fn timeline_switch_004() {
-    prove("004_timeline_switch");
+    prove("test/recovery", "004_timeline_switch");
 }
 
 #[test]
 fn replay_delay_005() {
-    prove("005_replay_delay");
+    prove("test/recovery", "005_replay_delay");
 }
 
 #[test]
 fn sync_rep_007() {
-    prove("007_sync_rep");
+    prove("test/recovery", "007_sync_rep");
 }
 
 #[test]
 fn archiving_002() {
-    prove("002_archiving");
+    prove("test/recovery", "002_archiving");
 }
 
 #[test]
 fn recovery_targets_003() {
-    prove("003_recovery_targets");
+    prove("test/recovery", "003_recovery_targets");
+}
+
+#[test]
+fn pg_ctl_start_stop_001() {
+    prove("bin/pg_ctl", "001_start_stop");
+}
+
+#[test]
+fn pg_ctl_status_002() {
+    prove("bin/pg_ctl", "002_status");
+}
+
+#[test]
+fn pg_ctl_promote_003() {
+    prove("bin/pg_ctl", "003_promote");
+}
+
+#[test]
+fn pg_ctl_logrotate_004() {
+    prove("bin/pg_ctl", "004_logrotate");
+}
+
+#[test]
+fn initdb_001() {
+    prove("bin/initdb", "001_initdb");
 }

@@ -4,6 +4,7 @@ use crate::node::{free_port, scratch_dir};
 use crate::tools::{pg_tool, run, run_ok};
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,8 +60,38 @@ impl PostgreSql {
         server
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The number in the socket's name, and the TCP port if it listens on an address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Puts a file into the data folder, as the server's own user's.
+    pub fn place(&self, name: &str, bytes: &[u8]) {
+        let path = self.data().join(name);
+        // A new file: one that is there keeps its mode.
+        let _ = fs::remove_file(&path);
+        fs::write(&path, bytes).expect("the data folder takes a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        if nix::unistd::geteuid().is_root() {
+            run_ok(Command::new("chown").arg("postgres:postgres").arg(&path));
+        }
+    }
+
+    /// Has the files read again.
+    pub fn reload(&self) {
+        run_ok(unprivileged("pg_ctl").args(["reload", "-s", "-D"]).arg(self.data()));
+    }
+
+    /// Runs SQL that must work; returns the rows as psql prints them, without the last line end.
+    pub fn sql(&self, sql: &str) -> String {
+        let mut psql = pg_tool("psql");
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d"]).arg(self.conninfo());
+        run_ok(psql.args(["-c", sql])).trim_end().to_owned()
     }
 
     /// The folder of the socket and the log.
@@ -94,6 +125,11 @@ impl PostgreSql {
     /// Stops the server in a mode of pg_ctl.
     pub fn stop(&self, mode: &str) {
         run_ok(&mut self.pg_ctl(&["stop", "-m", mode]));
+    }
+
+    /// The server's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// What connects to this server over its Unix socket.

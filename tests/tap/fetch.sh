@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fetches PostgreSQL 15's own replication tests (Debian's source package; the original archive is enough) into the
+# Fetches PostgreSQL 15's own tests of replication, pg_ctl and initdb, and the statements of its regression tests (Debian's source package; the original archive is enough) into the
 # folder named as the first argument, once. Nothing of it is kept in this project.
 set -euo pipefail
 
 target=$1
-[ -e "$target/done" ] && exit 0
+[ -e "$target/complete-2" ] && exit 0
 mkdir -p "$target"
 cd "$target"
 
@@ -26,6 +26,6 @@ for version in $versions; do
     if apt-get "${options[@]}" source --download-only "postgresql-15=$version" 2>/dev/null; then break; fi
 done
 archive=$(ls postgresql-15_*.orig.tar.bz2)
-tar -xjf "$archive" --strip-components=1 --wildcards '*/src/test/recovery/t/*'
+tar -xjf "$archive" --strip-components=1 --wildcards '*/src/test/recovery/t/*' '*/src/bin/pg_ctl/t/*' '*/src/bin/initdb/t/*' '*/src/test/regress/sql/*'
 rm -rf "$archive" ./*.dsc ./*.debian.tar.xz "$state"
-touch done
+touch complete-2

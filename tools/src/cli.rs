@@ -65,11 +65,19 @@ pub enum Command {
     Start(StartArgs),
     /// Stop the server of a data directory
     Stop(StopArgs),
+    /// Stop the server of a data directory and start it again in the background, with the options of its last
+    /// start; one that does not run is started
+    Restart(RestartArgs),
+    /// Let the server of a data directory read its configuration files again
+    Reload(DataArgs),
+    /// Let the server of a data directory go on in a new log file (logging_collector)
+    Logrotate(DataArgs),
     /// Say whether a server runs on a data directory (exit code 0: yes, 3: no, 4: no data directory)
     Status(DataArgs),
     /// Copy a running server into a new data directory that starts as its standby
     Clone(CloneArgs),
-    /// Show how far each standby is behind
+    /// Show how far each standby is behind (exit code 2: further than allowed, 3: no standby at the last
+    /// look)
     Lag(LagArgs),
     /// Make a standby the primary of a new timeline
     Promote(PromoteArgs),
@@ -96,8 +104,8 @@ pub enum Command {
     #[cfg(feature = "simulate")]
     Simulate(crate::commands::simulate::SimulateArgs),
     /// Run as initdb
-    #[command(hide = true)]
-    Initdb(Box<InitArgs>),
+    #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
+    Initdb(PassedOn),
     /// Run as postgres
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Run(PassedOn),
@@ -112,6 +120,13 @@ pub struct PassedOn {
     /// The arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
+}
+
+impl PassedOn {
+    /// The words of a command line of that program.
+    pub fn words(self, program: &str) -> impl Iterator<Item = OsString> {
+        std::iter::once(OsString::from(program)).chain(self.arguments)
+    }
 }
 
 /// A data directory.
@@ -159,6 +174,26 @@ pub struct StopArgs {
     pub timeout: u64,
 }
 
+/// Options of `restart`.
+#[derive(Args, Debug)]
+pub struct RestartArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How to stop
+    #[arg(short, long, value_enum, default_value = "fast")]
+    pub mode: StopMode,
+    /// Setting for the next run, beside those of the last start
+    #[arg(short = 'c', long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+    /// Log file [default: plimsoll/server.log in the data directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Seconds to wait for the stop, and again for the start
+    #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
 /// Options of `clone`.
 #[derive(Args, Debug)]
 pub struct CloneArgs {
@@ -182,7 +217,7 @@ pub struct LagArgs {
     /// Where the primary is, as a conninfo string or URI
     #[arg(value_name = "CONNINFO")]
     pub conninfo: String,
-    /// Print a JSON object a line
+    /// Print a JSON object a line; {"standbys":0} if no standby is connected
     #[arg(long)]
     pub json: bool,
     /// Show a screen with each standby's last minutes; q leaves it. Limits are shown as alarms, and the exit

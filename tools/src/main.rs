@@ -13,11 +13,16 @@ mod commands;
 mod connect;
 mod new_folders;
 mod output;
+mod owner;
+mod permissions;
 mod pid_file;
 mod process;
 mod programs;
+mod prompt;
+mod secure;
 mod serve;
 mod signals;
+mod sync_only;
 mod wal_files;
 
 use std::ffi::OsString;

@@ -1,11 +1,14 @@
 //! Starting a server in the background, ending it, and telling how it fares, by its lock file and by signals.
 
-use crate::pid_file::{PidFile, Status, is_alive};
+use crate::permissions::Access;
+use crate::pid_file::{PidFile, Status, TEXT_BYTES_MAX, is_alive};
 use anyhow::{Context, Result, anyhow, bail};
+use host::{Disk, RealDisk};
 use nix::sys::signal::{Signal, kill};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -59,6 +62,8 @@ pub struct Launch {
     pub shell_options: Vec<String>,
     /// Where the server's log goes; None leaves it on this process's standard error.
     pub log: Option<PathBuf>,
+    /// The program that is the server; None is this one.
+    pub program: Option<PathBuf>,
 }
 
 /// A server that was started and is not known to be ready.
@@ -72,17 +77,28 @@ pub struct Launched {
 impl Launch {
     /// Starts the server in a session of its own.
     pub fn spawn(&self) -> Result<Launched> {
-        let program = std::env::current_exe().context("could not find this program's own file")?;
+        // The server, and whoever restarts it by postmaster.opts, may be in another folder.
+        let data = std::path::absolute(&self.data)
+            .with_context(|| format!("invalid data directory \"{}\"", self.data.display()))?;
         // The shell splits the -o texts, as users of pg_ctl expect; all else is passed as it is.
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(format!("exec \"$0\" \"$@\" {}", self.shell_options.join(" ")));
-        command.arg(&program).arg("run").arg("-D").arg(&self.data).args(&self.arguments);
+        match &self.program {
+            Some(program) => command.arg(program),
+            None => command
+                .arg(std::env::current_exe().context("could not find this program's own file")?)
+                .arg("run"),
+        };
+        command.arg("-D").arg(&data).args(&self.arguments);
+        let access = Access::of(&data);
+        access.limit_process();
         let log = match &self.log {
             None => None,
             Some(path) => {
                 let file = fs::OpenOptions::new()
                     .create(true)
                     .append(true)
+                    .mode(access.file_mode())
                     .open(path)
                     .with_context(|| format!("could not open log file \"{}\"", path.display()))?;
                 let start = file.metadata()?.len();
@@ -189,6 +205,35 @@ pub fn signal(file: &PidFile, signal: Signal) -> Result<()> {
         .with_context(|| format!("could not send {signal} to the server (PID: {})", file.pid))
 }
 
+/// The options of the last start, which postmaster.opts keeps: each word in double quotes, as it is, behind
+/// the program's path. The data directory is not among them.
+pub fn options_of_last_start(data: &Path) -> Vec<OsString> {
+    let line = RealDisk.read_text(&data.join("postmaster.opts"), TEXT_BYTES_MAX).unwrap_or_default();
+    let Some((_, words)) = line.trim_end().split_once(" \"") else { return Vec::new() };
+    let words = words.strip_suffix('"').unwrap_or(words).split("\" \"");
+    let mut words = words.skip_while(|word| *word == "run").peekable();
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "-D" => _ = words.next(),
+            word => options.push(word.into()),
+        }
+    }
+    options
+}
+
+/// Asks the server of a directory to go on in a new log file.
+pub fn ask_to_rotate(data: &Path) -> Result<()> {
+    let file = running(data)?;
+    let request = data.join(server::LOGROTATE_SIGNAL_FILE);
+    fs::write(&request, "")
+        .with_context(|| format!("could not create log rotation signal file \"{}\"", request.display()))?;
+    signal(&file, Signal::SIGUSR1).inspect_err(|_| {
+        // Nobody looks for it then.
+        let _ = fs::remove_file(&request);
+    })
+}
+
 /// Asks a server to stop; returns once it is gone, or with an error after `limit`.
 pub fn stop(data: &Path, mode: StopMode, limit: Option<Duration>, tick: impl FnMut()) -> Result<()> {
     let file = running(data)?;
@@ -263,6 +308,20 @@ pub fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_options_of_the_last_start_are_known_without_a_shell() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |line: &str| {
+            fs::write(folder.path().join("postmaster.opts"), line).unwrap();
+            options_of_last_start(folder.path())
+        };
+        let line =
+            "/a b/plimsoll \"run\" \"-D\" \"/x y\" \"-c\" \"primary_conninfo=password='$(id)'\" \"-F\"\n";
+        assert_eq!(of(line), ["-c", "primary_conninfo=password='$(id)'", "-F"]);
+        assert_eq!(of("/bin/postgres \"-D\" \"/x\" \"-p\" \"1\"\n"), ["-p", "1"]);
+        assert!(of("/bin/postgres\n").is_empty() && of("").is_empty());
+    }
 
     #[test]
     fn the_cause_of_a_failed_start_is_its_first_fatal_message_with_the_hint() {

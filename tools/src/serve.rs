@@ -1,9 +1,11 @@
 //! Making and running servers: where the command line meets the crates below.
 
 use crate::new_folders::NewFolders;
-use crate::output::{complain, error_text, say};
+use crate::output::{complain, error_text, say, text};
+use crate::owner;
+use crate::permissions::Access;
 use crate::programs::initdb::InitArgs;
-use crate::programs::postgres::{Request, ServerArguments, parse, setting};
+use crate::programs::postgres::{Request, ServerArguments, parse};
 use crate::signals::Signals;
 use anyhow::{Context, Result, anyhow, bail};
 use host::Host;
@@ -24,7 +26,11 @@ pub fn main(arguments: &[OsString]) -> u8 {
             Ok(0)
         }
         Request::Help => {
-            say!("{}", crate::programs::postgres::USAGE);
+            text(crate::programs::postgres::HELP);
+            Ok(0)
+        }
+        Request::DescribeConfig => {
+            server::reference::settings_lines().for_each(|line| say!("{line}"));
             Ok(0)
         }
         Request::Serve(arguments) => serve(arguments),
@@ -36,53 +42,42 @@ pub fn main(arguments: &[OsString]) -> u8 {
 }
 
 fn serve(arguments: ServerArguments) -> Result<u8> {
-    let data = arguments
-        .data
-        .or_else(|| std::env::var_os("PGDATA").map(PathBuf::from))
-        .ok_or_else(|| anyhow!("no data directory specified: name one with -D, or set PGDATA"))?;
+    let Some(data) = arguments.data.or_else(|| std::env::var_os("PGDATA").map(PathBuf::from)) else {
+        complain!("postgres: no data directory specified: name one with -D, or set PGDATA");
+        return Ok(NO_DIRECTORY_NAMED);
+    };
     if std::env::var_os("PLIMSOLL_DETACHED").is_some() {
         // A session of its own, so that the terminal's signals and end do not reach it. It fails only for a
         // process that leads a group already, and then the group is its own.
         let _ = nix::unistd::setsid();
     }
-    let options = ServerOptions { settings: arguments.settings, signals: true, ..ServerOptions::new(data) };
+    let access = Access::of(&data);
+    access.limit_process();
+    let options = ServerOptions {
+        host: access.host(),
+        settings: arguments.settings,
+        signals: true,
+        ..ServerOptions::new(&data)
+    };
     if let Some(name) = arguments.print {
         say!("{}", server::setting_of(&options, &name)?);
         return Ok(0);
     }
+    owner::check_own(&data)?;
     // The log has said what went wrong.
     Ok(u8::from(server::run(options).is_err()))
 }
+
+/// What PostgreSQL's server ends with if nobody names a directory.
+const NO_DIRECTORY_NAMED: u8 = 2;
 
 /// The version that the personalities print.
 pub fn long_version() -> String {
     format!("{} (Plimsoll {})", server::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))
 }
 
-/// Makes a data directory.
-pub fn init(arguments: &InitArgs) -> Result<()> {
-    let data = arguments.folder()?;
-    let segment_size = SegmentSize::new(arguments.wal_segsize.saturating_mul(1 << 20))
-        .ok_or_else(|| anyhow!("argument of --wal-segsize must be a power of two between 1 and 1024"))?;
-    let (auth_local, auth_host) = arguments.auth()?;
-    let password = match &arguments.pwfile {
-        None => None,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("could not read password file \"{}\"", path.display()))?;
-            let password = text.lines().next().unwrap_or_default();
-            if password.is_empty() {
-                bail!("password file \"{}\" is empty", path.display());
-            }
-            Some(password.to_owned())
-        }
-    };
-    if password.is_none() && [&auth_local, &auth_host].iter().any(|method| method.as_str() == "scram-sha-256")
-    {
-        bail!(
-            "must specify a password for the superuser to enable password authentication: give one with --pwfile"
-        );
-    }
+/// The superuser's name.
+pub fn superuser(arguments: &InitArgs) -> Result<String> {
     let superuser = match &arguments.username {
         Some(name) => name.clone(),
         None => operating_system_user()?,
@@ -90,19 +85,46 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
     if superuser.starts_with("pg_") {
         bail!("superuser name \"{superuser}\" is disallowed; role names cannot begin with \"pg_\"");
     }
+    Ok(superuser)
+}
+
+/// Makes a data directory, with PostgreSQL's page checksums or without.
+pub fn init(arguments: &InitArgs, data_checksums: bool) -> Result<()> {
+    let data = arguments.folder()?;
+    let segment_size = SegmentSize::new(arguments.wal_segsize.saturating_mul(1 << 20))
+        .ok_or_else(|| anyhow!("argument of --wal-segsize must be a power of two between 1 and 1024"))?;
+    let superuser = superuser(arguments)?;
+    let (auth_local, auth_host) = arguments.auth();
+    let is_by_password = |method: &String| matches!(method.as_str(), "scram-sha-256" | "md5" | "password");
+    let has_password = arguments.pwprompt || arguments.pwfile.is_some();
+    let made_password = (arguments.secure && !has_password).then(crate::secure::password);
+    if !has_password && made_password.is_none() && [&auth_local, &auth_host].into_iter().all(is_by_password) {
+        bail!(
+            "must specify a password for the superuser to enable password authentication: \
+             give one with --pwfile or --pwprompt"
+        );
+    }
+    let password = match &made_password {
+        Some(password) => Some(password.clone()),
+        None => arguments.password()?,
+    };
+    let access = arguments.access();
     let options = InitOptions {
-        superuser,
+        host: access.host_syncing(!arguments.no_sync),
+        superuser: superuser.clone(),
         password,
+        secure: arguments.secure,
         auth_local,
         auth_host,
         segment_size,
+        data_checksums,
         wal_dir: arguments.waldir.clone(),
-        settings: arguments.set.iter().map(|text| setting(text)).collect::<Result<_>>()?,
+        settings: arguments.settings()?,
         ..InitOptions::new(&data)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let folders = NewFolders::look(&data, arguments.waldir.as_deref());
-    let made = runtime.block_on(make(&options));
+    let made = runtime.block_on(make(&options, access));
     // What still works there ends with it.
     drop(runtime);
     if let Err(error) = &made
@@ -114,11 +136,15 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
     }
     let id = made?;
     say!("created data directory {} (system identifier {id})", data.display());
+    if let Some(password) = &made_password {
+        crate::secure::tell(&superuser, password);
+    }
+    crate::secure::warn_of_trust(arguments);
     Ok(())
 }
 
 /// Makes the data directory. A signal to give it up is heeded when it is made, which takes a moment.
-async fn make(options: &InitOptions) -> Result<SystemId> {
+async fn make(options: &InitOptions, access: Access) -> Result<SystemId> {
     let mut signals = Signals::new()?;
     let mut making = std::pin::pin!(server::init(options));
     let (made, is_given_up) = tokio::select! {
@@ -130,10 +156,10 @@ async fn make(options: &InitOptions) -> Result<SystemId> {
     if is_given_up {
         bail!("interrupted");
     }
-    if let Some(wal_dir) = &options.wal_dir {
-        // One that was there may have had others.
-        std::fs::set_permissions(wal_dir, std::fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("could not change permissions of \"{}\"", wal_dir.display()))?;
+    // One that was there may have had others.
+    for folder in std::iter::once(&options.data_dir).chain(&options.wal_dir) {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(access.folder_mode()))
+            .with_context(|| format!("could not change permissions of \"{}\"", folder.display()))?;
     }
     Ok(id)
 }
@@ -175,7 +201,10 @@ pub fn folder_kind(data: &Path) -> Result<FolderKind> {
     let is_there = |what: &str, path: &Path| match std::fs::metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("could not access {what} \"{}\"", path.display())),
+        Err(error) => {
+            let whose = owner::words_of_refusal(path, &error);
+            Err(error).with_context(|| format!("could not access {what} \"{}\"{whose}", path.display()))
+        }
     };
     Ok(match is_there("directory", data)? {
         false => FolderKind::Missing,
@@ -184,10 +213,19 @@ pub fn folder_kind(data: &Path) -> Result<FolderKind> {
     })
 }
 
+/// A directory as it was named, and where that is if the name does not say it.
+pub fn named(data: &Path) -> String {
+    let shown = data.display();
+    match std::path::absolute(data) {
+        Ok(whole) if data.is_relative() => format!("\"{shown}\" (\"{}\")", whole.display()),
+        _ => format!("\"{shown}\""),
+    }
+}
+
 /// Why it cannot be said whether a server runs on this directory; None if it can.
 pub fn no_data_directory(data: &Path) -> Option<String> {
     match folder_kind(data) {
-        Ok(kind) => kind.complaint().map(|what| format!("directory \"{}\" {what}", data.display())),
+        Ok(kind) => kind.complaint().map(|what| format!("directory {} {what}", named(data))),
         Err(error) => Some(error_text(&error)),
     }
 }
@@ -196,7 +234,7 @@ pub fn no_data_directory(data: &Path) -> Option<String> {
 /// on it.
 pub fn check_is_there(data: &Path) -> Result<()> {
     if folder_kind(data)? == FolderKind::Missing {
-        bail!("directory \"{}\" does not exist", data.display());
+        bail!("directory {} does not exist", named(data));
     }
     Ok(())
 }

@@ -79,6 +79,11 @@ pub fn authentication_ok(out: &mut BytesMut) {
     message(out, b'R', |body| body.put_u32(0));
 }
 
+/// Appends AuthenticationCleartextPassword.
+pub fn authentication_cleartext_password(out: &mut BytesMut) {
+    message(out, b'R', |body| body.put_u32(3));
+}
+
 /// Appends AuthenticationSASL with these mechanisms.
 pub fn authentication_sasl(out: &mut BytesMut, mechanisms: &[&str]) {
     message(out, b'R', |body| {

@@ -1,13 +1,17 @@
 //! Connection strings as libpq reads them: `keyword=value` text and `postgresql://` URIs, completed from the
-//! environment and the password file (the manual's sections "Connection Strings", "Environment Variables",
-//! "The Password File").
+//! service file, the environment and the password file (the manual's sections "Connection Strings",
+//! "The Connection Service File", "Environment Variables", "The Password File").
 
+mod passfile;
+mod service;
 mod silence;
+mod tls;
 
 pub use silence::Silence;
+pub use tls::{ChannelBinding, SslMode, TlsParameters};
 
-use host::Disk;
-use std::path::{Path, PathBuf};
+use passfile::Found;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Folders where a server's Unix socket is looked for when no host is named.
@@ -41,6 +45,9 @@ pub enum ConnInfoError {
     /// An option whose effect is not built.
     #[error("connection option {0} is not supported")]
     Unsupported(&'static str),
+    /// What is wrong with the service that is named.
+    #[error("{0}")]
+    Service(String),
 }
 
 /// One place to try.
@@ -93,10 +100,16 @@ pub struct ConnInfo {
     pub silence: Silence,
     /// Which kind of server is wanted.
     pub target_session: TargetSession,
+    /// What the connection's TLS is to be.
+    pub tls: TlsParameters,
+    /// The operating system's user that a server behind a Unix socket has to run as (requirepeer).
+    pub peer_user: Option<String>,
     /// Take no server that does not prove that it knows the password.
     pub requires_proof: bool,
     /// Other startup parameters, sent as they are.
     pub parameters: Vec<(String, String)>,
+    /// The names that the user gave to the endpoints, where those are addresses (hostaddr).
+    names: Vec<Option<String>>,
     passfile: Option<PathBuf>,
 }
 
@@ -113,32 +126,19 @@ impl std::fmt::Debug for ConnInfo {
     }
 }
 
-/// Keywords of libpq that change nothing for an unencrypted connection of ours.
-const IGNORED: &[&str] = &[
-    "channel_binding",
-    "gssencmode",
-    "gsslib",
-    "krbsrvname",
-    "requirepeer",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcert",
-    "sslcompression",
-    "sslcrl",
-    "sslcrldir",
-    "sslkey",
-    "sslpassword",
-    "sslrootcert",
-    "sslsni",
-];
+/// Keywords of libpq that change nothing here: those of Kerberos, compression of TLS, which rustls has not,
+/// and the passphrase of a key, since keys with one are refused.
+const IGNORED: &[&str] = &["gsslib", "krbsrvname", "sslcompression", "sslpassword"];
 
 /// Keywords that we act on.
 const KNOWN: &[&str] = &[
     "application_name",
+    "channel_binding",
     "client_encoding",
     "connect_timeout",
     "dbname",
     "fallback_application_name",
+    "gssencmode",
     "host",
     "hostaddr",
     "keepalives",
@@ -150,8 +150,17 @@ const KNOWN: &[&str] = &[
     "password",
     "port",
     "replication",
+    "requirepeer",
     "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
     "sslmode",
+    "sslrootcert",
+    "sslsni",
     "target_session_attrs",
     "tcp_user_timeout",
     "user",
@@ -160,16 +169,28 @@ const KNOWN: &[&str] = &[
 /// Environment variables that stand in for keywords.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGAPPNAME", "application_name"),
+    ("PGCHANNELBINDING", "channel_binding"),
     ("PGCLIENTENCODING", "client_encoding"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGDATABASE", "dbname"),
+    ("PGGSSENCMODE", "gssencmode"),
     ("PGHOST", "host"),
     ("PGHOSTADDR", "hostaddr"),
     ("PGOPTIONS", "options"),
     ("PGPASSFILE", "passfile"),
     ("PGPASSWORD", "password"),
     ("PGPORT", "port"),
+    ("PGREQUIREPEER", "requirepeer"),
+    ("PGSERVICE", "service"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLCRL", "sslcrl"),
+    ("PGSSLCRLDIR", "sslcrldir"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
     ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLSNI", "sslsni"),
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ("PGUSER", "user"),
 ];
@@ -191,11 +212,16 @@ pub fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
         None => split_keywords(text)?,
     };
     for (keyword, _) in &pairs {
-        if !KNOWN.contains(&keyword.as_str()) && !IGNORED.contains(&keyword.as_str()) {
+        if !is_option(keyword) {
             return Err(ConnInfoError::UnknownOption(keyword.clone()));
         }
     }
     Ok(pairs)
+}
+
+/// Whether libpq has a keyword of this name.
+fn is_option(keyword: &str) -> bool {
+    KNOWN.contains(&keyword) || IGNORED.contains(&keyword)
 }
 
 /// Writes keywords and values as a `keyword=value` string, quoted where needed.
@@ -371,27 +397,25 @@ impl ConnInfo {
     ///
     /// As [`ConnInfo::parse`].
     pub fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConnInfoError> {
-        let pairs = split(text)?;
+        let mut pairs = split(text)?;
+        let service = given(&pairs, "service").or_else(|| in_environment("service", &variable));
+        if let Some(service) = service {
+            // Before the string's own, of which the last counts.
+            let of_service = service::read(&service, &variable)?;
+            pairs.splice(0..0, of_service);
+        }
         let get = |keyword: &str| given(&pairs, keyword).or_else(|| in_environment(keyword, &variable));
-        if get("service").is_some() {
-            return Err(ConnInfoError::Unsupported("service"));
-        }
-        match get("sslmode").as_deref() {
-            None | Some("disable" | "allow" | "prefer") => {}
-            Some("require" | "verify-ca" | "verify-full") => {
-                return Err(ConnInfoError::Unsupported("sslmode above prefer (there is no TLS yet)"));
-            }
-            Some(other) => {
-                return Err(ConnInfoError::BadValue { option: "sslmode", value: other.to_owned() });
-            }
-        }
         let user = get("user").or_else(|| variable("USER"));
+        let home = variable("HOME").map(PathBuf::from);
         let mut parameters = Vec::new();
         if let Some(encoding) = get("client_encoding") {
             parameters.push(("client_encoding".to_owned(), encoding));
         }
+        let places = endpoints(get("host"), get("hostaddr"), get("port"))?;
+        let (endpoints, names) = places.into_iter().map(|(at, port, name)| ((at, port), name)).unzip();
         Ok(Self {
-            endpoints: endpoints(get("host"), get("hostaddr"), get("port"))?,
+            endpoints,
+            names,
             user: user.unwrap_or_else(|| "root".to_owned()),
             dbname: get("dbname").unwrap_or_default(),
             password: get("password"),
@@ -401,11 +425,11 @@ impl ConnInfo {
             connect_timeout: connect_timeout(get("connect_timeout"))?,
             silence: silence::parse(get)?,
             target_session: target_session(get("target_session_attrs"))?,
+            tls: tls::parse(get, home.as_deref())?,
+            peer_user: get("requirepeer"),
             requires_proof: false,
             parameters,
-            passfile: get("passfile")
-                .map(PathBuf::from)
-                .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".pgpass"))),
+            passfile: get("passfile").map(PathBuf::from).or_else(|| home.map(|home| home.join(".pgpass"))),
         })
     }
 
@@ -414,79 +438,76 @@ impl ConnInfo {
         if self.dbname.is_empty() { &self.user } else { &self.dbname }
     }
 
+    /// The name that the user gave to an endpoint: what its certificate has to say, and what the password
+    /// file has it under.
+    pub(crate) fn name_of(&self, endpoint: &Endpoint, port: u16) -> Option<&str> {
+        let at = self.endpoints.iter().position(|(known, of)| (known, *of) == (endpoint, port))?;
+        self.names.get(at)?.as_deref()
+    }
+
     /// The password for an endpoint: the one given, or that of the password file.
-    pub fn password_for(&self, endpoint: &Endpoint, port: u16) -> Option<String> {
-        if self.password.is_some() {
-            return self.password.clone();
+    ///
+    /// # Errors
+    ///
+    /// Without one, with the reason for which the password file is not used, if there is such.
+    pub fn password_for(&self, endpoint: &Endpoint, port: u16) -> Result<String, Option<String>> {
+        if let Some(password) = &self.password {
+            return Ok(password.clone());
         }
-        let host = match endpoint {
-            Endpoint::Tcp(host) => host.clone(),
-            Endpoint::Unix(dir) if DEFAULT_SOCKET_DIRS.iter().any(|known| dir == Path::new(known)) => {
-                "localhost".to_owned()
-            }
-            Endpoint::Unix(dir) => dir.display().to_string(),
-        };
         let physical = self.replication.as_deref().is_some_and(|value| value != "database");
         let database = if physical { "replication" } else { self.database() };
-        let path = self.passfile.as_deref()?;
-        let found = host::RealDisk.metadata(path).ok()?;
-        if found.permissions & 0o077 != 0 {
-            return None;
+        let host = passfile::host_name(endpoint, self.name_of(endpoint, port));
+        let wanted = [host.as_str(), &port.to_string(), database, &self.user];
+        match self.passfile.as_deref().map(|path| passfile::look_up(path, wanted)) {
+            Some(Found::Password(password)) => Ok(password),
+            Some(Found::Unused(why)) => Err(Some(why)),
+            Some(Found::Nothing) | None => Err(None),
         }
-        let contents = host::RealDisk.read(path, 1 << 20).ok()?;
-        let contents = String::from_utf8_lossy(&contents);
-        lookup(&contents, [&host, &port.to_string(), database, &self.user])
     }
 }
 
-/// The password of the first line that fits.
-fn lookup(passfile: &str, wanted: [&str; 4]) -> Option<String> {
-    passfile.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut fields = vec![String::new()];
-        let mut chars = line.chars();
-        while let Some(c) = chars.next() {
-            match c {
-                '\\' => fields.last_mut()?.extend(chars.next()),
-                ':' if fields.len() < 5 => fields.push(String::new()),
-                c => fields.last_mut()?.push(c),
-            }
-        }
-        let (password, patterns) = fields.split_last()?;
-        let fits = patterns.len() == 4
-            && patterns.iter().zip(wanted).all(|(pattern, wanted)| pattern == "*" || pattern == wanted);
-        fits.then(|| password.clone())
-    })
-}
+/// A place to try, its port, and the name that the user gave it if it is an address.
+type Place = (Endpoint, u16, Option<String>);
 
 fn endpoints(
     host: Option<String>,
     hostaddr: Option<String>,
     port: Option<String>,
-) -> Result<Vec<(Endpoint, u16)>, ConnInfoError> {
+) -> Result<Vec<Place>, ConnInfoError> {
+    let bad = |option, value: &str| ConnInfoError::BadValue { option, value: value.to_owned() };
     let parse_port = |text: &str| {
         if text.is_empty() {
             return Ok(DEFAULT_PORT);
         }
-        let bad = || ConnInfoError::BadValue { option: "port", value: text.to_owned() };
-        text.trim().parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(bad)
+        text.trim().parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(|| bad("port", text))
     };
     let ports = port.unwrap_or_default().split(',').map(parse_port).collect::<Result<Vec<_>, _>>()?;
     let defaults = || DEFAULT_SOCKET_DIRS.iter().map(|dir| Endpoint::Unix(PathBuf::from(dir)));
-    let Some(names) = hostaddr.or(host) else {
-        let port = ports.first().copied().unwrap_or(DEFAULT_PORT);
-        return Ok(defaults().map(|endpoint| (endpoint, port)).collect());
+    let hosts: Option<Vec<_>> = host.as_deref().map(|host| host.split(',').collect());
+    let names: Vec<_> = match (&hostaddr, &hosts) {
+        (Some(addresses), _) => addresses.split(',').collect(),
+        (None, Some(hosts)) => hosts.clone(),
+        (None, None) => {
+            let port = ports.first().copied().unwrap_or(DEFAULT_PORT);
+            return Ok(defaults().map(|endpoint| (endpoint, port, None)).collect());
+        }
     };
-    let names: Vec<_> = names.split(',').collect();
     if ports.len() != 1 && ports.len() != names.len() {
-        return Err(ConnInfoError::BadValue { option: "port", value: format!("{} ports", ports.len()) });
+        return Err(bad("port", &format!("{} ports", ports.len())));
+    }
+    if hosts.as_ref().is_some_and(|hosts| hosts.len() != names.len()) {
+        return Err(bad("hostaddr", &format!("{} addresses", names.len())));
     }
     let mut all = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
         let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
-        match name {
-            "" => all.extend(defaults().map(|endpoint| (endpoint, port))),
-            dir if dir.starts_with('/') => all.push((Endpoint::Unix(PathBuf::from(dir)), port)),
-            name => all.push((Endpoint::Tcp(name.to_owned()), port)),
+        // An empty address leaves the host's name to be looked up.
+        let host = hosts.as_ref().and_then(|hosts| hosts.get(at)).copied().filter(|host| !host.is_empty());
+        let given = if name.is_empty() { None } else { host.filter(|host| *host != name) };
+        match if name.is_empty() { host.unwrap_or_default() } else { name } {
+            "" => all.extend(defaults().map(|endpoint| (endpoint, port, None))),
+            dir if dir.starts_with('/') => all.push((Endpoint::Unix(PathBuf::from(dir)), port, None)),
+            name => all.push((Endpoint::Tcp(name.to_owned()), port, given.map(str::to_owned))),
         }
     }
     Ok(all)

@@ -113,6 +113,11 @@ impl Formats<'_> {
     pub const fn fits(&self, columns: usize) -> bool {
         self.len() <= 1 || self.len() == columns
     }
+    /// The first code that is neither text's nor binary's.
+    pub fn unsupported(&self) -> Option<i16> {
+        let codes = self.0.chunks_exact(2).map(|code| code.try_into().map_or(0, i16::from_be_bytes));
+        codes.into_iter().find(|code| !matches!(code, 0 | 1))
+    }
     /// The format of value `at`.
     #[inline]
     pub fn of(&self, at: usize) -> Format {
@@ -126,12 +131,7 @@ impl Formats<'_> {
 
 fn formats<'a>(cursor: &mut Cursor<'a>) -> Result<Formats<'a>, ProtocolError> {
     let count = cursor.count(2)?;
-    let codes = cursor.take(2 * count)?;
-    if codes.chunks_exact(2).all(|code| matches!(code, [0, 0 | 1])) {
-        Ok(Formats(codes))
-    } else {
-        Err(cursor.malformed("unsupported format code"))
-    }
+    cursor.take(2 * count).map(Formats)
 }
 
 impl<'a> FrontendMessage<'a> {
@@ -159,9 +159,6 @@ impl<'a> FrontendMessage<'a> {
                     ahead.value()?;
                 }
                 let parameters = cursor.take(before - ahead.len())?;
-                if !parameter_formats.fits(count) {
-                    return Err(cursor.malformed("parameter format codes do not match the parameters"));
-                }
                 let result_formats = formats(&mut cursor)?;
                 Self::Bind(Bind { portal, statement, parameter_formats, parameters, count, result_formats })
             }

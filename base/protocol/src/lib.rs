@@ -7,6 +7,7 @@
 //! - [`report`]: errors and notices with PostgreSQL's fields and codes.
 //! - [`scram`]: SCRAM-SHA-256 of both sides and the verifier text that roles keep.
 //! - [`conninfo`], [`client`]: connection strings as libpq reads them, and an asynchronous connection.
+//! - [`tls`]: TLS of both sides, by rustls.
 //! - [`replication`]: the grammar of replication commands and the messages inside CopyBoth.
 //!
 //! Every length that arrives is checked against a bound before anything is kept; nothing here panics on what
@@ -23,6 +24,7 @@ pub mod replication;
 pub mod report;
 pub mod scram;
 pub mod startup;
+pub mod tls;
 
 pub use backend::{FieldDescription, Format, TransactionStatus};
 pub use client::{Client, ClientError};

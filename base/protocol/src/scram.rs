@@ -1,13 +1,20 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) of both sides, without channel binding, and the text that roles keep.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677) of both sides, bound to a TLS channel or not (RFC 5929,
+//! `tls-server-end-point`), and the text that roles keep.
 
+use crate::report::Report;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use sqlstate::SqlState;
 use std::fmt;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// Its name with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// The one kind of channel binding that PostgreSQL has.
+const BINDING: &str = "tls-server-end-point";
 /// Iterations of a new verifier, as PostgreSQL's scram_iterations.
 pub const ITERATIONS: u32 = 4096;
 /// Bytes of a new verifier's salt.
@@ -26,9 +33,24 @@ pub enum ScramError {
     /// The peer's message does not follow the RFC.
     #[error("malformed SCRAM message ({0})")]
     Malformed(&'static str),
-    /// The peer wants channel binding.
-    #[error("the client selected SCRAM-SHA-256 with channel binding, which this connection does not have")]
-    ChannelBinding,
+    /// The client's last message belongs to another exchange.
+    #[error("invalid SCRAM response")]
+    WrongNonce,
+    /// The client wants what the RFC has and PostgreSQL does not.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The client wants another kind of channel binding.
+    #[error("unsupported SCRAM channel-binding type \"{0}\"")]
+    BindingType(String),
+    /// The client could bind the channel and was made to think that the server could not.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgraded,
+    /// The client speaks with another channel than this one.
+    #[error("SCRAM channel binding check failed")]
+    OtherChannel,
+    /// The client's last message says otherwise than its first whether the channel is bound.
+    #[error("unexpected SCRAM channel-binding attribute in client-final-message")]
+    OtherBinding,
     /// The server wants more work than a client does for it.
     #[error("the server demands {0} iterations, a client makes {max} at most", max = ITERATIONS_MAX)]
     Iterations(u32),
@@ -41,6 +63,31 @@ pub enum ScramError {
     /// The server reports a failure of its own.
     #[error("error received from server in SCRAM exchange: {0}")]
     Server(String),
+}
+
+impl ScramError {
+    /// What a server tells its client, with PostgreSQL's codes.
+    pub fn report(&self) -> Report {
+        let violation = SqlState::PROTOCOL_VIOLATION;
+        match self {
+            Self::Malformed(what) => Report::fatal(violation, "malformed SCRAM message")
+                .with_detail(format!("Found a wrong {what}.")),
+            Self::WrongNonce => {
+                Report::fatal(violation, self.to_string()).with_detail("Nonce does not match.")
+            }
+            Self::Unsupported(_) => Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, self.to_string()),
+            Self::OtherChannel => {
+                Report::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, self.to_string())
+            }
+            Self::Downgraded => {
+                Report::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, self.to_string()).with_detail(
+                    "The client supports SCRAM channel binding but thinks the server does not. However, \
+                     this server does support channel binding.",
+                )
+            }
+            _ => Report::fatal(violation, self.to_string()),
+        }
+    }
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Key {
@@ -169,7 +216,19 @@ fn text(message: &[u8]) -> Result<&str, ScramError> {
 fn attribute<'a>(message: &'a str, name: &str) -> Result<(&'a str, &'a str), ScramError> {
     let (head, rest) = message.split_once(',').unwrap_or((message, ""));
     let value = head.strip_prefix(name).and_then(|head| head.strip_prefix('='));
-    value.map(|value| (value, rest)).ok_or(ScramError::Malformed("attribute expected"))
+    value.map(|value| (value, rest)).ok_or(ScramError::Malformed("attribute"))
+}
+
+/// How a client chose to speak, and what the server offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen<'a> {
+    /// The plain mechanism.
+    Plain {
+        /// The bound one was offered too.
+        bound_offered: bool,
+    },
+    /// The bound one, over a channel with this hash of the server's certificate.
+    Bound(&'a [u8]),
 }
 
 /// The server's side.
@@ -177,7 +236,9 @@ fn attribute<'a>(message: &'a str, name: &str) -> Result<(&'a str, &'a str), Scr
 pub struct ServerExchange {
     verifier: Verifier,
     doomed: bool,
-    gs2_header: String,
+    bound: bool,
+    /// What the client has to say of the channel.
+    binding: Vec<u8>,
     nonce: String,
     auth_message: String,
 }
@@ -189,25 +250,39 @@ impl ServerExchange {
     ///
     /// # Errors
     ///
-    /// Fails if the message is malformed, or asks for channel binding.
+    /// Fails if the message is malformed, or says otherwise of channel binding than the mechanism that the
+    /// client chose.
     pub fn start(
         verifier: Verifier,
         doomed: bool,
         client_first: &[u8],
         server_nonce: &str,
+        chosen: Chosen<'_>,
     ) -> Result<(Self, String), ScramError> {
         let message = text(client_first)?;
-        let (binding, rest) = message.split_once(',').ok_or(ScramError::Malformed("header"))?;
-        match binding {
-            "n" | "y" => {}
-            _ if binding.starts_with("p=") => return Err(ScramError::ChannelBinding),
-            _ => return Err(ScramError::Malformed("channel binding flag")),
+        let (flag, rest) = message.split_once(',').ok_or(ScramError::Malformed("header"))?;
+        let mut binding = format!("{flag},,").into_bytes();
+        match (flag, chosen) {
+            ("y", Chosen::Plain { bound_offered: true }) => return Err(ScramError::Downgraded),
+            ("n" | "y", Chosen::Plain { .. }) => {}
+            (flag, chosen) => match (flag.strip_prefix("p="), chosen) {
+                (Some(BINDING), Chosen::Bound(hash)) => binding.extend_from_slice(hash),
+                (Some(kind), Chosen::Bound(_)) => {
+                    return Err(ScramError::BindingType(kind.chars().take(80).collect()));
+                }
+                _ => return Err(ScramError::Malformed("channel binding flag")),
+            },
         }
         let Some(bare) = rest.strip_prefix(',') else {
-            return Err(ScramError::Malformed("an authorization identity is not supported"));
+            return Err(match rest.starts_with("a=") {
+                true => {
+                    ScramError::Unsupported("client uses authorization identity, but it is not supported")
+                }
+                false => ScramError::Malformed("header"),
+            });
         };
         if bare.starts_with("m=") {
-            return Err(ScramError::Malformed("mandatory extension"));
+            return Err(ScramError::Unsupported("client requires an unsupported SCRAM extension"));
         }
         let (_user, rest) = attribute(bare, "n")?;
         let (client_nonce, _) = attribute(rest, "r")?;
@@ -218,29 +293,29 @@ impl ServerExchange {
         let salt = BASE64.encode(&verifier.salt);
         let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations);
         let auth_message = format!("{bare},{server_first}");
-        let gs2_header = format!("{binding},,");
-        Ok((Self { verifier, doomed, gs2_header, nonce, auth_message }, server_first))
+        let bound = matches!(chosen, Chosen::Bound(_));
+        Ok((Self { verifier, doomed, bound, binding, nonce, auth_message }, server_first))
     }
 
     /// Takes the client's last message; gives the server's last message if the password was right.
     ///
     /// # Errors
     ///
-    /// Fails if the message is malformed or belongs to another exchange, or the proof does not verify.
+    /// Fails if the message is malformed or belongs to another exchange or channel, or the proof does not
+    /// verify.
     pub fn finish(self, client_final: &[u8]) -> Result<String, ScramError> {
         let message = text(client_final)?;
-        let (without_proof, proof) =
-            message.rsplit_once(",p=").ok_or(ScramError::Malformed("proof missing"))?;
-        let (binding, rest) = attribute(without_proof, "c")?;
-        if BASE64.decode(binding).ok().as_deref() != Some(self.gs2_header.as_bytes()) {
-            return Err(ScramError::Malformed("channel binding data"));
+        let (binding, rest) = attribute(message, "c")?;
+        if BASE64.decode(binding).ok().as_deref() != Some(self.binding.as_slice()) {
+            return Err(if self.bound { ScramError::OtherChannel } else { ScramError::OtherBinding });
         }
+        let (without_proof, proof) = message.rsplit_once(",p=").ok_or(ScramError::Malformed("proof"))?;
         let (nonce, _) = attribute(rest, "r")?;
-        if nonce != self.nonce {
-            return Err(ScramError::Malformed("nonce"));
-        }
         let proof = BASE64.decode(proof).ok().and_then(|proof| Key::try_from(proof).ok());
         let proof = proof.ok_or(ScramError::Malformed("proof"))?;
+        if nonce != self.nonce {
+            return Err(ScramError::WrongNonce);
+        }
         let auth_message = format!("{},{without_proof}", self.auth_message);
         let signature = hmac(&self.verifier.stored_key, &[auth_message.as_bytes()]);
         let client_key = xor(&proof, &signature);
@@ -280,12 +355,42 @@ pub(crate) fn takes_long(server_first: &[u8]) -> bool {
     demand.is_ok_and(|demand| demand.iterations > ITERATIONS_SOON_DONE)
 }
 
+/// What a client says of the channel that it speaks over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel<'a> {
+    /// It binds none: there is no TLS, or the user does not want it.
+    Unbound,
+    /// It would, and the server has not offered it.
+    NotOffered,
+    /// It binds this one, by the hash of the server's certificate.
+    Bound(&'a [u8]),
+}
+
+impl Channel<'_> {
+    /// The mechanism to choose.
+    pub const fn mechanism(self) -> &'static str {
+        match self {
+            Self::Bound(_) => MECHANISM_PLUS,
+            Self::Unbound | Self::NotOffered => MECHANISM,
+        }
+    }
+    fn header(self) -> String {
+        match self {
+            Self::Unbound => "n,,".to_owned(),
+            Self::NotOffered => "y,,".to_owned(),
+            Self::Bound(_) => format!("p={BINDING},,"),
+        }
+    }
+}
+
 /// The client's side.
 #[derive(Debug)]
 pub struct ClientExchange {
     password: String,
     nonce: String,
     first_bare: String,
+    /// What is said of the channel, as the last message has it.
+    binding: String,
 }
 
 /// The client's side after its proof is sent.
@@ -297,10 +402,16 @@ pub struct ClientProof {
 impl ClientExchange {
     /// Starts with a fresh [`nonce`]; gives the exchange and the client's first message. The user's name
     /// travels in the startup packet, so the one here is empty, as libpq's.
-    pub fn start(password: &str, nonce: String) -> (Self, String) {
+    pub fn start(password: &str, nonce: String, channel: Channel<'_>) -> (Self, String) {
         let first_bare = format!("n=,r={nonce}");
-        let message = format!("n,,{first_bare}");
-        (Self { password: password.to_owned(), nonce, first_bare }, message)
+        let header = channel.header();
+        let message = format!("{header}{first_bare}");
+        let mut binding = header.into_bytes();
+        if let Channel::Bound(hash) = channel {
+            binding.extend_from_slice(hash);
+        }
+        let binding = BASE64.encode(binding);
+        (Self { password: password.to_owned(), nonce, first_bare, binding }, message)
     }
 
     /// Takes the server's first message; gives the client's last one.
@@ -317,7 +428,7 @@ impl ClientExchange {
         let salt = BASE64.decode(salt).map_err(|_| ScramError::Malformed("salt"))?;
         let salted = salted_password(&self.password, &salt, iterations);
         let client_key = hmac(&salted, &[b"Client Key"]);
-        let without_proof = format!("c={},r={nonce}", BASE64.encode("n,,"));
+        let without_proof = format!("c={},r={nonce}", self.binding);
         let auth_message = format!("{},{server_first},{without_proof}", self.first_bare);
         let signature = hmac(&Sha256::digest(client_key), &[auth_message.as_bytes()]);
         let proof = BASE64.encode(xor(&client_key, &signature));
@@ -345,93 +456,4 @@ impl ClientProof {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exchange_of_rfc_7677_comes_out_to_the_byte() {
-        // RFC 7677, section 3: user "user", password "pencil". The RFC's client names its user; libpq's does
-        // not.
-        let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let verifier = Verifier::derive("pencil", &salt, 4096);
-        let (server, server_first) = ServerExchange::start(
-            verifier,
-            false,
-            b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
-            "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
-        )
-        .unwrap();
-        assert_eq!(
-            server_first,
-            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-        );
-        let server_final = server
-            .finish(
-                b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-                  p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
-            )
-            .unwrap();
-        assert_eq!(server_final, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
-    }
-
-    fn run(password: &str, verifier: Verifier, doomed: bool) -> Result<(), ScramError> {
-        let (client, first) = ClientExchange::start(password, nonce([7; 18]));
-        let (server, answer) = ServerExchange::start(verifier, doomed, first.as_bytes(), &nonce([9; 18]))?;
-        let (proof, last) = client.prove(answer.as_bytes())?;
-        proof.verify(server.finish(last.as_bytes())?.as_bytes())
-    }
-
-    #[test]
-    fn only_the_right_password_passes() {
-        let verifier = Verifier::derive("gruß\u{a0}x", b"0123456789abcdef", 64);
-        let kept = Verifier::parse(&verifier.to_string()).unwrap();
-        assert_eq!(kept, verifier);
-        // SASLprep maps a no-break space to a space.
-        assert_eq!(run("gruß x", kept.clone(), false), Ok(()));
-        assert_eq!(run("gruss x", kept.clone(), false), Err(ScramError::WrongPassword));
-        assert_eq!(run("gruß x", kept.clone(), true), Err(ScramError::WrongPassword));
-        assert!(kept.matches("gruß x") && !kept.matches("gruß  x"));
-        assert_eq!(run("", Verifier::mock(b"secret", "nobody"), false), Err(ScramError::WrongPassword));
-    }
-
-    #[test]
-    fn a_client_makes_a_million_iterations_at_most_and_many_where_nobody_waits() {
-        let own = nonce([7; 18]);
-        let demand = |iterations: u32| format!("r={own}9,s=AAAA,i={iterations}").into_bytes();
-        for (iterations, long) in [(1, false), (4096, false), (16_385, true), (1_000_000, true)] {
-            assert_eq!(takes_long(&demand(iterations)), long, "{iterations}");
-        }
-        for (iterations, error) in [
-            (0, ScramError::Malformed("iteration count")),
-            (1_000_001, ScramError::Iterations(1_000_001)),
-            (u32::MAX, ScramError::Iterations(u32::MAX)),
-        ] {
-            let (client, _) = ClientExchange::start("x", own.clone());
-            assert_eq!(client.prove(&demand(iterations)).err(), Some(error));
-        }
-    }
-
-    #[test]
-    fn a_verifier_made_by_postgresql_is_read() {
-        // psql -c "set password_encryption='scram-sha-256'; create role r password 'pencil'; select
-        // rolpassword ..."
-        for (text, good) in [
-            (
-                "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
-                true,
-            ),
-            (
-                "SCRAM-SHA-256$0:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
-                false,
-            ),
-            ("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d:wfPL", false),
-            ("md5c0ffee", false),
-        ] {
-            assert_eq!(
-                Verifier::parse(text).is_some_and(|verifier| verifier.matches("pencil")),
-                good,
-                "{text}"
-            );
-        }
-    }
-}
+mod tests;

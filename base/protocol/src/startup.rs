@@ -151,6 +151,11 @@ pub fn encode_session<'a>(out: &mut BytesMut, parameters: impl IntoIterator<Item
     });
 }
 
+/// Appends an SSLRequest.
+pub fn encode_ssl_request(out: &mut BytesMut) {
+    with_length(out, |body| body.put_u32(SSL_REQUEST));
+}
+
 /// Appends a CancelRequest.
 pub fn encode_cancel(out: &mut BytesMut, key: CancelKey) {
     with_length(out, |body| {
@@ -182,7 +187,7 @@ mod tests {
         encode_cancel(&mut out, key);
         assert_eq!(decode(&out), Ok(Startup::Cancel(key)));
         out.clear();
-        with_length(&mut out, |body| body.put_u32(SSL_REQUEST));
+        encode_ssl_request(&mut out);
         assert_eq!(decode(&out), Ok(Startup::Ssl));
     }
 

@@ -55,7 +55,7 @@ async fn server(greeting: &'static [u8], says: fn(u32) -> Vec<u8>) -> (String, J
         }
         sent
     });
-    (format!("host=127.0.0.1 port={port} user=u dbname=d"), sending)
+    (format!("host=127.0.0.1 port={port} user=u dbname=d sslmode=disable"), sending)
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("DateStyle", date_style),
     ("log_destination", log_destination),
     ("search_path", identifier_list),
+    ("shared_preload_libraries", preload_libraries),
+    ("standard_conforming_strings", always_on),
     ("application_name", printable),
     ("cluster_name", printable),
     ("plimsoll.read_after", read_after),
@@ -17,6 +19,11 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("recovery_target_timeline", recovery_target_timeline),
     ("recovery_target_xid", recovery_target_xid),
 ];
+
+/// A client that is told `off` would double the backslashes of its literals.
+fn always_on(text: &str) -> Result<String, String> {
+    if text == "on" { Ok(text.to_owned()) } else { Err("It is always on here.".to_owned()) }
+}
 
 fn client_encoding(text: &str) -> Result<String, String> {
     let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -44,7 +51,10 @@ fn date_style(text: &str) -> Result<String, String> {
 
 fn log_destination(text: &str) -> Result<String, String> {
     for word in text.split(',').map(str::trim) {
-        if !["stderr", "csvlog", "jsonlog", "syslog"].iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        if word.eq_ignore_ascii_case("syslog") {
+            return Err("syslog is not supported: use stderr, csvlog or jsonlog.".to_owned());
+        }
+        if !["stderr", "csvlog", "jsonlog"].iter().any(|known| known.eq_ignore_ascii_case(word)) {
             return Err(format!("Unrecognized key word: \"{word}\"."));
         }
     }
@@ -55,6 +65,17 @@ fn identifier_list(text: &str) -> Result<String, String> {
     crate::list::split_identifiers(text)
         .map(|_| text.to_owned())
         .ok_or_else(|| "List syntax is invalid.".to_owned())
+}
+
+/// A module that is not there would be missed.
+fn preload_libraries(text: &str) -> Result<String, String> {
+    let names = crate::list::split_identifiers(text).ok_or_else(|| "List syntax is invalid.".to_owned())?;
+    match names.iter().find(|name| *name != "pg_stat_statements") {
+        None => Ok(text.to_owned()),
+        Some(other) => {
+            Err(format!("There is no module \"{other}\": pg_stat_statements is the only one here."))
+        }
+    }
 }
 
 /// Clients' names reach logs and other sessions: bytes outside printable ASCII become question marks, and

@@ -274,6 +274,10 @@ config! {
         log_connections: bool = "log_connections",
         /// Whether disconnections are logged.
         log_disconnections: bool = "log_disconnections",
+        /// Whether long waits for locks are logged.
+        log_lock_waits: bool = "log_lock_waits",
+        /// Wait after which a deadlock is looked for.
+        deadlock_timeout: Duration = "deadlock_timeout",
         /// Whether checkpoints are logged.
         log_checkpoints: bool = "log_checkpoints",
         /// Whether replication commands are logged.
@@ -356,6 +360,10 @@ config! {
         time_zone: Arc<str> = "TimeZone",
         /// ISO and an order.
         date_style: Arc<str> = "DateStyle",
+        /// How intervals are written: postgres, postgres_verbose, sql_standard or iso_8601.
+        interval_style: Arc<str> = "IntervalStyle",
+        /// Whether an unquoted NULL in an array's text is a null value.
+        array_nulls: bool = "array_nulls",
         /// Digits of floating-point output.
         extra_float_digits: i64 = "extra_float_digits",
         /// hex or escape.
@@ -366,6 +374,26 @@ config! {
         client_min_messages: Arc<str> = "client_min_messages",
         /// Statements at least this long are logged.
         log_min_duration_statement: UnlessNegative = "log_min_duration_statement",
+        /// Whether all durations are logged.
+        log_duration: bool = "log_duration",
+        /// A sample of statements at least this long is logged.
+        log_min_duration_sample: UnlessNegative = "log_min_duration_sample",
+        /// Which share of those.
+        log_statement_sample_rate: f64 = "log_statement_sample_rate",
+        /// Bytes of a parameter that are logged; None is no limit.
+        log_parameter_max_length: SizeBytes = "log_parameter_max_length",
+        /// The same with an error.
+        log_parameter_max_length_on_error: SizeBytes = "log_parameter_max_length_on_error",
+        /// Lowest level of errors whose statements are logged.
+        log_min_error_statement: Arc<str> = "log_min_error_statement",
+        /// terse, default or verbose.
+        log_error_verbosity: Arc<str> = "log_error_verbosity",
+        /// Statements that pg_stat_statements keeps.
+        track_max: u64 = "pg_stat_statements.max",
+        /// none, top or all.
+        track: Arc<str> = "pg_stat_statements.track",
+        /// Whether it counts other statements than those with plans.
+        track_utility: bool = "pg_stat_statements.track_utility",
         /// Lowest level of messages logged.
         log_min_messages: Arc<str> = "log_min_messages",
         /// none, ddl, mod or all.

@@ -22,6 +22,7 @@ mod postgresql15;
 mod reference;
 mod sample;
 mod session;
+mod statements;
 mod table;
 mod used;
 mod value;

@@ -1,6 +1,6 @@
 //! The settings of a node: layers of sources over the defaults, and what a reload changes.
 
-use crate::definition::{Context, Definition, Kind, flag};
+use crate::definition::{Context, Definition, Kind, Meaning, flag};
 use crate::error::{Locked, SettingError};
 use crate::file::{FileContents, FileEntry, Place};
 use crate::table::{definitions, is_custom_name, nearest_name, position};
@@ -195,18 +195,18 @@ impl Settings {
         };
         let Some(definition) = definitions().get(at) else { return Err(unknown(name)) };
         let value = Value::parse(definition, text)?;
-        match (&value, self.checks.get(&at)) {
-            (Value::Text(given), Some(check)) => match check(given) {
-                Ok(canonical) => Ok(Value::Text(canonical.into())),
-                Err(detail) => Err(SettingError::InvalidValue {
-                    name: definition.name.to_owned(),
-                    value: text.to_owned(),
-                    detail: Some(detail).filter(|detail| !detail.is_empty()),
-                    hint: None,
-                }),
-            },
-            _ => Ok(value),
-        }
+        let Some(check) = self.checks.get(&at) else { return Ok(value) };
+        let checked = match &value {
+            Value::Text(given) => check(given).map(|canonical| Value::Text(canonical.into())),
+            Value::Bool(given) => check(if *given { "on" } else { "off" }).map(|_| value),
+            _ => return Ok(value),
+        };
+        checked.map_err(|detail| SettingError::InvalidValue {
+            name: definition.name.to_owned(),
+            value: text.to_owned(),
+            detail: Some(detail).filter(|detail| !detail.is_empty()),
+            hint: None,
+        })
     }
 
     /// Sets a value before the server runs (command line, environment). Computed settings are refused.
@@ -352,6 +352,16 @@ impl Settings {
             return Ok("(disabled)".to_owned());
         }
         Ok(value.show(definition))
+    }
+
+    /// The settings that have no effect here and another value than their default.
+    pub fn set_without_effect(&self) -> Vec<&'static str> {
+        let set = definitions().iter().zip(&self.slots).filter(|(definition, slot)| {
+            let value = slot.layers.last().map(|layer| &layer.value);
+            value.is_some_and(|value| *value != Value::boot(definition))
+                && definition.meaning() == Meaning::Accepted
+        });
+        set.map(|(definition, _)| definition.name).collect()
     }
 
     /// Where the value in force comes from.

@@ -1,7 +1,7 @@
 //! The settings of one session: its own values over the node's, with PostgreSQL's transaction rules.
 
 use crate::config::SessionConfig;
-use crate::definition::{Context, Definition, flag};
+use crate::definition::{Context, Definition, Meaning, flag};
 use crate::error::{Locked, SettingError};
 use crate::node::{Row, Settings, Source, check_custom_name, unknown};
 use crate::table::definitions;
@@ -245,6 +245,13 @@ impl SessionSettings {
     /// The value in force, None for an unknown name.
     pub fn value(&self, name: &str) -> Option<Value> {
         self.own(name).map(|(_, value)| value.clone()).or_else(|| self.node.value(name))
+    }
+
+    /// Whether this has another value than its default, and no effect here.
+    pub fn is_without_effect(&self, name: &str) -> bool {
+        crate::find(name).is_some_and(|known| {
+            known.meaning() == Meaning::Accepted && self.value(name) != Some(Value::boot(known))
+        })
     }
 
     /// SHOW.

@@ -3,13 +3,14 @@
 use crate::definition::Definition;
 use crate::plimsoll::PLIMSOLL;
 use crate::postgresql15::POSTGRESQL;
+use crate::statements::STATEMENTS;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::LazyLock;
 
 static BY_NAME: LazyLock<Vec<&'static Definition>> = LazyLock::new(|| {
-    let mut all: Vec<&'static Definition> = POSTGRESQL.iter().chain(PLIMSOLL).collect();
+    let mut all: Vec<&'static Definition> = POSTGRESQL.iter().chain(PLIMSOLL).chain(STATEMENTS).collect();
     all.sort_by(|a, b| compare_names(a.name, b.name));
     all
 });

@@ -141,7 +141,7 @@ impl Primary {
         self.dir.path().join("pg_wal")
     }
     pub fn conninfo(&self) -> String {
-        format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port)
+        format!("host=127.0.0.1 port={} user=postgres sslmode=disable application_name=standby", self.port)
     }
     pub fn writer(&self) -> WalWriter {
         match &self.log.state().live {

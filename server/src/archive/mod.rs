@@ -28,11 +28,14 @@
 //! - recovery_end_command has run before the node takes writes.
 
 pub(crate) mod archiver;
+mod backup;
 mod copying;
 mod histories;
 pub(crate) mod restore;
 mod same_log;
 pub(crate) mod shell;
+
+pub(crate) use backup::stop_backup;
 
 use crate::configuration::Ground;
 use crate::log::Log;

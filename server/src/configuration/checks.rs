@@ -7,7 +7,9 @@
 //! writes, and a reload, in the log.
 
 use super::recovery_target;
-use crate::auth::hba::{Hba, HbaError};
+use crate::auth::LoginRules;
+use crate::auth::hba::{self, Hba, HbaError};
+use crate::auth::ident::{self, IdentMaps, MapLine};
 use crate::connection::listen::{socket_dirs, socket_path};
 use crate::error::ServerError;
 use crate::log::zone;
@@ -16,7 +18,7 @@ use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
 use settings::{SessionConfig, SessionSettings, Settings};
-use sql_types::{ByteaOutput, DateOrder, Style};
+use sql_types::{ByteaOutput, DateOrder, IntervalStyle, Style};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +33,11 @@ pub(crate) fn new_settings() -> Settings {
     settings.set_check("TimeZone", time_zone);
     settings.set_check("log_timezone", time_zone);
     settings.set_check("recovery_target_time", recovery_target_time);
+    settings.set_check("ssl_ciphers", super::tls::ciphers);
+    settings.set_check("ssl_ecdh_curve", super::tls::curve);
+    for absent in ["ssl_dh_params_file", "ssl_passphrase_command"] {
+        settings.set_check(absent, super::tls::absent);
+    }
     settings
 }
 
@@ -105,6 +112,13 @@ pub(crate) fn style(config: &SessionConfig) -> Style {
         } else {
             ByteaOutput::Hex
         },
+        interval_style: match config.interval_style.as_ref() {
+            "postgres_verbose" => IntervalStyle::PostgresVerbose,
+            "sql_standard" => IntervalStyle::SqlStandard,
+            "iso_8601" => IntervalStyle::Iso8601,
+            _ => IntervalStyle::Postgres,
+        },
+        array_nulls: config.array_nulls,
         extra_float_digits: i32::try_from(config.extra_float_digits).unwrap_or(1),
         now_micros: 0,
     }
@@ -120,7 +134,7 @@ pub(crate) fn node_style(settings: &Settings) -> Style {
 pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
     check_archive(settings)
         .err()
-        .or_else(|| speaks_tls(settings))
+        .or_else(|| super::tls::load(host, data_dir, settings).err())
         .or_else(|| {
             let signals = |name: &str| host.disk.exists(&data_dir.join(name)).unwrap_or(false);
             let recovers = signals("recovery.signal") && !signals("standby.signal");
@@ -129,7 +143,7 @@ pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Opti
         .or_else(|| socket_folders(host, data_dir, settings).err())
         .or_else(|| too_large_a_pool(settings))
         .or_else(|| contradiction(settings))
-        .or_else(|| load_hba(host, data_dir, settings).err().map(|errors| hba_refusal(&errors)))
+        .or_else(|| load_login(host, data_dir, settings).err().map(|errors| hba_refusal(&errors)))
 }
 
 /// What is wrong whatever the node is started for.
@@ -165,12 +179,6 @@ fn contradiction(settings: &Settings) -> Option<ServerError> {
     (&*config.wal_level == "minimal" && config.max_wal_senders > 0).then(|| {
         ServerError::new("WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"")
     })
-}
-
-/// A client that relies on it would send its words in the clear.
-fn speaks_tls(settings: &Settings) -> Option<ServerError> {
-    let on = settings.value("ssl") == Some(settings::Value::Bool(true));
-    on.then(|| ServerError::new("SSL is not supported by this build").with_hint("Set ssl to off."))
 }
 
 fn too_large_a_pool(settings: &Settings) -> Option<ServerError> {
@@ -214,26 +222,62 @@ fn takes_files(host: &Host, socket: &Path) -> io::Result<()> {
     host.disk.remove_file(&path)
 }
 
-/// pg_hba.conf, where the settings say that it is.
-pub(crate) fn load_hba(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Hba, Vec<HbaError>> {
+/// Who may log in: pg_hba.conf and pg_ident.conf, where the settings say that they are.
+pub(crate) fn load_login(
+    host: &Host,
+    data_dir: &Path,
+    settings: &Settings,
+) -> Result<LoginRules, Vec<HbaError>> {
     let path = hba_path(data_dir, settings);
-    let file = path.display().to_string();
-    match host.disk.read(&path, 16 << 20) {
-        Ok(text) => Hba::parse(&String::from_utf8_lossy(&text), &file),
-        Err(error) => {
-            let message = format!("could not open configuration file \"{file}\": {error}");
-            Err(vec![HbaError { message, file, line: 0 }])
-        }
-    }
+    let read = |path: &Path| text_of(host, path);
+    let hba_file = path.display().to_string();
+    let text = read(&path).map_err(|error| {
+        let message =
+            format!("could not open configuration file \"{hba_file}\": {}", host::os_message(&error));
+        vec![HbaError { message, file: hba_file.clone(), line: 0 }]
+    })?;
+    let hba = Hba::parse(&text, &path, &read)?;
+    let ident = ident_path(data_dir, settings);
+    let maps = match read(&ident) {
+        Ok(text) => IdentMaps::parse(&text, &ident, &read)?,
+        // As in PostgreSQL: without the file no map lets anybody in.
+        Err(_) => IdentMaps::default(),
+    };
+    Ok(LoginRules { hba, hba_file, maps })
+}
+
+/// The lines of pg_hba.conf as they are now, those with errors too.
+pub(crate) fn hba_lines(host: &Host, data_dir: &Path, settings: &Settings) -> io::Result<Vec<hba::HbaLine>> {
+    let path = hba_path(data_dir, settings);
+    Ok(hba::parse_lines(&text_of(host, &path)?, &path, &|path| text_of(host, path)))
+}
+
+/// The lines of pg_ident.conf as they are now, those with errors too.
+pub(crate) fn ident_lines(
+    host: &Host,
+    data_dir: &Path,
+    settings: &Settings,
+) -> io::Result<Vec<(u32, Result<MapLine, String>)>> {
+    let path = ident_path(data_dir, settings);
+    Ok(ident::parse_lines(&text_of(host, &path)?, &path, &|path| text_of(host, path)))
+}
+
+fn text_of(host: &Host, path: &Path) -> io::Result<String> {
+    host.disk.read(path, 16 << 20).map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
 fn hba_path(data_dir: &Path, settings: &Settings) -> PathBuf {
-    let configured = settings.show("hba_file").unwrap_or_default();
-    if configured.is_empty() {
-        data_dir.join("pg_hba.conf")
-    } else {
-        settings::resolve(data_dir, &configured)
-    }
+    path_of(data_dir, settings, "hba_file", "pg_hba.conf")
+}
+
+fn ident_path(data_dir: &Path, settings: &Settings) -> PathBuf {
+    path_of(data_dir, settings, "ident_file", "pg_ident.conf")
+}
+
+/// Where a file is that a setting names.
+pub(super) fn path_of(data_dir: &Path, settings: &Settings, setting: &str, default: &str) -> PathBuf {
+    let configured = settings.show(setting).unwrap_or_default();
+    settings::resolve(data_dir, if configured.is_empty() { default } else { &configured })
 }
 
 /// What a start says of a pg_hba.conf that is no good.

@@ -1,11 +1,13 @@
 //! Reading the configuration files.
 
 use super::Current;
-use super::checks::{self, load_hba};
+use super::checks::{self, load_login};
+use super::tls;
 use crate::error::ServerError;
 use crate::log::Log;
 use basebackup::clone::SettingFiles;
 use host::Host;
+use protocol::{Report, SqlState};
 use settings::{FileContents, Phase, Settings, Source};
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +44,8 @@ pub(super) fn read_files_with(
     contents
 }
 
-/// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
+/// Reads everything that stands before a start: the command line, the files, pg_hba.conf, what TLS is made
+/// of.
 pub(crate) fn load(
     host: &Host,
     data_dir: &Path,
@@ -57,12 +60,16 @@ pub(crate) fn load(
     }
     let applied = settings.apply_files(&read_files(host, data_dir, &settings), Phase::Start);
     log.configure(&settings);
+    tell_without_effect(&settings, log);
     if let Some(first) = applied.problems.first() {
         applied.problems.iter().for_each(|problem| log.log(problem.to_string()));
         let file = first.place.file.display();
         return Err(ServerError::new(format!("configuration file \"{file}\" contains errors: {first}")));
     }
+    check_data_directory(data_dir, &settings)?;
+    let mode = host.disk.metadata(data_dir).map_or(0o700, |found| found.permissions & 0o777);
     for (name, value) in [
+        ("data_directory_mode", mode.to_string()),
         ("data_directory", data_dir.display().to_string()),
         ("config_file", data_dir.join("postgresql.conf").display().to_string()),
         ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
@@ -71,16 +78,41 @@ pub(crate) fn load(
             "server_version",
             format!("{} (Plimsoll {})", settings::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION")),
         ),
+        ("ssl_library", "rustls".to_owned()),
     ] {
-        if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
+        let is_found_out = matches!(name, "server_version" | "ssl_library" | "data_directory_mode");
+        if is_found_out || settings.show(name).is_ok_and(|now| now.is_empty()) {
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
         }
     }
-    let hba = load_hba(host, data_dir, &settings).map_err(|errors| {
+    let tls = tls::load(host, data_dir, &settings)?;
+    let login = load_login(host, data_dir, &settings).map_err(|errors| {
         errors.iter().for_each(|error| log.log(error.to_string()));
         checks::hba_refusal(&errors)
     })?;
+    login.hba.warnings(tls.is_some()).for_each(|warning| log.warning(warning));
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
-    Ok(Current { settings: Arc::new(settings), config, hba: Arc::new(hba), loaded })
+    Ok(Current { settings: Arc::new(settings), config, login: Arc::new(login), tls, loaded })
+}
+
+/// A data directory elsewhere than where the configuration is, as Debian has it, is not supported.
+fn check_data_directory(data_dir: &Path, settings: &Settings) -> Result<(), ServerError> {
+    let named = settings.show("data_directory").unwrap_or_default();
+    if named.is_empty() || settings::resolve(data_dir, &named) == data_dir {
+        return Ok(());
+    }
+    let what =
+        format!("data_directory is \"{named}\", and the configuration is in \"{}\"", data_dir.display());
+    Err(ServerError::new(what).with_hint("Name the data directory with -D, and leave data_directory out."))
+}
+
+/// Tells of settings that are set and have no effect.
+pub(super) fn tell_without_effect(settings: &Settings, log: &Log) {
+    let names = settings.set_without_effect();
+    if !names.is_empty() {
+        let what = "settings without an effect on this server are set";
+        let report = Report::warning(SqlState::WARNING, what).with_detail(format!("{}.", names.join(", ")));
+        log.write(None, &report, None);
+    }
 }

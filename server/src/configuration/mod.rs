@@ -8,18 +8,21 @@ pub(crate) mod checks;
 mod files;
 pub(crate) mod recovery_target;
 pub(crate) mod storage_options;
+mod tls;
 
 pub(crate) use files::load;
 
-use crate::auth::hba::Hba;
+use crate::auth::LoginRules;
 use crate::error::ServerError;
 use crate::log::Log;
-use checks::load_hba;
-use files::{read_files, read_files_with};
+use crate::log::redact::without_secrets;
+use checks::load_login;
+use files::{read_files, read_files_with, tell_without_effect};
 use host::sync::{Mutex, RwLock};
 use host::{Host, Timestamp};
-use protocol::{Report, SqlState};
-use settings::{Config, FileContents, Phase, Settings};
+use protocol::tls::server::ServerTls;
+use protocol::{Report, Severity, SqlState};
+use settings::{Config, FileContents, FileEntry, Phase, Place, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +33,22 @@ use tokio::sync::watch;
 pub(crate) struct Current {
     pub(crate) settings: Arc<Settings>,
     pub(crate) config: Arc<Config>,
-    pub(crate) hba: Arc<Hba>,
+    /// pg_hba.conf and pg_ident.conf.
+    pub(crate) login: Arc<LoginRules>,
+    /// What connections are encrypted with that ask for it; None with ssl off.
+    pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) loaded: Timestamp,
+}
+
+/// An entry of a configuration file, and what became of it.
+pub(crate) struct FileSetting {
+    pub(crate) place: Place,
+    /// Its place among all, from 1.
+    pub(crate) number: usize,
+    pub(crate) name: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) applied: bool,
+    pub(crate) error: Option<String>,
 }
 
 /// What every part of a node stands on: its machine, its data directory, its log, and the settings in force.
@@ -102,6 +119,42 @@ impl Ground {
         });
     }
 
+    /// What the files say now, for pg_file_settings: nothing is changed.
+    pub(crate) fn file_settings(&self) -> Vec<FileSetting> {
+        let mut settings = Settings::clone(&self.settings());
+        let files = read_files(&self.host, &self.data_dir, &settings);
+        let applied = settings.apply_files(&files, Phase::Reload);
+        let problem = |place: &Place| {
+            applied
+                .problems
+                .iter()
+                .find(|problem| problem.place == *place)
+                .map(|problem| problem.message.clone())
+        };
+        let mut all: Vec<FileSetting> = Vec::new();
+        for (at, entry) in files.entries.iter().enumerate() {
+            let same = |other: &FileEntry| other.name.eq_ignore_ascii_case(&entry.name);
+            let is_last = !files.entries.iter().skip(at + 1).any(same);
+            let waits = applied.pending_restart.iter().any(|name| name.eq_ignore_ascii_case(&entry.name));
+            let waits = (is_last && waits).then(|| "setting could not be applied".to_owned());
+            let error = problem(&entry.place).or(waits);
+            all.push(FileSetting {
+                number: at + 1,
+                place: entry.place.clone(),
+                name: Some(entry.name.clone()),
+                value: Some(entry.value.clone()),
+                applied: is_last && error.is_none() && !applied.nothing_applied,
+                error,
+            });
+        }
+        for error in &files.errors {
+            let (place, number) = (error.place.clone(), all.len() + 1);
+            let error = Some(error.message.clone());
+            all.push(FileSetting { number, place, name: None, value: None, applied: false, error });
+        }
+        all
+    }
+
     /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node
     /// that do not look themselves; no other reload begins before it is done.
     pub(crate) fn reload(&self, apply: impl FnOnce()) {
@@ -122,7 +175,11 @@ impl Ground {
         }
         for name in &applied.changed {
             let value = settings.show(name).unwrap_or_default();
+            let value = without_secrets(&value);
             self.log.log(format!("parameter \"{name}\" changed to \"{value}\""));
+        }
+        if settings.set_without_effect() != self.settings().set_without_effect() {
+            tell_without_effect(&settings, &self.log);
         }
         if applied.nothing_applied || !applied.problems.is_empty() {
             let file = self.data_dir.join("postgresql.conf");
@@ -133,14 +190,8 @@ impl Ground {
             };
             self.log.log(format!("configuration file \"{}\" contains errors; {what}", file.display()));
         }
-        let hba = match load_hba(&self.host, &self.data_dir, &settings) {
-            Ok(hba) => Some(Arc::new(hba)),
-            Err(errors) => {
-                errors.iter().for_each(|error| self.log.log(error.to_string()));
-                self.log.log("pg_hba.conf was not reloaded");
-                None
-            }
-        };
+        let tls = self.reloaded_tls(&settings);
+        let login = self.reloaded_login(&settings, tls.is_some());
         self.log.configure(&settings);
         let config = Arc::new(settings.config());
         let now = self.host.clock.now();
@@ -148,11 +199,39 @@ impl Ground {
             current.settings = Arc::new(settings);
             current.config = config;
             current.loaded = now;
-            if let Some(hba) = hba {
-                current.hba = hba;
+            current.tls = tls;
+            if let Some(login) = login {
+                current.login = login;
             }
         });
         apply();
+    }
+
+    /// TLS by these settings; that of before if it cannot be had, so that nobody is locked out.
+    fn reloaded_tls(&self, settings: &Settings) -> Option<Arc<ServerTls>> {
+        match tls::load(&self.host, &self.data_dir, settings) {
+            Ok(tls) => tls,
+            Err(error) => {
+                self.log.write(None, &Report { severity: Severity::Log, ..error.report() }, None);
+                self.log.log("SSL configuration was not reloaded");
+                self.current().tls
+            }
+        }
+    }
+
+    /// Who may log in by the files as they are now; None if they have errors: then the old rules stay.
+    fn reloaded_login(&self, settings: &Settings, tls: bool) -> Option<Arc<LoginRules>> {
+        match load_login(&self.host, &self.data_dir, settings) {
+            Ok(login) => {
+                login.hba.warnings(tls).for_each(|warning| self.log.warning(warning));
+                Some(Arc::new(login))
+            }
+            Err(errors) => {
+                errors.iter().for_each(|error| self.log.log(error.to_string()));
+                self.log.log("pg_hba.conf was not reloaded");
+                None
+            }
+        }
     }
 
     /// Runs `work` before or after a reload and what that applies.

@@ -114,6 +114,7 @@ pub(crate) fn open(
     data_dir: &Path,
     lines: &PidLines,
 ) -> Result<Vec<Listener>, ServerError> {
+    super::open_files::warn_of_limit(log, config);
     let mut listeners = Vec::new();
     let port = u16::try_from(config.port).map_err(|_| ServerError::new("invalid port"))?;
     let addresses: Vec<String> = words(&config.listen_addresses).collect();

@@ -1,83 +1,26 @@
 //! All sessions of a node: their numbers, what they do, and how others stop them.
 
-use crate::log::LogContext;
+pub(crate) use super::activity::{Activity, SessionKind, Statement};
+
+use super::activity::command_words;
+use crate::log::{LogContext, OwnLevels};
+use crate::statements::Statements;
 use host::sync::Mutex;
 use host::{Entropy, Timestamp};
 use protocol::startup::CancelKey;
+use protocol::tls::Encryption;
 use protocol::{Report, SqlState};
 use sql_interface::{CancelReason, Canceller};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
 use tokio::sync::{Notify, watch};
 use wal::Xid;
-
-/// What a session is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionKind {
-    /// SQL.
-    Client,
-    /// Replication commands.
-    WalSender,
-}
-
-impl SessionKind {
-    /// pg_stat_activity.backend_type.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client backend",
-            Self::WalSender => "walsender",
-        }
-    }
-}
-
-/// pg_stat_activity.state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Activity {
-    Starting,
-    Idle,
-    Active,
-    IdleInTransaction,
-    IdleInFailedTransaction,
-}
-
-impl Activity {
-    const ALL: [Self; 5] =
-        [Self::Starting, Self::Idle, Self::Active, Self::IdleInTransaction, Self::IdleInFailedTransaction];
-
-    pub(crate) const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Starting => None,
-            Self::Idle => Some("idle"),
-            Self::Active => Some("active"),
-            Self::IdleInTransaction => Some("idle in transaction"),
-            Self::IdleInFailedTransaction => Some("idle in transaction (aborted)"),
-        }
-    }
-}
-
-/// The text of the statement that a session runs, or ran last.
-#[derive(Clone, Default)]
-pub(crate) enum Statement {
-    #[default]
-    None,
-    Text(Arc<str>),
-}
-
-impl Statement {
-    pub(crate) fn text(&self) -> &str {
-        match self {
-            Self::None => "",
-            Self::Text(text) => text,
-        }
-    }
-}
 
 /// Why the server ends a session of its own accord.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +31,23 @@ pub(crate) enum EndedFor {
     Conflict(ConflictKind),
 }
 
+/// How far a base backup is that a session sends, as pg_stat_progress_basebackup says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackupProgress {
+    pub(crate) phase: &'static str,
+    /// An estimate, if the client asked for one.
+    pub(crate) total_bytes: Option<u64>,
+    pub(crate) sent_bytes: u64,
+    /// All files are sent.
+    pub(crate) is_sent: bool,
+}
+
+impl Default for BackupProgress {
+    fn default() -> Self {
+        Self { phase: "waiting for checkpoint to finish", total_bytes: None, sent_bytes: 0, is_sent: false }
+    }
+}
+
 /// One session as others see it.
 pub(crate) struct SessionHandle {
     /// Its number and secret.
@@ -96,6 +56,8 @@ pub(crate) struct SessionHandle {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    /// None in the clear.
+    pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
@@ -108,8 +70,9 @@ pub(crate) struct SessionHandle {
     pub(crate) streaming: AtomicBool,
     /// It sends a backup, which no stop waits for.
     pub(crate) backing_up: AtomicBool,
-    /// Its role has REPLICATION.
-    pub(crate) replication: AtomicBool,
+    pub(crate) backup_progress: Mutex<BackupProgress>,
+    /// The backup of pg_backup_start that this session has begun.
+    pub(crate) backup: Mutex<Option<(storage::Database, storage::BackupStart)>>,
     /// Stops its statements; there once it speaks SQL.
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
@@ -132,6 +95,10 @@ pub(crate) struct SessionHandle {
     /// The transaction that it idles in has written.
     has_writes: AtomicBool,
     statement: Mutex<Statement>,
+    /// Counts its lines in the log.
+    log_lines: Arc<AtomicU64>,
+    /// What it has set for its lines.
+    pub(crate) log_levels: Mutex<OwnLevels>,
     pub(crate) statement_started: AtomicI64,
     pub(crate) transaction_started: AtomicI64,
     pub(crate) state_changed: AtomicI64,
@@ -233,11 +200,6 @@ impl SessionHandle {
         self.ended_for.get().copied()
     }
 
-    /// Whether its role has REPLICATION.
-    pub(crate) fn replication_role(&self) -> bool {
-        self.replication.load(Ordering::Relaxed)
-    }
-
     /// Whether it has to end.
     pub(crate) fn is_terminated(&self) -> bool {
         self.terminated.load(Ordering::Acquire)
@@ -255,8 +217,7 @@ impl SessionHandle {
     }
 
     pub(crate) fn activity(&self) -> Activity {
-        let number = usize::from(self.activity.load(Ordering::Relaxed));
-        Activity::ALL.get(number).copied().unwrap_or(Activity::Starting)
+        Activity::of_number(self.activity.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_activity(&self, activity: Activity, now: Timestamp) {
@@ -313,6 +274,15 @@ impl SessionHandle {
         std::mem::take(&mut self.warnings.lock())
     }
 
+    /// What it does, in a word or two: the kind of its statement, or why it does nothing.
+    fn command(&self) -> String {
+        match self.activity() {
+            Activity::Active => command_words(self.statement().text()),
+            Activity::Starting => "authentication".to_owned(),
+            other => other.name().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// What log lines of this session begin with.
     pub(crate) fn log_context(&self) -> LogContext {
         LogContext {
@@ -324,7 +294,9 @@ impl SessionHandle {
             port: self.client.map(|address| address.port()),
             backend_type: self.kind.name(),
             started: self.started,
-            command: "",
+            command: self.command(),
+            lines: self.log_lines.clone(),
+            levels: *self.log_levels.lock(),
         }
     }
 }
@@ -335,6 +307,7 @@ pub(crate) struct NewSession {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
 }
 
@@ -343,6 +316,8 @@ pub(crate) struct Sessions {
     all: Mutex<State>,
     count: watch::Sender<usize>,
     first_pid: i32,
+    /// What they have run.
+    pub(crate) statements: Statements,
 }
 
 struct State {
@@ -416,7 +391,8 @@ impl Sessions {
         let kernel = kernel.ok().and_then(|text| String::from_utf8_lossy(&text).trim().parse::<i32>().ok());
         let first_pid = kernel.unwrap_or(0).max(4 << 20).saturating_add(1);
         let state = State { by_pid: BTreeMap::new(), next_pid: first_pid, closed: false };
-        Self { all: Mutex::new(state), count: watch::Sender::new(0), first_pid }
+        let count = watch::Sender::new(0);
+        Self { all: Mutex::new(state), count, first_pid, statements: Statements::default() }
     }
 
     /// A number for a part of the server itself (a walreceiver, a checkpointer) or a session.
@@ -445,14 +421,16 @@ impl Sessions {
             user: new.user,
             database: new.database,
             client: new.client,
+            encryption: new.encryption,
             started: new.started,
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
-            replication: AtomicBool::new(false),
             database_oid: AtomicU32::new(0),
             role_oid: AtomicU32::new(0),
             streaming: AtomicBool::new(false),
             backing_up: AtomicBool::new(false),
+            backup_progress: Mutex::default(),
+            backup: Mutex::default(),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             ended_for: OnceLock::new(),
@@ -465,6 +443,8 @@ impl Sessions {
             activity: AtomicU8::new(Activity::Starting as u8),
             has_writes: AtomicBool::new(false),
             statement: Mutex::new(Statement::None),
+            log_lines: Arc::default(),
+            log_levels: Mutex::default(),
             statement_started: AtomicI64::new(0),
             transaction_started: AtomicI64::new(0),
             state_changed: AtomicI64::new(new.started.micros()),
@@ -503,7 +483,6 @@ impl Sessions {
             return Err(Full::Role);
         }
         handle.superuser.store(role.superuser, Ordering::Relaxed);
-        handle.replication.store(role.replication, Ordering::Relaxed);
         handle.role_oid.store(role.oid, Ordering::Relaxed);
         state.by_pid.insert(handle.key.pid, handle.clone());
         self.count.send_replace(state.by_pid.len());

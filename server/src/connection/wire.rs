@@ -4,6 +4,8 @@ use super::registry::SessionHandle;
 use super::socket::Socket;
 use bytes::{Buf, BytesMut};
 use protocol::frame::{Frame, FrameLimits};
+use protocol::tls::TlsError;
+use protocol::tls::server::ServerTls;
 use protocol::{Report, SqlState};
 use std::future::poll_fn;
 use std::io;
@@ -67,9 +69,17 @@ impl Wire {
         &self.socket
     }
 
+    /// Tells the client to begin with TLS, and shakes hands. A connection that fails here cannot be spoken
+    /// on.
+    pub(crate) async fn encrypt(&mut self, tls: &ServerTls) -> Result<(), TlsError> {
+        let socket = std::mem::replace(&mut self.socket, Socket::Closed);
+        self.socket = socket.encrypt(tls).await?;
+        Ok(())
+    }
+
     /// Sends what is in `out`. Waits as long as the client does not read, unless the session has to end.
     pub(crate) async fn flush(&mut self) -> Result<(), Exit> {
-        if self.out.is_empty() {
+        if self.out.is_empty() && !self.socket.holds_back() {
             return Ok(());
         }
         let (socket, out, handle) = (&mut self.socket, &self.out, self.handle.as_ref());
@@ -85,7 +95,14 @@ impl Wire {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Poll::Ready(Ok(()))
+            match Pin::new(&mut *socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(Exit::Gone)),
+                Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {
+                    Poll::Ready(Err(Exit::Terminated))
+                }
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await;
         if let Err(exit) = sent {
@@ -108,8 +125,9 @@ impl Wire {
         if self.out.len() < OUTPUT_BYTES { Ok(()) } else { self.flush().await }
     }
 
-    /// Sends `out` as far as the client takes it at once, for the last words of a session.
-    pub(crate) async fn flush_now(&mut self) {
+    /// Sends `out` as far as the client takes it at once, for the last words of a session, and says that
+    /// these were the last: TLS tells an end from a connection that was cut.
+    pub(crate) async fn close_now(&mut self) {
         let (socket, out) = (&mut self.socket, &self.out);
         let mut rest: &[u8] = out;
         poll_fn(|cx| {
@@ -118,6 +136,9 @@ impl Wire {
                     Poll::Ready(Ok(sent)) if sent > 0 => rest = rest.get(sent..).unwrap_or_default(),
                     _ => break,
                 }
+            }
+            if socket.encryption().is_some() {
+                let _ = Pin::new(&mut *socket).poll_shutdown(cx);
             }
             Poll::Ready(())
         })

@@ -1,5 +1,6 @@
 //! A new data directory: the database below, the first catalogue, the configuration files.
 
+use super::own_certificate;
 use crate::auth::hba::Hba;
 use crate::error::ServerError;
 use host::Host;
@@ -30,6 +31,9 @@ pub struct InitOptions {
     pub data_checksums: bool,
     /// Where the log lies, if not in the directory: an absolute path, missing or empty.
     pub wal_dir: Option<PathBuf>,
+    /// TLS with a certificate of its own making, and nobody let in without a password: this takes the place
+    /// of both methods.
+    pub secure: bool,
     /// Lines of postgresql.conf.
     pub settings: Vec<(String, String)>,
 }
@@ -47,6 +51,7 @@ impl InitOptions {
             segment_size: SegmentSize::DEFAULT,
             data_checksums: true,
             wal_dir: None,
+            secure: false,
             settings: Vec::new(),
         }
     }
@@ -59,8 +64,12 @@ impl InitOptions {
 /// If the directory is not empty, a method of authentication is unknown, or a file cannot be written.
 pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
-    let hba = hba_file(&options.auth_local, &options.auth_host);
-    Hba::parse(&hba, "pg_hba.conf")
+    let hba = match options.secure {
+        true => hba_file("scram-sha-256", "hostssl", "scram-sha-256"),
+        false => hba_file(&options.auth_local, "host", &options.auth_host),
+    };
+    let no_others = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    Hba::parse(&hba, Path::new("pg_hba.conf"), &no_others)
         .map_err(|errors| errors.first().map_or_else(|| failed(&"invalid method"), |first| failed(first)))?;
     let (host, dir) = (options.host.clone(), std::path::absolute(&options.data_dir).map_err(|e| failed(&e))?);
     let create = CreateOptions {
@@ -70,7 +79,13 @@ pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
         ..CreateOptions::default()
     };
     let open = DatabaseOptions { shared_buffers_bytes: 8 << 20, ..DatabaseOptions::new(&dir) };
-    let active = options.settings.clone();
+    let mut active = options.settings.clone();
+    if options.secure {
+        if options.password.is_none() {
+            return Err(failed(&"a secure directory needs a password"));
+        }
+        active.insert(0, ("ssl".to_owned(), "on".to_owned()));
+    }
     let opened = {
         let (host, dir) = (host.clone(), dir.clone());
         host::task::blocking(move || {
@@ -89,6 +104,9 @@ pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let id = db.system_id();
     db.shutdown().await.map_err(|e| failed(&e))?;
     drop(db);
+    if options.secure {
+        own_certificate::write(&host, &dir)?;
+    }
     write_files(&host, &dir, &hba, active).map_err(|error| {
         failed(&format!("could not write configuration files into \"{}\": {error}", dir.display()))
     })?;
@@ -102,7 +120,12 @@ fn write_files(host: &Host, dir: &Path, hba: &str, active: Vec<(String, String)>
     write("pg_hba.conf", hba)?;
     write(
         "pg_ident.conf",
-        "# User name maps are not supported; this file is kept for the tools that expect it.\n",
+        "# Which names outside may be which roles: operating systems' users for peer, certificates' names for cert.\n\
+         # pg_hba.conf names a map by the option map=NAME.\n\
+         #\n\
+         # MAP     NAME OUTSIDE          ROLE\n\
+         #\n\
+         # A name that begins with a slash is a regular expression, and \\1 in the role what its first group found.\n",
     )?;
     write(
         "postgresql.auto.conf",
@@ -112,21 +135,29 @@ fn write_files(host: &Host, dir: &Path, hba: &str, active: Vec<(String, String)>
     write("postgresql.conf", &sample_file(&SampleValues { active }))
 }
 
-/// The pg_hba.conf of a new directory.
-fn hba_file(local: &str, host: &str) -> String {
-    format!(
-        "# Who may connect, from where and how. The first line that fits counts.\n\
-         #\n\
-         # TYPE  DATABASE        USER            ADDRESS                 METHOD\n\
-         #\n\
-         # TYPE is local (Unix socket), host (TCP), hostssl or hostnossl. DATABASE is all, sameuser, replication or names\n\
-         # with commas between; \"replication\" stands for physical replication, which \"all\" does not include. USER is all or\n\
-         # names. METHOD is trust, reject, scram-sha-256 or peer (the operating system's user; Unix sockets only).\n\n\
-         local   all             all                                     {local}\n\
-         host    all             all             127.0.0.1/32            {host}\n\
-         host    all             all             ::1/128                 {host}\n\
-         local   replication     all                                     {local}\n\
-         host    replication     all             127.0.0.1/32            {host}\n\
-         host    replication     all             ::1/128                 {host}\n"
-    )
+/// The pg_hba.conf of a new directory; `over` is the type of its lines for TCP.
+fn hba_file(local: &str, over: &str, host: &str) -> String {
+    let rule = |over: &str, database: &str, address: &str, method: &str| {
+        format!("{over:<7} {database:<15} {:<15} {address:<23} {method}\n", "all")
+    };
+    let mut text = "\
+# Who may connect, from where and how. The first line that fits counts.
+#
+# TYPE  DATABASE        USER            ADDRESS                 METHOD
+#
+# TYPE is local (Unix socket), host (TCP), hostssl (TCP under TLS) or hostnossl (without). DATABASE is all, sameuser,
+# samerole, replication or names with commas between; \"replication\" stands for physical replication, which \"all\" does
+# not include. USER is all, names, or +name for the members of a role. @file stands for the names in a file. METHOD is
+# trust, reject, scram-sha-256, password, peer (the operating system's user; Unix sockets only) or cert (a client
+# certificate; hostssl only); behind it stand options: map=name (pg_ident.conf), clientcert=verify-ca or verify-full,
+# clientname=CN or DN.
+
+"
+    .to_owned();
+    for database in ["all", "replication"] {
+        text += &rule("local", database, "", local);
+        text += &rule(over, database, "127.0.0.1/32", host);
+        text += &rule(over, database, "::1/128", host);
+    }
+    text
 }

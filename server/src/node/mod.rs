@@ -8,6 +8,7 @@ mod handover;
 pub(crate) mod init;
 pub(crate) mod open;
 pub(crate) mod options;
+mod own_certificate;
 mod promote;
 mod rewind;
 mod run;

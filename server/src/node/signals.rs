@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// removes it first.
 pub const PROMOTION_REFUSED: &str = "plimsoll/promotion_refused";
 
+/// The file of a data directory that asks, together with SIGUSR1, for a new log file.
+pub const LOGROTATE_SIGNAL_FILE: &str = "logrotate";
+
 /// The signals as they come, from the moment this is made: from then on none of them ends the process by
 /// itself.
 #[derive(Debug)]
@@ -55,7 +58,10 @@ impl Signals {
                 _ = self.interrupt.recv() => node.life.request_stop(StopMode::Fast),
                 _ = self.terminate.recv() => node.life.request_stop(StopMode::Smart),
                 _ = self.hangup.recv() => node.reload(),
-                _ = self.user1.recv() => look_for_promotion(&node),
+                _ = self.user1.recv() => {
+                    look_for_promotion(&node);
+                    look_for_rotation(&node.ground);
+                }
             }
         }
     }
@@ -68,6 +74,13 @@ fn look_for_promotion(node: &Node) {
         if let Err(refusal) = node.request_promotion() {
             node.tell_refused_promotion(&refusal);
         }
+    }
+}
+
+/// `pg_ctl logrotate` does the same.
+fn look_for_rotation(ground: &Ground) {
+    if take_file(ground, LOGROTATE_SIGNAL_FILE) {
+        ground.log.rotate();
     }
 }
 

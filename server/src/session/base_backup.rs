@@ -2,7 +2,8 @@
 
 use super::replication::WalSender;
 use super::{Failure, from_sql};
-use crate::archive::Archive;
+use crate::archive::{Archive, stop_backup};
+use crate::connection::registry::{BackupProgress, SessionHandle};
 use crate::connection::wire::{Exit, OUTPUT_BYTES, Wire};
 use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
@@ -19,11 +20,43 @@ struct Gone(Exit);
 
 struct Sink<'a> {
     wire: &'a mut Wire,
+    handle: &'a SessionHandle,
+    /// The archive, and not the manifest, is being sent.
+    in_archive: bool,
+}
+
+impl Sink<'_> {
+    /// Notes for others how far the backup is.
+    fn note(&mut self, event: &BackupEvent) {
+        let mut progress = self.handle.backup_progress.lock();
+        match event {
+            BackupEvent::Start { .. } => progress.phase = "estimating backup size",
+            BackupEvent::Size { kilobytes } => {
+                progress.total_bytes = kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024));
+            }
+            BackupEvent::Archive { .. } => {
+                self.in_archive = true;
+                progress.phase = "streaming database files";
+            }
+            BackupEvent::Data(bytes) if self.in_archive => {
+                progress.sent_bytes += u64::try_from(bytes.len()).unwrap_or(0);
+                // The files grow while they are sent.
+                progress.total_bytes = progress.total_bytes.map(|total| total.max(progress.sent_bytes));
+            }
+            BackupEvent::Manifest => {
+                self.in_archive = false;
+                progress.is_sent = true;
+                progress.phase = "transferring wal files";
+            }
+            BackupEvent::Data(_) | BackupEvent::Progress { .. } | BackupEvent::End { .. } => {}
+        }
+    }
 }
 
 impl BackupSink for Sink<'_> {
     type Error = Gone;
     async fn send(&mut self, event: BackupEvent) -> Result<(), Gone> {
+        self.note(&event);
         let waits = matches!(event, BackupEvent::Start { .. } | BackupEvent::Size { .. });
         wire::encode(&event, &mut self.wire.out);
         // The client shows its progress from these on.
@@ -47,19 +80,7 @@ impl BackupEngine for Archived<'_> {
     }
 
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
-        let ended = self.database.stop_backup(backup).await?;
-        let archive = self.archive.clone();
-        let noticed = host::task::blocking(move || archive.notice_segments()).await;
-        noticed.map_err(|_| storage::Error::Shutdown)?;
-        if let Some(archiver) = self.archive.archiver().filter(|_| self.wait) {
-            let in_recovery = self.database.is_in_recovery();
-            let size = self.database.control().segment_size;
-            // Segments go in order, so the last one stands for all.
-            let last = size.segment_before(ended.stop).file_name(ended.timeline, size);
-            let history = ended.history_file.as_ref().map(|(name, _)| name.clone());
-            archiver.wait_archived(std::iter::once(last).chain(history), in_recovery).await;
-        }
-        Ok(ended)
+        stop_backup(self.archive, self.database, backup, self.wait).await
     }
 
     fn abort(&self, backup: BackupStart) {
@@ -86,7 +107,8 @@ impl WalSender {
         source.store = Some(database.store().clone());
         source.checkpoint_spread =
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
-        let mut sink = Sink { wire };
+        let mut sink = Sink { wire, handle: &self.handle, in_archive: false };
+        *self.handle.backup_progress.lock() = BackupProgress::default();
         let engine = Archived { archive: &self.node.archive, database, wait: options.wait };
         self.handle.backing_up.store(true, Ordering::Release);
         let sent = self.handle.until_terminated(send_backup(&source, options, &engine, &mut sink)).await;

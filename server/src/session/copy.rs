@@ -10,8 +10,13 @@ use std::pin::pin;
 
 impl Session {
     /// Takes a COPY's data. After an error the rest of the data, if any, meets a session that ignores it.
-    pub(super) async fn copy_in(&mut self, portal: &mut Portal, columns: u16) -> Result<CommandTag, Failure> {
-        backend::copy_response(&mut self.wire.out, CopyDirection::In, Format::Text, usize::from(columns));
+    pub(super) async fn copy_in(
+        &mut self,
+        portal: &mut Portal,
+        columns: u16,
+        format: Format,
+    ) -> Result<CommandTag, Failure> {
+        backend::copy_response(&mut self.wire.out, CopyDirection::In, format, usize::from(columns));
         self.wire.flush().await?;
         loop {
             let (kind, body) = self.wire.next(self.frame_limits).await?;

@@ -5,15 +5,17 @@ use crate::configuration::checks;
 use crate::connection::registry::SessionHandle;
 use crate::error::setting_error;
 use crate::node::Node;
+use crate::statements;
 use crate::views::{self, Asked};
 use host::sync::Mutex;
-use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
+use protocol::{Report, SqlState};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
 use sql_interface::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine, SqlError,
 };
+use sql_session::StartSetting;
 use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +42,17 @@ fn privilege(actor: SettingActor) -> Privilege {
     if actor.superuser { Privilege::Superuser } else { Privilege::User }
 }
 
+/// Who reads: pg_read_all_settings sees what superusers see.
+fn reader(actor: SettingActor) -> Privilege {
+    if actor.superuser || actor.reads_settings { Privilege::Superuser } else { Privilege::User }
+}
+
+/// What is told of a value that changes nothing.
+fn without_effect(name: &str) -> Report {
+    let message = format!("parameter \"{name}\" has no effect on this server");
+    Report::warning(SqlState::WARNING, message)
+}
+
 fn quick(config: &SessionConfig) -> QuickSettings {
     QuickSettings {
         synchronous_commit: config.synchronous_commit,
@@ -52,11 +65,13 @@ fn quick(config: &SessionConfig) -> QuickSettings {
         default_read_only: config.default_transaction_read_only,
         work_mem_bytes: usize::try_from(config.work_mem_bytes).unwrap_or(usize::MAX),
         max_stack_depth_bytes: usize::try_from(config.max_stack_depth_bytes).unwrap_or(usize::MAX),
+        deadlock_timeout: config.deadlock_timeout,
         lock_timeout_ms: config
             .lock_timeout
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
         read_after: config.read_after.parse().ok(),
         reads_confirmed: config.standby_reads.as_ref() == "confirmed",
+        search_path: settings::split_identifiers(&config.search_path).unwrap_or_default().into(),
         style: Arc::new(checks::style(config)),
     }
 }
@@ -90,6 +105,28 @@ impl SessionEnvironment {
         Ok(Self { node, handle, state, changes: AtomicU64::new(0) })
     }
 
+    /// Takes over what ALTER DATABASE and ALTER ROLE say that its sessions begin with. What does not hold any
+    /// more is passed over, as it was checked when it was said.
+    pub(crate) fn begin_with(&self, settings: &[StartSetting]) {
+        let mut state = self.state.lock();
+        for setting in settings {
+            let source = if setting.of_role { Source::Role } else { Source::Database };
+            let known =
+                state.settings.set_at_start(&setting.name, &setting.value, source, Privilege::Superuser);
+            if let Err(error) = known {
+                self.node
+                    .ground
+                    .log
+                    .log(format!("a setting that sessions begin with is passed over: {error}"));
+            }
+        }
+        state.settings.take_reports();
+        state.refresh();
+        *self.handle.application.lock() = state.settings.config().application_name.clone();
+        drop(state);
+        self.changed();
+    }
+
     /// Moves with every change of a setting of this session or, after [`Self::follow`], of the node.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -115,6 +152,11 @@ impl SessionEnvironment {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether the server counts statements.
+    pub(crate) fn counts_statements(&self) -> bool {
+        statements::is_loaded(self.state.lock().settings.node())
+    }
+
     /// The typed values now.
     pub(crate) fn config(&self) -> SessionConfig {
         self.state.lock().settings.config().clone()
@@ -132,7 +174,10 @@ impl SessionEnvironment {
 
     /// Has a view or function see this session and its node.
     fn ask<T>(&self, look: impl FnOnce(&Asked<'_>) -> T) -> T {
-        let setting_rows = |superuser| self.state.lock().settings.rows(privilege(SettingActor { superuser }));
+        let setting_rows = |sees_all| {
+            let privilege = if sees_all { Privilege::Superuser } else { Privilege::User };
+            self.state.lock().settings.rows(privilege)
+        };
         look(&Asked::new(&self.node, &self.handle, &setting_rows))
     }
 
@@ -157,7 +202,7 @@ impl Environment for SessionEnvironment {
     }
 
     fn show(&self, actor: SettingActor, name: &str) -> sql_interface::Result<Option<String>> {
-        match self.state.lock().settings.show(name, privilege(actor)) {
+        match self.state.lock().settings.show(name, reader(actor)) {
             Ok(value) => Ok(Some(value)),
             Err(SettingError::Unknown { .. }) => Ok(None),
             Err(error) => Err(setting_error(&error)),
@@ -165,7 +210,7 @@ impl Environment for SessionEnvironment {
     }
 
     fn show_all(&self, actor: SettingActor) -> Vec<SettingLine> {
-        let all = self.state.lock().settings.show_all(privilege(actor));
+        let all = self.state.lock().settings.show_all(reader(actor));
         let line = |(name, value, description): (String, String, &str)| SettingLine {
             name,
             value,
@@ -188,7 +233,11 @@ impl Environment for SessionEnvironment {
         self.change(|settings| match value {
             Some(value) => settings.set(name, value, scope, privilege(actor)),
             None => settings.reset(name, scope, privilege(actor)),
-        })
+        })?;
+        if value.is_some() && self.state.lock().settings.is_without_effect(name) {
+            self.handle.warn(without_effect(name));
+        }
+        Ok(())
     }
 
     fn reset_all(&self, _actor: SettingActor) -> sql_interface::Result<()> {
@@ -216,6 +265,11 @@ impl Environment for SessionEnvironment {
             (Some(name), None) => AutoChange::Reset(name),
             (Some(name), Some(value)) => AutoChange::Set(name, value),
         };
+        if let (Some(name), Some(_)) = (name, value)
+            && settings::find(name).is_some_and(|known| known.meaning() == settings::Meaning::Accepted)
+        {
+            self.handle.warn(without_effect(name));
+        }
         self.node.alter_system(change).map_err(|error| match error {
             AlterSystemError::Setting(error) => setting_error(&error),
             AlterSystemError::Refused(refusal) => {
@@ -231,6 +285,49 @@ impl Environment for SessionEnvironment {
                 SqlError::new(SqlState::IO_ERROR, message)
             }
         })
+    }
+
+    fn check_start_setting(
+        &self,
+        actor: SettingActor,
+        name: &str,
+        value: Option<&str>,
+    ) -> sql_interface::Result<String> {
+        let known = settings::find(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned());
+        let mut tried = self.state.lock().settings.clone();
+        // One that is taken away is checked as well, with the value that it has.
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None => tried.show(name, Privilege::Superuser).map_err(|error| setting_error(&error))?,
+        };
+        tried
+            .set_at_start(name, &value, Source::Role, privilege(actor))
+            .map_err(|error| setting_error(&error))?;
+        Ok(known)
+    }
+
+    fn acts_as(&self, superuser: bool, session_role: &str) {
+        {
+            let mut state = self.state.lock();
+            // Both are known, and take any text.
+            let _ = state.settings.set_computed("is_superuser", if superuser { "on" } else { "off" });
+            let _ = state.settings.set_computed("session_authorization", session_role);
+            state.refresh();
+        }
+        self.changed();
+    }
+
+    fn plan_settings(&self) -> Vec<(String, String)> {
+        let state = self.state.lock();
+        let changed = settings::definitions().iter().filter(|known| {
+            let other = state.settings.value(known.name) != Some(settings::Value::boot(known));
+            known.has(settings::flag::EXPLAIN) && other
+        });
+        let shown = |known: &&settings::Definition| {
+            let value = state.settings.show(known.name, Privilege::Superuser).ok()?;
+            Some((known.name.to_owned(), value))
+        };
+        changed.filter_map(shown).collect()
     }
 
     fn settings_push(&self, level: u32) {

@@ -1,26 +1,20 @@
 //! The extended query protocol: statements prepared, portals bound, executed by pieces.
 
-use super::rows::{self, ResultFormats, Rows};
+use super::rows::{self, Rows};
 use super::{Failure, Session, limited};
 use crate::connection::registry::Statement;
+use crate::error::from_sql;
+use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
-use sql_interface::{CommandTag, Environment, Fetch, PortalKind};
+use sql_interface::{CommandTag, Environment, Fetch, PortalKind, ResultFormats, SqlError};
 use sql_session::{Portal, Prepared};
 use sql_types::Datum;
 use std::pin::pin;
 
-/// A portal and how its client wants it.
 /// Reading a byte of a value takes about as long as touching so many.
 const READ_WORK: usize = 4;
-
-pub(super) struct OpenPortal {
-    portal: Portal,
-    formats: ResultFormats,
-    /// It gave all that it has.
-    finished: bool,
-}
 
 impl Session {
     /// Prepares a statement.
@@ -28,11 +22,17 @@ impl Session {
         self.restart_clock();
         self.handle.set_statement(Statement::Text(parse.sql.into()));
         self.check_memory(parse.sql)?;
+        if parse.name.is_empty() {
+            // Also by one that fails.
+            self.sql.forget("");
+        }
+        let began = self.clock();
         let types: Vec<u32> = parse.types().collect();
         let prepared =
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices()?;
+        self.log_duration("parse <unnamed>", parse.sql, &[], began);
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -40,23 +40,20 @@ impl Session {
     /// Makes a portal.
     pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
         self.restart_clock();
+        let began = self.clock();
         let prepared = self.sql.stored(bind.statement)?;
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
             self.check_memory(prepared.sql())?;
         }
-        let types = prepared.parameter_types();
-        if bind.parameter_count() != types.len() {
+        if let Err(report) = self.check_bind(bind, &prepared) {
             self.sql.fail();
-            let what = format!(
-                "bind message supplies {} parameters, but prepared statement \"{}\" requires {}",
-                bind.parameter_count(),
-                bind.statement,
-                types.len()
-            );
-            return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
+            return Err(report.into());
         }
-        let columns = prepared.columns().map_or(0, <[_]>::len);
+        let values = self.parameters(bind, &prepared)?;
+        let mut portal =
+            limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, values))).await?;
+        let columns = portal.columns().map_or(0, <[_]>::len);
         if !bind.result_formats.fits(columns) {
             self.sql.fail();
             let what = format!(
@@ -65,52 +62,84 @@ impl Session {
             );
             return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
         }
-        let mut values = Vec::with_capacity(types.len());
-        if !types.is_empty() {
-            let quick = self.environment.quick();
-            for (at, (value, ty)) in bind.parameters().zip(types).enumerate() {
-                let Some(bytes) = value else {
-                    values.push(Datum::Null);
-                    continue;
-                };
-                let read = || match bind.parameter_formats.of(at) {
-                    Format::Text => sql_types::binary::checked_text(bytes)
-                        .and_then(|text| Datum::parse(*ty, text, &quick.style)),
-                    Format::Binary => sql_types::binary::read(*ty, bytes),
-                };
-                let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
-                values.push(read.map_err(|error| {
-                    self.sql.fail();
-                    sql_interface::SqlError::from(error)
-                        .in_context(format!("unnamed portal parameter ${}", at + 1))
-                })?);
-            }
-        }
-        self.forget_ended(bind.portal);
-        if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
-            self.sql.fail();
-            let what = format!("cursor \"{}\" already exists", bind.portal);
-            return Err(Report::error(SqlState::DUPLICATE_CURSOR, what).into());
-        }
-        let portal = limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, values))).await?;
-        let open = OpenPortal { portal, formats: ResultFormats::of(bind.result_formats), finished: false };
+        self.log_duration("bind <unnamed>", portal.prepared().sql(), portal.parameters(), began);
+        portal.formats = rows::result_formats(bind.result_formats);
         if bind.portal.is_empty() {
-            self.unnamed = Some(open);
+            self.unnamed = Some(portal);
         } else {
-            self.portals.insert(bind.portal.to_owned(), open);
+            self.sql.keep_portal(bind.portal.to_owned(), portal);
         }
         backend::bind_complete(&mut self.wire.out);
         Ok(())
     }
 
-    /// Forgets a portal that a rollback to a savepoint has ended.
-    #[inline]
-    fn forget_ended(&mut self, name: &str) {
-        let found = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
-        if found.is_some_and(|open| open.portal.has_ended()) {
-            self.unnamed.take_if(|_| name.is_empty());
-            self.portals.remove(name);
+    /// What can be said against a Bind before its parameters are read, in PostgreSQL's order.
+    fn check_bind(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<(), Report> {
+        let (given, wanted) = (bind.parameter_count(), prepared.parameter_types().len());
+        let violation = |what: String| Err(Report::error(SqlState::PROTOCOL_VIOLATION, what));
+        if !bind.parameter_formats.fits(given) {
+            let formats = bind.parameter_formats.len();
+            return violation(format!("bind message has {formats} parameter formats but {given} parameters"));
         }
+        if given != wanted {
+            return violation(format!(
+                "bind message supplies {given} parameters, but prepared statement \"{}\" requires {wanted}",
+                bind.statement
+            ));
+        }
+        self.sql.check_not_failed(prepared).map_err(|error| from_sql(&error))?;
+        if !bind.portal.is_empty() && self.sql.portal(bind.portal).is_some() {
+            let what = format!("cursor \"{}\" already exists", bind.portal);
+            return Err(Report::error(SqlState::DUPLICATE_CURSOR, what));
+        }
+        let unsupported = bind.parameter_formats.unsupported().or_else(|| bind.result_formats.unsupported());
+        match unsupported {
+            None => Ok(()),
+            Some(code) => {
+                let what = format!("unsupported format code: {code}");
+                Err(Report::error(SqlState::INVALID_PARAMETER_VALUE, what))
+            }
+        }
+    }
+
+    /// The values of the parameters.
+    fn parameters(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<Vec<Datum>, SqlError> {
+        let types = prepared.parameter_types();
+        let mut values = Vec::with_capacity(types.len());
+        if types.is_empty() {
+            return Ok(values);
+        }
+        let quick = self.environment.quick();
+        for (at, (value, ty)) in bind.parameters().zip(types).enumerate() {
+            let Some(bytes) = value else {
+                values.push(Datum::Null);
+                continue;
+            };
+            let format = bind.parameter_formats.of(at);
+            let read = || match format {
+                Format::Text => sql_types::binary::checked_text(bytes)
+                    .map_err(SqlError::from)
+                    .and_then(|text| self.sql.parse_value(*ty, text, &quick.style)),
+                Format::Binary => sql_types::binary::read(*ty, bytes).map_err(SqlError::from),
+            };
+            let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
+            values.push(read.map_err(|error| {
+                self.sql.fail();
+                if error.message() == "incorrect binary data format" {
+                    // PostgreSQL says of which parameter where the bytes do not end with the value.
+                    let message = format!("{} in bind parameter {}", error.message(), at + 1);
+                    return SqlError::new(error.code(), message);
+                }
+                error.in_context(format!("unnamed portal parameter ${}", at + 1))
+            })?);
+        }
+        Ok(values)
+    }
+
+    /// A portal that is there and not over.
+    fn portal(&self, name: &str) -> Option<&Portal> {
+        let portal = if name.is_empty() { self.unnamed.as_ref() } else { self.sql.portal(name) };
+        portal.filter(|portal| !self.sql.is_over(portal))
     }
 
     #[cold]
@@ -120,31 +149,35 @@ impl Session {
         Report::error(SqlState::INVALID_CURSOR_NAME, what).into()
     }
 
-    /// Describes a statement or portal.
+    /// Describes a statement or portal. In a failed transaction only what gives no rows can be.
     pub(super) async fn describe(&mut self, target: StatementOrPortal<'_>) -> Result<(), Failure> {
         match target {
             StatementOrPortal::Statement(name) => {
                 let prepared = self.sql.stored(name)?;
+                if prepared.columns().is_some() {
+                    self.sql.check_not_failed(&prepared)?;
+                }
                 self.may_describe(&prepared).await?;
                 let out = &mut self.wire.out;
                 let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
                 backend::parameter_description(out, types);
                 match prepared.columns() {
-                    Some(columns) => rows::describe(out, columns, &ResultFormats::All(Format::Text)),
+                    Some(columns) => rows::describe(out, columns, &ResultFormats::default()),
                     None => backend::no_data(out),
                 }
             }
             StatementOrPortal::Portal(name) => {
-                self.forget_ended(name);
-                let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
-                let Some(open) = open else { return Err(self.no_portal(name)) };
-                let prepared = open.portal.prepared().clone();
+                let Some(portal) = self.portal(name) else { return Err(self.no_portal(name)) };
+                let prepared = portal.prepared().clone();
+                if prepared.columns().is_some() {
+                    self.sql.check_not_failed(&prepared)?;
+                }
                 self.may_describe(&prepared).await?;
-                let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
-                let Some(open) = open else { return Err(self.no_portal(name)) };
+                let portal = if name.is_empty() { self.unnamed.as_ref() } else { self.sql.portal(name) };
+                let Some(portal) = portal else { return Err(self.no_portal(name)) };
                 let out = &mut self.wire.out;
-                match open.portal.columns().map(|columns| (columns, &open.formats)) {
-                    Some((columns, formats)) => rows::describe(out, columns, formats),
+                match portal.columns() {
+                    Some(columns) => rows::describe(out, columns, &portal.formats),
                     None => backend::no_data(out),
                 }
             }
@@ -166,9 +199,7 @@ impl Session {
         match target {
             StatementOrPortal::Statement(name) => self.sql.forget(name),
             StatementOrPortal::Portal("") => self.unnamed = None,
-            StatementOrPortal::Portal(name) => {
-                self.portals.remove(name);
-            }
+            StatementOrPortal::Portal(name) => drop(self.sql.take_portal(name)),
         }
         backend::close_complete(&mut self.wire.out);
     }
@@ -176,83 +207,114 @@ impl Session {
     /// Runs a portal, for at most `rows_max` rows if that is not 0.
     pub(super) async fn execute(&mut self, name: &str, rows_max: u32) -> Result<(), Failure> {
         self.restart_clock();
-        self.forget_ended(name);
         // Taken out while it runs, so that session and portal are borrowed apart.
         let taken = if name.is_empty() {
-            self.unnamed.take().map(|open| (String::new(), open))
+            self.unnamed.take().map(|portal| (String::new(), portal))
         } else {
-            self.portals.remove_entry(name)
+            self.sql.take_portal(name)
         };
-        let Some((key, mut open)) = taken else { return Err(self.no_portal(name)) };
-        let prepared = open.portal.prepared().clone();
+        let taken = taken.filter(|(_, portal)| !self.sql.is_over(portal));
+        let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };
+        let prepared = portal.prepared().clone();
         let label = "execute <unnamed>";
-        self.log_statement(label, prepared.sql());
+        self.log_statement(label, prepared.sql(), portal.parameters());
         let began = self.clock();
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
-        let done = self.run_portal(&key, &mut open, rows_max).await;
+        let done =
+            self.run_portal(&key, &mut portal, rows_max, began).await.map_err(|failure| match failure {
+                Failure::Error(report) => {
+                    Failure::Error(Box::new(self.with_portal(*report, &key, portal.parameters())))
+                }
+                exit => exit,
+            });
+        self.log_duration(label, prepared.sql(), portal.parameters(), began);
         if key.is_empty() {
-            self.unnamed = Some(open);
+            self.unnamed = Some(portal);
         } else {
-            self.portals.insert(key, open);
+            self.sql.keep_portal(key, portal);
         }
-        self.log_duration(label, prepared.sql(), began);
         done
     }
 
     /// Refuses a portal that cannot run, or not again.
-    fn check_portal(&mut self, name: &str, open: &OpenPortal) -> Result<(), Failure> {
-        let mut runnable = open.portal.check_runnable(name);
-        if open.finished && matches!(open.portal.kind(), PortalKind::Command) {
-            runnable = runnable.and(Err(sql_session::cannot_be_run(name)));
+    fn check_portal(&mut self, name: &str, portal: &Portal) -> Result<(), Failure> {
+        if !portal.is_empty_query() {
+            let runnable = self.sql.check_not_failed(portal.prepared());
+            runnable.and_then(|()| portal.check_runnable(name)).inspect_err(|_| self.sql.fail())?;
         }
-        runnable.map_err(|error| {
-            self.sql.fail();
-            error.into()
-        })
-    }
-
-    /// All of a portal has run, which gave `rows` rows this time.
-    fn complete_portal(&mut self, open: &mut OpenPortal, tag: CommandTag, rows: u64) -> Result<(), Failure> {
-        open.finished = true;
-        self.statement_over = true;
-        if matches!(open.portal.kind(), PortalKind::CopyOut { .. }) {
-            backend::copy_done(&mut self.wire.out);
-        }
-        self.send_notices()?;
-        // Of a portal run by pieces each tag counts its own rows.
-        let select = matches!(tag, CommandTag::Select(_));
-        self.complete(if select { CommandTag::Select(rows) } else { tag });
         Ok(())
     }
 
-    async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
-        self.check_portal(name, open)?;
-        match open.portal.kind() {
-            PortalKind::CopyIn { columns } => {
-                let tag = self.copy_in(&mut open.portal, columns).await?;
+    /// All of a portal has run, which gave `rows` rows this time.
+    fn complete_portal(
+        &mut self,
+        portal: &mut Portal,
+        tag: CommandTag,
+        (rows, copies): (u64, bool),
+    ) -> Result<(), Failure> {
+        self.statement_over = true;
+        if copies {
+            backend::copy_done(&mut self.wire.out);
+        }
+        let gives_rows = portal.kind() == PortalKind::Rows;
+        if !portal.is_empty_query() {
+            portal.finish();
+        }
+        self.send_notices()?;
+        // Of a portal run by pieces each tag counts its own rows.
+        self.complete(if gives_rows { tag.of_rows(rows) } else { tag });
+        Ok(())
+    }
+
+    async fn run_portal(
+        &mut self,
+        name: &str,
+        portal: &mut Portal,
+        mut rows_max: u32,
+        began: Option<Instant>,
+    ) -> Result<(), Failure> {
+        self.check_portal(name, portal)?;
+        match portal.kind() {
+            PortalKind::CopyIn { columns, format } => {
+                let tag = self.copy_in(portal, columns, format).await?;
                 self.statement_over = true;
+                portal.finish();
+                self.track(portal.prepared(), 0, began, tag);
                 self.send_notices()?;
                 self.complete(tag);
                 return Ok(());
             }
-            PortalKind::CopyOut { columns } => {
+            PortalKind::CopyOut { columns, format } => {
                 let (out, columns) = (&mut self.wire.out, usize::from(columns));
-                backend::copy_response(out, CopyDirection::Out, Format::Text, columns);
+                backend::copy_response(out, CopyDirection::Out, format, columns);
+                // It runs to its end, however few rows are asked for.
+                rows_max = 0;
             }
             PortalKind::Rows | PortalKind::Command => {}
         }
+        let formats = std::mem::take(&mut portal.formats);
+        let done = self.give_rows(portal, &formats, rows_max, began).await;
+        portal.formats = formats;
+        done
+    }
+
+    /// Fetches until all rows that were asked for have come.
+    async fn give_rows(
+        &mut self,
+        portal: &mut Portal,
+        formats: &ResultFormats,
+        rows_max: u32,
+        began: Option<Instant>,
+    ) -> Result<(), Failure> {
+        let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let mut rows = 0;
         let style = self.environment.quick().style.clone();
         loop {
             let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
-            let mut sink = Rows::new(out, scratch, &open.formats, &style);
-            let fetched = limited(
-                self.deadline,
-                &self.canceller,
-                pin!(self.sql.fetch(&mut open.portal, left, &mut sink)),
-            )
-            .await;
+            let mut sink = Rows::new(out, scratch, formats, &style);
+            let fetched =
+                limited(self.deadline, &self.canceller, pin!(self.sql.fetch(portal, left, &mut sink))).await;
             if fetched.is_err() {
                 sink.take_back();
             }
@@ -260,7 +322,8 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
-                    self.complete_portal(open, tag, rows)?;
+                    self.track(portal.prepared(), 0, began, tag);
+                    self.complete_portal(portal, tag, (rows, copies))?;
                     return Ok(());
                 }
                 Fetch::Suspended => {

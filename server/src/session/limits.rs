@@ -2,6 +2,9 @@
 
 use super::environment::SessionEnvironment;
 use super::first_word;
+use super::logged::Durations;
+use super::tracked::Track;
+use crate::log::{Level, OwnLevels, Verbosity};
 use protocol::Severity;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,14 @@ pub(super) struct Limits {
     pub(super) idle: Option<Duration>,
     pub(super) tcp_user_timeout: Option<Duration>,
     pub(super) log_statement: LogStatement,
-    pub(super) log_duration_from: Option<Duration>,
+    pub(super) durations: Durations,
+    pub(super) track: Track,
+    /// Somebody wants to know how long statements take.
+    pub(super) is_timed: bool,
+    /// log_parameter_max_length; None is no limit, as the next.
+    pub(super) parameter_bytes_max: Option<u64>,
+    pub(super) parameter_bytes_max_on_error: Option<u64>,
+    pub(super) log_levels: OwnLevels,
     pub(super) client_min_messages: Arc<str>,
     pub(super) report_commit_lsn: bool,
 }
@@ -31,8 +41,25 @@ impl Limits {
     pub(super) fn of(environment: &SessionEnvironment) -> Self {
         let seen = environment.changes();
         let config = environment.config();
+        let durations = Durations {
+            all: config.log_duration,
+            from: config.log_min_duration_statement.0,
+            sample: config
+                .log_min_duration_sample
+                .0
+                .map(|from| (from, config.log_statement_sample_rate))
+                .filter(|(_, rate)| *rate > 0.0),
+        };
+        let track = Track {
+            plans: environment.counts_statements() && config.track.as_ref() != "none",
+            utility: config.track_utility,
+            max: usize::try_from(config.track_max).unwrap_or(usize::MAX),
+        };
         Self {
             seen,
+            durations,
+            track,
+            is_timed: durations.any() || track.plans,
             statement_timeout: config.statement_timeout,
             idle_in_transaction: config.idle_in_transaction_session_timeout,
             idle: config.idle_session_timeout,
@@ -43,15 +70,26 @@ impl Limits {
                 "all" => LogStatement::All,
                 _ => LogStatement::None,
             },
-            log_duration_from: config.log_min_duration_statement.0,
+            parameter_bytes_max: config.log_parameter_max_length,
+            parameter_bytes_max_on_error: config.log_parameter_max_length_on_error,
+            log_levels: OwnLevels {
+                messages: Some(Level::of_word(&config.log_min_messages)),
+                statements: Some(Level::of_word(&config.log_min_error_statement)),
+                verbosity: Some(Verbosity::of_word(&config.log_error_verbosity)),
+            },
             client_min_messages: config.client_min_messages,
             report_commit_lsn: config.report_commit_lsn,
         }
     }
 }
 
-/// From which log_statement on this statement is logged, by its first word.
+/// From which log_statement on this text is logged, by the first word of each of its statements. A semicolon
+/// in a literal may have one logged that need not be.
 pub(super) fn class_of(sql: &str) -> LogStatement {
+    sql.split(';').map(class_of_statement).min().unwrap_or(LogStatement::All)
+}
+
+fn class_of_statement(sql: &str) -> LogStatement {
     match first_word(sql).to_ascii_lowercase().as_str() {
         "create" | "alter" | "drop" | "grant" | "revoke" | "comment" => LogStatement::Ddl,
         "insert" | "update" | "delete" | "truncate" | "copy" => LogStatement::Mod,

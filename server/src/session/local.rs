@@ -58,6 +58,7 @@ impl Embedded {
             user: user.to_owned(),
             database: database.to_owned(),
             client: None,
+            encryption: None,
             started: node.ground.host.clock.now(),
         };
         let handle = node.sessions.candidate(new, node.ground.host.entropy.as_ref());

@@ -7,7 +7,9 @@ mod extended;
 mod files;
 mod limits;
 mod local;
+mod logged;
 mod members;
+mod packets;
 mod reach;
 mod replication;
 mod rows;
@@ -17,6 +19,7 @@ mod startup;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 pub use local::{Embedded, LocalSession};
 pub(crate) use startup::serve;
@@ -26,17 +29,15 @@ use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;
 use crate::node::Node;
 use environment::SessionEnvironment;
-use extended::OpenPortal;
 use host::Instant;
-use limits::{Limits, LogStatement, class_of, reaches_client};
+use limits::{Limits, reaches_client};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::{Report, SqlState};
 use rows::Scratch;
 use sql_interface::{CancelReason, Canceller, SqlError};
-use sql_session::SqlSession;
-use std::collections::HashMap;
+use sql_session::{Portal, SqlSession};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -77,9 +78,8 @@ struct Session {
     handle: Arc<SessionHandle>,
     environment: Arc<SessionEnvironment>,
     canceller: Canceller,
-    portals: HashMap<String, OpenPortal>,
-    unnamed: Option<OpenPortal>,
-    /// Behind the portals: it gives back the memory of statements that are gone.
+    unnamed: Option<Portal>,
+    /// Behind the portal: it gives back the memory of statements that are gone.
     sql: SqlSession,
     limits: Limits,
     /// An extended-query message failed: all up to the next Sync are left out.
@@ -99,6 +99,8 @@ struct Session {
     frame_limits: FrameLimits,
     /// The server was fenced already when it began, which it was told.
     began_fenced: bool,
+    /// The statements that were counted last, once one was.
+    tracked: Option<Box<tracked::Tracked>>,
     /// `replication=database`: replication commands are taken too.
     replication: Option<replication::WalSender>,
     _member: Member,
@@ -191,6 +193,7 @@ impl Session {
             Err(error) => return self.malformed(kind, &error).await,
         };
         if self.skipping && !matches!(message, FrontendMessage::Sync | FrontendMessage::Terminate) {
+            // The error itself has been sent.
             return Ok(());
         }
         if !self.active {
@@ -215,13 +218,20 @@ impl Session {
                 return Ok(());
             }
             FrontendMessage::FunctionCall => {
-                let what = "fastpath function calls are not supported";
-                self.failed(Report::error(SqlState::FEATURE_NOT_SUPPORTED, what))?;
-                return self.ready().await;
+                let report = match self.sql.check_block() {
+                    Err(error) => from_sql(&error),
+                    Ok(()) => {
+                        let what = "fastpath function calls are not supported";
+                        Report::error(SqlState::FEATURE_NOT_SUPPORTED, what)
+                    }
+                };
+                self.sql.fail();
+                self.failed(report)?;
+                return self.finish(None).await;
             }
             FrontendMessage::Password(_) => {
                 let what = format!("invalid frontend message type {kind}");
-                Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into())
+                return Err(Exit::Fatal(Box::new(Report::fatal(SqlState::PROTOCOL_VIOLATION, what))));
             }
         };
         match done {
@@ -229,14 +239,17 @@ impl Session {
             Err(Failure::Exit(exit)) => Err(exit),
             Err(Failure::Error(report)) => {
                 self.skipping = true;
-                self.failed(*report)
+                self.failed(*report)?;
+                // The client may wait for it before it sends Sync: some ask for it by Flush alone.
+                self.wire.flush().await
             }
         }
     }
 
     /// Answers a message whose body makes no sense.
     async fn malformed(&mut self, kind: u8, error: &protocol::ProtocolError) -> Result<(), Exit> {
-        if self.skipping && kind != b'S' {
+        // What is left of a COPY is not looked at.
+        if (self.skipping && kind != b'S') || matches!(kind, b'd' | b'c' | b'f') {
             return Ok(());
         }
         let code = match error {
@@ -252,7 +265,7 @@ impl Session {
             return self.finish(None).await;
         }
         self.skipping = true;
-        Ok(())
+        self.wire.flush().await
     }
 
     /// Tells the socket of tcp_user_timeout; one that takes no options still serves.
@@ -310,6 +323,7 @@ impl Session {
         if self.limits.seen != self.environment.changes() {
             let before = self.limits.tcp_user_timeout;
             self.limits = Limits::of(&self.environment);
+            *self.handle.log_levels.lock() = self.limits.log_levels;
             if self.limits.tcp_user_timeout != before {
                 self.limit_silence();
             }
@@ -409,10 +423,13 @@ impl Session {
             }
         };
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            self.sql.end_portals();
             self.unnamed = None;
-        } else if self.portals.is_empty() && self.unnamed.is_none() {
-            self.sql.release_snapshot();
+        } else {
+            self.unnamed.take_if(|portal| self.sql.is_over(portal));
+            if self.unnamed.is_none() {
+                self.sql.release_snapshot();
+            }
         }
         let changes = self.environment.changes();
         if self.told_changes != changes {
@@ -477,36 +494,6 @@ impl Session {
             body.extend_from_slice(digits.format(rows).as_bytes());
             body.extend_from_slice(b"\0");
         });
-    }
-
-    /// Logs a statement before it runs, if the settings say so.
-    fn log_statement(&self, label: &str, sql: &str) {
-        let wanted = self.limits.log_statement;
-        if wanted != LogStatement::None && class_of(sql) <= wanted {
-            let report = Report::new(
-                protocol::Severity::Log,
-                SqlState::SUCCESSFUL_COMPLETION,
-                format!("{label}: {sql}"),
-            );
-            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
-        }
-    }
-
-    /// Logs how long a statement took, if the settings say so.
-    fn log_duration(&self, label: &str, sql: &str, began: Option<Instant>) {
-        let (Some(from), Some(began)) = (self.limits.log_duration_from, began) else { return };
-        let took = began.elapsed();
-        if took >= from {
-            let milliseconds = took.as_secs_f64() * 1e3;
-            let message = format!("duration: {milliseconds:.3} ms  {label}: {sql}");
-            let report = Report::new(protocol::Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
-            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
-        }
-    }
-
-    /// Now, if durations are logged.
-    fn clock(&self) -> Option<Instant> {
-        self.limits.log_duration_from.map(|_| Instant::now())
     }
 }
 

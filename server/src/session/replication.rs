@@ -154,7 +154,13 @@ impl WalSender {
     }
 
     fn show(&self, wire: &mut Wire, name: &str) -> Result<(), Failure> {
-        let actor = SettingActor { superuser: self.handle.superuser.load(Ordering::Relaxed) };
+        let superuser = self.handle.superuser.load(Ordering::Relaxed);
+        let role = self.handle.role_oid.load(Ordering::Relaxed);
+        let reads = |engine: &sql_session::SqlEngine| {
+            engine.has_rights_of(role, sql_catalogue::rights::predefined::READ_ALL_SETTINGS)
+        };
+        let reads_settings = superuser || self.node.engine().is_some_and(reads);
+        let actor = SettingActor { superuser, role, reads_settings, ..SettingActor::default() };
         if name.eq_ignore_ascii_case("all") {
             columns(wire, &[("name", TEXT), ("setting", TEXT), ("description", TEXT)]);
             for line in self.environment.show_all(actor) {

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
-use sql_interface::{Flow, ResultColumn, RowSink, SqlError};
+use sql_interface::{Flow, ResultColumn, ResultFormats, RowSink, SqlError};
 use sql_types::work::SHORT_BYTES;
 use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
@@ -15,30 +15,12 @@ fn too_long() -> SqlError {
         .with_detail(format!("A row cannot be sent in more than {VALUE_BYTES_MAX} bytes."))
 }
 
-/// In which format each column is sent.
-#[derive(Clone, Debug)]
-pub(crate) enum ResultFormats {
-    /// All the same.
-    All(Format),
-    /// One each.
-    Each(Box<[Format]>),
-}
-
-impl ResultFormats {
-    /// What Bind asks for.
-    pub(crate) fn of(formats: Formats<'_>) -> Self {
-        if formats.len() <= 1 {
-            Self::All(formats.of(0))
-        } else {
-            Self::Each((0..formats.len()).map(|at| formats.of(at)).collect())
-        }
-    }
-    #[inline]
-    pub(crate) fn of_column(&self, at: usize) -> Format {
-        match self {
-            Self::All(format) => *format,
-            Self::Each(formats) => formats.get(at).copied().unwrap_or_default(),
-        }
+/// In which formats Bind wants the columns.
+pub(crate) fn result_formats(formats: Formats<'_>) -> ResultFormats {
+    if formats.len() <= 1 {
+        ResultFormats::All(formats.of(0))
+    } else {
+        ResultFormats::Each((0..formats.len()).map(|at| formats.of(at)).collect())
     }
 }
 

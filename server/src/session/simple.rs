@@ -1,11 +1,10 @@
 //! The simple query protocol: a text of statements, each run to its end.
 
-use super::rows::{self, ResultFormats, Rows};
+use super::rows::{self, Rows};
 use super::{Exit, Failure, Session, limited};
 use crate::connection::registry::Statement;
-use protocol::Format;
 use protocol::backend::{self, CopyDirection};
-use sql_interface::{CommandTag, Environment, Fetch, PortalKind};
+use sql_interface::{CommandTag, Environment, Fetch, PortalKind, ResultFormats};
 use std::pin::pin;
 
 impl Session {
@@ -15,12 +14,13 @@ impl Session {
             return done;
         }
         self.handle.set_statement(Statement::Text(sql.into()));
-        self.log_statement("statement", sql);
+        self.log_statement("statement", sql, &[]);
         let began = self.clock();
         // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
         self.unnamed = None;
+        self.sql.forget("");
         let outcome = self.run_statements(sql).await;
-        self.log_duration("statement", sql, began);
+        self.log_duration("statement", sql, &[], began);
         match outcome {
             Ok(tag) => self.finish(tag).await,
             Err(Failure::Exit(exit)) => Err(exit),
@@ -40,18 +40,19 @@ impl Session {
         if statements.is_empty() {
             held = Some(CommandTag::Empty);
         }
-        for statement in statements {
+        for (nth, statement) in statements.into_iter().enumerate() {
             if let Some(tag) = held.take() {
                 self.complete(tag);
                 self.wire.make_room().await?;
             }
             self.restart_clock();
+            let began = self.clock();
             let prepared =
                 limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
                     .await?;
             let mut portal =
                 limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, Vec::new()))).await?;
-            let formats = ResultFormats::All(Format::Text);
+            let formats = ResultFormats::default();
             let kind = portal.kind();
             if kind == PortalKind::Rows {
                 self.may_describe(portal.prepared()).await?;
@@ -60,12 +61,14 @@ impl Session {
                 PortalKind::Rows => {
                     rows::describe(&mut self.wire.out, portal.columns().unwrap_or_default(), &formats);
                 }
-                PortalKind::CopyOut { columns } => {
+                PortalKind::CopyOut { columns, format } => {
                     let (out, columns) = (&mut self.wire.out, usize::from(columns));
-                    backend::copy_response(out, CopyDirection::Out, Format::Text, columns);
+                    backend::copy_response(out, CopyDirection::Out, format, columns);
                 }
-                PortalKind::CopyIn { columns } => {
-                    held = Some(self.copy_in(&mut portal, columns).await?);
+                PortalKind::CopyIn { columns, format } => {
+                    let tag = self.copy_in(&mut portal, columns, format).await?;
+                    self.track(portal.prepared(), nth, began, tag);
+                    held = Some(tag);
                     self.send_notices()?;
                     self.statement_over = true;
                     continue;
@@ -89,6 +92,7 @@ impl Session {
             if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
+            self.track(portal.prepared(), nth, began, tag);
             self.send_notices()?;
             self.statement_over = true;
             held = Some(tag);

@@ -1,9 +1,9 @@
-//! A connection's first packets: requests, limits, authentication, and what a client is told when it is in.
+//! How a session begins: limits, authentication, and what a client is told when it is in; and how it ends.
 
-use super::members;
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql, lost_server};
+use super::{members, packets};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
 use crate::connection::registry::{Activity, EndedFor, Full, Member, NewSession, SessionHandle, SessionKind};
@@ -14,10 +14,9 @@ use crate::state::NodeState;
 use crate::state::StopMode;
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
-use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
+use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
 use replica::roster::login::MEMBER_USER;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -64,6 +63,12 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
         Ok(None) => return,
         Err(exit) => return farewell(&node, &mut wire, exit, true).await,
     };
+    Box::pin(attend(node, wire, entered)).await;
+}
+
+/// Serves one that was let in. What a session's work may need is apart from what a connection is made with:
+/// those who never log in take none of it.
+async fn attend(node: Arc<Node>, wire: Wire, entered: Entered) {
     let handle = entered.member.handle.clone();
     match entered.kind {
         Kind::Physical(replication) => {
@@ -110,14 +115,15 @@ impl Session {
             Option<WalSender>,
         ),
     ) -> Self {
+        let limits = Limits::of(&environment);
+        *member.handle.log_levels.lock() = limits.log_levels;
         Self {
-            limits: Limits::of(&environment),
+            limits,
             node: node.clone(),
             wire,
             handle: member.handle.clone(),
             environment,
             canceller: sql.canceller().clone(),
-            portals: HashMap::new(),
             unnamed: None,
             skipping: false,
             active: false,
@@ -129,6 +135,7 @@ impl Session {
             told_snapshot: None,
             frame_limits: FrameLimits::SERVER,
             began_fenced: is_fenced(node),
+            tracked: None,
             replication,
             _member: member,
             sql,
@@ -143,6 +150,10 @@ pub(super) fn is_fenced(node: &Node) -> bool {
 
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
 fn left(node: &Node, handle: &SessionHandle) {
+    if let Some((database, backup)) = handle.backup.lock().take() {
+        node.ground.log.warning(format!("aborting backup \"{}\": its session has ended", backup.label));
+        database.abort_backup(backup);
+    }
     if let Some(replication) = node.replication() {
         if let Err(error) = replication.slots.release_session(handle.key.pid) {
             node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
@@ -221,7 +232,10 @@ fn terminated_report(node: &Node, handle: Option<&SessionHandle>) -> Report {
 /// Tells the client why the session ends, as far as it still listens.
 async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
     let report = match exit {
-        Exit::Gone => return,
+        Exit::Gone => {
+            wire.out.clear();
+            return wire.close_now().await;
+        }
         Exit::Terminated => Box::new(match node.state() {
             NodeState::Stopping(StopMode::Immediate) => {
                 let what = "terminating connection due to immediate shutdown command";
@@ -236,7 +250,7 @@ async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
         node.ground.log.write(context.as_ref(), &report, None);
     }
     report.encode(&mut wire.out);
-    wire.flush_now().await;
+    wire.close_now().await;
 }
 
 /// A connection that was let in.
@@ -248,38 +262,6 @@ struct Entered {
 enum Kind {
     Sql(Box<(sql_session::SqlSession, Arc<SessionEnvironment>, Option<WalSender>)>),
     Physical(WalSender),
-}
-
-/// Reads startup packets until one asks for a session; None if the connection had another purpose.
-async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<StartupParameters>, Exit> {
-    loop {
-        let packet = loop {
-            if let Some(len) = startup::peek(&wire.input)? {
-                break wire.input.split_to(len);
-            }
-            wire.read_more().await?;
-        };
-        match startup::decode(&packet)? {
-            Startup::Ssl | Startup::GssEncryption => {
-                // What came behind the request unencrypted must not be taken for what follows it.
-                if !wire.input.is_empty() {
-                    let what = "received unencrypted data after SSL request";
-                    return Err(fatal(SqlState::PROTOCOL_VIOLATION, what));
-                }
-                wire.out.extend_from_slice(b"N");
-                wire.flush().await?;
-            }
-            Startup::Cancel(key) => {
-                if !node.sessions.cancel(key) {
-                    node.ground
-                        .log
-                        .log(format!("PID {} in cancel request did not match any process", key.pid));
-                }
-                return Ok(None);
-            }
-            Startup::Session(parameters) => return Ok(Some(parameters)),
-        }
-    }
 }
 
 /// Why no session can begin now.
@@ -303,12 +285,7 @@ pub(super) fn closed(node: &Node) -> Option<Report> {
 /// Agrees on a protocol, and finds out what kind of session is wanted.
 fn negotiate(wire: &mut Wire, parameters: &StartupParameters) -> Result<ReplicationMode, Exit> {
     if parameters.major() != 3 {
-        let what = format!(
-            "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
-            parameters.major(),
-            parameters.minor()
-        );
-        return Err(fatal(SqlState::FEATURE_NOT_SUPPORTED, what));
+        return Err(packets::unsupported(parameters.major(), parameters.minor()));
     }
     let unknown: Vec<&str> = parameters.extensions().collect();
     if parameters.minor() > 0 || !unknown.is_empty() {
@@ -337,9 +314,33 @@ fn claim(parameters: &StartupParameters, mode: ReplicationMode) -> Result<Claim,
     Ok(Claim { user, database, replication: physical })
 }
 
+/// Takes over what ALTER ROLE ... SET and its kin say that this session begins with.
+async fn begin_with_settings(
+    node: &Node,
+    claim: &Claim,
+    environment: &SessionEnvironment,
+) -> Result<(), Exit> {
+    let Some(engine) = node.engine().filter(|_| !claim.replication) else { return Ok(()) };
+    let settings = engine
+        .start_settings(&claim.user, &claim.database)
+        .await
+        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    environment.begin_with(&settings);
+    Ok(())
+}
+
 async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
-    let Some(parameters) = parameters(node, wire).await? else { return Ok(None) };
+    let Some(parameters) = packets::parameters(node, wire).await? else { return Ok(None) };
     visitor.is_heard();
+    Box::pin(log_in(node, wire, parameters)).await
+}
+
+/// Lets in who has said who it is, if it may come; None if it was no session that was wanted.
+async fn log_in(
+    node: &Arc<Node>,
+    wire: &mut Wire,
+    parameters: StartupParameters,
+) -> Result<Option<Entered>, Exit> {
     let mode = negotiate(wire, &parameters)?;
     let claim = claim(&parameters, mode)?;
     if claim.replication && claim.user == MEMBER_USER {
@@ -355,15 +356,19 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
         user: claim.user.clone(),
         database: claim.database.clone(),
         client: wire.socket().peer(),
+        encryption: wire.socket().encryption().cloned(),
         started: node.ground.host.clock.now(),
     };
     let handle = node.sessions.candidate(new, node.ground.host.entropy.as_ref());
     wire.handle = Some(handle.clone());
 
+    let current = node.ground.current();
     let by = Authenticator {
         host: &node.ground.host,
         log: &node.ground.log,
-        hba: &node.ground.current().hba,
+        logs_connections: current.config.log_connections,
+        rules: &current.login,
+        asks_certificates: current.tls.as_ref().is_some_and(|tls| tls.asks_clients()),
         secret: &node.secret,
         engine: node.engine(),
     };
@@ -388,6 +393,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
             }))
         })?;
     let environment = Arc::new(environment);
+    begin_with_settings(node, &claim, &environment).await?;
     log_authorized(node, &member, claim.replication);
     let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {
@@ -461,10 +467,14 @@ fn log_authorized(node: &Node, member: &Member, physical: bool) {
     let application = handle.application.lock().clone();
     let application =
         if application.is_empty() { String::new() } else { format!(" application_name={application}") };
+    let encryption = handle.encryption.as_ref().map_or_else(String::new, |tls| {
+        format!(" SSL enabled (protocol={}, cipher={}, bits={})", tls.version, tls.cipher, tls.bits)
+    });
+    let (user, database) = (&handle.user, &handle.database);
     let message = if physical {
-        format!("replication connection authorized: user={}{application}", handle.user)
+        format!("replication connection authorized: user={user}{application}{encryption}")
     } else {
-        format!("connection authorized: user={} database={}{application}", handle.user, handle.database)
+        format!("connection authorized: user={user} database={database}{application}{encryption}")
     };
     let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
     node.ground.log.write(Some(&handle.log_context()), &report, None);

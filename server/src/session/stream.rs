@@ -83,7 +83,12 @@ impl WalSender {
         replication.update_horizon();
         match ended {
             Ok(Ended::Ready) => Ok(()),
-            Ok(Ended::Gone | Ended::Stopped) => Err(Exit::Gone.into()),
+            Ok(Ended::Stopped) => {
+                // TLS may hold back the last of it.
+                wire.flush().await?;
+                Err(Exit::Gone.into())
+            }
+            Ok(Ended::Gone) => Err(Exit::Gone.into()),
             Err(SendError::Io(_)) => Err(Exit::Gone.into()),
             Err(SendError::Refused { error, streaming: false }) => Err(from_replica(&error).into()),
             Err(SendError::Refused { error, streaming: true }) => {

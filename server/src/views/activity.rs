@@ -30,14 +30,14 @@ const SESSIONS: View = view! {
     "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session.",
     rows |asked, actor| {
         let flushed = asked.replication.map_or(Lsn::MAX, |replication| replication.log.flushed());
-        let (superuser, own) = (actor.superuser, &asked.handle.user);
         asked.sessions.list().into_iter().map(move |session| {
-            let seen = superuser || session.user == *own;
+            let role = session.role_oid.load(Ordering::Relaxed);
+            let seen = actor.reads_statistics || asked.acts_for(actor, role);
             Row { session, seen, flushed }
         })
     },
     each |Row { session, seen, flushed }| [
-        // What others than superusers and the session's own role do not see.
+        // What others than pg_read_all_stats and those with the rights of the session's role do not see.
         let shown = |value: Datum| if seen { value } else { Datum::Null };
         let moment = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
         let (event_type, event) = event_of(&session, flushed).unzip();
@@ -152,26 +152,32 @@ fn target(
     asked: &Asked<'_>,
     actor: SettingActor,
     pid: &Datum,
+    ends: bool,
 ) -> sql_interface::Result<Option<Arc<SessionHandle>>> {
     let Some(pid) = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
     let Some(session) = asked.sessions.get(pid) else { return Ok(None) };
-    if actor.superuser || session.user == asked.handle.user {
-        Ok(Some(session))
-    } else {
-        let what =
-            "must be a member of the role whose query is being canceled or member of pg_signal_backend";
-        Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what))
+    let role = session.role_oid.load(Ordering::Relaxed);
+    let denied = |what: String| Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
+    if asked.engine.is_some_and(|engine| engine.is_superuser(role)) && !actor.superuser {
+        let what = if ends { "terminate superuser process" } else { "cancel superuser query" };
+        return denied(format!("must be a superuser to {what}"));
     }
+    if actor.signals || asked.acts_for(actor, role) {
+        return Ok(Some(session));
+    }
+    let what = if ends { "process is being terminated" } else { "query is being canceled" };
+    denied(format!("must be a member of the role whose {what} or member of pg_signal_backend"))
 }
 
 fn signal(
     asked: &Asked<'_>,
     actor: SettingActor,
     arguments: &[Datum],
+    ends: bool,
     act: impl FnOnce(&SessionHandle),
 ) -> sql_interface::NodeCall {
     let Some(pid) = arguments.first() else { return one(Datum::Null) };
-    match target(asked, actor, pid) {
+    match target(asked, actor, pid, ends) {
         Ok(Some(session)) => {
             act(&session);
             one(Datum::Bool(true))
@@ -188,7 +194,7 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
         let what = "\"timeout\" must not be negative";
         return refuse(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
     };
-    let done = signal(asked, actor, arguments, SessionHandle::terminate);
+    let done = signal(asked, actor, arguments, true, SessionHandle::terminate);
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
     let (Some(pid), 1..) = (pid, timeout) else { return done };
     match done {
@@ -213,7 +219,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         strict: true,
         returns: Returns::One(TypeId::Bool),
         call: |asked, actor, arguments| {
-            signal(asked, actor, arguments, |session| session.cancel(CancelReason::User))
+            signal(asked, actor, arguments, false, |session| session.cancel(CancelReason::User))
         },
     },
     Function {

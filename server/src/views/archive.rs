@@ -1,14 +1,12 @@
-//! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is
-//! prepared and watched with.
+//! pg_stat_archiver, restore points and transaction ids: what recovery to a point is prepared and watched
+//! with.
 
 use super::Asked;
-use super::control::{in_recovery, superuser, writable};
+use super::control::{in_recovery, writable};
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
-use host::Timestamp;
 use protocol::SqlState;
 use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
-use std::path::Path;
 use storage::Database;
 use wal::xlog::XlogRecord;
 
@@ -30,10 +28,7 @@ pub(super) static VIEWS: &[View] = &[view! {
 }];
 
 /// pg_stat_reset_shared(target)
-fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    if let Err(error) = superuser(actor, "pg_stat_reset_shared") {
-        return refuse(error);
-    }
+fn reset_shared(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
     match arguments.first().and_then(Datum::as_str).unwrap_or_default() {
         "archiver" => {
             if let Some(archiver) = asked.archive.archiver() {
@@ -54,9 +49,8 @@ fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> 
 }
 
 /// pg_create_restore_point(name)
-fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| writable(asked));
-    let database = match checked {
+fn create_restore_point(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match writable(asked) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
@@ -85,41 +79,6 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
         let end = made.await.map_err(|error| SqlError::internal(error.to_string()))??;
         Ok(vec![vec![lsn(end)]])
     }))
-}
-
-/// pg_stat_file(filename, missing_ok): relative names lie in the data directory.
-fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    if let Err(error) = superuser(actor, "pg_stat_file") {
-        return refuse(error);
-    }
-    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
-    let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
-    let ground = asked.ground;
-    let found = match ground.host.disk.metadata(&ground.data_dir.join(Path::new(name))) {
-        Ok(found) => found,
-        Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
-            return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));
-        }
-        Err(error) => {
-            let code = match error.kind() {
-                std::io::ErrorKind::NotFound => SqlState::UNDEFINED_FILE,
-                _ => SqlState::IO_ERROR,
-            };
-            return refuse(SqlError::new(code, format!("could not stat file \"{name}\": {error}")));
-        }
-    };
-    let since_unix = found.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let modified = Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX));
-    let modified = Datum::Timestamptz(modified.micros());
-    NodeCall::Now(Ok(vec![vec![
-        Datum::Int8(i64::try_from(found.len).unwrap_or(i64::MAX)),
-        // The disk's other times are not kept apart here.
-        modified.clone(),
-        modified.clone(),
-        modified,
-        Datum::Null,
-        Datum::Bool(found.kind == host::FileKind::Directory),
-    ]]))
 }
 
 fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
@@ -181,22 +140,5 @@ pub(super) static FUNCTIONS: &[Function] = &[
         strict: true,
         returns: Returns::One(TypeId::Void),
         call: reset_shared,
-    },
-    Function {
-        name: "pg_stat_file",
-        about: "Size and times of a file; relative names lie in the data directory.",
-        arguments: &[("filename", TypeId::Text), ("missing_ok", TypeId::Bool)],
-        required: 1,
-        defaults: || vec![Datum::Bool(false)],
-        strict: true,
-        returns: Returns::Record(&[
-            ("size", TypeId::Int8),
-            ("access", TypeId::Timestamptz),
-            ("modification", TypeId::Timestamptz),
-            ("change", TypeId::Timestamptz),
-            ("creation", TypeId::Timestamptz),
-            ("isdir", TypeId::Bool),
-        ]),
-        call: stat_file,
     },
 ];

@@ -29,15 +29,6 @@ pub(super) fn writable<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> 
     Ok(database)
 }
 
-pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
-    if actor.superuser {
-        Ok(())
-    } else {
-        let what = format!("permission denied for function {name}");
-        Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what))
-    }
-}
-
 /// The number of the database that users' data are in.
 const USER_DATABASE: u32 = 5;
 
@@ -104,8 +95,8 @@ fn file_of(asked: &Asked<'_>, function: &str, arguments: &[Datum]) -> Result<(St
     Ok((name, i32::try_from(size.offset_of(at)).unwrap_or(0)))
 }
 
-fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
-    let database = match superuser(actor, "pg_switch_wal").and_then(|()| writable(asked)) {
+fn switch_wal(asked: &Asked<'_>) -> NodeCall {
+    let database = match writable(asked) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
@@ -158,8 +149,8 @@ fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
 }
 
 /// pg_promote(wait, wait_seconds)
-fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let database = match superuser(actor, "pg_promote").and_then(|()| database(asked)) {
+fn promote(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match database(asked) {
         Ok(database) => database,
         Err(error) => return refuse(error),
     };
@@ -201,11 +192,8 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
     }))
 }
 
-fn pause(asked: &Asked<'_>, actor: SettingActor, paused: bool) -> NodeCall {
+fn pause(asked: &Asked<'_>, paused: bool) -> NodeCall {
     let name = if paused { "pg_wal_replay_pause" } else { "pg_wal_replay_resume" };
-    if let Err(error) = superuser(actor, name) {
-        return refuse(error);
-    }
     match asked.recovery() {
         Some(recovery) if recovery.feed.set_paused(paused) => one(void()),
         Some(_) => {
@@ -351,9 +339,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         })
     }),
     function!("pg_wal_replay_pause", "Pauses replay.",
-        [] -> Void, |asked, actor, _| pause(asked, actor, true)),
+        [] -> Void, |asked, _, _| pause(asked, true)),
     function!("pg_wal_replay_resume", "Ends a pause of replay; at a recovery target it promotes.",
-        [] -> Void, |asked, actor, _| pause(asked, actor, false)),
+        [] -> Void, |asked, _, _| pause(asked, false)),
     function!("pg_is_wal_replay_paused", "Whether a pause of replay was asked for.",
         [] -> Bool, |asked, _, _| {
         paused(asked, |state| Datum::Bool(state != PauseState::NotPaused))
@@ -364,7 +352,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     function!("pg_switch_wal",
         "Ends the segment of the log, so that it can be archived; gives where it ended.",
-        [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
+        [] -> Lsn, |asked, _, _| switch_wal(asked)),
     function!("pg_logical_emit_message",
         "Writes a message into the log for those who read it; gives its end.",
         ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
@@ -404,14 +392,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         call: promote,
     },
     function!("pg_reload_conf", "Reads the configuration files again.",
-        [] -> Bool, |asked, actor, _| {
-        match superuser(actor, "pg_reload_conf") {
-            Ok(()) => {
-                asked.reload();
-                one(Datum::Bool(true))
-            }
-            Err(error) => refuse(error),
-        }
+        [] -> Bool, |asked, _, _| {
+        asked.reload();
+        one(Datum::Bool(true))
     }),
     Function {
         name: "pg_ls_waldir",
@@ -425,9 +408,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             ("size", TypeId::Int8),
             ("modification", TypeId::Timestamptz),
         ]),
-        call: |asked, actor, _| {
-            NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(asked)))
-        },
+        call: |asked, _, _| NodeCall::Now(list_log(asked)),
     },
     function!("pg_sleep", "Waits for so many seconds.",
         ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),

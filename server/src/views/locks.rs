@@ -6,7 +6,7 @@
 
 use super::{Asked, Function, Returns, View, no_defaults, one};
 use sql_interface::NodeCall;
-use sql_session::SqlEngine;
+use sql_session::{AdvisoryLock, SqlEngine};
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 use storage::{LockInfo, LockTarget};
@@ -15,12 +15,12 @@ pub(super) static VIEWS: &[View] = &[view! {
     "pg_locks", 12_073, "Locks that are held, and who waits for them; a row a lock.",
     rows |asked, _actor| {
         let locks = |engine: &SqlEngine| {
-            let shown = |lock: LockInfo| (Locked::of(engine, &lock.target), lock);
-            engine.database().locks().into_iter().map(shown).collect::<Vec<_>>()
+            let stored = engine.database().locks().into_iter().map(|lock| Locked::of(engine, lock));
+            stored.chain(engine.advisory().list().into_iter().map(Locked::advisory)).collect::<Vec<_>>()
         };
         asked.engine.map(locks).unwrap_or_default()
     },
-    each |(locked, lock)| [] {
+    each |locked| [] {
         "locktype": Text = Datum::text(locked.kind),
         "database": Oid = Datum::Oid(locked.database),
         "relation": Oid = locked.relation,
@@ -28,13 +28,13 @@ pub(super) static VIEWS: &[View] = &[view! {
         "tuple": Int2 = locked.tuple,
         "virtualxid": Text = Datum::Null,
         "transactionid": Xid = Datum::Null,
-        "classid": Oid = Datum::Null,
-        "objid": Oid = Datum::Null,
-        "objsubid": Int2 = Datum::Null,
-        "virtualtransaction": Text = Datum::text(format!("{}/{}", lock.session, lock.transaction).as_str()),
-        "pid": Int4 = if lock.session == 0 { Datum::Null } else { Datum::Int4(lock.session) },
-        "mode": Text = Datum::text(lock.mode),
-        "granted": Bool = Datum::Bool(lock.granted),
+        "classid": Oid = locked.class,
+        "objid": Oid = locked.object,
+        "objsubid": Int2 = locked.part,
+        "virtualtransaction": Text = Datum::from(format!("{}/{}", locked.session, locked.transaction)),
+        "pid": Int4 = if locked.session == 0 { Datum::Null } else { Datum::Int4(locked.session) },
+        "mode": Text = Datum::text(locked.mode),
+        "granted": Bool = Datum::Bool(locked.granted),
         "fastpath": Bool = Datum::Bool(false),
         "waitstart": Timestamptz = Datum::Null,
     }
@@ -51,7 +51,7 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     call: |asked, _, arguments| blocking_pids(asked, arguments),
 }];
 
-/// What is locked, as the columns of pg_locks say it.
+/// What is locked and by whom, as the columns of pg_locks say it.
 #[derive(Default)]
 struct Locked {
     kind: &'static str,
@@ -59,10 +59,37 @@ struct Locked {
     relation: Datum,
     page: Datum,
     tuple: Datum,
+    class: Datum,
+    object: Datum,
+    part: Datum,
+    session: i32,
+    transaction: u64,
+    mode: &'static str,
+    granted: bool,
 }
 
 impl Locked {
-    fn of(engine: &SqlEngine, target: &LockTarget) -> Self {
+    fn advisory(lock: AdvisoryLock) -> Self {
+        Self {
+            kind: "advisory",
+            // All sessions are of the one database that they can connect to.
+            database: sql_catalogue::POSTGRES_DATABASE,
+            class: Datum::Oid(lock.key.class),
+            object: Datum::Oid(lock.key.object),
+            part: Datum::Int2(if lock.key.pair { 2 } else { 1 }),
+            session: lock.session,
+            mode: super::advisory::mode(lock.shared),
+            granted: lock.granted,
+            ..Self::default()
+        }
+    }
+
+    fn of(engine: &SqlEngine, lock: LockInfo) -> Self {
+        let LockInfo { session, transaction, mode, granted, .. } = lock;
+        Self { session, transaction, mode, granted, ..Self::target(engine, &lock.target) }
+    }
+
+    fn target(engine: &SqlEngine, target: &LockTarget) -> Self {
         match *target {
             LockTarget::Row(tree, hash) => {
                 let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
@@ -72,6 +99,7 @@ impl Locked {
                     relation: Datum::Oid(engine.relation_of(tree)),
                     page: Datum::Int4(i32::from_be_bytes([a, b, c, d])),
                     tuple: Datum::Int2(i16::from_be_bytes([e, f])),
+                    ..Self::default()
                 }
             }
             LockTarget::Table(tree) => Self {
@@ -87,7 +115,11 @@ impl Locked {
 fn blocking_pids(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
     let blocking = match (pid, asked.engine) {
-        (Some(pid), Some(engine)) => engine.database().blocking_sessions(pid),
+        (Some(pid), Some(engine)) => {
+            let mut blocking = engine.database().blocking_sessions(pid);
+            blocking.extend(engine.advisory().blocking(pid));
+            blocking
+        }
         _ => Vec::new(),
     };
     let values = blocking.into_iter().map(Datum::Int4).collect();

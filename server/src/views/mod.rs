@@ -26,10 +26,17 @@ macro_rules! view {
 }
 
 mod activity;
+mod advisory;
 mod archive;
+mod backup;
 mod control;
+mod definitions;
+mod files;
 mod lag;
 mod locks;
+mod logging;
+mod login;
+mod progress;
 mod promotion;
 mod recovery;
 mod replication;
@@ -37,6 +44,7 @@ mod roster;
 mod settings;
 pub(crate) mod slots;
 mod space;
+mod statements;
 mod statistics;
 mod switchover;
 mod sync;
@@ -50,11 +58,14 @@ use crate::node::{self, Node, PartPids};
 use crate::replication::Replication;
 use crate::replication::standby::Recovery;
 use host::Timestamp;
+use protocol::SqlState;
+use sql_catalogue::rights::predefined;
 use sql_interface::{
     NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError,
 };
 use sql_session::SqlEngine;
 use sql_types::{Datum, Type, TypeId};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use storage::Database;
@@ -107,6 +118,12 @@ impl<'a> Asked<'a> {
     fn recovery(&self) -> Option<Arc<Recovery>> {
         self.replication.and_then(|replication| replication.recovery())
     }
+    /// Whether this one has the rights of a role: what that role does concerns it.
+    fn acts_for(&self, actor: SettingActor, role: u32) -> bool {
+        actor.superuser
+            || actor.role == role
+            || self.engine.is_some_and(|engine| engine.has_rights_of(actor.role, role))
+    }
     /// Reads the configuration files again.
     fn reload(&self) {
         node::reload(self.ground, || self.replication);
@@ -115,6 +132,26 @@ impl<'a> Asked<'a> {
     fn request_promotion(&self) -> Result<(), ServerError> {
         node::request_promotion(self.ground, self.life, self.replication)
     }
+}
+
+/// The path of a file that a function reads. Whoever may execute it reaches only what is in or below the data
+/// directory; others are for pg_read_server_files.
+fn readable_path(asked: &Asked<'_>, actor: SettingActor, name: &str) -> Result<PathBuf, SqlError> {
+    let path = Path::new(name);
+    if !asked.acts_for(actor, predefined::READ_SERVER_FILES) {
+        let denied = |what: &str| Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
+        if path.is_absolute() {
+            if !path.starts_with(&asked.ground.data_dir) {
+                return denied("absolute path not allowed");
+            }
+        } else if path.components().any(|part| part == Component::ParentDir) {
+            return denied("path must be in or below the current directory");
+        }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return denied("reference to parent directory (\"..\") not allowed");
+        }
+    }
+    Ok(asked.ground.data_dir.join(path))
 }
 
 /// A view and what fills it. The macro `view!` makes one from a single table of columns: name, type and
@@ -200,23 +237,35 @@ static VIEWS: &[&[View]] = &[
     archive::VIEWS,
     lag::VIEWS,
     locks::VIEWS,
+    progress::FILES,
+    progress::VIEWS,
+    login::VIEWS,
     recovery::VIEWS,
     slots::VIEWS,
     replication::VIEWS,
     roster::VIEWS,
     settings::VIEWS,
     space::VIEWS,
+    statements::VIEWS,
     statistics::VIEWS,
     sync::VIEWS,
 ];
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,
+    advisory::FUNCTIONS,
+    advisory::OF_ONE,
+    advisory::OF_TWO,
     archive::FUNCTIONS,
+    backup::FUNCTIONS,
+    definitions::FUNCTIONS,
+    files::FUNCTIONS,
     locks::FUNCTIONS,
+    logging::FUNCTIONS,
     promotion::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
+    statements::FUNCTIONS,
     switchover::FUNCTIONS,
     sync::FUNCTIONS,
 ];

@@ -22,16 +22,16 @@ const SENDERS: View = view! {
     rows |asked, actor| {
         let replication = ready(asked)?;
         let end = replication.log.flushed();
-        let (sessions, superuser, own) = (asked.sessions, actor.superuser, &asked.handle.user);
+        let sessions = asked.sessions;
         let rows = replication.sender_rows(end).into_iter();
         rows.map(move |row| {
             let address = sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
-            let seen = superuser || row.info.user == *own;
+            let seen = actor.reads_statistics || asked.acts_for(actor, row.info.user_oid);
             (row, address, seen)
         })
     },
     each |(row, address, seen)| [
-        // What others than superusers and the standby's own role do not see.
+        // What others than pg_read_all_stats and the standby's own role do not see.
         let shown = |value: Datum| if seen { value } else { Datum::Null };
         let priority = i32::try_from(row.priority).unwrap_or(i32::MAX);
         let trips = row.round_trips;
@@ -94,15 +94,15 @@ const RECEIVER: View = view! {
         let shown = |view: &ReceiverView| {
             matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting)
         };
-        let (config, superuser) = (asked.ground.config(), actor.superuser);
+        let (config, sees) = (asked.ground.config(), actor.reads_statistics);
         asked.recovery().and_then(move |recovery| {
             let view = recovery.receiver().filter(shown)?;
-            Some((recovery.receiver_pid, view, config, superuser))
+            Some((recovery.receiver_pid, view, config, sees))
         })
     },
-    each |(pid, view, config, superuser)| [
-        // What only superusers see.
-        let shown = |value: Datum| if superuser { value } else { Datum::Null };
+    each |(pid, view, config, sees)| [
+        // What pg_read_all_stats alone sees.
+        let shown = |value: Datum| if sees { value } else { Datum::Null };
         let (conninfo, endpoint) = describe_primary(&config);
         let (host, port) = endpoint.unzip();
         let slot = Some(&config.primary_slot_name).filter(|name| !name.is_empty());
@@ -141,7 +141,10 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
         pairs.push((key.to_owned(), value.to_owned()));
     }
     let shown = pairs.iter().map(|(name, value)| {
-        (name.as_str(), if name.as_str() == "password" { "********" } else { value.as_str() })
+        (
+            name.as_str(),
+            if matches!(name.as_str(), "password" | "sslpassword") { "********" } else { value.as_str() },
+        )
     });
     let shown = protocol::conninfo::join(shown);
     let info = protocol::conninfo::ConnInfo::parse(conninfo).ok();
@@ -171,7 +174,7 @@ fn interval(time: Option<Duration>) -> Datum {
 
 /// Slots are made and dropped by superusers and roles with REPLICATION.
 fn allowed<'a>(asked: &Asked<'a>, actor: SettingActor) -> Result<&'a Replication, SqlError> {
-    if actor.superuser || asked.handle.replication_role() {
+    if actor.superuser || actor.replication {
         ready(asked)
     } else {
         let what = "must be superuser or replication role to use replication slots";

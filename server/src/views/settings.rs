@@ -6,7 +6,8 @@ use sql_types::{Array, Datum, TypeId};
 pub(super) static VIEWS: &[View] = &[view! {
     "pg_settings", 12_119, "All settings with their values, defaults and bounds; a row a setting.",
     rows |asked, actor| {
-        let superuser = actor.superuser;
+        // pg_read_all_settings sees what superusers see.
+        let superuser = actor.superuser || actor.reads_settings;
         (asked.setting_rows)(superuser).into_iter().map(move |row| (row, superuser))
     },
     each |(row, superuser)| [

@@ -82,12 +82,12 @@ impl Holder {
 /// All who hold the horizon back, the oldest first; if nobody does, what is visible does.
 fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
     let Some(database) = asked.database() else { return Vec::new() };
-    let own = asked.handle;
     let report = database.horizon_report();
     let mut holders = Vec::new();
     for session in asked.sessions.list() {
         let Some((xid, lsn)) = session.snapshot() else { continue };
-        let visible = actor.superuser || session.user == own.user;
+        let visible =
+            actor.reads_statistics || asked.acts_for(actor, session.role_oid.load(Ordering::Relaxed));
         let since = session.transaction_started.load(Ordering::Relaxed);
         holders.push(Holder {
             pid: Some(session.key.pid),

@@ -4,7 +4,7 @@
 //! follow it, and whether it keeps up. An error up to here has changed nothing, and no session was ended. The
 //! answer is the last that the session hears of this server.
 
-use super::control::{database, in_recovery, superuser};
+use super::control::{database, in_recovery};
 use super::{Asked, Function, Returns, refuse};
 use crate::connection::registry::SessionHandle;
 use crate::error::ServerError;
@@ -28,8 +28,8 @@ fn refused(error: ServerError) -> SqlError {
     }
 }
 
-fn switchover(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let database = match superuser(actor, NAME).and_then(|()| database(asked)) {
+fn switchover(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match database(asked) {
         Ok(database) => database,
         Err(error) => return refuse(error),
     };

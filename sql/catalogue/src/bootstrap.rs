@@ -43,6 +43,7 @@ pub async fn bootstrap(database: &Database, superuser: &str, verifier: Option<&s
         create_role: true,
         create_database: true,
         inherit: true,
+        bypass_rls: true,
         connection_limit: -1,
         password: verifier.map(str::to_owned),
         valid_until: None,

@@ -1,6 +1,7 @@
 //! Single entries of the catalogue in words, for who finds them in a log.
 
 use crate::codec::{self, VERSION_KEY, kind, shared_kind};
+use crate::rights::Object;
 use sql_interface::Result;
 use storage::TreeId;
 
@@ -35,6 +36,10 @@ pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
         kind::SEQUENCE => "sequence",
         kind::VIEW => "view",
         kind::SEQUENCE_STATE => "sequence position",
+        kind::RIGHTS => return rights(rest),
+        kind::DEFAULT_RIGHTS => "default privileges of role",
+        kind::OPTIONS => "options of relation",
+        kind::SCHEMA_OWNER => "owner of schema",
         _ => return Ok(None),
     };
     let (oid, rest) = codec::read_oid(rest)?;
@@ -59,6 +64,19 @@ pub fn entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
     Ok(Some(found))
 }
 
+/// The list of rights of an object.
+fn rights(rest: &[u8]) -> Result<Option<Entry>> {
+    let Some(object) = codec::decode_object(rest)? else { return Ok(None) };
+    let (oid, name) = match object {
+        Object::Relation(oid) | Object::MadeUp(oid, _) | Object::Column(oid, _) | Object::Database(oid) => {
+            (oid, None)
+        }
+        Object::Schema(oid) => (oid, None),
+        Object::Function(signature) => (0, Some(signature)),
+    };
+    Ok(Some(Entry { what: "rights on", oid, name, position: None, tree: None, is_dropped: false }))
+}
+
 /// Reads an entry of the tree that all databases share.
 ///
 /// # Errors
@@ -71,6 +89,9 @@ pub fn shared_entry(key: &[u8], value: &[u8]) -> Result<Option<Entry>> {
             ("role", Some(codec::decode_role(oid, value)?.name))
         }
         shared_kind::DATABASE => ("database", None),
+        shared_kind::MEMBERSHIP => ("members of role", None),
+        shared_kind::SETTINGS => ("settings of database or role", None),
+        shared_kind::DATABASE_RIGHTS => ("rights on database", None),
         _ => return Ok(None),
     };
     let (oid, _) = codec::read_oid(rest)?;

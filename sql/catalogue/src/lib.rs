@@ -6,13 +6,18 @@
 mod bootstrap;
 pub mod codec;
 pub mod entries;
+pub mod grants;
 mod model;
+pub mod names;
+mod permissions;
+pub mod rights;
 pub mod sequences;
 pub mod store;
 pub mod system;
 
 pub use bootstrap::bootstrap;
 pub use model::{
-    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Identity, Index, IndexColumn, Layout,
-    POSTGRES_DATABASE, PrimaryKey, Relation, Role, Sequence, SequencePosition, View, ViewColumn,
+    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, DatabaseEntry, INFORMATION_SCHEMA_OID, Identity,
+    Index, IndexColumn, Layout, PG_CATALOG_OID, POSTGRES_DATABASE, PUBLIC_OID, PrimaryKey, Relation, Role,
+    Sequence, SequencePosition, View, ViewColumn,
 };

@@ -12,11 +12,11 @@ use storage::TreeId;
 /// The OID of the database that sessions use.
 pub const POSTGRES_DATABASE: u32 = 5;
 /// pg_catalog
-pub(crate) const PG_CATALOG_OID: u32 = 11;
+pub const PG_CATALOG_OID: u32 = 11;
 /// public
-pub(crate) const PUBLIC_OID: u32 = 2200;
+pub const PUBLIC_OID: u32 = 2200;
 /// information_schema
-pub(crate) const INFORMATION_SCHEMA_OID: u32 = 13000;
+pub const INFORMATION_SCHEMA_OID: u32 = 13000;
 /// The bootstrap superuser.
 pub const BOOTSTRAP_ROLE_OID: u32 = 10;
 
@@ -206,6 +206,8 @@ pub struct Check {
     pub name: String,
     /// The condition's text.
     pub expression: String,
+    /// NOT VALID: rows that were there before it may not meet it.
+    pub not_valid: bool,
 }
 
 /// A table.
@@ -352,12 +354,34 @@ pub struct Role {
     pub create_database: bool,
     /// rolinherit
     pub inherit: bool,
+    /// rolbypassrls: told back, since there are no policies to bypass.
+    pub bypass_rls: bool,
     /// rolconnlimit; -1 is none.
     pub connection_limit: i32,
     /// rolpassword: a SCRAM-SHA-256 verifier.
     pub password: Option<String>,
     /// rolvaliduntil
     pub valid_until: Option<host::Timestamp>,
+}
+
+impl Role {
+    /// A role without a name or any attribute, but for INHERIT, which is the default.
+    pub fn plain() -> Self {
+        Self {
+            oid: 0,
+            name: String::new(),
+            superuser: false,
+            login: false,
+            replication: false,
+            create_role: false,
+            create_database: false,
+            inherit: true,
+            bypass_rls: false,
+            connection_limit: -1,
+            password: None,
+            valid_until: None,
+        }
+    }
 }
 
 /// A database (pg_database).
@@ -392,6 +416,10 @@ pub struct Catalogue {
     pub roles: HashMap<u32, Arc<Role>>,
     /// All databases.
     pub databases: Vec<DatabaseEntry>,
+    /// Who may do what.
+    pub rights: crate::rights::Rights,
+    /// Storage parameters of tables and indexes and options of views (reloptions), by their OIDs.
+    pub options: HashMap<u32, Vec<String>>,
 }
 
 impl Catalogue {
@@ -442,6 +470,14 @@ impl Catalogue {
     pub fn index_named(&self, name: &str) -> Option<(&Arc<Relation>, AnyIndex<'_>)> {
         self.relations.values().find_map(|table| {
             table.all_indexes().find(|index| index.name == name).map(|index| (table, index))
+        })
+    }
+    /// A view's `security_invoker`: its tables are read with the rights of whoever reads it.
+    pub fn is_of_invoker(&self, view: u32) -> bool {
+        let on =
+            ["security_invoker=true", "security_invoker=on", "security_invoker=yes", "security_invoker=1"];
+        self.options.get(&view).is_some_and(|options| {
+            options.iter().any(|option| on.iter().any(|on| option.eq_ignore_ascii_case(on)))
         })
     }
     /// A role by its name.

@@ -5,6 +5,8 @@ use crate::model::{
     Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role, Sequence, SequencePosition,
     View,
 };
+use crate::permissions::{predefined_memberships, predefined_roles};
+use crate::rights::Object;
 use bytes::Bytes;
 use sql_interface::Result;
 use std::collections::HashMap;
@@ -59,8 +61,14 @@ pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -
         } else if let Some(rest) = codec::strip_kind(shared_kind::DATABASE, &key) {
             let (oid, _) = codec::read_oid(rest)?;
             catalogue.databases.push(codec::decode_database(oid, &value)?);
+        } else {
+            assemble_shared_rights(&mut catalogue, &key, &value)?;
         }
     }
+    for role in predefined_roles() {
+        catalogue.roles.insert(role.oid, Arc::new(role));
+    }
+    predefined_memberships().for_each(|membership| catalogue.rights.members.add(membership));
     // Kinds sort so that a relation comes before its columns, and those before its constraints.
     let mut relations: HashMap<u32, Relation> = HashMap::new();
     for (key, value) in definitions {
@@ -92,6 +100,8 @@ pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -
             if let Some(relation) = relations.get_mut(&oid) {
                 codec::decode_index(relation, index, &value)?;
             }
+        } else {
+            assemble_rights(&mut catalogue, &key, &value)?;
         }
     }
     for mut relation in relations.into_values() {
@@ -101,14 +111,60 @@ pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -
     Ok(catalogue)
 }
 
+/// Takes in an entry of the shared tree that is about rights; others are passed over.
+fn assemble_shared_rights(catalogue: &mut Catalogue, key: &[u8], value: &[u8]) -> Result<()> {
+    let rights = &mut catalogue.rights;
+    if let Some(rest) = codec::strip_kind(shared_kind::MEMBERSHIP, key) {
+        rights.members.add(codec::decode_membership(rest, value)?);
+    } else if let Some(rest) = codec::strip_kind(shared_kind::SETTINGS, key) {
+        let (database, rest) = codec::read_oid(rest)?;
+        let (role, _) = codec::read_oid(rest)?;
+        rights.settings.insert((database, role), codec::decode_settings(value)?);
+    } else if let Some(rest) = codec::strip_kind(shared_kind::DATABASE_RIGHTS, key) {
+        let (oid, _) = codec::read_oid(rest)?;
+        rights.acls.insert(Object::Database(oid), codec::decode_acl(value)?);
+    } else if let Some(rest) = codec::strip_kind(shared_kind::ROLE_ATTRIBUTES, key) {
+        let (oid, _) = codec::read_oid(rest)?;
+        if let Some(role) = catalogue.roles.get_mut(&oid) {
+            Arc::make_mut(role).bypass_rls = codec::decode_attributes(value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes in an entry of the database's tree that is about rights; others are passed over.
+fn assemble_rights(catalogue: &mut Catalogue, key: &[u8], value: &[u8]) -> Result<()> {
+    let rights = &mut catalogue.rights;
+    if let Some(rest) = codec::strip_kind(kind::RIGHTS, key) {
+        if let Some(object) = codec::decode_object(rest)? {
+            rights.acls.insert(object, codec::decode_acl(value)?);
+        }
+    } else if let Some(rest) = codec::strip_kind(kind::DEFAULT_RIGHTS, key) {
+        rights.defaults.insert(codec::decode_default_for(rest)?, codec::decode_acl(value)?);
+    } else if let Some(rest) = codec::strip_kind(kind::OPTIONS, key) {
+        let (oid, _) = codec::read_oid(rest)?;
+        catalogue.options.insert(oid, codec::decode_settings(value)?);
+    } else if let Some(rest) = codec::strip_kind(kind::SCHEMA_OWNER, key) {
+        let (schema, _) = codec::read_oid(rest)?;
+        let (owner, _) = codec::read_oid(value)?;
+        rights.schema_owners.insert(schema, owner);
+    }
+    Ok(())
+}
+
 /// Locks an entry and writes it.
-async fn put(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+pub(crate) async fn put(
+    transaction: &mut Transaction,
+    tree: TreeId,
+    key: Vec<u8>,
+    value: Vec<u8>,
+) -> Result<()> {
     transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
     Ok(transaction.put(tree, key, value)?)
 }
 
 /// Locks an entry and deletes it.
-async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Result<()> {
+pub(crate) async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Result<()> {
     transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
     Ok(transaction.delete(tree, key)?)
 }

@@ -1,7 +1,8 @@
 //! Values computed before a row's expressions: subqueries and functions that wait.
 
 use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
-use sql_interface::{BoxFuture, NodeCall, Result, SqlError};
+use crate::advisory::Waits;
+use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError};
 use sql_language::expr::{EvalContext, Expr};
 use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node};
 use sql_types::{Array, Datum, TypeId};
@@ -101,7 +102,8 @@ impl DeferredState {
             }
             DeferredSource::Sequence { function, arguments } => {
                 let values = self.evaluate(cx, row, arguments).await?;
-                super::sequence::call(cx, *function, &values).await?
+                let named = arguments.first().is_some_and(|argument| argument.is_const());
+                super::sequence::call(cx, *function, &values, named).await?
             }
         };
         if let Some(place) = self.values.get_mut(at) {
@@ -227,11 +229,31 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
             rows = future => rows,
             reason = cx.canceller.cancelled() => Err(reason.error()),
         },
+        NodeCall::Advisory(request) => {
+            let taken = advisory(cx, request).await?;
+            Ok(vec![vec![if request.waits { Datum::text("") } else { Datum::Bool(taken) }]])
+        }
         NodeCall::TransactionId { assign } => {
             let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
             Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
         }
     }
+}
+
+/// Takes an advisory lock.
+async fn advisory(cx: &Cx<'_>, request: AdvisoryRequest) -> Result<bool> {
+    let number = |name: &str| {
+        let value = cx.facts.setting(name).ok().flatten().and_then(|value| value.parse::<usize>().ok());
+        value.unwrap_or(64)
+    };
+    let waits = Waits {
+        depth: cx.depth,
+        lock_timeout_ms: cx.lock_timeout_ms,
+        deadlock_timeout: cx.deadlock_timeout,
+        // As many as PostgreSQL has room for.
+        held_max: number("max_locks_per_transaction").saturating_mul(number("max_connections")),
+    };
+    cx.advisory.take(request, waits, cx.database, cx.canceller).await
 }
 
 /// Starts a subquery that sees `row` as its nearest outer row; the caller pops it.

@@ -2,8 +2,10 @@
 
 use super::deferred::{DeferredState, call_node};
 use super::{Cx, Exec, Operator, Row, build};
+use sql_catalogue::rights::Privileges;
 use sql_catalogue::system;
 use sql_interface::{Result, SqlError};
+use sql_language::expr;
 use sql_language::plan::{
     BATCH, FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction,
 };
@@ -61,6 +63,9 @@ impl Series {
                 Some(Datum::Array(array)) => Self::Elements(array.clone(), 0),
                 _ => Self::Empty,
             }),
+            SetFunction::GenerateSubscripts if any_null => Ok(Self::Empty),
+            SetFunction::GenerateSubscripts => Ok(subscripts(&values)),
+            SetFunction::AclExplode => Ok(Self::Rows(exploded(cx, values.first())?.into_iter())),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),
             SetFunction::GenerateSeries(ty) => series(ty, values),
         }
@@ -120,6 +125,39 @@ impl Series {
             }
         }
     }
+}
+
+/// The subscripts of a dimension of an array.
+fn subscripts(values: &[Datum]) -> Series {
+    let (Some(Datum::Array(array)), Some(number)) = (values.first(), values.get(1).and_then(Datum::as_i64))
+    else {
+        return Series::Empty;
+    };
+    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let Some(dimension) = at.and_then(|at| array.dimensions().get(at)) else { return Series::Empty };
+    let first = i64::from(dimension.lower);
+    let last = first + i64::from(dimension.len) - 1;
+    let reverse = values.get(2).and_then(Datum::as_bool).unwrap_or(false);
+    let (next, stop, step) = if reverse { (last, first, -1) } else { (first, last, 1) };
+    Series::Int { next, stop, step, done: false, wide: false }
+}
+
+/// The rows of aclexplode.
+fn exploded(cx: &Cx<'_>, list: Option<&Datum>) -> Result<Vec<Row>> {
+    let Some(Datum::Array(list)) = list else { return Ok(Vec::new()) };
+    let mut rows = Vec::new();
+    for value in list.values() {
+        let item = expr::read_acl_item(value, cx.facts)?;
+        for (one, _, word) in Privileges::EACH.iter().filter(|(one, ..)| item.privileges.has(*one)) {
+            rows.push(vec![
+                Datum::Oid(item.grantor),
+                Datum::Oid(item.grantee),
+                Datum::text(*word),
+                Datum::Bool(item.options.has(*one)),
+            ]);
+        }
+    }
+    Ok(rows)
 }
 
 fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
@@ -283,6 +321,8 @@ impl Generated {
                     environment: cx.environment,
                     database: cx.database,
                     actor: cx.actor,
+                    has_function: &|function| expr::has_function(function, cx.environment),
+                    session_rows: &|view| cx.facts.session_rows(view),
                     positions: &positions,
                 };
                 Ok(system::rows(table, &source))

@@ -3,6 +3,7 @@
 //! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come
 //! where more were at hand, except from sources that lock rows, which touch no more than asked.
 
+pub mod advisory;
 mod aggregate;
 mod change;
 pub mod copy;
@@ -14,6 +15,7 @@ mod insert;
 mod join;
 mod lock;
 mod misc;
+mod observed;
 pub mod row;
 mod scan;
 mod sequence;
@@ -70,6 +72,12 @@ pub struct Cx<'a> {
     pub memory_max_bytes: usize,
     /// lock_timeout; 0 is none.
     pub lock_timeout_ms: u64,
+    /// The session, as the holder of advisory locks.
+    pub advisory: &'a advisory::AdvisoryOwner,
+    /// deadlock_timeout.
+    pub deadlock_timeout: Duration,
+    /// How deep the transaction is nested: 1 without savepoints.
+    pub depth: u32,
     /// Rows that a join gives at once: each of those on top of each other holds so many.
     pub join_rows: usize,
     /// The plan runs on a stack of its own.
@@ -222,6 +230,7 @@ pub fn build(node: &Node) -> Exec {
         Node::Insert(plan) => Box::new(insert::Insert::new(plan.clone())),
         Node::Update(plan) => Box::new(change::Update::new(plan.clone())),
         Node::Delete(plan) => Box::new(change::Delete::new(plan.clone())),
+        Node::Observed(plan) => Box::new(observed::Observed::new(plan.clone())),
     }
 }
 

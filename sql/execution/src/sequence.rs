@@ -2,6 +2,7 @@
 
 use super::{Cx, Row};
 use sql_catalogue::SequencePosition;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Sequence, store};
 use sql_interface::{Canceller, Result, SqlError};
 use sql_language::plan::SequenceFunction;
@@ -9,14 +10,16 @@ use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
 
-/// The sequence that a regclass names, which the session may change.
-fn find(cx: &Cx<'_>, oid: u32, word: &str) -> Result<Arc<Sequence>> {
+/// The sequence that a regclass names, which the session may change. What a plan names was asked when it was
+/// made (`any_of` is empty then).
+fn find(cx: &Cx<'_>, oid: u32, word: &str, any_of: Privileges) -> Result<Arc<Sequence>> {
     let Some(sequence) = cx.catalogue.sequences.get(&oid).cloned() else {
         let name = cx.facts.relation_name(oid).unwrap_or_else(|| oid.to_string());
         let message = format!("\"{name}\" is not a sequence");
         return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
     };
-    if !cx.actor.superuser && cx.facts.role_oid(cx.facts.current_user()) != Some(sequence.owner) {
+    let object = Object::Relation(oid);
+    if !any_of.is_empty() && cx.catalogue.privileges(cx.actor.role, &object, any_of).is_empty() {
         let message = format!("permission denied for sequence {}", sequence.name);
         return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
     }
@@ -37,15 +40,25 @@ async fn or_cancelled<T>(canceller: &Canceller, work: impl Future<Output = Resul
     }
 }
 
-pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[Datum]) -> Result<Datum> {
+/// Calls one. `named`: the plan says which sequence it is.
+pub(super) async fn call(
+    cx: &mut Cx<'_>,
+    function: SequenceFunction,
+    values: &[Datum],
+    named: bool,
+) -> Result<Datum> {
+    if function == SequenceFunction::Last {
+        return Ok(Datum::Int8(cx.facts.current_value(None)?));
+    }
     let Some(Datum::Oid(oid)) = values.first() else { return Ok(Datum::Null) };
     if values.iter().any(Datum::is_null) {
         return Ok(Datum::Null);
     }
+    let unasked = |rights: Privileges| if named { Privileges::NONE } else { rights };
     let level = cx.environment.quick().synchronous_commit;
     match function {
         SequenceFunction::Next => {
-            let sequence = find(cx, *oid, "nextval")?;
+            let sequence = find(cx, *oid, "nextval", unasked(Privileges::USAGE | Privileges::UPDATE))?;
             let next = cx.sequences.next(cx.database, &sequence, level);
             let (value, commit) = or_cancelled(cx.canceller, next).await?;
             if !host::planted!("a number is told before what reserves it is durable") {
@@ -55,7 +68,7 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
             Ok(Datum::Int8(value))
         }
         SequenceFunction::Set => {
-            let sequence = find(cx, *oid, "setval")?;
+            let sequence = find(cx, *oid, "setval", unasked(Privileges::UPDATE))?;
             let last = values.get(1).and_then(Datum::as_i64).unwrap_or_default();
             let is_called = values.get(2).and_then(Datum::as_bool).unwrap_or(true);
             let position = SequencePosition { last, is_called };
@@ -66,6 +79,10 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
                 cx.facts.note_number(*oid, last, false, commit);
             }
             Ok(Datum::Int8(last))
+        }
+        SequenceFunction::Current | SequenceFunction::Last => {
+            find(cx, *oid, "currval", unasked(Privileges::USAGE | Privileges::SELECT))?;
+            Ok(Datum::Int8(cx.facts.current_value(Some(*oid))?))
         }
     }
 }

@@ -1,8 +1,35 @@
 //! What a client is told of a statement: columns, rows, how far a fetch came, and the tag at its end.
 
 use super::error::Result;
+use protocol::Format;
 use sql_types::{Datum, Type};
 use std::fmt;
+
+/// In which format each column of a result is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultFormats {
+    /// All the same.
+    All(Format),
+    /// One each.
+    Each(Box<[Format]>),
+}
+
+impl Default for ResultFormats {
+    fn default() -> Self {
+        Self::All(Format::Text)
+    }
+}
+
+impl ResultFormats {
+    /// That of the column at this place.
+    #[inline]
+    pub fn of_column(&self, at: usize) -> Format {
+        match self {
+            Self::All(format) => *format,
+            Self::Each(formats) => formats.get(at).copied().unwrap_or_default(),
+        }
+    }
+}
 
 /// One column of a result: what RowDescription says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,17 +51,21 @@ pub enum PortalKind {
     Rows,
     /// `fetch` gives a tag alone (also for an empty query: [`CommandTag::Empty`]).
     Command,
-    /// Send CopyInResponse (text format, this many columns), then feed `copy_feed` and end with `copy_finish`
-    /// or `copy_fail`.
+    /// Send CopyInResponse (of this format and so many columns), then feed `copy_feed` and end with
+    /// `copy_finish` or `copy_fail`.
     CopyIn {
         /// Columns of each line.
         columns: u16,
+        /// How lines and values come.
+        format: Format,
     },
-    /// Send CopyOutResponse (text format), then `fetch`: data comes through [`RowSink::copy_data`]; end with
-    /// CopyDone and the tag.
+    /// Send CopyOutResponse, then `fetch`: data comes through [`RowSink::copy_data`]; end with CopyDone and
+    /// the tag.
     CopyOut {
         /// Columns of each line.
         columns: u16,
+        /// How lines and values go.
+        format: Format,
     },
 }
 
@@ -100,18 +131,22 @@ pub enum CommandTag {
 }
 
 impl CommandTag {
-    /// What a portal says that is run again after its end.
-    pub fn of_nothing(self) -> Self {
+    /// The same with another number of rows, where it tells one.
+    pub fn of_rows(self, rows: u64) -> Self {
         match self {
-            Self::Insert(_) => Self::Insert(0),
-            Self::Update(_) => Self::Update(0),
-            Self::Delete(_) => Self::Delete(0),
-            Self::Select(_) => Self::Select(0),
-            Self::Copy(_) => Self::Copy(0),
-            Self::Fetch(_) => Self::Fetch(0),
-            Self::Move(_) => Self::Move(0),
+            Self::Insert(_) => Self::Insert(rows),
+            Self::Update(_) => Self::Update(rows),
+            Self::Delete(_) => Self::Delete(rows),
+            Self::Select(_) => Self::Select(rows),
+            Self::Copy(_) => Self::Copy(rows),
+            Self::Fetch(_) => Self::Fetch(rows),
+            Self::Move(_) => Self::Move(rows),
             Self::Empty | Self::Words(_) => self,
         }
+    }
+    /// What a portal says that is run again after its end.
+    pub fn of_nothing(self) -> Self {
+        self.of_rows(0)
     }
 }
 

@@ -10,6 +10,7 @@ use sql_types::{Datum, Type};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Interrupt, SyncLevel};
 
 /// How long a SET lasts.
@@ -21,11 +22,34 @@ pub enum SetScope {
     Local,
 }
 
-/// Who may see or change a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may see or change a setting, and what else the server decides by who asks: the current role, and which
+/// of the predefined roles' rights it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettingActor {
     /// Whether the current role is a superuser.
     pub superuser: bool,
+    /// The current role's OID.
+    pub role: u32,
+    /// It has REPLICATION.
+    pub replication: bool,
+    /// pg_read_all_settings: it sees what is for superusers.
+    pub reads_settings: bool,
+    /// pg_read_all_stats: it sees what others do.
+    pub reads_statistics: bool,
+    /// pg_signal_backend: it may stop the statements and sessions of others.
+    pub signals: bool,
+}
+
+impl SettingActor {
+    /// One that may do all, for what the server asks of its own accord.
+    pub const SUPERUSER: Self = Self {
+        superuser: true,
+        role: 10,
+        replication: true,
+        reads_settings: true,
+        reads_statistics: true,
+        signals: true,
+    };
 }
 
 /// One line of SHOW ALL.
@@ -55,11 +79,15 @@ pub struct QuickSettings {
     pub max_stack_depth_bytes: usize,
     /// lock_timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
+    /// deadlock_timeout.
+    pub deadlock_timeout: Duration,
     /// plimsoll.read_after: what each new snapshot has to include.
     pub read_after: Option<ReadToken>,
     /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
     /// confirmed.
     pub reads_confirmed: bool,
+    /// search_path: names of schemas, `$user` among them as it is.
+    pub search_path: Arc<[String]>,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...);
     /// `now_micros` is filled in by the session.
     pub style: Arc<sql_types::Style>,
@@ -148,6 +176,30 @@ pub type NodeRows = Vec<Vec<Datum>>;
 /// A future that a session may await anywhere.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What an advisory lock is on, as pg_locks shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AdvisoryKey {
+    /// The high half of a bigint, or the first of two integers.
+    pub class: u32,
+    /// The low half, or the second.
+    pub object: u32,
+    /// Two integers, and not one bigint.
+    pub pair: bool,
+}
+
+/// A request for an advisory lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdvisoryRequest {
+    /// On what.
+    pub key: AdvisoryKey,
+    /// Others may share it.
+    pub shared: bool,
+    /// It is waited for.
+    pub waits: bool,
+    /// For the transaction, and not for the session.
+    pub transaction: bool,
+}
+
 /// The outcome of a node function: at once, or after waiting (pg_promote, pg_sleep, pg_backup_stop, ...).
 /// A later one is dropped when the statement is cancelled.
 pub enum NodeCall {
@@ -155,6 +207,8 @@ pub enum NodeCall {
     Now(Result<NodeRows>),
     /// To be awaited.
     Later(BoxFuture<'static, Result<NodeRows>>),
+    /// An advisory lock, which the session takes: whether it was taken, or void where it waits for that.
+    Advisory(AdvisoryRequest),
     /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL
     /// then.
     TransactionId {
@@ -190,6 +244,12 @@ pub trait Environment: Send + Sync {
     ///
     /// What SET fails with.
     fn reset_all(&self, actor: SettingActor) -> Result<()>;
+    /// The settings that change plans or answers and have another value than their default, with what SHOW
+    /// gives: EXPLAIN (SETTINGS).
+    fn plan_settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
     /// return.
     ///
@@ -203,6 +263,16 @@ pub trait Environment: Send + Sync {
     /// Gives up every level from `level` on: its changes are undone (`keep` false) or pass to the level
     /// below. Leaving level 1 ends what SET LOCAL set, whichever way.
     fn settings_pop(&self, level: u32, keep: bool);
+
+    /// Whether sessions may begin with this value of a setting (ALTER ROLE ... SET); None takes one away. Its
+    /// canonical name.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with.
+    fn check_start_setting(&self, _actor: SettingActor, name: &str, _value: Option<&str>) -> Result<String> {
+        Ok(name.to_owned())
+    }
 
     // --- the node's own tables and functions ---
 
@@ -234,6 +304,10 @@ pub trait Environment: Send + Sync {
     fn reach(&self, token: ReadToken, interrupt: &Interrupt) -> BoxFuture<'static, Result<()>>;
 
     // --- roles and identity ---
+
+    /// The session acts as another role from now on (SET ROLE, SET SESSION AUTHORIZATION, or its role was
+    /// altered): whether that is a superuser, and the session's own role.
+    fn acts_as(&self, _superuser: bool, _session_role: &str) {}
 
     /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
     /// here).

@@ -10,11 +10,14 @@ mod error;
 pub mod stack;
 mod token;
 
-pub use answer::{CommandTag, Fetch, Flow, PortalKind, ResultColumn, RowSink, TransactionStatus};
+pub use answer::{
+    CommandTag, Fetch, Flow, PortalKind, ResultColumn, ResultFormats, RowSink, TransactionStatus,
+};
 pub use cancel::{CancelReason, Canceller};
 pub use environment::{
-    BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
-    NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
+    AdvisoryKey, AdvisoryRequest, BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall,
+    NodeFunction, NodeReturns, NodeRows, NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
 pub use error::{Notice, Result, Severity, SqlError, refuse_if_fenced};
+pub use protocol::Format;
 pub use token::ReadToken;

@@ -1,13 +1,18 @@
 //! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
 
 use super::SqlSession;
-use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
-use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, Sequence, store};
+use super::definition::{
+    AddedColumn, added_column, check_text, identity_of, key_columns, require_key_types, require_plain_key,
+    unique_key,
+};
+use super::options;
+use sql_catalogue::grants;
+use sql_catalogue::rights::Object;
+use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
-use sql_language::parse::Parsed;
-use sql_language::parse::fold;
+use sql_language::parse::{Parsed, RoleSpec, fold};
 use sql_language::plan::BATCH;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
@@ -27,8 +32,12 @@ impl SqlSession {
             let relation =
                 match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
                     Ok(relation) => relation,
-                    Err(error) if alter.if_exists && error.code() == SqlState::UNDEFINED_TABLE => {
-                        self.notice(format!("{}, skipping", error.message()));
+                    Err(error)
+                        if alter.if_exists
+                            && [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME]
+                                .contains(&error.code()) =>
+                    {
+                        self.notice(format!("relation \"{}\" does not exist, skipping", alter.name));
                         return Ok(CommandTag::Words("ALTER TABLE"));
                     }
                     Err(error) => return Err(error),
@@ -74,20 +83,27 @@ impl SqlSession {
                 table_name: ast::RenameTableNameKind::To(name) | ast::RenameTableNameKind::As(name),
             } => {
                 self.refuse_under_views(relation, "RENAME").await?;
-                self.rename_table(relation, name).await
+                self.rename_table(parsed, relation, name).await
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(parsed, relation, &fold(column_name), op).await
             }
-            AlterTableOperation::AddConstraint { constraint, .. } => {
-                self.add_constraint(parsed, relation, constraint).await
+            AlterTableOperation::AddConstraint { constraint, not_valid } => {
+                self.add_constraint(parsed, relation, constraint, *not_valid).await
+            }
+            AlterTableOperation::ValidateConstraint { name } => {
+                self.validate_check(parsed, relation, &fold(name)).await
             }
             AlterTableOperation::DropConstraint { if_exists, name, .. } => {
                 self.drop_constraint(relation, &fold(name), *if_exists).await
             }
             AlterTableOperation::OwnerTo { new_owner } => self.change_owner(relation, new_owner).await,
-            // Storage parameters are accepted and mean nothing, as in CREATE TABLE.
-            AlterTableOperation::SetOptionsParens { .. } => Ok(()),
+            AlterTableOperation::SetOptionsParens { options } => {
+                let catalogue = self.catalogue().await?;
+                let before = catalogue.options.get(&relation.oid).map_or(&[][..], Vec::as_slice);
+                let options = options::set(before, options::of_table(options)?);
+                grants::put_options(self.transaction()?, relation.oid, &options).await
+            }
             other => {
                 let text = other.to_string();
                 let words: Vec<&str> = text.split_whitespace().take(2).collect();
@@ -162,7 +178,7 @@ impl SqlSession {
         changed.lay_out();
         for given in checks {
             let relation = Arc::new(changed.clone());
-            changed.checks.push(self.add_check(parsed, &relation, given).await?);
+            changed.checks.push(self.add_check(parsed, &relation, given, false).await?);
         }
         for unique in &uniques {
             let index = self.unique_index(&changed, unique).await?;
@@ -216,6 +232,12 @@ impl SqlSession {
         }
         let number = relation.columns.get(at).map(|column| column.number);
         self.drop_sequences_of(relation.oid, number).await?;
+        if let Some(number) = number
+            && self.facts.catalogue.columns_with_rights(relation.oid).any(|known| known == number)
+        {
+            let object = Object::Column(relation.oid, number);
+            grants::put_acl(self.transaction()?, &object, None).await?;
+        }
         self.change_column(relation, at, |column| {
             column.identity = None;
             column.name = format!("........pg.dropped.{}........", column.number);
@@ -227,8 +249,14 @@ impl SqlSession {
         .await
     }
 
-    async fn rename_table(&mut self, relation: &Relation, name: &ast::ObjectName) -> Result<()> {
-        let new = name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
+    async fn rename_table(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Relation,
+        name: &ast::ObjectName,
+    ) -> Result<()> {
+        self.require_create()?;
+        let new = self.analyzer(parsed, Vec::new(), &self.facts.catalogue).bare_name(name)?;
         if store::lock_relation_name(self.transaction()?, &new).await? {
             let message = format!("relation \"{new}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
@@ -343,15 +371,20 @@ impl SqlSession {
         parsed: &Parsed,
         relation: &Arc<Relation>,
         constraint: &ast::TableConstraint,
+        not_valid: bool,
     ) -> Result<()> {
+        if not_valid && !matches!(constraint, ast::TableConstraint::Check(_)) {
+            return Err(SqlError::unsupported("NOT VALID of a constraint that is no CHECK constraint"));
+        }
         match constraint {
             ast::TableConstraint::PrimaryKey(key) => {
+                require_plain_key(key)?;
                 let columns = key_columns(&relation.columns, &key.columns, "primary key")?;
                 self.add_primary_key(relation, key.name.as_ref().map(fold), columns).await
             }
             ast::TableConstraint::Check(check) => {
-                let given = (check.name.as_ref().map(fold), check.expr.to_string());
-                self.add_check(parsed, relation, given).await.map(|_| ())
+                let given = (check.name.as_ref().map(fold), check_text(check)?);
+                self.add_check(parsed, relation, given, not_valid).await.map(|_| ())
             }
             ast::TableConstraint::Unique(unique) => {
                 let columns = key_columns(&relation.columns, &unique.columns, "unique")?;
@@ -378,14 +411,7 @@ impl SqlSession {
             ));
         }
         require_key_types(&relation.columns, &columns)?;
-        let name = match name {
-            None => self.choose_name(&relation.name, "", "pkey").await?,
-            Some(name) if self.is_name_taken(&name).await? => {
-                let message = format!("relation \"{name}\" already exists");
-                return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-            }
-            Some(name) => name,
-        };
+        let name = self.key_name(&relation.name, name).await?;
         let mut changed = relation.clone();
         for at in &columns {
             if let Some(column) = changed.columns.get_mut(*at) {
@@ -456,31 +482,12 @@ impl SqlSession {
 
     async fn change_owner(&mut self, relation: &Relation, owner: &ast::Owner) -> Result<()> {
         let owner = match owner {
-            ast::Owner::Ident(name) => fold(name),
-            ast::Owner::CurrentRole | ast::Owner::CurrentUser | ast::Owner::SessionUser => {
-                self.role.name.clone()
-            }
+            ast::Owner::Ident(name) => RoleSpec::Named(fold(name)),
+            ast::Owner::CurrentRole | ast::Owner::CurrentUser => RoleSpec::Current,
+            ast::Owner::SessionUser => RoleSpec::Session,
         };
-        let Some(role) = self.facts.catalogue.role(&owner).cloned() else {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_OBJECT,
-                format!("role \"{owner}\" does not exist"),
-            ));
-        };
-        if !self.role.superuser && role.oid != self.role.oid {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("must be member of role \"{owner}\""),
-            ));
-        }
-        // What the columns number their rows with goes along.
-        let catalogue = self.facts.catalogue.clone();
-        for sequence in catalogue.sequences_of(relation.oid) {
-            let changed = Sequence { owner: role.oid, ..Sequence::clone(sequence) };
-            store::put_sequence(self.transaction()?, &changed).await?;
-        }
-        let changed = Relation { owner: role.oid, ..relation.clone() };
-        store::put_relation(self.transaction()?, &changed).await
+        let new = self.role_of(&owner)?;
+        self.give_relation(relation.oid, new).await
     }
 }
 

@@ -213,7 +213,7 @@ impl SqlSession {
     /// for a session without open portals: those look at rows on their transaction's behalf.
     pub fn release_snapshot(&mut self) {
         if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut())
-            && self.cursors.is_empty()
+            && self.kept.portals.is_empty()
         {
             transaction.release_snapshot();
         }
@@ -243,12 +243,7 @@ impl SqlSession {
             return Ok(catalogue);
         }
         self.facts.catalogue = catalogue.clone();
-        if let Some(role) = catalogue.roles.get(&self.role.oid)
-            && !Arc::ptr_eq(role, &self.role)
-        {
-            self.role = role.clone();
-            self.facts.superuser = role.superuser;
-        }
+        self.refresh_role();
         Ok(catalogue)
     }
 
@@ -353,6 +348,7 @@ impl SqlSession {
             return Err(no_block(if what == "COMMIT" { "COMMIT AND CHAIN" } else { "ROLLBACK AND CHAIN" }));
         }
         self.warn_no_transaction("there is no transaction in progress");
+        self.kept.end_portals();
         Ok(CommandTag::Words(what))
     }
 
@@ -382,7 +378,7 @@ impl SqlSession {
 
     /// Commits what the block did, and waits for what it was told. An error means that nothing was committed.
     pub(super) async fn commit_block(&mut self) -> Result<()> {
-        self.cursors.clear();
+        self.kept.end_portals();
         let Some(block) = &mut self.block else { return Ok(()) };
         // In case that the wait is cancelled.
         self.told_up_to = self.told_up_to.max(block.told);
@@ -397,7 +393,7 @@ impl SqlSession {
             self.block = None;
             self.wait_for_evaluated(upto).await
         };
-        self.facts.levels.leave(&*self.environment, 1, outcome.is_ok());
+        self.leave_levels(1, outcome.is_ok());
         outcome
     }
 
@@ -442,14 +438,14 @@ impl SqlSession {
 
     /// Forgets what the block did.
     pub(super) fn rollback_block(&mut self) {
-        self.cursors.clear();
+        self.kept.end_portals();
         if let Some(mut block) = self.block.take()
             && let Some(transaction) = block.transaction.take()
         {
             self.told_up_to = self.told_up_to.max(block.told);
             transaction.rollback();
         }
-        self.facts.levels.leave(&*self.environment, 1, false);
+        self.leave_levels(1, false);
     }
 
     /// SAVEPOINT.
@@ -489,8 +485,7 @@ impl SqlSession {
             block.savepoints.truncate(at);
         }
         self.keep_deeper(at);
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, setting_level(at), true);
+        self.leave_levels(setting_level(at), true);
         Ok(CommandTag::Words("RELEASE"))
     }
 
@@ -508,8 +503,7 @@ impl SqlSession {
             block.own_catalogue = None;
         }
         self.end_deeper(at);
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, setting_level(at), false);
+        self.leave_levels(setting_level(at), false);
         self.facts.levels.enter();
         Ok(CommandTag::Words("ROLLBACK"))
     }
@@ -523,7 +517,6 @@ impl SqlSession {
         block.failed = true;
         self.told_up_to = self.told_up_to.max(block.told);
         let level = block.savepoints.len().checked_sub(1).map_or(1, setting_level);
-        self.facts.levels.leave(&*self.environment, level, false);
         // Locks taken since the last savepoint are of no more use; without one the transaction is over.
         match (block.savepoints.last(), &mut block.transaction) {
             (Some((_, savepoint)), Some(transaction)) => {
@@ -539,6 +532,7 @@ impl SqlSession {
                 }
             }
         }
+        self.leave_levels(level, false);
     }
 
     /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.

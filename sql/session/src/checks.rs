@@ -1,7 +1,7 @@
 //! CHECK constraints of a table that is there: added, and kept in step with its columns.
 
 use super::SqlSession;
-use super::ddl::NamedCheck;
+use super::definition::NamedCheck;
 use super::index::object_name;
 use sql_catalogue::{Check, Relation, store};
 use sql_execution::row;
@@ -34,19 +34,56 @@ pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &
 }
 
 impl SqlSession {
-    /// Adds a constraint once all rows meet it.
+    /// VALIDATE CONSTRAINT: a constraint that was added as NOT VALID is one as any other once all rows meet
+    /// it.
+    pub(super) async fn validate_check(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Arc<Relation>,
+        name: &str,
+    ) -> Result<()> {
+        let of_index = relation.all_indexes().any(|index| index.constraint && index.name == name);
+        let Some(check) = relation.checks.iter().find(|check| check.name == name) else {
+            let table = &relation.name;
+            return Err(if of_index {
+                let message = format!(
+                    "constraint \"{name}\" of relation \"{table}\" is not a foreign key or check constraint"
+                );
+                SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+            } else {
+                let message = format!("constraint \"{name}\" of relation \"{table}\" does not exist");
+                SqlError::new(SqlState::UNDEFINED_OBJECT, message)
+            });
+        };
+        if !check.not_valid {
+            return Ok(());
+        }
+        let check = Check { not_valid: false, ..check.clone() };
+        let mut changed = Relation::clone(relation);
+        changed.checks = vec![check.clone()];
+        self.check_rows(parsed, &Arc::new(changed)).await?;
+        store::put_check(self.transaction()?, relation.oid, &check).await
+    }
+
+    /// Adds a constraint once all rows meet it, or without asking them (NOT VALID).
     pub(super) async fn add_check(
         &mut self,
         parsed: &Parsed,
         relation: &Arc<Relation>,
         given: NamedCheck,
+        not_valid: bool,
     ) -> Result<Check> {
         let name = check_name(&relation.name, &given, &relation.checks)?;
         let oid = self.engine.database().allocate_number()?;
-        let check = Check { oid, name, expression: given.1 };
+        let check = Check { oid, name, expression: given.1, not_valid };
         let mut changed = Relation::clone(relation);
         changed.checks = vec![check.clone()];
-        self.check_rows(parsed, &Arc::new(changed)).await?;
+        let changed = Arc::new(changed);
+        if not_valid {
+            self.check_expressions(parsed, &changed)?;
+        } else {
+            self.check_rows(parsed, &changed).await?;
+        }
         store::put_check(self.transaction()?, relation.oid, &check).await?;
         Ok(check)
     }

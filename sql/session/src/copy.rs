@@ -4,12 +4,12 @@ use super::portal::{CopyOutState, Portal, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
 use sql_execution::Cx;
-use sql_execution::copy::{Line, LineReader, LineWriter, Record};
+use sql_execution::copy::{BinaryReader, BinaryWriter, Line, LineReader, LineWriter, Record, RowWriter};
 use sql_execution::deferred::DeferredState;
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, Format, Result, SqlError};
 use sql_language::expr::Expr;
 use sql_language::parse::{
-    CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand, table_factor,
+    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand, table_factor,
 };
 use sql_language::plan::{ModifiedTable, Plan};
 use sql_types::{Datum, Style, Type};
@@ -26,7 +26,7 @@ pub(crate) struct CopyIn {
     /// Table places and values of the columns that the lines do not have.
     defaults: Vec<(usize, Expr)>,
     default_deferred: DeferredState,
-    reader: LineReader,
+    reader: Reader,
     options: CopyOptions,
     header: bool,
     force_not_null: Vec<bool>,
@@ -40,6 +40,23 @@ pub(crate) struct CopyIn {
     batch: RowBatch,
 }
 
+/// What cuts the data into rows.
+#[allow(clippy::large_enum_variant, reason = "one a COPY")]
+enum Reader {
+    Lines(LineReader),
+    Binary(BinaryReader),
+}
+
+impl Reader {
+    /// The number of the line or row given last, from 1.
+    fn number(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.number(),
+            Self::Binary(rows) => rows.number(),
+        }
+    }
+}
+
 /// Rows that are collected at most, and their bytes, as PostgreSQL has it: so a later line's own fault is
 /// told before a key that exists already.
 const BATCH_ROWS: usize = 1000;
@@ -50,6 +67,13 @@ const LINE_COPIES: usize = 4;
 impl CopyIn {
     pub(crate) fn columns(&self) -> u16 {
         u16::try_from(self.columns.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        match self.reader {
+            Reader::Lines(_) => Format::Text,
+            Reader::Binary(_) => Format::Binary,
+        }
     }
 }
 
@@ -62,6 +86,7 @@ impl SqlSession {
                 self.open_copy_in(parsed, name, columns, &copy.options).await
             }
             (CopySubject::Table { name, columns }, false) => {
+                self.require_schema_of(parsed, name).await?;
                 let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
                 self.open_copy_out(&query, &copy.options).await
@@ -83,8 +108,11 @@ impl SqlSession {
         let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
             return Err(SqlError::internal("a plan does not run"));
         };
-        run.copy =
-            Some(CopyOutState { writer: LineWriter::new(options.clone(), force_quote), header, columns });
+        let writer = match options.format {
+            CopyFormat::Binary => RowWriter::Binary(BinaryWriter::default()),
+            _ => RowWriter::Lines(LineWriter::new(options.clone(), force_quote)),
+        };
+        run.copy = Some(CopyOutState { writer, header, columns });
         Ok(Run::Plan(run))
     }
 
@@ -99,17 +127,19 @@ impl SqlSession {
         let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
         let catalogue = self.catalogue().await?;
         let columns = copy_columns(&relation, names);
-        let (columns, target, defaults, deferred) =
+        let (columns, target, defaults, deferred, rights) =
             self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-                analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
                 let columns = columns?;
+                analyzer.writes_columns(&relation, &columns);
                 let target = analyzer.target_of(&relation)?;
                 let mut defaults = Vec::new();
                 for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
                     defaults.push((at, analyzer.default_value(&relation, at)?));
                 }
-                Ok((columns, target, defaults, analyzer.take_deferred()))
+                let deferred = analyzer.take_deferred();
+                Ok((columns, target, defaults, deferred, analyzer.take_rights()))
             })?;
+        self.require_all(&rights)?;
         let default_deferred = DeferredState::new(deferred);
         let column_names: Vec<String> = columns
             .iter()
@@ -123,7 +153,10 @@ impl SqlSession {
             columns,
             defaults,
             default_deferred,
-            reader: LineReader::new(options.clone()),
+            reader: match options.format {
+                CopyFormat::Binary => Reader::Binary(BinaryReader::default()),
+                _ => Reader::Lines(LineReader::new(options.clone())),
+            },
             options: options.clone(),
             header: options.header != CopyHeader::Off,
             force_not_null,
@@ -160,7 +193,7 @@ impl SqlSession {
         let copy = self.copy_in(portal)?;
         let mut cx = self.context(&[])?;
         let name = copy.target.relation.name.clone();
-        let result = take_lines(&mut cx, copy, data, last).await;
+        let result = take_rows(&mut cx, copy, data, last).await;
         let number = copy.reader.number();
         result.map_err(|error| match error.fields().context {
             Some(_) => error,
@@ -204,16 +237,32 @@ impl SqlSession {
     }
 }
 
-/// Writes the rows of all lines that are whole.
-async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool) -> Result<()> {
-    copy.reader.feed(data)?;
-    while let Some(line) = copy.reader.next(last)? {
-        let Line::Row(line) = line else { continue };
-        let mut record = std::mem::take(&mut copy.record);
-        let taken = take_line(cx, copy, &line, &mut record).await;
-        copy.record = record;
-        copy.reader.give_back(line);
-        taken?;
+/// Writes all rows that are whole.
+async fn take_rows(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool) -> Result<()> {
+    match &mut copy.reader {
+        Reader::Lines(lines) => lines.feed(data)?,
+        Reader::Binary(rows) => rows.feed(data)?,
+    }
+    loop {
+        match &mut copy.reader {
+            Reader::Lines(lines) => {
+                let Some(line) = lines.next(last)? else { break };
+                let Line::Row(line) = line else { continue };
+                let mut record = std::mem::take(&mut copy.record);
+                let taken = take_line(cx, copy, &line, &mut record).await;
+                copy.record = record;
+                if let Reader::Lines(lines) = &mut copy.reader {
+                    lines.give_back(line);
+                }
+                taken?;
+            }
+            Reader::Binary(rows) => {
+                if !rows.next(copy.columns.len(), last)? {
+                    break;
+                }
+                take_fields(cx, copy).await?;
+            }
+        }
         if copy.rows.is_multiple_of(1024) {
             cx.pause().await?;
         }
@@ -245,7 +294,9 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         format!("COPY {}, line {number}: \"{shown}{dots}\"", relation.name)
     };
     sql_types::work::room_for(line.len().saturating_mul(LINE_COPIES))?;
-    copy.reader.split(line, record)?;
+    if let Reader::Lines(lines) = &mut copy.reader {
+        lines.split(line, record)?;
+    }
     if std::mem::take(&mut copy.header) {
         return if copy.options.header == CopyHeader::Match {
             match_header(copy, record, &relation)
@@ -253,13 +304,49 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             Ok(())
         };
     }
-    let mut new = std::mem::take(&mut copy.row);
-    new.clear();
-    new.resize(relation.columns.len(), Datum::Null);
+    let mut new = empty_row(copy);
     fill_row(copy, record, cx.facts.style(), &mut new).map_err(|error| match error.fields().context {
         Some(_) => error,
         None => error.in_context(whole()),
     })?;
+    take_row(cx, copy, new, whole).await
+}
+
+/// A row of NULLs, in the memory of an earlier one.
+fn empty_row(copy: &mut CopyIn) -> Vec<Datum> {
+    let mut new = std::mem::take(&mut copy.row);
+    new.clear();
+    new.resize(copy.target.relation.columns.len(), Datum::Null);
+    new
+}
+
+/// Takes the row that a binary reader has found.
+async fn take_fields(cx: &mut Cx<'_>, copy: &mut CopyIn) -> Result<()> {
+    let mut new = empty_row(copy);
+    let (number, relation) = (copy.reader.number(), copy.target.relation.clone());
+    let Reader::Binary(rows) = &copy.reader else { return Err(SqlError::internal("no rows in binary")) };
+    for (place, at) in copy.columns.iter().enumerate() {
+        let (Some(column), Some(slot)) = (relation.columns.get(*at), new.get_mut(*at)) else {
+            return Err(SqlError::internal("no such column"));
+        };
+        let Some(field) = rows.field(place) else { continue };
+        sql_types::work::room_for(field.len().saturating_mul(LINE_COPIES))?;
+        *slot = sql_types::binary::read(column.ty, field).map_err(|error| {
+            let context = format!("COPY {}, line {number}, column {}", relation.name, column.name);
+            SqlError::from(error).in_context(context)
+        })?;
+    }
+    take_row(cx, copy, new, || format!("COPY {}, line {number}", relation.name)).await
+}
+
+/// Inserts a row, or collects it for later. `whole`: what an error about it says of where it stands.
+async fn take_row(
+    cx: &mut Cx<'_>,
+    copy: &mut CopyIn,
+    mut new: Vec<Datum>,
+    whole: impl Fn() -> String,
+) -> Result<()> {
+    let (number, relation) = (copy.reader.number(), copy.target.relation.clone());
     sql_execution::default_values(cx, &copy.defaults, &mut copy.default_deferred, &mut new).await?;
     let taken = if sql_execution::takes_batches(&relation) {
         let taken = sql_execution::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;

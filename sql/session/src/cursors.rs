@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::portal::{CursorRun, PortalDepth, Run};
 use sql_interface::{CommandTag, Fetch, Flow, Result, ResultColumn, RowSink, SqlError};
 use sql_language::parse::{FetchCount, Parsed};
-use sql_types::Datum;
+use sql_types::{Datum, Type};
 use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::Transaction;
@@ -39,7 +39,7 @@ impl SqlSession {
         if let Some(block) = &mut self.block {
             block.portals.retain(|portal| portal.upgrade().is_some_and(|portal| portal.survives(at)));
         }
-        self.cursors.retain(|_, cursor| !cursor.has_ended());
+        self.kept.portals.retain(|_, cursor| !cursor.has_ended());
     }
 
     /// Savepoints from this place on are released: their portals belong to the level outside.
@@ -66,37 +66,41 @@ impl SqlSession {
     }
 
     /// DECLARE name CURSOR FOR query.
-    pub(super) async fn declare(&mut self, name: &str, query: &Arc<Parsed>) -> Result<CommandTag> {
+    pub(super) async fn declare(
+        &mut self,
+        name: &str,
+        query: &Arc<Parsed>,
+        (types, parameters): (Vec<Option<Type>>, Vec<Datum>),
+    ) -> Result<CommandTag> {
         if !self.in_explicit_block() {
             return Err(SqlError::new(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 "DECLARE CURSOR can only be used in transaction blocks",
             ));
         }
-        if self.cursors.contains_key(name) {
+        if self.kept.portals.contains_key(name) {
             let message = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message));
         }
-        let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
-        let mut portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;
+        let prepared = Arc::new(self.analyse(query.clone(), types, super::PARAMETERS_MAX).await?);
+        let mut portal = Box::pin(self.open_portal(prepared, parameters)).await?;
         // It shows what there was when it was declared, whatever this transaction or another does before a
         // row is fetched.
         if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {
             run.view = block.transaction.as_ref().and_then(Transaction::view);
         }
-        self.cursors.insert(name.to_owned(), portal);
+        self.kept.portals.insert(name.to_owned(), portal);
         Ok(CommandTag::Words("DECLARE CURSOR"))
     }
 
-    /// The columns of what FETCH gives.
-    pub(super) fn cursor_columns(&self, name: &str) -> Result<Option<Vec<ResultColumn>>> {
-        let cursor = self.cursors.get(name).ok_or_else(|| no_cursor(name))?;
-        Ok(cursor.columns().map(<[_]>::to_vec))
+    /// The columns of what FETCH gives; None as long as there is no such cursor.
+    pub(super) fn cursor_columns(&self, name: &str) -> Option<Vec<ResultColumn>> {
+        self.kept.portals.get(name)?.columns().map(<[_]>::to_vec)
     }
 
     /// FETCH and MOVE begin.
     pub(super) fn open_fetch(&self, name: &str, count: FetchCount, shows: bool) -> Result<Run> {
-        if !self.cursors.contains_key(name) {
+        if !self.kept.portals.contains_key(name) {
             return Err(no_cursor(name));
         }
         let left = match count {
@@ -120,7 +124,7 @@ impl SqlSession {
         if run.left == 0 {
             return Ok(Fetch::Complete(tag(run)));
         }
-        let mut cursor = self.cursors.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
+        let mut cursor = self.kept.portals.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
         let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
         let mut sink = Counting { out: run.shows.then_some(out), rows: 0 };
         // 0 rows would mean all of them; a limit that no result reaches means the same.
@@ -132,7 +136,7 @@ impl SqlSession {
         if fetched.is_err() {
             cursor.run = Run::Failed;
         }
-        self.cursors.insert(run.name.clone(), cursor);
+        self.kept.portals.insert(run.name.clone(), cursor);
         let fetched = fetched?;
         run.given += rows;
         run.left -= rows.min(run.left);
@@ -150,11 +154,11 @@ impl SqlSession {
     pub(super) fn close_cursor(&mut self, name: Option<&str>) -> Result<CommandTag> {
         match name {
             None => {
-                self.cursors.clear();
+                self.kept.portals.clear();
                 Ok(CommandTag::Words("CLOSE CURSOR ALL"))
             }
             Some(name) => {
-                self.cursors.remove(name).ok_or_else(|| no_cursor(name))?;
+                self.kept.portals.remove(name).ok_or_else(|| no_cursor(name))?;
                 Ok(CommandTag::Words("CLOSE CURSOR"))
             }
         }

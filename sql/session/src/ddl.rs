@@ -2,62 +2,22 @@
 
 use super::SqlSession;
 use super::checks::check_name;
-use super::sequence::OwnSequence;
-use sql_catalogue::{Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use super::definition::{
+    CHECKS_MAX, COLUMNS_MAX, Definition, column_definition, plain_column, refuse_absent_clauses,
+    require_key_types, storage_options, table_constraint,
+};
+use super::rights::not_owner;
+use sql_catalogue::grants;
+use sql_catalogue::rights::{Object, ObjectKind, Privileges};
+use sql_catalogue::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_interface::{CommandTag, Result, SqlError, stack};
-use sql_language::expr;
 use sql_language::parse::fold;
-use sql_language::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
-use sql_language::plan::{Analyzer, BATCH, ModifiedTable, Plan};
-use sql_types::{Type, TypeId};
+use sql_language::parse::{DropTarget, Parsed};
+use sql_language::plan::{BATCH, ModifiedTable, Plan};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{RowBatch, TableLockMode, TreeId};
-
-/// PostgreSQL's limit on columns.
-const COLUMNS_MAX: usize = 1600;
-
-/// CHECK constraints of one CREATE TABLE. PostgreSQL counts them to 32,767, and finds each a name among the
-/// others.
-const CHECKS_MAX: usize = 1600;
-
-/// A table as its definition says, before it has OIDs and files.
-struct Definition {
-    /// The table's name.
-    name: String,
-    columns: Vec<Column>,
-    /// Name (if given) and column places of the primary key.
-    primary_key: Option<(Option<String>, Vec<usize>)>,
-    checks: Vec<NamedCheck>,
-    uniques: Vec<UniqueKey>,
-    sequences: Vec<OwnSequence>,
-}
-
-/// A UNIQUE constraint.
-#[derive(Clone, Debug)]
-pub(super) struct UniqueKey {
-    pub(super) name: Option<String>,
-    /// Places of its columns.
-    pub(super) columns: Vec<usize>,
-    pub(super) nulls_not_distinct: bool,
-}
-
-impl Definition {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            columns: Vec::new(),
-            primary_key: None,
-            checks: Vec::new(),
-            uniques: Vec::new(),
-            sequences: Vec::new(),
-        }
-    }
-}
-
-/// The name (if given) and text of a CHECK.
-pub(super) type NamedCheck = (Option<String>, String);
 
 impl SqlSession {
     /// CREATE TABLE, CREATE TABLE AS.
@@ -77,23 +37,11 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let (name, exists) = {
             let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-            let (schema, name, position) = analyzer.table_name(&table.name)?;
-            match schema.as_deref() {
-                None | Some("public") => {}
-                Some("pg_catalog" | "information_schema") => {
-                    return Err(SqlError::new(
-                        SqlState::INSUFFICIENT_PRIVILEGE,
-                        format!("permission denied to create \"{}.{name}\"", schema.unwrap_or_default()),
-                    ));
-                }
-                Some(other) => {
-                    let message = format!("schema \"{other}\" does not exist");
-                    return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(position));
-                }
-            }
+            let (name, _) = analyzer.name_for_new(&table.name)?;
             let exists = catalogue.relation(&name).is_some();
             (name, exists)
         };
+        self.require_create()?;
         let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
         if exists {
             return self.name_is_taken(&name, table.if_not_exists, words);
@@ -121,28 +69,22 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks, mut uniques, sequences, .. } = definition;
+        let Definition { columns, primary_key, checks, mut uniques, sequences, options, .. } = definition;
         // A UNIQUE that says what the primary key or another one says adds nothing.
         let key_columns = primary_key.as_ref().map_or(&[][..], |(_, columns)| columns);
         uniques.retain(|unique| unique.columns != key_columns);
         let primary_key = match primary_key {
             None => None,
             Some((key_name, columns)) => {
-                let key_name = match key_name {
-                    None => self.choose_name(name, "", "pkey").await?,
-                    Some(key_name) if self.is_name_taken(&key_name).await? => {
-                        let message = format!("relation \"{key_name}\" already exists");
-                        return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-                    }
-                    Some(key_name) => key_name,
-                };
-                Some(PrimaryKey { oid: database.allocate_number()?, name: key_name, columns })
+                let name = self.key_name(name, key_name).await?;
+                Some(PrimaryKey { oid: database.allocate_number()?, name, columns })
             }
         };
         let mut named = Vec::with_capacity(checks.len());
         for given in checks {
             let check_name = check_name(name, &given, &named)?;
-            named.push(Check { oid: database.allocate_number()?, name: check_name, expression: given.1 });
+            let oid = database.allocate_number()?;
+            named.push(Check { oid, name: check_name, expression: given.1, not_valid: false });
         }
         let mut relation = Relation {
             oid: tree.relation,
@@ -176,8 +118,26 @@ impl SqlSession {
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
+        let known = self.facts.catalogue.clone();
+        let begins = ('r', relation.owner);
+        grants::begin_relation(self.transaction()?, &known, relation.oid, begins).await?;
+        if !options.is_empty() {
+            grants::put_options(self.transaction()?, relation.oid, &options).await?;
+        }
         self.catalogue_changed();
         Ok(relation)
+    }
+
+    /// The name of a table's primary key: the given one, which must be free, or one that is.
+    pub(super) async fn key_name(&mut self, table: &str, given: Option<String>) -> Result<String> {
+        match given {
+            None => self.choose_name(table, "", "pkey").await,
+            Some(name) if self.is_name_taken(&name).await? => {
+                let message = format!("relation \"{name}\" already exists");
+                Err(SqlError::new(SqlState::DUPLICATE_TABLE, message))
+            }
+            Some(name) => Ok(name),
+        }
     }
 
     /// Compiles all defaults and checks of a table, for their errors.
@@ -185,6 +145,7 @@ impl SqlSession {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
+            analyzer.defines = true;
             analyzer.target_of(relation)?;
             for (at, _) in relation.live_columns() {
                 analyzer.default_value(relation, at)?;
@@ -216,6 +177,7 @@ impl SqlSession {
         for constraint in &table.constraints {
             table_constraint(constraint, &mut definition)?;
         }
+        definition.options = storage_options(table)?;
         if definition.checks.len() > CHECKS_MAX {
             return Err(SqlError::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -245,6 +207,7 @@ impl SqlSession {
             analyzer.parameters_max = 0;
             sql_language::plan::plan_query(analyzer, query)
         })?;
+        self.require_all(&plan.rights)?;
         self.lock_tables(&plan).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
         if table.columns.len() > outputs.len() {
@@ -254,10 +217,18 @@ impl SqlSession {
         for (at, output) in outputs.iter().enumerate() {
             let column_name =
                 table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            if columns.iter().any(|known: &Column| known.name == column_name) {
+                let message = format!("column \"{column_name}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
             columns.push(plain_column(at, column_name, output.ty)?);
         }
-        let definition = Definition { columns, ..Definition::new(name) };
+        let options = storage_options(table)?;
+        let definition = Definition { columns, options, ..Definition::new(name) };
         let relation = self.make_table(parsed, name, definition).await?;
+        if table.with_data.as_ref().is_some_and(|with| !with.data) {
+            return Ok(CommandTag::Words("CREATE TABLE AS"));
+        }
         let target = ModifiedTable { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
         cx.suit(&plan);
@@ -282,28 +253,23 @@ impl SqlSession {
     pub(super) async fn drop_tables(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP TABLE")?;
         for name in &target.names {
+            let Some(bare) = self.dropped(parsed, name, target).await? else { continue };
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {
                 Ok(relation) => relation,
+                // Somebody else has dropped it meanwhile.
                 Err(error) if error.code() == SqlState::UNDEFINED_TABLE => {
-                    let last =
-                        name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
-                    let message = format!("table \"{last}\" does not exist");
+                    let message = format!("table \"{bare}\" does not exist");
                     self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                     continue;
                 }
-                Err(error) => {
-                    let last = super::index::last_name(name);
-                    if self.facts.catalogue.view_named(&last).is_some() {
-                        let message = format!("\"{last}\" is not a table");
-                        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                            .with_hint("Use DROP VIEW to remove a view."));
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             };
-            self.require_owner(&relation)?;
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Table, &relation.name));
+            }
+            self.forget_rights_of(relation.oid).await?;
             store::drop_relation(self.transaction()?, &relation).await?;
             self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
             self.drop_sequences_of(relation.oid, None).await?;
@@ -318,11 +284,18 @@ impl SqlSession {
     /// TRUNCATE: the table gets a new, empty tree.
     pub(super) async fn truncate(&mut self, parsed: &Parsed, truncate: &ast::Truncate) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
+        // CASCADE says nothing where no key refers to another table.
+        if truncate.partitions.is_some() || truncate.if_exists || truncate.on_cluster.is_some() {
+            return Err(SqlError::syntax("syntax error in TRUNCATE"));
+        }
         for name in &truncate.table_names {
             let wait = self.lock_wait();
             let relation =
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
-            self.require_owner(&relation)?;
+            self.require_privileges(self.role.oid, &Object::Relation(relation.oid), Privileges::TRUNCATE)?;
+            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+                self.require_sequences_of(&relation)?;
+            }
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
             if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
@@ -345,232 +318,4 @@ impl SqlSession {
         self.catalogue_changed();
         Ok(tree)
     }
-}
-
-fn refuse_absent_clauses(table: &ast::CreateTable) -> Result<()> {
-    let absent = [
-        (table.temporary, "CREATE TEMPORARY TABLE"),
-        (table.unlogged, "CREATE UNLOGGED TABLE"),
-        (table.like.is_some(), "CREATE TABLE LIKE"),
-        (table.inherits.is_some(), "CREATE TABLE INHERITS"),
-        (table.partition_by.is_some() || table.partition_of.is_some(), "CREATE TABLE with partitions"),
-        (table.on_commit.is_some(), "CREATE TABLE ON COMMIT"),
-        (table.or_replace || table.external || table.clone.is_some(), "this form of CREATE TABLE"),
-    ];
-    match absent.iter().find(|(found, _)| *found) {
-        Some((_, what)) => Err(SqlError::unsupported(what)),
-        None => Ok(()),
-    }
-}
-
-/// A column without constraints at a place of a table.
-pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> {
-    require_storable(&name, ty)?;
-    let number = i16::try_from(at + 1).map_err(|_| {
-        SqlError::new(SqlState::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
-    })?;
-    Ok(Column {
-        number,
-        name,
-        ty,
-        not_null: false,
-        default: None,
-        missing: None,
-        identity: None,
-        dropped: false,
-    })
-}
-
-/// 42P16 for types that no column can have.
-fn require_storable(name: &str, ty: Type) -> Result<()> {
-    if matches!(ty.id, TypeId::Unknown | TypeId::Void | TypeId::AnyArray) {
-        return Err(SqlError::new(
-            SqlState::INVALID_TABLE_DEFINITION,
-            format!("column \"{name}\" has pseudo-type {}", ty.id.sql_name()),
-        ));
-    }
-    Ok(())
-}
-
-/// 0A000 for key columns of types without a key form.
-pub(super) fn require_key_types(columns: &[Column], key: &[usize]) -> Result<()> {
-    for column in key.iter().filter_map(|at| columns.get(*at)) {
-        if !sql_types::key::is_supported(column.ty.id) {
-            return Err(SqlError::unsupported(format!("a primary key of type {}", column.ty.id.sql_name())));
-        }
-    }
-    Ok(())
-}
-
-/// The type behind serial and its kin, which are no types themselves.
-fn serial_type(ast: &ast::DataType) -> Option<Type> {
-    let id = match ast.to_string().to_ascii_lowercase().as_str() {
-        "serial" | "serial4" => TypeId::Int4,
-        "bigserial" | "serial8" => TypeId::Int8,
-        "smallserial" | "serial2" => TypeId::Int2,
-        _ => return None,
-    };
-    Some(Type::of(id))
-}
-
-/// One column of CREATE TABLE or ADD COLUMN; its table-wide constraints go to `table`.
-fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) -> Result<Column> {
-    let name = fold(&ast.name);
-    let serial = serial_type(&ast.data_type);
-    let ty = serial.map_or_else(|| expr::data_type(&ast.data_type), Ok)?;
-    let mut column = plain_column(at, name, ty)?;
-    if serial.is_some() {
-        column.not_null = true;
-        let own = OwnSequence { at, identity: None, options: SequenceOptions::default() };
-        table.sequences.push(own);
-    }
-    for option in &ast.options {
-        let constraint_name = option.name.as_ref().map(fold);
-        match &option.option {
-            ast::ColumnOption::Null => {}
-            ast::ColumnOption::NotNull => column.not_null = true,
-            ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
-            ast::ColumnOption::PrimaryKey(_) => set_primary_key(table, constraint_name, vec![at])?,
-            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check.expr.to_string())),
-            ast::ColumnOption::Collation(collation) => {
-                let wanted = Analyzer::function_name(collation).unwrap_or_default();
-                if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
-                    return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
-                }
-            }
-            ast::ColumnOption::Unique(unique) => {
-                table.uniques.push(unique_key(unique, constraint_name, vec![at])?);
-            }
-            ast::ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY")),
-            ast::ColumnOption::Generated {
-                generated_as, sequence_options, generation_expr: None, ..
-            } => {
-                let own = identity_of(at, *generated_as, sequence_options.as_deref())?;
-                column.not_null = true;
-                column.identity = own.identity;
-                table.sequences.push(own);
-            }
-            ast::ColumnOption::Generated { .. } | ast::ColumnOption::Identity(_) => {
-                return Err(SqlError::unsupported("a generated column"));
-            }
-            other => return Err(SqlError::unsupported(format!("the column option {other}"))),
-        }
-    }
-    let own = table.sequences.iter().filter(|own| own.at == at).count();
-    if own + usize::from(column.default.is_some()) > 1 {
-        let kind =
-            if column.identity.is_some() { "both default and identity" } else { "multiple default values" };
-        return Err(SqlError::syntax(format!(
-            "{kind} specified for column \"{}\" of table \"{}\"",
-            column.name, table.name
-        )));
-    }
-    Ok(column)
-}
-
-/// GENERATED { ALWAYS | BY DEFAULT } AS IDENTITY (options).
-pub(super) fn identity_of(
-    at: usize,
-    generated: ast::GeneratedAs,
-    options: Option<&[ast::SequenceOptions]>,
-) -> Result<OwnSequence> {
-    let identity = match generated {
-        ast::GeneratedAs::Always => Identity::Always,
-        ast::GeneratedAs::ByDefault => Identity::ByDefault,
-        ast::GeneratedAs::ExpStored => return Err(SqlError::unsupported("a generated column")),
-    };
-    let options = identity_options(options.unwrap_or_default())?;
-    Ok(OwnSequence { at, identity: Some(identity), options })
-}
-
-fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<usize>) -> Result<()> {
-    if table.primary_key.is_some() {
-        return Err(SqlError::new(
-            SqlState::INVALID_TABLE_DEFINITION,
-            format!("multiple primary keys for table \"{}\" are not allowed", table.name),
-        ));
-    }
-    table.primary_key = Some((name, columns));
-    Ok(())
-}
-
-/// A UNIQUE constraint over these columns.
-pub(super) fn unique_key(
-    ast: &ast::UniqueConstraint,
-    name: Option<String>,
-    columns: Vec<usize>,
-) -> Result<UniqueKey> {
-    let deferrable = ast.characteristics.as_ref().is_some_and(|how| how.deferrable == Some(true));
-    if deferrable || !ast.include.is_empty() {
-        return Err(SqlError::unsupported("a UNIQUE constraint that is deferrable or includes columns"));
-    }
-    let nulls_not_distinct = matches!(ast.nulls_distinct, ast::NullsDistinctOption::NotDistinct);
-    Ok(UniqueKey { name, columns, nulls_not_distinct })
-}
-
-/// The places of the columns that a key names.
-pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &str) -> Result<Vec<usize>> {
-    let mut places = Vec::with_capacity(key.len());
-    for part in key {
-        let ast::Expr::Identifier(name) = &part.column.expr else {
-            return Err(SqlError::syntax("a key names columns, not expressions"));
-        };
-        let name = fold(name);
-        let at =
-            columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
-                SqlError::new(
-                    SqlState::UNDEFINED_COLUMN,
-                    format!("column \"{name}\" named in key does not exist"),
-                )
-            })?;
-        if places.contains(&at) {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{name}\" appears twice in {what} constraint"),
-            ));
-        }
-        places.push(at);
-    }
-    Ok(places)
-}
-
-fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
-    match constraint {
-        ast::TableConstraint::PrimaryKey(key) => {
-            let columns = key_columns(&table.columns, &key.columns, "primary key")?;
-            set_primary_key(table, key.name.as_ref().map(fold), columns)
-        }
-        ast::TableConstraint::Check(check) => {
-            table.checks.push((check.name.as_ref().map(fold), check.expr.to_string()));
-            Ok(())
-        }
-        ast::TableConstraint::Unique(unique) => {
-            let columns = key_columns(&table.columns, &unique.columns, "unique")?;
-            table.uniques.push(unique_key(unique, unique.name.as_ref().map(fold), columns)?);
-            Ok(())
-        }
-        ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
-        ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("EXCLUDE")),
-        _ => Err(SqlError::unsupported("this table constraint")),
-    }
-}
-
-/// A column of ALTER TABLE ADD COLUMN.
-pub(super) struct AddedColumn {
-    pub(super) column: Column,
-    pub(super) checks: Vec<NamedCheck>,
-    pub(super) uniques: Vec<UniqueKey>,
-    pub(super) sequences: Vec<OwnSequence>,
-}
-
-/// What ALTER TABLE ADD COLUMN says.
-pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<AddedColumn> {
-    let at = relation.columns.len();
-    let mut table = Definition::new(&relation.name);
-    let column = column_definition(ast, at, &mut table)?;
-    if table.primary_key.is_some() {
-        return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));
-    }
-    let Definition { checks, uniques, sequences, .. } = table;
-    Ok(AddedColumn { column, checks, uniques, sequences })
 }

@@ -3,8 +3,10 @@
 use super::{SessionOptions, SqlSession};
 use host::Host;
 use host::sync::RwLock;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::sequences::Sequences;
 use sql_catalogue::{Catalogue, Role, store};
+use sql_execution::advisory::AdvisoryLocks;
 use sql_execution::spill::TempSpace;
 use sql_interface::{Environment, Result, SqlError};
 use sqlstate::SqlState;
@@ -49,6 +51,17 @@ impl Changes {
     }
 }
 
+/// A setting that sessions begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// It comes from ALTER ROLE; else from ALTER DATABASE or ALTER ROLE ALL.
+    pub of_role: bool,
+}
+
 /// SQL over one database directory; cloning shares it.
 #[derive(Clone)]
 pub struct SqlEngine(Arc<Shared>);
@@ -62,6 +75,7 @@ struct Shared {
     changes: Changes,
     temp_space: Arc<TempSpace>,
     sequences: Sequences,
+    advisory: Arc<AdvisoryLocks>,
     /// Numbers for catalogues that only one transaction sees, counted down from the top.
     private_versions: AtomicU64,
 }
@@ -71,7 +85,7 @@ impl SqlEngine {
     /// go.
     pub fn new(database: Database, host: Host) -> Self {
         let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
-        let private_versions = AtomicU64::new(u64::MAX);
+        let private_versions = AtomicU64::new(sql_language::plan::NO_VERSION - 1);
         Self(Arc::new(Shared {
             database,
             host,
@@ -79,6 +93,7 @@ impl SqlEngine {
             changes: Changes::default(),
             temp_space,
             sequences: Sequences::default(),
+            advisory: Arc::default(),
             private_versions,
         }))
     }
@@ -90,6 +105,11 @@ impl SqlEngine {
 
     pub(crate) fn sequences(&self) -> &Sequences {
         &self.0.sequences
+    }
+
+    /// The advisory locks of all sessions.
+    pub fn advisory(&self) -> &Arc<AdvisoryLocks> {
+        &self.0.advisory
     }
 
     /// Where sorts that do not fit into memory go.
@@ -161,7 +181,8 @@ impl SqlEngine {
         Ok(Arc::new(catalogue))
     }
 
-    async fn newest(&self) -> Result<Arc<Catalogue>> {
+    /// The catalogue in the newest snapshot.
+    pub(crate) async fn newest(&self) -> Result<Arc<Catalogue>> {
         let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
         // Whoever logs in to settle undecided commits must not wait for them.
         transaction.begin_login_statement().await?;
@@ -177,6 +198,13 @@ impl SqlEngine {
         cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
     }
 
+    /// OIDs and names of the databases, as far as the newest catalogue that was read knows them.
+    pub fn databases(&self) -> Vec<(u32, String)> {
+        let cached = self.0.cached.read().clone();
+        let found = cached.iter().flat_map(|catalogue| catalogue.databases.iter());
+        found.map(|entry| (entry.oid, entry.name.to_string())).collect()
+    }
+
     /// A role by its name, as the newest snapshot has it.
     ///
     /// # Errors
@@ -184,6 +212,18 @@ impl SqlEngine {
     /// What storage fails with while the catalogue is read.
     pub async fn role(&self, name: &str) -> Result<Option<Role>> {
         Ok(self.newest().await?.role(name).map(|role| Role::clone(role)))
+    }
+
+    /// The names of a role and of all that it is a member of, however far; none if there is no such role.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
+    pub async fn roles_of(&self, name: &str) -> Result<Vec<String>> {
+        let catalogue = self.newest().await?;
+        let Some(role) = catalogue.role(name) else { return Ok(Vec::new()) };
+        let oids = catalogue.roles_of(role.oid, false);
+        Ok(oids.iter().filter_map(|oid| Some(catalogue.roles.get(oid)?.name.clone())).collect())
     }
 
     /// The OID of a database that takes connections, by its name.
@@ -223,6 +263,61 @@ impl SqlEngine {
                 format!("database \"{}\" does not exist", options.database),
             ));
         }
-        Ok(SqlSession::new(self.clone(), environment, role, options.database, catalogue))
+        let database = catalogue.databases.iter().find(|entry| entry.name == options.database);
+        let object = database.map(|entry| Object::Database(entry.oid));
+        if object
+            .is_some_and(|object| catalogue.privileges(role.oid, &object, Privileges::CONNECT).is_empty())
+        {
+            let message = format!("permission denied for database \"{}\"", options.database);
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                .with_detail("User does not have CONNECT privilege."));
+        }
+        let mut session = SqlSession::new(self.clone(), environment, role, options.database, catalogue);
+        session.refresh_role();
+        // The startup message, or ALTER ROLE ... SET, may say whom it acts as.
+        let acts_as = session.environment.show(session.actor(), "role")?;
+        if let Some(name) = acts_as.filter(|name| !name.is_empty() && name != "none") {
+            session.begin_as(&name)?;
+        }
+        Ok(session)
+    }
+
+    /// Whether a role has all rights of another, by the newest catalogue that was read.
+    pub fn has_rights_of(&self, role: u32, of: u32) -> bool {
+        let cached = self.0.cached.read().clone();
+        cached.map_or(role == of, |catalogue| catalogue.has_rights_of(role, of))
+    }
+
+    /// Whether a role is a superuser, by the newest catalogue that was read.
+    pub fn is_superuser(&self, role: u32) -> bool {
+        let cached = self.0.cached.read().clone();
+        cached.and_then(|catalogue| catalogue.roles.get(&role).map(|role| role.superuser)).unwrap_or(false)
+    }
+
+    /// Settings that sessions of a role in a database begin with, the weakest first: those of the database,
+    /// of the role, of both. Each with what it comes from.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
+    pub async fn start_settings(&self, role: &str, database: &str) -> Result<Vec<StartSetting>> {
+        let catalogue = self.newest().await?;
+        let role = catalogue.role(role).map_or(0, |role| role.oid);
+        let database = catalogue.databases.iter().find(|entry| entry.name == database);
+        let database = database.map_or(0, |entry| entry.oid);
+        let mut found = Vec::new();
+        let keys = [(0, 0), (database, 0), (0, role), (database, role)];
+        for (at, key) in keys.into_iter().enumerate() {
+            if keys.iter().take(at).any(|before| *before == key) {
+                continue;
+            }
+            for line in catalogue.rights.settings.get(&key).into_iter().flatten() {
+                if let Some((name, value)) = line.split_once('=') {
+                    let (name, value) = (name.to_owned(), value.to_owned());
+                    found.push(StartSetting { name, value, of_role: key.1 != 0 });
+                }
+            }
+        }
+        Ok(found)
     }
 }

@@ -1,12 +1,16 @@
 //! The session as expressions see it, and the settings' transaction levels.
 
 use crate::SqlEngine;
+use crate::kept::KeptRows;
+use crate::regs::{self, Regs};
 use host::sync::Mutex;
 use host::{Host, Timestamp};
+use sql_catalogue::names::SearchPath;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
-use sql_types::Style;
+use sql_types::{Style, TypeId};
 use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +26,11 @@ pub(crate) struct SettingLevels {
 }
 
 impl SettingLevels {
+    /// How deep it is now.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
     /// Enters a level.
     pub(crate) fn enter(&self) {
         self.depth.fetch_add(1, Ordering::Relaxed);
@@ -53,13 +62,23 @@ pub(crate) struct SessionFacts {
     pub(crate) storage: storage::Database,
     pub(crate) host: Host,
     pub(crate) environment: Arc<dyn Environment>,
+    /// current_user
     pub(crate) user: String,
+    pub(crate) session_user: String,
+    pub(crate) session_role: u32,
+    /// SET ROLE has said who acts.
+    pub(crate) role_is_set: bool,
+    /// What set_config says of that, for when its statement is over.
+    role_to_be: Mutex<Option<(Option<u32>, bool)>>,
+    role_is_to_change: AtomicBool,
     pub(crate) database: String,
-    pub(crate) superuser: bool,
+    pub(crate) actor: SettingActor,
     pub(crate) transaction_time: Timestamp,
     pub(crate) statement_time: Timestamp,
     pub(crate) style: Style,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// search_path
+    pub(crate) path: SearchPath,
     /// Something was found in it since the last [`SessionFacts::names_were_asked`].
     looked: AtomicBool,
     /// A setting was set since the last [`SessionFacts::setting_was_set`].
@@ -69,6 +88,8 @@ pub(crate) struct SessionFacts {
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
     pub(crate) numbers: Mutex<Numbers>,
+    /// What the session kept by name when the running statement that shows it began.
+    pub(crate) kept: Mutex<KeptRows>,
     /// The last commit that one of them depends on.
     pub(crate) numbers_up_to: AtomicU64,
 }
@@ -110,18 +131,26 @@ impl SessionFacts {
             host: engine.host().clone(),
             environment: environment.clone(),
             user: role.name.clone(),
+            session_user: role.name.clone(),
+            session_role: role.oid,
+            role_is_set: false,
+            role_to_be: Mutex::default(),
+            role_is_to_change: AtomicBool::new(false),
             database,
-            superuser: role.superuser,
+            // The rest of it is found when the session has its catalogue.
+            actor: SettingActor { superuser: role.superuser, role: role.oid, ..SettingActor::default() },
             transaction_time: now,
             statement_time: now,
             style: Style::clone(&quick.style),
             catalogue,
+            path: SearchPath::new(&quick.search_path, &role.name),
             looked: AtomicBool::new(false),
             set: AtomicBool::new(false),
             levels: SettingLevels::default(),
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
             numbers: Mutex::default(),
+            kept: Mutex::default(),
             numbers_up_to: AtomicU64::new(0),
         }
     }
@@ -148,7 +177,7 @@ impl SessionFacts {
     }
 
     pub(crate) fn actor(&self) -> SettingActor {
-        SettingActor { superuser: self.superuser }
+        self.actor
     }
 
     /// The value of a setting that belongs to the transaction or the session rather than to the server.
@@ -161,11 +190,57 @@ impl SessionFacts {
                 if only { "on" } else { "off" }.to_owned()
             }
             "transaction_deferrable" => "off".to_owned(),
-            "session_authorization" => self.user.clone(),
-            "role" => "none".to_owned(),
-            "is_superuser" => if self.superuser { "on" } else { "off" }.to_owned(),
+            "session_authorization" => self.session_user.clone(),
+            "role" => if self.role_is_set { self.user.as_str() } else { "none" }.to_owned(),
+            "is_superuser" => if self.actor.superuser { "on" } else { "off" }.to_owned(),
             _ => return None,
         })
+    }
+
+    /// set_config('role', ...): it counts when the statement is over.
+    fn set_role_to_be(&self, value: Option<&str>, local: bool) -> Result<String> {
+        let role = match value.filter(|name| *name != "none") {
+            None => None,
+            Some(name) => {
+                let Some(role) = self.names().role(name) else {
+                    let message = format!("role \"{name}\" does not exist");
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+                };
+                if !self.names().is_member_of(self.session_role, role.oid) {
+                    let message = format!("permission denied to set role \"{name}\"");
+                    return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+                }
+                Some(role.oid)
+            }
+        };
+        *self.role_to_be.lock() = Some((role, local));
+        self.role_is_to_change.store(true, Ordering::Relaxed);
+        Ok(value.unwrap_or("none").to_owned())
+    }
+
+    /// What set_config has said since this was last asked: the role (None is NONE), and whether it is LOCAL.
+    pub(crate) fn role_to_be(&self) -> Option<(Option<u32>, bool)> {
+        if !self.role_is_to_change.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.role_is_to_change.store(false, Ordering::Relaxed);
+        self.role_to_be.lock().take()
+    }
+
+    /// Where names for types of OIDs are looked for.
+    fn regs<'a>(&'a self, path: &'a SearchPath) -> Regs<'a> {
+        let environment = &*self.environment;
+        Regs { catalogue: self.names(), environment, path, database: &self.database }
+    }
+
+    /// currval needs USAGE or SELECT of the sequence.
+    fn require_current_value(&self, sequence: u32, name: &str) -> Result<()> {
+        let any_of = Privileges::USAGE | Privileges::SELECT;
+        if self.names().privileges(self.actor.role, &Object::Relation(sequence), any_of).is_empty() {
+            let message = format!("permission denied for sequence {name}");
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        Ok(())
     }
 
     /// SHOW: 42704 for an unknown name.
@@ -199,7 +274,30 @@ impl Facts for SessionFacts {
         &self.user
     }
     fn session_user(&self) -> &str {
-        &self.user
+        &self.session_user
+    }
+    fn role(&self) -> u32 {
+        self.actor.role
+    }
+    fn session_role(&self) -> u32 {
+        self.session_role
+    }
+    fn catalogue(&self) -> Option<&Catalogue> {
+        Some(self.names())
+    }
+    fn made_up(&self, oid: u32) -> Option<Object> {
+        sql_catalogue::system::made_up(&*self.environment, oid)
+    }
+    fn function_signature(&self, text: &str) -> Result<Option<String>> {
+        let plain = |text: &str| text.to_ascii_lowercase().replace(' ', "");
+        let wanted = plain(text.strip_prefix("pg_catalog.").unwrap_or(text));
+        let mut known = self.environment.node_functions().iter().map(sql_language::plan::signature);
+        if let Some(found) = known.find(|known| plain(known) == wanted) {
+            return Ok(Some(found));
+        }
+        // Others may be executed by everybody.
+        let name = wanted.split('(').next().unwrap_or_default();
+        Ok(sql_language::expr::is_function(name).then_some(wanted))
     }
     fn database(&self) -> &str {
         &self.database
@@ -214,6 +312,9 @@ impl Facts for SessionFacts {
         }
     }
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String> {
+        if name.eq_ignore_ascii_case("role") {
+            return self.set_role_to_be(value, local);
+        }
         if self.own_setting(name).is_some() {
             return Err(SqlError::unsupported(format!("set_config of \"{name}\"")));
         }
@@ -223,17 +324,27 @@ impl Facts for SessionFacts {
         self.set.store(true, Ordering::Relaxed);
         self.show(name)
     }
-    fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
-        let parts = split_name(name)?;
-        let (schema, table) = match parts.as_slice() {
-            [table] => (None, table.as_str()),
-            [schema, table] => (Some(schema.as_str()), table.as_str()),
-            _ => return Ok(None),
-        };
-        Ok(sql_catalogue::system::relation_oid(self.names(), &*self.environment, schema, table))
+    fn reg_name(&self, ty: TypeId, oid: u32) -> Option<String> {
+        self.regs(&self.path).name(ty, oid)
+    }
+    fn reg_oid(&self, ty: TypeId, path: &SearchPath, name: &str) -> Result<Option<u32>> {
+        self.regs(path).oid(ty, name)
+    }
+    fn reg_missing(&self, ty: TypeId, name: &str) -> SqlError {
+        self.note_names();
+        regs::missing(ty, name)
+    }
+    fn search_path(&self) -> &SearchPath {
+        &self.path
+    }
+    fn relation_oid(&self, path: &SearchPath, name: &str) -> Result<Option<u32>> {
+        self.reg_oid(TypeId::Regclass, path, name)
+    }
+    fn is_visible(&self, oid: u32) -> Option<bool> {
+        self.names().is_visible(&*self.environment, &self.path, oid)
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
-        sql_catalogue::system::relation_name(self.names(), &*self.environment, oid)
+        self.reg_name(TypeId::Regclass, oid)
     }
     fn view_definition(&self, oid: u32) -> Option<String> {
         self.names().views.get(&oid).map(|view| format!(" {};", view.query))
@@ -254,6 +365,7 @@ impl Facts for SessionFacts {
                         "currval of sequence \"{name}\" is not yet defined in this session"
                     )));
                 }
+                self.require_current_value(oid, &found.name)?;
                 Some(oid)
             }
             None => numbers.last.filter(|oid| self.names().sequences.contains_key(oid)),
@@ -266,13 +378,14 @@ impl Facts for SessionFacts {
         self.numbers.lock().note(sequence, value, taken);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
-        let relation = match self.relation_oid(table)?.and_then(|oid| self.names().relations.get(&oid)) {
-            Some(relation) => relation,
-            None => {
-                let message = format!("relation \"{table}\" does not exist");
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-            }
-        };
+        let relation =
+            match self.relation_oid(&self.path, table)?.and_then(|oid| self.names().relations.get(&oid)) {
+                Some(relation) => relation,
+                None => {
+                    let message = format!("relation \"{table}\" does not exist");
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+            };
         let at = relation.require_column(column)?;
         let number = relation.columns.get(at).map_or(0, |column| column.number);
         let owned = Some((relation.oid, number));
@@ -306,65 +419,22 @@ impl Facts for SessionFacts {
         let table = self.names().relations.get(&oid)?;
         table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
     }
+    fn session_rows(&self, view: &str) -> Vec<Vec<sql_types::Datum>> {
+        let rows = self.kept.lock();
+        if view == "pg_cursors" { rows.portals.clone() } else { rows.statements.clone() }
+    }
+    fn is_table(&self, oid: u32) -> bool {
+        self.names().relations.contains_key(&oid)
+    }
+    fn index_order(&self, oid: u32, number: usize) -> Option<(bool, bool)> {
+        let (_, index) = self.names().index(oid)?;
+        let part = index.columns.get(number.checked_sub(1)?)?;
+        Some((part.order.descending, part.order.nulls_first))
+    }
     fn relation_file(&self, oid: u32) -> Option<u32> {
         match self.names().relations.get(&oid) {
             Some(table) => Some(table.tree.relation),
             None => self.names().index(oid).map(|(_, index)| index.tree.relation),
         }
-    }
-}
-
-/// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
-fn split_name(text: &str) -> Result<Vec<String>> {
-    let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
-    let mut parts = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        let (part, after) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let mut name = String::new();
-                let mut from = quoted;
-                loop {
-                    let at = from.find('"').ok_or_else(invalid)?;
-                    name.push_str(from.get(..at).unwrap_or_default());
-                    from = from.get(at + 1..).unwrap_or_default();
-                    match from.strip_prefix('"') {
-                        Some(more) => {
-                            name.push('"');
-                            from = more;
-                        }
-                        None => break (name, from),
-                    }
-                }
-            }
-            None => {
-                let at = rest.find('.').unwrap_or(rest.len());
-                let (name, after) = rest.split_at(at);
-                (name.trim().to_ascii_lowercase(), after)
-            }
-        };
-        if part.is_empty() {
-            return Err(invalid());
-        }
-        parts.push(part);
-        match after.trim_start().strip_prefix('.') {
-            Some(more) => rest = more.trim_start(),
-            None if after.trim().is_empty() => return Ok(parts),
-            None => return Err(invalid()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn qualified_names_come_apart_at_dots_outside_of_quotes() {
-        assert_eq!(split_name("Public.T").unwrap(), ["public", "t"]);
-        assert_eq!(split_name("\"A.\"\"b\".c").unwrap(), ["A.\"b", "c"]);
-        assert!(split_name("a..b").is_err());
-        assert!(split_name("\"a").is_err());
-        assert!(split_name("").is_err());
     }
 }

@@ -2,14 +2,19 @@
 //! there.
 
 use super::SqlSession;
-use super::ddl::UniqueKey;
+use super::definition::UniqueKey;
+use super::options;
+use super::rights::not_owner;
+use sql_catalogue::grants;
+use sql_catalogue::names::Schema;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
 use sql_execution::spill::Sorter;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::fold;
-use sql_language::parse::{DropTarget, Parsed, ReindexTarget};
+use sql_language::parse::{DropKind, DropTarget, Parsed, ReindexTarget};
 use sql_language::plan::BATCH;
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
@@ -37,16 +42,13 @@ impl SqlSession {
             self.refuse_in_block("CREATE INDEX CONCURRENTLY")?;
         }
         let wait = self.lock_wait();
-        let locked = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await;
-        let relation = locked.map_err(|mut error| {
-            error.fields_mut().position = None;
-            error
-        })?;
+        let relation = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await?;
         self.require_owner(&relation)?;
+        self.require_create()?;
         let columns = index_columns(&relation, create)?;
         let name = match &create.name {
             Some(name) => {
-                let name = last_name(name);
+                let name = self.analyzer(parsed, Vec::new(), &self.facts.catalogue).bare_name(name)?;
                 if self.is_name_taken(&name).await? {
                     return self.name_is_taken(&name, create.if_not_exists, "CREATE INDEX");
                 }
@@ -57,6 +59,7 @@ impl SqlSession {
                 self.choose_name(&relation.name, &column_names(&relation, &places), "idx").await?
             }
         };
+        let options = options::of_index(&create.with)?;
         let index = Index {
             oid: self.engine.database().allocate_number()?,
             name,
@@ -66,7 +69,11 @@ impl SqlSession {
             constraint: false,
             nulls_not_distinct: create.nulls_distinct == Some(false),
         };
+        let oid = index.oid;
         self.add_index(&relation, index).await?;
+        if !options.is_empty() {
+            grants::put_options(self.transaction()?, oid, &options).await?;
+        }
         Ok(CommandTag::Words("CREATE INDEX"))
     }
 
@@ -211,18 +218,17 @@ impl SqlSession {
     }
 
     /// DROP INDEX.
-    pub(super) async fn drop_indexes(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_indexes(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP INDEX")?;
         for name in &target.names {
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let Some((relation, oid)) = self.lock_index(&name).await? else {
                 let message = format!("index \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;
                 continue;
             };
-            if self.require_owner(&relation).is_err() {
-                let message = format!("must be owner of index {name}");
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            if !self.may_drop(relation.owner) {
+                return Err(not_owner(ObjectKind::Index, &name));
             }
             match relation.indexes.iter().find(|index| index.oid == oid) {
                 Some(index) if !index.constraint => self.remove_index(&relation, index).await?,
@@ -247,6 +253,9 @@ impl SqlSession {
         store::put_relation(transaction, relation).await?;
         store::delete_index(transaction, relation.oid, index).await?;
         transaction.drop_tree(index.tree)?;
+        if self.facts.catalogue.options.contains_key(&index.oid) {
+            grants::put_options(self.transaction()?, index.oid, &[]).await?;
+        }
         self.catalogue_changed();
         Ok(())
     }
@@ -275,12 +284,13 @@ impl SqlSession {
         self.refuse_in_read_only(true, "REINDEX")?;
         match target {
             ReindexTarget::Index(name) => {
-                let name = last_name(name);
+                let index = self.named(parsed, name, DropKind::Index).await?;
+                let name = index.unwrap_or_else(|| name.to_string());
                 let Some((relation, oid)) = self.lock_index(&name).await? else {
                     let message = format!("relation \"{name}\" does not exist");
                     return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 };
-                self.require_owner(&relation)?;
+                self.require_owner_of(ObjectKind::Index, &name, relation.owner)?;
                 // The primary key is the table: there is nothing beside it that could be built anew.
                 if let Some(index) = relation.indexes.iter().find(|index| index.oid == oid) {
                     self.rebuild_index(&relation, index).await?;
@@ -292,15 +302,26 @@ impl SqlSession {
                 self.require_owner(&relation)?;
                 self.rebuild_indexes(&relation).await?;
             }
-            ReindexTarget::All => {
+            ReindexTarget::Schema(_) | ReindexTarget::Database(_) => {
                 self.begin_statement().await?;
+                match target {
+                    ReindexTarget::Schema(schema) if Schema::required(schema)? != Schema::PUBLIC => {
+                        return Ok(CommandTag::Words("REINDEX"));
+                    }
+                    ReindexTarget::Database(database) if *database != self.facts.database => {
+                        let message = "can only reindex the currently open database";
+                        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                    }
+                    _ => {}
+                }
                 let catalogue = self.catalogue().await?;
                 let mut tables: Vec<Arc<Relation>> = catalogue.relations.values().cloned().collect();
                 tables.sort_by_key(|relation| relation.oid);
                 tables.retain(|relation| self.require_owner(relation).is_ok());
                 for relation in tables {
-                    let ident = ast::Ident::with_quote('"', relation.name.clone());
-                    let name = ast::ObjectName::from(vec![ident]);
+                    let idents = [Schema::PUBLIC.name(), &relation.name];
+                    let name = idents.map(|part| ast::Ident::with_quote('"', part)).to_vec();
+                    let name = ast::ObjectName::from(name);
                     let wait = self.lock_wait();
                     let relation =
                         self.lock_relation(parsed, &name, TableLockMode::AccessExclusive, wait).await?;
@@ -337,7 +358,7 @@ impl SqlSession {
     }
 }
 
-/// The last part of a name, which is all that tells objects of the one user schema apart.
+/// The last part of the name of a schema or a database.
 pub(super) fn last_name(name: &ast::ObjectName) -> String {
     name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold)
 }

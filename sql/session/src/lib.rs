@@ -19,6 +19,7 @@
 //!
 //! [`RowSink`]: sql_interface::RowSink
 
+mod acting;
 mod alter;
 mod answers;
 mod block;
@@ -26,14 +27,25 @@ mod checks;
 mod copy;
 mod cursors;
 mod ddl;
+mod definition;
 mod engine;
 mod explain;
+mod extension;
 mod facts;
 mod files;
+mod grant;
 mod index;
+mod kept;
 mod maintain;
+mod members;
 mod named_rows;
+mod names;
+mod options;
+mod owners;
 mod portal;
+mod regs;
+mod rights;
+mod role_settings;
 mod roles;
 mod run;
 mod sequence;
@@ -41,17 +53,21 @@ mod utility;
 mod view;
 
 use block::{Block, in_failed_block};
-pub use engine::SqlEngine;
+pub use engine::{SqlEngine, StartSetting};
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
 pub use named_rows::{
     CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue,
 };
+pub use sql_execution::advisory::AdvisoryLock;
 
 use host::sync::Mutex;
-use portal::{Body, Run};
+use kept::Kept;
+use portal::{Body, Run, same_result};
 pub use portal::{Portal, Prepared, cannot_be_run};
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::{Catalogue, Role};
+use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
 use sql_language::plan::{Analyzer, Plan};
@@ -59,6 +75,7 @@ use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::iter;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a session keeps by its name.
 type HashMap<K, V> = hashbrown::HashMap<K, V, host::HashState>;
@@ -91,20 +108,21 @@ pub struct SqlSession {
     environment: Arc<dyn Environment>,
     canceller: Canceller,
     notices: Vec<Notice>,
+    /// The role that acts, as the catalogue has it.
     role: Arc<Role>,
+    acting: acting::Acting,
     facts: SessionFacts,
     quick: Arc<QuickSettings>,
     block: Option<Block>,
     serial: u64,
-    named: HashMap<String, Arc<Prepared>>,
+    kept: Kept,
+    advisory: AdvisoryOwner,
     /// Prepared statements by text and declared types.
     cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
     /// The bytes of those texts.
     cached_text_bytes: usize,
     last_commit: Option<(wal::TimelineId, wal::Lsn)>,
     last_snapshot: Option<(wal::TimelineId, wal::Lsn)>,
-    /// Open cursors, all of the present block.
-    cursors: HashMap<String, Portal>,
     /// The last commit whose wait was not cancelled: this session's snapshots are at least that.
     confirmed_commit: wal::Lsn,
     /// What WAIT FOR LSN has waited for: later snapshots include it.
@@ -137,23 +155,25 @@ impl SqlSession {
         catalogue: Arc<Catalogue>,
     ) -> Self {
         let quick = environment.quick();
+        let advisory = AdvisoryOwner::new(engine.advisory().clone(), environment.backend_pid());
         let facts = SessionFacts::new(&engine, &environment, &role, database, catalogue);
         Self {
             engine,
             environment,
             canceller: Canceller::default(),
             notices: Vec::new(),
+            acting: acting::Acting::new(&role),
             role,
             facts,
             quick,
             block: None,
             serial: 0,
-            named: HashMap::default(),
+            kept: Kept::default(),
+            advisory,
             cache: HashMap::default(),
             cached_text_bytes: 0,
             last_commit: None,
             last_snapshot: None,
-            cursors: HashMap::default(),
             confirmed_commit: wal::Lsn::INVALID,
             waited_for: wal::Lsn::INVALID,
             told_up_to: wal::Lsn::INVALID,
@@ -205,6 +225,11 @@ impl SqlSession {
             let now = self.facts.style.now_micros;
             self.facts.style = sql_types::Style::clone(&quick.style);
             self.facts.style.now_micros = now;
+            let path = SearchPath::new(&quick.search_path, &self.facts.user);
+            if path != self.facts.path {
+                self.facts.path = path;
+                self.plan_anew();
+            }
             self.quick = quick;
         }
     }
@@ -271,6 +296,17 @@ impl SqlSession {
         Ok(prepared)
     }
 
+    /// Names may stand for something else from now on.
+    fn plan_anew(&mut self) {
+        self.forget_cached();
+        for stored in self.kept.statements.values() {
+            if let Body::Plan { plan, .. } = &stored.prepared.body {
+                let mut plan = plan.lock();
+                *plan = Arc::new(plan.outdated());
+            }
+        }
+    }
+
     fn forget_cached(&mut self) {
         self.cache.clear();
         self.cached_text_bytes = 0;
@@ -286,50 +322,6 @@ impl SqlSession {
             Some(parsed) => self.analyse(parsed, declared, PARAMETERS_MAX).await,
             None => Ok(Prepared::new(Arc::from(sql), Vec::new(), None, Body::Empty)),
         }
-    }
-
-    /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE
-    /// and DEALLOCATE. 42P05 if the name is taken.
-    ///
-    /// # Errors
-    ///
-    /// 42P05 if the name is taken.
-    pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
-        if !name.is_empty() && self.named.contains_key(name) {
-            let error = SqlError::new(
-                SqlState::DUPLICATE_PREPARED_STATEMENT,
-                format!("prepared statement \"{name}\" already exists"),
-            );
-            return self.noting_now(Err(error));
-        }
-        self.named.insert(name.to_owned(), prepared);
-        Ok(())
-    }
-
-    /// A kept statement; 26000 if there is none.
-    ///
-    /// # Errors
-    ///
-    /// 26000 if there is no such statement.
-    pub fn stored(&mut self, name: &str) -> Result<Arc<Prepared>> {
-        let found = self.find_stored(name);
-        self.noting_now(found)
-    }
-
-    fn find_stored(&self, name: &str) -> Result<Arc<Prepared>> {
-        self.named.get(name).cloned().ok_or_else(|| {
-            let message = if name.is_empty() {
-                "unnamed prepared statement does not exist".to_owned()
-            } else {
-                format!("prepared statement \"{name}\" does not exist")
-            };
-            SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
-        })
-    }
-
-    /// Close of a statement: no error if there is none.
-    pub fn forget(&mut self, name: &str) {
-        self.named.remove(name);
     }
 
     /// A statement that may run in a failed transaction, because it ends it.
@@ -368,8 +360,15 @@ impl SqlSession {
                 Ok(prepared.of_names(of_names))
             }
             SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
-                let columns = self.cursor_columns(name)?;
+                // Whether there is such a cursor is asked when it runs.
+                let columns = self.cursor_columns(name);
                 Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+            }
+            SqlCommand::Utility(Utility::Declare { query, .. }) => {
+                let query = query.clone();
+                let inner = Box::pin(self.analyse(query, declared, parameters_max)).await?;
+                let parameters = inner.parameter_types().to_vec();
+                Ok(Prepared::new(text, parameters, None, Body::Utility(parsed)))
             }
             SqlCommand::Utility(Utility::Show(target)) => {
                 let columns = utility::show_columns(target);
@@ -427,7 +426,7 @@ impl SqlSession {
         catalogue: &'a Catalogue,
     ) -> Analyzer<'a> {
         let mut analyzer =
-            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared);
+            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, declared);
         analyzer.canceller = Some(&self.canceller);
         analyzer.tokens = parsed.tokens;
         analyzer
@@ -445,7 +444,7 @@ impl SqlSession {
         self.noting(result).await
     }
 
-    async fn open_portal(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+    async fn open_portal(&mut self, mut prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
         self.canceller.check()?;
         if parameters.len() != prepared.parameter_types().len() {
             return Err(SqlError::new(
@@ -486,11 +485,19 @@ impl SqlSession {
                         return Box::pin(self.open_portal(inner, values)).await;
                     }
                     SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
+                    SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
+                        let (columns, run) = (self.cursor_columns(name), Run::Utility(parsed.clone()));
+                        if columns.as_deref() != prepared.columns() {
+                            prepared = Arc::new(prepared.with_columns(columns));
+                        }
+                        run
+                    }
                     _ => Run::Utility(parsed.clone()),
                 }
             }
         };
-        Ok(Portal::new(prepared, parameters, run, self.portal_depth()))
+        let opened = (self.kept.lives, self.facts.statement_time);
+        Ok(Portal::new(prepared, parameters, run, self.portal_depth(), opened))
     }
 
     /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
@@ -510,6 +517,9 @@ impl SqlSession {
             }
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
+                if plan.allowed.load(Ordering::Relaxed) != self.role.oid {
+                    self.check_rights(&plan, &catalogue)?;
+                }
                 self.hold_definitions(&plan).await?;
                 return Ok(plan);
             }
@@ -568,14 +578,6 @@ impl SqlSession {
         }
         Ok(())
     }
-}
-
-/// Whether a client that knows one plan's parameters and columns can go on with another's.
-fn same_result(one: &Plan, other: &Plan) -> bool {
-    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
-        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
-    };
-    one.parameters == other.parameters && shape(one) == shape(other)
 }
 
 /// Types by their OIDs; 0 and `unknown` leave a parameter open.

@@ -1,10 +1,11 @@
 //! Prepared statements, and portals that run them.
 
 use super::copy::CopyIn;
+use host::Timestamp;
 use host::sync::Mutex;
-use sql_execution::copy::LineWriter;
+use sql_execution::copy::RowWriter;
 use sql_execution::{Exec, Row};
-use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, SqlError, stack};
+use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, ResultFormats, SqlError, stack};
 use sql_language::parse::Parsed;
 use sql_language::plan::Plan;
 use sql_types::{Datum, Type};
@@ -45,6 +46,21 @@ impl Prepared {
         Self { sql, parameters, columns, body, of_names: false }
     }
 
+    /// The same with other columns; only for a utility.
+    pub(crate) fn with_columns(&self, columns: Option<Vec<ResultColumn>>) -> Self {
+        let body = match &self.body {
+            Body::Utility(parsed) => Body::Utility(parsed.clone()),
+            Body::Empty | Body::Plan { .. } => Body::Empty,
+        };
+        Self {
+            sql: self.sql.clone(),
+            parameters: self.parameters.clone(),
+            columns,
+            body,
+            of_names: self.of_names,
+        }
+    }
+
     pub(crate) fn of_names(self, of_names: bool) -> Self {
         Self { of_names, ..self }
     }
@@ -52,6 +68,10 @@ impl Prepared {
     /// The text of the message that it came in.
     pub fn sql(&self) -> &Arc<str> {
         &self.sql
+    }
+    /// Whether it is carried out by a plan: SELECT, INSERT, UPDATE, DELETE.
+    pub fn has_plan(&self) -> bool {
+        matches!(self.body, Body::Plan { .. })
     }
     /// For ParameterDescription and for decoding Bind's values.
     pub fn parameter_types(&self) -> &[Type] {
@@ -97,12 +117,20 @@ pub(crate) struct CursorRun {
     pub(crate) shows: bool,
 }
 
-/// The lines of a COPY TO.
+/// The lines or rows of a COPY TO.
 pub(crate) struct CopyOutState {
-    pub(crate) writer: LineWriter,
+    pub(crate) writer: RowWriter,
     /// The names of the columns, until they were written.
     pub(crate) header: Option<Vec<String>>,
     pub(crate) columns: u16,
+}
+
+/// Whether a client that knows one plan's parameters and columns can go on with another's.
+pub(crate) fn same_result(one: &Plan, other: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
+        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
+    };
+    one.parameters == other.parameters && shape(one) == shape(other)
 }
 
 /// 55000
@@ -173,6 +201,13 @@ pub struct Portal {
     pub(crate) run: Run,
     /// None outside of savepoints.
     depth: Option<Arc<PortalDepth>>,
+    /// The session's count of transactions when it was opened: with the next one it is over.
+    pub(crate) life: u64,
+    pub(crate) opened: Timestamp,
+    /// How its client wants the columns.
+    pub formats: ResultFormats,
+    /// It gave all that it has.
+    finished: bool,
 }
 
 impl Portal {
@@ -181,8 +216,20 @@ impl Portal {
         parameters: Vec<Datum>,
         run: Run,
         depth: Option<Arc<PortalDepth>>,
+        (life, opened): (u64, Timestamp),
     ) -> Self {
-        Self { prepared, parameters, run, depth }
+        let formats = ResultFormats::default();
+        Self { prepared, parameters, run, depth, life, opened, formats, finished: false }
+    }
+
+    /// A statement of nothing.
+    pub fn is_empty_query(&self) -> bool {
+        matches!(self.prepared.body, Body::Empty)
+    }
+
+    /// It gave all that it has: what gives no rows does not run again.
+    pub fn finish(&mut self) {
+        self.finished = true;
     }
 
     /// Whether a savepoint that it was opened behind has been rolled back to: then it exists no more.
@@ -204,6 +251,7 @@ impl Portal {
                 Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
             }
             Run::Failed => Err(cannot_be_run(name)),
+            _ if self.finished && self.kind() == PortalKind::Command => Err(cannot_be_run(name)),
             _ => Ok(()),
         }
     }
@@ -212,12 +260,16 @@ impl Portal {
     pub fn prepared(&self) -> &Arc<Prepared> {
         &self.prepared
     }
+    /// The values of its parameters.
+    pub fn parameters(&self) -> &[Datum] {
+        &self.parameters
+    }
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {
         match &self.run {
-            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns() },
+            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns(), format: copy.format() },
             Run::Plan(run) => match &run.copy {
-                Some(copy) => PortalKind::CopyOut { columns: copy.columns },
+                Some(copy) => PortalKind::CopyOut { columns: copy.columns, format: copy.writer.format() },
                 None if self.prepared.columns.is_some() => PortalKind::Rows,
                 None => PortalKind::Command,
             },

@@ -1,7 +1,10 @@
 //! CREATE, ALTER and DROP ROLE. Who may do what is PostgreSQL 15's (user.c).
 
 use super::SqlSession;
+use super::owners::is_pinned;
+use super::rights::denied;
 use host::Timestamp;
+use sql_catalogue::grants;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::RoleOption;
@@ -29,6 +32,9 @@ impl SqlSession {
                 RoleOption::CreateRole(yes) => role.create_role = *yes,
                 RoleOption::CreateDatabase(yes) => role.create_database = *yes,
                 RoleOption::Inherit(yes) => role.inherit = *yes,
+                RoleOption::BypassRls(yes) => role.bypass_rls = *yes,
+                // Those come when the role is there.
+                RoleOption::MemberOf(_) | RoleOption::Members { .. } => {}
                 RoleOption::ConnectionLimit(limit) => role.connection_limit = *limit,
                 RoleOption::Password(None) => role.password = None,
                 RoleOption::Password(Some(text)) if text.starts_with("SCRAM-SHA-256$") => {
@@ -58,7 +64,11 @@ impl SqlSession {
 
     /// `current_user` and its kin stand for the session's role.
     fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
-        if matches!(name, "current_user" | "session_user" | "current_role") { &self.role.name } else { name }
+        match name {
+            "current_user" | "current_role" => &self.role.name,
+            "session_user" => &self.facts.session_user,
+            other => other,
+        }
     }
 
     fn find_role(&self, name: &str) -> Result<Arc<Role>> {
@@ -69,24 +79,15 @@ impl SqlSession {
 
     pub(super) async fn create_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
         self.begin_role_change("CREATE ROLE").await?;
-        let mut role = Role {
-            oid: self.engine.database().allocate_number()?,
-            name: name.to_owned(),
-            superuser: false,
-            login: false,
-            replication: false,
-            create_role: false,
-            create_database: false,
-            inherit: true,
-            connection_limit: -1,
-            password: None,
-            valid_until: None,
-        };
+        let mut role =
+            Role { oid: self.engine.database().allocate_number()?, name: name.to_owned(), ..Role::plain() };
         self.apply_options(&mut role, options)?;
         if role.superuser {
             self.require_superuser("must be superuser to create superusers")?;
         } else if role.replication {
             self.require_superuser("must be superuser to create replication users")?;
+        } else if role.bypass_rls {
+            self.require_superuser("must be superuser to create bypassrls users")?;
         } else {
             self.require_create_role("permission denied to create role")?;
         }
@@ -95,12 +96,48 @@ impl SqlSession {
             return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
         }
         store::put_role(self.transaction()?, &role).await?;
+        if role.bypass_rls {
+            grants::put_attributes(self.transaction()?, &role).await?;
+        }
         self.catalogue_changed();
+        self.join_roles(&role, options).await?;
         Ok(CommandTag::Words("CREATE ROLE"))
+    }
+
+    /// What CREATE ROLE says of memberships.
+    async fn join_roles(&mut self, role: &Role, options: &[RoleOption]) -> Result<()> {
+        let of_members =
+            |option: &RoleOption| matches!(option, RoleOption::MemberOf(_) | RoleOption::Members { .. });
+        if !options.iter().any(of_members) {
+            return Ok(());
+        }
+        self.begin_membership_change("CREATE ROLE").await?;
+        let grantor = self.role.oid;
+        for option in options {
+            match option {
+                RoleOption::MemberOf(roles) => {
+                    for of in roles {
+                        let of = self.role_of(of)?;
+                        let of = self.role_named(&self.role_name(of))?;
+                        self.add_members(&of, &[role.oid], (grantor, false)).await?;
+                    }
+                }
+                RoleOption::Members { roles, admin } => {
+                    let mut members = Vec::with_capacity(roles.len());
+                    for member in roles {
+                        members.push(self.role_of(member)?);
+                    }
+                    self.add_members(role, &members, (grantor, *admin)).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn alter_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
         self.begin_role_change("ALTER ROLE").await?;
+        refuse_to_alter(name)?;
         let old = self.find_role(name)?;
         let mut new = Role::clone(&old);
         self.apply_options(&mut new, options)?;
@@ -110,6 +147,9 @@ impl SqlSession {
                 .with_detail("The bootstrap user must have the SUPERUSER attribute."));
         }
         store::put_role(self.transaction()?, &new).await?;
+        if new.bypass_rls != old.bypass_rls {
+            grants::put_attributes(self.transaction()?, &new).await?;
+        }
         self.catalogue_changed();
         Ok(CommandTag::Words("ALTER ROLE"))
     }
@@ -125,6 +165,8 @@ impl SqlSession {
             self.require_superuser(
                 "must be superuser to alter replication roles or change replication attribute",
             )
+        } else if names(|option| matches!(option, RoleOption::BypassRls(_))) {
+            self.require_superuser("must be superuser to change bypassrls attribute")
         } else if old.oid == self.role.oid && !names(|option| !matches!(option, RoleOption::Password(_))) {
             // Everybody may change the own password.
             Ok(())
@@ -136,9 +178,13 @@ impl SqlSession {
     pub(super) async fn rename_role(&mut self, name: &str, to: &str) -> Result<CommandTag> {
         self.begin_role_change("ALTER ROLE").await?;
         let old = self.find_role(name)?;
-        if old.oid == self.role.oid {
+        if old.oid == self.facts.session_role {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
         }
+        if old.oid == self.role.oid {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "current user cannot be renamed"));
+        }
+        refuse_reserved(name)?;
         refuse_reserved(to)?;
         if store::lock_role_name(self.transaction()?, to).await? {
             return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
@@ -155,9 +201,31 @@ impl SqlSession {
         Ok(CommandTag::Words("ALTER ROLE"))
     }
 
+    /// What goes with a role: its memberships, its settings, its further attributes.
+    async fn forget_role(&mut self, role: &Role) -> Result<()> {
+        let known = self.facts.catalogue.clone();
+        let transaction = self.transaction()?;
+        for membership in known.rights.members.sorted() {
+            if membership.role == role.oid || membership.member == role.oid {
+                grants::delete_membership(transaction, membership.role, membership.member).await?;
+            }
+        }
+        let mut settings: Vec<(u32, u32)> = known.rights.settings.keys().copied().collect();
+        settings.sort_unstable();
+        for key in settings.into_iter().filter(|(_, of)| *of == role.oid) {
+            grants::put_settings(transaction, key, &[]).await?;
+        }
+        if role.bypass_rls {
+            grants::delete_attributes(transaction, role.oid).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
         self.begin_role_change("DROP ROLE").await?;
         self.require_create_role("permission denied to drop role")?;
+        // Nobody is to become a member of a role that goes.
+        grants::lock_memberships(self.transaction()?).await?;
         // A table in doubt has an owner too.
         self.see_all_rows().await?;
         self.catalogue().await?;
@@ -173,26 +241,26 @@ impl SqlSession {
             if role.oid == self.role.oid {
                 return Err(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
             }
+            if role.oid == self.facts.session_role {
+                return Err(SqlError::new(SqlState::OBJECT_IN_USE, "session user cannot be dropped"));
+            }
             if role.superuser {
                 self.require_superuser("must be superuser to drop superusers")?;
             }
-            let owned: Vec<&str> = self
-                .facts
-                .catalogue
-                .relations
-                .values()
-                .filter(|relation| relation.owner == role.oid)
-                .map(|relation| relation.name.as_str())
-                .collect();
-            if !owned.is_empty() || role.oid == BOOTSTRAP_ROLE_OID {
-                let details: Vec<String> =
-                    owned.iter().map(|table| format!("owner of table {table}")).collect();
+            if is_pinned(role.oid) {
+                let message =
+                    format!("cannot drop role {name} because it is required by the database system");
+                return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
+            }
+            let dependents = self.dependents(role.oid);
+            if !dependents.is_empty() {
                 return Err(SqlError::new(
                     SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                     format!("role \"{name}\" cannot be dropped because some objects depend on it"),
                 )
-                .with_detail(details.join("\n")));
+                .with_detail(dependents.join("\n")));
             }
+            self.forget_role(&role).await?;
             store::delete_role(self.transaction()?, &role).await?;
             self.catalogue_changed();
         }
@@ -200,8 +268,13 @@ impl SqlSession {
     }
 }
 
-fn denied(message: &str) -> SqlError {
-    SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+/// 42939 for the roles that nobody has made.
+fn refuse_to_alter(name: &str) -> Result<()> {
+    if !name.starts_with("pg_") {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+        .with_detail("Cannot alter reserved roles."))
 }
 
 fn refuse_reserved(name: &str) -> Result<()> {

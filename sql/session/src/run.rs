@@ -3,9 +3,11 @@
 use super::SqlSession;
 use super::portal::{PlanRun, Portal, Run, cannot_be_run};
 use sql_execution::{Budget, Cx, Row, build, collect, direct};
-use sql_interface::{CommandTag, Fetch, Flow, Result, RowSink, SqlError, stack};
+use sql_interface::{CommandTag, Fetch, Flow, Format, Result, RowSink, SqlError, stack};
+use sql_language::expr;
+use sql_language::parse::{SqlCommand, Utility};
 use sql_language::plan::{BATCH, Verb};
-use sql_types::Datum;
+use sql_types::{Datum, TypeId};
 use sqlstate::SqlState;
 use std::sync::atomic::AtomicU32;
 
@@ -32,12 +34,15 @@ impl SqlSession {
         let result = match result {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
+                self.take_role_to_be();
                 fetched
             }),
             failed => failed,
         };
         if result.is_err() {
             portal.run = Run::Failed;
+            // What it has said of the role is undone with it.
+            self.facts.role_to_be();
         }
         self.noting(result).await
     }
@@ -50,7 +55,14 @@ impl SqlSession {
     ) -> Result<Fetch> {
         if let Run::Utility(parsed) = &portal.run {
             let parsed = parsed.clone();
-            portal.run = self.run_utility(&parsed).await?;
+            portal.run = match &parsed.command {
+                SqlCommand::Utility(Utility::Declare { name, query }) => {
+                    let types = portal.prepared().parameter_types().iter().copied().map(Some).collect();
+                    let parameters = (types, portal.parameters.clone());
+                    Run::Done(self.declare(name, query, parameters).await?)
+                }
+                _ => self.run_utility(&parsed).await?,
+            };
         }
         match &mut portal.run {
             Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
@@ -100,6 +112,9 @@ impl SqlSession {
             outer: Vec::new(),
             memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
             lock_timeout_ms: self.quick.lock_timeout_ms,
+            advisory: &self.advisory,
+            deadlock_timeout: self.quick.deadlock_timeout,
+            depth: self.facts.levels.depth(),
             join_rows: BATCH,
             deep: false,
             pauses: AtomicU32::new(0),
@@ -121,6 +136,9 @@ impl SqlSession {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
         let explicit = self.block.as_ref().is_some_and(|block| block.explicit);
+        if run.plan.reads_session && run.exec.is_none() {
+            *self.facts.kept.lock() = self.kept.rows();
+        }
         let mut cx = self.context(params)?;
         cx.suit(&run.plan);
         let given_before = run.given;
@@ -188,9 +206,13 @@ async fn give_plan_rows(
     }
     loop {
         for mut row in run.pending.by_ref() {
-            for at in &run.plan.regclasses {
-                if run.copy.is_some() || out.wants_text(*at) {
-                    name_relation(cx, &mut row, *at);
+            for (at, ty) in &run.plan.regs {
+                let as_text = match &run.copy {
+                    Some(copy) => copy.writer.format() == Format::Text,
+                    None => out.wants_text(*at),
+                };
+                if as_text {
+                    name_reg(cx, &mut row, *at, *ty);
                 }
             }
             let flow = match &mut run.copy {
@@ -219,22 +241,33 @@ async fn give_plan_rows(
             None => break,
         }
     }
-    Ok(Fetch::Complete(match (run.plan.verb, &run.copy) {
-        (_, Some(_)) => CommandTag::Copy(run.given),
-        (Verb::Select, None) => CommandTag::Select(run.given),
-        (Verb::Insert, None) => CommandTag::Insert(run.affected),
-        (Verb::Update, None) => CommandTag::Update(run.affected),
-        (Verb::Delete, None) => CommandTag::Delete(run.affected),
-    }))
+    Ok(Fetch::Complete(end_of_rows(run, out)))
 }
 
-/// Puts a relation's name in the place of its OID.
-fn name_relation(cx: &Cx<'_>, row: &mut Row, at: usize) {
+/// All rows have been given.
+fn end_of_rows(run: &mut PlanRun, out: &mut dyn RowSink) -> CommandTag {
+    if let Some(copy) = &mut run.copy {
+        let mut line = Vec::new();
+        copy.writer.end(&mut line);
+        if !line.is_empty() {
+            out.copy_data(&line);
+        }
+        return CommandTag::Copy(run.given);
+    }
+    match run.plan.verb {
+        Verb::Select => CommandTag::Select(run.given),
+        Verb::Insert => CommandTag::Insert(run.affected),
+        Verb::Update => CommandTag::Update(run.affected),
+        Verb::Delete => CommandTag::Delete(run.affected),
+    }
+}
+
+/// Puts a name in the place of an OID.
+fn name_reg(cx: &Cx<'_>, row: &mut Row, at: usize, ty: TypeId) {
     if let Some(value) = row.get_mut(at)
         && let Datum::Oid(oid) = *value
     {
-        let name = if oid == 0 { Some("-".to_owned()) } else { cx.facts.relation_name(oid) };
-        *value = Datum::from(name.unwrap_or_else(|| oid.to_string()));
+        *value = Datum::from(expr::reg_text(ty, oid, cx.facts));
     }
 }
 

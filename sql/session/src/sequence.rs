@@ -1,11 +1,13 @@
 //! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
 
 use super::SqlSession;
-use super::index::last_name;
+use super::rights::not_owner;
+use sql_catalogue::grants;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
-use sql_language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
+use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -38,7 +40,8 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "CREATE SEQUENCE")?;
         self.begin_statement().await?;
-        let name = last_name(name);
+        let name = self.name_for_new(parsed, name).await?;
+        self.require_create()?;
         if self.is_name_taken(&name).await? {
             return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
         }
@@ -47,9 +50,18 @@ impl SqlSession {
         if let Some(owner) = &options.owned_by {
             sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
         }
-        store::put_sequence(self.transaction()?, &sequence).await?;
-        self.catalogue_changed();
+        self.put_new_sequence(&sequence).await?;
         Ok(CommandTag::Words("CREATE SEQUENCE"))
+    }
+
+    /// Writes a sequence that is new, with the rights that it begins with.
+    async fn put_new_sequence(&mut self, sequence: &Sequence) -> Result<()> {
+        let known = self.facts.catalogue.clone();
+        let transaction = self.transaction()?;
+        store::put_sequence(transaction, sequence).await?;
+        grants::begin_relation(transaction, &known, sequence.oid, ('S', sequence.owner)).await?;
+        self.catalogue_changed();
+        Ok(())
     }
 
     fn new_sequence(&self, name: String, ty: TypeId) -> Result<Sequence> {
@@ -86,8 +98,9 @@ impl SqlSession {
         define(&mut sequence, &own.options, true)?;
         sequence.owned_by = Some((relation.oid, column.number));
         sequence.identity = own.identity.is_some();
-        store::put_sequence(self.transaction()?, &sequence).await?;
-        self.catalogue_changed();
+        // Whoever adds a column to a table of another role makes its sequence for that one.
+        sequence.owner = relation.owner;
+        self.put_new_sequence(&sequence).await?;
         if let Some(column) = relation.columns.get_mut(own.at) {
             column.identity = own.identity;
             if own.identity.is_none() {
@@ -113,27 +126,21 @@ impl SqlSession {
                 .with_hint("Specify OWNED BY table.column or OWNED BY NONE."));
         };
         let catalogue = self.catalogue().await?;
-        let relation = self.analyzer(parsed, Vec::new(), &catalogue).find_table(&ast::ObjectName(parts))?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let relation = analyzer.find_defined_table(&ast::ObjectName(parts))?;
         let at = relation.require_column(&sql_language::parse::fold(column))?;
         Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
     }
 
     /// A sequence by its name, locked like a table; None if there is none.
     async fn lock_sequence(&mut self, name: &str, mode: TableLockMode) -> Result<Option<Arc<Sequence>>> {
+        let drops = mode == TableLockMode::AccessExclusive;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let Some(found) = catalogue.sequence_named(name) else {
-            if catalogue.is_name_taken(name) {
-                return Err(SqlError::new(
-                    SqlState::WRONG_OBJECT_TYPE,
-                    format!("\"{name}\" is not a sequence"),
-                ));
-            }
-            return Ok(None);
-        };
-        if !self.role.superuser && found.owner != self.role.oid {
-            let message = format!("must be owner of sequence {name}");
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        let Some(found) = catalogue.sequence_named(name) else { return Ok(None) };
+        let may = if drops { self.may_drop(found.owner) } else { self.owns(found.owner) };
+        if !may {
+            return Err(not_owner(ObjectKind::Sequence, name));
         }
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
         let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, found.oid);
@@ -155,8 +162,15 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("ALTER SEQUENCE");
         self.refuse_in_read_only(true, "ALTER SEQUENCE")?;
-        let name = last_name(name);
-        let Some(found) = self.lock_sequence(&name, TableLockMode::ShareRowExclusive).await? else {
+        let sequence = match self.named(parsed, name, DropKind::Sequence).await {
+            Err(error) if if_exists && error.code() == SqlState::INVALID_SCHEMA_NAME => None,
+            found => found?,
+        };
+        let found = match &sequence {
+            Some(name) => self.lock_sequence(name, TableLockMode::ShareRowExclusive).await?,
+            None => None,
+        };
+        let Some(found) = found else {
             let message = format!("relation \"{name}\" does not exist");
             self.skip_missing(if_exists, SqlState::UNDEFINED_TABLE, message)?;
             return Ok(DONE);
@@ -164,6 +178,7 @@ impl SqlSession {
         let mut sequence = Sequence::clone(&found);
         match change {
             SequenceChange::Rename(new) => {
+                self.require_create()?;
                 if self.is_name_taken(new).await? {
                     return self.name_is_taken(new, false, "ALTER SEQUENCE");
                 }
@@ -218,6 +233,7 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         for sequence in catalogue.sequences_of(relation) {
             if column.is_none_or(|column| sequence.owned_by == Some((relation, column))) {
+                self.forget_rights_of(sequence.oid).await?;
                 store::delete_sequence(self.transaction()?, sequence).await?;
                 self.catalogue_changed();
             }
@@ -251,10 +267,14 @@ impl SqlSession {
     }
 
     /// DROP SEQUENCE.
-    pub(super) async fn drop_sequences(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_sequences(
+        &mut self,
+        parsed: &Parsed,
+        target: &DropTarget,
+    ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP SEQUENCE")?;
         for name in &target.names {
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
@@ -279,6 +299,7 @@ impl SqlSession {
                 column.default = None;
                 store::put_column(self.transaction()?, relation.oid, &column).await?;
             }
+            self.forget_rights_of(sequence.oid).await?;
             store::delete_sequence(self.transaction()?, &sequence).await?;
             self.catalogue_changed();
         }

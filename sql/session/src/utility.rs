@@ -2,6 +2,8 @@
 
 use super::SqlSession;
 use super::portal::{Prepared, Run};
+use sql_catalogue::names::Schema;
+use sql_catalogue::rights::{Object, Privileges};
 use sql_execution::Row;
 use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
 use sql_language::expr::{self, EvalContext};
@@ -67,7 +69,6 @@ impl SqlSession {
 
     /// Carries a utility statement out.
     pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
-        let done = |words: &'static str| Ok(Run::Done(CommandTag::Words(words)));
         let utility = match &parsed.command {
             SqlCommand::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
             SqlCommand::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
@@ -86,7 +87,10 @@ impl SqlSession {
             Utility::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).map(Run::Done)
             }
-            Utility::SetConstraints => done("SET CONSTRAINTS"),
+            Utility::SetConstraints(names) => self.set_constraints(parsed, names).await.map(Run::Done),
+            Utility::Set { name, .. } | Utility::Reset(SetTarget::Name(name)) if is_identity(name) => {
+                self.run_of_rights(parsed, utility).await.map(Run::Done)
+            }
             Utility::Set { local, name, value } => self.set(*local, name, value.as_deref()).map(Run::Done),
             Utility::Show(target) => self.show(target),
             Utility::Reset(target) => self.reset(target).map(Run::Done),
@@ -94,10 +98,6 @@ impl SqlSession {
                 self.alter_system(target, value.as_deref()).map(Run::Done)
             }
             Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
-            Utility::CreateRole { name, options } => self.create_role(name, options).await.map(Run::Done),
-            Utility::AlterRole { name, options } => self.alter_role(name, options).await.map(Run::Done),
-            Utility::RenameRole { name, to } => self.rename_role(name, to).await.map(Run::Done),
-            Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await.map(Run::Done),
             Utility::Maintain { vacuum, verbose, tables } => {
                 self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
             }
@@ -106,33 +106,87 @@ impl SqlSession {
             Utility::Prepare { name, types, statement } => {
                 self.prepare_named(name, types, statement).await.map(Run::Done)
             }
-            Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
+            Utility::CreateExtension { name, lenient } => {
+                self.create_extension(name, *lenient).map(Run::Done)
+            }
             Utility::Explain { options, statement } => self.explain(*options, statement).await,
-            Utility::Drop(target) => match target.kind {
-                DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
-                DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
-                DropKind::Sequence => self.drop_sequences(target).await.map(Run::Done),
-                DropKind::View => self.drop_views(target).await.map(Run::Done),
-            },
-            Utility::CreateView { or_replace, name, columns, query, text } => {
-                self.create_view(name, (columns, *or_replace), (query, text)).await.map(Run::Done)
-            }
-            Utility::CreateSequence { if_not_exists, name, options } => {
-                self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
-            }
-            Utility::AlterSequence { if_exists, name, change } => {
-                self.alter_sequence(parsed, name, *if_exists, change).await.map(Run::Done)
-            }
+            Utility::Drop(_)
+            | Utility::CreateView { .. }
+            | Utility::AlterView { .. }
+            | Utility::CreateSequence { .. }
+            | Utility::AlterSequence { .. } => self.run_of_objects(parsed, utility).await.map(Run::Done),
+            Utility::CreateRole { .. }
+            | Utility::AlterRole { .. }
+            | Utility::RenameRole { .. }
+            | Utility::DropRole { .. }
+            | Utility::Grant(_)
+            | Utility::GrantRole(_)
+            | Utility::ChangeOwner { .. }
+            | Utility::ReassignOwned { .. }
+            | Utility::DropOwned { .. }
+            | Utility::AlterSettings { .. } => self.run_of_rights(parsed, utility).await.map(Run::Done),
             Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
             }
             Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
-            Utility::Unlisten => done("UNLISTEN"),
-            Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
+            Utility::Unlisten => Ok(Run::Done(CommandTag::Words("UNLISTEN"))),
+            Utility::Execute { .. } | Utility::Copy(_) | Utility::Declare { .. } => {
+                Err(SqlError::internal("a portal was expected"))
+            }
         }
+    }
+
+    /// Carries out a statement about a view or a sequence, or a DROP.
+    async fn run_of_objects(&mut self, parsed: &Arc<Parsed>, utility: &Utility) -> Result<CommandTag> {
+        match utility {
+            Utility::Drop(target) => match target.kind {
+                DropKind::Table => self.drop_tables(parsed, target).await,
+                DropKind::Index => self.drop_indexes(parsed, target).await,
+                DropKind::Sequence => self.drop_sequences(parsed, target).await,
+                DropKind::View => self.drop_views(parsed, target).await,
+            },
+            Utility::CreateView { or_replace, name, columns, options, query, text } => {
+                self.create_view(parsed, name, (columns, *or_replace, options), (query, text)).await
+            }
+            Utility::AlterView { if_exists, name, change } => {
+                self.alter_view(parsed, (name, *if_exists), change).await
+            }
+            Utility::CreateSequence { if_not_exists, name, options } => {
+                self.create_sequence(parsed, name, *if_not_exists, options).await
+            }
+            Utility::AlterSequence { if_exists, name, change } => {
+                self.alter_sequence(parsed, name, *if_exists, change).await
+            }
+            _ => Err(SqlError::internal("a statement about something else")),
+        }
+    }
+
+    /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name.
+    async fn set_constraints(&mut self, parsed: &Parsed, names: &[ast::ObjectName]) -> Result<CommandTag> {
+        if let Some(name) = names.first() {
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
+            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+            let (schema, bare, _) = analyzer.table_name(name)?;
+            let seen = match &schema {
+                Some(schema) => Schema::required(schema)? == Schema::PUBLIC,
+                None => self.facts.path.searched().any(|schema| schema == Schema::PUBLIC),
+            };
+            let is_there = catalogue.relations.values().filter(|_| seen).any(|table| {
+                table.checks.iter().any(|check| check.name == bare)
+                    || table.all_indexes().any(|index| index.constraint && index.name == bare)
+            });
+            let (code, what) = if is_there {
+                (SqlState::WRONG_OBJECT_TYPE, "is not deferrable")
+            } else {
+                (SqlState::UNDEFINED_OBJECT, "does not exist")
+            };
+            return Err(SqlError::new(code, format!("constraint \"{bare}\" {what}")));
+        }
+        Ok(CommandTag::Words("SET CONSTRAINTS"))
     }
 
     fn set_transaction(&mut self, session: bool, modes: &[Mode]) -> Result<CommandTag> {
@@ -178,14 +232,6 @@ impl SqlSession {
             ("transaction_isolation", Some(value)) => self.set_modes(&[isolation_mode(value)?])?,
             ("transaction_read_only", Some(value)) => self.set_modes(&[Mode::ReadOnly(is_on(value))])?,
             ("transaction_isolation" | "transaction_read_only", None) | ("transaction_deferrable", _) => {}
-            ("role", None) => {}
-            ("role", Some(value)) if value == "none" || value == self.role.name => {}
-            ("role", Some(_)) => return Err(SqlError::unsupported("SET ROLE")),
-            ("session_authorization", None) => {}
-            ("session_authorization", Some(value)) if value == self.role.name => {}
-            ("session_authorization", Some(_)) => {
-                return Err(SqlError::unsupported("SET SESSION AUTHORIZATION"));
-            }
             _ => {
                 let environment = self.environment.clone();
                 self.facts.levels.touch(&*environment);
@@ -256,12 +302,8 @@ impl SqlSession {
     }
 
     async fn checkpoint(&mut self) -> Result<CommandTag> {
-        if !self.role.superuser {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",
-            ));
-        }
+        self.see_roles().await?;
+        self.require_checkpoint()?;
         self.engine
             .database()
             .checkpoint(CheckpointKind::Immediate)
@@ -274,9 +316,13 @@ impl SqlSession {
         match kind {
             DiscardKind::All => {
                 self.refuse_in_block("DISCARD ALL")?;
-                self.named.clear();
+                self.kept.statements.clear();
+                self.kept.end_portals();
+                self.engine.advisory().unlock_all(self.environment.backend_pid());
                 self.forget_cached();
                 self.facts.numbers.lock().forget();
+                self.ensure_block();
+                self.reset_identity();
                 self.reset(&SetTarget::All)?;
                 Ok(CommandTag::Words("DISCARD ALL"))
             }
@@ -292,35 +338,16 @@ impl SqlSession {
         }
     }
 
-    fn deallocate(&mut self, name: Option<&str>) -> Result<CommandTag> {
-        match name {
-            None => {
-                self.named.clear();
-                Ok(CommandTag::Words("DEALLOCATE ALL"))
-            }
-            Some(name) => {
-                self.find_stored(name)?;
-                self.named.remove(name);
-                Ok(CommandTag::Words("DEALLOCATE"))
-            }
-        }
-    }
-
     async fn prepare_named(
         &mut self,
         name: &str,
         types: &[ast::DataType],
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
-        if self.named.contains_key(name) {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_PREPARED_STATEMENT,
-                format!("prepared statement \"{name}\" already exists"),
-            ));
-        }
+        self.check_new_statement(name)?;
         let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
-        self.named.insert(name.to_owned(), Arc::new(prepared));
+        self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))
     }
 
@@ -377,8 +404,11 @@ impl SqlSession {
         }
         let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
         for table in tables {
-            let relation = self.lock_relation(parsed, table, mode, wait).await?;
-            self.require_owner(&relation)?;
+            // Who may not lock it must not wait for it either.
+            self.begin_statement().await?;
+            let found = self.find(parsed, table).await?;
+            self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
+            self.lock_relation(parsed, table, mode, wait).await?;
         }
         Ok(CommandTag::Words("LOCK TABLE"))
     }
@@ -418,17 +448,21 @@ impl SqlSession {
     ) -> Result<Arc<sql_catalogue::Relation>> {
         let catalogue = self.catalogue().await?;
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.find_table(name)
+        analyzer.find_defined_table(name)
     }
+}
 
-    /// 42501 for a table that belongs to somebody else.
-    pub(super) fn require_owner(&self, relation: &sql_catalogue::Relation) -> Result<()> {
-        if self.role.superuser || relation.owner == self.role.oid {
-            return Ok(());
-        }
-        Err(SqlError::new(
-            SqlState::INSUFFICIENT_PRIVILEGE,
-            format!("must be owner of table {}", relation.name),
-        ))
+/// What LOCK TABLE asks for: one of these.
+fn lock_rights(mode: TableLockMode) -> Privileges {
+    use Privileges as P;
+    match mode {
+        TableLockMode::AccessShare => P::SELECT,
+        TableLockMode::RowExclusive => P::INSERT | P::UPDATE | P::DELETE | P::TRUNCATE,
+        _ => P::UPDATE | P::DELETE | P::TRUNCATE,
     }
+}
+
+/// Whether a setting says who the session acts as.
+fn is_identity(name: &str) -> bool {
+    name.eq_ignore_ascii_case("role") || name.eq_ignore_ascii_case("session_authorization")
 }

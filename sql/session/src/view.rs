@@ -1,10 +1,13 @@
 //! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
 
 use super::SqlSession;
-use super::index::last_name;
+use super::rights::not_owner;
+use sql_catalogue::grants;
+use sql_catalogue::names::SearchPath;
+use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Relation, View, ViewColumn, store};
-use sql_interface::{CommandTag, Result, SqlError};
-use sql_language::parse::{DropTarget, Parsed};
+use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
+use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -13,15 +16,17 @@ impl SqlSession {
     /// CREATE VIEW.
     pub(super) async fn create_view(
         &mut self,
+        parsed: &Parsed,
         name: &ast::ObjectName,
-        (columns, or_replace): (&[String], bool),
+        (columns, or_replace, options): (&[String], bool, &[String]),
         (query, text): (&Parsed, &str),
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
         self.refuse_in_read_only(true, "CREATE VIEW")?;
         self.begin_statement().await?;
-        let name = last_name(name);
+        let name = self.name_for_new(parsed, name).await?;
         let catalogue = self.catalogue().await?;
+        self.require_create()?;
         let before = catalogue.view_named(&name).cloned();
         match &before {
             Some(_) if or_replace => {}
@@ -31,15 +36,16 @@ impl SqlSession {
                 }
             }
         }
-        let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
-            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
-            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
-            uses.append(&mut analyzer.views);
-            uses.sort_unstable();
-            uses.dedup();
-            Ok((plan.columns.take().unwrap_or_default(), uses))
-        })?;
+        let (found, uses) = self.view_query(query, None)?;
+        if self.facts.path.searched().ne(SearchPath::of_catalogue().searched()) {
+            // The view is kept as its text, whose names are looked up along that path later.
+            let later = self.view_query(query, Some(SearchPath::of_catalogue()));
+            if !later.is_ok_and(|later| later == (found.clone(), uses.clone())) {
+                return Err(SqlError::unsupported(
+                    "CREATE VIEW along a search_path by which names stand for other tables than in public",
+                ));
+            }
+        }
         if columns.len() > found.len() {
             return Err(SqlError::syntax("CREATE VIEW specifies more column names than columns"));
         }
@@ -59,20 +65,76 @@ impl SqlSession {
             }
             None => self.engine.database().allocate_number()?,
         };
-        let (owner, query) = (self.role.oid, text.to_owned());
-        let view = View { oid, name, owner, query, columns: view_columns, uses };
+        let owner = before.as_ref().map_or(self.role.oid, |before| before.owner);
+        let view = View { oid, name, owner, query: text.to_owned(), columns: view_columns, uses };
         store::put_view(self.transaction()?, &view).await?;
+        if !options.is_empty() || catalogue.options.contains_key(&oid) {
+            grants::put_options(self.transaction()?, oid, options).await?;
+        }
+        if before.is_none() {
+            grants::begin_relation(self.transaction()?, &catalogue, oid, ('r', owner)).await?;
+        }
         self.catalogue_changed();
+        Ok(DONE)
+    }
+
+    /// The columns of a view's query, and the OIDs of the tables and views that it reads.
+    fn view_query(
+        &self,
+        query: &Parsed,
+        path: Option<&'static SearchPath>,
+    ) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(query, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.own_path = path;
+            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
+            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
+            uses.append(&mut analyzer.views);
+            uses.sort_unstable();
+            uses.dedup();
+            Ok((plan.columns.take().unwrap_or_default(), uses))
+        })
+    }
+
+    /// ALTER VIEW ... SET and RESET of options.
+    pub(super) async fn alter_view(
+        &mut self,
+        parsed: &Parsed,
+        (name, if_exists): (&ast::ObjectName, bool),
+        change: &ViewChange,
+    ) -> Result<CommandTag> {
+        const DONE: CommandTag = CommandTag::Words("ALTER VIEW");
+        self.refuse_in_read_only(true, "ALTER VIEW")?;
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let Some(oid) = self.owned_named(parsed, name, (OwnedKind::View, if_exists))? else {
+            return Ok(DONE);
+        };
+        if let Some((kind, owner, name)) = catalogue.owned_relation(oid) {
+            self.require_owner_of(kind, name, owner)?;
+        }
+        let mut options = catalogue.options.get(&oid).cloned().unwrap_or_default();
+        let name_of = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+        let gone: Vec<String> = match change {
+            ViewChange::Set(set) => set.iter().map(|option| name_of(option)).collect(),
+            ViewChange::Reset(names) => names.clone(),
+        };
+        options.retain(|option| !gone.contains(&name_of(option)));
+        if let ViewChange::Set(set) = change {
+            options.extend(set.iter().cloned());
+        }
+        if !options.is_empty() || catalogue.options.contains_key(&oid) {
+            grants::put_options(self.transaction()?, oid, &options).await?;
+            self.catalogue_changed();
+        }
         Ok(DONE)
     }
 
     /// OR REPLACE may add columns at the end and nothing else.
     fn require_same_columns(&self, before: &View, after: &[ViewColumn]) -> Result<()> {
         let refused = |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message);
-        if !self.role.superuser && before.owner != self.role.oid {
-            let message = format!("must be owner of view {}", before.name);
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-        }
+        self.require_owner_of(ObjectKind::View, &before.name, before.owner)?;
         if after.len() < before.columns.len() {
             return Err(refused("cannot drop columns from view".to_owned()));
         }
@@ -97,26 +159,19 @@ impl SqlSession {
     }
 
     /// DROP VIEW.
-    pub(super) async fn drop_views(&mut self, target: &DropTarget) -> Result<CommandTag> {
+    pub(super) async fn drop_views(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP VIEW")?;
         for name in &target.names {
-            self.begin_statement().await?;
-            let name = last_name(name);
+            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let catalogue = self.catalogue().await?;
             let Some(view) = catalogue.view_named(&name).cloned() else {
-                if catalogue.is_name_taken(&name) {
-                    let message = format!("\"{name}\" is not a view");
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
-                }
-                let message = format!("view \"{name}\" does not exist");
-                self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
-                continue;
+                return Err(SqlError::internal("a view was found and is gone"));
             };
-            if !self.role.superuser && view.owner != self.role.oid {
-                let message = format!("must be owner of view {name}");
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            if !self.may_drop(view.owner) {
+                return Err(not_owner(ObjectKind::View, &name));
             }
             self.drop_views_of(view.oid, &format!("view {name}"), target.cascade).await?;
+            self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, &view).await?;
             self.catalogue_changed();
         }
@@ -157,6 +212,7 @@ impl SqlSession {
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
         for view in &found {
+            self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, view).await?;
         }
         let notice = match found.as_slice() {

@@ -15,6 +15,8 @@ pub struct Array {
     element: TypeId,
     dimensions: Vec<Dimension>,
     values: Vec<Datum>,
+    /// An int2vector or oidvector, which counts from 0 and prints without braces.
+    vector: bool,
 }
 
 /// Length and lower bound of one dimension.
@@ -33,7 +35,12 @@ impl Array {
             Ok(0) | Err(_) => Vec::new(),
             Ok(len) => vec![Dimension { len, lower: 1 }],
         };
-        Self { element, dimensions, values }
+        Self { element, dimensions, values, vector: false }
+    }
+    /// An int2vector or oidvector, by its elements' type.
+    pub fn vector(element: TypeId, values: Vec<Datum>) -> Self {
+        let len = u32::try_from(values.len()).unwrap_or(0);
+        Self { element, dimensions: vec![Dimension { len, lower: 0 }], values, vector: true }
     }
     /// An array of the given shape; fails unless the elements fill it.
     ///
@@ -50,13 +57,17 @@ impl Array {
             ));
         }
         if values.is_empty() {
-            return Ok(Self { element, dimensions: Vec::new(), values });
+            return Ok(Self { element, dimensions: Vec::new(), values, vector: false });
         }
-        Ok(Self { element, dimensions, values })
+        Ok(Self { element, dimensions, values, vector: false })
     }
     /// The type of the elements.
     pub fn element(&self) -> TypeId {
         self.element
+    }
+    /// Whether it is an int2vector or oidvector.
+    pub fn is_vector(&self) -> bool {
+        self.vector
     }
     /// The dimensions; none for the empty array.
     pub fn dimensions(&self) -> &[Dimension] {

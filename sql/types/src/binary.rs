@@ -100,7 +100,8 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         TypeId::Timestamptz => {
             Datum::Timestamptz(crate::time::check_timestamp(i64::from_be_bytes(take(bytes)?))?)
         }
-        TypeId::Oid | TypeId::Regclass => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Oid => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        id if id.is_reg() => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
         TypeId::Regtype => Datum::Regtype(u32::from_be_bytes(take(bytes)?)),
         TypeId::Xid => Datum::Xid(u32::from_be_bytes(take(bytes)?)),
         TypeId::Xid8 => Datum::Xid8(u64::from_be_bytes(take(bytes)?)),
@@ -113,7 +114,13 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         }),
         TypeId::Numeric => Datum::Numeric(Numeric::read_binary(std::mem::take(bytes))?),
         TypeId::Bytea => Datum::Bytea(Arc::from(std::mem::take(bytes))),
-        TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown | TypeId::Bpchar => {
+        TypeId::Text
+        | TypeId::Varchar
+        | TypeId::Name
+        | TypeId::Char
+        | TypeId::Unknown
+        | TypeId::Aclitem
+        | TypeId::Bpchar => {
             let text = checked_text(std::mem::take(bytes))?;
             if ty.id == TypeId::Bpchar {
                 Datum::Bpchar(Arc::from(text))
@@ -129,7 +136,15 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
             ));
         }
         id => match id.element() {
-            Some(element) => return read_array(Type { id: element, modifier: ty.modifier }, bytes),
+            Some(element) => {
+                let array = read_array(Type { id: element, modifier: ty.modifier }, bytes)?;
+                return match array {
+                    Datum::Array(array) if id.is_vector() => {
+                        Ok(Datum::Array(Arc::new(Array::vector(element, array.values().to_vec()))))
+                    }
+                    array => Ok(array),
+                };
+            }
             None => return Err(Error::type_mismatch()),
         },
     };

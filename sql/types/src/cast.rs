@@ -29,20 +29,107 @@ type Targets = &'static [TypeId];
 /// rules for arrays, and for casts by way of text.
 const CASTS: &[(TypeId, Targets, Targets, Targets)] = {
     use TypeId::{
-        Bool, Bpchar, Char, Date, Float4, Float8, Int2, Int4, Int8, Interval, Name, Numeric, Oid, Regclass,
-        Regtype, Text, Time, Timestamp, Timestamptz, Varchar, Xid, Xid8,
+        Bool, Bpchar, Char, Date, Float4, Float8, Int2, Int2Array, Int2Vector, Int4, Int8, Interval, Name,
+        Numeric, Oid, OidArray, OidVector, Regclass, Regcollation, Regnamespace, Regoper, Regoperator,
+        Regproc, Regprocedure, Regrole, Regtype, Text, Time, Timestamp, Timestamptz, Varchar, Xid, Xid8,
     };
+    const OF_OID: Targets = &[Oid];
+    const INTEGERS: Targets = &[Int4, Int8];
     &[
         // from, implicit, assignment, explicit
-        (Int2, &[Int4, Int8, Float4, Float8, Numeric, Oid, Regclass, Regtype], &[], &[]),
-        (Int4, &[Int8, Float4, Float8, Numeric, Oid, Regclass, Regtype], &[Int2], &[Bool, Char]),
-        (Int8, &[Float4, Float8, Numeric, Oid, Regclass, Regtype], &[Int2, Int4], &[]),
+        (
+            Int2,
+            &[
+                Int4,
+                Int8,
+                Float4,
+                Float8,
+                Numeric,
+                Oid,
+                Regclass,
+                Regproc,
+                Regprocedure,
+                Regoper,
+                Regoperator,
+                Regnamespace,
+                Regrole,
+                Regcollation,
+                Regtype,
+            ],
+            &[],
+            &[],
+        ),
+        (
+            Int4,
+            &[
+                Int8,
+                Float4,
+                Float8,
+                Numeric,
+                Oid,
+                Regclass,
+                Regproc,
+                Regprocedure,
+                Regoper,
+                Regoperator,
+                Regnamespace,
+                Regrole,
+                Regcollation,
+                Regtype,
+            ],
+            &[Int2],
+            &[Bool, Char],
+        ),
+        (
+            Int8,
+            &[
+                Float4,
+                Float8,
+                Numeric,
+                Oid,
+                Regclass,
+                Regproc,
+                Regprocedure,
+                Regoper,
+                Regoperator,
+                Regnamespace,
+                Regrole,
+                Regcollation,
+                Regtype,
+            ],
+            &[Int2, Int4],
+            &[],
+        ),
         (Float4, &[Float8], &[Int2, Int4, Int8, Numeric], &[]),
         (Float8, &[], &[Int2, Int4, Int8, Numeric, Float4], &[]),
         (Numeric, &[Float4, Float8], &[Int2, Int4, Int8], &[]),
-        (Oid, &[Regclass, Regtype], &[Int4, Int8], &[]),
-        (Regclass, &[Oid], &[Int4, Int8], &[]),
-        (Regtype, &[Oid], &[Int4, Int8], &[]),
+        (
+            Oid,
+            &[
+                Regclass,
+                Regproc,
+                Regprocedure,
+                Regoper,
+                Regoperator,
+                Regnamespace,
+                Regrole,
+                Regcollation,
+                Regtype,
+            ],
+            INTEGERS,
+            &[],
+        ),
+        (Regclass, OF_OID, INTEGERS, &[]),
+        (Regtype, OF_OID, INTEGERS, &[]),
+        (Regproc, &[Oid, Regprocedure], INTEGERS, &[]),
+        (Regprocedure, &[Oid, Regproc], INTEGERS, &[]),
+        (Regoper, &[Oid, Regoperator], INTEGERS, &[]),
+        (Regoperator, &[Oid, Regoper], INTEGERS, &[]),
+        (Regnamespace, OF_OID, INTEGERS, &[]),
+        (Regrole, OF_OID, INTEGERS, &[]),
+        (Regcollation, OF_OID, INTEGERS, &[]),
+        (Int2Vector, &[Int2Array], &[], &[]),
+        (OidVector, &[OidArray], &[], &[]),
         (Date, &[Timestamp, Timestamptz], &[], &[]),
         (Timestamp, &[Timestamptz], &[Date, Time], &[]),
         (Timestamptz, &[], &[Date, Time, Timestamp], &[]),
@@ -66,6 +153,7 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
     if from == to || from == T::Unknown {
         return Some(Implicit);
     }
+    let to_vector = to.is_vector();
     if let Some((_, implicit, assignment, explicit)) = CASTS.iter().find(|(listed, ..)| *listed == from) {
         for (targets, context) in [(implicit, Implicit), (assignment, Assignment), (explicit, Explicit)] {
             if targets.contains(&to) {
@@ -73,7 +161,9 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
             }
         }
     }
-    if let (Some(from), Some(to)) = (from.element(), to.element()) {
+    if let (Some(from), Some(to)) = (from.element(), to.element())
+        && !to_vector
+    {
         // Arrays are cast element by element, in the context that the elements ask for.
         return cast_context(from, to);
     }
@@ -120,7 +210,8 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
         (Datum::Float8(value), T::Numeric) => Datum::Numeric(Numeric::from_f64(*value)),
         (Datum::Float8(value), _) if is_number(to) => from_float(*value, to)?,
         (Datum::Numeric(value), _) if is_number(to) => from_numeric(value, to)?,
-        (Datum::Oid(value) | Datum::Regtype(value), T::Oid | T::Regclass) => Datum::Oid(*value),
+        (Datum::Oid(value) | Datum::Regtype(value), T::Oid) => Datum::Oid(*value),
+        (Datum::Oid(value) | Datum::Regtype(value), _) if to.is_reg() => Datum::Oid(*value),
         (Datum::Oid(value), T::Regtype) => Datum::Regtype(*value),
         // An OID above 2^31 turns negative, as its bits stay.
         (Datum::Oid(value) | Datum::Regtype(value), T::Int4) => Datum::Int4(*value as i32),
@@ -159,10 +250,8 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
 
 fn is_number(id: TypeId) -> bool {
     use TypeId as T;
-    matches!(
-        id,
-        T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype
-    )
+    matches!(id, T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regtype)
+        || id.is_reg()
 }
 
 fn from_integer(value: i64, to: TypeId) -> Result<Datum> {

@@ -36,7 +36,7 @@ pub enum Datum {
     Float8(f64),
     /// numeric
     Numeric(Numeric),
-    /// text, varchar, name, "char" and literals of unknown type
+    /// text, varchar, name, "char", aclitem and literals of unknown type
     Text(Str),
     /// char(n), padded with blanks, which comparisons ignore
     Bpchar(Arc<str>),
@@ -131,7 +131,13 @@ impl Datum {
             Self::Xid8(_) => TypeId::Xid8,
             Self::Uuid(_) => TypeId::Uuid,
             Self::Inet(..) => TypeId::Inet,
-            Self::Array(array) => return array.element().array(),
+            Self::Array(array) => {
+                return match (array.is_vector(), array.element()) {
+                    (true, TypeId::Int2) => Some(TypeId::Int2Vector),
+                    (true, _) => Some(TypeId::OidVector),
+                    (false, element) => element.array(),
+                };
+            }
         })
     }
     /// Bytes that this value holds outside of itself, for memory accounting.

@@ -41,5 +41,5 @@ pub use datum::{Datum, Str};
 pub use error::{Error, Result};
 pub use interval::Interval;
 pub use numeric::Numeric;
-pub use style::{ByteaOutput, DateOrder, Style};
+pub use style::{ByteaOutput, DateOrder, IntervalStyle, Style};
 pub use types::{Category, Type, TypeId, TypeInfo};

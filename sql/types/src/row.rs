@@ -48,7 +48,8 @@ const fn fixed_width(id: TypeId) -> Option<u8> {
         TypeId::Bool => 1,
         TypeId::Int2 => 2,
         TypeId::Int4 | TypeId::Float4 | TypeId::Date | TypeId::Oid | TypeId::Xid => 4,
-        TypeId::Regclass | TypeId::Regtype => 4,
+        TypeId::Regtype => 4,
+        id if id.is_reg() => 4,
         TypeId::Int8 | TypeId::Float8 | TypeId::Time | TypeId::Timestamp | TypeId::Timestamptz => 8,
         TypeId::Lsn | TypeId::Xid8 => 8,
         TypeId::Interval | TypeId::Uuid => 16,
@@ -369,7 +370,7 @@ fn write_varying(id: TypeId, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
     match (id, value) {
         (TypeId::Bpchar, Datum::Bpchar(value)) => out.extend_from_slice(value.as_bytes()),
         (
-            TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown,
+            TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown | TypeId::Aclitem,
             Datum::Text(value),
         ) => {
             out.extend_from_slice(value.as_bytes());

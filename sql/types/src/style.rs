@@ -24,7 +24,21 @@ pub enum DateOrder {
     Ymd,
 }
 
-/// A session's way to read and write values. Dates are written in ISO style, intervals in PostgreSQL's.
+/// How an interval is printed (IntervalStyle).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IntervalStyle {
+    /// `1 day 02:03:04`
+    #[default]
+    Postgres,
+    /// `@ 1 day 2 hours 3 mins 4 secs`
+    PostgresVerbose,
+    /// `1 2:03:04`
+    SqlStandard,
+    /// `P1DT2H3M4S`
+    Iso8601,
+}
+
+/// A session's way to read and write values. Dates are written in ISO style.
 #[derive(Clone, Debug)]
 pub struct Style {
     /// TimeZone.
@@ -33,6 +47,10 @@ pub struct Style {
     pub date_order: DateOrder,
     /// bytea_output.
     pub bytea_output: ByteaOutput,
+    /// IntervalStyle.
+    pub interval_style: IntervalStyle,
+    /// array_nulls: an unquoted NULL in an array's text is a null value.
+    pub array_nulls: bool,
     /// extra_float_digits: 1 and above print the shortest text that reads back as the same float.
     pub extra_float_digits: i32,
     /// The transaction's start in microseconds since 2000-01-01 UTC: what `now` and `today` mean as input.
@@ -45,6 +63,8 @@ impl Default for Style {
             zone: TimeZone::UTC,
             date_order: DateOrder::Mdy,
             bytea_output: ByteaOutput::Hex,
+            interval_style: IntervalStyle::Postgres,
+            array_nulls: true,
             extra_float_digits: 1,
             now_micros: 0,
         }

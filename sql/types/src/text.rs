@@ -5,7 +5,7 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
-use crate::types::{Type, TypeId};
+use crate::types::{STANDING_FOR_OTHERS, Type, TypeId};
 use crate::{bytea, float, inet, integer, time};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
@@ -34,7 +34,8 @@ impl Datum {
             TypeId::Float4 => Self::Float4(float::parse_f32(text)?),
             TypeId::Float8 => Self::Float8(float::parse_f64(text)?),
             TypeId::Numeric => Self::Numeric(Numeric::parse(text)?),
-            TypeId::Text | TypeId::Varchar | TypeId::Unknown => Self::Text(Str::from(text)),
+            // Who is named in an aclitem only the catalogue knows.
+            TypeId::Text | TypeId::Varchar | TypeId::Unknown | TypeId::Aclitem => Self::Text(Str::from(text)),
             TypeId::Name => Self::Text(Str::from(truncate_name(text))),
             TypeId::Char => {
                 Self::Text(text.chars().next().map(|first| first.to_string()).unwrap_or_default().into())
@@ -45,9 +46,11 @@ impl Datum {
             TypeId::Time => Self::Time(time::parse_time(text, style)?),
             TypeId::Timestamp => Self::Timestamp(time::parse_timestamp(text, style)?),
             TypeId::Timestamptz => Self::Timestamptz(time::parse_timestamptz(text, style)?),
-            TypeId::Interval => Self::Interval(time::parse_interval(text)?),
+            TypeId::Interval => Self::Interval(time::parse_interval_in(style.interval_style, text)?),
             TypeId::Lsn => Self::Lsn(integer::parse_lsn(text)?),
-            TypeId::Oid | TypeId::Regclass | TypeId::Regtype => parse_oid(ty.id, text)?,
+            TypeId::Oid | TypeId::Regtype => parse_oid(ty.id, text)?,
+            id if id.is_reg() => parse_oid(id, text)?,
+            TypeId::Int2Vector | TypeId::OidVector => parse_vector(ty.id, text, style)?,
             TypeId::Xid => Self::Xid(integer::parse_unsigned(text, "xid")?),
             TypeId::Xid8 => Self::Xid8(integer::parse_u64(text, "xid8")?),
             TypeId::Uuid => Self::Uuid(integer::parse_uuid(text)?),
@@ -90,14 +93,18 @@ impl Datum {
             Self::Time(value) => time::write_time(*value, out),
             Self::Timestamp(value) => time::write_timestamp(*value, out),
             Self::Timestamptz(value) => time::write_timestamptz(*value, &style.zone, out),
-            Self::Interval(value) => time::write_interval(*value, out),
+            Self::Interval(value) => time::write_interval_in(style.interval_style, *value, out),
             Self::Lsn(value) => {
                 let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
             }
             Self::Oid(value) | Self::Xid(value) => write_display(out, value),
+            Self::Regtype(0) => out.push('-'),
             Self::Regtype(value) => match TypeId::from_oid(*value) {
                 Some(id) => out.push_str(id.sql_name()),
-                None => write_display(out, value),
+                None => match STANDING_FOR_OTHERS.iter().find(|(oid, _)| oid == value) {
+                    Some((_, name)) => out.push_str(name),
+                    None => write_display(out, value),
+                },
             },
             Self::Xid8(value) => write_display(out, value),
             Self::Uuid(value) => {
@@ -109,6 +116,7 @@ impl Datum {
                 }
             }
             Self::Inet(address, bits) => inet::write(out, *address, *bits),
+            Self::Array(array) if array.is_vector() => write_vector(array, style, out),
             Self::Array(array) => write_array(array, style, out),
         }
     }
@@ -138,15 +146,37 @@ pub(crate) fn truncate_name(text: &str) -> &str {
 /// know.
 fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
     if id == TypeId::Regtype
-        && let Some(found) = TypeId::from_name(&integer::trim(text).to_ascii_lowercase())
+        && let Some(found) = TypeId::from_sql(text)
     {
         return Ok(Datum::Regtype(found.oid()));
+    }
+    let plain = text.trim().trim_start_matches("pg_catalog.").to_ascii_lowercase();
+    if id == TypeId::Regtype
+        && let Some((oid, _)) = STANDING_FOR_OTHERS.iter().find(|(_, name)| *name == plain)
+    {
+        return Ok(Datum::Regtype(*oid));
     }
     if id == TypeId::Regtype && !text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")));
     }
     let oid = integer::parse_unsigned(text, id.sql_name())?;
     Ok(if id == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) })
+}
+
+/// Numbers with blanks between them.
+fn parse_vector(id: TypeId, text: &str, style: &Style) -> Result<Datum> {
+    let element = id.element().ok_or_else(Error::type_mismatch)?;
+    let values = text.split_ascii_whitespace().map(|part| Datum::parse(Type::of(element), part, style));
+    Ok(Datum::Array(Arc::new(Array::vector(element, values.collect::<Result<_>>()?))))
+}
+
+fn write_vector(array: &Array, style: &Style, out: &mut String) {
+    for (at, value) in array.values().iter().enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        value.write_text(style, out);
+    }
 }
 
 /// `{a,"b c",NULL}`, nested for more dimensions, lower bounds before it unless all are 1.
@@ -373,7 +403,7 @@ impl ArrayReader<'_> {
         if out.is_empty() {
             return Err(malformed(self.text, "Unexpected \",\" character."));
         }
-        if out.eq_ignore_ascii_case("null") {
+        if self.style.array_nulls && out.eq_ignore_ascii_case("null") {
             return Ok(Datum::Null);
         }
         Datum::parse(self.element, &out, self.style)

@@ -54,11 +54,11 @@ macro_rules! types {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
         #[allow(missing_docs, reason = "each is the type of its name")]
-        pub enum TypeId { $($id = $oid, $array = $array_oid,)* Unknown = 705, Void = 2278, AnyArray = 2277 }
+        pub enum TypeId { $($id = $oid, $array = $array_oid,)* Unknown = 705, Void = 2278, AnyArray = 2277, Int2Vector = 22, OidVector = 30 }
 
         impl TypeId {
             /// All types.
-            pub const ALL: &[TypeId] = &[$(TypeId::$id, TypeId::$array,)* TypeId::Unknown, TypeId::Void, TypeId::AnyArray];
+            pub const ALL: &[TypeId] = &[$(TypeId::$id, TypeId::$array,)* TypeId::Unknown, TypeId::Void, TypeId::AnyArray, TypeId::Int2Vector, TypeId::OidVector];
 
             /// The type of an OID.
             pub const fn from_oid(oid: u32) -> Option<Self> {
@@ -67,6 +67,8 @@ macro_rules! types {
                     705 => Some(Self::Unknown),
                     2277 => Some(Self::AnyArray),
                     2278 => Some(Self::Void),
+                    22 => Some(Self::Int2Vector),
+                    30 => Some(Self::OidVector),
                     _ => None,
                 }
             }
@@ -77,12 +79,19 @@ macro_rules! types {
                       Self::$array => TypeInfo { oid: $array_oid, name: concat!("_", $name), sql_name: concat!($sql, "[]"), len: -1, category: Category::Array, preferred: false },)*
                     Self::Unknown => TypeInfo { oid: 705, name: "unknown", sql_name: "unknown", len: -2, category: Category::Unknown, preferred: false },
                     Self::AnyArray => TypeInfo { oid: 2277, name: "anyarray", sql_name: "anyarray", len: -1, category: Category::Pseudo, preferred: false },
+                    Self::Int2Vector => TypeInfo { oid: 22, name: "int2vector", sql_name: "int2vector", len: -1, category: Category::Array, preferred: false },
+                    Self::OidVector => TypeInfo { oid: 30, name: "oidvector", sql_name: "oidvector", len: -1, category: Category::Array, preferred: false },
                     Self::Void => TypeInfo { oid: 2278, name: "void", sql_name: "void", len: 4, category: Category::Pseudo, preferred: false },
                 }
             }
             /// The type of this array's elements; None if this is no array.
             pub const fn element(self) -> Option<Self> {
-                match self { $(Self::$array => Some(Self::$id),)* _ => None }
+                match self {
+                    $(Self::$array => Some(Self::$id),)*
+                    Self::Int2Vector => Some(Self::Int2),
+                    Self::OidVector => Some(Self::Oid),
+                    _ => None,
+                }
             }
             /// The array of this type; None for arrays and pseudo-types.
             pub const fn array(self) -> Option<Self> {
@@ -106,6 +115,7 @@ types! {
     Float4 = 700, "float4", "real", 4, Numeric, false, Float4Array = 1021;
     Float8 = 701, "float8", "double precision", 8, Numeric, true, Float8Array = 1022;
     Inet = 869, "inet", "inet", -1, Network, true, InetArray = 1041;
+    Aclitem = 1033, "aclitem", "aclitem", 12, User, false, AclitemArray = 1034;
     Bpchar = 1042, "bpchar", "character", -1, String, false, BpcharArray = 1014;
     Varchar = 1043, "varchar", "character varying", -1, String, false, VarcharArray = 1015;
     Date = 1082, "date", "date", 4, DateTime, false, DateArray = 1182;
@@ -116,10 +126,32 @@ types! {
     Numeric = 1700, "numeric", "numeric", -1, Numeric, false, NumericArray = 1231;
     Regclass = 2205, "regclass", "regclass", 4, Numeric, false, RegclassArray = 2210;
     Regtype = 2206, "regtype", "regtype", 4, Numeric, false, RegtypeArray = 2211;
+    Regproc = 24, "regproc", "regproc", 4, Numeric, false, RegprocArray = 1008;
+    Regprocedure = 2202, "regprocedure", "regprocedure", 4, Numeric, false, RegprocedureArray = 2207;
+    Regoper = 2203, "regoper", "regoper", 4, Numeric, false, RegoperArray = 2208;
+    Regoperator = 2204, "regoperator", "regoperator", 4, Numeric, false, RegoperatorArray = 2209;
+    Regnamespace = 4089, "regnamespace", "regnamespace", 4, Numeric, false, RegnamespaceArray = 4090;
+    Regrole = 4096, "regrole", "regrole", 4, Numeric, false, RegroleArray = 4097;
+    Regcollation = 4191, "regcollation", "regcollation", 4, Numeric, false, RegcollationArray = 4192;
     Uuid = 2950, "uuid", "uuid", 16, User, false, UuidArray = 2951;
     Lsn = 3220, "pg_lsn", "pg_lsn", 8, User, false, LsnArray = 3221;
     Xid8 = 5069, "xid8", "xid8", 8, User, false, Xid8Array = 271;
 }
+
+/// Types that only stand for others and no value here is of, by OID and name: regtype knows them.
+pub(crate) const STANDING_FOR_OTHERS: &[(u32, &str)] = &[
+    (2249, "record"),
+    (2275, "cstring"),
+    (2276, "\"any\""),
+    (2279, "trigger"),
+    (2281, "internal"),
+    (2283, "anyelement"),
+    (2776, "anynonarray"),
+    (3838, "event_trigger"),
+    (5077, "anycompatible"),
+    (5078, "anycompatiblearray"),
+    (5079, "anycompatiblenonarray"),
+];
 
 impl TypeId {
     /// pg_type.oid.
@@ -145,6 +177,51 @@ impl TypeId {
     /// Whether values are character strings (text, varchar, char(n), name).
     pub const fn is_string(self) -> bool {
         matches!(self, Self::Text | Self::Varchar | Self::Bpchar | Self::Name | Self::Unknown)
+    }
+    /// Whether a value is the OID of something in the catalogue, which prints as that thing's name. regtype
+    /// is apart: types are known without a catalogue.
+    pub const fn is_reg(self) -> bool {
+        matches!(
+            self,
+            Self::Regclass
+                | Self::Regproc
+                | Self::Regprocedure
+                | Self::Regoper
+                | Self::Regoperator
+                | Self::Regnamespace
+                | Self::Regrole
+                | Self::Regcollation
+        )
+    }
+    /// Whether arrays of this type count from 0 and print without braces (int2vector, oidvector).
+    pub const fn is_vector(self) -> bool {
+        matches!(self, Self::Int2Vector | Self::OidVector)
+    }
+    /// The type of a name as SQL has it anywhere: qualified or not, with a modifier or without, in any case.
+    pub fn from_sql(text: &str) -> Option<Self> {
+        let mut name = String::with_capacity(text.len());
+        let (mut depth, mut quoted) = (0_u32, false);
+        for c in text.trim().chars() {
+            match c {
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth = depth.checked_sub(1)?,
+                _ if depth > 0 => {}
+                _ if quoted => name.push(c),
+                _ if c.is_whitespace() && (name.is_empty() || name.ends_with(' ')) => {}
+                _ if c.is_whitespace() => name.push(' '),
+                _ => name.push(c.to_ascii_lowercase()),
+            }
+        }
+        if depth > 0 || quoted {
+            return None;
+        }
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+        // Quoted, the name is that of pg_type.
+        if text.contains('"') {
+            return Self::ALL.iter().copied().find(|id| id.name() == name);
+        }
+        Self::from_name(name.trim())
     }
     /// The type of a name as users write it: `int4`, `integer`, `character varying`, `_text`, `text[]`; lower
     /// case.

@@ -27,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["server"],
     &["plimsoll", "simulator"],
     &["tools"],
-    &["scenarios", "benches"],
+    &["scenarios", "fuzzing", "benches"],
 ];
 
 #[test]

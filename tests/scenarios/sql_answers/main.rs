@@ -7,6 +7,7 @@
 //! replays one; what failed is printed with the statements before it.
 
 mod generate;
+mod written;
 
 use generate::{Generator, Statement, TABLES};
 use postgres::types::ToSql;

@@ -5,7 +5,10 @@ mod clone;
 mod demo;
 pub mod init;
 mod lag;
+mod logrotate;
 mod promote;
+mod reload;
+mod restart;
 mod restore;
 pub mod rewind;
 #[cfg(feature = "simulate")]
@@ -20,7 +23,7 @@ mod waldump;
 
 use crate::cli::Command;
 use crate::output::{complain, error_text};
-use crate::programs::pg_ctl;
+use crate::programs::{initdb, pg_ctl};
 use crate::serve::{self, FolderKind};
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -28,10 +31,13 @@ use std::path::Path;
 /// Runs a command; returns the exit code.
 pub fn run(command: Command) -> u8 {
     let done = match command {
-        Command::Init(arguments) => init::run(&arguments, "plimsoll start -D"),
-        Command::Initdb(arguments) => init::run(&arguments, "pg_ctl start -D"),
+        Command::Init(arguments) => init::run(&arguments, init::Personality::Plimsoll),
+        Command::Initdb(passed) => return initdb::main(passed.words("initdb")),
         Command::Start(arguments) => return finish(start::run(&arguments)),
         Command::Stop(arguments) => stop::run(&arguments),
+        Command::Restart(arguments) => return finish(restart::run(&arguments)),
+        Command::Reload(arguments) => reload::run(&arguments),
+        Command::Logrotate(arguments) => logrotate::run(&arguments),
         Command::Status(arguments) => return finish(status::run(&arguments)),
         Command::Clone(arguments) => clone::run(&arguments),
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
@@ -63,17 +69,18 @@ fn finish(done: Result<u8>) -> u8 {
 
 /// Refuses a folder that no server can run on, before a process is made for it.
 fn check_data_directory(data: &Path) -> Result<()> {
-    let shown = data.display();
+    let shown = serve::named(data);
     match serve::folder_kind(data)? {
         FolderKind::Cluster => {}
         FolderKind::Missing => {
             let word = host::shell_word(&data.to_string_lossy());
-            bail!("directory \"{shown}\" does not exist: create one with `plimsoll init -D {word}`");
+            bail!("directory {shown} does not exist: create one with `plimsoll init -D {word}`");
         }
         FolderKind::Other => bail!(
-            "\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
+            "{shown} is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
         ),
     }
+    crate::owner::check_own(data)?;
     // A control file that cannot be read is for the server to tell.
     if let Ok(control) = serve::control_file(data) {
         serve::check_format(data, &control)?;

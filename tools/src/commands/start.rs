@@ -3,6 +3,7 @@
 use super::check_data_directory;
 use crate::cli::StartArgs;
 use crate::output::say;
+use crate::permissions::Access;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness};
 use crate::programs::postgres;
@@ -10,6 +11,7 @@ use crate::serve;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use storage::SERVER_LOG_FILE;
 
@@ -30,27 +32,22 @@ pub fn run(arguments: &StartArgs) -> Result<u8> {
         all.extend(words);
         return Ok(serve::main(&all));
     }
-    let log = match &arguments.log {
-        Some(log) => log.clone(),
-        None => {
-            // No copy of a data directory has this folder.
-            let log = data.join(SERVER_LOG_FILE);
-            let own = log.parent().unwrap_or(data);
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(own)
-                .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
-            log
-        }
+    detached(data, words, arguments.log.clone(), arguments.timeout)
+}
+
+/// Starts a server in the background with these words behind its data directory, and waits for it; gives the
+/// exit code.
+pub fn detached(data: &Path, arguments: Vec<OsString>, log: Option<PathBuf>, timeout_s: u64) -> Result<u8> {
+    let log = log.map_or_else(|| own_log(data), Ok)?;
+    let launch = Launch {
+        data: data.to_owned(),
+        arguments,
+        shell_options: Vec::new(),
+        log: Some(log.clone()),
+        program: None,
     };
-    let launch =
-        Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
-    match launch.spawn()?.wait(
-        &[Status::Ready, Status::Standby],
-        Duration::from_secs(arguments.timeout),
-        || {},
-    )? {
+    let limit = Duration::from_secs(timeout_s);
+    match launch.spawn()?.wait(&[Status::Ready, Status::Standby], limit, || {})? {
         Readiness::Ready => {
             let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
             say!("server started (PID: {pid}, log: {})", log.display());
@@ -59,9 +56,20 @@ pub fn run(arguments: &StartArgs) -> Result<u8> {
         Readiness::Ended(Some(cause)) => bail!("{cause}"),
         Readiness::Ended(None) => bail!("the server ended while it started: see {}", log.display()),
         Readiness::TimedOut => bail!(
-            "the server did not start within {} seconds and goes on trying: see {}",
-            arguments.timeout,
+            "the server did not start within {timeout_s} seconds and goes on trying: see {}",
             log.display()
         ),
     }
+}
+
+/// The log of a detached server for which none is named, in a folder that no copy of the directory has.
+fn own_log(data: &Path) -> Result<PathBuf> {
+    let log = data.join(SERVER_LOG_FILE);
+    let own = log.parent().unwrap_or(data);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(Access::of(data).folder_mode())
+        .create(own)
+        .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
+    Ok(log)
 }

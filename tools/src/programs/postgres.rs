@@ -17,9 +17,41 @@ pub struct ServerArguments {
     pub words: Vec<String>,
 }
 
-/// The options, for --help and for errors.
-pub const USAGE: &str = "usage: postgres [-D DATADIR] [-p PORT] [-h HOST] [-k SOCKETDIR] [-c NAME=VALUE]... [--NAME=VALUE]... \
-                     [-B BUFFERS] [-N CONNECTIONS] [-F] [-i] [-C NAME] [-V]";
+/// What `--help` says.
+pub const HELP: &str = "\
+postgres runs a server on a data directory, in the foreground.
+
+Usage:
+  postgres [OPTION]...
+
+Options:
+  -B NBUFFERS        shared_buffers
+  -c NAME=VALUE      set a setting
+  -C NAME            print the value of a setting and exit
+  -d 1-5             log messages of this debugging level
+  -D DATADIR         the data directory; without it PGDATA is used
+  -e                 read dates in the European order (DMY)
+  -F                 turn fsync off
+  -h HOSTNAME        listen_addresses
+  -i                 listen on all addresses
+  -k DIRECTORY       unix_socket_directories
+  -l                 turn ssl on
+  -N MAX-CONNECT     max_connections
+  -O                 turn allow_system_table_mods on
+  -p PORT            port
+  -P                 turn ignore_system_indexes on
+  -s                 turn log_statement_stats on
+  -S WORK-MEM        work_mem
+  -f s|i|o|b|t|n|m|h turn a kind of plan off
+  -t pa|pl|ex        turn log_parser_stats, log_planner_stats or log_executor_stats on
+  -V, --version      say the version
+  -W NUM             post_auth_delay
+  --NAME=VALUE       set a setting
+  --describe-config  print all settings and exit
+  -?, --help         show this help
+
+There is no single-user mode and no bootstrapping mode.
+";
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +62,13 @@ pub enum Request {
     Version,
     /// Print the usage.
     Help,
+    /// Print a line a setting.
+    DescribeConfig,
+}
+
+/// A mistake in the command line.
+fn misused(what: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("{what}\nTry \"postgres --help\" for more information.")
 }
 
 /// Reads the arguments after the program's name.
@@ -43,51 +82,133 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
             match long {
                 "version" => return Ok(Request::Version),
                 "help" => return Ok(Request::Help),
-                "single" | "boot" | "describe-config" => {
+                "describe-config" => return Ok(Request::DescribeConfig),
+                "single" | "boot" | "check" | "forkboot" => {
                     bail!("--{long} is not supported: this server has no such mode")
                 }
-                _ => parsed.settings.push(setting(long)?),
+                _ => parsed.settings.push(long_setting(long)?),
             }
             continue;
         }
-        let Some(letter) = word.strip_prefix('-').and_then(|short| short.chars().next()) else {
-            bail!("invalid argument: \"{word}\"\n{USAGE}");
+        let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+            return Err(misused(format!("invalid argument: \"{word}\"")));
         };
-        let inline = word.get(1 + letter.len_utf8()..).filter(|text| !text.is_empty());
-        let mut value = || {
-            inline
-                .map(str::to_owned)
-                .or_else(|| rest.next().cloned())
-                .ok_or_else(|| anyhow!("option requires an argument -- '{letter}'\n{USAGE}"))
-        };
-        let mut set = |name: &str, value: String| parsed.settings.push((name.to_owned(), value));
-        match letter {
-            'D' => parsed.data = Some(PathBuf::from(value()?)),
-            'c' => parsed.settings.push(setting(&value()?)?),
-            'C' => parsed.print = Some(value()?),
-            'p' => set("port", value()?),
-            'h' => set("listen_addresses", value()?),
-            'k' => set("unix_socket_directories", value()?),
-            'B' => set("shared_buffers", value()?),
-            'N' => set("max_connections", value()?),
-            'S' => set("work_mem", value()?),
-            'd' => {
-                let level = value()?;
-                set(
-                    "log_min_messages",
-                    if level == "0" { "notice".to_owned() } else { format!("debug{level}") },
-                );
+        let mut left = letters.chars();
+        while let Some(letter) = left.next() {
+            match letter {
+                'V' => return Ok(Request::Version),
+                '?' => return Ok(Request::Help),
+                letter if parsed.take_flag(letter) => {}
+                letter => {
+                    let inline = Some(left.as_str()).filter(|text| !text.is_empty());
+                    let value = inline.or_else(|| rest.next().map(String::as_str));
+                    parsed.take(letter, value)?;
+                    break;
+                }
             }
-            'F' => set("fsync", "off".to_owned()),
-            'i' => set("listen_addresses", "*".to_owned()),
-            'e' => set("datestyle", "euro".to_owned()),
-            'V' => return Ok(Request::Version),
-            '?' => return Ok(Request::Help),
-            other => bail!("invalid option -- '{other}'\n{USAGE}"),
         }
     }
     parsed.words = words;
     Ok(Request::Serve(parsed))
+}
+
+impl ServerArguments {
+    fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.settings.push((name.to_owned(), value.into()));
+    }
+
+    /// Takes an option without a value; false if this is none.
+    fn take_flag(&mut self, letter: char) -> bool {
+        let (name, value) = match letter {
+            'F' => ("fsync", "off"),
+            'i' => ("listen_addresses", "*"),
+            'l' => ("ssl", "on"),
+            'e' => ("datestyle", "iso, dmy"),
+            'O' => ("allow_system_table_mods", "on"),
+            'P' => ("ignore_system_indexes", "on"),
+            's' => ("log_statement_stats", "on"),
+            _ => return false,
+        };
+        self.set(name, value);
+        true
+    }
+
+    /// Takes an option with a value.
+    fn take(&mut self, letter: char, value: Option<&str>) -> Result<()> {
+        match letter {
+            'n' | 'T' => {
+                bail!("-{letter} is not supported: this server is one process, no other goes on without it")
+            }
+            'E' | 'j' | 'r' => bail!("-{letter} is not supported: this server has no single-user mode"),
+            'B' | 'c' | 'C' | 'd' | 'D' | 'f' | 'h' | 'k' | 'N' | 'p' | 'S' | 't' | 'W' => {}
+            other => return Err(misused(format!("invalid option -- '{other}'"))),
+        }
+        let missing = || misused(format!("option requires an argument -- '{letter}'"));
+        let value = value.ok_or_else(missing)?;
+        match letter {
+            'D' => self.data = Some(PathBuf::from(value)),
+            'C' => self.print = Some(value.to_owned()),
+            'c' => self.settings.push(setting(value)?),
+            'd' => self.debug(value),
+            'f' => self.set(plan_kind(value)?, "off"),
+            't' => self.set(statistics(value)?, "on"),
+            'p' => self.set("port", value),
+            'h' => self.set("listen_addresses", value),
+            'k' => self.set("unix_socket_directories", value),
+            'B' => self.set("shared_buffers", value),
+            'N' => self.set("max_connections", value),
+            'S' => self.set("work_mem", value),
+            _ => self.set("post_auth_delay", value),
+        }
+        Ok(())
+    }
+
+    /// -d: more is logged from level to level.
+    fn debug(&mut self, level: &str) {
+        let number: u8 = level.parse().unwrap_or(0);
+        let messages = if number == 0 { "notice".to_owned() } else { format!("debug{level}") };
+        self.set("log_min_messages", messages);
+        if number >= 1 {
+            self.set("log_connections", "on");
+            self.set("log_disconnections", "on");
+        }
+        if number >= 2 {
+            self.set("log_statement", "all");
+        }
+    }
+}
+
+/// -f: the setting of a kind of plan.
+fn plan_kind(letter: &str) -> Result<&'static str> {
+    Ok(match letter {
+        "s" => "enable_seqscan",
+        "i" => "enable_indexscan",
+        "o" => "enable_indexonlyscan",
+        "b" => "enable_bitmapscan",
+        "t" => "enable_tidscan",
+        "n" => "enable_nestloop",
+        "m" => "enable_mergejoin",
+        "h" => "enable_hashjoin",
+        other => return Err(misused(format!("invalid argument for option -f: \"{other}\""))),
+    })
+}
+
+/// -t: the setting of a kind of statistics.
+fn statistics(word: &str) -> Result<&'static str> {
+    Ok(match word {
+        "pa" | "parser" => "log_parser_stats",
+        "pl" | "planner" => "log_planner_stats",
+        "e" | "ex" | "executor" => "log_executor_stats",
+        other => return Err(misused(format!("invalid argument for option -t: \"{other}\""))),
+    })
+}
+
+/// Reads the rest of `--name=value`.
+fn long_setting(text: &str) -> Result<(String, String)> {
+    match setting(text) {
+        Ok(setting) => Ok(setting),
+        Err(_) => Err(misused(format!("--{text} requires a value"))),
+    }
 }
 
 /// Reads `name=value`; dashes in the name stand for underscores, as PostgreSQL allows.
@@ -127,8 +248,37 @@ mod tests {
     }
 
     #[test]
+    fn letters_may_stand_together_and_some_stand_for_several_settings() {
+        let parsed = serve(&["-Fip", "7", "-d2", "-fh", "-t", "ex"]);
+        let expected = [
+            ("fsync", "off"),
+            ("listen_addresses", "*"),
+            ("port", "7"),
+            ("log_min_messages", "debug2"),
+            ("log_connections", "on"),
+            ("log_disconnections", "on"),
+            ("log_statement", "all"),
+            ("enable_hashjoin", "off"),
+            ("log_executor_stats", "on"),
+        ];
+        assert_eq!(parsed.settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
     fn what_is_not_an_option_is_refused() {
-        for words in [&["x"][..], &["-c", "fsync"], &["-Q"], &["-p"], &["--single"], &["--=x"]] {
+        for words in [
+            &["x"][..],
+            &["-c", "fsync"],
+            &["-Q"],
+            &["-p"],
+            &["--single"],
+            &["--=x"],
+            &["-"],
+            &["-FT"],
+            &["-f", "x"],
+            &["-tq"],
+            &["--no-such-option"],
+        ] {
             let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
             assert!(parse(&arguments).is_err(), "{words:?}");
         }

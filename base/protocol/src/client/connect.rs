@@ -1,44 +1,18 @@
 //! Reaching a server and logging in.
 
+use super::stream::Stream;
 use super::{Client, ClientError};
 use crate::backend::{Authentication, BackendMessage};
-use crate::conninfo::{ConnInfo, Endpoint, Silence, TargetSession};
+use crate::conninfo::{ChannelBinding, ConnInfo, Endpoint, Silence, SslMode, TargetSession};
 use crate::frontend;
-use crate::scram::{self, ClientExchange, ClientProof};
+use crate::scram::{self, Channel, ClientExchange, ClientProof};
 use crate::startup::{CancelKey, encode_cancel, encode_session};
+use crate::tls::TlsError;
+use crate::tls::client::ClientTls;
 use bytes::{Bytes, BytesMut};
-use host::net::TcpStream;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-
-#[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    async fn connect(endpoint: &Endpoint, port: u16, silence: Silence) -> io::Result<Self> {
-        match endpoint {
-            Endpoint::Unix(dir) => {
-                UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await.map(Self::Unix)
-            }
-            Endpoint::Tcp(host) => {
-                let stream = TcpStream::connect((host.as_str(), port)).await?;
-                stream.set_nodelay(true)?;
-                if let Some(keepalive) = silence.keepalive {
-                    host::net::set_keepalive(&stream, keepalive)?;
-                }
-                if silence.user_timeout.is_some() {
-                    host::net::set_user_timeout(&stream, silence.user_timeout)?;
-                }
-                Ok(Self::Tcp(stream))
-            }
-        }
-    }
-}
 
 /// What cancels a session's statements: it asks on a connection of its own.
 #[derive(Clone, Debug)]
@@ -46,6 +20,8 @@ pub struct CancelToken {
     pub(super) endpoint: Endpoint,
     pub(super) port: u16,
     pub(super) silence: Silence,
+    /// The session is encrypted, and so is this.
+    pub(super) tls: Option<ClientTls>,
     pub(super) key: CancelKey,
 }
 
@@ -57,22 +33,29 @@ impl CancelToken {
     /// Fails if the server cannot be reached.
     pub async fn cancel(&self) -> Result<(), ClientError> {
         let mut stream = Stream::connect(&self.endpoint, self.port, self.silence).await?;
+        if let Some(tls) = &self.tls {
+            let (encrypted, encryption) = stream.encrypt(tls).await?;
+            if encryption.is_none() {
+                return Err(no_ssl());
+            }
+            stream = encrypted;
+        }
         let mut packet = BytesMut::new();
         encode_cancel(&mut packet, self.key);
         // The server answers nothing and closes: reading to the end waits for it.
         let mut rest = Vec::new();
-        match &mut stream {
-            Stream::Tcp(stream) => {
-                stream.write_all(&packet).await?;
-                stream.take(1).read_to_end(&mut rest).await?;
-            }
-            Stream::Unix(stream) => {
-                stream.write_all(&packet).await?;
-                stream.take(1).read_to_end(&mut rest).await?;
-            }
+        stream.write_all(&packet).await?;
+        stream.flush().await?;
+        match stream.take(1).read_to_end(&mut rest).await {
+            // It need not say goodbye.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+fn no_ssl() -> ClientError {
+    TlsError::Handshake("server does not support SSL, but SSL was required".to_owned()).into()
 }
 
 fn describe(endpoint: &Endpoint, port: u16) -> String {
@@ -165,13 +148,63 @@ impl Client {
         .map_err(ClientError::WrongServer)
     }
 
+    /// Logs in at one endpoint, encrypted or not as sslmode has it.
     async fn login(info: &ConnInfo, endpoint: &Endpoint, port: u16) -> Result<Self, ClientError> {
-        let stream = Stream::connect(endpoint, port, info.silence)
+        let mode = match endpoint {
+            Endpoint::Unix(_) => SslMode::Disable,
+            Endpoint::Tcp(_) => info.tls.mode,
+        };
+        let refused = match mode {
+            SslMode::Disable => return Self::login_once(info, endpoint, port, None).await,
+            SslMode::Allow => match Self::login_once(info, endpoint, port, None).await {
+                Err(error @ ClientError::Server(_)) => Some(error),
+                other => return other,
+            },
+            _ => None,
+        };
+        let host = match endpoint {
+            Endpoint::Tcp(host) => info.name_of(endpoint, port).unwrap_or(host),
+            Endpoint::Unix(_) => "",
+        };
+        let tls = match ClientTls::load(&info.tls, host) {
+            // As in libpq: what cannot be encrypted goes in the clear, if that is allowed.
+            Err(_) if mode == SslMode::Prefer => return Self::login_once(info, endpoint, port, None).await,
+            loaded => loaded?,
+        };
+        match Self::login_once(info, endpoint, port, Some(&tls)).await {
+            // Nobody has said yet that this is the session: another way may lead to one.
+            Err(ClientError::Server(_) | ClientError::Tls(_)) if mode == SslMode::Prefer => {
+                Self::login_once(info, endpoint, port, None).await
+            }
+            Err(ClientError::Tls(error)) => Err(refused.unwrap_or(error.into())),
+            other => other,
+        }
+    }
+
+    async fn login_once(
+        info: &ConnInfo,
+        endpoint: &Endpoint,
+        port: u16,
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, ClientError> {
+        let mut stream = Stream::connect(endpoint, port, info.silence)
             .await
             .map_err(|source| ClientError::Connect { endpoint: describe(endpoint, port), source })?;
+        if let Some(wanted) = &info.peer_user {
+            stream.check_peer(wanted)?;
+        }
+        let mut encryption = None;
+        if let Some(tls) = tls {
+            (stream, encryption) = stream.encrypt(tls).await?;
+            if encryption.is_none() && !matches!(info.tls.mode, SslMode::Allow | SslMode::Prefer) {
+                return Err(no_ssl());
+            }
+        }
         let key = CancelKey { pid: 0, secret: 0 };
-        let mut client =
-            Self::new(stream, CancelToken { endpoint: endpoint.clone(), port, silence: info.silence, key });
+        let tls = tls.filter(|_| encryption.is_some()).cloned();
+        let cancel = CancelToken { endpoint: endpoint.clone(), port, silence: info.silence, tls, key };
+        let mut client = Self::new(stream, cancel);
+        client.encryption = encryption;
         let mut parameters = vec![("user", info.user.as_str())];
         let optional = [
             ("replication", info.replication.as_deref()),
@@ -199,10 +232,38 @@ impl Client {
         }
     }
 
+    /// How SCRAM speaks of the channel, of the mechanisms that the server offers.
+    fn channel(&self, binding: ChannelBinding, offered: &[String]) -> Result<Channel<'_>, ClientError> {
+        let offers = |mechanism: &str| offered.iter().any(|name| name == mechanism);
+        let refuse = |what: &'static str| Err(ClientError::ChannelBinding(what));
+        let hash = self.encryption.as_ref().and_then(|encryption| encryption.end_point.as_deref());
+        if offers(scram::MECHANISM_PLUS) && self.encryption.is_none() {
+            return refuse("server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection");
+        }
+        match (hash, binding) {
+            (Some(hash), ChannelBinding::Prefer | ChannelBinding::Require)
+                if offers(scram::MECHANISM_PLUS) =>
+            {
+                Ok(Channel::Bound(hash))
+            }
+            (None, ChannelBinding::Require) if self.encryption.is_none() => {
+                refuse("channel binding required, but SSL not in use")
+            }
+            (_, ChannelBinding::Require) => refuse(
+                "channel binding is required, but server did not offer an authentication method \
+                        that supports channel binding",
+            ),
+            _ if !offers(scram::MECHANISM) => Err(ClientError::Authentication(offered.join(", "))),
+            (Some(_), ChannelBinding::Prefer) => Ok(Channel::NotOffered),
+            _ => Ok(Channel::Unbound),
+        }
+    }
+
     async fn authenticate(&mut self, info: &ConnInfo) -> Result<(), ClientError> {
         let mut exchange = None;
         let mut proof = None;
         let mut is_proven = false;
+        let must_bind = info.tls.binding == ChannelBinding::Require;
         loop {
             let request = match self.next_message().await? {
                 BackendMessage::Authentication(request) => request,
@@ -211,11 +272,17 @@ impl Client {
             };
             let password = || {
                 let found = info.password_for(&self.cancel.endpoint, self.cancel.port);
-                found.ok_or(ClientError::NoPassword)
+                found.map_err(ClientError::NoPassword)
             };
             match request {
                 Authentication::Ok if exchange.is_some() || proof.is_some() => {
                     return Err(ClientError::Unexpected("authenticating: the server skipped its proof"));
+                }
+                // A proof is bound wherever one has to be.
+                Authentication::Ok | Authentication::Cleartext if must_bind && !is_proven => {
+                    return Err(ClientError::ChannelBinding(
+                        "channel binding required, but server authenticated client without channel binding",
+                    ));
                 }
                 Authentication::Ok | Authentication::Cleartext if info.requires_proof && !is_proven => {
                     return Err(ClientError::Unexpected("authenticating: the server proves nothing"));
@@ -226,12 +293,12 @@ impl Client {
                     self.queue(|out| frontend::password(out, &password));
                 }
                 Authentication::Sasl(mechanisms) => {
-                    if !mechanisms.iter().any(|mechanism| mechanism == scram::MECHANISM) {
-                        return Err(ClientError::Authentication(mechanisms.join(", ")));
-                    }
-                    let (started, first) = ClientExchange::start(&password()?, scram::nonce(rand::random()));
+                    let channel = self.channel(info.tls.binding, &mechanisms)?;
+                    let mechanism = channel.mechanism();
+                    let (started, first) =
+                        ClientExchange::start(&password()?, scram::nonce(rand::random()), channel);
                     exchange = Some(started);
-                    self.queue(|out| frontend::sasl_initial(out, scram::MECHANISM, first.as_bytes()));
+                    self.queue(|out| frontend::sasl_initial(out, mechanism, first.as_bytes()));
                 }
                 Authentication::SaslContinue(data) => {
                     let started = exchange.take().ok_or(ClientError::Unexpected("authenticating"))?;

@@ -7,6 +7,7 @@
 mod connect;
 mod copy;
 mod query;
+mod stream;
 
 pub use connect::CancelToken;
 pub use copy::{CopyBoth, CopyIn, CopyOut, CopyStart};
@@ -20,11 +21,12 @@ use crate::frontend;
 use crate::report::Report;
 use crate::scram::ScramError;
 use crate::startup::CancelKey;
+use crate::tls::{Encryption, TlsError};
 use bytes::{Buf, BytesMut};
-use connect::Stream;
 use sqlstate::SqlState;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use stream::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Notices kept until somebody takes them; older ones are dropped.
@@ -75,9 +77,15 @@ pub enum ClientError {
     /// SCRAM failed.
     #[error("authentication failed: {0}")]
     Scram(#[from] ScramError),
-    /// The server asks for a password and none is known.
-    #[error("no password supplied")]
-    NoPassword,
+    /// The server asks for a password and none is known; why a password file is not used.
+    #[error("no password supplied{}", .0.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
+    NoPassword(Option<String>),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// SCRAM cannot be bound to the channel as asked.
+    #[error("{0}")]
+    ChannelBinding(&'static str),
     /// The server asks for a method that is not built.
     #[error("authentication method {0} is not supported")]
     Authentication(String),
@@ -101,7 +109,9 @@ impl ClientError {
 }
 
 fn closed_by_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    // The last is TLS whose end was not announced.
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// A connection.
@@ -111,6 +121,8 @@ pub struct Client {
     input: BytesMut,
     output: BytesMut,
     cancel: CancelToken,
+    /// None on a connection in the clear.
+    encryption: Option<Encryption>,
     parameters: BTreeMap<String, String>,
     status: TransactionStatus,
     notices: VecDeque<Report>,
@@ -129,6 +141,7 @@ impl Client {
             input: BytesMut::with_capacity(16 << 10),
             output: BytesMut::with_capacity(16 << 10),
             cancel,
+            encryption: None,
             parameters: BTreeMap::new(),
             status: TransactionStatus::Idle,
             notices: VecDeque::new(),
@@ -161,6 +174,11 @@ impl Client {
             Endpoint::Tcp(host) => host.clone(),
         };
         (host, self.cancel.port)
+    }
+
+    /// The encryption of the connection; None in the clear.
+    pub const fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_ref()
     }
 
     /// The transaction status of the last ReadyForQuery.
@@ -196,17 +214,17 @@ impl Client {
     /// Fails if the connection breaks.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while self.output.has_remaining() {
-            let written = match &mut self.stream {
-                Stream::Tcp(stream) => stream.write_buf(&mut self.output).await,
-                Stream::Unix(stream) => stream.write_buf(&mut self.output).await,
-            };
-            match written {
+            match self.stream.write_buf(&mut self.output).await {
                 Ok(_) => {}
                 Err(error) if closed_by_peer(&error) => self.output.clear(),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        // Under TLS some of it may have been encrypted and not sent.
+        match self.stream.flush().await {
+            Err(error) if !closed_by_peer(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn flush_if_large(&mut self) -> Result<(), ClientError> {
@@ -292,11 +310,7 @@ impl Client {
     }
 
     async fn fill(&mut self) -> Result<(), ClientError> {
-        let got = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_buf(&mut self.input).await,
-            Stream::Unix(stream) => stream.read_buf(&mut self.input).await,
-        };
-        match got {
+        match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(ClientError::Closed),
             Ok(_) => Ok(()),
             Err(error) if closed_by_peer(&error) => Err(ClientError::Closed),
@@ -324,9 +338,6 @@ impl Client {
         frontend::terminate(&mut self.output);
         // The peer may be gone already; there is nobody left to tell.
         let _ = self.flush().await;
-        match &mut self.stream {
-            Stream::Tcp(stream) => drop(stream.shutdown().await),
-            Stream::Unix(stream) => drop(stream.shutdown().await),
-        }
+        drop(self.stream.shutdown().await);
     }
 }

@@ -53,7 +53,8 @@ fn nonsense_is_refused() {
         "port=0",
         "port=70000",
         "port=1,2 host=a,b,c",
-        "sslmode=require",
+        "host=a,b hostaddr=1.1.1.1",
+        "sslmode=required",
         "target_session_attrs=some",
         "connect_timeout=x",
         "keepalives=x",
@@ -77,10 +78,10 @@ fn joined_text_splits_into_the_same_pairs() {
 }
 
 #[test]
-fn the_first_fitting_line_of_a_password_file_counts() {
-    let file = "# comment\nh:5432:d:u:p\\:1\n*:*:replication:*:r:x\nlocalhost:*:*:u:l";
-    assert_eq!(lookup(file, ["h", "5432", "d", "u"]).as_deref(), Some("p:1"));
-    assert_eq!(lookup(file, ["z", "1", "replication", "q"]).as_deref(), Some("r:x"));
-    assert_eq!(lookup(file, ["localhost", "9", "q", "u"]).as_deref(), Some("l"));
-    assert_eq!(lookup(file, ["h", "5433", "d", "u"]), None);
+fn an_address_keeps_the_name_that_the_user_gave() {
+    let info = parsed("host=db,db2 hostaddr=10.0.0.1,10.0.0.2 port=1,2");
+    assert_eq!(info.endpoints, [tcp("10.0.0.1", 1), tcp("10.0.0.2", 2)]);
+    assert_eq!(info.name_of(&Endpoint::Tcp("10.0.0.2".into()), 2), Some("db2"));
+    let info = parsed("hostaddr=10.0.0.1");
+    assert_eq!(info.name_of(&Endpoint::Tcp("10.0.0.1".into()), 5432), None);
 }

@@ -5,11 +5,15 @@
 //! 01 role-oid            role                        00                         version (u64 LE)
 //! 02 role-name           role-oid                    01 relation-oid            relation
 //! 03 database-oid        database                    02 relation-oid number     column
-//!                                                    03 relation-oid oid        constraint
-//!                                                    04 name                    oid of the table or index
-//!                                                    05 relation-oid oid        index
-//!                                                    06 sequence-oid            sequence
+//! 04 role-oid member-oid membership                  03 relation-oid oid        constraint
+//! 05 database-oid role   settings                    04 name                    oid of the table or index
+//! 06 database-oid        its rights                  05 relation-oid oid        index
+//! 07 role-oid            further attributes          06 sequence-oid            sequence
 //!                                                    07 view-oid                view
+//!                                                    08 class object            its rights
+//!                                                    09 role schema kind        default rights
+//!                                                    0A oid                     options
+//!                                                    0B schema-oid              its owner
 //!                                                    F0 sequence-oid state      last value (i64 LE),
 //!                                                    is_called (u8)
 //! ```
@@ -17,10 +21,19 @@
 //! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's
 //! row encoding, which later versions may make longer by columns at the end. The version counts up in every
 //! transaction that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
+//!
+//! What an entry does not say has its default, so that older directories lack nothing; kinds that a program
+//! does not know it passes over. `rights` has the forms of all that is about rights.
 
+mod rights;
 mod sequence;
 mod view;
 
+pub(crate) use rights::{
+    acl_key, decode_acl, decode_attributes, decode_default_for, decode_membership, decode_object,
+    decode_settings, default_key, encode_attributes, encode_membership, encode_texts, membership_key,
+    settings_key,
+};
 pub(crate) use sequence::{
     decode_position, decode_sequence, encode_position, encode_sequence, sequence_state_key,
 };
@@ -45,6 +58,10 @@ pub(crate) mod shared_kind {
     pub(crate) const ROLE: u8 = 1;
     pub(crate) const ROLE_NAME: u8 = 2;
     pub(crate) const DATABASE: u8 = 3;
+    pub(crate) const MEMBERSHIP: u8 = 4;
+    pub(crate) const SETTINGS: u8 = 5;
+    pub(crate) const DATABASE_RIGHTS: u8 = 6;
+    pub(crate) const ROLE_ATTRIBUTES: u8 = 7;
 }
 
 /// Kinds of entries in the catalogue tree: the first byte of the key.
@@ -57,6 +74,10 @@ pub(crate) mod kind {
     pub(crate) const INDEX: u8 = 5;
     pub(crate) const SEQUENCE: u8 = 6;
     pub(crate) const VIEW: u8 = 7;
+    pub(crate) const RIGHTS: u8 = 8;
+    pub(crate) const DEFAULT_RIGHTS: u8 = 9;
+    pub(crate) const OPTIONS: u8 = 10;
+    pub(crate) const SCHEMA_OWNER: u8 = 11;
     /// Not part of what is read as the catalogue: states change without it.
     pub(crate) const SEQUENCE_STATE: u8 = 0xF0;
 }
@@ -124,7 +145,7 @@ const COLUMN: &[TypeId] = &[
 ];
 const INDEX: &[TypeId] =
     &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
-const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text];
+const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text, TypeId::Bool];
 
 fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -213,6 +234,8 @@ pub(crate) fn decode_role(oid: u32, bytes: &[u8]) -> Result<Role> {
         create_role: fields.bool()?,
         create_database: fields.bool()?,
         inherit: fields.bool()?,
+        // An entry of its own says otherwise.
+        bypass_rls: oid == crate::model::BOOTSTRAP_ROLE_OID,
         connection_limit: fields.int4()?,
         password: fields.optional_text(),
         valid_until: fields.next().as_i64().map(Timestamp::from_micros),
@@ -300,7 +323,7 @@ pub(crate) fn encode_primary_key(key: &PrimaryKey, columns: &[Column]) -> Result
         .filter_map(|at| columns.get(*at))
         .flat_map(|column| column.number.to_be_bytes())
         .collect();
-    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null])
+    encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null, Datum::Null])
 }
 
 /// Flags of an index's column, behind its number.
@@ -356,15 +379,18 @@ pub(crate) fn decode_index_tree(bytes: &[u8]) -> Result<TreeId> {
 }
 
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
-    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
+    let not_valid = if check.not_valid { Datum::Bool(true) } else { Datum::Null };
+    encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression), not_valid])
 }
 
 /// Adds a stored constraint to its relation, whose columns are all there.
 pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
     let mut fields = Fields::decode(CONSTRAINT, bytes)?;
     let (kind, name) = (fields.text()?, fields.text()?);
-    let numbers = fields.next();
-    match (kind.as_str(), numbers, fields.optional_text()) {
+    let (numbers, expression) = (fields.next(), fields.optional_text());
+    // NULL in entries of earlier versions.
+    let not_valid = fields.next().as_bool() == Some(true);
+    match (kind.as_str(), numbers, expression) {
         ("p", Datum::Bytea(numbers), _) => {
             let columns = numbers
                 .chunks_exact(2)
@@ -375,7 +401,9 @@ pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8])
                 .collect::<Result<_>>()?;
             relation.primary_key = Some(PrimaryKey { oid, name, columns });
         }
-        ("c", _, Some(expression)) => relation.checks.push(Check { oid, name, expression }),
+        ("c", _, Some(expression)) => {
+            relation.checks.push(Check { oid, name, expression, not_valid });
+        }
         _ => return Err(corrupt()),
     }
     Ok(())

@@ -12,6 +12,7 @@ fn a_role_comes_back_as_it_was_written() {
         create_role: false,
         create_database: true,
         inherit: true,
+        bypass_rls: true,
         connection_limit: -1,
         password: Some("SCRAM-SHA-256$x".into()),
         valid_until: Some(Timestamp::from_micros(5)),
@@ -67,6 +68,20 @@ fn a_table_with_its_columns_and_indexes_comes_back_as_it_was_written() {
     let stored = encode_index(&index, &relation.columns).unwrap();
     decode_index(&mut relation, 9, &stored).unwrap();
     assert_eq!(relation.indexes, [index]);
+    for not_valid in [true, false] {
+        let check = Check { oid: 10, name: "c".into(), expression: "a > 0".into(), not_valid };
+        decode_constraint(&mut relation, 10, &encode_check(&check).unwrap()).unwrap();
+        assert_eq!(relation.checks.pop(), Some(check));
+    }
+}
+
+#[test]
+fn constraints_of_earlier_versions_are_valid() {
+    let old = encode(&RELATION[..3], &[text("t"), Datum::Oid(10), Datum::Oid(99)]).unwrap();
+    let mut relation = decode_relation(7, &old).unwrap();
+    let old = encode(&CONSTRAINT[..4], &[text("c"), text("c"), Datum::Null, text("a > 0")]).unwrap();
+    decode_constraint(&mut relation, 10, &old).unwrap();
+    assert!(!relation.checks[0].not_valid);
 }
 
 #[test]
@@ -124,4 +139,36 @@ fn key_columns_without_loss_stand_in_the_key_alone() {
     assert_eq!(layout.in_row, [Some(0), None, Some(1)], "numeric loses its scale in a key");
     assert_eq!(layout.in_key, [Some(1), Some(0), None]);
     assert_eq!(layout.row_columns, [0, 2]);
+}
+
+#[test]
+fn rights_come_back_as_they_were_written() {
+    use crate::rights::{DefaultFor, Membership, Object};
+    for object in [
+        Object::Relation(70_000),
+        Object::Column(7, 1600),
+        Object::Schema(2200),
+        Object::Function("pg_promote(boolean, integer)".into()),
+    ] {
+        let (tree, key) = acl_key(&object);
+        assert_eq!(tree, CATALOGUE_TREE);
+        assert_eq!(decode_object(strip_kind(kind::RIGHTS, &key).unwrap()).unwrap(), Some(object));
+    }
+    assert_eq!(decode_object(b"?x").unwrap(), None, "a class that a later program knows is passed over");
+    assert!(decode_object(&[b'c', 0, 0, 0, 1]).is_err(), "a short key is damage");
+    assert_eq!(acl_key(&Object::Database(5)), (SHARED_TREE, oid_key(shared_kind::DATABASE_RIGHTS, 5)));
+
+    let membership = Membership { role: 11, member: 12, grantor: 10, admin: true };
+    let key = membership_key(11, 12);
+    let stored = encode_membership(&membership).unwrap();
+    let rest = strip_kind(shared_kind::MEMBERSHIP, &key).unwrap();
+    assert_eq!(decode_membership(rest, &stored).unwrap(), membership);
+
+    let of = DefaultFor { role: 11, schema: 2200, kind: 'S' };
+    let key = default_key(of);
+    assert_eq!(decode_default_for(strip_kind(kind::DEFAULT_RIGHTS, &key).unwrap()).unwrap(), of);
+
+    let settings = vec!["work_mem=7MB".to_owned(), "search_path=\"a b\", c".to_owned()];
+    assert_eq!(decode_settings(&encode_texts(&settings).unwrap()).unwrap(), settings);
+    assert!(decode_attributes(&encode_attributes(true).unwrap()).unwrap());
 }

@@ -1,15 +1,20 @@
 //! Rows about indexes and constraints, and their definitions as SQL.
 
 use super::Context;
-use super::values::{flag, int2, int2_array, name, sorted_relations};
-use crate::model::{AnyIndex, IndexColumn, PUBLIC_OID, Relation};
+use super::known::class_of;
+use super::values::{flag, int2, int2_array, int2_vector, name, oid_vector, sorted_relations};
+use crate::model::{AnyIndex, Column, IndexColumn, PUBLIC_OID, Relation};
 use identifier::quote;
-use sql_types::Datum;
 use sql_types::key::OrderedColumn;
+use sql_types::{Datum, TypeId};
 
-fn key_numbers(relation: &Relation, index: &AnyIndex<'_>) -> Datum {
-    let columns = index.columns.iter().filter_map(|part| relation.columns.get(part.at));
-    int2_array(columns.map(|column| column.number))
+fn key_columns<'a>(relation: &'a Relation, index: &AnyIndex<'a>) -> impl Iterator<Item = &'a Column> {
+    index.columns.iter().filter_map(|part| relation.columns.get(part.at))
+}
+
+/// The database's collation for what has one.
+fn collation_of(id: TypeId) -> u32 {
+    super::known::TYPES.get(&id.oid()).map_or(0, |known| known.collation)
 }
 
 pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
@@ -36,8 +41,10 @@ pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 Datum::Bool(true),
                 Datum::Bool(true),
                 Datum::Bool(false),
-                key_numbers(relation, &index),
-                int2_array(options),
+                int2_vector(key_columns(relation, &index).map(|column| column.number)),
+                oid_vector(key_columns(relation, &index).map(|column| collation_of(column.ty.id))),
+                oid_vector(key_columns(relation, &index).map(|column| class_of(column.ty.id))),
+                int2_vector(options),
                 Datum::Null,
                 Datum::Null,
             ]);
@@ -102,7 +109,7 @@ pub fn index_definition(
 pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     for relation in sorted_relations(context.catalogue) {
-        let mut add = |oid: u32, constraint: &str, kind: char, index: u32, columns: Datum| {
+        let mut add = |oid: u32, constraint: &str, kind: char, valid: bool, index: u32, columns: Datum| {
             rows.push(vec![
                 Datum::Oid(oid),
                 name(constraint),
@@ -110,7 +117,7 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 flag(kind),
                 Datum::Bool(false),
                 Datum::Bool(false),
-                Datum::Bool(true),
+                Datum::Bool(valid),
                 Datum::Oid(relation.oid),
                 Datum::Oid(0),
                 Datum::Oid(index),
@@ -126,14 +133,19 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 Datum::Null,
                 Datum::Null,
                 Datum::Null,
+                Datum::Null,
+                Datum::Null,
+                Datum::Null,
+                Datum::Null,
             ]);
         };
         for index in relation.all_indexes().filter(|index| index.constraint) {
             let kind = if index.primary { 'p' } else { 'u' };
-            add(index.oid, index.name, kind, index.oid, key_numbers(relation, &index));
+            let columns = key_columns(relation, &index).map(|column| column.number);
+            add(index.oid, index.name, kind, true, index.oid, int2_array(columns));
         }
         for check in &relation.checks {
-            add(check.oid, &check.name, 'c', 0, Datum::Null);
+            add(check.oid, &check.name, 'c', !check.not_valid, 0, Datum::Null);
         }
     }
     rows
@@ -156,5 +168,6 @@ pub fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
         return Some(format!("{kind} ({})", columns.join(", ")));
     }
     let check = relation.checks.iter().find(|check| check.oid == oid)?;
-    Some(format!("CHECK ({})", check.expression))
+    let not_valid = if check.not_valid { " NOT VALID" } else { "" };
+    Some(format!("CHECK ({}){not_valid}", check.expression))
 }

@@ -2,8 +2,9 @@
 
 use super::relations::shown_default;
 use super::values::{name, role_name, sorted_relations};
-use super::{Context, schemas, virtual_tables};
-use crate::model::{BOOTSTRAP_ROLE_OID, POSTGRES_DATABASE};
+use super::{Context, virtual_tables};
+use crate::model::{BOOTSTRAP_ROLE_OID, POSTGRES_DATABASE, Relation};
+use crate::names::Schema;
 use sql_types::{Category, Datum, TypeId};
 
 fn database_name(context: &Context<'_>) -> Datum {
@@ -25,6 +26,16 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             ]
         })
         .collect();
+    for view in super::views::sorted(context.catalogue) {
+        rows.push(vec![
+            database_name(context),
+            name("public"),
+            name(&view.name),
+            Datum::text("VIEW"),
+            Datum::text("NO"),
+            Datum::text("NO"),
+        ]);
+    }
     for (schema, table, ..) in virtual_tables(context.environment) {
         rows.push(vec![
             database_name(context),
@@ -87,10 +98,79 @@ pub(super) fn columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 pub(super) fn schemata(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    schemas()
-        .iter()
-        .map(|(_, schema)| {
-            vec![database_name(context), name(schema), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
-        })
-        .collect()
+    let row = |schema: Schema| {
+        vec![database_name(context), name(schema.name()), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
+    };
+    Schema::ALL.into_iter().map(row).collect()
+}
+
+/// All constraints with their tables: name, kind, and the numbers of the key's columns.
+fn each_constraint(context: &Context<'_>, mut take: impl FnMut(&Relation, &str, &str, &[usize])) {
+    for relation in sorted_relations(context.catalogue) {
+        for index in relation.all_indexes().filter(|index| index.constraint) {
+            let columns: Vec<usize> = index.columns.iter().map(|part| part.at).collect();
+            take(relation, index.name, if index.primary { "PRIMARY KEY" } else { "UNIQUE" }, &columns);
+        }
+        for check in &relation.checks {
+            take(relation, &check.name, "CHECK", &[]);
+        }
+    }
+}
+
+pub(super) fn table_constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    each_constraint(context, |relation, constraint, kind, _| {
+        rows.push(vec![
+            database_name(context),
+            name("public"),
+            name(constraint),
+            database_name(context),
+            name("public"),
+            name(&relation.name),
+            Datum::text(kind),
+            Datum::text("NO"),
+            Datum::text("NO"),
+            Datum::text("YES"),
+            if kind == "UNIQUE" { Datum::text("YES") } else { Datum::Null },
+        ]);
+    });
+    rows
+}
+
+pub(super) fn key_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    each_constraint(context, |relation, constraint, _, columns| {
+        for (number, column) in (1..).zip(columns.iter().filter_map(|at| relation.columns.get(*at))) {
+            rows.push(vec![
+                database_name(context),
+                name("public"),
+                name(constraint),
+                database_name(context),
+                name("public"),
+                name(&relation.name),
+                name(&column.name),
+                Datum::Int4(number),
+                Datum::Null,
+            ]);
+        }
+    });
+    rows
+}
+
+pub(super) fn constraint_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    each_constraint(context, |relation, constraint, _, columns| {
+        for column in columns.iter().filter_map(|at| relation.columns.get(*at)) {
+            rows.push(vec![
+                database_name(context),
+                name("public"),
+                name(&relation.name),
+                name(&column.name),
+                database_name(context),
+                name("public"),
+                name(constraint),
+            ]);
+        }
+    });
+    rows
 }

@@ -3,9 +3,12 @@
 //!
 //! `tables` has their names and columns; a file beside it each makes the rows about one kind of thing.
 
+mod behaviour;
 mod indexes;
 mod information_schema;
+pub mod known;
 mod relations;
+mod rights;
 mod sequences;
 mod shared;
 mod tables;
@@ -13,7 +16,8 @@ mod types;
 mod values;
 mod views;
 
-use crate::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SequencePosition};
+use crate::model::{Catalogue, SequencePosition};
+use crate::names::Schema;
 use sql_interface::{Environment, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
@@ -21,6 +25,7 @@ use storage::Database;
 
 pub use indexes::{constraint_definition, index_definition};
 pub use tables::TABLES;
+pub use values::acl_value;
 
 /// A system table.
 #[derive(Clone, Copy)]
@@ -48,6 +53,10 @@ pub struct Context<'a> {
     pub database: &'a Database,
     /// Who asks.
     pub actor: SettingActor,
+    /// Which of PostgreSQL's functions exist here.
+    pub has_function: &'a dyn Fn(&known::KnownFunction) -> bool,
+    /// The rows of a view of what the session keeps by name ([`is_of_session`]).
+    pub session_rows: &'a dyn Fn(&str) -> Vec<Vec<Datum>>,
     /// Where sequences stand, for those tables that show it ([`shows_positions`]).
     pub positions: &'a HashMap<u32, SequencePosition>,
 }
@@ -61,6 +70,11 @@ pub fn shows_positions(table: usize) -> bool {
     TABLES.get(table).is_some_and(|table| table.name == "pg_sequences")
 }
 
+/// Whether a table shows what the session that asks keeps by name.
+pub fn is_of_session(table: usize) -> bool {
+    TABLES.get(table).is_some_and(|table| matches!(table.name, "pg_cursors" | "pg_prepared_statements"))
+}
+
 /// The rows of a system table, by its place in [`TABLES`].
 pub fn rows(table: usize, context: &Context<'_>) -> Vec<Vec<Datum>> {
     TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context))
@@ -68,11 +82,11 @@ pub fn rows(table: usize, context: &Context<'_>) -> Vec<Vec<Datum>> {
 
 /// OIDs and names of all schemas.
 pub fn schemas() -> [(u32, &'static str); 3] {
-    [(PG_CATALOG_OID, "pg_catalog"), (PUBLIC_OID, "public"), (INFORMATION_SCHEMA_OID, "information_schema")]
+    Schema::ALL.map(|schema| (schema.oid(), schema.name()))
 }
 
 /// Schema, name and OID of every made-up table.
-fn virtual_tables<'a>(
+pub(crate) fn virtual_tables<'a>(
     environment: &'a dyn Environment,
 ) -> impl Iterator<Item = (&'static str, &'static str, u32, usize)> + 'a {
     let own = TABLES.iter().map(|table| (table.schema, table.name, table.oid, table.columns.len()));
@@ -84,45 +98,8 @@ fn virtual_tables<'a>(
     )
 }
 
-fn schema_oid(schema: &str) -> u32 {
-    schemas().iter().find(|(_, known)| *known == schema).map_or(PUBLIC_OID, |(oid, _)| *oid)
-}
-
-/// The OID of a table by its name, for regclass. pg_catalog is searched before public.
-pub fn relation_oid(
-    catalogue: &Catalogue,
-    environment: &dyn Environment,
-    schema: Option<&str>,
-    table: &str,
-) -> Option<u32> {
-    let wanted = schema.unwrap_or("pg_catalog");
-    let made_up = virtual_tables(environment).find(|(schema, name, ..)| *schema == wanted && *name == table);
-    if let Some((_, _, oid, _)) = made_up {
-        return Some(oid);
-    }
-    if schema.is_some_and(|schema| schema != "public") {
-        return None;
-    }
-    let index = || catalogue.index_named(table).map(|(_, index)| index.oid);
-    let sequence = || catalogue.sequence_named(table).map(|sequence| sequence.oid);
-    let view = || catalogue.view_named(table).map(|view| view.oid);
-    catalogue.relation(table).map(|relation| relation.oid).or_else(index).or_else(sequence).or_else(view)
-}
-
-/// The name of a table by its OID, as regclass prints it.
-pub fn relation_name(catalogue: &Catalogue, environment: &dyn Environment, oid: u32) -> Option<String> {
-    if let Some(relation) = catalogue.relations.get(&oid) {
-        return Some(identifier::quote(&relation.name));
-    }
-    if let Some((_, index)) = catalogue.index(oid) {
-        return Some(identifier::quote(index.name));
-    }
-    if let Some(sequence) = catalogue.sequences.get(&oid) {
-        return Some(identifier::quote(&sequence.name));
-    }
-    if let Some(view) = catalogue.views.get(&oid) {
-        return Some(identifier::quote(&view.name));
-    }
-    let (schema, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
-    Some(if schema == "pg_catalog" { name.to_owned() } else { format!("{schema}.{name}") })
+/// The made-up table of an OID, as an object that has rights.
+pub fn made_up(environment: &dyn Environment, oid: u32) -> Option<crate::rights::Object> {
+    let (_, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
+    Some(crate::rights::Object::MadeUp(oid, name))
 }

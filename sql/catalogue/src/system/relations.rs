@@ -1,8 +1,11 @@
 //! Rows about tables and their columns.
 
-use super::values::{flag, int2, name, role_name, sorted_relations};
-use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
-use crate::model::{BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
+use super::known::SHAPES;
+use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
+use super::{Context, TABLES, virtual_tables};
+use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
+use crate::names::Schema;
+use crate::rights::Object;
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 
@@ -10,17 +13,24 @@ use std::sync::Arc;
 const HEAP_OID: u32 = 2;
 const BTREE_OID: u32 = 403;
 
-pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    schemas()
-        .iter()
-        .map(|(oid, schema)| {
-            vec![Datum::Oid(*oid), name(schema), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null]
-        })
-        .collect()
+pub(super) fn namespaces(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |schema: Schema| {
+        vec![
+            Datum::Oid(schema.oid()),
+            name(schema.name()),
+            Datum::Oid(context.catalogue.schema_owner(schema.oid())),
+            acl(context.catalogue, &Object::Schema(schema.oid())),
+        ]
+    };
+    Schema::ALL.into_iter().map(row).collect()
 }
 
 #[derive(Default)]
 struct ClassRow<'a> {
+    /// relacl
+    acl: Datum,
+    /// reloptions
+    options: Datum,
     oid: u32,
     name: &'a str,
     schema: u32,
@@ -66,17 +76,38 @@ fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
         Datum::Oid(0),
         Datum::Xid(3),
         Datum::Xid(1),
-        Datum::Null,
-        Datum::Null,
+        class.acl.clone(),
+        class.options.clone(),
         Datum::Null,
     ]
 }
 
+/// The row of an index of a table.
+fn index_row(context: &Context<'_>, relation: &Relation, index: &AnyIndex<'_>) -> Vec<Datum> {
+    let bytes = if index.primary { 0 } else { context.database.tree_size_bytes(index.tree).unwrap_or(0) };
+    class_row(&ClassRow {
+        oid: index.oid,
+        name: index.name,
+        schema: PUBLIC_OID,
+        owner: relation.owner,
+        access_method: BTREE_OID,
+        file: index.tree.relation,
+        pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
+        kind: 'i',
+        columns: index.columns.len(),
+        options: texts(context.catalogue.options.get(&index.oid).map(Vec::as_slice)),
+        ..ClassRow::default()
+    })
+}
+
 pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
+    let acl_of = |oid: u32| acl(context.catalogue, &Object::Relation(oid));
     for relation in sorted_relations(context.catalogue) {
         let bytes = context.database.tree_size_bytes(relation.tree).unwrap_or(0);
         rows.push(class_row(&ClassRow {
+            acl: acl_of(relation.oid),
+            options: texts(context.catalogue.options.get(&relation.oid).map(Vec::as_slice)),
             oid: relation.oid,
             name: &relation.name,
             schema: PUBLIC_OID,
@@ -89,25 +120,11 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             columns: relation.columns.len(),
             checks: relation.checks.len(),
         }));
-        for index in relation.all_indexes() {
-            let bytes =
-                if index.primary { 0 } else { context.database.tree_size_bytes(index.tree).unwrap_or(0) };
-            rows.push(class_row(&ClassRow {
-                oid: index.oid,
-                name: index.name,
-                schema: PUBLIC_OID,
-                owner: relation.owner,
-                access_method: BTREE_OID,
-                file: index.tree.relation,
-                pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
-                kind: 'i',
-                columns: index.columns.len(),
-                ..ClassRow::default()
-            }));
-        }
+        rows.extend(relation.all_indexes().map(|index| index_row(context, relation, &index)));
     }
     for sequence in super::sequences::sorted(context.catalogue) {
         rows.push(class_row(&ClassRow {
+            acl: acl_of(sequence.oid),
             oid: sequence.oid,
             name: &sequence.name,
             schema: PUBLIC_OID,
@@ -119,6 +136,8 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
     }
     for view in super::views::sorted(context.catalogue) {
         rows.push(class_row(&ClassRow {
+            acl: acl_of(view.oid),
+            options: texts(context.catalogue.options.get(&view.oid).map(Vec::as_slice)),
             oid: view.oid,
             name: &view.name,
             schema: PUBLIC_OID,
@@ -130,11 +149,12 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
     }
     for (schema, table, oid, columns) in virtual_tables(context.environment) {
         rows.push(class_row(&ClassRow {
+            acl: acl(context.catalogue, &Object::MadeUp(oid, table)),
             oid,
             name: table,
-            schema: schema_oid(schema),
+            schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
-            kind: 'v',
+            kind: if SHAPES.contains_key(table) { 'r' } else { 'v' },
             columns,
             ..ClassRow::default()
         }));
@@ -143,6 +163,8 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 struct AttributeRow<'a> {
+    /// attacl
+    acl: Datum,
     relation: u32,
     name: &'a str,
     ty: sql_types::Type,
@@ -188,7 +210,7 @@ fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
         Datum::Bool(true),
         Datum::Int4(0),
         Datum::Oid(collation),
-        Datum::Null,
+        column.acl.clone(),
         Datum::Null,
         Datum::Null,
         Datum::Null,
@@ -200,6 +222,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
     for relation in sorted_relations(context.catalogue) {
         for column in &relation.columns {
             rows.push(attribute_row(&AttributeRow {
+                acl: acl(context.catalogue, &Object::Column(relation.oid, column.number)),
                 relation: relation.oid,
                 name: &column.name,
                 ty: column.ty,
@@ -214,6 +237,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             for (number, part) in (1..).zip(&index.columns) {
                 let Some(column) = relation.columns.get(part.at) else { continue };
                 rows.push(attribute_row(&AttributeRow {
+                    acl: Datum::Null,
                     relation: index.oid,
                     name: &column.name,
                     ty: column.ty,
@@ -229,6 +253,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut made_up = |oid: u32, columns: &[(&str, sql_types::Type)]| {
         for (number, (column, ty)) in (1..).zip(columns) {
             rows.push(attribute_row(&AttributeRow {
+                acl: acl(context.catalogue, &Object::Column(oid, number)),
                 relation: oid,
                 name: column,
                 ty: *ty,
@@ -287,10 +312,10 @@ pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
 }
 
 pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
+    [(HEAP_OID, "heap", 3, 't'), (BTREE_OID, "btree", 330, 'i')]
         .iter()
         .map(|(oid, method, handler, kind)| {
-            vec![Datum::Oid(*oid), name(method), Datum::text(*handler), flag(*kind)]
+            vec![Datum::Oid(*oid), name(method), Datum::Oid(*handler), flag(*kind)]
         })
         .collect()
 }
@@ -311,6 +336,15 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             ]
         })
         .collect()
+}
+
+/// pg_statio_all_tables and its kin: which tables there are. Blocks are not counted by table.
+pub(super) fn table_blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |relation: &Arc<Relation>| {
+        let named = vec![Datum::Oid(relation.oid), name("public"), name(&relation.name)];
+        named.into_iter().chain(std::iter::repeat_n(Datum::Null, 8)).collect()
+    };
+    sorted_relations(context.catalogue).into_iter().map(row).collect()
 }
 
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.

@@ -3,6 +3,7 @@
 use super::Context;
 use super::values::{flag, name, role_name};
 use crate::model::{Catalogue, Sequence};
+use crate::rights::{Object, Privileges};
 use sql_types::Datum;
 use std::sync::Arc;
 
@@ -33,7 +34,11 @@ pub(super) fn definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
 
 pub(super) fn positions(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let row = |sequence: &Arc<Sequence>| {
-        let position = context.positions.get(&sequence.oid).filter(|position| position.is_called);
+        // Where it stands only those see who may take or read its numbers.
+        let (role, object) = (context.actor.role, Object::Relation(sequence.oid));
+        let wanted = Privileges::USAGE | Privileges::SELECT;
+        let seen = !context.catalogue.privileges(role, &object, wanted).is_empty();
+        let position = context.positions.get(&sequence.oid).filter(|position| seen && position.is_called);
         vec![
             name("public"),
             name(&sequence.name),

@@ -1,7 +1,7 @@
 //! Rows about types.
 
-use super::Context;
 use super::values::{flag, name};
+use super::{Context, known};
 use crate::model::{BOOTSTRAP_ROLE_OID, PG_CATALOG_OID};
 use sql_types::{Category, Datum, TypeId};
 
@@ -10,32 +10,39 @@ pub(super) fn types(_: &Context<'_>) -> Vec<Vec<Datum>> {
         .iter()
         .map(|id| {
             let info = id.info();
-            let stem = if id.element().is_some() { "array_" } else { info.name };
+            let Some(known) = known::TYPES.get(&info.oid) else { return Vec::new() };
             vec![
                 Datum::Oid(info.oid),
                 name(info.name),
                 Datum::Oid(PG_CATALOG_OID),
                 Datum::Oid(BOOTSTRAP_ROLE_OID),
                 Datum::Int2(info.len),
-                Datum::Bool(matches!(info.len, 1 | 2 | 4 | 8)),
+                Datum::Bool(known.by_value),
                 flag(if matches!(info.category, Category::Pseudo | Category::Unknown) { 'p' } else { 'b' }),
                 flag(category_letter(info.category)),
                 Datum::Bool(info.preferred),
                 Datum::Bool(true),
                 flag(','),
                 Datum::Oid(0),
-                Datum::text("-"),
+                Datum::Oid(known.subscript),
                 Datum::Oid(id.element().map_or(0, TypeId::oid)),
                 Datum::Oid(id.array().map_or(0, TypeId::oid)),
-                Datum::text(format!("{stem}in")),
-                Datum::text(format!("{stem}out")),
-                Datum::text(format!("{stem}recv")),
-                Datum::text(format!("{stem}send")),
+                Datum::Oid(known.input),
+                Datum::Oid(known.output),
+                Datum::Oid(known.receive),
+                Datum::Oid(known.send),
+                Datum::Oid(known.modifier_in),
+                Datum::Oid(known.modifier_out),
+                Datum::Oid(known.analyze),
+                flag(known.align),
+                flag(known.storage),
                 Datum::Bool(false),
                 Datum::Oid(0),
                 Datum::Int4(-1),
                 Datum::Int4(0),
-                Datum::Oid(if id.is_string() { 100 } else { 0 }),
+                Datum::Oid(known.collation),
+                Datum::Null,
+                Datum::Null,
                 Datum::Null,
             ]
         })

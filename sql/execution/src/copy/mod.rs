@@ -1,7 +1,54 @@
-//! COPY's formats: lines of text or CSV between the wire and values. Knows no tables and no transactions.
+//! COPY's formats, between the wire and values: lines of text or CSV, rows in binary. Knows no tables and no
+//! transactions.
 
+mod binary;
 mod reader;
 mod writer;
 
+pub use binary::{BinaryReader, BinaryWriter};
 pub use reader::{Line, LineReader, Record};
 pub use writer::LineWriter;
+
+use sql_interface::Format;
+use sql_types::{Datum, Style};
+
+/// The longest line or row taken: it must fit into memory as a whole.
+const BUFFER_BYTES_MAX: usize = 256 << 20;
+
+/// Turns rows into COPY data of any format.
+#[allow(clippy::large_enum_variant, reason = "one a COPY")]
+pub enum RowWriter {
+    /// Text or CSV.
+    Lines(LineWriter),
+    /// Binary.
+    Binary(BinaryWriter),
+}
+
+impl RowWriter {
+    /// The format that the client is told.
+    pub const fn format(&self) -> Format {
+        match self {
+            Self::Lines(_) => Format::Text,
+            Self::Binary(_) => Format::Binary,
+        }
+    }
+    /// Appends the line of the columns' names; nothing in binary.
+    pub fn header<'a>(&mut self, names: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+        if let Self::Lines(lines) = self {
+            lines.header(names, out);
+        }
+    }
+    /// Appends a row.
+    pub fn row(&mut self, values: &[Datum], style: &Style, out: &mut Vec<u8>) {
+        match self {
+            Self::Lines(lines) => lines.row(values, style, out),
+            Self::Binary(rows) => rows.row(values, out),
+        }
+    }
+    /// Appends what stands behind the last row.
+    pub fn end(&mut self, out: &mut Vec<u8>) {
+        if let Self::Binary(rows) = self {
+            rows.end(out);
+        }
+    }
+}

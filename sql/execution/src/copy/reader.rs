@@ -1,12 +1,10 @@
 //! COPY FROM: lines as fields.
 
+use super::BUFFER_BYTES_MAX;
 use sql_interface::{Result, SqlError};
 use sql_language::parse::{CopyFormat, CopyOptions};
 use sql_types::work;
 use sqlstate::SqlState;
-
-/// The longest line taken: a line must fit into memory as a whole.
-const LINE_BYTES_MAX: usize = 256 << 20;
 
 /// One line of input.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,10 +128,10 @@ impl LineReader {
             self.scanned -= self.start;
             self.start = 0;
         }
-        if self.buffer.len() + data.len() > LINE_BYTES_MAX {
+        if self.buffer.len() + data.len() > BUFFER_BYTES_MAX {
             return Err(SqlError::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!("a line of COPY data is longer than {LINE_BYTES_MAX} bytes"),
+                format!("a line of COPY data is longer than {BUFFER_BYTES_MAX} bytes"),
             ));
         }
         self.growth.to(self.buffer.len() + data.len())?;
@@ -241,8 +239,8 @@ impl LineReader {
     pub fn split(&self, line: &[u8], record: &mut Record) -> Result<()> {
         record.clear();
         match self.options.format {
-            CopyFormat::Text => self.split_text(line, record),
             CopyFormat::Csv => self.split_csv(line, record),
+            _ => self.split_text(line, record),
         }
     }
 

@@ -24,8 +24,8 @@ impl LineWriter {
                 out.push(self.options.delimiter);
             }
             match self.options.format {
-                CopyFormat::Text => self.escape(name, out),
                 CopyFormat::Csv => self.quote(name, false, out),
+                _ => self.escape(name, out),
             }
         }
         out.push(b'\n');
@@ -45,13 +45,13 @@ impl LineWriter {
             field.clear();
             value.write_text(style, &mut field);
             match self.options.format {
-                CopyFormat::Text => self.escape(&field, out),
                 CopyFormat::Csv => {
                     let single = values.len() == 1;
                     let forced =
                         self.force_quote.get(at).copied().unwrap_or(false) || (single && field == "\\.");
                     self.quote(&field, forced, out);
                 }
+                _ => self.escape(&field, out),
             }
             self.field = field;
         }

@@ -2,6 +2,7 @@
 
 use super::node::Expr;
 use super::{Facts, Scope};
+use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
 use sql_types::{Category, Datum, Type, TypeId};
@@ -12,14 +13,22 @@ pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
     cast::cast_context(from, to).is_some_and(|needed| needed <= how)
 }
 
-/// The OID of a relation's name, or of its number.
-pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
+/// The OID of a name, or of its number, for a type of OIDs. Relations are looked for along the path.
+pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Datum> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Datum::parse(Type::of(TypeId::Oid), name, facts.style())?);
     }
-    match facts.relation_oid(name)? {
-        Some(oid) => Ok(Datum::Oid(oid)),
-        None => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
+    if name == "-" {
+        return Ok(Datum::Oid(0));
+    }
+    facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
+}
+
+/// A value of a type of OIDs as it prints.
+pub fn reg_text(ty: TypeId, oid: u32, facts: &dyn Facts) -> String {
+    match oid {
+        0 => "-".to_owned(),
+        oid => facts.reg_name(ty, oid).unwrap_or_else(|| oid.to_string()),
     }
 }
 
@@ -60,8 +69,9 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
     match expr {
         Expr::Const(Datum::Text(text), _) => {
             let facts = scope.facts();
-            if to.id == TypeId::Regclass {
-                return relation(&text, facts).map(|value| Expr::Const(value, to));
+            if to.id.is_reg() {
+                let path = scope.search_path();
+                return reg(to.id, &text, path, facts).map(|value| Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, facts.style())?;

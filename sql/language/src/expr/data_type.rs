@@ -1,5 +1,6 @@
 //! Names of types as statements write them.
 
+use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::{Type, TypeId};
 use sqlparser::ast::{
@@ -129,6 +130,10 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
     let last = match parts.as_slice() {
         [schema, last] if schema == "pg_catalog" => last,
         [last] => last,
+        [schema, _] => {
+            Schema::required(schema)?;
+            return Err(unknown(&parts.join(".")));
+        }
         _ => return Err(unknown(&parts.join("."))),
     };
     if last == "char" && quoted_char {
@@ -153,9 +158,6 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
                 | "smallserial"
                 | "tsvector"
                 | "tsquery"
-                | "regproc"
-                | "regrole"
-                | "regnamespace"
                 | "hstore"
         ) =>
         {

@@ -2,6 +2,7 @@
 
 use super::node::{Comparison, Expr};
 use super::{EvalContext, Facts};
+use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast;
 use sql_types::ops::compare_mixed;
@@ -323,7 +324,7 @@ fn call(function: &super::functions::Function, arguments: &[Expr], cx: &EvalCont
     weighed(bytes, product, || (function.body)(values, cx.facts))
 }
 
-/// A cast, with the names of relations that only the catalogue knows.
+/// A cast, with the names that only the catalogue knows.
 pub(super) fn convert(
     value: &Datum,
     from: TypeId,
@@ -332,11 +333,13 @@ pub(super) fn convert(
     facts: &dyn Facts,
 ) -> Result<Datum> {
     match (value, from, to.id) {
-        (Datum::Oid(oid), TypeId::Regclass, id) if id.is_string() => {
-            let name = facts.relation_name(*oid).unwrap_or_else(|| oid.to_string());
+        (Datum::Oid(oid), reg, id) if reg.is_reg() && id.is_string() => {
+            let name = super::coerce::reg_text(reg, *oid, facts);
             Ok(cast::cast(&Datum::text(name), TypeId::Text, to, explicit, facts.style())?)
         }
-        (Datum::Text(name), _, TypeId::Regclass) => super::coerce::relation(name, facts),
+        (Datum::Text(name), _, reg) if reg.is_reg() => {
+            super::coerce::reg(reg, name, facts.search_path(), facts)
+        }
         _ => Ok(cast::cast(value, from, to, explicit, facts.style())?),
     }
 }
@@ -408,7 +411,7 @@ impl Facts for NoSession {
     fn set_setting(&self, name: &str, _: Option<&str>, _: bool) -> Result<String> {
         Err(SqlError::internal(format!("setting {name} is asked for outside of a session")))
     }
-    fn relation_oid(&self, _: &str) -> Result<Option<u32>> {
+    fn relation_oid(&self, _: &SearchPath, _: &str) -> Result<Option<u32>> {
         Ok(None)
     }
     fn relation_name(&self, _: u32) -> Option<String> {

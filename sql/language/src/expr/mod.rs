@@ -22,16 +22,25 @@ mod tests;
 
 pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type};
+pub use coerce::{reg, reg_text};
 pub(crate) use compile::{compile, operator};
 pub use data_type::data_type;
+pub use functions::has_function;
+pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
 
 use host::Timestamp;
+use sql_catalogue::names::SearchPath;
 use sql_interface::Result;
 use sql_types::{Datum, Type};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
+
+/// Whether there is a scalar function of this name.
+pub fn is_function(name: &str) -> bool {
+    !functions::named(name).is_empty()
+}
 
 /// How a subquery stands in an expression.
 pub(crate) enum Subquery<'a> {
@@ -122,6 +131,10 @@ pub(crate) trait Scope {
     fn position(&self, span: Span) -> Option<u32>;
     /// Facts of the session, for folding casts such as 'now'::timestamptz and 't'::regclass.
     fn facts(&self) -> &dyn Facts;
+    /// The schemas in which the names of this text are looked up.
+    fn search_path(&self) -> &SearchPath {
+        self.facts().search_path()
+    }
 }
 
 /// One argument of a function call, compiled but not yet coerced.
@@ -164,12 +177,39 @@ pub trait Facts: Send + Sync {
     ///
     /// What SET fails with.
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
+    /// The name of what has this OID, as a value of a type of OIDs ([`sql_types::TypeId::is_reg`]) prints.
+    fn reg_name(&self, _ty: sql_types::TypeId, _oid: u32) -> Option<String> {
+        None
+    }
+    /// The OID of what has this name, for such a type, relations along the path; None if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// 42602 for a text that is no name, 42725 for one that several have.
+    fn reg_oid(&self, _ty: sql_types::TypeId, _path: &SearchPath, _name: &str) -> Result<Option<u32>> {
+        Ok(None)
+    }
+    /// What to say of a name that nothing has.
+    fn reg_missing(&self, _ty: sql_types::TypeId, name: &str) -> sql_interface::SqlError {
+        sql_interface::SqlError::new(
+            sqlstate::SqlState::UNDEFINED_OBJECT,
+            format!("\"{name}\" does not exist"),
+        )
+    }
+    /// The schemas in which names without one are looked up.
+    fn search_path(&self) -> &SearchPath {
+        SearchPath::of_catalogue()
+    }
     /// The OID of a relation by its text form (`t`, `public.t`, `"T"`), for regclass; None if there is none.
     ///
     /// # Errors
     ///
     /// A text that is no name of a relation.
-    fn relation_oid(&self, name: &str) -> Result<Option<u32>>;
+    fn relation_oid(&self, path: &SearchPath, name: &str) -> Result<Option<u32>>;
+    /// Whether a relation is found by its name alone, for pg_table_is_visible; None for an unknown OID.
+    fn is_visible(&self, _oid: u32) -> Option<bool> {
+        None
+    }
     /// The name of a relation, qualified where it must be, for regclass output.
     fn relation_name(&self, oid: u32) -> Option<String>;
     /// The name of a role, for pg_get_userbyid.
@@ -177,6 +217,30 @@ pub trait Facts: Send + Sync {
     /// The OID of a role by its name, for regrole.
     fn role_oid(&self, _name: &str) -> Option<u32> {
         None
+    }
+    /// The current role's OID.
+    fn role(&self) -> u32 {
+        0
+    }
+    /// The OID of the session's own role, whatever SET ROLE says.
+    fn session_role(&self) -> u32 {
+        self.role()
+    }
+    /// The catalogue, for who may do what.
+    fn catalogue(&self) -> Option<&sql_catalogue::Catalogue> {
+        None
+    }
+    /// The made-up table of an OID.
+    fn made_up(&self, _oid: u32) -> Option<sql_catalogue::rights::Object> {
+        None
+    }
+    /// A function of the node by its text form, `name(types)`, as grants name it; None if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no name of a function.
+    fn function_signature(&self, _text: &str) -> Result<Option<String>> {
+        Ok(None)
     }
     /// CREATE INDEX for an index's OID, or the name of one of its columns (from 1), for pg_get_indexdef.
     fn index_definition(&self, _oid: u32, _column: Option<usize>, _pretty: bool) -> Option<String> {
@@ -214,6 +278,18 @@ pub trait Facts: Send + Sync {
     }
     /// The bytes of a relation's file, for pg_relation_size and its kin.
     fn relation_bytes(&self, _oid: u32) -> Option<u64> {
+        None
+    }
+    /// The rows of a view of what the session keeps by name.
+    fn session_rows(&self, _view: &str) -> Vec<Vec<Datum>> {
+        Vec::new()
+    }
+    /// Whether a relation is a table of users.
+    fn is_table(&self, _oid: u32) -> bool {
+        false
+    }
+    /// How an index orders its column of this number (from 1): descending, and NULLs first.
+    fn index_order(&self, _oid: u32, _number: usize) -> Option<(bool, bool)> {
         None
     }
     /// The number of a relation's file, for pg_relation_filenode and pg_relation_filepath.

@@ -298,6 +298,10 @@ impl Expr {
     }
 
     /// The value, if this is one.
+    /// Whether it is the same for all rows and runs, and known.
+    pub fn is_const(&self) -> bool {
+        self.as_const().is_some()
+    }
     pub(crate) fn as_const(&self) -> Option<&Datum> {
         if let Self::Const(value, _) = self { Some(value) } else { None }
     }

@@ -4,6 +4,7 @@ use super::{
     Aggregate, AggregateCall, EvalContext, Expr, Facts, FunctionArgument, Scope, Subquery, coerce, compile,
 };
 use host::Timestamp;
+use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Style, Type, TypeId};
@@ -50,7 +51,7 @@ impl Facts for Session {
     fn set_setting(&self, _: &str, value: Option<&str>, _: bool) -> Result<String> {
         Ok(value.unwrap_or_default().to_owned())
     }
-    fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
+    fn relation_oid(&self, _: &SearchPath, name: &str) -> Result<Option<u32>> {
         Ok((name == "t").then_some(16_384))
     }
     fn relation_name(&self, oid: u32) -> Option<String> {

@@ -12,7 +12,7 @@ use sqlstate::SqlState;
 /// The options as written, before the format's defaults are known.
 #[derive(Default)]
 struct Given {
-    csv: Option<bool>,
+    format: Option<CopyFormat>,
     delimiter: Option<String>,
     null: Option<String>,
     header: Option<CopyHeader>,
@@ -26,6 +26,10 @@ struct Given {
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     if !cursor.word("copy") {
         return Ok(None);
+    }
+    let mut given = Given::default();
+    if cursor.word("binary") {
+        given.format = Some(CopyFormat::Binary);
     }
     let subject = if cursor.peek() == Some(&Token::LParen) {
         let inside = cursor.parenthesised()?;
@@ -54,7 +58,6 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         return Err(cursor.unexpected());
     }
     cursor.word("with");
-    let mut given = Given::default();
     if cursor.token(&Token::LParen) {
         loop {
             listed_option(cursor, &mut given)?;
@@ -74,10 +77,6 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     cursor.expect_end()?;
     let options = settle(given, from)?;
     Ok(Some(SqlCommand::Utility(Utility::Copy(Box::new(CopyStatement { subject, from, options })))))
-}
-
-fn binary() -> SqlError {
-    SqlError::unsupported("COPY in binary format")
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
@@ -115,9 +114,9 @@ fn listed_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
         "format" => {
             let format = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
             match format.as_str() {
-                "text" => set(&mut given.csv, false),
-                "csv" => set(&mut given.csv, true),
-                "binary" => Err(binary()),
+                "text" => set(&mut given.format, CopyFormat::Text),
+                "csv" => set(&mut given.format, CopyFormat::Csv),
+                "binary" => set(&mut given.format, CopyFormat::Binary),
                 _ => Err(SqlError::new(
                     SqlState::INVALID_PARAMETER_VALUE,
                     format!("COPY format \"{format}\" not recognized"),
@@ -167,9 +166,9 @@ fn encoding(name: &str) -> Result<()> {
 
 fn bare_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
     if cursor.word("binary") {
-        Err(binary())
+        set(&mut given.format, CopyFormat::Binary)
     } else if cursor.word("csv") {
-        set(&mut given.csv, true)
+        set(&mut given.format, CopyFormat::Csv)
     } else if cursor.word("header") {
         set(&mut given.header, CopyHeader::On)
     } else if cursor.any_word(&["delimiter", "delimiters"]) {
@@ -229,9 +228,27 @@ fn check_forced(given: &Given, csv: bool, from: bool) -> Result<()> {
     Ok(())
 }
 
+/// In binary there are no lines to describe.
+fn check_binary(given: &Given) -> Result<()> {
+    for (is_given, option) in [(given.delimiter.is_some(), "DELIMITER"), (given.null.is_some(), "NULL")] {
+        if is_given {
+            return Err(SqlError::syntax(format!("cannot specify {option} in BINARY mode")));
+        }
+    }
+    if given.header.is_some_and(|header| header != CopyHeader::Off) {
+        let what = "cannot specify HEADER in BINARY mode";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, what));
+    }
+    Ok(())
+}
+
 /// Fills in the format's defaults and checks what excludes what, as PostgreSQL does.
 fn settle(mut given: Given, from: bool) -> Result<CopyOptions> {
-    let csv = given.csv.unwrap_or(false);
+    let format = given.format.unwrap_or(CopyFormat::Text);
+    let csv = format == CopyFormat::Csv;
+    if format == CopyFormat::Binary {
+        check_binary(&given)?;
+    }
     let unsupported = |message: &str| Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
     let invalid = |message: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     let single = |text: Option<&String>, default: u8| match text.map(|text| text.as_bytes()) {
@@ -279,7 +296,7 @@ fn settle(mut given: Given, from: bool) -> Result<CopyOptions> {
         return unsupported("cannot use \"match\" with HEADER in COPY TO");
     }
     Ok(CopyOptions {
-        format: if csv { CopyFormat::Csv } else { CopyFormat::Text },
+        format,
         delimiter,
         null,
         header,

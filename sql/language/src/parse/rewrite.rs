@@ -4,6 +4,8 @@
 //! - ONLY before a table's name goes: there is no inheritance.
 //! - TABLE name becomes SELECT * FROM name.
 //! - The options of an identity column come in the one order that it takes.
+//! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
+//!   ALL; trim(LEADING FROM text) is told that it means blanks.
 //! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
 use super::statement::Overriding;
@@ -22,12 +24,73 @@ const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"]
 /// Words that begin what is said otherwise.
 const REWRITTEN: [&str; 5] = ["only", "table", "for", "overriding", "identity"];
 
+/// Words that begin what [`unqualified`] says otherwise.
+const QUALIFIED: [&str; 5] = ["pg_catalog", "operator", "leading", "trailing", "both"];
+
 /// The tokens as sqlparser shall see them; places stay those of the text.
-pub(super) fn adapt(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(super) fn adapt(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if tokens.iter().any(|token| QUALIFIED.iter().any(|word| is_word(&token.token, word))) {
+        tokens = unqualified(&tokens);
+    }
     if !tokens.iter().any(|token| REWRITTEN.iter().any(|word| is_word(&token.token, word))) {
         return tokens;
     }
     rewritten(&tokens)
+}
+
+/// Constructs of their own syntax without the schema before them.
+fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        let near: Vec<(usize, &Token)> = tokens
+            .iter()
+            .enumerate()
+            .skip(at)
+            .filter(|(_, token)| !matches!(token.token, Token::Whitespace(_)))
+            .take(7)
+            .map(|(place, token)| (place, &token.token))
+            .collect();
+        match near.as_slice() {
+            [(_, schema), (_, Token::Period), (name_at, name), (_, Token::LParen), ..]
+                if is_word(schema, "pg_catalog")
+                    && (is_word(name, "substring") || is_word(name, "substr")) =>
+            {
+                at = *name_at;
+            }
+            [
+                (_, word),
+                (_, Token::LParen),
+                (_, schema),
+                (_, Token::Period),
+                (name_at, _),
+                (end, Token::RParen),
+                (_, next),
+            ] if is_word(word, "operator")
+                && is_word(schema, "pg_catalog")
+                && ["any", "all", "some"].iter().any(|word| is_word(next, word)) =>
+            {
+                out.extend(tokens.get(*name_at).cloned());
+                at = *end + 1;
+            }
+            [(_, side), (from_at, from), ..]
+                if ["leading", "trailing", "both"].iter().any(|word| is_word(side, word))
+                    && is_word(from, "from") =>
+            {
+                out.push(token.clone());
+                let space = || TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span);
+                out.push(space());
+                out.push(TokenWithSpan::new(Token::SingleQuotedString(" ".to_owned()), token.span));
+                out.push(space());
+                at = *from_at;
+            }
+            _ => {
+                out.push(token.clone());
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {

@@ -1,7 +1,11 @@
-//! CREATE, ALTER and DROP of ROLE, USER and GROUP.
+//! CREATE, ALTER and DROP of ROLE, USER and GROUP, and the settings that roles and databases begin with.
 
 use super::cursor::Cursor;
-use super::statement::{RoleOption, SqlCommand, Utility};
+use super::grant::role_spec;
+use super::setting;
+use super::statement::{
+    MemberGrant, NamedPrivilege, RoleOption, RoleSpec, SettingChange, SettingOf, SqlCommand, Utility,
+};
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
@@ -19,23 +23,15 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         let name = role_name(cursor)?;
         let mut list = if user { vec![RoleOption::Login(true)] } else { Vec::new() };
         cursor.word("with");
-        options(cursor, &mut list)?;
+        options(cursor, &mut list, true)?;
         Utility::CreateRole { name, options: list }
     } else if cursor.word("alter") {
-        if !cursor.any_word(&KINDS) || cursor.sees(&["mapping"]) {
-            cursor.rewind(place);
-            return Ok(None);
-        }
-        let name = role_name(cursor)?;
-        if cursor.words(&["rename", "to"]) {
-            Utility::RenameRole { name, to: role_name(cursor)? }
-        } else if cursor.sees(&["set"]) || cursor.sees(&["reset"]) || cursor.sees(&["in", "database"]) {
-            return Err(SqlError::unsupported("ALTER ROLE SET"));
-        } else {
-            cursor.word("with");
-            let mut list = Vec::new();
-            options(cursor, &mut list)?;
-            Utility::AlterRole { name, options: list }
+        match alter(cursor)? {
+            Some(utility) => utility,
+            None => {
+                cursor.rewind(place);
+                return Ok(None);
+            }
         }
     } else if cursor.word("drop") {
         if !cursor.any_word(&KINDS) || cursor.sees(&["mapping"]) {
@@ -55,6 +51,83 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
+/// Behind ALTER; None if it is not about a role or a database's settings.
+fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
+    if cursor.word("database") {
+        let database = cursor.identifier()?;
+        if !cursor.sees(&["set"]) && !cursor.sees(&["reset"]) {
+            return Ok(None);
+        }
+        if cursor.sees(&["set", "tablespace"]) {
+            return Err(SqlError::unsupported("ALTER DATABASE SET TABLESPACE"));
+        }
+        let of = SettingOf::Database(database);
+        return Ok(Some(Utility::AlterSettings { of, change: change(cursor)? }));
+    }
+    let group = cursor.sees(&["group"]);
+    if !cursor.any_word(&KINDS) || cursor.sees(&["mapping"]) {
+        return Ok(None);
+    }
+    if !group && cursor.word("all") {
+        return settings(cursor, None).map(Some);
+    }
+    let place = cursor.place();
+    let name = role_name(cursor)?;
+    if cursor.words(&["rename", "to"]) {
+        return Ok(Some(Utility::RenameRole { name, to: role_name(cursor)? }));
+    }
+    if group && (cursor.sees(&["add", "user"]) || cursor.sees(&["drop", "user"])) {
+        let is_grant = cursor.word("add");
+        cursor.any_word(&["drop", "user"]);
+        cursor.word("user");
+        let mut members = vec![role_spec(cursor)?];
+        while cursor.token(&Token::Comma) {
+            members.push(role_spec(cursor)?);
+        }
+        let roles = vec![NamedPrivilege { name, columns: Vec::new() }];
+        let grant = MemberGrant { is_grant, admin: false, roles, members, granted_by: None, cascade: false };
+        return Ok(Some(Utility::GrantRole(Box::new(grant))));
+    }
+    if cursor.sees(&["set"]) || cursor.sees(&["reset"]) || cursor.sees(&["in", "database"]) {
+        cursor.rewind(place);
+        let role = role_spec(cursor)?;
+        return settings(cursor, Some(role)).map(Some);
+    }
+    cursor.word("with");
+    let mut list = Vec::new();
+    options(cursor, &mut list, false)?;
+    Ok(Some(Utility::AlterRole { name, options: list }))
+}
+
+/// `[IN DATABASE name] SET ... | RESET ...` of a role, or of all.
+fn settings(cursor: &mut Cursor<'_>, role: Option<RoleSpec>) -> Result<Utility> {
+    let database = if cursor.words(&["in", "database"]) { Some(cursor.identifier()?) } else { None };
+    let of = SettingOf::Role { role, database };
+    Ok(Utility::AlterSettings { of, change: change(cursor)? })
+}
+
+fn change(cursor: &mut Cursor<'_>) -> Result<SettingChange> {
+    if cursor.word("reset") {
+        return Ok(if cursor.word("all") {
+            SettingChange::ResetAll
+        } else {
+            SettingChange::Set { name: setting::setting_name(cursor)?, value: None }
+        });
+    }
+    cursor.expect_word("set")?;
+    let place = cursor.place();
+    if let Ok(name) = setting::setting_name(cursor)
+        && cursor.words(&["from", "current"])
+    {
+        return Ok(SettingChange::Current(name));
+    }
+    cursor.rewind(place);
+    match setting::set(cursor)? {
+        Utility::Set { local: false, name, value } => Ok(SettingChange::Set { name, value }),
+        _ => Err(cursor.unexpected()),
+    }
+}
+
 /// A role's name; `current_user` and its kin are passed on for the session to resolve.
 fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let position = cursor.position();
@@ -67,15 +140,24 @@ fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     Ok(name)
 }
 
-fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>) -> Result<()> {
+fn role_specs(cursor: &mut Cursor<'_>) -> Result<Vec<RoleSpec>> {
+    let mut roles = vec![role_spec(cursor)?];
+    while cursor.token(&Token::Comma) {
+        roles.push(role_spec(cursor)?);
+    }
+    Ok(roles)
+}
+
+fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>, is_new: bool) -> Result<()> {
     type Flag = fn(bool) -> RoleOption;
-    const FLAGS: [(&str, &str, Flag); 6] = [
+    const FLAGS: [(&str, &str, Flag); 7] = [
         ("superuser", "nosuperuser", RoleOption::Superuser),
         ("login", "nologin", RoleOption::Login),
         ("replication", "noreplication", RoleOption::Replication),
         ("createrole", "nocreaterole", RoleOption::CreateRole),
         ("createdb", "nocreatedb", RoleOption::CreateDatabase),
         ("inherit", "noinherit", RoleOption::Inherit),
+        ("bypassrls", "nobypassrls", RoleOption::BypassRls),
     ];
     'next: while !cursor.is_at_end() {
         for (yes, no, make) in FLAGS {
@@ -103,10 +185,15 @@ fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>) -> Result<()> {
             })?));
         } else if cursor.words(&["valid", "until"]) {
             list.push(RoleOption::ValidUntil(cursor.expect_string()?));
-        } else if cursor.any_word(&["bypassrls", "nobypassrls"]) {
-            // There is no row-level security to bypass.
-        } else if cursor.sees(&["in"]) || cursor.any_word(&["role", "admin", "user"]) {
-            return Err(SqlError::unsupported("role membership"));
+        } else if cursor.word("sysid") {
+            // As in PostgreSQL: it is said, and means nothing any more.
+            cursor.number().ok_or_else(|| cursor.unexpected())?;
+        } else if is_new && (cursor.words(&["in", "role"]) || cursor.words(&["in", "group"])) {
+            list.push(RoleOption::MemberOf(role_specs(cursor)?));
+        } else if is_new && cursor.any_word(&["role", "user"]) {
+            list.push(RoleOption::Members { roles: role_specs(cursor)?, admin: false });
+        } else if is_new && cursor.word("admin") {
+            list.push(RoleOption::Members { roles: role_specs(cursor)?, admin: true });
         } else {
             return Err(cursor.unexpected());
         }

@@ -15,7 +15,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         let name = cursor.object_name()?;
         let change = if cursor.words(&["rename", "to"]) {
             SequenceChange::Rename(cursor.identifier()?)
-        } else if cursor.sees(&["owner", "to"]) || cursor.sees(&["set"]) {
+        } else if cursor.sees(&["set"]) {
             return Err(SqlError::unsupported("this form of ALTER SEQUENCE"));
         } else {
             if cursor.is_at_end() {

@@ -5,6 +5,7 @@ use super::statement::{SetTarget, SqlCommand, Utility};
 use super::transaction;
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
 
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     let utility = if cursor.word("show") {
@@ -26,7 +27,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
-fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
+/// What follows SET.
+pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.words(&["session", "characteristics", "as", "transaction"]) {
         return Ok(Utility::SetTransaction { session: true, modes: transaction::modes(cursor, false)? });
     }
@@ -37,13 +39,15 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         return Ok(Utility::SetTransaction { session: false, modes: transaction::modes(cursor, false)? });
     }
     if cursor.word("constraints") {
-        while !cursor.is_at_end() {
-            if cursor.any_word(&["deferred", "immediate"]) {
-                return Ok(Utility::SetConstraints);
+        let mut names = Vec::new();
+        if !cursor.word("all") {
+            names.push(cursor.object_name()?);
+            while cursor.token(&Token::Comma) {
+                names.push(cursor.object_name()?);
             }
-            if !cursor.token(&Token::Comma) && !cursor.token(&Token::Period) {
-                cursor.identifier()?;
-            }
+        }
+        if cursor.any_word(&["deferred", "immediate"]) {
+            return Ok(Utility::SetConstraints(names));
         }
         return Err(cursor.unexpected());
     }
@@ -72,12 +76,48 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         return Ok(simple("search_path", Some(identifier::quote(&schema))));
     }
     if cursor.words(&["time", "zone"]) {
-        let value = if cursor.any_word(&["local", "default"]) { None } else { value(cursor)? };
+        let value = if cursor.any_word(&["local", "default"]) {
+            None
+        } else if cursor.word("interval") {
+            Some(zone_of_interval(cursor)?)
+        } else {
+            value(cursor)?
+        };
         return Ok(simple("TimeZone", value));
     }
     let name = setting_name(cursor)?;
     assignment(cursor)?;
     Ok(Utility::Set { local, name, value: value(cursor)? })
+}
+
+/// INTERVAL '...' HOUR TO MINUTE: so far east of Greenwich, as a zone of POSIX, which counts to the west.
+fn zone_of_interval(cursor: &mut Cursor<'_>) -> Result<String> {
+    let text = cursor.expect_string()?;
+    if cursor.word("hour") && cursor.word("to") && !cursor.word("minute") {
+        return Err(cursor.unexpected());
+    }
+    let parsed = sql_types::Datum::parse(
+        sql_types::Type::of(sql_types::TypeId::Interval),
+        &text,
+        &sql_types::Style::default(),
+    )?;
+    let sql_types::Datum::Interval(interval) = parsed else { return Err(cursor.unexpected()) };
+    let invalid = |what: &str| {
+        let message = "invalid value for parameter \"TimeZone\"";
+        let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+        Err(error.with_detail(format!("Cannot specify {what} in time zone interval.")))
+    };
+    if interval.months != 0 {
+        return invalid("months");
+    }
+    if interval.days != 0 {
+        return invalid("days");
+    }
+    let seconds = interval.micros / 1_000_000;
+    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
+    let clock = if minutes == 0 { format!("{hours:02}") } else { format!("{hours:02}:{minutes:02}") };
+    let (own, posix) = if seconds < 0 { ('-', '+') } else { ('+', '-') };
+    Ok(format!("<{own}{clock}>{posix}{clock}"))
 }
 
 fn assignment(cursor: &mut Cursor<'_>) -> Result<()> {
@@ -108,7 +148,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
     Ok(Some(values.join(", ")))
 }
 
-fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
+pub(super) fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let mut name = cursor.identifier()?;
     while cursor.token(&Token::Period) {
         name.push('.');

@@ -41,11 +41,20 @@ impl Source {
         u32::try_from(start + at.column).ok()
     }
 
+    /// The bytes before a position (characters from 1).
+    pub(super) fn offset(&self, position: u32) -> usize {
+        let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.text().char_indices().nth(skip).map_or(self.text().len(), |(offset, _)| offset)
+    }
+
+    /// The position (characters from 1) behind so many bytes.
+    pub(super) fn position_of(&self, offset: usize) -> Option<u32> {
+        u32::try_from(self.text().get(..offset)?.chars().count() + 1).ok()
+    }
+
     /// The text from a position (characters from 1) on.
     fn text_from(&self, position: u32) -> &str {
-        let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
-        let offset = self.text().char_indices().nth(skip).map_or(self.text().len(), |(offset, _)| offset);
-        self.text().get(offset..).unwrap_or_default()
+        self.text().get(self.offset(position)..).unwrap_or_default()
     }
 
     /// The token's own text as it was written.
@@ -98,7 +107,7 @@ impl Source {
             return if message.contains("found: EOF") {
                 self.end_of_input()
             } else {
-                SqlError::syntax(message)
+                SqlError::syntax(format!("syntax error: {message}"))
             };
         };
         let position = self.position(Location { line, column });

@@ -92,7 +92,8 @@ pub enum Utility {
         modes: Vec<Mode>,
     },
     /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
-    SetConstraints,
+    /// Those that it names; none for ALL.
+    SetConstraints(Vec<ast::ObjectName>),
     Set {
         local: bool,
         name: String,
@@ -152,16 +153,49 @@ pub enum Utility {
     },
     /// CLOSE; None is ALL.
     Close(Option<String>),
+    /// CREATE EXTENSION; lenient is IF NOT EXISTS.
+    CreateExtension {
+        name: String,
+        lenient: bool,
+    },
     Explain {
         options: ExplainOptions,
         statement: Arc<super::Parsed>,
     },
     Drop(DropTarget),
+    Grant(Box<Grant>),
+    GrantRole(Box<MemberGrant>),
+    ReassignOwned {
+        from: Vec<RoleSpec>,
+        to: RoleSpec,
+    },
+    DropOwned {
+        roles: Vec<RoleSpec>,
+        cascade: bool,
+    },
+    ChangeOwner {
+        kind: OwnedKind,
+        if_exists: bool,
+        name: ast::ObjectName,
+        owner: RoleSpec,
+    },
+    /// ALTER ROLE and ALTER DATABASE, SET and RESET.
+    AlterSettings {
+        of: SettingOf,
+        change: SettingChange,
+    },
+    AlterView {
+        if_exists: bool,
+        name: ast::ObjectName,
+        change: ViewChange,
+    },
     Reindex(ReindexTarget),
     CreateView {
         or_replace: bool,
         name: ast::ObjectName,
         columns: Vec<String>,
+        /// `name=value` each.
+        options: Vec<String>,
         query: Arc<super::Parsed>,
         /// The query as it was written.
         text: String,
@@ -199,8 +233,9 @@ pub enum FetchCount {
 pub enum ReindexTarget {
     Index(ast::ObjectName),
     Table(ast::ObjectName),
-    /// SCHEMA, DATABASE
-    All,
+    Schema(String),
+    /// DATABASE, SYSTEM
+    Database(String),
 }
 
 /// What kind of thing a DROP is about.
@@ -258,13 +293,159 @@ pub enum RoleOption {
     Password(Option<String>),
     ConnectionLimit(i32),
     ValidUntil(String),
+    BypassRls(bool),
+    /// IN ROLE: the new role becomes a member of these.
+    MemberOf(Vec<RoleSpec>),
+    /// ROLE and ADMIN: these become members of the new role.
+    Members {
+        roles: Vec<RoleSpec>,
+        admin: bool,
+    },
+}
+
+/// A role as a statement names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleSpec {
+    Named(String),
+    /// CURRENT_USER, CURRENT_ROLE
+    Current,
+    /// SESSION_USER
+    Session,
+    Public,
+}
+
+/// A privilege with the columns that it is about; or a role, where roles are granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPrivilege {
+    pub name: String,
+    pub columns: Vec<String>,
+}
+
+/// GRANT and REVOKE of privileges, and ALTER DEFAULT PRIVILEGES.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// GRANT; else REVOKE.
+    pub is_grant: bool,
+    /// WITH GRANT OPTION, or GRANT OPTION FOR.
+    pub option: bool,
+    /// None is ALL PRIVILEGES.
+    pub privileges: Option<Vec<NamedPrivilege>>,
+    /// The columns of ALL PRIVILEGES.
+    pub all_columns: Vec<String>,
+    pub target: GrantTarget,
+    pub grantees: Vec<RoleSpec>,
+    pub granted_by: Option<RoleSpec>,
+    /// CASCADE
+    pub cascade: bool,
+}
+
+/// A function, and the types of its arguments if they are given.
+#[derive(Clone, Debug)]
+pub struct FunctionName {
+    pub name: ast::ObjectName,
+    pub arguments: Option<Vec<ast::DataType>>,
+}
+
+/// What privileges are granted on.
+#[derive(Clone, Debug)]
+pub enum GrantTarget {
+    /// Tables, views, and sequences as well.
+    Tables(Vec<ast::ObjectName>),
+    Sequences(Vec<ast::ObjectName>),
+    Functions(Vec<FunctionName>),
+    Schemas(Vec<String>),
+    Databases(Vec<String>),
+    /// All of these schemas.
+    AllTables(Vec<String>),
+    AllSequences(Vec<String>),
+    AllFunctions(Vec<String>),
+    /// What these roles make from now on, in these schemas or in any: defaclobjtype.
+    Defaults {
+        roles: Vec<RoleSpec>,
+        schemas: Vec<String>,
+        kind: char,
+    },
+}
+
+/// GRANT and REVOKE of roles.
+#[derive(Clone, Debug)]
+pub struct MemberGrant {
+    pub is_grant: bool,
+    /// WITH ADMIN OPTION, or ADMIN OPTION FOR.
+    pub admin: bool,
+    pub roles: Vec<NamedPrivilege>,
+    pub members: Vec<RoleSpec>,
+    pub granted_by: Option<RoleSpec>,
+    pub cascade: bool,
+}
+
+/// What kind of thing gets another owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnedKind {
+    /// Also a view or a sequence, as in PostgreSQL.
+    Table,
+    View,
+    Sequence,
+    Schema,
+    Database,
+}
+
+/// Whose settings ALTER changes.
+#[derive(Clone, Debug)]
+pub enum SettingOf {
+    /// None: of all roles; in one database, or in all.
+    Role {
+        role: Option<RoleSpec>,
+        database: Option<String>,
+    },
+    Database(String),
+}
+
+/// A change of such settings.
+#[derive(Clone, Debug)]
+pub enum SettingChange {
+    /// None takes it away.
+    Set {
+        name: String,
+        value: Option<String>,
+    },
+    /// FROM CURRENT
+    Current(String),
+    ResetAll,
+}
+
+/// What ALTER VIEW changes.
+#[derive(Clone, Debug)]
+pub enum ViewChange {
+    /// `name=value` each.
+    Set(Vec<String>),
+    /// Names.
+    Reset(Vec<String>),
 }
 
 /// Options of EXPLAIN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExplainOptions {
     pub analyze: bool,
+    pub verbose: bool,
     pub costs: bool,
+    pub settings: bool,
+    pub buffers: bool,
+    pub wal: bool,
+    /// None: as ANALYZE has it, and so the next.
+    pub timing: Option<bool>,
+    pub summary: Option<bool>,
+    pub format: ExplainFormat,
+}
+
+/// In which form EXPLAIN answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+    Xml,
+    Yaml,
 }
 
 /// COPY.
@@ -288,6 +469,7 @@ pub enum CopySubject {
 pub enum CopyFormat {
     Text,
     Csv,
+    Binary,
 }
 
 /// HEADER

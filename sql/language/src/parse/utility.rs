@@ -2,9 +2,9 @@
 
 use super::cursor::Cursor;
 use super::statement::{
-    DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, SqlCommand, Utility,
+    DiscardKind, DropKind, DropTarget, FetchCount, ReindexTarget, SqlCommand, Utility, ViewChange,
 };
-use super::{Parsed, copy, parse_plain, read, role, sequence, setting, settle, transaction};
+use super::{Parsed, copy, grant, parse_plain, read, role, sequence, setting, settle, transaction};
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
@@ -17,14 +17,11 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["listen"], "LISTEN"),
     (&["notify"], "NOTIFY"),
     (&["comment"], "COMMENT"),
-    (&["grant"], "GRANT"),
-    (&["revoke"], "REVOKE"),
     (&["security"], "SECURITY LABEL"),
     (&["cluster"], "CLUSTER"),
     (&["do"], "DO"),
     (&["load"], "LOAD"),
     (&["import"], "IMPORT FOREIGN SCHEMA"),
-    (&["reassign"], "REASSIGN OWNED"),
     (&["refresh"], "REFRESH MATERIALIZED VIEW"),
     (&["create", "database"], "CREATE DATABASE"),
     (&["create", "tablespace"], "CREATE TABLESPACE"),
@@ -34,6 +31,13 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["create", "server"], "CREATE SERVER"),
     (&["create", "rule"], "CREATE RULE"),
     (&["create", "aggregate"], "CREATE AGGREGATE"),
+    (&["create", "procedure"], "CREATE PROCEDURE"),
+    (&["create", "operator"], "CREATE OPERATOR"),
+    (&["create", "policy"], "CREATE POLICY"),
+    (&["create", "collation"], "CREATE COLLATION"),
+    (&["create", "conversion"], "CREATE CONVERSION"),
+    (&["create", "language"], "CREATE LANGUAGE"),
+    (&["create", "transform"], "CREATE TRANSFORM"),
     (&["create", "cast"], "CREATE CAST"),
     (&["create", "statistics"], "CREATE STATISTICS"),
     (&["create", "event"], "CREATE EVENT TRIGGER"),
@@ -41,9 +45,6 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["create", "access"], "CREATE ACCESS METHOD"),
     (&["create", "user", "mapping"], "CREATE USER MAPPING"),
     (&["drop", "database"], "DROP DATABASE"),
-    (&["drop", "owned"], "DROP OWNED"),
-    (&["alter", "database"], "ALTER DATABASE"),
-    (&["alter", "default"], "ALTER DEFAULT PRIVILEGES"),
 ];
 
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
@@ -52,7 +53,15 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
             return Err(SqlError::unsupported(name));
         }
     }
-    for family in [transaction::parse, setting::parse, copy::parse, role::parse, sequence::parse] {
+    for family in [
+        transaction::parse,
+        setting::parse,
+        copy::parse,
+        grant::parse,
+        role::parse,
+        sequence::parse,
+        alter_view,
+    ] {
         if let Some(command) = family(cursor)? {
             return Ok(Some(command));
         }
@@ -78,7 +87,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     } else if cursor.word("execute") {
         return execute(cursor).map(Some);
     } else if cursor.word("explain") {
-        return explain(cursor).map(Some);
+        return super::explain::explain(cursor).map(Some);
     } else if cursor.word("declare") {
         return declare(cursor).map(Some);
     } else if cursor.word("fetch") {
@@ -104,12 +113,33 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
+/// Options of VACUUM; the first two are ANALYZE's, too.
+const VACUUM_OPTIONS: [&str; 10] = [
+    "verbose",
+    "skip_locked",
+    "analyze",
+    "freeze",
+    "full",
+    "disable_page_skipping",
+    "index_cleanup",
+    "truncate",
+    "process_toast",
+    "parallel",
+];
+
 /// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
 fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
     let mut verbose = false;
     if cursor.token(&Token::LParen) {
         loop {
+            let position = cursor.position();
             let word = cursor.identifier()?;
+            let known: &[&str] = if vacuum { &VACUUM_OPTIONS } else { &VACUUM_OPTIONS[..2] };
+            if !known.contains(&word.as_str()) {
+                let statement = if vacuum { "VACUUM" } else { "ANALYZE" };
+                let message = format!("unrecognized {statement} option \"{word}\"");
+                return Err(SqlError::syntax(message).at(position));
+            }
             let on = match cursor.peek() {
                 Some(Token::Comma | Token::RParen) => true,
                 _ if cursor.any_word(&["false", "off"]) => false,
@@ -181,7 +211,7 @@ fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
 const INNER: [&str; 8] = ["select", "insert", "update", "delete", "values", "table", "with", "merge"];
 
 /// The statement that the rest is.
-fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
+pub(super) fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
     if cursor.peek() != Some(&Token::LParen) && !INNER.iter().any(|word| cursor.sees(&[*word])) {
         return Err(cursor.unexpected());
     }
@@ -222,42 +252,6 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     }
     cursor.expect_end()?;
     Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))
-}
-
-fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
-    let mut options = ExplainOptions { analyze: false, costs: true };
-    if cursor.token(&Token::LParen) {
-        loop {
-            let name = cursor.identifier()?;
-            let value = match cursor.peek() {
-                Some(Token::Comma | Token::RParen) => true,
-                _ => match cursor.string().or_else(|| cursor.number()) {
-                    Some(text) => matches!(text.as_str(), "true" | "on" | "1"),
-                    None => matches!(cursor.identifier()?.as_str(), "true" | "on" | "text"),
-                },
-            };
-            match name.as_str() {
-                "analyze" => options.analyze = value,
-                "costs" => options.costs = value,
-                "verbose" | "buffers" | "settings" | "wal" | "timing" | "summary" => {}
-                "format" if value => {}
-                "format" => return Err(SqlError::unsupported("EXPLAIN in another format than text")),
-                _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
-            }
-            if !cursor.token(&Token::Comma) {
-                break;
-            }
-        }
-        cursor.expect_token(&Token::RParen)?;
-    } else {
-        options.analyze = cursor.any_word(&["analyze", "analyse"]);
-        cursor.word("verbose");
-    }
-    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
-        return Err(SqlError::unsupported("EXPLAIN of this statement"));
-    }
-    let statement = inner(cursor)?;
-    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
 }
 
 /// `DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query`
@@ -319,29 +313,86 @@ fn create_view(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     cursor.expect_word("view")?;
     let name = cursor.object_name()?;
     let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };
-    if cursor.word("with") {
-        return Err(SqlError::unsupported("CREATE VIEW with options"));
-    }
+    let options = if cursor.word("with") { view_options(cursor)? } else { Vec::new() };
     cursor.expect_word("as")?;
     let rest = cursor.rest();
     let text = cursor.source().slice(&rest);
     let query = super::parse_inner_query(cursor.source(), rest)?;
-    Ok(SqlCommand::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
+    Ok(SqlCommand::Utility(Utility::CreateView { or_replace, name, columns, options, query, text }))
+}
+
+/// `(security_invoker [= value])`: whose rights count for the tables of a view.
+fn view_options(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
+    let mut options = Vec::new();
+    cursor.expect_token(&Token::LParen)?;
+    loop {
+        let name = cursor.identifier()?;
+        let value = if cursor.token(&Token::Eq) {
+            match cursor.string().or_else(|| cursor.number()) {
+                Some(text) => text,
+                None => cursor.identifier()?,
+            }
+        } else {
+            "true".to_owned()
+        };
+        match name.as_str() {
+            "security_invoker" => {}
+            "security_barrier" | "check_option" => {
+                return Err(SqlError::unsupported(format!("view option \"{name}\"")));
+            }
+            _ => {
+                let message = format!("unrecognized parameter \"{name}\"");
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+        }
+        let known = ["true", "on", "yes", "1", "false", "off", "no", "0"];
+        if !known.iter().any(|known| known.eq_ignore_ascii_case(&value)) {
+            let message = format!("invalid value for boolean option \"{name}\": {value}");
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        options.push(format!("{name}={value}"));
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    cursor.expect_token(&Token::RParen)?;
+    Ok(options)
+}
+
+/// ALTER VIEW name SET (options) | RESET (options)
+fn alter_view(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
+    let place = cursor.place();
+    if !cursor.words(&["alter", "view"]) {
+        return Ok(None);
+    }
+    let if_exists = cursor.words(&["if", "exists"]);
+    let name = cursor.object_name()?;
+    let change = if cursor.word("set") && cursor.peek() == Some(&Token::LParen) {
+        ViewChange::Set(view_options(cursor)?)
+    } else if cursor.word("reset") {
+        ViewChange::Reset(cursor.name_list()?)
+    } else {
+        cursor.rewind(place);
+        return Ok(None);
+    };
+    cursor.expect_end()?;
+    Ok(Some(SqlCommand::Utility(Utility::AlterView { if_exists, name, change })))
 }
 
 fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.peek() == Some(&Token::LParen) {
         cursor.parenthesised()?;
     }
-    let all = ["schema", "database", "system"];
     let kind = if cursor.word("index") {
         ReindexTarget::Index
     } else if cursor.word("table") {
         ReindexTarget::Table
-    } else if cursor.any_word(&all) {
+    } else if cursor.word("schema") {
         cursor.word("concurrently");
-        cursor.identifier()?;
-        return Ok(Utility::Reindex(ReindexTarget::All));
+        return Ok(Utility::Reindex(ReindexTarget::Schema(cursor.identifier()?)));
+    } else if cursor.any_word(&["database", "system"]) {
+        cursor.word("concurrently");
+        return Ok(Utility::Reindex(ReindexTarget::Database(cursor.identifier()?)));
     } else {
         return Err(cursor.unexpected());
     };

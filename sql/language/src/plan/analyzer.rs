@@ -2,9 +2,12 @@
 
 use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
 use super::query::Select;
+use super::rights::Requirement;
 use crate::expr::{self, AggregateCall, Expr, Facts, Step};
-use crate::parse::{Source, fold, too_many_tables};
-use sql_catalogue::{Catalogue, Relation, Role};
+use crate::parse::{Source, too_many_tables};
+use sql_catalogue::names::SearchPath;
+use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::{Catalogue, Relation};
 use sql_interface::{Canceller, Environment, Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
@@ -42,6 +45,10 @@ pub(crate) struct ScopeTable {
     pub(crate) start: usize,
     /// Where its key is in the row, if the scan gives it.
     pub(crate) key: Option<usize>,
+    /// Its number in pg_class, if it has one, for tableoid.
+    pub(crate) oid: Option<u32>,
+    /// It is on the side of an outer join that may be missing.
+    pub(crate) nullable: bool,
 }
 
 /// One query's names while its expressions are compiled.
@@ -85,7 +92,6 @@ pub struct Analyzer<'a> {
     pub(crate) environment: &'a dyn Environment,
     pub(crate) facts: &'a dyn Facts,
     pub(crate) source: &'a Source,
-    pub(crate) role: &'a Role,
     pub(crate) parameters: Vec<Option<Type>>,
     /// No more parameters than are declared may be named (the arguments of EXECUTE have none).
     pub parameters_max: usize,
@@ -93,10 +99,18 @@ pub struct Analyzer<'a> {
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
+    /// What the statement does, for [`super::rights::check`].
+    pub(crate) rights: Vec<Requirement>,
+    /// Whose rights count: None for whoever runs the statement, inside a view its owner.
+    pub(crate) acting: Option<u32>,
+    /// Columns that are named now need no right to be read.
+    pub(crate) reads_unnoted: bool,
     /// OIDs of the views that are read.
     pub views: Vec<u32>,
     /// Views of the catalogue are among what is read.
     pub(crate) reads_catalogue: bool,
+    /// It looks at what the session keeps by name.
+    pub(crate) reads_session: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
     /// Who may stop the analysis.
@@ -107,6 +121,10 @@ pub struct Analyzer<'a> {
     from_items: usize,
     /// Parts of expressions that were written once and stand in the plan again.
     pub(super) repeated_nodes: usize,
+    /// The path of names in the text that is being analysed, unless it is the session's.
+    pub own_path: Option<&'a SearchPath>,
+    /// The texts of the catalogue that it reads are being made by the statement itself.
+    pub defines: bool,
 }
 
 /// How errors call the place of a DEFAULT expression.
@@ -171,7 +189,6 @@ impl<'a> Analyzer<'a> {
         environment: &'a dyn Environment,
         facts: &'a dyn Facts,
         source: &'a Source,
-        role: &'a Role,
         declared: Vec<Option<Type>>,
     ) -> Self {
         Self {
@@ -179,20 +196,25 @@ impl<'a> Analyzer<'a> {
             environment,
             facts,
             source,
-            role,
             parameters: declared,
             parameters_max: usize::from(u16::MAX),
             levels: Vec::new(),
             ctes: Vec::new(),
             tables: Vec::new(),
             writes: false,
+            rights: Vec::new(),
+            acting: None,
+            reads_unnoted: false,
             views: Vec::new(),
             reads_catalogue: false,
+            reads_session: false,
             lateral_pending: false,
             canceller: None,
             tokens: 0,
             from_items: 0,
             repeated_nodes: 0,
+            own_path: None,
+            defines: false,
         }
     }
 
@@ -247,7 +269,13 @@ impl<'a> Analyzer<'a> {
     /// Works over a text of the catalogue, which may nest as deep as its own tokens are many.
     pub(crate) fn over_text<T>(&mut self, tokens: usize, work: impl FnOnce(&mut Self) -> T) -> T {
         self.tokens = self.tokens.saturating_add(tokens);
-        stack::roomy(tokens, || work(self))
+        let path = self.own_path;
+        if !self.defines {
+            self.own_path = Some(SearchPath::of_catalogue());
+        }
+        let done = stack::roomy(tokens, || work(self));
+        self.own_path = path;
+        done
     }
 
     /// The deferred values of the expressions compiled since the last call.
@@ -300,79 +328,13 @@ impl<'a> Analyzer<'a> {
         expr::coerce(value, to, CastContext::Assignment, self)
     }
 
-    /// Notes that the statement uses a table, and checks that the role may.
-    ///
-    /// # Errors
-    ///
-    /// 42501 where it may not.
-    pub fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode) -> Result<()> {
-        if !self.role.superuser && self.role.oid != relation.owner {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied for table {}", relation.name),
-            ));
-        }
+    /// Notes that the statement uses a table, and what for.
+    pub fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode, needed: Privileges) {
+        self.require_public();
+        self.require(&Object::Relation(relation.oid), needed);
         match self.tables.iter_mut().find(|used| used.relation.oid == relation.oid) {
             Some(used) => used.mode = used.mode.max(mode),
             None => self.tables.push(TableUse { relation: relation.clone(), mode }),
-        }
-        Ok(())
-    }
-
-    /// A user's table by its (possibly qualified) name.
-    ///
-    /// # Errors
-    ///
-    /// 42P01, or 0A000 for a view.
-    pub fn find_table(&self, name: &ast::ObjectName) -> Result<Arc<Relation>> {
-        let (schema, table, position) = self.table_name(name)?;
-        let known = match schema.as_deref() {
-            None | Some("public") => true,
-            Some("pg_catalog" | "information_schema" | "pg_temp") => false,
-            Some(other) => {
-                let full = format!("relation \"{other}.{table}\" does not exist");
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, full).at(position));
-            }
-        };
-        if known && self.catalogue.view_named(&table).is_some() {
-            return Err(SqlError::unsupported("a change or lock of a view"));
-        }
-        self.catalogue.relation(&table).filter(|_| known).cloned().ok_or_else(|| {
-            let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
-            SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
-                .at(position)
-        })
-    }
-
-    /// Schema, name and position of a table's name.
-    ///
-    /// # Errors
-    ///
-    /// 0A000 for a name in another database.
-    pub fn table_name(&self, name: &ast::ObjectName) -> Result<(Option<String>, String, Option<u32>)> {
-        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
-        match idents.as_slice() {
-            [table] => Ok((None, fold(table), self.at(table))),
-            [schema, table] => Ok((Some(fold(schema)), fold(table), self.at(schema))),
-            [database, schema, table] if fold(database) == self.facts.database() => {
-                Ok((Some(fold(schema)), fold(table), self.at(database)))
-            }
-            _ => Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!("cross-database references are not implemented: \"{name}\""),
-            )),
-        }
-    }
-
-    /// A function's name without pg_catalog; None if it lies in another schema.
-    pub fn function_name(name: &ast::ObjectName) -> Option<String> {
-        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
-        match idents.as_slice() {
-            [function] => Some(fold(function)),
-            [schema, function] if matches!(fold(schema).as_str(), "pg_catalog" | "public") => {
-                Some(fold(function))
-            }
-            _ => None,
         }
     }
 

@@ -3,9 +3,10 @@
 use super::analyzer::{Analyzer, NamedSet};
 use super::node::{DeferredSource, SequenceFunction, SetCall, SetFunction};
 use crate::expr::{self, Expr, FunctionArgument};
+use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
 use sql_types::cast::CastContext;
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 
 /// A function that only the analyser knows, for the documentation.
@@ -30,6 +31,8 @@ const fn function(
 }
 
 const SERIES: &str = "Values from the first to the second, in steps of the third or of 1";
+
+const SUBSCRIPTS: &str = "The subscripts of a dimension of an array, with true from the last to the first";
 
 /// What [`Analyzer::sequence_function`] and [`Analyzer::set_function`] take.
 pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
@@ -64,12 +67,30 @@ pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
             true,
             SERIES,
         ),
+        function("generate_subscripts", &[AnyArray, Int4], "integer", true, SUBSCRIPTS),
+        function("generate_subscripts", &[AnyArray, Int4, Bool], "integer", true, SUBSCRIPTS),
+        function(
+            "aclexplode",
+            &[TypeId::AclitemArray],
+            "record",
+            true,
+            "The items of a list of rights: grantor, grantee, privilege_type, is_grantable",
+        ),
         function("unnest", &[AnyArray], "anyelement", true, "The elements of an array"),
     ]
 };
 
+/// Places of conditions, as errors call them.
+const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
+/// A function's name and the types of its arguments, as grants name it.
+pub fn signature(function: &NodeFunction) -> String {
+    let types: Vec<&str> = function.arguments.iter().map(|argument| argument.ty.id.sql_name()).collect();
+    format!("{}({})", function.name, types.join(", "))
+}
+
 impl<'a> Analyzer<'a> {
-    /// nextval and setval, which wait for the log now and then.
+    /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval
+    /// and lastval, so that each is called in its turn. (A condition computes these two in passing.)
     pub(super) fn sequence_function(
         &mut self,
         name: &str,
@@ -79,6 +100,8 @@ impl<'a> Analyzer<'a> {
             ("nextval", 1) => (SequenceFunction::Next, &[TypeId::Regclass]),
             ("setval", 2) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8]),
             ("setval", 3) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8, TypeId::Bool]),
+            ("currval", 1) if !self.in_condition() => (SequenceFunction::Current, &[TypeId::Regclass]),
+            ("lastval", 0) if !self.in_condition() => (SequenceFunction::Last, &[]),
             _ => return Ok(None),
         };
         let mut coerced = Vec::with_capacity(types.len());
@@ -88,9 +111,24 @@ impl<'a> Analyzer<'a> {
         Ok(Some(self.sequence_call(function, coerced)))
     }
 
+    /// Whether what is compiled decides about rows.
+    fn in_condition(&mut self) -> bool {
+        self.level().no_aggregates_in.is_some_and(|place| CONDITIONS.contains(&place))
+    }
+
     pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {
         // Not of the node alone: what it gives depends on commits.
         self.reads_catalogue = true;
+        if let Some(Datum::Oid(oid)) = arguments.first().and_then(Expr::as_const) {
+            let any_of = match function {
+                SequenceFunction::Next => Privileges::USAGE | Privileges::UPDATE,
+                SequenceFunction::Set => Privileges::UPDATE,
+                SequenceFunction::Current | SequenceFunction::Last => Privileges::USAGE | Privileges::SELECT,
+            };
+            if self.catalogue.sequences.contains_key(oid) {
+                self.require_of_runner(&Object::Relation(*oid), any_of);
+            }
+        }
         self.add_deferred(DeferredSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
     }
 
@@ -106,8 +144,13 @@ impl<'a> Analyzer<'a> {
             environment.node_functions().iter().enumerate().filter(|(_, f)| f.name == name)
         {
             match self.match_arguments(function, arguments) {
-                Ok(Some(complete)) => return Ok(Some((index, function, complete))),
+                Ok(Some(complete)) => {
+                    self.require_of_runner(&Object::Function(signature(function)), Privileges::EXECUTE);
+                    return Ok(Some((index, function, complete)));
+                }
                 Ok(None) => {}
+                // Arguments that do not fit are those of another function.
+                Err(mismatch) if mismatch.code() == SqlState::DATATYPE_MISMATCH => {}
                 Err(mismatch) => error = Some(mismatch),
             }
         }
@@ -161,6 +204,18 @@ impl<'a> Analyzer<'a> {
                 let (call, ty) = self.generate_series(values)?;
                 Ok(Some((call, vec![("generate_series".to_owned(), ty)])))
             }
+            ("aclexplode", 1) => {
+                let list = values.into_iter().next().ok_or_else(|| SqlError::internal("no argument"))?;
+                let list = expr::coerce(list, Type::of(TypeId::AclitemArray), CastContext::Implicit, self)?;
+                let columns = [
+                    ("grantor", TypeId::Oid),
+                    ("grantee", TypeId::Oid),
+                    ("privilege_type", TypeId::Text),
+                    ("is_grantable", TypeId::Bool),
+                ];
+                let columns = columns.map(|(name, id)| (name.to_owned(), Type::of(id))).to_vec();
+                Ok(Some((SetCall { function: SetFunction::AclExplode, arguments: vec![list] }, columns)))
+            }
             ("unnest", 1) => {
                 let array = values.into_iter().next().map(|value| (value.ty().id.element(), value));
                 let Some((Some(element), value)) = array else {
@@ -171,6 +226,23 @@ impl<'a> Analyzer<'a> {
                 };
                 let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
                 Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
+            }
+            ("generate_subscripts", 2 | 3) => {
+                let mut arguments = Vec::with_capacity(values.len());
+                for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {
+                    arguments.push(match id {
+                        Some(id) => expr::coerce(value, Type::of(id), CastContext::Implicit, self)?,
+                        None if value.ty().id.element().is_some() => value,
+                        None => {
+                            return Err(SqlError::new(
+                                SqlState::UNDEFINED_FUNCTION,
+                                "function generate_subscripts of this argument type does not exist",
+                            ));
+                        }
+                    });
+                }
+                let call = SetCall { function: SetFunction::GenerateSubscripts, arguments };
+                Ok(Some((call, vec![("generate_subscripts".to_owned(), Type::of(TypeId::Int4))])))
             }
             _ => {
                 let Some((index, function, arguments)) = self.node_function(name, arguments)? else {

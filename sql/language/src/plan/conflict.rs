@@ -4,6 +4,7 @@ use super::analyzer::Analyzer;
 use super::from::table_item;
 use super::node::{Arbiter, ConflictAction, ConflictPlan};
 use crate::parse::fold;
+use sql_catalogue::rights::Privileges;
 use sql_catalogue::{AnyIndex, Relation};
 use sql_interface::{Result, SqlError};
 use sqlparser::ast;
@@ -18,6 +19,7 @@ impl Analyzer<'_> {
         conflict: &ast::OnConflict,
     ) -> Result<ConflictPlan> {
         let arbiters = self.arbiters(relation, conflict.conflict_target.as_ref())?;
+        self.note_arbiters(relation, conflict.conflict_target.as_ref(), &arbiters);
         let ast::OnConflictAction::DoUpdate(update) = &conflict.action else {
             return Ok(ConflictPlan { arbiters, action: ConflictAction::Nothing });
         };
@@ -32,6 +34,32 @@ impl Analyzer<'_> {
         let result = self.conflict_update(relation, alias, update);
         self.pop_level();
         Ok(ConflictPlan { arbiters, action: result? })
+    }
+
+    /// Whoever names a key asks whether a row has it: its columns are read.
+    fn note_arbiters(
+        &mut self,
+        relation: &Relation,
+        target: Option<&ast::ConflictTarget>,
+        arbiters: &[Arbiter],
+    ) {
+        if target.is_none() {
+            return;
+        }
+        for arbiter in arbiters {
+            let places: Vec<usize> = match arbiter {
+                Arbiter::Primary => {
+                    relation.primary_key.iter().flat_map(|key| key.columns.iter().copied()).collect()
+                }
+                Arbiter::Index(at) => {
+                    let index = relation.indexes.get(*at);
+                    index.iter().flat_map(|index| index.columns.iter().map(|column| column.at)).collect()
+                }
+            };
+            for column in places.iter().filter_map(|at| relation.columns.get(*at)) {
+                self.note_read(Some((relation.oid, column.number)));
+            }
+        }
     }
 
     /// The unique keys that ON CONFLICT names: those over exactly these columns, or all of them.
@@ -121,6 +149,7 @@ impl Analyzer<'_> {
         self.show(item);
         self.level().no_aggregates_in = Some("UPDATE");
         let assignments = self.assignments(relation, &update.assignments)?;
+        self.note_written(relation, assignments.iter().map(|(at, _)| *at), Privileges::UPDATE);
         let condition = update.selection.as_ref().map(|ast| self.condition("WHERE", ast)).transpose()?;
         let deferred = self.take_deferred();
         Ok(ConflictAction::Update { assignments, condition, deferred })

@@ -58,7 +58,14 @@ impl FromItem {
         }
         let relation = match self.tables.as_slice() {
             [one] => one.clone(),
-            _ => ScopeTable { alias: name.clone(), relation: None, start: 0, key: None },
+            _ => ScopeTable {
+                alias: name.clone(),
+                relation: None,
+                start: 0,
+                key: None,
+                oid: None,
+                nullable: false,
+            },
         };
         self.tables = vec![ScopeTable { alias: name, ..relation }];
         Ok(())
@@ -111,6 +118,8 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
             relation: Some(relation.clone()),
             start: 0,
             key: emit_key.then_some(count),
+            oid: Some(relation.oid),
+            nullable: false,
         }],
         width: count + usize::from(emit_key),
     }
@@ -202,6 +211,12 @@ impl Analyzer<'_> {
         let mut columns = left.columns;
         columns.append(&mut right.columns);
         let mut tables = left.tables;
+        if matches!(kind, JoinKind::Right | JoinKind::Full) {
+            tables.iter_mut().for_each(|table| table.nullable = true);
+        }
+        if matches!(kind, JoinKind::Left | JoinKind::Full) {
+            right.tables.iter_mut().for_each(|table| table.nullable = true);
+        }
         tables.append(&mut right.tables);
         Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width })
     }
@@ -242,7 +257,7 @@ impl Analyzer<'_> {
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
                 let names: Vec<String> = match constraint {
                     ast::JoinConstraint::Using(names) => {
-                        names.iter().filter_map(Self::function_name).collect()
+                        names.iter().map(|name| self.bare_name(name)).collect::<Result<Vec<String>>>()?
                     }
                     _ => common,
                 };
@@ -326,6 +341,8 @@ impl Analyzer<'_> {
                 }
             };
             let (left, right) = (side(false)?, side(true)?);
+            self.note_read(left.origin);
+            self.note_read(right.origin);
             let condition = expr::operator(
                 &ast::BinaryOperator::Eq,
                 Expr::Column { index: left.index, ty: left.ty },
@@ -514,7 +531,7 @@ pub(crate) fn plain_item(
             internal: false,
         })
         .collect();
-    let tables = vec![ScopeTable { alias, relation: None, start: 0, key: None }];
+    let tables = vec![ScopeTable { alias, relation: None, start: 0, key: None, oid, nullable: false }];
     FromItem { node, columns, tables, width }
 }
 

@@ -179,5 +179,6 @@ fn rows(node: &Node, facts: &dyn Facts) -> f64 {
         Node::Distinct(plan) => rows(&plan.input, facts),
         Node::SetOperation(plan) => rows(&plan.left, facts) + rows(&plan.right, facts),
         Node::Lock(plan) => rows(&plan.input, facts),
+        Node::Observed(plan) => rows(&plan.input, facts),
     }
 }

@@ -8,12 +8,15 @@ mod direct;
 mod from;
 mod joins;
 mod modify;
+mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
+mod observe;
 mod parts;
 mod predicate;
 mod prune;
 mod query;
+pub mod rights;
 mod scope;
 mod select;
 mod set_operation;
@@ -21,8 +24,11 @@ mod sources;
 
 pub use analyzer::Analyzer;
 pub(crate) use calls::FUNCTIONS;
+pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use names::is_system_catalogue;
 pub use node::*;
+pub use observe::{Figures, Observed, ObservedPlan, observe};
 
 use crate::parse::SqlCommand;
 use depth::Needs;
@@ -30,6 +36,7 @@ use modify::settled;
 use query::{OutputColumn, Select};
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sqlparser::ast;
+use std::sync::atomic::AtomicU32;
 
 /// Rows that operators ask each other for where nobody said how many.
 pub const BATCH: usize = 256;
@@ -89,16 +96,16 @@ fn finish(
 ) -> Result<Plan> {
     prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
-    let regclasses: Vec<usize> = columns
+    let regs: Vec<(usize, sql_types::TypeId)> = columns
         .iter()
         .flatten()
         .enumerate()
-        .filter(|(_, column)| column.ty.id == sql_types::TypeId::Regclass)
-        .map(|(at, _)| at)
+        .filter(|(_, column)| column.ty.id.is_reg())
+        .map(|(at, column)| (at, column.ty.id))
         .collect();
     let Needs { stack_bytes, join_rows } =
         if analyzer.tokens <= stack::SHALLOW_TOKENS { Needs::default() } else { depth::needs(&node)? };
-    let direct = if regclasses.is_empty() { direct::recognise(&node) } else { None };
+    let direct = if regs.is_empty() { direct::recognise(&node) } else { None };
     let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
         verb,
@@ -106,11 +113,14 @@ fn finish(
         columns: columns.map(result_columns),
         parameters,
         tables: std::mem::take(&mut analyzer.tables),
+        rights: analyzer.take_rights(),
+        allowed: AtomicU32::new(NOBODY),
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
         of_node_alone,
+        reads_session: analyzer.reads_session,
         direct,
-        regclasses,
+        regs,
         tokens: analyzer.tokens,
         stack_bytes,
         join_rows,

@@ -10,6 +10,7 @@ use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
 use crate::parse::fold;
 use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
+use sql_catalogue::rights::Privileges;
 use sql_catalogue::{Identity, Relation};
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
@@ -101,7 +102,9 @@ impl Analyzer<'_> {
             let ast = parse_expression(&check.expression)?;
             self.push_level();
             self.show(table_item(relation, false));
-            let condition = self.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast));
+            let condition = self.unnoted(|analyzer| {
+                analyzer.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast))
+            });
             let (level, _) = self.pop_level();
             if !level.deferred.is_empty() {
                 return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
@@ -126,7 +129,7 @@ impl Analyzer<'_> {
             return Err(SqlError::unsupported("this form of INSERT"));
         }
         let relation = self.find_table(name)?;
-        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        self.use_table(&relation, TableLockMode::RowExclusive, Privileges::INSERT);
         let target = self.target_of(&relation)?;
         let columns = self.insert_columns(&relation, &insert.columns)?;
         let (input, given) = self.insert_source(&relation, insert.source.as_deref(), &columns)?;
@@ -134,6 +137,7 @@ impl Analyzer<'_> {
             let (_, _, position) = self.table_name(name)?;
             return Err(SqlError::syntax("INSERT has more target columns than expressions").at(position));
         }
+        self.note_written(&relation, columns.iter().take(given).copied(), Privileges::INSERT);
         // Every column of the new row: given by the source's row, or its default.
         let mut values = Vec::with_capacity(relation.columns.len());
         for (at, column) in relation.columns.iter().enumerate() {
@@ -177,6 +181,24 @@ impl Analyzer<'_> {
         Ok((node, outputs))
     }
 
+    /// The name of a column that INSERT names. A name of more parts would be a field of a composite value.
+    fn inserted_column(&self, relation: &Relation, name: &ast::ObjectName) -> Result<(String, Option<u32>)> {
+        let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+        let [first, rest @ ..] = idents.as_slice() else {
+            return Err(SqlError::syntax("a column has no name"));
+        };
+        let (column, position) = (fold(first), self.at(first));
+        let Some(field) = rest.first() else { return Ok((column, position)) };
+        let at = relation.require_column(&column).map_err(|error| error.at(position))?;
+        let ty = relation.columns.get(at).map_or(TypeId::Unknown, |column| column.ty.id);
+        let message = format!(
+            "cannot assign to field \"{}\" of column \"{column}\" because its type {} is not a composite type",
+            fold(field),
+            ty.sql_name()
+        );
+        Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).at(position))
+    }
+
     /// Places of the columns named, or all of them.
     fn insert_columns(&mut self, relation: &Relation, names: &[ast::ObjectName]) -> Result<Vec<usize>> {
         if names.is_empty() {
@@ -184,7 +206,7 @@ impl Analyzer<'_> {
         }
         let mut columns = Vec::with_capacity(names.len());
         for name in names {
-            let (_, wanted, position) = self.table_name(name)?;
+            let (wanted, position) = self.inserted_column(relation, name)?;
             let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
             if columns.contains(&at) {
                 return Err(SqlError::new(
@@ -392,7 +414,8 @@ impl Analyzer<'_> {
             return Err(SqlError::syntax(format!("{verb} takes one table; join others with FROM or USING")));
         }
         let relation = self.find_table(name)?;
-        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        let needed = if verb == "UPDATE" { Privileges::UPDATE } else { Privileges::DELETE };
+        self.use_table(&relation, TableLockMode::RowExclusive, needed);
         let mut item = table_item(&relation, true);
         if let Some(alias) = alias {
             item.rename(&fold(&alias.name), &[])?;
@@ -428,6 +451,7 @@ impl Analyzer<'_> {
         let (input, recheck, recheck_deferred) =
             self.filtered(item, from, update.selection.as_ref(), false)?;
         let assignments = self.assignments(&relation, &update.assignments)?;
+        self.note_written(&relation, assignments.iter().map(|(at, _)| *at), Privileges::UPDATE);
         let deferred = self.take_deferred();
         let moves = relation
             .primary_key

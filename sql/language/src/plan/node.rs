@@ -1,11 +1,13 @@
 //! Plans: trees of nodes that the executor runs. A plan is immutable and shared by all its runs.
 
+use super::rights::Requirement;
 use crate::expr::{AggregateCall, Expr};
 use crate::parse::note_freed;
 use sql_catalogue::{Index, Relation};
 use sql_interface::{ResultColumn, stack};
 use sql_types::{Datum, Type};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use storage::{Direction, LockMode, TableLockMode};
 
 /// A source of rows.
@@ -30,6 +32,8 @@ pub enum Node {
     Insert(Arc<InsertPlan>),
     Update(Arc<UpdatePlan>),
     Delete(Arc<DeletePlan>),
+    /// EXPLAIN ANALYZE looks at it.
+    Observed(Arc<super::ObservedPlan>),
 }
 
 /// Values computed before a row's expressions: results of subqueries and of functions that wait.
@@ -69,6 +73,10 @@ pub enum SequenceFunction {
     Next,
     /// setval(regclass, bigint [, boolean])
     Set,
+    /// currval(regclass)
+    Current,
+    /// lastval()
+    Last,
 }
 
 /// Rows written in the statement.
@@ -158,6 +166,10 @@ pub enum SetFunction {
     GenerateSeries(sql_types::TypeId),
     /// unnest(array)
     Unnest,
+    /// generate_subscripts(array, dimension [, reverse])
+    GenerateSubscripts,
+    /// aclexplode(aclitem[])
+    AclExplode,
     /// A function of the node, by its index.
     Node { function: usize, strict: bool },
 }
@@ -419,6 +431,9 @@ impl Verb {
     }
 }
 
+/// No role: [`Plan::allowed`] before anybody has run it.
+pub const NOBODY: u32 = 0;
+
 /// An analysed SELECT, INSERT, UPDATE or DELETE.
 #[derive(Debug)]
 pub struct Plan {
@@ -428,15 +443,22 @@ pub struct Plan {
     pub columns: Option<Vec<ResultColumn>>,
     pub parameters: Vec<Type>,
     pub tables: Vec<TableUse>,
+    /// What whoever runs it must be allowed to do.
+    pub rights: Vec<Requirement>,
+    /// The role that is known to be allowed all that, in the catalogue that it was made for; [`NOBODY`] if
+    /// none has been asked for yet.
+    pub allowed: AtomicU32,
     /// The catalogue's version that it was made for.
     pub version: u64,
     /// Takes row locks or writes: refused in a read-only transaction.
     pub writes: bool,
     /// What it gives does not depend on any row: only on the node itself.
     pub of_node_alone: bool,
+    /// It looks at what the session keeps by name: prepared statements, cursors.
+    pub reads_session: bool,
     pub direct: Option<super::direct::Direct>,
-    /// Places of result columns of type regclass, which are shown as names.
-    pub regclasses: Vec<usize>,
+    /// Places and types of result columns that are OIDs shown as names (regclass and its kin).
+    pub regs: Vec<(usize, sql_types::TypeId)>,
     /// Of how many tokens its text is made.
     pub tokens: usize,
     /// The stack that running it takes, in bytes; 0 if any will do.
@@ -455,7 +477,32 @@ impl Drop for Plan {
     }
 }
 
+/// What no version of the catalogue is.
+pub const NO_VERSION: u64 = u64::MAX;
+
 impl Plan {
+    /// What clients know of this plan, in a plan that is made anew before it runs.
+    pub fn outdated(&self) -> Self {
+        Self {
+            verb: self.verb,
+            node: Node::Unit,
+            columns: self.columns.clone(),
+            parameters: self.parameters.clone(),
+            tables: Vec::new(),
+            rights: Vec::new(),
+            allowed: AtomicU32::new(NOBODY),
+            version: NO_VERSION,
+            writes: self.writes,
+            of_node_alone: self.of_node_alone,
+            reads_session: self.reads_session,
+            direct: None,
+            regs: Vec::new(),
+            tokens: 0,
+            stack_bytes: 0,
+            join_rows: self.join_rows,
+        }
+    }
+
     /// The command as errors name it.
     pub const fn words(&self) -> &'static str {
         if self.writes && matches!(self.verb, Verb::Select) { "SELECT FOR UPDATE" } else { self.verb.word() }

@@ -30,6 +30,7 @@ impl Node {
             Self::Insert(plan) => (Some(&plan.input), None),
             Self::Update(plan) => (Some(&plan.input), None),
             Self::Delete(plan) => (Some(&plan.input), None),
+            Self::Observed(plan) => (Some(&plan.input), None),
         };
         first.into_iter().chain(second)
     }
@@ -38,7 +39,11 @@ impl Node {
     pub(super) fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
         let mut parts = Parts(visit);
         match self {
-            Self::Unit | Self::Generated(_) | Self::Distinct(_) | Self::SetOperation(_) => {}
+            Self::Unit
+            | Self::Generated(_)
+            | Self::Distinct(_)
+            | Self::SetOperation(_)
+            | Self::Observed(_) => {}
             Self::Values(plan) => {
                 parts.exprs(plan.rows.iter().flatten());
                 parts.deferred(&plan.deferred);

@@ -194,6 +194,7 @@ fn visit(node: &mut Node, needed: &Needed) {
         }),
         Node::Update(plan) => change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below)),
         Node::Delete(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
+        Node::Observed(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
     }
 }
 

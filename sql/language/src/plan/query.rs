@@ -120,7 +120,10 @@ fn tail(query: &ast::Query) -> Result<Tail<'_>> {
         if fetch.with_ties || fetch.percent {
             return Err(SqlError::unsupported("FETCH ... WITH TIES"));
         }
-        limit = fetch.quantity.as_ref().or(limit);
+        if limit.is_some() {
+            return Err(SqlError::syntax("syntax error at or near \"FETCH\""));
+        }
+        limit = fetch.quantity.as_ref();
     }
     if query.for_clause.is_some()
         || query.settings.is_some()
@@ -322,15 +325,17 @@ impl Analyzer<'_> {
                 origin: column.origin,
             })
             .collect();
+        let is_empty = level.tables.is_empty();
         match table {
             Some(table) if !level.tables.iter().any(|known| *known.alias == *table) => Err(SqlError::new(
                 SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{table}\""),
             )),
-            None if level.tables.is_empty() => {
-                Err(SqlError::syntax("SELECT * with no tables specified is not valid"))
+            None if is_empty => Err(SqlError::syntax("SELECT * with no tables specified is not valid")),
+            _ => {
+                targets.iter().for_each(|target| self.note_read(target.origin));
+                Ok(targets)
             }
-            _ => Ok(targets),
         }
     }
 
@@ -343,11 +348,15 @@ impl Analyzer<'_> {
                 ast::SelectItem::ExprWithAlias { expr, alias } => {
                     targets.push(self.target(expr, Some(fold(alias)))?)
                 }
-                ast::SelectItem::Wildcard(_) => targets.extend(self.star(None)?),
+                ast::SelectItem::Wildcard(options) => {
+                    require_plain_star(options)?;
+                    targets.extend(self.star(None)?);
+                }
                 ast::SelectItem::QualifiedWildcard(
                     ast::SelectItemQualifiedWildcardKind::ObjectName(name),
-                    _,
+                    options,
                 ) => {
+                    require_plain_star(options)?;
                     let (_, table, position) = self.table_name(name)?;
                     targets.extend(self.star(Some(&table)).map_err(|error| error.at(position))?);
                 }
@@ -462,6 +471,26 @@ pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Opti
     }
 }
 
+/// 42601 for what other dialects write behind `*`.
+fn require_plain_star(options: &ast::WildcardAdditionalOptions) -> Result<()> {
+    let ast::WildcardAdditionalOptions {
+        wildcard_token: _,
+        opt_ilike,
+        opt_exclude,
+        opt_except,
+        opt_replace,
+        opt_rename,
+        opt_alias,
+    } = options;
+    let foreign = opt_ilike.is_some()
+        || opt_exclude.is_some()
+        || opt_except.is_some()
+        || opt_replace.is_some()
+        || opt_rename.is_some()
+        || opt_alias.is_some();
+    if foreign { Err(SqlError::syntax("syntax error behind \"*\"")) } else { Ok(()) }
+}
+
 /// How PostgreSQL names a column without an alias.
 fn output_name(ast: &ast::Expr) -> String {
     const ANONYMOUS: &str = "?column?";
@@ -517,7 +546,7 @@ fn names_table(query: &ast::Query, name: &str) -> bool {
                 std::iter::once(&chain.relation).chain(chain.joins.iter().map(|join| &join.relation)).any(
                     |factor| {
                         matches!(factor, ast::TableFactor::Table { name: table, .. }
-                        if Analyzer::function_name(table).as_deref() == Some(name))
+                        if matches!(table.0.as_slice(), [ast::ObjectNamePart::Identifier(table)] if fold(table) == name))
                     },
                 )
             }),

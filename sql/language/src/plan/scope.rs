@@ -4,8 +4,9 @@ use super::analyzer::{Analyzer, DEFAULT_PLACE, REPEATED_NODES_MAX};
 use super::node::DeferredSource;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
+use sql_catalogue::names::SearchPath;
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -26,8 +27,15 @@ impl Scope for Analyzer<'_> {
             let Some(found) = self.levels.get(depth).map(|level| level.find(qualifier, &wanted)) else {
                 continue;
             };
-            let Some(found) = found.map_err(|error| error.at(position))? else { continue };
-            let (index, ty) = (found.index, found.ty);
+            let Some(found) = found.map_err(|error| error.at(position))? else {
+                match self.system_column(depth, qualifier.map(|(alias, _)| alias), &wanted) {
+                    Ok(None) => continue,
+                    Ok(Some(expr)) => return Ok(expr),
+                    Err(error) => return Err(error.at(position)),
+                }
+            };
+            let (index, ty, origin) = (found.index, found.ty, found.origin);
+            self.note_read(origin);
             if depth == top {
                 return Ok(Expr::Column { index, ty });
             }
@@ -45,7 +53,9 @@ impl Scope for Analyzer<'_> {
             && wanted == "current_schema"
         {
             // The one of the SQL standard's words for the session that the parser takes for a column.
-            return Ok(Expr::Const(sql_types::Datum::text("public"), Type::of(TypeId::Name)));
+            let current = self.facts.search_path().current();
+            let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
+            return Ok(Expr::Const(name, Type::of(TypeId::Name)));
         }
         if let Some((alias, _)) = &table
             && self.levels.iter().flat_map(|level| &level.tables).any(|table| {
@@ -178,7 +188,7 @@ impl Scope for Analyzer<'_> {
     }
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
-        let Some(name) = Self::function_name(&call.name) else { return Ok(None) };
+        let Some(name) = Self::function_name(&call.name)? else { return Ok(None) };
         if let Some(value) = self.sequence_function(&name, &arguments)? {
             return Ok(Some(value));
         }
@@ -244,5 +254,36 @@ impl Scope for Analyzer<'_> {
 
     fn facts(&self) -> &dyn Facts {
         self.facts
+    }
+
+    fn search_path(&self) -> &SearchPath {
+        self.path()
+    }
+}
+
+impl Analyzer<'_> {
+    /// tableoid, which is the same for all rows of a table. The other system columns name places and
+    /// transactions of PostgreSQL's rows, which do not exist here.
+    fn system_column(&self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
+        if !matches!(name, "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax") {
+            return Ok(None);
+        }
+        let tables = self.levels.get(depth).map(|level| level.tables.as_slice()).unwrap_or_default();
+        let is_meant = |table: &&super::analyzer::ScopeTable| {
+            table.oid.is_some() && alias.is_none_or(|alias| *table.alias == *alias)
+        };
+        let mut found = tables.iter().filter(is_meant);
+        let (Some(table), others) = (found.next(), found.next()) else { return Ok(None) };
+        if others.is_some() {
+            let message = format!("column reference \"{name}\" is ambiguous");
+            return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
+        }
+        match table.oid {
+            Some(oid) if name == "tableoid" && !table.nullable => {
+                Ok(Some(Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid))))
+            }
+            _ if name == "tableoid" => Err(SqlError::unsupported("tableoid of the outer side of a join")),
+            _ => Err(SqlError::unsupported(format!("the system column {name}"))),
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::query::{OutputColumn, Select, Tail, direction, ordinal};
 use crate::expr::{Expr, Step};
 use crate::parse::fold;
 use crate::parse::{TARGETS_MAX, too_many_targets};
+use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{Result, SqlError};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
@@ -221,12 +222,14 @@ impl Analyzer<'_> {
                     format!("relation \"{of}\" in FOR UPDATE clause not found in FROM clause"),
                 ));
             }
+            let mut locked = Vec::new();
             for table in &level.tables {
                 let (Some(relation), Some(key)) = (&table.relation, table.key) else { continue };
                 if of.as_ref().is_some_and(|of| *table.alias != **of) {
                     continue;
                 }
                 let needed = relation.live_columns().map(|(at, _)| at).collect();
+                locked.push(Object::Relation(relation.oid));
                 targets.push(LockTarget {
                     relation: relation.clone(),
                     start: table.start,
@@ -236,6 +239,7 @@ impl Analyzer<'_> {
                     needed,
                 });
             }
+            locked.iter().for_each(|object| self.require(object, Privileges::UPDATE));
         }
         node =
             Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));

@@ -6,6 +6,8 @@ use super::from::{FromItem, plain_item, table_item};
 use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
 use crate::expr::{self, Expr, FunctionArgument};
 use crate::parse::fold;
+use sql_catalogue::names::{Found, MadeUp, MadeUpBy, Schema};
+use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
@@ -23,71 +25,53 @@ impl Analyzer<'_> {
         {
             return self.cte_item(at);
         }
-        if schema.as_deref().is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
-            && let Some(item) = self.generated_item(schema.as_deref(), &table)
-        {
-            if table == "pg_authid" && !self.role.superuser {
-                let message = "permission denied for table pg_authid";
-                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        match self.find(schema.as_deref(), &table) {
+            Some(Found::MadeUp(found)) => self.generated_item(&table, found),
+            Some(Found::Sequence(sequence)) => {
+                let oid = sequence.oid;
+                self.require_public();
+                self.require(&Object::Relation(oid), Privileges::SELECT);
+                let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
+                let columns = system::SEQUENCE_COLUMNS
+                    .iter()
+                    .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
+                    .collect();
+                self.reads_catalogue = true;
+                let node = Node::Generated(Arc::new(plan));
+                Ok(plain_item(node, &table, Some(Schema::PUBLIC.name()), Some(oid), columns))
             }
-            return Ok(item);
-        }
-        if schema.as_deref().is_none_or(|schema| schema == "public")
-            && let Some(sequence) = self.catalogue.sequence_named(&table)
-        {
-            let plan = GeneratedPlan { source: GeneratedSource::Sequence(sequence.oid) };
-            let columns = system::SEQUENCE_COLUMNS
-                .iter()
-                .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
-                .collect();
-            self.reads_catalogue = true;
-            let node = Node::Generated(Arc::new(plan));
-            return Ok(plain_item(node, &table, Some("public"), Some(sequence.oid), columns));
-        }
-        if schema.as_deref().is_none_or(|schema| schema == "public")
-            && let Some(view) = self.catalogue.view_named(&table)
-        {
-            if emit_keys {
-                return Err(SqlError::unsupported("FOR UPDATE of a view"));
+            Some(Found::View(_)) if emit_keys => Err(SqlError::unsupported("FOR UPDATE of a view")),
+            Some(Found::View(view)) => self.view_item(view),
+            _ => {
+                let relation = self.find_table(name).map_err(|error| error.at(position))?;
+                let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
+                self.use_table(&relation, mode, Privileges::SELECT);
+                Ok(table_item(&relation, emit_keys))
             }
-            return self.view_item(&view.clone());
         }
-        let relation = self.find_table(name).map_err(|error| error.at(position))?;
-        self.use_table(
-            &relation,
-            if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare },
-        )?;
-        Ok(table_item(&relation, emit_keys))
     }
 
     /// A table that the node or the catalogue makes up.
-    pub(super) fn generated_item(&mut self, schema: Option<&str>, name: &str) -> Option<FromItem> {
-        // Without a schema only pg_catalog is searched.
-        let schema = schema.unwrap_or("pg_catalog");
-        let node = self
-            .environment
-            .node_tables()
-            .iter()
-            .position(|table| table.schema == schema && table.name == name);
-        let (source, oid, columns): (_, u32, Vec<(String, Type)>) = match node {
-            Some(at) => {
-                let table = self.environment.node_tables().get(at)?;
+    fn generated_item(&mut self, name: &str, found: MadeUp) -> Result<FromItem> {
+        let (source, made_up, columns): (_, &'static str, Vec<(String, Type)>) = match found.by {
+            MadeUpBy::Node(at) => {
+                let table = self.environment.node_tables().get(at);
+                let table = table.ok_or_else(|| SqlError::internal("a table of the node is gone"))?;
                 let columns = table.columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
-                (GeneratedSource::Node(at), table.oid, columns)
+                (GeneratedSource::Node(at), table.name, columns)
             }
-            None => {
-                let at =
-                    system::TABLES.iter().position(|table| table.schema == schema && table.name == name)?;
-                let table = system::TABLES.get(at)?;
-                let columns =
-                    table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
+            MadeUpBy::Catalogue(at) => {
+                let table = system::TABLES.get(at);
+                let table = table.ok_or_else(|| SqlError::internal("a system table is gone"))?;
                 self.reads_catalogue = true;
-                (GeneratedSource::System(at), table.oid, columns)
+                self.reads_session |= system::is_of_session(at);
+                let column = |(name, id): &(&str, TypeId)| ((*name).to_owned(), Type::of(*id));
+                (GeneratedSource::System(at), table.name, table.columns.iter().map(column).collect())
             }
         };
-        let schema = if schema == "pg_catalog" { "pg_catalog" } else { "information_schema" };
-        let plan = GeneratedPlan { source };
-        Some(plain_item(Node::Generated(Arc::new(plan)), name, Some(schema), Some(oid), columns))
+        self.require(&Object::MadeUp(found.oid, made_up), Privileges::SELECT);
+        let node = Node::Generated(Arc::new(GeneratedPlan { source }));
+        Ok(plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns))
     }
 
     /// A view: its query in its place, with the rights of its owner.
@@ -97,19 +81,17 @@ impl Analyzer<'_> {
             error
         };
         let query = crate::parse::parse_view(&view.query).map_err(elsewhere)?;
-        if self.role.oid != view.owner && !self.role.superuser {
-            let message = format!("permission denied for view {}", view.name);
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
-        }
+        self.require_public();
+        self.require(&Object::Relation(view.oid), Privileges::SELECT);
         let ctes = std::mem::take(&mut self.ctes);
-        let role = self.role;
-        if let Some(owner) = self.catalogue.roles.get(&view.owner) {
-            self.role = owner;
+        let acting = self.acting;
+        if !self.catalogue.is_of_invoker(view.oid) {
+            self.acting = Some(view.owner);
         }
         let inner = self.over_text(query.tokens, |analyzer| {
             analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
         });
-        (self.role, self.ctes) = (role, ctes);
+        (self.acting, self.ctes) = (acting, ctes);
         let mut select = inner.map_err(elsewhere)?;
         select.settle_unknowns(self)?;
         self.views.push(view.oid);
@@ -161,7 +143,7 @@ impl Analyzer<'_> {
         ordinality: bool,
         alias: Option<String>,
     ) -> Result<FromItem> {
-        let function = Self::function_name(name).ok_or_else(|| {
+        let function = Self::function_name(name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
         })?;
         let outcome = self.with_shown(left, |analyzer| {

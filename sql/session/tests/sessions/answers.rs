@@ -285,7 +285,7 @@ async fn a_failed_statement_takes_back_what_it_set_at_once() {
     c.run("set a.b = 'before'").await;
     for (begin, after) in [("begin; ", "before"), ("begin; set a.b = 'kept'; savepoint s; ", "kept")] {
         c.error(&format!("{begin}select set_config('a.b', 'failed', false); select 1 / 0")).await;
-        let shown = c.session.environment().show(SettingActor { superuser: true }, "a.b").unwrap();
+        let shown = c.session.environment().show(SettingActor::SUPERUSER, "a.b").unwrap();
         assert_eq!(shown.as_deref(), Some(after), "{begin}");
         c.run("rollback").await;
     }

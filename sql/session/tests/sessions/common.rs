@@ -257,8 +257,10 @@ impl Default for TestEnvironment {
             work_mem_bytes: 4 << 20,
             max_stack_depth_bytes: 2 << 20,
             lock_timeout_ms: 0,
+            deadlock_timeout: Duration::from_secs(1),
             read_after: None,
             reads_confirmed: false,
+            search_path: ["$user", "public"].map(str::to_owned).into(),
             style: Arc::new(Style::default()),
         };
         let settings =
@@ -290,6 +292,13 @@ impl Default for TestEnvironment {
                     required: 0,
                     strict: true,
                     returns: NodeReturns::Record(vec![("number", int4), ("word", text)]),
+                },
+                NodeFunction {
+                    name: "pg_reload_conf",
+                    arguments: Vec::new(),
+                    required: 0,
+                    strict: true,
+                    returns: NodeReturns::Scalar(sql_types::Type::of(sql_types::TypeId::Bool)),
                 },
                 NodeFunction {
                     name: "pg_sleep",
@@ -395,8 +404,9 @@ impl Environment for TestEnvironment {
         &self.functions
     }
     fn call(&self, _: SettingActor, function: usize, arguments: &[Datum], _: &Canceller) -> NodeCall {
-        let n = arguments[0].as_i64().unwrap_or(0) as i32;
+        let n = arguments.first().and_then(Datum::as_i64).unwrap_or(0) as i32;
         match function {
+            2 => NodeCall::Now(Ok(vec![vec![Datum::Bool(true)]])),
             0 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n * 2)]])),
             1 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n), Datum::from("a b")]])),
             _ => NodeCall::Later(Box::pin(async {

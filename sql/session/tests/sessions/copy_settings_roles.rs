@@ -105,6 +105,11 @@ async fn roles_own_what_they_make_and_see_nothing_else() {
     assert_eq!(b.refused("create role eve").await.0, "42501");
     assert_eq!(b.refused("checkpoint").await.0, "42501");
     assert_eq!(b.refused("alter system set a.b = 1").await.0, "42501");
+    assert_eq!(
+        b.refused("create table mine (a int)").await,
+        ("42501".into(), "permission denied for schema public".into())
+    );
+    c.run("grant create on schema public to bob").await;
     b.run("create table mine (a int); insert into mine values (1)").await;
     assert_eq!(b.text("select tableowner from pg_tables where tablename = 'mine'").await, "bob");
     assert_eq!(b.text("select current_user").await, "bob");
@@ -113,7 +118,7 @@ async fn roles_own_what_they_make_and_see_nothing_else() {
     assert_eq!(c.text("select count(*) from mine").await, "1");
     c.run("alter role bob superuser").await;
     assert_eq!(b.text("select count(*) from secret").await, "0");
-    c.run("drop table mine; drop role bob").await;
+    c.run("drop table mine; revoke create on schema public from bob; drop role bob").await;
     assert_eq!(c.refused("drop role bob").await, ("42704".into(), "role \"bob\" does not exist".into()));
 }
 

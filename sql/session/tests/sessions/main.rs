@@ -10,6 +10,7 @@ mod deep;
 mod golden;
 mod indexes;
 mod named_rows;
+mod rights;
 mod roles;
 mod sequences;
 mod statements;

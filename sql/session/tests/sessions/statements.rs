@@ -137,12 +137,12 @@ async fn joins_and_subqueries_over_tables() {
         (
             "select e.id, b.note from emp e join big b on b.id = e.id where e.id in (2, 5)",
             "2|n2;5|n5",
-            "Lookup Join",
+            "Nested Loop",
         ),
         (
             "select v.x, b.note from (values (7), (9999), (null)) v(x) left join big b on b.id = v.x order by 1",
             "7|n7;9999|-;-|-",
-            "Lookup Left Join",
+            "Nested Loop Left Join",
         ),
         ("select count(*) from dept, big b where b.d = dept.id and b.note like '%7%'", "813", "Hash Join"),
         (
@@ -153,7 +153,7 @@ async fn joins_and_subqueries_over_tables() {
         (
             "select b.id from emp e join big b on b.id = e.id and b.d = e.dept where e.id < 4 order by 1",
             "1",
-            "Lookup Join",
+            "Nested Loop",
         ),
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");

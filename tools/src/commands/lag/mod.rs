@@ -167,6 +167,8 @@ impl StandbyLag {
 
 /// The exit code of a standby that is further behind than allowed.
 const TOO_FAR: u8 = 2;
+/// The exit code if there is no standby at the last look, and no limit that says what that means.
+const NO_STANDBY: u8 = 3;
 
 /// How far behind replay on a standby may be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -207,24 +209,27 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
     }
     runtime.block_on(async {
         let mut client = connect(&arguments.conninfo).await.context("could not connect")?;
-        let mut looks = 0;
+        let (mut looks, mut is_alone) = (0, false);
         let mut interval = tokio::time::interval(Duration::from_secs(1));
         while arguments.count.is_none_or(|count| looks < count) && !output::is_over() {
             interval.tick().await;
             let standbys = query_lag(&mut client).await?;
-            print(&standbys, arguments.json);
+            is_alone = standbys.iter().all(|standby| standby.copying);
+            print(&standbys, is_alone, arguments.json);
             if !limits.hold(standbys.iter()) {
                 return Ok(TOO_FAR);
             }
             looks += 1;
         }
-        Ok(0)
+        Ok(if is_alone && !limits.any() { NO_STANDBY } else { 0 })
     })
 }
 
-fn print(standbys: &[StandbyLag], json: bool) {
-    if standbys.iter().all(|standby| standby.copying) && !json {
-        say!("no standby is connected");
+fn print(standbys: &[StandbyLag], is_alone: bool, json: bool) {
+    match (is_alone, json) {
+        (true, true) => say!("{}", serde_json::json!({ "standbys": 0 })),
+        (true, false) => say!("no standby is connected"),
+        (false, _) => {}
     }
     for standby in standbys {
         if json {

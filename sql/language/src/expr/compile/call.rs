@@ -99,6 +99,10 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
     let ty = match function.result {
         functions::Returns::Is(id) => Type::of(id),
         functions::Returns::SameArray => Type::of(array.unwrap_or(TypeId::TextArray)),
+        functions::Returns::ArrayOfFirst => {
+            let first = coerced.first().and_then(|first: &Expr| first.ty().id.array());
+            Type::of(first.unwrap_or(TypeId::TextArray))
+        }
     };
     Ok(Expr::Call { function: Chosen(function), arguments: coerced, ty }.fold_here())
 }

@@ -38,6 +38,10 @@ pub(super) fn unsupported(what: &str) -> SqlError {
     SqlError::unsupported(what)
 }
 
+fn is_null_literal(ast: &Ast) -> bool {
+    matches!(strip(ast), Ast::Value(value) if value.value == ast::Value::Null)
+}
+
 impl Compiler<'_> {
     pub(super) fn expr(&mut self, ast: &Ast) -> Result<Expr> {
         self.deeper(1, |compiler| compiler.node(ast))
@@ -93,10 +97,6 @@ impl Compiler<'_> {
                 data_type: wanted,
                 format: None,
             } => {
-                if let Some(name) = catalogue_type(wanted) {
-                    let operand = self.expr(expr)?;
-                    return call::named_call(name, vec![operand], self.scope);
-                }
                 let to = data_type(wanted)?;
                 self.cast(expr, to)
             }
@@ -480,7 +480,18 @@ impl Compiler<'_> {
         }
         self.deeper(chain.len(), |compiler| {
             let mut result = compiler.expr(first)?;
+            let mut left_is_null = is_null_literal(first);
             for (op, right) in chain.into_iter().rev() {
+                let right_is_null = is_null_literal(right);
+                let tests = *op == BinaryOperator::Eq && left_is_null != right_is_null;
+                left_is_null = false;
+                if tests && compiler.scope.facts().setting("transform_null_equals")?.as_deref() == Some("on")
+                {
+                    let operand = if right_is_null { result } else { compiler.expr(right)? };
+                    let operand = Box::new(coerce::settle(operand, compiler.scope)?);
+                    result = Expr::IsNull { operand, negated: false }.fold_here();
+                    continue;
+                }
                 let right = compiler.expr(right)?;
                 result = operator(op, result, right, compiler.scope)?;
             }
@@ -516,14 +527,6 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
         return otherwise.map_or(Expr::Const(Datum::Null, ty), |otherwise| *otherwise);
     }
     Expr::Case { branches: kept, otherwise, ty }
-}
-
-/// regnamespace and regrole, which are no types of their own here: a name is cast to an OID, an OID to a
-/// name.
-fn catalogue_type(ast: &ast::DataType) -> Option<&'static str> {
-    let ast::DataType::Custom(name, modifiers) = ast else { return None };
-    let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).filter(|_| modifiers.is_empty())?;
-    ["regnamespace", "regrole"].into_iter().find(|known| last.value.eq_ignore_ascii_case(known))
 }
 
 /// An expression without the parentheses around it.

@@ -4,7 +4,7 @@ use super::Table;
 use crate::expr::Facts;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
-use sql_types::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
 use sqlstate::SqlState;
 
 fn oid(arguments: &[Datum]) -> Result<u32> {
@@ -43,35 +43,6 @@ fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// Schemas by OID or by name; both are fixed.
-fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    let schemas = sql_catalogue::system::schemas();
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(schemas
-            .iter()
-            .find(|(known, _)| known == oid)
-            .map_or_else(|| Datum::from(oid.to_string()), |(_, name)| Datum::text(*name))),
-        Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
-            Some((oid, _)) => Ok(Datum::Oid(*oid)),
-            None => {
-                Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
-            }
-        },
-        _ => Err(SqlError::internal("regnamespace met another value")),
-    }
-}
-
-fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
-    match arguments.first() {
-        Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
-        Some(Datum::Text(name)) => match facts.role_oid(name) {
-            Some(oid) => Ok(Datum::Oid(oid)),
-            None => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
-        },
-        _ => Err(SqlError::internal("regrole met another value")),
-    }
-}
-
 fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let column = arguments.get(1).and_then(Datum::as_i64).and_then(|column| usize::try_from(column).ok());
     let pretty = arguments.get(2).and_then(Datum::as_bool).unwrap_or(false);
@@ -94,10 +65,6 @@ fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 pub(super) fn register(table: &mut Table) {
-    table.add("regnamespace", &[Oid], Text, namespace).stable();
-    table.add("regnamespace", &[Text], Oid, namespace).stable();
-    table.add("regrole", &[Oid], Text, role).stable();
-    table.add("regrole", &[Text], Oid, role).stable();
     for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
         table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
     }
@@ -144,11 +111,4 @@ pub(super) fn register(table: &mut Table) {
     table.add("pg_total_relation_size", &[Regclass], Int8, total_size).volatile();
     // The primary key is the table: only the other indexes count.
     table.add("pg_indexes_size", &[Regclass], Int8, indexes_size).volatile();
-    for name in ["has_table_privilege", "has_schema_privilege", "has_database_privilege"] {
-        for kind in [Name, Oid] {
-            // Whoever may not look is told so by the statement itself.
-            let parameters: [TypeId; 2] = [kind, Text];
-            table.add(name, &parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! Functions of the session, of arrays, of log positions, and what else psql and drivers call.
 
-use super::{Parameter, Returns, Table, int4, integer, mismatch, text};
+use super::{Parameter, Returns, Table, array, int4, integer, mismatch, text};
 use crate::expr::Facts;
+use sql_catalogue::names::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
 use sql_types::{Array, Datum, Type, TypeId, ops};
@@ -59,12 +60,18 @@ fn session(table: &mut Table) {
         table.add(name, &[], Name, |_, facts| Ok(Datum::text(facts.current_user()))).stable();
     }
     table.add("session_user", &[], Name, |_, facts| Ok(Datum::text(facts.session_user()))).stable();
-    table.add("current_schema", &[], Name, |_, _| Ok(Datum::text("public"))).stable();
     table
-        .add("current_schemas", &[Bool], NameArray, |a, _| {
+        .add("current_schema", &[], Name, |_, facts| {
+            Ok(facts.search_path().current().map_or(Datum::Null, |schema| Datum::text(schema.name())))
+        })
+        .stable();
+    table
+        .add("current_schemas", &[Bool], NameArray, |a, facts| {
             let implicit = a.first().and_then(Datum::as_bool).unwrap_or(false);
-            let names = if implicit { &["pg_catalog", "public"][..] } else { &["public"] };
-            let names = names.iter().map(|name| Datum::from(*name)).collect();
+            let path = facts.search_path();
+            let name = |schema: Schema| Datum::from(schema.name());
+            let names: Vec<Datum> =
+                if implicit { path.searched().map(name).collect() } else { path.named().map(name).collect() };
             Ok(Datum::Array(Arc::new(Array::of(Name, names))))
         })
         .stable();
@@ -118,13 +125,6 @@ fn settings(table: &mut Table) {
         })
         .lenient()
         .volatile();
-}
-
-fn array(arguments: &[Datum]) -> Result<&Array> {
-    match arguments.first() {
-        Some(Datum::Array(array)) => Ok(array),
-        _ => Err(mismatch()),
-    }
 }
 
 fn dimension(arguments: &[Datum]) -> Result<Option<sql_types::Dimension>> {
@@ -259,17 +259,15 @@ fn catalogue(table: &mut Table) {
         })
         .lenient();
     for parameters in [&[Oid][..], &[Name, Oid]] {
-        table.add("pg_table_is_visible", parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
+        table
+            .add("pg_table_is_visible", parameters, Bool, |a, facts| {
+                let Some(Datum::Oid(oid)) = a.last() else { return Err(mismatch()) };
+                Ok(facts.is_visible(*oid).map_or(Datum::Null, Datum::Bool))
+            })
+            .stable();
     }
-    table.add("pg_type_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
-    table.add("pg_function_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
     table.add("obj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("obj_description", &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("col_description", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("shobj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
-    table
-        .add("to_regclass", &[Text], TypeId::Regclass, |a, facts| {
-            Ok(facts.relation_oid(text(a, 0)?)?.map_or(Datum::Null, Datum::Oid))
-        })
-        .stable();
 }

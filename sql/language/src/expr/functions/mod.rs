@@ -1,16 +1,20 @@
 //! Scalar functions: which exist for which types (pg_proc), and what they compute.
 
+mod arrays;
 mod catalogue;
 mod descriptions;
 mod misc;
 mod number;
 mod printing;
+pub(crate) mod rights;
 mod string;
 mod time;
+mod tools;
 
 use super::Facts;
 use super::resolve::Takes;
-use sql_interface::{Result, SqlError};
+use sql_catalogue::system::known::KnownFunction;
+use sql_interface::{Environment, Result, SqlError};
 use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
 use std::fmt;
@@ -52,6 +56,8 @@ pub enum Returns {
     Is(TypeId),
     /// The type of its array argument.
     SameArray,
+    /// An array of its first argument's type.
+    ArrayOfFirst,
 }
 
 impl Returns {
@@ -59,7 +65,7 @@ impl Returns {
     pub(crate) fn sql_name(self) -> &'static str {
         match self {
             Self::Is(id) => id.sql_name(),
-            Self::SameArray => TypeId::AnyArray.sql_name(),
+            Self::SameArray | Self::ArrayOfFirst => TypeId::AnyArray.sql_name(),
         }
     }
 }
@@ -132,7 +138,10 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
         number::register(&mut table);
         time::register(&mut table);
         misc::register(&mut table);
+        arrays::register(&mut table);
         catalogue::register(&mut table);
+        rights::register(&mut table);
+        tools::register(&mut table);
         table.0
     })
 }
@@ -140,6 +149,40 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
 /// The functions of this name.
 pub(super) fn named(name: &str) -> &'static [Function] {
     all().get(name).map_or(&[], Vec::as_slice)
+}
+
+/// Whether there is a function of PostgreSQL here: with its name, and of its arguments' types where it is no
+/// aggregate and gives no rows.
+fn exists(function: &KnownFunction) -> bool {
+    let takes = |parameter: Parameter, oid: u32| match parameter {
+        Parameter::Is(id) => id.oid() == oid,
+        // Those that stand for others.
+        Parameter::Any => matches!(oid, 2276 | 2283 | 2776 | 5077 | 5079),
+        Parameter::AnyArray => matches!(oid, 2277 | 5078),
+    };
+    named(function.name).iter().any(|known| {
+        known.parameters.len() == function.arguments.len()
+            && known
+                .parameters
+                .iter()
+                .zip(&function.arguments)
+                .all(|(parameter, oid)| takes(*parameter, *oid))
+    })
+}
+
+/// Whether there is a function of PostgreSQL here: one of ours, of the node's, of a type's.
+pub fn has_function(function: &KnownFunction, environment: &dyn Environment) -> bool {
+    let of_node = || environment.node_functions().iter().any(|known| known.name == function.name);
+    let analysed = || crate::plan::FUNCTIONS.iter().any(|known| known.name == function.name);
+    if sql_catalogue::system::known::is_of_type(function.oid) {
+        return true;
+    }
+    if function.arguments.iter().any(|oid| sql_catalogue::system::known::type_name(*oid) == "???") {
+        return false;
+    }
+    exists(function)
+        || (function.kind == 'a' && super::aggregate::is_aggregate(function.name))
+        || (function.kind == 'f' && (analysed() || of_node()))
 }
 
 /// All functions with what they give, in the order of their names.
@@ -216,6 +259,14 @@ fn text(arguments: &[Datum], at: usize) -> Result<&str> {
     match arguments.get(at) {
         Some(Datum::Text(value)) => Ok(value),
         Some(Datum::Bpchar(value)) => Ok(value.trim_end_matches(' ')),
+        _ => Err(mismatch()),
+    }
+}
+
+/// The array that is the first argument.
+fn array(arguments: &[Datum]) -> Result<&sql_types::Array> {
+    match arguments.first() {
+        Some(Datum::Array(array)) => Ok(array),
         _ => Err(mismatch()),
     }
 }

@@ -1,0 +1,101 @@
+//! The password file (the manual's section "The Password File").
+
+use super::{DEFAULT_SOCKET_DIRS, Endpoint};
+use host::{Disk, FileKind, RealDisk};
+use std::path::Path;
+
+/// The largest password file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a password file says of one login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Password(String),
+    Nothing,
+    /// The file is not used, for this reason.
+    Unused(String),
+}
+
+/// The name under which the file has a server: that which the user gave it.
+pub(super) fn host_name(endpoint: &Endpoint, name: Option<&str>) -> String {
+    match (endpoint, name) {
+        (Endpoint::Tcp(_), Some(name)) => name.to_owned(),
+        (Endpoint::Tcp(host), None) => host.clone(),
+        (Endpoint::Unix(folder), _) if DEFAULT_SOCKET_DIRS.iter().any(|known| folder == Path::new(known)) => {
+            "localhost".to_owned()
+        }
+        (Endpoint::Unix(folder), _) => folder.display().to_string(),
+    }
+}
+
+/// The password for host, port, database and user.
+pub(super) fn look_up(path: &Path, wanted: [&str; 4]) -> Found {
+    let Ok(found) = RealDisk.metadata(path) else { return Found::Nothing };
+    let shown = path.display();
+    if found.kind != FileKind::File {
+        return Found::Unused(format!("password file \"{shown}\" is not a plain file"));
+    }
+    if found.permissions & 0o077 != 0 {
+        return Found::Unused(format!(
+            "password file \"{shown}\" has group or world access; \
+             permissions should be u=rw (0600) or less"
+        ));
+    }
+    match RealDisk.read(path, FILE_BYTES_MAX) {
+        Ok(contents) => {
+            first_fitting(&String::from_utf8_lossy(&contents), wanted).map_or(Found::Nothing, Found::Password)
+        }
+        Err(error) => {
+            Found::Unused(format!("could not read password file \"{shown}\": {}", host::os_message(&error)))
+        }
+    }
+}
+
+/// The password of the first line that fits.
+fn first_fitting(text: &str, wanted: [&str; 4]) -> Option<String> {
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut fields = vec![String::new()];
+        let mut chars = line.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => fields.last_mut()?.extend(chars.next()),
+                ':' if fields.len() < 5 => fields.push(String::new()),
+                c => fields.last_mut()?.push(c),
+            }
+        }
+        let (password, patterns) = fields.split_last()?;
+        let fits = patterns.len() == 4
+            && patterns.iter().zip(wanted).all(|(pattern, wanted)| pattern == "*" || pattern == wanted);
+        fits.then(|| password.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_first_fitting_line_counts() {
+        let file = "# comment\nh:5432:d:u:p\\:1\n*:*:replication:*:r:x\nlocalhost:*:*:u:l";
+        let found = |wanted| first_fitting(file, wanted);
+        assert_eq!(found(["h", "5432", "d", "u"]).as_deref(), Some("p:1"));
+        assert_eq!(found(["z", "1", "replication", "q"]).as_deref(), Some("r:x"));
+        assert_eq!(found(["localhost", "9", "q", "u"]).as_deref(), Some("l"));
+        assert_eq!(found(["h", "5433", "d", "u"]), None);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pgpass");
+        std::fs::write(&path, "*:*:*:*:secret\n").unwrap();
+        let look = || look_up(&path, ["h", "1", "d", "u"]);
+        for (mode, used) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(look() == Found::Password("secret".into()), used, "{mode:o}");
+        }
+        assert_eq!(look_up(&folder.path().join("none"), ["h", "1", "d", "u"]), Found::Nothing);
+        assert!(matches!(look_up(folder.path(), ["h", "1", "d", "u"]), Found::Unused(_)));
+    }
+}

@@ -1,0 +1,138 @@
+//! Certificates, keys and revocation lists in PEM files.
+
+use super::TlsError;
+use super::certificate::is_version_3;
+use host::Disk;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+/// The largest file of certificates that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Whose key a file holds, which decides how the rules for it are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Server,
+    Client,
+}
+
+fn failed(what: &'static str, path: &Path) -> impl Fn(String) -> TlsError {
+    move |problem| TlsError::File { what, path: path.to_owned(), problem }
+}
+
+fn read(disk: &dyn Disk, path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
+    disk.read(path, FILE_BYTES_MAX).map_err(|error| failed(what, path)(host::os_message(&error)))
+}
+
+/// The certificates of a file, at least one.
+pub(super) fn certificates(
+    disk: &dyn Disk,
+    path: &Path,
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(disk, path, what)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| failed(what, path)(error.to_string()))?;
+    if found.is_empty() {
+        return Err(failed(what, path)("it has no certificate in PEM form".to_owned()));
+    }
+    Ok(found)
+}
+
+/// The certificate of one side, with those between it and its root behind it.
+pub(super) fn own_chain(
+    disk: &dyn Disk,
+    path: &Path,
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = certificates(disk, path, what)?;
+    if !chain.first().is_some_and(is_version_3) {
+        let problem = "it is not of X.509 version 3: sign it with an extension, such as basicConstraints";
+        return Err(failed(what, path)(problem.to_owned()));
+    }
+    Ok(chain)
+}
+
+/// The revocation lists of a file, or of every file of a folder; at least one.
+pub(super) fn revocations(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let what = "SSL certificate revocation list";
+    let is_folder = disk.metadata(path).is_ok_and(|found| found.kind == host::FileKind::Directory);
+    let paths: Vec<PathBuf> = match is_folder {
+        false => vec![path.to_owned()],
+        true => {
+            let entries = disk.list(path).map_err(|error| failed(what, path)(host::os_message(&error)))?;
+            entries.iter().map(|entry| path.join(&entry.name)).collect()
+        }
+    };
+    let mut found = Vec::new();
+    for path in &paths {
+        let pem = read(disk, path, what)?;
+        for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
+            found.push(list.map_err(|error| failed(what, path)(error.to_string()))?);
+        }
+    }
+    if found.is_empty() {
+        return Err(failed(what, path)("it has no revocation list in PEM form".to_owned()));
+    }
+    Ok(found)
+}
+
+/// The private key of a file that nobody else can read.
+pub(super) fn private_key(
+    disk: &dyn Disk,
+    path: &Path,
+    owner: Owner,
+) -> Result<PrivateKeyDer<'static>, TlsError> {
+    check_permissions(path, owner)?;
+    let pem = read(disk, path, "private key")?;
+    if pem.windows(9).any(|window| window == b"ENCRYPTED") {
+        return Err(TlsError::Setting(format!(
+            "private key file \"{}\" cannot be loaded because it requires a passphrase, which is not supported: \
+             store the key without one",
+            path.display()
+        )));
+    }
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed("private key", path)(error.to_string()))
+}
+
+fn check_permissions(path: &Path, owner: Owner) -> Result<(), TlsError> {
+    let shown = path.display();
+    let refuse = |message: String, detail| Err(TlsError::Permissions { message, detail });
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) => {
+            let why = host::os_message(&error);
+            return refuse(format!("could not access private key file \"{shown}\": {why}"), "");
+        }
+    };
+    if !found.is_file() {
+        return refuse(format!("private key file \"{shown}\" is not a regular file"), "");
+    }
+    let (uid, own) = (found.uid(), nix::unistd::geteuid().as_raw());
+    if owner == Owner::Server && uid != own && uid != 0 {
+        return refuse(
+            format!("private key file \"{shown}\" must be owned by the database user or root"),
+            "",
+        );
+    }
+    let is_open = if uid == own { found.mode() & 0o077 != 0 } else { uid == 0 && found.mode() & 0o037 != 0 };
+    if is_open {
+        let detail = match owner {
+            Owner::Server => {
+                "File must have permissions u=rw (0600) or less if owned by the database user, \
+                 or permissions u=rw,g=r (0640) or less if owned by root."
+            }
+            Owner::Client => {
+                "File must have permissions u=rw (0600) or less if owned by the current user, \
+                 or permissions u=rw,g=r (0640) or less if owned by root."
+            }
+        };
+        return refuse(format!("private key file \"{shown}\" has group or world access"), detail);
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Both sides shake hands over a socket: who takes whom.
+
+use super::client::ClientTls;
+use super::server::{ServerTls, ServerTlsOptions};
+use super::suites::DEFAULT_CIPHERS;
+use super::*;
+use crate::conninfo::{ConnInfo, TlsParameters};
+use host::RealDisk;
+use host::net::{TcpListener, TcpStream};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A folder with a root, and what it and others have signed.
+struct Files(tempfile::TempDir);
+
+fn parameters(name: &str, hosts: &[&str], until: i32, is_root: bool) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut made = CertificateParams::new(hosts).unwrap();
+    made.distinguished_name.push(DnType::CommonName, name);
+    made.not_before = date_time_ymd(2020, 1, 1);
+    made.not_after = date_time_ymd(until, 1, 1);
+    made.serial_number = Some(SerialNumber::from(u64::from(name.as_bytes()[0])));
+    if is_root {
+        made.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        made.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    }
+    made
+}
+
+impl Files {
+    fn make() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        let root = parameters("root", &[], 2100, true);
+        let key = KeyPair::generate().unwrap();
+        files.store("root", &root.self_signed(&key).unwrap().pem(), &key);
+        let issuer = Issuer::new(root, key);
+        for (file, name, hosts, until) in [
+            ("server", "localhost", &["localhost", "127.0.0.1"][..], 2100),
+            ("named", "db.example.com", &[], 2100),
+            ("past", "localhost", &["localhost"], 2021),
+            ("ann", "ann", &[], 2100),
+            ("gone", "gone", &[], 2100),
+        ] {
+            let key = KeyPair::generate().unwrap();
+            let signed = parameters(name, hosts, until, false).signed_by(&key, &issuer).unwrap();
+            files.store(file, &signed.pem(), &key);
+        }
+        for (file, hosts) in [("own", &["localhost"][..]), ("stranger", &[])] {
+            let key = KeyPair::generate().unwrap();
+            files.store(file, &parameters(file, hosts, 2100, true).self_signed(&key).unwrap().pem(), &key);
+        }
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(u64::from(b'g')),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&issuer).unwrap().pem().unwrap();
+        std::fs::write(files.path("root.crl"), list).unwrap();
+        files
+    }
+
+    fn store(&self, file: &str, certificate: &str, key: &KeyPair) {
+        std::fs::write(self.path(&format!("{file}.crt")), certificate).unwrap();
+        let path = self.path(&format!("{file}.key"));
+        std::fs::write(&path, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn options(&self, certificate: &str) -> ServerTlsOptions {
+        ServerTlsOptions {
+            certificate: self.path(&format!("{certificate}.crt")),
+            key: self.path(&format!("{certificate}.key")),
+            version_min: "TLSv1.2".to_owned(),
+            ciphers: DEFAULT_CIPHERS.to_owned(),
+            ecdh_curve: "prime256v1".to_owned(),
+            ..ServerTlsOptions::default()
+        }
+    }
+
+    fn server(&self, certificate: &str) -> ServerTls {
+        ServerTls::load(&RealDisk, &self.options(certificate)).unwrap()
+    }
+
+    fn asking(&self) -> ServerTls {
+        let (roots, revocations) = (Some(self.path("root.crt")), vec![self.path("root.crl")]);
+        let options = ServerTlsOptions { roots, revocations, ..self.options("server") };
+        ServerTls::load(&RealDisk, &options).unwrap()
+    }
+
+    /// Parameters in whose text `%` stands for this folder.
+    fn parameters(&self, text: &str) -> TlsParameters {
+        let text = text.replace('%', &self.0.path().display().to_string());
+        ConnInfo::parse_with(&text, |_| None).unwrap().tls
+    }
+}
+
+/// What each side knows of the connection once a word has gone both ways.
+async fn shake(server: &ServerTls, client: &TlsParameters, host: &str) -> Result<[Encryption; 2], String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = ClientTls::load(client, host).map_err(|error| error.to_string())?;
+    let serving = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut stream, encryption) =
+            server.accept(stream).await.map_err(|error| format!("server: {error}"))?;
+        stream.write_all(b"word").await.unwrap();
+        stream.flush().await.unwrap();
+        stream.shutdown().await.unwrap();
+        Ok::<_, String>(encryption)
+    };
+    let asking = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut stream, encryption) = client.connect(stream).await.map_err(|error| error.to_string())?;
+        let mut heard = Vec::new();
+        // With TLS 1.3 a client hears here that its certificate is not taken.
+        stream.read_to_end(&mut heard).await.map_err(|error| error.to_string())?;
+        assert_eq!(heard, b"word");
+        Ok::<_, String>(encryption)
+    };
+    let (served, asked) = tokio::join!(serving, asking);
+    Ok([asked?, served?])
+}
+
+#[tokio::test]
+async fn both_sides_know_the_same_channel() {
+    let files = Files::make();
+    for (more, version, cipher) in [
+        ("", "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+        ("ssl_max_protocol_version=TLSv1.2", "TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    ] {
+        let parameters = files.parameters(&format!("host=h {more}"));
+        let [client, server] = shake(&files.server("server"), &parameters, "localhost").await.unwrap();
+        assert_eq!(client, server);
+        assert_eq!((client.version, client.cipher, client.bits), (version, cipher, 256));
+        assert_eq!(client.end_point.map(|hash| hash.len()), Some(32));
+    }
+}
+
+#[tokio::test]
+async fn a_client_takes_the_servers_that_its_sslmode_takes() {
+    let files = Files::make();
+    let full = "sslmode=verify-full sslrootcert=%/root.crt";
+    for (certificate, host, text, taken) in [
+        ("stranger", "localhost", "sslmode=require", Ok(())),
+        ("stranger", "localhost", "sslmode=require sslrootcert=%/root.crt", Err("verify failed")),
+        ("server", "elsewhere", "sslmode=verify-ca sslrootcert=%/root.crt", Ok(())),
+        (
+            "server",
+            "elsewhere",
+            full,
+            Err("for \"localhost\", \"127.0.0.1\" does not match host name \"elsewhere\""),
+        ),
+        ("server", "LOCALHOST", full, Ok(())),
+        ("server", "127.0.0.1", full, Ok(())),
+        ("server", "127.0.0.2", full, Err("does not match host name")),
+        ("named", "db.example.com", full, Ok(())),
+        ("named", "localhost", full, Err("does not match host name")),
+        ("past", "localhost", full, Err("verify failed")),
+        ("own", "localhost", full, Err("verify failed")),
+        ("own", "localhost", "sslmode=verify-full sslrootcert=%/own.crt", Ok(())),
+        ("own", "elsewhere", "sslmode=verify-full sslrootcert=%/own.crt", Err("does not match host name")),
+        ("server", "localhost", "sslmode=verify-full sslrootcert=%/none.crt", Err("does not exist")),
+        ("server", "localhost", "sslmode=verify-ca", Err("root certificate file")),
+        ("server", "localhost", "sslmode=verify-full sslrootcert=%/root.crt sslcrl=%/root.crl", Ok(())),
+    ] {
+        let got = shake(&files.server(certificate), &files.parameters(text), host).await;
+        match taken {
+            Ok(()) => assert!(got.is_ok(), "{certificate} for {host}, {text}: {got:?}"),
+            Err(words) => {
+                let said = got.unwrap_err();
+                assert!(said.contains(words), "{certificate} for {host}, {text}: {said}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
+    let files = Files::make();
+    let server = files.asking();
+    let of = async |name: &str| {
+        let text = format!("sslmode=require sslcert=%/{name}.crt sslkey=%/{name}.key");
+        shake(&server, &files.parameters(&text), "localhost").await.map(|[_, server]| server.peer)
+    };
+    assert_eq!(of("nobody").await, Ok(None));
+    let ann = of("ann").await.unwrap().unwrap();
+    assert_eq!((ann.common_name.as_deref(), ann.serial.as_str()), (Some("ann"), "97"));
+    assert_eq!((ann.subject.as_str(), ann.issuer.as_str()), ("/CN=ann", "/CN=root"));
+    for refused in ["gone", "stranger", "past"] {
+        assert!(of(refused).await.is_err(), "{refused}");
+    }
+    let (server, shows) = (files.server("server"), files.parameters("sslcert=%/ann.crt sslkey=%/ann.key"));
+    let unasked = shake(&server, &shows, "h");
+    assert_eq!(unasked.await.unwrap()[1].peer, None);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let files = Files::make();
+    std::fs::write(files.path("empty.crt"), "nothing").unwrap();
+    std::fs::write(files.path("locked.key"), "-----BEGIN ENCRYPTED PRIVATE KEY-----\n").unwrap();
+    std::fs::set_permissions(files.path("locked.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::copy(files.path("server.key"), files.path("open.key")).unwrap();
+    std::fs::set_permissions(files.path("open.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let with = |certificate: &str, key: &str, change: fn(&mut ServerTlsOptions, &Path)| {
+        let mut options = files.options("server");
+        options.certificate = files.path(certificate);
+        options.key = files.path(key);
+        change(&mut options, files.0.path());
+        ServerTls::load(&RealDisk, &options).map(drop).map_err(|error| error.to_string())
+    };
+    let as_is: fn(&mut ServerTlsOptions, &Path) = |_, _| {};
+    assert_eq!(with("server.crt", "server.key", as_is), Ok(()));
+    for (certificate, key, change, words) in [
+        ("none.crt", "server.key", as_is, "none.crt\": No such file"),
+        ("empty.crt", "server.key", as_is, "no certificate in PEM form"),
+        ("server.crt", "none.key", as_is, "could not access private key file"),
+        ("server.crt", "open.key", as_is, "has group or world access"),
+        ("server.crt", "locked.key", as_is, "requires a passphrase"),
+        ("server.crt", "ann.key", as_is, "does not go with"),
+        ("server.crt", "server.key", |options, _| options.ciphers = "RC4-MD5".to_owned(), "no cipher"),
+        ("server.crt", "server.key", |options, _| options.version_max = "TLSv1".to_owned(), "version range"),
+        (
+            "server.crt",
+            "server.key",
+            |options, folder| options.roots = Some(folder.join("none.crt")),
+            "could not load root certificate file",
+        ),
+    ] {
+        let said = with(certificate, key, change).unwrap_err();
+        assert!(said.contains(words), "{certificate} {key}: {said}");
+    }
+}

@@ -1,0 +1,165 @@
+//! pg_ident.conf: which names outside, of operating systems' users and of certificates, may be which roles
+//! (the manual's section "User Name Maps").
+
+use super::hba::{FileLine, HbaError, Word, read_lines};
+use regex::Regex;
+use std::io;
+use std::path::Path;
+
+/// A line of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct MapLine {
+    pub(crate) map: String,
+    /// The name outside, as it was written.
+    pub(crate) outside: String,
+    /// The role, in which `\1` stands for what the expression's first group found.
+    pub(crate) role: String,
+    /// A name that begins with a slash is an expression.
+    expression: Option<Regex>,
+}
+
+/// The maps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IdentMaps {
+    lines: Vec<MapLine>,
+}
+
+/// The lines of a file that have something to say, with their numbers. `read` reads the files that they name
+/// with @.
+pub(crate) fn parse_lines(
+    text: &str,
+    file: &Path,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Vec<(u32, Result<MapLine, String>)> {
+    let lines = read_lines(text, file, read).into_iter();
+    lines.map(|FileLine { number, fields, .. }| (number, fields.and_then(MapLine::parse))).collect()
+}
+
+impl MapLine {
+    fn parse(fields: Vec<Vec<Word>>) -> Result<Self, String> {
+        let mut fields = fields.into_iter();
+        let mut next = || {
+            let field = fields.next().ok_or_else(|| "missing entry at end of line".to_owned())?;
+            match <[Word; 1]>::try_from(field) {
+                Ok([word]) => Ok(word.text),
+                Err(_) => Err("multiple values in ident field".to_owned()),
+            }
+        };
+        let (map, outside, role) = (next()?, next()?, next()?);
+        let expression = match outside.strip_prefix('/') {
+            Some(text) => Some(Regex::new(text).map_err(|error| {
+                let why = error.to_string();
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                format!("invalid regular expression \"{text}\": {why}")
+            })?),
+            None => None,
+        };
+        if role.contains("\\1") && expression.as_ref().is_some_and(|regex| regex.captures_len() < 2) {
+            let text = outside.trim_start_matches('/');
+            return Err(format!(
+                "regular expression \"{text}\" has no subexpressions as requested by backreference in \"{role}\""
+            ));
+        }
+        Ok(Self { map, outside, role, expression })
+    }
+
+    /// Whether this line lets a name outside be a role.
+    fn lets(&self, map: &str, outside: &str, role: &str) -> bool {
+        if self.map != map {
+            return false;
+        }
+        match &self.expression {
+            None => self.outside == outside && self.role == role,
+            Some(expression) => expression.captures(outside).is_some_and(|found| {
+                let group = found.get(1).map_or("", |group| group.as_str());
+                self.role.replacen("\\1", group, 1) == role
+            }),
+        }
+    }
+}
+
+impl IdentMaps {
+    /// Reads the text of the file `file`. All its errors are given, in order.
+    pub(crate) fn parse(
+        text: &str,
+        file: &Path,
+        read: &dyn Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, Vec<HbaError>> {
+        let (mut lines, mut errors) = (Vec::new(), Vec::new());
+        for (line, parsed) in parse_lines(text, file, read) {
+            match parsed {
+                Ok(parsed) => lines.push(parsed),
+                Err(message) => errors.push(HbaError { message, file: file.display().to_string(), line }),
+            }
+        }
+        if errors.is_empty() { Ok(Self { lines }) } else { Err(errors) }
+    }
+
+    /// Whether a name outside may be a role, by a map or, without one, as the same name. Err says why not,
+    /// for the log.
+    pub(crate) fn check(&self, map: Option<&str>, outside: &str, role: &str) -> Result<(), String> {
+        match map {
+            None if outside == role => Ok(()),
+            None => Err(format!(
+                "provided user name ({role}) and authenticated user name ({outside}) do not match"
+            )),
+            Some(map) if self.lines.iter().any(|line| line.lets(map, outside, role)) => Ok(()),
+            Some(map) => Err(format!(
+                "no match in usermap \"{map}\" for user \"{role}\" authenticated as \"{outside}\""
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<IdentMaps, Vec<HbaError>> {
+        IdentMaps::parse(text, Path::new("ident"), &|_| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    #[test]
+    fn maps_lead_from_names_outside_to_roles() {
+        let maps = parsed(
+            "# MAP OUTSIDE ROLE\n\
+             m root postgres\n\
+             m /^(.*)@example\\.com$ \\1\n\
+             m \"/^svc-\" app\n\
+             other ann bob\n",
+        )
+        .unwrap();
+        for (map, outside, role, lets) in [
+            (Some("m"), "root", "postgres", true),
+            (Some("m"), "root", "root", false),
+            (Some("m"), "ann@example.com", "ann", true),
+            (Some("m"), "ann@example.com", "bob", false),
+            (Some("m"), "ann@example.org", "ann", false),
+            (Some("m"), "svc-7", "app", true),
+            (Some("m"), "ann", "bob", false),
+            (Some("other"), "ann", "bob", true),
+            (None, "ann", "ann", true),
+            (None, "ann", "bob", false),
+        ] {
+            assert_eq!(maps.check(map, outside, role).is_ok(), lets, "{map:?} {outside} {role}");
+        }
+        assert!(
+            parsed("").unwrap().check(Some("m"), "a", "a").is_err(),
+            "a map that is not there lets nobody in"
+        );
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for (line, part) in [
+            ("m", "missing entry"),
+            ("m a", "missing entry"),
+            ("m a,b c", "multiple values in ident field"),
+            ("m /( x", "invalid regular expression \"(\""),
+            ("m /^a$ \\1", "has no subexpressions"),
+        ] {
+            let errors = parsed(&format!("\n{line}\n")).unwrap_err();
+            assert!(errors[0].message.contains(part) && errors[0].line == 2, "{line}: {}", errors[0]);
+        }
+    }
+}

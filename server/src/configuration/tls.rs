@@ -1,0 +1,71 @@
+//! TLS as the `ssl...` settings have it.
+
+use super::checks::path_of;
+use crate::error::ServerError;
+use host::Host;
+use protocol::tls::TlsError;
+use protocol::tls::server::{ServerTls, ServerTlsOptions};
+use protocol::tls::suites::{DEFAULT_CIPHERS, check_server_ciphers};
+use settings::{Settings, Value};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The default of ssl_ecdh_curve.
+const DEFAULT_CURVE: &str = "prime256v1";
+
+/// What connections are encrypted with; None with ssl off.
+pub(super) fn load(
+    host: &Host,
+    data_dir: &Path,
+    settings: &Settings,
+) -> Result<Option<Arc<ServerTls>>, ServerError> {
+    if settings.value("ssl") != Some(Value::Bool(true)) {
+        return Ok(None);
+    }
+    let text = |name: &str| settings.show(name).unwrap_or_default();
+    let named = |name: &str| {
+        let given = text(name);
+        (!given.is_empty()).then(|| settings::resolve(data_dir, &given))
+    };
+    let options = ServerTlsOptions {
+        certificate: path_of(data_dir, settings, "ssl_cert_file", "server.crt"),
+        key: path_of(data_dir, settings, "ssl_key_file", "server.key"),
+        roots: named("ssl_ca_file"),
+        revocations: [named("ssl_crl_file"), named("ssl_crl_dir")].into_iter().flatten().collect(),
+        version_min: text("ssl_min_protocol_version"),
+        version_max: text("ssl_max_protocol_version"),
+        ciphers: text("ssl_ciphers"),
+        ecdh_curve: text("ssl_ecdh_curve"),
+        prefers_own_ciphers: settings.value("ssl_prefer_server_ciphers") == Some(Value::Bool(true)),
+    };
+    match ServerTls::load(host.disk.as_ref(), &options) {
+        Ok(tls) => Ok(Some(Arc::new(tls))),
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+fn refusal(error: &TlsError) -> ServerError {
+    let refusal = ServerError::new(error.to_string());
+    match error {
+        TlsError::Permissions { detail, .. } if !detail.is_empty() => refusal.with_hint(*detail),
+        _ => refusal,
+    }
+}
+
+/// A check of ssl_ciphers.
+pub(super) fn ciphers(text: &str) -> Result<String, String> {
+    check_server_ciphers(text, DEFAULT_CURVE).map(|()| text.to_owned()).map_err(|error| format!("{error}."))
+}
+
+/// A check of ssl_ecdh_curve.
+pub(super) fn curve(text: &str) -> Result<String, String> {
+    check_server_ciphers(DEFAULT_CIPHERS, text).map(|()| text.to_owned()).map_err(|error| format!("{error}."))
+}
+
+/// A check of a setting for what rustls does not have: it takes no value.
+pub(super) fn absent(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Ok(String::new()),
+        false => Err("Keys with a passphrase and DHE key exchange are not supported.".to_owned()),
+    }
+}

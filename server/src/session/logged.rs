@@ -1,0 +1,166 @@
+//! What the log is told of a session's statements: their texts, how long they took, with which parameters.
+//! Passwords are left out.
+
+use super::Session;
+use super::limits::{LogStatement, class_of};
+use crate::log::redact::without_secrets;
+use crate::statements::beginning;
+use host::Instant;
+use protocol::{Report, Severity, SqlState};
+use sql_interface::Environment;
+use sql_types::{Datum, Style};
+use std::time::Duration;
+
+/// Whose durations are logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Durations {
+    /// log_duration: of all, at least without the text.
+    pub(super) all: bool,
+    /// log_min_duration_statement
+    pub(super) from: Option<Duration>,
+    /// log_min_duration_sample and log_statement_sample_rate
+    pub(super) sample: Option<(Duration, f64)>,
+}
+
+impl Durations {
+    /// Whether any may be.
+    pub(super) fn any(&self) -> bool {
+        self.all || self.from.is_some() || self.sample.is_some()
+    }
+}
+
+fn log(message: String) -> Report {
+    Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message)
+}
+
+impl Session {
+    /// Logs a statement before it runs, if the settings say so.
+    #[inline]
+    pub(super) fn log_statement(&self, label: &str, sql: &str, parameters: &[Datum]) {
+        if self.limits.log_statement != LogStatement::None {
+            self.log_statement_of_class(label, sql, parameters);
+        }
+    }
+
+    #[cold]
+    fn log_statement_of_class(&self, label: &str, sql: &str, parameters: &[Datum]) {
+        if self.is_statement_logged(sql) {
+            let report = log(format!("{label}: {}", without_secrets(sql)));
+            self.tell(&self.with_parameters(report, parameters));
+        }
+    }
+
+    fn is_statement_logged(&self, sql: &str) -> bool {
+        let wanted = self.limits.log_statement;
+        wanted != LogStatement::None && class_of(sql) <= wanted
+    }
+
+    fn tell(&self, report: &Report) {
+        self.node.ground.log.write(Some(&self.handle.log_context()), report, None);
+    }
+
+    /// Now, if durations are logged or counted.
+    #[inline]
+    pub(super) fn clock(&self) -> Option<Instant> {
+        self.limits.is_timed.then(Instant::now)
+    }
+
+    /// Logs how long a statement took, if the settings say so.
+    #[inline]
+    pub(super) fn log_duration(&self, label: &str, sql: &str, parameters: &[Datum], began: Option<Instant>) {
+        if let Some(began) = began
+            && self.limits.durations.any()
+        {
+            self.log_long(label, sql, parameters, began.elapsed());
+        }
+    }
+
+    #[cold]
+    fn log_long(&self, label: &str, sql: &str, parameters: &[Datum], took: Duration) {
+        let durations = self.limits.durations;
+        let is_long = durations.from.is_some_and(|from| took >= from)
+            || durations.sample.is_some_and(|(from, rate)| took >= from && self.is_drawn(rate));
+        if !is_long && !durations.all {
+            return;
+        }
+        let mut message = format!("duration: {:.3} ms", took.as_secs_f64() * 1e3);
+        // One whose text is in the log already shows its time alone.
+        if !is_long || self.is_statement_logged(sql) {
+            return self.tell(&log(message));
+        }
+        message.push_str(&format!("  {label}: {}", without_secrets(sql)));
+        self.tell(&self.with_parameters(log(message), parameters));
+    }
+
+    /// Whether this one is of a sample, of which there is this share.
+    fn is_drawn(&self, rate: f64) -> bool {
+        if rate >= 1.0 {
+            return true;
+        }
+        let mut bytes = [0; 4];
+        self.node.ground.host.entropy.fill(&mut bytes);
+        f64::from(u32::from_le_bytes(bytes)) < rate * f64::from(u32::MAX)
+    }
+
+    fn with_parameters(&self, report: Report, parameters: &[Datum]) -> Report {
+        let limit = self.limits.parameter_bytes_max;
+        if parameters.is_empty() || limit == Some(0) {
+            return report;
+        }
+        let style = &self.environment.quick().style;
+        report.with_detail(format!("parameters: {}", list(parameters, style, limit)))
+    }
+
+    /// An error of a portal, with its parameters if the settings say so.
+    pub(super) fn with_portal(&self, report: Report, name: &str, parameters: &[Datum]) -> Report {
+        let limit = self.limits.parameter_bytes_max_on_error;
+        if parameters.is_empty() || limit == Some(0) {
+            return report;
+        }
+        let portal = if name.is_empty() { "unnamed portal".to_owned() } else { format!("portal \"{name}\"") };
+        let style = &self.environment.quick().style;
+        let own = format!("{portal} with parameters: {}", list(parameters, style, limit));
+        let context =
+            report.context.as_ref().map_or_else(|| own.clone(), |context| format!("{context}\n{own}"));
+        Report { context: Some(context), ..report }
+    }
+}
+
+/// Values as SQL writes them, each of at most so many bytes.
+fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
+    let mut out = String::new();
+    for (at, value) in parameters.iter().enumerate() {
+        if at > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(&format!("${} = ", at + 1));
+        if matches!(value, Datum::Null) {
+            out.push_str("NULL");
+            continue;
+        }
+        let mut text = String::new();
+        value.write_text(style, &mut text);
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let is_cut = text.len() > limit;
+        if is_cut {
+            text.truncate(beginning(&text, limit).len());
+        }
+        out.push('\'');
+        out.push_str(&text.replace('\'', "''"));
+        out.push_str(if is_cut { "...'" } else { "'" });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_written_as_sql_and_cut() {
+        let values = [Datum::Int4(7), Datum::Null, Datum::text("it's"), Datum::text("äöü")];
+        let style = Style::default();
+        assert_eq!(list(&values, &style, None), "$1 = '7', $2 = NULL, $3 = 'it''s', $4 = 'äöü'");
+        assert_eq!(list(&values, &style, Some(3)), "$1 = '7', $2 = NULL, $3 = 'it''...', $4 = 'ä...'");
+    }
+}

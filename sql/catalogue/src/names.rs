@@ -1,0 +1,303 @@
+//! What a name stands for: the schemas that there are, and the order in which a session searches them.
+//!
+//! This is the one place that knows in which schema something lies. Tables, views, sequences and indexes lie
+//! in public and share one space of names there; made-up tables lie in pg_catalog and information_schema.
+
+use crate::model::{AnyIndex, Catalogue, Relation, Sequence, View};
+use crate::model::{INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID};
+use crate::system;
+use sql_interface::{Environment, Result, SqlError};
+use sqlstate::SqlState;
+use std::sync::{Arc, OnceLock};
+
+/// A schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema {
+    oid: u32,
+    name: &'static str,
+}
+
+impl Schema {
+    /// What PostgreSQL itself brings; searched before all others unless the path says otherwise.
+    pub const PG_CATALOG: Self = Self { oid: PG_CATALOG_OID, name: "pg_catalog" };
+    /// Where tables are made.
+    pub const PUBLIC: Self = Self { oid: PUBLIC_OID, name: "public" };
+    /// The SQL standard's views.
+    pub const INFORMATION_SCHEMA: Self = Self { oid: INFORMATION_SCHEMA_OID, name: "information_schema" };
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PG_CATALOG, Self::PUBLIC, Self::INFORMATION_SCHEMA];
+
+    /// pg_namespace.oid
+    pub const fn oid(self) -> u32 {
+        self.oid
+    }
+
+    /// nspname
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The schema of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|schema| schema.name == name)
+    }
+
+    /// The schema of this name, for statements that fail without it.
+    ///
+    /// # Errors
+    ///
+    /// 3F000.
+    pub fn required(name: &str) -> Result<Self> {
+        Self::named(name).ok_or_else(|| no_schema(name))
+    }
+}
+
+/// 3F000
+pub fn no_schema(name: &str) -> SqlError {
+    SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
+}
+
+/// The schemas that names without one are looked up in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath {
+    /// As search_path names them, whether they are there or not.
+    names: Vec<String>,
+}
+
+impl SearchPath {
+    /// What search_path says, in a session of this user.
+    pub fn new(names: &[String], user: &str) -> Self {
+        let name = |name: &String| if name == "$user" { user.to_owned() } else { name.clone() };
+        Self { names: names.iter().map(name).collect() }
+    }
+
+    /// The path by which texts of the catalogue are read (views, DEFAULT, CHECK): what their names meant when
+    /// they were made is found along it, whatever the session's own path is.
+    pub fn of_catalogue() -> &'static Self {
+        static PATH: OnceLock<SearchPath> = OnceLock::new();
+        PATH.get_or_init(|| Self { names: vec![Schema::PUBLIC.name.to_owned()] })
+    }
+
+    /// Those that it names and that are there, in order.
+    pub fn named(&self) -> impl Iterator<Item = Schema> {
+        self.names.iter().filter_map(|name| Schema::named(name))
+    }
+
+    /// All that are searched, in order.
+    pub fn searched(&self) -> impl Iterator<Item = Schema> {
+        let implicit = self.named().all(|schema| schema != Schema::PG_CATALOG);
+        implicit.then_some(Schema::PG_CATALOG).into_iter().chain(self.named())
+    }
+
+    /// Where names without a schema are made: current_schema.
+    pub fn current(&self) -> Option<Schema> {
+        self.named().next()
+    }
+}
+
+/// What a made-up table's rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeUpBy {
+    /// The catalogue: the place in [`system::TABLES`].
+    Catalogue(usize),
+    /// The node: the place in [`Environment::node_tables`].
+    Node(usize),
+}
+
+/// A made-up table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeUp {
+    /// Its schema.
+    pub schema: Schema,
+    /// pg_class.oid
+    pub oid: u32,
+    /// Where its rows come from.
+    pub by: MadeUpBy,
+}
+
+/// What a table's name may stand for.
+#[derive(Clone, Debug)]
+pub enum Found<'c> {
+    /// A stored table.
+    Table(&'c Arc<Relation>),
+    /// A view.
+    View(&'c Arc<View>),
+    /// A sequence.
+    Sequence(&'c Arc<Sequence>),
+    /// An index and its table.
+    Index(&'c Arc<Relation>, AnyIndex<'c>),
+    /// A system table or view.
+    MadeUp(MadeUp),
+}
+
+impl Found<'_> {
+    /// pg_class.oid
+    pub fn oid(&self) -> u32 {
+        match self {
+            Self::Table(table) => table.oid,
+            Self::View(view) => view.oid,
+            Self::Sequence(sequence) => sequence.oid,
+            Self::Index(_, index) => index.oid,
+            Self::MadeUp(table) => table.oid,
+        }
+    }
+}
+
+/// A made-up table of a schema.
+fn made_up(environment: &dyn Environment, schema: Schema, name: &str) -> Option<MadeUp> {
+    // Names in pg_catalog are all alike, and most that are asked for are others.
+    if schema == Schema::PG_CATALOG && !name.starts_with("pg_") && !name.starts_with("plimsoll_") {
+        return None;
+    }
+    let mut of_node = environment.node_tables().iter().enumerate();
+    if let Some((at, table)) = of_node.find(|(_, table)| table.schema == schema.name && table.name == name) {
+        return Some(MadeUp { schema, oid: table.oid, by: MadeUpBy::Node(at) });
+    }
+    let mut own = system::TABLES.iter().enumerate();
+    let (at, table) = own.find(|(_, table)| table.schema == schema.name && table.name == name)?;
+    Some(MadeUp { schema, oid: table.oid, by: MadeUpBy::Catalogue(at) })
+}
+
+impl Catalogue {
+    fn find_in<'c>(&'c self, environment: &dyn Environment, schema: Schema, name: &str) -> Option<Found<'c>> {
+        if schema != Schema::PUBLIC {
+            return made_up(environment, schema, name).map(Found::MadeUp);
+        }
+        let view = || self.view_named(name).map(Found::View);
+        let sequence = || self.sequence_named(name).map(Found::Sequence);
+        let index = || self.index_named(name).map(|(table, index)| Found::Index(table, index));
+        self.relation(name).map(Found::Table).or_else(view).or_else(sequence).or_else(index)
+    }
+
+    /// What a name stands for, in its schema or along the path; None if that is nothing, and if there is no
+    /// such schema.
+    pub fn find<'c>(
+        &'c self,
+        environment: &dyn Environment,
+        path: &SearchPath,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Option<Found<'c>> {
+        match schema {
+            Some(schema) => self.find_in(environment, Schema::named(schema)?, name),
+            None => path.searched().find_map(|schema| self.find_in(environment, schema, name)),
+        }
+    }
+
+    /// The schema and name of whatever of a table's kind has this OID.
+    fn name_of(&self, environment: &dyn Environment, oid: u32) -> Option<(Schema, &str)> {
+        let stored = self
+            .relations
+            .get(&oid)
+            .map(|table| &table.name)
+            .or_else(|| self.sequences.get(&oid).map(|sequence| &sequence.name))
+            .or_else(|| self.views.get(&oid).map(|view| &view.name));
+        if let Some(name) = stored {
+            return Some((Schema::PUBLIC, name));
+        }
+        if let Some((table, index)) = self.index(oid) {
+            let name = table.all_indexes().find(|known| known.oid == index.oid)?.name;
+            return Some((Schema::PUBLIC, name));
+        }
+        let (schema, name, ..) =
+            system::virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
+        Some((Schema::named(schema)?, name))
+    }
+
+    /// Whether this is found along the path by its name alone (pg_table_is_visible); None for an unknown OID.
+    pub fn is_visible(&self, environment: &dyn Environment, path: &SearchPath, oid: u32) -> Option<bool> {
+        let (_, name) = self.name_of(environment, oid)?;
+        Some(self.find(environment, path, None, name).is_some_and(|found| found.oid() == oid))
+    }
+
+    /// The name of whatever of a table's kind has this OID as regclass prints it: with its schema unless it
+    /// is found along the path without.
+    pub fn shown_name(&self, environment: &dyn Environment, path: &SearchPath, oid: u32) -> Option<String> {
+        let (schema, name) = self.name_of(environment, oid)?;
+        let found = self.find(environment, path, None, name).is_some_and(|found| found.oid() == oid);
+        let name = identifier::quote(name);
+        Some(if found { name } else { format!("{}.{name}", schema.name) })
+    }
+}
+
+/// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
+///
+/// # Errors
+///
+/// 42602
+pub fn split_qualified(text: &str) -> Result<Vec<String>> {
+    let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut name = String::new();
+                let mut from = quoted;
+                loop {
+                    let (part, after) = from.split_once('"').ok_or_else(invalid)?;
+                    name.push_str(part);
+                    match after.strip_prefix('"') {
+                        Some(more) => {
+                            name.push('"');
+                            from = more;
+                        }
+                        None => break (name, after),
+                    }
+                }
+            }
+            None => {
+                let at = rest.find('.').unwrap_or(rest.len());
+                let (name, after) = rest.split_at(at);
+                (name.trim().to_ascii_lowercase(), after)
+            }
+        };
+        if part.is_empty() {
+            return Err(invalid());
+        }
+        parts.push(part);
+        match after.trim_start().strip_prefix('.') {
+            Some(more) => rest = more.trim_start(),
+            None if after.trim().is_empty() => return Ok(parts),
+            None => return Err(invalid()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qualified_names_come_apart_at_dots_outside_of_quotes() {
+        assert_eq!(split_qualified("Public.T").unwrap(), ["public", "t"]);
+        assert_eq!(split_qualified("\"A.\"\"b\".c").unwrap(), ["A.\"b", "c"]);
+        assert!(split_qualified("a..b").is_err());
+        assert!(split_qualified("\"a").is_err());
+        assert!(split_qualified("").is_err());
+    }
+
+    #[test]
+    fn a_path_begins_with_pg_catalog_unless_it_names_it_and_passes_over_what_is_not_there() {
+        let searched = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let path = SearchPath::new(&names, "information_schema");
+            let searched: Vec<&str> = path.searched().map(Schema::name).collect();
+            (searched.join(" "), path.current().map(Schema::name))
+        };
+        assert_eq!(
+            searched(&["$user", "public"]),
+            ("pg_catalog information_schema public".into(), Some("information_schema"))
+        );
+        assert_eq!(searched(&["nosuch", "public"]), ("pg_catalog public".into(), Some("public")));
+        assert_eq!(searched(&["public", "pg_catalog"]), ("public pg_catalog".into(), Some("public")));
+        assert_eq!(searched(&[]), ("pg_catalog".into(), None));
+    }
+
+    #[test]
+    fn names_of_made_up_tables_begin_as_the_look_up_takes_for_granted() {
+        for table in system::TABLES.iter().filter(|table| table.schema == "pg_catalog") {
+            assert!(table.name.starts_with("pg_"), "{}", table.name);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use super::*;
+use crate::model::Role;
+use crate::rights::{Behaviour, Membership, item_text, parse_item};
+use std::sync::Arc;
+
+const OWNER: u32 = 100;
+const ANN: u32 = 101;
+const BEA: u32 = 102;
+const CID: u32 = 103;
+
+fn catalogue(memberships: &[(u32, u32)]) -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    for oid in [BOOTSTRAP_ROLE_OID, OWNER, ANN, BEA, CID] {
+        let role = Role { oid, name: format!("r{oid}"), superuser: oid == 10, ..Role::plain() };
+        catalogue.roles.insert(oid, Arc::new(role));
+    }
+    for (role, member) in memberships {
+        let membership = Membership { role: *role, member: *member, grantor: 10, admin: false };
+        catalogue.rights.members.add(membership);
+    }
+    catalogue
+}
+
+fn item(grantee: u32, grantor: u32, privileges: Privileges, options: Privileges) -> AclItem {
+    AclItem { grantee, grantor, privileges, options }
+}
+
+const READ: Privileges = Privileges::SELECT;
+
+#[test]
+fn items_print_and_read_as_in_postgresql() {
+    let name = |oid: u32| if oid == ANN { "an n".to_owned() } else { format!("r{oid}") };
+    let oid = |name: &str| match name {
+        "an n" => Some(ANN),
+        other => other.strip_prefix('r').and_then(|oid| oid.parse().ok()),
+    };
+    for (text, wanted) in [
+        ("=r/r100", item(PUBLIC, OWNER, READ, Privileges::NONE)),
+        ("r102=r*w/r100", item(BEA, OWNER, READ | Privileges::UPDATE, READ)),
+        ("\"an n\"=arwdDxt/r100", item(ANN, OWNER, ObjectKind::Table.all(), Privileges::NONE)),
+        ("r100=UC/r100", item(OWNER, OWNER, ObjectKind::Schema.all(), Privileges::NONE)),
+    ] {
+        assert_eq!(item_text(&wanted, &name), text);
+        assert_eq!(parse_item(text, &oid, 10).unwrap(), wanted);
+    }
+    for bad in ["r100", "r100=q/r100", "nobody=r/r100"] {
+        assert!(parse_item(bad, &oid, 10).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_list_comes_back_as_it_was_written() {
+    let acl = Acl::new(vec![item(PUBLIC, OWNER, READ, Privileges::NONE), item(ANN, OWNER, READ, READ)]);
+    assert_eq!(Acl::from_bytes(&acl.to_bytes()), Some(acl));
+    assert_eq!(Acl::from_bytes(&[0; 13]), None, "a short entry is damage");
+}
+
+#[test]
+fn what_was_given_on_goes_with_the_option_or_holds_it() {
+    let members = catalogue(&[]);
+    let mut acl = Acl::default_of(ObjectKind::Table, OWNER);
+    acl.grant(item(ANN, OWNER, READ, READ), OWNER, &members).unwrap();
+    acl.grant(item(BEA, ANN, READ, READ), OWNER, &members).unwrap();
+    acl.grant(item(CID, BEA, READ, Privileges::NONE), OWNER, &members).unwrap();
+    let taken = item(ANN, OWNER, READ, READ);
+    let held = acl.clone().revoke(taken, OWNER, Behaviour::Restrict, &members).unwrap_err();
+    assert_eq!(held.code().as_str(), "2BP01");
+    let back = acl.clone().grant(item(ANN, CID, READ, READ), OWNER, &members);
+    assert_eq!(back.unwrap_err().code().as_str(), "0LP01", "an option cannot come from itself");
+    acl.revoke(taken, OWNER, Behaviour::Cascade, &members).unwrap();
+    assert_eq!(acl, Acl::default_of(ObjectKind::Table, OWNER));
+}
+
+#[test]
+fn rights_come_by_membership_only_where_it_is_inherited() {
+    let mut members = catalogue(&[(ANN, BEA), (BEA, CID)]);
+    let acl = Acl::new(vec![item(ANN, OWNER, READ, Privileges::NONE)]);
+    assert_eq!(acl.held(CID, READ, &members), READ);
+    assert!(members.is_member_of(CID, ANN));
+    let bea = Role { inherit: false, ..Role::clone(&members.roles[&BEA]) };
+    members.roles.insert(BEA, Arc::new(bea));
+    assert_eq!(acl.held(CID, READ, &members), Privileges::NONE);
+    assert!(members.is_member_of(CID, ANN), "SET ROLE reaches it all the same");
+    assert!(!members.is_member_of(ANN, CID));
+    assert_eq!(acl.held(BOOTSTRAP_ROLE_OID, READ, &members), READ);
+}
+
+#[test]
+fn an_older_directory_has_postgresqls_defaults() {
+    let members = catalogue(&[]);
+    let public = Object::Schema(PUBLIC_OID);
+    let wanted = Privileges::USAGE | Privileges::CREATE;
+    assert_eq!(members.privileges(ANN, &public, wanted), Privileges::USAGE);
+    let reload = Object::Function("pg_reload_conf()".to_owned());
+    assert_eq!(members.privileges(ANN, &reload, Privileges::EXECUTE), Privileges::NONE);
+    let version = Object::Function("pg_is_in_recovery()".to_owned());
+    assert_eq!(members.privileges(ANN, &version, Privileges::EXECUTE), Privileges::EXECUTE);
+    assert_eq!(members.privileges(ANN, &Object::MadeUp(1260, "pg_authid"), READ), Privileges::NONE);
+    assert_eq!(members.privileges(ANN, &Object::MadeUp(1259, "pg_class"), READ), READ);
+}

@@ -1,0 +1,176 @@
+//! What tools and drivers ask of the catalogue beside tables: whether a name is seen without its schema, what
+//! has a name, and descriptions of what does not exist here.
+
+use super::{Table, text};
+use crate::expr::Facts;
+use sql_catalogue::system::known;
+use sql_interface::{Result, SqlError};
+use sql_types::Datum;
+use sql_types::TypeId::{
+    self, Bool, Int2, Int4, Name, Oid, OidVector, Regclass, Regcollation, Regnamespace, Regoper, Regoperator,
+    Regproc, Regprocedure, Regrole, Regtype, Text,
+};
+use sqlstate::SqlState;
+
+/// The OID of a name, as its cast gives it; NULL where the cast would find nothing.
+fn named(ty: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let name = text(arguments, 0)?;
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Datum::parse(sql_types::Type::of(Oid), name, facts.style())?);
+    }
+    match facts.reg_oid(ty, facts.search_path(), name) {
+        Ok(found) => Ok(found.map_or(Datum::Null, Datum::Oid)),
+        Err(error) if error.code() == SqlState::AMBIGUOUS_FUNCTION => Ok(Datum::Null),
+        Err(error) => Err(error),
+    }
+}
+
+/// UTF8's number, or that of SQL_ASCII; no other encoding exists here.
+fn encoding(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let plain: String = text(arguments, 0)?.chars().filter(char::is_ascii_alphanumeric).collect();
+    Ok(Datum::Int4(match plain.to_ascii_lowercase().as_str() {
+        "utf8" | "unicode" => 6,
+        "sqlascii" => 0,
+        _ => -1,
+    }))
+}
+
+/// pg_size_bytes: a number with a unit, as pg_size_pretty writes it.
+fn size_bytes(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let written = text(arguments, 0)?;
+    let invalid = || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid size: \"{written}\""));
+    let trimmed = written.trim();
+    let digits = trimmed.find(|c: char| c.is_ascii_alphabetic() && c != 'e' && c != 'E');
+    let (number, unit) = trimmed.split_at(digits.unwrap_or(trimmed.len()));
+    let factor: i64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" | "bytes" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        "tb" => 1 << 40,
+        "pb" => 1 << 50,
+        other => {
+            return Err(invalid()
+                .with_detail(format!("Invalid size unit: \"{other}\"."))
+                .with_hint("Valid units are \"bytes\", \"B\", \"kB\", \"MB\", \"GB\", \"TB\", and \"PB\"."));
+        }
+    };
+    let parsed = Datum::parse(sql_types::Type::of(TypeId::Numeric), number.trim(), facts.style());
+    let Ok(Datum::Numeric(number)) = parsed else { return Err(invalid()) };
+    let bytes = number.mul(&sql_types::Numeric::from(factor))?;
+    let whole = bytes
+        .to_i64()
+        .ok_or_else(|| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range"))?;
+    Ok(Datum::Int8(whole))
+}
+
+/// Names of types, of oidvector.
+fn vector_types(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let Some(Datum::Array(array)) = arguments.first() else { return Err(super::mismatch()) };
+    let name = |value: &Datum| match value {
+        Datum::Oid(oid) => known::type_name(*oid),
+        _ => "???",
+    };
+    Ok(Datum::from(array.values().iter().map(name).collect::<Vec<_>>().join(", ")))
+}
+
+/// What tells of an index's access method: btree's properties are fixed.
+fn index_property(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let property = arguments.last().and_then(Datum::as_str).unwrap_or_default();
+    Ok(match property {
+        "asc" | "nulls_last" | "orderable" | "returnable" | "search_array" | "search_nulls"
+        | "clusterable" | "index_scan" | "bitmap_scan" | "backward_scan" | "can_order" | "can_unique"
+        | "can_multi_col" | "can_exclude" => Datum::Bool(true),
+        "desc" | "nulls_first" | "distance_orderable" | "can_include" => Datum::Bool(false),
+        _ => Datum::Null,
+    })
+}
+
+pub(super) fn register(table: &mut Table) {
+    macro_rules! of_name {
+        ($($name:literal => $ty:ident),* $(,)?) => {
+            $(table.add($name, &[Text], $ty, |arguments, facts| named($ty, arguments, facts)).stable();)*
+        };
+    }
+    of_name! {
+        "to_regclass" => Regclass,
+        "to_regcollation" => Regcollation,
+        "to_regnamespace" => Regnamespace,
+        "to_regoper" => Regoper,
+        "to_regoperator" => Regoperator,
+        "to_regproc" => Regproc,
+        "to_regprocedure" => Regprocedure,
+        "to_regrole" => Regrole,
+    }
+    table
+        .add("to_regtype", &[Text], Regtype, |a, _| {
+            Ok(TypeId::from_sql(text(a, 0)?).map_or(Datum::Null, |id| Datum::Regtype(id.oid())))
+        })
+        .stable();
+    // All that there is lies in schemas that are searched.
+    for name in [
+        "pg_collation_is_visible",
+        "pg_conversion_is_visible",
+        "pg_function_is_visible",
+        "pg_opclass_is_visible",
+        "pg_operator_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
+        "pg_type_is_visible",
+    ] {
+        table.add(name, &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
+    }
+    table.add("pg_char_to_encoding", &[Name], Int4, encoding).stable();
+    table.add("pg_size_bytes", &[Text], TypeId::Int8, size_bytes);
+    table.add("oidvectortypes", &[OidVector], Text, vector_types).stable();
+    // There is nothing temporary, so no schema of it.
+    table.add("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))).stable();
+    table.add("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    table.add("pg_jit_available", &[], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    for name in
+        ["pg_get_functiondef", "pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"]
+    {
+        table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
+    }
+    table.add("pg_get_function_arg_default", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
+    properties(table);
+}
+
+/// What can be done with a table, and what indexes are able to.
+fn properties(table: &mut Table) {
+    table
+        .add("pg_relation_is_updatable", &[Regclass, Bool], Int4, |a, facts| {
+            // INSERT, UPDATE and DELETE of tables; views take none.
+            let Some(Datum::Oid(oid)) = a.first() else { return Err(super::mismatch()) };
+            Ok(Datum::Int4(if facts.is_table(*oid) { 28 } else { 0 }))
+        })
+        .stable();
+    table
+        .add("pg_column_is_updatable", &[Regclass, Int2, Bool], Bool, |a, facts| {
+            let Some(Datum::Oid(oid)) = a.first() else { return Err(super::mismatch()) };
+            Ok(Datum::Bool(facts.is_table(*oid)))
+        })
+        .stable();
+    table.add("pg_indexam_has_property", &[Oid, Text], Bool, index_property).stable();
+    table.add("pg_index_has_property", &[Regclass, Text], Bool, index_property).stable();
+    table
+        .add("pg_index_column_has_property", &[Regclass, Int4, Text], Bool, |a, facts| {
+            let number = a.get(1).and_then(Datum::as_i64).and_then(|number| usize::try_from(number).ok());
+            let (Some(Datum::Oid(oid)), Some(number)) = (a.first(), number) else { return Ok(Datum::Null) };
+            let Some((descending, nulls_first)) = facts.index_order(*oid, number) else {
+                return Ok(Datum::Null);
+            };
+            match a.last().and_then(Datum::as_str) {
+                Some("asc") => Ok(Datum::Bool(!descending)),
+                Some("desc") => Ok(Datum::Bool(descending)),
+                Some("nulls_first") => Ok(Datum::Bool(nulls_first)),
+                Some("nulls_last") => Ok(Datum::Bool(!nulls_first)),
+                _ => index_property(a, facts),
+            }
+        })
+        .stable();
+}

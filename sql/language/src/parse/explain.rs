@@ -1,0 +1,91 @@
+//! EXPLAIN and its options.
+
+use super::cursor::Cursor;
+use super::statement::{ExplainFormat, ExplainOptions, SqlCommand, Utility};
+use super::utility::inner;
+use sql_interface::{Result, SqlError};
+use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
+
+/// Reads what follows EXPLAIN.
+pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    let mut options = ExplainOptions { costs: true, ..ExplainOptions::default() };
+    if cursor.token(&Token::LParen) {
+        loop {
+            let name = cursor.identifier()?;
+            let value = value(cursor)?;
+            take(&mut options, &name, value.as_deref())?;
+            if !cursor.token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+        check(&options)?;
+    } else {
+        options.analyze = cursor.any_word(&["analyze", "analyse"]);
+        options.verbose = cursor.word("verbose");
+    }
+    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
+        return Err(SqlError::unsupported("EXPLAIN of this statement"));
+    }
+    let statement = inner(cursor)?;
+    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
+}
+
+/// The value of an option, if it has one.
+fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    Ok(match cursor.peek() {
+        Some(Token::Comma | Token::RParen) => None,
+        _ => Some(match cursor.string().or_else(|| cursor.number()) {
+            Some(text) => text,
+            None => cursor.identifier()?,
+        }),
+    })
+}
+
+fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result<()> {
+    let on = || match value.unwrap_or("true").to_ascii_lowercase().as_str() {
+        "true" | "on" | "1" => Ok(true),
+        "false" | "off" | "0" => Ok(false),
+        _ => Err(SqlError::syntax(format!("{name} requires a Boolean value"))),
+    };
+    match name {
+        "analyze" => options.analyze = on()?,
+        "verbose" => options.verbose = on()?,
+        "costs" => options.costs = on()?,
+        "settings" => options.settings = on()?,
+        "buffers" => options.buffers = on()?,
+        "wal" => options.wal = on()?,
+        "timing" => options.timing = Some(on()?),
+        "summary" => options.summary = Some(on()?),
+        "format" => {
+            let word = value.ok_or_else(|| SqlError::syntax("format requires a parameter"))?;
+            options.format = match word.to_ascii_lowercase().as_str() {
+                "text" => ExplainFormat::Text,
+                "json" => ExplainFormat::Json,
+                "xml" => ExplainFormat::Xml,
+                "yaml" => ExplainFormat::Yaml,
+                _ => {
+                    let what = format!("unrecognized value for EXPLAIN option \"format\": \"{word}\"");
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
+                }
+            };
+        }
+        _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+    }
+    Ok(())
+}
+
+/// What only a run can tell.
+fn check(options: &ExplainOptions) -> Result<()> {
+    let alone = match options {
+        ExplainOptions { analyze: true, .. } => None,
+        ExplainOptions { wal: true, .. } => Some("WAL"),
+        ExplainOptions { timing: Some(true), .. } => Some("TIMING"),
+        _ => None,
+    };
+    alone.map_or(Ok(()), |option| {
+        let what = format!("EXPLAIN option {option} requires ANALYZE");
+        Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what))
+    })
+}

@@ -1,0 +1,275 @@
+//! Who a session acts as: SET ROLE and SET SESSION AUTHORIZATION, which a rollback undoes like any SET.
+
+use super::SqlSession;
+use sql_catalogue::rights::predefined;
+use sql_catalogue::{Catalogue, Role};
+use sql_interface::{CommandTag, Result, SettingActor, Severity, SqlError};
+use sqlstate::SqlState;
+use std::sync::Arc;
+
+/// The roles of a session, by their OIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Who {
+    /// session_user
+    session: u32,
+    /// What SET ROLE said; None is NONE.
+    role: Option<u32>,
+}
+
+impl Who {
+    fn current(self) -> u32 {
+        self.role.unwrap_or(self.session)
+    }
+}
+
+/// What SET and SET LOCAL have said, and what to go back to.
+#[derive(Debug)]
+pub(super) struct Acting {
+    /// Who logged in.
+    authenticated: u32,
+    /// That was a superuser, who may become anybody for the rest of the session.
+    by_superuser: bool,
+    set: Who,
+    local: Option<Who>,
+    /// What was there before the first change at each level of the transaction: 1 is the transaction itself,
+    /// each savepoint one more.
+    saved: Vec<(u32, Who, Option<Who>)>,
+}
+
+impl Acting {
+    pub(super) fn new(role: &Role) -> Self {
+        let set = Who { session: role.oid, role: None };
+        let (authenticated, by_superuser) = (role.oid, role.superuser);
+        Self { authenticated, by_superuser, set, local: None, saved: Vec::new() }
+    }
+
+    fn now(&self) -> Who {
+        self.local.unwrap_or(self.set)
+    }
+
+    fn change(&mut self, level: u32, local: bool, to: Who) {
+        if level > 0 && self.saved.last().is_none_or(|(known, ..)| *known < level) {
+            self.saved.push((level, self.set, self.local));
+        }
+        if local && level > 0 {
+            self.local = Some(to);
+        } else if !local {
+            (self.set, self.local) = (to, None);
+        }
+    }
+
+    /// Gives up all levels from `level` on; whether somebody else acts after that.
+    fn leave(&mut self, level: u32, keep: bool) -> bool {
+        if self.saved.is_empty() && self.local.is_none() {
+            return false;
+        }
+        let before = self.now();
+        let first = self.saved.iter().position(|(known, ..)| *known >= level);
+        let saved = first.and_then(|at| self.saved.get(at).copied().map(|saved| (at, saved)));
+        if let Some((first, (_, set, local))) = saved {
+            self.saved.truncate(first);
+            if !keep {
+                (self.set, self.local) = (set, local);
+            } else if level > 1 && self.saved.last().is_none_or(|(known, ..)| *known < level - 1) {
+                self.saved.push((level - 1, set, local));
+            }
+        }
+        if level <= 1 {
+            self.local = None;
+            self.saved.clear();
+        }
+        self.now() != before
+    }
+}
+
+/// Which of the predefined roles' rights a role has.
+fn actor_of(catalogue: &Catalogue, role: &Role) -> SettingActor {
+    if role.superuser {
+        return SettingActor { role: role.oid, ..SettingActor::SUPERUSER };
+    }
+    let has = catalogue.roles_of(role.oid, true);
+    SettingActor {
+        superuser: false,
+        role: role.oid,
+        replication: role.replication,
+        reads_settings: has.contains(&predefined::READ_ALL_SETTINGS),
+        reads_statistics: has.contains(&predefined::READ_ALL_STATS),
+        signals: has.contains(&predefined::SIGNAL_BACKEND),
+    }
+}
+
+impl SqlSession {
+    /// Takes over roles and memberships as the catalogue has them now, and whoever acts now.
+    pub(super) fn refresh_role(&mut self) {
+        let catalogue = self.facts.catalogue.clone();
+        let who = self.acting.now();
+        // A role that was dropped meanwhile may do nothing any more.
+        let find = |oid: u32| {
+            let gone = || Arc::new(Role { oid, name: oid.to_string(), ..Role::plain() });
+            catalogue.roles.get(&oid).cloned().unwrap_or_else(gone)
+        };
+        let (role, session) = (find(who.current()), find(who.session));
+        let actor = actor_of(&catalogue, &role);
+        if actor.superuser != self.facts.actor.superuser || session.name != self.facts.session_user {
+            self.environment.acts_as(actor.superuser, &session.name);
+        }
+        self.facts.actor = actor;
+        self.facts.session_role = session.oid;
+        if self.facts.session_user != session.name {
+            self.facts.session_user.clone_from(&session.name);
+        }
+        if self.facts.user != role.name {
+            self.facts.user.clone_from(&role.name);
+        }
+        self.facts.role_is_set = who.role.is_some();
+        self.role = role;
+    }
+
+    /// The transaction leaves all levels from this one on (1 is its end, higher ones are savepoints):
+    /// settings, roles and advisory locks go back, or stay.
+    pub(super) fn leave_levels(&mut self, level: u32, keep: bool) {
+        self.facts.levels.leave(&*self.environment, level, keep);
+        self.advisory.leave(level, keep);
+        if self.acting.leave(level, keep) {
+            self.refresh_role();
+        }
+    }
+
+    /// SET ROLE and SET SESSION AUTHORIZATION; None is DEFAULT.
+    pub(super) async fn set_identity(
+        &mut self,
+        local: bool,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<CommandTag> {
+        if local && !self.in_explicit_block() {
+            self.notices.push(SqlError::report(
+                Severity::Warning,
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET LOCAL can only be used in transaction blocks",
+            ));
+        }
+        self.see_roles().await?;
+        let now = self.acting.now();
+        let to = if name.eq_ignore_ascii_case("role") {
+            Who { role: self.role_to_set(value)?, ..now }
+        } else {
+            Who { session: self.session_role_to_set(value)?, role: None }
+        };
+        self.acting.change(self.facts.levels.depth(), local, to);
+        self.refresh_role();
+        Ok(CommandTag::Words("SET"))
+    }
+
+    /// Takes over roles and memberships as they are now. That is no query: the transaction's isolation and
+    /// snapshot are open after it as before.
+    pub(super) async fn see_roles(&mut self) -> Result<()> {
+        if self.block.as_ref().is_some_and(|block| block.catalogue_changed) {
+            self.begin_planning().await?;
+            self.catalogue().await?;
+            return Ok(());
+        }
+        self.ensure_block();
+        self.facts.catalogue = self.engine.newest().await?;
+        self.refresh_role();
+        Ok(())
+    }
+
+    /// What set_config said of the role, once its statement is over.
+    pub(super) fn take_role_to_be(&mut self) {
+        if let Some((role, local)) = self.facts.role_to_be() {
+            let to = Who { role, ..self.acting.now() };
+            self.acting.change(self.facts.levels.depth(), local, to);
+            self.refresh_role();
+        }
+    }
+
+    fn role_by_name(&self, name: &str) -> Result<Arc<Role>> {
+        self.facts.catalogue.role(name).cloned().ok_or_else(|| {
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{name}\" does not exist"))
+        })
+    }
+
+    fn role_to_set(&self, value: Option<&str>) -> Result<Option<u32>> {
+        let Some(name) = value.filter(|name| *name != "none") else { return Ok(None) };
+        let role = self.role_by_name(name)?;
+        if !self.facts.catalogue.is_member_of(self.acting.now().session, role.oid) {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to set role \"{name}\""),
+            ));
+        }
+        Ok(Some(role.oid))
+    }
+
+    fn session_role_to_set(&self, value: Option<&str>) -> Result<u32> {
+        let Some(name) = value else { return Ok(self.acting.authenticated) };
+        let role = self.role_by_name(name)?;
+        if role.oid != self.acting.authenticated && !self.acting.by_superuser {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "permission denied to set session authorization",
+            ));
+        }
+        Ok(role.oid)
+    }
+
+    /// The role that the session is to begin with, as its startup settings say.
+    pub(super) fn begin_as(&mut self, name: &str) -> Result<()> {
+        let role = self.role_to_set(Some(name))?;
+        let to = Who { role, ..self.acting.now() };
+        self.acting.change(0, false, to);
+        self.refresh_role();
+        Ok(())
+    }
+
+    /// Back to whoever logged in (DISCARD ALL).
+    pub(super) fn reset_identity(&mut self) {
+        let to = Who { session: self.acting.authenticated, role: None };
+        self.acting.change(self.facts.levels.depth(), false, to);
+        self.refresh_role();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acting() -> Acting {
+        Acting::new(&Role { oid: 10, superuser: true, ..Role::plain() })
+    }
+
+    fn role(oid: u32) -> Who {
+        Who { session: 10, role: Some(oid) }
+    }
+
+    #[test]
+    fn a_set_role_is_undone_with_its_savepoint_or_transaction() {
+        let mut acting = acting();
+        acting.change(1, false, role(1));
+        acting.change(2, false, role(2));
+        acting.change(3, true, role(3));
+        assert_eq!(acting.now(), role(3));
+        assert!(acting.leave(3, false));
+        assert_eq!(acting.now(), role(2));
+        assert!(!acting.leave(2, true), "released, it belongs to the transaction");
+        assert!(acting.leave(1, false));
+        assert_eq!(acting.now(), Who { session: 10, role: None });
+    }
+
+    #[test]
+    fn what_was_set_stays_after_the_commit_and_what_was_local_does_not() {
+        let mut acting = acting();
+        acting.change(1, false, role(1));
+        acting.change(2, true, role(2));
+        acting.leave(2, true);
+        assert_eq!(acting.now(), role(2), "SET LOCAL outlives the release of its savepoint");
+        acting.leave(1, true);
+        assert_eq!(acting.now(), role(1));
+        acting.change(1, true, role(3));
+        acting.change(1, false, role(4));
+        assert_eq!(acting.now(), role(4), "a later SET outweighs it");
+        acting.leave(1, false);
+        assert_eq!(acting.now(), role(1));
+    }
+}

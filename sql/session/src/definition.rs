@@ -1,0 +1,359 @@
+//! What CREATE TABLE says of a table: its columns and constraints.
+
+use super::options;
+use super::sequence::OwnSequence;
+use sql_catalogue::{Column, Identity, Relation};
+use sql_interface::{Result, SqlError};
+use sql_language::expr;
+use sql_language::parse::fold;
+use sql_language::parse::{SequenceOptions, identity_options};
+use sql_language::plan::Analyzer;
+use sql_types::{Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+
+/// PostgreSQL's limit on columns.
+pub(super) const COLUMNS_MAX: usize = 1600;
+
+/// CHECK constraints of one CREATE TABLE. PostgreSQL counts them to 32,767, and finds each a name among the
+/// others.
+pub(super) const CHECKS_MAX: usize = 1600;
+
+/// A table as its definition says, before it has OIDs and files.
+pub(super) struct Definition {
+    /// The table's name.
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
+    /// Name (if given) and column places of the primary key.
+    pub(super) primary_key: Option<(Option<String>, Vec<usize>)>,
+    pub(super) checks: Vec<NamedCheck>,
+    pub(super) uniques: Vec<UniqueKey>,
+    pub(super) sequences: Vec<OwnSequence>,
+    /// Storage parameters.
+    pub(super) options: Vec<String>,
+}
+
+/// A UNIQUE constraint.
+#[derive(Clone, Debug)]
+pub(super) struct UniqueKey {
+    pub(super) name: Option<String>,
+    /// Places of its columns.
+    pub(super) columns: Vec<usize>,
+    pub(super) nulls_not_distinct: bool,
+}
+
+impl Definition {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns: Vec::new(),
+            primary_key: None,
+            checks: Vec::new(),
+            uniques: Vec::new(),
+            sequences: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+}
+
+/// The name (if given) and text of a CHECK.
+pub(super) type NamedCheck = (Option<String>, String);
+
+/// WITH (...)
+pub(super) fn storage_options(table: &ast::CreateTable) -> Result<Vec<String>> {
+    match &table.table_options {
+        ast::CreateTableOptions::None => Ok(Vec::new()),
+        ast::CreateTableOptions::With(options) => options::of_table(options),
+        _ => Err(SqlError::unsupported("this form of CREATE TABLE")),
+    }
+}
+
+pub(super) fn refuse_absent_clauses(table: &ast::CreateTable) -> Result<()> {
+    let absent = [
+        (table.temporary, "CREATE TEMPORARY TABLE"),
+        (table.unlogged, "CREATE UNLOGGED TABLE"),
+        (table.like.is_some(), "CREATE TABLE LIKE"),
+        (table.inherits.is_some(), "CREATE TABLE INHERITS"),
+        (table.partition_by.is_some() || table.partition_of.is_some(), "CREATE TABLE with partitions"),
+        (table.on_commit.is_some(), "CREATE TABLE ON COMMIT"),
+        (table.or_replace || table.external || table.clone.is_some(), "this form of CREATE TABLE"),
+    ];
+    match absent.iter().find(|(found, _)| *found) {
+        Some((_, what)) => Err(SqlError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// A column without constraints at a place of a table.
+pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> {
+    require_storable(&name, ty)?;
+    let number = i16::try_from(at + 1).map_err(|_| {
+        SqlError::new(SqlState::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
+    })?;
+    Ok(Column {
+        number,
+        name,
+        ty,
+        not_null: false,
+        default: None,
+        missing: None,
+        identity: None,
+        dropped: false,
+    })
+}
+
+/// 42P16 for types that no column can have.
+pub(super) fn require_storable(name: &str, ty: Type) -> Result<()> {
+    if matches!(ty.id, TypeId::Unknown | TypeId::Void | TypeId::AnyArray) {
+        return Err(SqlError::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            format!("column \"{name}\" has pseudo-type {}", ty.id.sql_name()),
+        ));
+    }
+    Ok(())
+}
+
+/// 0A000 for key columns of types without a key form.
+pub(super) fn require_key_types(columns: &[Column], key: &[usize]) -> Result<()> {
+    for column in key.iter().filter_map(|at| columns.get(*at)) {
+        if !sql_types::key::is_supported(column.ty.id) {
+            return Err(SqlError::unsupported(format!("a primary key of type {}", column.ty.id.sql_name())));
+        }
+    }
+    Ok(())
+}
+
+/// The type behind serial and its kin, which are no types themselves.
+pub(super) fn serial_type(ast: &ast::DataType) -> Option<Type> {
+    let id = match ast.to_string().to_ascii_lowercase().as_str() {
+        "serial" | "serial4" => TypeId::Int4,
+        "bigserial" | "serial8" => TypeId::Int8,
+        "smallserial" | "serial2" => TypeId::Int2,
+        _ => return None,
+    };
+    Some(Type::of(id))
+}
+
+/// One column of CREATE TABLE or ADD COLUMN; its table-wide constraints go to `table`.
+pub(super) fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) -> Result<Column> {
+    let name = fold(&ast.name);
+    let serial = serial_type(&ast.data_type);
+    let ty = serial.map_or_else(|| expr::data_type(&ast.data_type), Ok)?;
+    let mut column = plain_column(at, name, ty)?;
+    if serial.is_some() {
+        column.not_null = true;
+        let own = OwnSequence { at, identity: None, options: SequenceOptions::default() };
+        table.sequences.push(own);
+    }
+    for option in &ast.options {
+        let constraint_name = option.name.as_ref().map(fold);
+        match &option.option {
+            ast::ColumnOption::Null => {}
+            ast::ColumnOption::NotNull => column.not_null = true,
+            ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
+            ast::ColumnOption::PrimaryKey(key) => {
+                require_plain_key(key)?;
+                set_primary_key(table, constraint_name, vec![at])?;
+            }
+            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check_text(check)?)),
+            ast::ColumnOption::Collation(collation) => {
+                let wanted = Analyzer::function_name(collation)?.unwrap_or_default();
+                if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
+                    return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
+                }
+            }
+            ast::ColumnOption::Unique(unique) => {
+                table.uniques.push(unique_key(unique, constraint_name, vec![at])?);
+            }
+            ast::ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY")),
+            ast::ColumnOption::Generated {
+                generated_as, sequence_options, generation_expr: None, ..
+            } => {
+                let own = identity_of(at, *generated_as, sequence_options.as_deref())?;
+                column.not_null = true;
+                column.identity = own.identity;
+                table.sequences.push(own);
+            }
+            ast::ColumnOption::Generated { .. } | ast::ColumnOption::Identity(_) => {
+                return Err(SqlError::unsupported("a generated column"));
+            }
+            other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+        }
+    }
+    let own = table.sequences.iter().filter(|own| own.at == at).count();
+    if own + usize::from(column.default.is_some()) > 1 {
+        let kind =
+            if column.identity.is_some() { "both default and identity" } else { "multiple default values" };
+        return Err(SqlError::syntax(format!(
+            "{kind} specified for column \"{}\" of table \"{}\"",
+            column.name, table.name
+        )));
+    }
+    Ok(column)
+}
+
+/// GENERATED { ALWAYS | BY DEFAULT } AS IDENTITY (options).
+pub(super) fn identity_of(
+    at: usize,
+    generated: ast::GeneratedAs,
+    options: Option<&[ast::SequenceOptions]>,
+) -> Result<OwnSequence> {
+    let identity = match generated {
+        ast::GeneratedAs::Always => Identity::Always,
+        ast::GeneratedAs::ByDefault => Identity::ByDefault,
+        ast::GeneratedAs::ExpStored => return Err(SqlError::unsupported("a generated column")),
+    };
+    let options = identity_options(options.unwrap_or_default())?;
+    Ok(OwnSequence { at, identity: Some(identity), options })
+}
+
+pub(super) fn set_primary_key(
+    table: &mut Definition,
+    name: Option<String>,
+    columns: Vec<usize>,
+) -> Result<()> {
+    if table.primary_key.is_some() {
+        return Err(SqlError::new(
+            SqlState::INVALID_TABLE_DEFINITION,
+            format!("multiple primary keys for table \"{}\" are not allowed", table.name),
+        ));
+    }
+    table.primary_key = Some((name, columns));
+    Ok(())
+}
+
+/// The condition of a CHECK constraint as it is kept. NO INHERIT says nothing where nothing inherits.
+pub(super) fn check_text(check: &ast::CheckConstraint) -> Result<String> {
+    let ast::CheckConstraint { name: _, expr, no_inherit: _, enforced } = check;
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(expr.to_string())
+}
+
+/// Refuses what a constraint says of when it is checked, unless that is at once.
+pub(super) fn require_immediate(how: Option<&ast::ConstraintCharacteristics>) -> Result<()> {
+    let Some(ast::ConstraintCharacteristics { deferrable, initially, enforced }) = how else { return Ok(()) };
+    let deferred = *initially == Some(ast::DeferrableInitial::Deferred);
+    if deferred && *deferrable == Some(false) {
+        return Err(SqlError::syntax("constraint declared INITIALLY DEFERRED must be DEFERRABLE"));
+    }
+    if deferred || *deferrable == Some(true) {
+        return Err(SqlError::unsupported("a deferrable constraint"));
+    }
+    if enforced.is_some() {
+        return Err(SqlError::unsupported("ENFORCED of a constraint"));
+    }
+    Ok(())
+}
+
+/// Refuses what a primary key may say besides its name and columns.
+pub(super) fn require_plain_key(key: &ast::PrimaryKeyConstraint) -> Result<()> {
+    let ast::PrimaryKeyConstraint {
+        name: _,
+        index_name,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+    } = key;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of PRIMARY KEY"));
+    }
+    Ok(())
+}
+
+/// A UNIQUE constraint over these columns.
+pub(super) fn unique_key(
+    ast: &ast::UniqueConstraint,
+    name: Option<String>,
+    columns: Vec<usize>,
+) -> Result<UniqueKey> {
+    let ast::UniqueConstraint {
+        name: _,
+        index_name,
+        index_type_display: _,
+        index_type,
+        columns: _,
+        include,
+        index_options,
+        characteristics,
+        nulls_distinct,
+    } = ast;
+    require_immediate(characteristics.as_ref())?;
+    if index_name.is_some() || index_type.is_some() || !include.is_empty() || !index_options.is_empty() {
+        return Err(SqlError::unsupported("this form of UNIQUE"));
+    }
+    let nulls_not_distinct = matches!(nulls_distinct, ast::NullsDistinctOption::NotDistinct);
+    Ok(UniqueKey { name, columns, nulls_not_distinct })
+}
+
+/// The places of the columns that a key names.
+pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &str) -> Result<Vec<usize>> {
+    let mut places = Vec::with_capacity(key.len());
+    for part in key {
+        let ast::Expr::Identifier(name) = &part.column.expr else {
+            return Err(SqlError::syntax("a key names columns, not expressions"));
+        };
+        let name = fold(name);
+        let at =
+            columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
+                SqlError::new(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" named in key does not exist"),
+                )
+            })?;
+        if places.contains(&at) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" appears twice in {what} constraint"),
+            ));
+        }
+        places.push(at);
+    }
+    Ok(places)
+}
+
+pub(super) fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
+    match constraint {
+        ast::TableConstraint::PrimaryKey(key) => {
+            require_plain_key(key)?;
+            let columns = key_columns(&table.columns, &key.columns, "primary key")?;
+            set_primary_key(table, key.name.as_ref().map(fold), columns)
+        }
+        ast::TableConstraint::Check(check) => {
+            table.checks.push((check.name.as_ref().map(fold), check_text(check)?));
+            Ok(())
+        }
+        ast::TableConstraint::Unique(unique) => {
+            let columns = key_columns(&table.columns, &unique.columns, "unique")?;
+            table.uniques.push(unique_key(unique, unique.name.as_ref().map(fold), columns)?);
+            Ok(())
+        }
+        ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
+        ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("EXCLUDE")),
+        _ => Err(SqlError::unsupported("this table constraint")),
+    }
+}
+
+/// A column of ALTER TABLE ADD COLUMN.
+pub(super) struct AddedColumn {
+    pub(super) column: Column,
+    pub(super) checks: Vec<NamedCheck>,
+    pub(super) uniques: Vec<UniqueKey>,
+    pub(super) sequences: Vec<OwnSequence>,
+}
+
+/// What ALTER TABLE ADD COLUMN says.
+pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<AddedColumn> {
+    let at = relation.columns.len();
+    let mut table = Definition::new(&relation.name);
+    let column = column_definition(ast, at, &mut table)?;
+    if table.primary_key.is_some() {
+        return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));
+    }
+    let Definition { checks, uniques, sequences, .. } = table;
+    Ok(AddedColumn { column, checks, uniques, sequences })
+}

@@ -1,0 +1,126 @@
+//! EXPLAIN: the plan's operators as a tree, in PostgreSQL's shapes. No costs are estimated, so none are told.
+//!
+//! | file         | what it is                                        |
+//! |--------------|---------------------------------------------------|
+//! | `mod`        | running what is explained, and what is told of it |
+//! | `tree`       | a plan as a tree of named operators               |
+//! | `text`       | FORMAT TEXT                                       |
+//! | `structured` | FORMAT JSON, XML and YAML                         |
+
+mod structured;
+mod text;
+mod tree;
+
+use super::portal::Run;
+use super::{PARAMETERS_MAX, SqlSession};
+use sql_interface::{CommandTag, Result, Severity, SqlError, stack};
+use sql_language::parse::{ExplainFormat, ExplainOptions, Parsed, SqlCommand};
+use sql_language::plan::{BATCH, Plan, observe};
+use sql_types::Datum;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use std::time::Duration;
+use tree::Operator;
+
+/// What is told of a plan.
+struct Explained {
+    root: Operator,
+    /// Settings that a plan depends on and that differ from their defaults, if they were asked for.
+    settings: Option<Vec<(String, String)>>,
+    planning: Option<Duration>,
+    execution: Option<Duration>,
+    verbose: bool,
+    /// Whether the plan ran; then with its times, or without.
+    ran: Option<Timing>,
+}
+
+/// Whether an operator's times were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timing {
+    Taken,
+    Left,
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+impl SqlSession {
+    pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Parsed) -> Result<Run> {
+        if !matches!(
+            inner.command,
+            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_)
+        ) {
+            return Err(SqlError::unsupported("EXPLAIN of this statement"));
+        }
+        self.warn_of_what_is_not_counted(options);
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let clock = self.facts.host.clock.clone();
+        let planned = clock.monotonic();
+        let plan: Plan = self.plan(inner, &[], &catalogue, PARAMETERS_MAX)?;
+        self.check_rights(&plan, &catalogue)?;
+        let planning = clock.monotonic().saturating_sub(planned);
+        let mut plan = Arc::new(plan);
+        let (mut execution, mut ran) = (None, None);
+        if options.analyze {
+            let timing = options.timing.unwrap_or(true);
+            ran = Some(if timing { Timing::Taken } else { Timing::Left });
+            plan = self.settle_plan(inner, &[], plan).await?;
+            self.refuse_in_read_only(plan.writes, plan.words())?;
+            let own =
+                Arc::get_mut(&mut plan).ok_or_else(|| SqlError::internal("the plan is another's, too"))?;
+            observe(own, timing)?;
+            let began = clock.monotonic();
+            self.run_explained(&plan).await?;
+            execution = Some(clock.monotonic().saturating_sub(began));
+        }
+        let shows_summary = options.summary.unwrap_or(options.analyze);
+        let explained = Explained {
+            root: stack::with_bytes(plan.stack_bytes, || Operator::of(&plan.node, &*self.environment)),
+            settings: options.settings.then(|| self.environment.plan_settings()),
+            planning: shows_summary.then_some(planning),
+            execution: execution.filter(|_| shows_summary),
+            verbose: options.verbose,
+            ran,
+        };
+        let lines = stack::with_bytes(plan.stack_bytes, || match options.format {
+            ExplainFormat::Text => text::lines(&explained),
+            ExplainFormat::Json => vec![structured::json(&explained)],
+            ExplainFormat::Xml => vec![structured::xml(&explained)],
+            ExplainFormat::Yaml => vec![structured::yaml(&explained)],
+        });
+        // The tree is as deep as the plan.
+        stack::with_bytes(plan.stack_bytes, || drop(explained));
+        let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::from(line)]).collect();
+        Ok(Run::Rows(rows.into_iter(), CommandTag::Words("EXPLAIN")))
+    }
+
+    /// Runs a plan for its figures alone.
+    async fn run_explained(&mut self, plan: &Plan) -> Result<()> {
+        let mut cx = self.context(&[])?;
+        cx.suit(plan);
+        let run = async {
+            let mut exec = sql_execution::build(&plan.node);
+            while exec.next(&mut cx, BATCH).await?.is_some() {}
+            Ok::<_, SqlError>(())
+        };
+        stack::on(plan.stack_bytes, run).await?;
+        let upto = cx.transaction.evaluated_up_to();
+        self.wait_for_evaluated(upto).await
+    }
+
+    /// Pages and log are counted for the whole server, not for a statement.
+    fn warn_of_what_is_not_counted(&mut self, options: ExplainOptions) {
+        for (asked, option, what) in [
+            (options.buffers, "BUFFERS", "Pages are not counted for a single statement."),
+            (options.wal, "WAL", "Log is not counted for a single statement."),
+        ] {
+            if asked {
+                let message = format!("EXPLAIN option {option} shows nothing on this server");
+                let warning = SqlError::report(Severity::Warning, SqlState::WARNING, message);
+                self.notices.push(warning.with_detail(what));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Which table, view, sequence or index a statement about it names.
+
+use super::SqlSession;
+use sql_catalogue::names::{Found, Schema, no_schema};
+use sql_interface::{Result, SqlError};
+use sql_language::parse::{DropKind, DropTarget, Parsed};
+use sql_language::plan::is_system_catalogue;
+use sqlparser::ast;
+use sqlstate::SqlState;
+
+/// How a kind is called in errors, with its article and in DROP.
+fn words(kind: DropKind) -> (&'static str, &'static str) {
+    match kind {
+        DropKind::Table => ("a table", "table"),
+        DropKind::Index => ("an index", "index"),
+        DropKind::Sequence => ("a sequence", "sequence"),
+        DropKind::View => ("a view", "view"),
+    }
+}
+
+fn kind_of(found: &Found<'_>) -> Option<DropKind> {
+    match found {
+        Found::Table(_) => Some(DropKind::Table),
+        Found::View(_) => Some(DropKind::View),
+        Found::Sequence(_) => Some(DropKind::Sequence),
+        Found::Index(..) => Some(DropKind::Index),
+        Found::MadeUp(_) => None,
+    }
+}
+
+impl SqlSession {
+    /// The name under which a statement makes something.
+    pub(super) async fn name_for_new(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<String> {
+        let catalogue = self.catalogue().await?;
+        Ok(self.analyzer(parsed, Vec::new(), &catalogue).name_for_new(name)?.0)
+    }
+
+    /// 3F000 for a table's name in a schema that is not there.
+    pub(super) async fn require_schema_of(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<()> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let (schema, ..) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
+        schema.map_or(Ok(()), |schema| Schema::required(&schema).map(|_| ()))
+    }
+
+    /// The name of the one that DROP names; None if there is none and IF EXISTS has it skipped.
+    pub(super) async fn dropped(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        target: &DropTarget,
+    ) -> Result<Option<String>> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, bare, _) = analyzer.table_name(name)?;
+        let (a_kind, kind) = words(target.kind);
+        if let Some(found) = analyzer.find(schema.as_deref(), &bare) {
+            let Some(is) = kind_of(&found) else { return Err(is_system_catalogue(&bare)) };
+            if is == target.kind {
+                return Ok(Some(bare));
+            }
+            let (a_kind_of_it, kind_of_it) = words(is);
+            let message = format!("\"{bare}\" is not {a_kind}");
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                .with_hint(format!("Use DROP {} to remove {a_kind_of_it}.", kind_of_it.to_uppercase())));
+        }
+        let missing = match schema.filter(|schema| Schema::named(schema).is_none()) {
+            Some(schema) => no_schema(&schema),
+            None => {
+                let index = target.kind == DropKind::Index;
+                let code = if index { SqlState::UNDEFINED_OBJECT } else { SqlState::UNDEFINED_TABLE };
+                SqlError::new(code, format!("{kind} \"{bare}\" does not exist"))
+            }
+        };
+        self.skip_missing(target.if_exists, missing.code(), missing.message().to_owned())?;
+        Ok(None)
+    }
+
+    /// The name of a view, sequence or index that a statement other than DROP names; None if nothing has the
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// 3F000 for a schema that is not there, 42809 for something else.
+    pub(super) async fn named(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        kind: DropKind,
+    ) -> Result<Option<String>> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, bare, _) = analyzer.table_name(name)?;
+        if let Some(schema) = &schema {
+            Schema::required(schema)?;
+        }
+        match analyzer.find(schema.as_deref(), &bare) {
+            None => Ok(None),
+            Some(found) if kind_of(&found) == Some(kind) => Ok(Some(bare)),
+            Some(_) => {
+                let message = format!("\"{bare}\" is not {}", words(kind).0);
+                Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))
+            }
+        }
+    }
+}

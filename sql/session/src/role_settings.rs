@@ -1,0 +1,117 @@
+//! Settings that sessions begin with: ALTER ROLE ... SET and ALTER DATABASE ... SET (pg_db_role_setting).
+
+use super::SqlSession;
+use super::rights::{denied, not_owner};
+use sql_catalogue::grants;
+use sql_catalogue::rights::ObjectKind;
+use sql_interface::{CommandTag, Result, SqlError};
+use sql_language::parse::{RoleSpec, SettingChange, SettingOf};
+use sqlstate::SqlState;
+
+impl SqlSession {
+    /// ALTER ROLE and ALTER DATABASE, SET and RESET.
+    pub(super) async fn alter_settings(
+        &mut self,
+        of: &SettingOf,
+        change: &SettingChange,
+    ) -> Result<CommandTag> {
+        let word = if matches!(of, SettingOf::Database(_)) { "ALTER DATABASE" } else { "ALTER ROLE" };
+        self.refuse_in_read_only(true, word)?;
+        self.begin_statement().await?;
+        self.catalogue().await?;
+        let key = match of {
+            SettingOf::Database(name) => {
+                let (oid, owner) = self.database_named(name)?;
+                if !self.owns(owner) {
+                    return Err(not_owner(ObjectKind::Database, name));
+                }
+                (oid, 0)
+            }
+            SettingOf::Role { role, database } => {
+                let database = match database {
+                    Some(name) => self.database_named(name)?.0,
+                    None => 0,
+                };
+                (database, self.role_of_settings(role.as_ref(), database)?)
+            }
+        };
+        if let SettingChange::Set { name, .. } | SettingChange::Current(name) = change
+            && name.eq_ignore_ascii_case("session_authorization")
+        {
+            return Err(SqlError::unsupported(format!("{word} SET of \"{name}\"")));
+        }
+        grants::lock_settings(self.transaction()?, key).await?;
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let mut settings = catalogue.rights.settings.get(&key).cloned().unwrap_or_default();
+        let before = settings.clone();
+        let is_of = |line: &String, name: &str| {
+            line.split_once('=').is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
+        };
+        let (name, value) = match change {
+            SettingChange::ResetAll => {
+                settings.clear();
+                (None, None)
+            }
+            SettingChange::Set { name, value } => (Some(name), value.clone()),
+            SettingChange::Current(name) => (Some(name), Some(self.facts.show(name)?)),
+        };
+        if let Some(name) = name {
+            let known = self.environment.check_start_setting(self.actor(), name, value.as_deref())?;
+            match (settings.iter().position(|line| is_of(line, name)), value) {
+                (Some(at), Some(value)) => settings[at] = format!("{known}={value}"),
+                (None, Some(value)) => settings.push(format!("{known}={value}")),
+                (Some(at), None) => drop(settings.remove(at)),
+                (None, None) => {}
+            }
+        }
+        if settings != before {
+            grants::put_settings(self.transaction()?, key, &settings).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words(word))
+    }
+
+    /// OID and owner of a database.
+    pub(super) fn database_named(&self, name: &str) -> Result<(u32, u32)> {
+        let found = self.facts.catalogue.databases.iter().find(|entry| entry.name == name);
+        found.map(|entry| (entry.oid, entry.owner)).ok_or_else(|| {
+            SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"))
+        })
+    }
+
+    /// Whose settings these are (0: of all roles), if this role may change them.
+    fn role_of_settings(&self, role: Option<&RoleSpec>, database: u32) -> Result<u32> {
+        let Some(role) = role else {
+            if database == 0 {
+                return if self.role.superuser {
+                    Ok(0)
+                } else {
+                    Err(denied("must be superuser to alter settings globally"))
+                };
+            }
+            let owner = self.database_owner(database);
+            return if self.owns(owner) { Ok(0) } else { Err(not_owner(ObjectKind::Database, "postgres")) };
+        };
+        let oid = self.role_of(role)?;
+        let name = self.role_name(oid);
+        if name.starts_with("pg_") {
+            return Err(SqlError::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+                .with_detail("Cannot alter reserved roles."));
+        }
+        let is_superuser = self.facts.catalogue.roles.get(&oid).is_some_and(|role| role.superuser);
+        if is_superuser {
+            if !self.role.superuser {
+                return Err(denied("must be superuser to alter superusers"));
+            }
+        } else if !self.role.superuser && !self.role.create_role && oid != self.role.oid {
+            return Err(denied("permission denied"));
+        }
+        Ok(oid)
+    }
+
+    fn database_owner(&self, database: u32) -> u32 {
+        let found = self.facts.catalogue.databases.iter().find(|entry| entry.oid == database);
+        found.map_or(sql_catalogue::BOOTSTRAP_ROLE_OID, |entry| entry.owner)
+    }
+}
