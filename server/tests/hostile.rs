@@ -45,7 +45,7 @@ async fn silent_sockets_keep_nobody_from_logging_in() {
     let place = Place::new().await;
     let settings = [("max_connections", "8"), ("max_wal_senders", "2"), ("authentication_timeout", "600")];
     let server = place.start(&settings).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(UnixStream::connect(socket(&place)).await.unwrap());
@@ -74,7 +74,7 @@ async fn whoever_has_not_shown_a_password_takes_no_place_of_a_session() {
         ("authentication_timeout", "600"),
     ];
     let server = place.start(&settings).await;
-    place.psql("create role app login; grant create on schema public to app password 'secret'").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     place.psql("create role limited login connection limit 1").await;
     let hba = place.data().join("pg_hba.conf");
     let before = std::fs::read_to_string(&hba).unwrap();
@@ -166,7 +166,7 @@ async fn answers_that_nobody_reads_wait_at_a_bounded_buffer_and_the_session_stil
     let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[]).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let columns: Vec<String> =
         (0..1000).map(|at| format!("{at} as a_column_with_a_long_name_{at}")).collect();
     let wide = format!("select {}", columns.join(", "));
@@ -262,7 +262,7 @@ async fn long_expressions_hold_up_nobody_and_hear_whoever_stops_them() {
     let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[]).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let mut busy = Vec::new();
     for name in ["cancelled", "timed_out", "terminated"] {
         let mut client = as_user(&place, "app").await;
@@ -325,7 +325,7 @@ async fn values_have_a_largest_size_and_all_sessions_together_a_memory_limit() {
     let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let mut client = as_user(&place, "app").await;
     for (sql, expected) in [
         ("select repeat('x', 1100000000)", "54000 requested length too large"),
@@ -389,7 +389,7 @@ async fn what_is_made_of_many_small_pieces_is_bounded_too() {
     let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let mut client = as_user(&place, "app").await;
     let arrays = vec!["unnest(a)"; 60].join(", ");
     let constants = vec!["(repeat('x', 1000000))"; 1000].join(", ");
@@ -482,7 +482,7 @@ async fn a_session_that_keeps_more_and_more_is_refused_before_memory_ends() {
     let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
-    place.psql("create role app login; grant create on schema public to app").await;
+    place.psql("create role app login password 'secret'; grant create on schema public to app").await;
     let mut hog = as_user(&place, "app").await;
     let literal = "x".repeat(300_000);
     let mut refused = None;

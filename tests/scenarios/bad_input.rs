@@ -240,7 +240,7 @@ fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
         "recovery_target_time = 'garbage'",
         "invalid value for parameter \"recovery_target_time\": \"garbage\"",
     );
-    refused("ssl = on", "SSL is not supported by this build");
+    refused("ssl = on", "could not load server certificate file");
     refused("plimsoll.peers = 'host=a; hots=b'", "invalid value for parameter \"plimsoll.peers\"");
     // A mistyped name is no customized setting: what it was to do would not be done.
     refused("plimsol.peers = 'host=a'", "unrecognized configuration parameter \"plimsol.peers\"");

@@ -64,7 +64,8 @@ fn a_command_goes_on_if_its_reader_has_gone_and_fails_if_what_it_says_is_lost() 
     let data = scratch.path().join("data");
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let made = plimsoll().arg("init").arg("-D").arg(&data).stdout(writer).output().expect("it runs");
+    let made =
+        plimsoll().args(["init", "-A", "trust", "-D"]).arg(&data).stdout(writer).output().expect("it runs");
     assert_eq!((made.status.code(), String::from_utf8_lossy(&made.stderr).as_ref()), (Some(0), ""));
     let full = fs::File::options().write(true).open("/dev/full").expect("a full device");
     let checked = plimsoll().arg("check").arg("-D").arg(&data).stdout(full).output().expect("it runs");

@@ -4,7 +4,7 @@
 //! in the server and as many here (`ulimit -Hn`). Its bound on time holds for a release build on a machine
 //! that does nothing else: PLIMSOLL_LOGIN_MS sets another one.
 
-use rlimit::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use scenarios::pki::Pki;
 use scenarios::raw::{Handshake, Raw, SSL_REQUEST};
 use scenarios::{Node, variable, wait_until};
@@ -12,7 +12,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 fn is_long() -> bool {
-    variable("PLIMSOLL_LONG_TESTS").is_some()
+    variable("PLIMSOLL_LONG_TESTS") == Some(1)
 }
 
 /// So many in the long form, and few in the short one.
@@ -22,8 +22,8 @@ fn crowd(long: usize) -> usize {
 
 /// As many open files as the system lets a process have.
 fn lift_limit() {
-    let (_, hard) = getrlimit(Resource::NOFILE).expect("a limit");
-    setrlimit(Resource::NOFILE, hard, hard).expect("up to the hard limit");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
 }
 
 fn server(pki: &Pki) -> Node {

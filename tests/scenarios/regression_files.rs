@@ -54,7 +54,8 @@ impl Failed {
     fn ask(&mut self, text: &str) -> Verdict {
         match self.0.simple_query(text) {
             Ok(_) => {
-                // It ended the transaction.
+                // It ended the transaction, or said nothing.
+                let _ = self.0.batch_execute("ROLLBACK");
                 self.fail();
                 Verdict { code: "00000".to_owned(), position: None, message: String::new() }
             }

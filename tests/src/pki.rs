@@ -24,8 +24,8 @@ struct Leaf<'a> {
 /// A folder of certificates and keys in PEM files: `NAME.crt` and `NAME.key`.
 ///
 /// - `root.crt` signs `server` (localhost and 127.0.0.1), `named` (only a Common Name, localhost),
-///   `elsewhere` (another host), `past` (expired), `app` and `bob` (clients of these names), `app_past` (expired) and
-///   `app_revoked`, which `root.crl` revokes;
+///   `elsewhere` (another host), `past` (expired), `app` and `bob` (clients of these names), `app_past`
+///   (expired) and `app_revoked`, which `root.crl` revokes;
 /// - `other_root.crt` signs `rogue`, a client named app;
 /// - `own.crt` has signed itself, for localhost.
 #[derive(Debug)]

@@ -38,7 +38,15 @@ impl PostgreSql {
     /// A new primary with these settings, started.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let server = Self::unprepared();
-        run_ok(unprivileged("initdb").args(["-A", "trust", "-N", "-U", "postgres", "-D"]).arg(server.data()));
+        // The encoding and the collation that ours has.
+        let form = ["-E", "UTF8", "--locale=C"];
+        run_ok(
+            unprivileged("initdb")
+                .args(["-A", "trust", "-N", "-U", "postgres"])
+                .args(form)
+                .arg("-D")
+                .arg(server.data()),
+        );
         server.configure(&[("fsync", "off"), ("listen_addresses", "")]);
         server.configure(settings);
         server.start_again();

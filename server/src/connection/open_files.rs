@@ -2,7 +2,7 @@
 //! another.
 
 use crate::log::Log;
-use rlimit::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// What a server has open besides its connections, roughly.
 const OTHERS: u64 = 1000;
@@ -10,11 +10,11 @@ const OTHERS: u64 = 1000;
 /// Lets the process have as many as the system allows it. What it has by default is for programs that watch
 /// descriptors by select(), which this one does not.
 pub(crate) fn lift_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::NOFILE)
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
         // It serves with fewer, too.
-        let _ = setrlimit(Resource::NOFILE, hard, hard);
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn warn_of_limit(log: &Log, config: &settings::Config) {
     // Those who have not logged in yet have places of their own.
     let connections = config.max_connections.saturating_add(config.max_wal_senders).saturating_mul(2);
     let wanted = connections.saturating_add(OTHERS);
-    if let Ok((soft, _)) = getrlimit(Resource::NOFILE)
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < wanted
     {
         log.warning(format!(

@@ -383,6 +383,7 @@ async fn log_in(
         .map_err(|full| Exit::Fatal(Box::new(full.report(&claim.user, &config))))?;
 
     let settings = startup_settings(&parameters)?;
+    require_own_identity(&settings, &claim.user, superuser)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
         .map_err(|error| {
             let report = Report::fatal(error.sqlstate(), error.to_string());
@@ -495,6 +496,20 @@ fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, Strin
         .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."));
     settings.extend(rest.cloned());
     Ok(settings)
+}
+
+/// A startup packet may name whom the session acts as (`role`), but not make it another user's.
+fn require_own_identity(settings: &[(String, String)], user: &str, superuser: bool) -> Result<(), Exit> {
+    let asked = settings.iter().find(|(name, _)| name.eq_ignore_ascii_case("session_authorization"));
+    let Some((_, other)) = asked.filter(|(_, other)| other != user) else { return Ok(()) };
+    if superuser {
+        let message = "session_authorization in a startup packet is not supported";
+        let report = Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, message);
+        let hint = Some("Send SET SESSION AUTHORIZATION when the session has begun.".to_owned());
+        return Err(Exit::Fatal(Box::new(Report { hint, ..report })));
+    }
+    let message = format!("permission denied to set session authorization \"{other}\"");
+    Err(fatal(SqlState::INSUFFICIENT_PRIVILEGE, message))
 }
 
 /// Reads `-c name=value`, `-cname=value` and `--name=value`; Err is the word that is none of them.

@@ -22,6 +22,25 @@ use std::sync::atomic::Ordering;
 use wal::format::FORMATS;
 use wal::{Lsn, TimelineId};
 
+/// What a stream that is over leaves to its session.
+async fn over(wire: &mut Wire, ended: Result<Ended, SendError>) -> Result<(), Failure> {
+    match ended {
+        Ok(Ended::Ready) => Ok(()),
+        Ok(Ended::Stopped) => {
+            // TLS may hold back the last of it.
+            wire.flush().await?;
+            Err(Exit::Gone.into())
+        }
+        Ok(Ended::Gone) => Err(Exit::Gone.into()),
+        Err(SendError::Io(_)) => Err(Exit::Gone.into()),
+        Err(SendError::Refused { error, streaming: false }) => Err(from_replica(&error).into()),
+        Err(SendError::Refused { error, streaming: true }) => {
+            let report = Report { severity: Severity::Fatal, ..from_replica(&error) };
+            Err(Exit::Fatal(Box::new(report)).into())
+        }
+    }
+}
+
 impl WalSender {
     /// START_REPLICATION
     pub(super) async fn start_replication(
@@ -81,21 +100,7 @@ impl WalSender {
             drop(context);
         }
         replication.update_horizon();
-        match ended {
-            Ok(Ended::Ready) => Ok(()),
-            Ok(Ended::Stopped) => {
-                // TLS may hold back the last of it.
-                wire.flush().await?;
-                Err(Exit::Gone.into())
-            }
-            Ok(Ended::Gone) => Err(Exit::Gone.into()),
-            Err(SendError::Io(_)) => Err(Exit::Gone.into()),
-            Err(SendError::Refused { error, streaming: false }) => Err(from_replica(&error).into()),
-            Err(SendError::Refused { error, streaming: true }) => {
-                let report = Report { severity: Severity::Fatal, ..from_replica(&error) };
-                Err(Exit::Fatal(Box::new(report)).into())
-            }
-        }
+        over(wire, ended).await
     }
 
     fn info(&self, copy: Copying) -> SenderInfo {

@@ -104,7 +104,25 @@ macro_rules! transaction_id {
     };
 }
 
+/// How many transactions ago an id was the next one; special ids are older than all others.
+fn age(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let Some(Datum::Xid(xid)) = arguments.first() else { return one(Datum::Null) };
+    let next = asked.database().map_or(0, |database| database.next_xid().low());
+    let age = if *xid < wal::Xid::FIRST_NORMAL.low() { i32::MAX } else { next.wrapping_sub(*xid) as i32 };
+    one(Datum::Int4(age))
+}
+
 pub(super) static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "age",
+        about: "How many transactions have begun since the one of this id.",
+        arguments: &[("xid", TypeId::Xid)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Int4),
+        call: age,
+    },
     transaction_id!("txid_current", "The number of this transaction, which gets one if it has none.", true),
     transaction_id!(
         "pg_current_xact_id",

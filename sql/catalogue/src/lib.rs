@@ -11,6 +11,7 @@ mod model;
 pub mod names;
 mod permissions;
 pub mod rights;
+pub mod schema;
 pub mod sequences;
 pub mod store;
 pub mod system;

@@ -1,61 +1,14 @@
-//! What a name stands for: the schemas that there are, and the order in which a session searches them.
+//! What a name stands for: the order in which a session searches the schemas.
 //!
 //! This is the one place that knows in which schema something lies. Tables, views, sequences and indexes lie
 //! in public and share one space of names there; made-up tables lie in pg_catalog and information_schema.
 
 use crate::model::{AnyIndex, Catalogue, Relation, Sequence, View};
-use crate::model::{INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID};
+use crate::schema::Schema;
 use crate::system;
 use sql_interface::{Environment, Result, SqlError};
 use sqlstate::SqlState;
 use std::sync::{Arc, OnceLock};
-
-/// A schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schema {
-    oid: u32,
-    name: &'static str,
-}
-
-impl Schema {
-    /// What PostgreSQL itself brings; searched before all others unless the path says otherwise.
-    pub const PG_CATALOG: Self = Self { oid: PG_CATALOG_OID, name: "pg_catalog" };
-    /// Where tables are made.
-    pub const PUBLIC: Self = Self { oid: PUBLIC_OID, name: "public" };
-    /// The SQL standard's views.
-    pub const INFORMATION_SCHEMA: Self = Self { oid: INFORMATION_SCHEMA_OID, name: "information_schema" };
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::PG_CATALOG, Self::PUBLIC, Self::INFORMATION_SCHEMA];
-
-    /// pg_namespace.oid
-    pub const fn oid(self) -> u32 {
-        self.oid
-    }
-
-    /// nspname
-    pub const fn name(self) -> &'static str {
-        self.name
-    }
-
-    /// The schema of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|schema| schema.name == name)
-    }
-
-    /// The schema of this name, for statements that fail without it.
-    ///
-    /// # Errors
-    ///
-    /// 3F000.
-    pub fn required(name: &str) -> Result<Self> {
-        Self::named(name).ok_or_else(|| no_schema(name))
-    }
-}
-
-/// 3F000
-pub fn no_schema(name: &str) -> SqlError {
-    SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
-}
 
 /// The schemas that names without one are looked up in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +28,7 @@ impl SearchPath {
     /// they were made is found along it, whatever the session's own path is.
     pub fn of_catalogue() -> &'static Self {
         static PATH: OnceLock<SearchPath> = OnceLock::new();
-        PATH.get_or_init(|| Self { names: vec![Schema::PUBLIC.name.to_owned()] })
+        PATH.get_or_init(|| Self { names: vec![Schema::PUBLIC.name().to_owned()] })
     }
 
     /// Those that it names and that are there, in order.
@@ -150,11 +103,12 @@ fn made_up(environment: &dyn Environment, schema: Schema, name: &str) -> Option<
         return None;
     }
     let mut of_node = environment.node_tables().iter().enumerate();
-    if let Some((at, table)) = of_node.find(|(_, table)| table.schema == schema.name && table.name == name) {
+    if let Some((at, table)) = of_node.find(|(_, table)| table.schema == schema.name() && table.name == name)
+    {
         return Some(MadeUp { schema, oid: table.oid, by: MadeUpBy::Node(at) });
     }
     let mut own = system::TABLES.iter().enumerate();
-    let (at, table) = own.find(|(_, table)| table.schema == schema.name && table.name == name)?;
+    let (at, table) = own.find(|(_, table)| table.schema == schema.name() && table.name == name)?;
     Some(MadeUp { schema, oid: table.oid, by: MadeUpBy::Catalogue(at) })
 }
 
@@ -216,7 +170,7 @@ impl Catalogue {
         let (schema, name) = self.name_of(environment, oid)?;
         let found = self.find(environment, path, None, name).is_some_and(|found| found.oid() == oid);
         let name = identifier::quote(name);
-        Some(if found { name } else { format!("{}.{name}", schema.name) })
+        Some(if found { name } else { format!("{}.{name}", schema.name()) })
     }
 }
 

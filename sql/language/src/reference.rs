@@ -1,7 +1,6 @@
 //! What SQL offers, from the code's own tables: documentation is generated from here.
 
 use crate::expr::{aggregate, functions};
-use crate::plan;
 use sql_catalogue::system;
 use sql_types::TypeId;
 
@@ -65,7 +64,7 @@ pub fn functions() -> Vec<FunctionEntry> {
         result: result.sql_name(),
         about,
     });
-    let analysed = plan::FUNCTIONS.iter().map(|function| FunctionEntry {
+    let analysed = functions::analysed::ANALYSED.iter().map(|function| FunctionEntry {
         name: function.name,
         kind: if function.set { FunctionKind::Set } else { FunctionKind::Scalar },
         arguments: names(function.arguments),

@@ -359,13 +359,13 @@ impl Facts for SessionFacts {
                     let message = format!("\"{name}\" is not a sequence");
                     return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
                 };
+                self.require_current_value(oid, &found.name)?;
                 if !numbers.by_sequence.contains_key(&oid) {
                     let name = &found.name;
                     return Err(undefined(format!(
                         "currval of sequence \"{name}\" is not yet defined in this session"
                     )));
                 }
-                self.require_current_value(oid, &found.name)?;
                 Some(oid)
             }
             None => numbers.last.filter(|oid| self.names().sequences.contains_key(oid)),

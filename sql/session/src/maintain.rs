@@ -1,8 +1,11 @@
 //! VACUUM and ANALYZE.
 
 use super::SqlSession;
-use sql_catalogue::Relation;
+use sql_catalogue::codec::{CATALOGUE_TREE, SHARED_TREE};
+use sql_catalogue::names::Found;
 use sql_catalogue::rights::predefined;
+use sql_catalogue::schema::Schema;
+use sql_catalogue::{BOOTSTRAP_ROLE_OID, Relation, system};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
 use sql_language::parse::Parsed;
 use sqlparser::ast;
@@ -11,9 +14,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::{CostPace, SweepCause, SweepCosts, SweepReport, TreeId};
 
-/// All trees that a table has: its own and its indexes'.
-fn trees(relation: &Relation) -> impl Iterator<Item = TreeId> {
-    std::iter::once(relation.tree).chain(relation.indexes.iter().map(|index| index.tree))
+/// What VACUUM sweeps at once.
+struct Swept {
+    schema: Schema,
+    name: String,
+    owner: u32,
+    trees: Vec<TreeId>,
+}
+
+impl Swept {
+    /// A table with its indexes.
+    fn table(relation: &Relation) -> Self {
+        let trees = std::iter::once(relation.tree).chain(relation.indexes.iter().map(|index| index.tree));
+        let (name, owner) = (relation.name.clone(), relation.owner);
+        Self { schema: Schema::PUBLIC, name, owner, trees: trees.collect() }
+    }
+
+    /// A table of the catalogue, all of which show what lies in two trees.
+    fn of_catalogue(name: &str) -> Self {
+        let trees = vec![SHARED_TREE, CATALOGUE_TREE];
+        Self { schema: Schema::PG_CATALOG, name: name.to_owned(), owner: BOOTSTRAP_ROLE_OID, trees }
+    }
 }
 
 impl SqlSession {
@@ -41,45 +62,67 @@ impl SqlSession {
         }
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let mut found: Vec<Arc<Relation>> = Vec::new();
+        let mut found: Vec<Swept> = Vec::new();
         if tables.is_empty() {
-            found.extend(catalogue.relations.values().cloned());
-            found.sort_by_key(|relation| relation.oid);
+            let mut relations: Vec<&Arc<Relation>> = catalogue.relations.values().collect();
+            relations.sort_by_key(|relation| relation.oid);
+            found.extend(relations.into_iter().map(|relation| Swept::table(relation)));
+            found.push(Swept::of_catalogue("pg_class"));
         }
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let mut skipped = Vec::new();
         for table in tables {
-            found.push(analyzer.find_defined_table(table)?);
+            let (schema, name, _) = analyzer.table_name(table)?;
+            match analyzer.find(schema.as_deref(), &name) {
+                Some(Found::MadeUp(_)) if system::is_table(&name) => {
+                    found.push(Swept::of_catalogue(&name));
+                }
+                Some(Found::View(_) | Found::Sequence(_) | Found::Index(..) | Found::MadeUp(_)) => {
+                    skipped.push(name);
+                }
+                Some(Found::Table(_)) | None => {
+                    found.push(Swept::table(analyzer.find_defined_table(table)?.as_ref()));
+                }
+            }
+        }
+        for name in skipped {
+            let what = word.to_lowercase();
+            self.warn_skipping(&name, &format!("cannot {what} non-tables or special system tables"));
         }
         if vacuum {
             // Its own snapshot must not keep what it is to remove.
             if let Some(block) = &mut self.block {
                 block.transaction = None;
             }
-            for relation in found {
-                self.vacuum(&relation, verbose).await?;
+            for swept in found {
+                self.vacuum(&swept, verbose).await?;
             }
         }
         Ok(CommandTag::Words(word))
     }
 
-    async fn vacuum(&mut self, relation: &Relation, verbose: bool) -> Result<()> {
-        let name = &relation.name;
+    fn warn_skipping(&mut self, name: &str, why: &str) {
+        let text = format!("skipping \"{name}\" --- {why}");
+        self.notices.push(SqlError::report(Severity::Warning, SqlState::WARNING, text));
+    }
+
+    async fn vacuum(&mut self, swept: &Swept, verbose: bool) -> Result<()> {
+        let (schema, name) = (swept.schema.name(), &swept.name);
         // Whoever owns the database maintains all that is in it.
-        if !self.owns(relation.owner) && !self.owns(predefined::DATABASE_OWNER) {
-            let text = format!("skipping \"{name}\" --- only table or database owner can vacuum it");
-            self.notices.push(SqlError::report(Severity::Warning, SqlState::WARNING, text));
+        if !self.owns(swept.owner) && !self.owns(predefined::DATABASE_OWNER) {
+            self.warn_skipping(name, "only table or database owner can vacuum it");
             return Ok(());
         }
         if verbose {
-            let text = format!("vacuuming \"postgres.public.{name}\"");
+            let text = format!("vacuuming \"postgres.{schema}.{name}\"");
             self.notices.push(SqlError::report(Severity::Info, SqlState::SUCCESSFUL_COMPLETION, text));
         }
         let mut total: Option<SweepReport> = None;
-        for tree in trees(relation) {
+        for tree in swept.trees.iter().copied() {
             let canceller = self.canceller.clone();
             let pace = CostPace::new(self.sweep_costs(), move || canceller.reason().is_some());
-            let swept = self.engine.database().vacuum(tree, SweepCause::Asked, Box::new(pace)).await;
-            match swept {
+            let outcome = self.engine.database().vacuum(tree, SweepCause::Asked, Box::new(pace)).await;
+            match outcome {
                 Ok(report) => total = Some(total.map_or(report, |total| total.with(&report))),
                 // Dropped meanwhile.
                 Err(storage::Error::NoSuchTree(_)) => {}
@@ -88,7 +131,7 @@ impl SqlSession {
         }
         if let (true, Some(report)) = (verbose, total) {
             let text = format!(
-                "finished vacuuming \"postgres.public.{name}\":\n\
+                "finished vacuuming \"postgres.{schema}.{name}\":\n\
                  pages: {} cut off the end, {} freed, {} lost ones found, {} remain, {} leaves scanned\n\
                  tuples: {} removed, {} remain, {} are dead but not yet removable",
                 report.cut,

@@ -1,7 +1,8 @@
 //! Which table, view, sequence or index a statement about it names.
 
 use super::SqlSession;
-use sql_catalogue::names::{Found, Schema, no_schema};
+use sql_catalogue::names::Found;
+use sql_catalogue::schema::{Schema, no_schema};
 use sql_interface::{Result, SqlError};
 use sql_language::parse::{DropKind, DropTarget, Parsed};
 use sql_language::plan::is_system_catalogue;

@@ -5,8 +5,8 @@ use super::grant::schema_oid;
 use super::index::last_name;
 use super::rights::{denied, not_owner};
 use sql_catalogue::grants;
-use sql_catalogue::names::Schema;
 use sql_catalogue::rights::{Acl, Object, ObjectKind};
+use sql_catalogue::schema::Schema;
 use sql_catalogue::{
     BOOTSTRAP_ROLE_OID, Catalogue, DatabaseEntry, POSTGRES_DATABASE, Relation, Sequence, View, store,
 };

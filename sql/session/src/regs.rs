@@ -1,7 +1,8 @@
 //! Names of what has an OID, and back: the text forms of regclass, regproc and their kin.
 
 use sql_catalogue::Catalogue;
-use sql_catalogue::names::{Schema, SearchPath, no_schema, split_qualified};
+use sql_catalogue::names::{SearchPath, split_qualified};
+use sql_catalogue::schema::{Schema, no_schema};
 use sql_catalogue::system::known::{self, KnownFunction};
 use sql_interface::{Environment, Result, SqlError};
 use sql_language::expr;

@@ -2,8 +2,8 @@
 
 use super::SqlSession;
 use super::portal::{Prepared, Run};
-use sql_catalogue::names::Schema;
 use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::schema::Schema;
 use sql_execution::Row;
 use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
 use sql_language::expr::{self, EvalContext};

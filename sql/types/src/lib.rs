@@ -42,4 +42,5 @@ pub use error::{Error, Result};
 pub use interval::Interval;
 pub use numeric::Numeric;
 pub use style::{ByteaOutput, DateOrder, IntervalStyle, Style};
+pub use text::require_type_name;
 pub use types::{Category, Type, TypeId, TypeInfo};

@@ -22,7 +22,16 @@ fn trailing_escape() -> Error {
 ///
 /// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn like(text: &str, pattern: &str, fold: bool) -> Result<bool> {
-    like_bytes(text.as_bytes(), pattern.as_bytes(), Some(b'\\'), fold)
+    like_bytes(text.as_bytes(), pattern.as_bytes(), Some(b'\\'), fold, next_character)
+}
+
+/// `bytes LIKE pattern`, where `_` stands for one byte.
+///
+/// # Errors
+///
+/// 22025 if the pattern is not well formed, and those of work that is to stop.
+pub fn like_bytea(bytes: &[u8], pattern: &[u8]) -> Result<bool> {
+    like_bytes(bytes, pattern, Some(b'\\'), false, |_, at| at + 1)
 }
 
 /// `text LIKE pattern ESCAPE escape`; the empty escape string turns escaping off.
@@ -33,7 +42,7 @@ pub fn like(text: &str, pattern: &str, fold: bool) -> Result<bool> {
 pub fn like_escape(text: &str, pattern: &str, escape: &str, fold: bool) -> Result<bool> {
     let mut characters = escape.chars();
     match (characters.next(), characters.next()) {
-        (None, _) => like_bytes(text.as_bytes(), pattern.as_bytes(), None, fold),
+        (None, _) => like_bytes(text.as_bytes(), pattern.as_bytes(), None, fold, next_character),
         (Some('\\'), None) => like(text, pattern, fold),
         (Some(escape), None) => like(text, &with_backslash(pattern, escape), fold),
         _ => Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
@@ -60,8 +69,11 @@ pub fn with_backslash(pattern: &str, escape: char) -> String {
     out
 }
 
+/// Where what follows the character at a place begins.
+type Next = fn(&[u8], usize) -> usize;
+
 /// Goes back only to the last `%`, which is enough because what stood before it matched as early as it could.
-fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Result<bool> {
+fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool, next: Next) -> Result<bool> {
     let same = |a: u8, b: u8| if fold { a.eq_ignore_ascii_case(&b) } else { a == b };
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -80,7 +92,7 @@ fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Re
             }
             (None, Some(_)) => return Ok(false),
             (Some(_), Some(b'_')) => {
-                t = next_character(text, t);
+                t = next(text, t);
                 p += 1;
                 true
             }
@@ -101,7 +113,7 @@ fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Re
         };
         if !matched {
             let Some((from, after_percent)) = retry else { return Ok(false) };
-            let from = next_character(text, from);
+            let from = next(text, from);
             if from > text.len() {
                 return Ok(false);
             }

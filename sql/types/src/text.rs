@@ -156,11 +156,27 @@ fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
     {
         return Ok(Datum::Regtype(*oid));
     }
-    if id == TypeId::Regtype && !text.starts_with(|c: char| c.is_ascii_digit()) {
+    if id == TypeId::Regtype && (text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit())) {
+        require_type_name(text)?;
         return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")));
     }
     let oid = integer::parse_unsigned(text, id.sql_name())?;
     Ok(if id == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) })
+}
+
+/// Whether a text could be the name of a type, of this server or another.
+///
+/// # Errors
+///
+/// 42601.
+pub fn require_type_name(text: &str) -> Result<()> {
+    let is_part = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_$.,()[]%-".contains(c);
+    let is_name = |c: char| c.is_alphabetic() || "_\"".contains(c);
+    let bare: String = text.split('"').step_by(2).collect();
+    if text.trim().starts_with(is_name) && bare.chars().all(is_part) {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::SYNTAX_ERROR, format!("invalid type name \"{text}\"")))
 }
 
 /// Numbers with blanks between them.

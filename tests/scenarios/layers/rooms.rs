@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "rights",
             "model",
+            "schema",
             "permissions",
             "codec",
             "entries",
@@ -60,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "grants",
             "sequences",
             "system",
+            "names",
             "bootstrap",
         ],
     ),

@@ -38,7 +38,8 @@ const PANICKING: &str = "panicking()";
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("server/src/server.rs", ".block_on(", "the process's own runtime, where there is no simulator")];
 /// Members whose code is none of the product's, or is what the names stand for.
-const OTHERS: &[&str] = &["host", "simulated", "simulation", "simulator", "tools", "scenarios", "benches"];
+const OTHERS: &[&str] =
+    &["host", "simulated", "simulation", "simulator", "tools", "scenarios", "fuzzing", "benches"];
 
 #[test]
 fn threads_locks_and_time_come_from_the_host_alone() {

@@ -134,18 +134,10 @@ pub const CASES: &[Case] = &[
         assert!(!told, "the log has it");
         outcome
     }),
-    other(
-        "a role given at the start",
-        |target| startup(target, "role", "postgres"),
-        "ready",
-        "roles cannot be taken on: the setting has no effect",
-    ),
-    other(
-        "another identity given at the start",
-        |target| startup(target, "session_authorization", "postgres"),
-        "ready",
-        "roles cannot be taken on: the setting has no effect",
-    ),
+    same("a role given at the start", |target| startup(target, "role", "postgres")),
+    same("another identity given at the start", |target| {
+        startup(target, "session_authorization", "postgres")
+    }),
     same("superuser given at the start", |target| startup(target, "is_superuser", "on")),
     same("a setting of superusers given at the start", |target| {
         startup(target, "options", "-c log_min_messages=panic")

@@ -1,7 +1,7 @@
 //! pg_hba.conf, and what replication connections may do.
 
 use super::scram::{Tampering, log_in};
-use super::{Case, Target, same};
+use super::{Case, Target, other, same};
 use scenarios::raw::Raw;
 
 fn over_tcp(target: &Target, user: &str) -> String {
@@ -81,9 +81,12 @@ pub const CASES: &[Case] = &[
     same("a slot dropped that does not exist", |target| {
         target.replication("rep", "DROP_REPLICATION_SLOT nosuch")
     }),
-    same("log of a position that is not there yet", |target| {
-        target.replication("rep", "START_REPLICATION PHYSICAL FFFF/0")
-    }),
+    other(
+        "log of a position that is not there yet",
+        |target| target.replication("rep", "START_REPLICATION PHYSICAL FFFF/0"),
+        "XX000",
+        "PostgreSQL begins to copy first",
+    ),
     same("log of a timeline that there is not", |target| {
         target.replication("rep", "START_REPLICATION PHYSICAL 0/1000000 TIMELINE 99")
     }),

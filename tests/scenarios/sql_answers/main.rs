@@ -6,6 +6,7 @@
 //! turns; none ever waits for the other, so the order of all statements is the seed's alone. `PLIMSOLL_SEED`
 //! replays one; what failed is printed with the statements before it.
 
+mod chance;
 mod generate;
 mod written;
 

@@ -37,18 +37,18 @@ struct Counts {
 }
 
 /// Sessions on one server by their roles.
-struct Sessions {
+pub(super) struct Sessions {
     conninfo: String,
     open: HashMap<String, Client>,
 }
 
 impl Sessions {
-    fn new(conninfo: String) -> Self {
+    pub(super) fn new(conninfo: String) -> Self {
         // The last value that a connection string gives counts.
         Self { conninfo, open: HashMap::new() }
     }
 
-    fn say(&mut self, role: &str, text: &str, ordered: bool) -> Answer {
+    pub(super) fn say(&mut self, role: &str, text: &str, ordered: bool) -> Answer {
         let client = match self.open.entry(role.to_owned()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {

@@ -4,7 +4,7 @@ use super::relations::shown_default;
 use super::values::{name, role_name, sorted_relations};
 use super::{Context, virtual_tables};
 use crate::model::{BOOTSTRAP_ROLE_OID, POSTGRES_DATABASE, Relation};
-use crate::names::Schema;
+use crate::schema::Schema;
 use sql_types::{Category, Datum, TypeId};
 
 fn database_name(context: &Context<'_>) -> Datum {

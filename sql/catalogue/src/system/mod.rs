@@ -17,7 +17,7 @@ mod values;
 mod views;
 
 use crate::model::{Catalogue, SequencePosition};
-use crate::names::Schema;
+use crate::schema::Schema;
 use sql_interface::{Environment, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
@@ -96,6 +96,11 @@ pub(crate) fn virtual_tables<'a>(
             .iter()
             .map(|table| (table.schema, table.name, table.oid, table.columns.len())),
     )
+}
+
+/// Whether a made-up table of pg_catalog is a table in PostgreSQL, not a view.
+pub fn is_table(name: &str) -> bool {
+    known::SHAPES.contains_key(name)
 }
 
 /// The made-up table of an OID, as an object that has rights.

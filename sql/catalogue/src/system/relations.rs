@@ -1,11 +1,10 @@
 //! Rows about tables and their columns.
 
-use super::known::SHAPES;
 use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
 use super::{Context, TABLES, virtual_tables};
 use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
-use crate::names::Schema;
 use crate::rights::Object;
+use crate::schema::Schema;
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 
@@ -154,7 +153,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: table,
             schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
-            kind: if SHAPES.contains_key(table) { 'r' } else { 'v' },
+            kind: if super::is_table(table) { 'r' } else { 'v' },
             columns,
             ..ClassRow::default()
         }));

@@ -134,7 +134,9 @@ impl BinaryReader {
         }
         let mut front = Front { bytes: &self.buffer, at: self.start };
         // The end in the place of a row is one without a trailer.
-        let Some(count) = front.take().map(i16::from_be_bytes) else { return Ok(false) };
+        let Some(count) = front.take().map(i16::from_be_bytes) else {
+            return if last && self.buffer.len() > self.start { Err(cut_short()) } else { Ok(false) };
+        };
         self.number += 1;
         if count == TRAILER {
             self.stage = Stage::Ended;
@@ -249,7 +251,7 @@ mod tests {
     fn what_is_cut_or_changed_is_refused() {
         let whole = written();
         // Between two rows the data may end without a trailer.
-        let ends = [19, 33, 34, 48, 49];
+        let ends = [19, 33, 48];
         for cut in 0..whole.len() {
             assert_eq!(read(&whole[..cut], 1000).is_ok(), ends.contains(&cut), "cut at {cut}");
         }

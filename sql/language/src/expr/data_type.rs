@@ -1,6 +1,6 @@
 //! Names of types as statements write them.
 
-use sql_catalogue::names::Schema;
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::{Type, TypeId};
 use sqlparser::ast::{

@@ -118,6 +118,11 @@ pub(crate) trait Scope {
     ///
     /// What is wrong with its arguments.
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
+    /// Whether a function that `expr` knows is here one of the analyser's all the same, because it must be
+    /// called in its turn among others of a list.
+    fn calls_in_turn(&mut self, _name: &str) -> bool {
+        false
+    }
     /// Counts parts of an expression that was written once and is used again, which may double at each level:
     /// fails where these are too many, and where the statement is cancelled.
     ///

@@ -63,10 +63,12 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
         return Ok(simple("session_authorization", Some(name)));
     }
-    if cursor.word("role") {
+    let place = cursor.place();
+    if cursor.word("role") && !cursor.sees(&["to"]) && !matches!(cursor.peek(), Some(Token::Eq)) {
         let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
         return Ok(simple("role", Some(name)));
     }
+    cursor.rewind(place);
     if cursor.word("names") {
         let value = if cursor.word("default") { None } else { cursor.string() };
         return Ok(simple("client_encoding", value));

@@ -9,79 +9,9 @@ use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 
-/// A function that only the analyser knows, for the documentation.
-pub(crate) struct AnalysedFunction {
-    pub(crate) name: &'static str,
-    pub(crate) arguments: &'static [TypeId],
-    pub(crate) result: &'static str,
-    /// It returns rows.
-    pub(crate) set: bool,
-    /// What it gives, in a line.
-    pub(crate) about: &'static str,
-}
-
-const fn function(
-    name: &'static str,
-    arguments: &'static [TypeId],
-    result: &'static str,
-    set: bool,
-    about: &'static str,
-) -> AnalysedFunction {
-    AnalysedFunction { name, arguments, result, set, about }
-}
-
-const SERIES: &str = "Values from the first to the second, in steps of the third or of 1";
-
-const SUBSCRIPTS: &str = "The subscripts of a dimension of an array, with true from the last to the first";
-
-/// What [`Analyzer::sequence_function`] and [`Analyzer::set_function`] take.
-pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
-    use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
-    &[
-        function("nextval", &[Regclass], "bigint", false, "The next number of a sequence"),
-        function("setval", &[Regclass, Int8], "bigint", false, "Sets the last number of a sequence"),
-        function(
-            "setval",
-            &[Regclass, Int8, Bool],
-            "bigint",
-            false,
-            "Sets the last number of a sequence, or (false) its next one",
-        ),
-        function("generate_series", &[Int4, Int4], "integer", true, SERIES),
-        function("generate_series", &[Int4, Int4, Int4], "integer", true, SERIES),
-        function("generate_series", &[Int8, Int8], "bigint", true, SERIES),
-        function("generate_series", &[Int8, Int8, Int8], "bigint", true, SERIES),
-        function("generate_series", &[Numeric, Numeric], "numeric", true, SERIES),
-        function("generate_series", &[Numeric, Numeric, Numeric], "numeric", true, SERIES),
-        function(
-            "generate_series",
-            &[Timestamp, Timestamp, Interval],
-            "timestamp without time zone",
-            true,
-            SERIES,
-        ),
-        function(
-            "generate_series",
-            &[Timestamptz, Timestamptz, Interval],
-            "timestamp with time zone",
-            true,
-            SERIES,
-        ),
-        function("generate_subscripts", &[AnyArray, Int4], "integer", true, SUBSCRIPTS),
-        function("generate_subscripts", &[AnyArray, Int4, Bool], "integer", true, SUBSCRIPTS),
-        function(
-            "aclexplode",
-            &[TypeId::AclitemArray],
-            "record",
-            true,
-            "The items of a list of rights: grantor, grantee, privilege_type, is_grantable",
-        ),
-        function("unnest", &[AnyArray], "anyelement", true, "The elements of an array"),
-    ]
-};
-
 /// Places of conditions, as errors call them.
 const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
+
 /// A function's name and the types of its arguments, as grants name it.
 pub fn signature(function: &NodeFunction) -> String {
     let types: Vec<&str> = function.arguments.iter().map(|argument| argument.ty.id.sql_name()).collect();
@@ -112,7 +42,7 @@ impl<'a> Analyzer<'a> {
     }
 
     /// Whether what is compiled decides about rows.
-    fn in_condition(&mut self) -> bool {
+    pub(super) fn in_condition(&mut self) -> bool {
         self.level().no_aggregates_in.is_some_and(|place| CONDITIONS.contains(&place))
     }
 

@@ -23,7 +23,6 @@ mod set_operation;
 mod sources;
 
 pub use analyzer::Analyzer;
-pub(crate) use calls::FUNCTIONS;
 pub use calls::signature;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub use names::is_system_catalogue;

@@ -3,7 +3,8 @@
 use super::analyzer::Analyzer;
 use crate::parse::fold;
 use sql_catalogue::Relation;
-use sql_catalogue::names::{Found, Schema, SearchPath};
+use sql_catalogue::names::{Found, SearchPath};
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sqlparser::ast;
 use sqlstate::SqlState;

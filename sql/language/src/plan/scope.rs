@@ -237,6 +237,10 @@ impl Scope for Analyzer<'_> {
         Ok(Some(Expr::Column { index: level.width + level.set_calls.len() - 1, ty: *ty }))
     }
 
+    fn calls_in_turn(&mut self, name: &str) -> bool {
+        matches!(name, "currval" | "lastval") && !self.in_condition()
+    }
+
     fn repeat(&mut self, nodes: usize) -> Result<()> {
         self.interruptible()?;
         self.repeated_nodes += nodes;

@@ -173,6 +173,8 @@ fn strings(add: &mut Add<'_>) {
             add(name, left, Text, Bool, function);
         }
     }
+    add("~~", Bytea, Bytea, Bool, s::bytea_like);
+    add("!~~", Bytea, Bytea, Bool, s::not_bytea_like);
     add("^@", Text, Text, Bool, s::starts_with);
 }
 

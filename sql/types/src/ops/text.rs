@@ -29,6 +29,20 @@ pub(super) fn starts_with(a: &Datum, b: &Datum, _: &Style) -> Result<Datum> {
     strings(a, b).map(|(text, prefix)| Datum::Bool(text.starts_with(prefix)))
 }
 
+pub(super) fn bytea_like(a: &Datum, b: &Datum, _: &Style) -> Result<Datum> {
+    match (a, b) {
+        (Datum::Bytea(bytes), Datum::Bytea(pattern)) => pattern::like_bytea(bytes, pattern).map(Datum::Bool),
+        _ => Err(Error::type_mismatch()),
+    }
+}
+
+pub(super) fn not_bytea_like(a: &Datum, b: &Datum, style: &Style) -> Result<Datum> {
+    Ok(match bytea_like(a, b, style)? {
+        Datum::Bool(found) => Datum::Bool(!found),
+        other => other,
+    })
+}
+
 macro_rules! matches {
     ($($name:ident, $negated:ident => $matches:path, $fold:literal;)*) => {
         $(

@@ -470,10 +470,12 @@ impl Decoder {
         if self.zone.as_ref().is_some_and(|zone| zone.to_fixed_offset().is_err()) {
             return Err(Refused::Syntax);
         }
+        // What is too far is told first, wherever it stands.
+        let offset = fixed(offset_seconds(field)?)?;
         if self.time.is_none() && self.have & ALL != ALL && self.julian.is_none() {
             return Err(Refused::Syntax);
         }
-        self.zone = Some(fixed(offset_seconds(field)?)?);
+        self.zone = Some(offset);
         Ok(())
     }
 

@@ -50,10 +50,11 @@ impl Running {
         let runtime = runtime.expect("a runtime");
         let server = runtime.block_on(async {
             server::init(&InitOptions::new(data.clone())).await.expect("init succeeds");
+            let sockets = dir.path().display().to_string();
             let options = ServerOptions { log: Arc::new(|_| {}), ..ServerOptions::new(data) };
             let options = options
                 .with("listen_addresses", "")
-                .with("unix_socket_directories", "")
+                .with("unix_socket_directories", &sockets)
                 .with("shared_buffers", "8MB")
                 .with("statement_timeout", "500ms")
                 .with("fsync", "off");

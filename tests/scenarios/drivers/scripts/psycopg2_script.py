@@ -15,6 +15,7 @@ print("settings", [conn.get_parameter_status(name) for name in
                    ("server_encoding", "client_encoding", "standard_conforming_strings", "integer_datetimes")])
 cur = conn.cursor()
 cur.execute("set time zone 'UTC'")
+cur.execute("drop table if exists p2")
 cur.execute("create table p2 (id serial primary key, name text, at timestamp, amount numeric)")
 conn.commit()
 for value in [7, 1 << 40, 2.5, decimal.Decimal("12.340"), "it's", psycopg2.Binary(b"\x00\xff"), True, None,

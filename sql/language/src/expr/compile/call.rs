@@ -80,14 +80,44 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     }
 }
 
+/// The type of arrays that stand as literals without one, by the other arguments; None where these tell
+/// nothing.
+fn array_of_literals(function: &'static Function, arguments: &[Expr]) -> Option<TypeId> {
+    let known = arguments.iter().enumerate().find_map(|(at, argument)| {
+        let id = Some(argument.ty().id).filter(|id| *id != TypeId::Unknown)?;
+        match function.parameter(at)? {
+            Parameter::AnyArray => Some(id),
+            Parameter::Any => id.array(),
+            Parameter::Is(_) => None,
+        }
+    });
+    let of_any = || {
+        let parameters = || (0..arguments.len()).filter_map(|at| function.parameter(at));
+        let arrays = parameters().filter(|parameter| *parameter == Parameter::AnyArray).count();
+        arrays > 1 || parameters().any(|parameter| parameter == Parameter::Any)
+    };
+    known.or_else(|| of_any().then_some(TypeId::TextArray))
+}
+
 fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
     let mut coerced = Vec::with_capacity(arguments.len());
+    let literal = array_of_literals(function, &arguments);
     let mut array = None;
     for (at, argument) in arguments.into_iter().enumerate() {
         let given = argument.ty().id;
         coerced.push(match function.parameter(at) {
             Some(Parameter::Is(TypeId::Text)) if given == TypeId::Varchar => argument,
             Some(Parameter::Is(id)) => coerce(argument, Type::of(id), CastContext::Implicit, scope)?,
+            Some(Parameter::AnyArray) if given == TypeId::Unknown => {
+                let id = literal.ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::DATATYPE_MISMATCH,
+                        "could not determine polymorphic type because input has type unknown",
+                    )
+                })?;
+                array = array.or(Some(id));
+                coerce(argument, Type::of(id), CastContext::Implicit, scope)?
+            }
             Some(Parameter::AnyArray) => {
                 array = array.or(Some(given));
                 argument
@@ -222,7 +252,7 @@ impl Compiler<'_> {
         if let Some(special) = self.special(name, list)? {
             return Ok(special);
         }
-        if functions::named(name).is_empty() {
+        if functions::named(name).is_empty() || self.scope.calls_in_turn(name) {
             return self.elsewhere(call, name);
         }
         let mut arguments = Vec::with_capacity(list.len());

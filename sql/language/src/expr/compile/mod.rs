@@ -75,6 +75,12 @@ impl Compiler<'_> {
 
     fn node(&mut self, ast: &Ast) -> Result<Expr> {
         match ast {
+            // A word of the grammar, as CURRENT_USER is.
+            Ast::Identifier(name)
+                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_role") =>
+            {
+                call::named_call("current_role", Vec::new(), self.scope)
+            }
             Ast::Identifier(name) => self.scope.column(std::slice::from_ref(name)),
             Ast::CompoundIdentifier(names) => self.scope.column(names),
             Ast::Nested(inner) => self.expr(inner),
@@ -400,6 +406,9 @@ impl Compiler<'_> {
         let element = common_type(&mut all, "ARRAY", self.scope)?;
         let ty = match element.id.array() {
             Some(id) => Type::of(id),
+            None if element.id.is_vector() => {
+                return Err(unsupported(&format!("an array of {}", element.id.sql_name())));
+            }
             None if element.id.element().is_some() => element,
             None => {
                 return Err(SqlError::new(

@@ -2,7 +2,7 @@
 
 use super::{Parameter, Returns, Table, array, int4, integer, mismatch, text};
 use crate::expr::Facts;
-use sql_catalogue::names::Schema;
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
 use sql_types::{Array, Datum, Type, TypeId, ops};

@@ -1,5 +1,6 @@
 //! Scalar functions: which exist for which types (pg_proc), and what they compute.
 
+pub(crate) mod analysed;
 mod arrays;
 mod catalogue;
 mod descriptions;
@@ -173,7 +174,7 @@ fn exists(function: &KnownFunction) -> bool {
 /// Whether there is a function of PostgreSQL here: one of ours, of the node's, of a type's.
 pub fn has_function(function: &KnownFunction, environment: &dyn Environment) -> bool {
     let of_node = || environment.node_functions().iter().any(|known| known.name == function.name);
-    let analysed = || crate::plan::FUNCTIONS.iter().any(|known| known.name == function.name);
+    let analysed = || analysed::ANALYSED.iter().any(|known| known.name == function.name);
     if sql_catalogue::system::known::is_of_type(function.oid) {
         return true;
     }

@@ -12,12 +12,9 @@ use sql_types::TypeId::{
 };
 use sqlstate::SqlState;
 
-/// The OID of a name, as its cast gives it; NULL where the cast would find nothing.
+/// The OID of a name (a number is one, too); NULL where the cast would find nothing.
 fn named(ty: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let name = text(arguments, 0)?;
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Datum::parse(sql_types::Type::of(Oid), name, facts.style())?);
-    }
     match facts.reg_oid(ty, facts.search_path(), name) {
         Ok(found) => Ok(found.map_or(Datum::Null, Datum::Oid)),
         Err(error) if error.code() == SqlState::AMBIGUOUS_FUNCTION => Ok(Datum::Null),
@@ -104,7 +101,9 @@ pub(super) fn register(table: &mut Table) {
     }
     table
         .add("to_regtype", &[Text], Regtype, |a, _| {
-            Ok(TypeId::from_sql(text(a, 0)?).map_or(Datum::Null, |id| Datum::Regtype(id.oid())))
+            let name = text(a, 0)?;
+            sql_types::require_type_name(name)?;
+            Ok(TypeId::from_sql(name).map_or(Datum::Null, |id| Datum::Regtype(id.oid())))
         })
         .stable();
     // All that there is lies in schemas that are searched.

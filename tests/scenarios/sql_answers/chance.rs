@@ -1,7 +1,10 @@
 //! Statements by chance: casts between all types, operators and functions over values of all types, names of
 //! the catalogue.
 
+use super::written::Sessions;
 use fastrand::Rng;
+use scenarios::{Node, PostgreSql, variable};
+use std::collections::BTreeMap;
 
 /// Types with literals of their values: usual ones, bounds, and a NULL.
 const TYPES: &[(&str, &[&str])] = &[
@@ -153,10 +156,10 @@ const FUNCTIONS: &[&str] = &[
     "regexp_match",
 ];
 
-pub struct Generator(Rng);
+struct Generator(Rng);
 
 impl Generator {
-    pub fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self(Rng::with_seed(seed))
     }
 
@@ -172,7 +175,7 @@ impl Generator {
         if self.0.u8(..8) == 0 { quoted } else { format!("{quoted}::{ty}") }
     }
 
-    pub fn next(&mut self) -> String {
+    fn next(&mut self) -> String {
         match self.0.u8(..12) {
             0..=3 => {
                 let (value, (ty, _)) = (self.value(), self.one(TYPES));
@@ -211,7 +214,7 @@ impl Generator {
 }
 
 /// Why a statement is answered otherwise, if that is known.
-pub fn reason(statement: &str, theirs: &str, ours: &str) -> Option<&'static str> {
+fn reason(statement: &str, theirs: &str, ours: &str) -> Option<&'static str> {
     let has = |text: &str| statement.contains(text);
     Some(match (theirs, ours) {
         (_, "0A000") => "refused as absent",
@@ -220,4 +223,32 @@ pub fn reason(statement: &str, theirs: &str, ours: &str) -> Option<&'static str>
         _ if has("pg_size_bytes") || has("::xid") => "listed in the documentation",
         _ => return None,
     })
+}
+
+#[test]
+fn statements_by_chance_are_answered_as_postgresql_answers_them() {
+    let long = variable("PLIMSOLL_LONG_TESTS") == Some(1);
+    let count = variable("PLIMSOLL_STATEMENTS").unwrap_or(if long { 5000 } else { 600 });
+    let seed = variable("PLIMSOLL_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    eprintln!("PLIMSOLL_SEED={seed}");
+    let (postgresql, node) = (PostgreSql::start(&[]), Node::builder().start());
+    let [mut theirs, mut ours] = [postgresql.conninfo(), node.conninfo()].map(Sessions::new);
+    let mut generator = Generator::new(seed);
+    let (mut equal, mut known, mut unknown) = (0, BTreeMap::new(), Vec::new());
+    for _ in 0..count {
+        let statement = generator.next();
+        let [their, our] = [&mut theirs, &mut ours].map(|server| server.say("postgres", &statement, true));
+        if their == our {
+            equal += 1;
+            continue;
+        }
+        let [their_code, our_code] = [&their, &our].map(|answer| answer.error.as_deref().unwrap_or_default());
+        match reason(&statement, their_code, our_code) {
+            Some(reason) => *known.entry(reason).or_insert(0) += 1,
+            None => unknown.push(format!("{statement}\n    PostgreSQL: {their:?}\n    here:       {our:?}")),
+        }
+    }
+    eprintln!("{equal} of {count} statements equal; {known:?}");
+    assert!(unknown.is_empty(), "PLIMSOLL_SEED={seed}: {} differ:\n{}", unknown.len(), unknown.join("\n"));
+    assert!(equal * 100 >= count * 95, "PLIMSOLL_SEED={seed}: only {equal} of {count} are equal");
 }
