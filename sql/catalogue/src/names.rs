@@ -201,9 +201,9 @@ pub fn split_qualified(text: &str) -> Result<Vec<String>> {
                 }
             }
             None => {
-                let at = rest.find('.').unwrap_or(rest.len());
+                let at = rest.find(|c: char| c == '.' || c.is_whitespace()).unwrap_or(rest.len());
                 let (name, after) = rest.split_at(at);
-                (name.trim().to_ascii_lowercase(), after)
+                (name.to_ascii_lowercase(), after)
             }
         };
         if part.is_empty() {

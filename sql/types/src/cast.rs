@@ -200,6 +200,9 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
     Ok(match (value, to) {
         (Datum::Int2(value), _) if is_number(to) => from_integer(i64::from(*value), to)?,
         (Datum::Int4(value), _) if is_number(to) => from_integer(i64::from(*value), to)?,
+        // smallint and integer become an OID by their bits, bigint by its value.
+        (Datum::Int8(value), T::Oid | T::Regtype) if *value < 0 => return Err(Error::out_of_range("OID")),
+        (Datum::Int8(value), _) if to.is_reg() && *value < 0 => return Err(Error::out_of_range("OID")),
         (Datum::Int8(value), _) if is_number(to) => from_integer(*value, to)?,
         (Datum::Int4(value), T::Bool) => Datum::Bool(*value != 0),
         (Datum::Bool(value), T::Int4) => Datum::Int4(i32::from(*value)),
@@ -235,11 +238,9 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
         (Datum::Timestamptz(value), T::Time) => time_of(time::timestamptz_to_timestamp(*value, &style.zone)?),
         (Datum::Time(value), T::Interval) => Datum::Interval(Interval::from_micros(*value)),
         (Datum::Interval(value), T::Time) => Datum::Time(value.micros.rem_euclid(time::MICROS_PER_DAY)),
-        (Datum::Text(text), T::Int4) if from == T::Char => {
-            Datum::Int4(i32::from(text.bytes().next().unwrap_or(0) as i8))
-        }
+        (Datum::Text(text), T::Int4) if from == T::Char => Datum::Int4(char_code(text)),
         (Datum::Text(text), _) => Datum::parse(Type::of(to), text, style)?,
-        (Datum::Bpchar(text), _) => Datum::parse(Type::of(to), text.trim_end_matches(' '), style)?,
+        (Datum::Bpchar(text), _) => Datum::parse(Type::of(to), text, style)?,
         (Datum::Array(array), _) => match to.element() {
             Some(element) => convert_array(array, element, style)?,
             None => return Err(Error::type_mismatch()),
@@ -262,7 +263,6 @@ fn from_integer(value: i64, to: TypeId) -> Result<Datum> {
         TypeId::Float4 => Datum::Float4(value as f32),
         TypeId::Float8 => Datum::Float8(value as f64),
         TypeId::Numeric => Datum::Numeric(value.into()),
-        // smallint and integer go by their bits, bigint by its value.
         _ => {
             let oid = match i32::try_from(value) {
                 Ok(value) => value as u32,
@@ -346,12 +346,22 @@ fn convert_array(array: &Array, element: TypeId, style: &Style) -> Result<Datum>
     Ok(Datum::Array(Arc::new(Array::with_dimensions(element, array.dimensions().to_vec(), values)?)))
 }
 
+/// The number of a "char", of which one above 127 is kept as `\ooo`.
+fn char_code(text: &str) -> i32 {
+    let octal = text.strip_prefix('\\').filter(|digits| digits.len() == 3);
+    let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+    i32::from(byte.or_else(|| text.bytes().next()).unwrap_or(0) as i8)
+}
+
 fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     if let (Datum::Int4(code), TypeId::Char) = (value, to) {
         let byte = i8::try_from(*code)
             .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?;
-        let text = if byte == 0 { String::new() } else { char::from(byte as u8).to_string() };
-        return Ok(Datum::text(text));
+        return Ok(Datum::text(match byte {
+            0 => String::new(),
+            1.. => char::from(byte as u8).to_string(),
+            _ => format!("\\{:03o}", byte as u8),
+        }));
     }
     let text: Cow<'_, str> = match value {
         // char(n) loses its padding on the way to other strings.
@@ -361,7 +371,9 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
         }
         Datum::Text(text) => Cow::Borrowed(text.as_str()),
         // The cast function of boolean spells the word out; its output function does not.
-        Datum::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Datum::Bool(value) if to != TypeId::Name && to != TypeId::Char => {
+            Cow::Borrowed(if *value { "true" } else { "false" })
+        }
         // So does that of inet with the prefix length.
         Datum::Inet(address, bits) => Cow::Owned(format!("{address}/{bits}")),
         other => Cow::Owned(other.to_text(style).unwrap_or_default()),

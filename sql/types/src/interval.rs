@@ -67,4 +67,36 @@ impl Interval {
         }
         Some(Self { micros, days, months: self.months })
     }
+    /// With each 30 days as a month; None if the months do not fit.
+    pub fn justify_days(self) -> Option<Self> {
+        let mut months = self.months.checked_add(self.days / 30)?;
+        let mut days = self.days % 30;
+        if months > 0 && days < 0 {
+            days += 30;
+            months -= 1;
+        } else if months < 0 && days > 0 {
+            days -= 30;
+            months += 1;
+        }
+        Some(Self { micros: self.micros, days, months })
+    }
+    /// With hours as days, days as months, and one sign in all fields; None if a field does not fit.
+    pub fn justify_interval(self) -> Option<Self> {
+        let mut all = self.justify_hours()?.justify_days()?;
+        if all.months > 0 && (all.days < 0 || (all.days == 0 && all.micros < 0)) {
+            all.days += 30;
+            all.months -= 1;
+        } else if all.months < 0 && (all.days > 0 || (all.days == 0 && all.micros > 0)) {
+            all.days -= 30;
+            all.months += 1;
+        }
+        if all.days > 0 && all.micros < 0 {
+            all.micros += MICROS_PER_DAY;
+            all.days -= 1;
+        } else if all.days < 0 && all.micros > 0 {
+            all.micros -= MICROS_PER_DAY;
+            all.days += 1;
+        }
+        Some(all)
+    }
 }

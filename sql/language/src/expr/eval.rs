@@ -337,6 +337,14 @@ pub(super) fn convert(
             let name = super::coerce::reg_text(reg, *oid, facts);
             Ok(cast::cast(&Datum::text(name), TypeId::Text, to, explicit, facts.style())?)
         }
+        // The cast from text to regclass looks for a name alone.
+        (Datum::Text(name), TypeId::Text | TypeId::Varchar, TypeId::Regclass) => {
+            let found = facts.reg_oid(TypeId::Regclass, facts.search_path(), name)?;
+            found.map(Datum::Oid).ok_or_else(|| facts.reg_missing(TypeId::Regclass, name))
+        }
+        (Datum::Bpchar(name), _, reg) if reg.is_reg() => {
+            super::coerce::reg(reg, name.trim_end_matches(' '), facts.search_path(), facts)
+        }
         (Datum::Text(name), _, reg) if reg.is_reg() => {
             super::coerce::reg(reg, name, facts.search_path(), facts)
         }
@@ -364,6 +372,9 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
             return Err(mismatch());
         }
         all.extend_from_slice(array.values());
+    }
+    if inner.is_some_and(<[_]>::is_empty) {
+        return Ok(Datum::Array(Arc::new(Array::of(element, Vec::new()))));
     }
     let len = u32::try_from(values.len()).map_err(|_| mismatch())?;
     let outer = sql_types::Dimension { len, lower: 1 };

@@ -500,6 +500,8 @@ impl Decoder {
         let date = match self.julian {
             Some(julian) => Some(julian + i64::from(FIRST_DAY)),
             None if self.have & ALL == ALL => Some(self.days()?),
+            None if self.have & MONTH != 0 && !(1..=12).contains(&self.month) => return Err(Refused::Order),
+            None if self.have & DAY != 0 && !(1..=31).contains(&self.day) => return Err(Refused::Order),
             None if self.have != 0 || (!time_only && self.afternoon.is_some()) => {
                 return Err(Refused::Syntax);
             }
@@ -542,7 +544,11 @@ fn offset_seconds(field: &str) -> Read<i32> {
         Some(digits) => (-1, digits),
         None => (1, field.strip_prefix('+').unwrap_or(field)),
     };
-    let parts = digits.split(':').map(digits_of).collect::<Read<Vec<i64>>>()?;
+    let part = |digits: &str| match digits_of(digits) {
+        Err(Refused::Field) => Err(Refused::ZoneOffset),
+        other => other,
+    };
+    let parts = digits.split(':').map(part).collect::<Read<Vec<i64>>>()?;
     let (hours, minutes, seconds) = match parts.as_slice() {
         [all] if digits.len() > 2 => (all / 100, all % 100, 0),
         [hours] => (*hours, 0, 0),

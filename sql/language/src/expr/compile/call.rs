@@ -3,7 +3,7 @@
 use super::literal::{field_name, text_constant};
 use super::{Compiler, strip, unsupported};
 use crate::expr::aggregate::{self, Aggregate};
-use crate::expr::coerce::{self, coerce, common_type};
+use crate::expr::coerce::{self, choose_common, coerce, common_type};
 use crate::expr::functions::{self, Function, Parameter};
 use crate::expr::node::{Chosen, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
@@ -80,47 +80,72 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     }
 }
 
-/// The type of arrays that stand as literals without one, by the other arguments; None where these tell
-/// nothing.
-fn array_of_literals(function: &'static Function, arguments: &[Expr]) -> Option<TypeId> {
-    let known = arguments.iter().enumerate().find_map(|(at, argument)| {
-        let id = Some(argument.ty().id).filter(|id| *id != TypeId::Unknown)?;
-        match function.parameter(at)? {
-            Parameter::AnyArray => Some(id),
-            Parameter::Any => id.array(),
-            Parameter::Is(_) => None,
-        }
-    });
-    let of_any = || {
+/// What the elements of all arrays of a call and the values beside them become: what all of them are
+/// (`same`), or their common type. None where nothing tells it.
+struct Elements {
+    id: Option<TypeId>,
+    same: bool,
+}
+
+impl Elements {
+    fn of(function: &'static Function, arguments: &[Expr]) -> Result<Self> {
         let parameters = || (0..arguments.len()).filter_map(|at| function.parameter(at));
         let arrays = parameters().filter(|parameter| *parameter == Parameter::AnyArray).count();
-        arrays > 1 || parameters().any(|parameter| parameter == Parameter::Any)
-    };
-    known.or_else(|| of_any().then_some(TypeId::TextArray))
+        let tied = arrays > 1 || (arrays == 1 && parameters().any(|parameter| parameter == Parameter::Any));
+        if !tied {
+            return Ok(Self { id: None, same: true });
+        }
+        let element = |(at, argument): (usize, &Expr)| {
+            let id = Some(argument.ty().id).filter(|id| *id != TypeId::Unknown)?;
+            match function.parameter(at)? {
+                Parameter::AnyArray => id.element(),
+                Parameter::Any => Some(id),
+                Parameter::Is(_) => None,
+            }
+        };
+        let known: Vec<Type> = arguments.iter().enumerate().filter_map(element).map(Type::of).collect();
+        let same = known.windows(2).all(|pair| matches!(pair, [one, other] if one.id == other.id));
+        let common = choose_common(&known, function.name).map_err(|_| {
+            undefined(function.name, &arguments.iter().map(|argument| argument.ty().id).collect::<Vec<_>>())
+        })?;
+        Ok(Self { id: Some(common.id), same })
+    }
+
+    fn array(&self) -> Result<TypeId> {
+        self.id.and_then(TypeId::array).ok_or_else(|| {
+            let message = "could not determine polymorphic type because input has type unknown";
+            SqlError::new(SqlState::DATATYPE_MISMATCH, message)
+        })
+    }
 }
 
 fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
     let mut coerced = Vec::with_capacity(arguments.len());
-    let literal = array_of_literals(function, &arguments);
+    let elements = Elements::of(function, &arguments)?;
     let mut array = None;
     for (at, argument) in arguments.into_iter().enumerate() {
         let given = argument.ty().id;
+        let implicit = |argument: Expr, id: TypeId, scope: &mut dyn Scope| {
+            coerce(argument, Type::of(id), CastContext::Implicit, scope)
+        };
         coerced.push(match function.parameter(at) {
             Some(Parameter::Is(TypeId::Text)) if given == TypeId::Varchar => argument,
-            Some(Parameter::Is(id)) => coerce(argument, Type::of(id), CastContext::Implicit, scope)?,
-            Some(Parameter::AnyArray) if given == TypeId::Unknown => {
-                let id = literal.ok_or_else(|| {
-                    SqlError::new(
-                        SqlState::DATATYPE_MISMATCH,
-                        "could not determine polymorphic type because input has type unknown",
-                    )
-                })?;
+            Some(Parameter::Is(id)) => implicit(argument, id, scope)?,
+            Some(Parameter::AnyArray) if given == TypeId::Unknown || !elements.same => {
+                let id = elements.array()?;
                 array = array.or(Some(id));
-                coerce(argument, Type::of(id), CastContext::Implicit, scope)?
+                implicit(argument, id, scope)?
             }
             Some(Parameter::AnyArray) => {
                 array = array.or(Some(given));
                 argument
+            }
+            Some(Parameter::Any) if elements.id.is_some_and(|id| id != given) => {
+                implicit(argument, elements.id.unwrap_or(given), scope)?
+            }
+            // What prints needs the name that an OID stands for.
+            Some(Parameter::Any) if given.is_reg() && function.result.is_text() => {
+                coerce(argument, Type::of(TypeId::Text), CastContext::Assignment, scope)?
             }
             // Text of its own type is what unknown literals become.
             _ => coerce::settle(argument, scope)?,

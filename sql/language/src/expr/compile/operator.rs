@@ -98,6 +98,11 @@ fn find(name: &str, left: TypeId, right: TypeId) -> Result<&'static Known> {
     if let Some(found) = exact(left, right) {
         return Ok(found);
     }
+    // Operators of arrays are of two of one type.
+    let is_array = |id: TypeId| id.element().is_some() && !id.is_vector();
+    if is_array(left) && is_array(right) {
+        return Err(undefined(name, left, right));
+    }
     // One side unknown: first try it as the other's type.
     let same = match (left, right) {
         (TypeId::Unknown, TypeId::Unknown) => None,
@@ -196,17 +201,31 @@ enum Concatenation {
     Arrays(&'static str, TypeId),
 }
 
+/// Arrays of what values of both types become.
+fn common_array(one: TypeId, other: TypeId) -> Option<TypeId> {
+    crate::expr::coerce::choose_common(&[Type::of(one), Type::of(other)], "||").ok()?.id.array()
+}
+
 fn concatenation(left: &Expr, right: &Expr) -> Option<Concatenation> {
     let (left, right) = (left.ty().id, right.ty().id);
     match (left.element(), right.element()) {
         (Some(_), Some(_)) if left == right => Some(Concatenation::Arrays("array_cat", left)),
         (Some(_), None) if right == TypeId::Unknown => Some(Concatenation::Arrays("array_cat", left)),
         (None, Some(_)) if left == TypeId::Unknown => Some(Concatenation::Arrays("array_cat", right)),
+        (Some(one), Some(other)) => {
+            common_array(one, other).map(|array| Concatenation::Arrays("array_cat", array))
+        }
         (Some(element), None) if can_coerce(right, element, CastContext::Implicit) => {
             Some(Concatenation::Arrays("array_append", left))
         }
         (None, Some(element)) if can_coerce(left, element, CastContext::Implicit) => {
             Some(Concatenation::Arrays("array_prepend", right))
+        }
+        (Some(element), None) => {
+            common_array(element, right).map(|array| Concatenation::Arrays("array_append", array))
+        }
+        (None, Some(element)) => {
+            common_array(element, left).map(|array| Concatenation::Arrays("array_prepend", array))
         }
         (None, None) => {
             let string = |id: TypeId| id.is_string() && id != TypeId::Unknown;
@@ -216,7 +235,6 @@ fn concatenation(left: &Expr, right: &Expr) -> Option<Concatenation> {
                 || (printable(left) && right == TypeId::Unknown);
             (one_side || unknown).then_some(Concatenation::Printed)
         }
-        _ => None,
     }
 }
 

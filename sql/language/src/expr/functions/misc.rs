@@ -258,14 +258,12 @@ fn catalogue(table: &mut Table) {
             })
         })
         .lenient();
-    for parameters in [&[Oid][..], &[Name, Oid]] {
-        table
-            .add("pg_table_is_visible", parameters, Bool, |a, facts| {
-                let Some(Datum::Oid(oid)) = a.last() else { return Err(mismatch()) };
-                Ok(facts.is_visible(*oid).map_or(Datum::Null, Datum::Bool))
-            })
-            .stable();
-    }
+    table
+        .add("pg_table_is_visible", &[Oid], Bool, |a, facts| {
+            let Some(Datum::Oid(oid)) = a.last() else { return Err(mismatch()) };
+            Ok(facts.is_visible(*oid).map_or(Datum::Null, Datum::Bool))
+        })
+        .stable();
     table.add("obj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("obj_description", &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("col_description", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();

@@ -69,6 +69,9 @@ impl Returns {
             Self::SameArray | Self::ArrayOfFirst => TypeId::AnyArray.sql_name(),
         }
     }
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self, Self::Is(TypeId::Text))
+    }
 }
 
 /// When a function may be computed ahead.

@@ -310,12 +310,11 @@ fn encodings(table: &mut Table) {
             return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
         }
         let character = u32::try_from(code).ok().and_then(char::from_u32).ok_or_else(|| {
-            let what = if code < 0 {
-                "character number must be positive"
-            } else {
-                "requested character not valid for encoding"
-            };
-            SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("{what}: {code}"))
+            if code < 0 {
+                return SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive");
+            }
+            let message = format!("requested character not valid for encoding: {code}");
+            SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
         })?;
         Ok(Datum::from(character.to_string()))
     });

@@ -144,7 +144,7 @@ fn fields(table: &mut Table) {
             })
             .stable();
     }
-    for id in [Timestamp, Timestamptz, Date] {
+    for id in [Timestamp, Timestamptz, Date, Span] {
         table.add("isfinite", &[id], Bool, |a, _| {
             Ok(Datum::Bool(match a.first() {
                 Some(Datum::Timestamp(micros) | Datum::Timestamptz(micros)) => !time::is_infinite(*micros),
@@ -242,30 +242,44 @@ fn making(table: &mut Table) {
         let start = time::date_to_timestamp(days)?;
         Ok(Datum::Timestamp(time::check_timestamp(start.saturating_add(micros))?))
     });
-    table.add("justify_hours", &[Span], Span, |a, _| match a.first() {
-        Some(Datum::Interval(interval)) => {
-            let justified = interval.justify_hours();
-            justified
-                .map(Datum::Interval)
-                .ok_or_else(|| SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range"))
-        }
-        _ => Err(mismatch()),
-    });
-    table.add("make_interval", &[Int4, Int4, Int4, Int4, Int4, Int4, Float8], Span, |a, _| {
-        let out_of_range = || SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range");
-        let months = integer(a, 0)? * 12 + integer(a, 1)?;
-        let days = integer(a, 2)? * 7 + integer(a, 3)?;
-        let seconds = (float(a, 6)? * 1e6).round_ties_even();
-        if seconds.abs() > 9.0e18 {
-            return Err(out_of_range());
-        }
-        let micros = (integer(a, 4)? * 60 + integer(a, 5)?)
-            .checked_mul(60_000_000)
-            .and_then(|micros| micros.checked_add(seconds as i64))
-            .ok_or_else(out_of_range)?;
-        let narrow = |value: i64| i32::try_from(value).map_err(|_| out_of_range());
-        Ok(Datum::Interval(Interval::new(narrow(months)?, narrow(days)?, micros)))
-    });
+    macro_rules! justify {
+        ($($method:ident),*) => {
+            $(table.add(stringify!($method), &[Span], Span, |a, _| match a.first() {
+                Some(Datum::Interval(interval)) => {
+                    let justified = interval.$method();
+                    justified.map(Datum::Interval).ok_or_else(interval_out_of_range)
+                }
+                _ => Err(mismatch()),
+            });)*
+        };
+    }
+    justify!(justify_days, justify_hours, justify_interval);
+    let fields = [Int4, Int4, Int4, Int4, Int4, Int4, Float8];
+    for count in 0..=fields.len() {
+        table.add("make_interval", fields.get(..count).unwrap_or_default(), Span, make_interval);
+    }
+}
+
+fn interval_out_of_range() -> SqlError {
+    SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range")
+}
+
+/// make_interval(years, months, weeks, days, hours, mins, secs), of which the last ones may be left out.
+fn make_interval(a: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let field = |at: usize| a.get(at).map_or(Ok(0), |_| integer(a, at));
+    let months = field(0)? * 12 + field(1)?;
+    let days = field(2)? * 7 + field(3)?;
+    let seconds = a.get(6).map_or(Ok(0.0), |_| float(a, 6))?;
+    let seconds = (seconds * 1e6).round_ties_even();
+    if seconds.abs() > 9.0e18 {
+        return Err(interval_out_of_range());
+    }
+    let micros = (field(4)? * 60 + field(5)?)
+        .checked_mul(60_000_000)
+        .and_then(|micros| micros.checked_add(seconds as i64))
+        .ok_or_else(interval_out_of_range)?;
+    let narrow = |value: i64| i32::try_from(value).map_err(|_| interval_out_of_range());
+    Ok(Datum::Interval(Interval::new(narrow(months)?, narrow(days)?, micros)))
 }
 
 fn date_of(year: i64, month: i64, day: i64) -> Result<i32> {
