@@ -183,8 +183,8 @@ impl SqlSession {
     /// What is wrong with the text.
     #[inline]
     pub fn parse_value(&self, ty: Type, text: &str, style: &Style) -> Result<Datum> {
-        if ty.id.is_reg() {
-            return sql_language::expr::reg(ty.id, text, &self.facts.path, &self.facts);
+        if let Some(value) = sql_language::expr::read_reg(ty.id, text, &self.facts.path, &self.facts)? {
+            return Ok(value);
         }
         Ok(Datum::parse(ty, text, style)?)
     }

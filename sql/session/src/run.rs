@@ -212,7 +212,7 @@ async fn give_plan_rows(
                     None => out.wants_text(*at),
                 };
                 if as_text {
-                    name_reg(cx, &mut row, *at, *ty);
+                    name_reg(cx, &mut row, *at, *ty)?;
                 }
             }
             let flow = match &mut run.copy {
@@ -262,13 +262,14 @@ fn end_of_rows(run: &mut PlanRun, out: &mut dyn RowSink) -> CommandTag {
     }
 }
 
-/// Puts a name in the place of an OID.
-fn name_reg(cx: &Cx<'_>, row: &mut Row, at: usize, ty: TypeId) {
+/// Puts names in the place of OIDs.
+fn name_reg(cx: &Cx<'_>, row: &mut Row, at: usize, ty: TypeId) -> Result<()> {
     if let Some(value) = row.get_mut(at)
-        && let Datum::Oid(oid) = *value
+        && let Some(named) = expr::named_reg(ty, value, cx.facts)?
     {
-        *value = Datum::from(expr::reg_text(ty, oid, cx.facts));
+        *value = named;
     }
+    Ok(())
 }
 
 fn give_rows(

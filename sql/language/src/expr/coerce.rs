@@ -5,8 +5,9 @@ use super::{Facts, Scope};
 use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
-use sql_types::{Category, Datum, Type, TypeId};
+use sql_types::{Array, Category, Datum, Type, TypeId};
 use sqlstate::SqlState;
+use std::sync::Arc;
 
 /// Whether values of `from` become `to` in this context. Undetermined literals and parameters always do.
 pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
@@ -22,6 +23,45 @@ pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Resu
         return Ok(Datum::Oid(0));
     }
     facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
+}
+
+/// A value of a type of OIDs, or of arrays of one, from its text: names are looked for along the path. None
+/// for any other type.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn read_reg(ty: TypeId, text: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Option<Datum>> {
+    if ty.is_reg() {
+        return reg(ty, text, path, facts).map(Some);
+    }
+    let Some(element) = ty.element().filter(|element| element.is_reg()) else { return Ok(None) };
+    let names = Datum::parse(Type::of(TypeId::TextArray), text, facts.style())?;
+    let Datum::Array(names) = names else { return Ok(None) };
+    let values = names.values().iter().map(|name| match name.as_str() {
+        Some(name) => reg(element, name, path, facts),
+        None => Ok(Datum::Null),
+    });
+    let values = values.collect::<Result<_>>()?;
+    let array = Array::with_dimensions(element, names.dimensions().to_vec(), values)?;
+    Ok(Some(Datum::Array(Arc::new(array))))
+}
+
+/// A value of a type of OIDs, or of arrays of one, with names in the place of the OIDs; None for others.
+pub fn named_reg(ty: TypeId, value: &Datum, facts: &dyn Facts) -> Result<Option<Datum>> {
+    let named = |ty: TypeId, value: &Datum| match value {
+        Datum::Oid(oid) => Datum::from(reg_text(ty, *oid, facts)),
+        other => other.clone(),
+    };
+    match (value, ty.element()) {
+        (Datum::Oid(_), _) if ty.is_reg() => Ok(Some(named(ty, value))),
+        (Datum::Array(array), Some(element)) if element.is_reg() => {
+            let values = array.values().iter().map(|value| named(element, value)).collect();
+            let names = Array::with_dimensions(TypeId::Text, array.dimensions().to_vec(), values)?;
+            Ok(Some(Datum::Array(Arc::new(names))))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// A value of a type of OIDs as it prints.
@@ -69,9 +109,8 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
     match expr {
         Expr::Const(Datum::Text(text), _) => {
             let facts = scope.facts();
-            if to.id.is_reg() {
-                let path = scope.search_path();
-                return reg(to.id, &text, path, facts).map(|value| Expr::Const(value, to));
+            if let Some(value) = read_reg(to.id, &text, scope.search_path(), facts)? {
+                return Ok(Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, facts.style())?;

@@ -333,9 +333,14 @@ pub(super) fn convert(
     facts: &dyn Facts,
 ) -> Result<Datum> {
     match (value, from, to.id) {
-        (Datum::Oid(oid), reg, id) if reg.is_reg() && id.is_string() => {
-            let name = super::coerce::reg_text(reg, *oid, facts);
-            Ok(cast::cast(&Datum::text(name), TypeId::Text, to, explicit, facts.style())?)
+        (_, reg, id) if id.is_string() && (reg.is_reg() || reg.element().is_some_and(TypeId::is_reg)) => {
+            let named = super::coerce::named_reg(reg, value, facts)?;
+            let (value, from) = match &named {
+                Some(array @ Datum::Array(_)) => (array, TypeId::TextArray),
+                Some(name) => (name, TypeId::Text),
+                None => (value, from),
+            };
+            Ok(cast::cast(value, from, to, explicit, facts.style())?)
         }
         // The cast from text to regclass looks for a name alone.
         (Datum::Text(name), TypeId::Text | TypeId::Varchar, TypeId::Regclass) => {
@@ -345,8 +350,11 @@ pub(super) fn convert(
         (Datum::Bpchar(name), _, reg) if reg.is_reg() => {
             super::coerce::reg(reg, name.trim_end_matches(' '), facts.search_path(), facts)
         }
-        (Datum::Text(name), _, reg) if reg.is_reg() => {
-            super::coerce::reg(reg, name, facts.search_path(), facts)
+        (Datum::Text(name), _, reg) => {
+            match super::coerce::read_reg(reg, name, facts.search_path(), facts)? {
+                Some(value) => Ok(value),
+                None => Ok(cast::cast(value, from, to, explicit, facts.style())?),
+            }
         }
         _ => Ok(cast::cast(value, from, to, explicit, facts.style())?),
     }

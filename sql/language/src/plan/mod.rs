@@ -99,7 +99,10 @@ fn finish(
         .iter()
         .flatten()
         .enumerate()
-        .filter(|(_, column)| column.ty.id.is_reg())
+        .filter(|(_, column)| {
+            let id = column.ty.id;
+            id.is_reg() || id.element().is_some_and(sql_types::TypeId::is_reg)
+        })
         .map(|(at, column)| (at, column.ty.id))
         .collect();
     let Needs { stack_bytes, join_rows } =

@@ -13,6 +13,16 @@ fn printed(value: &Datum, facts: &dyn Facts) -> String {
     value.to_text(facts.style()).unwrap_or_default()
 }
 
+/// A value as its cast to text has it, which is not always what it prints.
+fn cast_to_text(value: &Datum, facts: &dyn Facts) -> String {
+    match value {
+        Datum::Bool(true) => "true".to_owned(),
+        Datum::Bool(false) => "false".to_owned(),
+        Datum::Bpchar(text) => text.trim_end_matches(' ').to_owned(),
+        other => printed(other, facts),
+    }
+}
+
 pub(super) fn register(table: &mut Table) {
     table
         .add_any("concat", &[Parameter::Any], Returns::Is(Text), |a, facts| {
@@ -37,7 +47,7 @@ pub(super) fn register(table: &mut Table) {
     table.add("quote_literal", &[Text], Text, |a, _| Ok(Datum::from(quote_literal(text(a, 0)?))));
     table
         .add_any("quote_literal", &[Parameter::Any], Returns::Is(Text), |a, facts| {
-            Ok(Datum::from(quote_literal(&printed(a.first().ok_or_else(mismatch)?, facts))))
+            Ok(Datum::from(quote_literal(&cast_to_text(a.first().ok_or_else(mismatch)?, facts))))
         })
         .stable();
     table
@@ -46,7 +56,7 @@ pub(super) fn register(table: &mut Table) {
             Ok(Datum::from(if value.is_null() {
                 "NULL".to_owned()
             } else {
-                quote_literal(&printed(value, facts))
+                quote_literal(&cast_to_text(value, facts))
             }))
         })
         .lenient()
