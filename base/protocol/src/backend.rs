@@ -112,7 +112,8 @@ pub fn authentication_sasl_final(out: &mut BytesMut, data: &[u8]) {
 /// Appends NegotiateProtocolVersion: the newest minor version served and the extensions not understood.
 pub fn negotiate_protocol_version<'a>(out: &mut BytesMut, unknown: impl ExactSizeIterator<Item = &'a str>) {
     message(out, b'v', |body| {
-        body.put_u32(0);
+        // The newest version of the protocol that there is here, in full: 3.0.
+        body.put_u32(3 << 16);
         body.put_u32(u32::try_from(unknown.len()).unwrap_or(u32::MAX));
         unknown.for_each(|name| put_cstr(body, name));
     });

@@ -359,6 +359,29 @@ fn given(pairs: &[(String, String)], keyword: &str) -> Option<String> {
     last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
 }
 
+/// A connection string's own words, and for those of these keywords that it leaves out what its service file or
+/// the environment says.
+///
+/// # Errors
+///
+/// Fails where the text is no connection string, or names a service that there is not.
+pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>, ConnInfoError> {
+    let variable = |name: &str| host::variable(name);
+    let mut pairs = split(text)?;
+    let service = given(&pairs, "service").or_else(|| in_environment("service", variable));
+    let of_service =
+        service.map(|service| service::read(&service, &variable)).transpose()?.unwrap_or_default();
+    pairs.retain(|(name, _)| name != "service");
+    for keyword in keywords {
+        if !pairs.iter().any(|(name, _)| name == keyword)
+            && let Some(value) = given(&of_service, keyword).or_else(|| in_environment(keyword, variable))
+        {
+            pairs.push(((*keyword).to_owned(), value));
+        }
+    }
+    Ok(pairs)
+}
+
 /// What the environment says where a keyword is not given.
 fn in_environment(keyword: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let name = ENVIRONMENT.iter().find(|(_, known)| *known == keyword)?.0;

@@ -270,8 +270,28 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
 /// Fails if the text is no connection string.
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
+    // What says which server it is and how it proves that; the other words are asked for anew.
+    const CARRIED: [&str; 17] = [
+        "host",
+        "hostaddr",
+        "port",
+        "user",
+        "passfile",
+        "channel_binding",
+        "requirepeer",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslmode",
+        "sslrootcert",
+        "sslsni",
+        "options",
+    ];
     let info = ConnInfo::parse(from)?;
-    let mut pairs = conninfo::split(from)?;
+    let mut pairs = conninfo::completed(from, &CARRIED)?;
     pairs.retain(|(name, value)| !LEFT_OUT.contains(&name.as_str()) && !value.is_empty());
     let given = |pairs: &[(String, String)], name: &str| pairs.iter().any(|(known, _)| known == name);
     let all = |one: &dyn Fn(&(Endpoint, u16)) -> String| {

@@ -9,12 +9,13 @@ pub(crate) use password::authenticate_member;
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;
 use crate::log::Log;
-use hba::{Candidate, ClientCert, ClientName, Hba, Method, Rule, Verdict};
+use hba::{Candidate, ClientCert, ClientName, Hba, HbaError, Method, Rule, Verdict};
 use host::Host;
 use ident::IdentMaps;
 use protocol::backend;
 use protocol::{Report, Severity, SqlState};
 use sql_session::SqlEngine;
+use std::sync::Arc;
 
 /// Who connects to what.
 #[derive(Clone, Debug)]
@@ -31,7 +32,9 @@ pub(crate) struct LoginRules {
     pub(crate) hba: Hba,
     /// The name of the first file, for the log.
     pub(crate) hba_file: String,
-    pub(crate) maps: IdentMaps,
+    pub(crate) maps: Arc<IdentMaps>,
+    /// What is wrong with pg_ident.conf, which then gives no maps.
+    pub(crate) map_errors: Vec<HbaError>,
 }
 
 /// What authentication uses.

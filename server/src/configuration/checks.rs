@@ -238,12 +238,13 @@ pub(crate) fn load_login(
     })?;
     let hba = Hba::parse(&text, &path, &read)?;
     let ident = ident_path(data_dir, settings);
-    let maps = match read(&ident) {
-        Ok(text) => IdentMaps::parse(&text, &ident, &read)?,
+    let (maps, map_errors) = match read(&ident).map(|text| IdentMaps::parse(&text, &ident, &read)) {
+        Ok(Ok(maps)) => (maps, Vec::new()),
+        Ok(Err(errors)) => (IdentMaps::default(), errors),
         // As in PostgreSQL: without the file no map lets anybody in.
-        Err(_) => IdentMaps::default(),
+        Err(_) => (IdentMaps::default(), Vec::new()),
     };
-    Ok(LoginRules { hba, hba_file, maps })
+    Ok(LoginRules { hba, hba_file, maps: Arc::new(maps), map_errors })
 }
 
 /// The lines of pg_hba.conf as they are now, those with errors too.

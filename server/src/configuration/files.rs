@@ -91,6 +91,7 @@ pub(crate) fn load(
         checks::hba_refusal(&errors)
     })?;
     login.hba.warnings(tls.is_some()).for_each(|warning| log.warning(warning));
+    login.map_errors.iter().for_each(|error| log.log(error.to_string()));
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
     Ok(Current { settings: Arc::new(settings), config, login: Arc::new(login), tls, loaded })

@@ -222,8 +222,13 @@ impl Ground {
     /// Who may log in by the files as they are now; None if they have errors: then the old rules stay.
     fn reloaded_login(&self, settings: &Settings, tls: bool) -> Option<Arc<LoginRules>> {
         match load_login(&self.host, &self.data_dir, settings) {
-            Ok(login) => {
+            Ok(mut login) => {
                 login.hba.warnings(tls).for_each(|warning| self.log.warning(warning));
+                if !login.map_errors.is_empty() {
+                    login.map_errors.iter().for_each(|error| self.log.log(error.to_string()));
+                    self.log.log("pg_ident.conf was not reloaded");
+                    login.maps = self.current().login.maps.clone();
+                }
                 Some(Arc::new(login))
             }
             Err(errors) => {

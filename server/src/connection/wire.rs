@@ -151,9 +151,12 @@ impl Wire {
             self.input = BytesMut::with_capacity(INPUT_BYTES);
         }
         // Who has not said yet who it is gets little.
-        let least = if self.handle.is_some() { INPUT_BYTES } else { EARLY_INPUT_BYTES };
+        let (least, most) = match self.handle.is_some() {
+            true => (INPUT_BYTES, KEEP_BYTES.max(INPUT_BYTES)),
+            false => (EARLY_INPUT_BYTES, EARLY_INPUT_BYTES),
+        };
         let missing = Frame::missing(&self.input);
-        let wanted = missing.clamp(least, KEEP_BYTES.max(least));
+        let wanted = missing.clamp(least, most);
         if missing > KEEP_BYTES && self.handle.as_ref().is_some_and(|handle| handle.is_out_of_memory()) {
             let what = format!("A message of {} more bytes has no room.", missing);
             let report = Report::fatal(SqlState::OUT_OF_MEMORY, "out of memory").with_detail(what);

@@ -217,6 +217,8 @@ impl Writer {
                 }
                 Err(error) => {
                     self.lost_bytes += file.pending.len() as u64;
+                    // No half line stays.
+                    let _ = file.file.set_len(file.bytes);
                     failed = Some((file.name.clone(), error));
                 }
             }

@@ -285,6 +285,8 @@ impl Log {
     /// A report with its details, of a session or of the server itself; `statement` is shown with errors.
     pub fn write(&self, context: Option<&LogContext>, report: &Report, statement: Option<&str>) {
         let style = self.style.read().clone();
+        let redacted = redacted(report);
+        let report = redacted.as_ref().unwrap_or(report);
         let (level, own) =
             (Level::of(report.severity), context.map(|context| context.levels).unwrap_or_default());
         if level < own.messages.unwrap_or(style.min) {
@@ -303,7 +305,7 @@ impl Log {
             // What is told only on demand may be a client's own text.
             message: match report.severity >= Severity::Warning {
                 true => host::without_error_numbers(&report.message).into(),
-                false => Cow::Borrowed(&report.message),
+                false => Cow::Borrowed(report.message.as_str()),
             },
             statement: statement.filter(|_| shows_statement).map(redact::without_secrets),
             verbosity: own.verbosity.unwrap_or(style.verbosity),
@@ -386,4 +388,20 @@ mod tests {
         assert_eq!(logged("", None, &Report::notice("psst"), None), "");
         assert_ne!(logged("", None, &Report::warning(SqlState::WARNING, "psst"), None), "");
     }
+}
+
+/// A report without the passwords that its texts quote; None if it quotes none.
+fn redacted(report: &Report) -> Option<Report> {
+    let texts = [Some(&report.message), report.detail.as_ref(), report.hint.as_ref()];
+    let has_some = |text: &String| matches!(redact::without_secrets(text), Cow::Owned(_));
+    if !texts.into_iter().flatten().any(has_some) {
+        return None;
+    }
+    let clean = |text: &String| redact::without_secrets(text).into_owned();
+    Some(Report {
+        message: clean(&report.message),
+        detail: report.detail.as_ref().map(clean),
+        hint: report.hint.as_ref().map(clean),
+        ..report.clone()
+    })
 }

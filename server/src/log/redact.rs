@@ -43,11 +43,20 @@ fn next_secret(text: &str, at: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// Past blanks and comments.
 fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
-        at += 1;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest.first().is_some_and(u8::is_ascii_whitespace) {
+            at += 1;
+        } else if rest.starts_with(b"/*") {
+            at = find(bytes, at + 2, b"*/").map_or(bytes.len(), |end| end + 2);
+        } else if rest.starts_with(b"--") {
+            at = find(bytes, at + 2, b"\n").unwrap_or(bytes.len());
+        } else {
+            return at;
+        }
     }
-    at
 }
 
 /// The value behind the word, which ends at `at`.
@@ -60,8 +69,10 @@ fn behind_word(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         // A longer word, as password_encryption, or the text's end.
         return None;
     }
-    if let (Some(b'e' | b'E'), Some(b'\'')) = (bytes.get(from), bytes.get(from + 1)) {
-        from += 1;
+    match (bytes.get(from), bytes.get(from + 1), bytes.get(from + 2)) {
+        (Some(b'e' | b'E'), Some(b'\''), _) => from += 1,
+        (Some(b'u' | b'U'), Some(b'&'), Some(b'\'')) => from += 2,
+        _ => {}
     }
     match bytes.get(from)? {
         // In a connection string that is itself a literal, quotes are doubled.
@@ -75,10 +86,14 @@ fn behind_word(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
             let end = find(bytes, tag_end, bytes.get(from..tag_end)?).unwrap_or(bytes.len());
             Some((tag_end, end))
         }
+        // Any sign but a blank may be part of it, and a blank behind a backslash.
         _ if assigned => {
-            let ends = |byte: &u8| byte.is_ascii_whitespace() || b"'\"&;,)".contains(byte);
-            let len = bytes.get(from..)?.iter().position(ends).unwrap_or(bytes.len() - from);
-            (len > 0).then_some((from, from + len))
+            let mut end = from;
+            while let Some(byte) = bytes.get(end).filter(|byte| !byte.is_ascii_whitespace()) {
+                end += if *byte == b'\\' { 2 } else { 1 };
+            }
+            let end = end.min(bytes.len());
+            (end > from).then_some((from, end))
         }
         _ => None,
     }
@@ -125,7 +140,12 @@ mod tests {
             ("SET c = 'host=a password=s port=1'", "SET c = 'host=a password=******** port=1'"),
             ("SET c = 'password = ''s s'' port=1'", "SET c = 'password = ''********'' port=1'"),
             ("host=a PASSWORD='s s' x=1", "host=a PASSWORD='********' x=1"),
-            ("sslpassword=s&password=t", "sslpassword=********&password=********"),
+            ("sslpassword=s&password=t", "sslpassword=********"),
+            ("password=a\"b&c)d;e port=1", "password=******** port=1"),
+            ("password=a\\ b port=1", "password=******** port=1"),
+            ("PASSWORD /* new */ 's'", "PASSWORD /* new */ '********'"),
+            ("PASSWORD -- new\n 's'", "PASSWORD -- new\n '********'"),
+            ("PASSWORD U&'s'", "PASSWORD U&'********'"),
             ("postgres://me:s@h/d and http://h:1/", "postgres://me:********@h/d and http://h:1/"),
             ("ALTER ROLE a PASSWORD 's", "ALTER ROLE a PASSWORD '********"),
         ] {

@@ -388,6 +388,15 @@ impl Environment for SessionEnvironment {
     }
 
     fn password_verifier(&self, password: &str) -> sql_interface::Result<String> {
+        // What CREATE ROLE is given may be a verifier already.
+        if Verifier::parse(password).is_some() {
+            return Ok(password.to_owned());
+        }
+        let encryption = self.state.lock().settings.show("password_encryption", Privilege::Superuser);
+        if encryption.is_ok_and(|encryption| encryption == "md5") {
+            let what = "a password under password_encryption = md5";
+            return Err(SqlError::unsupported(what).with_hint("Set password_encryption to scram-sha-256."));
+        }
         let mut salt = [0; SALT_BYTES];
         self.node.ground.host.entropy.fill(&mut salt);
         Ok(Verifier::derive(password, &salt, ITERATIONS).to_string())

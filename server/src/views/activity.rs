@@ -3,6 +3,7 @@
 use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, sparse, text, time};
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
+use crate::log::redact::without_secrets;
 use protocol::SqlState;
 use sql_interface::{CancelReason, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
@@ -44,7 +45,7 @@ const SESSIONS: View = view! {
         let oldest = session.oldest_snapshot().or_else(|| session.snapshot().map(|(xid, _)| xid));
         let oid = session.database_oid.load(Ordering::Relaxed);
         let query = session.statement();
-        let query = if seen { query.text() } else { "<insufficient privilege>" };
+        let query = if seen { without_secrets(query.text()) } else { "<insufficient privilege>".into() };
     ] {
         "datid": Oid = if oid == 0 { Datum::Null } else { Datum::Oid(oid) },
         "datname": Name = text(Some(&session.database).filter(|name| !name.is_empty())),

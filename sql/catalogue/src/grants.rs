@@ -29,13 +29,13 @@ pub async fn lock_default(transaction: &mut Transaction, of: DefaultFor) -> Resu
     Ok(())
 }
 
-/// Keeps others from changing who is a member of whom until the transaction ends: two grants at once must not
-/// make a loop that neither sees.
+/// Keeps others from changing roles, what they own, their rights and memberships until the transaction ends:
+/// entries are read and written whole, and two grants at once must not make a loop that neither sees.
 ///
 /// # Errors
 ///
 /// As [`lock`].
-pub async fn lock_memberships(transaction: &mut Transaction) -> Result<()> {
+pub async fn lock_roles(transaction: &mut Transaction) -> Result<()> {
     let key = [shared_kind::MEMBERSHIP];
     transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
     Ok(())
@@ -53,6 +53,17 @@ pub async fn hold_role(transaction: &mut Transaction, role: u32) -> Result<bool>
     let key = codec::oid_key(shared_kind::ROLE, role);
     let held = transaction.lock(SHARED_TREE, &key, LockMode::KeyShare, LockWait::Forever).await?;
     Ok(held.newest.is_some())
+}
+
+/// Waits until nobody holds a role any more ([`hold_role`]), and lets nobody else until the transaction ends.
+///
+/// # Errors
+///
+/// What storage fails with.
+pub async fn lock_role(transaction: &mut Transaction, role: u32) -> Result<()> {
+    let key = codec::oid_key(shared_kind::ROLE, role);
+    transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    Ok(())
 }
 
 /// Writes an object's list; None takes it away, so that it has its default again.
@@ -221,17 +232,6 @@ pub async fn begin_relation(
         Some(acl) => put_acl(transaction, &Object::Relation(relation), Some(&acl)).await,
         None => Ok(()),
     }
-}
-
-/// Keeps others from changing the same settings until the transaction ends.
-///
-/// # Errors
-///
-/// As [`lock`].
-pub async fn lock_settings(transaction: &mut Transaction, (database, role): (u32, u32)) -> Result<()> {
-    let key = codec::settings_key(database, role);
-    transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
-    Ok(())
 }
 
 /// Writes a database's entry, which has got another owner.

@@ -423,6 +423,20 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
+    /// The same objects with the roles and rights of another version.
+    pub fn with_rights_of(&self, other: &Self) -> Self {
+        Self {
+            version: self.version,
+            relations: self.relations.clone(),
+            by_name: self.by_name.clone(),
+            sequences: self.sequences.clone(),
+            views: self.views.clone(),
+            roles: other.roles.clone(),
+            databases: other.databases.clone(),
+            rights: other.rights.clone(),
+            options: self.options.clone(),
+        }
+    }
     /// A user's table by its name.
     pub fn relation(&self, name: &str) -> Option<&Arc<Relation>> {
         self.relations.get(self.by_name.get(name)?)

@@ -2,8 +2,8 @@
 
 use super::SqlSession;
 use super::definition::{
-    AddedColumn, added_column, check_text, identity_of, key_columns, require_key_types, require_plain_key,
-    unique_key,
+    AddedColumn, added_column, check_text, identity_of, key_columns, refuse_system_name, require_key_types,
+    require_plain_key, unique_key,
 };
 use super::options;
 use sql_catalogue::grants;
@@ -72,6 +72,7 @@ impl SqlSession {
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
                 let at = relation.require_column(&fold(old_column_name))?;
                 let new = fold(new_column_name);
+                refuse_system_name(&new)?;
                 if relation.column(&new).is_some() {
                     return Err(duplicate_column(relation, &new));
                 }
@@ -133,6 +134,7 @@ impl SqlSession {
         if_not_exists: bool,
     ) -> Result<()> {
         let AddedColumn { mut column, checks, uniques, sequences } = added_column(relation, definition)?;
+        refuse_system_name(&column.name)?;
         if relation.column(&column.name).is_some() {
             return self.skip_existing(if_not_exists, duplicate_column(relation, &column.name));
         }
@@ -299,14 +301,8 @@ impl SqlSession {
                 self.change_column(relation, at, |column| column.default = Some(text)).await
             }
             Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
-            Op::SetDataType { data_type, .. } => {
-                self.refuse_under_views(relation, "ALTER COLUMN TYPE").await?;
-                let ty = expr::data_type(data_type)?;
-                let old = relation.columns.get(at).map(|column| column.ty);
-                if old.is_some_and(|old| widens(old, ty)) {
-                    return self.change_column(relation, at, |column| column.ty = ty).await;
-                }
-                Err(SqlError::unsupported("ALTER COLUMN TYPE that rewrites rows"))
+            Op::SetDataType { data_type, using, .. } => {
+                self.change_type(relation, (at, name), data_type, using.as_ref()).await
             }
             Op::AddGenerated { generated_as, sequence_options } => {
                 let generated = generated_as.unwrap_or(ast::GeneratedAs::Always);
@@ -334,6 +330,27 @@ impl SqlSession {
                 self.change_column(&changed, at, |_| ()).await
             }
         }
+    }
+
+    /// ALTER COLUMN TYPE, where rows stay as they are.
+    async fn change_type(
+        &mut self,
+        relation: &Arc<Relation>,
+        (at, name): (usize, &str),
+        data_type: &ast::DataType,
+        using: Option<&ast::Expr>,
+    ) -> Result<()> {
+        let is_itself = |using: &ast::Expr| matches!(using, ast::Expr::Identifier(of) if fold(of) == name);
+        if using.is_some_and(|using| !is_itself(using)) {
+            return Err(SqlError::unsupported("ALTER COLUMN TYPE ... USING"));
+        }
+        self.refuse_under_views(relation, "ALTER COLUMN TYPE").await?;
+        let ty = expr::data_type(data_type)?;
+        let old = relation.columns.get(at).map(|column| column.ty);
+        if old.is_some_and(|old| widens(old, ty)) {
+            return self.change_column(relation, at, |column| column.ty = ty).await;
+        }
+        Err(SqlError::unsupported("ALTER COLUMN TYPE that rewrites rows"))
     }
 
     /// 23502 if any row of a table that nobody else can write has no value in this column.

@@ -27,12 +27,16 @@ pub(super) struct Block {
     /// A statement has looked at rows: the isolation level is settled.
     pub(super) queried: bool,
     pub(super) savepoints: Vec<(String, Savepoint)>,
+    /// Whether it was read-only when each of them was set: behind it, it is again.
+    pub(super) read_only_at: Vec<bool>,
     /// The portals that were opened behind savepoints.
     pub(super) portals: Vec<Weak<PortalDepth>>,
     /// It has changed the catalogue: it reads its own, and counts the version up at COMMIT.
     pub(super) catalogue_changed: bool,
     /// That catalogue, until the next change.
     pub(super) own_catalogue: Option<Arc<Catalogue>>,
+    /// The catalogue with rights that are newer than its snapshot, by their version.
+    pub(super) newest_rights: Option<(u64, Arc<Catalogue>)>,
     /// What the tags of its statements rest on.
     pub(super) told: Lsn,
 }
@@ -93,9 +97,11 @@ impl SqlSession {
             transaction: None,
             queried: false,
             savepoints: Vec::new(),
+            read_only_at: Vec::new(),
             portals: Vec::new(),
             catalogue_changed: false,
             own_catalogue: None,
+            newest_rights: None,
             told: Lsn::INVALID,
         })
     }
@@ -237,7 +243,14 @@ impl SqlSession {
                 block.own_catalogue = Some(own.clone());
                 own
             }
-            (false, _) => engine.catalogue(transaction).await?,
+            (false, _) => {
+                let seen = engine.catalogue(transaction).await?;
+                if transaction.isolation() == Isolation::RepeatableRead {
+                    engine.with_newest_rights(seen, &mut block.newest_rights).await?
+                } else {
+                    seen
+                }
+            }
         };
         if Arc::ptr_eq(&catalogue, &self.facts.catalogue) {
             return Ok(catalogue);
@@ -301,6 +314,12 @@ impl SqlSession {
                     return Err(SqlError::new(
                         SqlState::FEATURE_NOT_SUPPORTED,
                         "cannot set transaction read-write mode during recovery",
+                    ));
+                }
+                Mode::ReadOnly(false) if block.read_only && !block.savepoints.is_empty() => {
+                    return Err(SqlError::new(
+                        SqlState::ACTIVE_SQL_TRANSACTION,
+                        "cannot set transaction read-write mode inside a read-only transaction",
                     ));
                 }
                 Mode::ReadOnly(false) if block.read_only && block.queried => {
@@ -448,66 +467,6 @@ impl SqlSession {
         self.leave_levels(1, false);
     }
 
-    /// SAVEPOINT.
-    pub(super) fn savepoint(&mut self, name: &str) -> Result<CommandTag> {
-        if !self.block.as_ref().is_some_and(|block| block.explicit) {
-            return Err(no_block("SAVEPOINT"));
-        }
-        let savepoint = self.transaction()?.savepoint();
-        if let Some(block) = &mut self.block {
-            block.savepoints.push((name.to_owned(), savepoint));
-        }
-        self.facts.levels.enter();
-        Ok(CommandTag::Words("SAVEPOINT"))
-    }
-
-    fn find_savepoint(&self, name: &str, what: &str) -> Result<usize> {
-        let Some(block) = self.block.as_ref().filter(|block| block.explicit) else {
-            return Err(no_block(what));
-        };
-        block.savepoints.iter().rposition(|(known, _)| known == name).ok_or_else(|| {
-            SqlError::new(
-                SqlState::INVALID_SAVEPOINT_SPECIFICATION,
-                format!("savepoint \"{name}\" does not exist"),
-            )
-        })
-    }
-
-    /// RELEASE SAVEPOINT.
-    pub(super) fn release(&mut self, name: &str) -> Result<CommandTag> {
-        let at = self.find_savepoint(name, "RELEASE SAVEPOINT")?;
-        if let Some(block) = &mut self.block {
-            if let (Some(transaction), Some((_, savepoint))) =
-                (&mut block.transaction, block.savepoints.get(at))
-            {
-                transaction.release(savepoint);
-            }
-            block.savepoints.truncate(at);
-        }
-        self.keep_deeper(at);
-        self.leave_levels(setting_level(at), true);
-        Ok(CommandTag::Words("RELEASE"))
-    }
-
-    /// ROLLBACK TO SAVEPOINT: also the way out of a failed block.
-    pub(super) fn rollback_to(&mut self, name: &str) -> Result<CommandTag> {
-        let at = self.find_savepoint(name, "ROLLBACK TO SAVEPOINT")?;
-        if let Some(block) = &mut self.block {
-            block.savepoints.truncate(at + 1);
-            if let (Some(transaction), Some((_, savepoint))) =
-                (&mut block.transaction, block.savepoints.last())
-            {
-                transaction.rollback_to(savepoint)?;
-            }
-            block.failed = false;
-            block.own_catalogue = None;
-        }
-        self.end_deeper(at);
-        self.leave_levels(setting_level(at), false);
-        self.facts.levels.enter();
-        Ok(CommandTag::Words("ROLLBACK"))
-    }
-
     /// Puts the transaction into its failed state after an error that the server found itself.
     pub fn fail(&mut self) {
         let Some(block) = &mut self.block else { return };
@@ -556,7 +515,7 @@ impl SqlSession {
 }
 
 /// The settings' level of the savepoint at this place: the transaction itself is level 1.
-fn setting_level(at: usize) -> u32 {
+pub(super) fn setting_level(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX).saturating_add(2)
 }
 

@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::checks::check_name;
 use super::definition::{
     CHECKS_MAX, COLUMNS_MAX, Definition, column_definition, plain_column, refuse_absent_clauses,
-    require_key_types, storage_options, table_constraint,
+    refuse_system_name, require_key_types, storage_options, table_constraint,
 };
 use super::rights::not_owner;
 use sql_catalogue::grants;
@@ -42,6 +42,7 @@ impl SqlSession {
             (name, exists)
         };
         self.require_create()?;
+        self.hold_role(self.role.oid).await?;
         let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
         if exists {
             return self.name_is_taken(&name, table.if_not_exists, words);
@@ -165,6 +166,8 @@ impl SqlSession {
         for column in &table.columns {
             let at = definition.columns.len();
             let new = column_definition(column, at, &mut definition)?;
+            refuse_system_name(&new.name)
+                .map_err(|error| error.at(parsed.source.position(column.name.span.start)))?;
             if definition.columns.iter().any(|known| known.name == new.name) {
                 return Err(SqlError::new(
                     SqlState::DUPLICATE_COLUMN,
@@ -217,6 +220,7 @@ impl SqlSession {
         for (at, output) in outputs.iter().enumerate() {
             let column_name =
                 table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            refuse_system_name(&column_name)?;
             if columns.iter().any(|known: &Column| known.name == column_name) {
                 let message = format!("column \"{column_name}\" specified more than once");
                 return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));

@@ -357,3 +357,12 @@ pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<
     let Definition { checks, uniques, sequences, .. } = table;
     Ok(AddedColumn { column, checks, uniques, sequences })
 }
+
+/// 42701 for a column with the name of one that each table has.
+pub(super) fn refuse_system_name(name: &str) -> Result<()> {
+    if !["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"].contains(&name) {
+        return Ok(());
+    }
+    let message = format!("column name \"{name}\" conflicts with a system column name");
+    Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message))
+}

@@ -8,7 +8,7 @@ use sql_catalogue::sequences::Sequences;
 use sql_catalogue::{Catalogue, Role, store};
 use sql_execution::advisory::AdvisoryLocks;
 use sql_execution::spill::TempSpace;
-use sql_interface::{Environment, Result, SqlError};
+use sql_interface::{Environment, Result, Severity, SqlError};
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -191,6 +191,28 @@ impl SqlEngine {
         catalogue
     }
 
+    /// What a transaction sees whose snapshot stays, with the newest roles and rights: a snapshot keeps rows,
+    /// but no rights. `kept`: the one that it had before, by the version of the rights in it.
+    pub(crate) async fn with_newest_rights(
+        &self,
+        seen: Arc<Catalogue>,
+        kept: &mut Option<(u64, Arc<Catalogue>)>,
+    ) -> Result<Arc<Catalogue>> {
+        let newest = self.newest().await?;
+        if newest.version <= seen.version {
+            return Ok(seen);
+        }
+        if let Some((of, known)) = kept
+            && *of == newest.version
+            && known.version == seen.version
+        {
+            return Ok(known.clone());
+        }
+        let both = Arc::new(seen.with_rights_of(&newest));
+        *kept = Some((newest.version, both.clone()));
+        Ok(both)
+    }
+
     /// The OID of the table whose rows are in this tree, as far as the newest catalogue that was read knows
     /// it; else the tree's file number.
     pub fn relation_of(&self, tree: TreeId) -> u32 {
@@ -277,7 +299,18 @@ impl SqlEngine {
         // The startup message, or ALTER ROLE ... SET, may say whom it acts as.
         let acts_as = session.environment.show(session.actor(), "role")?;
         if let Some(name) = acts_as.filter(|name| !name.is_empty() && name != "none") {
-            session.begin_as(&name)?;
+            if let Err(error) = session.begin_as(&name) {
+                // Whoever asks for it at the start is told; what was once said of a role must not shut it out.
+                let said = self.start_settings(&options.user, &session.facts.database).await?;
+                if !said.iter().any(|known| known.name.eq_ignore_ascii_case("role") && known.value == name) {
+                    return Err(error);
+                }
+                session.notices.push(SqlError::report(
+                    Severity::Warning,
+                    error.code(),
+                    error.message().to_owned(),
+                ));
+            }
         }
         Ok(session)
     }

@@ -41,9 +41,7 @@ impl SqlSession {
             (false, true) => "GRANT",
             (false, false) => "REVOKE",
         };
-        self.refuse_in_read_only(true, word)?;
-        self.begin_statement().await?;
-        self.catalogue().await?;
+        self.begin_role_change(word).await?;
         if let Some(by) = &grant.granted_by
             && self.role_of(by)? != self.role.oid
         {
@@ -66,9 +64,8 @@ impl SqlSession {
         let kind = kind_of(&grant.target);
         let asked = asked(grant, kind)?;
         for role in &change.grantees {
-            if grant.is_grant && !grants::hold_role(self.transaction()?, *role).await? {
-                let message = format!("role {role} was concurrently dropped");
-                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            if grant.is_grant {
+                self.hold_role(*role).await?;
             }
         }
         for object in objects {

@@ -48,6 +48,7 @@ mod rights;
 mod role_settings;
 mod roles;
 mod run;
+mod savepoints;
 mod sequence;
 mod utility;
 mod view;
@@ -517,7 +518,9 @@ impl SqlSession {
             }
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
-                if plan.allowed.load(Ordering::Relaxed) != self.role.oid {
+                // Rights that are newer than the snapshot are none of those that the plan was checked with.
+                let newer = self.block.as_ref().is_some_and(|block| block.newest_rights.is_some());
+                if newer || plan.allowed.load(Ordering::Relaxed) != self.role.oid {
                     self.check_rights(&plan, &catalogue)?;
                 }
                 self.hold_definitions(&plan).await?;

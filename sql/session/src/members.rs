@@ -15,7 +15,7 @@ impl SqlSession {
     /// GRANT role TO role, and REVOKE role FROM role.
     pub(super) async fn grant_role(&mut self, grant: &MemberGrant) -> Result<CommandTag> {
         let word = if grant.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" };
-        self.begin_membership_change(word).await?;
+        self.begin_role_change(word).await?;
         let grantor = match &grant.granted_by {
             Some(by) => self.role_of(by)?,
             None => self.role.oid,
@@ -36,16 +36,6 @@ impl SqlSession {
             }
         }
         Ok(CommandTag::Words(word))
-    }
-
-    /// Locks memberships, so that two changes at once cannot make a loop, and looks at them.
-    pub(super) async fn begin_membership_change(&mut self, word: &str) -> Result<()> {
-        self.refuse_in_read_only(true, word)?;
-        self.begin_statement().await?;
-        grants::lock_memberships(self.transaction()?).await?;
-        self.begin_statement().await?;
-        self.catalogue().await?;
-        Ok(())
     }
 
     pub(super) fn role_named(&self, name: &str) -> Result<Arc<Role>> {
@@ -134,7 +124,7 @@ impl SqlSession {
     }
 
     /// A role that this transaction has made: nobody else can drop it.
-    fn is_new_role(&self, role: u32) -> bool {
+    pub(super) fn is_new_role(&self, role: u32) -> bool {
         self.facts.catalogue.roles.contains_key(&role)
             && self.block.as_ref().is_some_and(|block| block.catalogue_changed)
     }

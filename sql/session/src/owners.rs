@@ -5,7 +5,7 @@ use super::grant::schema_oid;
 use super::index::last_name;
 use super::rights::{denied, not_owner};
 use sql_catalogue::grants;
-use sql_catalogue::rights::{Acl, Object, ObjectKind};
+use sql_catalogue::rights::{Acl, Object, ObjectKind, PUBLIC};
 use sql_catalogue::schema::Schema;
 use sql_catalogue::{
     BOOTSTRAP_ROLE_OID, Catalogue, DatabaseEntry, POSTGRES_DATABASE, Relation, Sequence, View, store,
@@ -32,10 +32,9 @@ impl SqlSession {
             OwnedKind::Schema => "ALTER SCHEMA",
             OwnedKind::Database => "ALTER DATABASE",
         };
-        self.refuse_in_read_only(true, word)?;
-        self.begin_statement().await?;
-        self.catalogue().await?;
-        let new = self.role_of(owner)?;
+        self.begin_role_change(word).await?;
+        let new = self.owner_named(owner)?;
+        self.hold_role(new).await?;
         match kind {
             OwnedKind::Schema => self.give_schema(&last_name(name), new).await?,
             OwnedKind::Database => self.give_database(&last_name(name), new).await?,
@@ -47,6 +46,14 @@ impl SqlSession {
             }
         }
         Ok(CommandTag::Words(word))
+    }
+
+    /// The OID of a role that owns something: PUBLIC is none.
+    pub(super) fn owner_named(&self, spec: &RoleSpec) -> Result<u32> {
+        match self.role_of(spec)? {
+            PUBLIC => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, "role \"public\" does not exist")),
+            role => Ok(role),
+        }
     }
 
     /// The OID of what an ALTER names; None where IF EXISTS passes it over.
@@ -219,7 +226,7 @@ impl SqlSession {
     fn roles_with_belongings(&self, specs: &[RoleSpec], what: &str) -> Result<Vec<u32>> {
         let mut roles = Vec::with_capacity(specs.len());
         for spec in specs {
-            let role = self.role_of(spec)?;
+            let role = self.owner_named(spec)?;
             if !self.owns(role) {
                 return Err(denied(format!("permission denied to {what} objects")));
             }
@@ -238,12 +245,12 @@ impl SqlSession {
     /// REASSIGN OWNED BY roles TO role.
     pub(super) async fn reassign_owned(&mut self, from: &[RoleSpec], to: &RoleSpec) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("REASSIGN OWNED");
-        self.refuse_in_read_only(true, "REASSIGN OWNED")?;
-        self.begin_statement().await?;
+        self.begin_role_change("REASSIGN OWNED").await?;
         self.see_all_rows().await?;
         self.catalogue().await?;
         let roles = self.roles_with_belongings(from, "reassign")?;
-        let new = self.role_of(to)?;
+        let new = self.owner_named(to)?;
+        self.hold_role(new).await?;
         if !self.owns(new) {
             return Err(denied("permission denied to reassign objects"));
         }
@@ -274,17 +281,18 @@ impl SqlSession {
         specs: &[RoleSpec],
         cascade: bool,
     ) -> Result<CommandTag> {
-        self.refuse_in_read_only(true, "DROP OWNED")?;
-        self.begin_statement().await?;
+        self.begin_role_change("DROP OWNED").await?;
         self.see_all_rows().await?;
         self.catalogue().await?;
         let roles = self.roles_with_belongings(specs, "drop")?;
-        let catalogue = self.facts.catalogue.clone();
         for role in &roles {
+            // What was taken from the one before is gone.
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
             self.forget_grants(&catalogue, *role).await?;
         }
         // The newest first: views go before what they read, and all that are left out go with their tables.
-        let mut oids = belongings(&catalogue, &roles);
+        let mut oids = belongings(&self.facts.catalogue, &roles);
         oids.reverse();
         for oid in oids {
             self.begin_statement().await?;

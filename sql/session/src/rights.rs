@@ -39,7 +39,7 @@ impl SqlSession {
             Utility::DropOwned { roles, cascade } => self.drop_owned(parsed, roles, *cascade).await,
             Utility::AlterSettings { of, change } => self.alter_settings(of, change).await,
             Utility::CreateRole { name, options } => self.create_role(name, options).await,
-            Utility::AlterRole { name, options } => self.alter_role(name, options).await,
+            Utility::AlterRole { role, options } => self.alter_role(role, options).await,
             Utility::RenameRole { name, to } => self.rename_role(name, to).await,
             Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await,
             _ => Err(SqlError::internal("a statement about something else")),

@@ -16,9 +16,7 @@ impl SqlSession {
         change: &SettingChange,
     ) -> Result<CommandTag> {
         let word = if matches!(of, SettingOf::Database(_)) { "ALTER DATABASE" } else { "ALTER ROLE" };
-        self.refuse_in_read_only(true, word)?;
-        self.begin_statement().await?;
-        self.catalogue().await?;
+        self.begin_role_change(word).await?;
         let key = match of {
             SettingOf::Database(name) => {
                 let (oid, owner) = self.database_named(name)?;
@@ -40,9 +38,7 @@ impl SqlSession {
         {
             return Err(SqlError::unsupported(format!("{word} SET of \"{name}\"")));
         }
-        grants::lock_settings(self.transaction()?, key).await?;
-        self.begin_statement().await?;
-        let catalogue = self.catalogue().await?;
+        let catalogue = self.facts.catalogue.clone();
         let mut settings = catalogue.rights.settings.get(&key).cloned().unwrap_or_default();
         let before = settings.clone();
         let is_of = |line: &String, name: &str| {

@@ -7,7 +7,7 @@ use host::Timestamp;
 use sql_catalogue::grants;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
 use sql_interface::{CommandTag, Result, SqlError};
-use sql_language::parse::RoleOption;
+use sql_language::parse::{RoleOption, RoleSpec};
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl SqlSession {
         if self.role.superuser || self.role.create_role { Ok(()) } else { Err(denied(message)) }
     }
 
-    fn apply_options(&self, role: &mut Role, options: &[RoleOption]) -> Result<()> {
+    fn apply_options(&mut self, role: &mut Role, options: &[RoleOption]) -> Result<()> {
         for option in options {
             match option {
                 RoleOption::Superuser(yes) => role.superuser = *yes,
@@ -37,8 +37,12 @@ impl SqlSession {
                 RoleOption::MemberOf(_) | RoleOption::Members { .. } => {}
                 RoleOption::ConnectionLimit(limit) => role.connection_limit = *limit,
                 RoleOption::Password(None) => role.password = None,
-                RoleOption::Password(Some(text)) if text.starts_with("SCRAM-SHA-256$") => {
-                    role.password = Some(text.clone());
+                RoleOption::Password(Some(text)) if text.is_empty() => {
+                    self.notice("empty string is not a valid password, clearing password".to_owned());
+                    role.password = None;
+                }
+                RoleOption::Password(Some(text)) if is_md5(text) => {
+                    return Err(SqlError::unsupported("a password that is an MD5 hash"));
                 }
                 RoleOption::Password(Some(text)) => {
                     role.password = Some(self.environment.password_verifier(text)?)
@@ -55,24 +59,27 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn begin_role_change(&mut self, verb: &str) -> Result<()> {
-        self.refuse_in_read_only(true, verb)?;
+    /// Begins a statement that changes roles, rights or owners: alone, and with what others have left.
+    pub(super) async fn begin_role_change(&mut self, word: &str) -> Result<()> {
+        self.refuse_in_read_only(true, word)?;
+        self.begin_statement().await?;
+        grants::lock_roles(self.transaction()?).await?;
         self.begin_statement().await?;
         self.catalogue().await?;
         Ok(())
     }
 
-    /// `current_user` and its kin stand for the session's role.
-    fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
-        match name {
-            "current_user" | "current_role" => &self.role.name,
-            "session_user" => &self.facts.session_user,
-            other => other,
+    /// Keeps a role from being dropped until the transaction ends, because it gets something.
+    pub(super) async fn hold_role(&mut self, role: u32) -> Result<()> {
+        if grants::hold_role(self.transaction()?, role).await? || self.is_new_role(role) {
+            return Ok(());
         }
+        let message = format!("role {role} was concurrently dropped");
+        Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message))
     }
 
     fn find_role(&self, name: &str) -> Result<Arc<Role>> {
-        self.facts.catalogue.role(self.resolve(name)).cloned().ok_or_else(|| {
+        self.facts.catalogue.role(name).cloned().ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
         })
     }
@@ -111,7 +118,7 @@ impl SqlSession {
         if !options.iter().any(of_members) {
             return Ok(());
         }
-        self.begin_membership_change("CREATE ROLE").await?;
+        self.begin_role_change("CREATE ROLE").await?;
         let grantor = self.role.oid;
         for option in options {
             match option {
@@ -125,7 +132,7 @@ impl SqlSession {
                 RoleOption::Members { roles, admin } => {
                     let mut members = Vec::with_capacity(roles.len());
                     for member in roles {
-                        members.push(self.role_of(member)?);
+                        members.push(self.owner_named(member)?);
                     }
                     self.add_members(role, &members, (grantor, *admin)).await?;
                 }
@@ -135,10 +142,11 @@ impl SqlSession {
         Ok(())
     }
 
-    pub(super) async fn alter_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
+    pub(super) async fn alter_role(&mut self, role: &RoleSpec, options: &[RoleOption]) -> Result<CommandTag> {
         self.begin_role_change("ALTER ROLE").await?;
-        refuse_to_alter(name)?;
-        let old = self.find_role(name)?;
+        let name = self.role_name(self.owner_named(role)?);
+        refuse_to_alter(&name)?;
+        let old = self.find_role(&name)?;
         let mut new = Role::clone(&old);
         self.apply_options(&mut new, options)?;
         self.may_alter(&old, options)?;
@@ -224,8 +232,12 @@ impl SqlSession {
     pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
         self.begin_role_change("DROP ROLE").await?;
         self.require_create_role("permission denied to drop role")?;
-        // Nobody is to become a member of a role that goes.
-        grants::lock_memberships(self.transaction()?).await?;
+        for name in names {
+            if let Ok(role) = self.find_role(name) {
+                grants::lock_role(self.transaction()?, role.oid).await?;
+            }
+        }
+        self.begin_statement().await?;
         // A table in doubt has an owner too.
         self.see_all_rows().await?;
         self.catalogue().await?;
@@ -266,6 +278,12 @@ impl SqlSession {
         }
         Ok(CommandTag::Words("DROP ROLE"))
     }
+}
+
+/// Whether a password is the hash that PostgreSQL keeps under password_encryption = md5.
+fn is_md5(password: &str) -> bool {
+    let digits = password.strip_prefix("md5").filter(|digits| digits.len() == 32);
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// 42939 for the roles that nobody has made.

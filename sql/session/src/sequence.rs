@@ -42,6 +42,7 @@ impl SqlSession {
         self.begin_statement().await?;
         let name = self.name_for_new(parsed, name).await?;
         self.require_create()?;
+        self.hold_role(self.role.oid).await?;
         if self.is_name_taken(&name).await? {
             return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
         }

@@ -22,11 +22,17 @@ impl SqlSession {
         (query, text): (&Parsed, &str),
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
-        self.refuse_in_read_only(true, "CREATE VIEW")?;
-        self.begin_statement().await?;
+        if or_replace {
+            // It keeps the owner and the rights of the one that was there.
+            self.begin_role_change("CREATE VIEW").await?;
+        } else {
+            self.refuse_in_read_only(true, "CREATE VIEW")?;
+            self.begin_statement().await?;
+        }
         let name = self.name_for_new(parsed, name).await?;
         let catalogue = self.catalogue().await?;
         self.require_create()?;
+        self.hold_role(self.role.oid).await?;
         let before = catalogue.view_named(&name).cloned();
         match &before {
             Some(_) if or_replace => {}
@@ -105,9 +111,8 @@ impl SqlSession {
         change: &ViewChange,
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("ALTER VIEW");
-        self.refuse_in_read_only(true, "ALTER VIEW")?;
-        self.begin_statement().await?;
-        let catalogue = self.catalogue().await?;
+        self.begin_role_change("ALTER VIEW").await?;
+        let catalogue = self.facts.catalogue.clone();
         let Some(oid) = self.owned_named(parsed, name, (OwnedKind::View, if_exists))? else {
             return Ok(DONE);
         };

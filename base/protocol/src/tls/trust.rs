@@ -17,10 +17,23 @@ use tokio_rustls::rustls::{
     SignatureScheme,
 };
 
-fn store(roots: &[CertificateDer<'static>]) -> Arc<RootCertStore> {
+fn store<'c>(roots: impl Iterator<Item = &'c CertificateDer<'static>>) -> Arc<RootCertStore> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots.iter().cloned());
+    store.add_parsable_certificates(roots.cloned());
     Arc::new(store)
+}
+
+/// The roots whose time this is, if it is not that of all: to rustls a root has none.
+fn still_good(roots: &[CertificateDer<'static>], now: UnixTime) -> Option<Arc<RootCertStore>> {
+    let is_good = |root: &&CertificateDer<'static>| is_in_its_time(root, now);
+    if roots.iter().all(|root| is_good(&root)) {
+        return None;
+    }
+    Some(store(roots.iter().filter(is_good)))
+}
+
+fn expired() -> Error {
+    Error::InvalidCertificate(CertificateError::Expired)
 }
 
 fn unusable(error: impl std::fmt::Display) -> TlsError {
@@ -47,6 +60,8 @@ fn may_be_root(error: &Error) -> bool {
 #[derive(Debug)]
 pub(super) struct ClientTrust {
     roots: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+    provider: Arc<CryptoProvider>,
     chains: Arc<dyn ClientCertVerifier>,
 }
 
@@ -56,13 +71,21 @@ impl ClientTrust {
         revoked: Vec<CertificateRevocationListDer<'static>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<Self>, TlsError> {
-        let chains = WebPkiClientVerifier::builder_with_provider(store(&roots), provider.clone())
-            .with_crls(revoked)
+        let chains = Self::chains(store(roots.iter()), &revoked, provider)?;
+        Ok(Arc::new(Self { roots, revoked, provider: provider.clone(), chains }))
+    }
+
+    fn chains(
+        roots: Arc<RootCertStore>,
+        revoked: &[CertificateRevocationListDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+            .with_crls(revoked.iter().cloned())
             .enforce_revocation_expiration()
             .allow_unauthenticated()
             .build()
-            .map_err(unusable)?;
-        Ok(Arc::new(Self { roots, chains }))
+            .map_err(unusable)
     }
 }
 
@@ -79,7 +102,11 @@ impl ClientCertVerifier for ClientTrust {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.chains.verify_client_cert(end_entity, intermediates, now).or_else(|error| {
+        let chains = match still_good(&self.roots, now) {
+            None => self.chains.clone(),
+            Some(roots) => Self::chains(roots, &self.revoked, &self.provider).map_err(|_| expired())?,
+        };
+        chains.verify_client_cert(end_entity, intermediates, now).or_else(|error| {
             let trusted = may_be_root(&error) && is_root(&self.roots, end_entity, now);
             if trusted { Ok(ClientCertVerified::assertion()) } else { Err(error) }
         })
@@ -109,7 +136,11 @@ impl ClientCertVerifier for ClientTrust {
 #[derive(Debug)]
 enum Asked {
     Nothing,
-    Chain { roots: Vec<CertificateDer<'static>>, chains: Arc<WebPkiServerVerifier> },
+    Chain {
+        roots: Vec<CertificateDer<'static>>,
+        revoked: Vec<CertificateRevocationListDer<'static>>,
+        chains: Arc<WebPkiServerVerifier>,
+    },
 }
 
 /// A client's judge of a server's certificate.
@@ -142,12 +173,20 @@ impl ServerTrust {
         host: Option<String>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
-        let chains = WebPkiServerVerifier::builder_with_provider(store(&roots), provider.clone())
-            .with_crls(revoked)
+        let chains = Self::chains(store(roots.iter()), &revoked, &provider)?;
+        Ok(Self { asked: Asked::Chain { roots, revoked, chains }, host, provider })
+    }
+
+    fn chains(
+        roots: Arc<RootCertStore>,
+        revoked: &[CertificateRevocationListDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+        WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .with_crls(revoked.iter().cloned())
             .enforce_revocation_expiration()
             .build()
-            .map_err(unusable)?;
-        Ok(Self { asked: Asked::Chain { roots, chains }, host, provider })
+            .map_err(unusable)
     }
 }
 
@@ -160,7 +199,13 @@ impl ServerCertVerifier for ServerTrust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Asked::Chain { roots, chains } = &self.asked else { return Ok(ServerCertVerified::assertion()) };
+        let Asked::Chain { roots, revoked, chains } = &self.asked else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let chains = match still_good(roots, now) {
+            None => chains.clone(),
+            Some(roots) => Self::chains(roots, revoked, &self.provider).map_err(|_| expired())?,
+        };
         match chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Ok(_) => {}
             // Names are looked at last, and here by rules of our own.

@@ -150,6 +150,10 @@ fn order_identity_options(tokens: &mut [TokenWithSpan]) {
         tokens.iter().skip(from).position(|token| is_word(&token.token, "identity")).map(|at| at + from)
     {
         from = at + 1;
+        let before = tokens.iter().take(at).rev().find(|token| !is_space(token));
+        if !before.is_some_and(|token| is_word(&token.token, "as")) {
+            continue;
+        }
         let Some(open) = tokens.iter().skip(from).position(|token| !is_space(token)).map(|at| at + from)
         else {
             return;
@@ -160,6 +164,10 @@ fn order_identity_options(tokens: &mut [TokenWithSpan]) {
         let near = tokens.iter().skip(open).take(OPTION_TOKENS_MAX);
         let Some(close) = near.into_iter().position(|token| token.token == Token::RParen) else { continue };
         let Some(inside) = tokens.get_mut(open + 1..open + close) else { return };
+        // AS identity (a, b) names columns.
+        if inside.iter().any(|token| token.token == Token::Comma) {
+            continue;
+        }
         let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
         let mut negated = false;
         for token in inside.iter() {

@@ -39,9 +39,16 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
             return Ok(None);
         }
         let if_exists = cursor.words(&["if", "exists"]);
-        let mut names = vec![role_name(cursor)?];
+        let dropped = |cursor: &mut Cursor<'_>| {
+            if is_specifier(cursor) {
+                let message = "cannot use special role specifier in DROP ROLE";
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+            role_name(cursor)
+        };
+        let mut names = vec![dropped(cursor)?];
         while cursor.token(&Token::Comma) {
-            names.push(role_name(cursor)?);
+            names.push(dropped(cursor)?);
         }
         Utility::DropRole { if_exists, names }
     } else {
@@ -72,8 +79,11 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         return settings(cursor, None).map(Some);
     }
     let place = cursor.place();
-    let name = role_name(cursor)?;
-    if cursor.words(&["rename", "to"]) {
+    let role = if is_specifier(cursor) { role_spec(cursor)? } else { RoleSpec::Named(role_name(cursor)?) };
+    if cursor.sees(&["rename", "to"]) {
+        cursor.rewind(place);
+        let name = role_name(cursor)?;
+        cursor.words(&["rename", "to"]);
         return Ok(Some(Utility::RenameRole { name, to: role_name(cursor)? }));
     }
     if group && (cursor.sees(&["add", "user"]) || cursor.sees(&["drop", "user"])) {
@@ -84,6 +94,7 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         while cursor.token(&Token::Comma) {
             members.push(role_spec(cursor)?);
         }
+        let RoleSpec::Named(name) = role else { return Err(cursor.unexpected()) };
         let roles = vec![NamedPrivilege { name, columns: Vec::new() }];
         let grant = MemberGrant { is_grant, admin: false, roles, members, granted_by: None, cascade: false };
         return Ok(Some(Utility::GrantRole(Box::new(grant))));
@@ -96,7 +107,7 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
     cursor.word("with");
     let mut list = Vec::new();
     options(cursor, &mut list, false)?;
-    Ok(Some(Utility::AlterRole { name, options: list }))
+    Ok(Some(Utility::AlterRole { role, options: list }))
 }
 
 /// `[IN DATABASE name] SET ... | RESET ...` of a role, or of all.
@@ -128,9 +139,20 @@ fn change(cursor: &mut Cursor<'_>) -> Result<SettingChange> {
     }
 }
 
-/// A role's name; `current_user` and its kin are passed on for the session to resolve.
+/// The words that stand for a role.
+const SPECIFIERS: [&str; 3] = ["current_user", "current_role", "session_user"];
+
+fn is_specifier(cursor: &Cursor<'_>) -> bool {
+    SPECIFIERS.iter().any(|word| cursor.sees(&[word]))
+}
+
+/// A role's name, and no word that stands for one.
 fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let position = cursor.position();
+    if let Some(word) = SPECIFIERS.iter().find(|word| cursor.sees(&[word])) {
+        let message = format!("{} cannot be used as a role name here", word.to_uppercase());
+        return Err(SqlError::new(SqlState::RESERVED_NAME, message).at(position));
+    }
     let name = cursor.identifier()?;
     if name == "public" || name == "none" {
         return Err(

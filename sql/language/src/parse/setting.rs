@@ -15,7 +15,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     } else if cursor.words(&["alter", "system", "set"]) {
         let name = setting_name(cursor)?;
         assignment(cursor)?;
-        Utility::AlterSystem { target: SetTarget::Name(name), value: value(cursor)? }
+        let value = values_of(&name, cursor)?;
+        Utility::AlterSystem { target: SetTarget::Name(name), value }
     } else if cursor.words(&["alter", "system", "reset"]) {
         Utility::AlterSystem { target: reset_target(cursor)?, value: None }
     } else if cursor.word("set") {
@@ -89,7 +90,8 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }
     let name = setting_name(cursor)?;
     assignment(cursor)?;
-    Ok(Utility::Set { local, name, value: value(cursor)? })
+    let value = values_of(&name, cursor)?;
+    Ok(Utility::Set { local, name, value })
 }
 
 /// INTERVAL '...' HOUR TO MINUTE: so far east of Greenwich, as a zone of POSIX, which counts to the west.
@@ -126,15 +128,35 @@ fn assignment(cursor: &mut Cursor<'_>) -> Result<()> {
     if cursor.word("to") || cursor.token(&Token::Eq) { Ok(()) } else { Err(cursor.unexpected()) }
 }
 
+/// Settings that are lists of names, of which each literal is one, whatever is in it.
+const LISTS_OF_NAMES: [&str; 6] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// The values of a setting joined by `, `; None for DEFAULT.
+fn values_of(name: &str, cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    let of_names = LISTS_OF_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
+    joined(cursor, of_names)
+}
+
 /// A list of values joined by `, `; None for DEFAULT.
 fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    joined(cursor, false)
+}
+
+fn joined(cursor: &mut Cursor<'_>, of_names: bool) -> Result<Option<String>> {
     if cursor.word("default") {
         return Ok(None);
     }
     let mut values = Vec::new();
     loop {
         let one = if let Some(text) = cursor.string() {
-            text
+            if of_names { identifier::quote(&text) } else { text }
         } else if let Some(number) = cursor.number() {
             number
         } else {

@@ -112,7 +112,7 @@ pub enum Utility {
         options: Vec<RoleOption>,
     },
     AlterRole {
-        name: String,
+        role: RoleSpec,
         options: Vec<RoleOption>,
     },
     RenameRole {

@@ -13,7 +13,7 @@ use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// One column of a query's result.
 #[derive(Clone, Debug)]
@@ -100,6 +100,10 @@ pub(super) struct TargetEntry {
     pub(super) origin: Option<(u32, i16)>,
 }
 
+/// How many rows FETCH gives that does not say.
+static ONE: LazyLock<ast::Expr> =
+    LazyLock::new(|| ast::Expr::Value(ast::Value::Number("1".to_owned(), false).into()));
+
 fn tail(query: &ast::Query) -> Result<Tail<'_>> {
     let order_by: &[ast::OrderByExpr] = match query.order_by.as_ref().map(|order| &order.kind) {
         None => &[],
@@ -123,7 +127,8 @@ fn tail(query: &ast::Query) -> Result<Tail<'_>> {
         if limit.is_some() {
             return Err(SqlError::syntax("syntax error at or near \"FETCH\""));
         }
-        limit = fetch.quantity.as_ref();
+        // FETCH FIRST ROW ONLY
+        limit = Some(fetch.quantity.as_ref().unwrap_or(&ONE));
     }
     if query.for_clause.is_some()
         || query.settings.is_some()

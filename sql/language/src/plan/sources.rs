@@ -86,9 +86,8 @@ impl Analyzer<'_> {
         self.require(&Object::Relation(view.oid), Privileges::SELECT);
         let ctes = std::mem::take(&mut self.ctes);
         let acting = self.acting;
-        if !self.catalogue.is_of_invoker(view.oid) {
-            self.acting = Some(view.owner);
-        }
+        // An invoker's view is read by whoever runs the statement, also below another view.
+        self.acting = (!self.catalogue.is_of_invoker(view.oid)).then_some(view.owner);
         let inner = self.over_text(query.tokens, |analyzer| {
             analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
         });

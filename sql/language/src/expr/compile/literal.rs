@@ -6,7 +6,7 @@ use crate::expr::data_type::data_type;
 use crate::expr::node::Expr;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
-use sql_types::{Datum, Numeric, Type, TypeId};
+use sql_types::{Datum, Interval, Numeric, Type, TypeId};
 use sqlparser::ast::{self, DateTimeField, Value};
 
 fn text(value: &str) -> Expr {
@@ -65,8 +65,38 @@ impl Compiler<'_> {
         };
         let bare = written.parse::<f64>().is_ok();
         let full = if bare && !unit.is_empty() { text(&format!("{written} {unit}")) } else { text(written) };
-        coerce(full, to, CastContext::Explicit, self.scope)
+        let found = coerce(full, to, CastContext::Explicit, self.scope)?;
+        match found.as_const() {
+            Some(Datum::Interval(found)) => {
+                Ok(Expr::Const(Datum::Interval(down_to(*found, unit, digits)), to))
+            }
+            _ => Ok(found),
+        }
     }
+}
+
+/// An interval without the fields below a unit, if there is one, and with so many digits of its seconds.
+fn down_to(interval: Interval, unit: &str, digits: Option<u32>) -> Interval {
+    let Interval { micros, days, months } = interval;
+    let whole = |size: i64| micros - micros % size;
+    let (micros, days, months) = match unit {
+        "year" => (0, 0, months - months % 12),
+        "month" => (0, 0, months),
+        "day" => (0, days, months),
+        "hour" => (whole(3_600_000_000), days, months),
+        "minute" => (whole(60_000_000), days, months),
+        _ => (micros, days, months),
+    };
+    let micros = match digits {
+        Some(digits @ 0..6) => {
+            let size = 10_i64.pow(6 - digits);
+            let half = if micros < 0 { -size / 2 } else { size / 2 };
+            let rounded = micros.saturating_add(half);
+            rounded - rounded % size
+        }
+        _ => micros,
+    };
+    Interval { micros, days, months }
 }
 
 /// The narrowest of integer, bigint and numeric that holds the digits, a minus sign before them if there is
