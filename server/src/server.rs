@@ -255,7 +255,9 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
 /// If the files or the command line hold an error, or there is no such setting.
 pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
-    let current = configuration::load(&options.host, &options.data_dir, &options.settings, &silent)?;
+    let dir = std::path::absolute(&options.data_dir)
+        .map_err(|error| ServerError::new(format!("invalid data directory: {error}")))?;
+    let current = configuration::load(&options.host, &dir, &options.settings, &silent)?;
     let mut settings = settings::Settings::clone(&current.settings);
     // What a server finds out when it opens the directory.
     if let Ok(control) = ControlFile::load(options.host.disk.as_ref(), &options.data_dir) {

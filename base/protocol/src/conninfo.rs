@@ -359,8 +359,8 @@ fn given(pairs: &[(String, String)], keyword: &str) -> Option<String> {
     last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
 }
 
-/// A connection string's own words, and for those of these keywords that it leaves out what its service file or
-/// the environment says.
+/// A connection string's own words, and for those of these keywords that it leaves out what its service file
+/// or the environment says.
 ///
 /// # Errors
 ///
@@ -370,7 +370,7 @@ pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>,
     let mut pairs = split(text)?;
     let service = given(&pairs, "service").or_else(|| in_environment("service", variable));
     let of_service =
-        service.map(|service| service::read(&service, &variable)).transpose()?.unwrap_or_default();
+        service.map(|service| service::read(&service, variable)).transpose()?.unwrap_or_default();
     pairs.retain(|(name, _)| name != "service");
     for keyword in keywords {
         if !pairs.iter().any(|(name, _)| name == keyword)

@@ -227,7 +227,13 @@ impl SessionHandle {
             self.answered.notify_one();
         }
         match activity {
-            Activity::Active => self.statement_started.store(now.micros(), Ordering::Relaxed),
+            Activity::Active => {
+                self.statement_started.store(now.micros(), Ordering::Relaxed);
+                // Behind an idle session a statement begins a transaction, which may be its own.
+                let (none, begun) = (0, now.micros());
+                let started = &self.transaction_started;
+                let _ = started.compare_exchange(none, begun, Ordering::Relaxed, Ordering::Relaxed);
+            }
             Activity::Idle => self.transaction_started.store(0, Ordering::Relaxed),
             _ => {}
         }

@@ -342,6 +342,22 @@ pub(crate) fn zone(name: &str) -> TimeZone {
     sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
 }
 
+/// A report without the passwords that its texts quote; None if it quotes none.
+fn redacted(report: &Report) -> Option<Report> {
+    let texts = [Some(&report.message), report.detail.as_ref(), report.hint.as_ref()];
+    let has_some = |text: &String| matches!(redact::without_secrets(text), Cow::Owned(_));
+    if !texts.into_iter().flatten().any(has_some) {
+        return None;
+    }
+    let clean = |text: &String| redact::without_secrets(text).into_owned();
+    Some(Report {
+        message: clean(&report.message),
+        detail: report.detail.as_ref().map(clean),
+        hint: report.hint.as_ref().map(clean),
+        ..report.clone()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,20 +404,4 @@ mod tests {
         assert_eq!(logged("", None, &Report::notice("psst"), None), "");
         assert_ne!(logged("", None, &Report::warning(SqlState::WARNING, "psst"), None), "");
     }
-}
-
-/// A report without the passwords that its texts quote; None if it quotes none.
-fn redacted(report: &Report) -> Option<Report> {
-    let texts = [Some(&report.message), report.detail.as_ref(), report.hint.as_ref()];
-    let has_some = |text: &String| matches!(redact::without_secrets(text), Cow::Owned(_));
-    if !texts.into_iter().flatten().any(has_some) {
-        return None;
-    }
-    let clean = |text: &String| redact::without_secrets(text).into_owned();
-    Some(Report {
-        message: clean(&report.message),
-        detail: report.detail.as_ref().map(clean),
-        hint: report.hint.as_ref().map(clean),
-        ..report.clone()
-    })
 }

@@ -46,9 +46,9 @@ impl Session {
         if !bind.portal.is_empty() {
             self.check_memory(prepared.sql())?;
         }
-        if let Err(report) = self.check_bind(bind, &prepared) {
+        if let Err(failure) = self.check_bind(bind, &prepared) {
             self.sql.fail();
-            return Err(report.into());
+            return Err(failure);
         }
         let values = self.parameters(bind, &prepared)?;
         let mut portal =
@@ -74,9 +74,9 @@ impl Session {
     }
 
     /// What can be said against a Bind before its parameters are read, in PostgreSQL's order.
-    fn check_bind(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<(), Report> {
+    fn check_bind(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<(), Failure> {
         let (given, wanted) = (bind.parameter_count(), prepared.parameter_types().len());
-        let violation = |what: String| Err(Report::error(SqlState::PROTOCOL_VIOLATION, what));
+        let violation = |what: String| Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
         if !bind.parameter_formats.fits(given) {
             let formats = bind.parameter_formats.len();
             return violation(format!("bind message has {formats} parameter formats but {given} parameters"));
@@ -90,14 +90,14 @@ impl Session {
         self.sql.check_not_failed(prepared).map_err(|error| from_sql(&error))?;
         if !bind.portal.is_empty() && self.sql.portal(bind.portal).is_some() {
             let what = format!("cursor \"{}\" already exists", bind.portal);
-            return Err(Report::error(SqlState::DUPLICATE_CURSOR, what));
+            return Err(Report::error(SqlState::DUPLICATE_CURSOR, what).into());
         }
         let unsupported = bind.parameter_formats.unsupported().or_else(|| bind.result_formats.unsupported());
         match unsupported {
             None => Ok(()),
             Some(code) => {
                 let what = format!("unsupported format code: {code}");
-                Err(Report::error(SqlState::INVALID_PARAMETER_VALUE, what))
+                Err(Report::error(SqlState::INVALID_PARAMETER_VALUE, what).into())
             }
         }
     }

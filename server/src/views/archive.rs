@@ -114,6 +114,16 @@ fn age(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum]) -> NodeCall {
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {
+        name: "mxid_age",
+        about: "How many multixacts have begun since the one of this id: there are none.",
+        arguments: &[("xid", TypeId::Xid)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Int4),
+        call: |_, _, _| one(Datum::Int4(0)),
+    },
+    Function {
         name: "age",
         about: "How many transactions have begun since the one of this id.",
         arguments: &[("xid", TypeId::Xid)],

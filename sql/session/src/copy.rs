@@ -3,6 +3,7 @@
 use super::portal::{CopyOutState, Portal, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
+use sql_catalogue::names::Found;
 use sql_execution::Cx;
 use sql_execution::copy::{BinaryReader, BinaryWriter, Line, LineReader, LineWriter, Record, RowWriter};
 use sql_execution::deferred::DeferredState;
@@ -87,12 +88,42 @@ impl SqlSession {
             }
             (CopySubject::Table { name, columns }, false) => {
                 self.require_schema_of(parsed, name).await?;
+                self.require_copyable(parsed, name, columns).await?;
                 let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
                 self.open_copy_out(&query, &copy.options).await
             }
             (CopySubject::Query(query), _) => self.open_copy_out(query, &copy.options).await,
         }
+    }
+
+    /// What COPY TO names is a table, each column of it once.
+    async fn require_copyable(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        columns: &[String],
+    ) -> Result<()> {
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, table, _) = analyzer.table_name(name)?;
+        let is_view = match analyzer.find(schema.as_deref(), &table) {
+            Some(Found::View(_)) => true,
+            Some(Found::MadeUp(_)) => !sql_catalogue::system::is_table(&table),
+            _ => false,
+        };
+        if is_view {
+            let message = format!("cannot copy from view \"{table}\"");
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                .with_hint("Try the COPY (SELECT ...) TO variant."));
+        }
+        for (at, column) in columns.iter().enumerate() {
+            if columns.iter().take(at).any(|known| known == column) {
+                let message = format!("column \"{column}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
+        }
+        Ok(())
     }
 
     async fn open_copy_out(&mut self, query: &Parsed, options: &CopyOptions) -> Result<Run> {

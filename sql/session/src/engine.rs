@@ -298,19 +298,20 @@ impl SqlEngine {
         session.refresh_role();
         // The startup message, or ALTER ROLE ... SET, may say whom it acts as.
         let acts_as = session.environment.show(session.actor(), "role")?;
-        if let Some(name) = acts_as.filter(|name| !name.is_empty() && name != "none") {
-            if let Err(error) = session.begin_as(&name) {
-                // Whoever asks for it at the start is told; what was once said of a role must not shut it out.
-                let said = self.start_settings(&options.user, &session.facts.database).await?;
-                if !said.iter().any(|known| known.name.eq_ignore_ascii_case("role") && known.value == name) {
-                    return Err(error);
-                }
-                session.notices.push(SqlError::report(
-                    Severity::Warning,
-                    error.code(),
-                    error.message().to_owned(),
-                ));
+        let acts_as = acts_as.filter(|name| !name.is_empty() && name != "none");
+        if let Some(name) = acts_as
+            && let Err(error) = session.begin_as(&name)
+        {
+            // Who asks for it at the start is told; what was once said of a role must not shut it out.
+            let said = self.start_settings(&options.user, &session.facts.database).await?;
+            if !said.iter().any(|known| known.name.eq_ignore_ascii_case("role") && known.value == name) {
+                return Err(error);
             }
+            session.notices.push(SqlError::report(
+                Severity::Warning,
+                error.code(),
+                error.message().to_owned(),
+            ));
         }
         Ok(session)
     }

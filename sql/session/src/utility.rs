@@ -402,6 +402,12 @@ impl SqlSession {
         if !self.in_explicit_block() {
             return Err(super::block::no_block("LOCK TABLE"));
         }
+        if mode > TableLockMode::RowExclusive && self.engine.database().is_in_recovery() {
+            return Err(SqlError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                "cannot execute LOCK TABLE during recovery",
+            ));
+        }
         let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
         for table in tables {
             // Who may not lock it must not wait for it either.

@@ -26,14 +26,17 @@ fn numbers(list: &'static str) -> Vec<u32> {
     list.split(',').filter_map(|oid| oid.parse().ok()).collect()
 }
 
+/// Names and types of columns.
+type Columns = Vec<(&'static str, TypeId)>;
+
 /// A table of the catalogue: its OID, and names and types of its columns.
 pub(super) type Shape = (u32, &'static [(&'static str, TypeId)]);
 
 /// The shapes of PostgreSQL's tables. Types that do not exist here are those that their values have here.
 pub(super) static SHAPES: LazyLock<HashMap<&'static str, Shape>> = LazyLock::new(|| {
     let mut shapes = HashMap::new();
-    let mut current: Option<(&'static str, u32, Vec<(&'static str, TypeId)>)> = None;
-    let mut finish = |table: Option<(&'static str, u32, Vec<(&'static str, TypeId)>)>| {
+    let mut current: Option<(&'static str, u32, Columns)> = None;
+    let mut finish = |table: Option<(&'static str, u32, Columns)>| {
         if let Some((name, oid, columns)) = table {
             let columns: &'static [(&'static str, TypeId)] = columns.leak();
             shapes.insert(name, (oid, columns));
@@ -270,7 +273,9 @@ pub static OPERATORS: LazyLock<Vec<KnownOperator>> = LazyLock::new(|| {
 });
 
 /// A row of pg_cast: OID, types, function, context and method.
-pub(super) static CASTS: LazyLock<Vec<(u32, u32, u32, u32, char, char)>> = LazyLock::new(|| {
+pub(super) type KnownCast = (u32, u32, u32, u32, char, char);
+
+pub(super) static CASTS: LazyLock<Vec<KnownCast>> = LazyLock::new(|| {
     let read = |line: &'static str| {
         let mut words = line.split(' ');
         let mut next = || number(words.next());
@@ -284,7 +289,9 @@ pub(super) static CASTS: LazyLock<Vec<(u32, u32, u32, u32, char, char)>> = LazyL
 pub(super) type KnownClass = (u32, &'static str, u32, u32, bool);
 
 /// Operator classes and families (OID and name) of btree.
-pub(super) static CLASSES: LazyLock<(Vec<KnownClass>, Vec<(u32, &'static str)>)> = LazyLock::new(|| {
+type KnownClasses = (Vec<KnownClass>, Vec<(u32, &'static str)>);
+
+pub(super) static CLASSES: LazyLock<KnownClasses> = LazyLock::new(|| {
     let (mut classes, mut families) = (Vec::new(), Vec::new());
     for line in lines(include_str!("data/operator_classes.txt")) {
         let mut words = line.split(' ');

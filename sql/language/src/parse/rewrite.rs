@@ -6,6 +6,7 @@
 //! - The options of an identity column come in the one order that it takes.
 //! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
 //!   ALL; trim(LEADING FROM text) is told that it means blanks.
+//! - INTERVAL(n) 'text' becomes INTERVAL 'text' SECOND(n).
 //! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
 use super::statement::Overriding;
@@ -25,7 +26,7 @@ const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"]
 const REWRITTEN: [&str; 5] = ["only", "table", "for", "overriding", "identity"];
 
 /// Words that begin what [`unqualified`] says otherwise.
-const QUALIFIED: [&str; 5] = ["pg_catalog", "operator", "leading", "trailing", "both"];
+const QUALIFIED: [&str; 6] = ["pg_catalog", "operator", "leading", "trailing", "both", "interval"];
 
 /// The tokens as sqlparser shall see them; places stay those of the text.
 pub(super) fn adapt(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -72,6 +73,23 @@ fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             {
                 out.extend(tokens.get(*name_at).cloned());
                 at = *end + 1;
+            }
+            [
+                (word_at, word),
+                (open, Token::LParen),
+                (_, Token::Number(..)),
+                (close, Token::RParen),
+                (text_at, Token::SingleQuotedString(_)),
+                ..,
+            ] if is_word(word, "interval") => {
+                let space = || TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span);
+                for place in [word_at, text_at] {
+                    out.extend(tokens.get(*place).cloned());
+                    out.push(space());
+                }
+                out.push(TokenWithSpan::new(keyword("SECOND", Keyword::SECOND), token.span));
+                out.extend(tokens.get(*open..=*close).into_iter().flatten().cloned());
+                at = *text_at + 1;
             }
             [(_, side), (from_at, from), ..]
                 if ["leading", "trailing", "both"].iter().any(|word| is_word(side, word))

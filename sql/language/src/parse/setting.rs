@@ -96,9 +96,17 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
 
 /// INTERVAL '...' HOUR TO MINUTE: so far east of Greenwich, as a zone of POSIX, which counts to the west.
 fn zone_of_interval(cursor: &mut Cursor<'_>) -> Result<String> {
-    let text = cursor.expect_string()?;
-    if cursor.word("hour") && cursor.word("to") && !cursor.word("minute") {
-        return Err(cursor.unexpected());
+    let mut text = cursor.expect_string()?;
+    let bare = text.trim().parse::<f64>().is_ok();
+    if cursor.word("hour") {
+        // A bare number is one of the last field's.
+        let unit = if cursor.word("to") { "minute" } else { "hour" };
+        if unit == "minute" && !cursor.word("minute") {
+            return Err(cursor.unexpected());
+        }
+        if bare {
+            text = format!("{text} {unit}");
+        }
     }
     let parsed = sql_types::Datum::parse(
         sql_types::Type::of(sql_types::TypeId::Interval),

@@ -191,7 +191,12 @@ impl Analyzer<'_> {
             let (name, value) = match argument {
                 ast::FunctionArg::Named { name, arg, .. } => (Some(fold(name)), arg),
                 ast::FunctionArg::Unnamed(value) => (None, value),
-                ast::FunctionArg::ExprNamed { .. } => return Err(SqlError::syntax("a bad argument name")),
+                ast::FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, .. } => {
+                    (Some(fold(name)), arg)
+                }
+                ast::FunctionArg::ExprNamed { name, .. } => {
+                    return Err(SqlError::syntax(format!("syntax error at or near \"{name}\"")));
+                }
             };
             let ast::FunctionArgExpr::Expr(value) = value else {
                 return Err(SqlError::syntax("* is no argument of a function in FROM"));
