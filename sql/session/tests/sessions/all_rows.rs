@@ -2,7 +2,8 @@
 //! REPEATABLE READ transaction does not see, and at those of commits in doubt.
 
 use crate::answers::{ask, in_doubt, quorum_has_all, synchronous, told, waits};
-use crate::common::Node;
+use crate::common::{Node, until_it_waits};
+use storage::WaitEvent;
 
 /// What is decided, and the error while there is a row that stands against it.
 const DECISIONS: &[(&str, &str)] = &[
@@ -86,7 +87,8 @@ async fn a_role_that_owns_a_table_in_doubt_is_not_dropped() {
     let asking = node.client().await;
     let canceller = asking.session.canceller().clone();
     let answering = ask(asking, "drop role owner");
-    assert!(waits(&canceller, &answering).await);
+    // Who changes roles holds them until it is seen.
+    until_it_waits(&canceller, WaitEvent::RowLock).await;
     quorum_has_all(&node);
     assert_eq!(told(answering.await.unwrap().1), "2BP01");
     writing.await.unwrap().1.unwrap();
