@@ -285,13 +285,13 @@ impl Log {
     /// A report with its details, of a session or of the server itself; `statement` is shown with errors.
     pub fn write(&self, context: Option<&LogContext>, report: &Report, statement: Option<&str>) {
         let style = self.style.read().clone();
-        let redacted = redacted(report);
-        let report = redacted.as_ref().unwrap_or(report);
         let (level, own) =
             (Level::of(report.severity), context.map(|context| context.levels).unwrap_or_default());
         if level < own.messages.unwrap_or(style.min) {
             return;
         }
+        let redacted = redacted(report);
+        let report = redacted.as_ref().unwrap_or(report);
         let lines = context.map_or(&self.lines, |context| &context.lines);
         let shows_statement = level >= own.statements.unwrap_or(style.min_statement);
         let pid = context.map_or(0, |context| context.pid);
