@@ -113,10 +113,14 @@ macro_rules! config {
             pub(crate) fn from_values(value: impl Fn(&str) -> Option<Value>) -> Self {
                 Self { $($field: field(&value, $setting),)* }
             }
-            /// Whether a field is derived from this setting.
+            /// Derives the fields of one setting anew from the value in force; None if there is none.
             #[allow(dead_code, reason = "only sessions derive single fields anew")]
-            pub(crate) fn reads(name: &str) -> bool {
-                [$($setting),*].iter().any(|read| read.eq_ignore_ascii_case(name))
+            pub(crate) fn with_changed(&self, name: &str, value: impl Fn(&str) -> Option<Value>) -> Option<Self> {
+                let mut changed = None;
+                $(if $setting.eq_ignore_ascii_case(name) {
+                    changed.get_or_insert_with(|| self.clone()).$field = field(&value, $setting);
+                })*
+                changed
             }
             #[cfg(test)]
             fn without_effect() -> Vec<&'static str> {
@@ -411,6 +415,12 @@ impl Settings {
     /// The typed snapshot of the values in force.
     pub fn config(&self) -> Config {
         Config::from_values(|name| self.value(name))
+    }
+
+    /// What a session begins with.
+    pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
+        let derive = || Arc::new(SessionConfig::from_values(|name| self.value(name)));
+        self.session_config.get_or_init(derive).clone()
     }
 }
 

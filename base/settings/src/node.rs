@@ -1,11 +1,13 @@
 //! The settings of a node: layers of sources over the defaults, and what a reload changes.
 
+use crate::config::SessionConfig;
 use crate::definition::{Context, Definition, Kind, Meaning, flag};
 use crate::error::{Locked, SettingError};
 use crate::file::{FileContents, FileEntry, Place};
 use crate::table::{definitions, is_custom_name, nearest_name, position};
 use crate::value::Value;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// Where a value comes from; a later one outweighs an earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +153,8 @@ pub struct Settings {
     slots: Vec<Slot>,
     custom: BTreeMap<String, Slot>,
     checks: BTreeMap<usize, Check>,
+    /// What sessions begin with: derived when first asked after a change, since each login asks.
+    pub(crate) session_config: OnceLock<Arc<SessionConfig>>,
 }
 
 impl Default for Settings {
@@ -170,6 +174,7 @@ impl Settings {
             slots: vec![Slot::default(); definitions().len()],
             custom: BTreeMap::new(),
             checks: BTreeMap::new(),
+            session_config: OnceLock::new(),
         };
         for (name, check) in crate::check::BUILT_IN {
             all.set_check(name, *check);
@@ -240,6 +245,7 @@ impl Settings {
     }
 
     fn slot_mut(&mut self, name: &str) -> &mut Slot {
+        self.session_config.take();
         match position(name) {
             Some(at) if at < self.slots.len() => &mut self.slots[at],
             _ => self.custom.entry(name.to_ascii_lowercase()).or_default(),

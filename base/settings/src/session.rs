@@ -55,7 +55,7 @@ pub struct SessionSettings {
     /// What was there before each change of the open transaction.
     journal: Vec<(String, Own)>,
     reports: BTreeSet<&'static str>,
-    config: SessionConfig,
+    config: Arc<SessionConfig>,
 }
 
 fn key(name: &str) -> String {
@@ -65,12 +65,12 @@ fn key(name: &str) -> String {
 impl SessionSettings {
     /// A session that begins with the node's values.
     pub fn new(node: Arc<Settings>) -> Self {
-        let config = SessionConfig::from_values(|name| node.value(name));
+        let config = node.session_config();
         Self { node, own: BTreeMap::new(), journal: Vec::new(), reports: BTreeSet::new(), config }
     }
 
     /// The values that hot paths read.
-    pub fn config(&self) -> &SessionConfig {
+    pub fn config(&self) -> &Arc<SessionConfig> {
         &self.config
     }
 
@@ -86,7 +86,7 @@ impl SessionSettings {
             self.reports.insert(known.name);
         }
         self.node = node;
-        self.refresh();
+        self.config = Arc::new(SessionConfig::from_values(|name| self.value(name)));
     }
 
     /// Sets a value when the session starts (startup message, ALTER ROLE, ALTER DATABASE); RESET goes back to
@@ -185,18 +185,14 @@ impl SessionSettings {
     }
 
     fn changed(&mut self, name: &str) {
-        if let Some(known) = crate::find(name)
-            && known.has(flag::REPORT)
-        {
+        let known = crate::find(name);
+        if let Some(known) = known.filter(|known| known.has(flag::REPORT)) {
             self.reports.insert(known.name);
         }
-        if SessionConfig::reads(name) {
-            self.refresh();
+        let name = known.map_or(name, |known| known.name);
+        if let Some(config) = self.config.with_changed(name, |name| self.value(name)) {
+            self.config = Arc::new(config);
         }
-    }
-
-    fn refresh(&mut self) {
-        self.config = SessionConfig::from_values(|name| self.value(name));
     }
 
     /// The state to which `rollback_to` goes back: a savepoint, or the transaction's begin.
@@ -402,6 +398,19 @@ mod tests {
         assert_eq!(s.config().lock_timeout, Some(std::time::Duration::from_secs(1)));
         s.commit();
         assert_eq!(shown(&s, "lock_timeout"), "1s");
+    }
+
+    #[test]
+    fn typed_values_follow_the_node_and_a_setting_by_its_earlier_name() {
+        let mut node = Settings::new();
+        assert_eq!(SessionSettings::new(Arc::new(node.clone())).config().work_mem_bytes, 4 << 20);
+        node.set("work_mem", "9MB", Source::CommandLine).unwrap();
+        let mut s = SessionSettings::new(Arc::new(node));
+        assert_eq!(s.config().work_mem_bytes, 9 << 20);
+        s.set("sort_mem", "1MB", Scope::Session, USER).unwrap();
+        assert_eq!(s.config().work_mem_bytes, 1 << 20);
+        s.rollback();
+        assert_eq!(s.config().work_mem_bytes, 9 << 20);
     }
 
     #[test]

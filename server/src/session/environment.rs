@@ -108,6 +108,9 @@ impl SessionEnvironment {
     /// Takes over what ALTER DATABASE and ALTER ROLE say that its sessions begin with. What does not hold any
     /// more is passed over, as it was checked when it was said.
     pub(crate) fn begin_with(&self, settings: &[StartSetting]) {
+        if settings.is_empty() {
+            return;
+        }
         let mut state = self.state.lock();
         for setting in settings {
             let source = if setting.of_role { Source::Role } else { Source::Database };
@@ -158,7 +161,7 @@ impl SessionEnvironment {
     }
 
     /// The typed values now.
-    pub(crate) fn config(&self) -> SessionConfig {
+    pub(crate) fn config(&self) -> Arc<SessionConfig> {
         self.state.lock().settings.config().clone()
     }
 
