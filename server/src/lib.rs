@@ -56,6 +56,8 @@ mod views;
 
 pub use archive::restore::brought as restored_length;
 pub use archive::shell::{expand as expand_command, has_placeholder};
+pub use auth::LoginFiles;
+pub use auth::hba::HbaError;
 pub use error::ServerError;
 pub use log::{LogSink, stderr_sink};
 pub use node::init::{InitOptions, init};

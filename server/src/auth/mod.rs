@@ -3,8 +3,10 @@
 pub(crate) mod hba;
 pub(crate) mod ident;
 mod password;
+mod trial;
 
 pub(crate) use password::authenticate_member;
+pub use trial::LoginFiles;
 
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;

@@ -49,6 +49,11 @@ fn no_configuration_file_is_a_fault() {
 }
 
 #[test]
+fn no_login_file_is_a_fault() {
+    share(targets::find("hba").unwrap(), 50_000);
+}
+
+#[test]
 fn a_fault_is_found_and_told() {
     let target = Target {
         name: "none",

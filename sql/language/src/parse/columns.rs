@@ -1,11 +1,10 @@
 //! The columns that an expression of the catalogue names: a CHECK condition, kept as text, goes with its
 //! columns.
 
-use super::{fold, parse_expression};
+use super::{fold, parse_expression, walk};
 use sql_interface::Result;
-use sqlparser::ast::{self, visit_expressions, visit_expressions_mut};
+use sqlparser::ast;
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 /// The identifier of a column's name in `expression`, if that is a column's name: `column`, `table.column`.
 fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
@@ -22,12 +21,9 @@ fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
 ///
 /// 42601 for a text that is no expression.
 pub fn columns_of(text: &str) -> Result<BTreeSet<String>> {
-    let parsed = parse_expression(text)?;
+    let mut parsed = parse_expression(text)?;
     let mut found = BTreeSet::new();
-    let _: ControlFlow<()> = visit_expressions(parsed.tree()?, |part| {
-        found.extend(column_of(part).map(fold));
-        ControlFlow::Continue(())
-    });
+    walk::expressions(parsed.tree_mut()?, |part| found.extend(column_of(part).map(fold)));
     Ok(found)
 }
 
@@ -40,7 +36,7 @@ pub fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
     let mut parsed = parse_expression(text)?;
     let quote = identifier::needs_quotes(new).then_some('"');
     let renamed = ast::Ident { quote_style: quote, ..ast::Ident::new(new) };
-    let _: ControlFlow<()> = visit_expressions_mut(parsed.tree_mut()?, |part| {
+    walk::expressions(parsed.tree_mut()?, |part| {
         let name = match part {
             ast::Expr::Identifier(name) => Some(name),
             ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
@@ -49,7 +45,6 @@ pub fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
         if let Some(name) = name.filter(|name| fold(name) == old) {
             *name = renamed.clone();
         }
-        ControlFlow::Continue(())
     });
     Ok(parsed.tree()?.to_string())
 }

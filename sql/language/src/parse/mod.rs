@@ -20,6 +20,7 @@ mod statement;
 mod transaction;
 mod utility;
 mod values;
+mod walk;
 
 pub use sequence::identity_options;
 pub use source::Source;
@@ -38,8 +39,9 @@ use sql_interface::{Result, SqlError, stack};
 use sql_types::work;
 use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 use sqlstate::SqlState;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -274,7 +276,8 @@ fn read_whole<T: ast::VisitMut>(
 fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
     extent::check(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens);
-    if let Some(command) = utility::parse(&mut cursor)? {
+    let is_query = cursor.peek().is_some_and(begins_query);
+    if !is_query && let Some(command) = utility::parse(&mut cursor)? {
         return Ok(command);
     }
     parse_plain(source, tokens)
@@ -282,9 +285,20 @@ fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCom
 
 /// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
 fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
-    let (count, overriding) = (tokens.len(), rewrite::overriding(&tokens));
+    let count = tokens.len();
+    if tokens.first().is_some_and(|first| begins_query(&first.token)) {
+        // As the parser would do, without moving a tree of the largest statement's size about.
+        return Ok(SqlCommand::Query(settle(read_query(source, tokens)?, count)?));
+    }
+    let overriding = rewrite::overriding(&tokens);
     let statement = read_whole(source, tokens, |parser| parser.parse_statement())?;
     classify(settle(statement, count)?, overriding)
+}
+
+/// Whether a statement that begins so is a query.
+fn begins_query(first: &Token) -> bool {
+    let is_word = |word: &Word| matches!(word.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES);
+    matches!(first, Token::LParen) || matches!(first, Token::Word(word) if is_word(word))
 }
 
 /// Parses a query inside another statement from all of `tokens`, as a statement of its own.

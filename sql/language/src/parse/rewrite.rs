@@ -22,18 +22,39 @@ const BEFORE_QUERIES: [&str; 6] = ["union", "all", "except", "intersect", "disti
 /// After these words a table's name stands.
 const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"];
 
-/// Words that begin what is said otherwise.
-const REWRITTEN: [&str; 5] = ["only", "table", "for", "overriding", "identity"];
+/// Whether a word may begin what is said otherwise.
+fn is_rewritten(token: &Token) -> bool {
+    use Keyword::{FOR, IDENTITY, NoKeyword, ONLY, TABLE};
+    match token {
+        Token::Word(word) => match word.keyword {
+            ONLY | TABLE | FOR | IDENTITY => true,
+            // Not all of ours are words of the parser's, which then tells of none.
+            NoKeyword => is_word(token, "overriding"),
+            _ => false,
+        },
+        _ => false,
+    }
+}
 
-/// Words that begin what [`unqualified`] says otherwise.
-const QUALIFIED: [&str; 6] = ["pg_catalog", "operator", "leading", "trailing", "both", "interval"];
+/// Whether a word may begin what [`unqualified`] says otherwise.
+fn is_qualified(token: &Token) -> bool {
+    use Keyword::{BOTH, INTERVAL, LEADING, NoKeyword, OPERATOR, TRAILING};
+    match token {
+        Token::Word(word) => match word.keyword {
+            BOTH | INTERVAL | LEADING | OPERATOR | TRAILING => true,
+            NoKeyword => is_word(token, "pg_catalog"),
+            _ => false,
+        },
+        _ => false,
+    }
+}
 
 /// The tokens as sqlparser shall see them; places stay those of the text.
 pub(super) fn adapt(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if tokens.iter().any(|token| QUALIFIED.iter().any(|word| is_word(&token.token, word))) {
+    if tokens.iter().any(|token| is_qualified(&token.token)) {
         tokens = unqualified(&tokens);
     }
-    if !tokens.iter().any(|token| REWRITTEN.iter().any(|word| is_word(&token.token, word))) {
+    if !tokens.iter().any(|token| is_rewritten(&token.token)) {
         return tokens;
     }
     rewritten(&tokens)

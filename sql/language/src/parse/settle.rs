@@ -1,7 +1,8 @@
 //! What is done to each tree that the parser has made: chains are made flat, and what is too deep is refused.
 
+use super::walk::{Walk, walk};
 use sql_interface::{Result, stack};
-use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, Value, VisitMut};
 use std::ops::ControlFlow;
 
 /// Chains of AND and OR up to this length stay as the parser made them: one level each.
@@ -15,7 +16,7 @@ pub(super) fn settle<T: VisitMut>(mut tree: T, tokens: usize) -> Result<T> {
         return Ok(tree);
     }
     let mut settling = Settling { levels: 0, levels_max: stack::levels_max(), spines: Vec::new() };
-    match tree.visit(&mut settling) {
+    match walk(&mut tree, &mut settling) {
         ControlFlow::Continue(()) => Ok(tree),
         ControlFlow::Break(()) => Err(stack::exceeded()),
     }
@@ -35,10 +36,8 @@ impl Settling {
     }
 }
 
-impl VisitorMut for Settling {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+impl Walk for Settling {
+    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let mut levels = 1;
         let mut body = &*query.body;
         while let SetExpr::SetOperation { left, .. } = body {
@@ -49,19 +48,17 @@ impl VisitorMut for Settling {
         self.enter(levels)
     }
 
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+    fn query_left(&mut self) {
         self.levels -= self.spines.pop().unwrap_or(0);
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         balance(expr);
         self.enter(1)
     }
 
-    fn post_visit_expr(&mut self, _expr: &mut Expr) -> ControlFlow<()> {
+    fn expr_left(&mut self) {
         self.levels -= 1;
-        ControlFlow::Continue(())
     }
 }
 

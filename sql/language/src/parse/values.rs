@@ -5,9 +5,10 @@
 //! rows are cut out, a placeholder stands in for them, and each is parsed by itself and kept in as much
 //! memory as it needs.
 
+use super::walk::{Walk, walk};
 use super::{Source, read};
 use sql_interface::Result;
-use sqlparser::ast::{Expr, Parens, Query, SetExpr, Value, Values, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, Parens, Query, SetExpr, Value, Values, VisitMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::ops::ControlFlow;
@@ -159,7 +160,7 @@ impl Lists {
             return Ok(());
         }
         let mut putting = Putting(self.0);
-        let _: ControlFlow<()> = tree.visit(&mut putting);
+        let _: ControlFlow<()> = walk(tree, &mut putting);
         match putting.0.iter().find_map(|rows| rows.first()) {
             None => Ok(()),
             Some(row) => Err(source.unexpected_here(&row.opening_token.0)),
@@ -181,10 +182,8 @@ impl Putting {
     }
 }
 
-impl VisitorMut for Putting {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+impl Walk for Putting {
+    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let mut body = &mut *query.body;
         // Set operations nest to the left; those on the right side are in parentheses, and queries of their
         // own.

@@ -2,6 +2,7 @@
 
 mod conninfo;
 mod copy;
+mod hba;
 mod messages;
 mod settings;
 mod sql;
@@ -17,6 +18,7 @@ pub const ALL: &[&Target] = &[
     &copy::COPY,
     &conninfo::CONNINFO,
     &settings::SETTINGS,
+    &hba::HBA,
 ];
 
 /// The target of a name.
