@@ -348,7 +348,12 @@ fn split_uri(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
         let (keyword, value) =
             pair.split_once('=').ok_or(ConnInfoError::BadUri("query parameter without \"=\""))?;
-        pairs.push((percent_decoded(keyword)?, percent_decoded(value)?));
+        let (keyword, value) = (percent_decoded(keyword)?, percent_decoded(value)?);
+        // As libpq takes what is written for JDBC.
+        pairs.push(match (keyword.as_str(), value.as_str()) {
+            ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
+            _ => (keyword, value),
+        });
     }
     Ok(pairs)
 }

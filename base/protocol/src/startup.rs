@@ -74,11 +74,18 @@ impl StartupParameters {
     /// Fails with the value if it is no Boolean and not `database`.
     pub fn replication(&self) -> Result<ReplicationMode, String> {
         let Some(value) = self.get("replication") else { return Ok(ReplicationMode::Off) };
-        match value.to_ascii_lowercase().as_str() {
-            "database" => Ok(ReplicationMode::Database),
-            "1" | "on" | "true" | "t" | "yes" | "y" => Ok(ReplicationMode::Physical),
-            "0" | "off" | "false" | "f" | "no" | "n" => Ok(ReplicationMode::Off),
-            _ => Err(value.to_owned()),
+        if value == "database" {
+            return Ok(ReplicationMode::Database);
+        }
+        // A Boolean's word, or what it begins with as long as that is no other's.
+        let lower = value.to_ascii_lowercase();
+        let begins = |words: &[&str]| !lower.is_empty() && words.iter().any(|word| word.starts_with(&lower));
+        if begins(&["true", "yes"]) || lower == "on" || lower == "1" {
+            Ok(ReplicationMode::Physical)
+        } else if begins(&["false", "no"]) || lower == "off" || lower == "of" || lower == "0" {
+            Ok(ReplicationMode::Off)
+        } else {
+            Err(value.to_owned())
         }
     }
     /// Parameters of protocol extensions (`_pq_.` names), none of which is known; for
@@ -177,6 +184,19 @@ mod tests {
         let Ok(Startup::Session(session)) = decode(&out) else { panic!("no session") };
         assert_eq!((session.major(), session.minor(), session.get("user")), (3, 0, Some("bob")));
         assert_eq!(session.replication(), Ok(ReplicationMode::Physical));
+        let mode = |value: &str| {
+            let parameters = vec![("replication".to_owned(), value.to_owned())];
+            StartupParameters { parameters, ..session.clone() }.replication()
+        };
+        for value in ["tr", "Y", "ON", "1", "tRUE"] {
+            assert_eq!(mode(value), Ok(ReplicationMode::Physical), "{value}");
+        }
+        for value in ["of", "F", "no", "0"] {
+            assert_eq!(mode(value), Ok(ReplicationMode::Off), "{value}");
+        }
+        for value in ["o", "", "truee", "Database", "2"] {
+            assert!(mode(value).is_err(), "{value}");
+        }
         for cut in 8..out.len() {
             assert_eq!(peek(&out[..cut]), Ok(None));
             assert!(decode(&out[..cut]).is_err());

@@ -1,8 +1,8 @@
 //! pg_ident.conf: which names outside, of operating systems' users and of certificates, may be which roles
 //! (the manual's section "User Name Maps").
 
+use super::expression::{Expression, FirstGroup};
 use super::hba::{FileLine, HbaError, Word, read_lines};
-use regex::Regex;
 use std::io;
 use std::path::Path;
 
@@ -12,10 +12,10 @@ pub(crate) struct MapLine {
     pub(crate) map: String,
     /// The name outside, as it was written.
     pub(crate) outside: String,
-    /// The role, in which `\1` stands for what the expression's first group found.
+    /// The role, in which the first `\1` stands for what the expression's first group found.
     pub(crate) role: String,
     /// A name that begins with a slash is an expression.
-    expression: Option<Regex>,
+    expression: Option<Expression>,
 }
 
 /// The maps.
@@ -47,33 +47,41 @@ impl MapLine {
         };
         let (map, outside, role) = (next()?, next()?, next()?);
         let expression = match outside.strip_prefix('/') {
-            Some(text) => Some(Regex::new(text).map_err(|error| {
-                let why = error.to_string();
-                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("invalid regular expression \"{text}\": {why}")
-            })?),
+            Some(text) => {
+                let invalid = |why: String| format!("invalid regular expression \"{text}\": {why}");
+                let read = Expression::new(text).map_err(invalid)?;
+                if read.takes_least() && role.contains("\\1") {
+                    let why =
+                        "what a group stands for beside quantifiers that take the least is not supported";
+                    return Err(invalid(why.to_owned()));
+                }
+                Some(read)
+            }
             None => None,
         };
-        if role.contains("\\1") && expression.as_ref().is_some_and(|regex| regex.captures_len() < 2) {
-            let text = outside.trim_start_matches('/');
-            return Err(format!(
-                "regular expression \"{text}\" has no subexpressions as requested by backreference in \"{role}\""
-            ));
-        }
         Ok(Self { map, outside, role, expression })
     }
 
-    /// Whether this line lets a name outside be a role.
-    fn lets(&self, map: &str, outside: &str, role: &str) -> bool {
+    /// Whether this line lets a name outside be a role. Err for a line that asks for a group that is not
+    /// there: as in PostgreSQL, no other line counts then.
+    fn lets(&self, map: &str, outside: &str, role: &str) -> Result<bool, String> {
         if self.map != map {
-            return false;
+            return Ok(false);
         }
-        match &self.expression {
-            None => self.outside == outside && self.role == role,
-            Some(expression) => expression.captures(outside).is_some_and(|found| {
-                let group = found.get(1).map_or("", |group| group.as_str());
-                self.role.replacen("\\1", group, 1) == role
-            }),
+        let Some(expression) = &self.expression else {
+            return Ok(self.outside == outside && self.role == role);
+        };
+        let Some(found) = expression.find(outside) else { return Ok(false) };
+        if !self.role.contains("\\1") {
+            return Ok(self.role == role);
+        }
+        match found {
+            FirstGroup::Text(group) => Ok(self.role.replacen("\\1", &group, 1) == role),
+            FirstGroup::Nothing => Err(format!(
+                "regular expression \"{}\" has no subexpressions as requested by backreference in \"{}\"",
+                self.outside.trim_start_matches('/'),
+                self.role
+            )),
         }
     }
 }
@@ -103,10 +111,16 @@ impl IdentMaps {
             None => Err(format!(
                 "provided user name ({role}) and authenticated user name ({outside}) do not match"
             )),
-            Some(map) if self.lines.iter().any(|line| line.lets(map, outside, role)) => Ok(()),
-            Some(map) => Err(format!(
-                "no match in usermap \"{map}\" for user \"{role}\" authenticated as \"{outside}\""
-            )),
+            Some(map) => {
+                for line in &self.lines {
+                    if line.lets(map, outside, role)? {
+                        return Ok(());
+                    }
+                }
+                Err(format!(
+                    "no match in usermap \"{map}\" for user \"{role}\" authenticated as \"{outside}\""
+                ))
+            }
         }
     }
 }
@@ -126,7 +140,10 @@ mod tests {
              m root postgres\n\
              m /^(.*)@example\\.com$ \\1\n\
              m \"/^svc-\" app\n\
-             other ann bob\n",
+             other ann bob\n\
+             roles \"/^(ro|root)\" \\1\n\
+             nothing /^a(b)?$ \\1\n\
+             nothing a a\n",
         )
         .unwrap();
         for (map, outside, role, lets) in [
@@ -138,6 +155,10 @@ mod tests {
             (Some("m"), "svc-7", "app", true),
             (Some("m"), "ann", "bob", false),
             (Some("other"), "ann", "bob", true),
+            (Some("roles"), "root", "root", true),
+            (Some("roles"), "root", "ro", false),
+            (Some("nothing"), "ab", "b", true),
+            (Some("nothing"), "a", "a", false),
             (None, "ann", "ann", true),
             (None, "ann", "bob", false),
         ] {
@@ -156,7 +177,8 @@ mod tests {
             ("m a", "missing entry"),
             ("m a,b c", "multiple values in ident field"),
             ("m /( x", "invalid regular expression \"(\""),
-            ("m /^a$ \\1", "has no subexpressions"),
+            ("m /^(a)(?=b) \\1", "look-around constraints are not supported"),
+            ("m /^(a+?) \\1", "take the least is not supported"),
         ] {
             let errors = parsed(&format!("\n{line}\n")).unwrap_err();
             assert!(errors[0].message.contains(part) && errors[0].line == 2, "{line}: {}", errors[0]);

@@ -132,9 +132,14 @@ pub(crate) fn node_style(settings: &Settings) -> Style {
 /// Why a server would not start with these settings in this directory as it is now. What other machines and
 /// programs decide (names to listen on, ports in use, what the archive has) is not looked at.
 pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
+    super::tls::load(host, data_dir, settings).err().or_else(|| refusal_of_change(host, data_dir, settings))
+}
+
+/// The same for one setting that is changed, which others may follow before the next start.
+pub(crate) fn refusal_of_change(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
     check_archive(settings)
         .err()
-        .or_else(|| super::tls::load(host, data_dir, settings).err())
+        .or_else(|| super::tls::check_change(host, data_dir, settings).err())
         .or_else(|| {
             let signals = |name: &str| host.disk.exists(&data_dir.join(name)).unwrap_or(false);
             let recovers = signals("recovery.signal") && !signals("standby.signal");

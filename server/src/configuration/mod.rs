@@ -273,7 +273,7 @@ impl Ground {
         let auto = FileContents::from_text(auto, &self.data_dir.join("postgresql.auto.conf"));
         let files = read_files_with(&self.host, &self.data_dir, &settings, Some(auto));
         settings.apply_files(&files, Phase::Start);
-        checks::refusal(&self.host, &self.data_dir, &settings)
+        checks::refusal_of_change(&self.host, &self.data_dir, &settings)
     }
 }
 

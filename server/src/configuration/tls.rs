@@ -19,6 +19,19 @@ pub(super) fn load(
     data_dir: &Path,
     settings: &Settings,
 ) -> Result<Option<Arc<ServerTls>>, ServerError> {
+    read(host, data_dir, settings).map_err(|error| refusal(&error))
+}
+
+/// What is wrong with the files after a change of one setting: whoever goes over to another certificate names
+/// its key in another statement.
+pub(super) fn check_change(host: &Host, data_dir: &Path, settings: &Settings) -> Result<(), ServerError> {
+    match read(host, data_dir, settings) {
+        Ok(_) | Err(TlsError::Pair(_)) => Ok(()),
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+fn read(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Option<Arc<ServerTls>>, TlsError> {
     if settings.value("ssl") != Some(Value::Bool(true)) {
         return Ok(None);
     }
@@ -38,10 +51,7 @@ pub(super) fn load(
         ecdh_curve: text("ssl_ecdh_curve"),
         prefers_own_ciphers: settings.value("ssl_prefer_server_ciphers") == Some(Value::Bool(true)),
     };
-    match ServerTls::load(host.disk.as_ref(), &options) {
-        Ok(tls) => Ok(Some(Arc::new(tls))),
-        Err(error) => Err(refusal(&error)),
-    }
+    ServerTls::load(host.disk.as_ref(), &options).map(|tls| Some(Arc::new(tls)))
 }
 
 fn refusal(error: &TlsError) -> ServerError {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes that wait to be written, at most.
+/// Where so many bytes wait to be written, no more come in: a message of any size fits before that.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// How long a flush waits for a disk that does not answer.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ impl Collector {
     /// Puts lines into the queue, if there is room for them.
     pub(super) fn put(&self, format: Format, text: String) {
         let mut queue = self.shared.queue.lock();
-        if queue.bytes.saturating_add(text.len()) > QUEUE_BYTES_MAX {
+        if queue.bytes >= QUEUE_BYTES_MAX {
             queue.lost += 1;
             return;
         }

@@ -84,8 +84,13 @@ fn of_entry(escape: char, entry: &Entry<'_>, zone: &TimeZone) -> String {
         'b' => entry.backend_type().to_owned(),
         // No statement has a number unless statistics are kept of it, and none a transaction of its own here.
         'x' | 'Q' => "0".to_owned(),
-        other => entry.context.map(|context| of_session(other, context)).unwrap_or_default(),
+        other => entry.context.map(|context| plain(&of_session(other, context))).unwrap_or_default(),
     }
+}
+
+/// What a client says of itself must not look like lines of the log.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn of_session(escape: char, context: &LogContext) -> String {

@@ -18,34 +18,41 @@ fn bytes(stage: StageLag) -> Datum {
 pub(super) static VIEWS: &[View] = &[view! {
     "plimsoll_stat_lag", 15_003,
     "How far each standby is behind, in bytes and in time, at each stage; a row a standby.",
-    rows |asked, _actor| {
+    rows |asked, actor| {
         let replication = ready(asked)?;
         let end = replication.log.flushed();
-        let rows = replication.sender_rows(end);
-        rows.into_iter().map(move |row| (row, end))
+        let rows = replication.sender_rows(end).into_iter();
+        rows.map(move |row| {
+            let seen = actor.reads_statistics || asked.acts_for(actor, row.info.user_oid);
+            (row, end, seen)
+        })
     },
-    each |(row, end)| [let lag = row.lag;] {
-        "application_name": Text = Datum::text(row.info.application_name.as_str()),
+    each |(row, end, seen)| [
+        let lag = row.lag;
+        // As in pg_stat_replication: others than pg_read_all_stats and the standby's own role see that it is.
+        let shown = |value: Datum| if seen { value } else { Datum::Null };
+    ] {
+        "application_name": Text = shown(Datum::text(row.info.application_name.as_str())),
         "pid": Int4 = Datum::Int4(row.info.pid),
-        "state": Text = Datum::text(row.state.name()),
-        "sync_state": Text = Datum::text(row.sync_state.name()),
-        "current_lsn": Lsn = lsn(end),
-        "sent_lsn": Lsn = lsn(row.sent),
-        "write_lsn": Lsn = lsn(row.progress.written),
-        "flush_lsn": Lsn = lsn(row.progress.flushed),
-        "replay_lsn": Lsn = lsn(row.progress.replayed),
-        "sent_bytes": Int8 = bytes(lag.sent),
-        "write_bytes": Int8 = bytes(lag.written),
-        "flush_bytes": Int8 = bytes(lag.flushed),
-        "replay_bytes": Int8 = bytes(lag.replayed),
-        "sent_seconds": Float8 = seconds(lag.sent.age),
-        "write_seconds": Float8 = seconds(lag.written.age),
-        "flush_seconds": Float8 = seconds(lag.flushed.age),
-        "replay_seconds": Float8 = seconds(lag.replayed.age),
-        "silent_seconds": Float8 = seconds(lag.silent),
-        "slowest": Text = text(lag.slowest()),
-        "replay_rate": Float8 = float(row.replay_rate),
-        "catch_up_seconds": Float8 = row.catch_up.map_or(Datum::Null, seconds),
-        "copying": Bool = Datum::Bool(row.copying),
+        "state": Text = shown(Datum::text(row.state.name())),
+        "sync_state": Text = shown(Datum::text(row.sync_state.name())),
+        "current_lsn": Lsn = shown(lsn(end)),
+        "sent_lsn": Lsn = shown(lsn(row.sent)),
+        "write_lsn": Lsn = shown(lsn(row.progress.written)),
+        "flush_lsn": Lsn = shown(lsn(row.progress.flushed)),
+        "replay_lsn": Lsn = shown(lsn(row.progress.replayed)),
+        "sent_bytes": Int8 = shown(bytes(lag.sent)),
+        "write_bytes": Int8 = shown(bytes(lag.written)),
+        "flush_bytes": Int8 = shown(bytes(lag.flushed)),
+        "replay_bytes": Int8 = shown(bytes(lag.replayed)),
+        "sent_seconds": Float8 = shown(seconds(lag.sent.age)),
+        "write_seconds": Float8 = shown(seconds(lag.written.age)),
+        "flush_seconds": Float8 = shown(seconds(lag.flushed.age)),
+        "replay_seconds": Float8 = shown(seconds(lag.replayed.age)),
+        "silent_seconds": Float8 = shown(seconds(lag.silent)),
+        "slowest": Text = shown(text(lag.slowest())),
+        "replay_rate": Float8 = shown(float(row.replay_rate)),
+        "catch_up_seconds": Float8 = shown(row.catch_up.map_or(Datum::Null, seconds)),
+        "copying": Bool = shown(Datum::Bool(row.copying)),
     }
 }];

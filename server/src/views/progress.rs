@@ -105,17 +105,26 @@ pub(super) static VIEWS: &[View] = &[
     idle("pg_stat_progress_copy", 12_290, "COPY under way: always empty, its progress is not counted.", COPY),
     view! {
         "pg_stat_progress_basebackup", 12_285, "Base backups under way; a row a backup.",
-        rows |asked, _actor| asked.sessions.list().into_iter()
-            .filter(|session| session.backing_up.load(Ordering::Acquire)),
-        each |session| [
+        rows |asked, actor| {
+            let sessions = asked.sessions.list().into_iter();
+            let backups = sessions.filter(|session| session.backing_up.load(Ordering::Acquire));
+            backups.map(|session| {
+                let role = session.role_oid.load(Ordering::Relaxed);
+                let seen = actor.reads_statistics || asked.acts_for(actor, role);
+                (session, seen)
+            })
+        },
+        each |(session, seen)| [
             let progress = *session.backup_progress.lock();
+            // What others than pg_read_all_stats and the session's own role do not see.
+            let shown = |value: Datum| if seen { value } else { Datum::Null };
         ] {
             "pid": Int4 = Datum::Int4(session.key.pid),
-            "phase": Text = Datum::text(progress.phase),
-            "backup_total": Int8 = progress.total_bytes.map_or(Datum::Null, count),
-            "backup_streamed": Int8 = count(progress.sent_bytes),
-            "tablespaces_total": Int8 = Datum::Int8(1),
-            "tablespaces_streamed": Int8 = Datum::Int8(i64::from(progress.is_sent)),
+            "phase": Text = shown(Datum::text(progress.phase)),
+            "backup_total": Int8 = shown(progress.total_bytes.map_or(Datum::Null, count)),
+            "backup_streamed": Int8 = shown(count(progress.sent_bytes)),
+            "tablespaces_total": Int8 = shown(Datum::Int8(1)),
+            "tablespaces_streamed": Int8 = shown(Datum::Int8(i64::from(progress.is_sent))),
         }
     },
     view! {

@@ -106,7 +106,9 @@ fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
     if let Some(replication) = asked.replication {
         for row in replication.sender_rows(database.visible()) {
             if let Some(xid) = row.xmin {
-                let (pid, name) = (Some(row.info.pid), Some(row.info.application_name.to_string()));
+                let visible = actor.reads_statistics || asked.acts_for(actor, row.info.user_oid);
+                let name = visible.then(|| row.info.application_name.to_string());
+                let pid = Some(row.info.pid);
                 holders.push(Holder { pid, name, ..Holder::new("standby", xid) });
             }
         }

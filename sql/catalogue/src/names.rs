@@ -4,7 +4,8 @@
 //! in public and share one space of names there; made-up tables lie in pg_catalog and information_schema.
 
 use crate::model::{AnyIndex, Catalogue, Relation, Sequence, View};
-use crate::schema::Schema;
+use crate::rights::{Object, Privileges};
+use crate::schema::{Schema, no_schema};
 use crate::system;
 use sql_interface::{Environment, Result, SqlError};
 use sqlstate::SqlState;
@@ -15,20 +16,37 @@ use std::sync::{Arc, OnceLock};
 pub struct SearchPath {
     /// As search_path names them, whether they are there or not.
     names: Vec<String>,
+    /// Who looks: into schemas of which it has USAGE. None for texts of the catalogue, whose names were found
+    /// when they were made.
+    role: Option<u32>,
 }
 
 impl SearchPath {
     /// What search_path says, in a session of this user.
     pub fn new(names: &[String], user: &str) -> Self {
         let name = |name: &String| if name == "$user" { user.to_owned() } else { name.clone() };
-        Self { names: names.iter().map(name).collect() }
+        Self { names: names.iter().map(name).collect(), role: None }
+    }
+
+    /// The same for a role: it passes over schemas that the role may not look into. pg_catalog is searched
+    /// all the same, before the others.
+    pub fn of_role(mut self, role: u32, catalogue: &Catalogue) -> Self {
+        self.names
+            .retain(|name| Schema::named(name).is_none_or(|schema| catalogue.may_look_into(role, schema)));
+        self.role = Some(role);
+        self
+    }
+
+    /// Whether names without a schema are looked up in the same places.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.names == other.names
     }
 
     /// The path by which texts of the catalogue are read (views, DEFAULT, CHECK): what their names meant when
     /// they were made is found along it, whatever the session's own path is.
     pub fn of_catalogue() -> &'static Self {
         static PATH: OnceLock<SearchPath> = OnceLock::new();
-        PATH.get_or_init(|| Self { names: vec![Schema::PUBLIC.name().to_owned()] })
+        PATH.get_or_init(|| Self { names: vec![Schema::PUBLIC.name().to_owned()], role: None })
     }
 
     /// Those that it names and that are there, in order.
@@ -123,19 +141,59 @@ impl Catalogue {
         self.relation(name).map(Found::Table).or_else(view).or_else(sequence).or_else(index)
     }
 
+    /// Whether a role may look names up in a schema.
+    pub fn may_look_into(&self, role: u32, schema: Schema) -> bool {
+        !self.privileges(role, &Object::Schema(schema.oid()), Privileges::USAGE).is_empty()
+    }
+
+    /// The schema that a name begins with; None if there is none.
+    ///
+    /// # Errors
+    ///
+    /// 42501 if whoever looks along the path may not look into it.
+    pub fn schema(&self, path: &SearchPath, name: &str) -> Result<Option<Schema>> {
+        let Some(schema) = Schema::named(name) else { return Ok(None) };
+        if path.role.is_some_and(|role| !self.may_look_into(role, schema)) {
+            let message = format!("permission denied for schema {}", schema.name());
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        Ok(Some(schema))
+    }
+
+    /// The same for statements that fail without it.
+    ///
+    /// # Errors
+    ///
+    /// 3F000, and 42501 as above.
+    pub fn required_schema(&self, path: &SearchPath, name: &str) -> Result<Schema> {
+        self.schema(path, name)?.ok_or_else(|| no_schema(name))
+    }
+
+    fn find_along<'c>(
+        &'c self,
+        environment: &dyn Environment,
+        path: &SearchPath,
+        name: &str,
+    ) -> Option<Found<'c>> {
+        path.searched().find_map(|schema| self.find_in(environment, schema, name))
+    }
+
     /// What a name stands for, in its schema or along the path; None if that is nothing, and if there is no
     /// such schema.
+    ///
+    /// # Errors
+    ///
+    /// 42501 for a name in a schema that whoever looks may not look into.
     pub fn find<'c>(
         &'c self,
         environment: &dyn Environment,
         path: &SearchPath,
         schema: Option<&str>,
         name: &str,
-    ) -> Option<Found<'c>> {
-        match schema {
-            Some(schema) => self.find_in(environment, Schema::named(schema)?, name),
-            None => path.searched().find_map(|schema| self.find_in(environment, schema, name)),
-        }
+    ) -> Result<Option<Found<'c>>> {
+        let Some(schema) = schema else { return Ok(self.find_along(environment, path, name)) };
+        let schema = self.schema(path, schema)?;
+        Ok(schema.and_then(|schema| self.find_in(environment, schema, name)))
     }
 
     /// The schema and name of whatever of a table's kind has this OID.
@@ -161,14 +219,14 @@ impl Catalogue {
     /// Whether this is found along the path by its name alone (pg_table_is_visible); None for an unknown OID.
     pub fn is_visible(&self, environment: &dyn Environment, path: &SearchPath, oid: u32) -> Option<bool> {
         let (_, name) = self.name_of(environment, oid)?;
-        Some(self.find(environment, path, None, name).is_some_and(|found| found.oid() == oid))
+        Some(self.find_along(environment, path, name).is_some_and(|found| found.oid() == oid))
     }
 
     /// The name of whatever of a table's kind has this OID as regclass prints it: with its schema unless it
     /// is found along the path without.
     pub fn shown_name(&self, environment: &dyn Environment, path: &SearchPath, oid: u32) -> Option<String> {
         let (schema, name) = self.name_of(environment, oid)?;
-        let found = self.find(environment, path, None, name).is_some_and(|found| found.oid() == oid);
+        let found = self.find_along(environment, path, name).is_some_and(|found| found.oid() == oid);
         let name = identifier::quote(name);
         Some(if found { name } else { format!("{}.{name}", schema.name()) })
     }

@@ -1,6 +1,7 @@
 //! Who a session acts as: SET ROLE and SET SESSION AUTHORIZATION, which a rollback undoes like any SET.
 
 use super::SqlSession;
+use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::predefined;
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{CommandTag, Result, SettingActor, Severity, SqlError};
@@ -29,6 +30,8 @@ pub(super) struct Acting {
     authenticated: u32,
     /// That was a superuser, who may become anybody for the rest of the session.
     by_superuser: bool,
+    /// The role that the session began with, by its settings; None is NONE.
+    began_as: Option<u32>,
     set: Who,
     local: Option<Who>,
     /// What was there before the first change at each level of the transaction: 1 is the transaction itself,
@@ -40,7 +43,7 @@ impl Acting {
     pub(super) fn new(role: &Role) -> Self {
         let set = Who { session: role.oid, role: None };
         let (authenticated, by_superuser) = (role.oid, role.superuser);
-        Self { authenticated, by_superuser, set, local: None, saved: Vec::new() }
+        Self { authenticated, by_superuser, began_as: None, set, local: None, saved: Vec::new() }
     }
 
     fn now(&self) -> Who {
@@ -123,6 +126,21 @@ impl SqlSession {
         }
         self.facts.role_is_set = who.role.is_some();
         self.role = role;
+        self.refresh_path();
+    }
+
+    /// Takes over search_path, as far as the role that acts may look into its schemas.
+    pub(super) fn refresh_path(&mut self) {
+        let path = if self.facts.names_are_given {
+            SearchPath::of_catalogue().clone()
+        } else {
+            let path = SearchPath::new(&self.quick.search_path, &self.facts.user);
+            path.of_role(self.facts.actor.role, &self.facts.catalogue)
+        };
+        if !path.leads_where(&self.facts.path) {
+            self.plan_anew();
+        }
+        self.facts.path = path;
     }
 
     /// The transaction leaves all levels from this one on (1 is its end, higher ones are savepoints):
@@ -151,10 +169,13 @@ impl SqlSession {
         }
         self.see_roles().await?;
         let now = self.acting.now();
-        let to = if name.eq_ignore_ascii_case("role") {
-            Who { role: self.role_to_set(value)?, ..now }
-        } else {
-            Who { session: self.session_role_to_set(value)?, role: None }
+        let began_as = self.acting.began_as;
+        let to = match (name.eq_ignore_ascii_case("role"), value) {
+            // Whoever began the session as a role may go back to it.
+            (true, None) => Who { role: began_as, ..now },
+            (true, Some(name)) => Who { role: self.role_to_set(name)?, ..now },
+            (false, None) => Who { session: self.acting.authenticated, role: began_as },
+            (false, Some(name)) => Who { session: self.session_role_to_set(name)?, role: None },
         };
         self.acting.change(self.facts.levels.depth(), local, to);
         self.refresh_role();
@@ -190,8 +211,10 @@ impl SqlSession {
         })
     }
 
-    fn role_to_set(&self, value: Option<&str>) -> Result<Option<u32>> {
-        let Some(name) = value.filter(|name| *name != "none") else { return Ok(None) };
+    fn role_to_set(&self, name: &str) -> Result<Option<u32>> {
+        if name == "none" {
+            return Ok(None);
+        }
         let role = self.role_by_name(name)?;
         if !self.facts.catalogue.is_member_of(self.acting.now().session, role.oid) {
             return Err(SqlError::new(
@@ -202,8 +225,7 @@ impl SqlSession {
         Ok(Some(role.oid))
     }
 
-    fn session_role_to_set(&self, value: Option<&str>) -> Result<u32> {
-        let Some(name) = value else { return Ok(self.acting.authenticated) };
+    fn session_role_to_set(&self, name: &str) -> Result<u32> {
         let role = self.role_by_name(name)?;
         if role.oid != self.acting.authenticated && !self.acting.by_superuser {
             return Err(SqlError::new(
@@ -216,7 +238,8 @@ impl SqlSession {
 
     /// The role that the session is to begin with, as its startup settings say.
     pub(super) fn begin_as(&mut self, name: &str) -> Result<()> {
-        let role = self.role_to_set(Some(name))?;
+        let role = self.role_to_set(name)?;
+        (self.acting.began_as, self.facts.began_as) = (role, role);
         let to = Who { role, ..self.acting.now() };
         self.acting.change(0, false, to);
         self.refresh_role();
@@ -225,7 +248,7 @@ impl SqlSession {
 
     /// Back to whoever logged in (DISCARD ALL).
     pub(super) fn reset_identity(&mut self) {
-        let to = Who { session: self.acting.authenticated, role: None };
+        let to = Who { session: self.acting.authenticated, role: self.acting.began_as };
         self.acting.change(self.facts.levels.depth(), false, to);
         self.refresh_role();
     }

@@ -107,7 +107,7 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let (schema, table, _) = analyzer.table_name(name)?;
-        let is_view = match analyzer.find(schema.as_deref(), &table) {
+        let is_view = match analyzer.find(schema.as_deref(), &table)? {
             Some(Found::View(_)) => true,
             Some(Found::MadeUp(_)) => !sql_catalogue::system::is_table(&table),
             _ => false,

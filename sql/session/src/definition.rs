@@ -157,7 +157,7 @@ pub(super) fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Def
             }
             ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check_text(check)?)),
             ast::ColumnOption::Collation(collation) => {
-                let wanted = Analyzer::function_name(collation)?.unwrap_or_default();
+                let wanted = Analyzer::name_in_catalogue(collation)?.unwrap_or_default();
                 if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
                     return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
                 }

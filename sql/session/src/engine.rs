@@ -181,8 +181,19 @@ impl SqlEngine {
         Ok(Arc::new(catalogue))
     }
 
+    /// The cached catalogue, if a snapshot of now would have the same one.
+    fn known_newest(&self) -> Option<Arc<Catalogue>> {
+        // Before the cache is read: what comes into it later ends behind this.
+        let visible = self.0.database.visible();
+        let cached = self.0.cached.read().clone()?;
+        self.0.changes.is_current(&self.0.database, visible).then_some(cached)
+    }
+
     /// The catalogue in the newest snapshot.
     pub(crate) async fn newest(&self) -> Result<Arc<Catalogue>> {
+        if let Some(known) = self.known_newest() {
+            return Ok(known);
+        }
         let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
         // Whoever logs in to settle undecided commits must not wait for them.
         transaction.begin_login_statement().await?;

@@ -71,14 +71,18 @@ pub(crate) struct SessionFacts {
     /// What set_config says of that, for when its statement is over.
     role_to_be: Mutex<Option<(Option<u32>, bool)>>,
     role_is_to_change: AtomicBool,
+    /// The role that the session began with, to which set_config('role', NULL) goes back.
+    pub(crate) began_as: Option<u32>,
     pub(crate) database: String,
     pub(crate) actor: SettingActor,
     pub(crate) transaction_time: Timestamp,
     pub(crate) statement_time: Timestamp,
     pub(crate) style: Style,
     pub(crate) catalogue: Arc<Catalogue>,
-    /// search_path
+    /// search_path, as far as the role that acts may look into its schemas
     pub(crate) path: SearchPath,
+    /// A statement looks at what a role owns: the names in it are those of the catalogue, not the user's.
+    pub(crate) names_are_given: bool,
     /// Something was found in it since the last [`SessionFacts::names_were_asked`].
     looked: AtomicBool,
     /// A setting was set since the last [`SessionFacts::setting_was_set`].
@@ -136,6 +140,7 @@ impl SessionFacts {
             role_is_set: false,
             role_to_be: Mutex::default(),
             role_is_to_change: AtomicBool::new(false),
+            began_as: None,
             database,
             // The rest of it is found when the session has its catalogue.
             actor: SettingActor { superuser: role.superuser, role: role.oid, ..SettingActor::default() },
@@ -144,6 +149,7 @@ impl SessionFacts {
             style: Style::clone(&quick.style),
             catalogue,
             path: SearchPath::new(&quick.search_path, &role.name),
+            names_are_given: false,
             looked: AtomicBool::new(false),
             set: AtomicBool::new(false),
             levels: SettingLevels::default(),
@@ -199,8 +205,9 @@ impl SessionFacts {
 
     /// set_config('role', ...): it counts when the statement is over.
     fn set_role_to_be(&self, value: Option<&str>, local: bool) -> Result<String> {
-        let role = match value.filter(|name| *name != "none") {
-            None => None,
+        let role = match value {
+            None => self.began_as,
+            Some("none") => None,
             Some(name) => {
                 let Some(role) = self.names().role(name) else {
                     let message = format!("role \"{name}\" does not exist");
@@ -215,7 +222,8 @@ impl SessionFacts {
         };
         *self.role_to_be.lock() = Some((role, local));
         self.role_is_to_change.store(true, Ordering::Relaxed);
-        Ok(value.unwrap_or("none").to_owned())
+        let shown = role.and_then(|role| self.role_name(role));
+        Ok(shown.unwrap_or_else(|| "none".to_owned()))
     }
 
     /// What set_config has said since this was last asked: the role (None is NONE), and whether it is LOCAL.

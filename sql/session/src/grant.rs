@@ -2,16 +2,14 @@
 
 use super::SqlSession;
 use super::rights::denied;
+use sql_catalogue::Catalogue;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{
     Acl, AclItem, Behaviour, DefaultFor, Members, Object, ObjectKind, PUBLIC, Privileges,
 };
-use sql_catalogue::{Catalogue, PUBLIC_OID};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
-use sql_language::expr;
-use sql_language::parse::{FunctionName, Grant, GrantTarget, NamedPrivilege, Parsed, RoleSpec};
-use sql_language::plan::{Analyzer, rights, signature};
-use sqlparser::ast;
+use sql_language::parse::{Grant, GrantTarget, NamedPrivilege, Parsed, RoleSpec};
+use sql_language::plan::rights;
 use sqlstate::SqlState;
 
 /// What of an object is granted or revoked: privileges of its whole, and of single columns by their names.
@@ -89,140 +87,18 @@ impl SqlSession {
         }
     }
 
-    /// The objects that a grant names.
-    fn objects(&self, parsed: &Parsed, catalogue: &Catalogue, target: &GrantTarget) -> Result<Vec<Object>> {
-        let all_of = |schemas: &[String], kinds: &[ObjectKind]| -> Result<Vec<Object>> {
-            let mut oids: Vec<u32> = Vec::new();
-            for schema in schemas {
-                if schema_oid(schema)? == PUBLIC_OID {
-                    oids.extend(catalogue.relations.keys());
-                    oids.extend(catalogue.views.keys());
-                    oids.extend(catalogue.sequences.keys());
-                }
-            }
-            oids.sort_unstable();
-            oids.dedup();
-            let objects = oids.into_iter().map(Object::Relation);
-            Ok(objects.filter(|object| kinds.contains(&catalogue.kind_and_owner(object).0)).collect())
-        };
-        match target {
-            GrantTarget::Tables(names) => {
-                names.iter().map(|name| self.relation_object(parsed, catalogue, name, false)).collect()
-            }
-            GrantTarget::Sequences(names) => {
-                names.iter().map(|name| self.relation_object(parsed, catalogue, name, true)).collect()
-            }
-            GrantTarget::AllTables(schemas) => all_of(schemas, &[ObjectKind::Table, ObjectKind::View]),
-            GrantTarget::AllSequences(schemas) => all_of(schemas, &[ObjectKind::Sequence]),
-            GrantTarget::AllFunctions(schemas) => {
-                let mut objects = Vec::new();
-                for schema in schemas {
-                    if schema_oid(schema)? == sql_catalogue::PG_CATALOG_OID {
-                        let functions = self.environment.node_functions().iter();
-                        objects.extend(functions.map(|function| Object::Function(signature(function))));
-                    }
-                }
-                Ok(objects)
-            }
-            GrantTarget::Schemas(names) => {
-                names.iter().map(|name| schema_oid(name).map(Object::Schema)).collect()
-            }
-            GrantTarget::Databases(names) => names
-                .iter()
-                .map(|name| {
-                    let found = catalogue.databases.iter().find(|entry| entry.name == *name);
-                    found.map(|entry| Object::Database(entry.oid)).ok_or_else(|| {
-                        let message = format!("database \"{name}\" does not exist");
-                        SqlError::new(SqlState::INVALID_CATALOG_NAME, message)
-                    })
-                })
-                .collect(),
-            GrantTarget::Functions(functions) => {
-                functions.iter().map(|function| self.function_object(function)).collect()
-            }
-            GrantTarget::Defaults { .. } => Ok(Vec::new()),
-        }
-    }
-
-    /// A table, view or sequence by its name. `sequence`: it must be one.
-    fn relation_object(
-        &self,
-        parsed: &Parsed,
-        catalogue: &Catalogue,
-        name: &ast::ObjectName,
-        sequence: bool,
-    ) -> Result<Object> {
-        let (schema, table, _) = self.analyzer(parsed, Vec::new(), catalogue).table_name(name)?;
-        let found = catalogue.find(&*self.environment, &self.facts.path, schema.as_deref(), &table);
-        let oid = found.map(|found| found.oid());
-        if let (None, Some(schema)) = (oid, &schema) {
-            schema_oid(schema)?;
-        }
-        let Some(oid) = oid else {
-            let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
-            let message = format!("relation \"{full}\" does not exist");
-            return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-        };
-        let wrong = |what: &str| {
-            let message = format!("\"{table}\" is {what}");
-            Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))
-        };
-        match catalogue.owned_relation(oid) {
-            Some((ObjectKind::Index, ..)) => wrong("an index"),
-            Some((kind, ..)) if sequence && kind != ObjectKind::Sequence => wrong("not a sequence"),
-            Some(_) => Ok(Object::Relation(oid)),
-            None if sequence => wrong("not a sequence"),
-            None => sql_catalogue::system::made_up(&*self.environment, oid)
-                .ok_or_else(|| SqlError::internal("a table is gone")),
-        }
-    }
-
-    /// A function of the node. Others may be executed by everybody, and that cannot be changed.
-    fn function_object(&self, function: &FunctionName) -> Result<Object> {
-        let name = Analyzer::function_name(&function.name)?.unwrap_or_default();
-        let known: Vec<String> = self
-            .environment
-            .node_functions()
-            .iter()
-            .filter(|known| known.name == name)
-            .map(signature)
-            .collect();
-        let Some(arguments) = &function.arguments else {
-            return match known.as_slice() {
-                [one] => Ok(Object::Function(one.clone())),
-                [] if expr::is_function(&name) => {
-                    Err(SqlError::unsupported(format!("rights on function {name}")))
-                }
-                [] => {
-                    let message = format!("could not find a function named \"{name}\"");
-                    Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message))
-                }
-                _ => {
-                    let message = format!("function name \"{name}\" is not unique");
-                    Err(SqlError::new(SqlState::AMBIGUOUS_FUNCTION, message)
-                        .with_hint("Specify the argument list to select the function unambiguously."))
-                }
-            };
-        };
-        let mut types = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            types.push(expr::data_type(argument)?.id.sql_name());
-        }
-        let wanted = format!("{name}({})", types.join(", "));
-        if known.contains(&wanted) {
-            return Ok(Object::Function(wanted));
-        }
-        if known.is_empty() && expr::is_function(&name) {
-            return Err(SqlError::unsupported(format!("rights on function {name}")));
-        }
-        Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {wanted} does not exist")))
-    }
-
     /// Changes the lists of one object: its own, and those of its columns.
     async fn change_object(&mut self, change: &Change<'_>, object: &Object, asked: &Asked) -> Result<()> {
         grants::lock(self.transaction()?, object).await?;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
+        if let Object::Relation(oid) = object
+            && catalogue.owned_relation(*oid).is_none()
+        {
+            // Somebody has dropped it meanwhile.
+            let message = format!("relation with OID {oid} does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+        }
         let (kind, owner) = catalogue.kind_and_owner(object);
         let name = name_of(&catalogue, object);
         let (mut whole, mut all) = (asked.whole, asked.all);
@@ -261,8 +137,6 @@ impl SqlSession {
                 let at = (object, Object::Column(*oid, number), column);
                 self.change_column_rights(change, at, (privileges, asked.all), &name).await?;
             }
-        } else if !of_columns.is_empty() {
-            return Err(SqlError::unsupported("rights on columns of a system table"));
         }
         self.catalogue_changed();
         Ok(())
@@ -404,7 +278,7 @@ impl SqlSession {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let kind = of.object_kind();
-        let base = if of.schema == 0 { Acl::default_of(kind, of.role) } else { Acl::default() };
+        let base = of.first_acl();
         let known = catalogue.rights.defaults.get(&of);
         let old = known.cloned().unwrap_or_else(|| base.clone());
         let privileges = if asked.all { kind.all() } else { asked.whole };
@@ -436,7 +310,10 @@ fn kind_of(target: &GrantTarget) -> ObjectKind {
             ObjectKind::Table
         }
         GrantTarget::Sequences(_) | GrantTarget::AllSequences(_) => ObjectKind::Sequence,
-        GrantTarget::Functions(_) | GrantTarget::AllFunctions(_) => ObjectKind::Function,
+        GrantTarget::Functions(_)
+        | GrantTarget::AllFunctions(_)
+        | GrantTarget::Procedures(_)
+        | GrantTarget::AllProcedures(_) => ObjectKind::Function,
         GrantTarget::Schemas(_) => ObjectKind::Schema,
         GrantTarget::Databases(_) => ObjectKind::Database,
     }
@@ -498,7 +375,13 @@ fn column_numbers(
     columns: &[(String, Privileges)],
 ) -> Result<Vec<(i16, String, Privileges)>> {
     let mut found = Vec::with_capacity(columns.len());
+    if !columns.is_empty() && !matches!(object, Object::Relation(_)) {
+        return Err(SqlError::unsupported("rights on columns of a system table"));
+    }
     for (name, privileges) in columns {
+        if ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"].contains(&name.as_str()) {
+            return Err(SqlError::unsupported(format!("rights on the system column {name}")));
+        }
         let number = match object {
             Object::Relation(oid) => match (catalogue.relations.get(oid), catalogue.views.get(oid)) {
                 (Some(relation), _) => {

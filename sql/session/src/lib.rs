@@ -34,6 +34,7 @@ mod extension;
 mod facts;
 mod files;
 mod grant;
+mod granted;
 mod index;
 mod kept;
 mod maintain;
@@ -66,7 +67,6 @@ use host::sync::Mutex;
 use kept::Kept;
 use portal::{Body, Run, same_result};
 pub use portal::{Portal, Prepared, cannot_be_run};
-use sql_catalogue::names::SearchPath;
 use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
@@ -226,12 +226,8 @@ impl SqlSession {
             let now = self.facts.style.now_micros;
             self.facts.style = sql_types::Style::clone(&quick.style);
             self.facts.style.now_micros = now;
-            let path = SearchPath::new(&quick.search_path, &self.facts.user);
-            if path != self.facts.path {
-                self.facts.path = path;
-                self.plan_anew();
-            }
             self.quick = quick;
+            self.refresh_path();
         }
     }
 

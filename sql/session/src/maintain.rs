@@ -3,7 +3,6 @@
 use super::SqlSession;
 use sql_catalogue::codec::{CATALOGUE_TREE, SHARED_TREE};
 use sql_catalogue::names::Found;
-use sql_catalogue::rights::predefined;
 use sql_catalogue::schema::Schema;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Relation, system};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
@@ -57,9 +56,6 @@ impl SqlSession {
                 ));
             }
         }
-        if tables.is_empty() && !vacuum {
-            return Ok(CommandTag::Words(word));
-        }
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let mut found: Vec<Swept> = Vec::new();
@@ -73,7 +69,7 @@ impl SqlSession {
         let mut skipped = Vec::new();
         for table in tables {
             let (schema, name, _) = analyzer.table_name(table)?;
-            match analyzer.find(schema.as_deref(), &name) {
+            match analyzer.find(schema.as_deref(), &name)? {
                 Some(Found::MadeUp(_)) if system::is_table(&name) => {
                     found.push(Swept::of_catalogue(&name));
                 }
@@ -89,6 +85,7 @@ impl SqlSession {
             let what = word.to_lowercase();
             self.warn_skipping(&name, &format!("cannot {what} non-tables or special system tables"));
         }
+        found.retain(|swept| self.may_maintain(swept, vacuum));
         if vacuum {
             // Its own snapshot must not keep what it is to remove.
             if let Some(block) = &mut self.block {
@@ -106,13 +103,24 @@ impl SqlSession {
         self.notices.push(SqlError::report(Severity::Warning, SqlState::WARNING, text));
     }
 
+    /// Whoever owns the database maintains all that is in it, but not what it shares with others.
+    fn may_maintain(&mut self, swept: &Swept, vacuum: bool) -> bool {
+        let shared = swept.schema == Schema::PG_CATALOG && system::is_shared(&swept.name);
+        if self.owns(swept.owner) || !shared && self.owns_database() {
+            return true;
+        }
+        let who = match swept.schema {
+            _ if shared => "superuser",
+            Schema::PG_CATALOG => "superuser or database owner",
+            _ => "table or database owner",
+        };
+        let what = if vacuum { "vacuum" } else { "analyze" };
+        self.warn_skipping(&swept.name, &format!("only {who} can {what} it"));
+        false
+    }
+
     async fn vacuum(&mut self, swept: &Swept, verbose: bool) -> Result<()> {
         let (schema, name) = (swept.schema.name(), &swept.name);
-        // Whoever owns the database maintains all that is in it.
-        if !self.owns(swept.owner) && !self.owns(predefined::DATABASE_OWNER) {
-            self.warn_skipping(name, "only table or database owner can vacuum it");
-            return Ok(());
-        }
         if verbose {
             let text = format!("vacuuming \"postgres.{schema}.{name}\"");
             self.notices.push(SqlError::report(Severity::Info, SqlState::SUCCESSFUL_COMPLETION, text));

@@ -41,7 +41,7 @@ impl SqlSession {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let (schema, ..) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
-        schema.map_or(Ok(()), |schema| Schema::required(&schema).map(|_| ()))
+        schema.map_or(Ok(()), |schema| catalogue.required_schema(&self.facts.path, &schema).map(|_| ()))
     }
 
     /// The name of the one that DROP names; None if there is none and IF EXISTS has it skipped.
@@ -56,7 +56,7 @@ impl SqlSession {
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let (schema, bare, _) = analyzer.table_name(name)?;
         let (a_kind, kind) = words(target.kind);
-        if let Some(found) = analyzer.find(schema.as_deref(), &bare) {
+        if let Some(found) = analyzer.find(schema.as_deref(), &bare)? {
             let Some(is) = kind_of(&found) else { return Err(is_system_catalogue(&bare)) };
             if is == target.kind {
                 return Ok(Some(bare));
@@ -95,9 +95,9 @@ impl SqlSession {
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let (schema, bare, _) = analyzer.table_name(name)?;
         if let Some(schema) = &schema {
-            Schema::required(schema)?;
+            catalogue.required_schema(&self.facts.path, schema)?;
         }
-        match analyzer.find(schema.as_deref(), &bare) {
+        match analyzer.find(schema.as_deref(), &bare)? {
             None => Ok(None),
             Some(found) if kind_of(&found) == Some(kind) => Ok(Some(bare)),
             Some(_) => {

@@ -65,7 +65,7 @@ impl SqlSession {
     ) -> Result<Option<u32>> {
         let catalogue = self.facts.catalogue.clone();
         let (schema, table, _) = self.analyzer(parsed, Vec::new(), &catalogue).table_name(name)?;
-        let found = catalogue.find(&*self.environment, &self.facts.path, schema.as_deref(), &table);
+        let found = catalogue.find(&*self.environment, &self.facts.path, schema.as_deref(), &table)?;
         let oid = found.map(|found| found.oid());
         let Some(oid) = oid else {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
@@ -291,8 +291,19 @@ impl SqlSession {
             let catalogue = self.catalogue().await?;
             self.forget_grants(&catalogue, *role).await?;
         }
+        // Whatever search_path says, and whether or not the role may look into the schema.
+        self.facts.names_are_given = true;
+        self.refresh_path();
+        let dropped = self.drop_belongings(parsed, &roles, cascade).await;
+        self.facts.names_are_given = false;
+        self.refresh_path();
+        dropped?;
+        Ok(CommandTag::Words("DROP OWNED"))
+    }
+
+    async fn drop_belongings(&mut self, parsed: &Parsed, roles: &[u32], cascade: bool) -> Result<()> {
         // The newest first: views go before what they read, and all that are left out go with their tables.
-        let mut oids = belongings(&self.facts.catalogue, &roles);
+        let mut oids = belongings(&self.facts.catalogue, roles);
         oids.reverse();
         for oid in oids {
             self.begin_statement().await?;
@@ -306,7 +317,6 @@ impl SqlSession {
                 ObjectKind::Sequence => DropKind::Sequence,
                 _ => DropKind::Table,
             };
-            // Whatever search_path says.
             let ident = |name: &str| ast::Ident::with_quote('"', name.to_owned());
             let names = vec![ast::ObjectName::from(vec![ident(Schema::PUBLIC.name()), ident(name)])];
             let target = DropTarget { kind, names, if_exists: true, cascade };
@@ -316,7 +326,7 @@ impl SqlSession {
                 _ => self.drop_tables(parsed, &target).await?,
             };
         }
-        Ok(CommandTag::Words("DROP OWNED"))
+        Ok(())
     }
 
     /// Takes away what a role was granted, and what others have from it; its default privileges, too.
@@ -339,7 +349,7 @@ impl SqlSession {
             } else if acl.names(role) {
                 let mut acl = acl.clone();
                 acl.forget(role, of.role, catalogue)?;
-                Some(acl)
+                Some(acl).filter(|acl| !acl.is_same(&of.first_acl()))
             } else {
                 continue;
             };

@@ -99,7 +99,7 @@ impl Regs<'_> {
         let is_catalogue = schema.is_none_or(|schema| schema == "pg_catalog");
         match ty {
             TypeId::Regclass => {
-                let found = self.catalogue.find(self.environment, self.path, schema, name);
+                let found = self.catalogue.find(self.environment, self.path, schema, name)?;
                 Ok(found.map(|found| found.oid()))
             }
             TypeId::Regrole | TypeId::Regnamespace if schema.is_some() => {

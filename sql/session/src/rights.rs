@@ -115,9 +115,11 @@ impl SqlSession {
         Ok(())
     }
 
-    /// What was granted on a relation goes with it.
+    /// What was granted on a relation goes with it, also by a GRANT that is not over yet.
     pub(super) async fn forget_rights_of(&mut self, relation: u32) -> Result<()> {
-        let known = self.facts.catalogue.clone();
+        grants::lock(self.transaction()?, &Object::Relation(relation)).await?;
+        self.begin_statement().await?;
+        let known = self.catalogue().await?;
         grants::drop_relation(self.transaction()?, &known, relation).await
     }
 

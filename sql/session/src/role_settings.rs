@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::rights::{denied, not_owner};
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, Result, Severity, SqlError};
 use sql_language::parse::{RoleSpec, SettingChange, SettingOf};
 use sqlstate::SqlState;
 
@@ -53,6 +53,11 @@ impl SqlSession {
             SettingChange::Current(name) => (Some(name), Some(self.facts.show(name)?)),
         };
         if let Some(name) = name {
+            if name.eq_ignore_ascii_case("role")
+                && let Some(role) = value.as_deref()
+            {
+                self.warn_of_role(role);
+            }
             let known = self.environment.check_start_setting(self.actor(), name, value.as_deref())?;
             match (settings.iter().position(|line| is_of(line, name)), value) {
                 (Some(at), Some(value)) => settings[at] = format!("{known}={value}"),
@@ -66,6 +71,21 @@ impl SqlSession {
             self.catalogue_changed();
         }
         Ok(CommandTag::Words(word))
+    }
+
+    /// Whom sessions are to begin as may be made, or become a role's, later.
+    fn warn_of_role(&mut self, name: &str) {
+        let catalogue = &self.facts.catalogue;
+        let (code, message) = match catalogue.role(name) {
+            _ if name == "none" => return,
+            None => (SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")),
+            Some(role) if !catalogue.is_member_of(self.facts.session_role, role.oid) => {
+                let message = format!("permission will be denied to set role \"{name}\"");
+                (SqlState::INSUFFICIENT_PRIVILEGE, message)
+            }
+            Some(_) => return,
+        };
+        self.notices.push(SqlError::report(Severity::Notice, code, message));
     }
 
     /// OID and owner of a database.
@@ -104,6 +124,11 @@ impl SqlSession {
             return Err(denied("permission denied"));
         }
         Ok(oid)
+    }
+
+    /// Whether the role that acts has the rights of whoever owns the session's database.
+    pub(super) fn owns_database(&self) -> bool {
+        self.database_named(&self.facts.database).is_ok_and(|(_, owner)| self.owns(owner))
     }
 
     fn database_owner(&self, database: u32) -> u32 {

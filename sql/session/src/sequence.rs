@@ -49,7 +49,7 @@ impl SqlSession {
         let mut sequence = self.new_sequence(name, TypeId::Int8)?;
         define(&mut sequence, options, true)?;
         if let Some(owner) = &options.owned_by {
-            sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
+            sequence.owned_by = self.owning_column(parsed, owner.as_ref(), sequence.owner).await?;
         }
         self.put_new_sequence(&sequence).await?;
         Ok(CommandTag::Words("CREATE SEQUENCE"))
@@ -116,6 +116,7 @@ impl SqlSession {
         &mut self,
         parsed: &Parsed,
         name: Option<&ast::ObjectName>,
+        owner: u32,
     ) -> Result<Option<(u32, i16)>> {
         let Some(name) = name else { return Ok(None) };
         let mut parts = name.0.clone();
@@ -129,6 +130,10 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let relation = analyzer.find_defined_table(&ast::ObjectName(parts))?;
+        if relation.owner != owner {
+            let message = "sequence must have same owner as table it is linked to";
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
         let at = relation.require_column(&sql_language::parse::fold(column))?;
         Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
     }
@@ -196,7 +201,7 @@ impl SqlSession {
                             "cannot change ownership of identity sequence",
                         ));
                     }
-                    sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
+                    sequence.owned_by = self.owning_column(parsed, owner.as_ref(), sequence.owner).await?;
                 }
                 if let Some(restart) = options.restart {
                     self.restart(&mut sequence, restart)?;

@@ -172,7 +172,7 @@ impl SqlSession {
             let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
             let (schema, bare, _) = analyzer.table_name(name)?;
             let seen = match &schema {
-                Some(schema) => Schema::required(schema)? == Schema::PUBLIC,
+                Some(schema) => catalogue.required_schema(&self.facts.path, schema)? == Schema::PUBLIC,
                 None => self.facts.path.searched().any(|schema| schema == Schema::PUBLIC),
             };
             let is_there = catalogue.relations.values().filter(|_| seen).any(|table| {

@@ -15,6 +15,9 @@ fn keywords_and_uris_mean_the_same() {
     assert_eq!(keywords, uri);
     assert_eq!(uri.endpoints, [tcp("h", 5433), tcp("::1", 5434)]);
     assert_eq!(uri.password.as_deref(), Some("a'b c"));
+    let jdbc = split("postgresql://h/?ssl=true").unwrap();
+    assert_eq!(jdbc, [("host".to_owned(), "h".to_owned()), ("sslmode".to_owned(), "require".to_owned())]);
+    assert!(split("postgresql://h/?ssl=1").is_err());
     let socket = parsed("postgres://%2Ftmp%2Fx/?application_name=w1&connect_timeout=10");
     assert_eq!(socket.endpoints, [(Endpoint::Unix("/tmp/x".into()), 5432)]);
     assert_eq!((socket.database(), socket.application_name.as_deref()), ("me", Some("w1")));

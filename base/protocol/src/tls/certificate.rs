@@ -1,15 +1,18 @@
 //! What a certificate says: whose it is, and whom it holds good for.
 
+use super::distinguished_name::{one_line, rfc_2253};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::net::IpAddr;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{Decode, SliceReader, Tag, TagNumber, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 use x509_cert::name::Name;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 /// The names and the number of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +27,6 @@ pub struct CertificateNames {
     pub common_name: Option<String>,
     /// The subject as RFC 2253 writes it (`CN=ann,C=DE`).
     pub distinguished_name: String,
-}
-
-/// The form of OpenSSL's X509_NAME_oneline.
-fn one_line(name: &Name) -> String {
-    name.iter().map(|part| format!("/{part}")).collect()
 }
 
 /// A big-endian number in decimal digits.
@@ -74,8 +72,20 @@ impl CertificateNames {
             issuer: one_line(said.issuer()),
             serial: decimal(said.serial_number().as_bytes()),
             common_name: common_name(said.subject()),
-            distinguished_name: said.subject().to_string(),
+            distinguished_name: rfc_2253(said.subject()),
         })
+    }
+}
+
+/// The hash function of an RSA-PSS signature (RFC 4055): the first of its parameters, or SHA-1 without it.
+fn pss_hash(algorithm: &AlgorithmIdentifierOwned) -> Option<ObjectIdentifier> {
+    const FIRST: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
+    let parameters = algorithm.parameters.as_ref().filter(|parameters| parameters.tag() == Tag::Sequence)?;
+    let mut reader = SliceReader::new(parameters.value()).ok()?;
+    let first = AnyRef::decode(&mut reader).ok().filter(|first| first.tag() == FIRST);
+    match first {
+        Some(first) => AlgorithmIdentifierOwned::from_der(first.value()).ok().map(|hash| hash.oid),
+        None => ObjectIdentifier::new("1.3.14.3.2.26").ok(),
     }
 }
 
@@ -92,8 +102,20 @@ pub(super) fn end_point_hash(certificate: &CertificateDer<'_>) -> Option<Vec<u8>
     ];
     const SHA384: [&str; 2] = ["1.2.840.113549.1.1.12", "1.2.840.10045.4.3.3"];
     const SHA512: [&str; 2] = ["1.2.840.113549.1.1.13", "1.2.840.10045.4.3.4"];
+    // What RSA-PSS hashes with.
+    const OF_PSS: [(&str, &str); 4] = [
+        ("1.3.14.3.2.26", SHA256[1]),
+        ("2.16.840.1.101.3.4.2.1", SHA256[2]),
+        ("2.16.840.1.101.3.4.2.2", SHA384[0]),
+        ("2.16.840.1.101.3.4.2.3", SHA512[0]),
+    ];
     let parsed = Certificate::from_der(certificate).ok()?;
-    let oid = parsed.signature_algorithm().oid;
+    let mut oid = parsed.signature_algorithm().oid;
+    if ObjectIdentifier::new("1.2.840.113549.1.1.10") == Ok(oid) {
+        let hash = pss_hash(parsed.signature_algorithm())?;
+        let alike = OF_PSS.iter().find(|(known, _)| ObjectIdentifier::new(known) == Ok(hash));
+        oid = ObjectIdentifier::new(alike?.1).ok()?;
+    }
     let is_one_of = |oids: &[&str]| oids.iter().any(|known| ObjectIdentifier::new(known) == Ok(oid));
     if is_one_of(&SHA256) {
         Some(Sha256::digest(certificate).to_vec())

@@ -12,6 +12,7 @@
 
 pub mod certificate;
 pub mod client;
+mod distinguished_name;
 mod files;
 pub mod server;
 pub mod suites;
@@ -42,6 +43,9 @@ pub enum TlsError {
         /// What its permissions have to be.
         detail: &'static str,
     },
+    /// A private key of another certificate, or one that rustls cannot use.
+    #[error("{0}")]
+    Pair(String),
     /// A setting that rustls cannot honour.
     #[error("{0}")]
     Setting(String),

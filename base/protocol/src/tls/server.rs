@@ -84,9 +84,7 @@ impl ServerTls {
             chain.first().cloned().ok_or_else(|| TlsError::Setting("no certificate".to_owned()))?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             let (key, certificate) = (options.key.display(), options.certificate.display());
-            TlsError::Setting(format!(
-                "private key file \"{key}\" does not go with \"{certificate}\": {error}"
-            ))
+            TlsError::Pair(format!("private key file \"{key}\" does not go with \"{certificate}\": {error}"))
         })?;
         config.ignore_client_order = options.prefers_own_ciphers;
         // As PostgreSQL: each session shakes hands of its own, and none is kept for later.

@@ -31,7 +31,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) address: Option<IpAddr>,
     /// This machine's addresses with the length of their networks' prefixes, asked for `samehost` and
     /// `samenet` alone.
-    pub(crate) interfaces: fn() -> Vec<(IpAddr, u32)>,
+    pub(crate) interfaces: fn() -> Vec<(IpAddr, IpAddr)>,
     /// The role asked for.
     pub(crate) user: &'a str,
     /// The database asked for.

@@ -2,7 +2,7 @@
 
 use super::lines::Word;
 use super::{Candidate, Missing};
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 
 /// Where a connection comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub(crate) enum From {
     SameNet,
     Network {
         address: IpAddr,
-        prefix_bits: u32,
+        /// Which bits of it count. Its ones may have gaps.
+        mask: IpAddr,
     },
     /// A machine's name, or with a dot in front the end of it.
     Host(String),
@@ -62,7 +63,7 @@ impl From {
         }
         let (text, bits) =
             word.text.split_once('/').map_or((word.text.as_str(), None), |(text, bits)| (text, Some(bits)));
-        let Ok(address) = text.parse::<IpAddr>() else {
+        let Some(address) = numeric(text) else {
             return match bits {
                 Some(_) => {
                     Err(format!("specifying both host name and CIDR mask is invalid: \"{}\"", word.text))
@@ -71,47 +72,81 @@ impl From {
             };
         };
         let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = match bits {
-            Some(bits) => bits.parse::<u32>().ok().filter(|bits| *bits <= width),
+        let mask = match bits {
+            Some(bits) => {
+                let bits = bits.parse::<u32>().ok().filter(|bits| *bits <= width);
+                bits.map(|bits| mask_of(address, bits))
+            }
             None => Some(parse_mask(address, fields)?),
         };
-        let prefix_bits =
-            prefix_bits.ok_or_else(|| format!("invalid CIDR mask in address \"{}\"", word.text))?;
-        Ok(Self::Network { address, prefix_bits })
+        let mask = mask.ok_or_else(|| format!("invalid CIDR mask in address \"{}\"", word.text))?;
+        Ok(Self::Network { address, mask })
     }
 
     /// Whether a connection over TCP from this address comes from here.
     pub(super) fn fits(&self, address: IpAddr, candidate: &Candidate<'_>) -> Result<bool, Missing> {
         Ok(match self {
             Self::All => true,
-            Self::SameHost => {
-                (candidate.interfaces)().iter().any(|(own, _)| same_network(*own, address, 128))
-            }
+            Self::SameHost => (candidate.interfaces)()
+                .iter()
+                .any(|(own, _)| same_network(*own, address, mask_of(*own, 128))),
             Self::SameNet => {
-                (candidate.interfaces)().iter().any(|(own, bits)| same_network(*own, address, *bits))
+                (candidate.interfaces)().iter().any(|(own, mask)| same_network(*own, address, *mask))
             }
-            Self::Network { address: network, prefix_bits } => same_network(*network, address, *prefix_bits),
+            Self::Network { address: network, mask } => same_network(*network, address, *mask),
             Self::Host(pattern) => candidate.name.ok_or(Missing::Name)?.is(pattern),
         })
     }
 }
 
 /// A mask that is a field of its own.
-fn parse_mask(address: IpAddr, fields: &mut impl Iterator<Item = Vec<Word>>) -> Result<u32, String> {
+fn parse_mask(address: IpAddr, fields: &mut impl Iterator<Item = Vec<Word>>) -> Result<IpAddr, String> {
     let field = fields.next().ok_or("end-of-line before netmask specification")?;
     let [word] = field.as_slice() else {
         return Err("multiple values specified for netmask".to_owned());
     };
-    let invalid = || format!("invalid IP mask \"{}\"", word.text);
-    let mask = word.text.parse::<IpAddr>().map_err(|_| invalid())?;
+    let mask = numeric(&word.text).ok_or_else(|| format!("invalid IP mask \"{}\"", word.text))?;
     if mask.is_ipv4() != address.is_ipv4() {
         return Err("IP address and mask do not match".to_owned());
     }
-    mask_bits(mask).ok_or_else(invalid)
+    Ok(mask)
 }
 
-/// This machine's addresses with the length of their networks' prefixes.
-pub(crate) fn interfaces() -> Vec<(IpAddr, u32)> {
+/// An address in digits, as getaddrinfo reads it: one of IPv4 may have fewer than four parts, and parts in octal
+/// or hexadecimal digits; one of IPv6 may say by which interface it is reached.
+fn numeric(text: &str) -> Option<IpAddr> {
+    let Some((address, zone)) = text.split_once('%') else {
+        return text.parse().ok().map(IpAddr::V6).or_else(|| v4(text).map(IpAddr::V4));
+    };
+    let address: Ipv6Addr = address.parse().ok()?;
+    let by_name = address.is_unicast_link_local() || address.segments()[0] & 0xff0f == 0xff02;
+    let known = zone.parse::<u32>().is_ok() || by_name && nix::net::if_::if_nametoindex(zone).is_ok();
+    known.then_some(IpAddr::V6(address))
+}
+
+/// The forms of inet_aton: the last part fills all bytes that are left.
+fn v4(text: &str) -> Option<Ipv4Addr> {
+    let part = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        let (digits, radix) = match lower.strip_prefix("0x") {
+            Some(digits) => (digits, 16),
+            None if lower.len() > 1 && lower.starts_with('0') => (lower.as_str(), 8),
+            None => (lower.as_str(), 10),
+        };
+        u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))
+    };
+    let parts: Vec<u32> = text.split('.').map(part).collect::<Option<_>>()?;
+    let (last, heads) = parts.split_last().filter(|(_, heads)| heads.len() < 4)?;
+    let mut found =
+        u32::MAX.checked_shr(8 * u32::try_from(heads.len()).ok()?).filter(|most| last <= most)? & *last;
+    for (at, head) in (0..).zip(heads) {
+        found |= head.checked_shl(24 - 8 * at).filter(|_| *head < 256)?;
+    }
+    Some(Ipv4Addr::from(found))
+}
+
+/// This machine's addresses with their networks' masks.
+pub(crate) fn interfaces() -> Vec<(IpAddr, IpAddr)> {
     let ip = |address: nix::sys::socket::SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
@@ -120,64 +155,79 @@ pub(crate) fn interfaces() -> Vec<(IpAddr, u32)> {
     found
         .filter_map(|interface| {
             let address = ip(interface.address?)?;
-            let whole = if address.is_ipv4() { 32 } else { 128 };
-            let bits = interface.netmask.and_then(ip).and_then(mask_bits);
-            Some((address, bits.unwrap_or(whole)))
+            let mask = interface.netmask.and_then(ip).filter(|mask| mask.is_ipv4() == address.is_ipv4());
+            Some((address, mask.unwrap_or_else(|| mask_of(address, 128))))
         })
         .collect()
 }
 
-/// The length of a netmask, None if its ones have gaps.
-fn mask_bits(mask: IpAddr) -> Option<u32> {
-    match mask {
-        IpAddr::V4(mask) => {
-            let bits = u32::from(mask);
-            (bits.leading_ones() + bits.trailing_zeros() >= 32).then(|| bits.leading_ones())
-        }
-        IpAddr::V6(mask) => {
-            let bits = u128::from(mask);
-            (bits.leading_ones() + bits.trailing_zeros() >= 128).then(|| bits.leading_ones())
-        }
-    }
-}
-
-/// The mask of a network whose prefix is so long.
-pub(crate) fn mask_of(address: IpAddr, prefix_bits: u32) -> IpAddr {
+/// The mask of a network whose prefix is so long; all of the address's bits at most.
+fn mask_of(address: IpAddr, prefix_bits: u32) -> IpAddr {
     match address {
-        IpAddr::V4(_) => IpAddr::V4(v4_mask(prefix_bits).into()),
-        IpAddr::V6(_) => IpAddr::V6(v6_mask(prefix_bits).into()),
+        IpAddr::V4(_) => {
+            IpAddr::V4(u32::MAX.checked_shl(32_u32.saturating_sub(prefix_bits)).unwrap_or(0).into())
+        }
+        IpAddr::V6(_) => {
+            IpAddr::V6(u128::MAX.checked_shl(128_u32.saturating_sub(prefix_bits)).unwrap_or(0).into())
+        }
     }
 }
 
-fn v4_mask(prefix_bits: u32) -> u32 {
-    u32::MAX.checked_shl(32_u32.saturating_sub(prefix_bits)).unwrap_or(0)
-}
-
-fn v6_mask(prefix_bits: u32) -> u128 {
-    u128::MAX.checked_shl(128_u32.saturating_sub(prefix_bits)).unwrap_or(0)
-}
-
-fn same_network(network: IpAddr, address: IpAddr, prefix_bits: u32) -> bool {
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = v4_mask(prefix_bits);
+fn same_network(network: IpAddr, address: IpAddr, mask: IpAddr) -> bool {
+    match (network, address, mask) {
+        (IpAddr::V4(network), IpAddr::V4(address), IpAddr::V4(mask)) => {
+            let mask = u32::from(mask);
             u32::from(network) & mask == u32::from(address) & mask
         }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = v6_mask(prefix_bits);
+        (IpAddr::V6(network), IpAddr::V6(address), IpAddr::V6(mask)) => {
+            let mask = u128::from(mask);
             u128::from(network) & mask == u128::from(address) & mask
         }
         // An IPv4 client of an IPv6 socket.
-        (IpAddr::V4(_), IpAddr::V6(address)) => address
-            .to_ipv4_mapped()
-            .is_some_and(|address| same_network(network, IpAddr::V4(address), prefix_bits)),
-        (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        (IpAddr::V4(_), IpAddr::V6(address), _) => {
+            address.to_ipv4_mapped().is_some_and(|address| same_network(network, IpAddr::V4(address), mask))
+        }
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_have_all_forms_that_the_system_reads() {
+        for (text, read) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("127.1", Some("127.0.0.1")),
+            ("255.255.255", Some("255.255.0.255")),
+            ("0x7f.0.010.1", Some("127.0.8.1")),
+            ("256", Some("0.0.1.0")),
+            ("1.2.3.4.5", None),
+            ("1.256.3", None),
+            ("1.2.3.256", None),
+            ("1..2", None),
+            ("+1.2.3.4", None),
+            ("08.1.1.1", None),
+            ("::1", Some("::1")),
+            ("fe80::1%lo", Some("fe80::1")),
+            ("fe80::1%1", Some("fe80::1")),
+            ("fe80::1%nosuch", None),
+            ("2001:db8::1%lo", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(numeric(text), read.map(|read| read.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mask_may_have_gaps() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (network, mask) = (address("10.1.7.1"), address("255.0.255.0"));
+        assert!(same_network(network, address("10.9.7.9"), mask));
+        assert!(!same_network(network, address("10.1.8.1"), mask));
+        assert!(same_network(network, address("::ffff:10.9.7.9"), mask));
+    }
 
     #[test]
     fn names_fit_whole_or_by_their_end() {

@@ -1,7 +1,7 @@
 //! One rule of pg_hba.conf.
 
 use super::lines::Word;
-use super::network::{From, mask_of};
+use super::network::From;
 use super::{Candidate, Missing};
 
 /// How a connection has to prove itself.
@@ -261,7 +261,7 @@ impl Rule {
     /// The mask of pg_hba_file_rules.
     pub(crate) fn netmask(&self) -> Option<String> {
         match self.from {
-            From::Network { address, prefix_bits } => Some(mask_of(address, prefix_bits).to_string()),
+            From::Network { mask, .. } => Some(mask.to_string()),
             _ => None,
         }
     }

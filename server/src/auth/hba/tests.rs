@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 fn candidate<'a>(address: Option<&str>, user: &'a str, database: &'a str) -> Candidate<'a> {
     Candidate {
         address: address.map(|address| address.parse().unwrap()),
-        interfaces: || vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 8)],
+        interfaces: || {
+            let mask = Ipv4Addr::new(255, 0, 0, 0);
+            vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(mask))]
+        },
         user,
         database,
         replication: false,
@@ -148,7 +151,7 @@ fn bad_lines_are_named() {
         ("host all all 10.0.0.1 255.0.0.0,1 trust", "multiple values specified for netmask"),
         ("host all all db.example.com/8 trust", "specifying both host name and CIDR mask is invalid"),
         ("host all all 10.0.0.0/33 trust", "invalid CIDR mask in address \"10.0.0.0/33\""),
-        ("host all all 10.0.0.0 255.0.255.0 trust", "invalid IP mask \"255.0.255.0\""),
+        ("host all all 10.0.0.0 255.0.256.0 trust", "invalid IP mask \"255.0.256.0\""),
         ("host all all 10.0.0.0 ::1 trust", "IP address and mask do not match"),
         ("host all all 10.0.0.1/8 peer", "only supported on local sockets"),
         ("host all all 10.0.0.1/8 cert", "only supported on hostssl connections"),

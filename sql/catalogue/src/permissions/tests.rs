@@ -98,3 +98,29 @@ fn an_older_directory_has_postgresqls_defaults() {
     assert_eq!(members.privileges(ANN, &Object::MadeUp(1260, "pg_authid"), READ), Privileges::NONE);
     assert_eq!(members.privileges(ANN, &Object::MadeUp(1259, "pg_class"), READ), READ);
 }
+
+#[test]
+fn a_path_passes_over_schemas_that_the_role_may_not_look_into() {
+    use crate::names::SearchPath;
+    use crate::schema::Schema;
+    let mut catalogue = catalogue(&[]);
+    let names = ["pg_catalog".to_owned(), "public".to_owned(), "information_schema".to_owned()];
+    let searched = |catalogue: &Catalogue, role: u32| {
+        let path = SearchPath::new(&names, "r101").of_role(role, catalogue);
+        path.searched().map(Schema::name).collect::<Vec<_>>()
+    };
+    assert_eq!(searched(&catalogue, ANN), ["pg_catalog", "public", "information_schema"]);
+    let owner_alone = Acl::new(vec![item(OWNER, OWNER, Privileges::USAGE, Privileges::NONE)]);
+    for schema in [PUBLIC_OID, PG_CATALOG_OID] {
+        catalogue.rights.acls.insert(Object::Schema(schema), owner_alone.clone());
+    }
+    assert_eq!(
+        searched(&catalogue, ANN),
+        ["pg_catalog", "information_schema"],
+        "pg_catalog is searched always"
+    );
+    assert_eq!(searched(&catalogue, OWNER), ["pg_catalog", "public", "information_schema"]);
+    let path = SearchPath::new(&names, "r101").of_role(ANN, &catalogue);
+    assert!(catalogue.schema(&path, "public").is_err(), "a name in it is refused");
+    assert_eq!(catalogue.schema(SearchPath::of_catalogue(), "public"), Ok(Some(Schema::PUBLIC)));
+}

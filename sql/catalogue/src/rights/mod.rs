@@ -54,6 +54,11 @@ impl DefaultFor {
             _ => ObjectKind::Table,
         }
     }
+
+    /// The list where nothing was granted or revoked: that of the kind, to which those in schemas add.
+    pub fn first_acl(self) -> Acl {
+        if self.schema == 0 { Acl::default_of(self.object_kind(), self.role) } else { Acl::default() }
+    }
 }
 
 /// What the catalogue keeps of rights.

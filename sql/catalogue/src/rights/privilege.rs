@@ -59,6 +59,10 @@ impl Privileges {
     pub const fn count(self) -> u32 {
         self.0.count_ones()
     }
+    /// Those that it holds, one by one.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        Self::EACH.iter().map(|(one, ..)| *one).filter(move |one| self.has(*one))
+    }
     /// The bits, as they are stored.
     pub(crate) const fn bits(self) -> u16 {
         self.0

@@ -2,8 +2,9 @@
 
 use super::Context;
 use super::known::{self, CASTS, CLASSES, KnownFunction, OPERATORS};
-use super::values::{flag, name, oid_vector};
+use super::values::{acl, flag, name, oid_vector};
 use crate::model::{BOOTSTRAP_ROLE_OID, PG_CATALOG_OID};
+use crate::rights::Object;
 use sql_types::cast::cast_context;
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ fn array(element: TypeId, values: Vec<Datum>) -> Datum {
     if values.is_empty() { Datum::Null } else { Datum::Array(Arc::new(Array::of(element, values))) }
 }
 
-fn function_row(function: &KnownFunction) -> Vec<Datum> {
+fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
     let count = i16::try_from(function.arguments.len()).unwrap_or(i16::MAX);
     let oids = |list: &[u32]| list.iter().copied().map(Datum::Oid).collect();
     let texts = |list: &[&'static str]| list.iter().map(|text| Datum::text(*text)).collect();
@@ -50,13 +51,13 @@ fn function_row(function: &KnownFunction) -> Vec<Datum> {
         Datum::Null,
         Datum::Null,
         Datum::Null,
-        Datum::Null,
+        acl(context.catalogue, &Object::Function(function.granted_name())),
     ]
 }
 
 pub(super) fn functions(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let exists = |function: &&KnownFunction| (context.has_function)(function);
-    known::FUNCTIONS.iter().filter(exists).map(function_row).collect()
+    known::FUNCTIONS.iter().filter(exists).map(|function| function_row(context, function)).collect()
 }
 
 pub(super) fn operators(_: &Context<'_>) -> Vec<Vec<Datum>> {

@@ -3,9 +3,30 @@
 use super::relations::shown_default;
 use super::values::{name, role_name, sorted_relations};
 use super::{Context, virtual_tables};
-use crate::model::{BOOTSTRAP_ROLE_OID, POSTGRES_DATABASE, Relation};
+use crate::model::{POSTGRES_DATABASE, Relation};
+use crate::rights::{Object, ObjectKind, Privileges};
 use crate::schema::Schema;
 use sql_types::{Category, Datum, TypeId};
+
+/// Whether the role that asks owns a relation, or may do any of this with it or with one of its columns.
+fn sees(context: &Context<'_>, object: &Object, any_of: Privileges) -> bool {
+    let (catalogue, role) = (context.catalogue, context.actor.role);
+    let (_, owner) = catalogue.kind_and_owner(object);
+    let of_columns = any_of & ObjectKind::Column.all();
+    let any_column = |oid: u32| of_columns.each().any(|one| catalogue.may_any_column(role, oid, one));
+    catalogue.has_rights_of(role, owner)
+        || !catalogue.privileges(role, object, any_of).is_empty()
+        || matches!(object, Object::Relation(oid) if any_column(*oid))
+}
+
+/// The same for one column of a table.
+fn sees_column(context: &Context<'_>, relation: &Relation, number: i16) -> bool {
+    let (catalogue, role) = (context.catalogue, context.actor.role);
+    let any_of = ObjectKind::Column.all();
+    catalogue.has_rights_of(role, relation.owner)
+        || !catalogue.privileges(role, &Object::Relation(relation.oid), any_of).is_empty()
+        || any_of.each().any(|one| catalogue.may_column(role, relation.oid, number, one))
+}
 
 fn database_name(context: &Context<'_>) -> Datum {
     let found = context.catalogue.databases.iter().find(|entry| entry.oid == POSTGRES_DATABASE);
@@ -13,8 +34,10 @@ fn database_name(context: &Context<'_>) -> Datum {
 }
 
 pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let visible = |object: &Object| sees(context, object, ObjectKind::Table.all());
     let mut rows: Vec<Vec<Datum>> = sorted_relations(context.catalogue)
         .into_iter()
+        .filter(|relation| visible(&Object::Relation(relation.oid)))
         .map(|relation| {
             vec![
                 database_name(context),
@@ -26,7 +49,8 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             ]
         })
         .collect();
-    for view in super::views::sorted(context.catalogue) {
+    let views = super::views::sorted(context.catalogue).into_iter();
+    for view in views.filter(|view| visible(&Object::Relation(view.oid))) {
         rows.push(vec![
             database_name(context),
             name("public"),
@@ -36,7 +60,8 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             Datum::text("NO"),
         ]);
     }
-    for (schema, table, ..) in virtual_tables(context.environment) {
+    let made_up = virtual_tables(context.environment);
+    for (schema, table, ..) in made_up.filter(|(_, name, oid, _)| visible(&Object::MadeUp(*oid, name))) {
         rows.push(vec![
             database_name(context),
             name(schema),
@@ -53,6 +78,9 @@ pub(super) fn columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     for relation in sorted_relations(context.catalogue) {
         for (number, (_, column)) in (1..).zip(relation.live_columns()) {
+            if !sees_column(context, relation, column.number) {
+                continue;
+            }
             let limits = column.ty.numeric_limits();
             let (precision, scale) = match column.ty.id {
                 TypeId::Int2 => (Datum::Int4(16), Datum::Int4(0)),
@@ -99,9 +127,11 @@ pub(super) fn columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
 
 pub(super) fn schemata(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let row = |schema: Schema| {
-        vec![database_name(context), name(schema.name()), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
+        let owner = context.catalogue.schema_owner(schema.oid());
+        vec![database_name(context), name(schema.name()), role_name(context.catalogue, owner)]
     };
-    Schema::ALL.into_iter().map(row).collect()
+    let visible = |schema: &Schema| sees(context, &Object::Schema(schema.oid()), ObjectKind::Schema.all());
+    Schema::ALL.into_iter().filter(visible).map(row).collect()
 }
 
 /// All constraints with their tables: name, kind, and the numbers of the key's columns.
@@ -120,6 +150,11 @@ fn each_constraint(context: &Context<'_>, mut take: impl FnMut(&Relation, &str, 
 pub(super) fn table_constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     each_constraint(context, |relation, constraint, kind, _| {
+        // Who may only read a table does not see how it is kept.
+        let any_of = ObjectKind::Table.all().without(Privileges::SELECT);
+        if !sees(context, &Object::Relation(relation.oid), any_of) {
+            return;
+        }
         rows.push(vec![
             database_name(context),
             name("public"),
@@ -140,7 +175,8 @@ pub(super) fn table_constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
 pub(super) fn key_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     each_constraint(context, |relation, constraint, _, columns| {
-        for (number, column) in (1..).zip(columns.iter().filter_map(|at| relation.columns.get(*at))) {
+        let columns = (1..).zip(columns.iter().filter_map(|at| relation.columns.get(*at)));
+        for (number, column) in columns.filter(|(_, column)| sees_column(context, relation, column.number)) {
             rows.push(vec![
                 database_name(context),
                 name("public"),
@@ -160,6 +196,9 @@ pub(super) fn key_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
 pub(super) fn constraint_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     each_constraint(context, |relation, constraint, _, columns| {
+        if !context.catalogue.has_rights_of(context.actor.role, relation.owner) {
+            return;
+        }
         for column in columns.iter().filter_map(|at| relation.columns.get(*at)) {
             rows.push(vec![
                 database_name(context),

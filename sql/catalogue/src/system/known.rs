@@ -138,6 +138,12 @@ impl KnownFunction {
         let types: Vec<&str> = self.arguments.iter().map(|oid| type_name(*oid)).collect();
         format!("{}({})", self.name, types.join(","))
     }
+
+    /// The text by which a grant keeps it.
+    pub(super) fn granted_name(&self) -> String {
+        let types: Vec<&str> = self.arguments.iter().map(|oid| type_name(*oid)).collect();
+        format!("{}({})", self.name, types.join(", "))
+    }
 }
 
 /// The name of a type, also of one that stands for others.

@@ -86,7 +86,7 @@ pub fn schemas() -> [(u32, &'static str); 3] {
 }
 
 /// Schema, name and OID of every made-up table.
-pub(crate) fn virtual_tables<'a>(
+pub fn virtual_tables<'a>(
     environment: &'a dyn Environment,
 ) -> impl Iterator<Item = (&'static str, &'static str, u32, usize)> + 'a {
     let own = TABLES.iter().map(|table| (table.schema, table.name, table.oid, table.columns.len()));
@@ -101,6 +101,24 @@ pub(crate) fn virtual_tables<'a>(
 /// Whether a made-up table of pg_catalog is a table in PostgreSQL, not a view.
 pub fn is_table(name: &str) -> bool {
     known::SHAPES.contains_key(name)
+}
+
+/// Whether a table of pg_catalog belongs to all databases together.
+pub fn is_shared(name: &str) -> bool {
+    const SHARED: [&str; 11] = [
+        "pg_auth_members",
+        "pg_authid",
+        "pg_database",
+        "pg_db_role_setting",
+        "pg_parameter_acl",
+        "pg_replication_origin",
+        "pg_shdepend",
+        "pg_shdescription",
+        "pg_shseclabel",
+        "pg_subscription",
+        "pg_tablespace",
+    ];
+    SHARED.contains(&name)
 }
 
 /// The made-up table of an OID, as an object that has rights.

@@ -2,7 +2,7 @@
 
 use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
 use super::{Context, TABLES, virtual_tables};
-use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
+use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PG_CATALOG_OID, PUBLIC_OID, Relation};
 use crate::rights::Object;
 use crate::schema::Schema;
 use sql_types::{Datum, TypeId};
@@ -59,7 +59,7 @@ fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
         Datum::Int4(0),
         Datum::Oid(0),
         Datum::Bool(class.has_index),
-        Datum::Bool(false),
+        Datum::Bool(class.schema == PG_CATALOG_OID && super::is_shared(class.name)),
         flag('p'),
         flag(class.kind),
         int2(class.columns),

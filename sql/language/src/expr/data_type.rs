@@ -114,6 +114,18 @@ fn time(id: TypeId, precision: Option<u64>) -> Result<Type> {
     Ok(Type::with_precision(id, precision.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX))))
 }
 
+/// The schema before a type's name, if one stands there.
+pub(crate) fn schema_of_type(ast: &DataType) -> Option<String> {
+    match ast {
+        DataType::Custom(name, _) => match name.0.as_slice() {
+            [ObjectNamePart::Identifier(schema), _] => Some(crate::parse::fold(schema)),
+            _ => None,
+        },
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => schema_of_type(element),
+        _ => None,
+    }
+}
+
 fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
     let mut parts: Vec<String> = Vec::new();
     for part in &name.0 {

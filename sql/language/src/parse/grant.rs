@@ -193,8 +193,10 @@ fn target(cursor: &mut Cursor<'_>, is_grant: bool) -> Result<GrantTarget> {
             GrantTarget::AllTables
         } else if cursor.word("sequences") {
             GrantTarget::AllSequences
-        } else if cursor.any_word(&["functions", "procedures", "routines"]) {
+        } else if cursor.any_word(&["functions", "routines"]) {
             GrantTarget::AllFunctions
+        } else if cursor.word("procedures") {
+            GrantTarget::AllProcedures
         } else {
             return Err(cursor.unexpected());
         };
@@ -208,12 +210,17 @@ fn target(cursor: &mut Cursor<'_>, is_grant: bool) -> Result<GrantTarget> {
     if cursor.word("database") {
         return identifiers(cursor).map(GrantTarget::Databases);
     }
-    if cursor.any_word(&["function", "procedure", "routine"]) {
+    let procedures = cursor.word("procedure");
+    if procedures || cursor.any_word(&["function", "routine"]) {
         let mut functions = vec![function(cursor)?];
         while cursor.token(&Token::Comma) {
             functions.push(function(cursor)?);
         }
-        return Ok(GrantTarget::Functions(functions));
+        return Ok(if procedures {
+            GrantTarget::Procedures(functions)
+        } else {
+            GrantTarget::Functions(functions)
+        });
     }
     let sequences = cursor.word("sequence");
     if !sequences {
@@ -320,6 +327,10 @@ fn change_owner(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         ("database", OwnedKind::Database),
     ];
     let Some((_, kind)) = KINDS.iter().find(|(word, _)| cursor.word(word)) else { return Ok(None) };
+    let may_be_absent = !matches!(kind, OwnedKind::Schema | OwnedKind::Database);
+    if !may_be_absent && cursor.sees(&["if"]) {
+        return Err(cursor.unexpected());
+    }
     let if_exists = cursor.words(&["if", "exists"]);
     if *kind == OwnedKind::Table {
         cursor.word("only");

@@ -66,6 +66,9 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }
     let place = cursor.place();
     if cursor.word("role") && !cursor.sees(&["to"]) && !matches!(cursor.peek(), Some(Token::Eq)) {
+        if cursor.sees(&["default"]) {
+            return Err(cursor.unexpected());
+        }
         let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
         return Ok(simple("role", Some(name)));
     }

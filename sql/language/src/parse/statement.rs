@@ -353,12 +353,14 @@ pub enum GrantTarget {
     Tables(Vec<ast::ObjectName>),
     Sequences(Vec<ast::ObjectName>),
     Functions(Vec<FunctionName>),
+    Procedures(Vec<FunctionName>),
     Schemas(Vec<String>),
     Databases(Vec<String>),
     /// All of these schemas.
     AllTables(Vec<String>),
     AllSequences(Vec<String>),
     AllFunctions(Vec<String>),
+    AllProcedures(Vec<String>),
     /// What these roles make from now on, in these schemas or in any: defaclobjtype.
     Defaults {
         roles: Vec<RoleSpec>,

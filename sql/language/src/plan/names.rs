@@ -58,7 +58,11 @@ impl<'a> Analyzer<'a> {
     }
 
     /// What a name of a table's kind stands for.
-    pub fn find(&self, schema: Option<&str>, name: &str) -> Option<Found<'a>> {
+    ///
+    /// # Errors
+    ///
+    /// 42501 for a name in a schema that the role may not look into.
+    pub fn find(&self, schema: Option<&str>, name: &str) -> Result<Option<Found<'a>>> {
         self.catalogue.find(self.environment, self.path(), schema, name)
     }
 
@@ -70,7 +74,7 @@ impl<'a> Analyzer<'a> {
     pub fn find_table(&self, name: &ast::ObjectName) -> Result<Arc<Relation>> {
         let (schema, table, position) = self.table_name(name)?;
         let wrong = |message: String| SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(position);
-        match self.find(schema.as_deref(), &table) {
+        match self.find(schema.as_deref(), &table)? {
             Some(Found::Table(relation)) => Ok(relation.clone()),
             Some(Found::View(_)) => Err(SqlError::unsupported("a change or lock of a view")),
             Some(Found::Sequence(_)) => Err(wrong(format!("cannot change sequence \"{table}\""))),
@@ -93,9 +97,9 @@ impl<'a> Analyzer<'a> {
     pub fn find_defined_table(&self, name: &ast::ObjectName) -> Result<Arc<Relation>> {
         let (schema, table, _) = self.table_name(name)?;
         if let Some(schema) = &schema {
-            Schema::required(schema)?;
+            self.catalogue.required_schema(self.path(), schema)?;
         }
-        let found = match self.find(schema.as_deref(), &table) {
+        let found = match self.find(schema.as_deref(), &table)? {
             Some(Found::Sequence(_) | Found::Index(..)) => {
                 let message = format!("\"{table}\" is not a table");
                 Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))
@@ -155,8 +159,20 @@ impl<'a> Analyzer<'a> {
     ///
     /// # Errors
     ///
+    /// 3F000 for a schema that is not there, 42501 for one that the role may not look into.
+    pub fn function_name(&self, name: &ast::ObjectName) -> Result<Option<String>> {
+        if let [schema, _] = idents(name).as_slice() {
+            self.catalogue.required_schema(self.path(), &fold(schema))?;
+        }
+        Self::name_in_catalogue(name)
+    }
+
+    /// The name of what lies in pg_catalog without that schema; None if it is said to lie elsewhere.
+    ///
+    /// # Errors
+    ///
     /// 3F000 for a schema that is not there.
-    pub fn function_name(name: &ast::ObjectName) -> Result<Option<String>> {
+    pub fn name_in_catalogue(name: &ast::ObjectName) -> Result<Option<String>> {
         match idents(name).as_slice() {
             [function] => Ok(Some(fold(function))),
             [schema, function] => {

@@ -188,7 +188,7 @@ impl Scope for Analyzer<'_> {
     }
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
-        let Some(name) = Self::function_name(&call.name)? else { return Ok(None) };
+        let Some(name) = self.function_name(&call.name)? else { return Ok(None) };
         if let Some(value) = self.sequence_function(&name, &arguments)? {
             return Ok(Some(value));
         }
@@ -268,7 +268,7 @@ impl Scope for Analyzer<'_> {
 impl Analyzer<'_> {
     /// tableoid, which is the same for all rows of a table. The other system columns name places and
     /// transactions of PostgreSQL's rows, which do not exist here.
-    fn system_column(&self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
+    fn system_column(&mut self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
         if !matches!(name, "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax") {
             return Ok(None);
         }
@@ -284,6 +284,8 @@ impl Analyzer<'_> {
         }
         match table.oid {
             Some(oid) if name == "tableoid" && !table.nullable => {
+                // No list of a column gives it.
+                self.note_read(Some((oid, 0)));
                 Ok(Some(Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid))))
             }
             _ if name == "tableoid" => Err(SqlError::unsupported("tableoid of the outer side of a join")),

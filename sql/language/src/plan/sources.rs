@@ -26,7 +26,7 @@ impl Analyzer<'_> {
         {
             return self.cte_item(at);
         }
-        match self.find(schema.as_deref(), &table) {
+        match self.find(schema.as_deref(), &table)? {
             Some(Found::MadeUp(found)) => self.generated_item(&table, found),
             Some(Found::Sequence(sequence)) => {
                 let oid = sequence.oid;
@@ -143,7 +143,7 @@ impl Analyzer<'_> {
         ordinality: bool,
         alias: Option<String>,
     ) -> Result<FromItem> {
-        let function = Self::function_name(name)?.ok_or_else(|| {
+        let function = self.function_name(name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
         })?;
         let outcome = self.with_shown(left, |analyzer| {

@@ -2,7 +2,7 @@
 
 use super::{BOOL, Compiler, UNKNOWN, unsupported};
 use crate::expr::coerce::coerce;
-use crate::expr::data_type::data_type;
+use crate::expr::data_type::{data_type, schema_of_type};
 use crate::expr::node::Expr;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
@@ -34,9 +34,19 @@ impl Compiler<'_> {
         }
     }
 
+    /// The type of this name, in a schema that the role may look into.
+    pub(super) fn named_type(&mut self, wanted: &ast::DataType) -> Result<Type> {
+        if let Some(schema) = schema_of_type(wanted)
+            && let Some(catalogue) = self.scope.facts().catalogue()
+        {
+            catalogue.required_schema(self.scope.search_path(), &schema)?;
+        }
+        data_type(wanted)
+    }
+
     /// `date '2000-01-01'`
     pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> Result<Expr> {
-        let to = data_type(&typed.data_type)?;
+        let to = self.named_type(&typed.data_type)?;
         let value = self.literal(&typed.value)?;
         coerce(value, to, CastContext::Explicit, self.scope)
     }

@@ -7,7 +7,6 @@ mod operator;
 pub(crate) use operator::operator;
 
 use super::coerce::{self, coerce, common_type};
-use super::data_type::data_type;
 use super::node::Expr;
 use super::{Scope, Subquery};
 use crate::parse::TARGETS_MAX;
@@ -103,7 +102,7 @@ impl Compiler<'_> {
                 data_type: wanted,
                 format: None,
             } => {
-                let to = data_type(wanted)?;
+                let to = self.named_type(wanted)?;
                 self.cast(expr, to)
             }
             Ast::IsNull(expr) | Ast::IsUnknown(expr) => {
