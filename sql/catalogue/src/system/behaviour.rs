@@ -2,8 +2,10 @@
 
 use super::Context;
 use super::known::{self, CASTS, CLASSES, KnownFunction, OPERATORS};
-use super::values::{flag, name, oid_vector};
+use super::signatures;
+use super::values::{acl, flag, name, oid_vector};
 use crate::model::{BOOTSTRAP_ROLE_OID, PG_CATALOG_OID};
+use crate::rights::Object;
 use sql_types::cast::cast_context;
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
@@ -16,7 +18,13 @@ fn array(element: TypeId, values: Vec<Datum>) -> Datum {
     if values.is_empty() { Datum::Null } else { Datum::Array(Arc::new(Array::of(element, values))) }
 }
 
-fn function_row(function: &KnownFunction) -> Vec<Datum> {
+/// A function as an object of rights.
+pub(super) fn function_object(function: &KnownFunction) -> Object {
+    let types: Vec<&str> = function.arguments.iter().map(|oid| known::type_name(*oid)).collect();
+    Object::Function(format!("{}({})", function.name, types.join(", ")))
+}
+
+fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
     let count = i16::try_from(function.arguments.len()).unwrap_or(i16::MAX);
     let oids = |list: &[u32]| list.iter().copied().map(Datum::Oid).collect();
     let texts = |list: &[&'static str]| list.iter().map(|text| Datum::text(*text)).collect();
@@ -44,19 +52,19 @@ fn function_row(function: &KnownFunction) -> Vec<Datum> {
         array(TypeId::Oid, oids(&function.all_arguments)),
         array(TypeId::Char, texts(&function.modes)),
         array(TypeId::Text, texts(&function.names)),
-        Datum::Null,
+        signatures::defaults(function).map_or(Datum::Null, Datum::from),
         Datum::Null,
         name(function.name),
         Datum::Null,
         Datum::Null,
         Datum::Null,
-        Datum::Null,
+        acl(context.catalogue, &function_object(function)),
     ]
 }
 
 pub(super) fn functions(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let exists = |function: &&KnownFunction| (context.has_function)(function);
-    known::FUNCTIONS.iter().filter(exists).map(function_row).collect()
+    known::FUNCTIONS.iter().filter(exists).map(|function| function_row(context, function)).collect()
 }
 
 pub(super) fn operators(_: &Context<'_>) -> Vec<Vec<Datum>> {
@@ -128,6 +136,23 @@ pub(super) fn operator_families(_: &Context<'_>) -> Vec<Vec<Datum>> {
         ]
     };
     CLASSES.1.iter().map(row).collect()
+}
+
+pub(super) fn family_operators(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |[oid, family, left, right, strategy, operator]: &known::FamilyOperator| {
+        vec![
+            Datum::Oid(*oid),
+            Datum::Oid(*family),
+            Datum::Oid(*left),
+            Datum::Oid(*right),
+            Datum::Int2(i16::try_from(*strategy).unwrap_or(0)),
+            flag('s'),
+            Datum::Oid(*operator),
+            Datum::Oid(BTREE_OID),
+            Datum::Oid(0),
+        ]
+    };
+    known::FAMILY_OPERATORS.iter().map(row).collect()
 }
 
 /// Only the program's own functions exist, and so only their language.
