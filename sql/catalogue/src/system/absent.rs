@@ -82,10 +82,15 @@ pub fn is_absent_relation(schema: Option<&str>, name: &str) -> bool {
     }
 }
 
+/// Whether PostgreSQL has functions of this name, and this server none.
+pub fn is_absent_name(function: &str) -> bool {
+    NAMES.contains(function)
+}
+
 /// Whether PostgreSQL has a function that a call of this name and of arguments of these types means, and that
 /// is not here: asked where none was found.
 pub fn is_absent_function(name: &str, arguments: &[TypeId]) -> bool {
-    NAMES.contains(name) || FUNCTIONS.iter().any(|known| known.name == name && takes(known, arguments))
+    is_absent_name(name) || FUNCTIONS.iter().any(|known| known.name == name && takes(known, arguments))
 }
 
 /// Whether a function may be called with arguments of these types.

@@ -143,6 +143,9 @@ impl KnownFunction {
 /// The name of a type, also of one that stands for others.
 pub fn type_name(oid: u32) -> &'static str {
     match oid {
+        269 => "table_am_handler",
+        325 => "index_am_handler",
+        1263 => "cstring[]",
         2275 => "cstring",
         2276 => "\"any\"",
         2281 => "internal",

@@ -38,7 +38,7 @@ pub(super) fn routines(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 ("parameter_style", Datum::text("GENERAL")),
                 ("is_deterministic", yes(function.volatility == 'i')),
                 ("sql_data_access", Datum::text("MODIFIES")),
-                ("is_null_call", word(if function.strict { "YES" } else { "NO" })),
+                ("is_null_call", yes(function.strict)),
                 ("schema_level_routine", yes(true)),
                 ("max_dynamic_result_sets", Datum::Int4(0)),
                 ("security_type", Datum::text("INVOKER")),

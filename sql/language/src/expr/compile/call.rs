@@ -8,7 +8,7 @@ use crate::expr::functions::{self, Function, Parameter};
 use crate::expr::node::{Chosen, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
 use crate::expr::{AggregateCall, FunctionArgument, Scope, Subquery};
-use sql_catalogue::system::absent::is_absent_function;
+use sql_catalogue::system::absent::{is_absent_function, is_absent_name};
 use sql_catalogue::system::known::{FUNCTIONS, KnownFunction};
 use sql_catalogue::system::signatures;
 use sql_interface::{Result, SqlError};
@@ -56,10 +56,11 @@ fn nowhere(name: &str, arguments: &str) -> SqlError {
         )
 }
 
-/// The same for a call with names before its arguments, by which no function is known to be absent.
+/// The same for a call with names before its arguments, which are not compared with those of functions that are
+/// absent.
 fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlError {
     let types: Vec<TypeId> = passed.iter().map(|(_, id)| *id).collect();
-    if passed.iter().all(|(name, _)| name.is_none()) {
+    if is_absent_name(name) || passed.iter().all(|(name, _)| name.is_none()) {
         return undefined(name, &types);
     }
     let shown = passed.iter().map(|(name, id)| match name {
