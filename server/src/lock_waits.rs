@@ -1,12 +1,13 @@
 //! log_lock_waits: the log is told of sessions that wait for a lock longer than deadlock_timeout.
 //!
 //! The locks know nothing of it. While the setting is on, the waits are looked at from time to time, a few
-//! times in deadlock_timeout; so the times in the log are the times since a wait was seen first.
+//! times in deadlock_timeout.
 
 use crate::connection::registry::SessionHandle;
 use crate::node::Node;
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
+use sql_interface::AdvisoryKey;
 use sql_session::SqlEngine;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,17 +52,48 @@ async fn watch(node: Arc<Node>) {
     }
 }
 
+/// A lock that a session holds or waits for, of storage's or an advisory one.
+struct Seen {
+    session: i32,
+    transaction: u64,
+    target: String,
+    mode: &'static str,
+    granted: bool,
+}
+
+fn seen(engine: &SqlEngine) -> Vec<Seen> {
+    let stored = engine.database().locks().into_iter().map(|lock| {
+        let LockInfo { session, transaction, mode, granted, .. } = lock;
+        Seen { session, transaction, target: shown(engine, &lock.target), mode, granted }
+    });
+    let advisory = engine.advisory().list().into_iter().map(|lock| {
+        let AdvisoryKey { class, object, pair } = lock.key;
+        let (database, kind) = (sql_catalogue::POSTGRES_DATABASE, if pair { 2 } else { 1 });
+        Seen {
+            session: lock.session,
+            transaction: 0,
+            target: format!("advisory lock [{database},{class},{object},{kind}]"),
+            mode: crate::views::advisory_mode(lock.shared),
+            granted: lock.granted,
+        }
+    });
+    stored.chain(advisory).collect()
+}
+
 fn look(node: &Node, engine: &SqlEngine, waits: &mut BTreeMap<Key, Wait>, limit: Duration) {
     let sessions = node.sessions.list();
-    let is_waited = sessions.iter().any(|session| session.waits_for().is_some());
+    let waits_for_lock = |session: &Arc<SessionHandle>| session.waits_since().is_some();
+    let is_waited = sessions.iter().any(waits_for_lock);
     if !is_waited && waits.is_empty() {
         return;
     }
-    let locks = if is_waited { engine.database().locks() } else { Vec::new() };
+    let locks = if is_waited { seen(engine) } else { Vec::new() };
     let now = Instant::now();
     for lock in locks.iter().filter(|lock| !lock.granted && lock.session != 0) {
-        let key = (lock.session, lock.transaction, shown(engine, &lock.target));
-        let wait = waits.entry(key.clone()).or_insert(Wait { since: now, mode: lock.mode, is_told: false });
+        let key = (lock.session, lock.transaction, lock.target.clone());
+        let session = sessions.iter().find(|session| session.key.pid == lock.session);
+        let since = session.and_then(|session| session.waits_since()).unwrap_or(now);
+        let wait = waits.entry(key.clone()).or_insert(Wait { since, mode: lock.mode, is_told: false });
         let waited = now.duration_since(wait.since);
         if !wait.is_told && waited >= limit {
             wait.is_told = true;
@@ -70,10 +102,8 @@ fn look(node: &Node, engine: &SqlEngine, waits: &mut BTreeMap<Key, Wait>, limit:
         }
     }
     waits.retain(|(session, transaction, target), wait| {
-        let is_same = |lock: &&LockInfo| {
-            lock.session == *session
-                && lock.transaction == *transaction
-                && shown(engine, &lock.target) == *target
+        let is_same = |lock: &&Seen| {
+            lock.session == *session && lock.transaction == *transaction && lock.target == *target
         };
         if locks.iter().any(|lock| is_same(&lock) && !lock.granted) {
             return true;
@@ -106,7 +136,7 @@ fn shown(engine: &SqlEngine, target: &LockTarget) -> String {
 }
 
 /// Who holds what this one waits for, and who waits for the same.
-fn queue(locks: &[LockInfo], waiter: &LockInfo) -> String {
+fn queue(locks: &[Seen], waiter: &Seen) -> String {
     let of = |granted: bool| {
         let same = locks.iter().filter(|lock| lock.target == waiter.target && lock.granted == granted);
         same.map(|lock| lock.session.to_string()).collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! A session's cancel switch: one bit that ends every wait of its transactions, and what they wait for now.
 
+use host::Instant;
 use host::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
@@ -26,10 +27,14 @@ pub enum WaitEvent {
     Confirmed,
     /// A place among the large transactions, of which few may be in pages at once.
     LargeTransaction,
+    /// An advisory lock, which the layers above have.
+    AdvisoryLock,
+    /// A time that the statement itself has named (pg_sleep).
+    Sleep,
 }
 
 impl WaitEvent {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::RowLock,
         Self::TableLock,
         Self::CommitLevel,
@@ -38,7 +43,14 @@ impl WaitEvent {
         Self::Position,
         Self::Confirmed,
         Self::LargeTransaction,
+        Self::AdvisoryLock,
+        Self::Sleep,
     ];
+
+    /// Whether it is for a lock.
+    pub fn is_of_lock(self) -> bool {
+        matches!(self, Self::RowLock | Self::TableLock | Self::LargeTransaction | Self::AdvisoryLock)
+    }
 }
 
 /// Cancels the waits of one session's transactions; cloning shares the switch.
@@ -56,6 +68,8 @@ struct Switch {
     session: AtomicI32,
     /// A [`WaitEvent`], or 0.
     waits_for: AtomicU8,
+    /// When it began to wait for a lock.
+    waits_since: Mutex<Option<Instant>>,
     /// The end of the commit that the session waits for.
     commit_end: AtomicU64,
     /// The snapshots that the session holds on a standby, by their next xids.
@@ -65,11 +79,15 @@ struct Switch {
 }
 
 /// Says what is waited for as long as it lives.
-pub(crate) struct Waiting<'a>(&'a Switch);
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Switch, bool);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waits_for.store(0, Ordering::Release);
+        if self.1 {
+            *self.0.waits_since.lock() = None;
+        }
     }
 }
 
@@ -104,10 +122,18 @@ impl Interrupt {
         let event = self.0.waits_for.load(Ordering::Acquire);
         WaitEvent::ALL.into_iter().find(|known| *known as u8 == event)
     }
+    /// Since when it waits for a lock; None if it does not.
+    pub fn waits_since(&self) -> Option<Instant> {
+        *self.0.waits_since.lock()
+    }
     /// Tells of a wait, until the guard goes.
-    pub(crate) fn waiting(&self, event: WaitEvent) -> Waiting<'_> {
+    pub fn waiting(&self, event: WaitEvent) -> Waiting<'_> {
+        let is_timed = event.is_of_lock();
+        if is_timed {
+            *self.0.waits_since.lock() = Some(Instant::now());
+        }
         self.0.waits_for.store(event as u8, Ordering::Release);
-        Waiting(&self.0)
+        Waiting(&self.0, is_timed)
     }
     /// Tells of a wait for the level of a commit that ends here.
     pub(crate) fn waiting_for_commit(&self, end: Lsn) -> Waiting<'_> {

@@ -71,7 +71,7 @@ pub use engine::recovery_state::StandbyLog;
 pub use engine::sweep::{CostPace, SweepCosts};
 pub use engine::wal_sizes::WalSizes;
 pub use error::{ConflictKind, Corruption, Error, FENCED};
-pub use interrupt::{Interrupt, WaitEvent};
+pub use interrupt::{Interrupt, WaitEvent, Waiting};
 pub use locks::{LockInfo, LockTarget};
 pub use pages::counts::{SweepCause, TreeStatistics};
 pub use recovery::backup::{BackupEnd, BackupStart};

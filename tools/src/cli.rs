@@ -183,6 +183,9 @@ pub struct RestartArgs {
     /// How to stop
     #[arg(short, long, value_enum, default_value = "fast")]
     pub mode: StopMode,
+    /// Port to listen on, instead of that of the last start
+    #[arg(short, long)]
+    pub port: Option<u16>,
     /// Setting for the next run, beside those of the last start
     #[arg(short = 'c', long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,

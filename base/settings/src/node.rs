@@ -436,14 +436,11 @@ fn display_name(name: &str) -> String {
 }
 
 fn problem(entry: &FileEntry, error: &SettingError) -> Problem {
+    let Place { file, line } = &entry.place;
     let message = match error {
-        SettingError::Unknown { .. } => format!(
-            "{} in file \"{}\" line {}",
-            error.one_line(),
-            entry.place.file.display(),
-            entry.place.line
-        ),
-        _ => error.one_line(),
+        // That is no fault of the line.
+        SettingError::CannotChange { .. } => error.one_line(),
+        _ => format!("{} in file \"{}\" line {line}", error.one_line(), file.display()),
     };
     Problem { message, place: entry.place.clone(), name: Some(entry.name.clone()) }
 }

@@ -103,6 +103,7 @@ fn a_check_of_the_server_refuses_with_its_detail() {
     let applied = settings.apply_files(&file("synchronous_standby_names = '('"), Phase::Start);
     assert_eq!(
         applied.problems[0].message,
-        "invalid value for parameter \"synchronous_standby_names\": \"(\"; syntax error at or near \"(\""
+        "invalid value for parameter \"synchronous_standby_names\": \"(\"; syntax error at or near \"(\" \
+         in file \"/d/postgresql.conf\" line 1"
     );
 }

@@ -120,7 +120,19 @@ pub(crate) fn open(
     let addresses: Vec<String> = words(&config.listen_addresses).collect();
     let mut last_problem = None;
     for name in &addresses {
-        for (opened, address) in open_tcp(name, port) {
+        let opened = match open_tcp(name, port) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let message = format!(
+                    "could not translate host name \"{name}\", service \"{port}\" to address: {}",
+                    lookup_message(&error)
+                );
+                log.warning(message.clone());
+                last_problem = Some(ServerError::new(message));
+                continue;
+            }
+        };
+        for (opened, address) in opened {
             match opened {
                 Ok(listener) => {
                     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -164,21 +176,23 @@ pub(crate) fn open(
     Ok(listeners)
 }
 
-fn open_tcp(name: &str, port: u16) -> Vec<(io::Result<TcpListener>, SocketAddr)> {
-    let resolved: io::Result<Vec<SocketAddr>> = match name {
-        "*" => Ok(vec![SocketAddr::from(([0; 4], port)), SocketAddr::from(([0_u16; 8], port))]),
-        name => (name, port).to_socket_addrs().map(|mut found| {
-            let mut addresses: Vec<_> = found.by_ref().collect();
-            addresses.dedup();
-            addresses
-        }),
+/// The resolver's words without those that Rust puts before them.
+fn lookup_message(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
+}
+
+/// An address, and the socket on it or why there is none.
+type Opened = (io::Result<TcpListener>, SocketAddr);
+
+/// Opens a socket on each address of a name; fails if the name has none.
+fn open_tcp(name: &str, port: u16) -> io::Result<Vec<Opened>> {
+    let mut addresses: Vec<SocketAddr> = match name {
+        "*" => vec![SocketAddr::from(([0; 4], port)), SocketAddr::from(([0_u16; 8], port))],
+        name => (name, port).to_socket_addrs()?.collect(),
     };
-    match resolved {
-        Ok(addresses) => {
-            addresses.into_iter().map(|address| (host::net::listen(address, BACKLOG), address)).collect()
-        }
-        Err(error) => vec![(Err(error), SocketAddr::from(([0; 4], port)))],
-    }
+    addresses.dedup();
+    Ok(addresses.into_iter().map(|address| (host::net::listen(address, BACKLOG), address)).collect())
 }
 
 /// What the tasks that take connections use.

@@ -6,7 +6,7 @@ use super::activity::command_words;
 use crate::log::{LogContext, OwnLevels};
 use crate::statements::Statements;
 use host::sync::Mutex;
-use host::{Entropy, Timestamp};
+use host::{Entropy, Instant, Timestamp};
 use protocol::startup::CancelKey;
 use protocol::tls::Encryption;
 use protocol::{Report, SqlState};
@@ -56,9 +56,13 @@ pub(crate) struct SessionHandle {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    /// The address that it has reached.
+    pub(crate) server: Option<SocketAddr>,
     /// None in the clear.
     pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
+    /// The same moment on the clock that does not step.
+    began: Instant,
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
     pub(crate) superuser: AtomicBool,
@@ -118,6 +122,23 @@ impl SessionHandle {
     /// What its transaction waits for just now.
     pub(crate) fn waits_for(&self) -> Option<storage::WaitEvent> {
         self.canceller.get().and_then(Canceller::waits_for)
+    }
+
+    /// Since when it waits for a lock; None if it does not.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.canceller.get().and_then(|canceller| canceller.interrupt().waits_since())
+    }
+
+    /// The same as a time of day.
+    pub(crate) fn wait_start(&self) -> Option<Timestamp> {
+        let since = self.waits_since()?.duration_since(self.began);
+        let micros = i64::try_from(since.as_micros()).ok()?;
+        Some(Timestamp::from_micros(self.started.micros().checked_add(micros)?))
+    }
+
+    /// The switch by which its waits are told and ended; None before it speaks SQL.
+    pub(crate) fn interrupt(&self) -> Option<storage::Interrupt> {
+        self.canceller.get().map(|canceller| canceller.interrupt().clone())
     }
 
     /// The end of the commit whose level it waits for, or waited for last.
@@ -313,6 +334,7 @@ pub(crate) struct NewSession {
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) client: Option<SocketAddr>,
+    pub(crate) server: Option<SocketAddr>,
     pub(crate) encryption: Option<Arc<Encryption>>,
     pub(crate) started: Timestamp,
 }
@@ -427,8 +449,10 @@ impl Sessions {
             user: new.user,
             database: new.database,
             client: new.client,
+            server: new.server,
             encryption: new.encryption,
             started: new.started,
+            began: Instant::now(),
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
             database_oid: AtomicU32::new(0),

@@ -116,6 +116,10 @@ impl Socket {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.tcp().and_then(|stream| stream.peer_addr().ok())
     }
+    /// The address that the client has reached; None on a Unix socket.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.tcp().and_then(|stream| stream.local_addr().ok())
+    }
     /// The user at the other end of a Unix socket.
     pub(crate) fn peer_user(&self) -> Option<u32> {
         match self {

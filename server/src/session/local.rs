@@ -58,6 +58,7 @@ impl Embedded {
             user: user.to_owned(),
             database: database.to_owned(),
             client: None,
+            server: None,
             encryption: None,
             started: node.ground.host.clock.now(),
         };

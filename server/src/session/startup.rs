@@ -356,6 +356,7 @@ async fn log_in(
         user: claim.user.clone(),
         database: claim.database.clone(),
         client: wire.socket().peer(),
+        server: wire.socket().local(),
         encryption: wire.socket().encryption().cloned(),
         started: node.ground.host.clock.now(),
     };
@@ -385,14 +386,7 @@ async fn log_in(
     let settings = startup_settings(&parameters)?;
     require_own_identity(&settings, &claim.user, superuser)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
-        .map_err(|error| {
-            let report = Report::fatal(error.sqlstate(), error.to_string());
-            Exit::Fatal(Box::new(Report {
-                detail: error.detail().map(str::to_owned),
-                hint: error.hint(),
-                ..report
-            }))
-        })?;
+        .map_err(|error| refused_setting(&error))?;
     let environment = Arc::new(environment);
     begin_with_settings(node, &claim, &environment).await?;
     log_authorized(node, &member, claim.replication);
@@ -405,6 +399,13 @@ async fn log_in(
     wire.flush().await?;
     member.handle.set_activity(Activity::Idle, node.ground.host.clock.now());
     Ok(Some(Entered { member, kind }))
+}
+
+/// The end of a session that asked for a setting which it may not have.
+fn refused_setting(error: &settings::SettingError) -> Exit {
+    let report = Report::fatal(error.sqlstate(), error.to_string());
+    let (detail, hint) = (error.detail().map(str::to_owned), error.hint());
+    Exit::Fatal(Box::new(Report { detail, hint, ..report }))
 }
 
 /// Opens what serves a session that was let in.

@@ -4,9 +4,10 @@ use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, sparse, text, time};
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
 use crate::log::redact::without_secrets;
-use protocol::SqlState;
+use protocol::{Report, Severity, SqlState};
 use sql_interface::{CancelReason, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,7 +29,8 @@ const ACTIVITY: View = View { rows: activity, ..SESSIONS };
 
 /// pg_stat_activity without the server's own parts.
 const SESSIONS: View = view! {
-    "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session.",
+    "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session. `leader_pid`, \
+    `client_hostname`, `backend_xid` and `query_id` are always NULL.",
     rows |asked, actor| {
         let flushed = asked.replication.map_or(Lsn::MAX, |replication| replication.log.flushed());
         asked.sessions.list().into_iter().map(move |session| {
@@ -80,10 +82,20 @@ fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql_interface::Result<Nod
 
 /// A client's address as a value.
 pub(super) fn address(session: &SessionHandle) -> Datum {
-    session.client.map_or(Datum::Null, |client| {
-        let ip = client.ip().to_canonical();
+    inet(session.client)
+}
+
+/// An address as a value; NULL on a Unix socket.
+fn inet(address: Option<SocketAddr>) -> Datum {
+    address.map_or(Datum::Null, |address| {
+        let ip = address.ip().to_canonical();
         Datum::Inet(ip, if ip.is_ipv4() { 32 } else { 128 })
     })
+}
+
+/// An address's port as a value; NULL on a Unix socket.
+fn inet_port(address: Option<SocketAddr>) -> Datum {
+    address.map_or(Datum::Null, |address| Datum::Int4(i32::from(address.port())))
 }
 
 /// A client's port as a value: -1 on a Unix socket.
@@ -103,6 +115,8 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
         WaitEvent::Position => ("IPC", "WaitForLsn"),
         WaitEvent::Confirmed => ("IPC", "WaitForConfirmation"),
         WaitEvent::LargeTransaction => ("Lock", "large_transaction"),
+        WaitEvent::AdvisoryLock => ("Lock", "advisory"),
+        WaitEvent::Sleep => ("Timeout", "PgSleep"),
     }
 }
 
@@ -183,7 +197,11 @@ fn signal(
             act(&session);
             one(Datum::Bool(true))
         }
-        Ok(None) => one(Datum::Bool(false)),
+        Ok(None) => {
+            let what = format!("PID {} is not a PostgreSQL backend process", pid.as_i64().unwrap_or(0));
+            asked.handle.warn(Report::new(Severity::Warning, SqlState::WARNING, what));
+            one(Datum::Bool(false))
+        }
         Err(error) => refuse(error),
     }
 }
@@ -209,6 +227,53 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
         other => other,
     }
 }
+
+/// A function without arguments about the asker's own connection.
+const fn of_connection(
+    name: &'static str,
+    about: &'static str,
+    returns: TypeId,
+    call: fn(&Asked<'_>, SettingActor, &[Datum]) -> sql_interface::NodeCall,
+) -> Function {
+    let (arguments, required, strict) = (&[], 0, false);
+    Function {
+        name,
+        about,
+        arguments,
+        required,
+        defaults: no_defaults,
+        strict,
+        returns: Returns::One(returns),
+        call,
+    }
+}
+
+pub(super) static CONNECTION: &[Function] = &[
+    of_connection(
+        "inet_client_addr",
+        "The client's address; NULL on a Unix socket.",
+        TypeId::Inet,
+        |asked, _, _| one(inet(asked.handle.client)),
+    ),
+    of_connection(
+        "inet_client_port",
+        "The client's port; NULL on a Unix socket.",
+        TypeId::Int4,
+        |asked, _, _| one(inet_port(asked.handle.client)),
+    ),
+    of_connection(
+        "inet_server_addr",
+        "The address that the client has reached; NULL on a Unix socket.",
+        TypeId::Inet,
+        |asked, _, _| one(inet(asked.handle.server)),
+    ),
+    of_connection(
+        "inet_server_port",
+        "The port that the client has reached; NULL on a Unix socket.",
+        TypeId::Int4,
+        |asked, _, _| one(inet_port(asked.handle.server)),
+    ),
+];
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {

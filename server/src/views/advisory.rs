@@ -27,7 +27,7 @@ fn unlock(asked: &Asked<'_>, arguments: &[Datum], shared: bool) -> NodeCall {
 }
 
 /// The lock's mode as pg_locks names it.
-pub(super) const fn mode(shared: bool) -> &'static str {
+pub(crate) const fn mode(shared: bool) -> &'static str {
     if shared { "ShareLock" } else { "ExclusiveLock" }
 }
 

@@ -295,12 +295,14 @@ fn list_log(asked: &Asked<'_>) -> sql_interface::Result<sql_interface::NodeRows>
     Ok(rows)
 }
 
-fn sleep(arguments: &[Datum]) -> NodeCall {
+fn sleep(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let seconds = match arguments.first() {
         Some(Datum::Float8(seconds)) if *seconds > 0.0 => seconds.min(1e9),
         _ => 0.0,
     };
+    let interrupt = asked.handle.interrupt();
     NodeCall::Later(Box::pin(async move {
+        let _waiting = interrupt.as_ref().map(|interrupt| interrupt.waiting(storage::WaitEvent::Sleep));
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
         Ok(vec![vec![void()]])
     }))
@@ -411,7 +413,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         call: |asked, _, _| NodeCall::Now(list_log(asked)),
     },
     function!("pg_sleep", "Waits for so many seconds.",
-        ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
+        ["seconds": Float8] -> Void, |asked, _, arguments| sleep(asked, arguments)),
     Function {
         name: "pg_control_system",
         about: "What the control file says of the cluster.",

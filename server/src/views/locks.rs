@@ -4,7 +4,8 @@
 //! a row is a `tuple` whose page and tuple number are a hash of its key, so that the usual join of waiters
 //! with holders finds pairs.
 
-use super::{Asked, Function, Returns, View, no_defaults, one};
+use super::{Asked, Function, Returns, View, no_defaults, one, time};
+use host::Timestamp;
 use sql_interface::NodeCall;
 use sql_session::{AdvisoryLock, SqlEngine};
 use sql_types::{Array, Datum, TypeId};
@@ -12,13 +13,18 @@ use std::sync::Arc;
 use storage::{LockInfo, LockTarget};
 
 pub(super) static VIEWS: &[View] = &[view! {
-    "pg_locks", 12_073, "Locks that are held, and who waits for them; a row a lock.",
+    "pg_locks", 12_073, "Locks that are held, and who waits for them; a row a lock. `virtualxid` and `transactionid` are always NULL.",
     rows |asked, _actor| {
         let locks = |engine: &SqlEngine| {
             let stored = engine.database().locks().into_iter().map(|lock| Locked::of(engine, lock));
             stored.chain(engine.advisory().list().into_iter().map(Locked::advisory)).collect::<Vec<_>>()
         };
-        asked.engine.map(locks).unwrap_or_default()
+        let since = |mut locked: Locked| {
+            let waiter = asked.sessions.get(locked.session).filter(|_| !locked.granted);
+            locked.wait_start = waiter.and_then(|session| session.wait_start());
+            locked
+        };
+        asked.engine.map(locks).unwrap_or_default().into_iter().map(since)
     },
     each |locked| [] {
         "locktype": Text = Datum::text(locked.kind),
@@ -36,7 +42,7 @@ pub(super) static VIEWS: &[View] = &[view! {
         "mode": Text = Datum::text(locked.mode),
         "granted": Bool = Datum::Bool(locked.granted),
         "fastpath": Bool = Datum::Bool(false),
-        "waitstart": Timestamptz = Datum::Null,
+        "waitstart": Timestamptz = time(locked.wait_start),
     }
 }];
 
@@ -66,6 +72,8 @@ struct Locked {
     transaction: u64,
     mode: &'static str,
     granted: bool,
+    /// Since when it is waited for.
+    wait_start: Option<Timestamp>,
 }
 
 impl Locked {

@@ -48,6 +48,9 @@ mod statements;
 mod statistics;
 mod switchover;
 mod sync;
+mod time_zones;
+
+pub(crate) use advisory::mode as advisory_mode;
 
 use crate::archive::Archive;
 use crate::configuration::Ground;
@@ -249,9 +252,11 @@ static VIEWS: &[&[View]] = &[
     statements::VIEWS,
     statistics::VIEWS,
     sync::VIEWS,
+    time_zones::VIEWS,
 ];
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
+    activity::CONNECTION,
     activity::FUNCTIONS,
     advisory::FUNCTIONS,
     advisory::OF_ONE,

@@ -128,7 +128,7 @@ pub(super) static VIEWS: &[View] = &[
         }
     },
     view! {
-        "pg_stat_wal", 12_300, "What is counted of the log; one row. What is not counted is NULL.",
+        "pg_stat_wal", 12_300, "When counting began; one row. Nothing of the log is counted by record: the counts are NULL.",
         rows |asked, _actor| [asked.started],
         each |started| [] {
             "wal_records": Int8 = Datum::Null,

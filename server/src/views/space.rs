@@ -33,7 +33,7 @@ pub(super) static VIEWS: &[View] = &[
         }
     },
     view! {
-        "pg_stat_bgwriter", 12_258, "Checkpoints, and who wrote pages, since the server's start; one row.",
+        "pg_stat_bgwriter", 12_258, "Checkpoints, and who wrote pages, since the server's start; one row. `buffers_backend_fsync` is always 0.",
         rows |asked, _actor| {
             let database = asked.database();
             let pages = database.map(|database| database.store().counters()).unwrap_or_default();

@@ -46,7 +46,8 @@ pub(super) static VIEWS: &[View] = &[
     View {
         name: "pg_stat_database",
         oid: 12_250,
-        about: "Sessions and conflicts with replay; a row a database.",
+        about: "Sessions, changes of rows, pages read and conflicts with replay, since the server's start; a row a \
+                database. The other counts are not kept, and NULL.",
         columns: DATABASE_COLUMNS,
         rows: databases,
     },
@@ -77,9 +78,12 @@ fn count(asked: &Asked<'_>, database: &str, kind: ConflictKind) -> Datum {
 
 fn databases(asked: &Asked<'_>, _: SettingActor) -> sql_interface::Result<NodeRows> {
     let sessions = asked.sessions.list();
+    let changes = asked.engine.map(|engine| engine.row_changes()).unwrap_or_default();
+    let pages = asked.database().map(|database| database.store().counters()).unwrap_or_default();
     let row = |(oid, name): (u32, &str)| {
         let here =
             |session: &&Arc<SessionHandle>| session.kind == SessionKind::Client && session.database == name;
+        let holds_data = name == "postgres";
         let backends = sessions.iter().filter(here).count();
         let total = [ConflictKind::Snapshot, ConflictKind::Lock]
             .into_iter()
@@ -90,6 +94,11 @@ fn databases(asked: &Asked<'_>, _: SettingActor) -> sql_interface::Result<NodeRo
             ("datname", Datum::text(name)),
             ("numbackends", Datum::Int4(i32::try_from(backends).unwrap_or(i32::MAX))),
             ("conflicts", Datum::Int8(total)),
+            ("blks_read", super::count(if holds_data { pages.reads } else { 0 })),
+            ("tup_inserted", super::count(if holds_data { changes.inserted } else { 0 })),
+            ("tup_updated", super::count(if holds_data { changes.updated } else { 0 })),
+            ("tup_deleted", super::count(if holds_data { changes.deleted } else { 0 })),
+            ("stats_reset", super::time(Some(asked.started))),
         ];
         sparse(DATABASE_COLUMNS, &values)
     };

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use storage::Database;
+use storage::{Database, WaitEvent};
 use tokio::sync::Notify;
 
 /// What a session holds of a lock.
@@ -314,6 +314,7 @@ impl AdvisoryOwner {
         database: &Database,
         canceller: &Canceller,
     ) -> Result<()> {
+        let _waiting = canceller.interrupt().waiting(WaitEvent::AdvisoryLock);
         let limit = async {
             match waits.lock_timeout_ms {
                 0 => std::future::pending().await,

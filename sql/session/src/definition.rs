@@ -64,6 +64,11 @@ pub(super) fn storage_options(table: &ast::CreateTable) -> Result<Vec<String>> {
     match &table.table_options {
         ast::CreateTableOptions::None => Ok(Vec::new()),
         ast::CreateTableOptions::With(options) => options::of_table(options),
+        ast::CreateTableOptions::Plain(options)
+            if options.iter().any(|option| matches!(option, ast::SqlOption::TableSpace(_))) =>
+        {
+            Err(SqlError::unsupported("TABLESPACE"))
+        }
         _ => Err(SqlError::unsupported("this form of CREATE TABLE")),
     }
 }

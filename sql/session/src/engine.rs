@@ -62,6 +62,17 @@ pub struct StartSetting {
     pub of_role: bool,
 }
 
+/// Counts of changed rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowChanges {
+    /// Rows inserted.
+    pub inserted: u64,
+    /// Rows updated.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
 /// SQL over one database directory; cloning shares it.
 #[derive(Clone)]
 pub struct SqlEngine(Arc<Shared>);
@@ -229,6 +240,20 @@ impl SqlEngine {
     pub fn relation_of(&self, tree: TreeId) -> u32 {
         let cached = self.0.cached.read().clone();
         cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
+    }
+
+    /// Rows that were inserted, updated and deleted since the start, in the tables that the newest catalogue that
+    /// was read knows.
+    pub fn row_changes(&self) -> RowChanges {
+        let cached = self.0.cached.read().clone();
+        let mut all = RowChanges::default();
+        for relation in cached.iter().flat_map(|catalogue| catalogue.relations.values()) {
+            let known = self.0.database.tree_statistics(relation.tree).unwrap_or_default();
+            all.inserted += known.inserted;
+            all.updated += known.updated;
+            all.deleted += known.deleted;
+        }
+        all
     }
 
     /// OIDs and names of the databases, as far as the newest catalogue that was read knows them.

@@ -7,6 +7,7 @@ use host::sync::Mutex;
 use host::{Host, Timestamp};
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::system::known::KnownFunction;
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;
@@ -417,15 +418,27 @@ impl Facts for SessionFacts {
             .find_map(|table| sql_catalogue::system::constraint_definition(table, oid))
     }
     fn relation_bytes(&self, oid: u32) -> Option<u64> {
-        let tree = match self.names().relations.get(&oid) {
-            Some(table) => table.tree,
-            None => self.names().index(oid).filter(|(_, index)| !index.primary)?.1.tree,
+        let names = self.names();
+        let tree = match (names.relations.get(&oid), names.index(oid)) {
+            (Some(table), _) => Some(table.tree),
+            // A primary key is the order of its table, and takes no room of its own.
+            (None, Some((_, index))) => (!index.primary).then_some(index.tree),
+            // Sequences lie in the catalogue; views and system tables are made up.
+            (None, None) => {
+                names.owned_relation(oid).is_some().then_some(()).or(self.made_up(oid).map(drop))?;
+                None
+            }
         };
-        self.storage.tree_size_bytes(tree).ok()
+        tree.map_or(Some(0), |tree| self.storage.tree_size_bytes(tree).ok())
     }
     fn indexes_bytes(&self, oid: u32) -> Option<u64> {
-        let table = self.names().relations.get(&oid)?;
+        let Some(table) = self.names().relations.get(&oid) else {
+            return self.relation_bytes(oid).map(|_| 0);
+        };
         table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
+    }
+    fn has_function(&self, function: &KnownFunction) -> bool {
+        sql_language::expr::has_function(function, &*self.environment)
     }
     fn session_rows(&self, view: &str) -> Vec<Vec<sql_types::Datum>> {
         let rows = self.kept.lock();

@@ -55,7 +55,7 @@ mod utility;
 mod view;
 
 use block::{Block, in_failed_block};
-pub use engine::{SqlEngine, StartSetting};
+pub use engine::{RowChanges, SqlEngine, StartSetting};
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
 pub use named_rows::{

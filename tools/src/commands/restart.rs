@@ -25,5 +25,8 @@ pub fn run(arguments: &RestartArgs) -> Result<u8> {
     }
     let mut words = options_of_last_start(data);
     words.extend(arguments.settings.iter().flat_map(|text| ["-c".into(), text.into()]));
+    if let Some(port) = arguments.port {
+        words.extend(["-p".into(), port.to_string().into()]);
+    }
     start::detached(data, words, arguments.log.clone(), arguments.timeout)
 }

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::known::{self, CASTS, CLASSES, KnownFunction, OPERATORS};
+use super::signatures;
 use super::values::{acl, flag, name, oid_vector};
 use crate::model::{BOOTSTRAP_ROLE_OID, PG_CATALOG_OID};
 use crate::rights::Object;
@@ -15,6 +16,11 @@ const INTERNAL_OID: u32 = 12;
 
 fn array(element: TypeId, values: Vec<Datum>) -> Datum {
     if values.is_empty() { Datum::Null } else { Datum::Array(Arc::new(Array::of(element, values))) }
+}
+
+/// A function as an object of rights.
+pub(super) fn function_object(function: &KnownFunction) -> Object {
+    Object::Function(function.granted_name())
 }
 
 fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
@@ -45,13 +51,13 @@ fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
         array(TypeId::Oid, oids(&function.all_arguments)),
         array(TypeId::Char, texts(&function.modes)),
         array(TypeId::Text, texts(&function.names)),
-        Datum::Null,
+        signatures::defaults(function).map_or(Datum::Null, Datum::from),
         Datum::Null,
         name(function.name),
         Datum::Null,
         Datum::Null,
         Datum::Null,
-        acl(context.catalogue, &Object::Function(function.granted_name())),
+        acl(context.catalogue, &function_object(function)),
     ]
 }
 
@@ -129,6 +135,23 @@ pub(super) fn operator_families(_: &Context<'_>) -> Vec<Vec<Datum>> {
         ]
     };
     CLASSES.1.iter().map(row).collect()
+}
+
+pub(super) fn family_operators(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |[oid, family, left, right, strategy, operator]: &known::FamilyOperator| {
+        vec![
+            Datum::Oid(*oid),
+            Datum::Oid(*family),
+            Datum::Oid(*left),
+            Datum::Oid(*right),
+            Datum::Int2(i16::try_from(*strategy).unwrap_or(0)),
+            flag('s'),
+            Datum::Oid(*operator),
+            Datum::Oid(BTREE_OID),
+            Datum::Oid(0),
+        ]
+    };
+    known::FAMILY_OPERATORS.iter().map(row).collect()
 }
 
 /// Only the program's own functions exist, and so only their language.

@@ -149,6 +149,9 @@ impl KnownFunction {
 /// The name of a type, also of one that stands for others.
 pub fn type_name(oid: u32) -> &'static str {
     match oid {
+        269 => "table_am_handler",
+        325 => "index_am_handler",
+        1263 => "cstring[]",
         2275 => "cstring",
         2276 => "\"any\"",
         2281 => "internal",
@@ -311,6 +314,19 @@ pub(super) static CLASSES: LazyLock<KnownClasses> = LazyLock::new(|| {
         }
     }
     (classes, families)
+});
+
+/// An operator of an operator family of btree: OID, family, types of its sides, strategy, and operator.
+pub(super) type FamilyOperator = [u32; 6];
+
+/// Those of the operators that exist here.
+pub(super) static FAMILY_OPERATORS: LazyLock<Vec<FamilyOperator>> = LazyLock::new(|| {
+    let read = |line: &'static str| {
+        let mut words = line.split(' ');
+        std::array::from_fn(|_| number(words.next()))
+    };
+    let exists = |of: &FamilyOperator| OPERATORS.iter().any(|known| known.oid == of[5]);
+    lines(include_str!("data/family_operators.txt")).map(read).filter(exists).collect()
 });
 
 /// The operator class by which an index orders a type; 0 if PostgreSQL has none.

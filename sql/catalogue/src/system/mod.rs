@@ -3,6 +3,7 @@
 //!
 //! `tables` has their names and columns; a file beside it each makes the rows about one kind of thing.
 
+pub mod absent;
 mod behaviour;
 mod indexes;
 mod information_schema;
@@ -11,6 +12,9 @@ mod relations;
 mod rights;
 mod sequences;
 mod shared;
+pub mod signatures;
+mod standard_columns;
+mod standard_routines;
 mod tables;
 mod types;
 mod values;

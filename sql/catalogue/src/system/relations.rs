@@ -1,7 +1,7 @@
 //! Rows about tables and their columns.
 
 use super::values::{acl, flag, int2, name, role_name, sorted_relations, texts};
-use super::{Context, TABLES, virtual_tables};
+use super::{Context, TABLES, known, virtual_tables};
 use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PG_CATALOG_OID, PUBLIC_OID, Relation};
 use crate::rights::Object;
 use crate::schema::Schema;
@@ -176,7 +176,7 @@ struct AttributeRow<'a> {
 
 fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
     let id = column.ty.id;
-    let collation = if id.is_string() { 100 } else { 0 };
+    let collation = known::TYPES.get(&id.oid()).map_or(0, |known| known.collation);
     vec![
         Datum::Oid(column.relation),
         name(column.name),
@@ -344,6 +344,30 @@ pub(super) fn table_blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
         named.into_iter().chain(std::iter::repeat_n(Datum::Null, 8)).collect()
     };
     sorted_relations(context.catalogue).into_iter().map(row).collect()
+}
+
+/// A row an index: its table and itself, and no counts behind them.
+fn index_rows(context: &Context<'_>, counts: usize) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        rows.extend(relation.all_indexes().map(|index| {
+            let oids = [Datum::Oid(relation.oid), Datum::Oid(index.oid)];
+            let names = [name("public"), name(&relation.name), name(index.name)];
+            let counts = std::iter::repeat_n(Datum::Null, counts);
+            oids.into_iter().chain(names).chain(counts).collect()
+        }));
+    }
+    rows
+}
+
+/// pg_stat_all_indexes and its kin.
+pub(super) fn index_statistics(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    index_rows(context, 3)
+}
+
+/// pg_statio_all_indexes and its kin.
+pub(super) fn index_blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    index_rows(context, 2)
 }
 
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.

@@ -1,19 +1,10 @@
 //! Rows of the SQL standard's views of rights.
 
+use super::information_schema::{database_name, yes};
 use super::values::{name, sorted_relations};
 use super::{Context, sequences, views, virtual_tables};
-use crate::model::POSTGRES_DATABASE;
 use crate::rights::{AclItem, Membership, Object, ObjectKind, PUBLIC, Privileges};
 use sql_types::Datum;
-
-fn yes(is: bool) -> Datum {
-    Datum::text(if is { "YES" } else { "NO" })
-}
-
-fn database_name(context: &Context<'_>) -> Datum {
-    let found = context.catalogue.databases.iter().find(|entry| entry.oid == POSTGRES_DATABASE);
-    found.map_or_else(|| name("postgres"), |entry| name(&entry.name))
-}
 
 fn role(context: &Context<'_>, oid: u32) -> Datum {
     if oid == PUBLIC {

@@ -56,6 +56,14 @@ pub(super) fn positions(context: &Context<'_>) -> Vec<Vec<Datum>> {
     sorted(context.catalogue).into_iter().map(row).collect()
 }
 
+/// pg_statio_all_sequences and its kin.
+pub(super) fn blocks(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let row = |sequence: &Arc<Sequence>| {
+        vec![Datum::Oid(sequence.oid), name("public"), name(&sequence.name), Datum::Null, Datum::Null]
+    };
+    sorted(context.catalogue).into_iter().map(row).collect()
+}
+
 /// Which columns own which sequences: `a` for serial, `i` for identity.
 pub(super) fn dependencies(context: &Context<'_>) -> Vec<Vec<Datum>> {
     let row = |sequence: &Arc<Sequence>| {

@@ -7,6 +7,10 @@ use crate::rights::{Acl, DefaultFor, Membership, Object};
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 
+/// Places of rolbypassrls and rolvaliduntil in pg_authid, counted behind the OID.
+const BYPASS_RLS: usize = 7;
+const VALID_UNTIL: usize = 10;
+
 /// Columns of pg_roles that pg_authid has, too.
 const AUTHID_COLUMNS: usize = 12;
 
@@ -80,7 +84,15 @@ pub(super) fn authids(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 pub(super) fn roles(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    role_rows(context, false)
+    let mut rows = role_rows(context, false);
+    for row in &mut rows {
+        // The OID stands last, and rolbypassrls behind the date: so the view has them.
+        row.rotate_left(1);
+        if let Some(tail) = row.get_mut(BYPASS_RLS..=VALID_UNTIL) {
+            tail.rotate_left(1);
+        }
+    }
+    rows
 }
 
 pub(super) fn users(context: &Context<'_>) -> Vec<Vec<Datum>> {

@@ -10,6 +10,17 @@ pub(super) fn name(value: &str) -> Datum {
     Datum::text(value)
 }
 
+/// A row of which only these columns have values.
+pub(super) fn sparse(columns: &[(&str, TypeId)], values: &[(&str, Datum)]) -> Vec<Datum> {
+    let known = |(name, _): &(&str, Datum)| columns.iter().any(|(column, _)| column == name);
+    debug_assert!(values.iter().all(known), "a column that the table does not have");
+    let value = |(column, _): &(&str, TypeId)| {
+        let found = values.iter().find(|(name, _)| name == column);
+        found.map_or(Datum::Null, |(_, value)| value.clone())
+    };
+    columns.iter().map(value).collect()
+}
+
 /// A value of type "char".
 pub(super) fn flag(value: char) -> Datum {
     let mut buffer = [0; 4];

@@ -23,7 +23,7 @@ mod tests;
 pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type};
 pub use coerce::{named_reg, read_reg};
-pub(crate) use compile::{compile, operator};
+pub(crate) use compile::{compile, named_call, operator};
 pub use data_type::data_type;
 pub use functions::has_function;
 pub use functions::rights::read_item as read_acl_item;
@@ -32,6 +32,7 @@ pub use node::{Comparison, Expr};
 
 use host::Timestamp;
 use sql_catalogue::names::SearchPath;
+use sql_catalogue::system::known::KnownFunction;
 use sql_interface::Result;
 use sql_types::{Datum, Type};
 use sqlparser::ast;
@@ -284,6 +285,10 @@ pub trait Facts: Send + Sync {
     /// The bytes of a relation's file, for pg_relation_size and its kin.
     fn relation_bytes(&self, _oid: u32) -> Option<u64> {
         None
+    }
+    /// Whether there is a function of PostgreSQL here.
+    fn has_function(&self, _function: &KnownFunction) -> bool {
+        false
     }
     /// The rows of a view of what the session keeps by name.
     fn session_rows(&self, _view: &str) -> Vec<Vec<Datum>> {

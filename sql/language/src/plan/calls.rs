@@ -7,6 +7,7 @@ use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
+use sqlparser::ast;
 use sqlstate::SqlState;
 
 /// Places of conditions, as errors call them.
@@ -39,6 +40,37 @@ impl<'a> Analyzer<'a> {
             coerced.push(expr::coerce(argument.value.clone(), Type::of(*id), CastContext::Implicit, self)?);
         }
         Ok(Some(self.sequence_call(function, coerced)))
+    }
+
+    /// pg_sleep_for and pg_sleep_until: pg_sleep for the time from now on.
+    pub(super) fn sleep_function(
+        &mut self,
+        name: &str,
+        arguments: &[FunctionArgument],
+    ) -> Result<Option<Expr>> {
+        let ("pg_sleep_for" | "pg_sleep_until", [argument]) = (name, arguments) else { return Ok(None) };
+        let of = if name == "pg_sleep_for" { TypeId::Interval } else { TypeId::Timestamptz };
+        let value = expr::coerce(argument.value.clone(), Type::of(of), CastContext::Implicit, self)?;
+        let now = expr::named_call("clock_timestamp", Vec::new(), self)?;
+        let until = match of {
+            TypeId::Interval => expr::operator(&ast::BinaryOperator::Plus, now.clone(), value, self)?,
+            _ => value,
+        };
+        let mut seconds = Vec::with_capacity(2);
+        for time in [until, now] {
+            let epoch = Expr::Const(Datum::text("epoch"), Type::of(TypeId::Text));
+            seconds.push(expr::named_call("date_part", vec![epoch, time], self)?);
+        }
+        let (Some(now), Some(until)) = (seconds.pop(), seconds.pop()) else { return Ok(None) };
+        let seconds = expr::operator(&ast::BinaryOperator::Minus, until, now, self)?;
+        let passed = [FunctionArgument { name: None, value: seconds }];
+        let Some((index, function, arguments)) = self.node_function("pg_sleep", &passed)? else {
+            return Ok(None);
+        };
+        let NodeReturns::Scalar(ty) = function.returns else { return Ok(None) };
+        let source =
+            DeferredSource::Call { function: index, strict: function.strict, arguments, record: None };
+        Ok(Some(self.add_deferred(source, true, ty)))
     }
 
     /// Whether what is compiled decides about rows.

@@ -5,6 +5,7 @@ use crate::parse::fold;
 use sql_catalogue::Relation;
 use sql_catalogue::names::{Found, SearchPath};
 use sql_catalogue::schema::Schema;
+use sql_catalogue::system::absent::is_absent_relation;
 use sql_interface::{Result, SqlError};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -81,6 +82,10 @@ impl<'a> Analyzer<'a> {
             Some(Found::Index(..)) => Err(wrong(format!("cannot open relation \"{table}\""))
                 .with_detail("This operation is not supported for indexes.")),
             Some(Found::MadeUp(_)) => Err(SqlError::unsupported("a change or lock of a system table")),
+            None if is_absent_relation(schema.as_deref(), &table) => {
+                let full = full(schema.as_deref(), &table);
+                Err(SqlError::unsupported(format!("the system view {full}")).at(position))
+            }
             None => {
                 let message = format!("relation \"{}\" does not exist", full(schema.as_deref(), &table));
                 Err(SqlError::new(SqlState::UNDEFINED_TABLE, message).at(position))

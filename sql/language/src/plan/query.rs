@@ -533,6 +533,8 @@ fn output_name(ast: &ast::Expr) -> String {
         ast::Expr::Position { .. } => "position".to_owned(),
         ast::Expr::Substring { shorthand: true, .. } => "substr".to_owned(),
         ast::Expr::Substring { .. } => "substring".to_owned(),
+        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => "ltrim".to_owned(),
+        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => "rtrim".to_owned(),
         ast::Expr::Trim { .. } => "btrim".to_owned(),
         ast::Expr::Overlay { .. } => "overlay".to_owned(),
         ast::Expr::Ceil { .. } => "ceil".to_owned(),

@@ -192,6 +192,9 @@ impl Scope for Analyzer<'_> {
         if let Some(value) = self.sequence_function(&name, &arguments)? {
             return Ok(Some(value));
         }
+        if let Some(value) = self.sleep_function(&name, &arguments)? {
+            return Ok(Some(value));
+        }
         if let Some((index, function, complete)) = self.node_function(&name, &arguments)? {
             let (record, ty) = match &function.returns {
                 NodeReturns::Scalar(ty) => (None, Some(*ty)),

@@ -31,7 +31,9 @@ pub use interval_styles::{parse_interval_in, write_interval_in};
 pub use interval_text::{parse_interval, write_interval};
 pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use to_char::to_char;
-pub use zone::{Zone, abbreviation_at, local_from_utc, offset_seconds_at, parse_zone, utc_from_local};
+pub use zone::{
+    Zone, abbreviation_at, is_summer_at, local_from_utc, offset_seconds_at, parse_zone, utc_from_local, zones,
+};
 
 use crate::error::{Error, Result};
 pub(crate) use crate::interval::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};

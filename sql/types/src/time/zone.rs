@@ -53,6 +53,22 @@ pub fn abbreviation_at(micros: i64, zone: &TimeZone) -> String {
     }
 }
 
+/// Whether a zone keeps summer time at a time.
+pub fn is_summer_at(micros: i64, zone: &TimeZone) -> bool {
+    let seconds = near(micros).div_euclid(MICROS_PER_SECOND) + EPOCH_UNIX_SECONDS;
+    Timestamp::from_second(seconds).is_ok_and(|timestamp| zone.to_offset_info(timestamp).dst().is_dst())
+}
+
+/// All zones that have names.
+pub fn zones() -> Vec<Zone> {
+    let names = jiff::tz::db().available();
+    let found = names.filter_map(|name| {
+        let zone = jiff::tz::db().get(name.as_str()).ok()?;
+        Some(Zone { name: name.as_str().to_owned(), zone })
+    });
+    found.collect()
+}
+
 /// The local time of a zone, both in microseconds since 2000-01-01; None if out of range.
 pub fn local_from_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     let local = micros.checked_add(i64::from(offset_seconds_at(micros, zone)) * MICROS_PER_SECOND)?;

@@ -42,7 +42,7 @@ const CATALOGUES: &[(&str, &str, Rows)] = &[
     ("pg_proc", "Functions and aggregates of PostgreSQL that exist here", behaviour::functions),
     ("pg_collation", "Collations: those that mean the order of bytes", behaviour::collations),
     ("pg_aggregate", "Parts of aggregates: always empty", none),
-    ("pg_amop", "Operators of operator families: always empty", none),
+    ("pg_amop", "Operators of operator families of btree", behaviour::family_operators),
     ("pg_amproc", "Functions of operator families: always empty", none),
     ("pg_cast", "Casts between types", behaviour::casts),
     ("pg_conversion", "Conversions between encodings: always empty", none),

@@ -7,7 +7,8 @@ pub(super) const TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_stat_all_tables",
-        about: "Counters of each table, also of the catalogue",
+        about: "Counters of each table since the server's start: scans are not counted, and NULL; ANALYZE keeps \
+                nothing, and its counts are 0",
         oid: 12145,
         columns: TABLE_STATISTICS,
         rows: relations::table_statistics,
@@ -15,7 +16,7 @@ pub(super) const TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_stat_user_tables",
-        about: "Counters of each table",
+        about: "The same of users' tables",
         oid: 12157,
         columns: TABLE_STATISTICS,
         rows: relations::table_statistics,
@@ -158,9 +159,8 @@ const AUTHID_COLUMNS: &[(&str, TypeId)] = &[
     ("rolvaliduntil", Timestamptz),
 ];
 
-/// pg_roles: as pg_authid, with the settings that sessions begin with.
+/// pg_roles: the columns of pg_authid in another order, and the settings that sessions begin with.
 const ROLE_COLUMNS: &[(&str, TypeId)] = &[
-    ("oid", Oid),
     ("rolname", Name),
     ("rolsuper", Bool),
     ("rolinherit", Bool),
@@ -168,9 +168,10 @@ const ROLE_COLUMNS: &[(&str, TypeId)] = &[
     ("rolcreatedb", Bool),
     ("rolcanlogin", Bool),
     ("rolreplication", Bool),
-    ("rolbypassrls", Bool),
     ("rolconnlimit", Int4),
     ("rolpassword", Text),
     ("rolvaliduntil", Timestamptz),
+    ("rolbypassrls", Bool),
     ("rolconfig", TextArray),
+    ("oid", Oid),
 ];

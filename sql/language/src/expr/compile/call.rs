@@ -8,6 +8,9 @@ use crate::expr::functions::{self, Function, Parameter};
 use crate::expr::node::{Chosen, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
 use crate::expr::{AggregateCall, FunctionArgument, Scope, Subquery};
+use sql_catalogue::system::absent::{is_absent_function, is_absent_name};
+use sql_catalogue::system::known::{FUNCTIONS, KnownFunction};
+use sql_catalogue::system::signatures;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
@@ -37,18 +40,43 @@ fn type_list(types: &[TypeId]) -> String {
     types.iter().map(|id| id.sql_name()).collect::<Vec<_>>().join(", ")
 }
 
+/// What a call of a function that is not found is told: 0A000 if PostgreSQL has it.
 fn undefined(name: &str, types: &[TypeId]) -> SqlError {
-    SqlError::new(
-        SqlState::UNDEFINED_FUNCTION,
-        format!("function {name}({}) does not exist", type_list(types)),
-    )
-    .with_hint(
-        "No function matches the given name and argument types. You might need to add explicit type casts.",
-    )
+    if is_absent_function(name, types) {
+        return SqlError::unsupported(format!("function {name}({})", type_list(types)));
+    }
+    nowhere(name, &type_list(types))
+}
+
+/// The error for a function that PostgreSQL does not have either.
+fn nowhere(name: &str, arguments: &str) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({arguments}) does not exist"))
+        .with_hint(
+            "No function matches the given name and argument types. You might need to add explicit type casts.",
+        )
+}
+
+/// The same for a call with names before its arguments, which are not compared with those of functions that are
+/// absent.
+fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlError {
+    let types: Vec<TypeId> = passed.iter().map(|(_, id)| *id).collect();
+    if is_absent_name(name) || passed.iter().all(|(name, _)| name.is_none()) {
+        return undefined(name, &types);
+    }
+    let shown = passed.iter().map(|(name, id)| match name {
+        Some(name) => format!("{name} => {}", id.sql_name()),
+        None => id.sql_name().to_owned(),
+    });
+    nowhere(name, &shown.collect::<Vec<_>>().join(", "))
+}
+
+/// Names and types of arguments.
+fn types_by_names(passed: &[FunctionArgument]) -> Vec<(Option<String>, TypeId)> {
+    passed.iter().map(|argument| (argument.name.clone(), argument.value.ty().id)).collect()
 }
 
 /// A call of one of our own functions by name.
-pub(in crate::expr) fn named_call(name: &str, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
+pub(crate) fn named_call(name: &str, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
     let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
     match resolve(name, &types)? {
         Some(function) => build(function, arguments, scope),
@@ -160,6 +188,30 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
         }
     };
     Ok(Expr::Call { function: Chosen(function), arguments: coerced, ty }.fold_here())
+}
+
+/// The arguments of a call in the function's order, with the defaults of those that are not given; None if they
+/// are not this function's.
+fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn Scope) -> Option<Vec<Expr>> {
+    let mut places: Vec<Option<Expr>> = vec![None; function.arguments.len()];
+    let names = signatures::input_names(function);
+    for (at, argument) in passed.iter().enumerate() {
+        let at = match &argument.name {
+            None => at,
+            Some(name) => names.iter().position(|known| known == name)?,
+        };
+        let place = places.get_mut(at).filter(|place| place.is_none())?;
+        *place = Some(argument.value.clone());
+    }
+    let style = scope.facts().style();
+    let complete = places.into_iter().zip(&function.arguments).enumerate().map(|(at, (place, oid))| {
+        place.or_else(|| {
+            let ty = Type::of(TypeId::from_oid(*oid)?);
+            let value = sql_types::Datum::parse(ty, signatures::default_of(function, at + 1)?, style).ok()?;
+            Some(Expr::Const(value, ty))
+        })
+    });
+    complete.collect()
 }
 
 impl Compiler<'_> {
@@ -280,6 +332,9 @@ impl Compiler<'_> {
         if functions::named(name).is_empty() || self.scope.calls_in_turn(name) {
             return self.elsewhere(call, name);
         }
+        if list.iter().any(|argument| !matches!(argument, FunctionArg::Unnamed(_))) {
+            return self.call_by_names(call, name);
+        }
         let mut arguments = Vec::with_capacity(list.len());
         for argument in list {
             match argument {
@@ -298,8 +353,28 @@ impl Compiler<'_> {
         }
     }
 
+    /// A call of one of our own functions with names before its arguments.
+    fn call_by_names(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
+        let passed = self.passed(call, name)?;
+        for known in FUNCTIONS.iter().filter(|known| known.name == name) {
+            let Some(arguments) = placed(known, &passed, self.scope) else { continue };
+            let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
+            if let Some(function) = resolve(name, &types)? {
+                return build(function, arguments, self.scope);
+            }
+        }
+        Err(undefined_by_names(name, &types_by_names(&passed)))
+    }
+
     /// A function that the analyser may know.
     fn elsewhere(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
+        let arguments = self.passed(call, name)?;
+        let types = types_by_names(&arguments);
+        self.scope.function(call, arguments)?.ok_or_else(|| undefined_by_names(name, &types))
+    }
+
+    /// The arguments of a call with their names.
+    fn passed(&mut self, call: &ast::Function, name: &str) -> Result<Vec<FunctionArgument>> {
         let list = match &call.args {
             FunctionArguments::List(list) => list.args.as_slice(),
             _ => &[],
@@ -320,8 +395,7 @@ impl Compiler<'_> {
             };
             arguments.push(FunctionArgument { name: given, value: self.expr(value)? });
         }
-        let types: Vec<TypeId> = arguments.iter().map(|argument| argument.value.ty().id).collect();
-        self.scope.function(call, arguments)?.ok_or_else(|| undefined(name, &types))
+        Ok(arguments)
     }
 
     fn plain_arguments(&mut self, name: &str, list: &[FunctionArg]) -> Result<Vec<Expr>> {

@@ -1,6 +1,7 @@
 //! From the parser's tree to an [`Expr`].
 
 mod call;
+pub(crate) use call::named_call;
 mod literal;
 mod operator;
 
@@ -78,7 +79,7 @@ impl Compiler<'_> {
             Ast::Identifier(name)
                 if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_role") =>
             {
-                call::named_call("current_role", Vec::new(), self.scope)
+                named_call("current_role", Vec::new(), self.scope)
             }
             Ast::Identifier(name) => self.scope.column(std::slice::from_ref(name)),
             Ast::CompoundIdentifier(names) => self.scope.column(names),
@@ -521,7 +522,7 @@ impl Compiler<'_> {
         let mut pattern = self.expr(pattern)?;
         if let Some(escape) = escape {
             let escape = self.expr(escape)?;
-            pattern = call::named_call("like_escape", vec![pattern, escape], self.scope)?;
+            pattern = named_call("like_escape", vec![pattern, escape], self.scope)?;
         }
         Ok(named_operator(name, tested, pattern, self.scope)?.fold_here())
     }

@@ -31,6 +31,8 @@ const SUBSCRIPTS: &str = "The subscripts of a dimension of an array, with true f
 pub(crate) const ANALYSED: &[AnalysedFunction] = {
     use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
     &[
+        function("pg_sleep_for", &[Interval], "void", false, "Waits for an interval"),
+        function("pg_sleep_until", &[Timestamptz], "void", false, "Waits until a time"),
         function("nextval", &[Regclass], "bigint", false, "The next number of a sequence"),
         function("setval", &[Regclass, Int8], "bigint", false, "Sets the last number of a sequence"),
         function(

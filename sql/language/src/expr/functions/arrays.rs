@@ -48,6 +48,27 @@ fn replace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
     Ok(Datum::Array(Arc::new(changed)))
 }
 
+/// array_position: the first element that is equal, or NULL as the wanted one is, from a subscript on.
+fn position(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    if arguments.first().is_none_or(Datum::is_null) {
+        return Ok(Datum::Null);
+    }
+    let (from, wanted) = (array(arguments)?, arguments.get(1).ok_or_else(mismatch)?);
+    one_dimension(from, "searching for elements in multidimensional arrays")?;
+    let first = from.dimensions().first().map_or(1, |dimension| i64::from(dimension.lower));
+    let start = match arguments.get(2) {
+        None => first,
+        Some(Datum::Null) => {
+            let message = "initial position must not be null";
+            return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+        }
+        Some(start) => start.as_i64().ok_or_else(mismatch)?,
+    };
+    let mut numbered = (first..).zip(from.values());
+    let found = numbered.find(|(at, value)| *at >= start && *value == wanted);
+    Ok(found.map_or(Datum::Null, |(at, _)| Datum::Int4(i32::try_from(at).unwrap_or(i32::MAX))))
+}
+
 fn positions(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
     if arguments.first().is_none_or(Datum::is_null) {
         return Ok(Datum::Null);
@@ -136,6 +157,8 @@ pub(super) fn register(table: &mut Table) {
     use Parameter::{Any, AnyArray, Is};
     table.add_any("array_remove", &[AnyArray, Any], Returns::SameArray, remove).lenient();
     table.add_any("array_replace", &[AnyArray, Any, Any], Returns::SameArray, replace).lenient();
+    table.add_any("array_position", &[AnyArray, Any], Returns::Is(Int4), position).lenient();
+    table.add_any("array_position", &[AnyArray, Any, Is(Int4)], Returns::Is(Int4), position).lenient();
     table.add_any("array_positions", &[AnyArray, Any], Returns::Is(Int4Array), positions).lenient();
     table.add_any("array_dims", &[AnyArray], Returns::Is(Text), dims);
     table.add_any("trim_array", &[AnyArray, Is(Int4)], Returns::SameArray, trim);

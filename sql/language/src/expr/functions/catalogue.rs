@@ -2,6 +2,8 @@
 
 use super::Table;
 use crate::expr::Facts;
+use sql_catalogue::system::known::KnownFunction;
+use sql_catalogue::system::signatures;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
 use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
@@ -64,6 +66,21 @@ fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     Ok(bytes(table.map(|table| table + facts.indexes_bytes(oid).unwrap_or(0))))
 }
 
+/// The function of an OID, if there is such a one here.
+fn function(arguments: &[Datum], facts: &dyn Facts) -> Result<Option<&'static KnownFunction>> {
+    Ok(signatures::function(oid(arguments)?).filter(|known| facts.has_function(known)))
+}
+
+/// pg_get_functiondef
+fn definition(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let Some(known) = function(arguments, facts)? else { return Ok(Datum::Null) };
+    if known.kind == 'a' {
+        let message = format!("\"{}\" is an aggregate function", known.name);
+        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+    }
+    Ok(signatures::definition(known).map_or(Datum::Null, Datum::from))
+}
+
 pub(super) fn register(table: &mut Table) {
     for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
         table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
@@ -87,10 +104,31 @@ pub(super) fn register(table: &mut Table) {
             table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
         }
     }
-    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"]
-    {
-        table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
-    }
+    table
+        .add("pg_get_function_result", &[Oid], Text, |a, facts| {
+            Ok(function(a, facts)?.and_then(signatures::result).map_or(Datum::Null, Datum::from))
+        })
+        .stable();
+    table
+        .add("pg_get_function_arguments", &[Oid], Text, |a, facts| {
+            let shown = |known: &KnownFunction| Datum::from(signatures::arguments(known, true));
+            Ok(function(a, facts)?.map_or(Datum::Null, shown))
+        })
+        .stable();
+    table
+        .add("pg_get_function_identity_arguments", &[Oid], Text, |a, facts| {
+            let shown = |known: &KnownFunction| Datum::from(signatures::arguments(known, false));
+            Ok(function(a, facts)?.map_or(Datum::Null, shown))
+        })
+        .stable();
+    table
+        .add("pg_get_function_arg_default", &[Oid, Int4], Text, |a, facts| {
+            let number = a.get(1).and_then(Datum::as_i64).and_then(|number| usize::try_from(number).ok());
+            let (Some(known), Some(number)) = (function(a, facts)?, number) else { return Ok(Datum::Null) };
+            Ok(signatures::default_of(known, number).map_or(Datum::Null, Datum::text))
+        })
+        .stable();
+    table.add("pg_get_functiondef", &[Oid], Text, definition).stable();
     table.add("pg_tablespace_location", &[Oid], Text, |_, _| Ok(Datum::text(""))).stable();
     table
         .add("pg_get_serial_sequence", &[Text, Text], Text, |a, facts| {

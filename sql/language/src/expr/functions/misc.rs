@@ -56,7 +56,7 @@ fn session(table: &mut Table) {
     for name in ["current_database", "current_catalog"] {
         table.add(name, &[], Name, |_, facts| Ok(Datum::text(facts.database()))).stable();
     }
-    for name in ["current_user", "current_role", "user"] {
+    for name in ["current_user", "current_role", "user", "getpgusername"] {
         table.add(name, &[], Name, |_, facts| Ok(Datum::text(facts.current_user()))).stable();
     }
     table.add("session_user", &[], Name, |_, facts| Ok(Datum::text(facts.session_user()))).stable();
@@ -79,11 +79,7 @@ fn session(table: &mut Table) {
     table.add("getdatabaseencoding", &[], Name, |_, _| Ok(Datum::text("UTF8"))).stable();
     table.add("pg_client_encoding", &[], Name, |_, _| Ok(Datum::text("UTF8"))).stable();
     table.add("pg_encoding_to_char", &[Int4], Name, |a, _| {
-        Ok(Datum::text(match integer(a, 0)? {
-            6 => "UTF8",
-            0 => "SQL_ASCII",
-            _ => "",
-        }))
+        Ok(Datum::text(super::tools::encoding_name(integer(a, 0)?)))
     });
     table
         .add_any("pg_typeof", &[Parameter::Any], Returns::Is(Regtype), |_, _| {
@@ -190,11 +186,6 @@ fn arrays(table: &mut Table) {
             _ => Err(SqlError::unsupported("concatenation of arrays with more than one dimension")),
         })
         .lenient();
-    table.add_any("array_position", &[AnyArray, Any], Returns::Is(Int4), |a, _| {
-        let wanted = a.get(1).ok_or_else(mismatch)?;
-        let found = array(a)?.values().iter().position(|value| !value.is_null() && value == wanted);
-        Ok(found.map_or(Datum::Null, |at| int4(at + 1)))
-    });
 }
 
 /// Sizes as PostgreSQL rounds them: each unit from 10 of the one below.

@@ -2,8 +2,10 @@
 
 pub(crate) mod analysed;
 mod arrays;
+mod bits;
 mod catalogue;
 mod descriptions;
+mod fixed_rights;
 mod misc;
 mod number;
 mod printing;
@@ -143,8 +145,10 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
         time::register(&mut table);
         misc::register(&mut table);
         arrays::register(&mut table);
+        bits::register(&mut table);
         catalogue::register(&mut table);
         rights::register(&mut table);
+        fixed_rights::register(&mut table);
         tools::register(&mut table);
         table.0
     })

@@ -80,6 +80,10 @@ pub(super) fn register(table: &mut Table) {
     table.add("scale", &[Num], Int4, |a, _| {
         Ok(numeric(a, 0)?.scale().map_or(Datum::Null, |scale| Datum::Int4(i32::from(scale))))
     });
+    table.add("min_scale", &[Num], Int4, |a, _| {
+        let least = trim_scale(numeric(a, 0)?).scale();
+        Ok(least.map_or(Datum::Null, |scale| Datum::Int4(i32::from(scale))))
+    });
     table.add("trim_scale", &[Num], Num, |a, _| Ok(Datum::Numeric(trim_scale(numeric(a, 0)?))));
 }
 
@@ -216,6 +220,10 @@ fn trigonometry(table: &mut Table) {
     table.add("acos", &[Float8], Float8, |a, _| inverse(float(a, 0)?, f64::acos));
     table.add("atan", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.atan())));
     table.add("atan2", &[Float8, Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.atan2(float(a, 1)?))));
+    table.add("cot", &[Float8], Float8, |a, _| angle(float(a, 0)?, |value| 1.0 / value.tan()));
+    table.add("sinh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.sinh())));
+    table.add("cosh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.cosh())));
+    table.add("tanh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.tanh())));
     table.add("degrees", &[Float8], Float8, |a, _| {
         Ok(Datum::Float8(float(a, 0)? / (std::f64::consts::PI / 180.0)))
     });

@@ -108,7 +108,76 @@ fn quote_literal(value: &str) -> String {
     if value.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
-/// format(): %s, %I, %L, %%, with a position (`%2$s`) and a width (`%-10s`).
+/// The width of a piece that an argument gives (`%*s`), and whether it stands at the left: a negative width
+/// says so.
+fn width_of(argument: Option<&Datum>) -> Result<(usize, bool)> {
+    let width = match argument.ok_or_else(|| invalid("too few arguments for format()"))? {
+        Datum::Null => 0,
+        value => match value.as_i64() {
+            Some(width) => width,
+            None => value.as_str().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+                let message = format!(
+                    "invalid input syntax for type integer: \"{}\"",
+                    value.as_str().unwrap_or_default()
+                );
+                SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
+            })?,
+        },
+    };
+    Ok((usize::try_from(width.unsigned_abs()).unwrap_or(usize::MAX), width < 0))
+}
+
+/// What stands behind a `%`.
+struct Specifier {
+    width: usize,
+    left: bool,
+    kind: char,
+}
+
+type Rest<'t> = std::iter::Peekable<std::str::Chars<'t>>;
+
+fn digits(rest: &mut Rest<'_>) -> Option<usize> {
+    let mut digits = String::new();
+    while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+        digits.push(digit);
+    }
+    digits.parse().ok()
+}
+
+/// Reads a specifier, with a position (`%2$s`), which moves `next`, and a width (`%-10s`, `%*s`, `%*2$s`).
+fn specifier(rest: &mut Rest<'_>, arguments: &[Datum], next: &mut usize) -> Result<Specifier> {
+    let numbered = "format specifies argument 0, but arguments are numbered from 1";
+    let mut width = digits(rest);
+    if rest.next_if_eq(&'$').is_some() {
+        *next = width.filter(|at| *at > 0).ok_or_else(|| invalid(numbered))?;
+        width = None;
+    }
+    let mut left = rest.next_if_eq(&'-').is_some();
+    let width = if width.is_none() && rest.next_if_eq(&'*').is_some() {
+        let at = match digits(rest) {
+            None => {
+                *next += 1;
+                *next - 1
+            }
+            Some(0) => return Err(invalid(numbered)),
+            Some(at) if rest.next_if_eq(&'$').is_some() => at,
+            Some(_) => return Err(invalid("width argument position must be ended by \"$\"")),
+        };
+        let (width, turned) = width_of(arguments.get(at))?;
+        left |= turned;
+        width
+    } else {
+        width.or_else(|| digits(rest)).unwrap_or(0)
+    };
+    let hint = "For a single \"%\" use \"%%\".";
+    let kind = rest.next().ok_or_else(|| invalid("unterminated format() type specifier").with_hint(hint))?;
+    if !matches!(kind, 's' | 'I' | 'L') {
+        return Err(invalid(format!("unrecognized format() type specifier \"{kind}\"")).with_hint(hint));
+    }
+    Ok(Specifier { width, left, kind })
+}
+
+/// format(): %s, %I, %L, %%.
 fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let Some(template) = arguments.first().and_then(Datum::as_str) else { return Ok(Datum::Null) };
     let (mut out, mut growth) = (String::new(), work::Growth::default());
@@ -123,29 +192,7 @@ fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
             out.push('%');
             continue;
         }
-        let number = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
-            let mut digits = String::new();
-            while let Some(digit) = rest.next_if(char::is_ascii_digit) {
-                digits.push(digit);
-            }
-            digits.parse::<usize>().ok()
-        };
-        let mut width = number(&mut rest);
-        if rest.next_if_eq(&'$').is_some() {
-            next = width
-                .filter(|at| *at > 0)
-                .ok_or_else(|| invalid("format specifies argument 0, but arguments are numbered from 1"))?;
-            width = None;
-        }
-        let left = rest.next_if_eq(&'-').is_some();
-        let width = width.or_else(|| number(&mut rest)).unwrap_or(0);
-        let kind = rest.next().ok_or_else(|| {
-            invalid("unterminated format() type specifier").with_hint("For a single \"%\" use \"%%\".")
-        })?;
-        if !matches!(kind, 's' | 'I' | 'L') {
-            return Err(invalid(format!("unrecognized format() type specifier \"{kind}\""))
-                .with_hint("For a single \"%\" use \"%%\"."));
-        }
+        let Specifier { width, left, kind } = specifier(&mut rest, arguments, &mut next)?;
         let value = arguments.get(next).ok_or_else(|| invalid("too few arguments for format()"))?;
         next += 1;
         let piece = match (kind, value.is_null()) {

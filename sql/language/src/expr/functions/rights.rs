@@ -12,7 +12,7 @@ use sql_types::Datum;
 use sql_types::TypeId::{self, Aclitem, AclitemArray, Bool, Char, Int2, Name, Oid, Text};
 use sqlstate::SqlState;
 
-fn catalogue(facts: &dyn Facts) -> Result<&Catalogue> {
+pub(super) fn catalogue(facts: &dyn Facts) -> Result<&Catalogue> {
     facts.catalogue().ok_or_else(|| SqlError::internal("rights are asked for outside of a session"))
 }
 
@@ -29,7 +29,11 @@ fn role(argument: &Datum, facts: &dyn Facts) -> Result<u32> {
 
 /// A role, and the arguments behind it: the first of them if there is one more than `rest`, else the current
 /// role.
-fn asked<'a>(arguments: &'a [Datum], rest: usize, facts: &dyn Facts) -> Result<(u32, &'a [Datum])> {
+pub(super) fn asked<'a>(
+    arguments: &'a [Datum],
+    rest: usize,
+    facts: &dyn Facts,
+) -> Result<(u32, &'a [Datum])> {
     match arguments.split_first() {
         Some((first, others)) if others.len() == rest => Ok((role(first, facts)?, others)),
         _ => Ok((facts.role(), arguments)),
@@ -37,7 +41,7 @@ fn asked<'a>(arguments: &'a [Datum], rest: usize, facts: &dyn Facts) -> Result<(
 }
 
 /// What a list of privileges asks: each of them, or (WITH GRANT OPTION) whether it may be granted on.
-fn wanted(argument: Option<&Datum>, of: Privileges) -> Result<(Privileges, Privileges)> {
+pub(super) fn wanted(argument: Option<&Datum>, of: Privileges) -> Result<(Privileges, Privileges)> {
     const OPTION: &str = " with grant option";
     let list = argument.and_then(Datum::as_str).ok_or_else(mismatch)?;
     let (mut plain, mut options) = (Privileges::NONE, Privileges::NONE);
@@ -325,7 +329,7 @@ fn contains_item(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 /// The forms of a function that takes a role or none, then an object by its name or OID, then more.
-fn forms(table: &mut Table, name: &'static str, more: &[&[TypeId]], body: super::Body) {
+pub(super) fn forms(table: &mut Table, name: &'static str, more: &[&[TypeId]], body: super::Body) {
     for user in [None, Some(Name), Some(Oid)] {
         for object in [Text, Oid] {
             for more in more {

@@ -326,17 +326,6 @@ fn encodings(table: &mut Table) {
         utf8_only(text(a, 1)?)?;
         Ok(Datum::bytea(text(a, 0)?.as_bytes().to_vec()))
     });
-    table.add("get_byte", &[Bytea, Int4], Int4, |a, _| {
-        let (value, at) = (bytes(a, 0)?, integer(a, 1)?);
-        let byte = usize::try_from(at).ok().and_then(|at| value.get(at));
-        byte.map(|byte| Datum::Int4(i32::from(*byte))).ok_or_else(|| {
-            let last = value.len() as i64 - 1;
-            SqlError::new(
-                SqlState::ARRAY_SUBSCRIPT_ERROR,
-                format!("index {at} out of valid range, 0..{last}"),
-            )
-        })
-    });
 }
 
 fn utf8_only(name: &str) -> Result<()> {

@@ -22,14 +22,68 @@ fn named(ty: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// UTF8's number, or that of SQL_ASCII; no other encoding exists here.
+/// PostgreSQL's encodings by their numbers. Texts are in UTF8 here.
+const ENCODINGS: [&str; 42] = [
+    "SQL_ASCII",
+    "EUC_JP",
+    "EUC_CN",
+    "EUC_KR",
+    "EUC_TW",
+    "EUC_JIS_2004",
+    "UTF8",
+    "MULE_INTERNAL",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "WIN1256",
+    "WIN1258",
+    "WIN866",
+    "WIN874",
+    "KOI8R",
+    "WIN1251",
+    "WIN1252",
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "WIN1250",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1257",
+    "KOI8U",
+    "SJIS",
+    "BIG5",
+    "GBK",
+    "UHC",
+    "GB18030",
+    "JOHAB",
+    "SHIFT_JIS_2004",
+];
+
+/// The name of an encoding by its number.
+pub(super) fn encoding_name(number: i64) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| ENCODINGS.get(number)).copied().unwrap_or_default()
+}
+
+/// The number of an encoding: signs between its letters and digits do not count.
 fn encoding(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    let plain: String = text(arguments, 0)?.chars().filter(char::is_ascii_alphanumeric).collect();
-    Ok(Datum::Int4(match plain.to_ascii_lowercase().as_str() {
-        "utf8" | "unicode" => 6,
-        "sqlascii" => 0,
-        _ => -1,
-    }))
+    let plain = |name: &str| -> String {
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let wanted = match plain(text(arguments, 0)?).as_str() {
+        "unicode" => "utf8".to_owned(),
+        other => other.to_owned(),
+    };
+    let found = ENCODINGS.iter().position(|name| plain(name) == wanted);
+    Ok(Datum::Int4(found.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)))
 }
 
 /// pg_size_bytes: a number with a unit, as pg_size_pretty writes it.
@@ -129,13 +183,19 @@ pub(super) fn register(table: &mut Table) {
     // There is nothing temporary, so no schema of it.
     table.add("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))).stable();
     table.add("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    // There are no triggers.
+    table.add("pg_trigger_depth", &[], Int4, |_, _| Ok(Datum::Int4(0))).stable();
+    table.add("pg_encoding_max_length", &[Int4], Int4, |a, _| {
+        Ok(match super::integer(a, 0)? {
+            6 => Datum::Int4(4),
+            0 => Datum::Int4(1),
+            _ => Datum::Null,
+        })
+    });
     table.add("pg_jit_available", &[], Bool, |_, _| Ok(Datum::Bool(false))).stable();
-    for name in
-        ["pg_get_functiondef", "pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"]
-    {
+    for name in ["pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"] {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     }
-    table.add("pg_get_function_arg_default", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
     properties(table);
 }
 

@@ -26,10 +26,14 @@ const CLAUSES: &[(SyntaxKind, &str)] = &[
     (SyntaxKind::ExclusionConstraintList, "EXCLUDE"),
     (SyntaxKind::ConstraintAttr, "a deferrable constraint"),
     (SyntaxKind::where_or_current_clause, "WHERE CURRENT OF"),
+    (SyntaxKind::table_access_method_clause, "an access method of a table"),
+    (SyntaxKind::OptConsTableSpace, "TABLESPACE"),
+    (SyntaxKind::AlterObjectSchemaStmt, "SET SCHEMA"),
+    (SyntaxKind::AlterObjectDependsStmt, "DEPENDS ON EXTENSION"),
 ];
 
 /// The innermost of those clauses around a place of the plain text.
-pub(super) fn named(tree: &Tree, at: usize) -> Option<&'static str> {
+pub(super) fn named(tree: &Tree, at: usize) -> Option<String> {
     let mut node: ResolvedNode = tree.clone();
     let mut name = None;
     loop {
@@ -43,10 +47,29 @@ pub(super) fn named(tree: &Tree, at: usize) -> Option<&'static str> {
         });
         let Some(inner) = inner else { return name };
         if let Some((_, found)) = CLAUSES.iter().find(|(kind, _)| *kind == inner.kind()) {
-            name = Some(*found);
+            name = Some((*found).to_owned());
+        } else if inner.kind() == SyntaxKind::alter_table_cmd {
+            name = keywords(&inner);
         }
         node = inner;
     }
+}
+
+/// The keywords at the front of a command of ALTER TABLE, which are all it is known by.
+fn keywords(command: &ResolvedNode) -> Option<String> {
+    let mut words = Vec::new();
+    for part in command.descendants_with_tokens() {
+        let NodeOrToken::Token(token) = part else { continue };
+        let text = token.text();
+        if text.trim().is_empty() {
+            continue;
+        }
+        if token.kind() == SyntaxKind::IDENT || !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            break;
+        }
+        words.push(text.to_ascii_uppercase());
+    }
+    (!words.is_empty()).then(|| format!("ALTER TABLE {}", words.join(" ")))
 }
 
 /// Words between CREATE and what is created, which do not name it.

@@ -39,7 +39,7 @@ enum Verdict {
     /// The text is wrong, in bytes of the plain one.
     Wrong(usize),
     /// It is right; the clause in which our parsing ended, if it has a name.
-    Right(Option<&'static str>),
+    Right(Option<String>),
     /// The grammar was not asked, or could not say.
     Unknown,
 }
@@ -102,7 +102,7 @@ fn told(source: &Source, malformed: &Malformed) -> SqlError {
 /// 0A000 for a statement that is right and that our parsing could not read.
 fn absent(
     source: &Source,
-    clause: Option<&'static str>,
+    clause: Option<String>,
     statement: Option<u32>,
     failed: Option<usize>,
     refused: SqlError,
@@ -111,7 +111,7 @@ fn absent(
     let text = source.text().get(start..).unwrap_or_default();
     let (name, length) = clauses::statement_name(text);
     let what = match clause {
-        Some(clause) => clause.to_owned(),
+        Some(clause) => clause,
         // What its first words say is all that was read.
         None if failed.is_none_or(|failed| failed <= start + length) => name,
         None => format!("this form of {name}"),
