@@ -8,7 +8,7 @@ use host::{Host, Timestamp};
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Role};
-use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
+use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError, clipped};
 use sql_language::expr::Facts;
 use sql_types::{Style, TypeId};
 use sqlstate::SqlState;
@@ -199,6 +199,7 @@ impl SessionFacts {
 
     /// set_config('role', ...): it counts when the statement is over.
     fn set_role_to_be(&self, value: Option<&str>, local: bool) -> Result<String> {
+        let value = value.map(clipped);
         let role = match value.filter(|name| *name != "none") {
             None => None,
             Some(name) => {

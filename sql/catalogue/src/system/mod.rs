@@ -11,6 +11,7 @@ mod relations;
 mod rights;
 mod sequences;
 mod shared;
+mod signatures;
 mod tables;
 mod types;
 mod values;

@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::expr::Facts;
+use sql_catalogue::system::known::KnownFunction;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
 use sql_types::TypeId::{Bool, Int4, Int8, Oid, Regclass, Text};
@@ -50,6 +51,31 @@ fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     Ok(definition.map_or(Datum::Null, Datum::from))
 }
 
+fn view(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(facts.view_definition(oid(arguments)?).map_or(Datum::Null, Datum::from))
+}
+
+fn view_by_name(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
+    let found = facts.reg_oid(Regclass, facts.search_path(), name)?;
+    let found = found.ok_or_else(|| facts.reg_missing(Regclass, name))?;
+    Ok(facts.view_definition(found).map_or(Datum::Null, Datum::from))
+}
+
+fn function(arguments: &[Datum], tell: impl FnOnce(&KnownFunction) -> String) -> Result<Datum> {
+    Ok(KnownFunction::of(oid(arguments)?).map_or(Datum::Null, |known| Datum::from(tell(known))))
+}
+
+/// There is no text to define a function again.
+fn definition(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let Some(known) = KnownFunction::of(oid(arguments)?) else { return Ok(Datum::Null) };
+    if known.kind == 'a' {
+        let message = format!("\"{}\" is an aggregate function", known.name);
+        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+    }
+    Err(SqlError::unsupported("pg_get_functiondef"))
+}
+
 fn bytes(found: Option<u64>) -> Datum {
     found.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
@@ -77,20 +103,30 @@ pub(super) fn register(table: &mut Table) {
                 Ok(facts.constraint_definition(oid(a)?).map_or(Datum::Null, Datum::from))
             })
             .stable();
-        table
-            .add("pg_get_viewdef", parameters, Text, |a, facts| {
-                Ok(facts.view_definition(oid(a)?).map_or(Datum::Null, Datum::from))
-            })
-            .stable();
+        table.add("pg_get_viewdef", parameters, Text, view).stable();
         // There are no rules, triggers or extended statistics to define.
         for name in ["pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"] {
             table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
         }
     }
-    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"]
-    {
-        table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
+    table.add("pg_get_viewdef", &[Oid, Int4], Text, view).stable();
+    for parameters in [&[Text][..], &[Text, Bool]] {
+        table.add("pg_get_viewdef", parameters, Text, view_by_name).stable();
     }
+    table
+        .add("pg_get_function_result", &[Oid], Text, |a, _| function(a, KnownFunction::result_text))
+        .stable();
+    table
+        .add("pg_get_function_arguments", &[Oid], Text, |a, _| {
+            function(a, |known| known.arguments_text(true))
+        })
+        .stable();
+    table
+        .add("pg_get_function_identity_arguments", &[Oid], Text, |a, _| {
+            function(a, |known| known.arguments_text(false))
+        })
+        .stable();
+    table.add("pg_get_functiondef", &[Oid], Text, definition).stable();
     table.add("pg_tablespace_location", &[Oid], Text, |_, _| Ok(Datum::text(""))).stable();
     table
         .add("pg_get_serial_sequence", &[Text, Text], Text, |a, facts| {

@@ -130,9 +130,7 @@ pub(super) fn register(table: &mut Table) {
     table.add("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))).stable();
     table.add("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))).stable();
     table.add("pg_jit_available", &[], Bool, |_, _| Ok(Datum::Bool(false))).stable();
-    for name in
-        ["pg_get_functiondef", "pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"]
-    {
+    for name in ["pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"] {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     }
     table.add("pg_get_function_arg_default", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
