@@ -290,18 +290,27 @@ impl Environment for SessionEnvironment {
         })
     }
 
+    fn setting_name(&self, name: &str) -> String {
+        settings::find(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned())
+    }
+
     fn check_start_setting(
         &self,
         actor: SettingActor,
         name: &str,
         value: Option<&str>,
     ) -> sql_interface::Result<String> {
-        let known = settings::find(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned());
+        let known = self.setting_name(name);
         let mut tried = self.state.lock().settings.clone();
         // One that is taken away is checked as well, with the value that it has.
         let value = match value {
             Some(value) => value.to_owned(),
-            None => tried.show(name, Privilege::Superuser).map_err(|error| setting_error(&error))?,
+            None => match tried.show(name, Privilege::Superuser) {
+                Ok(value) => value,
+                // Any that an extension may have can be taken away.
+                Err(_) if name.contains('.') => String::new(),
+                Err(error) => return Err(setting_error(&error)),
+            },
         };
         tried
             .set_at_start(name, &value, Source::Role, privilege(actor))

@@ -17,6 +17,7 @@ use protocol::frame::FrameLimits;
 use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
 use replica::roster::login::MEMBER_USER;
+use sql_interface::clipped;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -300,7 +301,8 @@ fn negotiate(wire: &mut Wire, parameters: &StartupParameters) -> Result<Replicat
 
 /// Who wants to log in, and where.
 fn claim(parameters: &StartupParameters, mode: ReplicationMode) -> Result<Claim, Exit> {
-    let user = parameters.get("user").unwrap_or_default().to_owned();
+    // No name in the catalogue is longer.
+    let user = clipped(parameters.get("user").unwrap_or_default()).to_owned();
     if user.is_empty() {
         let what = "no PostgreSQL user name specified in startup packet";
         return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
@@ -308,7 +310,7 @@ fn claim(parameters: &StartupParameters, mode: ReplicationMode) -> Result<Claim,
     let physical = mode == ReplicationMode::Physical;
     let database = match parameters.get("database") {
         _ if physical => String::new(),
-        Some(name) if !name.is_empty() => name.to_owned(),
+        Some(name) if !name.is_empty() => clipped(name).to_owned(),
         _ => user.clone(),
     };
     Ok(Claim { user, database, replication: physical })

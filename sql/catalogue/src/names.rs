@@ -7,7 +7,7 @@ use crate::model::{AnyIndex, Catalogue, Relation, Sequence, View};
 use crate::rights::{Object, Privileges};
 use crate::schema::{Schema, no_schema};
 use crate::system;
-use sql_interface::{Environment, Result, SqlError};
+use sql_interface::{Environment, Result, SqlError, clipped};
 use sqlstate::SqlState;
 use std::sync::{Arc, OnceLock};
 
@@ -267,7 +267,7 @@ pub fn split_qualified(text: &str) -> Result<Vec<String>> {
         if part.is_empty() {
             return Err(invalid());
         }
-        parts.push(part);
+        parts.push(clipped(&part).to_owned());
         match after.trim_start().strip_prefix('.') {
             Some(more) => rest = more.trim_start(),
             None if after.trim().is_empty() => return Ok(parts),

@@ -229,6 +229,10 @@ pub trait Environment: Send + Sync {
     ///
     /// 42501 if this actor may not read the setting.
     fn show(&self, actor: SettingActor, name: &str) -> Result<Option<String>>;
+    /// A setting's name as it is defined, whatever the case in which it is asked for.
+    fn setting_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
     /// SHOW ALL.
     fn show_all(&self, actor: SettingActor) -> Vec<SettingLine>;
     /// SET; `value` None is DEFAULT. A list (`SET search_path TO a, b`) comes joined by `, `. Unknown names,

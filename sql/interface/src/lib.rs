@@ -7,6 +7,7 @@ mod answer;
 mod cancel;
 mod environment;
 mod error;
+mod names;
 pub mod stack;
 mod token;
 
@@ -19,5 +20,6 @@ pub use environment::{
     NodeFunction, NodeReturns, NodeRows, NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
 pub use error::{Notice, Result, Severity, SqlError, refuse_if_fenced};
+pub use names::{NAME_BYTES_MAX, clipped};
 pub use protocol::Format;
 pub use token::ReadToken;

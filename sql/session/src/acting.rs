@@ -4,7 +4,8 @@ use super::SqlSession;
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::predefined;
 use sql_catalogue::{Catalogue, Role};
-use sql_interface::{CommandTag, Result, SettingActor, Severity, SqlError};
+use sql_interface::{CommandTag, NAME_BYTES_MAX, Result, SettingActor, Severity, SqlError, clipped};
+use sql_language::parse::cut_name;
 use sqlstate::SqlState;
 use std::sync::Arc;
 
@@ -167,6 +168,10 @@ impl SqlSession {
                 "SET LOCAL can only be used in transaction blocks",
             ));
         }
+        if let Some(value) = value.filter(|value| value.len() > NAME_BYTES_MAX) {
+            self.notices.push(cut_name(value));
+        }
+        let value = value.map(clipped);
         self.see_roles().await?;
         let now = self.acting.now();
         let began_as = self.acting.began_as;

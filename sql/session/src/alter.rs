@@ -27,7 +27,7 @@ impl SqlSession {
         alter: &ast::AlterTable,
     ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "ALTER TABLE")?;
-        for operation in &alter.operations {
+        for operation in in_passes(&alter.operations)? {
             let wait = self.lock_wait();
             let relation =
                 match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
@@ -218,6 +218,10 @@ impl SqlSession {
 
     async fn drop_column(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
         let Some(at) = relation.column(name) else {
+            if refuse_system_name(name).is_err() {
+                let message = format!("cannot drop system column \"{name}\"");
+                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+            }
             if if_exists {
                 let table = &relation.name;
                 self.notice(format!("column \"{name}\" of relation \"{table}\" does not exist, skipping"));
@@ -506,6 +510,40 @@ impl SqlSession {
         let new = self.role_of(&owner)?;
         self.give_relation(relation.oid, new).await
     }
+}
+
+/// The operations in the order in which PostgreSQL runs them, whatever the order in which they are written:
+/// what drops, changes of types, new columns, what columns must hold, keys, then the rest.
+fn in_passes(operations: &[AlterTableOperation]) -> Result<Vec<&AlterTableOperation>> {
+    use ast::{AlterColumnOperation as Op, TableConstraint as Constraint};
+    let pass = |operation: &&AlterTableOperation| match operation {
+        AlterTableOperation::DropColumn { .. }
+        | AlterTableOperation::DropConstraint { .. }
+        | AlterTableOperation::AlterColumn { op: Op::DropDefault | Op::DropNotNull, .. } => 0,
+        AlterTableOperation::AlterColumn { op: Op::SetDataType { .. }, .. } => 1,
+        AlterTableOperation::AddColumn { .. } => 2,
+        AlterTableOperation::AlterColumn { op: Op::SetNotNull, .. } => 3,
+        AlterTableOperation::AddConstraint {
+            constraint: Constraint::PrimaryKey(_) | Constraint::Unique(_),
+            ..
+        } => 4,
+        AlterTableOperation::AddConstraint { .. } | AlterTableOperation::AlterColumn { .. } => 5,
+        _ => 6,
+    };
+    let renames = |operation: &AlterTableOperation| {
+        matches!(
+            operation,
+            AlterTableOperation::RenameColumn { .. }
+                | AlterTableOperation::RenameTable { .. }
+                | AlterTableOperation::RenameConstraint { .. }
+        )
+    };
+    if operations.len() > 1 && operations.iter().any(renames) {
+        return Err(SqlError::syntax("RENAME stands alone in ALTER TABLE"));
+    }
+    let mut sorted: Vec<&AlterTableOperation> = operations.iter().collect();
+    sorted.sort_by_key(pass);
+    Ok(sorted)
 }
 
 fn duplicate_column(relation: &Relation, name: &str) -> SqlError {

@@ -7,6 +7,7 @@ use super::definition::{
     refuse_system_name, require_key_types, storage_options, table_constraint,
 };
 use super::rights::not_owner;
+use super::sequence::has_own_default;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
@@ -148,7 +149,9 @@ impl SqlSession {
             analyzer.parameters_max = 0;
             analyzer.defines = true;
             analyzer.target_of(relation)?;
-            for (at, _) in relation.live_columns() {
+            for (at, column) in relation.live_columns() {
+                // The name of its own sequence was not written: the session's path is not asked for it.
+                analyzer.defines = !has_own_default(&catalogue, relation, column);
                 analyzer.default_value(relation, at)?;
             }
             Ok(())
@@ -256,8 +259,16 @@ impl SqlSession {
     /// DROP TABLE.
     pub(super) async fn drop_tables(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP TABLE")?;
+        // What is no table is told before anything goes, and what is named twice goes once.
+        let mut tables: Vec<(&ast::ObjectName, String)> = Vec::with_capacity(target.names.len());
         for name in &target.names {
-            let Some(bare) = self.dropped(parsed, name, target).await? else { continue };
+            if let Some(bare) = self.dropped(parsed, name, target).await?
+                && tables.iter().all(|(_, known)| *known != bare)
+            {
+                tables.push((name, bare));
+            }
+        }
+        for (name, bare) in tables {
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {

@@ -9,7 +9,7 @@ use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::system::known::KnownFunction;
 use sql_catalogue::{Catalogue, Role};
-use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
+use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError, clipped};
 use sql_language::expr::Facts;
 use sql_types::{Style, TypeId};
 use sqlstate::SqlState;
@@ -206,7 +206,7 @@ impl SessionFacts {
 
     /// set_config('role', ...): it counts when the statement is over.
     fn set_role_to_be(&self, value: Option<&str>, local: bool) -> Result<String> {
-        let role = match value {
+        let role = match value.map(clipped) {
             None => self.began_as,
             Some("none") => None,
             Some(name) => {

@@ -284,11 +284,14 @@ impl SqlSession {
         self.refuse_in_read_only(true, "REINDEX")?;
         match target {
             ReindexTarget::Index(name) => {
-                let index = self.named(parsed, name, DropKind::Index).await?;
-                let name = index.unwrap_or_else(|| name.to_string());
-                let Some((relation, oid)) = self.lock_index(&name).await? else {
+                let missing = |name: &str| {
                     let message = format!("relation \"{name}\" does not exist");
-                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                    SqlError::new(SqlState::UNDEFINED_TABLE, message)
+                };
+                let index = self.named(parsed, name, DropKind::Index).await?;
+                let name = index.ok_or_else(|| missing(&name.to_string()))?;
+                let Some((relation, oid)) = self.lock_index(&name).await? else {
+                    return Err(missing(&name));
                 };
                 self.require_owner_of(ObjectKind::Index, &name, relation.owner)?;
                 // The primary key is the table: there is nothing beside it that could be built anew.

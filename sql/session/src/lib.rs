@@ -70,7 +70,7 @@ pub use portal::{Portal, Prepared, cannot_be_run};
 use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
-use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
+use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::{Analyzer, Plan};
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
@@ -246,7 +246,7 @@ impl SqlSession {
     ///
     /// 42601 at the first statement that cannot be parsed.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
-        let parsed = parse(sql, self.quick.max_stack_depth_bytes);
+        let parsed = self.parsed(sql);
         Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
     }
 
@@ -311,7 +311,7 @@ impl SqlSession {
 
     async fn prepare_text(&mut self, sql: &str, declared_types: &[u32]) -> Result<Prepared> {
         let declared = declared(declared_types)?;
-        let mut statements = parse(sql, self.quick.max_stack_depth_bytes)?;
+        let mut statements = self.parsed(sql)?;
         if statements.len() > 1 {
             return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement"));
         }
@@ -368,7 +368,7 @@ impl SqlSession {
                 Ok(Prepared::new(text, parameters, None, Body::Utility(parsed)))
             }
             SqlCommand::Utility(Utility::Show(target)) => {
-                let columns = utility::show_columns(target);
+                let columns = utility::show_columns(target, &*self.environment);
                 Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
             }
             SqlCommand::Utility(Utility::Explain { .. }) => {

@@ -88,6 +88,11 @@ impl Regs<'_> {
                     [database, schema, name] if ty == TypeId::Regclass && *database == self.database => {
                         (Some(schema.as_str()), name.as_str())
                     }
+                    [_, _, _] if ty == TypeId::Regclass => {
+                        let name = parts.join(".");
+                        let message = format!("cross-database references are not implemented: \"{name}\"");
+                        return Err(error(SqlState::FEATURE_NOT_SUPPORTED, message));
+                    }
                     _ => return Ok(None),
                 };
                 self.plain(ty, schema, name)

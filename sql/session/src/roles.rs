@@ -241,12 +241,18 @@ impl SqlSession {
         // A table in doubt has an owner too.
         self.see_all_rows().await?;
         self.catalogue().await?;
-        for name in names {
+        for (at, name) in names.iter().enumerate() {
+            let again = names.iter().take(at).any(|before| before == name);
             let role = match self.find_role(name) {
-                Ok(role) => role,
-                Err(_) if if_exists => {
+                // Named twice, it is gone at the second time.
+                Ok(role) if !again => role,
+                _ if if_exists => {
                     self.notice(format!("role \"{name}\" does not exist, skipping"));
                     continue;
+                }
+                Ok(_) => {
+                    let message = format!("role \"{name}\" does not exist");
+                    return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
                 }
                 Err(error) => return Err(error),
             };

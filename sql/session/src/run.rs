@@ -5,10 +5,11 @@ use super::portal::{PlanRun, Portal, Run, cannot_be_run};
 use sql_execution::{Budget, Cx, Row, build, collect, direct};
 use sql_interface::{CommandTag, Fetch, Flow, Format, Result, RowSink, SqlError, stack};
 use sql_language::expr;
-use sql_language::parse::{SqlCommand, Utility};
+use sql_language::parse::{Parsed, SqlCommand, Utility, parse_with_notices};
 use sql_language::plan::{BATCH, Verb};
 use sql_types::{Datum, TypeId};
 use sqlstate::SqlState;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with
@@ -16,6 +17,13 @@ use std::sync::atomic::AtomicU32;
 const MEMORY_FACTOR: usize = 16;
 
 impl SqlSession {
+    /// The statements of a text; the client is told of names that are cut.
+    pub(super) fn parsed(&mut self, sql: &str) -> Result<Vec<Arc<Parsed>>> {
+        let (statements, notices) = parse_with_notices(sql, self.quick.max_stack_depth_bytes)?;
+        self.notices.extend(notices);
+        Ok(statements)
+    }
+
     /// Runs a portal for at most `max_rows` rows (0: all).
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::{Identity, Relation, Sequence, store};
+use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
@@ -279,8 +279,13 @@ impl SqlSession {
         target: &DropTarget,
     ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP SEQUENCE")?;
+        let mut gone = Vec::with_capacity(target.names.len());
         for name in &target.names {
+            if gone.contains(&self.analyzer(parsed, Vec::new(), &self.facts.catalogue).table_name(name)?.1) {
+                continue;
+            }
             let Some(name) = self.dropped(parsed, name, target).await? else { continue };
+            gone.push(name.clone());
             let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
@@ -327,6 +332,13 @@ impl SqlSession {
         )
         .with_hint(format!("You can drop column {column} of table {table} instead.")))
     }
+}
+
+/// Whether a column takes its numbers from a sequence of its own that the server has named.
+pub(crate) fn has_own_default(catalogue: &Catalogue, relation: &Relation, column: &Column) -> bool {
+    let owned = Some((relation.oid, column.number));
+    let mut own = catalogue.sequences.values().filter(|sequence| sequence.owned_by == owned);
+    own.any(|sequence| column.default.as_ref() == Some(&next_value_call(&sequence.name)))
 }
 
 /// Whether a DEFAULT is this call of nextval, with or without the cast that makes its argument a regclass.

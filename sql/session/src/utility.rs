@@ -5,10 +5,10 @@ use super::portal::{Prepared, Run};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::schema::Schema;
 use sql_execution::Row;
-use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
+use sql_interface::{CommandTag, Environment, Result, ResultColumn, SetScope, Severity, SqlError};
 use sql_language::expr::{self, EvalContext};
 use sql_language::parse::{DiscardKind, DropKind, Mode, Parsed, SetTarget, SqlCommand, Utility};
-use sql_language::plan::Analyzer;
+use sql_language::plan::{Analyzer, Node, Plan, plan_arguments};
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -21,9 +21,9 @@ pub(super) fn text_column(name: &str) -> ResultColumn {
 }
 
 /// What SHOW gives.
-pub(super) fn show_columns(target: &SetTarget) -> Vec<ResultColumn> {
+pub(super) fn show_columns(target: &SetTarget, environment: &dyn Environment) -> Vec<ResultColumn> {
     match target {
-        SetTarget::Name(name) => vec![text_column(name)],
+        SetTarget::Name(name) => vec![text_column(&environment.setting_name(name))],
         SetTarget::All => vec![text_column("name"), text_column("setting"), text_column("description")],
     }
 }
@@ -297,6 +297,10 @@ impl SqlSession {
             SetTarget::Name(name) => Some(name.as_str()),
             SetTarget::All => None,
         };
+        if let Some(name) = name.filter(|name| name.contains('.')) {
+            // Of what extensions may have, what is known now.
+            self.facts.show(name)?;
+        }
         self.environment.alter_system(self.actor(), name, value)?;
         Ok(CommandTag::Words("ALTER SYSTEM"))
     }
@@ -372,24 +376,36 @@ impl SqlSession {
         }
         self.ensure_block();
         let catalogue = self.facts.catalogue.clone();
-        let values = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+        let plan = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
             let mut values = Vec::with_capacity(arguments.len());
             for (argument, ty) in arguments.iter().zip(&types) {
                 let value = analyzer.compile_in("EXECUTE parameters", argument)?;
-                if !analyzer.take_deferred().is_empty() {
-                    return Err(SqlError::new(
-                        SqlState::FEATURE_NOT_SUPPORTED,
-                        "cannot use subquery in EXECUTE parameter",
-                    ));
-                }
-                let value = analyzer.assigned(value, *ty)?;
-                let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
-                values.push(value.eval(&cx)?);
+                values.push(analyzer.assigned(value, *ty)?);
             }
-            Ok(values)
+            plan_arguments(analyzer, values)
         })?;
+        let values = self.argument_values(&plan).await?;
         Ok((prepared, values))
+    }
+
+    /// The one row of a plan of arguments.
+    async fn argument_values(&mut self, plan: &Plan) -> Result<Vec<Datum>> {
+        if let Node::Values(values) = &plan.node
+            && values.deferred.is_empty()
+        {
+            let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
+            return values.rows.iter().flatten().map(|value| value.eval(&cx)).collect();
+        }
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        self.check_rights(plan, &catalogue)?;
+        let mut cx = self.context(&[])?;
+        cx.suit(plan);
+        let rows = sql_execution::build(&plan.node).next(&mut cx, 1).await?;
+        let upto = cx.transaction.evaluated_up_to();
+        self.wait_for_evaluated(upto).await?;
+        Ok(rows.into_iter().flatten().next().unwrap_or_default())
     }
 
     async fn lock_named_tables(

@@ -166,6 +166,7 @@ impl SqlSession {
     /// DROP VIEW.
     pub(super) async fn drop_views(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "DROP VIEW")?;
+        let mut views: Vec<Arc<View>> = Vec::with_capacity(target.names.len());
         for name in &target.names {
             let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             let catalogue = self.catalogue().await?;
@@ -175,7 +176,25 @@ impl SqlSession {
             if !self.may_drop(view.owner) {
                 return Err(not_owner(ObjectKind::View, &name));
             }
-            self.drop_views_of(view.oid, &format!("view {name}"), target.cascade).await?;
+            if views.iter().all(|known| known.oid != view.oid) {
+                views.push(view);
+            }
+        }
+        // Those that read others of them go first.
+        while !views.is_empty() {
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
+            let is_read = |view: &Arc<View>| {
+                let readers = catalogue.views_of(view.oid);
+                readers.iter().any(|reader| views.iter().any(|other| other.oid == reader.oid))
+            };
+            let at = views.iter().position(|view| !is_read(view)).unwrap_or(0);
+            let view = views.remove(at);
+            // With CASCADE it may have gone with another.
+            if !catalogue.views.contains_key(&view.oid) {
+                continue;
+            }
+            self.drop_views_of(view.oid, &format!("view {}", view.name), target.cascade).await?;
             self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, &view).await?;
             self.catalogue_changed();

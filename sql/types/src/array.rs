@@ -77,11 +77,21 @@ impl Array {
     pub fn values(&self) -> &[Datum] {
         &self.values
     }
-    /// The element of a subscript, for one-dimensional arrays.
-    pub fn get(&self, subscript: i64) -> Option<&Datum> {
-        let [dimension] = self.dimensions.as_slice() else { return None };
-        let at = subscript.checked_sub(i64::from(dimension.lower))?;
-        self.values.get(usize::try_from(at).ok()?)
+    /// The element of these subscripts, one for each dimension.
+    pub fn get(&self, subscripts: &[i64]) -> Option<&Datum> {
+        if subscripts.is_empty() || subscripts.len() != self.dimensions.len() {
+            return None;
+        }
+        let mut place = 0usize;
+        for (subscript, dimension) in subscripts.iter().zip(&self.dimensions) {
+            let at = usize::try_from(subscript.checked_sub(i64::from(dimension.lower))?).ok()?;
+            let len = dimension.len as usize;
+            if at >= len {
+                return None;
+            }
+            place = place.checked_mul(len)?.checked_add(at)?;
+        }
+        self.values.get(place)
     }
 }
 

@@ -55,14 +55,19 @@ pub(crate) fn parse_u64(text: &str, name: &'static str) -> Result<u64> {
 
 /// true, yes, on, 1 and false, no, off, 0; unique beginnings and any case.
 pub(crate) fn parse_bool(text: &str) -> Result<bool> {
-    let word = trim(text).to_ascii_lowercase();
+    is_true(trim(text)).ok_or_else(|| Error::invalid_text("boolean", text))
+}
+
+/// What a boolean's word says; None if it is none.
+pub fn is_true(word: &str) -> Option<bool> {
+    let word = word.to_ascii_lowercase();
     let starts = |full: &str, least: usize| word.len() >= least && full.starts_with(&word);
     if starts("true", 1) || starts("yes", 1) || word == "on" || word == "1" {
-        Ok(true)
+        Some(true)
     } else if starts("false", 1) || starts("no", 1) || starts("off", 2) || word == "0" {
-        Ok(false)
+        Some(false)
     } else {
-        Err(Error::invalid_text("boolean", text))
+        None
     }
 }
 

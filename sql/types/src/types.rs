@@ -223,6 +223,10 @@ impl TypeId {
         }
         Self::from_name(name.trim())
     }
+    /// The type that pg_type has under this name.
+    pub fn of_catalogue(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|id| id.name() == name && *id != Self::Unknown)
+    }
     /// The type of a name as users write it: `int4`, `integer`, `character varying`, `_text`, `text[]`; lower
     /// case.
     pub fn from_name(name: &str) -> Option<Self> {

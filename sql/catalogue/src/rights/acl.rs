@@ -338,12 +338,24 @@ pub fn parse_item(text: &str, role_oid: &dyn Fn(&str) -> Option<u32>, owner: u32
             SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
         })
     };
-    let (name, rest) = name_at(text.trim());
+    let (mut name, mut rest) = name_at(text);
+    if !rest.starts_with('=') {
+        if !matches!(name.as_str(), "group" | "user") {
+            return Err(invalid(format!("unrecognized key word: \"{name}\""))
+                .with_hint("ACL key word must be \"group\" or \"user\"."));
+        }
+        (name, rest) = name_at(rest);
+        if name.is_empty() {
+            return Err(invalid("missing name".to_owned())
+                .with_hint("A name must follow the \"group\" or \"user\" key word."));
+        }
+    }
     let Some(rest) = rest.strip_prefix('=') else {
         return Err(invalid("missing \"=\" sign".to_owned()));
     };
     let grantee = if name.is_empty() { PUBLIC } else { find(&name)? };
-    let (letters, grantor) = rest.split_once('/').map_or((rest, None), |(l, g)| (l, Some(g)));
+    let end = rest.find(|c: char| c != '*' && !c.is_alphabetic()).unwrap_or(rest.len());
+    let (letters, rest) = rest.split_at(end);
     let (mut privileges, mut options, mut last) = (Privileges::NONE, Privileges::NONE, Privileges::NONE);
     for letter in letters.chars() {
         if letter == '*' {
@@ -356,30 +368,40 @@ pub fn parse_item(text: &str, role_oid: &dyn Fn(&str) -> Option<u32>, owner: u32
         })?;
         privileges |= last;
     }
-    let grantor = match grantor {
-        Some(grantor) => find(&name_at(grantor).0)?,
-        None => owner,
+    let (grantor, rest) = match rest.strip_prefix('/') {
+        None => (owner, rest),
+        Some(named) => match name_at(named) {
+            (name, _) if name.is_empty() => {
+                return Err(invalid("a name must follow the \"/\" sign".to_owned()));
+            }
+            (name, rest) => (find(&name)?, rest),
+        },
     };
+    if !rest.trim().is_empty() {
+        return Err(invalid("extra garbage at the end of the ACL specification".to_owned()));
+    }
     Ok(AclItem { grantee, grantor, privileges, options })
 }
 
-/// The role's name that a text begins with, and what follows it.
+/// The role's name that a text begins with, and what follows it and the blanks behind it.
 fn name_at(text: &str) -> (String, &str) {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let end = text.find(['=', '/']).unwrap_or(text.len());
-        let (name, rest) = text.split_at(end);
-        return (name.trim().to_owned(), rest);
-    };
-    let mut name = String::new();
-    loop {
-        let Some((part, after)) = rest.split_once('"') else { return (name, "") };
-        name.push_str(part);
-        match after.strip_prefix('"') {
-            Some(more) => {
+    let text = text.trim_start();
+    let (mut name, mut quoted) = (String::new(), false);
+    let mut rest = text.char_indices().peekable();
+    let mut end = text.len();
+    while let Some((at, c)) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek().is_some_and(|(_, next)| *next == '"') => {
+                rest.next();
                 name.push('"');
-                rest = more;
             }
-            None => return (name, after),
+            '"' => quoted = !quoted,
+            c if quoted || c.is_alphanumeric() || c == '_' => name.push(c),
+            _ => {
+                end = at;
+                break;
+            }
         }
     }
+    (name, text.get(end..).unwrap_or_default().trim_start())
 }

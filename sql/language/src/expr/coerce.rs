@@ -1,5 +1,6 @@
 //! Making an expression's value one of another type.
 
+use super::functions::rights;
 use super::node::Expr;
 use super::{Facts, Scope};
 use sql_catalogue::names::SearchPath;
@@ -25,8 +26,8 @@ pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Resu
     facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
 }
 
-/// A value of a type of OIDs, or of arrays of one, from its text: names are looked for along the path. None
-/// for any other type.
+/// A value of a type of OIDs, an item of an access list, or an array of these, from its text: names are looked
+/// for along the path. None for any other type.
 ///
 /// # Errors
 ///
@@ -35,10 +36,15 @@ pub fn read_reg(ty: TypeId, text: &str, path: &SearchPath, facts: &dyn Facts) ->
     if ty.is_reg() {
         return reg(ty, text, path, facts).map(Some);
     }
-    let Some(element) = ty.element().filter(|element| element.is_reg()) else { return Ok(None) };
+    if ty == TypeId::Aclitem {
+        return rights::shown_item(text, facts).map(Some);
+    }
+    let names_something = |element: &TypeId| element.is_reg() || *element == TypeId::Aclitem;
+    let Some(element) = ty.element().filter(names_something) else { return Ok(None) };
     let names = Datum::parse(Type::of(TypeId::TextArray), text, facts.style())?;
     let Datum::Array(names) = names else { return Ok(None) };
     let values = names.values().iter().map(|name| match name.as_str() {
+        Some(name) if element == TypeId::Aclitem => rights::shown_item(name, facts),
         Some(name) => reg(element, name, path, facts),
         None => Ok(Datum::Null),
     });

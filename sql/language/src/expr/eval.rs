@@ -238,10 +238,16 @@ impl Expr {
                 Ok(best)
             }
             Self::Array { elements, ty } => array(elements, *ty, cx),
-            Self::Subscript { array, subscript, .. } => {
-                let (array, subscript) = (array.value(cx)?, subscript.value(cx)?);
-                Ok(match (&*array, subscript.as_i64()) {
-                    (Datum::Array(array), Some(at)) => array.get(at).cloned().unwrap_or_default(),
+            Self::Subscript { array, subscripts, .. } => {
+                let array = array.value(cx)?;
+                let mut places = Vec::with_capacity(subscripts.len());
+                for subscript in subscripts {
+                    let Some(place) = subscript.value(cx)?.as_i64() else { return Ok(Datum::Null) };
+                    places.push(place);
+                }
+                Ok(match (&*array, places.as_slice()) {
+                    (Datum::Array(array), places) => array.get(places).cloned().unwrap_or_default(),
+                    (Datum::Text(name), [place]) => character_of(name, *place),
                     _ => Datum::Null,
                 })
             }
@@ -439,4 +445,14 @@ impl Facts for NoSession {
     fn role_name(&self, _: u32) -> Option<String> {
         None
     }
+}
+
+/// A byte of a name, which is an array of 64 of them, counted from 0.
+fn character_of(name: &str, place: i64) -> Datum {
+    let place = usize::try_from(place).ok().filter(|place| *place < 64);
+    place.map_or(Datum::Null, |place| match name.as_bytes().get(place) {
+        None => Datum::text(""),
+        Some(byte) if byte.is_ascii() => Datum::text(char::from(*byte).to_string()),
+        Some(byte) => Datum::text(format!("\\{byte:03o}")),
+    })
 }

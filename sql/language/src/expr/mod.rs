@@ -79,6 +79,31 @@ pub struct AggregateCall {
     pub order_by: Vec<(Expr, bool, bool)>,
 }
 
+impl AggregateCall {
+    /// All expressions that it computes of a row.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.arguments.iter().chain(&self.filter).chain(self.order_by.iter().map(|(key, ..)| key))
+    }
+
+    /// The same over the rows of a query so many (at least one) above the one where it is written.
+    pub(crate) fn at_outer(mut self, above: usize) -> Result<Self> {
+        let keys = self.order_by.iter_mut().map(|(key, ..)| key);
+        for expr in self.arguments.iter_mut().chain(&mut self.filter).chain(keys) {
+            let before = std::mem::replace(expr, Expr::Const(Datum::Null, expr.ty()));
+            *expr = before.transform(&mut |part| {
+                Ok(match part {
+                    Expr::Outer { depth, index, ty } => Step::Done(match (depth + 1).checked_sub(above) {
+                        None | Some(0) => Expr::Column { index, ty },
+                        Some(further) => Expr::Outer { depth: further - 1, index, ty },
+                    }),
+                    other => Step::Into(other),
+                })
+            })?;
+        }
+        Ok(self)
+    }
+}
+
 /// What the analyser tells about names while an expression is compiled.
 pub(crate) trait Scope {
     /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if

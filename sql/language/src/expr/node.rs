@@ -244,12 +244,12 @@ pub enum Expr {
         /// The array's type.
         ty: Type,
     },
-    /// `array[subscript]`; out of range gives NULL.
+    /// `array[subscript][subscript]...`; out of range gives NULL, and so does another number of dimensions.
     Subscript {
         /// The array.
         array: Box<Expr>,
-        /// Where in it.
-        subscript: Box<Expr>,
+        /// Where in it, for each dimension.
+        subscripts: Vec<Expr>,
         /// The element's type.
         ty: Type,
     },
@@ -348,9 +348,9 @@ impl Expr {
                 visit(left);
                 visit(array);
             }
-            Self::Subscript { array, subscript, .. } => {
+            Self::Subscript { array, subscripts, .. } => {
                 visit(array);
-                visit(subscript);
+                subscripts.iter().for_each(visit);
             }
             Self::NullIf { equal, value } => {
                 visit(equal);
@@ -417,8 +417,8 @@ impl Expr {
             Self::Quantified { left, operator, array, all } => {
                 Self::Quantified { left: boxed(*left, change)?, operator, array: boxed(*array, change)?, all }
             }
-            Self::Subscript { array, subscript, ty } => {
-                Self::Subscript { array: boxed(*array, change)?, subscript: boxed(*subscript, change)?, ty }
+            Self::Subscript { array, subscripts, ty } => {
+                Self::Subscript { array: boxed(*array, change)?, subscripts: all(subscripts, change)?, ty }
             }
             Self::NullIf { equal, value } => {
                 Self::NullIf { equal: boxed(*equal, change)?, value: boxed(*value, change)? }

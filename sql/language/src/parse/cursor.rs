@@ -1,7 +1,7 @@
 //! A walk over the tokens of one statement, for what is parsed by hand.
 
 use super::Source;
-use sql_interface::{Result, SqlError};
+use sql_interface::{Result, SqlError, clipped};
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -212,9 +212,6 @@ impl<'a> Cursor<'a> {
 /// PostgreSQL's case folding of identifiers, and its limit of 63 bytes.
 pub(crate) fn folded(quote: Option<char>, value: &str) -> String {
     let mut name = if quote.is_some() { value.to_owned() } else { value.to_ascii_lowercase() };
-    if name.len() > 63 {
-        let end = (0..=63).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-        name.truncate(end);
-    }
+    name.truncate(clipped(&name).len());
     name
 }

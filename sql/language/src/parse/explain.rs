@@ -3,14 +3,16 @@
 use super::cursor::Cursor;
 use super::statement::{ExplainFormat, ExplainOptions, SqlCommand, Utility};
 use super::utility::inner;
+use super::{Parsed, parse_statement};
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
+use std::sync::Arc;
 
 /// Reads what follows EXPLAIN.
 pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let mut options = ExplainOptions { costs: true, ..ExplainOptions::default() };
-    if cursor.token(&Token::LParen) {
+    if !begins_statement(cursor) && cursor.token(&Token::LParen) {
         loop {
             let name = cursor.identifier()?;
             let value = value(cursor)?;
@@ -25,11 +27,40 @@ pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
         options.analyze = cursor.any_word(&["analyze", "analyse"]);
         options.verbose = cursor.word("verbose");
     }
-    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
-        return Err(SqlError::unsupported("EXPLAIN of this statement"));
-    }
-    let statement = inner(cursor)?;
+    let statement = if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
+        with_plan(cursor)?
+    } else {
+        inner(cursor)?
+    };
     Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
+}
+
+/// A statement that has one with a plan inside it.
+fn with_plan(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
+    let tokens = cursor.rest();
+    let (source, count) = (cursor.source(), tokens.len());
+    let command = parse_statement(source, tokens)?;
+    let fits = match &command {
+        SqlCommand::CreateTable(table) => table.query.is_some(),
+        SqlCommand::Utility(utility) => matches!(utility, Utility::Execute { .. } | Utility::Declare { .. }),
+        _ => false,
+    };
+    if !fits {
+        return Err(cursor.unexpected());
+    }
+    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+}
+
+/// Whether the parenthesis that comes next is one around a query.
+fn begins_statement(cursor: &mut Cursor<'_>) -> bool {
+    let place = cursor.place();
+    let mut opened = false;
+    while cursor.token(&Token::LParen) {
+        opened = true;
+    }
+    let query = opened && ["select", "values", "with", "table"].iter().any(|word| cursor.sees(&[*word]));
+    cursor.rewind(place);
+    query
 }
 
 /// The value of an option, if it has one.

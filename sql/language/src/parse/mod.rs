@@ -35,7 +35,7 @@ use cursor::Cursor;
 use dialect::Patient;
 pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
 use settle::settle;
-use sql_interface::{Result, SqlError, stack};
+use sql_interface::{NAME_BYTES_MAX, Result, Severity, SqlError, clipped, stack};
 use sql_types::work;
 use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
@@ -137,6 +137,18 @@ impl<T> Drop for Kept<T> {
 ///
 /// 42601 with its position, and 54000 or 54001 for what is too much or nests too deep.
 pub fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
+    parse_with_notices(sql, max_stack_depth_bytes).map(|(parsed, _)| parsed)
+}
+
+/// Like [`parse`], with the notices about names that were cut.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_with_notices(
+    sql: &str,
+    max_stack_depth_bytes: usize,
+) -> Result<(Vec<Arc<Parsed>>, Vec<SqlError>)> {
     if sql.contains('\0') {
         return Err(SqlError::new(
             SqlState::CHARACTER_NOT_IN_REPERTOIRE,
@@ -147,12 +159,32 @@ pub fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>
         stack::limited(max_stack_depth_bytes, || {
             let source = Source::new(sql);
             let tokens = tokens(&source).map_err(|error| grammar::unread(&source, error))?;
-            let count = tokens.len();
+            let (count, notices) = (tokens.len(), cut_names(&tokens));
             let mut begun = None;
             let parsed = stack::with_tokens(count, || parse_statements(&source, tokens, &mut begun));
-            parsed.map_err(|error| grammar::judged(&source, error, begun.and_then(|at| source.position(at))))
+            let parsed = parsed
+                .map_err(|error| grammar::judged(&source, error, begun.and_then(|at| source.position(at))))?;
+            Ok((parsed, notices))
         })
     })
+}
+
+/// A notice for each name that is longer than names are.
+fn cut_names(tokens: &[TokenWithSpan]) -> Vec<SqlError> {
+    let cut = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.value.len() > NAME_BYTES_MAX => {
+            let quoted = word.quote_style.is_some();
+            Some(cut_name(&if quoted { word.value.clone() } else { word.value.to_ascii_lowercase() }))
+        }
+        _ => None,
+    };
+    tokens.iter().filter_map(cut).collect()
+}
+
+/// The notice about a name that is longer than names are.
+pub fn cut_name(name: &str) -> SqlError {
+    let message = format!("identifier \"{name}\" will be truncated to \"{}\"", clipped(name));
+    SqlError::report(Severity::Notice, SqlState::NAME_TOO_LONG, message)
 }
 
 /// The tokens without the white space, which the parser would only pass over.

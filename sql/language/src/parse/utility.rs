@@ -345,8 +345,7 @@ fn view_options(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
         }
-        let known = ["true", "on", "yes", "1", "false", "off", "no", "0"];
-        if !known.iter().any(|known| known.eq_ignore_ascii_case(&value)) {
+        if sql_types::is_true(&value).is_none() {
             let message = format!("invalid value for boolean option \"{name}\": {value}");
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }

@@ -349,16 +349,8 @@ impl<'a> Analyzer<'a> {
     }
 
     pub(super) fn add_deferred(&mut self, source: DeferredSource, per_row: bool, ty: Type) -> Expr {
-        let names_columns = |exprs: &[Expr]| exprs.iter().any(|expr| !super::predicate::is_rowless(expr));
-        let uses_row = match &source {
-            DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
-                names_columns(arguments)
-            }
-            DeferredSource::Quantified { left, .. } => per_row || names_columns(left),
-            _ => per_row,
-        };
         let deferred = &mut self.level().deferred;
-        deferred.push(DeferredValue { source, per_row, uses_row });
+        deferred.push(DeferredValue { source, per_row });
         Expr::Deferred { index: deferred.len() - 1, ty }
     }
 
@@ -417,28 +409,25 @@ impl<'a> Analyzer<'a> {
 
     /// Takes over deferred values that were made at another level, and the expression that reads them.
     pub(crate) fn adopt(&mut self, value: Expr, deferred: Vec<DeferredValue>) -> Result<Expr> {
-        if deferred.is_empty() {
-            return Ok(value);
-        }
-        let own = &mut self.level().deferred;
-        let base = own.len();
-        for slot in deferred {
-            let plain = match &slot.source {
-                DeferredSource::Sequence { arguments, .. } => {
-                    arguments.iter().all(super::predicate::is_rowless)
-                }
-                _ => false,
-            };
-            if !plain {
-                return Err(SqlError::unsupported("a subquery or waiting function in a DEFAULT expression"));
-            }
-            own.push(slot);
-        }
-        value.transform(&mut |part| {
-            Ok(match part {
-                Expr::Deferred { index, ty } => Step::Done(Expr::Deferred { index: index + base, ty }),
-                other => Step::Into(other),
+        let base = self.level().deferred.len();
+        let moved = |expr: Expr| {
+            expr.transform(&mut |part| {
+                Ok(match part {
+                    Expr::Deferred { index, ty } => Step::Done(Expr::Deferred { index: index + base, ty }),
+                    other => Step::Into(other),
+                })
             })
-        })
+        };
+        for mut slot in deferred {
+            if slot.source.node().is_some() {
+                return Err(SqlError::unsupported("a subquery in a DEFAULT expression"));
+            }
+            for argument in slot.source.arguments_mut() {
+                let before = std::mem::replace(argument, super::node::null(argument.ty()));
+                *argument = moved(before)?;
+            }
+            self.level().deferred.push(slot);
+        }
+        if base == 0 { Ok(value) } else { moved(value) }
     }
 }

@@ -240,7 +240,7 @@ impl Analyzer<'_> {
         };
         let right = self.factor(&mut left, &join.relation, emit_keys)?;
         let common = match constraint {
-            ast::JoinConstraint::Natural => common_names(&left, &right),
+            ast::JoinConstraint::Natural => common_names(&left, chain_start, &right),
             _ => Vec::new(),
         };
         let left_width = left.width;
@@ -261,7 +261,7 @@ impl Analyzer<'_> {
                     }
                     _ => common,
                 };
-                self.join_using(&mut item, &names, left_width, kind)?;
+                self.join_using(&mut item, &names, (chain_start, left_width), kind)?;
             }
             ast::JoinConstraint::None if cross => {}
             ast::JoinConstraint::None => return Err(SqlError::syntax("a join needs ON or USING")),
@@ -318,15 +318,19 @@ impl Analyzer<'_> {
         &mut self,
         item: &mut FromItem,
         names: &[String],
-        left_width: usize,
+        (chain_start, left_width): (usize, usize),
         kind: JoinKind,
     ) -> Result<()> {
         let mut merged = Vec::new();
         for name in names {
             let side = |right: bool| -> Result<ScopeColumn> {
                 let word = if right { "right" } else { "left" };
+                // What is before the comma, or the table that is changed, is no part of the join.
                 let mut fitting = item.columns.iter().filter(|column| {
-                    !column.hidden && column.name == *name && (column.index >= left_width) == right
+                    !column.hidden
+                        && column.name == *name
+                        && column.index >= chain_start
+                        && (column.index >= left_width) == right
                 });
                 match (fitting.next(), fitting.next()) {
                     (Some(one), None) => Ok(one.clone()),
@@ -373,9 +377,10 @@ impl Analyzer<'_> {
                 }
             }
         }
-        // The merged columns come first in `*`.
+        // The merged columns come first in the join's part of `*`.
         item.columns.sort_by_key(|column| {
-            merged.iter().position(|shown| *shown == column.index).unwrap_or(usize::MAX)
+            let place = merged.iter().position(|shown| *shown == column.index).unwrap_or(usize::MAX);
+            (column.index >= chain_start, if column.index >= chain_start { place } else { 0 })
         });
         Ok(())
     }
@@ -474,7 +479,9 @@ impl Analyzer<'_> {
             std::mem::swap(&mut level.tables, &mut item.tables);
         };
         exchange(self);
+        let place = self.level().no_aggregates_in.replace("FROM clause of their own query level");
         let result = work(self);
+        self.level().no_aggregates_in = place;
         exchange(self);
         self.level().visible_from = 0;
         result
@@ -499,11 +506,14 @@ impl Analyzer<'_> {
     }
 }
 
-/// The columns that NATURAL joins by.
-fn common_names(left: &FromItem, right: &FromItem) -> Vec<String> {
+/// The columns that NATURAL joins by; those of the left side from `start` on are the join's.
+fn common_names(left: &FromItem, start: usize, right: &FromItem) -> Vec<String> {
     let shown =
         |item: &FromItem, name: &str| item.columns.iter().any(|known| !known.hidden && known.name == name);
-    let names = left.columns.iter().filter(|column| !column.hidden && shown(right, &column.name));
+    let names = left
+        .columns
+        .iter()
+        .filter(|column| column.index >= start && !column.hidden && shown(right, &column.name));
     names.map(|column| column.name.clone()).collect()
 }
 

@@ -6,6 +6,7 @@ mod conflict;
 mod depth;
 mod direct;
 mod from;
+mod grouping;
 mod joins;
 mod modify;
 mod names;
@@ -29,12 +30,15 @@ pub use names::is_system_catalogue;
 pub use node::*;
 pub use observe::{Figures, Observed, ObservedPlan, observe};
 
+use crate::expr::Expr;
 use crate::parse::SqlCommand;
 use depth::Needs;
 use modify::settled;
 use query::{OutputColumn, Select};
 use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Rows that operators ask each other for where nobody said how many.
@@ -85,6 +89,21 @@ pub fn plan_query(analyzer: &mut Analyzer<'_>, query: &ast::Query) -> Result<Pla
     select.settle_unknowns(analyzer)?;
     let Select { node, columns } = select;
     finish(analyzer, Verb::Select, node, Some(columns))
+}
+
+/// Plans one row of these values, the arguments of EXECUTE.
+///
+/// # Errors
+///
+/// 0A000 for a subquery among them.
+pub fn plan_arguments(analyzer: &mut Analyzer<'_>, values: Vec<Expr>) -> Result<Plan> {
+    let deferred = analyzer.take_deferred();
+    if deferred.iter().any(|slot| slot.source.node().is_some()) {
+        let message = "cannot use subquery in EXECUTE parameter";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    }
+    let plan = ValuesPlan { rows: vec![values], deferred };
+    finish(analyzer, Verb::Select, Node::Values(Arc::new(plan)), None)
 }
 
 fn finish(

@@ -58,6 +58,33 @@ impl<'a> Analyzer<'a> {
         }
     }
 
+    /// A name of at most so many parts without that of the session's own database, if all of them are there.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 for a name in another database, 42601 for one of too many parts.
+    pub(super) fn in_this_database<'n>(
+        &self,
+        name: &'n [ast::Ident],
+        parts_max: usize,
+    ) -> Result<&'n [ast::Ident]> {
+        let text = || name.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");
+        match name.split_first() {
+            _ if name.len() > parts_max => {
+                let message = format!("improper qualified name (too many dotted names): {}", text());
+                Err(SqlError::syntax(message))
+            }
+            Some((database, rest)) if name.len() == parts_max => {
+                if fold(database) == self.facts.database() {
+                    return Ok(rest);
+                }
+                let message = format!("cross-database references are not implemented: {}", text());
+                Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+            }
+            _ => Ok(name),
+        }
+    }
+
     /// What a name of a table's kind stands for.
     ///
     /// # Errors

@@ -45,8 +45,6 @@ pub struct DeferredValue {
     pub source: DeferredSource,
     /// Depends on the current row, or may change from call to call: computed for each row anew; else once.
     pub per_row: bool,
-    /// Looks at columns of the current row.
-    pub uses_row: bool,
 }
 
 /// Where a deferred value comes from.
@@ -64,6 +62,36 @@ pub enum DeferredSource {
     Call { function: usize, strict: bool, arguments: Vec<Expr>, record: Option<Vec<Type>> },
     /// nextval or setval.
     Sequence { function: SequenceFunction, arguments: Vec<Expr> },
+}
+
+impl DeferredSource {
+    /// What it computes of the row itself before anything waits.
+    pub(super) fn arguments(&self) -> &[Expr] {
+        match self {
+            Self::Call { arguments, .. } | Self::Sequence { arguments, .. } => arguments,
+            Self::Quantified { left, .. } => left,
+            Self::Scalar(_) | Self::Array(..) | Self::Exists(_) => &[],
+        }
+    }
+
+    pub(super) fn arguments_mut(&mut self) -> &mut [Expr] {
+        match self {
+            Self::Call { arguments, .. } | Self::Sequence { arguments, .. } => arguments,
+            Self::Quantified { left, .. } => left,
+            Self::Scalar(_) | Self::Array(..) | Self::Exists(_) => &mut [],
+        }
+    }
+
+    /// Its subquery, which sees the row as its nearest outer one.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match self {
+            Self::Scalar(node)
+            | Self::Array(node, _)
+            | Self::Exists(node)
+            | Self::Quantified { node, .. } => Some(node),
+            Self::Call { .. } | Self::Sequence { .. } => None,
+        }
+    }
 }
 
 /// A function that changes a sequence.

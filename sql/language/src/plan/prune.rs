@@ -1,8 +1,11 @@
 //! Which columns each scan must decode: those that something above it looks at.
 
-use super::node::{ConflictAction, ConflictPlan, DeferredSource, DeferredValues, JoinPlan, Node};
+use super::node::{
+    ConflictAction, ConflictPlan, DeferredSource, DeferredValue, DeferredValues, JoinPlan, Node,
+};
 use super::parts::Part;
 use crate::expr::Expr;
+use sql_types::Type;
 use std::sync::Arc;
 
 /// Places of a row that are looked at. The row of a long chain of joins is wide, and there is a set for each
@@ -59,19 +62,9 @@ impl Needed {
     /// What subqueries and waiting functions of this row look at.
     fn add_deferred(&mut self, deferred: &DeferredValues) {
         for slot in deferred.iter() {
-            match &slot.source {
-                DeferredSource::Scalar(node)
-                | DeferredSource::Array(node, _)
-                | DeferredSource::Exists(node) => {
-                    self.add_outer(node, 0);
-                }
-                DeferredSource::Quantified { left, node, .. } => {
-                    self.add_exprs(left);
-                    self.add_outer(node, 0);
-                }
-                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
-                    self.add_exprs(arguments);
-                }
+            self.add_exprs(slot.source.arguments());
+            if let Some(node) = slot.source.node() {
+                self.add_outer(node, 0);
             }
         }
     }
@@ -120,18 +113,30 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
 
 fn each_deferred_expr(deferred: &DeferredValues, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
     for slot in deferred.iter() {
-        match &slot.source {
-            DeferredSource::Scalar(node) | DeferredSource::Array(node, _) | DeferredSource::Exists(node) => {
-                each_expr(node, depth + 1, visit);
-            }
-            DeferredSource::Quantified { left, node, .. } => {
-                left.iter().for_each(|expr| visit(expr, depth));
-                each_expr(node, depth + 1, visit);
-            }
-            DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
-                arguments.iter().for_each(|expr| visit(expr, depth));
-            }
+        slot.source.arguments().iter().for_each(|expr| visit(expr, depth));
+        if let Some(node) = slot.source.node() {
+            each_expr(node, depth + 1, visit);
         }
+    }
+}
+
+/// Visits the columns of enclosing rows that a deferred value names: how many rows lie between them and the
+/// row that it is computed for, their place, and their type.
+pub(super) fn outer_columns(slot: &DeferredValue, visit: &mut dyn FnMut(usize, usize, Type)) {
+    let mut outer = |expr: &Expr, depth: usize, between: usize| {
+        expr.walk(&mut |part| {
+            if let Expr::Outer { depth: found, index, ty } = part
+                && *found >= depth
+            {
+                visit(*found - depth + between, *index, *ty);
+            }
+            true
+        });
+    };
+    // Arguments see the row itself, a subquery sees it as its nearest outer one.
+    slot.source.arguments().iter().for_each(|expr| outer(expr, 0, 1));
+    if let Some(node) = slot.source.node() {
+        each_expr(node, 0, &mut |expr, depth| outer(expr, depth, 0));
     }
 }
 

@@ -444,7 +444,10 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
     let descending = match &order.options.sort {
         None | Some(ast::OrderBySort::Asc) => false,
         Some(ast::OrderBySort::Desc) => true,
-        Some(ast::OrderBySort::Using(operator)) => match operator.to_string().as_str() {
+        Some(ast::OrderBySort::Using(operator)) => match operator
+            .to_string()
+            .trim_start_matches("pg_catalog.")
+        {
             "<" => false,
             ">" => true,
             other => {
@@ -496,52 +499,71 @@ fn require_plain_star(options: &ast::WildcardAdditionalOptions) -> Result<()> {
     if foreign { Err(SqlError::syntax("syntax error behind \"*\"")) } else { Ok(()) }
 }
 
+/// A type as it names a column: an array by its elements, unless it is written by a name of its own.
+fn type_name(data_type: &ast::DataType) -> Option<String> {
+    let ty = expr::data_type(data_type).ok()?;
+    let element = matches!(data_type, ast::DataType::Array(_)).then(|| ty.id.element()).flatten();
+    Some(element.unwrap_or(ty.id).name().to_owned())
+}
+
 /// How PostgreSQL names a column without an alias.
 fn output_name(ast: &ast::Expr) -> String {
-    const ANONYMOUS: &str = "?column?";
+    named(ast).map_or_else(|| "?column?".to_owned(), |name| name.text)
+}
+
+/// The name that an expression gives to its column.
+struct OutputName {
+    text: String,
+    /// Of a column or a call, which a cast around it keeps.
+    firm: bool,
+}
+
+fn named(ast: &ast::Expr) -> Option<OutputName> {
+    let firm = |text: &str| Some(OutputName { text: text.to_owned(), firm: true });
+    let weak = |text: String| Some(OutputName { text, firm: false });
     match ast {
-        ast::Expr::Identifier(name) => fold(name),
-        ast::Expr::CompoundIdentifier(parts) => parts.last().map_or_else(|| ANONYMOUS.to_owned(), fold),
-        ast::Expr::Function(call) => {
-            let last = call.name.0.last().and_then(ast::ObjectNamePart::as_ident);
-            last.map_or_else(|| ANONYMOUS.to_owned(), fold)
+        ast::Expr::Identifier(name) => firm(&fold(name)),
+        ast::Expr::CompoundIdentifier(parts) => firm(&fold(parts.last()?)),
+        ast::Expr::Function(call) => firm(&fold(call.name.0.last()?.as_ident()?)),
+        ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } => named(inner),
+        ast::Expr::CompoundFieldAccess { root, access_chain }
+            if access_chain.iter().all(|access| matches!(access, ast::AccessExpr::Subscript(_))) =>
+        {
+            named(root)
         }
-        ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } => output_name(inner),
-        ast::Expr::Cast { expr, data_type, .. } => match output_name(expr) {
-            name if name == ANONYMOUS => {
-                expr::data_type(data_type).map_or(name, |ty| ty.id.name().to_owned())
-            }
-            name => name,
+        ast::Expr::Cast { expr, data_type, .. } => match named(expr) {
+            Some(name) if name.firm => Some(name),
+            name => type_name(data_type).map_or(name, weak),
         },
-        ast::Expr::TypedString(typed) => expr::data_type(&typed.data_type)
-            .map_or_else(|_| ANONYMOUS.to_owned(), |ty| ty.id.name().to_owned()),
-        ast::Expr::Case { else_result, .. } => match else_result.as_deref().map(output_name) {
-            Some(name) if name != ANONYMOUS => name,
-            _ => "case".to_owned(),
+        ast::Expr::TypedString(typed) => type_name(&typed.data_type).and_then(weak),
+        ast::Expr::Interval(_) => weak("interval".to_owned()),
+        ast::Expr::Case { else_result, .. } => match else_result.as_deref().and_then(named) {
+            Some(name) if name.firm => Some(name),
+            _ => weak("case".to_owned()),
         },
-        ast::Expr::Exists { .. } => "exists".to_owned(),
+        ast::Expr::Exists { .. } => firm("exists"),
         ast::Expr::Subquery(query) => match &*query.body {
             ast::SetExpr::Select(select) => match select.projection.as_slice() {
-                [ast::SelectItem::UnnamedExpr(inner)] => output_name(inner),
-                [ast::SelectItem::ExprWithAlias { alias, .. }] => fold(alias),
-                _ => ANONYMOUS.to_owned(),
+                [ast::SelectItem::UnnamedExpr(inner)] => firm(&output_name(inner)),
+                [ast::SelectItem::ExprWithAlias { alias, .. }] => firm(&fold(alias)),
+                _ => None,
             },
-            _ => ANONYMOUS.to_owned(),
+            _ => None,
         },
-        ast::Expr::Array(_) => "array".to_owned(),
-        ast::Expr::Extract { .. } => "extract".to_owned(),
-        ast::Expr::Position { .. } => "position".to_owned(),
-        ast::Expr::Substring { shorthand: true, .. } => "substr".to_owned(),
-        ast::Expr::Substring { .. } => "substring".to_owned(),
-        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => "ltrim".to_owned(),
-        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => "rtrim".to_owned(),
-        ast::Expr::Trim { .. } => "btrim".to_owned(),
-        ast::Expr::Overlay { .. } => "overlay".to_owned(),
-        ast::Expr::Ceil { .. } => "ceil".to_owned(),
-        ast::Expr::Floor { .. } => "floor".to_owned(),
-        ast::Expr::AtTimeZone { .. } => "timezone".to_owned(),
-        ast::Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => "bool".to_owned(),
-        _ => ANONYMOUS.to_owned(),
+        ast::Expr::Array(_) => firm("array"),
+        ast::Expr::Extract { .. } => firm("extract"),
+        ast::Expr::Position { .. } => firm("position"),
+        ast::Expr::Substring { shorthand: true, .. } => firm("substr"),
+        ast::Expr::Substring { .. } => firm("substring"),
+        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => firm("ltrim"),
+        ast::Expr::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => firm("rtrim"),
+        ast::Expr::Trim { .. } => firm("btrim"),
+        ast::Expr::Overlay { .. } => firm("overlay"),
+        ast::Expr::Ceil { .. } => firm("ceil"),
+        ast::Expr::Floor { .. } => firm("floor"),
+        ast::Expr::AtTimeZone { .. } => firm("timezone"),
+        ast::Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => weak("bool".to_owned()),
+        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
-use super::analyzer::{Analyzer, DEFAULT_PLACE, REPEATED_NODES_MAX};
+use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX};
 use super::node::DeferredSource;
+use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
 use sql_catalogue::names::SearchPath;
@@ -13,13 +14,14 @@ use sqlstate::SqlState;
 
 impl Scope for Analyzer<'_> {
     fn column(&mut self, name: &[ast::Ident]) -> Result<Expr> {
+        let position = name.first().and_then(|first| self.at(first));
+        let name = self.in_this_database(name, 4).map_err(|error| error.at(position))?;
         let (table, column) = match name {
             [column] => (None, column),
             [table, column] => (Some((fold(table), None)), column),
             [schema, table, column] => (Some((fold(table), Some(fold(schema)))), column),
-            _ => return Err(SqlError::syntax("improper qualified name (too many dotted names)")),
+            _ => return Err(SqlError::internal("a name without parts")),
         };
-        let position = name.first().and_then(|first| self.at(first));
         let wanted = fold(column);
         let qualifier = table.as_ref().map(|(alias, schema)| (alias.as_str(), schema.as_deref()));
         let top = self.levels.len().saturating_sub(1);
@@ -57,29 +59,7 @@ impl Scope for Analyzer<'_> {
             let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
             return Ok(Expr::Const(name, Type::of(TypeId::Name)));
         }
-        if let Some((alias, _)) = &table
-            && self.levels.iter().flat_map(|level| &level.tables).any(|table| {
-                table.relation.as_ref().is_some_and(|relation| relation.name == *alias)
-                    && *table.alias != **alias
-            })
-        {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_TABLE,
-                format!("invalid reference to FROM-clause entry for table \"{alias}\""),
-            )
-            .at(position));
-        }
-        if let Some((alias, _)) = &table
-            && !self.levels.iter().any(|level| level.tables.iter().any(|table| *table.alias == **alias))
-        {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_TABLE,
-                format!("missing FROM-clause entry for table \"{alias}\""),
-            )
-            .at(position));
-        }
-        let full = table.map_or_else(|| format!("\"{wanted}\""), |(alias, _)| format!("{alias}.{wanted}"));
-        Err(SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column {full} does not exist")).at(position))
+        Err(self.no_column(table.map(|(alias, _)| alias), &wanted).at(position))
     }
 
     fn parameter(&mut self, number: usize) -> Result<Expr> {
@@ -152,31 +132,19 @@ impl Scope for Analyzer<'_> {
     }
 
     fn aggregate(&mut self, call: AggregateCall) -> Result<Expr> {
-        let level = self.level();
+        let above = self.rows_above(&call)?;
+        let top = self.levels.len().saturating_sub(1);
+        let ty = call.aggregate.ty();
+        let call = if above == 0 { call } else { call.at_outer(above)? };
+        let Some(level) = self.levels.get_mut(top.saturating_sub(above)) else {
+            return Err(SqlError::internal("no query level"));
+        };
         if let Some(place) = level.no_aggregates_in {
             return Err(SqlError::new(
                 SqlState::GROUPING_ERROR,
                 format!("aggregate functions are not allowed in {place}"),
             ));
         }
-        let mut inside = false;
-        let mut slot = false;
-        for argument in
-            call.arguments.iter().chain(&call.filter).chain(call.order_by.iter().map(|(key, ..)| key))
-        {
-            argument.walk(&mut |part| {
-                inside |= matches!(part, Expr::Aggregate { .. });
-                slot |= matches!(part, Expr::Deferred { .. });
-                true
-            });
-        }
-        if inside {
-            return Err(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
-        }
-        if slot {
-            return Err(SqlError::unsupported("a subquery inside an aggregate function"));
-        }
-        let ty = call.aggregate.ty();
         let index = match level.aggregates.iter().position(|known| *known == call) {
             Some(index) => index,
             None => {
@@ -184,7 +152,11 @@ impl Scope for Analyzer<'_> {
                 level.aggregates.len() - 1
             }
         };
-        Ok(Expr::Aggregate { index, ty })
+        if above == 0 {
+            return Ok(Expr::Aggregate { index, ty });
+        }
+        // Subqueries see the aggregates of an outer query behind its columns.
+        Ok(Expr::Outer { depth: above - 1, index: level.width + index, ty })
     }
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
@@ -226,14 +198,7 @@ impl Scope for Analyzer<'_> {
             return Err(SqlError::unsupported(format!("function {name} outside of FROM")));
         };
         // Those of one level stand side by side: none is there before the others are.
-        let mut nested = false;
-        for argument in &set.arguments {
-            argument.walk(&mut |part| {
-                nested |= matches!(part, Expr::Column { index, .. } if *index >= level.width);
-                true
-            });
-        }
-        if nested {
+        if set.arguments.iter().any(|argument| reads_sets(argument, level)) {
             return Err(SqlError::unsupported("a set-returning function in the arguments of another"));
         }
         level.set_calls.push(set);
@@ -269,6 +234,74 @@ impl Scope for Analyzer<'_> {
 }
 
 impl Analyzer<'_> {
+    /// Why there is no such column, of this table or of any.
+    fn no_column(&self, table: Option<String>, wanted: &str) -> SqlError {
+        let tables = || self.levels.iter().flat_map(|level| &level.tables);
+        let Some(alias) = table else {
+            if tables().any(|table| *table.alias == *wanted) {
+                return SqlError::unsupported("a whole row as a value");
+            }
+            return SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"));
+        };
+        let is_renamed = |table: &super::analyzer::ScopeTable| {
+            table.relation.as_ref().is_some_and(|relation| relation.name == alias) && *table.alias != *alias
+        };
+        if tables().any(is_renamed) {
+            let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
+            return SqlError::new(SqlState::UNDEFINED_TABLE, message);
+        }
+        if !tables().any(|table| *table.alias == *alias) {
+            let message = format!("missing FROM-clause entry for table \"{alias}\"");
+            return SqlError::new(SqlState::UNDEFINED_TABLE, message);
+        }
+        SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column {alias}.{wanted} does not exist"))
+    }
+
+    /// The query whose rows an aggregate is over, counted from the present one: the nearest whose columns it
+    /// names, and the present one if it names none.
+    fn rows_above(&self, call: &AggregateCall) -> Result<usize> {
+        let top = self.levels.len().saturating_sub(1);
+        let width = |above: usize| {
+            let level = top.checked_sub(above).and_then(|depth| self.levels.get(depth));
+            level.map_or(usize::MAX, |level| level.width)
+        };
+        let (mut nearest, mut aggregates, mut waits) = (None, Vec::new(), false);
+        let mut names = |above: usize, index: usize| {
+            nearest = Some(nearest.map_or(above, |before: usize| before.min(above)));
+            if index >= width(above) {
+                aggregates.push(above);
+            }
+        };
+        let slots = self.levels.last().map_or(&[][..], |level| level.deferred.as_slice());
+        let mut rest: Vec<&Expr> = call.exprs().collect();
+        while let Some(expr) = rest.pop() {
+            expr.walk(&mut |part| {
+                match part {
+                    Expr::Column { .. } => names(0, 0),
+                    Expr::Aggregate { .. } => names(0, usize::MAX),
+                    Expr::Outer { depth, index, .. } => names(*depth + 1, *index),
+                    Expr::Deferred { index, .. } => {
+                        waits = true;
+                        if let Some(slot) = slots.get(*index) {
+                            outer_columns(slot, &mut |above, index, _| names(above, index));
+                            rest.extend(slot.source.arguments());
+                        }
+                    }
+                    _ => {}
+                }
+                true
+            });
+        }
+        let above = nearest.unwrap_or(0);
+        if aggregates.contains(&above) {
+            return Err(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
+        }
+        if above > 0 && waits {
+            return Err(SqlError::unsupported("an aggregate of an outer query over a subquery"));
+        }
+        Ok(above)
+    }
+
     /// tableoid, which is the same for all rows of a table. The other system columns name places and
     /// transactions of PostgreSQL's rows, which do not exist here.
     fn system_column(&mut self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
@@ -295,4 +328,21 @@ impl Analyzer<'_> {
             _ => Err(SqlError::unsupported(format!("the system column {name}"))),
         }
     }
+}
+
+/// Whether an expression looks at what a set-returning function of its level gives.
+fn reads_sets(expr: &Expr, level: &QueryLevel) -> bool {
+    let mut found = false;
+    expr.walk(&mut |part| {
+        found |= match part {
+            Expr::Column { index, .. } => *index >= level.width,
+            Expr::Deferred { index, .. } => {
+                let own = level.deferred.get(*index).map_or(&[][..], |slot| slot.source.arguments());
+                own.iter().any(|argument| reads_sets(argument, level))
+            }
+            _ => false,
+        };
+        !found
+    });
+    found
 }

@@ -1,14 +1,15 @@
 //! SELECT: the select list, grouping, ordering, DISTINCT and row locks around a FROM clause.
 
-use super::analyzer::{Analyzer, QueryLevel};
+use super::analyzer::Analyzer;
 use super::from::FromItem;
+use super::grouping::SameCalls;
 use super::node::{
-    AggregatePlan, DeferredValues, DistinctPlan, FilterPlan, LockPlan, LockTarget, Node, ProjectPlan,
-    ProjectSetPlan, RowWait, SortKey, SortPlan,
+    DeferredValues, DistinctPlan, LockPlan, LockTarget, Node, ProjectPlan, ProjectSetPlan, RowWait, SortKey,
+    SortPlan,
 };
 use super::predicate;
 use super::query::{OutputColumn, Select, Tail, direction, ordinal};
-use crate::expr::{Expr, Step};
+use crate::expr::Expr;
 use crate::parse::fold;
 use crate::parse::{TARGETS_MAX, too_many_targets};
 use sql_catalogue::rights::{Object, Privileges};
@@ -20,20 +21,20 @@ use std::sync::Arc;
 use storage::LockMode;
 
 /// What the clauses of a SELECT were compiled to, but for FROM and WHERE.
-struct Clauses {
+pub(super) struct Clauses {
     /// The select list.
     exprs: Vec<Expr>,
     /// Its names.
     columns: Vec<OutputColumn>,
     /// GROUP BY is written.
-    grouped: bool,
-    group_by: Vec<Expr>,
-    having: Option<Expr>,
+    pub(super) grouped: bool,
+    pub(super) group_by: Vec<Expr>,
+    pub(super) having: Option<Expr>,
     distinct_on: Option<Vec<Expr>>,
     /// ORDER BY.
     keys: Vec<SortKey>,
     /// Of all of them.
-    deferred: DeferredValues,
+    pub(super) deferred: DeferredValues,
 }
 
 impl Analyzer<'_> {
@@ -56,9 +57,6 @@ impl Analyzer<'_> {
             }
             node = self.aggregate_node(node, &mut clauses)?;
         } else if !set_calls.is_empty() {
-            if clauses.deferred.iter().any(|slot| slot.uses_row) {
-                return Err(SqlError::unsupported("a correlated subquery next to a set-returning function"));
-            }
             let deferred = clauses.deferred.clone();
             node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
         }
@@ -130,7 +128,8 @@ impl Analyzer<'_> {
     ) -> Result<Select> {
         let Clauses { mut exprs, columns, distinct_on, keys, deferred, .. } = clauses;
         let visible = exprs.len();
-        let mut place = |expr: Expr| match exprs.iter().position(|known| *known == expr) {
+        let same = SameCalls::of(&deferred);
+        let mut place = |expr: Expr| match exprs.iter().position(|known| same.are_equal(known, &expr)) {
             Some(at) => at,
             None => {
                 exprs.push(expr);
@@ -188,12 +187,12 @@ impl Analyzer<'_> {
     ) -> Result<Select> {
         let Clauses { exprs, columns, mut keys, deferred, .. } = clauses;
         self.writes = true;
-        if keys.iter().any(|key| predicate::has_deferred(&key.expr)) {
-            return Err(SqlError::unsupported("a subquery in ORDER BY of a query with FOR UPDATE"));
-        }
         let wanted = plain_order(&keys).filter(|wanted| !wanted.is_empty());
         if wanted.is_some_and(|wanted| predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())) {
             keys.clear();
+        }
+        if keys.iter().any(|key| predicate::has_deferred(&key.expr)) {
+            node = with_keys(node, self.level().width, &mut keys, &deferred);
         }
         if !keys.is_empty() {
             node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
@@ -310,65 +309,18 @@ impl Analyzer<'_> {
         }
         Ok(expr)
     }
+}
 
-    /// Groups rows, and makes all later expressions look at groups instead of rows.
-    fn aggregate_node(&mut self, input: Node, clauses: &mut Clauses) -> Result<Node> {
-        let Clauses { exprs, keys, distinct_on, deferred, grouped, .. } = clauses;
-        let mut group_by = std::mem::take(&mut clauses.group_by);
-        let mut having = clauses.having.take();
-        if deferred.iter().any(|slot| slot.uses_row) || group_by.iter().any(predicate::has_deferred) {
-            return Err(SqlError::unsupported("a correlated subquery in a query with grouping"));
-        }
-        if distinct_on.is_some() {
-            return Err(SqlError::unsupported("DISTINCT ON with grouping"));
-        }
-        let depth = self.levels.len().saturating_sub(1);
-        let level = self.levels.get_mut(depth).ok_or_else(|| SqlError::internal("no query level"))?;
-        let aggregates = std::mem::take(&mut level.aggregates);
-        // Columns that a grouped primary key determines may be named: they join the group without changing
-        // it.
-        let every = exprs.iter().chain(&having).chain(keys.iter().map(|key| &key.expr));
-        let mut more = Vec::new();
-        for expr in every {
-            collect_ungrouped(expr, &group_by, &mut more);
-        }
-        for column in more {
-            let Expr::Column { index, .. } = &column else { continue };
-            if determined(level, *index, &group_by) {
-                if !group_by.contains(&column) {
-                    group_by.push(column);
-                }
-            } else {
-                let named = level.columns.iter().find(|known| known.index == *index);
-                let name = named
-                    .map_or_else(|| "?column?".to_owned(), |known| format!("{}.{}", known.table, known.name));
-                return Err(SqlError::new(
-                    SqlState::GROUPING_ERROR,
-                    format!(
-                        "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
-                    ),
-                ));
-            }
-        }
-        let regroup = |expr: Expr| over_groups(expr, &group_by);
-        for expr in exprs.iter_mut().chain(keys.iter_mut().map(|key| &mut key.expr)).chain(having.as_mut()) {
-            let before = std::mem::replace(expr, super::node::null(Type::of(TypeId::Unknown)));
-            *expr = regroup(before)?;
-        }
-        let plain = !*grouped && group_by.is_empty();
-        let plan = AggregatePlan { input, group_by, aggregates, plain };
-        let node = Node::Aggregate(Arc::new(plan));
-        Ok(match having {
-            None => node,
-            Some(condition) if predicate::has_deferred(&condition) => {
-                return Err(SqlError::unsupported("a subquery in HAVING"));
-            }
-            Some(condition) => Node::Filter(Arc::new(FilterPlan {
-                input: node,
-                condition,
-                deferred: DeferredValues::default(),
-            })),
-        })
+impl Clauses {
+    /// All expressions that see groups where rows are grouped, but for HAVING.
+    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let on = self.distinct_on.iter().flatten();
+        self.exprs.iter().chain(on).chain(self.keys.iter().map(|key| &key.expr))
+    }
+
+    pub(super) fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let on = self.distinct_on.iter_mut().flatten();
+        self.exprs.iter_mut().chain(on).chain(self.keys.iter_mut().map(|key| &mut key.expr))
     }
 }
 
@@ -380,6 +332,17 @@ fn sorted_by(input: Node, sort: Vec<(usize, SortKey)>, types: &[Type]) -> Node {
     };
     let keys = sort.into_iter().map(column).collect();
     Node::Sort(Arc::new(SortPlan { input, keys, limit: None }))
+}
+
+/// The rows with their sort keys behind them, some of which wait.
+fn with_keys(input: Node, width: usize, keys: &mut [SortKey], deferred: &DeferredValues) -> Node {
+    let ty = Type::of(TypeId::Unknown);
+    let mut exprs: Vec<Expr> = (0..width).map(|index| Expr::Column { index, ty }).collect();
+    for key in keys {
+        let column = Expr::Column { index: exprs.len(), ty: key.expr.ty() };
+        exprs.push(std::mem::replace(&mut key.expr, column));
+    }
+    Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: deferred.clone() }))
 }
 
 /// The first columns, of these types, without those behind them that only ORDER BY and DISTINCT ON look at.
@@ -404,46 +367,6 @@ fn refuse_locks(select: &ast::Select, clauses: &Clauses, aggregated: bool, makes
         return Ok(());
     };
     Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("FOR UPDATE is not allowed with {what}")))
-}
-
-/// Columns outside of aggregates and of grouped expressions.
-fn collect_ungrouped(expr: &Expr, group_by: &[Expr], found: &mut Vec<Expr>) {
-    expr.walk(&mut |part| {
-        if group_by.contains(part) || matches!(part, Expr::Aggregate { .. }) {
-            return false;
-        }
-        if matches!(part, Expr::Column { .. }) && !found.contains(part) {
-            found.push(part.clone());
-        }
-        true
-    });
-}
-
-/// Whether a column's table has its whole primary key among the grouped expressions.
-fn determined(level: &QueryLevel, index: usize, group_by: &[Expr]) -> bool {
-    level.tables.iter().any(|table| {
-        let Some(relation) = &table.relation else { return false };
-        let Some(key) = &relation.primary_key else { return false };
-        (table.start..table.start + relation.columns.len()).contains(&index)
-            && key.columns.iter().all(|column| {
-                group_by
-                    .iter()
-                    .any(|expr| matches!(expr, Expr::Column { index, .. } if *index == table.start + column))
-            })
-    })
-}
-
-/// The expression over a group: its grouped values, then its aggregates.
-fn over_groups(expr: Expr, group_by: &[Expr]) -> Result<Expr> {
-    expr.transform(&mut |part| {
-        if let Some(index) = group_by.iter().position(|grouped| *grouped == part) {
-            return Ok(Step::Done(Expr::Column { index, ty: part.ty() }));
-        }
-        Ok(match part {
-            Expr::Aggregate { index, ty } => Step::Done(Expr::Column { index: group_by.len() + index, ty }),
-            other => Step::Into(other),
-        })
-    })
 }
 
 /// An ORDER BY of columns alone.

@@ -12,7 +12,7 @@ use sql_catalogue::schema::Schema;
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -72,7 +72,8 @@ impl Analyzer<'_> {
         };
         self.require(&Object::MadeUp(found.oid, made_up), Privileges::SELECT);
         let node = Node::Generated(Arc::new(GeneratedPlan { source }));
-        Ok(plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns))
+        let item = plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns);
+        Ok(if system::is_table(name) { item } else { without_table(item) })
     }
 
     /// A view: its query in its place, with the rights of its owner.
@@ -117,7 +118,7 @@ impl Analyzer<'_> {
         let plan = ProjectPlan { input: select.node, exprs, deferred: DeferredValues::default() };
         let columns = view.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
         let node = Node::Project(Arc::new(plan));
-        Ok(plain_item(node, &view.name, Some("public"), Some(view.oid), columns))
+        Ok(without_table(plain_item(node, &view.name, Some("public"), Some(view.oid), columns)))
     }
 
     pub(super) fn cte_item(&mut self, at: usize) -> Result<FromItem> {
@@ -169,11 +170,10 @@ impl Analyzer<'_> {
             FunctionSource::Set(call) => {
                 Node::Function(Arc::new(FunctionPlan { call, deferred, ordinality }))
             }
-            FunctionSource::Scalar(_) if ordinality => {
-                return Err(SqlError::unsupported("WITH ORDINALITY of a function that returns no set"));
-            }
             FunctionSource::Scalar(value) => {
-                Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs: vec![value], deferred }))
+                let number = ordinality.then(|| Expr::Const(Datum::Int8(1), Type::of(TypeId::Int8)));
+                let exprs = std::iter::once(value).chain(number).collect();
+                Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs, deferred }))
             }
         };
         self.lateral_pending = uses_left;
@@ -230,6 +230,12 @@ impl Analyzer<'_> {
         let ty = value.ty();
         Ok((FunctionSource::Scalar(value), vec![(function.to_owned(), ty)]))
     }
+}
+
+/// A view's rows are of no table: they have no system columns.
+fn without_table(mut item: FromItem) -> FromItem {
+    item.tables.iter_mut().for_each(|table| table.oid = None);
+    item
 }
 
 /// What a function in FROM is made of.

@@ -11,12 +11,12 @@ mod structured;
 mod text;
 mod tree;
 
-use super::portal::Run;
+use super::portal::{Body, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_interface::{CommandTag, Result, Severity, SqlError, stack};
-use sql_language::parse::{ExplainFormat, ExplainOptions, Parsed, SqlCommand};
+use sql_language::parse::{ExplainFormat, ExplainOptions, Parsed, SqlCommand, Utility};
 use sql_language::plan::{BATCH, Plan, observe};
-use sql_types::Datum;
+use sql_types::{Datum, Type};
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,13 @@ struct Explained {
     ran: Option<Timing>,
 }
 
+/// The statement whose plan is told, and its parameters.
+struct Planned {
+    statement: Arc<Parsed>,
+    declared: Vec<Option<Type>>,
+    values: Vec<Datum>,
+}
+
 /// Whether an operator's times were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timing {
@@ -46,19 +53,14 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 impl SqlSession {
-    pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Parsed) -> Result<Run> {
-        if !matches!(
-            inner.command,
-            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_)
-        ) {
-            return Err(SqlError::unsupported("EXPLAIN of this statement"));
-        }
+    pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Arc<Parsed>) -> Result<Run> {
         self.warn_of_what_is_not_counted(options);
         self.begin_statement().await?;
+        let Planned { statement: inner, declared, values } = self.planned(options, inner).await?;
         let catalogue = self.catalogue().await?;
         let clock = self.facts.host.clock.clone();
         let planned = clock.monotonic();
-        let plan: Plan = self.plan(inner, &[], &catalogue, PARAMETERS_MAX)?;
+        let plan: Plan = self.plan(&inner, &declared, &catalogue, PARAMETERS_MAX)?;
         self.check_rights(&plan, &catalogue)?;
         let planning = clock.monotonic().saturating_sub(planned);
         let mut plan = Arc::new(plan);
@@ -66,13 +68,13 @@ impl SqlSession {
         if options.analyze {
             let timing = options.timing.unwrap_or(true);
             ran = Some(if timing { Timing::Taken } else { Timing::Left });
-            plan = self.settle_plan(inner, &[], plan).await?;
+            plan = self.settle_plan(&inner, &declared, plan).await?;
             self.refuse_in_read_only(plan.writes, plan.words())?;
             let own =
                 Arc::get_mut(&mut plan).ok_or_else(|| SqlError::internal("the plan is another's, too"))?;
             observe(own, timing)?;
             let began = clock.monotonic();
-            self.run_explained(&plan).await?;
+            self.run_explained(&plan, &values).await?;
             execution = Some(clock.monotonic().saturating_sub(began));
         }
         let shows_summary = options.summary.unwrap_or(options.analyze);
@@ -96,9 +98,51 @@ impl SqlSession {
         Ok(Run::Rows(rows.into_iter(), CommandTag::Words("EXPLAIN")))
     }
 
+    /// The statement with a plan that another one has inside it, or is.
+    async fn planned(&mut self, options: ExplainOptions, outer: &Arc<Parsed>) -> Result<Planned> {
+        let alone = |statement: &Arc<Parsed>| Planned {
+            statement: statement.clone(),
+            declared: Vec::new(),
+            values: Vec::new(),
+        };
+        match &outer.command {
+            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
+                Ok(alone(outer))
+            }
+            SqlCommand::Utility(Utility::Declare { query, .. }) => Ok(alone(query)),
+            SqlCommand::Utility(Utility::Execute { name, arguments }) => {
+                let (prepared, values) = self.execute_arguments(outer, name, arguments).await?;
+                match &prepared.body {
+                    Body::Plan { parsed, declared, .. } => {
+                        Ok(Planned { statement: parsed.clone(), declared: declared.clone(), values })
+                    }
+                    Body::Empty | Body::Utility(_) => {
+                        Err(SqlError::unsupported("EXPLAIN of this prepared statement"))
+                    }
+                }
+            }
+            SqlCommand::CreateTable(table) if options.analyze => {
+                Err(SqlError::unsupported(format!("EXPLAIN ANALYZE of CREATE TABLE {} AS", table.name)))
+            }
+            SqlCommand::CreateTable(table) => {
+                let catalogue = self.catalogue().await?;
+                let (name, _) = self.analyzer(outer, Vec::new(), &catalogue).name_for_new(&table.name)?;
+                if catalogue.relation(&name).is_some() {
+                    let message = format!("relation \"{name}\" already exists");
+                    return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
+                }
+                let query = table.query.clone().ok_or_else(|| SqlError::internal("a query is gone"))?;
+                let command = SqlCommand::Query(query);
+                let statement = Parsed { source: outer.source.clone(), command, tokens: outer.tokens };
+                Ok(alone(&Arc::new(statement)))
+            }
+            _ => Err(SqlError::unsupported("EXPLAIN of this statement")),
+        }
+    }
+
     /// Runs a plan for its figures alone.
-    async fn run_explained(&mut self, plan: &Plan) -> Result<()> {
-        let mut cx = self.context(&[])?;
+    async fn run_explained(&mut self, plan: &Plan, values: &[Datum]) -> Result<()> {
+        let mut cx = self.context(values)?;
         cx.suit(plan);
         let run = async {
             let mut exec = sql_execution::build(&plan.node);

@@ -141,7 +141,6 @@ select pg_catalog.current_setting('server_encoding'), pg_catalog.set_config('app
 select 1 operator(pg_catalog.=) 1, 2 operator(pg_catalog.+) 3, 'abc' operator(pg_catalog.~) 'b', 'a' operator(pg_catalog.||) 'b';
 select 1 operator(pg_catalog.=) any (array[1,2]), 3 operator(pg_catalog.<>) all (array[1,2]), 1 operator(pg_catalog.=) any (select 1);
 select relname from pg_class where relname operator(pg_catalog.~) '^(pg_class)$' collate pg_catalog.default and pg_catalog.pg_table_is_visible(oid);
--- absent: operators of other schemas
 select 1 operator(nosuch.=) 1;
 insert into d (name, price) values ('a', 1), ('b', 2);
 select tableoid::regclass, name from d order by name;

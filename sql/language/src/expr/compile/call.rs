@@ -20,6 +20,29 @@ use sqlparser::ast::{
 };
 use sqlstate::SqlState;
 
+/// Names of types that the grammar keeps for itself: a parenthesis behind them holds a precision.
+const GRAMMATICAL: [&str; 19] = [
+    "bigint",
+    "bit",
+    "boolean",
+    "char",
+    "character",
+    "dec",
+    "decimal",
+    "double",
+    "float",
+    "int",
+    "integer",
+    "interval",
+    "nchar",
+    "numeric",
+    "real",
+    "smallint",
+    "time",
+    "timestamp",
+    "varchar",
+];
+
 /// The function's name if it is plain or in pg_catalog; names of other schemas are unknown here.
 fn name_of(name: &ast::ObjectName) -> Option<(String, &ast::Ident)> {
     let fold = |part: &ast::Ident| {
@@ -289,6 +312,14 @@ impl Compiler<'_> {
         if !call.within_group.is_empty() {
             return Err(unsupported("WITHIN GROUP"));
         }
+        if let [database, schema, name] = call.name.0.as_slice() {
+            if database.as_ident().map(crate::parse::fold).as_deref() == Some(self.scope.facts().database()) {
+                let name = ast::ObjectName(vec![schema.clone(), name.clone()]);
+                return self.function(&ast::Function { name, ..call.clone() });
+            }
+            let message = format!("cross-database references are not implemented: {}", call.name);
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
         let named = name_of(&call.name);
         let Some((name, ident)) = &named else {
             return self.elsewhere(call, &call.name.to_string());
@@ -346,9 +377,13 @@ impl Compiler<'_> {
         match resolve(name, &types)? {
             Some(function) => build(function, arguments, self.scope),
             None => {
+                let only = (arguments.len() == 1).then(|| arguments.first().cloned()).flatten();
                 let passed =
                     arguments.into_iter().map(|value| FunctionArgument { name: None, value }).collect();
-                self.scope.function(call, passed)?.ok_or_else(|| undefined(name, &types))
+                match self.scope.function(call, passed)? {
+                    Some(found) => Ok(found),
+                    None => self.named_cast(call, only)?.ok_or_else(|| undefined(name, &types)),
+                }
             }
         }
     }
@@ -366,11 +401,33 @@ impl Compiler<'_> {
         Err(undefined_by_names(name, &types_by_names(&passed)))
     }
 
+    /// `int4(5.6)`: a cast by the name that pg_type has for the type, where no function is called so. What
+    /// the grammar keeps for types must be quoted or qualified for that.
+    fn named_cast(&mut self, call: &ast::Function, argument: Option<Expr>) -> Result<Option<Expr>> {
+        let Some((name, ident)) = name_of(&call.name) else { return Ok(None) };
+        if ident.quote_style.is_none() && call.name.0.len() == 1 && GRAMMATICAL.contains(&name.as_str()) {
+            return Err(SqlError::syntax("syntax error at or near \"(\""));
+        }
+        let (Some(argument), Some(to)) = (argument, TypeId::of_catalogue(&name)) else { return Ok(None) };
+        let from = argument.ty().id;
+        if from != TypeId::Unknown && !coerce::can_coerce(from, to, CastContext::Explicit) {
+            return Ok(None);
+        }
+        coerce(argument, Type::of(to), CastContext::Explicit, self.scope).map(Some)
+    }
+
     /// A function that the analyser may know.
     fn elsewhere(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
         let arguments = self.passed(call, name)?;
         let types = types_by_names(&arguments);
-        self.scope.function(call, arguments)?.ok_or_else(|| undefined_by_names(name, &types))
+        let only = match arguments.as_slice() {
+            [FunctionArgument { name: None, value }] => Some(value.clone()),
+            _ => None,
+        };
+        match self.scope.function(call, arguments)? {
+            Some(found) => Ok(found),
+            None => self.named_cast(call, only)?.ok_or_else(|| undefined_by_names(name, &types)),
+        }
     }
 
     /// The arguments of a call with their names.
@@ -447,6 +504,8 @@ impl Compiler<'_> {
                 Expr::Const(sql_types::Datum::Regtype(oid), Type::of(TypeId::Regtype))
             }
             "row" => return Err(unsupported("a row value in this place")),
+            "grouping" => return Err(unsupported("GROUPING")),
+            "current_time" => return Err(unsupported("the type time with time zone")),
             _ => return Ok(None),
         }))
     }

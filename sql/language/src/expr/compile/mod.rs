@@ -430,29 +430,26 @@ impl Compiler<'_> {
     }
 
     fn subscripts(&mut self, root: &Ast, chain: &[ast::AccessExpr]) -> Result<Expr> {
-        let mut array = self.expr(root)?;
+        let array = self.expr(root)?;
+        let ty = array.ty();
+        let of_name = (ty.id == TypeId::Name).then_some(TypeId::Char);
+        let Some(element) = ty.id.element().or(of_name) else {
+            let name = ty.id.sql_name();
+            return Err(SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!("cannot subscript type {name} because it does not support subscripting"),
+            ));
+        };
+        let mut subscripts = Vec::with_capacity(chain.len());
         for access in chain {
             let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access else {
                 return Err(unsupported("a slice of an array or a field of a composite value"));
             };
-            let ty = array.ty();
-            let Some(element) = ty.id.element() else {
-                let name = ty.id.sql_name();
-                return Err(SqlError::new(
-                    SqlState::DATATYPE_MISMATCH,
-                    format!("cannot subscript type {name} because it does not support subscripting"),
-                ));
-            };
             let subscript = self.expr(index)?;
-            let subscript = coerce(subscript, Type::of(TypeId::Int4), CastContext::Assignment, self.scope)?;
-            array = Expr::Subscript {
-                array: Box::new(array),
-                subscript: Box::new(subscript),
-                ty: Type { id: element, modifier: ty.modifier },
-            }
-            .fold_here();
+            subscripts.push(coerce(subscript, Type::of(TypeId::Int4), CastContext::Assignment, self.scope)?);
         }
-        Ok(array)
+        let ty = Type { id: element, modifier: ty.modifier };
+        Ok(Expr::Subscript { array: Box::new(array), subscripts, ty }.fold_here())
     }
 
     /// All text is in collation C; the names that mean it, or the database's default, change nothing.

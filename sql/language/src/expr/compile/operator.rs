@@ -5,6 +5,7 @@ use crate::expr::Scope;
 use crate::expr::coerce::{can_coerce, coerce, settle};
 use crate::expr::node::{Chosen, Comparison, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::ops::{self, BinaryOperator as Known};
@@ -73,9 +74,29 @@ pub(crate) fn operator(op: &BinaryOperator, left: Expr, right: Expr, scope: &mut
             Ok(if *op == BinaryOperator::And { Expr::And(parts) } else { Expr::Or(parts) }.fold_here())
         }
         _ => {
-            let name = name_of(op).ok_or_else(|| unsupported(&format!("operator {op}")))?;
+            let name = name_of(op).ok_or_else(|| elsewhere(op, &left, &right, scope))?;
             named_operator(name, left, right, scope).map(Expr::fold_here)
         }
+    }
+}
+
+/// What is wrong with an operator that is not pg_catalog's: all that there are lie there.
+fn elsewhere(op: &BinaryOperator, left: &Expr, right: &Expr, scope: &mut dyn Scope) -> SqlError {
+    let BinaryOperator::PGCustomBinaryOperator(parts) = op else {
+        return unsupported(&format!("operator {op}"));
+    };
+    let (schema, name) = match parts.as_slice() {
+        [schema, name] => (schema, name),
+        [database, schema, name] if database == scope.facts().database() => (schema, name),
+        _ => {
+            let message = format!("cross-database references are not implemented: {}", parts.join("."));
+            return SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message);
+        }
+    };
+    match Schema::required(schema) {
+        Ok(Schema::PG_CATALOG) => unsupported("an operator with the name of its database"),
+        Ok(_) => undefined(&format!("{schema}.{name}"), left.ty().id, right.ty().id),
+        Err(error) => error,
     }
 }
 

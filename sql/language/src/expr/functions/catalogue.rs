@@ -52,6 +52,17 @@ fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     Ok(definition.map_or(Datum::Null, Datum::from))
 }
 
+fn view(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(facts.view_definition(oid(arguments)?).map_or(Datum::Null, Datum::from))
+}
+
+fn view_by_name(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
+    let found = facts.reg_oid(Regclass, facts.search_path(), name)?;
+    let found = found.ok_or_else(|| facts.reg_missing(Regclass, name))?;
+    Ok(facts.view_definition(found).map_or(Datum::Null, Datum::from))
+}
+
 fn bytes(found: Option<u64>) -> Datum {
     found.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
@@ -94,15 +105,15 @@ pub(super) fn register(table: &mut Table) {
                 Ok(facts.constraint_definition(oid(a)?).map_or(Datum::Null, Datum::from))
             })
             .stable();
-        table
-            .add("pg_get_viewdef", parameters, Text, |a, facts| {
-                Ok(facts.view_definition(oid(a)?).map_or(Datum::Null, Datum::from))
-            })
-            .stable();
+        table.add("pg_get_viewdef", parameters, Text, view).stable();
         // There are no rules, triggers or extended statistics to define.
         for name in ["pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"] {
             table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
         }
+    }
+    table.add("pg_get_viewdef", &[Oid, Int4], Text, view).stable();
+    for parameters in [&[Text][..], &[Text, Bool]] {
+        table.add("pg_get_viewdef", parameters, Text, view_by_name).stable();
     }
     table
         .add("pg_get_function_result", &[Oid], Text, |a, facts| {

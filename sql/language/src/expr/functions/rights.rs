@@ -233,6 +233,13 @@ fn tablespace_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum>
 }
 
 fn has_role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    if let (3, Some(Datum::Text(name))) = (arguments.len(), arguments.first())
+        && &**name == "public"
+    {
+        // Everybody is a role in other questions alone.
+        let message = format!("role \"{name}\" does not exist");
+        return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+    }
     let (member, rest) = asked(arguments, 2, facts)?;
     let catalogue = catalogue(facts)?;
     let of = match rest.first() {
@@ -307,6 +314,17 @@ fn make_item(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 pub fn read_item(value: &Datum, facts: &dyn Facts) -> Result<AclItem> {
     let text = value.as_str().ok_or_else(mismatch)?;
     sql_catalogue::rights::parse_item(text, &|name| facts.role_oid(name), sql_catalogue::BOOTSTRAP_ROLE_OID)
+}
+
+/// An aclitem from what was written, as it is printed.
+///
+/// # Errors
+///
+/// 22P02 for another text, 42704 for a role that is not there.
+pub(in crate::expr) fn shown_item(text: &str, facts: &dyn Facts) -> Result<Datum> {
+    let item = read_item(&Datum::text(text), facts)?;
+    let catalogue = catalogue(facts)?;
+    Ok(Datum::from(item_text(&item, &|oid| role_name(catalogue, oid))))
 }
 
 /// aclcontains(aclitem[], aclitem): whether the list gives all that the item does.

@@ -71,6 +71,9 @@ fn clocks(table: &mut Table) {
         .stable();
     table.add("localtime", &[], Time, |_, facts| local(Time, facts)).stable();
     table
+        .add("localtime", &[Int4], Time, |a, facts| rounded(local(Time, facts)?, Time, integer(a, 0)?))
+        .stable();
+    table
         .add("timeofday", &[], Text, |_, facts| {
             let micros = facts.clock_time().micros();
             Ok(Datum::from(timestamptz_to_char(micros, "Dy Mon DD HH24:MI:SS.US YYYY TZ", facts)?))
