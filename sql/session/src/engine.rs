@@ -242,8 +242,8 @@ impl SqlEngine {
         cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
     }
 
-    /// Rows that were inserted, updated and deleted since the start, in the tables that the newest catalogue that
-    /// was read knows.
+    /// Rows that were inserted, updated and deleted since the start, in the tables that the newest catalogue
+    /// that was read knows.
     pub fn row_changes(&self) -> RowChanges {
         let cached = self.0.cached.read().clone();
         let mut all = RowChanges::default();

@@ -98,6 +98,7 @@ impl SqlSession {
                 self.alter_system(target, value.as_deref()).map(Run::Done)
             }
             Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
+            Utility::Cluster => self.cluster().map(Run::Done),
             Utility::Maintain { vacuum, verbose, tables } => {
                 self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
             }
@@ -314,6 +315,16 @@ impl SqlSession {
             .await
             .map_err(|error| self.canceller.explain(error))?;
         Ok(CommandTag::Words("CHECKPOINT"))
+    }
+
+    /// No table can be marked, so there is nothing to do.
+    fn cluster(&mut self) -> Result<CommandTag> {
+        self.refuse_in_block("CLUSTER")?;
+        if self.engine.database().is_in_recovery() {
+            let message = "cannot execute CLUSTER during recovery";
+            return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        Ok(CommandTag::Words("CLUSTER"))
     }
 
     fn discard(&mut self, kind: DiscardKind) -> Result<CommandTag> {

@@ -106,6 +106,8 @@ pub enum Utility {
         value: Option<String>,
     },
     Checkpoint,
+    /// CLUSTER of all tables that were marked for it: of none, since none can be.
+    Cluster,
     Copy(Box<CopyStatement>),
     CreateRole {
         name: String,

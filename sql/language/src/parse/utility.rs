@@ -18,7 +18,6 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["notify"], "NOTIFY"),
     (&["comment"], "COMMENT"),
     (&["security"], "SECURITY LABEL"),
-    (&["cluster"], "CLUSTER"),
     (&["do"], "DO"),
     (&["load"], "LOAD"),
     (&["import"], "IMPORT FOREIGN SCHEMA"),
@@ -68,6 +67,10 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     }
     let utility = if cursor.word("checkpoint") {
         Utility::Checkpoint
+    } else if cursor.word("cluster") {
+        // What stands behind it is left over, and refused as another form.
+        cursor.word("verbose");
+        Utility::Cluster
     } else if cursor.word("unlisten") {
         if !cursor.token(&Token::Mul) {
             cursor.identifier()?;

@@ -135,6 +135,14 @@ SELECT count(*) > 0 FROM pg_catalog.pg_config;
 SELECT count(*) > 0 FROM information_schema.sql_features;
 SELECT * FROM pg_nosuch;
 SELECT * FROM public.pg_config;
+-- No table is marked.
+CLUSTER;
+CLUSTER VERBOSE;
+BEGIN;
+CLUSTER;
+ROLLBACK;
+-- absent: CLUSTER of a table
+CLUSTER seen USING seen_pkey;
 -- absent: tablespaces
 CREATE TABLE elsewhere (a int) TABLESPACE pg_default;
 DROP TABLE IF EXISTS elsewhere;

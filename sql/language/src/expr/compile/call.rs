@@ -79,8 +79,8 @@ fn nowhere(name: &str, arguments: &str) -> SqlError {
         )
 }
 
-/// The same for a call with names before its arguments, which are not compared with those of functions that are
-/// absent.
+/// The same for a call with names before its arguments, which are not compared with those of functions that
+/// are absent.
 fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlError {
     let types: Vec<TypeId> = passed.iter().map(|(_, id)| *id).collect();
     if is_absent_name(name) || passed.iter().all(|(name, _)| name.is_none()) {
@@ -213,8 +213,8 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
     Ok(Expr::Call { function: Chosen(function), arguments: coerced, ty }.fold_here())
 }
 
-/// The arguments of a call in the function's order, with the defaults of those that are not given; None if they
-/// are not this function's.
+/// The arguments of a call in the function's order, with the defaults of those that are not given; None if
+/// they are not this function's.
 fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn Scope) -> Option<Vec<Expr>> {
     let mut places: Vec<Option<Expr>> = vec![None; function.arguments.len()];
     let names = signatures::input_names(function);
