@@ -6,7 +6,7 @@ use crate::auth::hba::Word;
 use crate::configuration::checks::{hba_lines, ident_lines};
 use crate::connection::registry::SessionHandle;
 use protocol::SqlState;
-use sql_interface::{NodeRows, SettingActor, SqlError};
+use sql_interface::{NodeRows, SettingActor, SqlError, clipped};
 use sql_types::{Array, Datum, Numeric, TypeId};
 use std::io;
 use std::sync::Arc;
@@ -25,11 +25,6 @@ fn seen(asked: &Asked<'_>, actor: &SettingActor) -> Vec<Arc<SessionHandle>> {
     sessions
 }
 
-/// As much of a certificate's name as PostgreSQL shows: the bytes of a name of its own.
-fn short(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(63)).unwrap_or(name)
-}
-
 const SSL: View = view! {
     "pg_stat_ssl", 12_232, "Whether and how each session's connection is encrypted; a row a session.",
     rows |asked, actor| seen(asked, &actor),
@@ -43,9 +38,9 @@ const SSL: View = view! {
         "version": Text = text(tls.map(|tls| tls.version)),
         "cipher": Text = text(tls.map(|tls| tls.cipher)),
         "bits": Int4 = number(tls.map(|tls| tls.bits.into())),
-        "client_dn": Text = text(peer.map(|peer| short(&peer.subject))),
+        "client_dn": Text = text(peer.map(|peer| clipped(&peer.subject))),
         "client_serial": Numeric = serial.map_or(Datum::Null, Datum::Numeric),
-        "issuer_dn": Text = text(peer.map(|peer| short(&peer.issuer))),
+        "issuer_dn": Text = text(peer.map(|peer| clipped(&peer.issuer))),
     }
 };
 
