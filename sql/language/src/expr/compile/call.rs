@@ -237,6 +237,9 @@ impl Compiler<'_> {
         if !call.within_group.is_empty() {
             return Err(unsupported("WITHIN GROUP"));
         }
+        if let [ObjectNamePart::Identifier(schema), _] = call.name.0.as_slice() {
+            self.require_schema(&crate::parse::fold(schema))?;
+        }
         let named = name_of(&call.name);
         let Some((name, ident)) = &named else {
             return self.elsewhere(call, &call.name.to_string());
