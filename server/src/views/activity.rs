@@ -70,13 +70,13 @@ const SESSIONS: View = view! {
         "backend_xmin": Xid = shown(oldest.map_or(Datum::Null, |xid| Datum::Xid(xid.low()))),
         "query_id": Int8 = Datum::Null,
         "query": Text = Datum::text(query),
-        "backend_type": Text = Datum::text(session.kind.name()),
+        "backend_type": Text = shown(Datum::text(session.kind.name())),
     }
 };
 
 fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql_interface::Result<NodeRows> {
     let mut rows = (SESSIONS.rows)(asked, actor)?;
-    rows.extend(own_parts(asked));
+    rows.extend(own_parts(asked, actor.reads_statistics));
     Ok(rows)
 }
 
@@ -134,7 +134,7 @@ fn event_of(session: &SessionHandle, flushed: Lsn) -> Option<(&'static str, &'st
 }
 
 /// The server's own parts, which PostgreSQL runs as processes: those that are at work now.
-fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
+fn own_parts(asked: &Asked<'_>, seen: bool) -> impl Iterator<Item = Vec<Datum>> {
     let recovery = asked.recovery();
     let receiver = recovery.as_ref().filter(|recovery| recovery.receiver().is_some());
     let receiver = receiver.map(|recovery| (recovery.receiver_pid, "walreceiver", "WalReceiverMain"));
@@ -150,6 +150,10 @@ fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
     ];
     let started = asked.started;
     parts.into_iter().flatten().map(move |(pid, kind, wait)| {
+        if !seen {
+            let values = [("pid", Datum::Int4(pid)), ("query", Datum::text("<insufficient privilege>"))];
+            return sparse(SESSIONS.columns, &values);
+        }
         let values = [
             ("pid", Datum::Int4(pid)),
             ("backend_start", time(Some(started))),

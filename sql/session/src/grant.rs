@@ -112,7 +112,7 @@ impl SqlSession {
         if !whole.is_empty() {
             let old = catalogue.acl(object);
             let (grantor, options) = catalogue.best_grantor(self.role.oid, (&old, owner), whole);
-            let has_any = !old.held(grantor, kind.all(), &*catalogue).is_empty()
+            let has_any = !catalogue.privileges(grantor, object, kind.all()).is_empty()
                 || !old.options_held(grantor, owner, kind.all(), &*catalogue).is_empty();
             if options.is_empty() && !has_any && !self.role.superuser {
                 return Err(rights::permission_denied(&catalogue, object));

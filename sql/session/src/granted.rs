@@ -73,8 +73,7 @@ impl SqlSession {
                 .collect(),
             // No procedure is there.
             GrantTarget::AllProcedures(schemas) => {
-                schemas.iter().try_for_each(|schema| schema_oid(schema).map(|_| ()))?;
-                Ok(Vec::new())
+                schemas.iter().try_for_each(|schema| schema_oid(schema).map(drop)).map(|()| Vec::new())
             }
             GrantTarget::Procedures(names) => {
                 names.iter().map(|name| Err(self.no_procedure(parsed, catalogue, name))).collect()

@@ -101,6 +101,7 @@ impl SqlSession {
         let Some((kind, owner, name)) = catalogue.owned_relation(oid) else {
             return Err(SqlError::internal("an object is gone"));
         };
+        self.require_owner_of(kind, name, owner)?;
         if let Some(sequence) = catalogue.sequences.get(&oid)
             && let Some((table, _)) = sequence.owned_by
         {
@@ -113,7 +114,6 @@ impl SqlSession {
             return Ok(());
         }
         if !self.role.superuser {
-            self.require_owner_of(kind, name, owner)?;
             self.require_member(new)?;
             self.require_create_of(new)?;
         }
@@ -183,6 +183,9 @@ impl SqlSession {
         let oid = schema_oid(name)?;
         let catalogue = self.facts.catalogue.clone();
         let old = catalogue.schema_owner(oid);
+        if old == new {
+            return Ok(());
+        }
         if !self.role.superuser {
             self.require_owner_of(ObjectKind::Schema, name, old)?;
             self.require_member(new)?;
@@ -203,6 +206,9 @@ impl SqlSession {
 
     async fn give_database(&mut self, name: &str, new: u32) -> Result<()> {
         let (oid, old) = self.database_named(name)?;
+        if old == new {
+            return Ok(());
+        }
         if !self.role.superuser {
             if !self.owns(old) {
                 return Err(not_owner(ObjectKind::Database, name));

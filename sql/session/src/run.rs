@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::portal::{PlanRun, Portal, Run, cannot_be_run};
+use super::utility::asks_of_role;
 use sql_execution::{Budget, Cx, Row, build, collect, direct};
 use sql_interface::{CommandTag, Fetch, Flow, Format, Result, RowSink, SqlError, stack};
 use sql_language::expr;
@@ -69,7 +70,12 @@ impl SqlSession {
                     let parameters = (types, portal.parameters.clone());
                     Run::Done(self.declare(name, query, parameters).await?)
                 }
-                _ => self.run_utility(&parsed).await?,
+                command => {
+                    if asks_of_role(command) {
+                        self.see_roles().await?;
+                    }
+                    self.run_utility(&parsed).await?
+                }
             };
         }
         match &mut portal.run {

@@ -495,6 +495,19 @@ fn lock_rights(mode: TableLockMode) -> Privileges {
     }
 }
 
+/// Whether it hangs on the role what a statement that looks at no table may do: that role as it is now.
+pub(super) fn asks_of_role(command: &SqlCommand) -> bool {
+    let SqlCommand::Utility(utility) = command else { return false };
+    matches!(
+        utility,
+        Utility::Set { .. }
+            | Utility::Show(_)
+            | Utility::Reset(_)
+            | Utility::AlterSystem { .. }
+            | Utility::Checkpoint
+    )
+}
+
 /// Whether a setting says who the session acts as.
 fn is_identity(name: &str) -> bool {
     name.eq_ignore_ascii_case("role") || name.eq_ignore_ascii_case("session_authorization")

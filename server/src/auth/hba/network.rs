@@ -112,8 +112,8 @@ fn parse_mask(address: IpAddr, fields: &mut impl Iterator<Item = Vec<Word>>) -> 
     Ok(mask)
 }
 
-/// An address in digits, as getaddrinfo reads it: one of IPv4 may have fewer than four parts, and parts in octal
-/// or hexadecimal digits; one of IPv6 may say by which interface it is reached.
+/// An address in digits, as getaddrinfo reads it: of IPv4 there may be fewer than four parts, in octal or
+/// hexadecimal digits, too; of IPv6 it may be said by which interface it is reached.
 fn numeric(text: &str) -> Option<IpAddr> {
     let Some((address, zone)) = text.split_once('%') else {
         return text.parse().ok().map(IpAddr::V6).or_else(|| v4(text).map(IpAddr::V4));

@@ -135,7 +135,8 @@ pub(super) fn column_privileges(context: &Context<'_>, public: bool) -> Vec<Vec<
 pub(super) fn usage_privileges(context: &Context<'_>, public: bool) -> Vec<Vec<Datum>> {
     let mut rows = Vec::new();
     for sequence in sequences::sorted(context.catalogue) {
-        let acl = context.catalogue.acl(&Object::Relation(sequence.oid));
+        // As in PostgreSQL, nothing is shown of those where nothing was granted or revoked yet.
+        let Some(acl) = context.catalogue.shown_acl(&Object::Relation(sequence.oid)) else { continue };
         for item in acl.items() {
             if !item.privileges.has(Privileges::USAGE) || !concerns(context, item, public) {
                 continue;

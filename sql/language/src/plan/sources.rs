@@ -18,6 +18,15 @@ use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::TableLockMode;
 
+/// Views over functions that not everybody may execute: whoever reads them runs those.
+const OF_FUNCTIONS: [(&str, &str); 5] = [
+    ("pg_backend_memory_contexts", "pg_get_backend_memory_contexts()"),
+    ("pg_file_settings", "pg_show_all_file_settings()"),
+    ("pg_hba_file_rules", "pg_hba_file_rules()"),
+    ("pg_ident_file_mappings", "pg_ident_file_mappings()"),
+    ("pg_shmem_allocations", "pg_get_shmem_allocations()"),
+];
+
 impl Analyzer<'_> {
     pub(super) fn named_item(&mut self, name: &ast::ObjectName, emit_keys: bool) -> Result<FromItem> {
         let (schema, table, position) = self.table_name(name)?;
@@ -71,6 +80,9 @@ impl Analyzer<'_> {
             }
         };
         self.require(&Object::MadeUp(found.oid, made_up), Privileges::SELECT);
+        if let Some((_, function)) = OF_FUNCTIONS.iter().find(|(view, _)| *view == made_up) {
+            self.require_of_runner(&Object::Function((*function).to_owned()), Privileges::EXECUTE);
+        }
         let node = Node::Generated(Arc::new(GeneratedPlan { source }));
         let item = plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns);
         Ok(if system::is_table(name) { item } else { without_table(item) })

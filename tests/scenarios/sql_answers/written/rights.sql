@@ -186,6 +186,21 @@ SHOW ssl_ciphers;
 SELECT count(*) FROM pg_settings WHERE name IN ('unix_socket_directories', 'ssl_ciphers', 'ident_file', 'primary_conninfo');
 -- as postgres
 REVOKE pg_read_all_settings FROM r_low;
+-- What pg_read_all_data reads, and what it does not.
+GRANT pg_read_all_data TO r_two;
+CREATE TABLE ro (a int);
+-- as r_two
+SELECT count(*) > 0 FROM pg_authid;
+SELECT count(*) FROM pg_hba_file_rules;
+SELECT count(*) FROM pg_file_settings;
+SELECT count(*) FROM pg_ident_file_mappings;
+GRANT SELECT ON ro TO r_low;
+ALTER TABLE ro OWNER TO postgres;
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'checkpointer';
+SELECT count(*) FROM information_schema.usage_privileges WHERE object_type = 'SEQUENCE';
+-- as postgres
+REVOKE pg_read_all_data FROM r_two;
+DROP TABLE ro;
 -- Owners.
 CREATE TABLE st (a int);
 CREATE SEQUENCE ss;

@@ -320,6 +320,9 @@ impl Compiler<'_> {
             let message = format!("cross-database references are not implemented: {}", call.name);
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
+        if let [ObjectNamePart::Identifier(schema), _] = call.name.0.as_slice() {
+            self.require_schema(&crate::parse::fold(schema))?;
+        }
         let named = name_of(&call.name);
         let Some((name, ident)) = &named else {
             return self.elsewhere(call, &call.name.to_string());

@@ -36,12 +36,18 @@ impl Compiler<'_> {
 
     /// The type of this name, in a schema that the role may look into.
     pub(super) fn named_type(&mut self, wanted: &ast::DataType) -> Result<Type> {
-        if let Some(schema) = schema_of_type(wanted)
-            && let Some(catalogue) = self.scope.facts().catalogue()
-        {
-            catalogue.required_schema(self.scope.search_path(), &schema)?;
+        if let Some(schema) = schema_of_type(wanted) {
+            self.require_schema(&schema)?;
         }
         data_type(wanted)
+    }
+
+    /// 42501 for a schema that the role may not look into.
+    pub(super) fn require_schema(&self, schema: &str) -> Result<()> {
+        match self.scope.facts().catalogue() {
+            Some(catalogue) => catalogue.schema(self.scope.search_path(), schema).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// `date '2000-01-01'`
