@@ -77,7 +77,7 @@ impl Limits {
                 statements: Some(Level::of_word(&config.log_min_error_statement)),
                 verbosity: Some(Verbosity::of_word(&config.log_error_verbosity)),
             },
-            client_min_messages: config.client_min_messages,
+            client_min_messages: config.client_min_messages.clone(),
             report_commit_lsn: config.report_commit_lsn,
         }
     }

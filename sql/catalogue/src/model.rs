@@ -488,11 +488,8 @@ impl Catalogue {
     }
     /// A view's `security_invoker`: its tables are read with the rights of whoever reads it.
     pub fn is_of_invoker(&self, view: u32) -> bool {
-        let on =
-            ["security_invoker=true", "security_invoker=on", "security_invoker=yes", "security_invoker=1"];
-        self.options.get(&view).is_some_and(|options| {
-            options.iter().any(|option| on.iter().any(|on| option.eq_ignore_ascii_case(on)))
-        })
+        let value = |option: &String| option.strip_prefix("security_invoker=").and_then(sql_types::truth);
+        self.options.get(&view).is_some_and(|options| options.iter().filter_map(value).any(|on| on))
     }
     /// A role by its name.
     pub fn role(&self, name: &str) -> Option<&Arc<Role>> {

@@ -70,17 +70,13 @@ fn value_text(value: &ast::Expr) -> Result<String> {
     }
 }
 
-fn is_bool(text: &str) -> bool {
-    matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "on" | "off" | "yes" | "no" | "1" | "0")
-}
-
 fn check(name: &str, value: &str, kind: &Kind) -> Result<()> {
     let bounds = |low: String, high: String| {
         Err(invalid(format!("value {value} out of bounds for option \"{name}\""))
             .with_detail(format!("Valid values are between \"{low}\" and \"{high}\".")))
     };
     match kind {
-        Kind::Bool if is_bool(value) => Ok(()),
+        Kind::Bool if sql_types::truth(value).is_some() => Ok(()),
         Kind::Bool => Err(invalid(format!("invalid value for boolean option \"{name}\": {value}"))),
         Kind::Int(low, high) => match value.parse::<i64>() {
             Ok(number) if (*low..=*high).contains(&number) => Ok(()),
@@ -111,7 +107,7 @@ fn checked(of: Of, given: &[(String, Option<&ast::Expr>)]) -> Result<Vec<String>
         }
         let value = value.map_or_else(|| Ok("true".to_owned()), value_text)?;
         if name == "oids" && of == Of::Table {
-            if matches!(value.as_str(), "false" | "off" | "no" | "0") {
+            if sql_types::truth(&value) == Some(false) {
                 continue;
             }
             return Err(SqlError::unsupported("a table declared WITH OIDS"));

@@ -44,3 +44,9 @@ pub use numeric::Numeric;
 pub use style::{ByteaOutput, DateOrder, IntervalStyle, Style};
 pub use text::require_type_name;
 pub use types::{Category, Type, TypeId, TypeInfo};
+
+/// What a Boolean's text says: true, yes, on, 1 and false, no, off, 0, in any case, and their beginnings that
+/// are no other's. None for any other text.
+pub fn truth(text: &str) -> Option<bool> {
+    integer::parse_bool(text).ok()
+}

@@ -1,6 +1,7 @@
 //! EXPLAIN and its options.
 
 use super::cursor::Cursor;
+use super::options::{self, Given};
 use super::statement::{ExplainFormat, ExplainOptions, SqlCommand, Utility};
 use super::utility::inner;
 use sql_interface::{Result, SqlError};
@@ -10,16 +11,16 @@ use sqlstate::SqlState;
 /// Reads what follows EXPLAIN.
 pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let mut options = ExplainOptions { costs: true, ..ExplainOptions::default() };
-    if cursor.token(&Token::LParen) {
-        loop {
-            let name = cursor.identifier()?;
-            let value = value(cursor)?;
-            take(&mut options, &name, value.as_deref())?;
-            if !cursor.token(&Token::Comma) {
-                break;
-            }
+    // A query may stand in parentheses, too.
+    let place = cursor.place();
+    let of_query = cursor.token(&Token::LParen)
+        && (cursor.peek() == Some(&Token::LParen)
+            || ["select", "values", "table", "with"].iter().any(|word| cursor.sees(&[word])));
+    cursor.rewind(place);
+    if !of_query && cursor.peek() == Some(&Token::LParen) {
+        for option in options::list(cursor)? {
+            take(&mut options, &option)?;
         }
-        cursor.expect_token(&Token::RParen)?;
         check(&options)?;
     } else {
         options.analyze = cursor.any_word(&["analyze", "analyse"]);
@@ -32,24 +33,9 @@ pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
 }
 
-/// The value of an option, if it has one.
-fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
-    Ok(match cursor.peek() {
-        Some(Token::Comma | Token::RParen) => None,
-        _ => Some(match cursor.string().or_else(|| cursor.number()) {
-            Some(text) => text,
-            None => cursor.identifier()?,
-        }),
-    })
-}
-
-fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result<()> {
-    let on = || match value.unwrap_or("true").to_ascii_lowercase().as_str() {
-        "true" | "on" | "1" => Ok(true),
-        "false" | "off" | "0" => Ok(false),
-        _ => Err(SqlError::syntax(format!("{name} requires a Boolean value"))),
-    };
-    match name {
+fn take(options: &mut ExplainOptions, option: &Given) -> Result<()> {
+    let on = || option.boolean();
+    match option.name.as_str() {
         "analyze" => options.analyze = on()?,
         "verbose" => options.verbose = on()?,
         "costs" => options.costs = on()?,
@@ -59,7 +45,8 @@ fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result
         "timing" => options.timing = Some(on()?),
         "summary" => options.summary = Some(on()?),
         "format" => {
-            let word = value.ok_or_else(|| SqlError::syntax("format requires a parameter"))?;
+            let word =
+                option.value.as_deref().ok_or_else(|| SqlError::syntax("format requires a parameter"))?;
             options.format = match word.to_ascii_lowercase().as_str() {
                 "text" => ExplainFormat::Text,
                 "json" => ExplainFormat::Json,
@@ -67,11 +54,11 @@ fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result
                 "yaml" => ExplainFormat::Yaml,
                 _ => {
                     let what = format!("unrecognized value for EXPLAIN option \"format\": \"{word}\"");
-                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what).at(option.position));
                 }
             };
         }
-        _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+        _ => return Err(option.unrecognized("EXPLAIN")),
     }
     Ok(())
 }
