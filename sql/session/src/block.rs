@@ -535,7 +535,7 @@ impl SqlSession {
     /// What keeps the commit from happening.
     pub async fn sync(&mut self) -> Result<()> {
         host::give_back_freed_memory();
-        self.kept.several = false;
+        (self.kept.several, self.kept.alone) = (false, false);
         match &self.block {
             Some(block) if block.explicit => Ok(()),
             Some(block) if block.failed => {

@@ -35,8 +35,9 @@ impl SqlSession {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
                 self.take_role_to_be();
+                let alone = std::mem::take(&mut self.kept.alone);
                 if let (Fetch::Complete(_), Some(block)) = (&fetched, &mut self.block) {
-                    block.ran = true;
+                    block.ran |= !alone;
                 }
                 fetched
             }),

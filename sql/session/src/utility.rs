@@ -275,12 +275,13 @@ impl SqlSession {
     }
 
     /// 25001 for what must stand alone: also in its message, and before anything else of its pipeline.
-    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_in_block(&mut self, what: &str) -> Result<()> {
         let message = if self.in_transaction_block() {
             format!("{what} cannot run inside a transaction block")
         } else if self.block.as_ref().is_some_and(|block| block.ran) {
             format!("{what} cannot be executed within a pipeline")
         } else {
+            self.kept.alone = true;
             return Ok(());
         };
         Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))

@@ -190,6 +190,11 @@ fn option(cursor: &mut Cursor<'_>, is_new: bool) -> Result<Option<RoleOption>> {
             return Ok(Some(make(false)));
         }
     }
+    if cursor.words(&["unencrypted", "password"]) {
+        let message = "UNENCRYPTED PASSWORD is no longer supported";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+            .with_hint("Remove UNENCRYPTED to store the password in encrypted form instead."));
+    }
     cursor.word("encrypted");
     Ok(Some(if cursor.word("password") {
         RoleOption::Password(if cursor.word("null") { None } else { Some(cursor.expect_string()?) })

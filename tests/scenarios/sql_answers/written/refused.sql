@@ -260,3 +260,12 @@ SAVEPOINT all;
 CLOSE select;
 DEALLOCATE from;
 DROP TABLE t;
+-- Found by other servers' own statements.
+SELECT 1 a..b;
+SELECT 5!;
+SELECT position('a', 'b');
+SELECT array(1, 2);
+SELECT 1 FROM (SELECT 1) a JOIN (SELECT 2) b;
+TABLE pg_class alias;
+CREATE ROLE r UNENCRYPTED PASSWORD 'x';
+CREATE ROLE r NOSUCH;

@@ -79,7 +79,10 @@ impl Doubts<'_> {
                 self.ask_if(chained && is_comparison(op));
                 self.operator(op);
             }
-            Expr::UnaryOp { op, expr: _ } => self.ask_if(*op == ast::UnaryOperator::BangNot),
+            Expr::UnaryOp { op, expr: _ } => {
+                use ast::UnaryOperator::{BitwiseNot, Minus, Not, Plus};
+                self.ask_if(!matches!(op, Plus | Minus | Not | BitwiseNot));
+            }
             _ => self.less_plain(expr),
         }
     }
@@ -125,7 +128,10 @@ impl Doubts<'_> {
             Expr::Value(value) => self.value(&value.value),
             Expr::Function(call) => self.function(call),
             Expr::Array(ast::Array { elem: _, named }) => self.ask_if(!*named),
-            Expr::CompoundFieldAccess { root: _, access_chain } => {
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let plain =
+                    matches!(&**root, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Nested(_));
+                self.ask_if(!plain);
                 use ast::{AccessExpr, Subscript};
                 let plain =
                     |access: &AccessExpr| matches!(access, AccessExpr::Subscript(Subscript::Index { .. }));
@@ -162,7 +168,7 @@ impl Doubts<'_> {
 
     fn function(&mut self, call: &ast::Function) {
         let ast::Function {
-            name: _,
+            name,
             uses_odbc_syntax,
             parameters,
             args,
@@ -175,6 +181,14 @@ impl Doubts<'_> {
         self.foreign_if(null_treatment.is_some());
         self.ask_if(over.is_some());
         let ast::FunctionArguments::List(list) = args else { return };
+        // These have no lists of arguments in the grammar, or are no functions in it at all.
+        if let [ast::ObjectNamePart::Identifier(name)] = name.0.as_slice() {
+            let is = |words: &[&str]| words.iter().any(|word| name.value.eq_ignore_ascii_case(word));
+            self.ask_if(is(&["position", "extract"]));
+            if !is(&["left", "right"]) {
+                self.name(name);
+            }
+        }
         let ast::FunctionArgumentList { duplicate_treatment: _, args, clauses } = list;
         self.ask_if(!clauses.iter().all(|clause| matches!(clause, ast::FunctionArgumentClause::OrderBy(_))));
         for argument in args {

@@ -13,6 +13,7 @@ mod query;
 use super::source::Source;
 use identifier::is_reserved;
 use sqlparser::ast::{self, DataType, Visit, Visitor};
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::ops::ControlFlow;
 
@@ -60,7 +61,11 @@ pub(super) fn of_types(types: &[DataType]) -> Found {
 /// What is doubtful about tokens: those that PostgreSQL would cut otherwise, or refuse.
 pub(super) fn of_tokens(tokens: &[TokenWithSpan]) -> Found {
     let doubtful = |(at, token): (usize, &TokenWithSpan)| match &token.token {
-        Token::Word(word) => word.quote_style.is_some_and(|quote| quote != '"' || word.value.is_empty()),
+        Token::Word(word) => match word.quote_style {
+            Some(quote) => quote != '"' || word.value.is_empty(),
+            // TABLE in the place of a query is said otherwise, and what may stand behind it is forgotten.
+            None => word.keyword == Keyword::TABLE,
+        },
         Token::Number(digits, long) => {
             let next = tokens.get(at + 1);
             let junk = |next: &TokenWithSpan| {
@@ -102,8 +107,14 @@ impl Doubts<'_> {
 
     /// A name where no key word may stand.
     fn name(&mut self, name: &ast::Ident) {
-        // The parser takes strings for names in some places.
-        self.ask_if(name.quote_style.map_or_else(|| is_reserved(&name.value), |quote| quote != '"'));
+        // The parser takes strings for names in some places, and signs of other servers at their fronts.
+        let begins = |value: &str| {
+            value.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_' || !first.is_ascii())
+        };
+        self.ask_if(match name.quote_style {
+            None => is_reserved(&name.value) || !begins(&name.value),
+            Some(quote) => quote != '"',
+        });
     }
 
     /// A name of several parts: only the first may be no key word.

@@ -124,7 +124,7 @@ impl Doubts<'_> {
             projection,
             exclude: None,
             // PostgreSQL's; the planner says that they are absent.
-            into: _,
+            into,
             named_window: _,
             from,
             lateral_views,
@@ -152,6 +152,7 @@ impl Doubts<'_> {
             || !sort_by.is_empty()
             || !modifiers.is_empty();
         self.foreign_if(foreign);
+        self.ask_if(into.is_some());
         self.items(projection);
         self.tables(from);
     }
@@ -212,13 +213,15 @@ impl Doubts<'_> {
                 use ast::JoinOperator as Op;
                 self.foreign_if(*global);
                 match join_operator {
-                    Op::Join(_)
-                    | Op::Inner(_)
-                    | Op::Left(_)
-                    | Op::LeftOuter(_)
-                    | Op::Right(_)
-                    | Op::RightOuter(_)
-                    | Op::FullOuter(_) => {}
+                    Op::Join(constraint)
+                    | Op::Inner(constraint)
+                    | Op::Left(constraint)
+                    | Op::LeftOuter(constraint)
+                    | Op::Right(constraint)
+                    | Op::RightOuter(constraint)
+                    | Op::FullOuter(constraint) => {
+                        self.ask_if(matches!(constraint, ast::JoinConstraint::None));
+                    }
                     Op::CrossJoin(constraint) => {
                         let given = !matches!(constraint, ast::JoinConstraint::None);
                         self.absent_if(given, "a condition of CROSS JOIN");
