@@ -20,6 +20,72 @@ pub fn needs_quotes(name: &str) -> bool {
     !plain || KEY_WORDS.binary_search(&name).is_ok()
 }
 
+/// Whether this word, without quotes and in any case, is none that may name a table or a column: a key word
+/// that is reserved, or that may name functions and types alone.
+pub fn is_reserved(word: &str) -> bool {
+    let in_order = |known: &&str| {
+        let lower = word.bytes().map(|byte| byte.to_ascii_lowercase());
+        known.bytes().cmp(lower)
+    };
+    let is_in = |words: &[&str]| words.binary_search_by(|known| in_order(known)).is_ok();
+    is_in(KEY_WORDS) && !is_in(COLUMN_WORDS)
+}
+
+/// Those of [`KEY_WORDS`] that may name a table or a column all the same (COL_NAME_KEYWORD), in order.
+const COLUMN_WORDS: &[&str] = &[
+    "between",
+    "bigint",
+    "bit",
+    "boolean",
+    "char",
+    "character",
+    "coalesce",
+    "dec",
+    "decimal",
+    "exists",
+    "extract",
+    "float",
+    "greatest",
+    "grouping",
+    "inout",
+    "int",
+    "integer",
+    "interval",
+    "least",
+    "national",
+    "nchar",
+    "none",
+    "normalize",
+    "nullif",
+    "numeric",
+    "out",
+    "overlay",
+    "position",
+    "precision",
+    "real",
+    "row",
+    "setof",
+    "smallint",
+    "substring",
+    "time",
+    "timestamp",
+    "treat",
+    "trim",
+    "values",
+    "varchar",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
+];
+
 /// Key words of PostgreSQL 15 that are not unreserved (src/include/parser/kwlist.h), in order.
 const KEY_WORDS: &[&str] = &[
     "all",
@@ -182,6 +248,17 @@ mod tests {
     #[test]
     fn key_words_are_in_order() {
         assert!(KEY_WORDS.is_sorted());
+        assert!(COLUMN_WORDS.is_sorted());
+    }
+
+    #[test]
+    fn reserved_words_name_no_columns() {
+        for word in ["select", "SELECT", "User", "left", "all", "notnull"] {
+            assert!(is_reserved(word), "{word}");
+        }
+        for word in ["", "t", "time", "VALUES", "name", "selects", "over", "zone"] {
+            assert!(!is_reserved(word), "{word}");
+        }
     }
 
     /// `select quote_ident(...)` in PostgreSQL 15.

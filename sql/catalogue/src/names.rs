@@ -11,6 +11,9 @@ use sql_interface::{Environment, Result, SqlError, clipped};
 use sqlstate::SqlState;
 use std::sync::{Arc, OnceLock};
 
+/// The columns that every table has, of which no other may have the name.
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
+
 /// The schemas that names without one are looked up in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPath {

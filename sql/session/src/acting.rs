@@ -161,7 +161,7 @@ impl SqlSession {
         name: &str,
         value: Option<&str>,
     ) -> Result<CommandTag> {
-        if local && !self.in_explicit_block() {
+        if local && !self.in_transaction_block() {
             self.notices.push(SqlError::report(
                 Severity::Warning,
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,

@@ -2,8 +2,8 @@
 
 use super::SqlSession;
 use super::definition::{
-    AddedColumn, added_column, check_text, identity_of, key_columns, refuse_system_name, require_key_types,
-    require_plain_key, unique_key,
+    AddedColumn, added_column, check_text, identity_of, key_columns, refuse_first, refuse_system_name,
+    require_key_types, require_plain_key, unique_key,
 };
 use super::options;
 use sql_catalogue::grants;
@@ -27,21 +27,34 @@ impl SqlSession {
         alter: &ast::AlterTable,
     ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "ALTER TABLE")?;
-        for operation in in_passes(&alter.operations)? {
+        // ONLY says nothing where nothing inherits; the last ones are of other servers.
+        let ast::AlterTable {
+            name,
+            if_exists,
+            only: _,
+            operations,
+            location,
+            on_cluster,
+            table_type,
+            end_token: _,
+        } = alter;
+        let foreign = location.is_some() || on_cluster.is_some() || table_type.is_some();
+        refuse_first(&[(foreign, "this form of ALTER TABLE")])?;
+        for operation in in_passes(operations)? {
             let wait = self.lock_wait();
-            let relation =
-                match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
-                    Ok(relation) => relation,
-                    Err(error)
-                        if alter.if_exists
-                            && [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME]
-                                .contains(&error.code()) =>
-                    {
-                        self.notice(format!("relation \"{}\" does not exist, skipping", alter.name));
-                        return Ok(CommandTag::Words("ALTER TABLE"));
-                    }
-                    Err(error) => return Err(error),
-                };
+            let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
+            {
+                Ok(relation) => relation,
+                Err(error)
+                    if *if_exists
+                        && [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME]
+                            .contains(&error.code()) =>
+                {
+                    self.notice(format!("relation \"{}\" does not exist, skipping", name));
+                    return Ok(CommandTag::Words("ALTER TABLE"));
+                }
+                Err(error) => return Err(error),
+            };
             self.require_owner(&relation)?;
             // The table's own entry changes with any of its parts, so that transactions with older snapshots
             // see that they must not write.
@@ -59,10 +72,19 @@ impl SqlSession {
         operation: &AlterTableOperation,
     ) -> Result<()> {
         match operation {
-            AlterTableOperation::AddColumn { if_not_exists, column_def, .. } => {
-                self.add_column(parsed, relation, column_def, *if_not_exists).await
-            }
-            AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+            AlterTableOperation::AddColumn {
+                column_keyword: _,
+                if_not_exists,
+                column_def,
+                column_position: None,
+            } => self.add_column(parsed, relation, column_def, *if_not_exists).await,
+            // Without views that read the table, CASCADE and RESTRICT are one.
+            AlterTableOperation::DropColumn {
+                has_column_keyword: _,
+                column_names,
+                if_exists,
+                drop_behavior: _,
+            } => {
                 self.refuse_under_views(relation, "DROP COLUMN").await?;
                 for name in column_names {
                     self.drop_column(relation, &fold(name), *if_exists).await?;
@@ -80,9 +102,7 @@ impl SqlSession {
                 self.rename_in_checks(relation, &fold(old_column_name), &new).await?;
                 self.change_column(relation, at, |column| column.name = new).await
             }
-            AlterTableOperation::RenameTable {
-                table_name: ast::RenameTableNameKind::To(name) | ast::RenameTableNameKind::As(name),
-            } => {
+            AlterTableOperation::RenameTable { table_name: ast::RenameTableNameKind::To(name) } => {
                 self.refuse_under_views(relation, "RENAME").await?;
                 self.rename_table(parsed, relation, name).await
             }
@@ -95,7 +115,8 @@ impl SqlSession {
             AlterTableOperation::ValidateConstraint { name } => {
                 self.validate_check(parsed, relation, &fold(name)).await
             }
-            AlterTableOperation::DropConstraint { if_exists, name, .. } => {
+            // Nothing depends on a constraint.
+            AlterTableOperation::DropConstraint { if_exists, name, drop_behavior: _ } => {
                 self.drop_constraint(relation, &fold(name), *if_exists).await
             }
             AlterTableOperation::OwnerTo { new_owner } => self.change_owner(relation, new_owner).await,
@@ -305,7 +326,7 @@ impl SqlSession {
                 self.change_column(relation, at, |column| column.default = Some(text)).await
             }
             Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
-            Op::SetDataType { data_type, using, .. } => {
+            Op::SetDataType { data_type, using, had_set: _ } => {
                 self.change_type(relation, (at, name), data_type, using.as_ref()).await
             }
             Op::AddGenerated { generated_as, sequence_options } => {

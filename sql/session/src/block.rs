@@ -10,7 +10,7 @@ use sql_language::parse::Mode;
 use sqlstate::SqlState;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use storage::{Isolation, Savepoint, SyncLevel, Transaction};
+use storage::{Isolation, Savepoint, SyncLevel, Transaction, TreeId};
 use wal::Lsn;
 
 /// A transaction, implicit or between BEGIN and COMMIT.
@@ -18,6 +18,8 @@ pub(super) struct Block {
     /// Tells blocks apart: a portal belongs to the one that it was opened in.
     pub(super) serial: u64,
     pub(super) explicit: bool,
+    /// A statement of it has run to its end.
+    pub(super) ran: bool,
     /// An error happened; only ROLLBACK (TO) helps.
     pub(super) failed: bool,
     pub(super) isolation: IsolationLevel,
@@ -37,6 +39,8 @@ pub(super) struct Block {
     pub(super) own_catalogue: Option<Arc<Catalogue>>,
     /// The catalogue with rights that are newer than its snapshot, by their version.
     pub(super) newest_rights: Option<(u64, Arc<Catalogue>)>,
+    /// The trees that it has made for tables, each with the number of savepoints before it.
+    pub(super) made: Vec<(TreeId, usize)>,
     /// What the tags of its statements rest on.
     pub(super) told: Lsn,
 }
@@ -81,6 +85,7 @@ impl SqlSession {
             self.facts.transaction_time = now;
             self.facts.style.now_micros = now.micros();
             self.facts.levels.enter();
+            self.facts.deferrable = None;
             self.serial += 1;
         }
         let read_only = self.quick.default_read_only || self.takes_no_writes();
@@ -91,6 +96,7 @@ impl SqlSession {
         self.block.get_or_insert_with(|| Block {
             serial,
             explicit: false,
+            ran: false,
             failed: false,
             isolation,
             read_only,
@@ -102,6 +108,7 @@ impl SqlSession {
             catalogue_changed: false,
             own_catalogue: None,
             newest_rights: None,
+            made: Vec::new(),
             told: Lsn::INVALID,
         })
     }
@@ -268,6 +275,20 @@ impl SqlSession {
         }
     }
 
+    /// A table has a tree that this transaction has made.
+    pub(super) fn note_made(&mut self, tree: TreeId) {
+        if let Some(block) = &mut self.block {
+            block.made.push((tree, block.savepoints.len()));
+        }
+    }
+
+    /// Whether this transaction has made a table's tree, and since its last savepoint.
+    pub(super) fn is_new(&self, tree: TreeId) -> bool {
+        self.block.as_ref().is_some_and(|block| {
+            block.made.iter().any(|(made, depth)| *made == tree && *depth >= block.savepoints.len())
+        })
+    }
+
     /// BEGIN and START TRANSACTION.
     pub(super) fn begin(&mut self, start: bool, modes: &[Mode]) -> Result<CommandTag> {
         let tag = CommandTag::Words(if start { "START TRANSACTION" } else { "BEGIN" });
@@ -292,6 +313,7 @@ impl SqlSession {
         if modes.contains(&Mode::ReadOnly(false)) {
             sql_interface::refuse_if_fenced(self.engine.database())?;
         }
+        let mut deferrable = None;
         let block = self.ensure_block();
         for mode in modes {
             match mode {
@@ -329,12 +351,23 @@ impl SqlSession {
                     ));
                 }
                 Mode::ReadOnly(only) => block.read_only = *only,
-                Mode::Deferrable(_) => {}
+                Mode::Deferrable(_) if !block.savepoints.is_empty() || block.queried => {
+                    let when = if block.queried {
+                        "must be called before any query"
+                    } else {
+                        "cannot be called within a subtransaction"
+                    };
+                    let message = format!("SET TRANSACTION [NOT] DEFERRABLE {when}");
+                    return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+                }
+                // It says something of SERIALIZABLE alone, which is refused, and is kept for who asks.
+                Mode::Deferrable(yes) => deferrable = Some(*yes),
             }
         }
         let (isolation, read_only) = (block.isolation.name(), block.read_only);
         self.facts.isolation = isolation;
         self.facts.read_only = read_only;
+        self.facts.deferrable = deferrable.or(self.facts.deferrable);
         Ok(())
     }
 
@@ -502,6 +535,7 @@ impl SqlSession {
     /// What keeps the commit from happening.
     pub async fn sync(&mut self) -> Result<()> {
         host::give_back_freed_memory();
+        (self.kept.several, self.kept.alone) = (false, false);
         match &self.block {
             Some(block) if block.explicit => Ok(()),
             Some(block) if block.failed => {

@@ -177,6 +177,10 @@ impl SqlSession {
             .filter_map(|at| relation.columns.get(*at))
             .map(|column| column.name.clone())
             .collect();
+        if options.freeze && !self.is_new(relation.tree) {
+            let message = "cannot perform COPY FREEZE because the table was not created or truncated in the current subtransaction";
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
         let force_not_null = marked_by(&column_names, &options.force_not_null, "FORCE_NOT_NULL")?;
         let force_null = marked_by(&column_names, &options.force_null, "FORCE_NULL")?;
         Ok(Run::CopyIn(Box::new(CopyIn {
@@ -479,6 +483,12 @@ fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
 }
 
 fn marked_by(names: &[String], wanted: &[String], option: &str) -> Result<Vec<bool>> {
+    for (at, name) in wanted.iter().enumerate() {
+        if wanted.iter().take(at).any(|before| before == name) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+    }
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
         return Err(SqlError::new(
             SqlState::INVALID_COLUMN_REFERENCE,

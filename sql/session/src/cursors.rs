@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::portal::{CursorRun, PortalDepth, Run};
+use sql_execution::Row;
 use sql_interface::{CommandTag, Fetch, Flow, Result, ResultColumn, RowSink, SqlError};
 use sql_language::parse::{FetchCount, Parsed};
 use sql_types::{Datum, Type};
@@ -18,11 +19,15 @@ fn no_cursor(name: &str) -> SqlError {
 struct Counting<'a> {
     out: Option<&'a mut dyn RowSink>,
     rows: usize,
+    /// The last of them.
+    last: Row,
 }
 
 impl RowSink for Counting<'_> {
     fn row(&mut self, values: &[Datum]) -> Result<Flow> {
         self.rows += 1;
+        self.last.clear();
+        self.last.extend_from_slice(values);
         match &mut self.out {
             Some(out) => out.row(values),
             None => Ok(Flow::More),
@@ -71,8 +76,9 @@ impl SqlSession {
         name: &str,
         query: &Arc<Parsed>,
         (types, parameters): (Vec<Option<Type>>, Vec<Datum>),
+        no_scroll: bool,
     ) -> Result<CommandTag> {
-        if !self.in_explicit_block() {
+        if !self.in_transaction_block() {
             return Err(SqlError::new(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 "DECLARE CURSOR can only be used in transaction blocks",
@@ -89,6 +95,7 @@ impl SqlSession {
         if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {
             run.view = block.transaction.as_ref().and_then(Transaction::view);
         }
+        portal.no_scroll = no_scroll;
         self.kept.portals.insert(name.to_owned(), portal);
         Ok(CommandTag::Words("DECLARE CURSOR"))
     }
@@ -103,11 +110,12 @@ impl SqlSession {
         if !self.kept.portals.contains_key(name) {
             return Err(no_cursor(name));
         }
-        let left = match count {
-            FetchCount::All => usize::MAX,
-            FetchCount::Rows(rows) => rows,
+        let (left, current) = match count {
+            FetchCount::All => (usize::MAX, false),
+            FetchCount::Rows(rows) => (rows, false),
+            FetchCount::Current => (0, true),
         };
-        Ok(Run::Cursor(CursorRun { name: name.to_owned(), left, given: 0, shows }))
+        Ok(Run::Cursor(CursorRun { name: name.to_owned(), left, current, given: 0, shows }))
     }
 
     /// Gives the next rows of a cursor.
@@ -121,18 +129,24 @@ impl SqlSession {
             let rows = u64::try_from(run.given).unwrap_or(u64::MAX);
             if run.shows { CommandTag::Fetch(rows) } else { CommandTag::Move(rows) }
         };
+        if std::mem::take(&mut run.current) {
+            run.given = self.current_row(run, out)?;
+        }
         if run.left == 0 {
             return Ok(Fetch::Complete(tag(run)));
         }
         let mut cursor = self.kept.portals.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
         let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
-        let mut sink = Counting { out: run.shows.then_some(out), rows: 0 };
+        let mut sink = Counting { out: run.shows.then_some(out), rows: 0, last: Row::new() };
         // 0 rows would mean all of them; a limit that no result reaches means the same.
         let fetched = match cursor.check_runnable(&run.name) {
             Ok(()) => Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await,
             Err(error) => Err(error),
         };
-        let rows = sink.rows;
+        let (rows, last) = (sink.rows, sink.last);
+        // Whoever asks for more than there is stands behind the last row.
+        let stands = rows == most && rows > 0;
+        cursor.current = stands.then_some(last);
         if fetched.is_err() {
             cursor.run = Run::Failed;
         }
@@ -148,6 +162,21 @@ impl SqlSession {
             Fetch::Suspended if run.left == 0 => Fetch::Complete(tag(run)),
             other => other,
         })
+    }
+
+    /// FETCH 0: gives the row that a cursor stands on; how many that are.
+    fn current_row(&self, run: &CursorRun, out: &mut dyn RowSink) -> Result<usize> {
+        let cursor = self.kept.portals.get(&run.name).ok_or_else(|| no_cursor(&run.name))?;
+        let Some(row) = &cursor.current else { return Ok(0) };
+        if run.shows {
+            if cursor.no_scroll {
+                let message = "cursor can only scan forward";
+                return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                    .with_hint("Declare it with SCROLL option to enable backward scan."));
+            }
+            out.row(row)?;
+        }
+        Ok(1)
     }
 
     /// CLOSE name, or ALL.

@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::checks::check_name;
 use super::definition::{
     CHECKS_MAX, COLUMNS_MAX, Definition, column_definition, plain_column, refuse_absent_clauses,
-    refuse_system_name, require_key_types, storage_options, table_constraint,
+    refuse_first, refuse_system_name, require_key_types, storage_options, table_constraint,
 };
 use super::rights::not_owner;
 use super::sequence::has_own_default;
@@ -120,8 +120,8 @@ impl SqlSession {
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
-        let known = self.facts.catalogue.clone();
-        let begins = ('r', relation.owner);
+        self.note_made(tree);
+        let (known, begins) = (self.facts.catalogue.clone(), ('r', relation.owner));
         grants::begin_relation(self.transaction()?, &known, relation.oid, begins).await?;
         if !options.is_empty() {
             grants::put_options(self.transaction()?, relation.oid, &options).await?;
@@ -299,21 +299,22 @@ impl SqlSession {
     /// TRUNCATE: the table gets a new, empty tree.
     pub(super) async fn truncate(&mut self, parsed: &Parsed, truncate: &ast::Truncate) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
-        // CASCADE says nothing where no key refers to another table.
-        if truncate.partitions.is_some() || truncate.if_exists || truncate.on_cluster.is_some() {
-            return Err(SqlError::syntax("syntax error in TRUNCATE"));
-        }
-        for name in &truncate.table_names {
+        // CASCADE says nothing where no key refers to another table, nor ONLY where nothing inherits.
+        let ast::Truncate { table_names, partitions, table: _, if_exists, identity, cascade: _, on_cluster } =
+            truncate;
+        let foreign = partitions.is_some() || *if_exists || on_cluster.is_some();
+        refuse_first(&[(foreign, "this form of TRUNCATE")])?;
+        for name in table_names {
             let wait = self.lock_wait();
             let relation =
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
             self.require_privileges(self.role.oid, &Object::Relation(relation.oid), Privileges::TRUNCATE)?;
-            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+            if *identity == Some(ast::TruncateIdentityOption::Restart) {
                 self.require_sequences_of(&relation)?;
             }
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
-            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+            if *identity == Some(ast::TruncateIdentityOption::Restart) {
                 self.restart_sequences_of(&relation).await?;
             }
         }
@@ -330,6 +331,7 @@ impl SqlSession {
         let changed = Relation { tree, ..relation.clone() };
         store::put_relation(self.transaction()?, &changed).await?;
         self.transaction()?.drop_tree(relation.tree)?;
+        self.note_made(tree);
         self.catalogue_changed();
         Ok(tree)
     }

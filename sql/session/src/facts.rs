@@ -92,6 +92,8 @@ pub(crate) struct SessionFacts {
     /// What SHOW transaction_isolation and its kin say.
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
+    /// What the transaction says of being deferrable; None where it says nothing.
+    pub(crate) deferrable: Option<bool>,
     pub(crate) numbers: Mutex<Numbers>,
     /// What the session kept by name when the running statement that shows it began.
     pub(crate) kept: Mutex<KeptRows>,
@@ -156,6 +158,7 @@ impl SessionFacts {
             levels: SettingLevels::default(),
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
+            deferrable: None,
             numbers: Mutex::default(),
             kept: Mutex::default(),
             numbers_up_to: AtomicU64::new(0),
@@ -196,7 +199,10 @@ impl SessionFacts {
                 let only = self.read_only || self.storage.check_fence().is_err();
                 if only { "on" } else { "off" }.to_owned()
             }
-            "transaction_deferrable" => "off".to_owned(),
+            "transaction_deferrable" => match self.deferrable {
+                Some(yes) => if yes { "on" } else { "off" }.to_owned(),
+                None => self.show("default_transaction_deferrable").ok()?,
+            },
             "session_authorization" => self.session_user.clone(),
             "role" => if self.role_is_set { self.user.as_str() } else { "none" }.to_owned(),
             "is_superuser" => if self.actor.superuser { "on" } else { "off" }.to_owned(),

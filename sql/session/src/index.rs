@@ -1,20 +1,20 @@
-//! CREATE INDEX, DROP INDEX, REINDEX, UNIQUE constraints, and the building of indexes over rows that are
+//! CREATE INDEX, DROP INDEX, UNIQUE constraints, and the building of indexes over rows that are
 //! there.
 
 use super::SqlSession;
-use super::definition::UniqueKey;
+use super::definition::{UniqueKey, refuse_first};
 use super::options;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::schema::Schema;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
 use sql_execution::spill::Sorter;
 use sql_interface::{CommandTag, Result, SqlError};
+use sql_language::expr::require_collation;
 use sql_language::parse::fold;
-use sql_language::parse::{DropKind, DropTarget, Parsed, ReindexTarget};
+use sql_language::parse::{DropTarget, Parsed};
 use sql_language::plan::BATCH;
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
@@ -192,7 +192,7 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn rebuild_index(&mut self, relation: &Relation, index: &Index) -> Result<()> {
+    pub(super) async fn rebuild_index(&mut self, relation: &Relation, index: &Index) -> Result<()> {
         let old = index.tree;
         let rebuilt = self.build_index(relation, index.clone()).await?;
         let transaction = self.transaction()?;
@@ -219,6 +219,19 @@ impl SqlSession {
 
     /// DROP INDEX.
     pub(super) async fn drop_indexes(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
+        if target.concurrently {
+            self.refuse_in_block("DROP INDEX CONCURRENTLY")?;
+            let refuse = |what: &str| {
+                let message = format!("DROP INDEX CONCURRENTLY does not support {what}");
+                Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+            };
+            if target.names.len() > 1 {
+                return refuse("dropping multiple objects");
+            }
+            if target.cascade {
+                return refuse("CASCADE");
+            }
+        }
         self.refuse_in_read_only(true, "DROP INDEX")?;
         for name in &target.names {
             let Some(name) = self.dropped(parsed, name, target).await? else { continue };
@@ -261,7 +274,7 @@ impl SqlSession {
     }
 
     /// Locks the table of an index against everybody.
-    async fn lock_index(&mut self, name: &str) -> Result<Option<(Arc<Relation>, u32)>> {
+    pub(super) async fn lock_index(&mut self, name: &str) -> Result<Option<(Arc<Relation>, u32)>> {
         self.begin_statement().await?;
         loop {
             let catalogue = self.catalogue().await?;
@@ -277,62 +290,6 @@ impl SqlSession {
                 _ => {}
             }
         }
-    }
-
-    /// REINDEX.
-    pub(super) async fn reindex(&mut self, parsed: &Parsed, target: &ReindexTarget) -> Result<CommandTag> {
-        self.refuse_in_read_only(true, "REINDEX")?;
-        match target {
-            ReindexTarget::Index(name) => {
-                let missing = |name: &str| {
-                    let message = format!("relation \"{name}\" does not exist");
-                    SqlError::new(SqlState::UNDEFINED_TABLE, message)
-                };
-                let index = self.named(parsed, name, DropKind::Index).await?;
-                let name = index.ok_or_else(|| missing(&name.to_string()))?;
-                let Some((relation, oid)) = self.lock_index(&name).await? else {
-                    return Err(missing(&name));
-                };
-                self.require_owner_of(ObjectKind::Index, &name, relation.owner)?;
-                // The primary key is the table: there is nothing beside it that could be built anew.
-                if let Some(index) = relation.indexes.iter().find(|index| index.oid == oid) {
-                    self.rebuild_index(&relation, index).await?;
-                }
-            }
-            ReindexTarget::Table(name) => {
-                let wait = self.lock_wait();
-                let relation = self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await?;
-                self.require_owner(&relation)?;
-                self.rebuild_indexes(&relation).await?;
-            }
-            ReindexTarget::Schema(_) | ReindexTarget::Database(_) => {
-                self.begin_statement().await?;
-                match target {
-                    ReindexTarget::Schema(schema) if Schema::required(schema)? != Schema::PUBLIC => {
-                        return Ok(CommandTag::Words("REINDEX"));
-                    }
-                    ReindexTarget::Database(database) if *database != self.facts.database => {
-                        let message = "can only reindex the currently open database";
-                        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-                    }
-                    _ => {}
-                }
-                let catalogue = self.catalogue().await?;
-                let mut tables: Vec<Arc<Relation>> = catalogue.relations.values().cloned().collect();
-                tables.sort_by_key(|relation| relation.oid);
-                tables.retain(|relation| self.require_owner(relation).is_ok());
-                for relation in tables {
-                    let idents = [Schema::PUBLIC.name(), &relation.name];
-                    let name = idents.map(|part| ast::Ident::with_quote('"', part)).to_vec();
-                    let name = ast::ObjectName::from(name);
-                    let wait = self.lock_wait();
-                    let relation =
-                        self.lock_relation(parsed, &name, TableLockMode::AccessExclusive, wait).await?;
-                    self.rebuild_indexes(&relation).await?;
-                }
-            }
-        }
-        Ok(CommandTag::Words("REINDEX"))
     }
 
     /// A UNIQUE constraint as the index that it is, not yet built.
@@ -386,22 +343,38 @@ pub(super) fn object_name(table: &str, columns: &str, label: &str) -> String {
 }
 
 fn refuse_absent_clauses(create: &ast::CreateIndex) -> Result<()> {
-    let methods = match &create.using {
+    let ast::CreateIndex {
+        // Read elsewhere.
+        name: _,
+        table_name: _,
+        columns: _,
+        unique: _,
+        concurrently: _,
+        if_not_exists: _,
+        nulls_distinct: _,
+        with: _,
+        // PostgreSQL's.
+        using,
+        include,
+        predicate,
+        // Of other servers.
+        r#async,
+        index_options,
+        alter_options,
+    } = create;
+    let methods = match using {
         None | Some(ast::IndexType::BTree) => None,
         Some(other) => Some(other.to_string().to_ascii_lowercase()),
     };
     if let Some(method) = methods {
         return Err(SqlError::unsupported(format!("access method \"{method}\"")));
     }
-    let absent = [
-        (create.predicate.is_some(), "a partial index"),
-        (!create.include.is_empty(), "CREATE INDEX INCLUDE"),
-        (create.r#async || !create.alter_options.is_empty(), "this form of CREATE INDEX"),
-    ];
-    match absent.iter().find(|(found, _)| *found) {
-        Some((_, what)) => Err(SqlError::unsupported(what)),
-        None => Ok(()),
-    }
+    let foreign = *r#async || !index_options.is_empty() || !alter_options.is_empty();
+    refuse_first(&[
+        (predicate.is_some(), "a partial index"),
+        (!include.is_empty(), "CREATE INDEX INCLUDE"),
+        (foreign, "this form of CREATE INDEX"),
+    ])
 }
 
 /// The columns that CREATE INDEX names.
@@ -411,12 +384,16 @@ fn index_columns(relation: &Relation, create: &ast::CreateIndex) -> Result<Vec<I
         return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
     }
     let mut columns = Vec::with_capacity(create.columns.len());
-    for part in &create.columns {
-        if part.operator_class.is_some() {
+    for ast::IndexColumn { column, operator_class } in &create.columns {
+        let ast::OrderByExpr { expr, options, with_fill: _ } = column;
+        if operator_class.is_some() {
             return Err(SqlError::unsupported("an operator class of an index"));
         }
-        let mut expr = &part.column.expr;
+        let (mut expr, mut collation) = (expr, None);
         while let ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } = expr {
+            if let ast::Expr::Collate { collation: given, .. } = expr {
+                collation = Some(given);
+            }
             expr = inner;
         }
         let ast::Expr::Identifier(name) = expr else {
@@ -426,7 +403,9 @@ fn index_columns(relation: &Relation, create: &ast::CreateIndex) -> Result<Vec<I
         let at = relation.column(&name).ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
         })?;
-        let options = &part.column.options;
+        if let (Some(collation), Some(column)) = (collation, relation.columns.get(at)) {
+            require_collation(collation, column.ty)?;
+        }
         let descending = matches!(options.sort, Some(ast::OrderBySort::Desc));
         let nulls_first = options.nulls_first.unwrap_or(descending);
         columns.push(IndexColumn { at, order: OrderedColumn { descending, nulls_first } });

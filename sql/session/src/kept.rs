@@ -26,6 +26,10 @@ pub(crate) struct Kept {
     pub(crate) portals: HashMap<String, Portal>,
     /// Transactions whose portals have ended with them.
     pub(crate) lives: u64,
+    /// The statement is one of several of a message, which are in one transaction.
+    pub(crate) several: bool,
+    /// The statement stands alone: what follows it in its pipeline begins anew.
+    pub(crate) alone: bool,
 }
 
 /// The rows of pg_prepared_statements and pg_cursors.

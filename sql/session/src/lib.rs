@@ -45,6 +45,7 @@ mod options;
 mod owners;
 mod portal;
 mod regs;
+mod reindex;
 mod rights;
 mod role_settings;
 mod roles;
@@ -247,7 +248,9 @@ impl SqlSession {
     /// 42601 at the first statement that cannot be parsed.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
         let parsed = self.parsed(sql);
-        Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
+        let statements = self.noting_now(parsed)?;
+        self.kept.several = statements.len() > 1;
+        Ok(statements.into_iter().map(Statement).collect())
     }
 
     /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.

@@ -6,8 +6,7 @@ use sql_catalogue::names::Found;
 use sql_catalogue::schema::Schema;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Relation, system};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
-use sql_language::parse::Parsed;
-use sqlparser::ast;
+use sql_language::parse::{MaintainedTable, Maintenance, Parsed};
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +35,29 @@ impl Swept {
     }
 }
 
+/// The columns that ANALYZE names must be there, each once.
+fn check_columns(relation: &Relation, columns: &[String]) -> Result<()> {
+    for (at, column) in columns.iter().enumerate() {
+        relation.require_column(column)?;
+        if columns.iter().take(at).any(|before| before == column) {
+            let message =
+                format!("column \"{column}\" of relation \"{}\" appears more than once", relation.name);
+            return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+    }
+    Ok(())
+}
+
 impl SqlSession {
     /// VACUUM sweeps the tables (all without a name) for versions that nobody can see any more. ANALYZE has
-    /// nothing to gather: it only checks that the tables exist.
+    /// nothing to gather: it only checks that tables and columns exist.
     pub(super) async fn maintain(
         &mut self,
         parsed: &Parsed,
-        vacuum: bool,
-        verbose: bool,
-        tables: &[ast::ObjectName],
+        maintenance: &Maintenance,
     ) -> Result<CommandTag> {
+        let Maintenance { vacuum, analyze, verbose, tables } = maintenance;
+        let (vacuum, analyze, verbose) = (*vacuum, *analyze, *verbose);
         let word = if vacuum { "VACUUM" } else { "ANALYZE" };
         if vacuum {
             self.refuse_in_block(word)?;
@@ -67,7 +79,7 @@ impl SqlSession {
         }
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let mut skipped = Vec::new();
-        for table in tables {
+        for MaintainedTable { name: table, columns } in tables {
             let (schema, name, _) = analyzer.table_name(table)?;
             match analyzer.find(schema.as_deref(), &name)? {
                 Some(Found::MadeUp(_)) if system::is_table(&name) => {
@@ -77,7 +89,11 @@ impl SqlSession {
                     skipped.push(name);
                 }
                 Some(Found::Table(_)) | None => {
-                    found.push(Swept::table(analyzer.find_defined_table(table)?.as_ref()));
+                    let relation = analyzer.find_defined_table(table)?;
+                    if analyze {
+                        check_columns(&relation, columns)?;
+                    }
+                    found.push(Swept::table(&relation));
                 }
             }
         }

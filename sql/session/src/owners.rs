@@ -325,7 +325,7 @@ impl SqlSession {
             };
             let ident = |name: &str| ast::Ident::with_quote('"', name.to_owned());
             let names = vec![ast::ObjectName::from(vec![ident(Schema::PUBLIC.name()), ident(name)])];
-            let target = DropTarget { kind, names, if_exists: true, cascade };
+            let target = DropTarget { kind, names, if_exists: true, cascade, concurrently: false };
             match kind {
                 DropKind::View => self.drop_views(parsed, &target).await?,
                 DropKind::Sequence => self.drop_sequences(parsed, &target).await?,

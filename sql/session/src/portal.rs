@@ -112,6 +112,8 @@ pub(crate) struct CursorRun {
     pub(crate) name: String,
     /// Rows still wanted; usize::MAX for all.
     pub(crate) left: usize,
+    /// The row that it stands on is wanted, and no more.
+    pub(crate) current: bool,
     pub(crate) given: usize,
     /// FETCH.
     pub(crate) shows: bool,
@@ -208,6 +210,10 @@ pub struct Portal {
     pub formats: ResultFormats,
     /// It gave all that it has.
     finished: bool,
+    /// As a cursor: the row that it stands on.
+    pub(crate) current: Option<Row>,
+    /// As a cursor: NO SCROLL.
+    pub(crate) no_scroll: bool,
 }
 
 impl Portal {
@@ -219,7 +225,18 @@ impl Portal {
         (life, opened): (u64, Timestamp),
     ) -> Self {
         let formats = ResultFormats::default();
-        Self { prepared, parameters, run, depth, life, opened, formats, finished: false }
+        Self {
+            prepared,
+            parameters,
+            run,
+            depth,
+            life,
+            opened,
+            formats,
+            finished: false,
+            current: None,
+            no_scroll: false,
+        }
     }
 
     /// A statement of nothing.

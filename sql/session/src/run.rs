@@ -44,6 +44,10 @@ impl SqlSession {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
                 self.take_role_to_be();
+                let alone = std::mem::take(&mut self.kept.alone);
+                if let (Fetch::Complete(_), Some(block)) = (&fetched, &mut self.block) {
+                    block.ran |= !alone;
+                }
                 fetched
             }),
             failed => failed,
@@ -65,10 +69,10 @@ impl SqlSession {
         if let Run::Utility(parsed) = &portal.run {
             let parsed = parsed.clone();
             portal.run = match &parsed.command {
-                SqlCommand::Utility(Utility::Declare { name, query }) => {
+                SqlCommand::Utility(Utility::Declare { name, query, no_scroll }) => {
                     let types = portal.prepared().parameter_types().iter().copied().map(Some).collect();
                     let parameters = (types, portal.parameters.clone());
-                    Run::Done(self.declare(name, query, parameters).await?)
+                    Run::Done(self.declare(name, query, parameters, *no_scroll).await?)
                 }
                 command => {
                     if asks_of_role(command) {

@@ -99,9 +99,7 @@ impl SqlSession {
             }
             Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
             Utility::Cluster => self.cluster().map(Run::Done),
-            Utility::Maintain { vacuum, verbose, tables } => {
-                self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
-            }
+            Utility::Maintain(maintenance) => self.maintain(parsed, maintenance).await.map(Run::Done),
             Utility::Discard(kind) => self.discard(*kind).map(Run::Done),
             Utility::Deallocate(name) => self.deallocate(name.as_deref()).map(Run::Done),
             Utility::Prepare { name, types, statement } => {
@@ -128,7 +126,7 @@ impl SqlSession {
             | Utility::ReassignOwned { .. }
             | Utility::DropOwned { .. }
             | Utility::AlterSettings { .. } => self.run_of_rights(parsed, utility).await.map(Run::Done),
-            Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
+            Utility::Reindex(reindex) => self.reindex(parsed, reindex).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
             }
@@ -206,15 +204,16 @@ impl SqlSession {
             }
             return Ok(CommandTag::Words("SET"));
         }
-        if !self.in_explicit_block() {
+        if !self.in_transaction_block() {
             self.warn("SET TRANSACTION can only be used in transaction blocks");
         }
         self.set_modes(modes)?;
         Ok(CommandTag::Words("SET"))
     }
 
-    pub(super) fn in_explicit_block(&self) -> bool {
-        self.block.as_ref().is_some_and(|block| block.explicit)
+    /// In a transaction block, which the statements of one message are in together, too.
+    pub(super) fn in_transaction_block(&self) -> bool {
+        self.kept.several || self.block.as_ref().is_some_and(|block| block.explicit)
     }
 
     fn warn(&mut self, message: &str) {
@@ -222,17 +221,19 @@ impl SqlSession {
     }
 
     fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<CommandTag> {
-        if local && !self.in_explicit_block() {
+        if local && !self.in_transaction_block() {
             self.warn("SET LOCAL can only be used in transaction blocks");
         }
         self.ensure_block();
         let is_on = |text: &str| {
-            matches!(text.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1" | "t" | "y")
+            let message = format!("parameter \"{name}\" requires a Boolean value");
+            sql_types::is_true(text).ok_or_else(|| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
         };
         match (name.to_ascii_lowercase().as_str(), value) {
             ("transaction_isolation", Some(value)) => self.set_modes(&[isolation_mode(value)?])?,
-            ("transaction_read_only", Some(value)) => self.set_modes(&[Mode::ReadOnly(is_on(value))])?,
-            ("transaction_isolation" | "transaction_read_only", None) | ("transaction_deferrable", _) => {}
+            ("transaction_read_only", Some(value)) => self.set_modes(&[Mode::ReadOnly(is_on(value)?)])?,
+            ("transaction_deferrable", Some(value)) => self.set_modes(&[Mode::Deferrable(is_on(value)?)])?,
+            ("transaction_isolation" | "transaction_read_only" | "transaction_deferrable", None) => {}
             _ => {
                 let environment = self.environment.clone();
                 self.facts.levels.touch(&*environment);
@@ -274,15 +275,17 @@ impl SqlSession {
         Ok(CommandTag::Words("RESET"))
     }
 
-    /// 25001 for what must stand alone.
-    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
-        if self.in_explicit_block() {
-            return Err(SqlError::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot run inside a transaction block"),
-            ));
-        }
-        Ok(())
+    /// 25001 for what must stand alone: also in its message, and before anything else of its pipeline.
+    pub(super) fn refuse_in_block(&mut self, what: &str) -> Result<()> {
+        let message = if self.in_transaction_block() {
+            format!("{what} cannot run inside a transaction block")
+        } else if self.block.as_ref().is_some_and(|block| block.ran) {
+            format!("{what} cannot be executed within a pipeline")
+        } else {
+            self.kept.alone = true;
+            return Ok(());
+        };
+        Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
     }
 
     fn alter_system(&mut self, target: &SetTarget, value: Option<&str>) -> Result<CommandTag> {
@@ -426,7 +429,7 @@ impl SqlSession {
         mode: TableLockMode,
         no_wait: bool,
     ) -> Result<CommandTag> {
-        if !self.in_explicit_block() {
+        if !self.in_transaction_block() {
             return Err(super::block::no_block("LOCK TABLE"));
         }
         if mode > TableLockMode::RowExclusive && self.engine.database().is_in_recovery() {

@@ -113,6 +113,7 @@ mod tests {
             force_quote: None,
             force_not_null: Vec::new(),
             force_null: Vec::new(),
+            freeze: false,
         }
     }
 

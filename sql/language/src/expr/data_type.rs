@@ -22,9 +22,7 @@ pub fn data_type(ast: &DataType) -> Result<Type> {
         DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) => of(TypeId::Int4),
         DataType::BigInt(None) | DataType::Int8(None) => of(TypeId::Int8),
         DataType::Real | DataType::Float4 => of(TypeId::Float4),
-        DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision | DataType::Float8 => {
-            of(TypeId::Float8)
-        }
+        DataType::DoublePrecision | DataType::Float8 => of(TypeId::Float8),
         DataType::Float(precision) => float(precision),
         DataType::Numeric(precision) | DataType::Decimal(precision) | DataType::Dec(precision) => {
             numeric(precision)
@@ -51,13 +49,27 @@ pub fn data_type(ast: &DataType) -> Result<Type> {
             time(TypeId::Interval, *precision)
         }
         DataType::Array(
-            ArrayElemTypeDef::SquareBracket(element, _)
-            | ArrayElemTypeDef::AngleBracket(element)
-            | ArrayElemTypeDef::Parenthesis(element)
-            | ArrayElemTypeDef::Qualified(element, _),
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::Qualified(element, _),
         ) => array(data_type(element)?),
         DataType::Custom(name, modifiers) => custom(name, modifiers),
-        other => Err(SqlError::unsupported(format!("type {}", other.to_string().to_lowercase()))),
+        DataType::JSON
+        | DataType::JSONB
+        | DataType::Bit(_)
+        | DataType::BitVarying(_)
+        | DataType::VarBit(_)
+        | DataType::Time(..)
+        | DataType::Interval { .. }
+        | DataType::TsVector
+        | DataType::TsQuery
+        | DataType::Trigger
+        | DataType::GeometricType(_) => {
+            Err(SqlError::unsupported(format!("type {}", ast.to_string().to_lowercase())))
+        }
+        // Names that the parser knows from other servers.
+        other => {
+            let text = other.to_string().to_lowercase();
+            Err(unknown(text.split(['(', '<']).next().unwrap_or_default().trim_end()))
+        }
     }
 }
 
@@ -78,7 +90,8 @@ fn unknown(name: &str) -> SqlError {
 
 fn limit(length: Option<&CharacterLength>) -> Result<Option<u32>> {
     match length {
-        None | Some(CharacterLength::Max) => Ok(None),
+        None => Ok(None),
+        Some(CharacterLength::Max) => Err(SqlError::syntax("syntax error at or near \"max\"")),
         Some(CharacterLength::IntegerLength { length, .. }) => {
             Ok(Some(u32::try_from(*length).unwrap_or(u32::MAX)))
         }
@@ -177,7 +190,7 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
         }
         None => return Err(unknown(last)),
     };
-    let numbers: Vec<i64> = modifiers.iter().filter_map(|number| number.trim().parse().ok()).collect();
+    let numbers = modifiers.iter().map(|text| modifier(text)).collect::<Result<Vec<i64>>>()?;
     let small = |number: &i64| u32::try_from(*number).unwrap_or(0);
     Ok(match (known, numbers.as_slice()) {
         (_, []) => Type::of(known),
@@ -192,5 +205,14 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
             let message = format!("type modifier is not allowed for type \"{last}\"");
             return Err(SqlError::syntax(message));
         }
+    })
+}
+
+/// A number in the parentheses behind a type's name.
+fn modifier(text: &str) -> Result<i64> {
+    let text = text.trim();
+    text.parse().map_err(|_| {
+        let message = format!("invalid input syntax for type integer: \"{text}\"");
+        SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
     })
 }

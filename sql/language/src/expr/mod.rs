@@ -23,6 +23,7 @@ mod tests;
 pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type};
 pub use coerce::{named_reg, read_reg};
+pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
 pub use data_type::data_type;
 pub use functions::has_function;

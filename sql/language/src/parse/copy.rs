@@ -21,6 +21,9 @@ struct Given {
     force_quote: Option<Vec<String>>,
     force_not_null: Option<Vec<String>>,
     force_null: Option<Vec<String>>,
+    freeze: Option<bool>,
+    /// Checked, and forgotten: it is UTF-8.
+    encoding: Option<()>,
 }
 
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
@@ -33,7 +36,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     }
     let subject = if cursor.peek() == Some(&Token::LParen) {
         let inside = cursor.parenthesised()?;
-        CopySubject::Query(parse_inner_query(cursor.source(), inside)?)
+        CopySubject::Query(parse_inner_query(cursor, inside)?)
     } else {
         let name = cursor.object_name()?;
         let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };
@@ -60,7 +63,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     cursor.word("with");
     if cursor.token(&Token::LParen) {
         loop {
-            listed_option(cursor, &mut given)?;
+            let position = cursor.position();
+            listed_option(cursor, &mut given).map_err(|error| at_option(error, position))?;
             if !cursor.token(&Token::Comma) {
                 break;
             }
@@ -77,6 +81,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     cursor.expect_end()?;
     let options = settle(given, from)?;
     Ok(Some(SqlCommand::Utility(Utility::Copy(Box::new(CopyStatement { subject, from, options })))))
+}
+
+/// An error of an option is at that option, unless it says where it is.
+fn at_option(error: SqlError, position: Option<u32>) -> SqlError {
+    if error.fields().position.is_some() { error } else { error.at(position) }
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
@@ -150,9 +159,14 @@ fn listed_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
             let columns = cursor.name_list()?;
             set(&mut given.force_null, columns)
         }
-        // A wish about freezing rows and a promise about the encoding, which is UTF-8 always.
-        "freeze" => flag(cursor, "freeze").map(|_| ()),
-        "encoding" => encoding(&cursor.expect_string()?),
+        "freeze" => {
+            let freeze = flag(cursor, "freeze")?;
+            set(&mut given.freeze, freeze)
+        }
+        "encoding" => {
+            encoding(&cursor.expect_string()?)?;
+            set(&mut given.encoding, ())
+        }
         _ => Err(SqlError::syntax(format!("option \"{name}\" not recognized")).at(position)),
     }
 }
@@ -193,9 +207,10 @@ fn bare_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
         let columns = bare_names(cursor)?;
         set(&mut given.force_null, columns)
     } else if cursor.word("freeze") {
-        Ok(())
+        set(&mut given.freeze, true)
     } else if cursor.word("encoding") {
-        encoding(&cursor.expect_string()?)
+        encoding(&cursor.expect_string()?)?;
+        set(&mut given.encoding, ())
     } else {
         Err(cursor.unexpected())
     }
@@ -305,5 +320,6 @@ fn settle(mut given: Given, from: bool) -> Result<CopyOptions> {
         force_quote: given.force_quote,
         force_not_null: given.force_not_null.unwrap_or_default(),
         force_null: given.force_null.unwrap_or_default(),
+        freeze: given.freeze.unwrap_or_default(),
     })
 }

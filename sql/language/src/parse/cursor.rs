@@ -1,26 +1,41 @@
 //! A walk over the tokens of one statement, for what is parsed by hand.
 
 use super::Source;
+use super::doubts::Found;
+use identifier::is_reserved;
 use sql_interface::{Result, SqlError, clipped};
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
+use std::cell::Cell;
 
 /// Tokens without the white space, and a place among them.
 pub(super) struct Cursor<'a> {
     source: &'a Source,
     tokens: Vec<&'a TokenWithSpan>,
     at: usize,
+    /// What is doubtful about the parts that the other parser read.
+    doubts: Cell<Found>,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(source: &'a Source, tokens: &'a [TokenWithSpan]) -> Self {
         let tokens =
             tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)).collect();
-        Self { source, tokens, at: 0 }
+        Self { source, tokens, at: 0, doubts: Cell::default() }
     }
 
     pub(crate) fn source(&self) -> &'a Source {
         self.source
+    }
+
+    /// Notes what is doubtful about a part.
+    pub(super) fn note(&self, found: Found) {
+        self.doubts.set(self.doubts.get().and(found));
+    }
+
+    /// What was noted.
+    pub(super) fn doubts(&self) -> Found {
+        self.doubts.get()
     }
 
     pub(crate) fn peek(&self) -> Option<&'a Token> {
@@ -122,6 +137,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// An identifier that names something: no reserved word without quotes.
+    pub(crate) fn name(&mut self) -> Result<String> {
+        match self.peek() {
+            Some(Token::Word(word)) if word.quote_style.is_none() && is_reserved(&word.value) => {
+                Err(self.unexpected())
+            }
+            _ => self.identifier(),
+        }
+    }
+
     /// A string literal of any kind.
     pub(crate) fn string(&mut self) -> Option<String> {
         let text = match self.peek()? {
@@ -160,6 +185,12 @@ impl<'a> Cursor<'a> {
     pub(crate) fn object_name(&mut self) -> Result<ast::ObjectName> {
         let mut parts = Vec::new();
         loop {
+            if parts.is_empty() {
+                // Those behind the first may be any words.
+                let place = self.at;
+                self.name()?;
+                self.at = place;
+            }
             match self.tokens.get(self.at) {
                 Some(TokenWithSpan { token: Token::Word(word), span }) => {
                     parts.push(ast::ObjectNamePart::Identifier(ast::Ident {
@@ -200,9 +231,9 @@ impl<'a> Cursor<'a> {
     /// A name list in parentheses.
     pub(crate) fn name_list(&mut self) -> Result<Vec<String>> {
         self.expect_token(&Token::LParen)?;
-        let mut names = vec![self.identifier()?];
+        let mut names = vec![self.name()?];
         while self.token(&Token::Comma) {
-            names.push(self.identifier()?);
+            names.push(self.name()?);
         }
         self.expect_token(&Token::RParen)?;
         Ok(names)

@@ -1,6 +1,7 @@
 //! EXPLAIN and its options.
 
 use super::cursor::Cursor;
+use super::options::{self, Given};
 use super::statement::{ExplainFormat, ExplainOptions, SqlCommand, Utility};
 use super::utility::inner;
 use super::{Parsed, parse_statement};
@@ -12,16 +13,10 @@ use std::sync::Arc;
 /// Reads what follows EXPLAIN.
 pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let mut options = ExplainOptions { costs: true, ..ExplainOptions::default() };
-    if !begins_statement(cursor) && cursor.token(&Token::LParen) {
-        loop {
-            let name = cursor.identifier()?;
-            let value = value(cursor)?;
-            take(&mut options, &name, value.as_deref())?;
-            if !cursor.token(&Token::Comma) {
-                break;
-            }
+    if !begins_statement(cursor) && cursor.peek() == Some(&Token::LParen) {
+        for option in options::list(cursor)? {
+            take(&mut options, &option)?;
         }
-        cursor.expect_token(&Token::RParen)?;
         check(&options)?;
     } else {
         options.analyze = cursor.any_word(&["analyze", "analyse"]);
@@ -39,7 +34,8 @@ pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
 fn with_plan(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
     let tokens = cursor.rest();
     let (source, count) = (cursor.source(), tokens.len());
-    let command = parse_statement(source, tokens)?;
+    let (command, found) = parse_statement(source, tokens)?;
+    cursor.note(found);
     let fits = match &command {
         SqlCommand::CreateTable(table) => table.query.is_some(),
         SqlCommand::Utility(utility) => matches!(utility, Utility::Execute { .. } | Utility::Declare { .. }),
@@ -63,24 +59,9 @@ fn begins_statement(cursor: &mut Cursor<'_>) -> bool {
     query
 }
 
-/// The value of an option, if it has one.
-fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
-    Ok(match cursor.peek() {
-        Some(Token::Comma | Token::RParen) => None,
-        _ => Some(match cursor.string().or_else(|| cursor.number()) {
-            Some(text) => text,
-            None => cursor.identifier()?,
-        }),
-    })
-}
-
-fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result<()> {
-    let on = || match value.unwrap_or("true").to_ascii_lowercase().as_str() {
-        "true" | "on" | "1" => Ok(true),
-        "false" | "off" | "0" => Ok(false),
-        _ => Err(SqlError::syntax(format!("{name} requires a Boolean value"))),
-    };
-    match name {
+fn take(options: &mut ExplainOptions, option: &Given) -> Result<()> {
+    let on = || option.boolean();
+    match option.name.as_str() {
         "analyze" => options.analyze = on()?,
         "verbose" => options.verbose = on()?,
         "costs" => options.costs = on()?,
@@ -90,7 +71,8 @@ fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result
         "timing" => options.timing = Some(on()?),
         "summary" => options.summary = Some(on()?),
         "format" => {
-            let word = value.ok_or_else(|| SqlError::syntax("format requires a parameter"))?;
+            let word =
+                option.value.as_deref().ok_or_else(|| SqlError::syntax("format requires a parameter"))?;
             options.format = match word.to_ascii_lowercase().as_str() {
                 "text" => ExplainFormat::Text,
                 "json" => ExplainFormat::Json,
@@ -98,11 +80,11 @@ fn take(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Result
                 "yaml" => ExplainFormat::Yaml,
                 _ => {
                     let what = format!("unrecognized value for EXPLAIN option \"format\": \"{word}\"");
-                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
+                    return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what).at(option.position));
                 }
             };
         }
-        _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+        _ => return Err(option.unrecognized("EXPLAIN")),
     }
     Ok(())
 }

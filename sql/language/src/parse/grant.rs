@@ -51,16 +51,23 @@ fn behaviour(cursor: &mut Cursor<'_>) -> bool {
     cascade
 }
 
+/// The words that stand for a role.
+const SPECIFIERS: [(&str, RoleSpec); 3] = [
+    ("current_user", RoleSpec::Current),
+    ("current_role", RoleSpec::Current),
+    ("session_user", RoleSpec::Session),
+];
+
+/// The word that stands for a role, and which, if one comes next.
+pub(super) fn specifier(cursor: &Cursor<'_>) -> Option<(&'static str, RoleSpec)> {
+    SPECIFIERS.iter().find(|(word, _)| cursor.sees(&[word])).map(|(word, role)| (*word, role.clone()))
+}
+
 /// A role: a name, or one of the words that stand for one.
 pub(super) fn role_spec(cursor: &mut Cursor<'_>) -> Result<RoleSpec> {
-    for (words, spec) in [
-        (&["current_user", "current_role"][..], RoleSpec::Current),
-        (&["session_user"], RoleSpec::Session),
-        (&["public"], RoleSpec::Public),
-    ] {
-        if cursor.any_word(words) {
-            return Ok(spec);
-        }
+    if let Some((word, role)) = specifier(cursor) {
+        cursor.word(word);
+        return Ok(role);
     }
     let position = cursor.position();
     let name = cursor.identifier()?;
@@ -71,7 +78,8 @@ pub(super) fn role_spec(cursor: &mut Cursor<'_>) -> Result<RoleSpec> {
     }
 }
 
-fn role_list(cursor: &mut Cursor<'_>) -> Result<Vec<RoleSpec>> {
+/// Roles in a list.
+pub(super) fn role_list(cursor: &mut Cursor<'_>) -> Result<Vec<RoleSpec>> {
     let mut roles = vec![role_spec(cursor)?];
     while cursor.token(&Token::Comma) {
         roles.push(role_spec(cursor)?);
@@ -268,15 +276,19 @@ fn argument_type(cursor: &Cursor<'_>, tokens: &[TokenWithSpan]) -> Result<ast::D
 fn default_privileges(cursor: &mut Cursor<'_>) -> Result<Utility> {
     let (mut roles, mut schemas) = (Vec::new(), Vec::new());
     loop {
-        if cursor.word("for") {
+        let position = cursor.position();
+        let twice = if cursor.word("for") {
             if !cursor.any_word(&["role", "user"]) {
                 return Err(cursor.unexpected());
             }
-            roles = role_list(cursor)?;
+            !std::mem::replace(&mut roles, role_list(cursor)?).is_empty()
         } else if cursor.words(&["in", "schema"]) {
-            schemas = identifiers(cursor)?;
+            !std::mem::replace(&mut schemas, identifiers(cursor)?).is_empty()
         } else {
             break;
+        };
+        if twice {
+            return Err(SqlError::syntax("conflicting or redundant options").at(position));
         }
     }
     let is_grant = cursor.word("grant");

@@ -5,10 +5,15 @@ pub mod columns;
 mod copy;
 mod cursor;
 mod dialect;
+mod doubts;
 mod explain;
 mod extent;
 mod grammar;
 mod grant;
+mod literals;
+mod maintain;
+mod operators;
+mod options;
 mod rewrite;
 mod role;
 mod sequence;
@@ -27,12 +32,14 @@ pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
     ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement,
-    MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, ReindexTarget, RoleOption, RoleSpec,
-    SequenceChange, SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility, ViewChange,
+    MaintainedTable, Maintenance, MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, Reindex,
+    ReindexTarget, RoleOption, RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange,
+    SettingOf, SqlCommand, Utility, ViewChange,
 };
 
 use cursor::Cursor;
 use dialect::Patient;
+use doubts::Found;
 pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
 use settle::settle;
 use sql_interface::{NAME_BYTES_MAX, Result, Severity, SqlError, clipped, stack};
@@ -193,6 +200,9 @@ fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
         .tokenize_with_location()
         .map_err(|error| source.lexical_error(&error))?;
     note_freed(tokens.len());
+    if literals::go_on(&tokens) {
+        tokens = literals::joined(tokens);
+    }
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     if tokens.len() > LARGE_TOKENS {
         tokens.shrink_to_fit();
@@ -213,7 +223,7 @@ fn parse_statements(
         if !tokens.is_empty() {
             let count = tokens.len();
             *begun = tokens.first().map(|token| token.span.start);
-            let command = parse_statement(source, tokens)?;
+            let command = parse_believed(source, tokens)?;
             statements.push(Arc::new(Parsed { source: source.clone(), command, tokens: count }));
         }
         return Ok(statements);
@@ -239,7 +249,7 @@ fn parse_statements(
             }
             let tokens = part.len();
             *begun = part.first().map(|token| token.span.start);
-            let command = parse_statement(source, part).map_err(|error| match &end {
+            let command = parse_believed(source, part).map_err(|error| match &end {
                 // A statement that ends too early ends at its semicolon.
                 Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),
                 _ => error,
@@ -299,32 +309,50 @@ fn read_whole<T: ast::VisitMut>(
     parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Result<T> {
     let (tokens, lists) = values::cut(source, tokens)?;
-    let mut tree = read(source, rewrite::adapt(tokens), parse)?;
+    let mut tree = read(source, rewrite::adapt(source, tokens), parse)?;
     lists.put_back(source, &mut tree)?;
     Ok(tree)
 }
 
-/// Parses the tokens of one statement.
-fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
+/// Parses the tokens of one statement, and asks PostgreSQL's grammar about what is doubtful.
+fn parse_believed(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
+    let place = |at: Option<Location>| at.and_then(|at| source.position(at));
+    let start = place(tokens.first().map(|token| token.span.start));
+    let end = place(tokens.last().map(|token| token.span.end));
+    let (command, found) = parse_statement(source, tokens)?;
+    if let (true, Some(start), Some(end)) = (found.ask, start, end) {
+        let statement = source.offset(start)..source.offset(end);
+        grammar::confirm(source, statement, found.absent)?;
+    }
+    Ok(command)
+}
+
+/// Parses the tokens of one statement, and tells what is doubtful about it.
+fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlCommand, Found)> {
     extent::check(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens);
     let is_query = cursor.peek().is_some_and(begins_query);
     if !is_query && let Some(command) = utility::parse(&mut cursor)? {
-        return Ok(command);
+        let of_itself = if utility::is_plain(&command) { Found::default() } else { Found::ASK };
+        let found = of_itself.and(cursor.doubts()).and(doubts::of_tokens(&tokens));
+        return Ok((command, found));
     }
     parse_plain(source, tokens)
 }
 
 /// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
-fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
-    let count = tokens.len();
+fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlCommand, Found)> {
+    let (count, of_tokens) = (tokens.len(), doubts::of_tokens(&tokens));
     if tokens.first().is_some_and(|first| begins_query(&first.token)) {
         // As the parser would do, without moving a tree of the largest statement's size about.
-        return Ok(SqlCommand::Query(settle(read_query(source, tokens)?, count)?));
+        let query = settle(read_query(source, tokens)?, count)?;
+        let found = of_tokens.and(doubts::of_tree(source, &query));
+        return Ok((SqlCommand::Query(query), found));
     }
     let overriding = rewrite::overriding(&tokens);
-    let statement = read_whole(source, tokens, |parser| parser.parse_statement())?;
-    classify(settle(statement, count)?, overriding)
+    let statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
+    let found = of_tokens.and(doubts::of_tree(source, &statement));
+    Ok((classify(statement, overriding)?, found))
 }
 
 /// Whether a statement that begins so is a query.
@@ -333,11 +361,13 @@ fn begins_query(first: &Token) -> bool {
     matches!(first, Token::LParen) || matches!(first, Token::Word(word) if is_word(word))
 }
 
-/// Parses a query inside another statement from all of `tokens`, as a statement of its own.
-fn parse_inner_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
-    let count = tokens.len();
-    let command = SqlCommand::Query(settle(read_query(source, tokens)?, count)?);
-    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+/// Parses a query inside another statement from all of `tokens`, as a statement of its own; what is doubtful
+/// about it is noted at the cursor.
+fn parse_inner_query(cursor: &Cursor<'_>, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
+    let (source, count) = (cursor.source(), tokens.len());
+    let query = settle(read_query(source, tokens)?, count)?;
+    cursor.note(doubts::of_tree(source, &query));
+    Ok(Arc::new(Parsed { source: source.clone(), command: SqlCommand::Query(query), tokens: count }))
 }
 
 fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Query>> {
@@ -457,7 +487,7 @@ mod tests {
             ("table t", "SELECT * FROM t"),
             ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
             ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
-            ("select only from t for key share nowait", "SELECT only FROM t FOR SHARE NOWAIT"),
+            ("select \"only\" from t for key share nowait", "SELECT \"only\" FROM t FOR SHARE NOWAIT"),
         ] {
             let SqlCommand::Query(query) = one(sql) else { panic!("{sql}") };
             assert_eq!(query.to_string(), plain, "{sql}");

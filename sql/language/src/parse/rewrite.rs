@@ -2,6 +2,7 @@
 //!
 //! - FOR NO KEY UPDATE and FOR KEY SHARE become the next stronger locks, FOR UPDATE and FOR SHARE.
 //! - ONLY before a table's name goes: there is no inheritance.
+//! - ISNULL and NOTNULL behind an expression become IS NULL and IS NOT NULL.
 //! - TABLE name becomes SELECT * FROM name.
 //! - The options of an identity column come in the one order that it takes.
 //! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
@@ -10,8 +11,10 @@
 //! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
 use super::statement::Overriding;
+use super::{Source, operators};
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
+use std::sync::LazyLock;
 
 fn is_word(token: &Token, wanted: &str) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
@@ -24,10 +27,10 @@ const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"]
 
 /// Whether a word may begin what is said otherwise.
 fn is_rewritten(token: &Token) -> bool {
-    use Keyword::{FOR, IDENTITY, NoKeyword, ONLY, TABLE};
+    use Keyword::{FOR, IDENTITY, ISNULL, NOTNULL, NoKeyword, ONLY, TABLE};
     match token {
         Token::Word(word) => match word.keyword {
-            ONLY | TABLE | FOR | IDENTITY => true,
+            ONLY | TABLE | FOR | IDENTITY | ISNULL | NOTNULL => true,
             // Not all of ours are words of the parser's, which then tells of none.
             NoKeyword => is_word(token, "overriding"),
             _ => false,
@@ -50,7 +53,8 @@ fn is_qualified(token: &Token) -> bool {
 }
 
 /// The tokens as sqlparser shall see them; places stay those of the text.
-pub(super) fn adapt(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(super) fn adapt(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    tokens = operators::joined(source, tokens);
     if tokens.iter().any(|token| is_qualified(&token.token)) {
         tokens = unqualified(&tokens);
     }
@@ -156,6 +160,10 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         if is_word(&token.token, "only") && follows_one_of(before, &BEFORE_TABLES) && is_name(next()) {
             continue;
         }
+        if before.is_some_and(ends_expression) && test_for_null(&token.token, token.span, &mut out) {
+            before = Some(&NULL);
+            continue;
+        }
         if is_word(&token.token, "table") && may_begin_query(before) && is_name(next()) {
             let [select, from] = [keyword("SELECT", Keyword::SELECT), keyword("FROM", Keyword::FROM)];
             for word in [select, Token::Mul, from] {
@@ -179,6 +187,45 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     }
     order_identity_options(&mut out);
     out
+}
+
+/// The last word of what [`test_for_null`] makes.
+static NULL: LazyLock<Token> = LazyLock::new(|| keyword("NULL", Keyword::NULL));
+
+/// Whether an expression may end with this token.
+fn ends_expression(token: &Token) -> bool {
+    const VALUES: [&str; 6] = ["null", "true", "false", "end", "user", "unknown"];
+    match token {
+        Token::Word(word) if word.quote_style.is_none() && identifier::is_reserved(&word.value) => {
+            let value = word.value.to_ascii_lowercase();
+            VALUES.contains(&value.as_str()) || value.starts_with("current_") || value == "session_user"
+        }
+        Token::Word(_)
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::UnicodeStringLiteral(_)
+        | Token::DollarQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::RParen
+        | Token::RBracket => true,
+        _ => false,
+    }
+}
+
+/// Puts IS NULL in the place of ISNULL, and IS NOT NULL in that of NOTNULL.
+fn test_for_null(token: &Token, span: Span, out: &mut Vec<TokenWithSpan>) -> bool {
+    let not = is_word(token, "notnull");
+    if !not && !is_word(token, "isnull") {
+        return false;
+    }
+    let words = [
+        Some(keyword("IS", Keyword::IS)),
+        not.then(|| keyword("NOT", Keyword::NOT)),
+        Some(keyword("NULL", Keyword::NULL)),
+    ];
+    out.extend(words.into_iter().flatten().map(|word| TokenWithSpan::new(word, span)));
+    true
 }
 
 /// Sorts what stands in parentheses after AS IDENTITY.

@@ -1,7 +1,7 @@
 //! CREATE, ALTER and DROP of ROLE, USER and GROUP, and the settings that roles and databases begin with.
 
 use super::cursor::Cursor;
-use super::grant::role_spec;
+use super::grant::{role_list, role_spec, specifier};
 use super::setting;
 use super::statement::{
     MemberGrant, NamedPrivilege, RoleOption, RoleSpec, SettingChange, SettingOf, SqlCommand, Utility,
@@ -40,7 +40,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         }
         let if_exists = cursor.words(&["if", "exists"]);
         let dropped = |cursor: &mut Cursor<'_>| {
-            if is_specifier(cursor) {
+            if specifier(cursor).is_some() {
                 let message = "cannot use special role specifier in DROP ROLE";
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
@@ -79,7 +79,10 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         return settings(cursor, None).map(Some);
     }
     let place = cursor.place();
-    let role = if is_specifier(cursor) { role_spec(cursor)? } else { RoleSpec::Named(role_name(cursor)?) };
+    let role = match specifier(cursor) {
+        Some(_) => role_spec(cursor)?,
+        None => RoleSpec::Named(role_name(cursor)?),
+    };
     if cursor.sees(&["rename", "to"]) {
         cursor.rewind(place);
         let name = role_name(cursor)?;
@@ -90,10 +93,7 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         let is_grant = cursor.word("add");
         cursor.any_word(&["drop", "user"]);
         cursor.word("user");
-        let mut members = vec![role_spec(cursor)?];
-        while cursor.token(&Token::Comma) {
-            members.push(role_spec(cursor)?);
-        }
+        let members = role_list(cursor)?;
         let RoleSpec::Named(name) = role else { return Err(cursor.unexpected()) };
         let roles = vec![NamedPrivilege { name, columns: Vec::new() }];
         let grant = MemberGrant { is_grant, admin: false, roles, members, granted_by: None, cascade: false };
@@ -139,17 +139,10 @@ fn change(cursor: &mut Cursor<'_>) -> Result<SettingChange> {
     }
 }
 
-/// The words that stand for a role.
-const SPECIFIERS: [&str; 3] = ["current_user", "current_role", "session_user"];
-
-fn is_specifier(cursor: &Cursor<'_>) -> bool {
-    SPECIFIERS.iter().any(|word| cursor.sees(&[word]))
-}
-
 /// A role's name, and no word that stands for one.
 fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let position = cursor.position();
-    if let Some(word) = SPECIFIERS.iter().find(|word| cursor.sees(&[word])) {
+    if let Some((word, _)) = specifier(cursor) {
         let message = format!("{} cannot be used as a role name here", word.to_uppercase());
         return Err(SqlError::new(SqlState::RESERVED_NAME, message).at(position));
     }
@@ -162,15 +155,23 @@ fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     Ok(name)
 }
 
-fn role_specs(cursor: &mut Cursor<'_>) -> Result<Vec<RoleSpec>> {
-    let mut roles = vec![role_spec(cursor)?];
-    while cursor.token(&Token::Comma) {
-        roles.push(role_spec(cursor)?);
+/// Reads the options. Each may be given once; what `list` holds already is none of them.
+fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>, is_new: bool) -> Result<()> {
+    let given = list.len();
+    while !cursor.is_at_end() {
+        let position = cursor.position();
+        let Some(option) = option(cursor, is_new)? else { continue };
+        let mut before = list.iter().skip(given);
+        if before.any(|known| known.is_same_option(&option)) {
+            return Err(SqlError::syntax("conflicting or redundant options").at(position));
+        }
+        list.push(option);
     }
-    Ok(roles)
+    Ok(())
 }
 
-fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>, is_new: bool) -> Result<()> {
+/// One option; None for one that means nothing.
+fn option(cursor: &mut Cursor<'_>, is_new: bool) -> Result<Option<RoleOption>> {
     type Flag = fn(bool) -> RoleOption;
     const FLAGS: [(&str, &str, Flag); 7] = [
         ("superuser", "nosuperuser", RoleOption::Superuser),
@@ -181,44 +182,44 @@ fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>, is_new: bool) ->
         ("inherit", "noinherit", RoleOption::Inherit),
         ("bypassrls", "nobypassrls", RoleOption::BypassRls),
     ];
-    'next: while !cursor.is_at_end() {
-        for (yes, no, make) in FLAGS {
-            if cursor.word(yes) {
-                list.push(make(true));
-                continue 'next;
-            }
-            if cursor.word(no) {
-                list.push(make(false));
-                continue 'next;
-            }
+    for (yes, no, make) in FLAGS {
+        if cursor.word(yes) {
+            return Ok(Some(make(true)));
         }
-        cursor.word("encrypted");
-        if cursor.word("password") {
-            let password = if cursor.word("null") { None } else { Some(cursor.expect_string()?) };
-            list.push(RoleOption::Password(password));
-        } else if cursor.words(&["connection", "limit"]) {
-            let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
-            let limit = number.parse::<i32>().ok().filter(|limit| *limit >= -1);
-            list.push(RoleOption::ConnectionLimit(limit.ok_or_else(|| {
-                SqlError::new(
-                    SqlState::INVALID_PARAMETER_VALUE,
-                    format!("invalid connection limit: {number}"),
-                )
-            })?));
-        } else if cursor.words(&["valid", "until"]) {
-            list.push(RoleOption::ValidUntil(cursor.expect_string()?));
-        } else if cursor.word("sysid") {
-            // As in PostgreSQL: it is said, and means nothing any more.
-            cursor.number().ok_or_else(|| cursor.unexpected())?;
-        } else if is_new && (cursor.words(&["in", "role"]) || cursor.words(&["in", "group"])) {
-            list.push(RoleOption::MemberOf(role_specs(cursor)?));
-        } else if is_new && cursor.any_word(&["role", "user"]) {
-            list.push(RoleOption::Members { roles: role_specs(cursor)?, admin: false });
-        } else if is_new && cursor.word("admin") {
-            list.push(RoleOption::Members { roles: role_specs(cursor)?, admin: true });
-        } else {
-            return Err(cursor.unexpected());
+        if cursor.word(no) {
+            return Ok(Some(make(false)));
         }
     }
-    Ok(())
+    if cursor.words(&["unencrypted", "password"]) {
+        let message = "UNENCRYPTED PASSWORD is no longer supported";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+            .with_hint("Remove UNENCRYPTED to store the password in encrypted form instead."));
+    }
+    cursor.word("encrypted");
+    Ok(Some(if cursor.word("password") {
+        RoleOption::Password(if cursor.word("null") { None } else { Some(cursor.expect_string()?) })
+    } else if cursor.words(&["connection", "limit"]) {
+        let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
+        let limit = number.parse::<i32>().ok().filter(|limit| *limit >= -1);
+        RoleOption::ConnectionLimit(limit.ok_or_else(|| {
+            let message = format!("invalid connection limit: {number}");
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+        })?)
+    } else if cursor.words(&["valid", "until"]) {
+        RoleOption::ValidUntil(cursor.expect_string()?)
+    } else if cursor.word("sysid") {
+        // As in PostgreSQL: it is said, and means nothing any more.
+        cursor.number().ok_or_else(|| cursor.unexpected())?;
+        return Ok(None);
+    } else if is_new && (cursor.words(&["in", "role"]) || cursor.words(&["in", "group"])) {
+        RoleOption::MemberOf(role_list(cursor)?)
+    } else if is_new && cursor.any_word(&["role", "user"]) {
+        RoleOption::Members { roles: role_list(cursor)?, admin: false }
+    } else if is_new && cursor.word("admin") {
+        RoleOption::Members { roles: role_list(cursor)?, admin: true }
+    } else {
+        let position = cursor.position();
+        let unknown = cursor.identifier()?;
+        return Err(SqlError::syntax(format!("unrecognized role option \"{unknown}\"")).at(position));
+    }))
 }

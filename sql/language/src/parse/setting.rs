@@ -87,7 +87,7 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         } else if cursor.word("interval") {
             Some(zone_of_interval(cursor)?)
         } else {
-            value(cursor)?
+            Some(value(cursor)?)
         };
         return Ok(simple("TimeZone", value));
     }
@@ -139,52 +139,30 @@ fn assignment(cursor: &mut Cursor<'_>) -> Result<()> {
     if cursor.word("to") || cursor.token(&Token::Eq) { Ok(()) } else { Err(cursor.unexpected()) }
 }
 
-/// Settings that are lists of names, of which each literal is one, whatever is in it.
-const LISTS_OF_NAMES: [&str; 6] = [
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
-
-/// The values of a setting joined by `, `; None for DEFAULT.
+/// The values of a setting as one text; None for DEFAULT.
 fn values_of(name: &str, cursor: &mut Cursor<'_>) -> Result<Option<String>> {
-    let of_names = LISTS_OF_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
-    joined(cursor, of_names)
-}
-
-/// A list of values joined by `, `; None for DEFAULT.
-fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
-    joined(cursor, false)
-}
-
-fn joined(cursor: &mut Cursor<'_>, of_names: bool) -> Result<Option<String>> {
     if cursor.word("default") {
         return Ok(None);
     }
-    let mut values = Vec::new();
-    loop {
-        let one = if let Some(text) = cursor.string() {
-            if of_names { identifier::quote(&text) } else { text }
-        } else if let Some(number) = cursor.number() {
-            number
-        } else {
-            let quoted = matches!(cursor.peek(), Some(Token::Word(word)) if word.quote_style.is_some());
-            let name = cursor.identifier()?;
-            if quoted { identifier::quote(&name) } else { name }
-        };
-        values.push(one);
-        if !cursor.token(&Token::Comma) {
-            break;
-        }
+    let mut values = vec![value(cursor)?];
+    while cursor.token(&Token::Comma) {
+        values.push(value(cursor)?);
     }
-    Ok(Some(values.join(", ")))
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let joined = settings::join_values(name, &values);
+    joined.map(Some).map_err(|error| SqlError::new(error.sqlstate(), error.to_string()))
+}
+
+/// One value: a string, a number or a word.
+fn value(cursor: &mut Cursor<'_>) -> Result<String> {
+    match cursor.string().or_else(|| cursor.number()) {
+        Some(text) => Ok(text),
+        None => cursor.identifier(),
+    }
 }
 
 pub(super) fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
-    let mut name = cursor.identifier()?;
+    let mut name = cursor.name()?;
     while cursor.token(&Token::Period) {
         name.push('.');
         name.push_str(&cursor.identifier()?);

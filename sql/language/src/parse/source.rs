@@ -18,11 +18,13 @@ struct Text {
     /// How many characters stand before each line; made when a place is asked for, which may happen for each
     /// name.
     lines: OnceLock<Vec<u64>>,
+    /// Each character is one byte.
+    ascii: OnceLock<bool>,
 }
 
 impl Source {
     pub(crate) fn new(text: &str) -> Self {
-        Self(Arc::new(Text { text: Arc::from(text), lines: OnceLock::new() }))
+        Self(Arc::new(Text { text: Arc::from(text), lines: OnceLock::new(), ascii: OnceLock::new() }))
     }
 
     /// The whole text.
@@ -44,6 +46,9 @@ impl Source {
     /// The bytes before a position (characters from 1).
     pub(super) fn offset(&self, position: u32) -> usize {
         let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
+        if *self.0.ascii.get_or_init(|| self.text().is_ascii()) {
+            return skip.min(self.text().len());
+        }
         self.text().char_indices().nth(skip).map_or(self.text().len(), |(offset, _)| offset)
     }
 

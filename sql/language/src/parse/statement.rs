@@ -125,12 +125,8 @@ pub enum Utility {
         if_exists: bool,
         names: Vec<String>,
     },
-    /// VACUUM and ANALYZE. The planner keeps no statistics, so the latter only checks that the tables exist.
-    Maintain {
-        vacuum: bool,
-        verbose: bool,
-        tables: Vec<ast::ObjectName>,
-    },
+    /// VACUUM and ANALYZE.
+    Maintain(Maintenance),
     Discard(DiscardKind),
     Deallocate(Option<String>),
     Prepare {
@@ -146,6 +142,7 @@ pub enum Utility {
     Declare {
         name: String,
         query: Arc<super::Parsed>,
+        no_scroll: bool,
     },
     /// FETCH, and MOVE, which shows no rows.
     Fetch {
@@ -191,7 +188,7 @@ pub enum Utility {
         name: ast::ObjectName,
         change: ViewChange,
     },
-    Reindex(ReindexTarget),
+    Reindex(Reindex),
     CreateView {
         or_replace: bool,
         name: ast::ObjectName,
@@ -228,6 +225,34 @@ pub enum FetchCount {
     Rows(usize),
     /// All that are left.
     All,
+    /// None more: the last one again.
+    Current,
+}
+
+/// VACUUM and ANALYZE. The planner keeps no statistics, so the latter only checks that tables and columns
+/// exist.
+#[derive(Clone, Debug)]
+pub struct Maintenance {
+    pub vacuum: bool,
+    pub analyze: bool,
+    pub verbose: bool,
+    pub tables: Vec<MaintainedTable>,
+}
+
+/// A table of VACUUM and ANALYZE, with the columns to analyse; none for all.
+#[derive(Clone, Debug)]
+pub struct MaintainedTable {
+    pub name: ast::ObjectName,
+    pub columns: Vec<String>,
+}
+
+/// REINDEX.
+#[derive(Clone, Debug)]
+pub struct Reindex {
+    pub target: ReindexTarget,
+    pub verbose: bool,
+    pub concurrently: bool,
+    pub tablespace: Option<String>,
 }
 
 /// What REINDEX builds anew.
@@ -236,8 +261,8 @@ pub enum ReindexTarget {
     Index(ast::ObjectName),
     Table(ast::ObjectName),
     Schema(String),
-    /// DATABASE, SYSTEM
     Database(String),
+    System(String),
 }
 
 /// What kind of thing a DROP is about.
@@ -256,6 +281,8 @@ pub struct DropTarget {
     pub names: Vec<ast::ObjectName>,
     pub if_exists: bool,
     pub cascade: bool,
+    /// Of an index.
+    pub concurrently: bool,
 }
 
 /// One setting, or all.
@@ -303,6 +330,16 @@ pub enum RoleOption {
         roles: Vec<RoleSpec>,
         admin: bool,
     },
+}
+
+impl RoleOption {
+    /// Whether both say something of the same attribute.
+    pub(super) fn is_same_option(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Members { admin, .. }, Self::Members { admin: other, .. }) => admin == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
 }
 
 /// A role as a statement names it.
@@ -498,4 +535,5 @@ pub struct CopyOptions {
     pub force_quote: Option<Vec<String>>,
     pub force_not_null: Vec<String>,
     pub force_null: Vec<String>,
+    pub freeze: bool,
 }

@@ -24,15 +24,15 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         cursor.any_word(&["work", "transaction"]);
         if cursor.word("to") {
             cursor.word("savepoint");
-            Utility::RollbackTo(cursor.identifier()?)
+            Utility::RollbackTo(cursor.name()?)
         } else {
             Utility::Rollback { chain: chain(cursor)? }
         }
     } else if cursor.word("savepoint") {
-        Utility::Savepoint(cursor.identifier()?)
+        Utility::Savepoint(cursor.name()?)
     } else if cursor.word("release") {
         cursor.word("savepoint");
-        Utility::Release(cursor.identifier()?)
+        Utility::Release(cursor.name()?)
     } else {
         return Ok(None);
     };

@@ -1,10 +1,10 @@
 //! The statements parsed by hand, and those that are refused by their first words.
 
 use super::cursor::Cursor;
-use super::statement::{
-    DiscardKind, DropKind, DropTarget, FetchCount, ReindexTarget, SqlCommand, Utility, ViewChange,
+use super::statement::{DiscardKind, DropKind, DropTarget, FetchCount, SqlCommand, Utility, ViewChange};
+use super::{
+    Parsed, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting, settle, transaction,
 };
-use super::{Parsed, copy, grant, parse_plain, read, role, sequence, setting, settle, transaction};
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
@@ -76,15 +76,15 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
             cursor.identifier()?;
         }
         Utility::Unlisten
-    } else if cursor.any_word(&["vacuum"]) {
-        maintain(cursor, true)?
+    } else if cursor.word("vacuum") {
+        maintain::maintain(cursor, true)?
     } else if cursor.any_word(&["analyze", "analyse"]) {
-        maintain(cursor, false)?
+        maintain::maintain(cursor, false)?
     } else if cursor.word("discard") {
         discard(cursor)?
     } else if cursor.word("deallocate") {
         cursor.word("prepare");
-        Utility::Deallocate(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
+        Utility::Deallocate(if cursor.word("all") { None } else { Some(cursor.name()?) })
     } else if cursor.word("prepare") {
         return prepare(cursor).map(Some);
     } else if cursor.word("execute") {
@@ -98,13 +98,13 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     } else if cursor.word("move") {
         fetch(cursor, false)?
     } else if cursor.word("close") {
-        Utility::Close(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
+        Utility::Close(if cursor.word("all") { None } else { Some(cursor.name()?) })
     } else if cursor.word("drop") {
         drop_object(cursor)?
     } else if cursor.sees(&["create", "view"]) || cursor.sees(&["create", "or", "replace", "view"]) {
         return create_view(cursor).map(Some);
     } else if cursor.word("reindex") {
-        reindex(cursor)?
+        maintain::reindex(cursor)?
     } else if cursor.word("lock") {
         lock_table(cursor)?
     } else if cursor.words(&["wait", "for", "lsn"]) {
@@ -116,64 +116,32 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
-/// Options of VACUUM; the first two are ANALYZE's, too.
-const VACUUM_OPTIONS: [&str; 10] = [
-    "verbose",
-    "skip_locked",
-    "analyze",
-    "freeze",
-    "full",
-    "disable_page_skipping",
-    "index_cleanup",
-    "truncate",
-    "process_toast",
-    "parallel",
-];
-
-/// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
-fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
-    let mut verbose = false;
-    if cursor.token(&Token::LParen) {
-        loop {
-            let position = cursor.position();
-            let word = cursor.identifier()?;
-            let known: &[&str] = if vacuum { &VACUUM_OPTIONS } else { &VACUUM_OPTIONS[..2] };
-            if !known.contains(&word.as_str()) {
-                let statement = if vacuum { "VACUUM" } else { "ANALYZE" };
-                let message = format!("unrecognized {statement} option \"{word}\"");
-                return Err(SqlError::syntax(message).at(position));
-            }
-            let on = match cursor.peek() {
-                Some(Token::Comma | Token::RParen) => true,
-                _ if cursor.any_word(&["false", "off"]) => false,
-                _ if cursor.any_word(&["true", "on", "auto"]) => true,
-                _ => cursor.number().ok_or_else(|| cursor.unexpected())? != "0",
-            };
-            verbose |= on && word == "verbose";
-            if !cursor.token(&Token::Comma) {
-                break;
-            }
-        }
-        cursor.expect_token(&Token::RParen)?;
-    }
-    loop {
-        if cursor.word("verbose") {
-            verbose = true;
-        } else if !cursor.any_word(&["full", "freeze", "analyze", "analyse"]) {
-            break;
-        }
-    }
-    let mut tables = Vec::new();
-    while !cursor.is_at_end() {
-        tables.push(cursor.object_name()?);
-        if cursor.peek() == Some(&Token::LParen) {
-            cursor.parenthesised()?;
-        }
-        if !cursor.token(&Token::Comma) {
-            break;
-        }
-    }
-    Ok(Utility::Maintain { vacuum, verbose, tables })
+/// Statements that are read word by word, so that nothing foreign can be in them, and that come too often to
+/// have PostgreSQL's grammar asked about each.
+pub(super) const fn is_plain(command: &SqlCommand) -> bool {
+    matches!(
+        command,
+        SqlCommand::Utility(
+            Utility::WaitFor { .. }
+                | Utility::Begin { .. }
+                | Utility::Commit { .. }
+                | Utility::Rollback { .. }
+                | Utility::Savepoint(_)
+                | Utility::RollbackTo(_)
+                | Utility::Release(_)
+                | Utility::SetTransaction { .. }
+                | Utility::Set { .. }
+                | Utility::Show(_)
+                | Utility::Reset(_)
+                | Utility::Execute { .. }
+                | Utility::Declare { .. }
+                | Utility::Fetch { .. }
+                | Utility::Close(_)
+                | Utility::Deallocate(_)
+                | Utility::Discard(_)
+                | Utility::LockTable { .. }
+        )
+    )
 }
 
 /// WAIT FOR LSN 'token' [TIMEOUT milliseconds]
@@ -220,18 +188,20 @@ pub(super) fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
     }
     let tokens = cursor.rest();
     let (source, count) = (cursor.source(), tokens.len());
-    let command = parse_plain(source, tokens)?;
+    let (command, found) = parse_plain(source, tokens)?;
+    cursor.note(found);
     Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
 }
 
 fn prepare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
-    let name = cursor.identifier()?;
+    let name = cursor.name()?;
     let mut types = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
         let inside = cursor.parenthesised()?;
         types = read(cursor.source(), inside, |parser| {
             parser.parse_comma_separated(|parser| parser.parse_data_type())
         })?;
+        cursor.note(doubts::of_types(&types));
     }
     cursor.expect_word("as")?;
     let statement = inner(cursor)?;
@@ -244,7 +214,7 @@ fn prepare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
 }
 
 fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
-    let name = cursor.identifier()?;
+    let name = cursor.name()?;
     let mut arguments = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
         let inside = cursor.parenthesised()?;
@@ -252,6 +222,7 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
             parser.parse_comma_separated(|parser| parser.parse_expr())
         })?;
         arguments = settle(arguments, cursor.len())?;
+        cursor.note(doubts::of_tree(cursor.source(), &arguments));
     }
     cursor.expect_end()?;
     Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))
@@ -259,19 +230,22 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
 
 /// `DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query`
 fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
-    let name = cursor.identifier()?;
+    let name = cursor.name()?;
+    let (mut scroll, mut no_scroll, mut sensitive, mut insensitive, mut binary) = Default::default();
     loop {
         if cursor.word("binary") {
-            return Err(SqlError::unsupported("DECLARE BINARY CURSOR"));
+            binary = true;
+        } else if cursor.words(&["no", "scroll"]) {
+            no_scroll = true;
+        } else if cursor.word("scroll") {
+            scroll = true;
+        } else if cursor.word("asensitive") {
+            sensitive = true;
+        } else if cursor.word("insensitive") {
+            insensitive = true;
+        } else {
+            break;
         }
-        // Rows come forward only, and of one snapshot, whatever is asked for.
-        if cursor.words(&["no", "scroll"]) || cursor.any_word(&["asensitive", "insensitive"]) {
-            continue;
-        }
-        if cursor.word("scroll") {
-            return Err(SqlError::unsupported("DECLARE SCROLL CURSOR"));
-        }
-        break;
     }
     cursor.expect_word("cursor")?;
     if cursor.words(&["with", "hold"]) {
@@ -280,33 +254,54 @@ fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     cursor.words(&["without", "hold"]);
     cursor.expect_word("for")?;
     let query = inner(cursor)?;
-    if !matches!(query.command, SqlCommand::Query(_)) {
-        return Err(cursor.unexpected());
+    let SqlCommand::Query(body) = &query.command else { return Err(cursor.unexpected()) };
+    let invalid = |what: &str| Err(SqlError::new(SqlState::INVALID_CURSOR_DEFINITION, what));
+    if scroll && no_scroll {
+        return invalid("cannot specify both SCROLL and NO SCROLL");
     }
-    Ok(SqlCommand::Utility(Utility::Declare { name, query }))
+    if sensitive && insensitive {
+        return invalid("cannot specify both ASENSITIVE and INSENSITIVE");
+    }
+    if insensitive && !body.locks.is_empty() {
+        return invalid("DECLARE INSENSITIVE CURSOR ... FOR UPDATE is not valid");
+    }
+    // Rows come forward only, and of one snapshot, whatever is asked for.
+    for (wanted, word) in [(scroll, "SCROLL"), (binary, "BINARY")] {
+        if wanted {
+            return Err(SqlError::unsupported(format!("DECLARE {word} CURSOR")));
+        }
+    }
+    Ok(SqlCommand::Utility(Utility::Declare { name, query, no_scroll }))
 }
 
 /// `FETCH [direction] [FROM | IN] name`, and the same of MOVE
 fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
     let verb = if shows { "FETCH" } else { "MOVE" };
     let mut count = FetchCount::Rows(1);
-    if cursor.any_word(&["prior", "first", "last", "absolute", "relative", "backward"]) {
+    if cursor.any_word(&["prior", "first", "last", "absolute", "backward"]) {
         return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
     }
     if !cursor.word("next") {
-        cursor.word("forward");
-        if cursor.word("all") {
+        // RELATIVE n counts as FORWARD n moves, but gives the last row alone: that is the same up to 1.
+        let relative = cursor.word("relative");
+        if !relative {
+            cursor.word("forward");
+        }
+        if !relative && cursor.word("all") {
             count = FetchCount::All;
-        } else if matches!(cursor.peek(), Some(Token::Number(..))) {
-            let unexpected = cursor.unexpected();
-            let rows = cursor.number().and_then(|digits| digits.parse().ok());
-            count = FetchCount::Rows(rows.ok_or(unexpected)?);
         } else if cursor.peek() == Some(&Token::Minus) {
             return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
+        } else if relative || matches!(cursor.peek(), Some(Token::Number(..) | Token::Plus)) {
+            let unexpected = cursor.unexpected();
+            let rows = cursor.number().and_then(|digits| digits.parse().ok()).ok_or(unexpected)?;
+            if relative && rows > 1 {
+                return Err(SqlError::unsupported(format!("{verb} RELATIVE over several rows")));
+            }
+            count = if rows == 0 { FetchCount::Current } else { FetchCount::Rows(rows) };
         }
     }
     cursor.any_word(&["from", "in"]);
-    Ok(Utility::Fetch { name: cursor.identifier()?, count, shows })
+    Ok(Utility::Fetch { name: cursor.name()?, count, shows })
 }
 
 /// CREATE [OR REPLACE] VIEW name [(columns)] AS query
@@ -320,7 +315,7 @@ fn create_view(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     cursor.expect_word("as")?;
     let rest = cursor.rest();
     let text = cursor.source().slice(&rest);
-    let query = super::parse_inner_query(cursor.source(), rest)?;
+    let query = super::parse_inner_query(cursor, rest)?;
     Ok(SqlCommand::Utility(Utility::CreateView { or_replace, name, columns, options, query, text }))
 }
 
@@ -347,6 +342,10 @@ fn view_options(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
                 let message = format!("unrecognized parameter \"{name}\"");
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
+        }
+        if options.iter().any(|known: &String| known.starts_with(&format!("{name}="))) {
+            let message = format!("parameter \"{name}\" specified more than once");
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
         if sql_types::is_true(&value).is_none() {
             let message = format!("invalid value for boolean option \"{name}\": {value}");
@@ -381,32 +380,12 @@ fn alter_view(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(Utility::AlterView { if_exists, name, change })))
 }
 
-fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
-    if cursor.peek() == Some(&Token::LParen) {
-        cursor.parenthesised()?;
-    }
-    let kind = if cursor.word("index") {
-        ReindexTarget::Index
-    } else if cursor.word("table") {
-        ReindexTarget::Table
-    } else if cursor.word("schema") {
-        cursor.word("concurrently");
-        return Ok(Utility::Reindex(ReindexTarget::Schema(cursor.identifier()?)));
-    } else if cursor.any_word(&["database", "system"]) {
-        cursor.word("concurrently");
-        return Ok(Utility::Reindex(ReindexTarget::Database(cursor.identifier()?)));
-    } else {
-        return Err(cursor.unexpected());
-    };
-    cursor.word("concurrently");
-    Ok(Utility::Reindex(kind(cursor.object_name()?)))
-}
-
 fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    let mut concurrently = false;
     let kind = if cursor.word("table") {
         DropKind::Table
     } else if cursor.word("index") {
-        cursor.word("concurrently");
+        concurrently = cursor.word("concurrently");
         DropKind::Index
     } else if cursor.word("sequence") {
         DropKind::Sequence
@@ -425,7 +404,7 @@ fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if !cascade {
         cursor.word("restrict");
     }
-    Ok(Utility::Drop(DropTarget { kind, names, if_exists, cascade }))
+    Ok(Utility::Drop(DropTarget { kind, names, if_exists, cascade, concurrently }))
 }
 
 fn lock_table(cursor: &mut Cursor<'_>) -> Result<Utility> {

@@ -120,14 +120,6 @@ impl Analyzer<'_> {
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
-        if insert.or.is_some()
-            || insert.ignore
-            || insert.overwrite
-            || insert.replace_into
-            || !insert.assignments.is_empty()
-        {
-            return Err(SqlError::unsupported("this form of INSERT"));
-        }
         let relation = self.find_table(name)?;
         self.use_table(&relation, TableLockMode::RowExclusive, Privileges::INSERT);
         let target = self.target_of(&relation)?;
@@ -339,8 +331,13 @@ impl Analyzer<'_> {
                 {
                     names.iter().zip(values).collect()
                 }
-                (ast::AssignmentTarget::Tuple(names), value) if names.len() == 1 => {
+                (ast::AssignmentTarget::Tuple(names), value @ ast::Expr::Subquery(_)) if names.len() == 1 => {
                     names.iter().map(|name| (name, value)).collect()
+                }
+                (ast::AssignmentTarget::Tuple(names), _) if names.len() == 1 => {
+                    let message =
+                        "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression";
+                    return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
                 }
                 (ast::AssignmentTarget::Tuple(_), ast::Expr::Tuple(_)) => {
                     return Err(SqlError::syntax("number of columns does not match number of values"));
@@ -425,9 +422,6 @@ impl Analyzer<'_> {
 
     pub(crate) fn update(&mut self, update: &ast::Update) -> Result<Modification> {
         self.writes = true;
-        if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
-            return Err(SqlError::unsupported("this form of UPDATE"));
-        }
         let from: &[ast::TableWithJoins] = match &update.from {
             None => &[],
             Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => {
@@ -480,9 +474,6 @@ impl Analyzer<'_> {
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<Modification> {
         self.writes = true;
-        if !delete.tables.is_empty() || !delete.order_by.is_empty() || delete.limit.is_some() {
-            return Err(SqlError::unsupported("this form of DELETE"));
-        }
         let (ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables)) = &delete.from;
         let [table] = tables.as_slice() else {
             return Err(SqlError::syntax("DELETE takes one table; join others with USING"));

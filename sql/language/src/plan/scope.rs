@@ -5,7 +5,7 @@ use super::node::DeferredSource;
 use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
-use sql_catalogue::names::SearchPath;
+use sql_catalogue::names::{SYSTEM_COLUMNS, SearchPath};
 use sql_interface::{NodeReturns, Result, SqlError};
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
@@ -305,7 +305,7 @@ impl Analyzer<'_> {
     /// tableoid, which is the same for all rows of a table. The other system columns name places and
     /// transactions of PostgreSQL's rows, which do not exist here.
     fn system_column(&mut self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
-        if !matches!(name, "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax") {
+        if !SYSTEM_COLUMNS.contains(&name) {
             return Ok(None);
         }
         let tables = self.levels.get(depth).map(|level| level.tables.as_slice()).unwrap_or_default();

@@ -39,7 +39,7 @@ pub(super) struct Clauses {
 
 impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
-        refuse_foreign_clauses(select)?;
+        refuse_absent_clauses(select)?;
         let locking = !tail.locks.is_empty();
         let (mut node, whole, where_deferred) =
             self.filtered(FromItem::unit(), &select.from, select.selection.as_ref(), locking)?;
@@ -48,6 +48,7 @@ impl Analyzer<'_> {
         let set_calls = std::mem::take(&mut level.set_calls);
         let aggregated = clauses.grouped || !level.aggregates.is_empty() || clauses.having.is_some();
         if locking {
+            refuse_locked_queries(&select.from, tail.locks)?;
             refuse_locks(select, &clauses, aggregated, !set_calls.is_empty())?;
             return self.locked_select(node, (whole, where_deferred), tail, clauses);
         }
@@ -197,10 +198,24 @@ impl Analyzer<'_> {
         if !keys.is_empty() {
             node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
         }
+        let targets = self.lock_targets(tail.locks)?;
+        node =
+            Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));
+        node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
+        node = self.limit(node, tail)?;
+        Ok(Select { node, columns })
+    }
+
+    /// The tables whose rows are locked, and how.
+    fn lock_targets(&mut self, locks: &[ast::LockClause]) -> Result<Vec<LockTarget>> {
         let mut targets = Vec::new();
-        for lock in tail.locks {
+        for lock in locks {
             let of = match &lock.of {
                 None => None,
+                Some(name) if name.0.len() > 1 => {
+                    let message = "FOR UPDATE must specify unqualified relation names";
+                    return Err(SqlError::syntax(message));
+                }
                 Some(name) => Some(self.table_name(name)?.1),
             };
             let mode = match lock.lock_type {
@@ -223,9 +238,20 @@ impl Analyzer<'_> {
             }
             let mut locked = Vec::new();
             for table in &level.tables {
-                let (Some(relation), Some(key)) = (&table.relation, table.key) else { continue };
                 if of.as_ref().is_some_and(|of| *table.alias != **of) {
                     continue;
+                }
+                let (Some(relation), Some(key)) = (&table.relation, table.key) else {
+                    // Without OF, what has no rows of its own is passed over.
+                    if of.is_some() {
+                        let message = "FOR UPDATE cannot be applied to anything but a table";
+                        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                    }
+                    continue;
+                };
+                if table.nullable {
+                    let message = "FOR UPDATE cannot be applied to the nullable side of an outer join";
+                    return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
                 }
                 let needed = relation.live_columns().map(|(at, _)| at).collect();
                 locked.push(Object::Relation(relation.oid));
@@ -240,11 +266,7 @@ impl Analyzer<'_> {
             }
             locked.iter().for_each(|object| self.require(object, Privileges::UPDATE));
         }
-        node =
-            Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));
-        node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
-        node = self.limit(node, tail)?;
-        Ok(Select { node, columns })
+        Ok(targets)
     }
 
     /// ORDER BY and DISTINCT ON: an ordinal, an output column's name, or any expression.
@@ -351,6 +373,32 @@ fn without_hidden(input: Node, visible: &[Type]) -> Node {
     Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: DeferredValues::default() }))
 }
 
+/// 0A000 for row locks of a query in FROM, whose tables' rows PostgreSQL locks.
+fn refuse_locked_queries(from: &[ast::TableWithJoins], locks: &[ast::LockClause]) -> Result<()> {
+    let factors = from.iter().flat_map(|chain| {
+        std::iter::once(&chain.relation).chain(chain.joins.iter().map(|join| &join.relation))
+    });
+    for factor in factors {
+        match factor {
+            ast::TableFactor::NestedJoin { table_with_joins, .. } => {
+                refuse_locked_queries(std::slice::from_ref(table_with_joins), locks)?;
+            }
+            ast::TableFactor::Derived { alias, .. } => {
+                let is_locked = |lock: &ast::LockClause| {
+                    let named = lock.of.as_ref().and_then(|of| of.0.last()?.as_ident());
+                    let alias = alias.as_ref().map(|alias| fold(&alias.name));
+                    named.is_none_or(|named| Some(fold(named)) == alias)
+                };
+                if locks.iter().any(is_locked) {
+                    return Err(SqlError::unsupported("FOR UPDATE of a query in FROM"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// 0A000 for row locks where a result row is not one row of a table.
 fn refuse_locks(select: &ast::Select, clauses: &Clauses, aggregated: bool, makes_sets: bool) -> Result<()> {
     let what = if select.distinct.is_some() {
@@ -386,22 +434,13 @@ fn limit_targets(count: usize) -> Result<()> {
     if count > TARGETS_MAX { Err(too_many_targets()) } else { Ok(()) }
 }
 
-fn refuse_foreign_clauses(select: &ast::Select) -> Result<()> {
+/// 0A000 for PostgreSQL's clauses that are absent; those of other servers were refused with the text.
+fn refuse_absent_clauses(select: &ast::Select) -> Result<()> {
     if select.into.is_some() {
         return Err(SqlError::unsupported("SELECT INTO").with_hint("Use CREATE TABLE AS."));
     }
     if !select.named_window.is_empty() {
         return Err(SqlError::unsupported("WINDOW"));
     }
-    let foreign = select.top.is_some()
-        || select.exclude.is_some()
-        || !select.lateral_views.is_empty()
-        || select.prewhere.is_some()
-        || select.qualify.is_some()
-        || !select.connect_by.is_empty()
-        || !select.cluster_by.is_empty()
-        || !select.distribute_by.is_empty()
-        || !select.sort_by.is_empty()
-        || select.value_table_mode.is_some();
-    if foreign { Err(SqlError::unsupported("this clause of SELECT")) } else { Ok(()) }
+    Ok(())
 }

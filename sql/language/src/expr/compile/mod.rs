@@ -10,7 +10,7 @@ pub(crate) use operator::operator;
 use super::coerce::{self, coerce, common_type};
 use super::node::Expr;
 use super::{Scope, Subquery};
-use crate::parse::TARGETS_MAX;
+use crate::parse::{TARGETS_MAX, fold};
 use operator::{comparison, comparison_of, named_operator, unary};
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
@@ -452,28 +452,11 @@ impl Compiler<'_> {
         Ok(Expr::Subscript { array: Box::new(array), subscripts, ty }.fold_here())
     }
 
-    /// All text is in collation C; the names that mean it, or the database's default, change nothing.
     fn collate(&mut self, expr: &Ast, collation: &ast::ObjectName) -> Result<Expr> {
-        let name = match collation.0.last() {
-            Some(ast::ObjectNamePart::Identifier(name)) => name.value.as_str(),
-            _ => "",
-        };
-        if !matches!(name, "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8") {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_OBJECT,
-                format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
-            ));
-        }
         let operand = self.expr(expr)?;
         let settled = coerce::settle(operand, self.scope)?;
-        let id = settled.ty().id;
-        if id.is_string() {
-            return Ok(settled);
-        }
-        Err(SqlError::new(
-            SqlState::DATATYPE_MISMATCH,
-            format!("collations are not supported by type {}", id.sql_name()),
-        ))
+        require_collation(collation, settled.ty())?;
+        Ok(settled)
     }
 
     fn binary(&mut self, left: &Ast, op: &BinaryOperator, right: &Ast) -> Result<Expr> {
@@ -498,11 +481,11 @@ impl Compiler<'_> {
             let mut left_is_null = is_null_literal(first);
             for (op, right) in chain.into_iter().rev() {
                 let right_is_null = is_null_literal(right);
-                let tests = *op == BinaryOperator::Eq && left_is_null != right_is_null;
-                left_is_null = false;
+                let tests = *op == BinaryOperator::Eq && (left_is_null || right_is_null);
+                let keeps_left = !std::mem::take(&mut left_is_null);
                 if tests && compiler.scope.facts().setting("transform_null_equals")?.as_deref() == Some("on")
                 {
-                    let operand = if right_is_null { result } else { compiler.expr(right)? };
+                    let operand = if keeps_left { result } else { compiler.expr(right)? };
                     let operand = Box::new(coerce::settle(operand, compiler.scope)?);
                     result = Expr::IsNull { operand, negated: false }.fold_here();
                     continue;
@@ -523,6 +506,25 @@ impl Compiler<'_> {
         }
         Ok(named_operator(name, tested, pattern, self.scope)?.fold_here())
     }
+}
+
+/// All text is in collation C; the names that mean it, or the database's default, change nothing.
+///
+/// # Errors
+///
+/// 42704 for another collation, and 42804 for a type that has none.
+pub fn require_collation(collation: &ast::ObjectName, ty: Type) -> Result<()> {
+    let name = collation.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
+    if !matches!(name.as_str(), "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8") {
+        let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
+        return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+    }
+    // Arrays have their elements'.
+    if ty.id.element().unwrap_or(ty.id).is_string() {
+        return Ok(());
+    }
+    let message = format!("collations are not supported by type {}", ty.id.sql_name());
+    Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
 }
 
 /// CASE without branches that can never be taken, so that what is in them is not computed.

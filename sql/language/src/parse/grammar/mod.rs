@@ -1,9 +1,10 @@
 //! PostgreSQL's own grammar, asked about texts that our parsing refuses: whether they are wrong, and where,
-//! or whether they say something that is absent here.
+//! or whether they say something that is absent here. And about those that it takes and that may all the same
+//! be none of PostgreSQL's ([`super::doubts`]).
 //!
 //! The grammar is that of `postgresql-cst-parser`, which runs on the tables that PostgreSQL's grammar makes
 //! (of release 17, whose language holds that of 15 but for a handful of words). It takes a hundred times as
-//! long as the parser for texts that we carry out, so that only what is refused anyway comes here. It is
+//! long as the parser for texts that we carry out, so that only what is refused or doubtful comes here. It is
 //! given the text in a plain form ([`plain`]), which none of its own lexer's weaknesses shows up in.
 //!
 //! Why this one: of 41,080 statements of PostgreSQL's regression files that PostgreSQL 15 takes, it and we
@@ -18,9 +19,10 @@ mod plain;
 use super::source::{END_OF_INPUT, Source};
 use plain::{Malformed, Plain};
 use postgresql_cst_parser::{ParserError, ResolvedNode};
-use sql_interface::{SqlError, stack};
+use sql_interface::{Result, SqlError, stack};
 use sql_types::work;
 use sqlstate::SqlState;
+use std::ops::Range;
 
 /// Longer texts are not asked about: their trees take a kilobyte a token.
 const TOKENS_MAX: usize = 20_000;
@@ -52,25 +54,58 @@ pub(super) fn judged(source: &Source, refused: SqlError, statement: Option<u32>)
     if !of_grammar && refused.code() != SqlState::FEATURE_NOT_SUPPORTED {
         return refused;
     }
-    let text = source.text();
-    let plain = Plain::of(text);
+    let plain = Plain::of(source.text());
     let failed = refused.fields().position.map(|position| source.offset(position));
-    let verdict = match plain.tokens() {
+    let verdict = verdict(&plain, failed);
+    if let Some(error) = refusal(source, 0, &plain, &verdict) {
+        return error;
+    }
+    match verdict {
+        Verdict::Right(clause) if of_grammar => absent(source, clause, statement, failed, refused),
+        _ => refused,
+    }
+}
+
+/// Asks about a statement that our parsing took, and that may be none of PostgreSQL's: 42601 where it is none,
+/// and 0A000 for `left_out`, which it says and nothing here does. `statement`: its bytes.
+pub(super) fn confirm(
+    source: &Source,
+    statement: Range<usize>,
+    left_out: Option<&'static str>,
+) -> Result<()> {
+    let start = statement.start;
+    let plain = Plain::of(source.text().get(statement).unwrap_or_default());
+    let verdict = verdict(&plain, None);
+    match (refusal(source, start, &plain, &verdict), left_out) {
+        (Some(error), _) => Err(error),
+        (None, Some(what)) => Err(SqlError::unsupported(what)),
+        (None, None) => Ok(()),
+    }
+}
+
+fn verdict(plain: &Plain, failed: Option<usize>) -> Verdict {
+    match plain.tokens() {
         0 | TOKENS_MAX.. => Verdict::Unknown,
         tokens => work::aside(plain.text.len().saturating_mul(BYTE_WORK), || {
-            stack::with_bytes(tokens * TOKEN_STACK_BYTES, || ask(&plain, failed))
+            stack::with_bytes(tokens * TOKEN_STACK_BYTES, || ask(plain, failed))
         }),
+    }
+}
+
+/// 42601 for a text that is wrong. `start`: where it begins in the source, in bytes.
+fn refusal(source: &Source, start: usize, plain: &Plain, verdict: &Verdict) -> Option<SqlError> {
+    let told = |malformed: &Malformed| {
+        wrong(source, malformed.message, start + malformed.start, start + malformed.end)
     };
     match (verdict, &plain.malformed) {
-        (Verdict::Wrong(at), malformed) => match (plain.place(at), malformed) {
-            (Some((start, end)), _) => wrong(source, SYNTAX_ERROR, start, end),
-            (None, Some(malformed)) => told(source, malformed),
+        (Verdict::Wrong(at), malformed) => Some(match (plain.place(*at), malformed) {
+            (Some((from, to)), _) => wrong(source, SYNTAX_ERROR, start + from, start + to),
+            (None, Some(malformed)) => told(malformed),
             (None, None) => source.end_of_input(),
-        },
+        }),
         // The grammar takes what stands before the token that is no token.
-        (_, Some(malformed)) => told(source, malformed),
-        (Verdict::Right(clause), None) if of_grammar => absent(source, clause, statement, failed, refused),
-        _ => refused,
+        (_, Some(malformed)) => Some(told(malformed)),
+        (_, None) => None,
     }
 }
 
@@ -93,10 +128,6 @@ fn ask(plain: &Plain, failed: Option<usize>) -> Verdict {
 fn wrong(source: &Source, message: &str, start: usize, end: usize) -> SqlError {
     let near = source.text().get(start..end).unwrap_or_default();
     SqlError::syntax(format!("{message} at or near \"{near}\"")).at(source.position_of(start))
-}
-
-fn told(source: &Source, malformed: &Malformed) -> SqlError {
-    wrong(source, malformed.message, malformed.start, malformed.end)
 }
 
 /// 0A000 for a statement that is right and that our parsing could not read.

@@ -156,6 +156,8 @@ impl Lexer<'_> {
                 self.push(start, if plain { None } else { Some("\"x\"") });
                 Ok(())
             }
+            // A token of PL/pgSQL, of which the grammar's tables know nothing.
+            (b'.', Some(b'.')) => self.malformed(SYNTAX_ERROR, start, start + 2),
             _ if ALONE.contains(&byte) => {
                 // Those that are two for PostgreSQL are so for the grammar's own lexer.
                 self.at += 1;
@@ -358,7 +360,7 @@ mod tests {
         assert_eq!(plain("'a' \n 'b' , 'c' 'd'"), "'x' , 'x' 'x'");
         assert_eq!(plain("U&'d!0061' UESCAPE '!' as u&\"x\""), "'x' as \"x\"");
         assert_eq!(plain("$1, $a$ ' $b$ $a$ $$$$"), "$1, 'x' 'x'");
-        assert_eq!(plain("1.5e-3+.5-1..10 a<>-1--x"), "1.5e-3+.5-1..10 a<>-1");
+        assert_eq!(plain("1.5e-3+.5-1. a<>-1--x"), "1.5e-3+.5-1. a<>-1");
         assert_eq!(plain("b'01' X'1f' n'x'"), "b'1' x'1' nchar 'x'");
     }
 
@@ -375,6 +377,8 @@ mod tests {
             ("select $1a", "trailing junk after parameter", 7),
             ("select {", "syntax error", 7),
             ("select \"\"", "zero-length delimited identifier", 7),
+            ("select a..b", "syntax error", 8),
+            ("select 1..2", "syntax error", 8),
         ] {
             let malformed = Plain::of(text).malformed.unwrap_or_else(|| panic!("{text} is sound"));
             assert_eq!((malformed.message, malformed.start), (message, start), "{text}");

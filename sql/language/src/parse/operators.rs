@@ -1,0 +1,165 @@
+//! Operators as PostgreSQL cuts them out of a text.
+//!
+//! Its operators are as long as they can be: `1!=-1` has the one operator `!=-`, which there is not. The
+//! parser's tokens end at the first operator that it knows, so that those that touch are cut anew here.
+
+use super::Source;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+/// What operators are made of.
+const PARTS: &[u8] = b"~!@#^&|`?+-*/%<>=";
+/// An operator with one of these may end in a sign.
+const MARKS: &[u8] = b"~!@#^&|`?%";
+
+/// Whether a token may be an operator, or a piece of one.
+const fn is_piece(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::Placeholder(_)
+            | Token::Comma
+            | Token::Period
+            | Token::LParen
+            | Token::RParen
+            | Token::LBracket
+            | Token::RBracket
+            | Token::Colon
+            | Token::DoubleColon
+            | Token::SemiColon
+            | Token::Whitespace(_)
+            | Token::EOF
+    )
+}
+
+/// Whether PostgreSQL reads a token alone otherwise: `==` is no `=`, and signs at the end may be their own.
+fn is_other(token: &Token) -> bool {
+    match token {
+        Token::DoubleEq => true,
+        Token::CustomBinaryOperator(operator) => operator_length(operator) < operator.len(),
+        _ => false,
+    }
+}
+
+/// The tokens with the operators that PostgreSQL reads where several touch.
+pub(super) fn joined(source: &Source, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let touch = |one: &TokenWithSpan, next: &TokenWithSpan| {
+        is_piece(&one.token) && is_piece(&next.token) && one.span.end == next.span.start
+    };
+    let touching = tokens.windows(2).any(|pair| matches!(pair, [one, next] if touch(one, next)));
+    if !touching && !tokens.iter().any(|token| is_other(&token.token)) {
+        return tokens;
+    }
+    let mut made: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut run: Vec<TokenWithSpan> = Vec::new();
+    for token in tokens {
+        if run.last().is_some_and(|last| !touch(last, &token)) {
+            made.extend(cut(source, std::mem::take(&mut run)));
+        }
+        run.push(token);
+    }
+    made.extend(cut(source, run));
+    made
+}
+
+/// Cuts tokens that touch as PostgreSQL does, if that is another way.
+fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return run };
+    if run.len() == 1 && !is_other(&first.token) {
+        return run;
+    }
+    let text = source.slice(&run);
+    if text.is_empty() || !text.bytes().all(|byte| PARTS.contains(&byte)) {
+        return run;
+    }
+    let whole = sqlparser::tokenizer::Span::new(first.span.start, last.span.end);
+    let mut made = Vec::with_capacity(run.len());
+    let mut rest = text.as_str();
+    let mut left = run.iter().peekable();
+    while !rest.is_empty() {
+        let (operator, behind) = rest.split_at(operator_length(rest));
+        // One of the tokens is just this.
+        let same = left.next_if(|token| {
+            let written = source.slice(std::slice::from_ref(token));
+            written == operator && !is_other(&token.token)
+        });
+        match same {
+            Some(token) => made.push(token.clone()),
+            None => {
+                let token = match operator {
+                    "+" => Token::Plus,
+                    "-" => Token::Minus,
+                    _ => Token::CustomBinaryOperator(operator.to_owned()),
+                };
+                made.push(TokenWithSpan::new(token, whole));
+                let mut covered = 0;
+                while covered < operator.len()
+                    && let Some(token) = left.next()
+                {
+                    covered += source.slice(std::slice::from_ref(token)).len();
+                }
+                if covered != operator.len() {
+                    // A token reaches into the next operator: none of them is known.
+                    left = [].iter().peekable();
+                }
+            }
+        }
+        rest = behind;
+    }
+    made
+}
+
+/// How long the operator at the front is.
+fn operator_length(text: &str) -> usize {
+    let mut length = text.len();
+    while length > 1
+        && text.get(..length).is_some_and(|operator| {
+            operator.ends_with(['+', '-']) && !operator.bytes().any(|byte| MARKS.contains(&byte))
+        })
+    {
+        length -= 1;
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::tokenizer::Tokenizer;
+
+    fn read(text: &str) -> Vec<String> {
+        let source = Source::new(text);
+        let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().unwrap();
+        tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+        let tokens = joined(&source, tokens);
+        tokens.iter().map(|token| source.slice(std::slice::from_ref(token))).collect()
+    }
+
+    #[test]
+    fn operators_are_as_long_as_postgresql_reads_them() {
+        assert_eq!(read("a!=-1"), ["a", "!=-", "1"]);
+        assert_eq!(read("a<>-1"), ["a", "<>", "-", "1"]);
+        assert_eq!(read("a=-1*-b"), ["a", "=", "-", "1", "*", "-", "b"]);
+        assert_eq!(read("a->-1"), ["a", "->", "-", "1"]);
+        assert_eq!(read("a ! = - 1"), ["a", "!", "=", "-", "1"]);
+        assert_eq!(read("count(*)+1"), ["count", "(", "*", ")", "+", "1"]);
+        assert_eq!(read("a **b"), ["a", "**", "b"]);
+    }
+
+    #[test]
+    fn two_equals_signs_are_an_operator_of_their_own() {
+        let text = "a == b";
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().unwrap();
+        let made = joined(&Source::new(text), tokens);
+        assert!(made.iter().any(|token| token.token == Token::CustomBinaryOperator("==".to_owned())));
+    }
+}
