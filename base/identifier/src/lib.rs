@@ -27,7 +27,7 @@ pub fn is_reserved(word: &str) -> bool {
         let lower = word.bytes().map(|byte| byte.to_ascii_lowercase());
         known.bytes().cmp(lower)
     };
-    let is_in = |words: &[&str]| words.binary_search_by(|known| in_order(known)).is_ok();
+    let is_in = |words: &[&str]| words.binary_search_by(in_order).is_ok();
     is_in(KEY_WORDS) && !is_in(COLUMN_WORDS)
 }
 

@@ -316,11 +316,11 @@ fn read_whole<T: ast::VisitMut>(
 
 /// Parses the tokens of one statement, and asks PostgreSQL's grammar about what is doubtful.
 fn parse_believed(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
-    let place = |at: Option<Location>| at.and_then(|at| source.position(at));
-    let start = place(tokens.first().map(|token| token.span.start));
-    let end = place(tokens.last().map(|token| token.span.end));
+    let ends = tokens.first().zip(tokens.last()).map(|(first, last)| (first.span.start, last.span.end));
     let (command, found) = parse_statement(source, tokens)?;
-    if let (true, Some(start), Some(end)) = (found.ask, start, end) {
+    if let (true, Some((start, end))) = (found.ask, ends)
+        && let (Some(start), Some(end)) = (source.position(start), source.position(end))
+    {
         let statement = source.offset(start)..source.offset(end);
         grammar::confirm(source, statement, found.absent)?;
     }
@@ -345,13 +345,13 @@ fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlComman
     let (count, of_tokens) = (tokens.len(), doubts::of_tokens(&tokens));
     if tokens.first().is_some_and(|first| begins_query(&first.token)) {
         // As the parser would do, without moving a tree of the largest statement's size about.
-        let query = settle(read_query(source, tokens)?, count)?;
-        let found = of_tokens.and(doubts::of_tree(source, &query));
+        let mut query = settle(read_query(source, tokens)?, count)?;
+        let found = of_tokens.and(doubts::of_tree(source, &mut query));
         return Ok((SqlCommand::Query(query), found));
     }
     let overriding = rewrite::overriding(&tokens);
-    let statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
-    let found = of_tokens.and(doubts::of_tree(source, &statement));
+    let mut statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
+    let found = of_tokens.and(doubts::of_tree(source, &mut statement));
     Ok((classify(statement, overriding)?, found))
 }
 
@@ -365,8 +365,8 @@ fn begins_query(first: &Token) -> bool {
 /// about it is noted at the cursor.
 fn parse_inner_query(cursor: &Cursor<'_>, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
     let (source, count) = (cursor.source(), tokens.len());
-    let query = settle(read_query(source, tokens)?, count)?;
-    cursor.note(doubts::of_tree(source, &query));
+    let mut query = settle(read_query(source, tokens)?, count)?;
+    cursor.note(doubts::of_tree(source, &mut query));
     Ok(Arc::new(Parsed { source: source.clone(), command: SqlCommand::Query(query), tokens: count }))
 }
 

@@ -27,12 +27,12 @@ const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"]
 
 /// Whether a word may begin what is said otherwise.
 fn is_rewritten(token: &Token) -> bool {
-    use Keyword::{FOR, IDENTITY, ISNULL, NOTNULL, NoKeyword, ONLY, TABLE};
+    use Keyword::{FOR, IDENTITY, NOTNULL, NoKeyword, ONLY, TABLE};
     match token {
         Token::Word(word) => match word.keyword {
-            ONLY | TABLE | FOR | IDENTITY | ISNULL | NOTNULL => true,
+            ONLY | TABLE | FOR | IDENTITY | NOTNULL => true,
             // Not all of ours are words of the parser's, which then tells of none.
-            NoKeyword => is_word(token, "overriding"),
+            NoKeyword => is_word(token, "overriding") || is_word(token, "isnull"),
             _ => false,
         },
         _ => false,

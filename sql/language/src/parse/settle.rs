@@ -37,7 +37,7 @@ impl Settling {
 }
 
 impl Walk for Settling {
-    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn enter_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let mut levels = 1;
         let mut body = &*query.body;
         while let SetExpr::SetOperation { left, .. } = body {
@@ -48,16 +48,16 @@ impl Walk for Settling {
         self.enter(levels)
     }
 
-    fn query_left(&mut self) {
+    fn leave_query(&mut self) {
         self.levels -= self.spines.pop().unwrap_or(0);
     }
 
-    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn enter_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         balance(expr);
         self.enter(1)
     }
 
-    fn expr_left(&mut self) {
+    fn leave_expr(&mut self) {
         self.levels -= 1;
     }
 }

@@ -222,7 +222,7 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
             parser.parse_comma_separated(|parser| parser.parse_expr())
         })?;
         arguments = settle(arguments, cursor.len())?;
-        cursor.note(doubts::of_tree(cursor.source(), &arguments));
+        cursor.note(doubts::of_tree(cursor.source(), &mut arguments));
     }
     cursor.expect_end()?;
     Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))

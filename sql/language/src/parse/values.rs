@@ -183,7 +183,7 @@ impl Putting {
 }
 
 impl Walk for Putting {
-    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn enter_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let mut body = &mut *query.body;
         // Set operations nest to the left; those on the right side are in parentheses, and queries of their
         // own.

@@ -11,8 +11,9 @@ mod expression;
 mod query;
 
 use super::source::Source;
+use super::walk::{Walk, walk};
 use identifier::is_reserved;
-use sqlparser::ast::{self, DataType, Visit, Visitor};
+use sqlparser::ast::{self, DataType, VisitMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::ops::ControlFlow;
@@ -47,9 +48,9 @@ impl Found {
 }
 
 /// What is doubtful about a tree.
-pub(super) fn of_tree<T: Visit>(source: &Source, tree: &T) -> Found {
+pub(super) fn of_tree<T: VisitMut>(source: &Source, tree: &mut T) -> Found {
     let mut doubts = Doubts { source, ask: false, absent: None };
-    let _: ControlFlow<()> = tree.visit(&mut doubts);
+    let _: ControlFlow<()> = walk(tree, &mut doubts);
     Found { ask: doubts.ask, absent: doubts.absent }
 }
 
@@ -176,43 +177,36 @@ fn is_doubtful_type(ty: &DataType) -> bool {
     }
 }
 
-impl Visitor for Doubts<'_> {
-    type Break = ();
-
-    fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<()> {
+impl Walk for Doubts<'_> {
+    fn enter_statement(&mut self, statement: &ast::Statement) {
         self.statement(statement);
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+    fn enter_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
         self.query(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
+    fn enter_select(&mut self, select: &ast::Select) {
         self.select(select);
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<()> {
+    fn enter_factor(&mut self, factor: &ast::TableFactor) {
         self.factor(factor);
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_order_by_expr(&mut self, order: &ast::OrderByExpr) -> ControlFlow<()> {
+    fn enter_relation(&mut self, name: &ast::ObjectName) {
+        self.object_name(name);
+    }
+
+    fn enter_order_by(&mut self, order: &ast::OrderByExpr) {
         let ast::OrderByExpr { expr: _, options: ast::OrderByOptions { sort: _, nulls_first: _ }, with_fill } =
             order;
         self.foreign_if(with_fill.is_some());
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+    fn enter_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
         self.expr(expr);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, name: &ast::ObjectName) -> ControlFlow<()> {
-        self.object_name(name);
         ControlFlow::Continue(())
     }
 }

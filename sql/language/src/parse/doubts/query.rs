@@ -332,11 +332,12 @@ impl Doubts<'_> {
         columns.iter().for_each(|column| self.object_name(column));
         match on {
             None => {}
-            Some(ast::OnInsert::OnConflict(ast::OnConflict { conflict_target: _, action })) => {
-                if let ast::OnConflictAction::DoUpdate(ast::DoUpdate { assignments, selection: _ }) = action {
+            Some(ast::OnInsert::OnConflict(ast::OnConflict { conflict_target: _, action })) => match action {
+                ast::OnConflictAction::DoUpdate(ast::DoUpdate { assignments, selection: _ }) => {
                     self.assignments(assignments);
                 }
-            }
+                ast::OnConflictAction::DoNothing => {}
+            },
             Some(_) => self.ask = true,
         }
         self.items(returning.as_deref().unwrap_or_default());
