@@ -56,7 +56,10 @@ impl SqlSession {
         parsed: &Parsed,
         maintenance: &Maintenance,
     ) -> Result<CommandTag> {
-        let Maintenance { vacuum, analyze, verbose, tables } = maintenance;
+        let Maintenance { vacuum, analyze, verbose, tables, refusal } = maintenance;
+        if let Some(refusal) = refusal {
+            return Err(refusal.clone());
+        }
         let (vacuum, analyze, verbose) = (*vacuum, *analyze, *verbose);
         let word = if vacuum { "VACUUM" } else { "ANALYZE" };
         if vacuum {

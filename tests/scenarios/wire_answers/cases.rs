@@ -38,11 +38,6 @@ pub const DIFFERENCES: &[Difference] = &[
         case: "a function call",
         why: "the fast path is not offered, and refused with 0A000; libpq uses it for large objects alone",
     },
-    Difference {
-        case: "a message that does not belong into COPY",
-        why: "PostgreSQL leaves the message's body unread and ends the session; the manual says that the copy is \
-              aborted, and here the session goes on",
-    },
 ];
 
 macro_rules! cases {

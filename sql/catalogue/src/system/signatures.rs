@@ -95,46 +95,6 @@ pub fn result(function: &KnownFunction) -> Option<String> {
     })
 }
 
-/// CREATE FUNCTION; None for an aggregate.
-pub fn definition(function: &KnownFunction) -> Option<String> {
-    if function.kind == 'a' {
-        return None;
-    }
-    let mut words = String::new();
-    if function.kind == 'w' {
-        words.push_str(" WINDOW");
-    }
-    words.push_str(match function.volatility {
-        'i' => " IMMUTABLE",
-        's' => " STABLE",
-        _ => "",
-    });
-    words.push_str(match function.parallel {
-        's' => " PARALLEL SAFE",
-        'r' => " PARALLEL RESTRICTED",
-        _ => "",
-    });
-    if function.strict {
-        words.push_str(" STRICT");
-    }
-    if function.cost != 1.0 {
-        let _ = write!(words, " COST {}", function.cost);
-    }
-    if function.rows > 0.0 && function.rows != 1000.0 {
-        let _ = write!(words, " ROWS {}", function.rows);
-    }
-    if !words.is_empty() {
-        words.push('\n');
-    }
-    let name = identifier::quote(function.name);
-    let (takes, gives) = (arguments(function, true), result(function)?);
-    Some(format!(
-        "CREATE OR REPLACE FUNCTION pg_catalog.{name}({takes})\n RETURNS {gives}\n LANGUAGE internal\n{words}\
-         AS $function${}$function$\n",
-        function.name
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

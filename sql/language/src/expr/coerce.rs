@@ -26,8 +26,8 @@ pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Resu
     facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
 }
 
-/// A value of a type of OIDs, an item of an access list, or an array of these, from its text: names are looked
-/// for along the path. None for any other type.
+/// A value of a type of OIDs, an item of an access list, or an array of these, from its text: names are
+/// looked for along the path. None for any other type.
 ///
 /// # Errors
 ///

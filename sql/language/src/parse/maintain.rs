@@ -85,9 +85,11 @@ fn workers(option: &Given) -> Result<i64> {
 /// What follows VACUUM or ANALYZE.
 pub(super) fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
     let mut wishes = Wishes { analyze: !vacuum, ..Wishes::default() };
+    // The grammar takes any option: what is wrong with one is told when the statement is to run.
+    let mut checked = Ok(());
     if cursor.peek() == Some(&Token::LParen) {
         for option in options::list(cursor)? {
-            wishes.take(&option, vacuum)?;
+            checked = checked.and_then(|()| wishes.take(&option, vacuum));
         }
     } else {
         wishes.full = vacuum && cursor.word("full");
@@ -106,9 +108,9 @@ pub(super) fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility>
             break;
         }
     }
-    wishes.check(&tables)?;
+    let refusal = checked.and_then(|()| wishes.check(&tables)).err();
     let Wishes { verbose, analyze, .. } = wishes;
-    Ok(Utility::Maintain(Maintenance { vacuum, analyze, verbose, tables }))
+    Ok(Utility::Maintain(Maintenance { vacuum, analyze, verbose, tables, refusal }))
 }
 
 /// What follows REINDEX.

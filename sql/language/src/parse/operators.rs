@@ -4,7 +4,8 @@
 //! parser's tokens end at the first operator that it knows, so that those that touch are cut anew here.
 
 use super::Source;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 /// What operators are made of.
 const PARTS: &[u8] = b"~!@#^&|`?+-*/%<>=";
@@ -94,12 +95,7 @@ fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         match same {
             Some(token) => made.push(token.clone()),
             None => {
-                let token = match operator {
-                    "+" => Token::Plus,
-                    "-" => Token::Minus,
-                    _ => Token::CustomBinaryOperator(operator.to_owned()),
-                };
-                made.push(TokenWithSpan::new(token, whole));
+                made.push(TokenWithSpan::new(of_text(operator), whole));
                 let mut covered = 0;
                 while covered < operator.len()
                     && let Some(token) = left.next()
@@ -115,6 +111,15 @@ fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         rest = behind;
     }
     made
+}
+
+/// The token of one operator: the parser's own if it knows it.
+fn of_text(operator: &str) -> Token {
+    let known = Tokenizer::new(&PostgreSqlDialect {}, operator).tokenize().unwrap_or_default();
+    match <[Token; 1]>::try_from(known) {
+        Ok([token]) if !is_other(&token) => token,
+        _ => Token::CustomBinaryOperator(operator.to_owned()),
+    }
 }
 
 /// How long the operator at the front is.
@@ -133,15 +138,13 @@ fn operator_length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlparser::dialect::PostgreSqlDialect;
-    use sqlparser::tokenizer::Tokenizer;
 
     fn read(text: &str) -> Vec<String> {
         let source = Source::new(text);
         let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().unwrap();
         tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
         let tokens = joined(&source, tokens);
-        tokens.iter().map(|token| source.slice(std::slice::from_ref(token))).collect()
+        tokens.iter().map(|token| token.token.to_string()).collect()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The statements, as the analyser takes them.
 
-use sql_interface::{IsolationLevel, ReadToken};
+use sql_interface::{IsolationLevel, ReadToken, SqlError};
 use sqlparser::ast;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,6 +237,8 @@ pub struct Maintenance {
     pub analyze: bool,
     pub verbose: bool,
     pub tables: Vec<MaintainedTable>,
+    /// What is wrong with its options.
+    pub refusal: Option<SqlError>,
 }
 
 /// A table of VACUUM and ANALYZE, with the columns to analyse; none for all.

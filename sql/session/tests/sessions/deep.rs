@@ -104,7 +104,8 @@ async fn statements_inside_statements_do_not_nest() {
         let expected = ("42601".to_owned(), format!("syntax error at or near \"{near}\""));
         assert_eq!(c.refused(&sql).await, expected, "{}", &sql[..20]);
     }
-    assert_eq!(c.refused("explain execute p").await.0, "0A000");
+    assert_eq!(c.refused("explain execute p").await.0, "26000");
+    assert_eq!(c.refused("explain explain execute p").await.0, "42601");
 }
 
 #[tokio::test]

@@ -80,13 +80,13 @@ fn are_certain(rows: &NamedRows) -> BTreeMap<String, bool> {
 async fn names_are_certain_behind_an_unknown_change_only_if_they_were_the_same_before_it() {
     let node = Node::new().await;
     let mut client = node.client().await;
-    for name in ["same", "renamed", "column", "typed", "added", "emptied", "gone"] {
+    for name in ["same", "renamed", "columned", "typed", "added", "emptied", "gone"] {
         client.run(&format!("CREATE TABLE {name} (id int PRIMARY KEY, v varchar(7))")).await;
     }
     let before = entries(&node).await;
     for change in [
         "ALTER TABLE renamed RENAME TO another",
-        "ALTER TABLE column RENAME COLUMN v TO w",
+        "ALTER TABLE columned RENAME COLUMN v TO w",
         "ALTER TABLE typed ALTER COLUMN v TYPE text",
         "ALTER TABLE added ADD COLUMN w int",
         "TRUNCATE emptied",
@@ -111,7 +111,7 @@ async fn names_are_certain_behind_an_unknown_change_only_if_they_were_the_same_b
     assert!(are_certain(&rows).values().all(|is| *is), "a sequence's position names no table");
 
     rows.take_in([EntryChange { tree, key: None, new: EntryValue::Unknown }].into_iter());
-    let others = ["another", "column", "typed", "added", "gone", "new"];
+    let others = ["another", "columned", "typed", "added", "gone", "new"];
     assert_eq!(are_certain(&rows), expected(&["same", "emptied"], &others));
     rows.take_in(std::iter::empty());
     assert_eq!(are_certain(&rows), expected(&["same", "emptied"], &others), "nor is it later");

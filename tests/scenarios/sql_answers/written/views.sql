@@ -14,8 +14,11 @@ SELECT pg_get_function_arguments('concat_ws'::regproc), pg_get_function_result('
 SELECT pg_get_function_arguments('pg_control_system'::regproc), pg_get_function_identity_arguments('pg_control_system'::regproc), pg_get_function_result('pg_control_system'::regproc);
 SELECT pg_get_function_result('pg_ls_waldir'::regproc);
 SELECT pg_get_function_result(0), pg_get_function_arguments(0), pg_get_function_identity_arguments(0), pg_get_functiondef(0);
+-- absent: definitions of functions
 SELECT pg_get_functiondef('now'::regproc);
+-- absent: definitions of functions
 SELECT pg_get_functiondef('pg_promote'::regproc);
+-- absent: definitions of functions
 SELECT pg_get_functiondef('clock_timestamp'::regproc);
 SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'bool_and';
 SELECT pronargdefaults, pg_get_expr(proargdefaults, 0) FROM pg_proc WHERE proname IN ('pg_backup_start', 'pg_backup_stop') ORDER BY proname;

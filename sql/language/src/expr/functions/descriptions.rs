@@ -144,7 +144,7 @@ pub(super) const DESCRIPTIONS: &[(&str, &str)] = &[
     ("pg_get_function_identity_arguments", "Arguments of a function, as they tell it from others"),
     ("pg_get_function_result", "Type of what a function gives"),
     ("pg_get_function_sqlbody", "Body of a function in SQL: always NULL"),
-    ("pg_get_functiondef", "CREATE FUNCTION for a function"),
+    ("pg_get_functiondef", "Definition of a function: refused, as none is kept"),
     ("pg_get_indexdef", "CREATE INDEX for an index, or the name of one of its columns"),
     ("pg_get_partkeydef", "Partition key of a table: always NULL"),
     ("pg_get_ruledef", "Definition of a rule: always NULL"),

@@ -148,27 +148,28 @@ fn digits(rest: &mut Rest<'_>) -> Option<usize> {
 fn specifier(rest: &mut Rest<'_>, arguments: &[Datum], next: &mut usize) -> Result<Specifier> {
     let numbered = "format specifies argument 0, but arguments are numbered from 1";
     let mut width = digits(rest);
+    let mut position = None;
     if rest.next_if_eq(&'$').is_some() {
-        *next = width.filter(|at| *at > 0).ok_or_else(|| invalid(numbered))?;
+        position = Some(width.filter(|at| *at > 0).ok_or_else(|| invalid(numbered))?);
         width = None;
     }
     let mut left = rest.next_if_eq(&'-').is_some();
     let width = if width.is_none() && rest.next_if_eq(&'*').is_some() {
         let at = match digits(rest) {
-            None => {
-                *next += 1;
-                *next - 1
-            }
+            None => *next,
             Some(0) => return Err(invalid(numbered)),
             Some(at) if rest.next_if_eq(&'$').is_some() => at,
             Some(_) => return Err(invalid("width argument position must be ended by \"$\"")),
         };
         let (width, turned) = width_of(arguments.get(at))?;
         left |= turned;
+        // The value follows its width, wherever that stood.
+        *next = at + 1;
         width
     } else {
         width.or_else(|| digits(rest)).unwrap_or(0)
     };
+    *next = position.unwrap_or(*next);
     let hint = "For a single \"%\" use \"%%\".";
     let kind = rest.next().ok_or_else(|| invalid("unterminated format() type specifier").with_hint(hint))?;
     if !matches!(kind, 's' | 'I' | 'L') {

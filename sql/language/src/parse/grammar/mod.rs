@@ -66,8 +66,8 @@ pub(super) fn judged(source: &Source, refused: SqlError, statement: Option<u32>)
     }
 }
 
-/// Asks about a statement that our parsing took, and that may be none of PostgreSQL's: 42601 where it is none,
-/// and 0A000 for `left_out`, which it says and nothing here does. `statement`: its bytes.
+/// Asks about a statement that our parsing took, and that may be none of PostgreSQL's: 42601 where it is
+/// none, and 0A000 for `left_out`, which it says and nothing here does. `statement`: its bytes.
 pub(super) fn confirm(
     source: &Source,
     statement: Range<usize>,
@@ -184,7 +184,7 @@ mod tests {
         for (text, position, message) in [
             ("create operator === (leftarg = int, procedure = f)", 8, "CREATE OPERATOR is not supported"),
             ("create or replace procedure p() language sql as ''", 20, "CREATE PROCEDURE is not supported"),
-            ("alter text search parser p set schema x", 7, "ALTER TEXT SEARCH PARSER is not supported"),
+            ("alter text search parser p rename to x", 7, "ALTER TEXT SEARCH PARSER is not supported"),
             ("select rank() over w from t window w as ()", 15, "a window function is not supported"),
             ("select * from t tablesample system (10)", 17, "TABLESAMPLE is not supported"),
             ("create table t (a int) partition by list (a)", 24, "PARTITION BY is not supported"),

@@ -1,0 +1,191 @@
+//! Texts and what they are parsed into.
+
+use super::*;
+
+fn parse_all(sql: &str) -> Result<Vec<Arc<Parsed>>> {
+    parse(sql, 2 << 20)
+}
+
+fn one(sql: &str) -> SqlCommand {
+    let mut all = parse_all(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    assert_eq!(all.len(), 1, "{sql}");
+    all.remove(0).command.clone()
+}
+
+fn failure(sql: &str) -> (String, String, Option<u32>) {
+    let error = parse_all(sql).err().unwrap_or_else(|| panic!("{sql} parses"));
+    (error.code().to_string(), error.message().to_owned(), error.fields().position)
+}
+
+#[test]
+fn a_message_splits_at_its_semicolons_and_not_inside_quotes() {
+    let all = parse_all("select ';' ; ; /* ; */ select $$;$$; -- end;\n").unwrap();
+    assert_eq!(all.len(), 2);
+    assert!(parse_all(" ;; -- nothing\n").unwrap().is_empty());
+    assert!(parse_all("").unwrap().is_empty());
+}
+
+#[test]
+fn syntax_errors_name_the_token_and_its_position_in_the_message() {
+    let near = |token: &str| format!("syntax error at or near \"{token}\"");
+    assert_eq!(failure("selec 1"), ("42601".into(), near("selec"), Some(1)));
+    assert_eq!(failure("select 1;\nselect a b c"), ("42601".into(), near("c"), Some(22)));
+    assert_eq!(failure("select 'ä' from"), ("42601".into(), "syntax error at end of input".into(), Some(16)));
+    assert_eq!(failure("create table t (a int,)"), ("42601".into(), near(")"), Some(23)));
+    let (code, message, position) = failure("select 'abc");
+    assert_eq!((code.as_str(), position), ("42601", Some(8)));
+    assert_eq!(message, "unterminated quoted string at or near \"'abc\"");
+}
+
+#[test]
+fn words_that_the_parser_lacks_are_said_otherwise() {
+    for (sql, plain) in [
+        ("table t", "SELECT * FROM t"),
+        ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
+        ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
+        ("select \"only\" from t for key share nowait", "SELECT \"only\" FROM t FOR SHARE NOWAIT"),
+    ] {
+        let SqlCommand::Query(query) = one(sql) else { panic!("{sql}") };
+        assert_eq!(query.to_string(), plain, "{sql}");
+    }
+    assert!(matches!(one("update only t set a = 1"), SqlCommand::Update(_)));
+}
+
+#[test]
+fn what_is_absent_names_itself() {
+    for (sql, name) in [
+        ("listen x", "LISTEN"),
+        ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
+        ("fetch prior from c", "FETCH in another direction than forward"),
+        ("comment on table t is 'x'", "COMMENT"),
+        ("grant usage on type x to u", "GRANT ON TYPE"),
+        ("prepare transaction 'x'", "PREPARE TRANSACTION"),
+    ] {
+        let (code, message, _) = failure(sql);
+        assert_eq!((code.as_str(), message), ("0A000", format!("{name} is not supported")), "{sql}");
+    }
+}
+
+#[test]
+fn transaction_statements_in_all_their_spellings() {
+    for sql in [
+        "begin",
+        "BEGIN WORK",
+        "begin transaction",
+        "start transaction",
+        "begin isolation level read committed, read only",
+    ] {
+        assert!(matches!(one(sql), SqlCommand::Utility(Utility::Begin { .. })), "{sql}");
+    }
+    for sql in ["commit", "end", "COMMIT WORK", "commit and no chain"] {
+        assert!(matches!(one(sql), SqlCommand::Utility(Utility::Commit { chain: false })), "{sql}");
+    }
+    assert!(matches!(one("rollback and chain"), SqlCommand::Utility(Utility::Rollback { chain: true })));
+    assert!(matches!(one("abort"), SqlCommand::Utility(Utility::Rollback { chain: false })));
+    assert!(matches!(one("rollback to a"), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "a"));
+    assert!(
+        matches!(one("rollback work to savepoint \"A\""), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "A")
+    );
+    assert!(matches!(one("release savepoint S"), SqlCommand::Utility(Utility::Release(name)) if name == "s"));
+    let SqlCommand::Utility(Utility::Begin { modes, .. }) =
+        one("begin isolation level repeatable read read only")
+    else {
+        panic!("no BEGIN")
+    };
+    assert_eq!(
+        modes,
+        vec![Mode::Isolation(sql_interface::IsolationLevel::RepeatableRead), Mode::ReadOnly(true)]
+    );
+}
+
+#[test]
+fn settings_keep_their_names_and_values() {
+    for (sql, name, value, local) in [
+        ("set work_mem = '4MB'", "work_mem", Some("4MB"), false),
+        ("set local synchronous_commit to off", "synchronous_commit", Some("off"), true),
+        ("set session a.b to default", "a.b", None, false),
+        ("SET search_path TO a, \"B\", 'c'", "search_path", Some("a, \"B\", c"), false),
+        ("set x = -1.5", "x", Some("-1.5"), false),
+        ("set time zone 'Europe/Rome'", "TimeZone", Some("Europe/Rome"), false),
+        ("set names 'UTF8'", "client_encoding", Some("UTF8"), false),
+    ] {
+        let SqlCommand::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else {
+            panic!("{sql}")
+        };
+        assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{sql}");
+    }
+    assert!(matches!(one("reset all"), SqlCommand::Utility(Utility::Reset(SetTarget::All))));
+    assert!(matches!(one("show all"), SqlCommand::Utility(Utility::Show(SetTarget::All))));
+    assert!(
+        matches!(one("show transaction isolation level"), SqlCommand::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation")
+    );
+    assert!(
+        matches!(one("alter system set a.b = 5"), SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5")
+    );
+    assert!(matches!(
+        one("alter system reset all"),
+        SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })
+    ));
+}
+
+#[test]
+fn copy_is_read_in_both_option_styles() {
+    let options = |sql: &str| {
+        let SqlCommand::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
+        *copy
+    };
+    let copy =
+        options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
+    assert!(copy.from);
+    assert_eq!(copy.options.format, CopyFormat::Csv);
+    assert_eq!(copy.options.header, CopyHeader::On);
+    assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b';', "N"));
+    let copy = options("COPY t TO STDOUT WITH CSV HEADER DELIMITER AS '|' NULL AS ''");
+    assert!(!copy.from && copy.options.format == CopyFormat::Csv && copy.options.delimiter == b'|');
+    let copy = options("copy (select 1, ')') to stdout");
+    assert!(matches!(copy.subject, CopySubject::Query(_)));
+    assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b'\t', "\\N"));
+    assert_eq!(failure("copy t from stdin (frmat csv)").0, "42601");
+    assert_eq!(failure("copy t from '/tmp/x'").0, "0A000");
+}
+
+#[test]
+fn roles_are_read_with_their_options() {
+    let SqlCommand::Utility(Utility::CreateRole { name, options }) =
+        one("create user \"Bob\" with superuser nologin password 'x' connection limit 5")
+    else {
+        panic!("no CREATE ROLE")
+    };
+    assert_eq!(name, "Bob");
+    assert_eq!(
+        options,
+        vec![
+            RoleOption::Login(true),
+            RoleOption::Superuser(true),
+            RoleOption::Login(false),
+            RoleOption::Password(Some("x".into())),
+            RoleOption::ConnectionLimit(5),
+        ]
+    );
+    assert!(
+        matches!(one("drop role if exists a, b"), SqlCommand::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
+    );
+    assert!(matches!(one("alter role a rename to b"), SqlCommand::Utility(Utility::RenameRole { .. })));
+}
+
+#[test]
+fn prepare_and_execute_carry_a_statement_and_values() {
+    let SqlCommand::Utility(Utility::Prepare { name, types, statement }) =
+        one("prepare p (int, text) as select $1, $2")
+    else {
+        panic!("no PREPARE")
+    };
+    assert_eq!((name.as_str(), types.len()), ("p", 2));
+    assert!(matches!(statement.command, SqlCommand::Query(_)));
+    let SqlCommand::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else {
+        panic!("no EXECUTE")
+    };
+    assert_eq!((name.as_str(), arguments.len()), ("p", 2));
+    assert!(matches!(one("deallocate all"), SqlCommand::Utility(Utility::Deallocate(None))));
+    assert!(matches!(one("deallocate prepare p"), SqlCommand::Utility(Utility::Deallocate(Some(_)))));
+}
