@@ -363,7 +363,8 @@ impl SqlSession {
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
         self.check_new_statement(name)?;
-        let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
+        let declared =
+            types.iter().map(|ty| Ok(Some(Type::of(expr::data_type(ty)?.id)))).collect::<Result<_>>()?;
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
         self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))

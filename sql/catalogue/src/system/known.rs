@@ -146,6 +146,11 @@ impl KnownFunction {
     }
 }
 
+/// Whether PostgreSQL has a volatile function of this name.
+pub fn is_volatile(name: &str) -> bool {
+    FUNCTIONS.iter().any(|function| function.name == name && function.volatility == 'v')
+}
+
 /// The name of a type, also of one that stands for others.
 pub fn type_name(oid: u32) -> &'static str {
     match oid {

@@ -87,8 +87,15 @@ pub fn reg_text(ty: TypeId, oid: u32, facts: &dyn Facts) -> String {
 pub(crate) fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
     let explicit = how == CastContext::Explicit;
     let from = expr.ty();
-    if from == to || (from.id == to.id && to.modifier < 0) {
+    if from == to || (from.id == to.id && to.modifier < 0 && !explicit) {
         return Ok(expr);
+    }
+    if from.id == to.id && to.modifier < 0 {
+        // The value stays, and forgets how long it had to be.
+        return Ok(match expr {
+            Expr::Const(value, _) => Expr::Const(value, to),
+            operand => Expr::Cast { operand: Box::new(operand), to, explicit },
+        });
     }
     if from.id == TypeId::Unknown {
         return coerce_unknown(expr, to, explicit, scope);

@@ -25,7 +25,7 @@ mod statement;
 mod transaction;
 mod utility;
 mod values;
-mod walk;
+pub(crate) mod walk;
 
 pub use sequence::identity_options;
 pub use source::Source;

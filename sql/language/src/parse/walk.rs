@@ -2,7 +2,8 @@
 //! once for each kind of visitor: so there is one kind.
 
 use sqlparser::ast::{
-    Expr, ObjectName, OrderByExpr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut,
+    Expr, ObjectName, ObjectNamePart, OrderByExpr, Query, Select, Statement, TableFactor, VisitMut,
+    VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -75,6 +76,19 @@ impl VisitorMut for Walker<'_> {
 /// Has all parts of a tree looked at, until one says Break.
 pub(super) fn walk<T: VisitMut>(tree: &mut T, visitor: &mut dyn Walk) -> ControlFlow<()> {
     tree.visit(&mut Walker(visitor))
+}
+
+/// Whether a tree calls a function whose name, without its schema, is one of these.
+pub(crate) fn calls_any<T: VisitMut>(tree: &mut T, is_one: impl Fn(&str) -> bool) -> bool {
+    let mut found = false;
+    expressions(tree, |expr| {
+        if let Expr::Function(call) = expr
+            && let Some(name) = call.name.0.last().and_then(ObjectNamePart::as_ident)
+        {
+            found |= is_one(&super::fold(name));
+        }
+    });
+    found
 }
 
 /// Has all expressions of a tree looked at.

@@ -81,6 +81,10 @@ pub(crate) struct Cte {
     pub(crate) query: Arc<ast::Query>,
     /// How many of the queries before it its own text sees.
     pub(crate) sees: usize,
+    /// It calls what may give something else each time.
+    pub(crate) volatile: bool,
+    /// How often it has been read: each time, it is planned anew.
+    pub(crate) reads: usize,
 }
 
 /// A set-returning call, and the names and types of its columns.

@@ -369,7 +369,17 @@ impl Analyzer<'_> {
             if kind == JoinKind::Full {
                 return Err(SqlError::unsupported("FULL JOIN with USING"));
             }
-            let shown = if kind == JoinKind::Right { right.index } else { left.index };
+            let (mut one, mut two) =
+                (Expr::Column { index: 0, ty: left.ty }, Expr::Column { index: 1, ty: right.ty });
+            let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?.id;
+            let fits = |column: &ScopeColumn| column.ty.id == common;
+            // Where both sides have the value, the one that has it in the common type shows it.
+            let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(&left));
+            let shown = if right_shows { &right } else { &left };
+            if !fits(shown) {
+                return Err(SqlError::unsupported("USING over columns of types that differ in this join"));
+            }
+            let shown = shown.index;
             merged.push(shown);
             for column in &mut item.columns {
                 if (column.index == left.index || column.index == right.index) && column.index != shown {

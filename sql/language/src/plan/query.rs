@@ -6,7 +6,8 @@ use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
 use crate::expr::{self, Expr};
-use crate::parse::{fold, table_factor};
+use crate::parse::{fold, table_factor, walk};
+use sql_catalogue::system::known;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
@@ -93,6 +94,29 @@ pub(super) struct Tail<'q> {
     pub(super) locks: &'q [ast::LockClause],
 }
 
+impl<'q> Tail<'q> {
+    /// This one, which stands behind parentheses, with what the query inside them ends in.
+    fn around(self, inner: Self) -> Result<Self> {
+        let one_of = |outer: bool, inner: bool, what: &str| match outer && inner {
+            true => Err(SqlError::syntax(format!("multiple {what} clauses not allowed"))),
+            false => Ok(()),
+        };
+        one_of(!self.order_by.is_empty(), !inner.order_by.is_empty(), "ORDER BY")?;
+        one_of(self.offset.is_some(), inner.offset.is_some(), "OFFSET")?;
+        one_of(self.limit.is_some(), inner.limit.is_some(), "LIMIT")?;
+        if !self.locks.is_empty() && !inner.locks.is_empty() {
+            return Err(SqlError::unsupported("FOR UPDATE inside and behind the parentheses of a query"));
+        }
+        let longer = |outer: &'q [ast::LockClause], inner| if outer.is_empty() { inner } else { outer };
+        Ok(Self {
+            order_by: if self.order_by.is_empty() { inner.order_by } else { self.order_by },
+            limit: self.limit.or(inner.limit),
+            offset: self.offset.or(inner.offset),
+            locks: longer(self.locks, inner.locks),
+        })
+    }
+}
+
 /// A select list entry.
 pub(super) struct TargetEntry {
     pub(super) expr: Expr,
@@ -149,12 +173,30 @@ impl Analyzer<'_> {
     /// A query whose names stand in the level that was just pushed.
     pub(crate) fn query_in_level(&mut self, query: &ast::Query) -> Result<Select> {
         let known = self.ctes.len();
-        if let Some(with) = &query.with {
-            self.add_ctes(with)?;
-        }
-        let result = tail(query).and_then(|tail| self.body(&query.body, &tail));
+        let result = self.query_with(query);
         self.ctes.truncate(known);
         result
+    }
+
+    /// A query with its WITH clause, whose names stay. Parentheses around all of its body do not make it
+    /// another query: what stands behind them belongs to what is inside.
+    fn query_with(&mut self, query: &ast::Query) -> Result<Select> {
+        let (mut tail, mut body, mut with) = (tail(query)?, &*query.body, query.with.as_ref());
+        if let Some(with) = with {
+            self.add_ctes(with)?;
+        }
+        while let ast::SetExpr::Query(inner) = body {
+            tail = tail.around(self::tail(inner)?)?;
+            if let Some(inner) = &inner.with {
+                if with.is_some() {
+                    return Err(SqlError::syntax("multiple WITH clauses not allowed"));
+                }
+                self.add_ctes(inner)?;
+                with = Some(inner);
+            }
+            body = &inner.body;
+        }
+        self.body(body, &tail)
     }
 
     /// The queries of a WITH clause; each later one sees those before it.
@@ -179,8 +221,9 @@ impl Analyzer<'_> {
             }
             let columns = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
             let sees = self.ctes.len();
-            let query = Arc::new(stack::copying(self.tokens, || (*cte.query).clone()));
-            self.ctes.push(Cte { name, columns, query, sees });
+            let mut query = stack::copying(self.tokens, || (*cte.query).clone());
+            let volatile = walk::calls_any(&mut query, known::is_volatile);
+            self.ctes.push(Cte { name, columns, query: Arc::new(query), sees, volatile, reads: 0 });
         }
         Ok(())
     }
@@ -464,6 +507,20 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
 
 /// A bare integer names an output column, counted from 1.
 pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Option<usize>> {
+    // A number with a sign is a constant, too, and none of the list's.
+    if let ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } = ast
+        && let ast::Expr::Value(value) = &**expr
+        && let ast::Value::Number(text, _) = &value.value
+    {
+        let (code, message) = match text.parse::<u32>() {
+            Ok(_) => (
+                SqlState::INVALID_COLUMN_REFERENCE,
+                format!("{place} position -{text} is not in select list"),
+            ),
+            Err(_) => (SqlState::SYNTAX_ERROR, format!("non-integer constant in {place}")),
+        };
+        return Err(SqlError::new(code, message));
+    }
     let ast::Expr::Value(value) = ast else { return Ok(None) };
     match &value.value {
         ast::Value::Number(text, _) => match text.parse::<usize>() {

@@ -81,8 +81,8 @@ impl Analyzer<'_> {
             let mut two = Expr::Column { index: 1, ty: b.ty };
             types.push(match (a.ty.id, b.ty.id) {
                 (TypeId::Unknown, TypeId::Unknown) => Type::of(TypeId::Text),
-                (TypeId::Unknown, _) => b.ty,
-                (_, TypeId::Unknown) => a.ty,
+                // A literal has no modifier, so that the common type has none.
+                (TypeId::Unknown, id) | (id, TypeId::Unknown) => Type::of(id),
                 _ => expr::common_type(&mut [&mut one, &mut two], word, self)?,
             });
         }

@@ -134,10 +134,15 @@ impl Analyzer<'_> {
     }
 
     pub(super) fn cte_item(&mut self, at: usize) -> Result<FromItem> {
-        let Some(cte) = self.ctes.get(at).cloned() else {
+        let Some(cte) = self.ctes.get_mut(at) else {
             return Err(SqlError::internal("a WITH query is gone"));
         };
-        let Cte { name, columns, query, sees } = cte;
+        cte.reads += 1;
+        let Cte { name, columns, query, sees, volatile, reads } = cte.clone();
+        if volatile && reads > 1 {
+            // Both readers would have to see the same rows.
+            return Err(SqlError::unsupported("a WITH query with a volatile function that is read twice"));
+        }
         let later = self.ctes.split_off(sees.min(self.ctes.len()));
         let result = self.derived(&mut FromItem::unit(), false, &query);
         self.ctes.truncate(sees);

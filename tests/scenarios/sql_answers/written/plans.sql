@@ -294,3 +294,44 @@ SELECT pronargdefaults, proargnames::text FROM pg_proc WHERE proname IN ('pg_bac
 SELECT format_type(23, NULL), format_type(1043, 14), format_type(1042, 5), format_type(1042, -1), format_type(1042, NULL), format_type(1700, 655366), format_type(1184, 3), format_type(1015, 14), format_type(0, NULL), format_type(99999, NULL), format_type(NULL, 3), format_type(18, NULL);
 DROP VIEW v;
 DROP TABLE t;
+
+-- Parentheses around a query, and what stands behind them.
+CREATE TABLE parens (id int PRIMARY KEY, x int, n numeric(5, 1), t varchar(4));
+INSERT INTO parens VALUES (1, 10, 1.2, 'ab'), (2, 20, 2.3, 'cd'), (3, NULL, 3.4, 'ef');
+(SELECT id FROM parens LIMIT 2) ORDER BY id DESC;
+(SELECT id FROM parens ORDER BY id LIMIT 2) OFFSET 1;
+(SELECT id FROM parens UNION SELECT 9 LIMIT 1) ORDER BY id DESC;
+SELECT id FROM parens WHERE id IN ((SELECT id FROM parens LIMIT 1) ORDER BY id DESC);
+(SELECT x FROM parens LIMIT 1) ORDER BY id DESC;
+(SELECT count(*) FROM parens) ORDER BY max(id);
+(SELECT 1 ORDER BY 1) ORDER BY 1;
+(SELECT 1 LIMIT 1) LIMIT 2;
+(SELECT 1 LIMIT 1 OFFSET 0) OFFSET 1;
+WITH w AS (SELECT 1) (WITH v AS (SELECT 2) SELECT * FROM v);
+(WITH v AS (SELECT 2 AS a) SELECT a FROM v) ORDER BY a;
+-- A WITH query gives all its readers the same rows.
+WITH w AS (SELECT random() AS r) SELECT r IS NULL FROM w;
+WITH w AS (SELECT id FROM parens) SELECT count(*) FROM w, w AS again;
+-- absent: a WITH query whose rows are kept
+WITH w AS (SELECT random() AS r) SELECT a.r = b.r FROM w AS a, w AS b;
+-- Types without a modifier.
+SELECT n FROM parens UNION ALL SELECT '1.789' ORDER BY n;
+SELECT t FROM parens UNION ALL SELECT 'abcdefgh' ORDER BY t;
+CREATE TABLE unlimited AS SELECT n::numeric, t::varchar FROM parens WHERE id = 1;
+INSERT INTO unlimited VALUES (1.234567, 'abcdefgh');
+SELECT * FROM unlimited ORDER BY n;
+DROP TABLE unlimited;
+PREPARE limited (numeric(4, 1), char(2)) AS SELECT $1, $2;
+EXECUTE limited (1.234, 'abc');
+DEALLOCATE limited;
+CREATE TABLE parens_numeric (id numeric);
+INSERT INTO parens_numeric VALUES (1), (1.0);
+SELECT id, pg_typeof(id) FROM parens JOIN parens_numeric USING (id) ORDER BY id::text;
+SELECT id, pg_typeof(id) FROM parens_numeric JOIN parens USING (id) ORDER BY id::text;
+-- absent: a merged column of a type of its own
+SELECT id, pg_typeof(id) FROM parens LEFT JOIN parens_numeric USING (id) ORDER BY id::text;
+SELECT DISTINCT FROM parens;
+SELECT DISTINCT ON () id FROM parens;
+SELECT id FROM parens ORDER BY -1;
+SELECT DISTINCT ON (-1) id FROM parens;
+DROP TABLE parens, parens_numeric;

@@ -117,7 +117,7 @@ impl Doubts<'_> {
             select_token: _,
             // A comment to PostgreSQL.
             optimizer_hints: _,
-            distinct: _,
+            distinct,
             select_modifiers: None,
             top: None,
             top_before_distinct: false,
@@ -152,7 +152,8 @@ impl Doubts<'_> {
             || !sort_by.is_empty()
             || !modifiers.is_empty();
         self.foreign_if(foreign);
-        self.ask_if(into.is_some());
+        let by_nothing = matches!(distinct, Some(ast::Distinct::On(keys)) if keys.is_empty());
+        self.ask_if(into.is_some() || by_nothing || (distinct.is_some() && projection.is_empty()));
         self.items(projection);
         self.tables(from);
     }
