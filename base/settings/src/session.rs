@@ -112,6 +112,25 @@ impl SessionSettings {
         Ok(())
     }
 
+    /// Checks what ALTER ROLE and ALTER DATABASE say that later sessions begin with; without a value, that it
+    /// may be taken away. What an extension would know is for superusers: nobody here can check it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, does not take the value, or may not be changed by who asks.
+    pub fn check_for_later(
+        &self,
+        name: &str,
+        text: Option<&str>,
+        privilege: Privilege,
+    ) -> Result<(), SettingError> {
+        check_allowed(name, privilege, false)?;
+        if crate::find(name).is_none() && privilege == Privilege::User {
+            return Err(SettingError::PermissionDenied { name: name.to_owned() });
+        }
+        text.map_or(Ok(()), |text| self.node.parse(name, text).map(|_| ()))
+    }
+
     /// SET and set_config().
     ///
     /// # Errors

@@ -35,6 +35,11 @@ pub(crate) fn parse_lines(
     lines.map(|FileLine { number, fields, .. }| (number, fields.and_then(MapLine::parse))).collect()
 }
 
+/// A text with a character for each of its bytes: this file is read before there is an encoding.
+fn by_bytes(text: &str) -> String {
+    text.bytes().map(char::from).collect()
+}
+
 impl MapLine {
     fn parse(fields: Vec<Vec<Word>>) -> Result<Self, String> {
         let mut fields = fields.into_iter();
@@ -49,7 +54,7 @@ impl MapLine {
         let expression = match outside.strip_prefix('/') {
             Some(text) => {
                 let invalid = |why: String| format!("invalid regular expression \"{text}\": {why}");
-                let read = Expression::new(text).map_err(invalid)?;
+                let read = Expression::new(&by_bytes(text)).map_err(invalid)?;
                 if read.takes_least() && role.contains("\\1") {
                     let why =
                         "what a group stands for beside quantifiers that take the least is not supported";
@@ -71,12 +76,12 @@ impl MapLine {
         let Some(expression) = &self.expression else {
             return Ok(self.outside == outside && self.role == role);
         };
-        let Some(found) = expression.find(outside) else { return Ok(false) };
+        let Some(found) = expression.find(&by_bytes(outside)) else { return Ok(false) };
         if !self.role.contains("\\1") {
             return Ok(self.role == role);
         }
         match found {
-            FirstGroup::Text(group) => Ok(self.role.replacen("\\1", &group, 1) == role),
+            FirstGroup::Text(group) => Ok(by_bytes(&self.role).replacen("\\1", &group, 1) == by_bytes(role)),
             FirstGroup::Nothing => Err(format!(
                 "regular expression \"{}\" has no subexpressions as requested by backreference in \"{}\"",
                 self.outside.trim_start_matches('/'),
@@ -140,6 +145,7 @@ mod tests {
              m root postgres\n\
              m /^(.*)@example\\.com$ \\1\n\
              m \"/^svc-\" app\n\
+             m /^one.$ one\n\
              other ann bob\n\
              roles \"/^(ro|root)\" \\1\n\
              nothing /^a(b)?$ \\1\n\
@@ -153,6 +159,9 @@ mod tests {
             (Some("m"), "ann@example.com", "bob", false),
             (Some("m"), "ann@example.org", "ann", false),
             (Some("m"), "svc-7", "app", true),
+            (Some("m"), "onee", "one", true),
+            (Some("m"), "oneé", "one", false),
+            (Some("m"), "é@example.com", "é", true),
             (Some("m"), "ann", "bob", false),
             (Some("other"), "ann", "bob", true),
             (Some("roles"), "root", "root", true),

@@ -301,20 +301,8 @@ impl Environment for SessionEnvironment {
         value: Option<&str>,
     ) -> sql_interface::Result<String> {
         let known = self.setting_name(name);
-        let mut tried = self.state.lock().settings.clone();
-        // One that is taken away is checked as well, with the value that it has.
-        let value = match value {
-            Some(value) => value.to_owned(),
-            None => match tried.show(name, Privilege::Superuser) {
-                Ok(value) => value,
-                // Any that an extension may have can be taken away.
-                Err(_) if name.contains('.') => String::new(),
-                Err(error) => return Err(setting_error(&error)),
-            },
-        };
-        tried
-            .set_at_start(name, &value, Source::Role, privilege(actor))
-            .map_err(|error| setting_error(&error))?;
+        let settings = self.state.lock().settings.clone();
+        settings.check_for_later(name, value, privilege(actor)).map_err(|error| setting_error(&error))?;
         Ok(known)
     }
 

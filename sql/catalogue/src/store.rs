@@ -257,6 +257,29 @@ pub async fn put_view(transaction: &mut Transaction, view: &View) -> Result<()> 
     put(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid), codec::encode_view(view)?).await
 }
 
+/// Keeps a view from being dropped until the transaction ends, because something reads it; whether it is
+/// there.
+///
+/// # Errors
+///
+/// What storage fails with.
+pub async fn hold_view(transaction: &mut Transaction, view: u32, wait: LockWait) -> Result<bool> {
+    let key = codec::oid_key(kind::VIEW, view);
+    let held = transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, wait).await?;
+    Ok(held.newest.is_some())
+}
+
+/// Waits until nobody holds a view any more ([`hold_view`]), and lets nobody else until the transaction ends.
+///
+/// # Errors
+///
+/// What storage fails with.
+pub async fn lock_view(transaction: &mut Transaction, view: u32, wait: LockWait) -> Result<()> {
+    let key = codec::oid_key(kind::VIEW, view);
+    transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, wait).await?;
+    Ok(())
+}
+
 /// Removes a view and its name.
 ///
 /// # Errors

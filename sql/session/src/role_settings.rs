@@ -46,7 +46,11 @@ impl SqlSession {
         };
         let (name, value) = match change {
             SettingChange::ResetAll => {
-                settings.clear();
+                // What a superuser has set for others to keep stays.
+                settings.retain(|line| {
+                    let name = line.split_once('=').map_or(line.as_str(), |(name, _)| name);
+                    self.environment.check_start_setting(self.actor(), name, None).is_err()
+                });
                 (None, None)
             }
             SettingChange::Set { name, value } => (Some(name), value.clone()),

@@ -11,6 +11,7 @@ use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
+use storage::TableLockMode;
 
 impl SqlSession {
     /// CREATE VIEW.
@@ -42,7 +43,7 @@ impl SqlSession {
                 }
             }
         }
-        let (found, uses) = self.view_query(query, None)?;
+        let (found, uses) = self.held_view_query(query).await?;
         if self.facts.path.searched().ne(SearchPath::of_catalogue().searched()) {
             // The view is kept as its text, whose names are looked up along that path later.
             let later = self.view_query(query, Some(SearchPath::of_catalogue()));
@@ -101,6 +102,31 @@ impl SqlSession {
             uses.dedup();
             Ok((plan.columns.take().unwrap_or_default(), uses))
         })
+    }
+
+    /// The same, with all that the query reads kept from being dropped until the transaction ends.
+    async fn held_view_query(&mut self, query: &Parsed) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
+        let (_, mut uses) = self.view_query(query, None)?;
+        loop {
+            let (catalogue, wait) = (self.facts.catalogue.clone(), self.lock_wait());
+            for oid in &uses {
+                if let Some(relation) = catalogue.relations.get(oid) {
+                    let mode = TableLockMode::AccessShare;
+                    let locked = self.transaction()?.lock_table(relation.tree, mode, wait).await;
+                    locked.map_err(|error| self.canceller.explain(error))?;
+                } else if catalogue.views.contains_key(oid) {
+                    store::hold_view(self.transaction()?, *oid, wait).await?;
+                }
+            }
+            // What was waited for may have dropped it: the query then has to do without.
+            self.begin_statement().await?;
+            self.catalogue().await?;
+            let again = self.view_query(query, None)?;
+            if again.1 == uses {
+                return Ok(again);
+            }
+            uses = again.1;
+        }
     }
 
     /// ALTER VIEW ... SET and RESET of options.
@@ -190,8 +216,12 @@ impl SqlSession {
             };
             let at = views.iter().position(|view| !is_read(view)).unwrap_or(0);
             let view = views.remove(at);
+            // Whoever makes a view that reads it is waited for, and seen.
+            let wait = self.lock_wait();
+            store::lock_view(self.transaction()?, view.oid, wait).await?;
+            self.begin_statement().await?;
             // With CASCADE it may have gone with another.
-            if !catalogue.views.contains_key(&view.oid) {
+            if !self.catalogue().await?.views.contains_key(&view.oid) {
                 continue;
             }
             self.drop_views_of(view.oid, &format!("view {}", view.name), target.cascade).await?;

@@ -134,8 +134,6 @@ impl Analyzer<'_> {
             column.table = Arc::from("excluded");
             column.schema = None;
             column.index += width;
-            // Only to be had with its table's name, so that plain names mean the row that is there.
-            column.hidden = true;
         }
         item.columns.extend(excluded.columns);
         let mut tables = excluded.tables;

@@ -619,7 +619,6 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
         ast::Expr::Ceil { .. } => firm("ceil"),
         ast::Expr::Floor { .. } => firm("floor"),
         ast::Expr::AtTimeZone { .. } => firm("timezone"),
-        ast::Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => weak("bool".to_owned()),
         _ => None,
     }
 }

@@ -335,3 +335,14 @@ SELECT DISTINCT ON () id FROM parens;
 SELECT id FROM parens ORDER BY -1;
 SELECT DISTINCT ON (-1) id FROM parens;
 DROP TABLE parens, parens_numeric;
+SELECT true, false AS named;
+-- absent: an operand that is computed once for several comparisons
+SELECT CASE random() WHEN 2 THEN 1 WHEN 3 THEN 2 END;
+SELECT CASE random() WHEN 2 THEN 1 END;
+CREATE TABLE conflicts (id int PRIMARY KEY, x int);
+INSERT INTO conflicts VALUES (1, 1);
+INSERT INTO conflicts VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = id;
+INSERT INTO conflicts VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = excluded.x WHERE id = 1;
+INSERT INTO conflicts VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = conflicts.x + excluded.x WHERE conflicts.id = 1;
+SELECT * FROM conflicts;
+DROP TABLE conflicts;

@@ -273,3 +273,18 @@ DROP TABLE rt;
 DROP SEQUENCE rs;
 DROP OWNED BY r_own, r_low, r_two, r_as;
 DROP ROLE r_own, r_low, r_two, r_as, r_is, r_other;
+
+-- What a superuser has set for a role, that role cannot take away.
+-- as postgres
+CREATE ROLE audited LOGIN;
+ALTER ROLE audited SET log_statement = 'all';
+ALTER ROLE audited SET work_mem = '1MB';
+ALTER ROLE audited SET log_connections = on;
+-- as audited
+ALTER ROLE audited SET app.tenant = '42';
+ALTER ROLE audited RESET ALL;
+-- as postgres
+SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'audited'::regrole;
+ALTER ROLE audited RESET ALL;
+SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'audited'::regrole;
+DROP ROLE audited;

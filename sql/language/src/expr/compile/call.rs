@@ -493,6 +493,9 @@ impl Compiler<'_> {
                 else {
                     return Err(SqlError::syntax("syntax error at or near \")\""));
                 };
+                if left.is_volatile() {
+                    return Err(unsupported("NULLIF of a volatile expression"));
+                }
                 let equal = super::operator::named_operator("=", self.again(&left)?, right, self.scope)?;
                 // The value is of the type that it was compared as.
                 let value = match &equal {

@@ -348,6 +348,10 @@ impl Compiler<'_> {
     ) -> Result<Expr> {
         let operand = operand.map(|operand| self.expr(operand)).transpose()?;
         let operand = operand.map(|operand| coerce::settle(operand, self.scope)).transpose()?;
+        if whens.len() > 1 && operand.as_ref().is_some_and(Expr::is_volatile) {
+            // Each comparison would compute it anew.
+            return Err(unsupported("CASE over a volatile expression"));
+        }
         let mut branches = Vec::with_capacity(whens.len());
         for when in whens {
             let condition = match &operand {
