@@ -314,6 +314,24 @@ impl Analyzer<'_> {
         Ok(())
     }
 
+    /// The place of the column that USING shows of two.
+    fn shown_by_using(&mut self, left: &ScopeColumn, right: &ScopeColumn, kind: JoinKind) -> Result<usize> {
+        if kind == JoinKind::Full {
+            return Err(SqlError::unsupported("FULL JOIN with USING"));
+        }
+        let column = |index, ty| Expr::Column { index, ty };
+        let (mut one, mut two) = (column(0, left.ty), column(1, right.ty));
+        let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?.id;
+        let fits = |column: &ScopeColumn| column.ty.id == common;
+        // Where both sides have the value, the one that has it in the common type shows it.
+        let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(left));
+        let shown = if right_shows { right } else { left };
+        if !fits(shown) {
+            return Err(SqlError::unsupported("USING over columns of types that differ in this join"));
+        }
+        Ok(shown.index)
+    }
+
     fn join_using(
         &mut self,
         item: &mut FromItem,
@@ -366,20 +384,7 @@ impl Analyzer<'_> {
                 }
                 Err(condition) => super::predicate::add_condition(&mut plan.condition, condition),
             }
-            if kind == JoinKind::Full {
-                return Err(SqlError::unsupported("FULL JOIN with USING"));
-            }
-            let (mut one, mut two) =
-                (Expr::Column { index: 0, ty: left.ty }, Expr::Column { index: 1, ty: right.ty });
-            let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?.id;
-            let fits = |column: &ScopeColumn| column.ty.id == common;
-            // Where both sides have the value, the one that has it in the common type shows it.
-            let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(&left));
-            let shown = if right_shows { &right } else { &left };
-            if !fits(shown) {
-                return Err(SqlError::unsupported("USING over columns of types that differ in this join"));
-            }
-            let shown = shown.index;
+            let shown = self.shown_by_using(&left, &right, kind)?;
             merged.push(shown);
             for column in &mut item.columns {
                 if (column.index == left.index || column.index == right.index) && column.index != shown {

@@ -22,6 +22,7 @@ mod scope;
 mod select;
 mod set_operation;
 mod sources;
+mod tail;
 
 pub use analyzer::Analyzer;
 pub use calls::signature;

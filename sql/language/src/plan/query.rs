@@ -5,6 +5,7 @@ use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
+use super::tail::Tail;
 use crate::expr::{self, Expr};
 use crate::parse::{fold, table_factor, walk};
 use sql_catalogue::system::known;
@@ -14,7 +15,7 @@ use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// One column of a query's result.
 #[derive(Clone, Debug)]
@@ -86,82 +87,11 @@ impl Select {
     }
 }
 
-/// ORDER BY, LIMIT, OFFSET and FOR UPDATE around a query's body.
-pub(super) struct Tail<'q> {
-    pub(super) order_by: &'q [ast::OrderByExpr],
-    pub(super) limit: Option<&'q ast::Expr>,
-    pub(super) offset: Option<&'q ast::Expr>,
-    pub(super) locks: &'q [ast::LockClause],
-}
-
-impl<'q> Tail<'q> {
-    /// This one, which stands behind parentheses, with what the query inside them ends in.
-    fn around(self, inner: Self) -> Result<Self> {
-        let one_of = |outer: bool, inner: bool, what: &str| match outer && inner {
-            true => Err(SqlError::syntax(format!("multiple {what} clauses not allowed"))),
-            false => Ok(()),
-        };
-        one_of(!self.order_by.is_empty(), !inner.order_by.is_empty(), "ORDER BY")?;
-        one_of(self.offset.is_some(), inner.offset.is_some(), "OFFSET")?;
-        one_of(self.limit.is_some(), inner.limit.is_some(), "LIMIT")?;
-        if !self.locks.is_empty() && !inner.locks.is_empty() {
-            return Err(SqlError::unsupported("FOR UPDATE inside and behind the parentheses of a query"));
-        }
-        let longer = |outer: &'q [ast::LockClause], inner| if outer.is_empty() { inner } else { outer };
-        Ok(Self {
-            order_by: if self.order_by.is_empty() { inner.order_by } else { self.order_by },
-            limit: self.limit.or(inner.limit),
-            offset: self.offset.or(inner.offset),
-            locks: longer(self.locks, inner.locks),
-        })
-    }
-}
-
 /// A select list entry.
 pub(super) struct TargetEntry {
     pub(super) expr: Expr,
     pub(super) name: String,
     pub(super) origin: Option<(u32, i16)>,
-}
-
-/// How many rows FETCH gives that does not say.
-static ONE: LazyLock<ast::Expr> =
-    LazyLock::new(|| ast::Expr::Value(ast::Value::Number("1".to_owned(), false).into()));
-
-fn tail(query: &ast::Query) -> Result<Tail<'_>> {
-    let order_by: &[ast::OrderByExpr] = match query.order_by.as_ref().map(|order| &order.kind) {
-        None => &[],
-        Some(ast::OrderByKind::Expressions(list)) => list,
-        Some(ast::OrderByKind::All(_)) => return Err(SqlError::unsupported("ORDER BY ALL")),
-    };
-    let (mut limit, offset) = match &query.limit_clause {
-        None => (None, None),
-        Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
-            (limit.as_ref(), offset.as_ref().map(|offset| &offset.value))
-        }
-        Some(_) => {
-            return Err(SqlError::syntax("LIMIT #,# syntax is not supported")
-                .with_hint("Use separate LIMIT and OFFSET clauses."));
-        }
-    };
-    if let Some(fetch) = &query.fetch {
-        if fetch.with_ties || fetch.percent {
-            return Err(SqlError::unsupported("FETCH ... WITH TIES"));
-        }
-        if limit.is_some() {
-            return Err(SqlError::syntax("syntax error at or near \"FETCH\""));
-        }
-        // FETCH FIRST ROW ONLY
-        limit = Some(fetch.quantity.as_ref().unwrap_or(&ONE));
-    }
-    if query.for_clause.is_some()
-        || query.settings.is_some()
-        || query.format_clause.is_some()
-        || !query.pipe_operators.is_empty()
-    {
-        return Err(SqlError::unsupported("this clause of a query"));
-    }
-    Ok(Tail { order_by, limit, offset, locks: &query.locks })
 }
 
 impl Analyzer<'_> {
@@ -181,12 +111,12 @@ impl Analyzer<'_> {
     /// A query with its WITH clause, whose names stay. Parentheses around all of its body do not make it
     /// another query: what stands behind them belongs to what is inside.
     fn query_with(&mut self, query: &ast::Query) -> Result<Select> {
-        let (mut tail, mut body, mut with) = (tail(query)?, &*query.body, query.with.as_ref());
+        let (mut tail, mut body, mut with) = (Tail::of(query)?, &*query.body, query.with.as_ref());
         if let Some(with) = with {
             self.add_ctes(with)?;
         }
         while let ast::SetExpr::Query(inner) = body {
-            tail = tail.around(self::tail(inner)?)?;
+            tail = tail.around(Tail::of(inner)?)?;
             if let Some(inner) = &inner.with {
                 if with.is_some() {
                     return Err(SqlError::syntax("multiple WITH clauses not allowed"));

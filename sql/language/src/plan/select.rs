@@ -8,7 +8,8 @@ use super::node::{
     SortPlan,
 };
 use super::predicate;
-use super::query::{OutputColumn, Select, Tail, direction, ordinal};
+use super::query::{OutputColumn, Select, direction, ordinal};
+use super::tail::Tail;
 use crate::expr::Expr;
 use crate::parse::fold;
 use crate::parse::{TARGETS_MAX, too_many_targets};

@@ -2,7 +2,8 @@
 
 use super::analyzer::Analyzer;
 use super::node::{Node, SetKind, SetOperationPlan, ValuesPlan};
-use super::query::{OutputColumn, Select, Tail};
+use super::query::{OutputColumn, Select};
+use super::tail::Tail;
 use crate::expr::{self, Expr};
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
