@@ -26,7 +26,7 @@ pub enum Direction {
 /// wants to write meanwhile collects first.
 pub struct Scan<'t, K, V> {
     session: &'t mut LocalSession,
-    portal: Portal,
+    portal: Box<Portal>,
     rows: Batch,
     done: bool,
     types: PhantomData<fn() -> (K, V)>,
@@ -52,7 +52,7 @@ impl RowSink for Batch {
 }
 
 impl<'t, K: Record, V: Record> Scan<'t, K, V> {
-    pub(crate) fn new(session: &'t mut LocalSession, portal: Portal) -> Self {
+    pub(crate) fn new(session: &'t mut LocalSession, portal: Box<Portal>) -> Self {
         Self { session, portal, rows: Batch::default(), done: false, types: PhantomData }
     }
 

@@ -99,8 +99,12 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn cstr(&mut self) -> Result<&'a str, ProtocolError> {
-        let kind = self.kind;
-        std::str::from_utf8(self.cstr_bytes()?).map_err(|_| ProtocolError::NotUtf8(kind))
+        let (kind, bytes) = (self.kind, self.cstr_bytes()?);
+        // Most names are those of what has none.
+        if bytes.is_empty() {
+            return Ok("");
+        }
+        std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8(kind))
     }
 
     /// A value after its length word; -1 is NULL.

@@ -26,14 +26,14 @@ pub(crate) struct SessionEnvironment {
     node: Arc<Node>,
     handle: Arc<SessionHandle>,
     state: Mutex<State>,
-    /// Moves with every change of a setting, so that the session sees it cheaply.
+    /// The node's generation that the settings stand on.
+    generation: AtomicU64,
+    /// Moves with every change of a setting of this session or, after [`Self::follow`], of the node.
     changes: AtomicU64,
 }
 
 struct State {
     settings: SessionSettings,
-    /// The node's generation that `settings` stands on.
-    generation: u64,
     quick: Arc<QuickSettings>,
     marks: Vec<Mark>,
 }
@@ -101,8 +101,9 @@ impl SessionEnvironment {
         settings.take_reports();
         let quick = Arc::new(quick(settings.config()));
         *handle.application.lock() = settings.config().application_name.clone();
-        let state = Mutex::new(State { settings, generation, quick, marks: Vec::new() });
-        Ok(Self { node, handle, state, changes: AtomicU64::new(0) })
+        let state = Mutex::new(State { settings, quick, marks: Vec::new() });
+        let generation = AtomicU64::new(generation);
+        Ok(Self { node, handle, state, generation, changes: AtomicU64::new(0) })
     }
 
     /// Takes over what ALTER DATABASE and ALTER ROLE say that its sessions begin with. What does not hold any
@@ -130,25 +131,24 @@ impl SessionEnvironment {
         self.changed();
     }
 
-    /// Moves with every change of a setting of this session or, after [`Self::follow`], of the node.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
     /// Takes over the node's settings if they were reloaded.
     #[inline]
     pub(crate) fn follow(&self) {
-        // Unlocked look first: the generation seldom moves.
+        // The generation seldom moves.
         let generation = self.node.ground.generation();
-        let mut state = self.state.lock();
-        if state.generation != generation {
-            state.generation = generation;
-            let node = self.node.ground.settings();
-            state.settings.rebase(node);
-            state.refresh();
-            drop(state);
-            self.changed();
+        if self.generation.load(Ordering::Acquire) != generation {
+            self.take_over(generation);
         }
+    }
+
+    #[cold]
+    fn take_over(&self, generation: u64) {
+        let mut state = self.state.lock();
+        self.generation.store(generation, Ordering::Release);
+        state.settings.rebase(self.node.ground.settings());
+        state.refresh();
+        drop(state);
+        self.changed();
     }
 
     fn changed(&self) {
@@ -202,6 +202,10 @@ impl SessionEnvironment {
 impl Environment for SessionEnvironment {
     fn quick(&self) -> Arc<QuickSettings> {
         self.state.lock().quick.clone()
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     fn show(&self, actor: SettingActor, name: &str) -> sql_interface::Result<Option<String>> {

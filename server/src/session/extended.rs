@@ -8,7 +8,7 @@ use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
-use sql_interface::{CommandTag, Environment, Fetch, PortalKind, ResultFormats, SqlError};
+use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats, SqlError};
 use sql_session::{Portal, Prepared};
 use sql_types::Datum;
 use std::pin::pin;
@@ -41,6 +41,7 @@ impl Session {
     pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
         self.restart_clock();
         let began = self.clock();
+        self.sql.note_time();
         let prepared = self.sql.stored(bind.statement)?;
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
@@ -109,7 +110,8 @@ impl Session {
         if types.is_empty() {
             return Ok(values);
         }
-        let quick = self.environment.quick();
+        self.take_limits();
+        let (sql, style) = (&mut self.sql, &self.limits.style);
         for (at, (value, ty)) in bind.parameters().zip(types).enumerate() {
             let Some(bytes) = value else {
                 values.push(Datum::Null);
@@ -119,12 +121,12 @@ impl Session {
             let read = || match format {
                 Format::Text => sql_types::binary::checked_text(bytes)
                     .map_err(SqlError::from)
-                    .and_then(|text| self.sql.parse_value(*ty, text, &quick.style)),
+                    .and_then(|text| sql.parse_value(*ty, text, style)),
                 Format::Binary => sql_types::binary::read(*ty, bytes).map_err(SqlError::from),
             };
             let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
             values.push(read.map_err(|error| {
-                self.sql.fail();
+                sql.fail();
                 if error.message() == "incorrect binary data format" {
                     // PostgreSQL says of which parameter where the bytes do not end with the value.
                     let message = format!("{} in bind parameter {}", error.message(), at + 1);
@@ -138,7 +140,7 @@ impl Session {
 
     /// A portal that is there and not over.
     fn portal(&self, name: &str) -> Option<&Portal> {
-        let portal = if name.is_empty() { self.unnamed.as_ref() } else { self.sql.portal(name) };
+        let portal = if name.is_empty() { self.unnamed.as_deref() } else { self.sql.portal(name) };
         portal.filter(|portal| !self.sql.is_over(portal))
     }
 
@@ -173,7 +175,7 @@ impl Session {
                     self.sql.check_not_failed(&prepared)?;
                 }
                 self.may_describe(&prepared).await?;
-                let portal = if name.is_empty() { self.unnamed.as_ref() } else { self.sql.portal(name) };
+                let portal = if name.is_empty() { self.unnamed.as_deref() } else { self.sql.portal(name) };
                 let Some(portal) = portal else { return Err(self.no_portal(name)) };
                 let out = &mut self.wire.out;
                 match portal.columns() {
@@ -309,10 +311,10 @@ impl Session {
         let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let mut rows = 0;
-        let style = self.environment.quick().style.clone();
+        self.take_limits();
         loop {
             let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
-            let mut sink = Rows::new(out, scratch, formats, &style);
+            let mut sink = Rows::new(out, scratch, formats, &self.limits.style);
             let fetched =
                 limited(self.deadline, &self.canceller, pin!(self.sql.fetch(portal, left, &mut sink))).await;
             if fetched.is_err() {

@@ -6,6 +6,8 @@ use super::logged::Durations;
 use super::tracked::Track;
 use crate::log::{Level, OwnLevels, Verbosity};
 use protocol::Severity;
+use sql_interface::Environment;
+use sql_types::Style;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(super) struct Limits {
     pub(super) log_levels: OwnLevels,
     pub(super) client_min_messages: Arc<str>,
     pub(super) report_commit_lsn: bool,
+    /// How values print, and what texts of parameters say.
+    pub(super) style: Arc<Style>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +83,7 @@ impl Limits {
             },
             client_min_messages: config.client_min_messages.clone(),
             report_commit_lsn: config.report_commit_lsn,
+            style: environment.quick().style.clone(),
         }
     }
 }

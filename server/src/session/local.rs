@@ -224,8 +224,9 @@ impl LocalSession {
         &mut self,
         prepared: Arc<Prepared>,
         parameters: Vec<Datum>,
-    ) -> sql_interface::Result<Portal> {
+    ) -> sql_interface::Result<Box<Portal>> {
         self.begin()?;
+        self.sql.note_time();
         self.member.handle.set_statement(Statement::Text(prepared.sql().clone()));
         let done =
             limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared.clone(), parameters))).await;

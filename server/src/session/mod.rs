@@ -36,7 +36,7 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::{Report, SqlState};
 use rows::Scratch;
-use sql_interface::{CancelReason, Canceller, SqlError};
+use sql_interface::{CancelReason, Canceller, Environment, SqlError};
 use sql_session::{Portal, SqlSession};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -78,7 +78,7 @@ struct Session {
     handle: Arc<SessionHandle>,
     environment: Arc<SessionEnvironment>,
     canceller: Canceller,
-    unnamed: Option<Portal>,
+    unnamed: Option<Box<Portal>>,
     /// Behind the portal: it gives back the memory of statements that are gone.
     sql: SqlSession,
     limits: Limits,

@@ -4,7 +4,7 @@ use super::rows::{self, Rows};
 use super::{Exit, Failure, Session, limited};
 use crate::connection::registry::Statement;
 use protocol::backend::{self, CopyDirection};
-use sql_interface::{CommandTag, Environment, Fetch, PortalKind, ResultFormats};
+use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats};
 use std::pin::pin;
 
 impl Session {
@@ -75,10 +75,10 @@ impl Session {
                 }
                 PortalKind::Command => {}
             }
-            let style = self.environment.quick().style.clone();
+            self.take_limits();
             let tag = loop {
                 let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
-                let mut sink = Rows::new(out, scratch, &formats, &style);
+                let mut sink = Rows::new(out, scratch, &formats, &self.limits.style);
                 let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
                 let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
                 if fetched.is_err() {

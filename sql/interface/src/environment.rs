@@ -223,6 +223,8 @@ pub trait Environment: Send + Sync {
 
     /// The parsed settings of the hot path; called at least once a statement, so it must be cheap.
     fn quick(&self) -> Arc<QuickSettings>;
+    /// Moves with each change of what [`Self::quick`] gives.
+    fn changes(&self) -> u64;
     /// SHOW name and current_setting(name): the printed value; None for an unknown name.
     ///
     /// # Errors

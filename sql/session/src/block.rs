@@ -81,17 +81,19 @@ impl SqlSession {
     pub(super) fn ensure_block(&mut self) -> &mut Block {
         if self.block.is_none() {
             self.refresh_settings();
-            let now = self.facts.host.clock.now();
+            let now = self.facts.statement_time;
             self.facts.transaction_time = now;
             self.facts.style.now_micros = now.micros();
             self.facts.levels.enter();
             self.facts.deferrable = None;
             self.serial += 1;
         }
-        let read_only = self.quick.default_read_only || self.takes_no_writes();
-        let isolation = self.quick.default_isolation;
-        self.facts.isolation = self.block.as_ref().map_or(isolation, |block| block.isolation).name();
-        self.facts.read_only = self.block.as_ref().map_or(read_only, |block| block.read_only);
+        let (isolation, read_only) = match &self.block {
+            Some(block) => (block.isolation, block.read_only),
+            None => (self.quick.default_isolation, self.quick.default_read_only || self.takes_no_writes()),
+        };
+        self.facts.isolation = isolation.name();
+        self.facts.read_only = read_only;
         let serial = self.serial;
         self.block.get_or_insert_with(|| Block {
             serial,

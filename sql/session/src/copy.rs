@@ -143,7 +143,7 @@ impl SqlSession {
             CopyFormat::Binary => RowWriter::Binary(BinaryWriter::default()),
             _ => RowWriter::Lines(LineWriter::new(options.clone(), force_quote)),
         };
-        run.copy = Some(CopyOutState { writer, header, columns });
+        run.copy = Some(Box::new(CopyOutState { writer, header, columns }));
         Ok(Run::Plan(run))
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Stored {
 pub(crate) struct Kept {
     pub(crate) statements: HashMap<String, Stored>,
     /// All of the present transaction; the unnamed portal is the server's.
-    pub(crate) portals: HashMap<String, Portal>,
+    pub(crate) portals: HashMap<String, Box<Portal>>,
     /// Transactions whose portals have ended with them.
     pub(crate) lives: u64,
     /// The statement is one of several of a message, which are in one transaction.
@@ -55,7 +55,7 @@ impl Kept {
                 Datum::Int8(0),
             ]
         };
-        let portal = |(name, portal): (&String, &Portal)| {
+        let portal = |(name, portal): (&String, &Box<Portal>)| {
             vec![
                 Datum::text(name.as_str()),
                 Datum::text(portal.prepared().sql().as_ref()),
@@ -196,7 +196,7 @@ impl SqlSession {
     /// The portal of this name.
     #[inline]
     pub fn portal(&self, name: &str) -> Option<&Portal> {
-        self.kept.portals.get(name)
+        self.kept.portals.get(name).map(Box::as_ref)
     }
 
     /// Whether the transaction of a portal has ended, or a savepoint behind which it was opened has been
@@ -207,14 +207,14 @@ impl SqlSession {
     }
 
     /// Keeps a portal by its name.
-    pub fn keep_portal(&mut self, name: String, portal: Portal) {
+    pub fn keep_portal(&mut self, name: String, portal: Box<Portal>) {
         if !self.is_over(&portal) {
             self.kept.portals.insert(name, portal);
         }
     }
 
     /// Takes a portal out, to be run and kept again, or to be closed.
-    pub fn take_portal(&mut self, name: &str) -> Option<(String, Portal)> {
+    pub fn take_portal(&mut self, name: &str) -> Option<(String, Box<Portal>)> {
         self.kept.portals.remove_entry(name)
     }
 

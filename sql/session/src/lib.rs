@@ -115,6 +115,8 @@ pub struct SqlSession {
     acting: acting::Acting,
     facts: SessionFacts,
     quick: Arc<QuickSettings>,
+    /// The environment's changes that it has taken over.
+    quick_changes: u64,
     block: Option<Block>,
     serial: u64,
     kept: Kept,
@@ -156,7 +158,7 @@ impl SqlSession {
         database: String,
         catalogue: Arc<Catalogue>,
     ) -> Self {
-        let quick = environment.quick();
+        let (quick_changes, quick) = (environment.changes(), environment.quick());
         let advisory = AdvisoryOwner::new(engine.advisory().clone(), environment.backend_pid());
         let facts = SessionFacts::new(&engine, &environment, &role, database, catalogue);
         Self {
@@ -168,6 +170,7 @@ impl SqlSession {
             role,
             facts,
             quick,
+            quick_changes,
             block: None,
             serial: 0,
             kept: Kept::default(),
@@ -222,14 +225,21 @@ impl SqlSession {
 
     /// Takes over settings that changed since the last statement.
     fn refresh_settings(&mut self) {
-        let quick = self.environment.quick();
-        if !Arc::ptr_eq(&quick, &self.quick) {
+        let changes = self.environment.changes();
+        if self.quick_changes != changes {
+            self.quick_changes = changes;
+            self.quick = self.environment.quick();
             let now = self.facts.style.now_micros;
-            self.facts.style = sql_types::Style::clone(&quick.style);
+            self.facts.style = sql_types::Style::clone(&self.quick.style);
             self.facts.style.now_micros = now;
-            self.quick = quick;
             self.refresh_path();
         }
+    }
+
+    /// A message came that has a statement run: it begins now, and so does a transaction that begins with it.
+    /// To be called before [`Self::open`]; the methods that take a text do so themselves.
+    pub fn note_time(&mut self) {
+        self.facts.statement_time = self.facts.host.clock.now();
     }
 
     /// An error that ended a wait, with the reason of the cancellation where it was one.
@@ -247,6 +257,7 @@ impl SqlSession {
     ///
     /// 42601 at the first statement that cannot be parsed.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
+        self.note_time();
         let parsed = self.parsed(sql);
         let statements = self.noting_now(parsed)?;
         self.kept.several = statements.len() > 1;
@@ -283,6 +294,7 @@ impl SqlSession {
         {
             return Ok(known.clone());
         }
+        self.note_time();
         let result = self.prepare_text(sql, declared_types).await;
         let prepared = Arc::new(self.noting(result).await?);
         if matches!(prepared.body, Body::Plan { .. }) && sql.len() <= CACHED_STATEMENT_BYTES_MAX {
@@ -438,13 +450,16 @@ impl SqlSession {
     /// # Errors
     ///
     /// 25P02 as above, and what analysis finds if the catalogue has changed.
-    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
-        self.facts.statement_time = self.facts.host.clock.now();
+    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Box<Portal>> {
         let result = self.open_portal(prepared, parameters).await;
         self.noting(result).await
     }
 
-    async fn open_portal(&mut self, mut prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+    async fn open_portal(
+        &mut self,
+        mut prepared: Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<Box<Portal>> {
         self.canceller.check()?;
         if parameters.len() != prepared.parameter_types().len() {
             return Err(SqlError::new(
@@ -497,7 +512,7 @@ impl SqlSession {
             }
         };
         let opened = (self.kept.lives, self.facts.statement_time);
-        Ok(Portal::new(prepared, parameters, run, self.portal_depth(), opened))
+        Ok(Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened)))
     }
 
     /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that

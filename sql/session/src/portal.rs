@@ -95,7 +95,7 @@ pub(crate) struct PlanRun {
     pub(crate) given: u64,
     pub(crate) affected: u64,
     /// COPY (query or table) TO.
-    pub(crate) copy: Option<CopyOutState>,
+    pub(crate) copy: Option<Box<CopyOutState>>,
     /// What it reads, if other statements may begin before it ends.
     pub(crate) view: Option<View>,
 }
@@ -143,7 +143,7 @@ pub fn cannot_be_run(name: &str) -> SqlError {
 /// How far a portal is.
 pub(crate) enum Run {
     Empty,
-    Plan(Box<PlanRun>),
+    Plan(PlanRun),
     /// Not run yet.
     Utility(Arc<Parsed>),
     CopyIn(Box<CopyIn>),
@@ -158,7 +158,7 @@ pub(crate) enum Run {
 
 impl Run {
     pub(crate) fn plan(plan: Arc<Plan>, block: u64) -> Self {
-        Self::Plan(Box::new(PlanRun {
+        Self::Plan(PlanRun {
             plan,
             block,
             exec: None,
@@ -167,7 +167,7 @@ impl Run {
             affected: 0,
             copy: None,
             view: None,
-        }))
+        })
     }
 }
 

@@ -111,7 +111,8 @@ impl SqlSession {
         }
     }
 
-    /// What a running statement works with.
+    /// What a running statement works with. Inlined, so that it is made where it stays.
+    #[inline(always)]
     pub(super) fn context<'a>(&'a mut self, params: &'a [Datum]) -> Result<Cx<'a>> {
         let block = self.block.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
         let read_only = block.read_only;

@@ -26,21 +26,31 @@ pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Resu
     facts.reg_oid(ty, path, name)?.map(Datum::Oid).ok_or_else(|| facts.reg_missing(ty, name))
 }
 
+/// Whether texts of a type are names of the catalogue, or hold some.
+#[inline]
+const fn is_of_names(ty: TypeId) -> bool {
+    ty.is_reg() || matches!(ty, TypeId::Aclitem)
+}
+
 /// A value of a type of OIDs, an item of an access list, or an array of these, from its text: names are
 /// looked for along the path. None for any other type.
 ///
 /// # Errors
 ///
 /// What is wrong with the text.
+#[inline]
 pub fn read_reg(ty: TypeId, text: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Option<Datum>> {
+    if is_of_names(ty.element().unwrap_or(ty)) { read_names(ty, text, path, facts) } else { Ok(None) }
+}
+
+fn read_names(ty: TypeId, text: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Option<Datum>> {
     if ty.is_reg() {
         return reg(ty, text, path, facts).map(Some);
     }
     if ty == TypeId::Aclitem {
         return rights::shown_item(text, facts).map(Some);
     }
-    let names_something = |element: &TypeId| element.is_reg() || *element == TypeId::Aclitem;
-    let Some(element) = ty.element().filter(names_something) else { return Ok(None) };
+    let Some(element) = ty.element() else { return Ok(None) };
     let names = Datum::parse(Type::of(TypeId::TextArray), text, facts.style())?;
     let Datum::Array(names) = names else { return Ok(None) };
     let values = names.values().iter().map(|name| match name.as_str() {

@@ -4,10 +4,11 @@
 //! where most of these tries failed, but not all: a text made for this (`case-case-case-...`) has it try the
 //! same again and again. So the expressions that it begins are counted.
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{Expr, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
 
@@ -58,6 +59,30 @@ impl Patient {
     }
 }
 
+/// An expression of one token, a name or a number, where what follows says that there is no more of it. The
+/// parser takes each name for a type's at first, and writes an error of it before it tries another way.
+fn single(parser: &mut Parser<'_>) -> Option<Expr> {
+    let [first, next] = parser.peek_tokens_ref();
+    let is_whole = match &next.token {
+        Token::EOF | Token::Comma | Token::RParen => true,
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => true,
+        Token::Plus | Token::Minus | Token::Mul | Token::Div => true,
+        Token::Word(word) => matches!(word.keyword, Keyword::FROM | Keyword::WHERE | Keyword::AND),
+        _ => false,
+    };
+    let expr = match &first.token {
+        Token::Word(word) if is_whole && word.keyword == Keyword::NoKeyword => {
+            Expr::Identifier(word.to_ident(first.span))
+        }
+        Token::Number(digits, long) if is_whole => {
+            Expr::Value(Value::Number(digits.clone(), *long).with_span(first.span))
+        }
+        _ => return None,
+    };
+    parser.advance_token();
+    Some(expr)
+}
+
 /// All that [`PostgreSqlDialect`] answers otherwise than any dialect does.
 macro_rules! as_postgresql {
     ($($name:ident),* $(,)?) => {
@@ -74,7 +99,11 @@ impl Dialect for Patient {
 
     /// Called for each expression that is begun. This error ends the parse: no other way is tried after it.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
-        if self.may_begin(parser.index()) { None } else { Some(Err(ParserError::RecursionLimitExceeded)) }
+        if self.may_begin(parser.index()) {
+            single(parser).map(Ok)
+        } else {
+            Some(Err(ParserError::RecursionLimitExceeded))
+        }
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {

@@ -80,6 +80,12 @@ const STATEMENTS_MAX: usize = 10_000;
 /// A text of more tokens takes so much memory that it is worth time to give it back.
 const LARGE_TOKENS: usize = 10_000;
 
+/// A token is seldom shorter than so much, with the space behind it.
+const TOKEN_BYTES: usize = 2;
+
+/// Room is made for so many tokens at once.
+const TOKENS_AT_FIRST: usize = 256;
+
 /// Parsing a byte takes about as long as touching so many.
 const PARSE_WORK: usize = 16;
 
@@ -196,8 +202,9 @@ pub fn cut_name(name: &str) -> SqlError {
 
 /// The tokens without the white space, which the parser would only pass over.
 fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
-    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, source.text())
-        .tokenize_with_location()
+    let mut tokens = Vec::with_capacity((source.text().len() / TOKEN_BYTES).min(TOKENS_AT_FIRST));
+    Tokenizer::new(&PostgreSqlDialect {}, source.text())
+        .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| source.lexical_error(&error))?;
     note_freed(tokens.len());
     if literals::go_on(&tokens) {

@@ -327,6 +327,10 @@ impl Environment for TestEnvironment {
     fn quick(&self) -> Arc<QuickSettings> {
         self.quick.lock().clone()
     }
+    fn changes(&self) -> u64 {
+        // Whoever looks again holds what it was given, so that nothing else lies there.
+        Arc::as_ptr(&*self.quick.lock()).addr() as u64
+    }
     fn show(&self, _: SettingActor, name: &str) -> sql_interface::Result<Option<String>> {
         Ok(self.settings.lock().last().and_then(|top| top.get(&name.to_lowercase()).cloned()))
     }

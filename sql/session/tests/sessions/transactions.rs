@@ -271,7 +271,7 @@ async fn a_portal_gives_its_rows_in_portions() {
 }
 
 /// A portal of a text without parameters, and its first row.
-async fn begun(c: &mut Client, sql: &str) -> Portal {
+async fn begun(c: &mut Client, sql: &str) -> Box<Portal> {
     let prepared = c.session.prepare(sql, &[]).await.unwrap();
     let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
     assert_eq!(c.session.fetch(&mut portal, 1, &mut Collected::default()).await.unwrap(), Fetch::Suspended);
