@@ -1,7 +1,6 @@
 //! plimsoll.standby_reads = confirmed: a standby shows what its primary has named confirmed, and no failover
 //! within the quorum loses it.
 
-use nix::sys::signal::{Signal, kill};
 use scenarios::Node;
 use scenarios::script::{Observer, Session};
 
@@ -34,10 +33,6 @@ fn confirmed_session(node: &Node) -> Session {
     session
 }
 
-fn signal(node: &Node, signal: Signal) {
-    kill(node.pid().expect("it runs"), signal).expect("a signal");
-}
-
 impl Fleet {
     /// Commits a new value that the anchor, which is frozen or down, does not confirm. Returns the end of the
     /// log.
@@ -60,7 +55,7 @@ fn a_standby_shows_a_commit_once_the_quorum_holds_it() {
     for session in &readers {
         assert_eq!(session.say(READ), "old");
     }
-    signal(anchor, Signal::SIGSTOP);
+    anchor.freeze();
     let end = fleet.commit_unconfirmed("new");
     for node in [reader, cascaded] {
         node.wait_replayed(&end);
@@ -81,7 +76,7 @@ fn a_standby_shows_a_commit_once_the_quorum_holds_it() {
         observer.wait_for_event(session.pid, "WaitForConfirmation");
         assert_eq!(session.poll(), None);
     }
-    signal(anchor, Signal::SIGCONT);
+    anchor.thaw();
     for session in &readers {
         assert_eq!(session.answer(), "new");
     }
@@ -122,7 +117,7 @@ fn what_was_shown_as_confirmed_is_shown_again_after_a_kill_and_a_restart_alone()
         }
         if round == 1 {
             // A later commit is replayed and not confirmed.
-            signal(anchor, Signal::SIGSTOP);
+            anchor.freeze();
             let end = fleet.commit_unconfirmed("in doubt");
             for node in [reader, cascaded] {
                 node.wait_replayed(&end);
@@ -142,7 +137,7 @@ fn what_was_shown_as_confirmed_is_shown_again_after_a_kill_and_a_restart_alone()
         reader.start();
         assert_eq!(confirmed_session(reader).say(READ), value, "round {round}, after a clean stop");
         if round == 1 {
-            signal(anchor, Signal::SIGCONT);
+            anchor.thaw();
         }
         primary.start();
     }
@@ -151,7 +146,7 @@ fn what_was_shown_as_confirmed_is_shown_again_after_a_kill_and_a_restart_alone()
 #[test]
 fn a_session_that_waits_for_confirmation_goes_on_when_its_standby_is_promoted() {
     let fleet = fleet();
-    signal(&fleet.anchor, Signal::SIGSTOP);
+    fleet.anchor.freeze();
     let end = fleet.commit_unconfirmed("new");
     let session = confirmed_session(&fleet.reader);
     fleet.reader.wait_replayed(&end);
@@ -161,5 +156,5 @@ fn a_session_that_waits_for_confirmation_goes_on_when_its_standby_is_promoted() 
     fleet.reader.set("synchronous_standby_names", "");
     fleet.reader.sql("SELECT pg_promote()");
     assert_eq!(session.answer(), "new", "it is this server's own history now");
-    signal(&fleet.anchor, Signal::SIGCONT);
+    fleet.anchor.thaw();
 }

@@ -1,7 +1,6 @@
 //! Lag tells the truth: what plimsoll_stat_lag says is held against a row with a clock that is read on the
 //! standby, and its forecast against when the standby really has caught up.
 
-use nix::sys::signal::{Signal, kill};
 use scenarios::script::Observer;
 use scenarios::{Node, wait_until};
 use std::io::{Read, Write};
@@ -246,11 +245,10 @@ fn lag_is_true_in_steady_load_in_stalls_and_at_idle() {
     bench.standby.alter("SET recovery_min_apply_delay = 0");
 
     bench.settle();
-    let pid = replica.pid().expect("it runs");
-    kill(pid, Signal::SIGSTOP).expect("a signal");
+    replica.freeze();
     let newest = bench.clock.last();
     bench.holds_for("standby frozen", 2 * second, Some(newest));
-    kill(pid, Signal::SIGCONT).expect("a signal");
+    replica.thaw();
     bench.settle();
     bench.holds_for("standby thawed", second, None);
 

@@ -1,7 +1,6 @@
 //! Nodes know each other by replication alone: nothing here sets plimsoll.peers, and an old primary that
 //! comes back finds out all the same that it was replaced.
 
-use nix::sys::signal::{Signal, kill};
 use scenarios::script::{Observer, Session};
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::fs;
@@ -389,15 +388,14 @@ fn a_standby_that_is_made_anew_does_not_count_with_its_old_connection_unless_bot
     let end = one.sql("SELECT pg_current_wal_flush_lsn()");
     let holding = format!("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{end}'");
     one.wait_for(&holding, "1");
-    let pid = old.pid().expect("it runs");
-    kill(pid, Signal::SIGSTOP).expect("it can be frozen");
+    old.freeze();
     let _new = two().clone_from(&one);
     one.wait_for(&holding, "2");
     let states = "SELECT string_agg(sync_state, ' ' ORDER BY sync_state) FROM pg_stat_replication";
     assert_eq!(one.sql(states), "potential quorum");
     assert_eq!(writer.poll(), None, "one directory may have it");
     // It hears of the new one, and says so.
-    kill(pid, Signal::SIGCONT).expect("it can go on");
+    old.thaw();
     assert_eq!(writer.answer(), "ok 1");
     assert_eq!(one.sql(states), "quorum quorum");
 }

@@ -1,7 +1,6 @@
 //! Semi-synchronous operation: a bounded stall, then service, then the return, and a record of exactly the
 //! commits at risk.
 
-use nix::sys::signal::{Signal, kill};
 use scenarios::{Node, wait_until};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -146,11 +145,10 @@ fn replay_that_is_paused_costs_the_level_remote_apply_only() {
     );
 
     // A standby that stops altogether takes the rest.
-    let pid = standby.pid().expect("it runs");
-    kill(pid, Signal::SIGSTOP).expect("it can be frozen");
+    standby.freeze();
     insert(&primary, 3);
     assert_eq!(primary.sql(MODE), "fallen back|local|2|0");
-    kill(pid, Signal::SIGCONT).expect("it can go on");
+    standby.thaw();
     primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
     standby.sql("SELECT pg_wal_replay_resume()");
     primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (4)");

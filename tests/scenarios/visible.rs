@@ -4,7 +4,6 @@
 //! The same story on PostgreSQL 15 shows the row as soon as the wait is cancelled. That is the difference,
 //! and kept here.
 
-use nix::sys::signal::{Signal, kill};
 use scenarios::script::{Observer, Session};
 use scenarios::{Node, PostgreSql, wait_until};
 use std::time::Duration;
@@ -20,10 +19,6 @@ fn pair(timeout: &str) -> (Node, Node) {
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
     Observer::connect(&primary.conninfo()).make_synchronous("boat");
     (primary, standby)
-}
-
-fn signal(node: &Node, signal: Signal) {
-    kill(node.pid().expect("it runs"), signal).expect("a signal");
 }
 
 /// What other sessions read, each in its own way.
@@ -74,7 +69,7 @@ const WARNING: &str = "ok 1\nWARNING 01000: canceling wait for synchronous repli
 #[test]
 fn nobody_reads_a_commit_before_the_standby_has_it_and_then_everybody_does() {
     let (primary, standby) = pair("1h");
-    signal(&standby, Signal::SIGSTOP);
+    standby.freeze();
     let told = story(&primary.conninfo());
     let expected = [
         ("while it waits", "old"),
@@ -101,7 +96,7 @@ fn nobody_reads_a_commit_before_the_standby_has_it_and_then_everybody_does() {
     reader.begin("SELECT v FROM t WHERE id = 1");
     observer.wait_for_event(reader.pid, "CommitUndecided");
     assert_eq!(reader.poll(), None, "after a restart nobody reads before the standby has answered");
-    signal(&standby, Signal::SIGCONT);
+    standby.thaw();
     assert_eq!(reader.answer(), "new");
     assert_eq!(primary.sql("SELECT id, v FROM t ORDER BY id"), "0|too early\n1|new\n2|weak");
     let ledger = std::fs::read_to_string(primary.data().join("plimsoll/ledger")).unwrap_or_default();
@@ -113,7 +108,7 @@ fn nobody_reads_a_commit_before_the_standby_has_it_and_then_everybody_does() {
 #[test]
 fn when_the_standby_is_back_what_waited_appears_without_a_restart() {
     let (primary, standby) = pair("1h");
-    signal(&standby, Signal::SIGSTOP);
+    standby.freeze();
     let mut observer = Observer::connect(&primary.conninfo());
     let writer = Session::connect(&primary.conninfo());
     writer.begin("UPDATE t SET v = 'new' WHERE id = 1");
@@ -121,7 +116,7 @@ fn when_the_standby_is_back_what_waited_appears_without_a_restart() {
     observer.value(&format!("SELECT pg_cancel_backend({})", writer.pid));
     assert_eq!(writer.answer(), WARNING);
     assert_eq!(others_read(&primary.conninfo()), "old");
-    signal(&standby, Signal::SIGCONT);
+    standby.thaw();
     // One statement a look: between two, the commit may appear.
     wait_until("the commit appears", LIMIT, || match primary.sql("SELECT v FROM t WHERE id = 1").as_str() {
         "new" => Ok(()),
@@ -133,7 +128,7 @@ fn when_the_standby_is_back_what_waited_appears_without_a_restart() {
 #[test]
 fn commits_that_nobody_confirms_are_released_after_the_timeout_and_recorded() {
     let (primary, standby) = pair("300ms");
-    signal(&standby, Signal::SIGSTOP);
+    standby.freeze();
     story(&primary.conninfo());
     primary.kill_9();
     primary.start();
@@ -241,7 +236,7 @@ fn writers_on_one_row(conninfo: &str, events: [&str; 3]) -> Vec<Session> {
 #[test]
 fn a_hot_row_passes_on_when_the_commit_is_in_the_log_and_is_read_when_it_is_confirmed() {
     let (primary, standby) = pair("1h");
-    signal(&standby, Signal::SIGSTOP);
+    standby.freeze();
     let writers = writers_on_one_row(&primary.conninfo(), ["SyncRep"; 3]);
     assert_eq!(others_read(&primary.conninfo()), "old");
     // Whoever would return what is in doubt waits until it is not.
@@ -251,7 +246,7 @@ fn a_hot_row_passes_on_when_the_commit_is_in_the_log_and_is_read_when_it_is_conf
     observer.wait_for_event(locking.pid, "CommitVisible");
     let returning = Session::connect(&primary.conninfo());
     returning.say("SET lock_timeout = '10s'");
-    signal(&standby, Signal::SIGCONT);
+    standby.thaw();
     for writer in &writers {
         assert_eq!(writer.answer(), "ok 1");
     }

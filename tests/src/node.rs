@@ -272,6 +272,28 @@ impl Node {
         kill(pid, None).is_ok().then_some(pid)
     }
 
+    /// Halts the server where it is, and returns once all of its threads stand still: one that is just being
+    /// carried out goes on for a moment, and may answer.
+    pub fn freeze(&self) {
+        let pid = self.pid().expect("it runs");
+        kill(pid, Signal::SIGSTOP).expect("it can be frozen");
+        let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+        wait_until("all threads stand still", Duration::from_secs(60), || {
+            let moving = |task: &fs::DirEntry| {
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // Behind the name, which may hold anything.
+                stat.rsplit(')').next().is_some_and(|rest| !rest.starts_with(" T"))
+            };
+            let left = fs::read_dir(&tasks).expect("it is there").flatten().filter(moving).count();
+            if left == 0 { Ok(()) } else { Err(format!("{left} do not")) }
+        });
+    }
+
+    /// Has a frozen server go on.
+    pub fn thaw(&self) {
+        kill(self.pid().expect("it runs"), Signal::SIGCONT).expect("it can go on");
+    }
+
     /// Stops the server in fast mode.
     pub fn stop(&self) {
         run_ok(plimsoll().arg("stop").arg("-D").arg(self.data()));

@@ -2,7 +2,6 @@
 
 use crate::audit::SEGMENT;
 use crate::writers::CLIENTS;
-use nix::sys::signal::{Signal, kill};
 use scenarios::network::{Fault, Host};
 use scenarios::wire::Wire;
 use scenarios::{Node, NodeBuilder, Quorum, wait_until};
@@ -167,8 +166,8 @@ impl Fleet {
                 self.hosts[at].fault_from_hub(Fault::Reset);
                 self.hub.fault_from_host(&self.hosts[at], Fault::Reset);
             }
-            Trouble::FreezeStandby(at) => signal(&self.standbys[at], Signal::SIGSTOP),
-            Trouble::FreezePrimary => signal(&self.primary, Signal::SIGSTOP),
+            Trouble::FreezeStandby(at) => self.standbys[at].freeze(),
+            Trouble::FreezePrimary => self.primary.freeze(),
             Trouble::NeverReads { replies } => {
                 self.mute = Some(Mute::connect(&self.mute_host, &self.primary, replies));
                 self.burst(burst);
@@ -186,8 +185,8 @@ impl Fleet {
         }
         for trouble in troubles {
             match *trouble {
-                Trouble::FreezeStandby(at) => signal(&self.standbys[at], Signal::SIGCONT),
-                Trouble::FreezePrimary => signal(&self.primary, Signal::SIGCONT),
+                Trouble::FreezeStandby(at) => self.standbys[at].thaw(),
+                Trouble::FreezePrimary => self.primary.thaw(),
                 Trouble::KillStandby(at) | Trouble::StopStandby(at) => self.standbys[at].start(),
                 Trouble::KillPrimary => self.primary.start(),
                 _ => {}
@@ -235,10 +234,6 @@ impl Fleet {
             names => Err(names),
         });
     }
-}
-
-pub fn signal(node: &Node, signal: Signal) {
-    kill(node.pid().expect("it runs"), signal).expect("a signal");
 }
 
 /// A client that asked for the log and never reads what comes.

@@ -196,13 +196,12 @@ fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
     let two = standby("two", &one);
     let mut session = one.session();
     session.query("SELECT 1").expect("an answer");
-    let pid = two.pid().expect("it runs");
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it stops");
+    two.freeze();
     let mut ask = one.psql();
     ask.arg("-c").arg(format!("SELECT plimsoll_switchover('two', 500, '{}')", two.conninfo()));
     let refused = run(&mut ask);
     assert!(refused.stderr.contains("does not answer within 500 ms"), "{}", refused.stderr);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
+    two.thaw();
     let three = standby("three", &one);
     let another = one.try_sql(&format!("SELECT plimsoll_switchover('two', 500, '{}')", three.conninfo()));
     assert!(another.stderr.contains("is another one, \"three\""), "{}", another.stderr);
@@ -223,19 +222,18 @@ fn a_standby_that_does_not_keep_up_ends_it_before_a_session_ends() {
 /// Freezes the successor once the primary has given up writing, which it does right before it asks. Whether
 /// that came before the answer shows: then the switchover is undecided.
 fn freeze_before_the_answer(one: &Node, two: &Node) -> bool {
-    let pid = two.pid().expect("it runs");
     let marker = one.data().join("plimsoll/handover");
     let asked = command(one, "two", two, &["--timeout", "1s"]).spawn().expect("plimsoll starts");
     let began = Instant::now();
     while !marker.exists() {
         assert!(began.elapsed() < LIMIT, "{}", one.log());
     }
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it stops");
+    two.freeze();
     drop(asked.wait_with_output());
     one.wait_for("SELECT pg_is_in_recovery()", "t");
     let undecided = one.log().contains("the switchover is undecided");
     if !undecided {
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
+        two.thaw();
     }
     undecided
 }
@@ -252,8 +250,7 @@ fn a_successor_that_was_frozen_is_no_primary_after_the_old_one_was_promoted() {
         // Whoever waits for the frozen one gives it up.
         assert_eq!(one.sql("SELECT pg_promote()"), "t");
         one.sql("INSERT INTO t VALUES (1, 0)");
-        let pid = two.pid().expect("it is there");
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it goes on");
+        two.thaw();
         two.wait_replayed(&one.sql("SELECT pg_current_wal_lsn()"));
         assert_eq!(two.sql("SELECT count(*) FROM t"), "1");
         assert_eq!([&one, &two].map(is_primary), [true, false]);

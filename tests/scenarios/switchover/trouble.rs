@@ -36,11 +36,10 @@ fn a_switchover_that_is_backed_out_waits_for_no_archive() {
     let two = standby("two", &one);
     let asked = command(&one, "two", &two, &["--timeout", "2s"]).spawn().expect("plimsoll starts");
     wait_for_log(&one, "handing over to standby");
-    let frozen = two.pid().expect("it runs");
-    kill(frozen, Signal::SIGSTOP).expect("it stops");
+    two.freeze();
     let began = Instant::now();
     let ended = asked.wait_with_output().expect("it ends");
-    kill(frozen, Signal::SIGCONT).expect("it goes on");
+    two.thaw();
     // It may have been done before it was frozen.
     if !ended.status.success() {
         wait_for_log(&one, "is backed out: the standby did not have the end of the log in time");
@@ -180,14 +179,13 @@ fn a_stop_during_a_switchover_archives_all_as_any_clean_stop() {
     two.wait_for("SELECT count(*) FROM t", "4");
     let mut asked = command(&one, "two", &two, &["--timeout", "20s"]).spawn().expect("plimsoll starts");
     wait_for_log(&one, "handing over to standby");
-    let pids = [&one, &two].map(|node| node.pid().expect("it runs"));
-    kill(pids[1], Signal::SIGSTOP).expect("it stops");
-    kill(pids[0], Signal::SIGINT).expect("it is told");
+    two.freeze();
+    kill(one.pid().expect("it runs"), Signal::SIGINT).expect("it is told");
     // It would wait for either of them to answer.
     asked.kill().expect("it is there");
     asked.wait().expect("it ends");
     wait_until("it has ended", LIMIT, || if one.pid().is_none() { Ok(()) } else { Err(one.log()) });
-    kill(pids[1], Signal::SIGCONT).expect("it goes on");
+    two.thaw();
     let marks = fs::read_dir(one.data().join("pg_wal/archive_status")).expect("a folder").flatten();
     let waiting: Vec<_> = marks
         .map(|mark| mark.file_name())
