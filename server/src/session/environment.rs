@@ -305,8 +305,8 @@ impl Environment for SessionEnvironment {
         value: Option<&str>,
     ) -> sql_interface::Result<String> {
         let known = self.setting_name(name);
-        let settings = self.state.lock().settings.clone();
-        settings.check_for_later(name, value, privilege(actor)).map_err(|error| setting_error(&error))?;
+        let checked = self.state.lock().settings.check_for_later(name, value, privilege(actor));
+        checked.map_err(|error| setting_error(&error))?;
         Ok(known)
     }
 
