@@ -2,6 +2,7 @@
 
 use super::analyzer::{Analyzer, ScopeColumn, ScopeTable};
 use super::node::{DeferredValues, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
+use super::sources::is_session_word;
 use crate::expr::{self, Expr};
 use crate::parse::fold;
 use sql_interface::{Result, SqlError, stack};
@@ -412,6 +413,9 @@ impl Analyzer<'_> {
             ast::TableFactor::Table { name, args: Some(args), with_ordinality, .. } => {
                 let alias = alias_name(factor);
                 self.function_item(left, name, &args.args, *with_ordinality, alias)?
+            }
+            ast::TableFactor::Table { name, with_ordinality, .. } if is_session_word(name) => {
+                self.function_item(left, name, &[], *with_ordinality, alias_name(factor))?
             }
             ast::TableFactor::Function { name, args, with_ordinality, .. } => {
                 let alias = alias_name(factor);
