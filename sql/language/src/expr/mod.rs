@@ -127,7 +127,7 @@ pub(crate) trait Scope {
     ///
     /// 42P08.
     fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
-    /// Notes that an undetermined parameter stands where nothing gives it a type, which is an error of the whole.
+    /// Notes that an undetermined parameter stands where nothing gives it a type: an error of the whole.
     fn leave_parameter(&mut self, _index: usize) {}
     /// A subquery; the result is a `Deferred`.
     ///

@@ -47,7 +47,7 @@ fn is_reserved(word: &Word) -> bool {
     word.quote_style.is_none() && identifier::is_reserved(&word.value)
 }
 
-/// The numbers in the parentheses whose first token is behind the one at this place, and the place behind them.
+/// The numbers in parentheses from this place on, and the place behind the parentheses.
 fn modifiers(parser: &Parser<'_>, mut at: usize) -> Option<(Vec<String>, usize)> {
     let mut found = Vec::new();
     loop {

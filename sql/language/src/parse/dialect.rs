@@ -20,7 +20,7 @@ const TRIES_MAX: u8 = 40;
 const UNCOUNTED_MAX: usize = 1000;
 
 /// What stands before the lower end in the tree of BETWEEN SYMMETRIC, for which the parser has no word.
-pub(crate) const SYMMETRIC: &str = "symmetric";
+pub(crate) const SYMMETRIC: &str = "SYMMETRIC";
 
 /// [`PostgreSqlDialect`] for one text.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use sqlstate::SqlState;
 /// Digits of a second.
 const DIGITS_MAX: u32 = 6;
 
-/// The warning about a number, if it stands in the parentheses of a type of times, or of a call that gives one.
+/// The warning about a number, if it stands in the parentheses of a type of times or of a call that gives one.
 pub(super) fn reduced(
     source: &Source,
     tokens: &[TokenWithSpan],
@@ -25,7 +25,11 @@ pub(super) fn reduced(
     if word.quote_style.is_some() {
         return None;
     }
-    let is_word = |at: usize, wanted: &str| matches!(token(at), Some(Token::Word(word)) if word.value.eq_ignore_ascii_case(wanted));
+    let word_at = |at: usize| match token(at) {
+        Some(Token::Word(word)) => word.value.as_str(),
+        _ => "",
+    };
+    let is_word = |at: usize, wanted: &str| word_at(at).eq_ignore_ascii_case(wanted);
     let is_zoned = || is_word(at + 2, "with") && is_word(at + 3, "time") && is_word(at + 4, "zone");
     let (name, zoned, is_call) = match word.value.to_ascii_lowercase().as_str() {
         "timestamp" => ("TIMESTAMP", is_zoned(), false),

@@ -55,7 +55,10 @@ pub(super) fn read(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Vec<To
 
 /// Whether these are the three pieces of a name.
 fn is_name(u: &TokenWithSpan, and: &TokenWithSpan, name: &TokenWithSpan) -> bool {
-    let begins = matches!(&u.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("u"));
+    let begins = match &u.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("u"),
+        _ => false,
+    };
     begins
         && and.token == Token::Ampersand
         && u.span.end == and.span.start

@@ -1,8 +1,8 @@
 //! The FROM clause: tables, subqueries, functions and joins, each with the columns that it brings.
 
 use super::analyzer::{Analyzer, ScopeColumn, ScopeTable};
+use super::names::is_session_word;
 use super::node::{DeferredValues, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
-use super::sources::is_session_word;
 use crate::expr::{self, Expr};
 use crate::parse::fold;
 use sql_interface::{Result, SqlError, stack};

@@ -249,29 +249,6 @@ impl Analyzer<'_> {
     }
 }
 
-/// A call without parentheses: a word that may name no table.
-pub(super) fn is_session_word(name: &ast::ObjectName) -> bool {
-    const WORDS: [&str; 11] = [
-        "current_catalog",
-        "current_date",
-        "current_role",
-        "current_schema",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "localtime",
-        "localtimestamp",
-        "session_user",
-        "user",
-    ];
-    match name.0.as_slice() {
-        [ast::ObjectNamePart::Identifier(word)] => {
-            word.quote_style.is_none() && WORDS.iter().any(|known| word.value.eq_ignore_ascii_case(known))
-        }
-        _ => false,
-    }
-}
-
 /// A view's rows are of no table: they have no system columns.
 fn without_table(mut item: FromItem) -> FromItem {
     item.tables.iter_mut().for_each(|table| table.oid = None);
