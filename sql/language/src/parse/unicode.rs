@@ -12,6 +12,11 @@ const OPENING: usize = 3;
 
 /// The tokens with these names and literals in one token each, and their escapes read.
 pub(super) fn read(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    let is_literal = |token: &TokenWithSpan| matches!(token.token, Token::UnicodeStringLiteral(_));
+    let are_name = |three: &[TokenWithSpan]| matches!(three, [u, and, name] if is_name(u, and, name));
+    if !tokens.iter().any(is_literal) && !tokens.windows(3).any(are_name) {
+        return Ok(tokens);
+    }
     let mut made = Vec::with_capacity(tokens.len());
     let mut rest = tokens.as_slice();
     while let Some(first) = rest.first() {
