@@ -20,6 +20,6 @@ pub use environment::{
     NodeFunction, NodeReturns, NodeRows, NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
 pub use error::{Notice, Result, Severity, SqlError, refuse_if_fenced};
-pub use names::{NAME_BYTES_MAX, clipped};
+pub use names::{NAME_BYTES_MAX, clipped, clipped_to};
 pub use protocol::Format;
 pub use token::ReadToken;

@@ -1,11 +1,11 @@
 //! DECLARE, FETCH, MOVE and CLOSE: portals that a session keeps by name until their transaction ends.
 
 use super::SqlSession;
-use super::portal::{CursorRun, PortalDepth, Run};
+use super::portal::{CursorRun, Given, PortalDepth, Run};
 use sql_execution::Row;
 use sql_interface::{CommandTag, Fetch, Flow, Result, ResultColumn, RowSink, SqlError};
 use sql_language::parse::{FetchCount, Parsed};
-use sql_types::{Datum, Type};
+use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::Transaction;
@@ -75,7 +75,7 @@ impl SqlSession {
         &mut self,
         name: &str,
         query: &Arc<Parsed>,
-        (types, parameters): (Vec<Option<Type>>, Vec<Datum>),
+        given: Given,
         no_scroll: bool,
     ) -> Result<CommandTag> {
         if !self.in_transaction_block() {
@@ -88,8 +88,8 @@ impl SqlSession {
             let message = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message));
         }
-        let prepared = Arc::new(self.analyse(query.clone(), types, super::PARAMETERS_MAX).await?);
-        let mut portal = Box::pin(self.open_portal(prepared, parameters)).await?;
+        let prepared = Arc::new(self.analyse(query.clone(), given.types, super::PARAMETERS_MAX).await?);
+        let mut portal = Box::pin(self.open_portal(prepared, given.values)).await?;
         // It shows what there was when it was declared, whatever this transaction or another does before a
         // row is fetched.
         if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {

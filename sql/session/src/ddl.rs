@@ -6,6 +6,7 @@ use super::definition::{
     CHECKS_MAX, COLUMNS_MAX, Definition, column_definition, plain_column, refuse_absent_clauses,
     refuse_first, refuse_system_name, require_key_types, storage_options, table_constraint,
 };
+use super::portal::Given;
 use super::rights::not_owner;
 use super::sequence::has_own_default;
 use sql_catalogue::grants;
@@ -26,6 +27,7 @@ impl SqlSession {
         &mut self,
         parsed: &Arc<Parsed>,
         table: &ast::CreateTable,
+        given: Given,
     ) -> Result<CommandTag> {
         refuse_absent_clauses(table)?;
         let (verb, words) = if table.query.is_some() {
@@ -54,7 +56,7 @@ impl SqlSession {
                 self.make_table(parsed, &name, definition).await?;
                 Ok(CommandTag::Words("CREATE TABLE"))
             }
-            Some(query) => self.create_table_as(parsed, &name, table, query).await,
+            Some(query) => self.create_table_as(parsed, &name, (table, query), given).await,
         }
     }
 
@@ -205,12 +207,13 @@ impl SqlSession {
         &mut self,
         parsed: &Arc<Parsed>,
         name: &str,
-        table: &ast::CreateTable,
-        query: &ast::Query,
+        (table, query): (&ast::CreateTable, &ast::Query),
+        Given { types, values }: Given,
     ) -> Result<CommandTag> {
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
+        let parameters_max = types.len();
+        let plan: Plan = self.analysing(parsed, types, &catalogue, |analyzer| {
+            analyzer.parameters_max = parameters_max;
             sql_language::plan::plan_query(analyzer, query)
         })?;
         self.require_all(&plan.rights)?;
@@ -237,7 +240,7 @@ impl SqlSession {
             return Ok(CommandTag::Words("CREATE TABLE AS"));
         }
         let target = ModifiedTable { relation, checks: Vec::new() };
-        let mut cx = self.context(&[])?;
+        let mut cx = self.context(&values)?;
         cx.suit(&plan);
         let fill = async {
             let mut exec = sql_execution::build(&plan.node);

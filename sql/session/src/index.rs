@@ -11,7 +11,7 @@ use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
 use sql_execution::spill::Sorter;
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, NAME_BYTES_MAX, Result, SqlError, clipped_to};
 use sql_language::expr::require_collation;
 use sql_language::parse::fold;
 use sql_language::parse::{DropTarget, Parsed};
@@ -329,16 +329,20 @@ fn column_names(relation: &Relation, places: &[usize]) -> String {
     names.join("_")
 }
 
-/// A name made of parts, the longer of the first two cut until all fits into 63 bytes.
+/// A name made of parts, the longer of the first two cut until all fits.
 pub(super) fn object_name(table: &str, columns: &str, label: &str) -> String {
-    let (mut table, mut columns) = (table.to_owned(), columns.to_owned());
     let joints = if columns.is_empty() { 1 } else { 2 };
-    while table.len() + columns.len() + label.len() + joints > 63 {
-        let longer = if table.len() > columns.len() { &mut table } else { &mut columns };
-        if longer.pop().is_none() {
-            break;
+    let bytes_max = NAME_BYTES_MAX.saturating_sub(label.len() + joints);
+    let (mut table_bytes, mut columns_bytes) = (table.len(), columns.len());
+    while table_bytes + columns_bytes > bytes_max {
+        if table_bytes > columns_bytes {
+            table_bytes -= 1;
+        } else {
+            columns_bytes = columns_bytes.saturating_sub(1);
         }
     }
+    // Bytes are counted off, and a character that then is not whole goes.
+    let (table, columns) = (clipped_to(table, table_bytes), clipped_to(columns, columns_bytes));
     if columns.is_empty() { format!("{table}_{label}") } else { format!("{table}_{columns}_{label}") }
 }
 

@@ -21,6 +21,7 @@
 
 mod acting;
 mod alter;
+mod analysis;
 mod answers;
 mod block;
 mod checks;
@@ -64,7 +65,6 @@ pub use named_rows::{
 };
 pub use sql_execution::advisory::AdvisoryLock;
 
-use host::sync::Mutex;
 use kept::Kept;
 use portal::{Body, Run, same_result};
 pub use portal::{Portal, Prepared, cannot_be_run};
@@ -72,7 +72,7 @@ use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
-use sql_language::plan::{Analyzer, Plan};
+use sql_language::plan::Plan;
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::iter;
@@ -137,9 +137,6 @@ pub struct SqlSession {
     /// Last, so that it is dropped after all that a session holds.
     _memory: GiveBack,
 }
-
-/// Analysing a token takes about as long as touching so many bytes.
-const ANALYSIS_WORK: usize = 128;
 
 /// Gives memory back when the session has ended.
 struct GiveBack;
@@ -342,106 +339,6 @@ impl SqlSession {
             command,
             SqlCommand::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
         )
-    }
-
-    async fn analyse(
-        &mut self,
-        parsed: Arc<Parsed>,
-        declared: Vec<Option<Type>>,
-        parameters_max: usize,
-    ) -> Result<Prepared> {
-        let failed = self.block.as_ref().is_some_and(|block| block.failed);
-        if failed && !Self::ends_transaction(&parsed.command) {
-            return Err(in_failed_block());
-        }
-        let text = parsed.source.text().clone();
-        match &parsed.command {
-            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
-                self.begin_planning().await?;
-                let catalogue = self.catalogue().await?;
-                let plan = Arc::new(self.plan(&parsed, &declared, &catalogue, parameters_max)?);
-                let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
-                let of_names = !plan.of_node_alone;
-                let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
-                Ok(Prepared::new(text, parameters, columns, body).of_names(of_names))
-            }
-            SqlCommand::Utility(Utility::Execute { name, .. }) => {
-                let named = self.find_stored(name)?;
-                let (columns, of_names) = (named.columns().map(<[_]>::to_vec), named.of_names);
-                let prepared = Prepared::new(text, Vec::new(), columns, Body::Utility(parsed));
-                Ok(prepared.of_names(of_names))
-            }
-            SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
-                // Whether there is such a cursor is asked when it runs.
-                let columns = self.cursor_columns(name);
-                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
-            }
-            SqlCommand::Utility(Utility::Declare { query, .. }) => {
-                let query = query.clone();
-                let inner = Box::pin(self.analyse(query, declared, parameters_max)).await?;
-                let parameters = inner.parameter_types().to_vec();
-                Ok(Prepared::new(text, parameters, None, Body::Utility(parsed)))
-            }
-            SqlCommand::Utility(Utility::Show(target)) => {
-                let columns = utility::show_columns(target, &*self.environment);
-                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
-            }
-            SqlCommand::Utility(Utility::Explain { .. }) => {
-                let columns = vec![utility::text_column("QUERY PLAN")];
-                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
-            }
-            _ => Ok(Prepared::new(text, Vec::new(), None, Body::Utility(parsed))),
-        }
-    }
-
-    /// Plans a statement for a catalogue.
-    fn plan(
-        &self,
-        parsed: &Parsed,
-        declared: &[Option<Type>],
-        catalogue: &Catalogue,
-        parameters_max: usize,
-    ) -> Result<Plan> {
-        self.facts.names_were_asked();
-        let mut plan = self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
-            analyzer.parameters_max = parameters_max;
-            sql_language::plan::plan(analyzer, &parsed.command)
-        })?;
-        // A constant of it may come from a name.
-        plan.of_node_alone &= !self.facts.names_were_asked();
-        Ok(plan)
-    }
-
-    /// Runs work of an analyser where a statement of that size has room.
-    fn analysing<T>(
-        &self,
-        parsed: &Parsed,
-        declared: Vec<Option<Type>>,
-        catalogue: &Catalogue,
-        work: impl FnOnce(&mut Analyzer<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let found = sql_types::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
-            stack::limited(self.quick.max_stack_depth_bytes, || {
-                stack::roomy(parsed.tokens, || work(&mut self.analyzer(parsed, declared, catalogue)))
-            })
-        });
-        if found.is_err() {
-            self.facts.note_names();
-        }
-        found
-    }
-
-    fn analyzer<'a>(
-        &'a self,
-        parsed: &'a Parsed,
-        declared: Vec<Option<Type>>,
-        catalogue: &'a Catalogue,
-    ) -> Analyzer<'a> {
-        let mut analyzer =
-            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, declared);
-        analyzer.canceller = Some(&self.canceller);
-        analyzer.tokens = parsed.tokens;
-        analyzer
     }
 
     /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in

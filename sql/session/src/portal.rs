@@ -14,6 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use storage::View;
 
+/// The parameters of a statement that has another one inside it.
+pub(crate) struct Given {
+    pub(crate) types: Vec<Option<Type>>,
+    pub(crate) values: Vec<Datum>,
+}
+
 /// What a prepared statement holds beyond its description.
 pub(crate) enum Body {
     Empty,
@@ -280,6 +286,11 @@ impl Portal {
     /// The values of its parameters.
     pub fn parameters(&self) -> &[Datum] {
         &self.parameters
+    }
+    /// Types and values of its parameters, for a statement inside it.
+    pub(crate) fn given(&self) -> Given {
+        let types = self.prepared.parameter_types().iter().copied().map(Some).collect();
+        Given { types, values: self.parameters.clone() }
     }
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {

@@ -70,9 +70,15 @@ impl SqlSession {
             let parsed = parsed.clone();
             portal.run = match &parsed.command {
                 SqlCommand::Utility(Utility::Declare { name, query, no_scroll }) => {
-                    let types = portal.prepared().parameter_types().iter().copied().map(Some).collect();
-                    let parameters = (types, portal.parameters.clone());
-                    Run::Done(self.declare(name, query, parameters, *no_scroll).await?)
+                    Run::Done(self.declare(name, query, portal.given(), *no_scroll).await?)
+                }
+                SqlCommand::CreateTable(table) => {
+                    let given = portal.given();
+                    self.create_table(&parsed, table, given).await.map(Run::Done)?
+                }
+                SqlCommand::Utility(Utility::Explain { options, statement }) => {
+                    let given = portal.given();
+                    self.explain(*options, statement, given).await?
                 }
                 command => {
                     if asks_of_role(command) {

@@ -70,7 +70,6 @@ impl SqlSession {
     /// Carries a utility statement out.
     pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
         let utility = match &parsed.command {
-            SqlCommand::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
             SqlCommand::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
             SqlCommand::CreateIndex(create) => return self.create_index(parsed, create).await.map(Run::Done),
             SqlCommand::Truncate(truncate) => return self.truncate(parsed, truncate).await.map(Run::Done),
@@ -110,7 +109,6 @@ impl SqlSession {
             Utility::CreateExtension { name, lenient } => {
                 self.create_extension(name, *lenient).map(Run::Done)
             }
-            Utility::Explain { options, statement } => self.explain(*options, statement).await,
             Utility::Drop(_)
             | Utility::CreateView { .. }
             | Utility::AlterView { .. }
@@ -132,9 +130,10 @@ impl SqlSession {
             }
             Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
             Utility::Unlisten => Ok(Run::Done(CommandTag::Words("UNLISTEN"))),
-            Utility::Execute { .. } | Utility::Copy(_) | Utility::Declare { .. } => {
-                Err(SqlError::internal("a portal was expected"))
-            }
+            Utility::Execute { .. }
+            | Utility::Copy(_)
+            | Utility::Declare { .. }
+            | Utility::Explain { .. } => Err(SqlError::internal("a portal was expected")),
         }
     }
 
@@ -363,8 +362,11 @@ impl SqlSession {
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
         self.check_new_statement(name)?;
-        let declared =
-            types.iter().map(|ty| Ok(Some(Type::of(expr::data_type(ty)?.id)))).collect::<Result<_>>()?;
+        let declared = |ty: &ast::DataType| {
+            let id = expr::data_type(ty)?.id;
+            Ok((id != TypeId::Unknown).then_some(Type::of(id)))
+        };
+        let declared = types.iter().map(declared).collect::<Result<_>>()?;
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
         self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))

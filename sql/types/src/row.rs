@@ -310,11 +310,12 @@ fn write_fixed(id: TypeId, width: u8, value: &Datum, out: &mut Vec<u8>) -> Resul
         | (TypeId::Timestamptz, Datum::Timestamptz(value)) => out.extend_from_slice(&value.to_le_bytes()),
         (TypeId::Float4, Datum::Float4(value)) => out.extend_from_slice(&value.to_le_bytes()),
         (TypeId::Float8, Datum::Float8(value)) => out.extend_from_slice(&value.to_le_bytes()),
-        (TypeId::Oid | TypeId::Regclass, Datum::Oid(value))
+        (TypeId::Oid, Datum::Oid(value))
         | (TypeId::Regtype, Datum::Regtype(value))
         | (TypeId::Xid, Datum::Xid(value)) => {
             out.extend_from_slice(&value.to_le_bytes());
         }
+        (id, Datum::Oid(value)) if id.is_reg() => out.extend_from_slice(&value.to_le_bytes()),
         (TypeId::Lsn, Datum::Lsn(value)) | (TypeId::Xid8, Datum::Xid8(value)) => {
             out.extend_from_slice(&value.to_le_bytes());
         }
@@ -343,7 +344,8 @@ fn read_fixed(id: TypeId, bytes: &[u8]) -> Result<Datum> {
         TypeId::Time => Datum::Time(i64::from_le_bytes(eight())),
         TypeId::Timestamp => Datum::Timestamp(i64::from_le_bytes(eight())),
         TypeId::Timestamptz => Datum::Timestamptz(i64::from_le_bytes(eight())),
-        TypeId::Oid | TypeId::Regclass => Datum::Oid(u32::from_le_bytes(four())),
+        TypeId::Oid => Datum::Oid(u32::from_le_bytes(four())),
+        id if id.is_reg() => Datum::Oid(u32::from_le_bytes(four())),
         TypeId::Regtype => Datum::Regtype(u32::from_le_bytes(four())),
         TypeId::Xid => Datum::Xid(u32::from_le_bytes(four())),
         TypeId::Lsn => Datum::Lsn(u64::from_le_bytes(eight())),

@@ -150,13 +150,12 @@ impl Aggregate {
                 T::Bool | T::Unknown => found(kind, T::Bool, T::Bool),
                 _ => Ok(None),
             },
-            Kind::ArrayAgg => {
-                let id = if id == T::Unknown { T::Text } else { id };
-                match id.array() {
-                    Some(array) => found(kind, id, array),
-                    None => Err(SqlError::unsupported(format!("array_agg over {}", id.sql_name()))),
-                }
-            }
+            Kind::ArrayAgg => match id.array() {
+                // One takes what is no array, and one what is.
+                _ if id == T::Unknown => Err(ambiguous(name, id)),
+                Some(array) => found(kind, id, array),
+                None => Err(SqlError::unsupported(format!("array_agg over {}", id.sql_name()))),
+            },
             Kind::Statistic(_) => match id {
                 T::Int2 | T::Int4 | T::Int8 | T::Numeric => found(kind, T::Numeric, T::Numeric),
                 T::Float4 | T::Float8 => found(kind, T::Float8, T::Float8),
@@ -165,6 +164,11 @@ impl Aggregate {
             },
             Kind::CountAll | Kind::StringAgg => Ok(None),
         }
+    }
+
+    /// Whether values of all types are alike to it.
+    pub(crate) fn takes_any(&self) -> bool {
+        self.kind == Kind::Count
     }
 
     /// The type of the result.

@@ -218,8 +218,17 @@ pub(super) fn condition(expr: Expr, context: &str, scope: &mut dyn Scope) -> Res
     coerce(expr, Type::of(TypeId::Bool), CastContext::Implicit, scope)
 }
 
-/// A literal that nobody gave a type is text.
-pub(super) fn settle(expr: Expr, scope: &mut dyn Scope) -> Result<Expr> {
+/// A literal that nobody gave a type is text. A parameter that has none stays without.
+pub(super) fn settle_literal(expr: Expr, scope: &mut dyn Scope) -> Result<Expr> {
+    let Expr::Param { index, ty } = &expr else { return settle(expr, scope) };
+    if ty.id == TypeId::Unknown {
+        scope.leave_parameter(*index);
+    }
+    Ok(expr)
+}
+
+/// A literal or parameter that nobody gave a type is text.
+pub(crate) fn settle(expr: Expr, scope: &mut dyn Scope) -> Result<Expr> {
     if expr.ty().id.category() == Category::Unknown {
         return coerce(expr, Type::of(TypeId::Text), CastContext::Implicit, scope);
     }

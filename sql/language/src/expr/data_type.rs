@@ -188,7 +188,7 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
         {
             return Err(SqlError::unsupported(format!("type {last}")));
         }
-        None => return Err(unknown(last)),
+        None => return Err(unknown(&parts.join("."))),
     };
     let numbers = modifiers.iter().map(|text| modifier(text)).collect::<Result<Vec<i64>>>()?;
     let small = |number: &i64| u32::try_from(*number).unwrap_or(0);

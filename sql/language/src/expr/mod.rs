@@ -21,7 +21,7 @@ mod resolve;
 mod tests;
 
 pub use aggregate::{Accumulator, Aggregate};
-pub(crate) use coerce::{coerce, common_type};
+pub(crate) use coerce::{coerce, common_type, settle};
 pub use coerce::{named_reg, read_reg};
 pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
@@ -127,6 +127,8 @@ pub(crate) trait Scope {
     ///
     /// 42P08.
     fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
+    /// Notes that an undetermined parameter stands where nothing gives it a type: an error of the whole.
+    fn leave_parameter(&mut self, _index: usize) {}
     /// A subquery; the result is a `Deferred`.
     ///
     /// # Errors
@@ -149,6 +151,10 @@ pub(crate) trait Scope {
     /// called in its turn among others of a list.
     fn calls_in_turn(&mut self, _name: &str) -> bool {
         false
+    }
+    /// How many functions that return sets the query has called so far.
+    fn set_calls(&self) -> usize {
+        0
     }
     /// Counts parts of an expression that was written once and is used again, which may double at each level:
     /// fails where these are too many, and where the statement is cancelled.

@@ -265,6 +265,11 @@ pub(crate) enum Step {
 
 const BOOL: Type = Type::of(TypeId::Bool);
 
+/// The constant NULL.
+pub(super) fn is_null(expr: &Expr) -> bool {
+    expr.as_const().is_some_and(Datum::is_null)
+}
+
 impl Expr {
     /// The type of the value.
     pub fn ty(&self) -> Type {

@@ -4,7 +4,8 @@
 //! where most of these tries failed, but not all: a text made for this (`case-case-case-...`) has it try the
 //! same again and again. So the expressions that it begins are counted.
 
-use sqlparser::ast::{Expr, Value};
+use super::constants::typed_constant;
+use sqlparser::ast::{Expr, Ident, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -17,6 +18,9 @@ const TRIES_MAX: u8 = 40;
 
 /// So many may be begun anywhere before they are counted for each token: what is short needs no count.
 const UNCOUNTED_MAX: usize = 1000;
+
+/// What stands before the lower end in the tree of BETWEEN SYMMETRIC, for which the parser has no word.
+pub(crate) const SYMMETRIC: &str = "SYMMETRIC";
 
 /// [`PostgreSqlDialect`] for one text.
 #[derive(Debug)]
@@ -83,6 +87,34 @@ fn single(parser: &mut Parser<'_>) -> Option<Expr> {
     Some(expr)
 }
 
+/// `[NOT] BETWEEN SYMMETRIC low AND high`, and with ASYMMETRIC, which says nothing.
+fn between(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    let negated = is_keyword(&parser.peek_token_ref().token, Keyword::NOT);
+    let at = usize::from(negated);
+    if !is_keyword(&parser.peek_nth_token_ref(at).token, Keyword::BETWEEN) {
+        return None;
+    }
+    let Token::Word(word) = &parser.peek_nth_token_ref(at + 1).token else { return None };
+    let symmetric = word.value.eq_ignore_ascii_case(SYMMETRIC);
+    if word.quote_style.is_some() || !(symmetric || word.value.eq_ignore_ascii_case("asymmetric")) {
+        return None;
+    }
+    let span = parser.peek_nth_token_ref(at + 1).span;
+    for _ in 0..at + 2 {
+        parser.advance_token();
+    }
+    let mut made = parser.parse_between(expr.clone(), negated);
+    if let (true, Ok(Expr::Between { low, .. })) = (symmetric, &mut made) {
+        let value = std::mem::replace(low, Box::new(Expr::value(Value::Null)));
+        **low = Expr::Prefixed { prefix: Ident::with_span(span, SYMMETRIC), value };
+    }
+    Some(made)
+}
+
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword)
+}
+
 /// All that [`PostgreSqlDialect`] answers otherwise than any dialect does.
 macro_rules! as_postgresql {
     ($($name:ident),* $(,)?) => {
@@ -100,10 +132,19 @@ impl Dialect for Patient {
     /// Called for each expression that is begun. This error ends the parse: no other way is tried after it.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         if self.may_begin(parser.index()) {
-            single(parser).map(Ok)
+            single(parser).or_else(|| typed_constant(parser)).map(Ok)
         } else {
             Some(Err(ParserError::RecursionLimitExceeded))
         }
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        between(parser, expr)
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {

@@ -6,13 +6,16 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
-/// Whether a literal stands right behind another one.
+/// Whether a literal stands right behind another one, or what [`unicode`] reads may be there.
+///
+/// [`unicode`]: super::unicode
 pub(super) fn go_on(tokens: &[TokenWithSpan]) -> bool {
     let mut behind_literal = false;
     for token in tokens {
         match &token.token {
             Token::Whitespace(_) => {}
             Token::SingleQuotedString(_) if behind_literal => return true,
+            Token::Ampersand | Token::UnicodeStringLiteral(_) => return true,
             literal => behind_literal = is_literal(literal),
         }
     }

@@ -2,6 +2,7 @@
 //! utility statements that it does not know or reads differently from PostgreSQL.
 
 pub mod columns;
+mod constants;
 mod copy;
 mod cursor;
 mod dialect;
@@ -14,6 +15,7 @@ mod literals;
 mod maintain;
 mod operators;
 mod options;
+mod precision;
 mod rewrite;
 mod role;
 mod sequence;
@@ -23,6 +25,7 @@ mod source;
 #[expect(missing_docs, reason = "statements and their parts are named after the words of SQL")]
 mod statement;
 mod transaction;
+mod unicode;
 mod utility;
 mod values;
 pub(crate) mod walk;
@@ -39,6 +42,7 @@ pub use statement::{
 
 use cursor::Cursor;
 use dialect::Patient;
+pub(crate) use dialect::SYMMETRIC;
 use doubts::Found;
 pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
 use settle::settle;
@@ -171,8 +175,8 @@ pub fn parse_with_notices(
     work::aside(sql.len().saturating_mul(PARSE_WORK), || {
         stack::limited(max_stack_depth_bytes, || {
             let source = Source::new(sql);
-            let tokens = tokens(&source).map_err(|error| grammar::unread(&source, error))?;
-            let (count, notices) = (tokens.len(), cut_names(&tokens));
+            let tokens = tokens(&source)?;
+            let (count, notices) = (tokens.len(), notices(&source, &tokens));
             let mut begun = None;
             let parsed = stack::with_tokens(count, || parse_statements(&source, tokens, &mut begun));
             let parsed = parsed
@@ -182,16 +186,19 @@ pub fn parse_with_notices(
     })
 }
 
-/// A notice for each name that is longer than names are.
-fn cut_names(tokens: &[TokenWithSpan]) -> Vec<SqlError> {
-    let cut = |token: &TokenWithSpan| match &token.token {
+/// A notice for each name that is longer than names are, and a warning for each precision that times lack.
+fn notices(source: &Source, tokens: &[TokenWithSpan]) -> Vec<SqlError> {
+    let cut = |(at, token): (usize, &TokenWithSpan)| match &token.token {
         Token::Word(word) if word.value.len() > NAME_BYTES_MAX => {
             let quoted = word.quote_style.is_some();
             Some(cut_name(&if quoted { word.value.clone() } else { word.value.to_ascii_lowercase() }))
         }
+        Token::Number(digits, _) if digits.len() > 1 || digits.as_str() > "6" => {
+            precision::reduced(source, tokens, at, digits)
+        }
         _ => None,
     };
-    tokens.iter().filter_map(cut).collect()
+    tokens.iter().enumerate().filter_map(cut).collect()
 }
 
 /// The notice about a name that is longer than names are.
@@ -205,10 +212,13 @@ fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
     let mut tokens = Vec::with_capacity((source.text().len() / TOKEN_BYTES).min(TOKENS_AT_FIRST));
     Tokenizer::new(&PostgreSqlDialect {}, source.text())
         .tokenize_with_location_into_buf(&mut tokens)
-        .map_err(|error| source.lexical_error(&error))?;
+        .map_err(|error| {
+            let malformed = unicode::malformed(&error);
+            malformed.unwrap_or_else(|| grammar::unread(source, source.lexical_error(&error)))
+        })?;
     note_freed(tokens.len());
     if literals::go_on(&tokens) {
-        tokens = literals::joined(tokens);
+        tokens = unicode::read(source, literals::joined(tokens))?;
     }
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     if tokens.len() > LARGE_TOKENS {

@@ -97,6 +97,8 @@ pub struct Analyzer<'a> {
     pub(crate) facts: &'a dyn Facts,
     pub(crate) source: &'a Source,
     pub(crate) parameters: Vec<Option<Type>>,
+    /// Those of them that stand somewhere without a type.
+    pub(crate) left_open: Vec<usize>,
     /// No more parameters than are declared may be named (the arguments of EXECUTE have none).
     pub parameters_max: usize,
     pub(crate) levels: Vec<QueryLevel>,
@@ -201,6 +203,7 @@ impl<'a> Analyzer<'a> {
             facts,
             source,
             parameters: declared,
+            left_open: Vec::new(),
             parameters_max: usize::from(u16::MAX),
             levels: Vec::new(),
             ctes: Vec::new(),

@@ -1,6 +1,7 @@
 //! The FROM clause: tables, subqueries, functions and joins, each with the columns that it brings.
 
 use super::analyzer::{Analyzer, ScopeColumn, ScopeTable};
+use super::names::is_session_word;
 use super::node::{DeferredValues, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
 use crate::expr::{self, Expr};
 use crate::parse::fold;
@@ -412,6 +413,9 @@ impl Analyzer<'_> {
             ast::TableFactor::Table { name, args: Some(args), with_ordinality, .. } => {
                 let alias = alias_name(factor);
                 self.function_item(left, name, &args.args, *with_ordinality, alias)?
+            }
+            ast::TableFactor::Table { name, with_ordinality, .. } if is_session_word(name) => {
+                self.function_item(left, name, &[], *with_ordinality, alias_name(factor))?
             }
             ast::TableFactor::Function { name, args, with_ordinality, .. } => {
                 let alias = alias_name(factor);

@@ -13,6 +13,7 @@ mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
 mod observe;
+mod outputs;
 mod parts;
 mod predicate;
 mod prune;
@@ -114,7 +115,7 @@ fn finish(
     columns: Option<Vec<OutputColumn>>,
 ) -> Result<Plan> {
     prune::prune(&mut node);
-    let parameters = settled(&analyzer.parameters)?;
+    let parameters = settled(&analyzer.parameters, &analyzer.left_open)?;
     let regs: Vec<(usize, sql_types::TypeId)> = columns
         .iter()
         .flatten()

@@ -223,11 +223,7 @@ impl Analyzer<'_> {
             // DEFAULT VALUES
             return Ok((Node::Unit, 0));
         };
-        let plain = query.with.is_none()
-            && query.order_by.is_none()
-            && query.limit_clause.is_none()
-            && query.fetch.is_none();
-        if let (ast::SetExpr::Values(values), true) = (&*query.body, plain) {
+        if let Some(values) = plain_values(query) {
             return self.insert_values(relation, values, columns);
         }
         let mut select = self.query(query)?;
@@ -523,23 +519,34 @@ fn all_default(query: &ast::Query, place: usize) -> bool {
     }
 }
 
+/// VALUES with nothing but parentheses around it.
+fn plain_values(query: &ast::Query) -> Option<&ast::Values> {
+    let plain = query.with.is_none()
+        && query.order_by.is_none()
+        && query.limit_clause.is_none()
+        && query.fetch.is_none();
+    match &*query.body {
+        ast::SetExpr::Values(values) if plain => Some(values),
+        ast::SetExpr::Query(inner) if plain => plain_values(inner),
+        _ => None,
+    }
+}
+
 /// The word DEFAULT in the place of a value.
 fn is_default(ast: &ast::Expr) -> bool {
     matches!(ast, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
 }
 
-/// The type of a parameter that nothing determined: text, as PostgreSQL takes it in a select list.
-pub(crate) fn settled(parameters: &[Option<Type>]) -> Result<Vec<Type>> {
-    parameters
-        .iter()
-        .enumerate()
-        .map(|(at, ty)| {
-            ty.filter(|ty| ty.id != TypeId::Unknown).ok_or_else(|| {
-                SqlError::new(
-                    SqlState::INDETERMINATE_DATATYPE,
-                    format!("could not determine data type of parameter ${}", at + 1),
-                )
-            })
-        })
-        .collect()
+/// The types of all parameters; an error for one that has none, or stands somewhere without it.
+pub(crate) fn settled(parameters: &[Option<Type>], left_open: &[usize]) -> Result<Vec<Type>> {
+    let settled = |(at, ty): (usize, &Option<Type>)| {
+        let known = ty.filter(|ty| ty.id != TypeId::Unknown);
+        let code = match known {
+            Some(ty) if !left_open.contains(&at) => return Ok(ty),
+            Some(_) => SqlState::AMBIGUOUS_PARAMETER,
+            None => SqlState::INDETERMINATE_DATATYPE,
+        };
+        Err(SqlError::new(code, format!("could not determine data type of parameter ${}", at + 1)))
+    };
+    parameters.iter().enumerate().map(settled).collect()
 }

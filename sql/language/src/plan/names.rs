@@ -29,6 +29,29 @@ pub fn is_system_catalogue(name: &str) -> SqlError {
     SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
 }
 
+/// A call without parentheses: a word that may name no table.
+pub(super) fn is_session_word(name: &ast::ObjectName) -> bool {
+    const WORDS: [&str; 11] = [
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "localtime",
+        "localtimestamp",
+        "session_user",
+        "user",
+    ];
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(word)] => {
+            word.quote_style.is_none() && WORDS.iter().any(|known| word.value.eq_ignore_ascii_case(known))
+        }
+        _ => false,
+    }
+}
+
 impl<'a> Analyzer<'a> {
     /// The path along which names of the present text are looked up.
     pub(super) fn path(&self) -> &SearchPath {

@@ -32,61 +32,6 @@ pub(crate) struct Select {
     pub(crate) columns: Vec<OutputColumn>,
 }
 
-impl Select {
-    pub(crate) fn types(&self) -> Vec<Type> {
-        self.columns.iter().map(|column| column.ty).collect()
-    }
-
-    /// Changes the output expressions: in place where the query ends in a projection, else in one more.
-    pub(crate) fn map_outputs(&mut self, mut change: impl FnMut(usize, Expr) -> Result<Expr>) -> Result<()> {
-        if let Node::Project(plan) = &mut self.node
-            && let Some(plan) = Arc::get_mut(plan)
-            && plan.exprs.len() == self.columns.len()
-        {
-            for (at, expr) in plan.exprs.iter_mut().enumerate() {
-                let before = std::mem::replace(expr, super::node::null(Type::of(TypeId::Unknown)));
-                *expr = change(at, before)?;
-            }
-            for (column, expr) in self.columns.iter_mut().zip(&plan.exprs) {
-                column.ty = expr.ty();
-            }
-            return Ok(());
-        }
-        let mut exprs = Vec::with_capacity(self.columns.len());
-        let mut same = true;
-        for (index, column) in self.columns.iter().enumerate() {
-            let plain = Expr::Column { index, ty: column.ty };
-            let changed = change(index, plain.clone())?;
-            same &= changed == plain;
-            exprs.push(changed);
-        }
-        if same {
-            return Ok(());
-        }
-        for (column, expr) in self.columns.iter_mut().zip(&exprs) {
-            column.ty = expr.ty();
-        }
-        let input = std::mem::replace(&mut self.node, Node::Unit);
-        self.node =
-            Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: DeferredValues::default() }));
-        Ok(())
-    }
-
-    /// Outputs of unknown type (literals, parameters) become text.
-    pub(crate) fn settle_unknowns(&mut self, analyzer: &mut Analyzer<'_>) -> Result<()> {
-        if self.columns.iter().all(|column| column.ty.id != TypeId::Unknown) {
-            return Ok(());
-        }
-        self.map_outputs(|_, expr| {
-            if expr.ty().id == TypeId::Unknown {
-                expr::coerce(expr, Type::of(TypeId::Text), CastContext::Implicit, analyzer)
-            } else {
-                Ok(expr)
-            }
-        })
-    }
-}
-
 /// A select list entry.
 pub(super) struct TargetEntry {
     pub(super) expr: Expr,
@@ -522,6 +467,9 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
             Some(name) if name.firm => Some(name),
             name => type_name(data_type).map_or(name, weak),
         },
+        ast::Expr::Value(value) if matches!(value.value, ast::Value::NationalStringLiteral(_)) => {
+            weak("bpchar".to_owned())
+        }
         ast::Expr::TypedString(typed) => type_name(&typed.data_type).and_then(weak),
         ast::Expr::Interval(_) => weak("interval".to_owned()),
         ast::Expr::Case { else_result, .. } => match else_result.as_deref().and_then(named) {

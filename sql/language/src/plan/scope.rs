@@ -97,6 +97,10 @@ impl Scope for Analyzer<'_> {
         }
     }
 
+    fn leave_parameter(&mut self, index: usize) {
+        self.left_open.push(index);
+    }
+
     fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr> {
         match subquery {
             Subquery::Scalar(query) | Subquery::Array(query) => {
@@ -120,11 +124,12 @@ impl Scope for Analyzer<'_> {
                 Ok(self.add_deferred(
                     DeferredSource::Array(select.node, ty.id),
                     correlated,
-                    Type::of(array_type),
+                    Type { id: array_type, modifier: ty.modifier },
                 ))
             }
             Subquery::Exists(query) => {
-                let (select, correlated) = self.sub_select(query)?;
+                let (mut select, correlated) = self.sub_select(query)?;
+                select.settle_unknowns(self)?;
                 Ok(self.add_deferred(DeferredSource::Exists(select.node), correlated, Type::of(TypeId::Bool)))
             }
             Subquery::Quantified { left, op, all, query } => self.quantified(left, &op, all, query),
@@ -207,6 +212,10 @@ impl Scope for Analyzer<'_> {
 
     fn calls_in_turn(&mut self, name: &str) -> bool {
         matches!(name, "currval" | "lastval") && !self.in_condition()
+    }
+
+    fn set_calls(&self) -> usize {
+        self.levels.last().map_or(0, |level| level.set_calls.len())
     }
 
     fn repeat(&mut self, nodes: usize) -> Result<()> {

@@ -7,10 +7,11 @@ use super::node::{
     DeferredValues, DistinctPlan, LockPlan, LockTarget, Node, ProjectPlan, ProjectSetPlan, RowWait, SortKey,
     SortPlan,
 };
+use super::outputs::is_open;
 use super::predicate;
 use super::query::{OutputColumn, Select, direction, ordinal};
 use super::tail::Tail;
-use crate::expr::Expr;
+use crate::expr::{self, Expr};
 use crate::parse::fold;
 use crate::parse::{TARGETS_MAX, too_many_targets};
 use sql_catalogue::rights::{Object, Privileges};
@@ -91,12 +92,12 @@ impl Analyzer<'_> {
             self.boolean("HAVING", condition)
         });
         let having = having.transpose()?;
-        let exprs: Vec<Expr> = targets.iter().map(|target| target.expr.clone()).collect();
-        let columns: Vec<OutputColumn> = targets
+        let mut exprs: Vec<Expr> = targets.iter().map(|target| target.expr.clone()).collect();
+        let mut columns: Vec<OutputColumn> = targets
             .into_iter()
             .map(|target| OutputColumn { name: target.name, ty: target.expr.ty(), origin: target.origin })
             .collect();
-        let distinct_on = match &select.distinct {
+        let mut distinct_on = match &select.distinct {
             Some(ast::Distinct::On(list)) => Some(
                 list.iter()
                     .map(|ast| self.named_or_compiled(ast, &columns, &exprs, "DISTINCT ON"))
@@ -110,14 +111,44 @@ impl Analyzer<'_> {
             let expr = self.named_or_compiled(&order.expr, &columns, &exprs, "ORDER BY")?;
             keys.push(SortKey { expr, descending, nulls_first });
         }
-        let group_by = group_asts
+        let mut group_by = group_asts
             .iter()
             .map(|ast| self.group_expression(ast, &columns, &exprs))
             .collect::<Result<Vec<Expr>>>()?;
         limit_targets(group_by.len())?;
         limit_targets(keys.len())?;
+        let on = distinct_on.iter().flatten();
+        let by = keys.iter().map(|key| &key.expr).chain(&group_by).chain(on);
+        if exprs.iter().chain(by).any(is_open) {
+            let all = matches!(select.distinct, Some(ast::Distinct::Distinct));
+            let on = distinct_on.iter_mut().flatten();
+            let by = keys.iter_mut().map(|key| &mut key.expr).chain(&mut group_by).chain(on);
+            self.settle_parameters(&mut exprs, by, all)?;
+            for (column, expr) in columns.iter_mut().zip(&exprs) {
+                column.ty = expr.ty();
+            }
+        }
         let deferred = self.take_deferred();
         Ok(Clauses { exprs, columns, grouped, group_by, having, distinct_on, keys, deferred })
+    }
+
+    /// What rows are sorted, grouped and told apart by must have a type: a parameter without one is text
+    /// there, and so it is where the select list shows it. `all`: by all of the list.
+    fn settle_parameters<'e>(
+        &mut self,
+        exprs: &mut [Expr],
+        by: impl Iterator<Item = &'e mut Expr>,
+        all: bool,
+    ) -> Result<()> {
+        let mut settled = Vec::new();
+        for expr in by.filter(|expr| is_open(expr)) {
+            settled.push(expr.clone());
+            *expr = expr::settle(expr.clone(), self)?;
+        }
+        for expr in exprs.iter_mut().filter(|expr| is_open(expr) && (all || settled.contains(expr))) {
+            *expr = expr::settle(expr.clone(), self)?;
+        }
+        Ok(())
     }
 
     /// Projection, DISTINCT, ORDER BY, LIMIT over a row source.

@@ -26,11 +26,7 @@ impl Analyzer<'_> {
         let mut columns = Vec::with_capacity(width);
         for at in 0..width {
             let mut column: Vec<&mut Expr> = rows.iter_mut().filter_map(|row| row.get_mut(at)).collect();
-            let ty = if rows_are_unknown(&column) {
-                Type::of(TypeId::Unknown)
-            } else {
-                expr::common_type(&mut column, "VALUES", self)?
-            };
+            let ty = expr::common_type(&mut column, "VALUES", self)?;
             columns.push(OutputColumn { name: format!("column{}", at + 1), ty, origin: None });
         }
         let deferred = self.take_deferred();
@@ -102,8 +98,4 @@ impl Analyzer<'_> {
         let plan = SetOperationPlan { kind, all, left: left.node, right: right.node };
         Ok(Select { node: Node::SetOperation(Arc::new(plan)), columns })
     }
-}
-
-fn rows_are_unknown(column: &[&mut Expr]) -> bool {
-    column.iter().all(|expr| expr.ty().id == TypeId::Unknown)
 }

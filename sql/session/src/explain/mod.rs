@@ -11,12 +11,13 @@ mod structured;
 mod text;
 mod tree;
 
-use super::portal::{Body, Run};
+use super::portal::{Body, Given, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_interface::{CommandTag, Result, Severity, SqlError, stack};
 use sql_language::parse::{ExplainFormat, ExplainOptions, Parsed, SqlCommand, Utility};
 use sql_language::plan::{BATCH, Plan, observe};
 use sql_types::{Datum, Type};
+use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,13 @@ struct Planned {
     statement: Arc<Parsed>,
     declared: Vec<Option<Type>>,
     values: Vec<Datum>,
+    parameters_max: usize,
+}
+
+/// The query of CREATE TABLE AS as a statement of its own.
+pub(super) fn filling(outer: &Parsed, table: &ast::CreateTable) -> Option<Parsed> {
+    let command = SqlCommand::Query(stack::copying(outer.tokens, || table.query.clone())?);
+    Some(Parsed { source: outer.source.clone(), command, tokens: outer.tokens })
 }
 
 /// Whether an operator's times were taken.
@@ -53,14 +61,20 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 impl SqlSession {
-    pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Arc<Parsed>) -> Result<Run> {
+    pub(super) async fn explain(
+        &mut self,
+        options: ExplainOptions,
+        inner: &Arc<Parsed>,
+        given: Given,
+    ) -> Result<Run> {
         self.warn_of_what_is_not_counted(options);
         self.begin_statement().await?;
-        let Planned { statement: inner, declared, values } = self.planned(options, inner).await?;
+        let Planned { statement: inner, declared, values, parameters_max } =
+            self.planned(options, inner, given).await?;
         let catalogue = self.catalogue().await?;
         let clock = self.facts.host.clock.clone();
         let planned = clock.monotonic();
-        let plan: Plan = self.plan(&inner, &declared, &catalogue, PARAMETERS_MAX)?;
+        let plan: Plan = self.plan(&inner, &declared, &catalogue, parameters_max)?;
         self.check_rights(&plan, &catalogue)?;
         let planning = clock.monotonic().saturating_sub(planned);
         let mut plan = Arc::new(plan);
@@ -99,11 +113,17 @@ impl SqlSession {
     }
 
     /// The statement with a plan that another one has inside it, or is.
-    async fn planned(&mut self, options: ExplainOptions, outer: &Arc<Parsed>) -> Result<Planned> {
+    async fn planned(
+        &mut self,
+        options: ExplainOptions,
+        outer: &Arc<Parsed>,
+        given: Given,
+    ) -> Result<Planned> {
         let alone = |statement: &Arc<Parsed>| Planned {
             statement: statement.clone(),
-            declared: Vec::new(),
-            values: Vec::new(),
+            parameters_max: given.types.len(),
+            declared: given.types,
+            values: given.values,
         };
         match &outer.command {
             SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
@@ -114,7 +134,8 @@ impl SqlSession {
                 let (prepared, values) = self.execute_arguments(outer, name, arguments).await?;
                 match &prepared.body {
                     Body::Plan { parsed, declared, .. } => {
-                        Ok(Planned { statement: parsed.clone(), declared: declared.clone(), values })
+                        let (statement, declared) = (parsed.clone(), declared.clone());
+                        Ok(Planned { statement, declared, values, parameters_max: PARAMETERS_MAX })
                     }
                     Body::Empty | Body::Utility(_) => {
                         Err(SqlError::unsupported("EXPLAIN of this prepared statement"))
@@ -131,10 +152,8 @@ impl SqlSession {
                     let message = format!("relation \"{name}\" already exists");
                     return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
                 }
-                let query = table.query.clone().ok_or_else(|| SqlError::internal("a query is gone"))?;
-                let command = SqlCommand::Query(query);
-                let statement = Parsed { source: outer.source.clone(), command, tokens: outer.tokens };
-                Ok(alone(&Arc::new(statement)))
+                let query = filling(outer, table).ok_or_else(|| SqlError::internal("a query is gone"))?;
+                Ok(alone(&Arc::new(query)))
             }
             _ => Err(SqlError::unsupported("EXPLAIN of this statement")),
         }

@@ -253,10 +253,12 @@ fn move_lsn(lsn: &Datum, bytes: &Datum, forward: bool) -> Result<Datum> {
         let what = if forward { "cannot add NaN to pg_lsn" } else { "cannot subtract NaN from pg_lsn" };
         return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, what));
     }
-    let moved = bytes
-        .to_i128()
-        .and_then(|bytes| i128::from(*lsn).checked_add(if forward { bytes } else { bytes.checked_neg()? }))
-        .and_then(|lsn| u64::try_from(lsn).ok());
+    if !bytes.is_finite() {
+        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot convert infinity to pg_lsn"));
+    }
+    let (from, by) = (Numeric::from(*lsn), if forward { bytes.clone() } else { bytes.negated() });
+    // It is the place that is rounded, not the way there.
+    let moved = from.add(&by)?.to_i128().and_then(|lsn| u64::try_from(lsn).ok());
     moved.map(Datum::Lsn).ok_or_else(|| Error::new(SqlState::INVALID_PARAMETER_VALUE, "pg_lsn out of range"))
 }
 

@@ -3,9 +3,9 @@
 use super::literal::{field_name, text_constant};
 use super::{Compiler, strip, unsupported};
 use crate::expr::aggregate::{self, Aggregate};
-use crate::expr::coerce::{self, choose_common, coerce, common_type};
+use crate::expr::coerce::{self, choose_common, coerce};
 use crate::expr::functions::{self, Function, Parameter};
-use crate::expr::node::{Chosen, Expr};
+use crate::expr::node::{Chosen, Expr, is_null};
 use crate::expr::resolve::{Choice, Takes, choose};
 use crate::expr::{AggregateCall, FunctionArgument, Scope, Subquery};
 use sql_catalogue::system::absent::{is_absent_function, is_absent_name};
@@ -13,7 +13,7 @@ use sql_catalogue::system::known::{FUNCTIONS, KnownFunction};
 use sql_catalogue::system::signatures;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
@@ -199,6 +199,7 @@ fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scop
             Some(Parameter::Any) if given.is_reg() && function.result.is_text() => {
                 coerce(argument, Type::of(TypeId::Text), CastContext::Assignment, scope)?
             }
+            Some(Parameter::Any) if function.variadic => coerce::settle_literal(argument, scope)?,
             // Text of its own type is what unknown literals become.
             _ => coerce::settle(argument, scope)?,
         });
@@ -231,7 +232,7 @@ fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn
     let complete = places.into_iter().zip(&function.arguments).enumerate().map(|(at, (place, oid))| {
         place.or_else(|| {
             let ty = Type::of(TypeId::from_oid(*oid)?);
-            let value = sql_types::Datum::parse(ty, signatures::default_of(function, at + 1)?, style).ok()?;
+            let value = Datum::parse(ty, signatures::default_of(function, at + 1)?, style).ok()?;
             Some(Expr::Const(value, ty))
         })
     });
@@ -273,7 +274,7 @@ impl Compiler<'_> {
                         }
                     }
                     (None, Some(length)) => {
-                        arguments.push(Expr::Const(sql_types::Datum::Int4(1), Type::of(TypeId::Int4)));
+                        arguments.push(Expr::Const(Datum::Int4(1), Type::of(TypeId::Int4)));
                         arguments.push(self.expr(length)?);
                     }
                     (None, None) => {}
@@ -378,6 +379,9 @@ impl Compiler<'_> {
             }
         }
         let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
+        if functions::bits::takes_bits(name, &types) && arguments.first().is_some_and(|bits| !is_null(bits)) {
+            return Err(unsupported("the type bit"));
+        }
         match resolve(name, &types)? {
             Some(function) => build(function, arguments, self.scope),
             None => {
@@ -459,7 +463,7 @@ impl Compiler<'_> {
         Ok(arguments)
     }
 
-    fn plain_arguments(&mut self, name: &str, list: &[FunctionArg]) -> Result<Vec<Expr>> {
+    pub(super) fn plain_arguments(&mut self, name: &str, list: &[FunctionArg]) -> Result<Vec<Expr>> {
         let mut arguments = Vec::with_capacity(list.len());
         for argument in list {
             match argument {
@@ -468,53 +472,6 @@ impl Compiler<'_> {
             }
         }
         Ok(arguments)
-    }
-
-    /// Constructs that look like functions but evaluate their arguments in ways of their own.
-    fn special(&mut self, name: &str, list: &[FunctionArg]) -> Result<Option<Expr>> {
-        let word = name.to_uppercase();
-        Ok(Some(match name {
-            "coalesce" | "greatest" | "least" => {
-                let mut arguments = self.plain_arguments(name, list)?;
-                if arguments.is_empty() {
-                    return Err(SqlError::syntax("syntax error at or near \")\""));
-                }
-                let ty = common_type(&mut arguments.iter_mut().collect::<Vec<_>>(), &word, self.scope)?;
-                if name == "coalesce" {
-                    Expr::Coalesce(arguments, ty).fold_here()
-                } else {
-                    Expr::Extreme { greatest: name == "greatest", arguments, ty }.fold_here()
-                }
-            }
-            "nullif" => {
-                let mut arguments = self.plain_arguments(name, list)?;
-                let (Some(right), Some(left), true) =
-                    (arguments.pop(), arguments.pop(), arguments.is_empty())
-                else {
-                    return Err(SqlError::syntax("syntax error at or near \")\""));
-                };
-                if left.is_volatile() {
-                    return Err(unsupported("NULLIF of a volatile expression"));
-                }
-                let equal = super::operator::named_operator("=", self.again(&left)?, right, self.scope)?;
-                // The value is of the type that it was compared as.
-                let value = match &equal {
-                    Expr::Compare { left: compared, .. } => (**compared).clone(),
-                    _ => left,
-                };
-                Expr::NullIf { equal: Box::new(equal.fold_here()), value: Box::new(value) }.fold_here()
-            }
-            "pg_typeof" => {
-                let arguments = self.plain_arguments(name, list)?;
-                let [argument] = arguments.as_slice() else { return Ok(None) };
-                let oid = argument.ty().id.oid();
-                Expr::Const(sql_types::Datum::Regtype(oid), Type::of(TypeId::Regtype))
-            }
-            "row" => return Err(unsupported("a row value in this place")),
-            "grouping" => return Err(unsupported("GROUPING")),
-            "current_time" => return Err(unsupported("the type time with time zone")),
-            _ => return Ok(None),
-        }))
     }
 
     fn aggregate(&mut self, call: &ast::Function, name: &str, list: &[FunctionArg]) -> Result<Expr> {
@@ -562,8 +519,11 @@ impl Compiler<'_> {
         };
         let mut coerced = Vec::with_capacity(arguments.len());
         for (argument, wanted) in arguments.into_iter().zip(wanted) {
-            coerced.push(if argument.ty().id == TypeId::Varchar && wanted == TypeId::Text {
+            let is_plain = argument.ty().id == TypeId::Varchar && wanted == TypeId::Text;
+            coerced.push(if is_plain {
                 argument
+            } else if aggregate.takes_any() {
+                coerce::settle_literal(argument, self.scope)?
             } else {
                 coerce(argument, Type::of(wanted), CastContext::Implicit, self.scope)?
             });

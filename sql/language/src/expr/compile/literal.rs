@@ -19,8 +19,11 @@ impl Compiler<'_> {
             Value::Number(digits, _) => number(digits),
             Value::SingleQuotedString(value)
             | Value::EscapedStringLiteral(value)
-            | Value::UnicodeStringLiteral(value)
-            | Value::NationalStringLiteral(value) => Ok(text(value)),
+            | Value::UnicodeStringLiteral(value) => Ok(text(value)),
+            // NCHAR, which is char(n) without a length.
+            Value::NationalStringLiteral(value) => {
+                coerce(text(value), Type::of(TypeId::Bpchar), CastContext::Explicit, self.scope)
+            }
             Value::DollarQuotedString(quoted) => Ok(text(&quoted.value)),
             Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), BOOL)),
             Value::Null => Ok(Expr::Const(Datum::Null, UNKNOWN)),
@@ -52,7 +55,11 @@ impl Compiler<'_> {
 
     /// `date '2000-01-01'`
     pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> Result<Expr> {
-        let to = self.named_type(&typed.data_type)?;
+        let to = match &typed.data_type {
+            // A column without a length has one character, a constant as many as are written.
+            ast::DataType::Char(None) | ast::DataType::Character(None) => Type::of(TypeId::Bpchar),
+            named => self.named_type(named)?,
+        };
         let value = self.literal(&typed.value)?;
         coerce(value, to, CastContext::Explicit, self.scope)
     }

@@ -2,8 +2,10 @@
 
 mod call;
 pub(crate) use call::named_call;
+mod condition;
 mod literal;
 mod operator;
+mod special;
 
 pub(crate) use operator::operator;
 
@@ -65,12 +67,6 @@ impl Compiler<'_> {
 
     pub(super) fn boxed(&mut self, ast: &Ast) -> Result<Box<Expr>> {
         self.expr(ast).map(Box::new)
-    }
-
-    /// A condition, 42804 if it is none; `context` is the word for the message.
-    pub(super) fn condition(&mut self, ast: &Ast, context: &str) -> Result<Expr> {
-        let compiled = self.expr(ast)?;
-        coerce::condition(compiled, context, self.scope)
     }
 
     fn node(&mut self, ast: &Ast) -> Result<Expr> {
@@ -199,7 +195,7 @@ impl Compiler<'_> {
             self.condition(expr, if negated { "IS NOT UNKNOWN" } else { "IS UNKNOWN" })?
         } else {
             let operand = self.expr(expr)?;
-            coerce::settle(operand, self.scope)?
+            coerce::settle_literal(operand, self.scope)?
         };
         Ok(Expr::IsNull { operand: Box::new(operand), negated }.fold_here())
     }
@@ -219,23 +215,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn between(&mut self, expr: &Ast, negated: bool, low: &Ast, high: &Ast) -> Result<Expr> {
-        let (low_op, high_op) = if negated { ("<", ">") } else { (">=", "<=") };
-        let tested = self.expr(expr)?;
-        let (low, high) = (self.expr(low)?, self.expr(high)?);
-        let again = self.again(&tested)?;
-        let low = named_operator(low_op, again, low, self.scope)?.fold_here();
-        let high = named_operator(high_op, tested, high, self.scope)?.fold_here();
-        let parts = vec![low, high];
-        Ok(if negated { Expr::Or(parts) } else { Expr::And(parts) }.fold_here())
-    }
-
     fn in_list(&mut self, expr: &Ast, list: &[Ast], negated: bool) -> Result<Expr> {
         if let Ast::Tuple(fields) = strip(expr) {
             return self.row_in_list(fields, list, negated);
         }
+        let sets = self.scope.set_calls();
         let tested = self.expr(expr)?;
         let mut items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
+        self.refuse_sets(sets, "IN")?;
         // Where one type fits all, values are compared as they are; else each by its own operator.
         let types: Vec<Type> = std::iter::once(tested.ty()).chain(items.iter().map(Expr::ty)).collect();
         if let Ok(common) = coerce::choose_common(&types, "IN") {
@@ -346,6 +333,7 @@ impl Compiler<'_> {
         whens: &[ast::CaseWhen],
         otherwise: Option<&Ast>,
     ) -> Result<Expr> {
+        let sets = self.scope.set_calls();
         let operand = operand.map(|operand| self.expr(operand)).transpose()?;
         let operand = operand.map(|operand| coerce::settle(operand, self.scope)).transpose()?;
         if whens.len() > 1 && operand.as_ref().is_some_and(Expr::is_volatile) {
@@ -369,6 +357,7 @@ impl Compiler<'_> {
         let mut results: Vec<&mut Expr> = otherwise.iter_mut().map(|otherwise| &mut **otherwise).collect();
         results.extend(branches.iter_mut().map(|(_, result)| result));
         let ty = common_type(&mut results, "CASE", self.scope)?;
+        self.refuse_conditional_sets(sets, "CASE")?;
         Ok(fold_case(branches, otherwise, ty))
     }
 
@@ -418,7 +407,7 @@ impl Compiler<'_> {
         let mut all: Vec<&mut Expr> = compiled.iter_mut().collect();
         let element = common_type(&mut all, "ARRAY", self.scope)?;
         let ty = match element.id.array() {
-            Some(id) => Type::of(id),
+            Some(id) => Type { id, modifier: element.modifier },
             None if element.id.is_vector() => {
                 return Err(unsupported(&format!("an array of {}", element.id.sql_name())));
             }
@@ -547,6 +536,8 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
     if kept.is_empty() {
         return otherwise.map_or(Expr::Const(Datum::Null, ty), |otherwise| *otherwise);
     }
+    // Without ELSE there is NULL, which has no modifier.
+    let ty = if otherwise.is_some() { ty } else { Type::of(ty.id) };
     Expr::Case { branches: kept, otherwise, ty }
 }
 

@@ -3,8 +3,8 @@
 use super::{Table, bytes, integer};
 use crate::expr::Facts;
 use sql_interface::{Result, SqlError};
-use sql_types::Datum;
 use sql_types::TypeId::{Bytea, Int4, Int8};
+use sql_types::{Datum, TypeId};
 use sqlstate::SqlState;
 
 /// A place among so many; the error names the last one.
@@ -58,6 +58,12 @@ fn set_bit(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
         *byte = if is_set { *byte | mask } else { *byte & !mask };
     }
     Ok(Datum::Bytea(value.into()))
+}
+
+/// Whether PostgreSQL takes a literal or parameter for a string of bits, the type bit, of which there is none
+/// here: its function of those names takes a place of this type.
+pub(crate) fn takes_bits(name: &str, types: &[TypeId]) -> bool {
+    matches!(name, "get_bit" | "set_bit") && matches!(types, [TypeId::Unknown, Int4, ..])
 }
 
 pub(super) fn register(table: &mut Table) {

@@ -2,7 +2,7 @@
 
 pub(crate) mod analysed;
 mod arrays;
-mod bits;
+pub(crate) mod bits;
 mod catalogue;
 mod descriptions;
 mod fixed_rights;

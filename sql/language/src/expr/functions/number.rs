@@ -159,7 +159,8 @@ fn rounding(table: &mut Table) {
         } else if value < 0.0 {
             -1.0
         } else {
-            value
+            // Of NaN and of either zero.
+            0.0
         }))
     });
 }

@@ -3,6 +3,21 @@
 use super::Doubts;
 use sqlparser::ast::{self, BinaryOperator, Expr, Value};
 
+/// Words with a syntax of their own, or none at all, which may not name a function.
+const NO_NAMES: [&str; 11] = [
+    "between",
+    "extract",
+    "inout",
+    "national",
+    "nchar",
+    "none",
+    "out",
+    "position",
+    "precision",
+    "setof",
+    "values",
+];
+
 /// Operators that do not chain: `a < b = c` is no expression.
 const fn is_comparison(op: &BinaryOperator) -> bool {
     matches!(
@@ -110,6 +125,8 @@ impl Doubts<'_> {
             }
             Expr::TypedString(ast::TypedString { data_type, value: _, uses_odbc_syntax }) => {
                 self.foreign_if(*uses_odbc_syntax);
+                // No brackets may stand there.
+                self.ask_if(matches!(data_type, ast::DataType::Array(_)));
                 self.data_type(data_type);
             }
             Expr::Extract { field: _, syntax, expr: _ } => {
@@ -158,6 +175,7 @@ impl Doubts<'_> {
             | Value::DollarQuotedString(_)
             | Value::EscapedStringLiteral(_)
             | Value::UnicodeStringLiteral(_)
+            | Value::NationalStringLiteral(_)
             | Value::Boolean(_)
             | Value::Null
             | Value::Placeholder(_) => true,
@@ -184,7 +202,7 @@ impl Doubts<'_> {
         // These have no lists of arguments in the grammar, or are no functions in it at all.
         if let [ast::ObjectNamePart::Identifier(name)] = name.0.as_slice() {
             let is = |words: &[&str]| words.iter().any(|word| name.value.eq_ignore_ascii_case(word));
-            self.ask_if(is(&["position", "extract"]));
+            self.ask_if(is(&NO_NAMES));
             if !is(&["left", "right"]) {
                 self.name(name);
             }

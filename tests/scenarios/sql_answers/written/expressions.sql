@@ -1,0 +1,158 @@
+-- Types of expressions, constants, parameters, and what may stand where.
+CREATE TABLE ex (id int PRIMARY KEY, t text, v varchar(4), n numeric(5,1), ts timestamp(0), c char(3), va varchar(4)[]);
+INSERT INTO ex VALUES (1, 'p', 'v', 1.5, '2020-01-01', 'c', '{a,b}'), (2, 'q', NULL, NULL, NULL, NULL, NULL);
+CREATE SEQUENCE ex_s;
+-- BETWEEN SYMMETRIC.
+SELECT 2 BETWEEN SYMMETRIC 3 AND 1, 2 NOT BETWEEN SYMMETRIC 3 AND 1, 5 NOT BETWEEN SYMMETRIC NULL AND 1;
+SELECT 2 BETWEEN SYMMETRIC (3) AND 1 AND true, 2 BETWEEN ASYMMETRIC (1) AND 3, 2 BETWEEN ASYMMETRIC -1 AND 3;
+SELECT 2 BETWEEN SYMMETRIC -1 AND 3, 2 BETWEEN symmetric 'a' AND 3;
+SELECT id FROM ex WHERE id BETWEEN SYMMETRIC 3 AND (2) ORDER BY id;
+SELECT symmetric FROM ex;
+SELECT 2 BETWEEN SYMMETRIC;
+CREATE TABLE ex_check (a int CHECK (a BETWEEN SYMMETRIC 3 AND 1));
+INSERT INTO ex_check VALUES (2);
+INSERT INTO ex_check VALUES (4);
+-- Constants with the name of a type.
+SELECT pg_catalog.int4 '5', pg_catalog.numeric(5,1) '5.57', pg_catalog.varchar(3) 'abcdef', "int4" '1' + 1;
+SELECT "char" 'a', pg_catalog."text" 'b', oid '5', pg_lsn '0/1', pg_catalog.date '2020-01-01', char 'abc', name 'abc';
+SELECT id FROM ex WHERE pg_catalog.int4 '1' = id;
+SELECT pg_catalog.bool 't' AND pg_catalog."bool" 'f', pg_catalog.interval '1 day', pg_catalog.regclass 'ex';
+SELECT nosuch 'a';
+SELECT "nosuch" 'a';
+SELECT pg_catalog.nosuch 'a';
+SELECT nosuch.int4 'a';
+SELECT int4[] '{1}';
+SELECT values 'a';
+SELECT user 'a';
+SELECT N'abc', pg_typeof(N'abc'), length(N'abc  '), n'abc  ' = 'abc', nchar 'abc', nchar(2) 'abc';
+CREATE TABLE ex_n AS SELECT N'abc';
+SELECT attname, atttypid::regtype, atttypmod FROM pg_attribute WHERE attrelid = 'ex_n'::regclass AND attnum > 0;
+-- Names and literals with escapes.
+SELECT U&"d\0061t", u&"d\0061t\+000061" FROM (SELECT 1 AS dat, 2 AS data) q;
+SELECT U&"d!0061t" UESCAPE '!', U&'d!0061t' UESCAPE '!', U&'d\0061t' FROM (SELECT 1 AS dat) q;
+CREATE TABLE U&"ex\005ftab" (U&"c\006fl" int, U&"\65e5\672c" int);
+INSERT INTO ex_tab (col, "日本") VALUES (5, 6);
+SELECT U&"ex\005ftab".U&"c\006fl", q.* FROM U&"ex\005ftab", ex_tab AS q;
+SELECT U&"\d83d\de00" FROM (SELECT 1 AS "😀") q;
+SELECT U&"b\xyz1" FROM ex;
+SELECT U&"\0000" FROM ex;
+SELECT U&'\0000' FROM ex;
+SELECT U&'\zzzz' FROM ex;
+SELECT U&"a\d83db" FROM ex;
+SELECT U&"a" UESCAPE 'a' FROM ex;
+SELECT U&"a" UESCAPE '+' FROM ex;
+SELECT U&"" FROM ex;
+SELECT 5 & 4, id&id FROM ex ORDER BY id;
+-- Comparisons do not chain, and words with a syntax of their own name no functions.
+SELECT 1 < 2 < 3;
+SELECT 1 <> 2 = true;
+SELECT (1 < 2) = true, true = (1 < 2), 1 = 1 IS TRUE;
+CREATE TABLE ex_default (a bool DEFAULT not true);
+CREATE TABLE ex_default (a bool DEFAULT (not true));
+SELECT current_date(1);
+SELECT current_timestamp(-1);
+SELECT localtimestamp('1');
+SELECT current_timestamp(7) IS NULL, localtime(7) IS NULL;
+SELECT exists(nextval('ex_s'));
+SELECT exists(1);
+SELECT between(1);
+SELECT values(1);
+SELECT nextval('ex_s');
+-- Functions without parentheses in FROM.
+SELECT * FROM current_user, session_user AS s, current_catalog c(d), user;
+SELECT u, current_role FROM current_schema AS u, current_role;
+SELECT current_date = now()::date FROM current_date;
+SELECT count(*) FROM current_timestamp, localtimestamp(1), localtime;
+SELECT * FROM current_user WITH ORDINALITY;
+SELECT * FROM "current_user";
+SELECT ex.id, current_user FROM ex, current_user WHERE id = 1;
+-- Sets where a value may not be computed.
+SELECT CASE WHEN id = 1 THEN generate_series(1, 2) END FROM ex;
+SELECT CASE generate_series(1, 2) WHEN 1 THEN 2 END;
+SELECT CASE WHEN generate_series(1, 2) = 1 THEN 2 END;
+SELECT CASE WHEN true THEN 1 ELSE generate_series(1, 2) END;
+SELECT coalesce(generate_series(1, 2), 3);
+SELECT sum(coalesce(generate_series(1, 2), 3));
+SELECT generate_series(1, 2) IN (1);
+SELECT generate_series(1, 2) BETWEEN 1 AND 2;
+SELECT generate_series(1, 2) = 1 AND true;
+SELECT nullif(generate_series(1, 2), 1), greatest(generate_series(1, 2), 2), generate_series(1, 2) = 1;
+SELECT coalesce((SELECT max(g) FROM generate_series(1, 2) g), 3), CASE WHEN 1 IN (SELECT generate_series(1, 2)) THEN 5 END;
+-- Numbers.
+SELECT '0/16B3748'::pg_lsn + 2.5, '0/16B3748'::pg_lsn + (-2.5), '0/16B3748'::pg_lsn - 2.5, -0.5 + '0/16B3748'::pg_lsn;
+SELECT '0/0'::pg_lsn - 0.4, '0/16B3748'::pg_lsn - (-1.5), 'FFFFFFFF/FFFFFFFF'::pg_lsn + 0.4;
+SELECT '0/0'::pg_lsn - 0.5;
+SELECT 'FFFFFFFF/FFFFFFFF'::pg_lsn + 0.5;
+SELECT '0/1'::pg_lsn + 'Infinity'::numeric;
+SELECT '0/1'::pg_lsn - 'NaN'::numeric;
+SELECT sign('NaN'::float8), sign('NaN'::numeric), sign(-0.0::float8), sign('-inf'::float8), sign('Infinity'::numeric);
+-- Modifiers of types.
+CREATE TABLE ex_made AS SELECT coalesce(NULL, v) a1, coalesce(v, v) a2, nullif(v, 'x') a3, CASE WHEN id = 1 THEN v END a4, greatest(n, n) a5, (array[n])[1] a6, array[n] a7, array_agg(v) a8, (array[v, v])[1] a9, CASE WHEN id = 1 THEN n ELSE n END a10, coalesce(n, 1) a11, array(SELECT v FROM ex) a12, nullif(c, 'x') a13, coalesce(ts, NULL) a14, CASE WHEN true THEN v END a15, nullif(n, 1) a16, array[v, 'x'] a17 FROM ex GROUP BY id, v, n;
+SELECT attname, atttypid::regtype, atttypmod FROM pg_attribute WHERE attrelid = 'ex_made'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT * FROM ex_made ORDER BY a2;
+SELECT pg_typeof(nullif(v, 'x')), nullif(v, 'v') FROM ex ORDER BY id;
+-- OIDs of the catalogue in columns.
+CREATE TABLE ex_reg (p regproc, pr regprocedure, r regrole, n regnamespace, o regoper, c regclass, t regtype);
+INSERT INTO ex_reg (p, pr, r, n, o, c, t) VALUES (5::bigint, 5::int, 10::bigint, 11::bigint, 5::int2, 5::bigint, 23::bigint);
+INSERT INTO ex_reg (p, r, n) VALUES ('5', 'postgres', 'pg_catalog'), ('now', NULL, 'public'::regnamespace);
+INSERT INTO ex_reg (p) VALUES (-5::bigint);
+SELECT * FROM ex_reg ORDER BY p, n;
+UPDATE ex_reg SET p = 6::bigint WHERE p = 5;
+SELECT p FROM ex_reg WHERE p = 'now'::regproc;
+CREATE INDEX ON ex_reg (p);
+SELECT p, r FROM ex_reg WHERE p = 6::regproc ORDER BY n;
+CREATE TABLE ex_reg2 AS SELECT 23::bigint::regtype a, 10::bigint::regrole b, 'now'::regproc c;
+SELECT * FROM ex_reg2;
+-- Bits.
+-- absent: the type bit
+SELECT get_bit('101', 1);
+-- absent: the type bit, which refuses the text
+SELECT set_bit('abc', 1, 0);
+SELECT get_bit('\x01'::bytea, 0), get_bit('a', 1::bigint), get_bit(NULL, 1), get_byte('abc', 1);
+SELECT array_agg('a');
+-- Names of constraints are cut at the ends of characters.
+CREATE TABLE éééééééééééééééééééééééééééééé (ü int UNIQUE, x int CHECK (x > 0));
+CREATE TABLE xéééééééééééééééééééééééééééé (xéééééééééééééééééééééééééééé int UNIQUE, "日本語日本語日本語日本語日本語日本語日本語日本" int UNIQUE CHECK ("日本語日本語日本語日本語日本語日本語日本語日本" > 0));
+CREATE TABLE "日本語日本語日本語日本語日本語日本" ("日本語日本語日本語日本語日本語日本語日本" int UNIQUE, "日本語日本語日本語日本語日本語日本語日" serial);
+SELECT conname FROM pg_constraint WHERE conrelid >= 16384 AND conname ~ '^[^e]' ORDER BY conname COLLATE "C";
+-- Parameters that nothing but their place gives a type.
+PREPARE ex1 AS SELECT $1 ORDER BY $1;
+EXECUTE ex1('a');
+PREPARE ex2 AS SELECT DISTINCT $1 FROM ex;
+EXECUTE ex2('a');
+PREPARE ex3 AS SELECT $1, count(*) FROM ex GROUP BY 1;
+EXECUTE ex3('a');
+PREPARE ex4 AS VALUES ($1, $2), ($2, 'b') ORDER BY 1;
+EXECUTE ex4('a', 'b');
+PREPARE ex5 AS SELECT DISTINCT ON ($1) id FROM ex ORDER BY $1, id;
+EXECUTE ex5('a');
+PREPARE ex6 AS SELECT id FROM ex WHERE $1 IS NULL OR id = $1 ORDER BY id;
+PREPARE ex6 AS SELECT id FROM ex WHERE id = $1 OR $1 IS NULL ORDER BY id;
+EXECUTE ex6(2);
+EXECUTE ex6(NULL);
+PREPARE ex7 AS SELECT $1 IS NULL;
+PREPARE ex8 AS SELECT count($1);
+PREPARE ex9 AS SELECT concat($1);
+PREPARE ex9 AS SELECT concat($1), $1::int;
+PREPARE ex9 AS SELECT $1::int, concat($1);
+EXECUTE ex9(3);
+PREPARE ex10(int, unknown) AS SELECT $1, $2;
+EXECUTE ex10(1, 'a');
+PREPARE ex11(unknown) AS SELECT id FROM ex WHERE $1 = id;
+EXECUTE ex11('1');
+PREPARE ex12(unknown, unknown) AS SELECT $2::int;
+PREPARE ex13 AS SELECT EXISTS (SELECT $1);
+EXECUTE ex13('a');
+PREPARE ex14 AS SELECT $1, id FROM ex ORDER BY t LIMIT 1;
+EXECUTE ex14('a');
+PREPARE ex15 AS INSERT INTO ex (id) SELECT $1 FROM ex ORDER BY t LIMIT 1;
+EXECUTE ex15(5);
+PREPARE ex16 AS (SELECT $1 FROM ex ORDER BY t LIMIT 1) UNION ALL SELECT 7;
+EXECUTE ex16(6);
+SELECT name, parameter_types FROM pg_prepared_statements ORDER BY name;
+INSERT INTO ex (id, ts) (VALUES (7, NULL), (8, '2020-01-01'));
+INSERT INTO ex (id, ts) VALUES (9, NULL), (10, '2020-01-01') LIMIT 1;
+VALUES (NULL), ('a');
+VALUES (NULL) UNION SELECT 1;
+EXPLAIN SELECT $1::int;
+CREATE TABLE ex_p AS SELECT $1::int;
