@@ -2,7 +2,7 @@
 
 use super::SqlSession;
 use super::grant::schema_oid;
-use sql_catalogue::rights::{Object, ObjectKind};
+use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::system::virtual_tables;
 use sql_catalogue::{Catalogue, PUBLIC_OID};
 use sql_interface::{Result, SqlError};
@@ -23,7 +23,7 @@ impl SqlSession {
         let all_of = |schemas: &[String], kinds: &[ObjectKind]| -> Result<Vec<Object>> {
             let (mut oids, mut made_up) = (Vec::new(), Vec::new());
             for schema in schemas {
-                if schema_oid(schema)? == PUBLIC_OID {
+                if self.schema_to_look_into(schema)? == PUBLIC_OID {
                     oids.extend(catalogue.relations.keys());
                     oids.extend(catalogue.views.keys());
                     oids.extend(catalogue.sequences.keys());
@@ -51,7 +51,7 @@ impl SqlSession {
             GrantTarget::AllSequences(schemas) => all_of(schemas, &[ObjectKind::Sequence]),
             GrantTarget::AllFunctions(schemas) => {
                 for schema in schemas {
-                    if schema_oid(schema)? == sql_catalogue::PG_CATALOG_OID {
+                    if self.schema_to_look_into(schema)? == sql_catalogue::PG_CATALOG_OID {
                         // Of most of them nobody can be kept away.
                         return Err(SqlError::unsupported("rights on all functions in schema pg_catalog"));
                     }
@@ -73,7 +73,10 @@ impl SqlSession {
                 .collect(),
             // No procedure is there.
             GrantTarget::AllProcedures(schemas) => {
-                schemas.iter().try_for_each(|schema| schema_oid(schema).map(drop)).map(|()| Vec::new())
+                for schema in schemas {
+                    self.schema_to_look_into(schema)?;
+                }
+                Ok(Vec::new())
             }
             GrantTarget::Procedures(names) => {
                 names.iter().map(|name| Err(self.no_procedure(parsed, catalogue, name))).collect()
@@ -83,6 +86,13 @@ impl SqlSession {
             }
             GrantTarget::Defaults { .. } => Ok(Vec::new()),
         }
+    }
+
+    /// The OID of a schema whose objects are looked for: that asks for USAGE.
+    fn schema_to_look_into(&self, name: &str) -> Result<u32> {
+        let oid = schema_oid(name)?;
+        self.require_privileges(self.role.oid, &Object::Schema(oid), Privileges::USAGE)?;
+        Ok(oid)
     }
 
     /// A table, view or sequence by its name. `sequence`: it must be one.
