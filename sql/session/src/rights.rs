@@ -41,7 +41,7 @@ impl SqlSession {
             Utility::CreateRole { name, options } => self.create_role(name, options).await,
             Utility::AlterRole { role, options } => self.alter_role(role, options).await,
             Utility::RenameRole { name, to } => self.rename_role(name, to).await,
-            Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await,
+            Utility::DropRole { if_exists, roles } => self.drop_roles(*if_exists, roles).await,
             _ => Err(SqlError::internal("a statement about something else")),
         }
     }
