@@ -25,7 +25,7 @@ pub(crate) use coerce::{coerce, common_type};
 pub use coerce::{named_reg, read_reg};
 pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
-pub use data_type::data_type;
+pub use data_type::{data_type, require_schema_of_type, require_schema_of_type_text};
 pub use functions::has_function;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;

@@ -241,6 +241,12 @@ fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn
 impl Compiler<'_> {
     /// What the parser has syntax of its own for, though it is a call.
     pub(super) fn call_like(&mut self, ast: &Ast) -> Result<Expr> {
+        if !matches!(
+            ast,
+            Ast::Function(_) | Ast::Ceil { .. } | Ast::Floor { .. } | Ast::Substring { special: true, .. }
+        ) {
+            self.require_own_schema()?;
+        }
         match ast {
             Ast::Function(call) => self.function(call),
             Ast::Extract { field, expr, .. } => {

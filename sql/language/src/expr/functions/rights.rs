@@ -202,8 +202,10 @@ fn database_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 fn function_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let (role, rest) = asked(arguments, 2, facts)?;
     let signature = match rest.first() {
-        // Functions have no OIDs here.
-        Some(Datum::Oid(_)) => None,
+        Some(Datum::Oid(oid)) => match facts.reg_name(TypeId::Regprocedure, *oid) {
+            Some(name) => facts.function_signature(&name)?,
+            None => None,
+        },
         Some(Datum::Text(name)) => Some(facts.function_signature(name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist"))
         })?),
