@@ -362,9 +362,12 @@ impl SqlSession {
         types: &[ast::DataType],
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
-        self.check_new_statement(name)?;
-        let declared =
-            types.iter().map(|ty| Ok(Some(Type::of(expr::data_type(ty)?.id)))).collect::<Result<_>>()?;
+        let declared = types.iter().map(|ty| {
+            self.require_type(ty)?;
+            Ok(Some(Type::of(expr::data_type(ty)?.id)))
+        });
+        let declared = declared.collect::<Result<_>>()?;
+        // Whether the name is taken counts last.
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
         self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))
