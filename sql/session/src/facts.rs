@@ -303,6 +303,9 @@ impl Facts for SessionFacts {
     fn made_up(&self, oid: u32) -> Option<Object> {
         sql_catalogue::system::made_up(&*self.environment, oid)
     }
+    fn made_up_columns(&self, oid: u32) -> Vec<&'static str> {
+        sql_catalogue::system::made_up_columns(&*self.environment, oid)
+    }
     fn function_signature(&self, text: &str) -> Result<Option<String>> {
         let plain = |text: &str| text.to_ascii_lowercase().replace(' ', "");
         // What PostgreSQL has not is known by its text alone.

@@ -266,6 +266,10 @@ pub trait Facts: Send + Sync {
     fn made_up(&self, _oid: u32) -> Option<sql_catalogue::rights::Object> {
         None
     }
+    /// The names of a made-up table's columns.
+    fn made_up_columns(&self, _oid: u32) -> Vec<&'static str> {
+        Vec::new()
+    }
     /// A function of the node by its text form, `name(types)`, as grants name it; None if there is none.
     ///
     /// # Errors
