@@ -305,7 +305,7 @@ GRANT CREATE ON DATABASE postgres TO do_b;
 GRANT do_c TO do_b;
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO do_b;
 ALTER DEFAULT PRIVILEGES FOR ROLE do_b GRANT SELECT ON TABLES TO do_a;
-SELECT defaclacl FROM pg_default_acl ORDER BY 1;
+SELECT defaclacl FROM pg_default_acl ORDER BY defaclrole;
 -- as do_b
 DROP OWNED BY do_b;
 DROP OWNED BY do_a;
@@ -379,6 +379,7 @@ DROP ROLE sa_a, sa_b, sa_c;
 CREATE ROLE lt_w SUPERUSER LOGIN;
 CREATE ROLE lt_a;
 CREATE TABLE lt_t (a int);
+CREATE TABLE lt_u (a int);
 CREATE VIEW lt_v AS SELECT a FROM lt_t;
 -- as lt_w
 SET lock_timeout = '100ms';
@@ -395,7 +396,7 @@ CREATE TABLE lt_new (a int);
 CREATE TABLE lt_new (a int);
 CREATE VIEW lt_new AS SELECT 1 AS a;
 CREATE SEQUENCE lt_new;
-ALTER TABLE lt_t RENAME TO lt_new;
+ALTER TABLE lt_u RENAME TO lt_new;
 -- as postgres
 ROLLBACK;
 BEGIN;
@@ -411,6 +412,7 @@ ALTER ROLE lt_a NOLOGIN;
 -- as lt_w
 ALTER ROLE lt_a LOGIN;
 DROP ROLE lt_a;
+-- differs: roles are changed one after another here, with all that is said of them
 ALTER ROLE lt_a SET work_mem = '1MB';
 -- as postgres
 ROLLBACK;
@@ -431,7 +433,7 @@ GRANT INSERT ON lt_t TO lt_a;
 -- as postgres
 ROLLBACK;
 DROP VIEW lt_v;
-DROP TABLE lt_t;
+DROP TABLE lt_t, lt_u;
 DROP ROLE lt_a;
 
 -- Who may not look into a schema finds no types, operators, collations and functions there.
@@ -561,3 +563,10 @@ COPY id_t (nosuch) TO STDOUT;
 -- as postgres
 DROP TABLE id_t, id_s;
 DROP ROLE id_a;
+
+-- Types that are absent are told from those that nobody has.
+-- absent: text search
+SELECT 'english'::regconfig;
+-- absent: ranges
+SELECT '[1,2)'::int4range;
+SELECT 'x'::nosuch;
