@@ -411,7 +411,7 @@ BEGIN;
 ALTER ROLE lt_a NOLOGIN;
 -- as lt_w
 ALTER ROLE lt_a LOGIN;
-DROP ROLE lt_a;
+DROP ROLE lt_a, lt_w;
 -- differs: roles are changed one after another here, with all that is said of them
 ALTER ROLE lt_a SET work_mem = '1MB';
 -- as postgres
@@ -434,7 +434,7 @@ GRANT INSERT ON lt_t TO lt_a;
 ROLLBACK;
 DROP VIEW lt_v;
 DROP TABLE lt_t, lt_u;
-DROP ROLE lt_a;
+DROP ROLE lt_a, lt_w;
 
 -- Who may not look into a schema finds no types, operators, collations and functions there.
 CREATE ROLE lo_a LOGIN;
