@@ -197,7 +197,12 @@ fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Datum, S
 }
 
 /// pg_tablespace_size; by number, NULL if there is none.
-fn tablespace_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Datum, SqlError> {
+/// Everybody has a right to pg_default, in which the databases are.
+fn tablespace_size(
+    asked: &Asked<'_>,
+    actor: SettingActor,
+    argument: Option<&Datum>,
+) -> Result<Datum, SqlError> {
     let folder = match argument {
         Some(Datum::Oid(1663)) => "base",
         Some(Datum::Oid(1664)) => "global",
@@ -209,6 +214,10 @@ fn tablespace_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Datum,
         }
         _ => return Ok(Datum::Null),
     };
+    if folder == "global" && !actor.superuser && !actor.reads_statistics {
+        let what = "permission denied for tablespace pg_global";
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
+    }
     Ok(bytes(size_below(&*asked.ground.host.disk, &asked.ground.data_dir.join(folder))))
 }
 
@@ -300,7 +309,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function!("pg_database_size", "Bytes of a database's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),
         |asked, _, arguments| answer(database_size(asked, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its name.", ["name": Name] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| answer(tablespace_size(asked, arguments.first()))),
+        |asked, actor, arguments| answer(tablespace_size(asked, actor, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| answer(tablespace_size(asked, arguments.first()))),
+        |asked, actor, arguments| answer(tablespace_size(asked, actor, arguments.first()))),
 ];

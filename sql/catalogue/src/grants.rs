@@ -3,10 +3,10 @@
 
 use crate::codec::{self, CATALOGUE_TREE, SHARED_TREE, kind, shared_kind};
 use crate::model::Role;
-use crate::rights::{Acl, DefaultFor, Membership, Object, PUBLIC, predefined};
-use crate::store::{delete, put};
+use crate::rights::{Acl, DefaultFor, Membership, Object};
+use crate::store::{delete, lock_entry, put};
 use sql_interface::Result;
-use storage::{LockMode, LockWait, Transaction};
+use storage::{LockMode, Transaction};
 
 /// Keeps others from changing an object's list until the transaction ends.
 ///
@@ -15,7 +15,7 @@ use storage::{LockMode, LockWait, Transaction};
 /// What storage fails with; 40001 under REPEATABLE READ if another has changed it.
 pub async fn lock(transaction: &mut Transaction, object: &Object) -> Result<()> {
     let (tree, key) = codec::acl_key(object);
-    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    lock_entry(transaction, tree, &key, LockMode::Exclusive).await?;
     Ok(())
 }
 
@@ -25,7 +25,7 @@ pub async fn lock(transaction: &mut Transaction, object: &Object) -> Result<()> 
 ///
 /// As [`lock`].
 pub async fn lock_default(transaction: &mut Transaction, of: DefaultFor) -> Result<()> {
-    transaction.lock(CATALOGUE_TREE, &codec::default_key(of), LockMode::Exclusive, LockWait::Forever).await?;
+    lock_entry(transaction, CATALOGUE_TREE, &codec::default_key(of), LockMode::Exclusive).await?;
     Ok(())
 }
 
@@ -37,32 +37,7 @@ pub async fn lock_default(transaction: &mut Transaction, of: DefaultFor) -> Resu
 /// As [`lock`].
 pub async fn lock_roles(transaction: &mut Transaction) -> Result<()> {
     let key = [shared_kind::MEMBERSHIP];
-    transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
-    Ok(())
-}
-
-/// Keeps a role from being dropped until the transaction ends; false if it is not there any more.
-///
-/// # Errors
-///
-/// What storage fails with.
-pub async fn hold_role(transaction: &mut Transaction, role: u32) -> Result<bool> {
-    if predefined::contains(role) || role == PUBLIC {
-        return Ok(true);
-    }
-    let key = codec::oid_key(shared_kind::ROLE, role);
-    let held = transaction.lock(SHARED_TREE, &key, LockMode::KeyShare, LockWait::Forever).await?;
-    Ok(held.newest.is_some())
-}
-
-/// Waits until nobody holds a role any more ([`hold_role`]), and lets nobody else until the transaction ends.
-///
-/// # Errors
-///
-/// What storage fails with.
-pub async fn lock_role(transaction: &mut Transaction, role: u32) -> Result<()> {
-    let key = codec::oid_key(shared_kind::ROLE, role);
-    transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    lock_entry(transaction, SHARED_TREE, &key, LockMode::Exclusive).await?;
     Ok(())
 }
 

@@ -146,7 +146,10 @@ impl Catalogue {
 
     /// Whether a role may look names up in a schema.
     pub fn may_look_into(&self, role: u32, schema: Schema) -> bool {
-        !self.privileges(role, &Object::Schema(schema.oid()), Privileges::USAGE).is_empty()
+        let object = Object::Schema(schema.oid());
+        // As long as nobody has changed anything everybody may.
+        !self.rights.acls.contains_key(&object)
+            || !self.privileges(role, &object, Privileges::USAGE).is_empty()
     }
 
     /// The schema that a name begins with; None if there is none.

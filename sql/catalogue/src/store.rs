@@ -6,12 +6,12 @@ use crate::model::{
     View,
 };
 use crate::permissions::{predefined_memberships, predefined_roles};
-use crate::rights::Object;
+use crate::rights::{Object, PUBLIC, predefined};
 use bytes::Bytes;
 use sql_interface::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::{Direction, KeyRange, LockMode, LockWait, Transaction, TreeId};
+use storage::{Direction, KeyRange, LockMode, LockWait, Locked, Transaction, TreeId};
 
 /// Entries read at once.
 const BATCH: usize = 256;
@@ -152,6 +152,17 @@ fn assemble_rights(catalogue: &mut Catalogue, key: &[u8], value: &[u8]) -> Resul
     Ok(())
 }
 
+/// Locks an entry, which may be waited for as long as the transaction says.
+pub(crate) async fn lock_entry(
+    transaction: &mut Transaction,
+    tree: TreeId,
+    key: &[u8],
+    mode: LockMode,
+) -> Result<Locked> {
+    let wait = transaction.lock_wait();
+    Ok(transaction.lock(tree, key, mode, wait).await?)
+}
+
 /// Locks an entry and writes it.
 pub(crate) async fn put(
     transaction: &mut Transaction,
@@ -159,13 +170,13 @@ pub(crate) async fn put(
     key: Vec<u8>,
     value: Vec<u8>,
 ) -> Result<()> {
-    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    lock_entry(transaction, tree, &key, LockMode::Exclusive).await?;
     Ok(transaction.put(tree, key, value)?)
 }
 
 /// Locks an entry and deletes it.
 pub(crate) async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Result<()> {
-    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    lock_entry(transaction, tree, &key, LockMode::Exclusive).await?;
     Ok(transaction.delete(tree, key)?)
 }
 
@@ -189,7 +200,7 @@ pub async fn bump_version(transaction: &mut Transaction) -> Result<()> {
 /// What storage fails with.
 pub async fn lock_relation_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
     let key = codec::name_key(kind::NAME, name);
-    let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    let locked = lock_entry(transaction, CATALOGUE_TREE, &key, LockMode::Exclusive).await?;
     Ok(locked.newest.is_some())
 }
 
@@ -200,7 +211,7 @@ pub async fn lock_relation_name(transaction: &mut Transaction, name: &str) -> Re
 /// What storage fails with.
 pub async fn lock_role_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
     let key = codec::name_key(shared_kind::ROLE_NAME, name);
-    let locked = transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    let locked = lock_entry(transaction, SHARED_TREE, &key, LockMode::Exclusive).await?;
     Ok(locked.newest.is_some())
 }
 
@@ -257,26 +268,49 @@ pub async fn put_view(transaction: &mut Transaction, view: &View) -> Result<()> 
     put(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid), codec::encode_view(view)?).await
 }
 
-/// Keeps a view from being dropped until the transaction ends, because something reads it; whether it is
-/// there.
-///
-/// # Errors
-///
-/// What storage fails with.
-pub async fn hold_view(transaction: &mut Transaction, view: u32, wait: LockWait) -> Result<bool> {
-    let key = codec::oid_key(kind::VIEW, view);
-    let held = transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, wait).await?;
-    Ok(held.newest.is_some())
+/// What something may come to rest on: a grant or a table on a role, a view on another.
+#[derive(Clone, Copy, Debug)]
+pub enum Base {
+    /// A role by its OID.
+    Role(u32),
+    /// A view by its OID.
+    View(u32),
 }
 
-/// Waits until nobody holds a view any more ([`hold_view`]), and lets nobody else until the transaction ends.
+impl Base {
+    fn key(self) -> (TreeId, Vec<u8>) {
+        match self {
+            Self::Role(oid) => (SHARED_TREE, codec::oid_key(shared_kind::ROLE, oid)),
+            Self::View(oid) => (CATALOGUE_TREE, codec::oid_key(kind::VIEW, oid)),
+        }
+    }
+}
+
+/// Keeps a role or a view from being dropped until the transaction ends, because something comes to rest on
+/// it; false if it is not there any more.
 ///
 /// # Errors
 ///
 /// What storage fails with.
-pub async fn lock_view(transaction: &mut Transaction, view: u32, wait: LockWait) -> Result<()> {
-    let key = codec::oid_key(kind::VIEW, view);
-    transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, wait).await?;
+pub async fn hold(transaction: &mut Transaction, base: Base) -> Result<bool> {
+    if let Base::Role(role) = base
+        && (role == PUBLIC || predefined::contains(role))
+    {
+        return Ok(true);
+    }
+    let (tree, key) = base.key();
+    Ok(lock_entry(transaction, tree, &key, LockMode::KeyShare).await?.newest.is_some())
+}
+
+/// Waits until nobody holds a role or a view any more ([`hold`]), and lets nobody else until the transaction
+/// ends.
+///
+/// # Errors
+///
+/// What storage fails with.
+pub async fn lock(transaction: &mut Transaction, base: Base) -> Result<()> {
+    let (tree, key) = base.key();
+    lock_entry(transaction, tree, &key, LockMode::Exclusive).await?;
     Ok(())
 }
 
@@ -308,7 +342,7 @@ pub(crate) async fn lock_sequence_state(
     state: u32,
 ) -> Result<Option<SequencePosition>> {
     let key = codec::sequence_state_key(sequence, state);
-    let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    let locked = lock_entry(transaction, CATALOGUE_TREE, &key, LockMode::Exclusive).await?;
     locked.newest.map(|bytes| codec::decode_position(&bytes)).transpose()
 }
 
@@ -420,7 +454,8 @@ pub async fn hold_definition(
     relation: u32,
 ) -> std::result::Result<(), storage::Error> {
     let key = codec::oid_key(kind::RELATION, relation);
-    transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, LockWait::Forever).await.map(drop)
+    let wait = transaction.lock_wait();
+    transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, wait).await.map(drop)
 }
 
 /// Writes a CHECK constraint of a table.

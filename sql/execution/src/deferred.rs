@@ -222,7 +222,7 @@ fn record_text(row: &[Datum], cx: &Cx<'_>) -> String {
 
 /// Calls a function of the node and waits for it, unless the statement is cancelled.
 pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Datum]) -> Result<Vec<Row>> {
-    match cx.environment.call(cx.actor, function, arguments, cx.canceller) {
+    let rows = match cx.environment.call(cx.actor, function, arguments, cx.canceller) {
         NodeCall::Now(rows) => rows,
         NodeCall::Later(future) => tokio::select! {
             biased;
@@ -237,7 +237,10 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
             let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
             Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
         }
-    }
+    };
+    // It may have been one that stops this very statement.
+    cx.canceller.check()?;
+    rows
 }
 
 /// Takes an advisory lock.

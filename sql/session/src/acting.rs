@@ -9,49 +9,26 @@ use sql_language::parse::cut_name;
 use sqlstate::SqlState;
 use std::sync::Arc;
 
-/// The roles of a session, by their OIDs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Who {
-    /// session_user
-    session: u32,
-    /// What SET ROLE said; None is NONE.
-    role: Option<u32>,
-}
-
-impl Who {
-    fn current(self) -> u32 {
-        self.role.unwrap_or(self.session)
-    }
-}
-
-/// What SET and SET LOCAL have said, and what to go back to.
+/// What SET and SET LOCAL have said of one setting, and what to go back to.
 #[derive(Debug)]
-pub(super) struct Acting {
-    /// Who logged in.
-    authenticated: u32,
-    /// That was a superuser, who may become anybody for the rest of the session.
-    by_superuser: bool,
-    /// The role that the session began with, by its settings; None is NONE.
-    began_as: Option<u32>,
-    set: Who,
-    local: Option<Who>,
+struct Setting<T> {
+    set: T,
+    local: Option<T>,
     /// What was there before the first change at each level of the transaction: 1 is the transaction itself,
     /// each savepoint one more.
-    saved: Vec<(u32, Who, Option<Who>)>,
+    saved: Vec<(u32, T, Option<T>)>,
 }
 
-impl Acting {
-    pub(super) fn new(role: &Role) -> Self {
-        let set = Who { session: role.oid, role: None };
-        let (authenticated, by_superuser) = (role.oid, role.superuser);
-        Self { authenticated, by_superuser, began_as: None, set, local: None, saved: Vec::new() }
+impl<T: Copy + PartialEq> Setting<T> {
+    fn new(set: T) -> Self {
+        Self { set, local: None, saved: Vec::new() }
     }
 
-    fn now(&self) -> Who {
+    fn now(&self) -> T {
         self.local.unwrap_or(self.set)
     }
 
-    fn change(&mut self, level: u32, local: bool, to: Who) {
+    fn change(&mut self, level: u32, local: bool, to: T) {
         if level > 0 && self.saved.last().is_none_or(|(known, ..)| *known < level) {
             self.saved.push((level, self.set, self.local));
         }
@@ -62,7 +39,7 @@ impl Acting {
         }
     }
 
-    /// Gives up all levels from `level` on; whether somebody else acts after that.
+    /// Gives up all levels from `level` on; whether it is another after that.
     fn leave(&mut self, level: u32, keep: bool) -> bool {
         if self.saved.is_empty() && self.local.is_none() {
             return false;
@@ -86,6 +63,50 @@ impl Acting {
     }
 }
 
+/// The roles of a session, by their OIDs. session_authorization and role are settings of their own: each is
+/// undone as it was set.
+#[derive(Debug)]
+pub(super) struct Acting {
+    /// Who logged in.
+    authenticated: u32,
+    /// That was a superuser, who may become anybody for the rest of the session.
+    by_superuser: bool,
+    /// The role that the session began with, by its settings; None is NONE.
+    began_as: Option<u32>,
+    /// session_user
+    session: Setting<u32>,
+    /// What SET ROLE said; None is NONE.
+    role: Setting<Option<u32>>,
+}
+
+impl Acting {
+    pub(super) fn new(role: &Role) -> Self {
+        Self {
+            authenticated: role.oid,
+            by_superuser: role.superuser,
+            began_as: None,
+            session: Setting::new(role.oid),
+            role: Setting::new(None),
+        }
+    }
+
+    fn current(&self) -> u32 {
+        self.role.now().unwrap_or_else(|| self.session.now())
+    }
+
+    /// Another session_user comes with a role of its own.
+    fn change_session(&mut self, level: u32, local: bool, (session, role): (u32, Option<u32>)) {
+        self.session.change(level, local, session);
+        self.role.change(level, local, role);
+    }
+
+    /// Gives up all levels from `level` on; whether somebody else acts after that.
+    fn leave(&mut self, level: u32, keep: bool) -> bool {
+        let session = self.session.leave(level, keep);
+        self.role.leave(level, keep) || session
+    }
+}
+
 /// Which of the predefined roles' rights a role has.
 fn actor_of(catalogue: &Catalogue, role: &Role) -> SettingActor {
     if role.superuser {
@@ -106,13 +127,12 @@ impl SqlSession {
     /// Takes over roles and memberships as the catalogue has them now, and whoever acts now.
     pub(super) fn refresh_role(&mut self) {
         let catalogue = self.facts.catalogue.clone();
-        let who = self.acting.now();
         // A role that was dropped meanwhile may do nothing any more.
         let find = |oid: u32| {
             let gone = || Arc::new(Role { oid, name: oid.to_string(), ..Role::plain() });
             catalogue.roles.get(&oid).cloned().unwrap_or_else(gone)
         };
-        let (role, session) = (find(who.current()), find(who.session));
+        let (role, session) = (find(self.acting.current()), find(self.acting.session.now()));
         let actor = actor_of(&catalogue, &role);
         if actor.superuser != self.facts.actor.superuser || session.name != self.facts.session_user {
             self.environment.acts_as(actor.superuser, &session.name);
@@ -125,7 +145,7 @@ impl SqlSession {
         if self.facts.user != role.name {
             self.facts.user.clone_from(&role.name);
         }
-        self.facts.role_is_set = who.role.is_some();
+        self.facts.role_is_set = self.acting.role.now().is_some();
         self.role = role;
         self.refresh_path();
     }
@@ -173,16 +193,19 @@ impl SqlSession {
         }
         let value = value.map(clipped);
         self.see_roles().await?;
-        let now = self.acting.now();
+        let level = self.facts.levels.depth();
         let began_as = self.acting.began_as;
-        let to = match (name.eq_ignore_ascii_case("role"), value) {
+        if name.eq_ignore_ascii_case("role") {
             // Whoever began the session as a role may go back to it.
-            (true, None) => Who { role: began_as, ..now },
-            (true, Some(name)) => Who { role: self.role_to_set(name)?, ..now },
-            (false, None) => Who { session: self.acting.authenticated, role: began_as },
-            (false, Some(name)) => Who { session: self.session_role_to_set(name)?, role: None },
-        };
-        self.acting.change(self.facts.levels.depth(), local, to);
+            let role = value.map_or(Ok(began_as), |name| self.role_to_set(name))?;
+            self.acting.role.change(level, local, role);
+        } else {
+            let to = match value {
+                None => (self.acting.authenticated, began_as),
+                Some(name) => (self.session_role_to_set(name)?, None),
+            };
+            self.acting.change_session(level, local, to);
+        }
         self.refresh_role();
         Ok(CommandTag::Words("SET"))
     }
@@ -204,8 +227,7 @@ impl SqlSession {
     /// What set_config said of the role, once its statement is over.
     pub(super) fn take_role_to_be(&mut self) {
         if let Some((role, local)) = self.facts.role_to_be() {
-            let to = Who { role, ..self.acting.now() };
-            self.acting.change(self.facts.levels.depth(), local, to);
+            self.acting.role.change(self.facts.levels.depth(), local, role);
             self.refresh_role();
         }
     }
@@ -221,7 +243,7 @@ impl SqlSession {
             return Ok(None);
         }
         let role = self.role_by_name(name)?;
-        if !self.facts.catalogue.is_member_of(self.acting.now().session, role.oid) {
+        if !self.facts.catalogue.is_member_of(self.acting.session.now(), role.oid) {
             return Err(SqlError::new(
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 format!("permission denied to set role \"{name}\""),
@@ -235,7 +257,7 @@ impl SqlSession {
         if role.oid != self.acting.authenticated && !self.acting.by_superuser {
             return Err(SqlError::new(
                 SqlState::INSUFFICIENT_PRIVILEGE,
-                "permission denied to set session authorization",
+                format!("permission denied to set session authorization \"{name}\""),
             ));
         }
         Ok(role.oid)
@@ -245,16 +267,15 @@ impl SqlSession {
     pub(super) fn begin_as(&mut self, name: &str) -> Result<()> {
         let role = self.role_to_set(name)?;
         (self.acting.began_as, self.facts.began_as) = (role, role);
-        let to = Who { role, ..self.acting.now() };
-        self.acting.change(0, false, to);
+        self.acting.role.change(0, false, role);
         self.refresh_role();
         Ok(())
     }
 
     /// Back to whoever logged in (DISCARD ALL).
     pub(super) fn reset_identity(&mut self) {
-        let to = Who { session: self.acting.authenticated, role: self.acting.began_as };
-        self.acting.change(self.facts.levels.depth(), false, to);
+        let to = (self.acting.authenticated, self.acting.began_as);
+        self.acting.change_session(self.facts.levels.depth(), false, to);
         self.refresh_role();
     }
 }
@@ -267,37 +288,43 @@ mod tests {
         Acting::new(&Role { oid: 10, superuser: true, ..Role::plain() })
     }
 
-    fn role(oid: u32) -> Who {
-        Who { session: 10, role: Some(oid) }
-    }
-
     #[test]
     fn a_set_role_is_undone_with_its_savepoint_or_transaction() {
         let mut acting = acting();
-        acting.change(1, false, role(1));
-        acting.change(2, false, role(2));
-        acting.change(3, true, role(3));
-        assert_eq!(acting.now(), role(3));
+        acting.role.change(1, false, Some(1));
+        acting.role.change(2, false, Some(2));
+        acting.role.change(3, true, Some(3));
+        assert_eq!(acting.current(), 3);
         assert!(acting.leave(3, false));
-        assert_eq!(acting.now(), role(2));
+        assert_eq!(acting.current(), 2);
         assert!(!acting.leave(2, true), "released, it belongs to the transaction");
         assert!(acting.leave(1, false));
-        assert_eq!(acting.now(), Who { session: 10, role: None });
+        assert_eq!(acting.current(), 10);
     }
 
     #[test]
     fn what_was_set_stays_after_the_commit_and_what_was_local_does_not() {
         let mut acting = acting();
-        acting.change(1, false, role(1));
-        acting.change(2, true, role(2));
+        acting.role.change(1, false, Some(1));
+        acting.role.change(2, true, Some(2));
         acting.leave(2, true);
-        assert_eq!(acting.now(), role(2), "SET LOCAL outlives the release of its savepoint");
+        assert_eq!(acting.current(), 2, "SET LOCAL outlives the release of its savepoint");
         acting.leave(1, true);
-        assert_eq!(acting.now(), role(1));
-        acting.change(1, true, role(3));
-        acting.change(1, false, role(4));
-        assert_eq!(acting.now(), role(4), "a later SET outweighs it");
+        assert_eq!(acting.current(), 1);
+        acting.role.change(1, true, Some(3));
+        acting.role.change(1, false, Some(4));
+        assert_eq!(acting.current(), 4, "a later SET outweighs it");
         acting.leave(1, false);
-        assert_eq!(acting.now(), role(1));
+        assert_eq!(acting.current(), 1);
+    }
+
+    #[test]
+    fn a_role_that_is_set_outlives_a_local_session_user() {
+        let mut acting = acting();
+        acting.change_session(1, true, (1, None));
+        acting.role.change(1, false, Some(2));
+        assert_eq!((acting.session.now(), acting.current()), (1, 2));
+        acting.leave(1, true);
+        assert_eq!((acting.session.now(), acting.current()), (10, 2));
     }
 }

@@ -154,6 +154,7 @@ impl SqlSession {
         definition: &ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
+        self.require_type(&definition.data_type)?;
         let AddedColumn { mut column, checks, uniques, sequences } = added_column(relation, definition)?;
         refuse_system_name(&column.name)?;
         if relation.column(&column.name).is_some() {
@@ -369,6 +370,7 @@ impl SqlSession {
         if using.is_some_and(|using| !is_itself(using)) {
             return Err(SqlError::unsupported("ALTER COLUMN TYPE ... USING"));
         }
+        self.require_type(data_type)?;
         self.refuse_under_views(relation, "ALTER COLUMN TYPE").await?;
         let ty = expr::data_type(data_type)?;
         let old = relation.columns.get(at).map(|column| column.ty);

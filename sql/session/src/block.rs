@@ -10,7 +10,7 @@ use sql_language::parse::Mode;
 use sqlstate::SqlState;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use storage::{Isolation, Savepoint, SyncLevel, Transaction, TreeId};
+use storage::{Isolation, LockWait, Savepoint, SyncLevel, Transaction, TreeId};
 use wal::Lsn;
 
 /// A transaction, implicit or between BEGIN and COMMIT.
@@ -137,10 +137,27 @@ impl SqlSession {
         }
         let isolation = storage_isolation(block.isolation)?;
         let interrupt = self.canceller.interrupt().clone();
-        let transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
+        let mut transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
+        transaction.set_lock_wait(self.lock_wait());
         transaction.depend_on(self.rests_on());
         self.ensure_block().transaction = Some(transaction);
         Ok(())
+    }
+
+    /// How long a statement waits for a lock (lock_timeout).
+    pub(super) fn lock_wait(&self) -> LockWait {
+        match self.quick.lock_timeout_ms {
+            0 => LockWait::Forever,
+            limit => LockWait::AtMost(Duration::from_millis(limit)),
+        }
+    }
+
+    /// The transaction waits as long as lock_timeout says now.
+    pub(super) fn limit_lock_waits(&mut self) {
+        let wait = self.lock_wait();
+        if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut()) {
+            transaction.set_lock_wait(wait);
+        }
     }
 
     /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.

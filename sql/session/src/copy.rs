@@ -107,7 +107,8 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let (schema, table, _) = analyzer.table_name(name)?;
-        let is_view = match analyzer.find(schema.as_deref(), &table)? {
+        let found = analyzer.find(schema.as_deref(), &table)?;
+        let is_view = match &found {
             Some(Found::View(_)) => true,
             Some(Found::MadeUp(_)) => !sql_catalogue::system::is_table(&table),
             _ => false,
@@ -118,6 +119,9 @@ impl SqlSession {
                 .with_hint("Try the COPY (SELECT ...) TO variant."));
         }
         for (at, column) in columns.iter().enumerate() {
+            if let Some(Found::Table(relation)) = &found {
+                relation.require_column(column)?;
+            }
             if columns.iter().take(at).any(|known| known == column) {
                 let message = format!("column \"{column}\" specified more than once");
                 return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));

@@ -169,6 +169,7 @@ impl SqlSession {
             ));
         }
         for column in &table.columns {
+            self.require_type(&column.data_type)?;
             let at = definition.columns.len();
             let new = column_definition(column, at, &mut definition)?;
             refuse_system_name(&new.name)

@@ -303,16 +303,18 @@ impl Facts for SessionFacts {
     fn made_up(&self, oid: u32) -> Option<Object> {
         sql_catalogue::system::made_up(&*self.environment, oid)
     }
+    fn made_up_columns(&self, oid: u32) -> Vec<&'static str> {
+        sql_catalogue::system::made_up_columns(&*self.environment, oid)
+    }
     fn function_signature(&self, text: &str) -> Result<Option<String>> {
         let plain = |text: &str| text.to_ascii_lowercase().replace(' ', "");
-        let wanted = plain(text.strip_prefix("pg_catalog.").unwrap_or(text));
-        let mut known = self.environment.node_functions().iter().map(sql_language::plan::signature);
-        if let Some(found) = known.find(|known| plain(known) == wanted) {
-            return Ok(Some(found));
-        }
+        // What PostgreSQL has not is known by its text alone.
+        let found = self.reg_oid(TypeId::Regprocedure, &self.path, text)?;
+        let known = found.and_then(|oid| self.reg_name(TypeId::Regprocedure, oid));
+        let wanted = plain(known.as_deref().unwrap_or(text.strip_prefix("pg_catalog.").unwrap_or(text)));
+        let mut of_node = self.environment.node_functions().iter().map(sql_language::plan::signature);
         // Others may be executed by everybody.
-        let name = wanted.split('(').next().unwrap_or_default();
-        Ok(sql_language::expr::is_function(name).then_some(wanted))
+        Ok(of_node.find(|known| plain(known) == wanted).or(known))
     }
     fn database(&self) -> &str {
         &self.database

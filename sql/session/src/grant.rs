@@ -121,12 +121,12 @@ impl SqlSession {
             let new = changed(&old, change, (given, grantor, owner), &*catalogue)?;
             grants::put_acl(self.transaction()?, object, Some(&new)).await?;
             // What is taken of a table is taken of its columns, too.
-            let of_column = given & ObjectKind::Column.all();
+            let of_column = whole & ObjectKind::Column.all();
             if let (false, Object::Relation(oid)) = (change.grant.is_grant || of_column.is_empty(), object) {
-                for number in catalogue.columns_with_rights(*oid) {
+                for (number, column) in columns_of(&catalogue, *oid, grantor == owner) {
                     match of_columns.iter_mut().find(|(known, ..)| *known == number) {
                         Some((_, _, privileges)) => *privileges |= of_column,
-                        None => of_columns.push((number, String::new(), of_column)),
+                        None => of_columns.push((number, column, of_column)),
                     }
                 }
             }
@@ -135,7 +135,7 @@ impl SqlSession {
             of_columns.sort_by_key(|(number, ..)| *number);
             for (number, column, privileges) in of_columns {
                 let at = (object, Object::Column(*oid, number), column);
-                self.change_column_rights(change, at, (privileges, asked.all), &name).await?;
+                self.change_column_rights(change, at, privileges, &name).await?;
             }
         }
         self.catalogue_changed();
@@ -172,7 +172,7 @@ impl SqlSession {
         &mut self,
         change: &Change<'_>,
         (table, object, column): (&Object, Object, String),
-        (privileges, all): (Privileges, bool),
+        privileges: Privileges,
         table_name: &str,
     ) -> Result<()> {
         grants::lock(self.transaction()?, &object).await?;
@@ -185,23 +185,34 @@ impl SqlSession {
         let has_any = !together.held(grantor, ObjectKind::Column.all(), &*catalogue).is_empty()
             || !together.options_held(grantor, owner, ObjectKind::Column.all(), &*catalogue).is_empty();
         if options.is_empty() && !has_any && !self.role.superuser {
-            if column.is_empty() {
-                return Err(rights::permission_denied(&catalogue, table));
-            }
             let message = format!("permission denied for column \"{column}\" of relation \"{table_name}\"");
             return Err(denied(message));
         }
-        let what = if column.is_empty() {
-            format!("\"{table_name}\"")
-        } else {
-            format!("column \"{column}\" of relation \"{table_name}\"")
-        };
+        let what = format!("column \"{column}\" of relation \"{table_name}\"");
+        let all = privileges == ObjectKind::Column.all();
         let given = self.restrict(change, (privileges, options, all), &what);
         let new = changed(&old, change, (given, grantor, owner), &*catalogue)?;
         if new.is_empty() && old.is_empty() {
             return Ok(());
         }
         grants::put_acl(self.transaction()?, &object, (!new.is_empty()).then_some(&new)).await
+    }
+
+    /// REVOKE ALL of an object from a role, CASCADE, as far as the role that acts may.
+    pub(super) async fn revoke_all(&mut self, object: &Object, from: u32) -> Result<()> {
+        let grant = Grant {
+            is_grant: false,
+            option: false,
+            privileges: None,
+            all_columns: Vec::new(),
+            target: GrantTarget::Schemas(Vec::new()),
+            grantees: Vec::new(),
+            granted_by: None,
+            cascade: true,
+        };
+        let change = Change { grant: &grant, grantees: vec![from] };
+        let asked = Asked { all: true, whole: Privileges::NONE, columns: Vec::new() };
+        self.change_object(&change, object, &asked).await
     }
 
     /// What of the wanted may be given or taken by the options that there are; a warning if that is not all.
@@ -282,7 +293,7 @@ impl SqlSession {
         let known = catalogue.rights.defaults.get(&of);
         let old = known.cloned().unwrap_or_else(|| base.clone());
         let privileges = if asked.all { kind.all() } else { asked.whole };
-        let new = changed(&old, change, (privileges, of.role, of.role), &*catalogue)?;
+        let new = changed(&old, change, (privileges, of.role, of.role), &*catalogue)?.sorted();
         if new.is_same(&base) {
             if known.is_some() {
                 grants::put_default(self.transaction()?, of, None).await?;
@@ -403,6 +414,28 @@ fn column_numbers(
         found.push((number, name.clone(), *privileges));
     }
     Ok(found)
+}
+
+/// Numbers and names of a relation's columns; `known`: only of those that have rights of their own, and
+/// without names. Whoever may not revoke something is warned of each, the system's among them.
+fn columns_of(catalogue: &Catalogue, relation: u32, known: bool) -> Vec<(i16, String)> {
+    if known {
+        return catalogue.columns_with_rights(relation).map(|number| (number, String::new())).collect();
+    }
+    let numbered = |names: &[&str], first: i16| -> Vec<(i16, String)> {
+        (first..).zip(names.iter().map(|name| (*name).to_owned())).collect()
+    };
+    if let Some(view) = catalogue.views.get(&relation) {
+        return (1..).zip(view.columns.iter().map(|column| column.name.clone())).collect();
+    }
+    let mut columns = numbered(&["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"], -6);
+    match catalogue.relations.get(&relation) {
+        Some(table) => {
+            columns.extend(table.live_columns().map(|(_, column)| (column.number, column.name.clone())));
+        }
+        None => columns.extend(numbered(&["last_value", "log_cnt", "is_called"], 1)),
+    }
+    columns
 }
 
 /// A list after a change (merge_acl_with_grant).

@@ -2,7 +2,7 @@
 
 use super::SqlSession;
 use super::grant::schema_oid;
-use sql_catalogue::rights::{Object, ObjectKind};
+use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::system::virtual_tables;
 use sql_catalogue::{Catalogue, PUBLIC_OID};
 use sql_interface::{Result, SqlError};
@@ -22,8 +22,8 @@ impl SqlSession {
     ) -> Result<Vec<Object>> {
         let all_of = |schemas: &[String], kinds: &[ObjectKind]| -> Result<Vec<Object>> {
             let (mut oids, mut made_up) = (Vec::new(), Vec::new());
-            for schema in schemas {
-                if schema_oid(schema)? == PUBLIC_OID {
+            for (schema, oid) in schemas.iter().zip(self.schemas_to_look_into(schemas)?) {
+                if oid == PUBLIC_OID {
                     oids.extend(catalogue.relations.keys());
                     oids.extend(catalogue.views.keys());
                     oids.extend(catalogue.sequences.keys());
@@ -50,11 +50,9 @@ impl SqlSession {
             GrantTarget::AllTables(schemas) => all_of(schemas, &[ObjectKind::Table, ObjectKind::View]),
             GrantTarget::AllSequences(schemas) => all_of(schemas, &[ObjectKind::Sequence]),
             GrantTarget::AllFunctions(schemas) => {
-                for schema in schemas {
-                    if schema_oid(schema)? == sql_catalogue::PG_CATALOG_OID {
-                        // Of most of them nobody can be kept away.
-                        return Err(SqlError::unsupported("rights on all functions in schema pg_catalog"));
-                    }
+                if self.schemas_to_look_into(schemas)?.contains(&sql_catalogue::PG_CATALOG_OID) {
+                    // Of most of them nobody can be kept away.
+                    return Err(SqlError::unsupported("rights on all functions in schema pg_catalog"));
                 }
                 Ok(Vec::new())
             }
@@ -72,9 +70,7 @@ impl SqlSession {
                 })
                 .collect(),
             // No procedure is there.
-            GrantTarget::AllProcedures(schemas) => {
-                schemas.iter().try_for_each(|schema| schema_oid(schema).map(drop)).map(|()| Vec::new())
-            }
+            GrantTarget::AllProcedures(schemas) => self.schemas_to_look_into(schemas).map(|_| Vec::new()),
             GrantTarget::Procedures(names) => {
                 names.iter().map(|name| Err(self.no_procedure(parsed, catalogue, name))).collect()
             }
@@ -83,6 +79,16 @@ impl SqlSession {
             }
             GrantTarget::Defaults { .. } => Ok(Vec::new()),
         }
+    }
+
+    /// The OIDs of schemas whose objects are looked for: that asks for USAGE.
+    fn schemas_to_look_into(&self, names: &[String]) -> Result<Vec<u32>> {
+        let oid = |name: &String| {
+            let oid = schema_oid(name)?;
+            self.require_privileges(self.role.oid, &Object::Schema(oid), Privileges::USAGE)?;
+            Ok(oid)
+        };
+        names.iter().map(oid).collect()
     }
 
     /// A table, view or sequence by its name. `sequence`: it must be one.
@@ -153,6 +159,7 @@ impl SqlSession {
         };
         let mut types = Vec::with_capacity(arguments.len());
         for argument in arguments {
+            self.require_type(argument)?;
             types.push(expr::data_type(argument)?.id.sql_name());
         }
         let wanted = format!("{name}({})", types.join(", "));

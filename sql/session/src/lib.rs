@@ -229,6 +229,7 @@ impl SqlSession {
             let now = self.facts.style.now_micros;
             self.facts.style = sql_types::Style::clone(&self.quick.style);
             self.facts.style.now_micros = now;
+            self.limit_lock_waits();
             self.refresh_path();
         }
     }
@@ -468,13 +469,6 @@ impl SqlSession {
             }
         }
         Ok(())
-    }
-
-    fn lock_wait(&self) -> storage::LockWait {
-        match self.quick.lock_timeout_ms {
-            0 => storage::LockWait::Forever,
-            limit => storage::LockWait::AtMost(std::time::Duration::from_millis(limit)),
-        }
     }
 
     /// 25006 for a change in a read-only transaction, which every one on a standby is, and on a server that

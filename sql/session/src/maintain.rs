@@ -21,6 +21,11 @@ struct Swept {
 }
 
 impl Swept {
+    /// Whether all databases have it together.
+    fn is_shared(&self) -> bool {
+        self.schema == Schema::PG_CATALOG && system::is_shared(&self.name)
+    }
+
     /// A table with its indexes.
     fn table(relation: &Relation) -> Self {
         let trees = std::iter::once(relation.tree).chain(relation.indexes.iter().map(|index| index.tree));
@@ -93,10 +98,12 @@ impl SqlSession {
                 }
                 Some(Found::Table(_)) | None => {
                     let relation = analyzer.find_defined_table(table)?;
-                    if analyze {
+                    let swept = Swept::table(&relation);
+                    // Of a table that is passed over nobody asks for columns.
+                    if analyze && self.keeps(&swept) {
                         check_columns(&relation, columns)?;
                     }
-                    found.push(Swept::table(&relation));
+                    found.push(swept);
                 }
             }
         }
@@ -123,11 +130,15 @@ impl SqlSession {
     }
 
     /// Whoever owns the database maintains all that is in it, but not what it shares with others.
+    fn keeps(&self, swept: &Swept) -> bool {
+        self.owns(swept.owner) || !swept.is_shared() && self.owns_database()
+    }
+
     fn may_maintain(&mut self, swept: &Swept, vacuum: bool) -> bool {
-        let shared = swept.schema == Schema::PG_CATALOG && system::is_shared(&swept.name);
-        if self.owns(swept.owner) || !shared && self.owns_database() {
+        if self.keeps(swept) {
             return true;
         }
+        let shared = swept.is_shared();
         let who = match swept.schema {
             _ if shared => "superuser",
             Schema::PG_CATALOG => "superuser or database owner",

@@ -6,6 +6,7 @@ use super::rights::denied;
 use sql_catalogue::Role;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{Membership, PUBLIC, predefined};
+use sql_catalogue::store::{self, Base};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
 use sql_language::parse::{MemberGrant, RoleSpec};
 use sqlstate::SqlState;
@@ -98,7 +99,7 @@ impl SqlSession {
                 return Err(SqlError::internal(message));
             }
             for role in [role.oid, *member] {
-                if !grants::hold_role(self.transaction()?, role).await? && !self.is_new_role(role) {
+                if !store::hold(self.transaction()?, Base::Role(role)).await? && !self.is_new_role(role) {
                     let name = self.role_name(role);
                     let message = format!("role \"{name}\" does not exist");
                     return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));

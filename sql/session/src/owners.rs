@@ -335,17 +335,18 @@ impl SqlSession {
         Ok(())
     }
 
-    /// Takes away what a role was granted, and what others have from it; its default privileges, too.
+    /// Takes away what a role was granted, as far as the role that acts may, and what others have from it;
+    /// its default privileges, too.
     async fn forget_grants(&mut self, catalogue: &Catalogue, role: u32) -> Result<()> {
-        let objects: Vec<Object> = catalogue.objects_naming(role).into_iter().cloned().collect();
-        for object in objects {
-            grants::lock(self.transaction()?, &object).await?;
-            let (_, owner) = catalogue.kind_and_owner(&object);
-            let mut acl = catalogue.acl(&object);
-            acl.forget(role, owner, catalogue)?;
-            let keeps = !matches!(object, Object::Column(..)) || !acl.is_empty();
-            grants::put_acl(self.transaction()?, &object, keeps.then_some(&acl)).await?;
-            self.catalogue_changed();
+        for object in catalogue.objects_naming(role) {
+            let object = match object {
+                Object::Relation(oid) | Object::Column(oid, _) => {
+                    let made_up = sql_catalogue::system::made_up(&*self.environment, *oid);
+                    made_up.unwrap_or(Object::Relation(*oid))
+                }
+                other => other.clone(),
+            };
+            self.revoke_all(&object, role).await?;
         }
         let mut defaults: Vec<_> = catalogue.rights.defaults.iter().collect();
         defaults.sort_by_key(|(of, _)| **of);

@@ -77,8 +77,8 @@ impl Regs<'_> {
     /// 42602 for a text that is no name, 42725 for one that several have.
     pub(crate) fn oid(&self, ty: TypeId, text: &str) -> Result<Option<u32>> {
         match ty {
-            TypeId::Regoper => Self::operator(text),
-            TypeId::Regoperator => Self::operator_of(text),
+            TypeId::Regoper => self.operator(text),
+            TypeId::Regoperator => self.operator_of(text),
             TypeId::Regprocedure => self.function_of(text),
             _ => {
                 let parts = split_qualified(text)?;
@@ -102,6 +102,9 @@ impl Regs<'_> {
 
     fn plain(&self, ty: TypeId, schema: Option<&str>, name: &str) -> Result<Option<u32>> {
         let is_catalogue = schema.is_none_or(|schema| schema == "pg_catalog");
+        if let (Some(schema), TypeId::Regcollation | TypeId::Regproc) = (schema, ty) {
+            self.catalogue.schema(self.path, schema)?;
+        }
         match ty {
             TypeId::Regclass => {
                 let found = self.catalogue.find(self.environment, self.path, schema, name)?;
@@ -132,24 +135,32 @@ impl Regs<'_> {
     fn function_of(&self, text: &str) -> Result<Option<u32>> {
         let (name, arguments) = signature(text)?;
         let parts = split_qualified(name)?;
-        let name = match parts.as_slice() {
-            [name] => name,
-            [schema, name] if schema == "pg_catalog" => name,
-            _ => return Ok(None),
-        };
         let mut wanted = Vec::with_capacity(arguments.len());
         for argument in arguments {
+            expr::require_schema_of_type_text(argument, self.catalogue, self.path)?;
             wanted.push(type_oid(argument).ok_or_else(|| {
                 let message = format!("type \"{}\" does not exist", argument.trim());
                 error(SqlState::UNDEFINED_OBJECT, message)
             })?);
         }
+        let name = match parts.as_slice() {
+            [name] => name,
+            [schema, name] if self.catalogue.schema(self.path, schema)? == Some(Schema::PG_CATALOG) => name,
+            _ => return Ok(None),
+        };
         let found = self.functions().find(|known| known.name == *name && known.arguments == wanted);
         Ok(found.map(|function| function.oid))
     }
 
-    fn operator(text: &str) -> Result<Option<u32>> {
-        let name = text.trim().trim_start_matches("pg_catalog.");
+    /// An operator's name without its schema; None if it is said to lie where there is none.
+    fn operator_name<'t>(&self, text: &'t str) -> Result<Option<&'t str>> {
+        let Some((schema, name)) = text.trim().rsplit_once('.') else { return Ok(Some(text.trim())) };
+        let found = self.catalogue.schema(self.path, schema.trim())?;
+        Ok((found == Some(Schema::PG_CATALOG)).then_some(name.trim()))
+    }
+
+    fn operator(&self, text: &str) -> Result<Option<u32>> {
+        let Some(name) = self.operator_name(text)? else { return Ok(None) };
         let mut found = known::OPERATORS.iter().filter(|operator| operator.name == name);
         let first = found.next();
         if found.next().is_some() {
@@ -160,15 +171,18 @@ impl Regs<'_> {
     }
 
     /// `operator(left, right)`
-    fn operator_of(text: &str) -> Result<Option<u32>> {
+    fn operator_of(&self, text: &str) -> Result<Option<u32>> {
         let (name, arguments) = signature(text)?;
-        let name = name.trim().trim_start_matches("pg_catalog.");
         let side =
             |text: &str| if text.trim().eq_ignore_ascii_case("none") { Some(0) } else { type_oid(text) };
         let [left, right] = arguments.as_slice() else {
             return Err(error(SqlState::UNDEFINED_PARAMETER, "missing argument")
                 .with_hint("Use NONE to denote the missing argument of a unary operator."));
         };
+        for side in [left, right] {
+            expr::require_schema_of_type_text(side, self.catalogue, self.path)?;
+        }
+        let Some(name) = self.operator_name(name)? else { return Ok(None) };
         let (Some(left), Some(right)) = (side(left), side(right)) else { return Ok(None) };
         let found = known::OPERATORS.iter().find(|known| known.name == name && known.sides == (left, right));
         Ok(found.map(|operator| operator.oid))

@@ -5,9 +5,11 @@ use sql_catalogue::grants;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges, predefined};
 use sql_catalogue::{Catalogue, PUBLIC_OID, Relation};
 use sql_interface::{CommandTag, Result, SqlError};
+use sql_language::expr;
 use sql_language::parse::{Parsed, SetTarget, Utility};
 use sql_language::plan::Plan;
 use sql_language::plan::rights::{self, Requirement};
+use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::atomic::Ordering;
 
@@ -41,9 +43,14 @@ impl SqlSession {
             Utility::CreateRole { name, options } => self.create_role(name, options).await,
             Utility::AlterRole { role, options } => self.alter_role(role, options).await,
             Utility::RenameRole { name, to } => self.rename_role(name, to).await,
-            Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await,
+            Utility::DropRole { if_exists, roles } => self.drop_roles(*if_exists, roles).await,
             _ => Err(SqlError::internal("a statement about something else")),
         }
+    }
+
+    /// 3F000 and 42501 for a type in a schema that is not there or may not be looked into.
+    pub(super) fn require_type(&self, ty: &ast::DataType) -> Result<()> {
+        expr::require_schema_of_type(ty, &self.facts.catalogue, &self.facts.path)
     }
 
     /// Whether the role that acts has a role's rights: what that one owns is its own.

@@ -5,7 +5,8 @@ use super::owners::is_pinned;
 use super::rights::denied;
 use host::Timestamp;
 use sql_catalogue::grants;
-use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
+use sql_catalogue::store::{self, Base};
+use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::{RoleOption, RoleSpec};
 use sql_types::{Datum, Type, TypeId};
@@ -71,7 +72,7 @@ impl SqlSession {
 
     /// Keeps a role from being dropped until the transaction ends, because it gets something.
     pub(super) async fn hold_role(&mut self, role: u32) -> Result<()> {
-        if grants::hold_role(self.transaction()?, role).await? || self.is_new_role(role) {
+        if store::hold(self.transaction()?, Base::Role(role)).await? || self.is_new_role(role) {
             return Ok(());
         }
         let message = format!("role {role} was concurrently dropped");
@@ -229,20 +230,26 @@ impl SqlSession {
         Ok(())
     }
 
-    pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
+    pub(super) async fn drop_roles(&mut self, if_exists: bool, specs: &[RoleSpec]) -> Result<CommandTag> {
         self.begin_role_change("DROP ROLE").await?;
         self.require_create_role("permission denied to drop role")?;
-        for name in names {
-            if let Ok(role) = self.find_role(name) {
-                grants::lock_role(self.transaction()?, role.oid).await?;
+        for spec in specs {
+            if let RoleSpec::Named(name) = spec
+                && let Ok(role) = self.find_role(name)
+            {
+                store::lock(self.transaction()?, Base::Role(role.oid)).await?;
             }
         }
         self.begin_statement().await?;
         // A table in doubt has an owner too.
         self.see_all_rows().await?;
         self.catalogue().await?;
-        for (at, name) in names.iter().enumerate() {
-            let again = names.iter().take(at).any(|before| before == name);
+        for (at, spec) in specs.iter().enumerate() {
+            let RoleSpec::Named(name) = spec else {
+                let message = "cannot use special role specifier in DROP ROLE";
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            };
+            let again = specs.iter().take(at).any(|before| before == spec);
             let role = match self.find_role(name) {
                 // Named twice, it is gone at the second time.
                 Ok(role) if !again => role,

@@ -47,6 +47,7 @@ impl SqlSession {
             return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
         }
         let mut sequence = self.new_sequence(name, TypeId::Int8)?;
+        options.data_type.as_ref().map_or(Ok(()), |ty| self.require_type(ty))?;
         define(&mut sequence, options, true)?;
         if let Some(owner) = &options.owned_by {
             sequence.owned_by = self.owning_column(parsed, owner.as_ref(), sequence.owner).await?;
@@ -193,6 +194,7 @@ impl SqlSession {
                 self.rename_in_defaults(&found.name, new).await?;
             }
             SequenceChange::Options(options) => {
+                options.data_type.as_ref().map_or(Ok(()), |ty| self.require_type(ty))?;
                 define(&mut sequence, options, false)?;
                 if let Some(owner) = &options.owned_by {
                     if found.identity {

@@ -361,12 +361,13 @@ impl SqlSession {
         types: &[ast::DataType],
         statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
-        self.check_new_statement(name)?;
         let declared = |ty: &ast::DataType| {
+            self.require_type(ty)?;
             let id = expr::data_type(ty)?.id;
             Ok((id != TypeId::Unknown).then_some(Type::of(id)))
         };
         let declared = types.iter().map(declared).collect::<Result<_>>()?;
+        // Whether the name is taken counts last.
         let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
         self.keep(name, Arc::new(prepared), true)?;
         Ok(CommandTag::Words("PREPARE"))

@@ -5,7 +5,8 @@ use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::{Relation, View, ViewColumn, store};
+use sql_catalogue::store::{self, Base};
+use sql_catalogue::{Relation, View, ViewColumn};
 use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
 use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
 use sqlparser::ast;
@@ -115,7 +116,7 @@ impl SqlSession {
                     let locked = self.transaction()?.lock_table(relation.tree, mode, wait).await;
                     locked.map_err(|error| self.canceller.explain(error))?;
                 } else if catalogue.views.contains_key(oid) {
-                    store::hold_view(self.transaction()?, *oid, wait).await?;
+                    store::hold(self.transaction()?, Base::View(*oid)).await?;
                 }
             }
             // What was waited for may have dropped it: the query then has to do without.
@@ -217,8 +218,7 @@ impl SqlSession {
             let at = views.iter().position(|view| !is_read(view)).unwrap_or(0);
             let view = views.remove(at);
             // Whoever makes a view that reads it is waited for, and seen.
-            let wait = self.lock_wait();
-            store::lock_view(self.transaction()?, view.oid, wait).await?;
+            store::lock(self.transaction()?, Base::View(view.oid)).await?;
             self.begin_statement().await?;
             // With CASCADE it may have gone with another.
             if !self.catalogue().await?.views.contains_key(&view.oid) {

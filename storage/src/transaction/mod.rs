@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::locks::LockSet;
 use crate::tree::VersionHead;
 use crate::visibility::snapshot::{LiveSnapshot, Snapshot};
-use crate::{Direction, Error, Interrupt, Isolation, KeyRange, Scan, TreeId};
+use crate::{Direction, Error, Interrupt, Isolation, KeyRange, LockWait, Scan, TreeId};
 use bytes::Bytes;
 use early::{Early, SavepointMark};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Transaction {
     /// After `large`: what goes into pages is aborted before the rows' locks pass on.
     pub(crate) large: Option<Box<Early>>,
     pub(crate) locks: LockSet,
+    /// How long whoever has no limit of its own waits for a lock.
+    lock_wait: LockWait,
     /// The leaf where the row locked last is, or would be.
     near: (TreeId, BlockNumber),
     /// The savepoints that stand.
@@ -72,6 +74,7 @@ impl Transaction {
     pub(crate) fn new(engine: Arc<Engine>, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Self {
         Self {
             locks: engine.locks.new_set(interrupt.session()),
+            lock_wait: LockWait::Forever,
             isolation,
             interrupt,
             floor: after,
@@ -108,6 +111,16 @@ impl Transaction {
         }
         self.isolation = isolation;
         Ok(())
+    }
+
+    /// Sets what [`Self::lock_wait`] answers; that is no limit at first.
+    pub fn set_lock_wait(&mut self, wait: LockWait) {
+        self.lock_wait = wait;
+    }
+
+    /// How long a lock may be waited for, as whoever runs the transaction has said.
+    pub fn lock_wait(&self) -> LockWait {
+        self.lock_wait
     }
 
     /// The switch that ends this transaction's waits.

@@ -9,7 +9,7 @@ const RESTRICTED: &[(&str, &[u32])] = &[
     ("pg_backup_start", &[]),
     ("pg_backup_stop", &[]),
     ("pg_create_restore_point", &[]),
-    ("pg_current_logfile", &[MONITOR]),
+    ("pg_current_logfile", &[]),
     ("pg_get_backend_memory_contexts", &[READ_ALL_STATS]),
     ("pg_get_shmem_allocations", &[READ_ALL_STATS]),
     ("pg_hba_file_rules", &[]),

@@ -21,8 +21,15 @@ const PRIVATE_TABLES: &[(&str, &[u32])] = &[
     ("pg_largeobject", &[]),
     ("pg_user_mapping", &[]),
     ("pg_backend_memory_contexts", &[predefined::READ_ALL_STATS]),
+    ("pg_replication_origin_status", &[]),
+    ("pg_subscription", &[]),
     ("pg_shmem_allocations", &[predefined::READ_ALL_STATS]),
 ];
+
+/// pg_subscription, and the one of its columns that PUBLIC may not read, though it may read all others:
+/// subconninfo, which may have a password.
+const SUBSCRIPTION_OID: u32 = 6100;
+const SUBSCRIPTION_CONNINFO: i16 = 11;
 
 impl Catalogue {
     /// The role of a name that stands for a grantee: `public` is everybody.
@@ -112,6 +119,9 @@ impl Catalogue {
                 }
                 Some(Acl::new(items))
             }
+            Object::Column(SUBSCRIPTION_OID, number) if *number != SUBSCRIPTION_CONNINFO => {
+                Some(Acl::new(vec![item(PUBLIC, BOOTSTRAP_ROLE_OID, Privileges::SELECT)]))
+            }
             _ => None,
         }
     }
@@ -178,13 +188,18 @@ impl Catalogue {
         if self.roles.get(&role).is_some_and(|role| role.superuser) {
             return true;
         }
-        let Some(acl) = self.rights.acls.get(&Object::Column(relation, number)) else { return false };
-        acl.held(role, wanted, self).has(wanted)
+        let object = Object::Column(relation, number);
+        match self.rights.acls.get(&object) {
+            Some(acl) => acl.held(role, wanted, self).has(wanted),
+            None => self.first_acl(&object).is_some_and(|acl| acl.held(role, wanted, self).has(wanted)),
+        }
     }
 
     /// Whether a role may do this with any column of a relation, by the columns' own lists.
     pub fn may_any_column(&self, role: u32, relation: u32, wanted: Privileges) -> bool {
-        self.columns_with_rights(relation).any(|number| self.may_column(role, relation, number, wanted))
+        let first = (relation == SUBSCRIPTION_OID).then_some(1);
+        let mut numbers = first.into_iter().chain(self.columns_with_rights(relation));
+        numbers.any(|number| self.may_column(role, relation, number, wanted))
     }
 
     /// Numbers of a relation's columns that have lists of their own.

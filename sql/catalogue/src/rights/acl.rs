@@ -80,6 +80,13 @@ impl Acl {
         self.0.len() == other.0.len() && self.0.iter().all(|item| other.0.contains(item))
     }
 
+    /// By grantees and grantors, as lists of default privileges are kept.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.0.sort_by_key(|item| (item.grantee, item.grantor));
+        self
+    }
+
     /// Whether a role stands in it.
     pub fn names(&self, role: u32) -> bool {
         self.0.iter().any(|item| item.grantee == role || item.grantor == role)

@@ -102,6 +102,15 @@ pub fn virtual_tables<'a>(
     )
 }
 
+/// The names of a made-up table's columns; none for an unknown OID.
+pub fn made_up_columns(environment: &dyn Environment, oid: u32) -> Vec<&'static str> {
+    if let Some(table) = TABLES.iter().find(|table| table.oid == oid) {
+        return table.columns.iter().map(|(name, _)| *name).collect();
+    }
+    let of_node = environment.node_tables().iter().find(|table| table.oid == oid);
+    of_node.map_or_else(Vec::new, |table| table.columns.iter().map(|(name, _)| *name).collect())
+}
+
 /// Whether a made-up table of pg_catalog is a table in PostgreSQL, not a view.
 pub fn is_table(name: &str) -> bool {
     known::SHAPES.contains_key(name)

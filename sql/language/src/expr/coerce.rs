@@ -1,5 +1,6 @@
 //! Making an expression's value one of another type.
 
+use super::data_type::regtype;
 use super::functions::rights;
 use super::node::Expr;
 use super::{Facts, Scope};
@@ -29,7 +30,7 @@ pub fn reg(ty: TypeId, name: &str, path: &SearchPath, facts: &dyn Facts) -> Resu
 /// Whether texts of a type are names of the catalogue, or hold some.
 #[inline]
 const fn is_of_names(ty: TypeId) -> bool {
-    ty.is_reg() || matches!(ty, TypeId::Aclitem)
+    ty.is_reg() || matches!(ty, TypeId::Aclitem | TypeId::Regtype)
 }
 
 /// A value of a type of OIDs, an item of an access list, or an array of these, from its text: names are
@@ -47,14 +48,17 @@ fn read_names(ty: TypeId, text: &str, path: &SearchPath, facts: &dyn Facts) -> R
     if ty.is_reg() {
         return reg(ty, text, path, facts).map(Some);
     }
-    if ty == TypeId::Aclitem {
-        return rights::shown_item(text, facts).map(Some);
+    match ty {
+        TypeId::Aclitem => return rights::shown_item(text, facts).map(Some),
+        TypeId::Regtype => return regtype(text, path, facts).map(Some),
+        _ => {}
     }
     let Some(element) = ty.element() else { return Ok(None) };
     let names = Datum::parse(Type::of(TypeId::TextArray), text, facts.style())?;
     let Datum::Array(names) = names else { return Ok(None) };
     let values = names.values().iter().map(|name| match name.as_str() {
         Some(name) if element == TypeId::Aclitem => rights::shown_item(name, facts),
+        Some(name) if element == TypeId::Regtype => regtype(name, path, facts),
         Some(name) => reg(element, name, path, facts),
         None => Ok(Datum::Null),
     });

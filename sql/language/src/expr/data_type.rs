@@ -1,13 +1,17 @@
 //! Names of types as statements write them.
 
+use super::Facts;
+use sql_catalogue::Catalogue;
+use sql_catalogue::names::{SearchPath, split_qualified};
 use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
-use sql_types::{Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{
     self, ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart,
     TimezoneInfo,
 };
 use sqlstate::SqlState;
+use std::borrow::Cow;
 
 /// The type that a statement names: 42704 for an unknown name, 0A000 for one that is absent.
 ///
@@ -127,17 +131,174 @@ fn time(id: TypeId, precision: Option<u64>) -> Result<Type> {
     Ok(Type::with_precision(id, precision.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX))))
 }
 
-/// The schema before a type's name, if one stands there.
-pub(crate) fn schema_of_type(ast: &DataType) -> Option<String> {
-    match ast {
-        DataType::Custom(name, _) => match name.0.as_slice() {
-            [ObjectNamePart::Identifier(schema), _] => Some(crate::parse::fold(schema)),
-            _ => None,
-        },
-        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => schema_of_type(element),
-        _ => None,
-    }
+/// The first words of names for types that are syntax: they stand for a type of pg_catalog, whatever else has
+/// the name.
+const WORDS_OF_SYNTAX: [&str; 20] = [
+    "bigint",
+    "bit",
+    "boolean",
+    "char",
+    "character",
+    "dec",
+    "decimal",
+    "double",
+    "float",
+    "int",
+    "integer",
+    "interval",
+    "national",
+    "nchar",
+    "numeric",
+    "real",
+    "smallint",
+    "time",
+    "timestamp",
+    "varchar",
+];
+
+/// The schema in which alone a type is looked for: the one before its name, or pg_catalog if the name is
+/// syntax.
+pub(crate) fn schema_of_type(ast: &DataType) -> Option<Cow<'_, str>> {
+    let of_syntax = match ast {
+        DataType::Custom(name, _) => {
+            return match name.0.as_slice() {
+                [ObjectNamePart::Identifier(schema), _] => Some(Cow::Owned(crate::parse::fold(schema))),
+                _ => None,
+            };
+        }
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::Qualified(element, _),
+        ) => return schema_of_type(element),
+        DataType::Timestamp(_, zone) | DataType::Time(_, zone) => *zone != TimezoneInfo::Tz,
+        DataType::Boolean
+        | DataType::SmallInt(_)
+        | DataType::Int(_)
+        | DataType::Integer(_)
+        | DataType::BigInt(_)
+        | DataType::Real
+        | DataType::DoublePrecision
+        | DataType::Float(_)
+        | DataType::Numeric(_)
+        | DataType::Decimal(_)
+        | DataType::Dec(_)
+        | DataType::Varchar(_)
+        | DataType::CharacterVarying(_)
+        | DataType::CharVarying(_)
+        | DataType::Char(_)
+        | DataType::Character(_)
+        | DataType::Bit(_)
+        | DataType::BitVarying(_)
+        | DataType::Interval { .. } => true,
+        _ => false,
+    };
+    of_syntax.then_some(Cow::Borrowed(Schema::PG_CATALOG.name()))
 }
+
+/// The same of a type's name in a text, as regtype reads it.
+fn schema_of_type_text(text: &str) -> Option<String> {
+    let name = text.split(['(', '[']).next().unwrap_or_default().trim();
+    if let Ok(parts) = split_qualified(name)
+        && let [schema, _] = parts.as_slice()
+    {
+        return Some(schema.clone());
+    }
+    let first = name.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+    WORDS_OF_SYNTAX.contains(&first.as_str()).then(|| Schema::PG_CATALOG.name().to_owned())
+}
+
+/// Asks for the right to look into the schema of a type.
+///
+/// # Errors
+///
+/// 3F000 for a schema that is not there, 42501 for one that the role may not look into.
+pub fn require_schema_of_type(ast: &DataType, catalogue: &Catalogue, path: &SearchPath) -> Result<()> {
+    schema_of_type(ast).map_or(Ok(()), |schema| catalogue.required_schema(path, &schema).map(drop))
+}
+
+/// The same of a type's name in a text.
+///
+/// # Errors
+///
+/// 3F000 and 42501 as above.
+pub fn require_schema_of_type_text(text: &str, catalogue: &Catalogue, path: &SearchPath) -> Result<()> {
+    schema_of_type_text(text).map_or(Ok(()), |schema| catalogue.required_schema(path, &schema).map(drop))
+}
+
+/// The type of a name in a text, as the cast to regtype finds it.
+///
+/// # Errors
+///
+/// 3F000 and 42501 as above, 42704 for a type that is not there.
+pub(crate) fn regtype(text: &str, path: &SearchPath, facts: &dyn Facts) -> Result<Datum> {
+    if let Some(catalogue) = facts.catalogue() {
+        require_schema_of_type_text(text, catalogue, path)?;
+    }
+    Ok(Datum::parse(Type::of(TypeId::Regtype), text, facts.style())?)
+}
+
+/// The same for to_regtype: NULL where nothing has the name.
+pub(crate) fn to_regtype(text: &str, facts: &dyn Facts) -> Result<Datum> {
+    if let (Some(schema), Some(catalogue)) = (schema_of_type_text(text), facts.catalogue())
+        && catalogue.schema(facts.search_path(), &schema)?.is_none()
+    {
+        return Ok(Datum::Null);
+    }
+    sql_types::require_type_name(text)?;
+    Ok(TypeId::from_sql(text).map_or(Datum::Null, |id| Datum::Regtype(id.oid())))
+}
+
+/// Types that PostgreSQL has and this server has not.
+const ABSENT: [&str; 49] = [
+    "bigserial",
+    "bit",
+    "box",
+    "cid",
+    "cidr",
+    "circle",
+    "datemultirange",
+    "daterange",
+    "gtsvector",
+    "hstore",
+    "int4multirange",
+    "int4range",
+    "int8multirange",
+    "int8range",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "nummultirange",
+    "numrange",
+    "path",
+    "pg_brin_bloom_summary",
+    "pg_brin_minmax_multi_summary",
+    "pg_dependencies",
+    "pg_mcv_list",
+    "pg_ndistinct",
+    "pg_node_tree",
+    "pg_snapshot",
+    "point",
+    "polygon",
+    "regconfig",
+    "regdictionary",
+    "serial",
+    "smallserial",
+    "tid",
+    "timetz",
+    "tsmultirange",
+    "tsquery",
+    "tsrange",
+    "tstzmultirange",
+    "tstzrange",
+    "tsvector",
+    "txid_snapshot",
+    "varbit",
+    "xml",
+];
 
 fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
     let mut parts: Vec<String> = Vec::new();
@@ -166,26 +327,7 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
     }
     let known = match TypeId::from_name(last) {
         Some(id) => id,
-        None if matches!(
-            last.as_str(),
-            "json"
-                | "jsonb"
-                | "xml"
-                | "money"
-                | "timetz"
-                | "cidr"
-                | "macaddr"
-                | "bit"
-                | "varbit"
-                | "point"
-                | "serial"
-                | "bigserial"
-                | "smallserial"
-                | "tsvector"
-                | "tsquery"
-                | "hstore"
-        ) =>
-        {
+        None if ABSENT.contains(&last.as_str()) => {
             return Err(SqlError::unsupported(format!("type {last}")));
         }
         None => return Err(unknown(&parts.join("."))),

@@ -25,7 +25,7 @@ pub(crate) use coerce::{coerce, common_type, settle};
 pub use coerce::{named_reg, read_reg};
 pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
-pub use data_type::data_type;
+pub use data_type::{data_type, require_schema_of_type, require_schema_of_type_text};
 pub use functions::has_function;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
@@ -271,6 +271,10 @@ pub trait Facts: Send + Sync {
     /// The made-up table of an OID.
     fn made_up(&self, _oid: u32) -> Option<sql_catalogue::rights::Object> {
         None
+    }
+    /// The names of a made-up table's columns.
+    fn made_up_columns(&self, _oid: u32) -> Vec<&'static str> {
+        Vec::new()
     }
     /// A function of the node by its text form, `name(types)`, as grants name it; None if there is none.
     ///

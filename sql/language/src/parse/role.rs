@@ -7,7 +7,6 @@ use super::statement::{
     MemberGrant, NamedPrivilege, RoleOption, RoleSpec, SettingChange, SettingOf, SqlCommand, Utility,
 };
 use sql_interface::{Result, SqlError};
-use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
 
 const KINDS: [&str; 3] = ["role", "user", "group"];
@@ -39,18 +38,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
             return Ok(None);
         }
         let if_exists = cursor.words(&["if", "exists"]);
-        let dropped = |cursor: &mut Cursor<'_>| {
-            if specifier(cursor).is_some() {
-                let message = "cannot use special role specifier in DROP ROLE";
-                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-            }
-            role_name(cursor)
-        };
-        let mut names = vec![dropped(cursor)?];
-        while cursor.token(&Token::Comma) {
-            names.push(dropped(cursor)?);
-        }
-        Utility::DropRole { if_exists, names }
+        Utility::DropRole { if_exists, roles: role_list(cursor)? }
     } else {
         return Ok(None);
     };

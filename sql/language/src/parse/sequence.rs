@@ -55,9 +55,12 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions> {
         if cursor.word("as") {
             let name = cursor.identifier()?;
             let ty = match name.as_str() {
-                "smallint" | "int2" => ast::DataType::SmallInt(None),
-                "integer" | "int" | "int4" => ast::DataType::Integer(None),
-                "bigint" | "int8" => ast::DataType::BigInt(None),
+                "smallint" => ast::DataType::SmallInt(None),
+                "int2" => ast::DataType::Int2(None),
+                "integer" | "int" => ast::DataType::Integer(None),
+                "int4" => ast::DataType::Int4(None),
+                "bigint" => ast::DataType::BigInt(None),
+                "int8" => ast::DataType::Int8(None),
                 "text" => ast::DataType::Text,
                 _ => ast::DataType::Custom(ast::ObjectName::from(vec![ast::Ident::new(name)]), Vec::new()),
             };

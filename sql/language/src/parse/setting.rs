@@ -61,7 +61,7 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         if cursor.word("default") {
             return Ok(simple("session_authorization", None));
         }
-        let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
+        let name = cursor.string().map_or_else(|| cursor.name(), Ok)?;
         return Ok(simple("session_authorization", Some(name)));
     }
     let place = cursor.place();
@@ -69,7 +69,7 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         if cursor.sees(&["default"]) {
             return Err(cursor.unexpected());
         }
-        let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
+        let name = cursor.string().map_or_else(|| cursor.name(), Ok)?;
         return Ok(simple("role", Some(name)));
     }
     cursor.rewind(place);

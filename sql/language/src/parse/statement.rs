@@ -123,7 +123,8 @@ pub enum Utility {
     },
     DropRole {
         if_exists: bool,
-        names: Vec<String>,
+        /// Whoever may drop roles is told that only those with names can be.
+        roles: Vec<RoleSpec>,
     },
     /// VACUUM and ANALYZE.
     Maintain(Maintenance),

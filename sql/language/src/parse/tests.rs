@@ -168,7 +168,7 @@ fn roles_are_read_with_their_options() {
         ]
     );
     assert!(
-        matches!(one("drop role if exists a, b"), SqlCommand::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
+        matches!(one("drop role if exists a, b"), SqlCommand::Utility(Utility::DropRole { if_exists: true, roles }) if roles == ["a", "b"].map(|name| RoleSpec::Named(name.into())))
     );
     assert!(matches!(one("alter role a rename to b"), SqlCommand::Utility(Utility::RenameRole { .. })));
 }

@@ -94,6 +94,14 @@ impl<'a> Analyzer<'a> {
         self.add_deferred(DeferredSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
     }
 
+    /// The next number of an identity column, which comes with the table: nobody needs rights on its sequence.
+    pub(crate) fn identity_value(&mut self, sequence: u32) -> Expr {
+        self.reads_catalogue = true;
+        let arguments = vec![Expr::Const(Datum::Oid(sequence), Type::of(TypeId::Regclass))];
+        let source = DeferredSource::Sequence { function: SequenceFunction::Next, arguments };
+        self.add_deferred(source, true, Type::of(TypeId::Int8))
+    }
+
     /// The overload of a node function that takes these arguments, coerced and completed with defaults.
     pub(crate) fn node_function(
         &mut self,

@@ -3,8 +3,8 @@
 use super::analyzer::{Analyzer, DEFAULT_PLACE};
 use super::from::{FromItem, table_item};
 use super::node::{
-    DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, SequenceFunction,
-    UpdatePlan, ValuesPlan, null,
+    DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, UpdatePlan,
+    ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
@@ -14,7 +14,7 @@ use sql_catalogue::rights::Privileges;
 use sql_catalogue::{Identity, Relation};
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
-use sql_types::{Datum, Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -39,8 +39,7 @@ impl Analyzer<'_> {
             let Some(found) = sequences.find(|known| known.identity && known.owned_by == owned) else {
                 return Err(SqlError::internal("no owned sequence found"));
             };
-            let sequence = Expr::Const(Datum::Oid(found.oid), Type::of(TypeId::Regclass));
-            let value = self.sequence_call(SequenceFunction::Next, vec![sequence]);
+            let value = self.identity_value(found.oid);
             return self.assign(value, relation, &column.name, column.ty);
         }
         let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else {

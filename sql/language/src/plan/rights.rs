@@ -65,7 +65,7 @@ impl Requirement {
         if missing.is_empty() {
             return true;
         }
-        let Object::Relation(relation) = self.object else { return false };
+        let (Object::Relation(relation) | Object::MadeUp(relation, _)) = self.object else { return false };
         let by_column = [
             (Privileges::SELECT, &self.read),
             (Privileges::INSERT, &self.inserted),
@@ -186,10 +186,8 @@ impl Analyzer<'_> {
     pub(crate) fn note_read(&mut self, origin: Option<(u32, i16)>) {
         let Some((oid, number)) = origin.filter(|_| !self.reads_unnoted) else { return };
         let of = self.acting;
-        let found = self
-            .rights
-            .iter_mut()
-            .find(|known| known.of == of && matches!(known.object, Object::Relation(known) if known == oid));
+        let is_it = |object: &Object| matches!(object, Object::Relation(known) | Object::MadeUp(known, _) if *known == oid);
+        let found = self.rights.iter_mut().find(|known| known.of == of && is_it(&known.object));
         if let Some(requirement) = found {
             requirement.needed |= Privileges::SELECT;
             requirement.read.add(number);

@@ -288,3 +288,285 @@ SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'audited'::regrole;
 ALTER ROLE audited RESET ALL;
 SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'audited'::regrole;
 DROP ROLE audited;
+
+-- DROP OWNED takes back what the role that acts may take back; memberships stay.
+CREATE ROLE do_a LOGIN;
+CREATE ROLE do_b LOGIN;
+CREATE ROLE do_c;
+CREATE TABLE dot (a int, b int);
+GRANT SELECT ON dot TO do_a WITH GRANT OPTION;
+-- as do_a
+GRANT SELECT ON dot TO do_b;
+-- as postgres
+GRANT INSERT ON dot TO do_b;
+GRANT UPDATE (a) ON dot TO do_b;
+GRANT USAGE ON SCHEMA public TO do_b;
+GRANT CREATE ON DATABASE postgres TO do_b;
+GRANT do_c TO do_b;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO do_b;
+ALTER DEFAULT PRIVILEGES FOR ROLE do_b GRANT SELECT ON TABLES TO do_a;
+SELECT defaclacl FROM pg_default_acl ORDER BY defaclrole;
+-- as do_b
+DROP OWNED BY do_b;
+DROP OWNED BY do_a;
+REVOKE SELECT ON dot FROM do_b;
+SELECT relacl FROM pg_class WHERE relname = 'dot';
+SELECT attacl FROM pg_attribute WHERE attrelid = 'dot'::regclass AND attacl IS NOT NULL;
+SELECT datacl FROM pg_database WHERE datname = 'postgres';
+SELECT count(*) FROM pg_default_acl;
+-- as do_a
+DROP OWNED BY do_a CASCADE;
+SELECT relacl FROM pg_class WHERE relname = 'dot';
+-- as postgres
+DROP OWNED BY do_b;
+SELECT relacl FROM pg_class WHERE relname = 'dot';
+SELECT datacl FROM pg_database WHERE datname = 'postgres';
+DROP ROLE do_b;
+SELECT count(*) FROM pg_auth_members WHERE roleid = 'do_c'::regrole;
+DROP OWNED BY do_a;
+SELECT relacl FROM pg_class WHERE relname = 'dot';
+ALTER DEFAULT PRIVILEGES GRANT INSERT ON TABLES TO PUBLIC;
+SELECT defaclacl FROM pg_default_acl;
+ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM PUBLIC;
+DROP TABLE dot;
+DROP ROLE do_a, do_b, do_c;
+
+-- session_authorization and role are settings of their own.
+CREATE ROLE sa_a LOGIN;
+CREATE ROLE sa_b LOGIN;
+CREATE ROLE sa_c;
+GRANT sa_c TO sa_a;
+SET SESSION AUTHORIZATION current_user;
+SET ROLE current_user;
+SET SESSION AUTHORIZATION sa_a;
+SET ROLE sa_c;
+SET ROLE sa_b;
+SET SESSION AUTHORIZATION sa_b;
+SELECT session_user, current_user, current_setting('role');
+RESET SESSION AUTHORIZATION;
+BEGIN;
+SET LOCAL SESSION AUTHORIZATION sa_a;
+SET ROLE sa_c;
+SELECT session_user, current_user;
+COMMIT;
+SELECT session_user, current_user;
+BEGIN;
+SET SESSION AUTHORIZATION sa_a;
+ROLLBACK;
+SELECT session_user, current_user;
+RESET ROLE;
+BEGIN;
+SET ROLE sa_a;
+SAVEPOINT s;
+SET LOCAL SESSION AUTHORIZATION sa_b;
+ROLLBACK TO s;
+SELECT session_user, current_user;
+COMMIT;
+SELECT session_user, current_user;
+RESET ROLE;
+-- as sa_a
+SET SESSION AUTHORIZATION sa_b;
+SET SESSION AUTHORIZATION sa_a;
+DROP ROLE CURRENT_USER;
+-- as postgres
+DROP ROLE CURRENT_USER;
+DROP ROLE SESSION_USER;
+DROP ROLE public;
+DROP ROLE IF EXISTS sa_b, CURRENT_USER;
+DROP ROLE sa_a, sa_b, sa_c;
+
+-- lock_timeout ends waits for what others change in the catalogue.
+CREATE ROLE lt_w SUPERUSER LOGIN;
+CREATE ROLE lt_a;
+CREATE TABLE lt_t (a int);
+CREATE TABLE lt_u (a int);
+CREATE VIEW lt_v AS SELECT a FROM lt_t;
+-- as lt_w
+SET lock_timeout = '100ms';
+-- as postgres
+BEGIN;
+CREATE ROLE lt_new;
+-- as lt_w
+CREATE ROLE lt_new;
+-- as postgres
+ROLLBACK;
+BEGIN;
+CREATE TABLE lt_new (a int);
+-- as lt_w
+CREATE TABLE lt_new (a int);
+CREATE VIEW lt_new AS SELECT 1 AS a;
+CREATE SEQUENCE lt_new;
+ALTER TABLE lt_u RENAME TO lt_new;
+-- as postgres
+ROLLBACK;
+BEGIN;
+GRANT SELECT ON lt_t TO lt_a;
+-- as lt_w
+GRANT INSERT ON lt_t TO lt_a;
+REVOKE INSERT ON lt_t FROM lt_a;
+DROP TABLE lt_t CASCADE;
+-- as postgres
+ROLLBACK;
+BEGIN;
+ALTER ROLE lt_a NOLOGIN;
+-- as lt_w
+ALTER ROLE lt_a LOGIN;
+DROP ROLE lt_a, lt_w;
+-- differs: roles are changed one after another here, with all that is said of them
+ALTER ROLE lt_a SET work_mem = '1MB';
+-- as postgres
+ROLLBACK;
+BEGIN;
+CREATE VIEW lt_new AS SELECT a FROM lt_v;
+-- as lt_w
+DROP VIEW lt_v;
+-- as postgres
+ROLLBACK;
+-- as lt_w
+SET lock_timeout = 0;
+SET statement_timeout = '100ms';
+-- as postgres
+BEGIN;
+GRANT SELECT ON lt_t TO lt_a;
+-- as lt_w
+GRANT INSERT ON lt_t TO lt_a;
+-- as postgres
+ROLLBACK;
+DROP VIEW lt_v;
+DROP TABLE lt_t, lt_u;
+DROP ROLE lt_a, lt_w;
+
+-- Who may not look into a schema finds no types, operators, collations and functions there.
+CREATE ROLE lo_a LOGIN;
+GRANT CREATE ON SCHEMA public TO lo_a;
+REVOKE USAGE ON SCHEMA pg_catalog FROM PUBLIC;
+-- as lo_a
+SELECT 1::int;
+SELECT 1::int4, 1::pg_catalog.int4;
+SELECT 1::int4, true::bool, 'x'::text;
+SELECT 'x'::varchar(3);
+SELECT now()::timestamp;
+SELECT now()::timestamptz IS NULL;
+SELECT 'int'::regtype;
+SELECT 'int4'::regtype;
+SELECT 'pg_catalog.int4'::regtype;
+SELECT 'int4[]'::regtype, 'int8'::regtype::text;
+SELECT 'varchar(3)'::regtype;
+SELECT to_regtype('pg_catalog.int4');
+SELECT to_regtype('int4');
+SELECT 'abs(int)'::regprocedure;
+SELECT 'abs(int4)'::regprocedure;
+SELECT 'pg_catalog.now'::regproc;
+SELECT 'now'::regproc;
+SELECT to_regproc('pg_catalog.now');
+SELECT 'pg_catalog.+(int4,int4)'::regoperator;
+SELECT '+(int4,int4)'::regoperator;
+SELECT 'pg_catalog.||/'::regoper;
+SELECT 'pg_catalog."C"'::regcollation;
+SELECT '"C"'::regcollation;
+SELECT 1 OPERATOR(pg_catalog.+) 1;
+SELECT 'a' COLLATE pg_catalog."C";
+SELECT 'a' COLLATE "C";
+SELECT extract(year FROM now()) IS NULL;
+SELECT position('a' IN 'ba');
+SELECT substring('abc' FROM 2);
+SELECT substring('abc', 2);
+SELECT trim('  x ');
+SELECT 'a%b' LIKE 'a!%b' ESCAPE '!';
+PREPARE lo_p (int) AS SELECT $1;
+PREPARE lo_p (int4) AS SELECT $1;
+SELECT has_function_privilege('pg_catalog.now()', 'execute');
+SELECT has_function_privilege('now()', 'execute');
+SELECT has_type_privilege('pg_catalog.int4', 'usage');
+SELECT has_type_privilege('int', 'usage');
+CREATE TABLE lo_t (a int);
+CREATE TABLE lo_t (a int4);
+ALTER TABLE lo_t ADD COLUMN b bigint;
+CREATE SEQUENCE lo_s AS int;
+CREATE SEQUENCE lo_s AS int4;
+DROP SEQUENCE lo_s;
+DROP TABLE lo_t;
+-- as postgres
+GRANT USAGE ON SCHEMA pg_catalog TO PUBLIC;
+REVOKE ALL ON SCHEMA public FROM PUBLIC, lo_a;
+-- as lo_a
+SELECT 'x'::public.nosuch;
+SELECT public.nosuch(1);
+SELECT 1 OPERATOR(public.+) 1;
+SELECT 'a' COLLATE public.nosuch;
+SELECT 'public.nosuch'::regtype;
+SELECT 'public.nosuch'::regproc;
+SELECT 'public.nosuch(int)'::regprocedure;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO lo_a;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO lo_a;
+-- as postgres
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+SELECT 'a' COLLATE nosuch."C";
+SELECT 'nosuch.int4'::regtype;
+SELECT to_regtype('nosuch.int4');
+SELECT 'public.int4'::regtype;
+DROP ROLE lo_a;
+
+-- What functions about rights answer.
+CREATE ROLE hp_a LOGIN;
+CREATE ROLE hp_m LOGIN IN ROLE pg_monitor;
+SELECT has_function_privilege('abs(nosuch)', 'execute');
+SELECT has_function_privilege('abs', 'execute');
+SELECT has_function_privilege('abs(int', 'execute');
+SELECT has_function_privilege('abs(int, int)', 'execute');
+SELECT has_function_privilege('hp_a', 'abs(int)', 'execute with grant option');
+SELECT has_function_privilege('hp_a', 'pg_promote(bool, int)', 'execute');
+SELECT has_function_privilege('hp_a', 'pg_promote(boolean,integer)'::regprocedure, 'execute');
+SELECT has_function_privilege('hp_a', 'abs(int)'::regprocedure, 'execute');
+SELECT has_table_privilege('pg_class', 'rule');
+SELECT has_table_privilege('pg_class', 'select, RULE WITH GRANT OPTION');
+SELECT has_column_privilege('pg_class', 'nosuch', 'select');
+SELECT has_column_privilege('pg_class', 99::smallint, 'select');
+SELECT has_column_privilege('hp_a', 'pg_class', 'ctid', 'select');
+SELECT has_column_privilege('hp_a', 'pg_subscription', 'subname', 'select');
+SELECT has_column_privilege('hp_a', 'pg_subscription', 'subconninfo', 'select');
+SELECT has_any_column_privilege('hp_a', 'pg_subscription', 'select');
+SELECT has_table_privilege('hp_a', 'pg_subscription', 'select');
+-- as hp_a
+SELECT subname FROM pg_subscription;
+SELECT count(*) FROM pg_subscription;
+SELECT subconninfo FROM pg_subscription;
+SELECT * FROM pg_subscription;
+SELECT 1 FROM pg_replication_origin_status;
+SELECT pg_tablespace_size('pg_global') > 0;
+SELECT pg_tablespace_size('pg_default') > 0;
+SELECT pg_cancel_backend(pg_backend_pid());
+SELECT pg_cancel_backend(999999), pg_terminate_backend(999999);
+-- as hp_m
+SELECT pg_current_logfile();
+SELECT pg_tablespace_size('pg_global') > 0;
+-- as postgres
+SELECT pg_cancel_backend(pg_backend_pid());
+SELECT 1;
+PREPARE hp_p AS SELECT 1;
+PREPARE hp_p AS SELECT nosuch FROM nosuch;
+PREPARE hp_p AS SELECT 2;
+DEALLOCATE hp_p;
+DROP ROLE hp_a, hp_m;
+
+-- Identity columns need no rights on their sequences, DEFAULT nextval() does.
+CREATE ROLE id_a LOGIN;
+CREATE TABLE id_t (a int GENERATED ALWAYS AS IDENTITY, b int);
+CREATE TABLE id_s (a serial, b int);
+GRANT INSERT ON id_t, id_s TO id_a;
+-- as id_a
+INSERT INTO id_t (b) VALUES (1);
+INSERT INTO id_s (b) VALUES (1);
+SELECT nextval('id_t_a_seq');
+ANALYZE id_t (nosuch);
+COPY id_t (nosuch) TO STDOUT;
+-- as postgres
+DROP TABLE id_t, id_s;
+DROP ROLE id_a;
+
+-- Types that are absent are told from those that nobody has.
+-- absent: text search
+SELECT 'english'::regconfig;
+-- absent: ranges
+SELECT '[1,2)'::int4range;
+SELECT 'x'::nosuch;

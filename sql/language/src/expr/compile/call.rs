@@ -240,8 +240,18 @@ fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn
 }
 
 impl Compiler<'_> {
+    /// What is written in syntax of its own is a function of pg_catalog, whatever else has the name.
+    fn require_schema_of_syntax(&self, ast: &Ast) -> Result<()> {
+        match ast {
+            Ast::Function(_) | Ast::Ceil { .. } | Ast::Floor { .. } => Ok(()),
+            Ast::Substring { special: true, .. } => Ok(()),
+            _ => self.require_own_schema(),
+        }
+    }
+
     /// What the parser has syntax of its own for, though it is a call.
     pub(super) fn call_like(&mut self, ast: &Ast) -> Result<Expr> {
+        self.require_schema_of_syntax(ast)?;
         match ast {
             Ast::Function(call) => self.function(call),
             Ast::Extract { field, expr, .. } => {

@@ -4,6 +4,7 @@ use super::{BOOL, Compiler, UNKNOWN, unsupported};
 use crate::expr::coerce::coerce;
 use crate::expr::data_type::{data_type, schema_of_type};
 use crate::expr::node::Expr;
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Interval, Numeric, Type, TypeId};
@@ -51,6 +52,11 @@ impl Compiler<'_> {
             Some(catalogue) => catalogue.schema(self.scope.search_path(), schema).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// The same for syntax that stands for something in pg_catalog.
+    pub(super) fn require_own_schema(&self) -> Result<()> {
+        self.require_schema(Schema::PG_CATALOG.name())
     }
 
     /// `date '2000-01-01'`

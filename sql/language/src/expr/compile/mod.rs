@@ -14,6 +14,7 @@ use super::node::Expr;
 use super::{Scope, Subquery};
 use crate::parse::{TARGETS_MAX, fold};
 use operator::{comparison, comparison_of, named_operator, unary};
+use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
@@ -448,6 +449,11 @@ impl Compiler<'_> {
     fn collate(&mut self, expr: &Ast, collation: &ast::ObjectName) -> Result<Expr> {
         let operand = self.expr(expr)?;
         let settled = coerce::settle(operand, self.scope)?;
+        if let [schema, _] = collation.0.as_slice()
+            && let Some(schema) = schema.as_ident()
+        {
+            self.require_schema(&fold(schema))?;
+        }
         require_collation(collation, settled.ty())?;
         Ok(settled)
     }
@@ -484,6 +490,11 @@ impl Compiler<'_> {
                     continue;
                 }
                 let right = compiler.expr(right)?;
+                if let BinaryOperator::PGCustomBinaryOperator(parts) = op
+                    && let [schema, _] = parts.as_slice()
+                {
+                    compiler.require_schema(schema)?;
+                }
                 result = operator(op, result, right, compiler.scope)?;
             }
             Ok(result)
@@ -494,6 +505,7 @@ impl Compiler<'_> {
         let tested = self.expr(expr)?;
         let mut pattern = self.expr(pattern)?;
         if let Some(escape) = escape {
+            self.require_own_schema()?;
             let escape = self.expr(escape)?;
             pattern = named_call("like_escape", vec![pattern, escape], self.scope)?;
         }
@@ -507,8 +519,15 @@ impl Compiler<'_> {
 ///
 /// 42704 for another collation, and 42804 for a type that has none.
 pub fn require_collation(collation: &ast::ObjectName, ty: Type) -> Result<()> {
-    let name = collation.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
-    if !matches!(name.as_str(), "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8") {
+    let parts: Vec<String> = collation.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect();
+    let name = match parts.as_slice() {
+        [name] => Some(name),
+        [schema, name] if Schema::required(schema)? == Schema::PG_CATALOG => Some(name),
+        _ => None,
+    };
+    let known = ["C", "POSIX", "default", "ucs_basic", "C.UTF-8", "C.utf8"];
+    if name.is_none_or(|name| !known.contains(&name.as_str())) {
+        let name = parts.join(".");
         let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
         return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
     }

@@ -4,6 +4,7 @@
 use super::rights::{asked, catalogue, forms, wanted};
 use super::{Table, mismatch, text};
 use crate::expr::Facts;
+use crate::expr::data_type::regtype;
 use sql_catalogue::rights::{ObjectKind, Privileges};
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
@@ -50,10 +51,7 @@ fn language(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 fn type_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     of_object(arguments, facts, 'T', "type", |object| match object {
         Datum::Oid(oid) => Ok(TypeId::from_oid(*oid).is_some()),
-        Datum::Text(name) => {
-            sql_types::require_type_name(name)?;
-            Ok(TypeId::from_sql(name).is_some())
-        }
+        Datum::Text(name) => regtype(name, facts.search_path(), facts).map(|_| true),
         _ => Err(mismatch()),
     })
 }

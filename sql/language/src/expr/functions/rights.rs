@@ -49,6 +49,10 @@ pub(super) fn wanted(argument: Option<&Datum>, of: Privileges) -> Result<(Privil
         let word = word.trim();
         let lower = word.to_ascii_lowercase();
         let name = lower.strip_suffix(OPTION).unwrap_or(&lower);
+        if name == "rule" && of == ObjectKind::Table.all() {
+            // There was such a privilege once; it is none any more.
+            continue;
+        }
         let one = Privileges::from_word(name).filter(|one| of.has(*one)).ok_or_else(|| {
             SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
@@ -107,13 +111,28 @@ fn sequence_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     Ok(Datum::Bool(has(catalogue, role, &object, wanted)))
 }
 
-/// The columns of a relation of a user, by number.
-fn columns(catalogue: &Catalogue, oid: u32) -> Vec<(i16, &str)> {
-    if let Some(table) = catalogue.relations.get(&oid) {
-        return table.live_columns().map(|(_, column)| (column.number, column.name.as_str())).collect();
+/// The columns of a relation, by number, with those that every table has.
+fn columns<'a>(catalogue: &'a Catalogue, object: &Object, facts: &'a dyn Facts) -> Vec<(i16, &'a str)> {
+    let of_system = [(-1, "ctid"), (-2, "xmin"), (-3, "cmin"), (-4, "xmax"), (-5, "cmax"), (-6, "tableoid")];
+    let (oid, made_up) = match object {
+        Object::Relation(oid) => (*oid, None),
+        Object::MadeUp(oid, name) => (*oid, Some(*name)),
+        _ => return Vec::new(),
+    };
+    if let Some(view) = catalogue.views.get(&oid) {
+        return (1..).zip(view.columns.iter().map(|column| column.name.as_str())).collect();
     }
-    let of_view = catalogue.views.get(&oid).map(|view| view.columns.as_slice()).unwrap_or_default();
-    (1..).zip(of_view).map(|(number, column)| (number, column.name.as_str())).collect()
+    let mut columns = match (catalogue.relations.get(&oid), made_up) {
+        (Some(table), _) => {
+            table.live_columns().map(|(_, column)| (column.number, column.name.as_str())).collect()
+        }
+        (None, Some(_)) => (1..).zip(facts.made_up_columns(oid)).collect::<Vec<_>>(),
+        (None, None) => (1..).zip(["last_value", "log_cnt", "is_called"]).collect(),
+    };
+    if made_up.is_none_or(sql_catalogue::system::is_table) {
+        columns.extend(of_system);
+    }
+    columns
 }
 
 fn column_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
@@ -122,10 +141,8 @@ fn column_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let wanted = wanted(rest.get(2), ObjectKind::Column.all())?;
     let Some(object) = object else { return Ok(Datum::Null) };
     let catalogue = catalogue(facts)?;
-    let Object::Relation(oid) = object else {
-        return Ok(Datum::Bool(has(catalogue, role, &object, wanted)));
-    };
-    let known = columns(catalogue, oid);
+    let (Object::Relation(oid) | Object::MadeUp(oid, _)) = object else { return Err(mismatch()) };
+    let known = columns(catalogue, &object, facts);
     let number = match rest.get(1) {
         Some(Datum::Int2(number)) => known.iter().find(|(known, _)| known == number),
         Some(Datum::Text(name)) => match known.iter().find(|(_, known)| known == name) {
@@ -150,10 +167,9 @@ fn any_column_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum>
     let Some(object) = object else { return Ok(Datum::Null) };
     let catalogue = catalogue(facts)?;
     let any = match object {
-        Object::Relation(oid) => {
-            let mut numbers = catalogue.columns_with_rights(oid);
-            numbers.any(|number| has(catalogue, role, &Object::Column(oid, number), wanted))
-        }
+        Object::Relation(oid) | Object::MadeUp(oid, _) => columns(catalogue, &object, facts)
+            .iter()
+            .any(|(number, _)| has(catalogue, role, &Object::Column(oid, *number), wanted)),
         _ => false,
     };
     Ok(Datum::Bool(any || has(catalogue, role, &object, wanted)))
@@ -202,8 +218,10 @@ fn database_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 fn function_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let (role, rest) = asked(arguments, 2, facts)?;
     let signature = match rest.first() {
-        // Functions have no OIDs here.
-        Some(Datum::Oid(_)) => None,
+        Some(Datum::Oid(oid)) => match facts.reg_name(TypeId::Regprocedure, *oid) {
+            Some(name) => facts.function_signature(&name)?,
+            None => None,
+        },
         Some(Datum::Text(name)) => Some(facts.function_signature(name)?.ok_or_else(|| {
             SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist"))
         })?),

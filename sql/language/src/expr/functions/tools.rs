@@ -154,10 +154,8 @@ pub(super) fn register(table: &mut Table) {
         "to_regrole" => Regrole,
     }
     table
-        .add("to_regtype", &[Text], Regtype, |a, _| {
-            let name = text(a, 0)?;
-            sql_types::require_type_name(name)?;
-            Ok(TypeId::from_sql(name).map_or(Datum::Null, |id| Datum::Regtype(id.oid())))
+        .add("to_regtype", &[Text], Regtype, |a, facts| {
+            crate::expr::data_type::to_regtype(text(a, 0)?, facts)
         })
         .stable();
     // All that there is lies in schemas that are searched.
