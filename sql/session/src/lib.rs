@@ -21,6 +21,7 @@
 
 mod acting;
 mod alter;
+mod alter_other;
 mod answers;
 mod block;
 mod checks;
