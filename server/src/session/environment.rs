@@ -47,6 +47,28 @@ fn reader(actor: SettingActor) -> Privilege {
     if actor.superuser || actor.reads_settings { Privilege::Superuser } else { Privilege::User }
 }
 
+/// Where PostgreSQL puts what is not shared, and what is.
+const TABLESPACES: [&str; 2] = ["pg_default", "pg_global"];
+
+/// That the tablespaces that a value of one of these two settings names are there. Only SET asks: elsewhere
+/// PostgreSQL takes them for ones that may come.
+fn check_tablespaces(name: &str, value: &str) -> sql_interface::Result<()> {
+    let missing = |name: &str| !name.is_empty() && !TABLESPACES.contains(&name);
+    if name.eq_ignore_ascii_case("default_tablespace") && missing(value) {
+        let message = format!("invalid value for parameter \"default_tablespace\": \"{value}\"");
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            .with_detail(format!("Tablespace \"{value}\" does not exist.")));
+    }
+    if name.eq_ignore_ascii_case("temp_tablespaces") {
+        let names = settings::split_identifiers(value).unwrap_or_default();
+        if let Some(name) = names.iter().find(|name| missing(name)) {
+            let message = format!("tablespace \"{name}\" does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+        }
+    }
+    Ok(())
+}
+
 /// What is told of a value that changes nothing.
 fn without_effect(name: &str) -> Report {
     let message = format!("parameter \"{name}\" has no effect on this server");
@@ -237,6 +259,9 @@ impl Environment for SessionEnvironment {
             SetScope::Session => Scope::Session,
             SetScope::Local => Scope::Transaction,
         };
+        if let Some(value) = value {
+            check_tablespaces(name, value)?;
+        }
         self.change(|settings| match value {
             Some(value) => settings.set(name, value, scope, privilege(actor)),
             None => settings.reset(name, scope, privilege(actor)),

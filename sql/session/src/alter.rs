@@ -12,7 +12,7 @@ use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
-use sql_language::parse::{Parsed, RoleSpec, fold};
+use sql_language::parse::{Parsed, RoleSpec, columns, fold};
 use sql_language::plan::BATCH;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
@@ -40,7 +40,11 @@ impl SqlSession {
         } = alter;
         let foreign = location.is_some() || on_cluster.is_some() || table_type.is_some();
         refuse_first(&[(foreign, "this form of ALTER TABLE")])?;
-        for operation in in_passes(operations)? {
+        let operations = in_passes(operations)?;
+        if self.alter_other(parsed, name, &operations).await? {
+            return Ok(CommandTag::Words("ALTER TABLE"));
+        }
+        for operation in operations {
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {
@@ -119,7 +123,9 @@ impl SqlSession {
             AlterTableOperation::DropConstraint { if_exists, name, drop_behavior: _ } => {
                 self.drop_constraint(relation, &fold(name), *if_exists).await
             }
-            AlterTableOperation::OwnerTo { new_owner } => self.change_owner(relation, new_owner).await,
+            AlterTableOperation::OwnerTo { new_owner } => {
+                self.give_relation(relation.oid, self.new_owner(new_owner)?).await
+            }
             AlterTableOperation::SetOptionsParens { options } => {
                 let catalogue = self.catalogue().await?;
                 let before = catalogue.options.get(&relation.oid).map_or(&[][..], Vec::as_slice);
@@ -318,7 +324,7 @@ impl SqlSession {
                 self.change_column(relation, at, |column| column.not_null = false).await
             }
             Op::SetDefault { value } => {
-                let text = value.to_string();
+                let text = columns::text_of(value);
                 let mut changed = Relation::clone(relation);
                 if let Some(column) = changed.columns.get_mut(at) {
                     column.default = Some(text.clone());
@@ -524,14 +530,13 @@ impl SqlSession {
         }
     }
 
-    async fn change_owner(&mut self, relation: &Relation, owner: &ast::Owner) -> Result<()> {
-        let owner = match owner {
+    /// The role that OWNER TO names.
+    pub(super) fn new_owner(&self, owner: &ast::Owner) -> Result<u32> {
+        self.role_of(&match owner {
             ast::Owner::Ident(name) => RoleSpec::Named(fold(name)),
             ast::Owner::CurrentRole | ast::Owner::CurrentUser => RoleSpec::Current,
             ast::Owner::SessionUser => RoleSpec::Session,
-        };
-        let new = self.role_of(&owner)?;
-        self.give_relation(relation.oid, new).await
+        })
     }
 }
 

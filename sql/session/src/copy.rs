@@ -88,56 +88,63 @@ impl SqlSession {
             }
             (CopySubject::Table { name, columns }, false) => {
                 self.require_schema_of(parsed, name).await?;
-                self.require_copyable(parsed, name, columns).await?;
+                let relation = self.require_copyable(parsed, name, columns).await?;
                 let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
-                self.open_copy_out(&query, &copy.options).await
+                self.open_copy_out(&query, relation.as_deref(), given(&copy.options)?).await
             }
-            (CopySubject::Query(query), _) => self.open_copy_out(query, &copy.options).await,
+            (CopySubject::Query(query), _) => self.open_copy_out(query, None, given(&copy.options)?).await,
         }
     }
 
-    /// What COPY TO names is a table, each column of it once.
+    /// What COPY TO names is a table, each column of it once; the table, unless it is one of the system's.
     async fn require_copyable(
         &mut self,
         parsed: &Parsed,
         name: &ast::ObjectName,
         columns: &[String],
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<Relation>>> {
         let catalogue = self.catalogue().await?;
         let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
         let (schema, table, _) = analyzer.table_name(name)?;
-        let found = analyzer.find(schema.as_deref(), &table)?;
-        let is_view = match &found {
-            Some(Found::View(_)) => true,
-            Some(Found::MadeUp(_)) => !sql_catalogue::system::is_table(&table),
-            _ => false,
+        let wrong = |message: String| SqlError::new(SqlState::WRONG_OBJECT_TYPE, message);
+        let view = || {
+            wrong(format!("cannot copy from view \"{table}\""))
+                .with_hint("Try the COPY (SELECT ...) TO variant.")
         };
-        if is_view {
-            let message = format!("cannot copy from view \"{table}\"");
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                .with_hint("Try the COPY (SELECT ...) TO variant."));
-        }
-        for (at, column) in columns.iter().enumerate() {
-            if let Some(Found::Table(relation)) = &found {
-                relation.require_column(column)?;
+        match analyzer.find(schema.as_deref(), &table)? {
+            Some(Found::View(_)) => Err(view()),
+            Some(Found::Sequence(_)) => Err(wrong(format!("cannot copy from sequence \"{table}\""))),
+            Some(Found::Index(..)) => Err(wrong(format!("\"{table}\" is an index"))),
+            Some(Found::MadeUp(_)) if !sql_catalogue::system::is_table(&table) => Err(view()),
+            Some(Found::MadeUp(_)) => {
+                refuse_repeated(columns)?;
+                Ok(None)
             }
-            if columns.iter().take(at).any(|known| known == column) {
-                let message = format!("column \"{column}\" specified more than once");
-                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            Some(Found::Table(relation)) => {
+                copy_columns(relation, columns)?;
+                Ok(Some(relation.clone()))
             }
+            None => Err(analyzer
+                .find_defined_table(name)
+                .err()
+                .unwrap_or_else(|| SqlError::internal("a table came to be meanwhile"))),
         }
-        Ok(())
     }
 
-    async fn open_copy_out(&mut self, query: &Parsed, options: &CopyOptions) -> Result<Run> {
+    async fn open_copy_out(
+        &mut self,
+        query: &Parsed,
+        relation: Option<&Relation>,
+        options: &CopyOptions,
+    ) -> Result<Run> {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let plan: Plan = self.plan(query, &[], &catalogue, PARAMETERS_MAX)?;
         let plan = self.settle_plan(query, &[], Arc::new(plan)).await?;
         self.refuse_in_read_only(plan.writes, "COPY TO")?;
         let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
-        let force_quote = marked(&names, options.force_quote.as_deref(), "FORCE_QUOTE")?;
+        let force_quote = marked((relation, &names), options.force_quote.as_deref(), "FORCE_QUOTE")?;
         let columns = u16::try_from(names.len()).unwrap_or(u16::MAX);
         let header = (options.header != CopyHeader::Off).then_some(names);
         let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
@@ -156,7 +163,7 @@ impl SqlSession {
         parsed: &Parsed,
         name: &ast::ObjectName,
         names: &[String],
-        options: &CopyOptions,
+        options: &Result<CopyOptions>,
     ) -> Result<Run> {
         let wait = self.lock_wait();
         let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
@@ -175,6 +182,7 @@ impl SqlSession {
                 Ok((columns, target, defaults, deferred, analyzer.take_rights()))
             })?;
         self.require_all(&rights)?;
+        let options = given(options)?;
         let default_deferred = DeferredState::new(deferred);
         let column_names: Vec<String> = columns
             .iter()
@@ -185,8 +193,9 @@ impl SqlSession {
             let message = "cannot perform COPY FREEZE because the table was not created or truncated in the current subtransaction";
             return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
         }
-        let force_not_null = marked_by(&column_names, &options.force_not_null, "FORCE_NOT_NULL")?;
-        let force_null = marked_by(&column_names, &options.force_null, "FORCE_NULL")?;
+        let copied = (Some(&*relation), column_names.as_slice());
+        let force_not_null = marked_by(copied, &options.force_not_null, "FORCE_NOT_NULL")?;
+        let force_null = marked_by(copied, &options.force_null, "FORCE_NULL")?;
         Ok(Run::CopyIn(Box::new(CopyIn {
             target,
             columns,
@@ -468,6 +477,11 @@ fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<(
     Ok(())
 }
 
+/// The options, if nothing is wrong with them.
+fn given(options: &Result<CopyOptions>) -> Result<&CopyOptions> {
+    options.as_ref().map_err(SqlError::clone)
+}
+
 fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
     if names.is_empty() {
         return Ok(relation.live_columns().map(|(at, _)| at).collect());
@@ -476,21 +490,37 @@ fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
     for name in names {
         let at = relation.require_column(name)?;
         if columns.contains(&at) {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{name}\" specified more than once"),
-            ));
+            return Err(is_repeated(name));
         }
         columns.push(at);
     }
     Ok(columns)
 }
 
-fn marked_by(names: &[String], wanted: &[String], option: &str) -> Result<Vec<bool>> {
-    for (at, name) in wanted.iter().enumerate() {
-        if wanted.iter().take(at).any(|before| before == name) {
-            let message = format!("column \"{name}\" specified more than once");
-            return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+fn is_repeated(name: &str) -> SqlError {
+    SqlError::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once"))
+}
+
+fn refuse_repeated(names: &[String]) -> Result<()> {
+    let repeated = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|b| b == *name));
+    repeated.map_or(Ok(()), |(_, name)| Err(is_repeated(name)))
+}
+
+/// Which columns of a COPY (of a table, or of a query, which have these names) an option names.
+fn marked_by(
+    (relation, names): (Option<&Relation>, &[String]),
+    wanted: &[String],
+    option: &str,
+) -> Result<Vec<bool>> {
+    match relation {
+        // An empty list is that of an option that is not given.
+        Some(relation) => drop(copy_columns(relation, wanted)?),
+        None => {
+            if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
+                let message = format!("column \"{unknown}\" does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+            }
+            refuse_repeated(wanted)?;
         }
     }
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
@@ -503,11 +533,15 @@ fn marked_by(names: &[String], wanted: &[String], option: &str) -> Result<Vec<bo
 }
 
 /// None marks nothing, an empty list everything.
-fn marked(names: &[String], wanted: Option<&[String]>, option: &str) -> Result<Vec<bool>> {
+fn marked(
+    copied: (Option<&Relation>, &[String]),
+    wanted: Option<&[String]>,
+    option: &str,
+) -> Result<Vec<bool>> {
     match wanted {
-        None => Ok(vec![false; names.len()]),
-        Some([]) => Ok(vec![true; names.len()]),
-        Some(wanted) => marked_by(names, wanted, option),
+        None => Ok(vec![false; copied.1.len()]),
+        Some([]) => Ok(vec![true; copied.1.len()]),
+        Some(wanted) => marked_by(copied, wanted, option),
     }
 }
 

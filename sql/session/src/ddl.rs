@@ -6,6 +6,7 @@ use super::definition::{
     CHECKS_MAX, COLUMNS_MAX, Definition, column_definition, plain_column, refuse_absent_clauses,
     refuse_first, refuse_system_name, require_key_types, storage_options, table_constraint,
 };
+use super::names::wrong_kind;
 use super::portal::Given;
 use super::rights::not_owner;
 use super::sequence::has_own_default;
@@ -14,7 +15,7 @@ use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::parse::fold;
-use sql_language::parse::{DropTarget, Parsed};
+use sql_language::parse::{DropKind, DropTarget, Parsed};
 use sql_language::plan::{BATCH, ModifiedTable, Plan};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -309,6 +310,11 @@ impl SqlSession {
         let foreign = partitions.is_some() || *if_exists || on_cluster.is_some();
         refuse_first(&[(foreign, "this form of TRUNCATE")])?;
         for name in table_names {
+            self.refuse_other_kinds(parsed, &name.name, |name, kind| match kind {
+                DropKind::Table => None,
+                _ => Some(wrong_kind(name, "a table")),
+            })
+            .await?;
             let wait = self.lock_wait();
             let relation =
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;

@@ -6,6 +6,7 @@ use sql_catalogue::names::SYSTEM_COLUMNS;
 use sql_catalogue::{Column, Identity, Relation};
 use sql_interface::{Result, SqlError};
 use sql_language::expr;
+use sql_language::parse::columns::text_of;
 use sql_language::parse::fold;
 use sql_language::parse::{SequenceOptions, identity_options};
 use sql_types::{Type, TypeId};
@@ -193,7 +194,7 @@ pub(super) fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Def
             ast::ColumnOption::Default(_) if column.default.is_some() => {
                 return Err(redundant("multiple default values", &column, table));
             }
-            ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
+            ast::ColumnOption::Default(default) => column.default = Some(text_of(default)),
             ast::ColumnOption::PrimaryKey(key) => {
                 require_plain_key(key)?;
                 set_primary_key(table, constraint_name, vec![at])?;
@@ -301,7 +302,7 @@ pub(super) fn check_text(check: &ast::CheckConstraint) -> Result<String> {
     if enforced.is_some() {
         return Err(SqlError::unsupported("ENFORCED of a constraint"));
     }
-    Ok(expr.to_string())
+    Ok(text_of(expr))
 }
 
 /// Refuses what a constraint says of when it is checked, unless that is at once.

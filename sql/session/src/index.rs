@@ -3,6 +3,7 @@
 
 use super::SqlSession;
 use super::definition::{UniqueKey, refuse_first};
+use super::names::{is_an_index, unsupported_for};
 use super::options;
 use super::rights::not_owner;
 use sql_catalogue::grants;
@@ -14,7 +15,7 @@ use sql_execution::spill::Sorter;
 use sql_interface::{CommandTag, NAME_BYTES_MAX, Result, SqlError, clipped_to};
 use sql_language::expr::require_collation;
 use sql_language::parse::fold;
-use sql_language::parse::{DropTarget, Parsed};
+use sql_language::parse::{DropKind, DropTarget, Parsed};
 use sql_language::plan::BATCH;
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
@@ -41,6 +42,12 @@ impl SqlSession {
             // Writers wait here too: what differs is what may stand around it.
             self.refuse_in_block("CREATE INDEX CONCURRENTLY")?;
         }
+        self.refuse_other_kinds(parsed, &create.table_name, |name, kind| match kind {
+            DropKind::Table => None,
+            DropKind::Index => Some(is_an_index(name)),
+            kind => Some(unsupported_for("cannot create index on relation", name, kind)),
+        })
+        .await?;
         let wait = self.lock_wait();
         let relation = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await?;
         self.require_owner(&relation)?;
@@ -233,8 +240,17 @@ impl SqlSession {
             }
         }
         self.refuse_in_read_only(true, "DROP INDEX")?;
+        // What is no index is told before anything goes, and what is named twice goes once.
+        let mut names: Vec<String> = Vec::with_capacity(target.names.len());
         for name in &target.names {
-            let Some(name) = self.dropped(parsed, name, target).await? else { continue };
+            if let Some(name) = self.dropped(parsed, name, target).await?
+                && !names.contains(&name)
+            {
+                names.push(name);
+            }
+        }
+        self.kept.commits_inside &= !names.is_empty();
+        for name in names {
             let Some((relation, oid)) = self.lock_index(&name).await? else {
                 let message = format!("index \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;

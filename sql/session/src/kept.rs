@@ -30,6 +30,8 @@ pub(crate) struct Kept {
     pub(crate) several: bool,
     /// The statement stands alone: what follows it in its pipeline begins anew.
     pub(crate) alone: bool,
+    /// It ends transactions by itself, so that what follows it is no longer the first of its pipeline.
+    pub(crate) commits_inside: bool,
 }
 
 /// The rows of pg_prepared_statements and pg_cursors.

@@ -21,6 +21,7 @@
 
 mod acting;
 mod alter;
+mod alter_other;
 mod analysis;
 mod answers;
 mod block;

@@ -19,7 +19,29 @@ fn words(kind: DropKind) -> (&'static str, &'static str) {
     }
 }
 
-fn kind_of(found: &Found<'_>) -> Option<DropKind> {
+/// 42809
+pub(super) fn wrong_kind(name: &str, wanted: &str) -> SqlError {
+    SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not {wanted}"))
+}
+
+/// 42809 for an index in the place of a table.
+pub(super) fn is_an_index(name: &str) -> SqlError {
+    SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is an index"))
+}
+
+/// 42809 for what cannot be done with things of a kind.
+pub(super) fn unsupported_for(what: &str, name: &str, kind: DropKind) -> SqlError {
+    let kinds = match kind {
+        DropKind::Table => "tables",
+        DropKind::Index => "indexes",
+        DropKind::Sequence => "sequences",
+        DropKind::View => "views",
+    };
+    SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("{what} \"{name}\""))
+        .with_detail(format!("This operation is not supported for {kinds}."))
+}
+
+pub(super) fn kind_of(found: &Found<'_>) -> Option<DropKind> {
     match found {
         Found::Table(_) => Some(DropKind::Table),
         Found::View(_) => Some(DropKind::View),
@@ -44,6 +66,21 @@ impl SqlSession {
         schema.map_or(Ok(()), |schema| catalogue.required_schema(&self.facts.path, &schema).map(|_| ()))
     }
 
+    /// Begins a statement about a table, with what `refusal` says of something else that has the name.
+    pub(super) async fn refuse_other_kinds(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        refusal: fn(&str, DropKind) -> Option<SqlError>,
+    ) -> Result<()> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (schema, bare, _) = analyzer.table_name(name)?;
+        let kind = analyzer.find(schema.as_deref(), &bare)?.as_ref().and_then(kind_of);
+        kind.and_then(|kind| refusal(&bare, kind)).map_or(Ok(()), Err)
+    }
+
     /// The name of the one that DROP names; None if there is none and IF EXISTS has it skipped.
     pub(super) async fn dropped(
         &mut self,
@@ -62,8 +99,7 @@ impl SqlSession {
                 return Ok(Some(bare));
             }
             let (a_kind_of_it, kind_of_it) = words(is);
-            let message = format!("\"{bare}\" is not {a_kind}");
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+            return Err(wrong_kind(&bare, a_kind)
                 .with_hint(format!("Use DROP {} to remove {a_kind_of_it}.", kind_of_it.to_uppercase())));
         }
         let missing = match schema.filter(|schema| Schema::named(schema).is_none()) {
@@ -100,10 +136,7 @@ impl SqlSession {
         match analyzer.find(schema.as_deref(), &bare)? {
             None => Ok(None),
             Some(found) if kind_of(&found) == Some(kind) => Ok(Some(bare)),
-            Some(_) => {
-                let message = format!("\"{bare}\" is not {}", words(kind).0);
-                Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))
-            }
+            Some(_) => Err(wrong_kind(&bare, words(kind).0)),
         }
     }
 }

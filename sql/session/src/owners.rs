@@ -10,7 +10,7 @@ use sql_catalogue::schema::Schema;
 use sql_catalogue::{
     BOOTSTRAP_ROLE_OID, Catalogue, DatabaseEntry, POSTGRES_DATABASE, Relation, Sequence, View, store,
 };
-use sql_interface::{CommandTag, Result, SqlError};
+use sql_interface::{CommandTag, Result, Severity, SqlError};
 use sql_language::parse::{DropKind, DropTarget, OwnedKind, Parsed, RoleSpec};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -84,15 +84,25 @@ impl SqlSession {
             (_, OwnedKind::View) => wrong("a view"),
             (_, OwnedKind::Sequence) => wrong("a sequence"),
             (Some(ObjectKind::Index), _) => {
-                let message = format!("cannot change owner of index \"{table}\"");
-                Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                    .with_hint("Change the ownership of the index's table instead."))
+                self.keep_owner_of_index(oid)?;
+                Ok(None)
             }
             _ => {
                 let message = format!("permission denied: \"{table}\" is a system catalog");
                 Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
             }
         }
+    }
+
+    /// An index has its table's owner, whatever is said.
+    pub(super) fn keep_owner_of_index(&mut self, oid: u32) -> Result<()> {
+        let catalogue = self.facts.catalogue.clone();
+        let Some((kind, owner, name)) = catalogue.owned_relation(oid) else { return Ok(()) };
+        self.require_owner_of(kind, name, owner)?;
+        let message = format!("cannot change owner of index \"{name}\"");
+        let warning = SqlError::report(Severity::Warning, SqlState::WRONG_OBJECT_TYPE, message);
+        self.notices.push(warning.with_hint("Change the ownership of the index's table, instead."));
+        Ok(())
     }
 
     /// Gives a table, view or sequence to another role, if this one may.

@@ -1,6 +1,7 @@
 //! REINDEX.
 
 use super::SqlSession;
+use super::names::wrong_kind;
 use sql_catalogue::Relation;
 use sql_catalogue::rights::{ObjectKind, predefined};
 use sql_catalogue::schema::Schema;
@@ -60,6 +61,11 @@ impl SqlSession {
     }
 
     async fn reindex_table(&mut self, parsed: &Parsed, name: &ast::ObjectName, verbose: bool) -> Result<()> {
+        self.refuse_other_kinds(parsed, name, |name, kind| match kind {
+            DropKind::Table => None,
+            _ => Some(wrong_kind(name, "a table or materialized view")),
+        })
+        .await?;
         let wait = self.lock_wait();
         let relation = self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await?;
         self.require_owner(&relation)?;

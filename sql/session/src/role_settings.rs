@@ -2,10 +2,11 @@
 
 use super::SqlSession;
 use super::rights::{denied, not_owner};
+use super::utility::isolation_mode;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
 use sql_interface::{CommandTag, Result, Severity, SqlError};
-use sql_language::parse::{RoleSpec, SettingChange, SettingOf};
+use sql_language::parse::{Mode, RoleSpec, SettingChange, SettingOf};
 use sqlstate::SqlState;
 
 impl SqlSession {
@@ -62,6 +63,10 @@ impl SqlSession {
             {
                 self.warn_of_role(role);
             }
+            self.refuse_of_transaction(name, value.as_deref())?;
+            if name.eq_ignore_ascii_case("default_tablespace") {
+                self.warn_of_tablespace(value.as_deref().unwrap_or_default());
+            }
             let known = self.environment.check_start_setting(self.actor(), name, value.as_deref())?;
             match (settings.iter().position(|line| is_of(line, name)), value) {
                 (Some(at), Some(value)) => settings[at] = format!("{known}={value}"),
@@ -75,6 +80,34 @@ impl SqlSession {
             self.catalogue_changed();
         }
         Ok(CommandTag::Words(word))
+    }
+
+    /// Where sessions are to make tables may be made later.
+    fn warn_of_tablespace(&mut self, name: &str) {
+        if !matches!(name, "" | "pg_default" | "pg_global") {
+            let message = format!("tablespace \"{name}\" does not exist");
+            self.notices.push(SqlError::report(Severity::Notice, SqlState::UNDEFINED_OBJECT, message));
+        }
+    }
+
+    /// 25001 for what is judged as if the present transaction took it over, which has looked at something.
+    fn refuse_of_transaction(&mut self, name: &str, value: Option<&str>) -> Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        let called = match name.to_ascii_lowercase().as_str() {
+            "transaction_isolation" => {
+                let Mode::Isolation(level) = isolation_mode(value)? else { return Ok(()) };
+                if level == self.ensure_block().isolation {
+                    return Ok(());
+                }
+                "SET TRANSACTION ISOLATION LEVEL"
+            }
+            "transaction_deferrable" if sql_types::is_true(value).is_some() => {
+                "SET TRANSACTION [NOT] DEFERRABLE"
+            }
+            _ => return Ok(()),
+        };
+        let message = format!("{called} must be called before any query");
+        Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
     }
 
     /// Whom sessions are to begin as may be made, or become a role's, later.

@@ -40,11 +40,13 @@ impl SqlSession {
             Ok(()) => self.fetch_portal(portal, max_rows, out).await,
             Err(error) => Err(error),
         };
-        let result = match result {
+        let mut ends = false;
+        let mut result = match result {
             Ok(fetched) => self.wait_for_asides().await.map(|()| {
                 self.note_told();
                 self.take_role_to_be();
                 let alone = std::mem::take(&mut self.kept.alone);
+                ends = alone && matches!(fetched, Fetch::Complete(_));
                 if let (Fetch::Complete(_), Some(block)) = (&fetched, &mut self.block) {
                     block.ran |= !alone;
                 }
@@ -52,6 +54,16 @@ impl SqlSession {
             }),
             failed => failed,
         };
+        if ends && self.block.as_ref().is_none_or(|block| !block.explicit) {
+            // What fails behind it in its pipeline does not undo it.
+            if self.block.is_some() {
+                let committed = Box::pin(self.commit_block()).await;
+                result = result.and_then(|fetched| committed.map(|()| fetched));
+            }
+            if std::mem::take(&mut self.kept.commits_inside) {
+                self.ensure_block().ran = true;
+            }
+        }
         if result.is_err() {
             portal.run = Run::Failed;
             // What it has said of the role is undone with it.
@@ -76,9 +88,9 @@ impl SqlSession {
                     let given = portal.given();
                     self.create_table(&parsed, table, given).await.map(Run::Done)?
                 }
-                SqlCommand::Utility(Utility::Explain { options, statement }) => {
+                SqlCommand::Utility(Utility::Explain { options, statement, refusal }) => {
                     let given = portal.given();
-                    self.explain(*options, statement, given).await?
+                    self.explain(*options, statement, given, refusal).await?
                 }
                 command => {
                     if asks_of_role(command) {

@@ -1,6 +1,7 @@
 //! The statements that are no queries.
 
 use super::SqlSession;
+use super::names::unsupported_for;
 use super::portal::{Prepared, Run};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::schema::Schema;
@@ -29,7 +30,7 @@ pub(super) fn show_columns(target: &SetTarget, environment: &dyn Environment) ->
 }
 
 /// The isolation level of SET transaction_isolation.
-fn isolation_mode(value: &str) -> Result<Mode> {
+pub(super) fn isolation_mode(value: &str) -> Result<Mode> {
     use sql_interface::IsolationLevel::{ReadCommitted, ReadUncommitted, RepeatableRead, Serializable};
     let level = [ReadUncommitted, ReadCommitted, RepeatableRead, Serializable]
         .into_iter()
@@ -106,10 +107,10 @@ impl SqlSession {
             }
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
-            Utility::CreateExtension { name, lenient } => {
-                self.create_extension(name, *lenient).map(Run::Done)
-            }
-            Utility::Drop(_)
+            Utility::Refused { .. }
+            | Utility::CreateExtension { .. }
+            | Utility::Drop(_)
+            | Utility::Rename { .. }
             | Utility::CreateView { .. }
             | Utility::AlterView { .. }
             | Utility::CreateSequence { .. }
@@ -137,15 +138,24 @@ impl SqlSession {
         }
     }
 
-    /// Carries out a statement about a view or a sequence, or a DROP.
+    /// Carries out a statement about a view, a sequence or an extension, a RENAME or a DROP, or one that is
+    /// refused.
     async fn run_of_objects(&mut self, parsed: &Arc<Parsed>, utility: &Utility) -> Result<CommandTag> {
         match utility {
+            Utility::Refused { writes, refusal } => {
+                self.refuse_in_read_only(writes.is_some(), writes.unwrap_or_default())?;
+                Err(SqlError::clone(refusal))
+            }
+            Utility::CreateExtension { name, lenient } => self.create_extension(name, *lenient),
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await,
                 DropKind::Index => self.drop_indexes(parsed, target).await,
                 DropKind::Sequence => self.drop_sequences(parsed, target).await,
                 DropKind::View => self.drop_views(parsed, target).await,
             },
+            Utility::Rename { kind, if_exists, name, renaming } => {
+                self.rename(parsed, (*kind, *if_exists), name, renaming).await
+            }
             Utility::CreateView { or_replace, name, columns, options, query, text } => {
                 self.create_view(parsed, name, (columns, *or_replace, options), (query, text)).await
             }
@@ -282,6 +292,7 @@ impl SqlSession {
             format!("{what} cannot be executed within a pipeline")
         } else {
             self.kept.alone = true;
+            self.kept.commits_inside = !matches!(what, "ALTER SYSTEM" | "DISCARD ALL");
             return Ok(());
         };
         Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
@@ -445,7 +456,11 @@ impl SqlSession {
         let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
         for table in tables {
             // Who may not lock it must not wait for it either.
-            self.begin_statement().await?;
+            self.refuse_other_kinds(parsed, table, |name, kind| match kind {
+                DropKind::Table | DropKind::View => None,
+                kind => Some(unsupported_for("cannot lock relation", name, kind)),
+            })
+            .await?;
             let found = self.find(parsed, table).await?;
             self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
             self.lock_relation(parsed, table, mode, wait).await?;

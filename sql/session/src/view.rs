@@ -1,6 +1,7 @@
 //! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
 
 use super::SqlSession;
+use super::names::wrong_kind;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::names::SearchPath;
@@ -36,13 +37,10 @@ impl SqlSession {
         self.require_create()?;
         self.hold_role(self.role.oid).await?;
         let before = catalogue.view_named(&name).cloned();
-        match &before {
-            Some(_) if or_replace => {}
-            _ => {
-                if self.is_name_taken(&name).await? {
-                    return self.name_is_taken(&name, false, "CREATE VIEW");
-                }
-            }
+        let replaces = or_replace && before.is_some();
+        if !replaces && self.is_name_taken(&name).await? {
+            let other = wrong_kind(&name, "a view");
+            return if or_replace { Err(other) } else { self.name_is_taken(&name, false, "CREATE VIEW") };
         }
         let (found, uses) = self.held_view_query(query).await?;
         if self.facts.path.searched().ne(SearchPath::of_catalogue().searched()) {
@@ -96,6 +94,7 @@ impl SqlSession {
         self.analysing(query, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
             analyzer.own_path = path;
+            analyzer.is_kept = true;
             let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
             let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
             uses.append(&mut analyzer.views);

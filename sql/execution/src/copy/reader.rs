@@ -70,6 +70,14 @@ impl Record {
     }
 }
 
+/// How lines end: all of a stream alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    Lf,
+    Cr,
+    CrLf,
+}
+
 /// Cuts a stream of bytes into lines, and lines into fields.
 pub struct LineReader {
     options: CopyOptions,
@@ -79,6 +87,8 @@ pub struct LineReader {
     /// Bytes of the buffer that were given out already.
     start: usize,
     in_quotes: bool,
+    /// As the first line ended.
+    line_end: Option<LineEnd>,
     ended: bool,
     number: u64,
     /// Memory of an earlier line, to be used again.
@@ -95,6 +105,7 @@ impl LineReader {
             scanned: 0,
             start: 0,
             in_quotes: false,
+            line_end: None,
             ended: false,
             number: 0,
             spare: Vec::new(),
@@ -143,7 +154,7 @@ impl LineReader {
     ///
     /// # Errors
     ///
-    /// 22P04 where the data end inside of quotes.
+    /// 22P04 where the data end inside of quotes, and for a line that ends otherwise than the first one.
     pub fn next(&mut self, last: bool) -> Result<Option<Line>> {
         if self.ended {
             return Ok(None);
@@ -176,24 +187,16 @@ impl LineReader {
                     self.skip_plain();
                     continue;
                 }
-                b'\n' if !self.in_quotes => {
-                    let end = self.scanned;
-                    self.scanned += 1;
-                    return Ok(Some(self.take(end, self.scanned)));
+                b'\n' if !self.in_quotes => return self.end_line(LineEnd::Lf, 1).map(Some),
+                b'\r' if !self.in_quotes => {
+                    let may_go_on = matches!(self.line_end, None | Some(LineEnd::CrLf));
+                    let (end, bytes) = match self.buffer.get(self.scanned + 1) {
+                        None if may_go_on && !last => return Ok(None),
+                        Some(b'\n') if may_go_on => (LineEnd::CrLf, 2),
+                        _ => (LineEnd::Cr, 1),
+                    };
+                    return self.end_line(end, bytes).map(Some);
                 }
-                b'\r' if !self.in_quotes => match self.buffer.get(self.scanned + 1) {
-                    Some(b'\n') => {
-                        let end = self.scanned;
-                        self.scanned += 2;
-                        return Ok(Some(self.take(end, self.scanned)));
-                    }
-                    None if !last => return Ok(None),
-                    _ => {
-                        let end = self.scanned;
-                        self.scanned += 1;
-                        return Ok(Some(self.take(end, self.scanned)));
-                    }
-                },
                 _ => {}
             }
             self.scanned += 1;
@@ -215,6 +218,34 @@ impl LineReader {
     fn skip_plain(&mut self) {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();
         self.scanned += memchr::memchr3(b'\n', b'\r', b'\\', rest).unwrap_or(rest.len());
+    }
+
+    /// Ends a line at the next byte, with an end of so many bytes.
+    fn end_line(&mut self, line_end: LineEnd, bytes: usize) -> Result<Line> {
+        if *self.line_end.get_or_insert(line_end) != line_end {
+            return Err(self.other_end(line_end));
+        }
+        let end = self.scanned;
+        self.scanned += bytes;
+        Ok(self.take(end, self.scanned))
+    }
+
+    /// 22P04 for a line that ends otherwise than the first one.
+    fn other_end(&mut self, found: LineEnd) -> SqlError {
+        let csv = self.options.format == CopyFormat::Csv;
+        self.number += 1;
+        let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
+        let is_marker = self.buffer.get(self.start..self.scanned) == Some(b"\\.");
+        if is_marker && (!csv || self.line_end != Some(LineEnd::CrLf)) {
+            return wrong("end-of-copy marker does not match previous newline style".to_owned());
+        }
+        let (name, letter) = if found == LineEnd::Lf { ("newline", 'n') } else { ("carriage return", 'r') };
+        if csv {
+            return wrong(format!("unquoted {name} found in data"))
+                .with_hint(format!("Use quoted CSV field to represent {name}."));
+        }
+        wrong(format!("literal {name} found in data"))
+            .with_hint(format!("Use \"\\{letter}\" to represent {name}."))
     }
 
     fn take(&mut self, end: usize, next: usize) -> Line {
@@ -428,7 +459,7 @@ mod tests {
 
     #[test]
     fn text_is_read_the_same_wherever_the_stream_is_cut() {
-        let input = b"a\\tb\t\\N\t\\\\N\r\nx\\\ny\t\\101\\x42\t\nlast\t\t1\n\\.\nignored\n";
+        let input = b"a\\tb\t\\N\t\\\\N\r\nx\\\ny\t\\101\\x42\t\r\nlast\t\t1\r\n\\.\r\nignored\n";
         let rows =
             [fields(&["a\tb", "NULL", "\\N"]), fields(&["x\ny", "AB", ""]), fields(&["last", "", "1"])];
         for step in 1..=input.len() {
@@ -455,12 +486,36 @@ mod tests {
 
     #[test]
     fn csv_is_read_the_same_wherever_the_stream_is_cut() {
-        let input = b"1,\"a,\"\"b\"\"\nc\",\r\n2,,\"\"\n3,x\"y\"z,end";
+        let input = b"1,\"a,\"\"b\"\"\nc\",\r\n2,,\"\"\r\n3,x\"y\"z,end";
         let rows =
             [fields(&["1", "a,\"b\"\nc", "NULL"]), fields(&["2", "NULL", ""]), fields(&["3", "xyz", "end"])];
         for step in 1..=input.len() {
             assert_eq!(read(true, input, step), rows, "cut after every {step} bytes");
         }
+    }
+
+    #[test]
+    fn all_lines_end_as_the_first_one_does() {
+        for (csv, input, message) in [
+            (false, "a\nb\r\n", "literal carriage return found in data"),
+            (false, "a\r\nb\n", "literal newline found in data"),
+            (false, "a\r\nb\rc", "literal carriage return found in data"),
+            (false, "a\rb\r\n", "literal newline found in data"),
+            (true, "a\nb\r\n", "unquoted carriage return found in data"),
+            (true, "a\r\nb\n", "unquoted newline found in data"),
+            (false, "a\r\n\\.\n", "end-of-copy marker does not match previous newline style"),
+        ] {
+            let mut reader = LineReader::new(options(csv));
+            reader.feed(input.as_bytes()).unwrap();
+            let error = loop {
+                match reader.next(true) {
+                    Ok(line) => assert!(line.is_some(), "{input:?} was taken"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!((error.code(), error.message()), (SqlState::BAD_COPY_FILE_FORMAT, message));
+        }
+        assert_eq!(read(false, b"a\\\nb\r\nc\\\r\r\n", 1).len(), 2);
     }
 
     #[test]

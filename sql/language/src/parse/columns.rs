@@ -1,5 +1,5 @@
-//! The columns that an expression of the catalogue names: a CHECK condition, kept as text, goes with its
-//! columns.
+//! Expressions that the catalogue keeps as text, and the columns that they name: a CHECK condition goes with
+//! its columns.
 
 use super::{fold, parse_expression, walk};
 use sql_interface::Result;
@@ -13,6 +13,24 @@ fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
         ast::Expr::CompoundIdentifier(parts) => parts.last(),
         _ => None,
     }
+}
+
+/// The text of an expression, from which it can be read again: two signs side by side would be another
+/// operator, or begin a comment.
+pub fn text_of(expression: &ast::Expr) -> String {
+    let is_sign = |part: &ast::Expr| matches!(part, ast::Expr::UnaryOp { op, .. } if !matches!(op, ast::UnaryOperator::Not));
+    let mut apart = expression.clone();
+    walk::expressions(&mut apart, |part| {
+        let sign = is_sign(part);
+        if let ast::Expr::UnaryOp { expr, .. } = part
+            && sign
+            && is_sign(expr)
+        {
+            let placeholder = Box::new(ast::Expr::Identifier(ast::Ident::new("")));
+            **expr = ast::Expr::Nested(std::mem::replace(expr, placeholder));
+        }
+    });
+    apart.to_string()
 }
 
 /// The names of the columns in the expression of this text.
@@ -66,6 +84,16 @@ mod tests {
         }
         for text in ["b.c > 1", "b(c) = 1", "\"B\" > 1", "c = 'b'", "c > date '2000-01-01'"] {
             assert!(!columns_of(text).unwrap().contains("b"), "{text}");
+        }
+    }
+
+    #[test]
+    fn signs_side_by_side_are_kept_apart() {
+        for (written, kept) in [("- -1", "-(-1)"), ("@ -1 = 1", "@(-1) = 1"), ("not - 1 < 2", "NOT -1 < 2")] {
+            let parsed = parse_expression(written).unwrap();
+            let text = text_of(parsed.tree().unwrap());
+            assert_eq!(text, kept);
+            assert!(parse_expression(&text).is_ok());
         }
     }
 

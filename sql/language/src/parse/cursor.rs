@@ -15,13 +15,15 @@ pub(super) struct Cursor<'a> {
     at: usize,
     /// What is doubtful about the parts that the other parser read.
     doubts: Cell<Found>,
+    /// What is wrong with the statement's options.
+    refusal: Option<SqlError>,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(source: &'a Source, tokens: &'a [TokenWithSpan]) -> Self {
         let tokens =
             tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)).collect();
-        Self { source, tokens, at: 0, doubts: Cell::default() }
+        Self { source, tokens, at: 0, doubts: Cell::default(), refusal: None }
     }
 
     pub(crate) fn source(&self) -> &'a Source {
@@ -31,6 +33,16 @@ impl<'a> Cursor<'a> {
     /// Notes what is doubtful about a part.
     pub(super) fn note(&self, found: Found) {
         self.doubts.set(self.doubts.get().and(found));
+    }
+
+    /// Notes what is wrong with an option that the grammar takes; what was noted first stays.
+    pub(super) fn refuse(&mut self, error: SqlError) {
+        self.refusal.get_or_insert(error);
+    }
+
+    /// What is wrong with the options.
+    pub(super) fn take_refusal(&mut self) -> Option<SqlError> {
+        self.refusal.take()
     }
 
     /// What was noted.
@@ -66,6 +78,14 @@ impl<'a> Cursor<'a> {
     /// 42601 at the next token.
     pub(crate) fn unexpected(&self) -> SqlError {
         match self.tokens.get(self.at) {
+            Some(token) => self.source.unexpected(token),
+            None => self.source.end_of_input(),
+        }
+    }
+
+    /// 42601 at the token taken last.
+    pub(crate) fn unexpected_before(&self) -> SqlError {
+        match self.at.checked_sub(1).and_then(|at| self.tokens.get(at)) {
             Some(token) => self.source.unexpected(token),
             None => self.source.end_of_input(),
         }

@@ -13,11 +13,12 @@ use std::sync::Arc;
 /// Reads what follows EXPLAIN.
 pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let mut options = ExplainOptions { costs: true, ..ExplainOptions::default() };
+    let mut checked = Ok(());
     if !begins_statement(cursor) && cursor.peek() == Some(&Token::LParen) {
         for option in options::list(cursor)? {
-            take(&mut options, &option)?;
+            checked = checked.and_then(|()| take(&mut options, &option));
         }
-        check(&options)?;
+        checked = checked.and_then(|()| check(&options));
     } else {
         options.analyze = cursor.any_word(&["analyze", "analyse"]);
         options.verbose = cursor.word("verbose");
@@ -27,7 +28,8 @@ pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     } else {
         inner(cursor)?
     };
-    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
+    let refusal = checked.err().map(Box::new);
+    Ok(SqlCommand::Utility(Utility::Explain { options, statement, refusal }))
 }
 
 /// A statement that has one with a plan inside it.

@@ -113,20 +113,37 @@ pub(super) fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility>
     Ok(Utility::Maintain(Maintenance { vacuum, analyze, verbose, tables, refusal }))
 }
 
-/// What follows REINDEX.
-pub(super) fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
-    let (mut verbose, mut concurrently, mut tablespace) = (false, false, None);
-    for option in options::list(cursor)? {
+#[derive(Default)]
+struct ReindexOptions {
+    verbose: bool,
+    concurrently: bool,
+    tablespace: Option<String>,
+}
+
+impl ReindexOptions {
+    fn take(&mut self, option: &Given) -> Result<()> {
         match option.name.as_str() {
-            "verbose" => verbose = option.boolean()?,
-            "concurrently" => concurrently = option.boolean()?,
+            "verbose" => self.verbose = option.boolean()?,
+            "concurrently" => self.concurrently = option.boolean()?,
             "tablespace" => {
                 let missing = || SqlError::syntax("tablespace requires a parameter");
-                tablespace = Some(option.value.clone().ok_or_else(missing)?);
+                self.tablespace = Some(option.value.clone().ok_or_else(missing)?);
             }
             _ => return Err(option.unrecognized("REINDEX")),
         }
+        Ok(())
     }
+}
+
+/// What follows REINDEX.
+pub(super) fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    let mut read = ReindexOptions::default();
+    for option in options::list(cursor)? {
+        if let Err(refusal) = read.take(&option) {
+            cursor.refuse(refusal);
+        }
+    }
+    let ReindexOptions { verbose, mut concurrently, tablespace } = read;
     const KINDS: [&str; 5] = ["index", "table", "schema", "database", "system"];
     let kind = KINDS.iter().find(|kind| cursor.word(kind)).ok_or_else(|| cursor.unexpected())?;
     concurrently |= cursor.word("concurrently");

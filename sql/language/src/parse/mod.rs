@@ -4,9 +4,11 @@
 pub mod columns;
 mod constants;
 mod copy;
+mod copy_options;
 mod cursor;
 mod dialect;
 mod doubts;
+mod encodings;
 mod explain;
 mod extent;
 mod grammar;
@@ -24,6 +26,7 @@ mod settle;
 mod source;
 #[expect(missing_docs, reason = "statements and their parts are named after the words of SQL")]
 mod statement;
+mod tablespace;
 mod transaction;
 mod unicode;
 mod utility;
@@ -36,7 +39,7 @@ pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
     ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement,
     MaintainedTable, Maintenance, MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, Reindex,
-    ReindexTarget, RoleOption, RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange,
+    ReindexTarget, Renaming, RoleOption, RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange,
     SettingOf, SqlCommand, Utility, ViewChange,
 };
 
@@ -44,6 +47,7 @@ use cursor::Cursor;
 use dialect::Patient;
 pub(crate) use dialect::SYMMETRIC;
 use doubts::Found;
+pub(crate) use encodings::{encoding_name, encoding_number};
 pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
 use settle::settle;
 use sql_interface::{NAME_BYTES_MAX, Result, Severity, SqlError, clipped, stack};
@@ -352,13 +356,17 @@ fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlCo
     if !is_query && let Some(command) = utility::parse(&mut cursor)? {
         let of_itself = if utility::is_plain(&command) { Found::default() } else { Found::ASK };
         let found = of_itself.and(cursor.doubts()).and(doubts::of_tokens(&tokens));
+        let command = match cursor.take_refusal() {
+            Some(refusal) => utility::refused(&command, refusal),
+            None => command,
+        };
         return Ok((command, found));
     }
     parse_plain(source, tokens)
 }
 
 /// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
-fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlCommand, Found)> {
+fn parse_plain(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<(SqlCommand, Found)> {
     let (count, of_tokens) = (tokens.len(), doubts::of_tokens(&tokens));
     if tokens.first().is_some_and(|first| begins_query(&first.token)) {
         // As the parser would do, without moving a tree of the largest statement's size about.
@@ -366,10 +374,15 @@ fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(SqlComman
         let found = of_tokens.and(doubts::of_tree(source, &mut query));
         return Ok((SqlCommand::Query(query), found));
     }
-    let overriding = rewrite::overriding(&tokens);
+    let (overriding, refusal) = (rewrite::overriding(&tokens), tablespace::take(&mut tokens));
     let mut statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
     let found = of_tokens.and(doubts::of_tree(source, &mut statement));
-    Ok((classify(statement, overriding)?, found))
+    let command = classify(statement, overriding)?;
+    let command = match refusal {
+        Some(refusal) => utility::refused(&command, refusal),
+        None => command,
+    };
+    Ok((command, found))
 }
 
 /// Whether a statement that begins so is a query.

@@ -151,7 +151,7 @@ fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>, is_new: bool) ->
         let Some(option) = option(cursor, is_new)? else { continue };
         let mut before = list.iter().skip(given);
         if before.any(|known| known.is_same_option(&option)) {
-            return Err(SqlError::syntax("conflicting or redundant options").at(position));
+            cursor.refuse(SqlError::syntax("conflicting or redundant options").at(position));
         }
         list.push(option);
     }
@@ -188,11 +188,12 @@ fn option(cursor: &mut Cursor<'_>, is_new: bool) -> Result<Option<RoleOption>> {
         RoleOption::Password(if cursor.word("null") { None } else { Some(cursor.expect_string()?) })
     } else if cursor.words(&["connection", "limit"]) {
         let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
-        let limit = number.parse::<i32>().ok().filter(|limit| *limit >= -1);
-        RoleOption::ConnectionLimit(limit.ok_or_else(|| {
+        let Ok(limit) = number.parse::<i32>() else { return Err(cursor.unexpected_before()) };
+        if limit < -1 {
             let message = format!("invalid connection limit: {number}");
-            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-        })?)
+            cursor.refuse(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        RoleOption::ConnectionLimit(limit)
     } else if cursor.words(&["valid", "until"]) {
         RoleOption::ValidUntil(cursor.expect_string()?)
     } else if cursor.word("sysid") {

@@ -34,12 +34,9 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     Ok(Some(SqlCommand::Utility(utility)))
 }
 
-/// Sets an option that may be given once.
-fn once<T>(option: &mut Option<T>, position: Option<u32>, value: T) -> Result<()> {
-    if option.replace(value).is_some() {
-        return Err(SqlError::syntax("conflicting or redundant options").at(position));
-    }
-    Ok(())
+/// Sets an option that may be given once; false where it was given before.
+fn once<T>(option: &mut Option<T>, value: T) -> bool {
+    option.replace(value).is_none()
 }
 
 fn integer(cursor: &mut Cursor<'_>) -> Result<i64> {
@@ -52,7 +49,7 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions> {
     let mut found = SequenceOptions::default();
     while !cursor.is_at_end() {
         let position = cursor.position();
-        if cursor.word("as") {
+        let is_first = if cursor.word("as") {
             let name = cursor.identifier()?;
             let ty = match name.as_str() {
                 "smallint" => ast::DataType::SmallInt(None),
@@ -64,27 +61,27 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions> {
                 "text" => ast::DataType::Text,
                 _ => ast::DataType::Custom(ast::ObjectName::from(vec![ast::Ident::new(name)]), Vec::new()),
             };
-            once(&mut found.data_type, position, ty)?;
+            once(&mut found.data_type, ty)
         } else if cursor.word("increment") {
             cursor.word("by");
             let value = integer(cursor)?;
-            once(&mut found.increment, position, value)?;
+            once(&mut found.increment, value)
         } else if cursor.words(&["no", "minvalue"]) {
-            once(&mut found.min, position, None)?;
+            once(&mut found.min, None)
         } else if cursor.words(&["no", "maxvalue"]) {
-            once(&mut found.max, position, None)?;
+            once(&mut found.max, None)
         } else if cursor.words(&["no", "cycle"]) {
-            once(&mut found.cycle, position, false)?;
+            once(&mut found.cycle, false)
         } else if cursor.word("minvalue") {
             let value = integer(cursor)?;
-            once(&mut found.min, position, Some(value))?;
+            once(&mut found.min, Some(value))
         } else if cursor.word("maxvalue") {
             let value = integer(cursor)?;
-            once(&mut found.max, position, Some(value))?;
+            once(&mut found.max, Some(value))
         } else if cursor.word("start") {
             cursor.word("with");
             let value = integer(cursor)?;
-            once(&mut found.start, position, value)?;
+            once(&mut found.start, value)
         } else if cursor.word("restart") {
             let with = cursor.word("with");
             let place = cursor.place();
@@ -96,17 +93,20 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions> {
                     None
                 }
             };
-            once(&mut found.restart, position, value)?;
+            once(&mut found.restart, value)
         } else if cursor.word("cache") {
             let value = integer(cursor)?;
-            once(&mut found.cache, position, value)?;
+            once(&mut found.cache, value)
         } else if cursor.word("cycle") {
-            once(&mut found.cycle, position, true)?;
+            once(&mut found.cycle, true)
         } else if cursor.words(&["owned", "by"]) {
             let owner = if cursor.word("none") { None } else { Some(cursor.object_name()?) };
-            once(&mut found.owned_by, position, owner)?;
+            once(&mut found.owned_by, owner)
         } else {
             return Err(cursor.unexpected());
+        };
+        if !is_first {
+            cursor.refuse(SqlError::syntax("conflicting or redundant options").at(position));
         }
     }
     Ok(found)

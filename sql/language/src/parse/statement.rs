@@ -161,6 +161,8 @@ pub enum Utility {
     Explain {
         options: ExplainOptions,
         statement: Arc<super::Parsed>,
+        /// What is wrong with its options.
+        refusal: Option<Box<SqlError>>,
     },
     Drop(DropTarget),
     Grant(Box<Grant>),
@@ -183,6 +185,13 @@ pub enum Utility {
     AlterSettings {
         of: SettingOf,
         change: SettingChange,
+    },
+    /// ALTER VIEW and ALTER INDEX RENAME.
+    Rename {
+        kind: DropKind,
+        if_exists: bool,
+        name: ast::ObjectName,
+        renaming: Renaming,
     },
     AlterView {
         if_exists: bool,
@@ -217,6 +226,12 @@ pub enum Utility {
     },
     /// UNLISTEN: nothing is ever listened to.
     Unlisten,
+    /// A statement that the grammar takes, and whose options are wrong: that is told when it is to run.
+    Refused {
+        /// What it is called, if it is one that a read-only transaction refuses before.
+        writes: Option<&'static str>,
+        refusal: Box<SqlError>,
+    },
 }
 
 /// How many rows FETCH asks for.
@@ -275,6 +290,13 @@ pub enum DropKind {
     Index,
     Sequence,
     View,
+}
+
+/// What gets which name.
+#[derive(Clone, Debug)]
+pub enum Renaming {
+    Whole(String),
+    Column { from: String, to: String },
 }
 
 /// DROP.
@@ -498,7 +520,8 @@ pub struct CopyStatement {
     pub subject: CopySubject,
     /// FROM STDIN; else TO STDOUT.
     pub from: bool,
-    pub options: CopyOptions,
+    /// Or what is wrong with them: the grammar takes any, and it is told once the table is found.
+    pub options: Result<CopyOptions, SqlError>,
 }
 
 /// What COPY reads or writes.

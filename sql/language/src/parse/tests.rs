@@ -132,20 +132,22 @@ fn settings_keep_their_names_and_values() {
 fn copy_is_read_in_both_option_styles() {
     let options = |sql: &str| {
         let SqlCommand::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
-        *copy
+        (copy.from, copy.subject, copy.options)
     };
-    let copy =
+    let (from, _, read) =
         options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
-    assert!(copy.from);
-    assert_eq!(copy.options.format, CopyFormat::Csv);
-    assert_eq!(copy.options.header, CopyHeader::On);
-    assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b';', "N"));
-    let copy = options("COPY t TO STDOUT WITH CSV HEADER DELIMITER AS '|' NULL AS ''");
-    assert!(!copy.from && copy.options.format == CopyFormat::Csv && copy.options.delimiter == b'|');
-    let copy = options("copy (select 1, ')') to stdout");
-    assert!(matches!(copy.subject, CopySubject::Query(_)));
-    assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b'\t', "\\N"));
-    assert_eq!(failure("copy t from stdin (frmat csv)").0, "42601");
+    let read = read.unwrap();
+    assert!(from && read.format == CopyFormat::Csv && read.header == CopyHeader::On);
+    assert_eq!((read.delimiter, read.null.as_str()), (b';', "N"));
+    let (from, _, read) = options("COPY t TO STDOUT WITH CSV HEADER DELIMITER AS '|' NULL AS ''");
+    let read = read.unwrap();
+    assert!(!from && read.format == CopyFormat::Csv && read.delimiter == b'|');
+    let (_, subject, read) = options("copy (select 1, ')') to stdout");
+    let read = read.unwrap();
+    assert!(matches!(subject, CopySubject::Query(_)));
+    assert_eq!((read.delimiter, read.null.as_str()), (b'\t', "\\N"));
+    let (_, _, read) = options("copy t from stdin (frmat csv)");
+    assert_eq!(read.unwrap_err().code(), SqlState::SYNTAX_ERROR);
     assert_eq!(failure("copy t from '/tmp/x'").0, "0A000");
 }
 

@@ -1,7 +1,9 @@
 //! The statements parsed by hand, and those that are refused by their first words.
 
 use super::cursor::Cursor;
-use super::statement::{DiscardKind, DropKind, DropTarget, FetchCount, SqlCommand, Utility, ViewChange};
+use super::statement::{
+    DiscardKind, DropKind, DropTarget, FetchCount, Renaming, SqlCommand, Utility, ViewChange,
+};
 use super::{
     Parsed, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting, settle, transaction,
 };
@@ -60,6 +62,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
         role::parse,
         sequence::parse,
         alter_view,
+        rename,
     ] {
         if let Some(command) = family(cursor)? {
             return Ok(Some(command));
@@ -114,6 +117,23 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     };
     cursor.expect_end()?;
     Ok(Some(SqlCommand::Utility(utility)))
+}
+
+/// What stands for a statement whose options are wrong.
+pub(super) fn refused(command: &SqlCommand, refusal: SqlError) -> SqlCommand {
+    let writes = match command {
+        SqlCommand::CreateTable(table) if table.query.is_some() => Some("CREATE TABLE AS"),
+        SqlCommand::CreateTable(_) => Some("CREATE TABLE"),
+        SqlCommand::CreateIndex(_) => Some("CREATE INDEX"),
+        SqlCommand::Utility(Utility::CreateRole { .. }) => Some("CREATE ROLE"),
+        SqlCommand::Utility(Utility::AlterRole { .. }) => Some("ALTER ROLE"),
+        SqlCommand::Utility(Utility::CreateSequence { .. }) => Some("CREATE SEQUENCE"),
+        SqlCommand::Utility(Utility::AlterSequence { .. }) => Some("ALTER SEQUENCE"),
+        SqlCommand::Utility(Utility::CreateView { .. }) => Some("CREATE VIEW"),
+        SqlCommand::Utility(Utility::AlterView { .. }) => Some("ALTER TABLE"),
+        _ => None,
+    };
+    SqlCommand::Utility(Utility::Refused { writes, refusal: Box::new(refusal) })
 }
 
 /// Statements that are read word by word, so that nothing foreign can be in them, and that come too often to
@@ -255,18 +275,17 @@ fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     cursor.expect_word("for")?;
     let query = inner(cursor)?;
     let SqlCommand::Query(body) = &query.command else { return Err(cursor.unexpected()) };
-    let invalid = |what: &str| Err(SqlError::new(SqlState::INVALID_CURSOR_DEFINITION, what));
-    if scroll && no_scroll {
-        return invalid("cannot specify both SCROLL and NO SCROLL");
-    }
-    if sensitive && insensitive {
-        return invalid("cannot specify both ASENSITIVE and INSENSITIVE");
-    }
-    if insensitive && !body.locks.is_empty() {
-        return invalid("DECLARE INSENSITIVE CURSOR ... FOR UPDATE is not valid");
+    for (wrong, what) in [
+        (scroll && no_scroll, "cannot specify both SCROLL and NO SCROLL"),
+        (sensitive && insensitive, "cannot specify both ASENSITIVE and INSENSITIVE"),
+        (insensitive && !body.locks.is_empty(), "DECLARE INSENSITIVE CURSOR ... FOR UPDATE is not valid"),
+    ] {
+        if wrong {
+            cursor.refuse(SqlError::new(SqlState::INVALID_CURSOR_DEFINITION, what));
+        }
     }
     // Rows come forward only, and of one snapshot, whatever is asked for.
-    for (wanted, word) in [(scroll, "SCROLL"), (binary, "BINARY")] {
+    for (wanted, word) in [(scroll && !no_scroll, "SCROLL"), (binary, "BINARY")] {
         if wanted {
             return Err(SqlError::unsupported(format!("DECLARE {word} CURSOR")));
         }
@@ -333,23 +352,8 @@ fn view_options(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
         } else {
             "true".to_owned()
         };
-        match name.as_str() {
-            "security_invoker" => {}
-            "security_barrier" | "check_option" => {
-                return Err(SqlError::unsupported(format!("view option \"{name}\"")));
-            }
-            _ => {
-                let message = format!("unrecognized parameter \"{name}\"");
-                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-            }
-        }
-        if options.iter().any(|known: &String| known.starts_with(&format!("{name}="))) {
-            let message = format!("parameter \"{name}\" specified more than once");
-            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        }
-        if sql_types::is_true(&value).is_none() {
-            let message = format!("invalid value for boolean option \"{name}\": {value}");
-            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        if let Err(refusal) = check_view_option(&name, &value, &options) {
+            cursor.refuse(refusal);
         }
         options.push(format!("{name}={value}"));
         if !cursor.token(&Token::Comma) {
@@ -358,6 +362,26 @@ fn view_options(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
     }
     cursor.expect_token(&Token::RParen)?;
     Ok(options)
+}
+
+fn check_view_option(name: &str, value: &str, before: &[String]) -> Result<()> {
+    let invalid = |message: String| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    if !matches!(name, "security_invoker" | "security_barrier" | "check_option") {
+        return invalid(format!("unrecognized parameter \"{name}\""));
+    }
+    if before.iter().any(|known| known.starts_with(&format!("{name}="))) {
+        return invalid(format!("parameter \"{name}\" specified more than once"));
+    }
+    let fits = match name {
+        "check_option" => matches!(value, "local" | "cascaded"),
+        _ => sql_types::is_true(value).is_some(),
+    };
+    match name {
+        "check_option" if !fits => invalid(format!("invalid value for enum option \"{name}\": {value}")),
+        _ if !fits => invalid(format!("invalid value for boolean option \"{name}\": {value}")),
+        "security_invoker" => Ok(()),
+        _ => Err(SqlError::unsupported(format!("view option \"{name}\""))),
+    }
 }
 
 /// ALTER VIEW name SET (options) | RESET (options)
@@ -378,6 +402,36 @@ fn alter_view(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     };
     cursor.expect_end()?;
     Ok(Some(SqlCommand::Utility(Utility::AlterView { if_exists, name, change })))
+}
+
+/// ALTER VIEW and ALTER INDEX, RENAME
+fn rename(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
+    let place = cursor.place();
+    let kind = if cursor.words(&["alter", "view"]) {
+        DropKind::View
+    } else if cursor.words(&["alter", "index"]) {
+        DropKind::Index
+    } else {
+        return Ok(None);
+    };
+    let if_exists = cursor.words(&["if", "exists"]);
+    let name = cursor.object_name();
+    let (Ok(name), true) = (name, cursor.word("rename")) else {
+        cursor.rewind(place);
+        return Ok(None);
+    };
+    let renaming = if cursor.word("to") {
+        Renaming::Whole(cursor.name()?)
+    } else if kind == DropKind::View {
+        cursor.word("column");
+        let from = cursor.name()?;
+        cursor.expect_word("to")?;
+        Renaming::Column { from, to: cursor.name()? }
+    } else {
+        return Err(cursor.unexpected());
+    };
+    cursor.expect_end()?;
+    Ok(Some(SqlCommand::Utility(Utility::Rename { kind, if_exists, name, renaming })))
 }
 
 fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {

@@ -57,6 +57,8 @@ pub(crate) struct QueryLevel {
     pub(crate) columns: Vec<ScopeColumn>,
     /// Columns of the row before this one can't be named: those before the comma, in a join's condition.
     pub(crate) visible_from: usize,
+    /// Columns of the row before this one are those of the table that is changed, which nothing in FROM sees.
+    pub(crate) target_width: usize,
     pub(crate) tables: Vec<ScopeTable>,
     /// Columns of the row that FROM gives.
     pub(crate) width: usize,
@@ -119,6 +121,8 @@ pub struct Analyzer<'a> {
     pub(crate) reads_session: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
+    /// There is a FULL join that PostgreSQL refuses, unless something above it makes another of it.
+    pub(super) full_joins_refused: bool,
     /// Who may stop the analysis.
     pub canceller: Option<&'a Canceller>,
     /// Tokens of the statement and of all texts of the catalogue that it has led to.
@@ -131,6 +135,8 @@ pub struct Analyzer<'a> {
     pub own_path: Option<&'a SearchPath>,
     /// The texts of the catalogue that it reads are being made by the statement itself.
     pub defines: bool,
+    /// What is analysed is kept, and planned again where it is read.
+    pub is_kept: bool,
 }
 
 /// How errors call the place of a DEFAULT expression.
@@ -147,6 +153,7 @@ impl QueryLevel {
         Self {
             columns: Vec::new(),
             visible_from: 0,
+            target_width: 0,
             tables: Vec::new(),
             width: 0,
             aggregates: Vec::new(),
@@ -176,6 +183,9 @@ impl QueryLevel {
                     }
                 };
             if fits {
+                if column.index < self.target_width {
+                    return Err(out_of_reach(SqlState::INVALID_COLUMN_REFERENCE, &column.table));
+                }
                 if found.is_some() {
                     let message = format!("column reference \"{name}\" is ambiguous");
                     return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
@@ -185,6 +195,15 @@ impl QueryLevel {
         }
         Ok(found)
     }
+}
+
+/// What FROM has, and cannot be named here.
+pub(super) fn out_of_reach(code: SqlState, table: &str) -> SqlError {
+    let message = format!("invalid reference to FROM-clause entry for table \"{table}\"");
+    let hint = format!(
+        "There is an entry for table \"{table}\", but it cannot be referenced from this part of the query."
+    );
+    SqlError::new(code, message).with_hint(hint)
 }
 
 impl<'a> Analyzer<'a> {
@@ -216,12 +235,14 @@ impl<'a> Analyzer<'a> {
             reads_catalogue: false,
             reads_session: false,
             lateral_pending: false,
+            full_joins_refused: false,
             canceller: None,
             tokens: 0,
             from_items: 0,
             repeated_nodes: 0,
             own_path: None,
             defines: false,
+            is_kept: false,
         }
     }
 

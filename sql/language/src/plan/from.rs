@@ -19,11 +19,13 @@ pub(crate) struct FromItem {
     pub(crate) columns: Vec<ScopeColumn>,
     pub(crate) tables: Vec<ScopeTable>,
     pub(crate) width: usize,
+    /// So many of its first columns are those of the table that the statement changes.
+    pub(crate) target_width: usize,
 }
 
 impl FromItem {
     pub(crate) fn unit() -> Self {
-        Self { node: Node::Unit, columns: Vec::new(), tables: Vec::new(), width: 0 }
+        Self { node: Node::Unit, columns: Vec::new(), tables: Vec::new(), width: 0, target_width: 0 }
     }
 
     /// Moves its columns to the right by `by` places.
@@ -123,49 +125,13 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
             nullable: false,
         }],
         width: count + usize::from(emit_key),
+        target_width: 0,
     }
 }
 
 impl Analyzer<'_> {
-    /// The whole clause. `emit_keys`: scans of stored tables also give their keys (for row locks).
-    pub(crate) fn tables_from(
-        &mut self,
-        start: FromItem,
-        from: &[ast::TableWithJoins],
-        emit_keys: bool,
-    ) -> Result<FromItem> {
-        let mut all = start;
-        for chain in from {
-            let turns = chain.joins.iter().any(|join| {
-                matches!(
-                    join.join_operator,
-                    ast::JoinOperator::Right(_)
-                        | ast::JoinOperator::RightOuter(_)
-                        | ast::JoinOperator::FullOuter(_)
-                )
-            });
-            if turns {
-                // The left side of a RIGHT or FULL join must not hold the tables before the comma.
-                let first = self.factor(&mut FromItem::unit(), &chain.relation, emit_keys)?;
-                let mut item = first;
-                for join in &chain.joins {
-                    item = self.join(item, join, 0, emit_keys)?;
-                }
-                all = self.cross(all, item)?;
-            } else {
-                let chain_start = all.width;
-                let next = self.factor(&mut all, &chain.relation, emit_keys)?;
-                all = self.cross(all, next)?;
-                for join in &chain.joins {
-                    all = self.join(all, join, chain_start, emit_keys)?;
-                }
-            }
-        }
-        Ok(all)
-    }
-
     /// Both sides' rows, every one with every other.
-    fn cross(&mut self, left: FromItem, right: FromItem) -> Result<FromItem> {
+    pub(super) fn cross(&mut self, left: FromItem, right: FromItem) -> Result<FromItem> {
         if left.width == 0 && matches!(left.node, Node::Unit) && !self.lateral_pending {
             return Ok(right);
         }
@@ -208,6 +174,7 @@ impl Analyzer<'_> {
             deferred: DeferredValues::default(),
             build_left: false,
             lateral,
+            refused: false,
         };
         let mut columns = left.columns;
         columns.append(&mut right.columns);
@@ -219,10 +186,11 @@ impl Analyzer<'_> {
             right.tables.iter_mut().for_each(|table| table.nullable = true);
         }
         tables.append(&mut right.tables);
-        Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width })
+        let target_width = left.target_width;
+        Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width, target_width })
     }
 
-    fn join(
+    pub(super) fn join(
         &mut self,
         mut left: FromItem,
         join: &ast::Join,
@@ -310,6 +278,13 @@ impl Analyzer<'_> {
             }
             rest = above;
         }
+        if kind == JoinKind::Full
+            && plan.hash_keys.is_empty()
+            && super::full_join::is_refused(&rest, left_width)
+        {
+            self.full_joins_refused = true;
+            plan.refused = true;
+        }
         plan.condition = super::predicate::conjunction(rest);
         plan.deferred = deferred;
         Ok(())
@@ -341,7 +316,8 @@ impl Analyzer<'_> {
         kind: JoinKind,
     ) -> Result<()> {
         let mut merged = Vec::new();
-        for name in names {
+        for (at, name) in names.iter().enumerate() {
+            refuse_repeated(names, at, name)?;
             let side = |right: bool| -> Result<ScopeColumn> {
                 let word = if right { "right" } else { "left" };
                 // What is before the comma, or the table that is changed, is no part of the join.
@@ -401,7 +377,7 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    fn factor(
+    pub(super) fn factor(
         &mut self,
         left: &mut FromItem,
         factor: &ast::TableFactor,
@@ -441,7 +417,7 @@ impl Analyzer<'_> {
                 self.derived(left, *lateral, subquery)?
             }
             ast::TableFactor::NestedJoin { table_with_joins, .. } => {
-                self.tables_from(FromItem::unit(), std::slice::from_ref(table_with_joins), emit_keys)?
+                self.nested_join(left, table_with_joins, emit_keys)?
             }
             _ => return Err(SqlError::unsupported("this kind of table in FROM")),
         };
@@ -492,17 +468,21 @@ impl Analyzer<'_> {
         item: &mut FromItem,
         work: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
+        let target_width = item.target_width;
         let mut exchange = |analyzer: &mut Self| {
             let level = analyzer.level();
             std::mem::swap(&mut level.columns, &mut item.columns);
             std::mem::swap(&mut level.tables, &mut item.tables);
         };
         exchange(self);
-        let place = self.level().no_aggregates_in.replace("FROM clause of their own query level");
+        let level = self.level();
+        level.target_width = target_width;
+        let place = level.no_aggregates_in.replace("FROM clause of their own query level");
         let result = work(self);
         self.level().no_aggregates_in = place;
         exchange(self);
-        self.level().visible_from = 0;
+        let level = self.level();
+        (level.visible_from, level.target_width) = (0, 0);
         result
     }
 
@@ -523,6 +503,15 @@ impl Analyzer<'_> {
         }
         result.map(|(value, _)| value)
     }
+}
+
+/// 42701 for a name of USING that stands there before.
+fn refuse_repeated(names: &[String], at: usize, name: &str) -> Result<()> {
+    if names.iter().take(at).all(|before| before != name) {
+        return Ok(());
+    }
+    let message = format!("column name \"{name}\" appears more than once in USING clause");
+    Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message))
 }
 
 /// The columns that NATURAL joins by; those of the left side from `start` on are the join's.
@@ -561,7 +550,7 @@ pub(crate) fn plain_item(
         })
         .collect();
     let tables = vec![ScopeTable { alias, relation: None, start: 0, key: None, oid, nullable: false }];
-    FromItem { node, columns, tables, width }
+    FromItem { node, columns, tables, width, target_width: 0 }
 }
 
 fn alias_of(factor: &ast::TableFactor) -> Option<&ast::TableAlias> {

@@ -18,16 +18,22 @@ use sqlstate::SqlState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Calls that wait and are written alike, by their places among the deferred values: the first of each. What
-/// is grouped or sorted by such a call is the same value as in the select list, computed once.
+/// Subqueries and calls that wait and are written alike, by their places among the deferred values: the first
+/// of each. What is grouped or sorted by such a one is the same value as in the select list, computed once.
 pub(super) struct SameCalls(Vec<usize>);
 
 impl SameCalls {
     pub(super) fn of(deferred: &[DeferredValue]) -> Self {
         let mut same = Self(Vec::with_capacity(deferred.len()));
+        // One of each kind.
+        let mut firsts: Vec<(usize, &DeferredValue)> = Vec::new();
         for (at, slot) in deferred.iter().enumerate() {
-            let first = deferred.iter().take(at).position(|before| same.are_alike(before, slot));
-            same.0.push(first.unwrap_or(at));
+            let known = firsts.iter().find(|(_, first)| same.are_alike(first, slot));
+            let first = known.map_or(at, |(first, _)| *first);
+            if first == at {
+                firsts.push((at, slot));
+            }
+            same.0.push(first);
         }
         same
     }
@@ -42,6 +48,15 @@ impl SameCalls {
                 DeferredSource::Sequence { function, arguments },
                 DeferredSource::Sequence { function: of, arguments: others },
             ) if function == of => (arguments, others),
+            (DeferredSource::Scalar(one), DeferredSource::Scalar(other))
+            | (DeferredSource::Exists(one), DeferredSource::Exists(other)) => return one == other,
+            (DeferredSource::Array(one, ty), DeferredSource::Array(other, of)) => {
+                return ty == of && one == other;
+            }
+            (
+                DeferredSource::Quantified { left, node, matches, all, hashable: _ },
+                DeferredSource::Quantified { left: others, node: of, matches: by, all: of_all, hashable: _ },
+            ) if all == of_all && matches == by && node == of => (left, others),
             _ => return false,
         };
         one.len() == other.len() && one.iter().zip(other).all(|(one, other)| self.are_equal(one, other))

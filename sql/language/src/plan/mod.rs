@@ -1,11 +1,14 @@
 //! Analysis: from a parsed statement and the catalogue to a plan, or to an error with a position.
 
+mod alike;
 mod analyzer;
 mod calls;
+mod chains;
 mod conflict;
 mod depth;
 mod direct;
 mod from;
+mod full_join;
 mod grouping;
 mod joins;
 mod modify;
@@ -114,6 +117,9 @@ fn finish(
     mut node: Node,
     columns: Option<Vec<OutputColumn>>,
 ) -> Result<Plan> {
+    if analyzer.full_joins_refused && !analyzer.is_kept {
+        full_join::check(&node)?;
+    }
     prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters, &analyzer.left_open)?;
     let regs: Vec<(usize, sql_types::TypeId)> = columns

@@ -412,6 +412,7 @@ impl Analyzer<'_> {
         if let Some(alias) = alias {
             item.rename(&fold(&alias.name), &[])?;
         }
+        item.target_width = item.width;
         Ok((relation, item))
     }
 

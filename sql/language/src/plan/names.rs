@@ -129,8 +129,7 @@ impl<'a> Analyzer<'a> {
             Some(Found::Table(relation)) => Ok(relation.clone()),
             Some(Found::View(_)) => Err(SqlError::unsupported("a change or lock of a view")),
             Some(Found::Sequence(_)) => Err(wrong(format!("cannot change sequence \"{table}\""))),
-            Some(Found::Index(..)) => Err(wrong(format!("cannot open relation \"{table}\""))
-                .with_detail("This operation is not supported for indexes.")),
+            Some(Found::Index(..)) => Err(wrong(format!("\"{table}\" is an index"))),
             Some(Found::MadeUp(_)) => Err(SqlError::unsupported("a change or lock of a system table")),
             None if is_absent_relation(schema.as_deref(), &table) => {
                 let full = full(schema.as_deref(), &table);

@@ -40,7 +40,7 @@ pub enum Node {
 pub type DeferredValues = Arc<Vec<DeferredValue>>;
 
 /// One of them.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct DeferredValue {
     pub source: DeferredSource,
     /// Depends on the current row, or may change from call to call: computed for each row anew; else once.
@@ -48,7 +48,7 @@ pub struct DeferredValue {
 }
 
 /// Where a deferred value comes from.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum DeferredSource {
     /// The one value of a subquery.
     Scalar(Node),
@@ -108,7 +108,7 @@ pub enum SequenceFunction {
 }
 
 /// Rows written in the statement.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ValuesPlan {
     pub rows: Vec<Vec<Expr>>,
     pub deferred: DeferredValues,
@@ -140,7 +140,7 @@ impl ScanPlan {
 
 /// Which keys a scan visits, of the primary key or of the index. Expressions are of the key columns' types
 /// and do not depend on the row.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct RangePlan {
     /// The first key columns equal these.
     pub equal: Vec<Expr>,
@@ -155,7 +155,7 @@ pub struct RangePlan {
 }
 
 /// Rows that are made up: of the node's tables, or of the catalogue's.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct GeneratedPlan {
     pub source: GeneratedSource,
 }
@@ -172,7 +172,7 @@ pub enum GeneratedSource {
 }
 
 /// A set-returning function.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct FunctionPlan {
     pub call: SetCall,
     pub deferred: DeferredValues,
@@ -181,7 +181,7 @@ pub struct FunctionPlan {
 }
 
 /// A call of a set-returning function.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct SetCall {
     pub function: SetFunction,
     pub arguments: Vec<Expr>,
@@ -203,7 +203,7 @@ pub enum SetFunction {
 }
 
 /// The rows for which the condition is true.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct FilterPlan {
     pub input: Node,
     pub condition: Expr,
@@ -211,7 +211,7 @@ pub struct FilterPlan {
 }
 
 /// A row of expressions for each row.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ProjectPlan {
     pub input: Node,
     pub exprs: Vec<Expr>,
@@ -220,7 +220,7 @@ pub struct ProjectPlan {
 
 /// Appends the results of set-returning functions to each row, which is repeated as often as the longest is
 /// long.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ProjectSetPlan {
     pub input: Node,
     pub calls: Vec<SetCall>,
@@ -237,7 +237,7 @@ pub enum JoinKind {
 }
 
 /// Left rows joined with right rows, whose columns follow theirs.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct JoinPlan {
     pub kind: JoinKind,
     pub left: Node,
@@ -253,10 +253,12 @@ pub struct JoinPlan {
     pub build_left: bool,
     /// The right side sees the left row as its nearest outer row, and runs anew for each.
     pub lateral: bool,
+    /// A FULL join by what PostgreSQL does not carry out.
+    pub refused: bool,
 }
 
 /// A row for each group: what it is grouped by, then the aggregates.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct AggregatePlan {
     pub input: Node,
     pub group_by: Vec<Expr>,
@@ -274,7 +276,7 @@ pub struct SortKey {
 }
 
 /// The rows in order.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct SortPlan {
     pub input: Node,
     pub keys: Vec<SortKey>,
@@ -283,7 +285,7 @@ pub struct SortPlan {
 }
 
 /// LIMIT and OFFSET.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct LimitPlan {
     pub input: Node,
     pub limit: Option<Expr>,
@@ -292,7 +294,7 @@ pub struct LimitPlan {
 }
 
 /// DISTINCT and DISTINCT ON.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct DistinctPlan {
     pub input: Node,
     /// Rows count as equal when these are: all visible columns, or those of DISTINCT ON.
@@ -310,7 +312,7 @@ pub enum SetKind {
 }
 
 /// UNION, INTERSECT and EXCEPT, with ALL or without.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct SetOperationPlan {
     pub kind: SetKind,
     pub all: bool,

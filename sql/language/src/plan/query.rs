@@ -57,6 +57,7 @@ impl Analyzer<'_> {
     /// another query: what stands behind them belongs to what is inside.
     fn query_with(&mut self, query: &ast::Query) -> Result<Select> {
         let (mut tail, mut body, mut with) = (Tail::of(query)?, &*query.body, query.with.as_ref());
+        let first = self.ctes.len();
         if let Some(with) = with {
             self.add_ctes(with)?;
         }
@@ -71,7 +72,11 @@ impl Analyzer<'_> {
             }
             body = &inner.body;
         }
-        self.body(body, &tail)
+        let select = self.body(body, &tail)?;
+        if with.is_some() {
+            self.analyse_unread(first)?;
+        }
+        Ok(select)
     }
 
     /// The queries of a WITH clause; each later one sees those before it.

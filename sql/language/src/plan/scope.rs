@@ -1,6 +1,6 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
-use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX};
+use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX, out_of_reach};
 use super::node::DeferredSource;
 use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
@@ -258,6 +258,12 @@ impl Analyzer<'_> {
         if tables().any(is_renamed) {
             let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
             return SqlError::new(SqlState::UNDEFINED_TABLE, message);
+        }
+        let is_hidden = |level: &QueryLevel| {
+            level.tables.iter().any(|table| *table.alias == *alias && table.start < level.visible_from)
+        };
+        if self.levels.iter().any(is_hidden) {
+            return out_of_reach(SqlState::UNDEFINED_TABLE, &alias);
         }
         if !tables().any(|table| *table.alias == *alias) {
             let message = format!("missing FROM-clause entry for table \"{alias}\"");

@@ -161,7 +161,8 @@ impl Analyzer<'_> {
     ) -> Result<Select> {
         let Clauses { mut exprs, columns, distinct_on, keys, deferred, .. } = clauses;
         let visible = exprs.len();
-        let same = SameCalls::of(&deferred);
+        let compares = !keys.is_empty() || distinct_on.is_some();
+        let same = SameCalls::of(if compares { deferred.as_slice() } else { &[] });
         let mut place = |expr: Expr| match exprs.iter().position(|known| same.are_equal(known, &expr)) {
             Some(at) => at,
             None => {

@@ -152,6 +152,31 @@ impl Analyzer<'_> {
         Ok(item)
     }
 
+    /// What is wrong with a query of a WITH clause is told whether or not something reads it. One that
+    /// nothing reads does nothing, and so needs no rights.
+    pub(super) fn analyse_unread(&mut self, from: usize) -> Result<()> {
+        if self.ctes.iter().skip(from).all(|cte| cte.reads > 0) {
+            return Ok(());
+        }
+        let (known, rights) = (self.ctes.clone(), self.rights.clone());
+        let (writes, refused) = (self.writes, self.full_joins_refused);
+        self.ctes.iter_mut().for_each(|cte| cte.volatile = false);
+        // The last ones first: what they read has been analysed with them.
+        for at in (from..self.ctes.len()).rev() {
+            if self.ctes.get(at).is_some_and(|cte| cte.reads == 0) {
+                match self.cte_item(at) {
+                    // What is absent here is not missed where it does not run.
+                    Err(error) if error.code() != SqlState::FEATURE_NOT_SUPPORTED => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        (self.ctes, self.rights) = (known, rights);
+        (self.writes, self.full_joins_refused) = (writes, refused);
+        self.lateral_pending = false;
+        Ok(())
+    }
+
     /// A function in FROM, which may look at the tables before it.
     pub(super) fn function_item(
         &mut self,

@@ -61,13 +61,20 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 impl SqlSession {
+    /// EXPLAIN. `refusal`: what is wrong with its options, which is told behind what is wrong with a query.
     pub(super) async fn explain(
         &mut self,
         options: ExplainOptions,
         inner: &Arc<Parsed>,
         given: Given,
+        refusal: &Option<Box<SqlError>>,
     ) -> Result<Run> {
-        self.warn_of_what_is_not_counted(options);
+        let executes = matches!(inner.command, SqlCommand::Utility(Utility::Execute { .. }));
+        match refusal {
+            Some(refusal) if executes => return Err(SqlError::clone(refusal)),
+            Some(_) => {}
+            None => self.warn_of_what_is_not_counted(options),
+        }
         self.begin_statement().await?;
         let Planned { statement: inner, declared, values, parameters_max } =
             self.planned(options, inner, given).await?;
@@ -75,6 +82,9 @@ impl SqlSession {
         let clock = self.facts.host.clock.clone();
         let planned = clock.monotonic();
         let plan: Plan = self.plan(&inner, &declared, &catalogue, parameters_max)?;
+        if let Some(refusal) = refusal {
+            return Err(SqlError::clone(refusal));
+        }
         self.check_rights(&plan, &catalogue)?;
         let planning = clock.monotonic().saturating_sub(planned);
         let mut plan = Arc::new(plan);

@@ -28,6 +28,21 @@ async fn a_message_of_several_statements_is_one_transaction() {
 }
 
 #[tokio::test]
+async fn what_stands_alone_is_committed_at_once_in_a_pipeline() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (id int primary key, a int)").await;
+    c.execute_portal("create index concurrently ta on t (a)", Vec::new()).await.unwrap();
+    // It has ended transactions by itself: the next one is no longer the first of its pipeline.
+    let refused = c.execute_portal("vacuum t", Vec::new()).await.err().unwrap();
+    assert_eq!(refused.message(), "VACUUM cannot be executed within a pipeline");
+    c.session.sync().await.unwrap();
+    // The error behind it has not undone it.
+    assert_eq!(c.text("select count(*) from pg_class where relname = 'ta'").await, "1");
+    c.run("vacuum t").await;
+}
+
+#[tokio::test]
 async fn a_failed_block_refuses_all_but_its_end() {
     let node = Node::new().await;
     let mut c = node.client().await;

@@ -39,7 +39,7 @@ pub const COPY: Target = Target {
 fn options(sql: &str) -> CopyOptions {
     let parsed = parse(sql, 1 << 20).expect("a statement");
     match &parsed.first().expect("one statement").command {
-        SqlCommand::Utility(Utility::Copy(copy)) => copy.options.clone(),
+        SqlCommand::Utility(Utility::Copy(copy)) => copy.options.clone().expect("the options are right"),
         other => panic!("{other:?} is no COPY"),
     }
 }

@@ -146,7 +146,6 @@ CLUSTER;
 ROLLBACK;
 -- absent: CLUSTER of a table
 CLUSTER seen USING seen_pkey;
--- absent: tablespaces
 CREATE TABLE elsewhere (a int) TABLESPACE pg_default;
 DROP TABLE IF EXISTS elsewhere;
 DROP VIEW shown;

@@ -79,7 +79,7 @@ fn session(table: &mut Table) {
     table.add("getdatabaseencoding", &[], Name, |_, _| Ok(Datum::text("UTF8"))).stable();
     table.add("pg_client_encoding", &[], Name, |_, _| Ok(Datum::text("UTF8"))).stable();
     table.add("pg_encoding_to_char", &[Int4], Name, |a, _| {
-        Ok(Datum::text(super::tools::encoding_name(integer(a, 0)?)))
+        Ok(Datum::text(crate::parse::encoding_name(integer(a, 0)?)))
     });
     table
         .add_any("pg_typeof", &[Parameter::Any], Returns::Is(Regtype), |_, _| {

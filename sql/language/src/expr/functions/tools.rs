@@ -3,6 +3,7 @@
 
 use super::{Table, text};
 use crate::expr::Facts;
+use crate::parse::encoding_number;
 use sql_catalogue::system::known;
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
@@ -22,68 +23,8 @@ fn named(ty: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// PostgreSQL's encodings by their numbers. Texts are in UTF8 here.
-const ENCODINGS: [&str; 42] = [
-    "SQL_ASCII",
-    "EUC_JP",
-    "EUC_CN",
-    "EUC_KR",
-    "EUC_TW",
-    "EUC_JIS_2004",
-    "UTF8",
-    "MULE_INTERNAL",
-    "LATIN1",
-    "LATIN2",
-    "LATIN3",
-    "LATIN4",
-    "LATIN5",
-    "LATIN6",
-    "LATIN7",
-    "LATIN8",
-    "LATIN9",
-    "LATIN10",
-    "WIN1256",
-    "WIN1258",
-    "WIN866",
-    "WIN874",
-    "KOI8R",
-    "WIN1251",
-    "WIN1252",
-    "ISO_8859_5",
-    "ISO_8859_6",
-    "ISO_8859_7",
-    "ISO_8859_8",
-    "WIN1250",
-    "WIN1253",
-    "WIN1254",
-    "WIN1255",
-    "WIN1257",
-    "KOI8U",
-    "SJIS",
-    "BIG5",
-    "GBK",
-    "UHC",
-    "GB18030",
-    "JOHAB",
-    "SHIFT_JIS_2004",
-];
-
-/// The name of an encoding by its number.
-pub(super) fn encoding_name(number: i64) -> &'static str {
-    usize::try_from(number).ok().and_then(|number| ENCODINGS.get(number)).copied().unwrap_or_default()
-}
-
-/// The number of an encoding: signs between its letters and digits do not count.
 fn encoding(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
-    let plain = |name: &str| -> String {
-        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-    };
-    let wanted = match plain(text(arguments, 0)?).as_str() {
-        "unicode" => "utf8".to_owned(),
-        other => other.to_owned(),
-    };
-    let found = ENCODINGS.iter().position(|name| plain(name) == wanted);
-    Ok(Datum::Int4(found.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)))
+    Ok(Datum::Int4(encoding_number(text(arguments, 0)?).unwrap_or(-1)))
 }
 
 /// pg_size_bytes: a number with a unit, as pg_size_pretty writes it.

@@ -15,16 +15,18 @@
 
 mod clauses;
 mod plain;
+mod shortened;
 
 use super::source::{END_OF_INPUT, Source};
 use plain::{Malformed, Plain};
 use postgresql_cst_parser::{ParserError, ResolvedNode};
+use shortened::shortened;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::work;
 use sqlstate::SqlState;
 use std::ops::Range;
 
-/// Longer texts are not asked about: their trees take a kilobyte a token.
+/// Texts that are longer, also when [`shortened`], are not asked about: their trees take a kilobyte a token.
 const TOKENS_MAX: usize = 20_000;
 
 /// What following the tree takes for one token, in bytes of stack: a token opens no more than a dozen levels.
@@ -54,7 +56,7 @@ pub(super) fn judged(source: &Source, refused: SqlError, statement: Option<u32>)
     if !of_grammar && refused.code() != SqlState::FEATURE_NOT_SUPPORTED {
         return refused;
     }
-    let plain = Plain::of(source.text());
+    let plain = shown(source.text());
     let failed = refused.fields().position.map(|position| source.offset(position));
     let verdict = verdict(&plain, failed);
     if let Some(error) = refusal(source, 0, &plain, &verdict) {
@@ -67,25 +69,35 @@ pub(super) fn judged(source: &Source, refused: SqlError, statement: Option<u32>)
 }
 
 /// Asks about a statement that our parsing took, and that may be none of PostgreSQL's: 42601 where it is
-/// none, and 0A000 for `left_out`, which it says and nothing here does. `statement`: its bytes.
+/// none, and 0A000 for `left_out`, which it says and nothing here does, and for one that is too long to be
+/// asked about. `statement`: its bytes.
 pub(super) fn confirm(
     source: &Source,
     statement: Range<usize>,
     left_out: Option<&'static str>,
 ) -> Result<()> {
     let start = statement.start;
-    let plain = Plain::of(source.text().get(statement).unwrap_or_default());
+    let plain = shown(source.text().get(statement).unwrap_or_default());
     let verdict = verdict(&plain, None);
     match (refusal(source, start, &plain, &verdict), left_out) {
         (Some(error), _) => Err(error),
         (None, Some(what)) => Err(SqlError::unsupported(what)),
+        (None, None) if plain.tokens() > TOKENS_MAX => {
+            Err(SqlError::unsupported("a statement of this form that is so long"))
+        }
         (None, None) => Ok(()),
     }
 }
 
+/// A text as the grammar is shown it.
+fn shown(text: &str) -> Plain {
+    let plain = Plain::of(text);
+    if plain.tokens() > TOKENS_MAX { shortened(&plain) } else { plain }
+}
+
 fn verdict(plain: &Plain, failed: Option<usize>) -> Verdict {
     match plain.tokens() {
-        0 | TOKENS_MAX.. => Verdict::Unknown,
+        tokens if tokens == 0 || tokens > TOKENS_MAX => Verdict::Unknown,
         tokens => work::aside(plain.text.len().saturating_mul(BYTE_WORK), || {
             stack::with_bytes(tokens * TOKEN_STACK_BYTES, || ask(plain, failed))
         }),

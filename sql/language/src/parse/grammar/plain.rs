@@ -74,6 +74,24 @@ impl Plain {
         self.pieces.len()
     }
 
+    /// A token in its plain form, with the space behind it.
+    pub(super) fn token(&self, at: usize) -> &str {
+        let start = self.pieces.get(at).map_or(self.text.len(), |piece| piece.plain);
+        let end = self.pieces.get(at + 1).map_or(self.text.len(), |next| next.plain);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// The same with these tokens only.
+    pub(super) fn with_tokens(&self, kept: &[usize]) -> Self {
+        let mut made = Self { malformed: self.malformed.clone(), ..Self::default() };
+        for at in kept {
+            let Some(piece) = self.pieces.get(*at) else { continue };
+            made.pieces.push(Piece { plain: made.text.len(), ..*piece });
+            made.text.push_str(self.token(*at));
+        }
+        made
+    }
+
     /// Where in the text a place of the plain one is: the bytes of the token there; None at its end.
     pub(super) fn place(&self, plain: usize) -> Option<(usize, usize)> {
         if plain >= self.text.len() {
