@@ -26,6 +26,7 @@ impl Session {
             // Also by one that fails.
             self.sql.forget("");
         }
+        self.hold_unnamed();
         let began = self.clock();
         let types: Vec<u32> = parse.types().collect();
         let prepared =
@@ -46,6 +47,7 @@ impl Session {
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
             self.check_memory(prepared.sql())?;
+            self.hold_unnamed();
         }
         if let Err(failure) = self.check_bind(bind, &prepared) {
             self.sql.fail();
@@ -68,6 +70,7 @@ impl Session {
         if bind.portal.is_empty() {
             self.unnamed = Some(portal);
         } else {
+            self.sql.hold(&mut portal);
             self.sql.keep_portal(bind.portal.to_owned(), portal);
         }
         backend::bind_complete(&mut self.wire.out);
@@ -136,6 +139,13 @@ impl Session {
             })?);
         }
         Ok(values)
+    }
+
+    /// Another statement is about to begin: the unnamed portal goes on with what it sees.
+    fn hold_unnamed(&mut self) {
+        if let Some(portal) = &mut self.unnamed {
+            self.sql.hold(portal);
+        }
     }
 
     /// A portal that is there and not over.
@@ -213,6 +223,7 @@ impl Session {
         let taken = if name.is_empty() {
             self.unnamed.take().map(|portal| (String::new(), portal))
         } else {
+            self.hold_unnamed();
             self.sql.take_portal(name)
         };
         let taken = taken.filter(|(_, portal)| !self.sql.is_over(portal));
@@ -276,6 +287,9 @@ impl Session {
         began: Option<Instant>,
     ) -> Result<(), Failure> {
         self.check_portal(name, portal)?;
+        if self.sql.is_behind(portal) {
+            limited(self.deadline, &self.canceller, pin!(Box::pin(self.sql.renew(portal)))).await?;
+        }
         match portal.kind() {
             PortalKind::CopyIn { columns, format } => {
                 let tag = self.copy_in(portal, columns, format).await?;

@@ -196,7 +196,7 @@ pub(super) struct Conflict {
     pub(super) key: Bytes,
     /// Its newest version; nothing where nobody wants it.
     pub(super) newest: Bytes,
-    pub(super) written_by_this_statement: bool,
+    pub(super) written_since_read: bool,
 }
 
 /// Looks for the row that has the key which `new` is to have in a unique index. With `locking` that row is
@@ -216,7 +216,7 @@ pub(super) async fn find_conflict(
     if let Some(key) = cx.storage(seen)? {
         if !locking {
             refuse_changed(cx, relation, &key).await?;
-            return Ok(Some(Conflict { key, newest: Bytes::new(), written_by_this_statement: false }));
+            return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
         }
         // The row before the entry, as UPDATE has it: else the two would wait for each other.
         if let Some(conflict) = lock_conflict(cx, relation, key.clone()).await? {
@@ -231,7 +231,7 @@ pub(super) async fn find_conflict(
     refuse_unseen(cx, &locked)?;
     let Some(key) = locked.newest else { return Ok(None) };
     if !locking {
-        return Ok(Some(Conflict { key, newest: Bytes::new(), written_by_this_statement: false }));
+        return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
     }
     match lock_conflict(cx, relation, key).await? {
         Some(conflict) => Ok(Some(conflict)),
@@ -245,8 +245,8 @@ pub(super) async fn find_conflict(
 async fn lock_conflict(cx: &mut Cx<'_>, relation: &Relation, key: Bytes) -> Result<Option<Conflict>> {
     let wait = cx.lock_wait();
     let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
-    let written_by_this_statement = locked.written_by_this_statement;
-    Ok(locked.newest.map(|newest| Conflict { key, newest, written_by_this_statement }))
+    let written_since_read = locked.written_since_read;
+    Ok(locked.newest.map(|newest| Conflict { key, newest, written_since_read }))
 }
 
 #[cfg(test)]

@@ -169,10 +169,10 @@ async fn find_by_primary_key(
     key: &[u8],
     locking: bool,
 ) -> Result<Option<Conflict>> {
-    let conflict = |newest, written_by_this_statement| Conflict {
+    let conflict = |newest, written_since_read| Conflict {
         key: Bytes::copy_from_slice(key),
         newest,
-        written_by_this_statement,
+        written_since_read,
     };
     if !locking {
         // A row that is seen already needs no lock.
@@ -184,7 +184,7 @@ async fn find_by_primary_key(
     }
     let locked = lock_new_key(cx, relation.tree, key).await?;
     index::refuse_unseen(cx, &locked)?;
-    Ok(locked.newest.map(|newest| conflict(newest, locked.written_by_this_statement)))
+    Ok(locked.newest.map(|newest| conflict(newest, locked.written_since_read)))
 }
 
 /// Does what ON CONFLICT says with the row that is in the way.
@@ -198,7 +198,7 @@ async fn resolve(
 ) -> Result<Outcome> {
     let relation = &target.relation;
     let ConflictAction::Update { assignments, condition, .. } = action else { return Ok(Outcome::Left) };
-    if found.written_by_this_statement {
+    if found.written_since_read {
         return Err(SqlError::new(
             SqlState::CARDINALITY_VIOLATION,
             "ON CONFLICT DO UPDATE command cannot affect row a second time",

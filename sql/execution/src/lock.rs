@@ -56,7 +56,7 @@ pub(super) async fn lock_and_recheck(
     (condition, deferred): (Option<&Expr>, &mut DeferredState),
 ) -> Result<bool> {
     let locked = lock_row(cx, relation, key, mode, wait).await?;
-    if locked.skipped || locked.written_by_this_statement {
+    if locked.skipped || locked.written_since_read {
         return Ok(false);
     }
     let Some(newest) = locked.newest else { return Ok(false) };

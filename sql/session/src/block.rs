@@ -162,6 +162,7 @@ impl SqlSession {
 
     /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.
     pub(super) async fn begin_statement(&mut self) -> Result<()> {
+        self.begun += 1;
         self.transaction()?;
         if let Some(token) = self.quick.read_after
             && !self.keeps_snapshot()
@@ -236,6 +237,7 @@ impl SqlSession {
         if self.engine.database().commit_gate().undecided().is_none() {
             return self.begin_statement().await;
         }
+        self.begun += 1;
         let canceller = self.canceller.clone();
         let begun = self.transaction()?.begin_login_statement().await;
         begun.map_err(|error| canceller.explain(error))

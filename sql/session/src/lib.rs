@@ -43,6 +43,7 @@ mod maintain;
 mod members;
 mod named_rows;
 mod names;
+mod opening;
 mod options;
 mod owners;
 mod portal;
@@ -67,18 +68,15 @@ pub use named_rows::{
 pub use sql_execution::advisory::AdvisoryLock;
 
 use kept::Kept;
-use portal::{Body, Run, same_result};
+use portal::Body;
 pub use portal::{Portal, Prepared, cannot_be_run};
 use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
-use sql_language::plan::Plan;
-use sql_types::{Datum, Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlstate::SqlState;
-use std::iter;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What a session keeps by its name.
 type HashMap<K, V> = hashbrown::HashMap<K, V, host::HashState>;
@@ -120,6 +118,8 @@ pub struct SqlSession {
     quick_changes: u64,
     block: Option<Block>,
     serial: u64,
+    /// Statements that have begun, of all transactions.
+    begun: u64,
     kept: Kept,
     advisory: AdvisoryOwner,
     /// Prepared statements by text and declared types.
@@ -171,6 +171,7 @@ impl SqlSession {
             quick_changes,
             block: None,
             serial: 0,
+            begun: 0,
             kept: Kept::default(),
             advisory,
             cache: HashMap::default(),
@@ -341,135 +342,6 @@ impl SqlSession {
             command,
             SqlCommand::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
         )
-    }
-
-    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
-    /// a failed transaction, unless the statement ends it.
-    ///
-    /// # Errors
-    ///
-    /// 25P02 as above, and what analysis finds if the catalogue has changed.
-    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Box<Portal>> {
-        let result = self.open_portal(prepared, parameters).await;
-        self.noting(result).await
-    }
-
-    async fn open_portal(
-        &mut self,
-        mut prepared: Arc<Prepared>,
-        parameters: Vec<Datum>,
-    ) -> Result<Box<Portal>> {
-        self.canceller.check()?;
-        if parameters.len() != prepared.parameter_types().len() {
-            return Err(SqlError::new(
-                SqlState::PROTOCOL_VIOLATION,
-                format!(
-                    "bind message supplies {} parameters, but prepared statement requires {}",
-                    parameters.len(),
-                    prepared.parameter_types().len()
-                ),
-            ));
-        }
-        let failed = self.block.as_ref().is_some_and(|block| block.failed);
-        let run = match &prepared.body {
-            Body::Empty => Run::Empty,
-            Body::Plan { .. } if failed => return Err(in_failed_block()),
-            Body::Plan { parsed, declared, plan } => {
-                let known = plan.lock().clone();
-                let current = self.settle_plan(parsed, declared, known.clone()).await?;
-                if !Arc::ptr_eq(&current, &known) {
-                    if !same_result(&current, &known) {
-                        return Err(SqlError::new(
-                            SqlState::FEATURE_NOT_SUPPORTED,
-                            "cached plan must not change result type",
-                        ));
-                    }
-                    *plan.lock() = current.clone();
-                }
-                self.refuse_in_read_only(current.writes, current.words())?;
-                Run::plan(current, self.serial)
-            }
-            Body::Utility(parsed) => {
-                if failed && !Self::ends_transaction(&parsed.command) {
-                    return Err(in_failed_block());
-                }
-                match &parsed.command {
-                    SqlCommand::Utility(Utility::Execute { name, arguments }) => {
-                        let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
-                        return Box::pin(self.open_portal(inner, values)).await;
-                    }
-                    SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
-                    SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
-                        let (columns, run) = (self.cursor_columns(name), Run::Utility(parsed.clone()));
-                        if columns.as_deref() != prepared.columns() {
-                            prepared = Arc::new(prepared.with_columns(columns));
-                        }
-                        run
-                    }
-                    _ => Run::Utility(parsed.clone()),
-                }
-            }
-        };
-        let opened = (self.kept.lives, self.facts.statement_time);
-        Ok(Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened)))
-    }
-
-    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
-    /// snapshot's.
-    async fn settle_plan(
-        &mut self,
-        parsed: &Parsed,
-        declared: &[Option<Type>],
-        mut plan: Arc<Plan>,
-    ) -> Result<Arc<Plan>> {
-        loop {
-            self.lock_tables(&plan).await?;
-            if plan.of_node_alone {
-                self.begin_planning().await?;
-            } else {
-                self.begin_statement().await?;
-            }
-            let catalogue = self.catalogue().await?;
-            if catalogue.version == plan.version {
-                // Rights that are newer than the snapshot are none of those that the plan was checked with.
-                let newer = self.block.as_ref().is_some_and(|block| block.newest_rights.is_some());
-                if newer || plan.allowed.load(Ordering::Relaxed) != self.role.oid {
-                    self.check_rights(&plan, &catalogue)?;
-                }
-                self.hold_definitions(&plan).await?;
-                return Ok(plan);
-            }
-            plan = Arc::new(self.plan(parsed, declared, &catalogue, PARAMETERS_MAX)?);
-        }
-    }
-
-    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
-    /// would miss an index, or write where nobody looks any more.
-    async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
-        if !plan.writes || self.transaction()?.isolation() != storage::Isolation::RepeatableRead {
-            return Ok(());
-        }
-        let canceller = self.canceller.clone();
-        let transaction = self.transaction()?;
-        for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
-            let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
-            held.map_err(|error| canceller.explain(error))?;
-        }
-        Ok(())
-    }
-
-    async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
-        let wait = self.lock_wait();
-        // Replay locks each tree that goes, and does not know whose index it is.
-        let locks_indexes = self.engine.database().is_in_recovery();
-        for used in &plan.tables {
-            let indexes = used.relation.indexes.iter().filter(|_| locks_indexes).map(|index| index.tree);
-            for tree in iter::once(used.relation.tree).chain(indexes) {
-                let locked = self.transaction()?.lock_table(tree, used.mode, wait).await;
-                locked.map_err(|error| self.canceller.explain(error))?;
-            }
-        }
-        Ok(())
     }
 
     /// 25006 for a change in a read-only transaction, which every one on a standby is, and on a server that

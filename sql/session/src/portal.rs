@@ -7,7 +7,7 @@ use sql_execution::copy::RowWriter;
 use sql_execution::{Exec, Row};
 use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, ResultFormats, SqlError, stack};
 use sql_language::parse::Parsed;
-use sql_language::plan::Plan;
+use sql_language::plan::{Plan, Verb};
 use sql_types::{Datum, Type};
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -104,6 +104,13 @@ pub(crate) struct PlanRun {
     pub(crate) copy: Option<Box<CopyOutState>>,
     /// What it reads, if other statements may begin before it ends.
     pub(crate) view: Option<View>,
+}
+
+impl PlanRun {
+    /// Whether rows were asked for.
+    fn has_begun(&self) -> bool {
+        self.exec.is_some() || self.given > 0
+    }
 }
 
 impl Drop for PlanRun {
@@ -211,6 +218,8 @@ pub struct Portal {
     depth: Option<Arc<PortalDepth>>,
     /// The session's count of transactions when it was opened: with the next one it is over.
     pub(crate) life: u64,
+    /// The session's count of begun statements when it was made ready to run.
+    begun: u64,
     pub(crate) opened: Timestamp,
     /// How its client wants the columns.
     pub formats: ResultFormats,
@@ -237,11 +246,51 @@ impl Portal {
             run,
             depth,
             life,
+            begun: 0,
             opened,
             formats,
             finished: false,
             current: None,
             no_scroll: false,
+        }
+    }
+
+    /// The same, made ready when so many statements of the session had begun.
+    pub(crate) fn after(self, begun: u64) -> Self {
+        Self { begun, ..self }
+    }
+
+    /// Made ready once more.
+    pub(crate) fn run_anew(&mut self, run: Run, begun: u64) {
+        self.run = run;
+        self.begun = begun;
+    }
+
+    pub(crate) const fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Whether it has not begun to run, and changes rows or copies them.
+    pub(crate) fn goes_by_now(&self) -> bool {
+        match &self.run {
+            Run::Plan(run) => !run.has_begun() && (run.plan.verb != Verb::Select || run.copy.is_some()),
+            Run::CopyIn(_) => !self.finished,
+            _ => false,
+        }
+    }
+
+    /// The run of a query that has not begun, and sees no other state than the statement's yet.
+    pub(crate) fn query_to_begin(&mut self) -> Option<&mut PlanRun> {
+        match &mut self.run {
+            Run::Plan(run)
+                if !run.has_begun()
+                    && run.plan.verb == Verb::Select
+                    && run.copy.is_none()
+                    && run.view.is_none() =>
+            {
+                Some(run)
+            }
+            _ => None,
         }
     }
 

@@ -36,6 +36,9 @@ impl SqlSession {
         max_rows: usize,
         out: &mut dyn RowSink,
     ) -> Result<Fetch> {
+        if self.is_behind(portal) {
+            Box::pin(self.renew(portal)).await?;
+        }
         let result = match portal.check_runnable("") {
             Ok(()) => self.fetch_portal(portal, max_rows, out).await,
             Err(error) => Err(error),

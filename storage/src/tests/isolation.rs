@@ -173,10 +173,10 @@ async fn a_statement_is_told_when_it_meets_its_own_write() {
     let (_disk, db, tree) = accounts().await;
     let mut own = statement(&db, ReadCommitted).await;
     put(&mut own, tree, "1", "11").await.unwrap();
-    assert!(lock(&mut own, tree, "1").await.unwrap().written_by_this_statement);
+    assert!(lock(&mut own, tree, "1").await.unwrap().written_since_read);
     own.begin_statement().await.unwrap();
     let later = lock(&mut own, tree, "1").await.unwrap();
-    assert!(!later.written_by_this_statement && !later.changed_since_snapshot);
+    assert!(!later.written_since_read && !later.changed_since_snapshot);
     assert_eq!(text(later.newest).as_deref(), Some("11"));
 }
 

@@ -127,7 +127,7 @@ async fn who_meets_an_open_stamp_waits_for_its_transaction_and_builds_on_what_it
         large.begin_statement().await.unwrap();
         let own = lock(&mut large, tree, "000007").await.unwrap();
         assert_eq!(text(own.newest).as_deref(), Some("new"));
-        assert!(!own.changed_since_snapshot && !own.written_by_this_statement);
+        assert!(!own.changed_since_snapshot && !own.written_since_read);
         assert!(waits!(blocked));
         if commits {
             large.commit(SyncLevel::Local).await.unwrap();

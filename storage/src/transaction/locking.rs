@@ -65,7 +65,7 @@ impl Transaction {
             if let Some(own) = self.writes.newest(tree, key) {
                 return Ok(Locked {
                     newest: own.value.clone(),
-                    written_by_this_statement: own.command == self.command,
+                    written_since_read: own.command >= self.command(),
                     ..Locked::default()
                 });
             }
@@ -140,7 +140,7 @@ impl Transaction {
             }
             return Ok(Newest::Own(Locked {
                 newest: (!head.deleted).then(|| value.into()),
-                written_by_this_statement: head.cid == self.command.0,
+                written_since_read: head.cid >= self.command().0,
                 ..Locked::default()
             }));
         }

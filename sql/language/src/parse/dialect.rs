@@ -5,7 +5,7 @@
 //! same again and again. So the expressions that it begins are counted.
 
 use super::constants::typed_constant;
-use sqlparser::ast::{Expr, Ident, Value};
+use sqlparser::ast::{Expr, Ident, UnaryOperator, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -60,6 +60,25 @@ impl Patient {
             self.ended.set(self.ended.get() || *tries > TRIES_MAX);
         }
         !self.ended.get()
+    }
+}
+
+impl Patient {
+    /// An operator before its operand: a sign takes what binds tighter than `^`, any other operator what binds
+    /// tighter than infix ones of its kind. The parser takes both for tighter than `*`.
+    fn prefixed(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let (op, precedence) = match &parser.peek_token_ref().token {
+            Token::Minus => (UnaryOperator::Minus, Precedence::AtTz),
+            Token::Plus => (UnaryOperator::Plus, Precedence::AtTz),
+            Token::Tilde => (UnaryOperator::BitwiseNot, Precedence::PgOther),
+            Token::AtSign => (UnaryOperator::PGAbs, Precedence::PgOther),
+            Token::PGSquareRoot => (UnaryOperator::PGSquareRoot, Precedence::PgOther),
+            Token::PGCubeRoot => (UnaryOperator::PGCubeRoot, Precedence::PgOther),
+            _ => return None,
+        };
+        parser.advance_token();
+        let operand = parser.parse_subexpr(self.prec_value(precedence));
+        Some(operand.map(|expr| Expr::UnaryOp { op, expr: Box::new(expr) }))
     }
 }
 
@@ -132,7 +151,8 @@ impl Dialect for Patient {
     /// Called for each expression that is begun. This error ends the parse: no other way is tried after it.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         if self.may_begin(parser.index()) {
-            single(parser).or_else(|| typed_constant(parser)).map(Ok)
+            let whole = single(parser).or_else(|| typed_constant(parser)).map(Ok);
+            whole.or_else(|| self.prefixed(parser))
         } else {
             Some(Err(ParserError::RecursionLimitExceeded))
         }

@@ -164,15 +164,6 @@ impl Compiler<'_> {
         {
             return literal::number(&format!("-{digits}"));
         }
-        // A sign binds tighter than ^, of which the parser knows nothing.
-        if let (UnaryOperator::Minus | UnaryOperator::Plus, Ast::BinaryOp { left, op: exp, right }) =
-            (op, expr)
-            && *exp == BinaryOperator::PGExp
-        {
-            let base = self.unary_operator(op, left)?;
-            let exponent = self.expr(right)?;
-            return named_operator("^", base, exponent, self.scope).map(Expr::fold_here);
-        }
         let operand = self.expr(expr)?;
         unary(name, operand, self.scope)
     }

@@ -1,0 +1,183 @@
+//! Portals made ready to run: by the catalogue, the rights and the snapshot of the moment.
+//!
+//! As in PostgreSQL a query shows what there was when its portal was opened (Bind, DECLARE), and what changes
+//! rows or copies them goes by what there is when it runs (Execute).
+
+use super::portal::{Body, Portal, Prepared, Run, same_result};
+use super::{PARAMETERS_MAX, SqlSession};
+use sql_interface::{Result, SqlError};
+use sql_language::parse::{Parsed, SqlCommand, Utility};
+use sql_language::plan::Plan;
+use sql_types::{Datum, Type};
+use sqlstate::SqlState;
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl SqlSession {
+    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
+    /// a failed transaction, unless the statement ends it.
+    ///
+    /// # Errors
+    ///
+    /// 25P02 as above, and what analysis finds if the catalogue has changed.
+    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Box<Portal>> {
+        let result = self.open_portal(prepared, parameters).await;
+        self.noting(result).await
+    }
+
+    pub(super) async fn open_portal(
+        &mut self,
+        mut prepared: Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> Result<Box<Portal>> {
+        self.canceller.check()?;
+        if parameters.len() != prepared.parameter_types().len() {
+            return Err(SqlError::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement requires {}",
+                    parameters.len(),
+                    prepared.parameter_types().len()
+                ),
+            ));
+        }
+        self.check_not_failed(&prepared)?;
+        if let Body::Utility(parsed) = &prepared.body {
+            match &parsed.command {
+                SqlCommand::Utility(Utility::Execute { name, arguments }) => {
+                    let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
+                    return Box::pin(self.open_portal(inner, values)).await;
+                }
+                SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
+                    let columns = self.cursor_columns(name);
+                    if columns.as_deref() != prepared.columns() {
+                        prepared = Arc::new(prepared.with_columns(columns));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let run = self.run_of(&prepared).await?;
+        let opened = (self.kept.lives, self.facts.statement_time);
+        let portal = Portal::new(prepared, parameters, run, self.portal_depth(), opened);
+        Ok(Box::new(portal.after(self.begun)))
+    }
+
+    /// A statement's run by what there is now.
+    async fn run_of(&mut self, prepared: &Prepared) -> Result<Run> {
+        match &prepared.body {
+            Body::Empty => Ok(Run::Empty),
+            Body::Plan { parsed, declared, plan } => {
+                let known = plan.lock().clone();
+                let current = self.settle_plan(parsed, declared, known.clone()).await?;
+                if !Arc::ptr_eq(&current, &known) {
+                    if !same_result(&current, &known) {
+                        return Err(SqlError::new(
+                            SqlState::FEATURE_NOT_SUPPORTED,
+                            "cached plan must not change result type",
+                        ));
+                    }
+                    *plan.lock() = current.clone();
+                }
+                self.refuse_in_read_only(current.writes, current.words())?;
+                Ok(Run::plan(current, self.serial))
+            }
+            Body::Utility(parsed) => match &parsed.command {
+                SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await,
+                _ => Ok(Run::Utility(parsed.clone())),
+            },
+        }
+    }
+
+    /// Whether a portal is to be made ready anew before it runs ([`Self::renew`]).
+    #[inline]
+    pub fn is_behind(&self, portal: &Portal) -> bool {
+        portal.begun() != self.begun && portal.goes_by_now()
+    }
+
+    /// Makes a portal ready anew that has not begun to run, where other statements have begun since it was
+    /// opened: these may have changed the table and what it has beside it, the role, or what the transaction
+    /// may do, and what it changes or copies is what there is now.
+    ///
+    /// # Errors
+    ///
+    /// What [`Self::open`] fails with.
+    pub async fn renew(&mut self, portal: &mut Portal) -> Result<()> {
+        let prepared = portal.prepared().clone();
+        let run = match self.check_not_failed(&prepared) {
+            Ok(()) => self.run_of(&prepared).await,
+            Err(error) => Err(error),
+        };
+        let run = self.noting(run).await?;
+        portal.run_anew(run, self.begun);
+        Ok(())
+    }
+
+    /// Has a query that has not begun to run see what there was when it was opened, whatever other statements
+    /// do before its first row is asked for. To be called before another one begins.
+    pub fn hold(&self, portal: &mut Portal) {
+        let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
+        if let (Some(run), Some(transaction)) = (portal.query_to_begin(), transaction) {
+            run.view = transaction.view();
+        }
+    }
+
+    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
+    /// snapshot's.
+    pub(super) async fn settle_plan(
+        &mut self,
+        parsed: &Parsed,
+        declared: &[Option<Type>],
+        mut plan: Arc<Plan>,
+    ) -> Result<Arc<Plan>> {
+        loop {
+            self.lock_tables(&plan).await?;
+            if plan.of_node_alone {
+                self.begin_planning().await?;
+            } else {
+                self.begin_statement().await?;
+            }
+            let catalogue = self.catalogue().await?;
+            if catalogue.version == plan.version {
+                // Rights that are newer than the snapshot are none of those that the plan was checked with.
+                let newer = self.block.as_ref().is_some_and(|block| block.newest_rights.is_some());
+                if newer || plan.allowed.load(Ordering::Relaxed) != self.role.oid {
+                    self.check_rights(&plan, &catalogue)?;
+                }
+                self.hold_definitions(&plan).await?;
+                return Ok(plan);
+            }
+            plan = Arc::new(self.plan(parsed, declared, &catalogue, PARAMETERS_MAX)?);
+        }
+    }
+
+    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
+    /// would miss an index, or write where nobody looks any more.
+    async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
+        if !plan.writes || self.transaction()?.isolation() != storage::Isolation::RepeatableRead {
+            return Ok(());
+        }
+        let canceller = self.canceller.clone();
+        let transaction = self.transaction()?;
+        for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
+            let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
+            held.map_err(|error| canceller.explain(error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
+        let wait = self.lock_wait();
+        // Replay locks each tree that goes, and does not know whose index it is.
+        let locks_indexes = self.engine.database().is_in_recovery();
+        for used in &plan.tables {
+            let indexes = used.relation.indexes.iter().filter(|_| locks_indexes).map(|index| index.tree);
+            for tree in iter::once(used.relation.tree).chain(indexes) {
+                let locked = self.transaction()?.lock_table(tree, used.mode, wait).await;
+                locked.map_err(|error| self.canceller.explain(error))?;
+            }
+        }
+        Ok(())
+    }
+}
