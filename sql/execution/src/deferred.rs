@@ -233,9 +233,15 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
             let taken = advisory(cx, request).await?;
             Ok(vec![vec![if request.waits { Datum::text("") } else { Datum::Bool(taken) }]])
         }
-        NodeCall::TransactionId { assign } => {
+        NodeCall::TransactionId { assign, as_xid8 } => {
             let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
-            Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
+            let value =
+                xid.map(
+                    |xid| {
+                        if as_xid8 { Datum::Xid8(xid.get()) } else { Datum::Int8(xid.get().cast_signed()) }
+                    },
+                );
+            Ok(vec![vec![value.unwrap_or_default()]])
         }
     }
 }

@@ -27,6 +27,7 @@ pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
 pub use data_type::data_type;
 pub use functions::has_function;
+pub use functions::patterns::regexp_matches;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};

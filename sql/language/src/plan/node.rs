@@ -198,6 +198,8 @@ pub enum SetFunction {
     GenerateSubscripts,
     /// aclexplode(aclitem[])
     AclExplode,
+    /// regexp_matches(text, pattern [, flags])
+    RegexpMatches,
     /// A function of the node, by its index.
     Node { function: usize, strict: bool },
 }

@@ -16,6 +16,7 @@ mod tokens;
 mod words;
 mod zone;
 
+pub use abbreviations::{Abbreviation, abbreviations};
 pub use arithmetic::{
     add_interval_to_timestamp, add_interval_to_timestamptz, age, date_from_timestamp, date_to_timestamp,
     divide_interval, multiply_interval, subtract_timestamps, timestamp_to_timestamptz,
