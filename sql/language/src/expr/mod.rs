@@ -17,6 +17,7 @@ mod eval;
 pub(crate) mod functions;
 mod node;
 mod resolve;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ pub use functions::patterns::regexp_matches;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
+pub use shown::{RowNames, Shown};
 
 use host::Timestamp;
 use sql_catalogue::names::SearchPath;

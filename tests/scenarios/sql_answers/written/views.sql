@@ -226,3 +226,20 @@ SELECT pg_column_compression('x'::text), pg_safe_snapshot_blocking_pids(1), pg_s
 SELECT '10:20:10'::pg_snapshot;
 -- absent: types of PostgreSQL
 SELECT '[1,2)'::int4range;
+-- Dates and times in a format.
+SELECT to_date('2020-01-31', 'YYYY-MM-DD'), to_date('05 Dec 2000', 'DD Mon YYYY'), to_date('20200131', 'YYYYMMDD'), to_date('  31/01/99', 'DD/MM/YY'), to_date('January 5, 2021', 'Month DD, YYYY');
+SELECT to_date('2020-060', 'YYYY-DDD'), to_date('1-2-3', 'Y-M-D'), to_date('44 BC 03 15', 'YYYY BC MM DD'), to_date('Monday 2020 2', 'Day YYYY MM'), to_date('3rd May 2020', 'DDth Mon YYYY');
+SELECT to_date('2020 01', 'YYYY-MM'), to_date('2020/1/2', 'YYYY MM DD'), to_date('20201', 'YYYYMM');
+SELECT to_date('20200231', 'YYYYMMDD');
+SELECT to_date('abc', 'YYYY');
+SELECT to_date('2020-13-01', 'YYYY-MM-DD');
+SELECT to_date('2020 2021', 'YYYY YYYY');
+SELECT to_date('xyz', 'Mon');
+SELECT to_date('2', 'DDD');
+SET timezone = 'UTC';
+SELECT to_timestamp('2000-12-05 13:14:15.678', 'YYYY-MM-DD HH24:MI:SS.MS'), to_timestamp('05 Dec 2000', 'DD Mon YYYY'), to_timestamp('2011-12-18 11:38 PM', 'YYYY-MM-DD HH12:MI PM'), to_timestamp('12:00 am 2020', 'HH:MI am YYYY');
+SELECT to_timestamp('2020 3661', 'YYYY SSSSS'), to_timestamp('1.5', 'SS.US'), to_timestamp('20:1.234567', 'MI:SS.FF6'), to_timestamp('2020"T"05', 'YYYY"T"HH24'), to_timestamp('2020T05', 'YYYY"T"HH24');
+SELECT to_timestamp('13:00', 'HH12:MI');
+SELECT to_timestamp('25:00', 'HH24:MI');
+SELECT to_timestamp('2020', 'YYYY TZ');
+RESET timezone;
