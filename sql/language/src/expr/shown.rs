@@ -252,13 +252,11 @@ impl<'a> Shown<'a> {
 
     /// An expression with the direction that rows are sorted in by it.
     pub fn sort_key(&mut self, expr: &Expr, descending: bool, nulls_first: bool, row: &dyn RowNames) {
-        let start = self.text.len();
-        self.expr(expr, row);
-        // A cast needs parentheses before a direction, what begins with one has them.
-        let opens = self.text.get(start..).is_some_and(|shown| shown.starts_with('('));
-        if matches!(expr, Expr::Cast { .. } | Expr::Case { .. }) || (opens && !self.text.ends_with(')')) {
-            self.text.insert(start, '(');
-            self.put(")");
+        // What is no column is computed below, and in parentheses of its own.
+        if matches!(expr, Expr::Column { .. } | Expr::Outer { .. }) {
+            self.expr(expr, row);
+        } else {
+            self.around("(", expr, ")", row);
         }
         self.put(match (descending, nulls_first) {
             (false, false) => "",

@@ -17,10 +17,19 @@ use std::sync::Arc;
 pub(super) struct Lines<'a> {
     pub(super) environment: &'a dyn Environment,
     pub(super) style: &'a Style,
-    /// Whether columns are named with their tables.
-    pub(super) qualifies: bool,
+    /// Whether what operators say in general names columns with their tables, what they give, and what is said
+    /// of a single table.
+    pub(super) qualifies: Qualifies,
     /// Names of subqueries by the list of deferred values and their place in it.
     pub(super) subplans: HashMap<(usize, usize), String>,
+}
+
+/// Where columns are named with their tables.
+#[derive(Clone, Copy)]
+pub(super) struct Qualifies {
+    pub(super) general: bool,
+    pub(super) output: bool,
+    pub(super) scan: bool,
 }
 
 /// The rows that a node gives, and the row that it stands in.
@@ -35,6 +44,7 @@ struct Row<'n, 'l> {
     lines: &'l Lines<'l>,
     rows: Rows<'n>,
     deferred: Option<&'n DeferredValues>,
+    qualifies: bool,
 }
 
 /// A list of deferred values as a key.
@@ -44,7 +54,7 @@ fn key(slots: &DeferredValues) -> usize {
 
 impl RowNames for Row<'_, '_> {
     fn column(&self, index: usize, text: &mut Shown<'_>) {
-        self.lines.column(self.rows, index, text);
+        self.lines.column(self.rows, index, self.qualifies, text);
     }
 
     fn outer(&self, depth: usize, index: usize, text: &mut Shown<'_>) {
@@ -53,7 +63,7 @@ impl RowNames for Row<'_, '_> {
             row = row.and_then(|row| row.outer);
         }
         match row {
-            Some(row) => self.lines.column(*row, index, text),
+            Some(row) => self.lines.column(*row, index, true, text),
             None => text.put("..."),
         }
     }
@@ -83,77 +93,88 @@ impl Lines<'_> {
         Shown::text(self.style, write)
     }
 
-    fn row<'n, 'l>(&'l self, rows: Rows<'n>, deferred: Option<&'n DeferredValues>) -> Row<'n, 'l> {
-        Row { lines: self, rows, deferred }
+    fn row<'n, 'l>(
+        &'l self,
+        rows: Rows<'n>,
+        deferred: Option<&'n DeferredValues>,
+        qualifies: bool,
+    ) -> Row<'n, 'l> {
+        Row { lines: self, rows, deferred, qualifies }
     }
 
-    pub(super) fn qualified(&self, table: &str, column: &str) -> String {
-        if self.qualifies { format!("{}.{}", quote(table), quote(column)) } else { quote(column) }
+    fn qualified(table: &str, column: &str, qualifies: bool) -> String {
+        if qualifies { format!("{}.{}", quote(table), quote(column)) } else { quote(column) }
     }
 
     /// What a column of a node's rows is called, or the expression that it is.
-    fn column(&self, rows: Rows<'_>, index: usize, text: &mut Shown<'_>) {
+    fn column(&self, rows: Rows<'_>, index: usize, qualifies: bool, text: &mut Shown<'_>) {
         let below = |node| Rows { node, ..rows };
         match rows.node {
-            Node::Scan(plan) => text.put(&self.scanned(plan, index)),
-            Node::Generated(plan) => text.put(&self.generated(plan, index)),
+            Node::Scan(plan) => text.put(&Self::scanned(plan, index, qualifies)),
+            Node::Generated(plan) => text.put(&self.generated(plan, index, qualifies)),
             Node::Function(plan) => {
                 let columns = self.function_columns(plan);
-                text.put(&self.qualified(&plan.alias, columns.get(index).map_or("...", String::as_str)));
+                let column = columns.get(index).map_or("...", String::as_str);
+                text.put(&Self::qualified(&plan.alias, column, qualifies));
             }
             Node::Values(plan) => match plan.rows.as_slice() {
-                [row] => self.of(row.get(index), rows, Some(&plan.deferred), text),
-                _ => text.put(&self.qualified("*VALUES*", &format!("column{}", index + 1))),
+                [row] => self.of(row.get(index), self.row(rows, Some(&plan.deferred), qualifies), text),
+                _ => text.put(&Self::qualified("*VALUES*", &format!("column{}", index + 1), qualifies)),
             },
             Node::Project(plan) => {
-                self.of(plan.exprs.get(index), below(&plan.input), Some(&plan.deferred), text);
+                let expr = plan.exprs.get(index);
+                // PostgreSQL has parentheses around what was computed below.
+                let computed = match expr {
+                    Some(Expr::Column { index, .. }) => is_aggregate(&plan.input, *index),
+                    _ => true,
+                };
+                text.put(if computed { "(" } else { "" });
+                self.of(expr, self.row(below(&plan.input), Some(&plan.deferred), qualifies), text);
+                text.put(if computed { ")" } else { "" });
             }
-            Node::Join(plan) if index < plan.left_width => self.column(below(&plan.left), index, text),
+            Node::Join(plan) if index < plan.left_width => {
+                self.column(below(&plan.left), index, qualifies, text);
+            }
             Node::Join(plan) => {
                 let left = below(&plan.left);
                 let outer = if plan.lateral { Some(&left) } else { rows.outer };
-                self.column(Rows { node: &plan.right, outer }, index - plan.left_width, text);
+                self.column(Rows { node: &plan.right, outer }, index - plan.left_width, qualifies, text);
             }
             Node::Aggregate(plan) => {
-                let (input, count) = (below(&plan.input), plan.group_by.len());
-                match plan.aggregates.get(index.wrapping_sub(count)) {
-                    Some(call) => text.aggregate(call, &self.row(input, None)),
-                    None => self.of(plan.group_by.get(index), input, None, text),
+                let row = self.row(below(&plan.input), None, qualifies);
+                match plan.aggregates.get(index.wrapping_sub(plan.group_by.len())) {
+                    Some(call) => text.aggregate(call, &row),
+                    None => self.of(plan.group_by.get(index), row, text),
                 }
             }
             Node::ProjectSet(plan) => {
                 let width = self.width(&plan.input);
+                let row = self.row(below(&plan.input), Some(&plan.deferred), qualifies);
                 match plan.calls.get(index.wrapping_sub(width)) {
-                    Some(call) => self.put_call(call, below(&plan.input), Some(&plan.deferred), text),
-                    None => self.column(below(&plan.input), index, text),
+                    Some(call) => self.put_call(call, &row, text),
+                    None => self.column(below(&plan.input), index, qualifies, text),
                 }
             }
             other => match other.inputs().next() {
-                Some(input) => self.column(below(input), index, text),
+                Some(input) => self.column(below(input), index, qualifies, text),
                 None => text.put("..."),
             },
         }
     }
 
-    fn of<'n>(
-        &self,
-        expr: Option<&Expr>,
-        rows: Rows<'n>,
-        deferred: Option<&'n DeferredValues>,
-        text: &mut Shown<'_>,
-    ) {
+    fn of(&self, expr: Option<&Expr>, row: Row<'_, '_>, text: &mut Shown<'_>) {
         match expr {
-            Some(expr) => text.expr(expr, &self.row(rows, deferred)),
+            Some(expr) => text.expr(expr, &row),
             None => text.put("..."),
         }
     }
 
-    fn scanned(&self, plan: &ScanPlan, index: usize) -> String {
+    fn scanned(plan: &ScanPlan, index: usize, qualifies: bool) -> String {
         let column = plan.relation.columns.get(index);
-        self.qualified(&plan.alias, column.map_or("ctid", |column| column.name.as_str()))
+        Self::qualified(&plan.alias, column.map_or("ctid", |column| column.name.as_str()), qualifies)
     }
 
-    fn generated(&self, plan: &GeneratedPlan, index: usize) -> String {
+    fn generated(&self, plan: &GeneratedPlan, index: usize, qualifies: bool) -> String {
         let column = match plan.source {
             GeneratedSource::Node(at) => {
                 let table = self.environment.node_tables().get(at);
@@ -167,7 +188,7 @@ impl Lines<'_> {
                 sql_catalogue::system::SEQUENCE_COLUMNS.get(index).map(|(name, _)| *name)
             }
         };
-        self.qualified(&plan.alias, column.unwrap_or("..."))
+        Self::qualified(&plan.alias, column.unwrap_or("..."), qualifies)
     }
 
     /// The columns that a function in FROM gives.
@@ -198,16 +219,23 @@ impl Lines<'_> {
 
     /// All columns of a node's rows.
     pub(super) fn columns(&self, rows: Rows<'_>) -> Vec<String> {
-        (0..self.width(rows.node)).map(|index| self.written(|text| self.column(rows, index, text))).collect()
+        let qualifies = self.qualifies.output;
+        if let Node::Project(plan) = rows.node {
+            let row = self.row(Rows { node: &plan.input, ..rows }, Some(&plan.deferred), qualifies);
+            return plan.exprs.iter().map(|expr| self.written(|text| text.expr(expr, &row))).collect();
+        }
+        let column = |index| self.written(|text| self.column(rows, index, qualifies, text));
+        (0..self.width(rows.node)).map(column).collect()
     }
 
     /// The columns that a scan decodes.
     pub(super) fn needed(&self, plan: &ScanPlan) -> Vec<String> {
-        plan.needed.iter().map(|index| self.scanned(plan, *index)).collect()
+        plan.needed.iter().map(|index| Self::scanned(plan, *index, self.qualifies.output)).collect()
     }
 
     pub(super) fn exprs(&self, exprs: &[Expr], rows: Rows<'_>) -> Vec<String> {
-        exprs.iter().map(|expr| self.written(|text| text.expr(expr, &self.row(rows, None)))).collect()
+        let row = self.row(rows, None, self.qualifies.general);
+        exprs.iter().map(|expr| self.written(|text| text.expr(expr, &row))).collect()
     }
 
     /// A condition over the rows of a node.
@@ -217,22 +245,26 @@ impl Lines<'_> {
         rows: Rows<'_>,
         deferred: Option<&DeferredValues>,
     ) -> String {
-        self.written(|text| text.all(conditions, &self.row(rows, deferred)))
+        let qualifies = if is_of_scan(rows.node) { self.qualifies.scan } else { self.qualifies.general };
+        self.written(|text| text.all(conditions, &self.row(rows, deferred, qualifies)))
     }
 
     pub(super) fn sort_key(&self, key: &SortKey, rows: Rows<'_>) -> String {
-        self.written(|text| text.sort_key(&key.expr, key.descending, key.nulls_first, &self.row(rows, None)))
+        let row = self.row(rows, None, self.qualifies.general);
+        self.written(|text| text.sort_key(&key.expr, key.descending, key.nulls_first, &row))
     }
 
     /// That the sides of a hash join are equal.
     pub(super) fn equal(&self, keys: &[(Expr, Expr)], left: Rows<'_>, right: Rows<'_>) -> String {
+        let row = |rows| self.row(rows, None, self.qualifies.general);
+        let (left, right) = (row(left), row(right));
         self.written(|text| {
             text.put(if keys.len() > 1 { "(" } else { "" });
             for (at, (a, b)) in keys.iter().enumerate() {
                 text.put(if at > 0 { " AND (" } else { "(" });
-                text.operand(a, &self.row(left, None));
+                text.operand(a, &left);
                 text.put(" = ");
-                text.operand(b, &self.row(right, None));
+                text.operand(b, &right);
                 text.put(")");
             }
             text.put(if keys.len() > 1 { ")" } else { "" });
@@ -241,19 +273,13 @@ impl Lines<'_> {
 
     /// A call of a set-returning function.
     pub(super) fn call(&self, call: &SetCall, rows: Rows<'_>, deferred: Option<&DeferredValues>) -> String {
-        self.written(|text| self.put_call(call, rows, deferred, text))
+        self.written(|text| self.put_call(call, &self.row(rows, deferred, self.qualifies.general), text))
     }
 
-    fn put_call<'n>(
-        &self,
-        call: &SetCall,
-        rows: Rows<'n>,
-        deferred: Option<&'n DeferredValues>,
-        text: &mut Shown<'_>,
-    ) {
+    fn put_call(&self, call: &SetCall, row: &Row<'_, '_>, text: &mut Shown<'_>) {
         text.put(self.function_name(call.function));
         text.put("(");
-        text.list(&call.arguments, ", ", &self.row(rows, deferred));
+        text.list(&call.arguments, ", ", row);
         text.put(")");
     }
 
@@ -309,6 +335,26 @@ impl Lines<'_> {
             },
             _ => "...",
         }
+    }
+}
+
+/// Whether rows are those of a single table or function.
+fn is_of_scan(node: &Node) -> bool {
+    match node {
+        Node::Scan(_) | Node::Generated(_) | Node::Function(_) => true,
+        Node::Observed(plan) => is_of_scan(&plan.input),
+        Node::Filter(plan) => is_of_scan(&plan.input),
+        _ => false,
+    }
+}
+
+/// Whether a column is the result of an aggregate.
+fn is_aggregate(node: &Node, index: usize) -> bool {
+    match node {
+        Node::Aggregate(plan) => index >= plan.group_by.len(),
+        Node::Observed(plan) => is_aggregate(&plan.input, index),
+        Node::Filter(plan) => is_aggregate(&plan.input, index),
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan as a tree of operators with the names that PostgreSQL has for them.
 
-use super::lines::{self, Lines, Rows};
+use super::lines::{self, Lines, Qualifies, Rows};
 use sql_catalogue::Relation;
 use sql_interface::Environment;
 use sql_language::expr::Expr;
@@ -67,7 +67,8 @@ pub(super) struct Operator {
 impl Operator {
     /// The operators of a plan; a projection is part of what is below it.
     pub(super) fn of(node: &Node, environment: &dyn Environment, style: &Style, verbose: bool) -> Self {
-        let qualifies = verbose || sources(node) > 1;
+        let many = sources(node) > 1;
+        let qualifies = Qualifies { general: many || verbose, output: many, scan: verbose };
         let lines = Lines { environment, style, qualifies, subplans: HashMap::new() };
         let mut tree = Tree { lines, verbose, subplans: 0, once: 0 };
         tree.node(Rows { node, outer: None })
@@ -137,7 +138,15 @@ impl Operator {
 /// Tables and functions that a plan reads: names of columns are qualified where there are several.
 fn sources(node: &Node) -> usize {
     let own = matches!(node, Node::Scan(_) | Node::Generated(_) | Node::Function(_));
-    usize::from(own) + node.inputs().map(sources).sum::<usize>()
+    let waiting = match node {
+        Node::Filter(plan) => Some(&plan.deferred),
+        Node::Project(plan) => Some(&plan.deferred),
+        Node::Join(plan) => Some(&plan.deferred),
+        _ => None,
+    };
+    let slots = waiting.into_iter().flat_map(|slots| slots.iter());
+    let subqueries = slots.filter_map(|slot| slot.source.node()).map(sources).sum::<usize>();
+    usize::from(own) + subqueries + node.inputs().map(sources).sum::<usize>()
 }
 
 /// What the tree is made with.

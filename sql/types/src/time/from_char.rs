@@ -238,8 +238,8 @@ impl Fields {
                 let unit = 10_i64.pow(6_u32.saturating_sub(u32::try_from(used).unwrap_or(6)));
                 set(&mut self.microsecond, value * unit, written)
             }
-            // Which day of a quarter is meant is not said.
-            "q" => number(1).map(|_| ()),
+            // Which day of a quarter or of which week is meant is not said.
+            "q" | "d" => number(1).map(|_| ()),
             _ => self.read_word(source, &lower, written),
         }
     }

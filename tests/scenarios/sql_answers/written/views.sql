@@ -151,8 +151,8 @@ DROP SEQUENCE numbers;
 DROP ROLE looker;
 -- What functions are made of.
 SELECT pg_get_functiondef('generate_series(int,int)'::regprocedure), pg_get_functiondef('pg_terminate_backend'::regproc);
-SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname IN ('abs', 'substr', 'concat_ws', 'pg_backup_start', 'text_lt', 'pg_ls_dir') ORDER BY oid;
-SELECT proname, prosrc, proleakproof FROM pg_proc WHERE proname IN ('abs', 'int4lt', 'now', 'sum') AND prorettype <> 790 ORDER BY oid;
+SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname IN ('abs', 'substr', 'concat_ws', 'pg_backup_start', 'pg_ls_dir') ORDER BY oid;
+SELECT proname, prosrc, proleakproof FROM pg_proc WHERE proname IN ('abs', 'upper', 'now', 'sum') AND prorettype <> 790 ORDER BY oid;
 -- Comments on what PostgreSQL brings.
 SELECT obj_description(11, 'pg_namespace'), obj_description('now'::regproc, 'pg_proc'), obj_description('integer'::regtype, 'pg_type'), obj_description(403, 'pg_am'), shobj_description(1, 'pg_database');
 SELECT obj_description(11, 'pg_class'), obj_description(11, 'nosuch'), shobj_description(1, 'pg_authid'), col_description('pg_class'::regclass, 1);
@@ -186,7 +186,7 @@ CREATE TABLE outer_a (id int PRIMARY KEY);
 CREATE TABLE outer_b (id int PRIMARY KEY, x int);
 INSERT INTO outer_a VALUES (1), (2);
 INSERT INTO outer_b VALUES (2, NULL), (3, 4);
-SELECT a.id, b.id, a.tableoid::regclass, b.tableoid::regclass FROM outer_a a FULL JOIN outer_b b USING (id) ORDER BY a.id, b.id;
+SELECT a.id, b.id, a.tableoid::regclass, b.tableoid::regclass FROM outer_a a FULL JOIN outer_b b ON a.id = b.id ORDER BY a.id, b.id;
 SELECT a.id, (SELECT b.tableoid::regclass), b.tableoid IS NULL FROM outer_a a LEFT JOIN outer_b b USING (id) ORDER BY a.id;
 DROP TABLE outer_a, outer_b;
 -- Regular expressions, and names taken apart.

@@ -100,9 +100,9 @@ fn size_bytes(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
         "gb" => 1 << 30,
         "tb" => 1 << 40,
         "pb" => 1 << 50,
-        other => {
+        _ => {
             return Err(invalid()
-                .with_detail(format!("Invalid size unit: \"{other}\"."))
+                .with_detail(format!("Invalid size unit: \"{}\".", unit.trim()))
                 .with_hint("Valid units are \"bytes\", \"kB\", \"MB\", \"GB\", \"TB\", and \"PB\"."));
         }
     };
