@@ -307,8 +307,8 @@ impl Analyzer<'_> {
         Expr::Outer { depth: top - depth - 1, index, ty }
     }
 
-    /// tableoid, which is the same for all rows of a table, and NULL where an outer join has none. The other system columns name places and
-    /// transactions of PostgreSQL's rows, which do not exist here.
+    /// tableoid, which is the same for all rows of a table, and NULL where an outer join has none. The other
+    /// system columns name places and transactions of PostgreSQL's rows, which do not exist here.
     fn system_column(&mut self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
         if !SYSTEM_COLUMNS.contains(&name) {
             return Ok(None);

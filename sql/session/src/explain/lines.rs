@@ -374,6 +374,27 @@ pub(super) fn arbiter(relation: &Relation, arbiter: Arbiter) -> Option<String> {
     }
 }
 
+/// Whether a condition says no more than which keys a scan visits.
+pub(super) fn is_of_keys(condition: &Expr, keys: &[Expr]) -> bool {
+    let turned = |known: &Expr| match (known, condition) {
+        (
+            Expr::Compare { op: Comparison::Eq, left, right },
+            Expr::Compare { op: Comparison::Eq, left: first, right: second },
+        ) => left == second && right == first,
+        _ => false,
+    };
+    keys.iter().any(|known| known == condition || turned(known))
+}
+
+/// The keys that a scan visits right below a filter.
+pub(super) fn keys_below(node: &Node) -> Vec<Expr> {
+    match node {
+        Node::Scan(plan) => scan_conditions(plan),
+        Node::Observed(plan) => keys_below(&plan.input),
+        _ => Vec::new(),
+    }
+}
+
 /// Which keys a scan visits, as conditions on the columns of the key.
 pub(super) fn scan_conditions(plan: &ScanPlan) -> Vec<Expr> {
     let places: Vec<usize> = match plan.index() {

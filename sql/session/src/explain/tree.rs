@@ -6,7 +6,7 @@ use sql_interface::Environment;
 use sql_language::expr::Expr;
 use sql_language::plan::{
     AggregatePlan, ConflictAction, DeferredSource, DeferredValues, FilterPlan, FunctionPlan, GeneratedPlan,
-    GeneratedSource, InsertPlan, JoinKind, JoinPlan, Node, Observed, RangePlan, ScanPlan, SetKind, SortPlan,
+    GeneratedSource, InsertPlan, JoinKind, JoinPlan, Node, Observed, RangePlan, ScanPlan, SetKind,
 };
 use sql_types::Style;
 use std::collections::HashMap;
@@ -208,8 +208,14 @@ impl Tree<'_> {
             Node::ProjectSet(plan) => self.over(Operator::kind("ProjectSet"), Some(&plan.deferred), rows),
             Node::Limit(plan) => self.over(Operator::kind("Limit"), Some(&plan.deferred), rows),
             Node::Sort(plan) => {
-                let shown = self.sort(plan, below(&plan.input));
-                self.over(shown, None, rows)
+                // What is below has its names first.
+                let shown = self.over(Operator::kind("Sort"), None, rows);
+                let keys = plan.keys.iter().map(|key| self.lines.sort_key(key, below(&plan.input)));
+                let shown = shown.list("Sort Key", keys.collect());
+                match &plan.limit {
+                    Some(_) => shown.shown_as("Top-N Sort").fact("Sort Method", "top-N heapsort"),
+                    None => shown,
+                }
             }
             Node::Distinct(_) => self.over(Operator::kind("Unique"), None, rows),
             Node::Lock(_) => self.over(Operator::kind("LockRows"), None, rows),
@@ -270,7 +276,8 @@ impl Tree<'_> {
             let text = self.lines.condition(&conditions, rows, None);
             shown.details.push(("Index Cond", Detail::Text(text)));
         }
-        let filters = plan.filter.iter().map(|filter| self.filter_text(filter, rows, None));
+        let filters = plan.filter.iter().filter(|filter| !lines::is_of_keys(filter, &conditions));
+        let filters = filters.map(|filter| self.filter_text(filter, rows, None));
         shown.filters = filters.collect();
         if self.verbose {
             shown.output = self.lines.needed(plan);
@@ -320,7 +327,8 @@ impl Tree<'_> {
             Operator { inputs: vec![below], observed, output, ..Operator::kind("Subquery Scan") }
         };
         shown.subplans.extend(self.deferred(&plan.deferred, input));
-        let parts = lines::conjuncts(&plan.condition).iter();
+        let keys = lines::keys_below(input.node);
+        let parts = lines::conjuncts(&plan.condition).iter().filter(|part| !lines::is_of_keys(part, &keys));
         shown.filters.extend(parts.map(|part| self.filter_text(part, input, Some(&plan.deferred))));
         shown.unfiltered = shown.unfiltered.or(shown.observed);
         shown
@@ -366,16 +374,6 @@ impl Tree<'_> {
         let keys = self.lines.exprs(&plan.group_by, input);
         let shown = shown.fact("Partial Mode", "Simple").list("Group Key", keys);
         self.with_output(Operator { inputs: vec![below], ..shown }, rows)
-    }
-
-    fn sort(&mut self, plan: &SortPlan, input: Rows<'_>) -> Operator {
-        let keys = plan.keys.iter().map(|key| self.lines.sort_key(key, input)).collect();
-        let shown = if plan.limit.is_some() {
-            Operator::kind("Sort").shown_as("Top-N Sort").fact("Sort Method", "top-N heapsort")
-        } else {
-            Operator::kind("Sort")
-        };
-        shown.list("Sort Key", keys)
     }
 
     /// The subqueries among deferred values, which see the row as their nearest outer one. They get names.
