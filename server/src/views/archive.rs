@@ -81,16 +81,16 @@ fn create_restore_point(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum])
     }))
 }
 
-fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
+fn transaction_id(asked: &Asked<'_>, assign: bool, as_xid8: bool) -> NodeCall {
     if assign && asked.database().is_some_and(Database::is_in_recovery) {
         let what = "cannot assign TransactionIds during recovery";
         return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
     }
-    NodeCall::TransactionId { assign }
+    NodeCall::TransactionId { assign, as_xid8 }
 }
 
 macro_rules! transaction_id {
-    ($name:literal, $about:literal, $assign:literal) => {
+    ($name:literal, $about:literal, $ty:ident, $assign:literal) => {
         Function {
             name: $name,
             about: $about,
@@ -98,8 +98,8 @@ macro_rules! transaction_id {
             required: 0,
             defaults: no_defaults,
             strict: true,
-            returns: Returns::One(TypeId::Int8),
-            call: |asked, _, _| transaction_id(asked, $assign),
+            returns: Returns::One(TypeId::$ty),
+            call: |asked, _, _| transaction_id(asked, $assign, matches!(TypeId::$ty, TypeId::Xid8)),
         }
     };
 }
@@ -133,20 +133,28 @@ pub(super) static FUNCTIONS: &[Function] = &[
         returns: Returns::One(TypeId::Int4),
         call: age,
     },
-    transaction_id!("txid_current", "The number of this transaction, which gets one if it has none.", true),
+    transaction_id!(
+        "txid_current",
+        "The number of this transaction, which gets one if it has none.",
+        Int8,
+        true
+    ),
     transaction_id!(
         "pg_current_xact_id",
         "The number of this transaction, which gets one if it has none.",
+        Xid8,
         true
     ),
     transaction_id!(
         "txid_current_if_assigned",
         "The number of this transaction, or NULL if it has none yet.",
+        Int8,
         false
     ),
     transaction_id!(
         "pg_current_xact_id_if_assigned",
         "The number of this transaction, or NULL if it has none yet.",
+        Xid8,
         false
     ),
     Function {

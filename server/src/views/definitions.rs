@@ -17,7 +17,43 @@ fn options(arguments: &[Datum]) -> Vec<Vec<Datum>> {
     options.values().iter().filter_map(apart).collect()
 }
 
+/// The rows of pg_get_keywords().
+fn keywords() -> Vec<Vec<Datum>> {
+    let lines = include_str!("keywords.txt").lines().filter(|line| !line.starts_with('#'));
+    let row = |line: &'static str| {
+        let mut words = line.split(' ');
+        let (word, category, bare) = (words.next()?, words.next()?, words.next()? == "t");
+        let about = match category {
+            "C" => "unreserved (cannot be function or type name)",
+            "T" => "reserved (can be function or type name)",
+            "R" => "reserved",
+            _ => "unreserved",
+        };
+        let label = if bare { "can be bare label" } else { "requires AS" };
+        let texts = [word, category].map(Datum::text);
+        let about = [Datum::Bool(bare), Datum::text(about), Datum::text(label)];
+        Some(texts.into_iter().chain(about).collect())
+    };
+    lines.filter_map(row).collect()
+}
+
 pub(super) static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "pg_get_keywords",
+        about: "Key words of SQL, with where they may be names.",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Set(&[
+            ("word", TypeId::Text),
+            ("catcode", TypeId::Char),
+            ("barelabel", TypeId::Bool),
+            ("catdesc", TypeId::Text),
+            ("baredesc", TypeId::Text),
+        ]),
+        call: |_, _, _| NodeCall::Now(Ok(keywords())),
+    },
     Function {
         name: "pg_options_to_table",
         about: "Options of the form name=value as rows.",

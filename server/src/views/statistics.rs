@@ -42,7 +42,30 @@ static DATABASE_COLUMNS: &[(&str, TypeId)] = &[
     ("stats_reset", TypeId::Timestamptz),
 ];
 
+/// PostgreSQL's caches of short files, of which there are none here.
+const SLRU_CACHES: [&str; 8] =
+    ["CommitTs", "MultiXactMember", "MultiXactOffset", "Notify", "Serial", "Subtrans", "Xact", "other"];
+
 pub(super) static VIEWS: &[View] = &[
+    view! {
+        "pg_stat_slru", 12_234,
+        "PostgreSQL's caches for the states of transactions, which do not exist here: all counts are 0.",
+        rows |asked, _actor| {
+            let started = asked.started;
+            SLRU_CACHES.into_iter().map(move |name| (name, started))
+        },
+        each |(name, started)| [] {
+            "name": Text = Datum::text(name),
+            "blks_zeroed": Int8 = Datum::Int8(0),
+            "blks_hit": Int8 = Datum::Int8(0),
+            "blks_read": Int8 = Datum::Int8(0),
+            "blks_written": Int8 = Datum::Int8(0),
+            "blks_exists": Int8 = Datum::Int8(0),
+            "flushes": Int8 = Datum::Int8(0),
+            "truncates": Int8 = Datum::Int8(0),
+            "stats_reset": Timestamptz = super::time(Some(started)),
+        }
+    },
     View {
         name: "pg_stat_database",
         oid: 12_250,

@@ -222,22 +222,27 @@ fn record_text(row: &[Datum], cx: &Cx<'_>) -> String {
 
 /// Calls a function of the node and waits for it, unless the statement is cancelled.
 pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Datum]) -> Result<Vec<Row>> {
-    let rows = match cx.environment.call(cx.actor, function, arguments, cx.canceller) {
-        NodeCall::Now(rows) => rows,
-        NodeCall::Later(future) => tokio::select! {
-            biased;
-            rows = future => rows,
-            reason = cx.canceller.cancelled() => Err(reason.error()),
-        },
-        NodeCall::Advisory(request) => {
-            let taken = advisory(cx, request).await?;
-            Ok(vec![vec![if request.waits { Datum::text("") } else { Datum::Bool(taken) }]])
-        }
-        NodeCall::TransactionId { assign } => {
-            let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
-            Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
-        }
-    };
+    let rows =
+        match cx.environment.call(cx.actor, function, arguments, cx.canceller) {
+            NodeCall::Now(rows) => rows,
+            NodeCall::Later(future) => tokio::select! {
+                biased;
+                rows = future => rows,
+                reason = cx.canceller.cancelled() => Err(reason.error()),
+            },
+            NodeCall::Advisory(request) => {
+                let taken = advisory(cx, request).await?;
+                Ok(vec![vec![if request.waits { Datum::text("") } else { Datum::Bool(taken) }]])
+            }
+            NodeCall::TransactionId { assign, as_xid8 } => {
+                let xid =
+                    if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
+                let value = xid.map(|xid| {
+                    if as_xid8 { Datum::Xid8(xid.get()) } else { Datum::Int8(xid.get().cast_signed()) }
+                });
+                Ok(vec![vec![value.unwrap_or_default()]])
+            }
+        };
     // It may have been one that stops this very statement.
     cx.canceller.check()?;
     rows

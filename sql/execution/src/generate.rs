@@ -63,7 +63,12 @@ impl Series {
                 Some(Datum::Array(array)) => Self::Elements(array.clone(), 0),
                 _ => Self::Empty,
             }),
-            SetFunction::GenerateSubscripts if any_null => Ok(Self::Empty),
+            SetFunction::GenerateSubscripts | SetFunction::RegexpMatches if any_null => Ok(Self::Empty),
+            SetFunction::RegexpMatches => {
+                let found: Vec<Row> =
+                    expr::regexp_matches(&values)?.into_iter().map(|groups| vec![groups]).collect();
+                Ok(Self::Rows(found.into_iter()))
+            }
             SetFunction::GenerateSubscripts => Ok(subscripts(&values)),
             SetFunction::AclExplode => Ok(Self::Rows(exploded(cx, values.first())?.into_iter())),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),

@@ -209,11 +209,12 @@ pub enum NodeCall {
     Later(BoxFuture<'static, Result<NodeRows>>),
     /// An advisory lock, which the session takes: whether it was taken, or void where it waits for that.
     Advisory(AdvisoryRequest),
-    /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL
-    /// then.
+    /// The transaction's id, which only the session can tell: given out now if it has none, or NULL then.
     TransactionId {
         /// Give one out.
         assign: bool,
+        /// As a value of type xid8, not bigint.
+        as_xid8: bool,
     },
 }
 

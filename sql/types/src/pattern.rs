@@ -205,6 +205,29 @@ impl Regex {
         let first = usize::from(captures.len() > 1);
         Some(captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect())
     }
+    /// Visits the matches from a byte on, as PostgreSQL looks for them: behind an empty one it goes on a character
+    /// further, behind any other right there. False from `visit` ends it.
+    fn each<'a>(
+        &self,
+        text: &'a str,
+        from: usize,
+        visit: &mut dyn FnMut(&regex::Captures<'a>, regex::Match<'a>) -> Result<bool>,
+    ) -> Result<()> {
+        let (mut at, mut seen) = (from, 0_usize);
+        while at <= text.len() {
+            let Some(captures) = self.0.captures_at(text, at) else { break };
+            let Some(whole) = captures.get(0) else { break };
+            seen += 1;
+            if seen.is_multiple_of(MATCHES) {
+                work::check()?;
+            }
+            if !visit(&captures, whole)? {
+                break;
+            }
+            at = if whole.is_empty() { next_character(text.as_bytes(), whole.end()) } else { whole.end() };
+        }
+        Ok(())
+    }
     /// Replaces the first match, or all; in the replacement `\1` to `\9` are groups, `\&` the match.
     ///
     /// # Errors
@@ -212,37 +235,88 @@ impl Regex {
     /// 57014 if the work is to stop, 54000 if the text would be too long.
     pub fn replace(&self, text: &str, replacement: &str, all: bool) -> Result<String> {
         let (mut out, mut copied, mut growth) = (String::new(), 0, Growth::default());
-        for (at, captures) in self.0.captures_iter(text).take(if all { usize::MAX } else { 1 }).enumerate() {
-            let Some(whole) = captures.get(0) else { continue };
+        self.each(text, 0, &mut |captures, whole| {
             out.push_str(text.get(copied..whole.start()).unwrap_or_default());
             copied = whole.end();
-            substitute(&captures, replacement, &mut out);
+            substitute(captures, replacement, &mut out);
             growth.to(out.len())?;
-            if at % MATCHES == MATCHES - 1 {
-                work::check()?;
-            }
-        }
+            Ok(all)
+        })?;
         out.push_str(text.get(copied..).unwrap_or_default());
         Ok(out)
     }
-    /// How many matches there are.
+    /// How many matches there are from a byte on.
     ///
     /// # Errors
     ///
     /// 57014 if the work is to stop.
-    pub fn count(&self, text: &str) -> Result<usize> {
+    pub fn count(&self, text: &str, from: usize) -> Result<usize> {
         let mut count = 0_usize;
-        for _ in self.0.find_iter(text) {
+        self.each(text, from, &mut |_, _| {
             count += 1;
-            if count.is_multiple_of(MATCHES) {
-                work::check()?;
-            }
-        }
+            Ok(true)
+        })?;
         Ok(count)
     }
-    /// The parts of the text between matches.
-    pub fn split<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.split(text)
+    /// The groups of each match (the whole match if there are none), or of the first; None for a group that took
+    /// no part.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop, 54000 if there would be too many.
+    pub fn all_groups<'a>(&self, text: &'a str, all: bool) -> Result<Vec<Vec<Option<&'a str>>>> {
+        let (mut found, mut bytes, mut growth) = (Vec::new(), 0_usize, Growth::default());
+        self.each(text, 0, &mut |captures, _| {
+            let first = usize::from(captures.len() > 1);
+            let groups: Vec<_> =
+                captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect();
+            bytes += size_of::<Vec<Option<&str>>>() + groups.len() * size_of::<Option<&str>>();
+            growth.to(bytes)?;
+            found.push(groups);
+            Ok(all)
+        })?;
+        Ok(found)
+    }
+    /// The bytes of a match from a byte on, or of a group of it: of the `number`th, counted from 1.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop.
+    pub fn range(
+        &self,
+        text: &str,
+        from: usize,
+        number: usize,
+        group: usize,
+    ) -> Result<Option<(usize, usize)>> {
+        let (mut seen, mut found) = (0_usize, None);
+        self.each(text, from, &mut |captures, _| {
+            seen += 1;
+            if seen == number {
+                found = captures.get(group).map(|part| (part.start(), part.end()));
+            }
+            Ok(seen < number)
+        })?;
+        Ok(found)
+    }
+    /// The parts of the text between matches. An empty match at an end of the text or right behind another match
+    /// parts nothing.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop, 54000 if there would be too many.
+    pub fn split<'a>(&self, text: &'a str) -> Result<Vec<&'a str>> {
+        let (mut parts, mut from, mut growth) = (Vec::new(), 0, Growth::default());
+        self.each(text, 0, &mut |_, whole| {
+            if whole.start() < text.len() && whole.end() > from {
+                parts.push(text.get(from..whole.start()).unwrap_or_default());
+                growth.to(parts.len() * size_of::<&str>())?;
+                from = whole.end();
+            }
+            Ok(true)
+        })?;
+        parts.push(text.get(from..).unwrap_or_default());
+        Ok(parts)
     }
 }
 

@@ -78,7 +78,7 @@ impl Catalogue {
     }
 
     /// The list of an object that nobody has granted or revoked anything on; None if it is its kind's.
-    fn first_acl(&self, object: &Object) -> Option<Acl> {
+    pub(crate) fn first_acl(&self, object: &Object) -> Option<Acl> {
         let item = |grantee, grantor, privileges| AclItem {
             grantee,
             grantor,

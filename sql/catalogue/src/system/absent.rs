@@ -13,11 +13,9 @@ const PG_CATALOG: &[&str] = &[
     "pg_backend_memory_contexts",
     "pg_config",
     "pg_shmem_allocations",
-    "pg_stat_slru",
     "pg_stat_xact_all_tables",
     "pg_stat_xact_sys_tables",
     "pg_stat_xact_user_tables",
-    "pg_timezone_abbrevs",
 ];
 
 /// Views of the information schema.

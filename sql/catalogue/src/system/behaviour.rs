@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::known::{self, CASTS, CLASSES, KnownFunction, OPERATORS};
-use super::signatures;
 use super::values::{acl, flag, name, oid_vector};
+use super::{bodies, signatures};
 use crate::model::{BOOTSTRAP_ROLE_OID, PG_CATALOG_OID};
 use crate::rights::Object;
 use sql_types::cast::cast_context;
@@ -24,6 +24,7 @@ pub(super) fn function_object(function: &KnownFunction) -> Object {
 }
 
 fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
+    let body = bodies::of(function);
     let count = i16::try_from(function.arguments.len()).unwrap_or(i16::MAX);
     let oids = |list: &[u32]| list.iter().copied().map(Datum::Oid).collect();
     let texts = |list: &[&'static str]| list.iter().map(|text| Datum::text(*text)).collect();
@@ -39,7 +40,7 @@ fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
         Datum::Oid(0),
         flag(function.kind),
         Datum::Bool(false),
-        Datum::Bool(false),
+        Datum::Bool(body.leakproof),
         Datum::Bool(function.strict),
         Datum::Bool(function.set),
         flag(function.volatility),
@@ -53,7 +54,7 @@ fn function_row(context: &Context<'_>, function: &KnownFunction) -> Vec<Datum> {
         array(TypeId::Text, texts(&function.names)),
         signatures::defaults(function).map_or(Datum::Null, Datum::from),
         Datum::Null,
-        name(function.name),
+        name(body.internal.unwrap_or_default()),
         Datum::Null,
         Datum::Null,
         Datum::Null,

@@ -57,6 +57,51 @@ pub(super) static SHAPES: LazyLock<HashMap<&'static str, Shape>> = LazyLock::new
     shapes
 });
 
+/// Columns of PostgreSQL's tables that are never NULL although their types have no fixed width.
+const NEVER_NULL: &[(&str, &str)] = &[
+    ("pg_attrdef", "adbin"),
+    ("pg_database", "datcollate"),
+    ("pg_database", "datctype"),
+    ("pg_default_acl", "defaclacl"),
+    ("pg_description", "description"),
+    ("pg_extension", "extversion"),
+    ("pg_init_privs", "initprivs"),
+    ("pg_largeobject", "data"),
+    ("pg_parameter_acl", "parname"),
+    ("pg_policy", "polroles"),
+    ("pg_proc", "prosrc"),
+    ("pg_replication_origin", "roname"),
+    ("pg_rewrite", "ev_action"),
+    ("pg_rewrite", "ev_qual"),
+    ("pg_seclabel", "label"),
+    ("pg_seclabel", "provider"),
+    ("pg_shdescription", "description"),
+    ("pg_shseclabel", "label"),
+    ("pg_shseclabel", "provider"),
+    ("pg_statistic_ext", "stxkind"),
+    ("pg_subscription", "subconninfo"),
+    ("pg_subscription", "subpublications"),
+    ("pg_subscription", "subsynccommit"),
+    ("pg_trigger", "tgargs"),
+];
+
+/// Columns of PostgreSQL's tables that may be NULL although their types have a fixed width.
+const MAY_BE_NULL: &[(&str, &str)] = &[
+    ("pg_authid", "rolvaliduntil"),
+    ("pg_publication_rel", "prattrs"),
+    ("pg_subscription", "subslotname"),
+    ("pg_subscription_rel", "srsublsn"),
+    ("pg_trigger", "tgnewtable"),
+    ("pg_trigger", "tgoldtable"),
+];
+
+/// Whether a column of a table that the catalogue makes up is NOT NULL; none of a view is.
+pub(super) fn is_never_null(table: &str, column: &str, id: TypeId) -> bool {
+    let fixed = id.info().len > 0 || matches!(id, TypeId::OidVector | TypeId::Int2Vector);
+    let is_in = |list: &[(&str, &str)]| list.contains(&(table, column));
+    SHAPES.contains_key(table) && if fixed { !is_in(MAY_BE_NULL) } else { is_in(NEVER_NULL) }
+}
+
 fn column_type(name: &str) -> TypeId {
     match name {
         "_aclitem" => TypeId::AclitemArray,

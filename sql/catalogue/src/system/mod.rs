@@ -5,11 +5,13 @@
 
 pub mod absent;
 mod behaviour;
+mod bodies;
 mod indexes;
 mod information_schema;
 pub mod known;
 mod relations;
 mod rights;
+mod role_dependencies;
 mod sequences;
 mod shared;
 pub mod signatures;

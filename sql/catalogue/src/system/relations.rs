@@ -5,7 +5,7 @@ use super::{Context, TABLES, known, virtual_tables};
 use crate::model::{AnyIndex, BOOTSTRAP_ROLE_OID, Identity, PG_CATALOG_OID, PUBLIC_OID, Relation};
 use crate::rights::Object;
 use crate::schema::Schema;
-use sql_types::{Datum, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use std::sync::Arc;
 
 /// The heap access method, for PostgreSQL's tools.
@@ -70,7 +70,8 @@ fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
         Datum::Bool(false),
         Datum::Bool(false),
         Datum::Bool(true),
-        flag('d'),
+        // Only tables of users have a replica identity.
+        flag(if class.kind == 'r' && class.schema == PUBLIC_OID { 'd' } else { 'n' }),
         Datum::Bool(false),
         Datum::Oid(0),
         Datum::Xid(3),
@@ -147,13 +148,15 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
         }));
     }
     for (schema, table, oid, columns) in virtual_tables(context.environment) {
+        let stored = super::is_table(table);
         rows.push(class_row(&ClassRow {
             acl: acl(context.catalogue, &Object::MadeUp(oid, table)),
             oid,
             name: table,
             schema: Schema::named(schema).map_or(PUBLIC_OID, Schema::oid),
             owner: BOOTSTRAP_ROLE_OID,
-            kind: if super::is_table(table) { 'r' } else { 'v' },
+            access_method: if stored { HEAP_OID } else { 0 },
+            kind: if stored { 'r' } else { 'v' },
             columns,
             ..ClassRow::default()
         }));
@@ -166,7 +169,7 @@ struct AttributeRow<'a> {
     acl: Datum,
     relation: u32,
     name: &'a str,
-    ty: sql_types::Type,
+    ty: Type,
     number: i16,
     not_null: bool,
     has_default: bool,
@@ -176,7 +179,7 @@ struct AttributeRow<'a> {
 
 fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
     let id = column.ty.id;
-    let collation = known::TYPES.get(&id.oid()).map_or(0, |known| known.collation);
+    let known = known::TYPES.get(&id.oid());
     vec![
         Datum::Oid(column.relation),
         name(column.name),
@@ -187,18 +190,9 @@ fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
         Datum::Int4(i32::from(id.element().is_some())),
         Datum::Int4(-1),
         Datum::Int4(column.ty.modifier),
-        Datum::Bool(matches!(id.info().len, 1 | 2 | 4 | 8)),
-        flag(match id.info().len {
-            1 => 'c',
-            2 => 's',
-            8 => 'd',
-            _ => 'i',
-        }),
-        flag(match id {
-            TypeId::Numeric => 'm',
-            _ if id.info().len < 0 => 'x',
-            _ => 'p',
-        }),
+        Datum::Bool(known.is_some_and(|known| known.by_value)),
+        flag(known.map_or('i', |known| known.align)),
+        flag(known.map_or('x', |known| known.storage)),
         Datum::text(""),
         Datum::Bool(column.not_null),
         Datum::Bool(column.has_default),
@@ -208,7 +202,7 @@ fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
         Datum::Bool(column.dropped),
         Datum::Bool(true),
         Datum::Int4(0),
-        Datum::Oid(collation),
+        Datum::Oid(known.map_or(0, |known| known.collation)),
         column.acl.clone(),
         Datum::Null,
         Datum::Null,
@@ -249,7 +243,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             }
         }
     }
-    let mut made_up = |oid: u32, columns: &[(&str, sql_types::Type)]| {
+    let mut made_up = |oid: u32, is_never_null: &dyn Fn(&str, TypeId) -> bool, columns: &[(&str, Type)]| {
         for (number, (column, ty)) in (1..).zip(columns) {
             rows.push(attribute_row(&AttributeRow {
                 acl: acl(context.catalogue, &Object::Column(oid, number)),
@@ -257,30 +251,30 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 name: column,
                 ty: *ty,
                 number,
-                not_null: false,
+                not_null: is_never_null(column, ty.id),
                 has_default: false,
                 identity: "",
                 dropped: false,
             }));
         }
     };
-    let of_sequence: Vec<(&str, sql_types::Type)> =
-        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
+    let of_sequence: Vec<(&str, Type)> =
+        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, Type::of(*id))).collect();
     for sequence in super::sequences::sorted(context.catalogue) {
-        made_up(sequence.oid, &of_sequence);
+        made_up(sequence.oid, &|_, _| true, &of_sequence);
     }
     for view in super::views::sorted(context.catalogue) {
-        let columns: Vec<(&str, sql_types::Type)> =
+        let columns: Vec<(&str, Type)> =
             view.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
-        made_up(view.oid, &columns);
+        made_up(view.oid, &|_, _| false, &columns);
     }
     for table in TABLES.iter() {
-        let columns: Vec<(&str, sql_types::Type)> =
-            table.columns.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
-        made_up(table.oid, &columns);
+        let columns: Vec<(&str, Type)> =
+            table.columns.iter().map(|(name, id)| (*name, Type::of(*id))).collect();
+        made_up(table.oid, &|column, id| known::is_never_null(table.name, column, id), &columns);
     }
     for table in context.environment.node_tables() {
-        made_up(table.oid, &table.columns);
+        made_up(table.oid, &|_, _| false, &table.columns);
     }
     rows
 }
@@ -302,7 +296,7 @@ pub(super) fn defaults(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 /// A DEFAULT as pg_get_expr prints it: a string constant with its type.
-pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
+pub(super) fn shown_default(text: &str, ty: Type) -> String {
     let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     match inside {
         Some(inside) if !inside.replace("\'\'", "").contains('\'') => format!("{text}::{}", ty.id.sql_name()),
@@ -320,21 +314,25 @@ pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    sorted_relations(context.catalogue)
-        .into_iter()
-        .map(|relation| {
-            vec![
-                name("public"),
-                name(&relation.name),
-                role_name(context.catalogue, relation.owner),
-                Datum::Null,
-                Datum::Bool(relation.all_indexes().next().is_some()),
-                Datum::Bool(false),
-                Datum::Bool(false),
-                Datum::Bool(false),
-            ]
-        })
-        .collect()
+    let row = |schema: &str, table: &str, owner: u32, has_index: bool| {
+        // pg_global is the tablespace of what all databases share.
+        let shared = schema == Schema::PG_CATALOG.name() && super::is_shared(table);
+        vec![
+            name(schema),
+            name(table),
+            role_name(context.catalogue, owner),
+            if shared { name("pg_global") } else { Datum::Null },
+            Datum::Bool(has_index),
+            Datum::Bool(false),
+            Datum::Bool(false),
+            Datum::Bool(false),
+        ]
+    };
+    let own = sorted_relations(context.catalogue).into_iter().map(|relation| {
+        row("public", &relation.name, relation.owner, relation.all_indexes().next().is_some())
+    });
+    let made_up = virtual_tables(context.environment).filter(|(_, table, ..)| super::is_table(table));
+    own.chain(made_up.map(|(schema, table, ..)| row(schema, table, BOOTSTRAP_ROLE_OID, false))).collect()
 }
 
 /// pg_statio_all_tables and its kin: which tables there are. Blocks are not counted by table.

@@ -1,5 +1,6 @@
 //! A function of PostgreSQL in words: what it takes and gives, as pg_get_function_arguments and its kin say.
 
+use super::bodies::{self, Body};
 use super::known::{FUNCTIONS, KnownFunction, type_name};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -93,6 +94,46 @@ pub fn result(function: &KnownFunction) -> Option<String> {
         _ if function.set => format!("SETOF {}", type_name(function.result)),
         _ => type_name(function.result).to_owned(),
     })
+}
+
+/// CREATE FUNCTION as pg_get_functiondef writes it; None where the body is SQL, of which nothing is known here.
+pub fn definition(function: &KnownFunction) -> Option<String> {
+    let Body { internal, leakproof, support } = bodies::of(function);
+    let internal = internal?;
+    let kind = if function.kind == 'p' { "PROCEDURE" } else { "FUNCTION" };
+    let name = identifier::quote(function.name);
+    let mut text = format!("CREATE OR REPLACE {kind} pg_catalog.{name}({})\n", arguments(function, true));
+    if let Some(result) = result(function) {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, " RETURNS {result}");
+    }
+    text.push_str(" LANGUAGE internal\n");
+    let mut options = String::new();
+    let flags = [
+        (function.kind == 'w', " WINDOW"),
+        (function.volatility == 'i', " IMMUTABLE"),
+        (function.volatility == 's', " STABLE"),
+        (function.parallel == 's', " PARALLEL SAFE"),
+        (function.parallel == 'r', " PARALLEL RESTRICTED"),
+        (function.strict, " STRICT"),
+        (leakproof, " LEAKPROOF"),
+    ];
+    options.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, words)| words));
+    // What CREATE FUNCTION takes by itself is not written.
+    if function.cost != 1.0 {
+        let _ = write!(options, " COST {}", function.cost);
+    }
+    if function.rows > 0.0 && function.rows != 1000.0 {
+        let _ = write!(options, " ROWS {}", function.rows);
+    }
+    if let Some(support) = support {
+        let _ = write!(options, " SUPPORT {support}");
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "{options}");
+    }
+    let _ = writeln!(text, "AS $function${internal}$function$");
+    Some(text)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Rows about views.
 
-use super::Context;
 use super::values::{name, role_name};
-use crate::model::{Catalogue, View};
+use super::{Context, is_table, virtual_tables};
+use crate::model::{BOOTSTRAP_ROLE_OID, Catalogue, View};
 use sql_types::Datum;
 use std::sync::Arc;
 
@@ -21,5 +21,10 @@ pub(super) fn definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
             Datum::from(format!(" {};", view.query)),
         ]
     };
-    sorted(context.catalogue).into_iter().map(row).collect()
+    // The queries of those that the server makes up are not there to be told.
+    let made_up = virtual_tables(context.environment).filter(|(_, view, ..)| !is_table(view));
+    let made_up = made_up.map(|(schema, view, ..)| {
+        vec![name(schema), name(view), role_name(context.catalogue, BOOTSTRAP_ROLE_OID), Datum::Null]
+    });
+    sorted(context.catalogue).into_iter().map(row).chain(made_up).collect()
 }

@@ -171,6 +171,12 @@ impl Aggregate {
         self.kind == Kind::Count
     }
 
+    /// The name that it has in SQL; of several, the first.
+    pub fn name(&self) -> &'static str {
+        let kind = if self.kind == Kind::CountAll { Kind::Count } else { self.kind };
+        AGGREGATES.iter().find(|(_, known, _)| *known == kind).map_or("?", |(name, ..)| *name)
+    }
+
     /// The type of the result.
     pub fn ty(&self) -> Type {
         Type::of(self.result)

@@ -17,6 +17,7 @@ mod eval;
 pub(crate) mod functions;
 mod node;
 mod resolve;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +28,11 @@ pub use compile::require_collation;
 pub(crate) use compile::{compile, named_call, operator};
 pub use data_type::{data_type, require_schema_of_type, require_schema_of_type_text};
 pub use functions::has_function;
+pub use functions::patterns::regexp_matches;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
+pub use shown::{RowNames, Shown};
 
 use host::Timestamp;
 use sql_catalogue::names::SearchPath;

@@ -197,6 +197,25 @@ impl<'a> Analyzer<'a> {
                 let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
                 Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
             }
+            ("regexp_split_to_table" | "string_to_table", 2 | 3) => {
+                let parts =
+                    if name == "string_to_table" { "string_to_array" } else { "regexp_split_to_array" };
+                let array = match expr::named_call(parts, values, self) {
+                    // The error is to name the function that was called.
+                    Err(error) if error.code() == SqlState::UNDEFINED_FUNCTION => return Ok(None),
+                    array => array?,
+                };
+                let call = SetCall { function: SetFunction::Unnest, arguments: vec![array] };
+                Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::Text))])))
+            }
+            ("regexp_matches", 2 | 3) => {
+                let mut texts = Vec::with_capacity(values.len());
+                for value in values {
+                    texts.push(expr::coerce(value, Type::of(TypeId::Text), CastContext::Implicit, self)?);
+                }
+                let call = SetCall { function: SetFunction::RegexpMatches, arguments: texts };
+                Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::TextArray))])))
+            }
             ("generate_subscripts", 2 | 3) => {
                 let mut arguments = Vec::with_capacity(values.len());
                 for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {

@@ -70,6 +70,21 @@ impl FromItem {
                 nullable: false,
             },
         };
+        // What is read under a name of its own, not the tables below a view or a subquery.
+        let is_table = relation.oid.is_some();
+        match &mut self.node {
+            Node::Scan(plan) if is_table => {
+                if let Some(plan) = Arc::get_mut(plan) {
+                    plan.alias = name.clone();
+                }
+            }
+            Node::Generated(plan) => {
+                if let Some(plan) = Arc::get_mut(plan) {
+                    plan.alias = name.clone();
+                }
+            }
+            _ => {}
+        }
         self.tables = vec![ScopeTable { alias: name, ..relation }];
         Ok(())
     }
@@ -106,6 +121,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
     }
     let plan = ScanPlan {
         relation: relation.clone(),
+        alias: alias.clone(),
         needed: relation.live_columns().map(|(index, _)| index).collect(),
         emit_key,
         index: None,

@@ -66,7 +66,7 @@ pub enum DeferredSource {
 
 impl DeferredSource {
     /// What it computes of the row itself before anything waits.
-    pub(super) fn arguments(&self) -> &[Expr] {
+    pub fn arguments(&self) -> &[Expr] {
         match self {
             Self::Call { arguments, .. } | Self::Sequence { arguments, .. } => arguments,
             Self::Quantified { left, .. } => left,
@@ -83,7 +83,7 @@ impl DeferredSource {
     }
 
     /// Its subquery, which sees the row as its nearest outer one.
-    pub(super) fn node(&self) -> Option<&Node> {
+    pub fn node(&self) -> Option<&Node> {
         match self {
             Self::Scalar(node)
             | Self::Array(node, _)
@@ -119,6 +119,8 @@ pub struct ValuesPlan {
 #[derive(Debug)]
 pub struct ScanPlan {
     pub relation: Arc<Relation>,
+    /// What the statement calls it.
+    pub alias: Arc<str>,
     /// Places of the columns to decode.
     pub needed: Vec<usize>,
     pub emit_key: bool,
@@ -158,6 +160,8 @@ pub struct RangePlan {
 #[derive(Debug, PartialEq)]
 pub struct GeneratedPlan {
     pub source: GeneratedSource,
+    /// What the statement calls it.
+    pub alias: Arc<str>,
 }
 
 /// Who makes the rows up.
@@ -175,6 +179,8 @@ pub enum GeneratedSource {
 #[derive(Debug, PartialEq)]
 pub struct FunctionPlan {
     pub call: SetCall,
+    /// What the statement calls it.
+    pub alias: Arc<str>,
     pub deferred: DeferredValues,
     /// WITH ORDINALITY.
     pub ordinality: bool,
@@ -198,6 +204,8 @@ pub enum SetFunction {
     GenerateSubscripts,
     /// aclexplode(aclitem[])
     AclExplode,
+    /// regexp_matches(text, pattern [, flags])
+    RegexpMatches,
     /// A function of the node, by its index.
     Node { function: usize, strict: bool },
 }

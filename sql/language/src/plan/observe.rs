@@ -3,7 +3,8 @@
 //! Only a plan that is to be observed has them: others count nothing.
 
 use super::depth::needs;
-use super::node::{Node, Plan};
+use super::node::{DeferredValues, FilterPlan, Node, Plan};
+use crate::expr::Expr;
 use sql_interface::{Result, stack};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,6 +85,17 @@ pub fn observe(plan: &mut Plan, timing: bool) -> Result<()> {
 
 fn wrap(node: &mut Node, timing: bool) {
     below(node, &mut |input| wrap(input, timing));
+    if let Node::Scan(plan) = node
+        && let Some(plan) = Arc::get_mut(plan)
+        && !plan.filter.is_empty()
+    {
+        // Rows are counted before the filter, too.
+        let mut filter = std::mem::take(&mut plan.filter);
+        let condition = if filter.len() == 1 { filter.remove(0) } else { Expr::And(filter) };
+        let input = std::mem::replace(node, Node::Unit);
+        let input = Node::Observed(Arc::new(ObservedPlan { input, timing, figures: Figures::default() }));
+        *node = Node::Filter(Arc::new(FilterPlan { input, condition, deferred: DeferredValues::default() }));
+    }
     // A projection is shown as part of what is below it.
     if !matches!(node, Node::Project(_)) {
         let input = std::mem::replace(node, Node::Unit);

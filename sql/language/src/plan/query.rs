@@ -468,6 +468,15 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
         {
             named(root)
         }
+        ast::Expr::CompoundFieldAccess { root, access_chain }
+            if matches!(**root, ast::Expr::Identifier(_)) =>
+        {
+            let field = |access: &ast::AccessExpr| match access {
+                ast::AccessExpr::Dot(name) => Some(name.clone()),
+                ast::AccessExpr::Subscript(_) => None,
+            };
+            access_chain.iter().filter_map(field).next_back().as_ref().and_then(named)
+        }
         ast::Expr::Cast { expr, data_type, .. } => match named(expr) {
             Some(name) if name.firm => Some(name),
             name => type_name(data_type).map_or(name, weak),

@@ -1,6 +1,6 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
-use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX, out_of_reach};
+use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX, ScopeTable, out_of_reach};
 use super::node::DeferredSource;
 use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
@@ -24,7 +24,6 @@ impl Scope for Analyzer<'_> {
         };
         let wanted = fold(column);
         let qualifier = table.as_ref().map(|(alias, schema)| (alias.as_str(), schema.as_deref()));
-        let top = self.levels.len().saturating_sub(1);
         for depth in (0..self.levels.len()).rev() {
             let Some(found) = self.levels.get(depth).map(|level| level.find(qualifier, &wanted)) else {
                 continue;
@@ -38,13 +37,7 @@ impl Scope for Analyzer<'_> {
             };
             let (index, ty, origin) = (found.index, found.ty, found.origin);
             self.note_read(origin);
-            if depth == top {
-                return Ok(Expr::Column { index, ty });
-            }
-            for level in self.levels.iter_mut().skip(depth + 1) {
-                level.outermost = level.outermost.min(depth);
-            }
-            return Ok(Expr::Outer { depth: top - depth - 1, index, ty });
+            return Ok(self.column_at(depth, index, ty));
         }
         if self.levels.last().is_some_and(|level| level.no_aggregates_in == Some(DEFAULT_PLACE)) {
             let message = "cannot use column reference in DEFAULT expression";
@@ -252,7 +245,7 @@ impl Analyzer<'_> {
             }
             return SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"));
         };
-        let is_renamed = |table: &super::analyzer::ScopeTable| {
+        let is_renamed = |table: &ScopeTable| {
             table.relation.as_ref().is_some_and(|relation| relation.name == alias) && *table.alias != *alias
         };
         if tables().any(is_renamed) {
@@ -317,16 +310,27 @@ impl Analyzer<'_> {
         Ok(above)
     }
 
-    /// tableoid, which is the same for all rows of a table. The other system columns name places and
-    /// transactions of PostgreSQL's rows, which do not exist here.
+    /// A column of the row of a level.
+    fn column_at(&mut self, depth: usize, index: usize, ty: Type) -> Expr {
+        let top = self.levels.len().saturating_sub(1);
+        if depth == top {
+            return Expr::Column { index, ty };
+        }
+        for level in self.levels.iter_mut().skip(depth + 1) {
+            level.outermost = level.outermost.min(depth);
+        }
+        Expr::Outer { depth: top - depth - 1, index, ty }
+    }
+
+    /// tableoid, which is the same for all rows of a table, and NULL where an outer join has none. The other
+    /// system columns name places and transactions of PostgreSQL's rows, which do not exist here.
     fn system_column(&mut self, depth: usize, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
         if !SYSTEM_COLUMNS.contains(&name) {
             return Ok(None);
         }
         let tables = self.levels.get(depth).map(|level| level.tables.as_slice()).unwrap_or_default();
-        let is_meant = |table: &&super::analyzer::ScopeTable| {
-            table.oid.is_some() && alias.is_none_or(|alias| *table.alias == *alias)
-        };
+        let is_meant =
+            |table: &&ScopeTable| table.oid.is_some() && alias.is_none_or(|alias| *table.alias == *alias);
         let mut found = tables.iter().filter(is_meant);
         let (Some(table), others) = (found.next(), found.next()) else { return Ok(None) };
         if others.is_some() {
@@ -334,15 +338,35 @@ impl Analyzer<'_> {
             return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
         }
         match table.oid {
-            Some(oid) if name == "tableoid" && !table.nullable => {
+            Some(oid) if name == "tableoid" => {
+                let present = table.nullable.then(|| never_null(table));
                 // No list of a column gives it.
                 self.note_read(Some((oid, 0)));
-                Ok(Some(Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid))))
+                let value = Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid));
+                let Some(present) = present else { return Ok(Some(value)) };
+                let Some((index, ty)) = present else {
+                    let message =
+                        "tableoid of the outer side of a join with a table that has no NOT NULL column";
+                    return Err(SqlError::unsupported(message));
+                };
+                let operand = Box::new(self.column_at(depth, index, ty));
+                let is_there = Expr::IsNull { operand, negated: true };
+                let ty = Type::of(TypeId::Oid);
+                Ok(Some(Expr::Case { branches: vec![(is_there, value)], otherwise: None, ty }))
             }
-            _ if name == "tableoid" => Err(SqlError::unsupported("tableoid of the outer side of a join")),
             _ => Err(SqlError::unsupported(format!("the system column {name}"))),
         }
     }
+}
+
+/// A column of a table that is NULL only where an outer join has no row of it.
+fn never_null(table: &ScopeTable) -> Option<(usize, Type)> {
+    let Some(relation) = &table.relation else {
+        // Tables of PostgreSQL's catalogue begin with such a column: an OID, or a reference to one.
+        return Some((table.start, Type::of(TypeId::Oid)));
+    };
+    let at = relation.columns.iter().position(|column| column.not_null && !column.dropped)?;
+    Some((table.start + at, relation.columns.get(at)?.ty))
 }
 
 /// Whether an expression looks at what a set-returning function of its level gives.

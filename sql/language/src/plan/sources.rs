@@ -41,7 +41,10 @@ impl Analyzer<'_> {
                 let oid = sequence.oid;
                 self.require_public();
                 self.require(&Object::Relation(oid), Privileges::SELECT);
-                let plan = GeneratedPlan { source: GeneratedSource::Sequence(oid) };
+                let plan = GeneratedPlan {
+                    source: GeneratedSource::Sequence(oid),
+                    alias: Arc::from(table.as_str()),
+                };
                 let columns = system::SEQUENCE_COLUMNS
                     .iter()
                     .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
@@ -83,7 +86,7 @@ impl Analyzer<'_> {
         if let Some((_, function)) = OF_FUNCTIONS.iter().find(|(view, _)| *view == made_up) {
             self.require_of_runner(&Object::Function((*function).to_owned()), Privileges::EXECUTE);
         }
-        let node = Node::Generated(Arc::new(GeneratedPlan { source }));
+        let node = Node::Generated(Arc::new(GeneratedPlan { source, alias: Arc::from(name) }));
         let item = plain_item(node, name, Some(found.schema.name()), Some(found.oid), columns);
         Ok(if system::is_table(name) { item } else { without_table(item) })
     }
@@ -210,7 +213,8 @@ impl Analyzer<'_> {
         }
         let node = match source {
             FunctionSource::Set(call) => {
-                Node::Function(Arc::new(FunctionPlan { call, deferred, ordinality }))
+                let alias = Arc::from(alias.as_deref().unwrap_or(&function));
+                Node::Function(Arc::new(FunctionPlan { call, alias, deferred, ordinality }))
             }
             FunctionSource::Scalar(value) => {
                 let number = ordinality.then(|| Expr::Const(Datum::Int8(1), Type::of(TypeId::Int8)));

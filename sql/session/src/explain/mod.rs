@@ -4,9 +4,11 @@
 //! |--------------|---------------------------------------------------|
 //! | `mod`        | running what is explained, and what is told of it |
 //! | `tree`       | a plan as a tree of named operators               |
+//! | `lines`      | what operators say of themselves                  |
 //! | `text`       | FORMAT TEXT                                       |
 //! | `structured` | FORMAT JSON, XML and YAML                         |
 
+mod lines;
 mod structured;
 mod text;
 mod tree;
@@ -103,7 +105,9 @@ impl SqlSession {
         }
         let shows_summary = options.summary.unwrap_or(options.analyze);
         let explained = Explained {
-            root: stack::with_bytes(plan.stack_bytes, || Operator::of(&plan.node, &*self.environment)),
+            root: stack::with_bytes(plan.stack_bytes, || {
+                Operator::of(&plan.node, &*self.environment, &self.facts.style, options.verbose)
+            }),
             settings: options.settings.then(|| self.environment.plan_settings()),
             planning: shows_summary.then_some(planning),
             execution: execution.filter(|_| shows_summary),

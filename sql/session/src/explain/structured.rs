@@ -1,6 +1,6 @@
 //! EXPLAIN (FORMAT JSON), XML and YAML: one tree of groups and values, written in three ways.
 
-use super::tree::{Operator, per_loop};
+use super::tree::{Detail, Operator, per_loop};
 use super::{Explained, Timing, milliseconds};
 use std::fmt::{Display, Write as _};
 
@@ -17,6 +17,7 @@ enum Value {
     Named(Vec<(String, String)>),
     /// Groups, each of which XML calls so.
     List(&'static str, Vec<Value>),
+    Texts(Vec<String>),
 }
 
 fn text(text: &str) -> Value {
@@ -29,7 +30,7 @@ fn put(out: &mut String, value: impl Display) {
 
 /// The whole answer, of which there is one a statement.
 fn query(explained: &Explained) -> Value {
-    let mut group = vec![("Plan", plan(&explained.root, None, explained))];
+    let mut group = vec![("Plan", plan(&explained.root, None, None, explained))];
     if let Some(settings) = &explained.settings {
         group.push(("Settings", Value::Named(settings.clone())));
     }
@@ -45,17 +46,26 @@ fn query(explained: &Explained) -> Value {
     Value::Group(group)
 }
 
-fn plan(operator: &Operator, relationship: Option<&str>, explained: &Explained) -> Value {
+/// `title`: of a subquery.
+fn plan(
+    operator: &Operator,
+    relationship: Option<&str>,
+    title: Option<&str>,
+    explained: &Explained,
+) -> Value {
     let mut group = vec![("Node Type", text(operator.kind))];
     let facts = |names: &[&str]| {
         let known = operator.facts.iter().filter(|(name, _)| names.contains(name));
         known.map(|(name, value)| (*name, text(value))).collect::<Vec<_>>()
     };
     // In PostgreSQL's order.
-    group.extend(facts(&["Strategy"]));
+    group.extend(facts(&["Strategy", "Partial Mode"]));
     group.extend(facts(&["Operation"]));
     if let Some(relationship) = relationship {
         group.push(("Parent Relationship", text(relationship)));
+    }
+    if let Some(title) = title {
+        group.push(("Subplan Name", text(title)));
     }
     group.push(("Parallel Aware", Value::Bool(false)));
     group.push(("Async Capable", Value::Bool(false)));
@@ -69,7 +79,14 @@ fn plan(operator: &Operator, relationship: Option<&str>, explained: &Explained) 
         if explained.verbose {
             group.push(("Schema", text(operator.schema())));
         }
-        group.push(("Alias", text(relation)));
+        group.push(("Alias", text(operator.alias.as_ref().unwrap_or(relation))));
+    }
+    if let Some(function) = &operator.function {
+        group.push(("Function Name", text(function)));
+        if explained.verbose {
+            group.push(("Schema", text(operator.schema())));
+        }
+        group.push(("Alias", text(operator.alias.as_ref().unwrap_or(function))));
     }
     if let Some(timing) = explained.ran {
         let observed = operator.observed.unwrap_or_default();
@@ -81,20 +98,42 @@ fn plan(operator: &Operator, relationship: Option<&str>, explained: &Explained) 
         group.push(("Actual Rows", Value::Count(per_loop(observed.rows, observed.loops))));
         group.push(("Actual Loops", Value::Count(observed.loops)));
     }
+    if explained.verbose && !operator.output.is_empty() {
+        group.push(("Output", Value::Texts(operator.output.clone())));
+    }
+    for (name, detail) in operator.details.iter().chain(&operator.filter_details(true)) {
+        let value = match detail {
+            Detail::Text(shown) => text(shown),
+            Detail::List(values) => Value::Texts(values.clone()),
+            Detail::Count(count) => Value::Count(*count),
+        };
+        group.push((*name, value));
+    }
     group.extend(facts(&["Sort Method"]));
-    if !operator.inputs.is_empty() {
-        let is_append = matches!(operator.kind, "Append");
-        let inputs = operator.inputs.iter().enumerate().map(|(at, input)| {
-            let relationship = match (is_append, at) {
-                (true, _) => "Member",
-                (false, 0) => "Outer",
-                (false, _) => "Inner",
-            };
-            plan(input, Some(relationship), explained)
-        });
-        group.push(("Plans", Value::List("Plan", inputs.collect())));
+    let below = plans_below(operator, explained);
+    if !below.is_empty() {
+        group.push(("Plans", Value::List("Plan", below)));
     }
     Value::Group(group)
+}
+
+/// What an operator reads, and the subqueries of its expressions.
+fn plans_below(operator: &Operator, explained: &Explained) -> Vec<Value> {
+    let subplans = |once: bool, relationship: &'static str| {
+        let wanted = operator.subplans.iter().filter(move |subplan| subplan.once == once);
+        wanted.map(move |subplan| plan(&subplan.root, Some(relationship), Some(&subplan.title), explained))
+    };
+    let is_append = matches!(operator.kind, "Append");
+    let inputs = operator.inputs.iter().enumerate().map(|(at, input)| {
+        let relationship = match (is_append, at) {
+            (true, _) => "Member",
+            (false, 0) if operator.kind == "Subquery Scan" => "Subquery",
+            (false, 0) => "Outer",
+            (false, _) => "Inner",
+        };
+        plan(input, Some(relationship), None, explained)
+    });
+    subplans(true, "InitPlan").chain(inputs).chain(subplans(false, "SubPlan")).collect()
 }
 
 /// FORMAT JSON
@@ -129,6 +168,14 @@ fn put_json(out: &mut String, value: &Value, depth: usize) {
                 json_text(out, value);
             }
             let _ = write!(out, "\n{indent}}}");
+        }
+        Value::Texts(texts) => {
+            out.push('[');
+            for (at, text) in texts.iter().enumerate() {
+                out.push_str(if at > 0 { ", " } else { "" });
+                json_text(out, text);
+            }
+            out.push(']');
         }
         Value::List(_, groups) => {
             out.push('[');
@@ -186,6 +233,13 @@ fn put_xml(out: &mut String, name: &str, value: &Value, depth: usize) {
             }
             out.push_str(&indent);
         }
+        Value::Texts(texts) => {
+            out.push('\n');
+            for text in texts {
+                let _ = writeln!(out, "{indent}  <Item>{}</Item>", xml_text(text));
+            }
+            out.push_str(&indent);
+        }
         Value::List(each, groups) => {
             out.push('\n');
             groups.iter().for_each(|group| put_xml(out, each, group, depth + 1));
@@ -234,6 +288,12 @@ fn put_yaml(out: &mut String, value: &Value, depth: usize) {
                 next(out, at);
                 let _ = write!(out, "{name}: ");
                 json_text(out, value);
+            }
+        }
+        Value::Texts(texts) => {
+            for text in texts {
+                let _ = write!(out, "\n{indent}- ");
+                json_text(out, text);
             }
         }
         Value::List(_, groups) => {

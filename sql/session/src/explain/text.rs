@@ -1,6 +1,6 @@
 //! EXPLAIN (FORMAT TEXT): a line an operator, indented as PostgreSQL does it.
 
-use super::tree::Operator;
+use super::tree::{Detail, Operator};
 use super::{Explained, Timing, milliseconds};
 use identifier::quote;
 use sql_language::plan::Observed;
@@ -22,8 +22,12 @@ pub(super) fn lines(explained: &Explained) -> Vec<String> {
     lines
 }
 
-fn describe(operator: &Operator, depth: usize, explained: &Explained, lines: &mut Vec<String>) {
-    let arrow = if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };
+/// `indent`: as PostgreSQL counts it, two blanks each; 0 for the plan itself.
+fn describe(operator: &Operator, indent: usize, explained: &Explained, lines: &mut Vec<String>) {
+    let (arrow, below) = match indent {
+        0 => (String::new(), 1),
+        _ => (format!("{}->  ", "  ".repeat(indent)), indent + 3),
+    };
     let mut line = format!("{arrow}{}", operator.line.as_deref().unwrap_or(operator.kind));
     if operator.backward {
         line.push_str(" Backward");
@@ -34,12 +38,42 @@ fn describe(operator: &Operator, depth: usize, explained: &Explained, lines: &mu
     if let Some(relation) = &operator.relation {
         let schema = if explained.verbose { format!("{}.", operator.schema()) } else { String::new() };
         line.push_str(&format!(" on {schema}{}", quote(relation)));
+        if let Some(alias) = operator.alias.as_ref().filter(|alias| *alias != relation) {
+            line.push_str(&format!(" {}", quote(alias)));
+        }
+    }
+    if let (Some(function), Some(alias)) = (&operator.function, &operator.alias) {
+        let schema = if explained.verbose { format!("{}.", operator.schema()) } else { String::new() };
+        line.push_str(&format!(" on {schema}{}", quote(function)));
+        if alias != function {
+            line.push_str(&format!(" {}", quote(alias)));
+        }
     }
     if let Some(timing) = explained.ran {
         line.push_str(&actual(operator.observed.unwrap_or_default(), timing));
     }
     lines.push(line);
-    operator.inputs.iter().for_each(|input| describe(input, depth + 1, explained, lines));
+    let blanks = "  ".repeat(below);
+    if explained.verbose && !operator.output.is_empty() {
+        lines.push(format!("{blanks}Output: {}", operator.output.join(", ")));
+    }
+    for (name, detail) in operator.details.iter().chain(&operator.filter_details(false)) {
+        lines.push(match detail {
+            Detail::Text(text) => format!("{blanks}{name}: {text}"),
+            Detail::List(values) => format!("{blanks}{name}: {}", values.join(", ")),
+            Detail::Count(count) => format!("{blanks}{name}: {count}"),
+        });
+    }
+    let subplans = |once: bool| operator.subplans.iter().filter(move |subplan| subplan.once == once);
+    for subplan in subplans(true) {
+        lines.push(format!("{blanks}{}", subplan.title));
+        describe(&subplan.root, below + 1, explained, lines);
+    }
+    operator.inputs.iter().for_each(|input| describe(input, below, explained, lines));
+    for subplan in subplans(false) {
+        lines.push(format!("{blanks}{}", subplan.title));
+        describe(&subplan.root, below + 1, explained, lines);
+    }
 }
 
 fn actual(observed: Observed, timing: Timing) -> String {

@@ -200,6 +200,24 @@ const ABBREVIATIONS: &[(&str, i32)] = &[
     ("zulu", 0),
 ];
 
+/// Those of them that stand for summer time (`WHERE is_dst`), sorted.
+const OF_SUMMER: &[&str] = &[
+    "acdt", "acsst", "adt", "aedt", "aesst", "akdt", "almst", "awsst", "azost", "bdst", "brst", "bst",
+    "cadt", "cdt", "cest", "cetdst", "chadt", "clst", "clt", "easst", "east", "edt", "eest", "eetdst",
+    "egst", "fjst", "fnst", "idt", "kdt", "kgst", "lhdt", "mdt", "mest", "mesz", "metdst", "msd", "must",
+    "ndt", "nzdt", "pdt", "pkst", "pmdt", "pyst", "sadt", "ulast", "uyst", "uzst", "wadt", "wdt", "wetdst",
+    "wgst", "yekst",
+];
+
+/// An abbreviation, upper case, its seconds ahead of UTC, and whether it stands for summer time.
+pub type Abbreviation = (String, i32, bool);
+
+/// All of them, by their names.
+pub fn abbreviations() -> impl Iterator<Item = Abbreviation> {
+    let is_summer = |name: &&str| OF_SUMMER.binary_search(name).is_ok();
+    ABBREVIATIONS.iter().map(move |(name, offset)| (name.to_ascii_uppercase(), *offset, is_summer(name)))
+}
+
 /// The offset of an abbreviation in lower case.
 pub(super) fn offset_of(abbreviation: &str) -> Option<i32> {
     let at = ABBREVIATIONS.binary_search_by(|(name, _)| (*name).cmp(abbreviation)).ok()?;

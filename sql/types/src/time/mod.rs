@@ -8,6 +8,7 @@ mod arithmetic;
 mod calendar;
 mod fields;
 mod format;
+mod from_char;
 mod interval_styles;
 mod interval_text;
 mod parse;
@@ -16,6 +17,7 @@ mod tokens;
 mod words;
 mod zone;
 
+pub use abbreviations::{Abbreviation, abbreviations};
 pub use arithmetic::{
     add_interval_to_timestamp, add_interval_to_timestamptz, age, date_from_timestamp, date_to_timestamp,
     divide_interval, multiply_interval, subtract_timestamps, timestamp_to_timestamptz,
@@ -27,6 +29,7 @@ pub use fields::{
     truncate_timestamp, truncate_timestamptz,
 };
 pub use format::{write_date, write_time, write_timestamp, write_timestamptz};
+pub use from_char::{date_from_text, timestamp_from_text};
 pub use interval_styles::{parse_interval_in, write_interval_in};
 pub use interval_text::{parse_interval, write_interval};
 pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};

@@ -111,3 +111,37 @@ ALTER SYSTEM SET log_statement = 'all';
 EXPLAIN (COSTS off) SELECT 1;
 -- as postgres
 DROP ROLE ann;
+-- What operators say of their rows.
+CREATE TABLE ex (a int, b text, c bigint, d varchar(10), e numeric(10,2), f boolean, g date);
+INSERT INTO ex SELECT n, 'b' || n, n, 'd', n / 2.0, n % 2 = 0, '2024-01-01' FROM generate_series(1, 10) n;
+EXPLAIN (COSTS off) SELECT * FROM ex WHERE a > 5;
+EXPLAIN (COSTS off) SELECT * FROM ex x WHERE x.a > 5 AND b = 'it''s' AND c = 3;
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE a = -5 OR NOT f OR b IS NULL;
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE d = 'x' OR e > 1.5 OR g < '2024-05-01';
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE a IN (1, 2, 3) OR b NOT IN ('x', 'y');
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE b LIKE 'x%' OR lower(b) = 'x' OR a + 1 = 2 OR f IS TRUE;
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE CASE WHEN a > 1 THEN f ELSE false END AND coalesce(b, d) = 'x';
+EXPLAIN (COSTS off) SELECT a FROM ex WHERE a::text = '1' OR a = ANY ('{1,2}') OR b IS DISTINCT FROM 'q';
+EXPLAIN (COSTS off) SELECT * FROM ex ORDER BY a, b DESC, c NULLS FIRST, d DESC NULLS LAST;
+EXPLAIN (COSTS off) SELECT * FROM ex WHERE f ORDER BY a + 1;
+EXPLAIN (COSTS off) SELECT b, count(*) FROM ex WHERE a > 1 GROUP BY b;
+EXPLAIN (COSTS off) SELECT b, count(*) FROM ex GROUP BY b HAVING count(*) > 1;
+EXPLAIN (COSTS off) SELECT count(*), max(a), sum(c) FROM ex WHERE f;
+EXPLAIN (COSTS off) UPDATE ex SET a = 1 WHERE b = 'x';
+EXPLAIN (COSTS off) DELETE FROM ex WHERE a < 3;
+EXPLAIN (COSTS off) SELECT * FROM generate_series(1, 3) s WHERE s > 1;
+EXPLAIN (COSTS off, VERBOSE) SELECT a, b FROM ex WHERE a > 5;
+EXPLAIN (COSTS off, VERBOSE) SELECT s FROM generate_series(1, 3) s;
+-- differs: only columns that are needed are read
+EXPLAIN (COSTS off, VERBOSE) SELECT count(*), sum(a) FROM ex;
+EXPLAIN (COSTS off, ANALYZE, TIMING off, SUMMARY off) SELECT * FROM ex WHERE a > 7;
+EXPLAIN (COSTS off, ANALYZE, TIMING off, SUMMARY off) SELECT * FROM ex WHERE a > 0;
+EXPLAIN (COSTS off, ANALYZE, TIMING off, SUMMARY off) DELETE FROM ex WHERE a = 10;
+EXPLAIN (COSTS off) SELECT * FROM ex x WHERE a = (SELECT max(y.a) FROM ex y);
+EXPLAIN (COSTS off) SELECT a, (SELECT count(*) FROM ex y WHERE y.a < x.a) FROM ex x;
+EXPLAIN (COSTS off) SELECT b FROM ex x ORDER BY (SELECT count(*) FROM ex y WHERE y.a < x.a), b;
+EXPLAIN (COSTS off, FORMAT json) SELECT a FROM ex WHERE a > 5 ORDER BY b, a DESC;
+EXPLAIN (COSTS off, FORMAT yaml) SELECT a FROM ex WHERE b <> 'x"y' ORDER BY b;
+EXPLAIN (COSTS off, FORMAT xml) SELECT a FROM ex WHERE a < 5 ORDER BY b;
+EXPLAIN (COSTS off, FORMAT json, ANALYZE, TIMING off, SUMMARY off) SELECT a FROM ex WHERE a > 5;
+DROP TABLE ex;

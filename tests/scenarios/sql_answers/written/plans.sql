@@ -287,7 +287,6 @@ SELECT pg_get_viewdef('t'), pg_get_viewdef(0), pg_get_viewdef(NULL::text);
 SELECT pg_get_function_arguments('pg_backup_stop'::regproc), pg_get_function_identity_arguments('pg_backup_start'::regproc), pg_get_function_result('abs(int)'::regprocedure);
 SELECT pg_get_function_result('generate_series(int,int)'::regprocedure), pg_get_function_arguments('concat'::regproc), pg_get_function_result('unnest(anyarray)'::regprocedure);
 SELECT pg_get_functiondef('sum(int)'::regprocedure);
--- absent: definitions of functions
 SELECT pg_get_functiondef('abs(int)'::regprocedure);
 SELECT pg_get_functiondef(0), pg_get_function_result(0), pg_get_function_arguments(0);
 SELECT pronargdefaults, proargnames::text FROM pg_proc WHERE proname IN ('pg_backup_start', 'pg_backup_stop', 'pg_terminate_backend', 'pg_promote') ORDER BY oid;

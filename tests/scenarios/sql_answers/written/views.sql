@@ -14,11 +14,8 @@ SELECT pg_get_function_arguments('concat_ws'::regproc), pg_get_function_result('
 SELECT pg_get_function_arguments('pg_control_system'::regproc), pg_get_function_identity_arguments('pg_control_system'::regproc), pg_get_function_result('pg_control_system'::regproc);
 SELECT pg_get_function_result('pg_ls_waldir'::regproc);
 SELECT pg_get_function_result(0), pg_get_function_arguments(0), pg_get_function_identity_arguments(0), pg_get_functiondef(0);
--- absent: definitions of functions
 SELECT pg_get_functiondef('now'::regproc);
--- absent: definitions of functions
 SELECT pg_get_functiondef('pg_promote'::regproc);
--- absent: definitions of functions
 SELECT pg_get_functiondef('clock_timestamp'::regproc);
 SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'bool_and';
 SELECT pronargdefaults, pg_get_expr(proargdefaults, 0) FROM pg_proc WHERE proname IN ('pg_backup_start', 'pg_backup_stop') ORDER BY proname;
@@ -130,7 +127,6 @@ SELECT make_timestamptz(year => 2013, month => 7, mday => 15, hour => 8, min => 
 SELECT nosuch_function(1);
 SELECT abs('x'::text);
 SELECT lower();
--- absent: views that PostgreSQL has
 SELECT count(*) > 0 FROM pg_stat_slru;
 -- absent: views that PostgreSQL has
 SELECT count(*) > 0 FROM pg_catalog.pg_config;
@@ -152,3 +148,98 @@ DROP VIEW shown;
 DROP TABLE seen, kept;
 DROP SEQUENCE numbers;
 DROP ROLE looker;
+-- What functions are made of.
+SELECT pg_get_functiondef('generate_series(int,int)'::regprocedure), pg_get_functiondef('pg_terminate_backend'::regproc);
+SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname IN ('abs', 'substr', 'concat_ws', 'pg_backup_start', 'pg_ls_dir') ORDER BY oid;
+SELECT proname, prosrc, proleakproof FROM pg_proc WHERE proname IN ('abs', 'now', 'bool_and') ORDER BY oid;
+-- Comments on what PostgreSQL brings.
+-- Rights from before any grant, and what depends on roles.
+SELECT classoid::regclass, privtype, initprivs FROM pg_init_privs WHERE objoid IN (11, 2200) OR objoid = 'pg_authid'::regclass ORDER BY objoid;
+CREATE ROLE dep_owner;
+CREATE ROLE dep_reader;
+CREATE TABLE dep (id int, a text);
+GRANT SELECT ON dep TO dep_reader;
+GRANT SELECT (a) ON dep TO dep_reader;
+ALTER TABLE dep OWNER TO dep_owner;
+SELECT dbid > 0, classid::regclass, objid::regclass, objsubid, refclassid::regclass, refobjid::regrole, deptype FROM pg_shdepend WHERE objid = 'dep'::regclass ORDER BY objsubid, deptype, refobjid;
+DROP TABLE dep;
+DROP ROLE dep_owner, dep_reader;
+-- The catalogue's own tables and views.
+SELECT schemaname, tablename, tableowner, tablespace, rowsecurity FROM pg_tables WHERE tablename IN ('pg_class', 'pg_database') ORDER BY tablename;
+SELECT count(*) FROM pg_tables WHERE schemaname = 'pg_catalog';
+SELECT schemaname, viewname, viewowner FROM pg_views WHERE viewname IN ('pg_views', 'tables', 'pg_stat_activity') ORDER BY viewname;
+SELECT attname, attnotnull, attlen, attalign, attstorage, attbyval FROM pg_attribute WHERE attrelid = 'pg_am'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT relname, relkind, relam, relreplident FROM pg_class WHERE relname IN ('pg_class', 'pg_views') ORDER BY relname;
+SELECT * FROM pg_timezone_abbrevs WHERE abbrev IN ('CET', 'CEST', 'UTC', 'EST', 'NST') ORDER BY abbrev;
+SELECT count(*), count(*) FILTER (WHERE is_dst) FROM pg_timezone_abbrevs;
+SELECT name, blks_zeroed, flushes FROM pg_stat_slru WHERE name IN ('CommitTs', 'other') ORDER BY name;
+SELECT * FROM pg_get_keywords() WHERE word IN ('abort', 'select', 'between', 'left', 'as') ORDER BY word;
+SELECT count(*), count(*) FILTER (WHERE barelabel) FROM pg_get_keywords();
+-- tableoid where an outer join has no row.
+SELECT a.n, c.tableoid::regclass FROM (VALUES ('pg_am'), ('nosuch')) a (n) LEFT JOIN pg_class c ON c.relname = a.n ORDER BY a.n;
+CREATE TABLE outer_a (id int PRIMARY KEY);
+CREATE TABLE outer_b (id int PRIMARY KEY, x int);
+INSERT INTO outer_a VALUES (1), (2);
+INSERT INTO outer_b VALUES (2, NULL), (3, 4);
+SELECT a.id, b.id, a.tableoid::regclass, b.tableoid::regclass FROM outer_a a FULL JOIN outer_b b ON a.id = b.id ORDER BY a.id, b.id;
+SELECT a.id, (SELECT b.tableoid::regclass), b.tableoid IS NULL FROM outer_a a LEFT JOIN outer_b b USING (id) ORDER BY a.id;
+DROP TABLE outer_a, outer_b;
+-- Regular expressions, and names taken apart.
+SELECT regexp_matches('foobarbequebaz', 'ba.', 'g');
+SELECT regexp_matches('foobarbequebaz', '(bar)(beque)'), regexp_matches('x', 'y');
+SELECT * FROM regexp_matches('aXbXc', 'x', 'gi') WITH ORDINALITY ORDER BY 2;
+SELECT regexp_matches('abc', 'b*', 'g');
+SELECT * FROM regexp_split_to_table('the quick brown', '\s*');
+SELECT regexp_split_to_table('a1b22c', '[0-9]+'), regexp_split_to_table('aXbxc', 'x', 'i');
+SELECT regexp_split_to_array('abc', 'b*'), regexp_split_to_array('', 'x'), regexp_split_to_array('xax', 'x'), regexp_split_to_array('aXb', 'x', 'i');
+SELECT regexp_split_to_array('a', 'b', 'g');
+SELECT regexp_split_to_table(NULL, 'b'), string_to_table(NULL, 'b');
+SELECT regexp_replace('abc', 'b*', 'X', 'g'), regexp_replace('abc', 'b*', 'X');
+SELECT regexp_count('abc', 'b*'), regexp_count('aaa', 'a', 2), regexp_count('aAa', 'a', 1, 'i'), regexp_count('a', 'a', 5);
+SELECT regexp_count('a', 'a', 0);
+SELECT regexp_like('abc', 'B'), regexp_like('abc', 'B', 'i');
+SELECT regexp_like('abc', 'B', 'g');
+SELECT regexp_instr('abcabc', 'c'), regexp_instr('abcabc', 'c', 4), regexp_instr('abcabc', 'c', 1, 2), regexp_instr('abcabc', 'c', 1, 1, 1), regexp_instr('abcabc', 'x'), regexp_instr('xaby', '(a)(b)', 1, 1, 0, 'i', 2);
+SELECT regexp_instr('abc', 'c', 1, 0);
+SELECT regexp_instr('abc', 'c', 1, 1, 2);
+SELECT regexp_substr('foobar', 'o+'), regexp_substr('foobar', 'o', 3), regexp_substr('a1b2', '[0-9]', 1, 2), regexp_substr('foobar', 'x'), regexp_substr('xaby', '(a)(B)', 1, 1, 'i', 2);
+SELECT string_to_table('a,b,,c', ','), string_to_table('abc', NULL);
+SELECT string_to_table('a,b,*,c', ',', '*');
+SELECT string_to_array('a,b,*,c', ',', '*'), string_to_array('abc', NULL, 'b'), string_to_array('', ','), string_to_array('xx', '', 'xx');
+SELECT parse_ident('"SomeSchema".someTable'), parse_ident(' a . b . c '), parse_ident('foo.bar()', false), parse_ident('"a""b"');
+SELECT parse_ident('foo.bar()');
+SELECT parse_ident('1a');
+SELECT parse_ident('a.');
+SELECT parse_ident('.a');
+SELECT parse_ident('"a');
+SELECT parse_ident('""');
+-- Sizes, ids of transactions, and what is kept of statistics.
+SELECT pg_size_bytes('1 B');
+SELECT pg_typeof(pg_current_xact_id()), pg_typeof(txid_current()), pg_typeof(pg_current_xact_id_if_assigned());
+SELECT pg_column_compression('x'::text), pg_safe_snapshot_blocking_pids(1), pg_stat_clear_snapshot(), pg_stat_force_next_flush();
+-- absent: types of PostgreSQL
+SELECT '10:20:10'::pg_snapshot;
+-- absent: types of PostgreSQL
+SELECT '[1,2)'::int4range;
+-- Dates and times in a format.
+SELECT to_date('2020-01-31', 'YYYY-MM-DD'), to_date('05 Dec 2000', 'DD Mon YYYY'), to_date('20200131', 'YYYYMMDD'), to_date('  31/01/99', 'DD/MM/YY'), to_date('January 5, 2021', 'Month DD, YYYY');
+SELECT to_date('2020-060', 'YYYY-DDD'), to_date('1-2-3', 'Y-M-D'), to_date('44 BC 03 15', 'YYYY BC MM DD'), to_date('Monday 2020 2', 'Day YYYY MM'), to_date('3rd May 2020', 'DDth Mon YYYY');
+SELECT to_date('2020 01', 'YYYY-MM'), to_date('2020/1/2', 'YYYY MM DD'), to_date('20201', 'YYYYMM');
+SELECT to_date('20200231', 'YYYYMMDD');
+SELECT to_date('abc', 'YYYY');
+SELECT to_date('2020-13-01', 'YYYY-MM-DD');
+SELECT to_date('2020 2021', 'YYYY YYYY');
+SELECT to_date('xyz', 'Mon');
+SELECT to_date('2', 'DDD');
+SET timezone = 'UTC';
+SELECT to_timestamp('2000-12-05 13:14:15.678', 'YYYY-MM-DD HH24:MI:SS.MS'), to_timestamp('05 Dec 2000', 'DD Mon YYYY'), to_timestamp('2011-12-18 11:38 PM', 'YYYY-MM-DD HH12:MI PM'), to_timestamp('12:00 am 2020', 'HH:MI am YYYY');
+SELECT to_timestamp('2020 3661', 'YYYY SSSSS'), to_timestamp('1.5', 'SS.US'), to_timestamp('20:1.234567', 'MI:SS.FF6'), to_timestamp('2020"T"05', 'YYYY"T"HH24'), to_timestamp('2020T05', 'YYYY"T"HH24');
+SELECT to_timestamp('13:00', 'HH12:MI');
+SELECT to_timestamp('25:00', 'HH24:MI');
+SELECT to_timestamp('2020', 'YYYY TZ');
+RESET timezone;
+-- Subscripts of columns that are named with their tables.
+SELECT p.proargtypes[0], p.proargtypes[0] = 23 AS same FROM pg_proc p WHERE p.oid = 'abs(int)'::regprocedure;
+SELECT p.proname FROM pg_proc p LEFT JOIN pg_type t ON t.oid = p.proargtypes[0] WHERE p.proname = 'abs' AND t.typname = 'int4';
+SELECT x.a[1], x.a[2] + 1 FROM (VALUES (ARRAY[1, 2])) x (a);
+SELECT x.b[1] FROM (VALUES (ARRAY[1, 2])) x (a);

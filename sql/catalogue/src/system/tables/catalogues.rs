@@ -2,7 +2,9 @@
 //! is here.
 
 use crate::system::known::SHAPES;
-use crate::system::{Context, SystemTable, behaviour, indexes, relations, sequences, shared, types};
+use crate::system::{
+    Context, SystemTable, behaviour, indexes, relations, role_dependencies, sequences, shared, types,
+};
 use sql_types::Datum;
 
 type Rows = fn(&Context<'_>) -> Vec<Vec<Datum>>;
@@ -49,7 +51,7 @@ const CATALOGUES: &[(&str, &str, Rows)] = &[
     ("pg_db_role_setting", "Settings that sessions of a role or in a database begin with", shared::settings),
     ("pg_default_acl", "Rights that new objects begin with", shared::default_acls),
     ("pg_event_trigger", "Event triggers: always empty", none),
-    ("pg_init_privs", "Rights from before any grant: always empty", none),
+    ("pg_init_privs", "Rights from before any grant", role_dependencies::initial_rights),
     ("pg_largeobject", "Data of large objects: always empty", none),
     ("pg_largeobject_metadata", "Large objects: always empty", none),
     ("pg_opclass", "Operator classes of btree indexes", behaviour::operator_classes),
@@ -58,7 +60,7 @@ const CATALOGUES: &[(&str, &str, Rows)] = &[
     ("pg_parameter_acl", "Rights on settings: always empty", none),
     ("pg_replication_origin", "Origins of replication: always empty", none),
     ("pg_seclabel", "Security labels: always empty", none),
-    ("pg_shdepend", "What depends on roles: always empty", none),
+    ("pg_shdepend", "What depends on roles", role_dependencies::dependencies),
     ("pg_shdescription", "Comments on databases and roles: always empty", none),
     ("pg_shseclabel", "Security labels of shared objects: always empty", none),
     ("pg_statistic", "Statistics of columns: always empty", none),

@@ -415,7 +415,11 @@ impl Compiler<'_> {
     }
 
     fn subscripts(&mut self, root: &Ast, chain: &[ast::AccessExpr]) -> Result<Expr> {
-        let array = self.expr(root)?;
+        let (name, chain) = qualified_name(root, chain);
+        let array = match name {
+            Some(name) => self.expr(&Ast::CompoundIdentifier(name))?,
+            None => self.expr(root)?,
+        };
         let ty = array.ty();
         let of_name = (ty.id == TypeId::Name).then_some(TypeId::Char);
         let Some(element) = ty.id.element().or(of_name) else {
@@ -558,4 +562,23 @@ pub(super) fn strip(ast: &Ast) -> &Ast {
         inner = nested;
     }
     inner
+}
+
+/// The name of a column with its table in front of subscripts (`t.a[1]`), of which the parser makes a column `t`
+/// and a field `a` of it; and what follows.
+fn qualified_name<'a>(
+    root: &Ast,
+    chain: &'a [ast::AccessExpr],
+) -> (Option<Vec<ast::Ident>>, &'a [ast::AccessExpr]) {
+    let Ast::Identifier(first) = root else { return (None, chain) };
+    let field = |access: &ast::AccessExpr| match access {
+        ast::AccessExpr::Dot(Ast::Identifier(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let fields: Vec<ast::Ident> = chain.iter().map_while(field).collect();
+    if fields.is_empty() {
+        return (None, chain);
+    }
+    let rest = chain.get(fields.len()..).unwrap_or_default();
+    (Some(std::iter::once(first.clone()).chain(fields).collect()), rest)
 }

@@ -27,9 +27,13 @@ const SERIES: &str = "Values from the first to the second, in steps of the third
 
 const SUBSCRIPTS: &str = "The subscripts of a dimension of an array, with true from the last to the first";
 
+const MATCHES: &str = "The groups of the first match of a regular expression, or with the flag g of each";
+
+const PARTS: &str = "The parts of a text between matches of a regular expression";
+
 /// All of them.
 pub(crate) const ANALYSED: &[AnalysedFunction] = {
-    use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
+    use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Text, Timestamp, Timestamptz};
     &[
         function("pg_sleep_for", &[Interval], "void", false, "Waits for an interval"),
         function("pg_sleep_until", &[Timestamptz], "void", false, "Waits until a time"),
@@ -72,5 +76,17 @@ pub(crate) const ANALYSED: &[AnalysedFunction] = {
             "The items of a list of rights: grantor, grantee, privilege_type, is_grantable",
         ),
         function("unnest", &[AnyArray], "anyelement", true, "The elements of an array"),
+        function("regexp_matches", &[Text, Text], "text[]", true, MATCHES),
+        function("regexp_matches", &[Text, Text, Text], "text[]", true, MATCHES),
+        function("regexp_split_to_table", &[Text, Text], "text", true, PARTS),
+        function("regexp_split_to_table", &[Text, Text, Text], "text", true, PARTS),
+        function("string_to_table", &[Text, Text], "text", true, "The parts of a text between delimiters"),
+        function(
+            "string_to_table",
+            &[Text, Text, Text],
+            "text",
+            true,
+            "The parts of a text between delimiters, with NULL for those that are the third argument",
+        ),
     ]
 };

@@ -82,14 +82,15 @@ fn function(arguments: &[Datum], facts: &dyn Facts) -> Result<Option<&'static Kn
     Ok(signatures::function(oid(arguments)?).filter(|known| facts.has_function(known)))
 }
 
-/// pg_get_functiondef: what a function is made of is not known here.
+/// pg_get_functiondef
 fn definition(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let Some(known) = function(arguments, facts)? else { return Ok(Datum::Null) };
     if known.kind == 'a' {
         let message = format!("\"{}\" is an aggregate function", known.name);
         return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
     }
-    Err(SqlError::unsupported("pg_get_functiondef"))
+    let text = signatures::definition(known);
+    text.map(Datum::from).ok_or_else(|| SqlError::unsupported("pg_get_functiondef of a function in SQL"))
 }
 
 pub(super) fn register(table: &mut Table) {

@@ -8,6 +8,7 @@ mod descriptions;
 mod fixed_rights;
 mod misc;
 mod number;
+pub(crate) mod patterns;
 mod printing;
 pub(crate) mod rights;
 mod string;
@@ -140,6 +141,7 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
     ALL.get_or_init(|| {
         let mut table = Table(HashMap::new());
         string::register(&mut table);
+        patterns::register(&mut table);
         printing::register(&mut table);
         number::register(&mut table);
         time::register(&mut table);

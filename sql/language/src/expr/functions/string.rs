@@ -8,7 +8,7 @@ use md5::Md5;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::{Bool, Bpchar, Bytea, Int4, Int8, Text, TextArray};
-use sql_types::{Array, Datum, Type, VALUE_BYTES_MAX, pattern, work};
+use sql_types::{Array, Datum, Type, VALUE_BYTES_MAX, work};
 use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn made<T>(bytes: usize, make: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// An array of texts, of which there are `count`, made from `bytes` of text.
-fn many(count: usize, bytes: usize, parts: impl FnOnce() -> Result<Vec<Datum>>) -> Result<Datum> {
+pub(super) fn many(count: usize, bytes: usize, parts: impl FnOnce() -> Result<Vec<Datum>>) -> Result<Datum> {
     let most = VALUE_BYTES_MAX / size_of::<Datum>();
     if count > most {
         let what = format!("array size exceeds the maximum allowed ({most})");
@@ -46,7 +46,6 @@ pub(super) fn register(table: &mut Table) {
     changes(table);
     finds(table);
     encodings(table);
-    patterns(table);
 }
 
 fn lengths(table: &mut Table) {
@@ -141,21 +140,26 @@ fn parts(table: &mut Table) {
     table.add("overlay", &[Text, Text, Int4, Int4], Text, |a, _| {
         overlay(text(a, 0)?, text(a, 1)?, integer(a, 2)?, Some(integer(a, 3)?))
     });
-    table
-        .add("string_to_array", &[Text, Text], TextArray, |a, _| {
-            let Some(Datum::Text(value)) = a.first() else { return Ok(Datum::Null) };
-            match a.get(1).and_then(Datum::as_str) {
-                _ if value.is_empty() => many(0, 0, || Ok(Vec::new())),
-                None => {
-                    many(value.len(), 0, || Ok(value.chars().map(|c| Datum::from(c.to_string())).collect()))
-                }
-                Some("") => many(1, 0, || Ok(vec![Datum::Text(value.clone())])),
-                Some(delimiter) => many(value.matches(delimiter).count() + 1, value.len(), || {
-                    Ok(value.split(delimiter).map(Datum::from).collect())
-                }),
-            }
-        })
-        .lenient();
+    for parameters in [&[Text, Text][..], &[Text, Text, Text]] {
+        table.add("string_to_array", parameters, TextArray, string_to_array).lenient();
+    }
+}
+
+/// The parts between delimiters, or all characters; those that are the third argument are NULL.
+fn string_to_array(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let Some(Datum::Text(value)) = arguments.first() else { return Ok(Datum::Null) };
+    let null = arguments.get(2).and_then(Datum::as_str);
+    let part = |part: &str| if Some(part) == null { Datum::Null } else { Datum::text(part) };
+    match arguments.get(1).and_then(Datum::as_str) {
+        _ if value.is_empty() => many(0, 0, || Ok(Vec::new())),
+        None => {
+            many(value.len(), 0, || Ok(value.chars().map(|c| part(c.encode_utf8(&mut [0; 4]))).collect()))
+        }
+        Some("") => many(1, 0, || Ok(vec![part(value)])),
+        Some(delimiter) => many(value.matches(delimiter).count() + 1, value.len(), || {
+            Ok(value.split(delimiter).map(part).collect())
+        }),
+    }
 }
 
 /// What makes another text of one.
@@ -401,71 +405,4 @@ fn decode(value: &str, format: &str, facts: &dyn Facts) -> Result<Datum> {
         }
         _ => Err(invalid(format!("unrecognized encoding: \"{format}\""))),
     }
-}
-
-/// Flags of the regular expression functions: case-insensitive, all matches.
-fn flags(written: &str) -> Result<(bool, bool)> {
-    let (mut fold, mut all) = (false, false);
-    for flag in written.chars() {
-        match flag {
-            'i' => fold = true,
-            'c' => fold = false,
-            'g' => all = true,
-            's' => {}
-            'n' | 'm' | 'p' | 'w' | 'x' | 'q' | 'b' | 'e' | 't' => {
-                return Err(SqlError::unsupported(format!("the regular expression option \"{flag}\"")));
-            }
-            other => return Err(invalid(format!("invalid regular expression option: \"{other}\""))),
-        }
-    }
-    Ok((fold, all))
-}
-
-fn texts(parts: impl Iterator<Item = Option<impl Into<String>>>) -> Datum {
-    let values = parts.map(|part| part.map_or(Datum::Null, |part| Datum::from(part.into()))).collect();
-    Datum::Array(Arc::new(Array::of(Text, values)))
-}
-
-fn patterns(table: &mut Table) {
-    table.add("like_escape", &[Text, Text], Text, |a, _| {
-        let (value, escape) = (text(a, 0)?, text(a, 1)?);
-        let mut characters = escape.chars();
-        match (characters.next(), characters.next()) {
-            // Without an escape character backslashes are plain.
-            (None, _) => Ok(Datum::from(value.replace('\\', "\\\\"))),
-            (Some('\\'), None) => Ok(Datum::text(value)),
-            (Some(escape), None) => Ok(Datum::from(pattern::with_backslash(value, escape))),
-            _ => Err(SqlError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
-                .with_hint("Escape string must be empty or one character.")),
-        }
-    });
-    table.add("substring", &[Text, Text], Text, |a, _| {
-        let found = pattern::cached(text(a, 1)?, false)?.find(text(a, 0)?).map(Datum::text);
-        Ok(found.unwrap_or_default())
-    });
-    table.add("regexp_replace", &[Text, Text, Text], Text, |a, _| {
-        let regex = pattern::cached(text(a, 1)?, false)?;
-        Ok(Datum::from(regex.replace(text(a, 0)?, text(a, 2)?, false)?))
-    });
-    table.add("regexp_replace", &[Text, Text, Text, Text], Text, |a, _| {
-        let (fold, all) = flags(text(a, 3)?)?;
-        Ok(Datum::from(pattern::cached(text(a, 1)?, fold)?.replace(text(a, 0)?, text(a, 2)?, all)?))
-    });
-    table.add("regexp_match", &[Text, Text], TextArray, |a, _| {
-        let groups = pattern::cached(text(a, 1)?, false)?.groups(text(a, 0)?);
-        Ok(groups.map_or(Datum::Null, |groups| texts(groups.into_iter())))
-    });
-    table.add("regexp_match", &[Text, Text, Text], TextArray, |a, _| {
-        let (fold, all) = flags(text(a, 2)?)?;
-        if all {
-            return Err(invalid("regexp_match() does not support the \"global\" option")
-                .with_hint("Use the regexp_matches function instead."));
-        }
-        let groups = pattern::cached(text(a, 1)?, fold)?.groups(text(a, 0)?);
-        Ok(groups.map_or(Datum::Null, |groups| texts(groups.into_iter())))
-    });
-    table.add("regexp_split_to_array", &[Text, Text], TextArray, |a, _| {
-        let (regex, value) = (pattern::cached(text(a, 1)?, false)?, text(a, 0)?);
-        many(regex.count(value)? + 1, value.len(), || Ok(regex.split(value).map(Datum::from).collect()))
-    });
 }

@@ -210,6 +210,17 @@ fn timestamptz_to_char(micros: i64, format: &str, facts: &dyn Facts) -> Result<S
 }
 
 fn making(table: &mut Table) {
+    table
+        .add("to_date", &[Text, Text], Date, |a, _| {
+            Ok(Datum::Date(time::date_from_text(text(a, 0)?, text(a, 1)?)?))
+        })
+        .stable();
+    table
+        .add("to_timestamp", &[Text, Text], Timestamptz, |a, facts| {
+            let local = time::timestamp_from_text(text(a, 0)?, text(a, 1)?)?;
+            Ok(Datum::Timestamptz(time::timestamp_to_timestamptz(local, &facts.style().zone)?))
+        })
+        .stable();
     table.add("to_timestamp", &[Float8], Timestamptz, |a, _| {
         let seconds = float(a, 0)?;
         if seconds.is_nan() {

@@ -35,16 +35,16 @@ fn size_bytes(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let digits = trimmed.find(|c: char| c.is_ascii_alphabetic() && c != 'e' && c != 'E');
     let (number, unit) = trimmed.split_at(digits.unwrap_or(trimmed.len()));
     let factor: i64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" | "bytes" => 1,
+        "" | "bytes" => 1,
         "kb" => 1 << 10,
         "mb" => 1 << 20,
         "gb" => 1 << 30,
         "tb" => 1 << 40,
         "pb" => 1 << 50,
-        other => {
+        _ => {
             return Err(invalid()
-                .with_detail(format!("Invalid size unit: \"{other}\"."))
-                .with_hint("Valid units are \"bytes\", \"B\", \"kB\", \"MB\", \"GB\", \"TB\", and \"PB\"."));
+                .with_detail(format!("Invalid size unit: \"{}\".", unit.trim()))
+                .with_hint("Valid units are \"bytes\", \"kB\", \"MB\", \"GB\", \"TB\", and \"PB\"."));
         }
     };
     let parsed = Datum::parse(sql_types::Type::of(TypeId::Numeric), number.trim(), facts.style());
@@ -64,6 +64,77 @@ fn vector_types(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
         _ => "???",
     };
     Ok(Datum::from(array.values().iter().map(name).collect::<Vec<_>>().join(", ")))
+}
+
+/// parse_ident: the parts of a name. Unless it is strict, what follows them does not matter.
+fn parse_ident(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let written = text(arguments, 0)?;
+    let strict = arguments.get(1).and_then(Datum::as_bool).unwrap_or(true);
+    let invalid = || {
+        let message = format!("string is not a valid identifier: \"{written}\"");
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+    };
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c');
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    let (mut rest, mut parts) = (written.trim_start_matches(is_space), Vec::new());
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (part, behind) = unquoted(quoted)
+                .ok_or_else(|| invalid().with_detail("String has unclosed double quotes."))?;
+            if part.is_empty() {
+                return Err(invalid().with_detail("Quoted identifier must not be empty."));
+            }
+            parts.push(Datum::from(part));
+            rest = behind;
+        } else if rest.starts_with(is_start) {
+            let end = rest.find(|c: char| !(is_start(c) || c.is_ascii_digit() || c == '$'));
+            let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            parts.push(Datum::from(part.to_ascii_lowercase()));
+            rest = behind;
+        } else {
+            return Err(match (rest.starts_with('.'), parts.is_empty()) {
+                (true, _) => invalid().with_detail("No valid identifier before \".\"."),
+                (false, false) => invalid().with_detail("No valid identifier after \".\"."),
+                (false, true) => invalid(),
+            });
+        }
+        rest = rest.trim_start_matches(is_space);
+        match rest.strip_prefix('.') {
+            Some(behind) => rest = behind.trim_start_matches(is_space),
+            None if rest.is_empty() || !strict => break,
+            None => return Err(invalid()),
+        }
+    }
+    Ok(Datum::Array(std::sync::Arc::new(sql_types::Array::of(Text, parts))))
+}
+
+/// A name in quotes whose first one is gone, and what is behind the last; None if that is missing.
+fn unquoted(quoted: &str) -> Option<(String, &str)> {
+    let (mut name, mut rest) = (String::new(), quoted);
+    loop {
+        let (part, behind) = rest.split_once('"')?;
+        name.push_str(part);
+        match behind.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, behind)),
+        }
+    }
+}
+
+/// A comment that PostgreSQL has on what it brings.
+/// Nothing has a comment.
+fn of_comments(table: &mut Table) {
+    for (name, of) in [
+        ("obj_description", &[Oid, Name][..]),
+        ("obj_description", &[Oid]),
+        ("shobj_description", &[Oid, Name]),
+        ("col_description", &[Oid, Int4]),
+    ] {
+        table.add(name, of, Text, |_, _| Ok(Datum::Null)).stable();
+    }
 }
 
 /// What tells of an index's access method: btree's properties are fixed.
@@ -135,6 +206,20 @@ pub(super) fn register(table: &mut Table) {
     for name in ["pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"] {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     }
+    for parameters in [&[Text][..], &[Text, Bool]] {
+        table.add("parse_ident", parameters, TypeId::TextArray, parse_ident);
+    }
+    // Nothing is kept of statistics between two looks at them, or of what is still to be counted.
+    for name in ["pg_stat_clear_snapshot", "pg_stat_force_next_flush"] {
+        table.add(name, &[], TypeId::Void, |_, _| Ok(Datum::text(""))).volatile();
+    }
+    // No transaction waits for a safe snapshot.
+    table
+        .add("pg_safe_snapshot_blocking_pids", &[Int4], TypeId::Int4Array, |_, _| {
+            Ok(Datum::Array(std::sync::Arc::new(sql_types::Array::of(Int4, Vec::new()))))
+        })
+        .volatile();
+    of_comments(table);
     properties(table);
 }
 
