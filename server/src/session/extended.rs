@@ -224,7 +224,7 @@ impl Session {
             self.unnamed.take().map(|portal| (String::new(), portal))
         } else {
             self.hold_unnamed();
-            self.sql.take_portal(name)
+            self.sql.take_to_run(name)
         };
         let taken = taken.filter(|(_, portal)| !self.sql.is_over(portal));
         let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };

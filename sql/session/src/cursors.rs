@@ -1,7 +1,7 @@
 //! DECLARE, FETCH, MOVE and CLOSE: portals that a session keeps by name until their transaction ends.
 
 use super::SqlSession;
-use super::portal::{CursorRun, Given, PortalDepth, Run};
+use super::portal::{CursorRun, Given, PortalDepth, Run, cannot_be_run};
 use sql_execution::Row;
 use sql_interface::{CommandTag, Fetch, Flow, Result, ResultColumn, RowSink, SqlError};
 use sql_language::parse::{FetchCount, Parsed};
@@ -84,7 +84,7 @@ impl SqlSession {
                 "DECLARE CURSOR can only be used in transaction blocks",
             ));
         }
-        if self.kept.portals.contains_key(name) {
+        if self.kept.portals.contains_key(name) || self.is_running(name) {
             let message = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message));
         }
@@ -107,6 +107,9 @@ impl SqlSession {
 
     /// FETCH and MOVE begin.
     pub(super) fn open_fetch(&self, name: &str, count: FetchCount, shows: bool) -> Result<Run> {
+        if self.is_running(name) {
+            return Err(cannot_be_run(name));
+        }
         if !self.kept.portals.contains_key(name) {
             return Err(no_cursor(name));
         }
@@ -139,6 +142,9 @@ impl SqlSession {
         let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
         let mut sink = Counting { out: run.shows.then_some(out), rows: 0, last: Row::new() };
         // 0 rows would mean all of them; a limit that no result reaches means the same.
+        if self.is_behind(&cursor) {
+            Box::pin(self.renew(&mut cursor)).await?;
+        }
         let fetched = match cursor.check_runnable(&run.name) {
             Ok(()) => Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await,
             Err(error) => Err(error),
@@ -185,6 +191,10 @@ impl SqlSession {
             None => {
                 self.kept.portals.clear();
                 Ok(CommandTag::Words("CLOSE CURSOR ALL"))
+            }
+            Some(name) if self.is_running(name) => {
+                let message = format!("cannot drop active portal \"{name}\"");
+                Err(SqlError::new(SqlState::INVALID_CURSOR_STATE, message))
             }
             Some(name) => {
                 self.kept.portals.remove(name).ok_or_else(|| no_cursor(name))?;

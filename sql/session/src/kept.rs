@@ -24,6 +24,8 @@ pub(crate) struct Kept {
     pub(crate) statements: HashMap<String, Stored>,
     /// All of the present transaction; the unnamed portal is the server's.
     pub(crate) portals: HashMap<String, Box<Portal>>,
+    /// The name of the portal that runs, which is not among them meanwhile.
+    pub(crate) running: Option<String>,
     /// Transactions whose portals have ended with them.
     pub(crate) lives: u64,
     /// The statement is one of several of a message, which are in one transaction.
@@ -210,12 +212,25 @@ impl SqlSession {
 
     /// Keeps a portal by its name.
     pub fn keep_portal(&mut self, name: String, portal: Box<Portal>) {
+        self.kept.running = None;
         if !self.is_over(&portal) {
             self.kept.portals.insert(name, portal);
         }
     }
 
-    /// Takes a portal out, to be run and kept again, or to be closed.
+    /// Takes a portal out that is not over, to be run and then kept again: its name stays taken.
+    pub fn take_to_run(&mut self, name: &str) -> Option<(String, Box<Portal>)> {
+        let taken = self.kept.portals.remove_entry(name).filter(|(_, portal)| !self.is_over(portal))?;
+        self.kept.running = Some(taken.0.clone());
+        Some(taken)
+    }
+
+    /// Whether the portal of this name is the one that runs.
+    pub(super) fn is_running(&self, name: &str) -> bool {
+        self.kept.running.as_deref() == Some(name)
+    }
+
+    /// Takes a portal out, to be closed.
     pub fn take_portal(&mut self, name: &str) -> Option<(String, Box<Portal>)> {
         self.kept.portals.remove_entry(name)
     }

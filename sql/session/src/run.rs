@@ -83,6 +83,8 @@ impl SqlSession {
     ) -> Result<Fetch> {
         if let Run::Utility(parsed) = &portal.run {
             let parsed = parsed.clone();
+            // It may change who acts, or what the transaction may do.
+            self.begun += 1;
             portal.run = match &parsed.command {
                 SqlCommand::Utility(Utility::Declare { name, query, no_scroll }) => {
                     Run::Done(self.declare(name, query, portal.given(), *no_scroll).await?)
