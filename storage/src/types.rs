@@ -121,8 +121,8 @@ pub struct Locked {
     /// Another transaction changed the row after this statement's snapshot: evaluate the statement's
     /// condition again on `newest` (READ COMMITTED; REPEATABLE READ gets 40001 instead).
     pub changed_since_snapshot: bool,
-    /// The newest version is this transaction's own, and is not among what the statement reads: it was written
-    /// by that statement itself, or by a later one than the one whose state is read.
+    /// The newest version is this transaction's own, and is not among what the statement reads: it was
+    /// written by that statement itself, or by a later one than the one whose state is read.
     pub written_since_read: bool,
     /// Under [`LockWait::Skip`]: the row is locked by another transaction, and nothing was locked or read.
     pub skipped: bool,

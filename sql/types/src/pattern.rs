@@ -205,8 +205,8 @@ impl Regex {
         let first = usize::from(captures.len() > 1);
         Some(captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect())
     }
-    /// Visits the matches from a byte on, as PostgreSQL looks for them: behind an empty one it goes on a character
-    /// further, behind any other right there. False from `visit` ends it.
+    /// Visits the matches from a byte on, as PostgreSQL looks for them: behind an empty one it goes on a
+    /// character further, behind any other right there. False from `visit` ends it.
     fn each<'a>(
         &self,
         text: &'a str,
@@ -258,8 +258,8 @@ impl Regex {
         })?;
         Ok(count)
     }
-    /// The groups of each match (the whole match if there are none), or of the first; None for a group that took
-    /// no part.
+    /// The groups of each match (the whole match if there are none), or of the first; None for a group that
+    /// took no part.
     ///
     /// # Errors
     ///
@@ -299,8 +299,8 @@ impl Regex {
         })?;
         Ok(found)
     }
-    /// The parts of the text between matches. An empty match at an end of the text or right behind another match
-    /// parts nothing.
+    /// The parts of the text between matches. An empty match at an end of the text or right behind another
+    /// match parts nothing.
     ///
     /// # Errors
     ///

@@ -96,7 +96,7 @@ pub fn result(function: &KnownFunction) -> Option<String> {
     })
 }
 
-/// CREATE FUNCTION as pg_get_functiondef writes it; None where the body is SQL, of which nothing is known here.
+/// CREATE FUNCTION as pg_get_functiondef writes it; None where the body is SQL, of which nothing is known.
 pub fn definition(function: &KnownFunction) -> Option<String> {
     let Body { internal, leakproof, support } = bodies::of(function);
     let internal = internal?;

@@ -64,8 +64,8 @@ impl Patient {
 }
 
 impl Patient {
-    /// An operator before its operand: a sign takes what binds tighter than `^`, any other operator what binds
-    /// tighter than infix ones of its kind. The parser takes both for tighter than `*`.
+    /// An operator before its operand: a sign takes what binds tighter than `^`, any other operator what
+    /// binds tighter than infix ones of its kind. The parser takes both for tighter than `*`.
     fn prefixed(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         let (op, precedence) = match &parser.peek_token_ref().token {
             Token::Minus => (UnaryOperator::Minus, Precedence::AtTz),

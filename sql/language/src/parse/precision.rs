@@ -8,7 +8,7 @@ use sqlstate::SqlState;
 /// Digits of a second.
 const DIGITS_MAX: u32 = 6;
 
-/// The warning about a number, if it stands in the parentheses of a type of times or of a call that gives one.
+/// The warning about a number, if it stands in the parentheses of a type of times or a call that gives one.
 pub(super) fn reduced(
     source: &Source,
     tokens: &[TokenWithSpan],

@@ -94,7 +94,7 @@ impl<'a> Analyzer<'a> {
         self.add_deferred(DeferredSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
     }
 
-    /// The next number of an identity column, which comes with the table: nobody needs rights on its sequence.
+    /// The next number of an identity column, whose sequence comes with the table and needs no rights.
     pub(crate) fn identity_value(&mut self, sequence: u32) -> Expr {
         self.reads_catalogue = true;
         let arguments = vec![Expr::Const(Datum::Oid(sequence), Type::of(TypeId::Regclass))];
@@ -217,19 +217,7 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::TextArray))])))
             }
             ("generate_subscripts", 2 | 3) => {
-                let mut arguments = Vec::with_capacity(values.len());
-                for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {
-                    arguments.push(match id {
-                        Some(id) => expr::coerce(value, Type::of(id), CastContext::Implicit, self)?,
-                        None if value.ty().id.element().is_some() => value,
-                        None => {
-                            return Err(SqlError::new(
-                                SqlState::UNDEFINED_FUNCTION,
-                                "function generate_subscripts of this argument type does not exist",
-                            ));
-                        }
-                    });
-                }
+                let arguments = self.subscripts_arguments(values)?;
                 let call = SetCall { function: SetFunction::GenerateSubscripts, arguments };
                 Ok(Some((call, vec![("generate_subscripts".to_owned(), Type::of(TypeId::Int4))])))
             }
@@ -245,6 +233,23 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((SetCall { function, arguments }, columns)))
             }
         }
+    }
+
+    fn subscripts_arguments(&mut self, values: Vec<Expr>) -> Result<Vec<Expr>> {
+        let mut arguments = Vec::with_capacity(values.len());
+        for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {
+            arguments.push(match id {
+                Some(id) => expr::coerce(value, Type::of(id), CastContext::Implicit, self)?,
+                None if value.ty().id.element().is_some() => value,
+                None => {
+                    return Err(SqlError::new(
+                        SqlState::UNDEFINED_FUNCTION,
+                        "function generate_subscripts of this argument type does not exist",
+                    ));
+                }
+            });
+        }
+        Ok(arguments)
     }
 
     /// generate_series: all arguments become one type; for times the step is an interval.

@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub(super) struct Lines<'a> {
     pub(super) environment: &'a dyn Environment,
     pub(super) style: &'a Style,
-    /// Whether what operators say in general names columns with their tables, what they give, and what is said
-    /// of a single table.
+    /// Whether what operators say in general names columns with their tables, what they give, and what is
+    /// said of a single table.
     pub(super) qualifies: Qualifies,
     /// Names of subqueries by the list of deferred values and their place in it.
     pub(super) subplans: HashMap<(usize, usize), String>,

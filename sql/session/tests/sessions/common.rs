@@ -28,7 +28,7 @@ impl Node {
         let data = dir.path().join("data");
         Database::create(&host, &data, &CreateOptions::default()).unwrap();
         let db = open(&host, &data, false).unwrap();
-        sql_catalogue::bootstrap(&db, "postgres", None).await.unwrap();
+        Box::pin(sql_catalogue::bootstrap(&db, "postgres", None)).await.unwrap();
         Self { engine: SqlEngine::new(db, host), dir }
     }
 
@@ -67,7 +67,7 @@ impl Node {
     pub async fn client_of(&self, user: &str) -> Client {
         let environment = Arc::new(TestEnvironment::default());
         let options = SessionOptions { user: user.into(), database: "postgres".into() };
-        let session = self.engine.session(options, environment).await.unwrap();
+        let session = Box::pin(self.engine.session(options, environment)).await.unwrap();
         Client { session }
     }
 }
@@ -117,11 +117,13 @@ pub struct Client {
     pub session: SqlSession,
 }
 
+/// Futures of sessions are large, and come boxed out of here: a test that holds a hundred of them is compiled in
+/// minutes otherwise.
 impl Client {
     /// Runs a message as a simple query does; rows of all its statements, and the last tag.
     pub async fn try_run(&mut self, sql: &str) -> Result<(Rows, String), SqlError> {
-        let result = self.run_statements(sql, None).await;
-        let synced = self.session.sync().await;
+        let result = Box::pin(self.run_statements(sql, None)).await;
+        let synced = Box::pin(self.session.sync()).await;
         let (out, tag) = result?;
         synced?;
         Ok((out.rows, tag))
@@ -196,16 +198,16 @@ impl Client {
     }
 
     pub async fn copy_in(&mut self, sql: &str, data: &str) -> Result<String, SqlError> {
-        let result = self.run_statements(sql, Some(data.as_bytes())).await;
-        let synced = self.session.sync().await;
+        let result = Box::pin(self.run_statements(sql, Some(data.as_bytes()))).await;
+        let synced = Box::pin(self.session.sync()).await;
         let (_, tag) = result?;
         synced?;
         Ok(tag)
     }
 
     pub async fn copy_out(&mut self, sql: &str) -> String {
-        let (out, _) = self.run_statements(sql, None).await.unwrap();
-        self.session.sync().await.unwrap();
+        let (out, _) = Box::pin(self.run_statements(sql, None)).await.unwrap();
+        Box::pin(self.session.sync()).await.unwrap();
         String::from_utf8(out.copied).unwrap()
     }
 
@@ -215,8 +217,8 @@ impl Client {
         sql: &str,
         parameters: Vec<Datum>,
     ) -> Result<(Rows, CommandTag), SqlError> {
-        let result = self.execute_portal(sql, parameters).await;
-        let synced = self.session.sync().await;
+        let result = Box::pin(self.execute_portal(sql, parameters)).await;
+        let synced = Box::pin(self.session.sync()).await;
         let result = result?;
         synced?;
         Ok(result)

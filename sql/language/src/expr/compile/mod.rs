@@ -564,8 +564,8 @@ pub(super) fn strip(ast: &Ast) -> &Ast {
     inner
 }
 
-/// The name of a column with its table in front of subscripts (`t.a[1]`), of which the parser makes a column `t`
-/// and a field `a` of it; and what follows.
+/// The name of a column with its table in front of subscripts (`t.a[1]`), of which the parser makes a column
+/// `t` and a field `a` of it; and what follows.
 fn qualified_name<'a>(
     root: &Ast,
     chain: &'a [ast::AccessExpr],

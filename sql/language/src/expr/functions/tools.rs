@@ -187,14 +187,10 @@ pub(super) fn register(table: &mut Table) {
     ] {
         table.add(name, &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
     }
+    of_what_is_fixed(table);
     table.add("pg_char_to_encoding", &[Name], Int4, encoding).stable();
     table.add("pg_size_bytes", &[Text], TypeId::Int8, size_bytes);
     table.add("oidvectortypes", &[OidVector], Text, vector_types).stable();
-    // There is nothing temporary, so no schema of it.
-    table.add("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))).stable();
-    table.add("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))).stable();
-    // There are no triggers.
-    table.add("pg_trigger_depth", &[], Int4, |_, _| Ok(Datum::Int4(0))).stable();
     table.add("pg_encoding_max_length", &[Int4], Int4, |a, _| {
         Ok(match super::integer(a, 0)? {
             6 => Datum::Int4(4),
@@ -202,12 +198,23 @@ pub(super) fn register(table: &mut Table) {
             _ => Datum::Null,
         })
     });
+    for parameters in [&[Text][..], &[Text, Bool]] {
+        table.add("parse_ident", parameters, TypeId::TextArray, parse_ident);
+    }
+    of_comments(table);
+    properties(table);
+}
+
+/// What is always answered alike, for what it asks about is not there.
+fn of_what_is_fixed(table: &mut Table) {
+    // There is nothing temporary, so no schema of it.
+    table.add("pg_my_temp_schema", &[], Oid, |_, _| Ok(Datum::Oid(0))).stable();
+    table.add("pg_is_other_temp_schema", &[Oid], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    // There are no triggers.
+    table.add("pg_trigger_depth", &[], Int4, |_, _| Ok(Datum::Int4(0))).stable();
     table.add("pg_jit_available", &[], Bool, |_, _| Ok(Datum::Bool(false))).stable();
     for name in ["pg_get_function_sqlbody", "pg_get_partkeydef", "pg_get_statisticsobjdef"] {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
-    }
-    for parameters in [&[Text][..], &[Text, Bool]] {
-        table.add("parse_ident", parameters, TypeId::TextArray, parse_ident);
     }
     // Nothing is kept of statistics between two looks at them, or of what is still to be counted.
     for name in ["pg_stat_clear_snapshot", "pg_stat_force_next_flush"] {
@@ -219,8 +226,6 @@ pub(super) fn register(table: &mut Table) {
             Ok(Datum::Array(std::sync::Arc::new(sql_types::Array::of(Int4, Vec::new()))))
         })
         .volatile();
-    of_comments(table);
-    properties(table);
 }
 
 /// What can be done with a table, and what indexes are able to.
