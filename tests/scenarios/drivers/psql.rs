@@ -232,7 +232,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("\\dA+ btree", "what the server brings has no comments"),
     ("\\dx", PLPGSQL),
     ("\\dx+", PLPGSQL),
-    ("\\sf abs(int)", "what a function is written in is not kept"),
 ];
 
 fn psql(conninfo: &str, command: &str) -> (String, String) {

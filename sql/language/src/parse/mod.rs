@@ -217,7 +217,7 @@ fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
     Tokenizer::new(&PostgreSqlDialect {}, source.text())
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|error| {
-            let malformed = unicode::malformed(&error);
+            let malformed = unicode::malformed(source, &error);
             malformed.unwrap_or_else(|| grammar::unread(source, source.lexical_error(&error)))
         })?;
     note_freed(tokens.len());

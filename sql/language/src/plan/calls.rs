@@ -209,11 +209,8 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::Text))])))
             }
             ("regexp_matches", 2 | 3) => {
-                let mut texts = Vec::with_capacity(values.len());
-                for value in values {
-                    texts.push(expr::coerce(value, Type::of(TypeId::Text), CastContext::Implicit, self)?);
-                }
-                let call = SetCall { function: SetFunction::RegexpMatches, arguments: texts };
+                let arguments = self.texts(values)?;
+                let call = SetCall { function: SetFunction::RegexpMatches, arguments };
                 Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::TextArray))])))
             }
             ("generate_subscripts", 2 | 3) => {
@@ -233,6 +230,11 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((SetCall { function, arguments }, columns)))
             }
         }
+    }
+
+    fn texts(&mut self, values: Vec<Expr>) -> Result<Vec<Expr>> {
+        let text = Type::of(TypeId::Text);
+        values.into_iter().map(|value| expr::coerce(value, text, CastContext::Implicit, self)).collect()
     }
 
     fn subscripts_arguments(&mut self, values: Vec<Expr>) -> Result<Vec<Expr>> {

@@ -117,8 +117,8 @@ pub struct Client {
     pub session: SqlSession,
 }
 
-/// Futures of sessions are large, and come boxed out of here: a test that holds a hundred of them is compiled in
-/// minutes otherwise.
+/// Futures of sessions are large, and come boxed out of here: a test that holds a hundred of them is compiled
+/// in minutes otherwise.
 impl Client {
     /// Runs a message as a simple query does; rows of all its statements, and the last tag.
     pub async fn try_run(&mut self, sql: &str) -> Result<(Rows, String), SqlError> {
