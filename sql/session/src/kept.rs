@@ -59,9 +59,9 @@ impl Kept {
                 Datum::Int8(0),
             ]
         };
-        let portal = |(name, portal): (&String, &Box<Portal>)| {
+        let portal = |name: &str, portal: &Portal| {
             vec![
-                Datum::text(name.as_str()),
+                Datum::text(name),
                 Datum::text(portal.prepared().sql().as_ref()),
                 Datum::Bool(false),
                 Datum::Bool(portal.formats == ResultFormats::All(Format::Binary)),
@@ -71,7 +71,7 @@ impl Kept {
         };
         let mut rows = KeptRows {
             statements: self.statements.iter().filter(|(name, _)| !name.is_empty()).map(statement).collect(),
-            portals: self.portals.iter().map(portal).collect(),
+            portals: self.portals.iter().map(|(name, kept)| portal(name, kept)).collect(),
         };
         rows.statements.sort();
         rows.portals.sort();

@@ -100,8 +100,8 @@ fn escape_of(source: &Source, behind: &[TokenWithSpan]) -> Result<(char, usize)>
     }
 }
 
-/// What the parser says of an escape, in PostgreSQL's words. It takes the backslash for the escape, also where
-/// UESCAPE behind the literal names another character: then nothing is known.
+/// What the parser says of an escape, in PostgreSQL's words. It takes the backslash for the escape, also
+/// where UESCAPE behind the literal names another character: then nothing is known.
 pub(super) fn malformed(source: &Source, error: &TokenizerError) -> Option<SqlError> {
     let of_backslash = || !source.text().to_ascii_lowercase().contains("uescape");
     (error.message.contains("hex digit") && of_backslash()).then(|| Problem::Escape.error())
