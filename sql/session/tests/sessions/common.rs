@@ -175,6 +175,14 @@ impl Client {
         rows.join(";")
     }
 
+    /// The operators of a query's plan, without what they look for and sort by.
+    pub async fn operators(&mut self, sql: &str) -> String {
+        let lines = self.rows(&format!("explain {sql}")).await;
+        let lines = lines.into_iter().flatten().flatten().enumerate();
+        let operators = lines.filter(|(at, line)| *at == 0 || line.trim_start().starts_with("->"));
+        operators.map(|(_, line)| line).collect::<Vec<_>>().join(";")
+    }
+
     /// The tag of a message that must succeed.
     pub async fn run(&mut self, sql: &str) -> String {
         match self.try_run(sql).await {

@@ -220,15 +220,12 @@ async fn keys_of_several_columns_are_searched_by_prefix_and_in_both_directions()
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");
     }
+    assert_eq!(c.operators("select * from t where a = 1 and b = 'x'").await, "Index Scan using t_pkey on t");
     assert_eq!(
-        c.text("explain select * from t where a = 1 and b = 'x'").await,
-        "Index Scan using t_pkey on t"
-    );
-    assert_eq!(
-        c.text("explain select * from t where a = 1 order by b desc").await,
+        c.operators("select * from t where a = 1 order by b desc").await,
         "Index Scan Backward using t_pkey on t"
     );
-    assert_eq!(c.text("explain select * from t where c = 1").await, "Seq Scan on t");
+    assert_eq!(c.operators("select * from t where c = 1").await, "Seq Scan on t");
 }
 
 #[tokio::test]
@@ -418,7 +415,7 @@ async fn what_was_committed_is_there_after_a_crash() {
     let mut c = node.client().await;
     assert_eq!(c.text("select * from t").await, "1|kept");
     c.run("create table u (a int)").await;
-    assert_eq!(c.text("select tablename from pg_tables order by 1").await, "t;u");
+    assert_eq!(c.text("select tablename from pg_tables where schemaname = 'public' order by 1").await, "t;u");
 }
 
 #[tokio::test]
@@ -446,7 +443,10 @@ async fn names_that_are_key_words_print_in_quotes_wherever_a_name_is_printed() {
         ("select 'public.\"order\"'::regclass", "\"order\""),
         ("select 'value'::regclass", "value"),
         ("explain select * from \"order\"", "Seq Scan on \"order\""),
-        ("explain select * from value where name = 1", "Index Scan using value_pkey on value"),
+        (
+            "explain select * from value where name = 1",
+            "Index Scan using value_pkey on value;  Index Cond: (name = 1)",
+        ),
         (
             "select indexdef from pg_indexes where indexname = 'order_pkey'",
             "CREATE UNIQUE INDEX order_pkey ON public.\"order\" USING btree (\"user\")",
