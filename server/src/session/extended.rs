@@ -221,12 +221,12 @@ impl Session {
         self.restart_clock();
         // Taken out while it runs, so that session and portal are borrowed apart.
         let taken = if name.is_empty() {
-            self.unnamed.take().map(|portal| (String::new(), portal))
+            let unnamed = self.unnamed.take().filter(|portal| !self.sql.is_over(portal));
+            unnamed.map(|portal| (String::new(), portal))
         } else {
             self.hold_unnamed();
             self.sql.take_to_run(name)
         };
-        let taken = taken.filter(|(_, portal)| !self.sql.is_over(portal));
         let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };
         let prepared = portal.prepared().clone();
         let label = "execute <unnamed>";

@@ -1,6 +1,7 @@
 //! Functions that take definitions apart, for psql's descriptions.
 
 use super::{Function, Returns, no_defaults};
+use identifier::{KEY_WORDS, KeyWord, KeyWordKind};
 use sql_interface::NodeCall;
 use sql_types::{Datum, TypeId};
 
@@ -19,22 +20,18 @@ fn options(arguments: &[Datum]) -> Vec<Vec<Datum>> {
 
 /// The rows of pg_get_keywords().
 fn keywords() -> Vec<Vec<Datum>> {
-    let lines = include_str!("keywords.txt").lines().filter(|line| !line.starts_with('#'));
-    let row = |line: &'static str| {
-        let mut words = line.split(' ');
-        let (word, category, bare) = (words.next()?, words.next()?, words.next()? == "t");
-        let about = match category {
-            "C" => "unreserved (cannot be function or type name)",
-            "T" => "reserved (can be function or type name)",
-            "R" => "reserved",
-            _ => "unreserved",
+    let row = |known: &KeyWord| {
+        let (category, about) = match known.kind {
+            KeyWordKind::Unreserved => ("U", "unreserved"),
+            KeyWordKind::Column => ("C", "unreserved (cannot be function or type name)"),
+            KeyWordKind::Type => ("T", "reserved (can be function or type name)"),
+            KeyWordKind::Reserved => ("R", "reserved"),
         };
-        let label = if bare { "can be bare label" } else { "requires AS" };
-        let texts = [word, category].map(Datum::text);
-        let about = [Datum::Bool(bare), Datum::text(about), Datum::text(label)];
-        Some(texts.into_iter().chain(about).collect())
+        let label = if known.is_bare_label { "can be bare label" } else { "requires AS" };
+        let [word, category, about, label] = [known.word, category, about, label].map(Datum::text);
+        vec![word, category, Datum::Bool(known.is_bare_label), about, label]
     };
-    lines.filter_map(row).collect()
+    KEY_WORDS.iter().map(row).collect()
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[

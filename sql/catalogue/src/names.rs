@@ -11,8 +11,13 @@ use sql_interface::{Environment, Result, SqlError, clipped};
 use sqlstate::SqlState;
 use std::sync::{Arc, OnceLock};
 
-/// The columns that every table has, of which no other may have the name.
-pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
+/// The columns that every table has, of which no other may have the name; in the order of their numbers.
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"];
+
+/// [`SYSTEM_COLUMNS`] with their numbers, which are below 0.
+pub fn system_columns() -> impl Iterator<Item = (i16, &'static str)> {
+    (-6..).zip(SYSTEM_COLUMNS)
+}
 
 /// The schemas that names without one are looked up in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +139,22 @@ fn made_up(environment: &dyn Environment, schema: Schema, name: &str) -> Option<
 }
 
 impl Catalogue {
+    /// The columns of a table, a sequence or a view that somebody made, with their numbers; all but views have
+    /// the system's, too.
+    pub fn numbered_columns(&self, relation: u32) -> Vec<(i16, &str)> {
+        if let Some(view) = self.views.get(&relation) {
+            return (1..).zip(view.columns.iter().map(|column| column.name.as_str())).collect();
+        }
+        let mut columns: Vec<(i16, &str)> = system_columns().collect();
+        match self.relations.get(&relation) {
+            Some(table) => {
+                columns.extend(table.live_columns().map(|(_, column)| (column.number, column.name.as_str())));
+            }
+            None => columns.extend((1..).zip(system::SEQUENCE_COLUMNS.iter().map(|(name, _)| *name))),
+        }
+        columns
+    }
+
     fn find_in<'c>(&'c self, environment: &dyn Environment, schema: Schema, name: &str) -> Option<Found<'c>> {
         if schema != Schema::PUBLIC {
             return made_up(environment, schema, name).map(Found::MadeUp);

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use storage::{Database, WaitEvent};
+use storage::{Database, LockWait, WaitEvent};
 use tokio::sync::Notify;
 
 /// What a session holds of a lock.
@@ -230,8 +230,8 @@ impl Drop for Place<'_> {
 pub struct Waits {
     /// How deep the transaction is nested: 1 without savepoints.
     pub depth: u32,
-    /// 0 is without end.
-    pub lock_timeout_ms: u64,
+    /// lock_timeout.
+    pub lock_wait: LockWait,
     /// Between two looks for a deadlock.
     pub deadlock_timeout: Duration,
     /// Locks that all sessions hold together at most.
@@ -316,9 +316,9 @@ impl AdvisoryOwner {
     ) -> Result<()> {
         let _waiting = canceller.interrupt().waiting(WaitEvent::AdvisoryLock);
         let limit = async {
-            match waits.lock_timeout_ms {
-                0 => std::future::pending().await,
-                limit => tokio::time::sleep(Duration::from_millis(limit)).await,
+            match waits.lock_wait {
+                LockWait::AtMost(limit) => tokio::time::sleep(limit).await,
+                _ => std::future::pending().await,
             }
         };
         tokio::pin!(limit);

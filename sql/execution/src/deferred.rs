@@ -256,7 +256,7 @@ async fn advisory(cx: &Cx<'_>, request: AdvisoryRequest) -> Result<bool> {
     };
     let waits = Waits {
         depth: cx.depth,
-        lock_timeout_ms: cx.lock_timeout_ms,
+        lock_wait: cx.lock_wait(),
         deadlock_timeout: cx.deadlock_timeout,
         // As many as PostgreSQL has room for.
         held_max: number("max_locks_per_transaction").saturating_mul(number("max_connections")),

@@ -70,8 +70,6 @@ pub struct Cx<'a> {
     pub outer: Vec<Row>,
     /// What one sort, hash table or materialised side of a join may hold.
     pub memory_max_bytes: usize,
-    /// lock_timeout; 0 is none.
-    pub lock_timeout_ms: u64,
     /// The session, as the holder of advisory locks.
     pub advisory: &'a advisory::AdvisoryOwner,
     /// deadlock_timeout.
@@ -130,10 +128,7 @@ impl Cx<'_> {
 
     /// How long a row lock may be waited for.
     pub(crate) fn lock_wait(&self) -> LockWait {
-        match self.lock_timeout_ms {
-            0 => LockWait::Forever,
-            limit => LockWait::AtMost(Duration::from_millis(limit)),
-        }
+        self.transaction.lock_wait()
     }
 
     /// Whether it is time for a pause; asked for each row by what computes over rows, since a row may take

@@ -7,7 +7,6 @@ use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::{DropKind, Parsed, Renaming, SequenceChange, fold};
 use sqlparser::ast::{self, AlterTableOperation};
 use sqlstate::SqlState;
-use std::sync::Arc;
 
 /// Something that an ALTER names.
 struct Named {
@@ -202,7 +201,6 @@ impl SqlSession {
             return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
         };
         self.require_free_name(new).await?;
-        let relation = Arc::clone(&relation);
         let transaction = self.transaction()?;
         store::delete_name(transaction, name).await?;
         // As with any change of the table.

@@ -1,5 +1,6 @@
 //! COPY of a session: tables and queries out, rows in.
 
+use super::names::is_an_index;
 use super::portal::{CopyOutState, Portal, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
@@ -115,7 +116,7 @@ impl SqlSession {
         match analyzer.find(schema.as_deref(), &table)? {
             Some(Found::View(_)) => Err(view()),
             Some(Found::Sequence(_)) => Err(wrong(format!("cannot copy from sequence \"{table}\""))),
-            Some(Found::Index(..)) => Err(wrong(format!("\"{table}\" is an index"))),
+            Some(Found::Index(..)) => Err(is_an_index(&table)),
             Some(Found::MadeUp(_)) if !sql_catalogue::system::is_table(&table) => Err(view()),
             Some(Found::MadeUp(_)) => {
                 refuse_repeated(columns)?;

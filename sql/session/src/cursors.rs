@@ -8,7 +8,6 @@ use sql_language::parse::{FetchCount, Parsed};
 use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
-use storage::Transaction;
 
 /// 34000
 fn no_cursor(name: &str) -> SqlError {
@@ -90,11 +89,7 @@ impl SqlSession {
         }
         let prepared = Arc::new(self.analyse(query.clone(), given.types, super::PARAMETERS_MAX).await?);
         let mut portal = Box::pin(self.open_portal(prepared, given.values)).await?;
-        // It shows what there was when it was declared, whatever this transaction or another does before a
-        // row is fetched.
-        if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {
-            run.view = block.transaction.as_ref().and_then(Transaction::view);
-        }
+        self.hold(&mut portal);
         portal.no_scroll = no_scroll;
         self.kept.portals.insert(name.to_owned(), portal);
         Ok(CommandTag::Words("DECLARE CURSOR"))

@@ -4,6 +4,7 @@ use super::SqlSession;
 use super::rights::denied;
 use sql_catalogue::Catalogue;
 use sql_catalogue::grants;
+use sql_catalogue::names::SYSTEM_COLUMNS;
 use sql_catalogue::rights::{
     Acl, AclItem, Behaviour, DefaultFor, Members, Object, ObjectKind, PUBLIC, Privileges,
 };
@@ -390,7 +391,7 @@ fn column_numbers(
         return Err(SqlError::unsupported("rights on columns of a system table"));
     }
     for (name, privileges) in columns {
-        if ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"].contains(&name.as_str()) {
+        if SYSTEM_COLUMNS.contains(&name.as_str()) {
             return Err(SqlError::unsupported(format!("rights on the system column {name}")));
         }
         let number = match object {
@@ -422,20 +423,8 @@ fn columns_of(catalogue: &Catalogue, relation: u32, known: bool) -> Vec<(i16, St
     if known {
         return catalogue.columns_with_rights(relation).map(|number| (number, String::new())).collect();
     }
-    let numbered = |names: &[&str], first: i16| -> Vec<(i16, String)> {
-        (first..).zip(names.iter().map(|name| (*name).to_owned())).collect()
-    };
-    if let Some(view) = catalogue.views.get(&relation) {
-        return (1..).zip(view.columns.iter().map(|column| column.name.clone())).collect();
-    }
-    let mut columns = numbered(&["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"], -6);
-    match catalogue.relations.get(&relation) {
-        Some(table) => {
-            columns.extend(table.live_columns().map(|(_, column)| (column.number, column.name.clone())));
-        }
-        None => columns.extend(numbered(&["last_value", "log_cnt", "is_called"], 1)),
-    }
-    columns
+    let all = catalogue.numbered_columns(relation);
+    all.into_iter().map(|(number, name)| (number, name.to_owned())).collect()
 }
 
 /// A list after a change (merge_acl_with_grant).

@@ -59,9 +59,8 @@ impl SqlSession {
             }
         }
         let run = self.run_of(&prepared).await?;
-        let opened = (self.kept.lives, self.facts.statement_time);
-        let portal = Portal::new(prepared, parameters, run, self.portal_depth(), opened);
-        Ok(Box::new(portal.after(self.begun)))
+        let opened = (self.kept.lives, self.begun, self.facts.statement_time);
+        Ok(Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened)))
     }
 
     /// A statement's run by what there is now.

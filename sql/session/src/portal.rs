@@ -237,7 +237,7 @@ impl Portal {
         parameters: Vec<Datum>,
         run: Run,
         depth: Option<Arc<PortalDepth>>,
-        (life, opened): (u64, Timestamp),
+        (life, begun, opened): (u64, u64, Timestamp),
     ) -> Self {
         let formats = ResultFormats::default();
         Self {
@@ -246,18 +246,13 @@ impl Portal {
             run,
             depth,
             life,
-            begun: 0,
+            begun,
             opened,
             formats,
             finished: false,
             current: None,
             no_scroll: false,
         }
-    }
-
-    /// The same, made ready when so many statements of the session had begun.
-    pub(crate) fn after(self, begun: u64) -> Self {
-        Self { begun, ..self }
     }
 
     /// Made ready once more.

@@ -153,7 +153,6 @@ impl SqlSession {
             params,
             outer: Vec::new(),
             memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
-            lock_timeout_ms: self.quick.lock_timeout_ms,
             advisory: &self.advisory,
             deadlock_timeout: self.quick.deadlock_timeout,
             depth: self.facts.levels.depth(),

@@ -1,5 +1,6 @@
 //! Rows about what depends on roles (pg_shdepend), and the rights that things begin with (pg_init_privs).
 
+use super::sequences::CLASS_OID as CLASS;
 use super::values::{acl_value, flag};
 use super::{Context, known, sequences, views, virtual_tables};
 use crate::model::POSTGRES_DATABASE;
@@ -9,7 +10,6 @@ use sql_types::Datum;
 
 /// The tables of the catalogue that name a thing's kind.
 const PROC: u32 = 1255;
-const CLASS: u32 = 1259;
 const AUTHID: u32 = 1260;
 const DATABASE: u32 = 1262;
 const NAMESPACE: u32 = 2615;

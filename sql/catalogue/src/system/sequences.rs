@@ -8,7 +8,7 @@ use sql_types::Datum;
 use std::sync::Arc;
 
 /// pg_class
-const CLASS_OID: u32 = 1259;
+pub(super) const CLASS_OID: u32 = 1259;
 
 pub(super) fn sorted(catalogue: &Catalogue) -> Vec<&Arc<Sequence>> {
     let mut all: Vec<&Arc<Sequence>> = catalogue.sequences.values().collect();

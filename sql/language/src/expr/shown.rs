@@ -1,5 +1,6 @@
 //! Expressions as EXPLAIN shows them: with PostgreSQL's parentheses and casts.
 
+use super::functions::printing::quote_literal;
 use super::node::Chosen;
 use super::{AggregateCall, Comparison, Expr};
 use sql_catalogue::system::known::OPERATORS;
@@ -227,8 +228,8 @@ impl<'a> Shown<'a> {
             Datum::Bool(value) => self.put(if *value { "true" } else { "false" }),
             Datum::Int4(value) if *value >= 0 && ty.id == TypeId::Int4 => self.put(&text),
             Datum::Numeric(_) if is_plain_fraction(&text) => self.put(&text),
-            _ if ty.id == TypeId::Unknown => self.put(&quoted(&text)),
-            _ => self.put(&format!("{}::{label}", quoted(&text))),
+            _ if ty.id == TypeId::Unknown => self.put(&quote_literal(&text)),
+            _ => self.put(&format!("{}::{label}", quote_literal(&text))),
         }
     }
 
@@ -270,11 +271,6 @@ impl<'a> Shown<'a> {
 /// Whether a number reads back as one with a fraction, and so needs no type.
 fn is_plain_fraction(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['.', 'e', 'E'])
-}
-
-fn quoted(text: &str) -> String {
-    let doubled = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
 const fn symbol(op: Comparison) -> &'static str {

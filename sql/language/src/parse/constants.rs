@@ -11,21 +11,20 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 pub(super) fn typed_constant(parser: &mut Parser<'_>) -> Option<Expr> {
     let [first, second, third, fourth] = parser.peek_tokens_ref();
     let Token::Word(word) = &first.token else { return None };
-    let mut name = vec![word.to_ident(first.span)];
-    let behind = match &second.token {
-        Token::Period => {
-            let Token::Word(last) = &third.token else { return None };
-            name.push(last.to_ident(third.span));
-            fourth
-        }
-        _ => second,
+    let (last, behind, width) = match (&second.token, &third.token) {
+        (Token::Period, Token::Word(last)) => (Some(last), fourth, 3),
+        (Token::Period, _) => return None,
+        _ => (None, second, 1),
     };
     let (modifiers, value_at) = match &behind.token {
-        Token::LParen => modifiers(parser, 2 * name.len())?,
-        _ => (Vec::new(), 2 * name.len() - 1),
+        Token::LParen => modifiers(parser, width + 1)?,
+        _ => (Vec::new(), width),
     };
     let value = string(parser.peek_nth_token_ref(value_at))?;
-    let is_free = if name.len() > 1 { !is_reserved(word) } else { !is_of_grammar(word) };
+    let is_free = if last.is_some() { !is_reserved(word) } else { !is_of_grammar(word) };
+    // Made only now: most words stand before no string.
+    let mut name = vec![word.to_ident(first.span)];
+    name.extend(last.map(|last| last.to_ident(third.span)));
     let expr = match word.keyword {
         _ if is_free => typed(name, modifiers, value),
         Keyword::NCHAR if modifiers.is_empty() => national(value)?,

@@ -61,9 +61,7 @@ impl Patient {
         }
         !self.ended.get()
     }
-}
 
-impl Patient {
     /// An operator before its operand: a sign takes what binds tighter than `^`, any other operator what
     /// binds tighter than infix ones of its kind. The parser takes both for tighter than `*`.
     fn prefixed(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {

@@ -13,6 +13,14 @@ use sqlstate::SqlState;
 /// Places of conditions, as errors call them.
 const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
 
+/// What aclexplode gives.
+pub const ACL_COLUMNS: [(&str, TypeId); 4] = [
+    ("grantor", TypeId::Oid),
+    ("grantee", TypeId::Oid),
+    ("privilege_type", TypeId::Text),
+    ("is_grantable", TypeId::Bool),
+];
+
 /// A function's name and the types of its arguments, as grants name it.
 pub fn signature(function: &NodeFunction) -> String {
     let types: Vec<&str> = function.arguments.iter().map(|argument| argument.ty.id.sql_name()).collect();
@@ -177,13 +185,7 @@ impl<'a> Analyzer<'a> {
             ("aclexplode", 1) => {
                 let list = values.into_iter().next().ok_or_else(|| SqlError::internal("no argument"))?;
                 let list = expr::coerce(list, Type::of(TypeId::AclitemArray), CastContext::Implicit, self)?;
-                let columns = [
-                    ("grantor", TypeId::Oid),
-                    ("grantee", TypeId::Oid),
-                    ("privilege_type", TypeId::Text),
-                    ("is_grantable", TypeId::Bool),
-                ];
-                let columns = columns.map(|(name, id)| (name.to_owned(), Type::of(id))).to_vec();
+                let columns = ACL_COLUMNS.map(|(name, id)| (name.to_owned(), Type::of(id))).to_vec();
                 Ok(Some((SetCall { function: SetFunction::AclExplode, arguments: vec![list] }, columns)))
             }
             ("unnest", 1) => {

@@ -29,7 +29,7 @@ mod sources;
 mod tail;
 
 pub use analyzer::Analyzer;
-pub use calls::signature;
+pub use calls::{ACL_COLUMNS, signature};
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub use names::is_system_catalogue;
 pub use node::*;

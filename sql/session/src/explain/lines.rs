@@ -2,14 +2,14 @@
 //! the statement.
 
 use identifier::quote;
-use sql_catalogue::Relation;
+use sql_catalogue::{Relation, system};
 use sql_interface::{Environment, NodeReturns};
 use sql_language::expr::{Comparison, Expr, RowNames, Shown};
 use sql_language::plan::{
-    Arbiter, DeferredSource, DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ScanPlan,
-    SequenceFunction, SetCall, SetFunction, SortKey,
+    ACL_COLUMNS, Arbiter, DeferredSource, DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node,
+    ScanPlan, SequenceFunction, SetCall, SetFunction, SortKey,
 };
-use sql_types::Style;
+use sql_types::{Style, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -175,20 +175,23 @@ impl Lines<'_> {
     }
 
     fn generated(&self, plan: &GeneratedPlan, index: usize, qualifies: bool) -> String {
-        let column = match plan.source {
+        let columns = self.generated_columns(plan);
+        Self::qualified(&plan.alias, columns.get(index).unwrap_or(&"..."), qualifies)
+    }
+
+    /// The columns of rows that are made up.
+    fn generated_columns(&self, plan: &GeneratedPlan) -> Vec<&'static str> {
+        let of_system = |columns: &[(&'static str, TypeId)]| columns.iter().map(|(name, _)| *name).collect();
+        match plan.source {
             GeneratedSource::Node(at) => {
                 let table = self.environment.node_tables().get(at);
-                table.and_then(|table| table.columns.get(index)).map(|(name, _)| *name)
+                table.map_or_else(Vec::new, |table| table.columns.iter().map(|(name, _)| *name).collect())
             }
             GeneratedSource::System(at) => {
-                let table = sql_catalogue::system::TABLES.get(at);
-                table.and_then(|table| table.columns.get(index)).map(|(name, _)| *name)
+                system::TABLES.get(at).map_or_else(Vec::new, |table| of_system(table.columns))
             }
-            GeneratedSource::Sequence(_) => {
-                sql_catalogue::system::SEQUENCE_COLUMNS.get(index).map(|(name, _)| *name)
-            }
-        };
-        Self::qualified(&plan.alias, column.unwrap_or("..."), qualifies)
+            GeneratedSource::Sequence(_) => of_system(system::SEQUENCE_COLUMNS),
+        }
     }
 
     /// The columns that a function in FROM gives.
@@ -197,9 +200,7 @@ impl Lines<'_> {
             names.iter().map(|(name, _)| (*name).to_owned()).collect()
         };
         let mut columns = match plan.call.function {
-            SetFunction::AclExplode => {
-                ["grantor", "grantee", "privilege_type", "is_grantable"].map(str::to_owned).to_vec()
-            }
+            SetFunction::AclExplode => ACL_COLUMNS.map(|(name, _)| name.to_owned()).to_vec(),
             SetFunction::Node { function, .. } => {
                 match self.environment.node_functions().get(function).map(|known| &known.returns) {
                     Some(NodeReturns::Record(columns) | NodeReturns::Set(columns)) if columns.len() > 1 => {
@@ -288,15 +289,7 @@ impl Lines<'_> {
         match node {
             Node::Unit | Node::Insert(_) | Node::Update(_) | Node::Delete(_) => 0,
             Node::Scan(plan) => plan.relation.columns.len() + usize::from(plan.emit_key),
-            Node::Generated(plan) => match plan.source {
-                GeneratedSource::Node(at) => {
-                    self.environment.node_tables().get(at).map_or(0, |table| table.columns.len())
-                }
-                GeneratedSource::System(at) => {
-                    sql_catalogue::system::TABLES.get(at).map_or(0, |table| table.columns.len())
-                }
-                GeneratedSource::Sequence(_) => sql_catalogue::system::SEQUENCE_COLUMNS.len(),
-            },
+            Node::Generated(plan) => self.generated_columns(plan).len(),
             Node::Values(plan) => plan.rows.first().map_or(0, Vec::len),
             Node::Function(plan) => self.function_columns(plan).len(),
             Node::Project(plan) => plan.exprs.len(),

@@ -9,7 +9,7 @@ mod fixed_rights;
 mod misc;
 mod number;
 pub(crate) mod patterns;
-mod printing;
+pub(super) mod printing;
 pub(crate) mod rights;
 mod string;
 mod time;

@@ -103,7 +103,8 @@ fn joined(parts: impl Iterator<Item = String>, between: &str) -> Result<Datum> {
     Ok(Datum::from(out))
 }
 
-fn quote_literal(value: &str) -> String {
+/// A text as a literal of SQL.
+pub(crate) fn quote_literal(value: &str) -> String {
     let quoted = value.replace('\'', "''");
     if value.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }

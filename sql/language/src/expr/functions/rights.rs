@@ -6,6 +6,7 @@
 use super::{Table, mismatch, text};
 use crate::expr::Facts;
 use sql_catalogue::Catalogue;
+use sql_catalogue::names::system_columns;
 use sql_catalogue::rights::{Acl, AclItem, Object, ObjectKind, Privileges, item_text};
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
@@ -113,26 +114,14 @@ fn sequence_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 
 /// The columns of a relation, by number, with those that every table has.
 fn columns<'a>(catalogue: &'a Catalogue, object: &Object, facts: &'a dyn Facts) -> Vec<(i16, &'a str)> {
-    let of_system = [(-1, "ctid"), (-2, "xmin"), (-3, "cmin"), (-4, "xmax"), (-5, "cmax"), (-6, "tableoid")];
-    let (oid, made_up) = match object {
-        Object::Relation(oid) => (*oid, None),
-        Object::MadeUp(oid, name) => (*oid, Some(*name)),
-        _ => return Vec::new(),
-    };
-    if let Some(view) = catalogue.views.get(&oid) {
-        return (1..).zip(view.columns.iter().map(|column| column.name.as_str())).collect();
-    }
-    let mut columns = match (catalogue.relations.get(&oid), made_up) {
-        (Some(table), _) => {
-            table.live_columns().map(|(_, column)| (column.number, column.name.as_str())).collect()
+    match object {
+        Object::Relation(oid) => catalogue.numbered_columns(*oid),
+        Object::MadeUp(oid, name) => {
+            let of_system = system_columns().filter(|_| sql_catalogue::system::is_table(name));
+            of_system.chain((1..).zip(facts.made_up_columns(*oid))).collect()
         }
-        (None, Some(_)) => (1..).zip(facts.made_up_columns(oid)).collect::<Vec<_>>(),
-        (None, None) => (1..).zip(["last_value", "log_cnt", "is_called"]).collect(),
-    };
-    if made_up.is_none_or(sql_catalogue::system::is_table) {
-        columns.extend(of_system);
+        _ => Vec::new(),
     }
-    columns
 }
 
 fn column_privilege(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {

@@ -1,0 +1,152 @@
+//! PostgreSQL 15's key words.
+
+use KeyWordKind::{Column as C, Reserved as R, Type as T, Unreserved as U};
+
+/// What a key word may name all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyWordKind {
+    /// Everything.
+    Unreserved,
+    /// A table or a column, and no function or type (COL_NAME_KEYWORD).
+    Column,
+    /// A function or a type alone (TYPE_FUNC_NAME_KEYWORD).
+    Type,
+    /// Nothing.
+    Reserved,
+}
+
+/// A key word of SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyWord {
+    /// In lower case.
+    pub word: &'static str,
+    /// What it may name.
+    pub kind: KeyWordKind,
+    /// Whether it may be a column's label without AS.
+    pub is_bare_label: bool,
+}
+
+const fn of(word: &'static str, kind: KeyWordKind, label: u8) -> KeyWord {
+    KeyWord { word, kind, is_bare_label: label == b't' }
+}
+
+/// All of them, in order.
+#[rustfmt::skip]
+pub static KEY_WORDS: &[KeyWord] = &[
+    of("abort", U, b't'), of("absolute", U, b't'), of("access", U, b't'), of("action", U, b't'),
+    of("add", U, b't'), of("admin", U, b't'), of("after", U, b't'), of("aggregate", U, b't'),
+    of("all", R, b't'), of("also", U, b't'), of("alter", U, b't'), of("always", U, b't'),
+    of("analyse", R, b't'), of("analyze", R, b't'), of("and", R, b't'), of("any", R, b't'),
+    of("array", R, b'f'), of("as", R, b'f'), of("asc", R, b't'), of("asensitive", U, b't'),
+    of("assertion", U, b't'), of("assignment", U, b't'), of("asymmetric", R, b't'), of("at", U, b't'),
+    of("atomic", U, b't'), of("attach", U, b't'), of("attribute", U, b't'), of("authorization", T, b't'),
+    of("backward", U, b't'), of("before", U, b't'), of("begin", U, b't'), of("between", C, b't'),
+    of("bigint", C, b't'), of("binary", T, b't'), of("bit", C, b't'), of("boolean", C, b't'),
+    of("both", R, b't'), of("breadth", U, b't'), of("by", U, b't'), of("cache", U, b't'),
+    of("call", U, b't'), of("called", U, b't'), of("cascade", U, b't'), of("cascaded", U, b't'),
+    of("case", R, b't'), of("cast", R, b't'), of("catalog", U, b't'), of("chain", U, b't'),
+    of("char", C, b'f'), of("character", C, b'f'), of("characteristics", U, b't'), of("check", R, b't'),
+    of("checkpoint", U, b't'), of("class", U, b't'), of("close", U, b't'), of("cluster", U, b't'),
+    of("coalesce", C, b't'), of("collate", R, b't'), of("collation", T, b't'), of("column", R, b't'),
+    of("columns", U, b't'), of("comment", U, b't'), of("comments", U, b't'), of("commit", U, b't'),
+    of("committed", U, b't'), of("compression", U, b't'), of("concurrently", T, b't'),
+    of("configuration", U, b't'), of("conflict", U, b't'), of("connection", U, b't'),
+    of("constraint", R, b't'), of("constraints", U, b't'), of("content", U, b't'), of("continue", U, b't'),
+    of("conversion", U, b't'), of("copy", U, b't'), of("cost", U, b't'), of("create", R, b'f'),
+    of("cross", T, b't'), of("csv", U, b't'), of("cube", U, b't'), of("current", U, b't'),
+    of("current_catalog", R, b't'), of("current_date", R, b't'), of("current_role", R, b't'),
+    of("current_schema", T, b't'), of("current_time", R, b't'), of("current_timestamp", R, b't'),
+    of("current_user", R, b't'), of("cursor", U, b't'), of("cycle", U, b't'), of("data", U, b't'),
+    of("database", U, b't'), of("day", U, b'f'), of("deallocate", U, b't'), of("dec", C, b't'),
+    of("decimal", C, b't'), of("declare", U, b't'), of("default", R, b't'), of("defaults", U, b't'),
+    of("deferrable", R, b't'), of("deferred", U, b't'), of("definer", U, b't'), of("delete", U, b't'),
+    of("delimiter", U, b't'), of("delimiters", U, b't'), of("depends", U, b't'), of("depth", U, b't'),
+    of("desc", R, b't'), of("detach", U, b't'), of("dictionary", U, b't'), of("disable", U, b't'),
+    of("discard", U, b't'), of("distinct", R, b't'), of("do", R, b't'), of("document", U, b't'),
+    of("domain", U, b't'), of("double", U, b't'), of("drop", U, b't'), of("each", U, b't'),
+    of("else", R, b't'), of("enable", U, b't'), of("encoding", U, b't'), of("encrypted", U, b't'),
+    of("end", R, b't'), of("enum", U, b't'), of("escape", U, b't'), of("event", U, b't'),
+    of("except", R, b'f'), of("exclude", U, b't'), of("excluding", U, b't'), of("exclusive", U, b't'),
+    of("execute", U, b't'), of("exists", C, b't'), of("explain", U, b't'), of("expression", U, b't'),
+    of("extension", U, b't'), of("external", U, b't'), of("extract", C, b't'), of("false", R, b't'),
+    of("family", U, b't'), of("fetch", R, b'f'), of("filter", U, b'f'), of("finalize", U, b't'),
+    of("first", U, b't'), of("float", C, b't'), of("following", U, b't'), of("for", R, b'f'),
+    of("force", U, b't'), of("foreign", R, b't'), of("forward", U, b't'), of("freeze", T, b't'),
+    of("from", R, b'f'), of("full", T, b't'), of("function", U, b't'), of("functions", U, b't'),
+    of("generated", U, b't'), of("global", U, b't'), of("grant", R, b'f'), of("granted", U, b't'),
+    of("greatest", C, b't'), of("group", R, b'f'), of("grouping", C, b't'), of("groups", U, b't'),
+    of("handler", U, b't'), of("having", R, b'f'), of("header", U, b't'), of("hold", U, b't'),
+    of("hour", U, b'f'), of("identity", U, b't'), of("if", U, b't'), of("ilike", T, b't'),
+    of("immediate", U, b't'), of("immutable", U, b't'), of("implicit", U, b't'), of("import", U, b't'),
+    of("in", R, b't'), of("include", U, b't'), of("including", U, b't'), of("increment", U, b't'),
+    of("index", U, b't'), of("indexes", U, b't'), of("inherit", U, b't'), of("inherits", U, b't'),
+    of("initially", R, b't'), of("inline", U, b't'), of("inner", T, b't'), of("inout", C, b't'),
+    of("input", U, b't'), of("insensitive", U, b't'), of("insert", U, b't'), of("instead", U, b't'),
+    of("int", C, b't'), of("integer", C, b't'), of("intersect", R, b'f'), of("interval", C, b't'),
+    of("into", R, b'f'), of("invoker", U, b't'), of("is", T, b't'), of("isnull", T, b'f'),
+    of("isolation", U, b't'), of("join", T, b't'), of("key", U, b't'), of("label", U, b't'),
+    of("language", U, b't'), of("large", U, b't'), of("last", U, b't'), of("lateral", R, b't'),
+    of("leading", R, b't'), of("leakproof", U, b't'), of("least", C, b't'), of("left", T, b't'),
+    of("level", U, b't'), of("like", T, b't'), of("limit", R, b'f'), of("listen", U, b't'),
+    of("load", U, b't'), of("local", U, b't'), of("localtime", R, b't'), of("localtimestamp", R, b't'),
+    of("location", U, b't'), of("lock", U, b't'), of("locked", U, b't'), of("logged", U, b't'),
+    of("mapping", U, b't'), of("match", U, b't'), of("matched", U, b't'), of("materialized", U, b't'),
+    of("maxvalue", U, b't'), of("merge", U, b't'), of("method", U, b't'), of("minute", U, b'f'),
+    of("minvalue", U, b't'), of("mode", U, b't'), of("month", U, b'f'), of("move", U, b't'),
+    of("name", U, b't'), of("names", U, b't'), of("national", C, b't'), of("natural", T, b't'),
+    of("nchar", C, b't'), of("new", U, b't'), of("next", U, b't'), of("nfc", U, b't'), of("nfd", U, b't'),
+    of("nfkc", U, b't'), of("nfkd", U, b't'), of("no", U, b't'), of("none", C, b't'),
+    of("normalize", C, b't'), of("normalized", U, b't'), of("not", R, b't'), of("nothing", U, b't'),
+    of("notify", U, b't'), of("notnull", T, b'f'), of("nowait", U, b't'), of("null", R, b't'),
+    of("nullif", C, b't'), of("nulls", U, b't'), of("numeric", C, b't'), of("object", U, b't'),
+    of("of", U, b't'), of("off", U, b't'), of("offset", R, b'f'), of("oids", U, b't'), of("old", U, b't'),
+    of("on", R, b'f'), of("only", R, b't'), of("operator", U, b't'), of("option", U, b't'),
+    of("options", U, b't'), of("or", R, b't'), of("order", R, b'f'), of("ordinality", U, b't'),
+    of("others", U, b't'), of("out", C, b't'), of("outer", T, b't'), of("over", U, b'f'),
+    of("overlaps", T, b'f'), of("overlay", C, b't'), of("overriding", U, b't'), of("owned", U, b't'),
+    of("owner", U, b't'), of("parallel", U, b't'), of("parameter", U, b't'), of("parser", U, b't'),
+    of("partial", U, b't'), of("partition", U, b't'), of("passing", U, b't'), of("password", U, b't'),
+    of("placing", R, b't'), of("plans", U, b't'), of("policy", U, b't'), of("position", C, b't'),
+    of("preceding", U, b't'), of("precision", C, b'f'), of("prepare", U, b't'), of("prepared", U, b't'),
+    of("preserve", U, b't'), of("primary", R, b't'), of("prior", U, b't'), of("privileges", U, b't'),
+    of("procedural", U, b't'), of("procedure", U, b't'), of("procedures", U, b't'), of("program", U, b't'),
+    of("publication", U, b't'), of("quote", U, b't'), of("range", U, b't'), of("read", U, b't'),
+    of("real", C, b't'), of("reassign", U, b't'), of("recheck", U, b't'), of("recursive", U, b't'),
+    of("ref", U, b't'), of("references", R, b't'), of("referencing", U, b't'), of("refresh", U, b't'),
+    of("reindex", U, b't'), of("relative", U, b't'), of("release", U, b't'), of("rename", U, b't'),
+    of("repeatable", U, b't'), of("replace", U, b't'), of("replica", U, b't'), of("reset", U, b't'),
+    of("restart", U, b't'), of("restrict", U, b't'), of("return", U, b't'), of("returning", R, b'f'),
+    of("returns", U, b't'), of("revoke", U, b't'), of("right", T, b't'), of("role", U, b't'),
+    of("rollback", U, b't'), of("rollup", U, b't'), of("routine", U, b't'), of("routines", U, b't'),
+    of("row", C, b't'), of("rows", U, b't'), of("rule", U, b't'), of("savepoint", U, b't'),
+    of("schema", U, b't'), of("schemas", U, b't'), of("scroll", U, b't'), of("search", U, b't'),
+    of("second", U, b'f'), of("security", U, b't'), of("select", R, b't'), of("sequence", U, b't'),
+    of("sequences", U, b't'), of("serializable", U, b't'), of("server", U, b't'), of("session", U, b't'),
+    of("session_user", R, b't'), of("set", U, b't'), of("setof", C, b't'), of("sets", U, b't'),
+    of("share", U, b't'), of("show", U, b't'), of("similar", T, b't'), of("simple", U, b't'),
+    of("skip", U, b't'), of("smallint", C, b't'), of("snapshot", U, b't'), of("some", R, b't'),
+    of("sql", U, b't'), of("stable", U, b't'), of("standalone", U, b't'), of("start", U, b't'),
+    of("statement", U, b't'), of("statistics", U, b't'), of("stdin", U, b't'), of("stdout", U, b't'),
+    of("storage", U, b't'), of("stored", U, b't'), of("strict", U, b't'), of("strip", U, b't'),
+    of("subscription", U, b't'), of("substring", C, b't'), of("support", U, b't'), of("symmetric", R, b't'),
+    of("sysid", U, b't'), of("system", U, b't'), of("table", R, b't'), of("tables", U, b't'),
+    of("tablesample", T, b't'), of("tablespace", U, b't'), of("temp", U, b't'), of("template", U, b't'),
+    of("temporary", U, b't'), of("text", U, b't'), of("then", R, b't'), of("ties", U, b't'),
+    of("time", C, b't'), of("timestamp", C, b't'), of("to", R, b'f'), of("trailing", R, b't'),
+    of("transaction", U, b't'), of("transform", U, b't'), of("treat", C, b't'), of("trigger", U, b't'),
+    of("trim", C, b't'), of("true", R, b't'), of("truncate", U, b't'), of("trusted", U, b't'),
+    of("type", U, b't'), of("types", U, b't'), of("uescape", U, b't'), of("unbounded", U, b't'),
+    of("uncommitted", U, b't'), of("unencrypted", U, b't'), of("union", R, b'f'), of("unique", R, b't'),
+    of("unknown", U, b't'), of("unlisten", U, b't'), of("unlogged", U, b't'), of("until", U, b't'),
+    of("update", U, b't'), of("user", R, b't'), of("using", R, b't'), of("vacuum", U, b't'),
+    of("valid", U, b't'), of("validate", U, b't'), of("validator", U, b't'), of("value", U, b't'),
+    of("values", C, b't'), of("varchar", C, b't'), of("variadic", R, b't'), of("varying", U, b'f'),
+    of("verbose", T, b't'), of("version", U, b't'), of("view", U, b't'), of("views", U, b't'),
+    of("volatile", U, b't'), of("when", R, b't'), of("where", R, b'f'), of("whitespace", U, b't'),
+    of("window", R, b'f'), of("with", R, b'f'), of("within", U, b'f'), of("without", U, b'f'),
+    of("work", U, b't'), of("wrapper", U, b't'), of("write", U, b't'), of("xml", U, b't'),
+    of("xmlattributes", C, b't'), of("xmlconcat", C, b't'), of("xmlelement", C, b't'),
+    of("xmlexists", C, b't'), of("xmlforest", C, b't'), of("xmlnamespaces", C, b't'),
+    of("xmlparse", C, b't'), of("xmlpi", C, b't'), of("xmlroot", C, b't'), of("xmlserialize", C, b't'),
+    of("xmltable", C, b't'), of("year", U, b'f'), of("yes", U, b't'), of("zone", U, b't'),
+];
