@@ -468,6 +468,10 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
         {
             named(root)
         }
+        ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            ast::AccessExpr::Dot(field) => named(field),
+            ast::AccessExpr::Subscript(_) => None,
+        },
         ast::Expr::Cast { expr, data_type, .. } => match named(expr) {
             Some(name) if name.firm => Some(name),
             name => type_name(data_type).map_or(name, weak),

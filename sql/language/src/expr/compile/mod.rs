@@ -424,7 +424,14 @@ impl Compiler<'_> {
     }
 
     fn subscripts(&mut self, root: &Ast, chain: &[ast::AccessExpr]) -> Result<Expr> {
-        let array = self.expr(root)?;
+        let mut array = self.expr(root)?;
+        let mut chain = chain;
+        if let [ast::AccessExpr::Dot(Ast::Identifier(name)), rest @ ..] = chain {
+            (array, chain) = (self.field(array, &fold(name))?, rest);
+            if chain.is_empty() {
+                return Ok(array);
+            }
+        }
         let ty = array.ty();
         let of_name = (ty.id == TypeId::Name).then_some(TypeId::Char);
         let Some(element) = ty.id.element().or(of_name) else {
@@ -444,6 +451,21 @@ impl Compiler<'_> {
         }
         let ty = Type { id: element, modifier: ty.modifier };
         Ok(Expr::Subscript { array: Box::new(array), subscripts, ty }.fold_here())
+    }
+
+    /// A field of a composite value, which only functions give here.
+    fn field(&mut self, value: Expr, name: &str) -> Result<Expr> {
+        match self.scope.field(&value, name)? {
+            Some(field) => Ok(field),
+            None if value.ty().id == TypeId::Text => Err(unsupported("a field of such a composite value")),
+            None => Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!(
+                    "column notation .{name} applied to type {}, which is not a composite type",
+                    value.ty().id.sql_name()
+                ),
+            )),
+        }
     }
 
     fn collate(&mut self, expr: &Ast, collation: &ast::ObjectName) -> Result<Expr> {
