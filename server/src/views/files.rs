@@ -235,7 +235,7 @@ fn content(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum], as_text:
 }
 
 /// The bytes of all files below a folder.
-fn size_below(disk: &dyn host::Disk, folder: &Path) -> u64 {
+fn size_below(disk: &dyn Disk, folder: &Path) -> u64 {
     let entries = disk.list(folder).unwrap_or_default();
     let size = |entry: &host::DirEntry| {
         let path = folder.join(&entry.name);
