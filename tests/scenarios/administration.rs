@@ -431,7 +431,7 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
     ] {
         let mut command = plimsoll();
         command.args(["start", "-d", "-D"]).arg(node.data());
-        settings.iter().for_each(|setting| _ = command.args(["-c", setting]));
+        settings.iter().for_each(|setting| _ = command.args(["-c", *setting]));
         let refused = run(&mut command);
         assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:?}");
     }
