@@ -1,8 +1,9 @@
 //! The tasks of a node: who owns them and what ends them.
 
-use host::task::Blocking;
 use host::task::task;
+use host::task::{Blocking, in_place};
 use host::{vital, vital_task};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,4 +63,13 @@ pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
         let _vital = vital(BACKGROUND);
         work()
     })
+}
+
+/// Work that waits for the disk, while other tasks of this thread go on elsewhere. A thread with a runtime of
+/// its own has no others to wait.
+pub(crate) fn beside_others<R>(work: impl FnOnce() -> R) -> R {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => in_place(work),
+        _ => work(),
+    }
 }

@@ -2,6 +2,7 @@
 //! statements, and directories without page checksums.
 
 use nix::sys::signal::{Signal, kill};
+use protocol::scram::Verifier;
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -177,10 +178,15 @@ fn durations_parameters_and_lock_waits_are_logged_and_passwords_are_not() {
     node.sql("INSERT INTO t VALUES (1)");
     node.sql("CREATE ROLE ann LOGIN PASSWORD 'hush-hush'");
     let _ = node.try_sql("CREATE ROLE ann LOGIN PASSWORD 'hush-hush'");
+    node.sql("CREATE ROLE bob LOGIN PASSWORD 'hush'\n '-hush'");
+    node.sql("/* password 'x */ ALTER ROLE bob PASSWORD /* /* ' */ ' */ 'hush-hush'");
+    node.sql("ALTER SYSTEM SET primary_conninfo = 'postgresql://nowhere/?pass%77ord=hush-hush'");
     node.sql("ALTER SYSTEM SET primary_conninfo = 'host=nowhere password=hush-hush'");
     node.sql("SELECT pg_reload_conf()");
     let mut client = postgres::Client::connect(&node.conninfo(), postgres::NoTls).expect("connects");
     client.query("SELECT i FROM t WHERE i = $1", &[&1_i32]).expect("a row");
+    let statement = "ALTER ROLE bob PASSWORD 'hush-hush'";
+    client.query("SELECT length($1)", &[&statement]).expect("a row");
     client.batch_execute("SET log_parameter_max_length_on_error = 100").expect("a setting");
     let failed = client.query("SELECT 1 / $1", &[&0_i32]).expect_err("no quotient");
     let context =
@@ -211,7 +217,7 @@ fn durations_parameters_and_lock_waits_are_logged_and_passwords_are_not() {
     assert!(log.contains("  statement: INSERT INTO t VALUES (1)"), "{log}");
     assert!(log.contains("LOG:  statement: CREATE ROLE ann LOGIN PASSWORD '********'"), "{log}");
     assert!(log.contains("STATEMENT:  CREATE ROLE ann LOGIN PASSWORD '********'"), "{log}");
-    assert!(!log.contains("hush-hush"), "{log}");
+    assert!(!log.contains("hush'") && !log.contains("-hush"), "{log}");
 }
 
 #[test]
@@ -371,4 +377,78 @@ fn a_server_that_is_killed_leaves_a_log_that_the_next_one_appends_to() {
     node.start();
     let log = wait_for_log(&node, "stderr", "automatic recovery in progress");
     assert!(log.contains("division by zero"), "{log}");
+}
+
+#[test]
+fn a_pid_file_that_names_another_process_is_that_of_no_server() {
+    let node = Node::builder().start();
+    node.stop();
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().expect("a process");
+    let lines = format!("{}\n{}\n1\n{}\n\n\n\nready   \n", other.id(), node.data().display(), node.port());
+    fs::write(node.data().join("postmaster.pid"), lines).expect("a file");
+    let command = |name: &str| run(plimsoll().arg(name).arg("-D").arg(node.data()));
+    let status = command("status");
+    assert!(status.code == 3 && status.stdout.contains("no server running"), "{status:?}");
+    for name in ["reload", "stop"] {
+        let refused = command(name);
+        assert!(refused.code == 1 && refused.stderr.contains("seems to be gone"), "{refused:?}");
+    }
+    assert!(other.try_wait().expect("its state").is_none(), "it lives");
+    node.start();
+    assert_eq!(node.sql("SELECT 1"), "1");
+    other.kill().expect("it ends");
+    other.wait().expect("it ended");
+}
+
+#[test]
+fn a_pipe_in_a_files_place_stops_nobody() {
+    let node = Node::builder().start();
+    let folder = scratch_dir();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let pipe = pipe.display();
+    let read = node.try_sql(&format!("SELECT pg_read_file('{pipe}')"));
+    assert!(read.stderr.contains("reading a pipe"), "{read:?}");
+    let refused = node.try_sql(&format!("ALTER SYSTEM SET hba_file = '{pipe}'"));
+    assert!(refused.stderr.contains("it is not a regular file"), "{refused:?}");
+    fs::write(node.data().join("pg_hba.conf"), format!("local all all trust\nlocal @{pipe} all trust\n"))
+        .expect("a file");
+    node.sql("SELECT pg_reload_conf()");
+    let error = node.sql("SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL");
+    assert!(error.ends_with("it is not a regular file"), "{error}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_at_the_start() {
+    let node = Node::builder().start();
+    node.stop();
+    for (settings, words) in [
+        (
+            ["max_connections=10", "superuser_reserved_connections=10"],
+            "must be less than max_connections (10)",
+        ),
+        (["wal_level=minimal", "max_wal_senders=3"], "requires wal_level \"replica\" or \"logical\""),
+    ] {
+        let mut command = plimsoll();
+        command.args(["start", "-d", "-D"]).arg(node.data());
+        settings.iter().for_each(|setting| _ = command.args(["-c", *setting]));
+        let refused = run(&mut command);
+        assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_takes_too_long_or_is_that_of_no_password_is_not_kept() {
+    let node = Node::builder().start();
+    let secret = |iterations: u32, password: &str| {
+        let verifier = Verifier::derive(password, b"salt of sixteen b", 1).to_string();
+        verifier.replacen("$1:", &format!("${iterations}:"), 1)
+    };
+    let refused = node.try_sql(&format!("CREATE ROLE slow PASSWORD '{}'", secret(2_000_000_000, "x")));
+    assert!(refused.stderr.contains("more than 1000000 iterations is not supported"), "{refused:?}");
+    let cleared = node.try_sql(&format!("CREATE ROLE nobody PASSWORD '{}'", secret(1, "")));
+    assert!(cleared.stderr.contains("empty string is not a valid password"), "{cleared:?}");
+    node.sql(&format!("CREATE ROLE somebody PASSWORD '{}'", secret(1, "x")));
+    let kept = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL ORDER BY 1";
+    assert_eq!(node.sql(kept), "somebody");
 }

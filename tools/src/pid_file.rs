@@ -13,10 +13,13 @@
 
 use host::{Disk, RealDisk};
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
+use storage::SERVER_LOCK_FILE;
 
 /// Bytes of this file and of the other small ones beside it, at most.
 pub const TEXT_BYTES_MAX: u64 = 64 << 10;
@@ -71,11 +74,17 @@ impl PidFile {
                 return Err(io::Error::new(kind, what));
             }
         };
+        // Zero is nobody's number.
+        if text.split_whitespace().next() == Some("0") {
+            return Ok(None);
+        }
         Self::parse(&text).map(Some).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("invalid data in PID file \"{}\"", path.display()),
-            )
+            let path = path.display();
+            let what = match text.is_empty() {
+                true => format!("the PID file \"{path}\" is empty"),
+                false => format!("invalid data in PID file \"{path}\""),
+            };
+            io::Error::new(io::ErrorKind::InvalidData, what)
         })
     }
 
@@ -101,7 +110,28 @@ impl PidFile {
 
     /// The lock file of a server that runs; a file left by one that is gone is None.
     pub fn of_running(data: &Path) -> io::Result<Option<Self>> {
-        Ok(Self::read(data)?.filter(|file| is_alive(file.pid)))
+        Ok(Self::read(data)?.filter(|file| file.is_of_running(data)))
+    }
+
+    /// Whether the server that wrote it runs. Its number may be another process's by now: a server of ours holds
+    /// its lock as long as it lives; of others is known what pg_ctl asks, whether it may be signalled.
+    pub fn is_of_running(&self, data: &Path) -> bool {
+        match is_locked(&data.join(SERVER_LOCK_FILE)) {
+            Some(locked) => locked && is_alive(self.pid),
+            None => kill(self.pid, None).is_ok() && ![Pid::this(), Pid::parent()].contains(&self.pid),
+        }
+    }
+}
+
+/// Whether a process has the lock on a file; None if that cannot be known.
+fn is_locked(path: &Path) -> Option<bool> {
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        // Given up at once: a server that starts waits a little for it.
+        Ok(_) => Some(false),
+        Err((_, Errno::EWOULDBLOCK)) => Some(true),
+        Err(_) => None,
     }
 }
 

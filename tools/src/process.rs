@@ -189,7 +189,7 @@ pub fn running(data: &Path) -> Result<PidFile> {
     let Some(file) = PidFile::read(data)? else {
         bail!("PID file \"{}\" does not exist. Is server running?", path.display());
     };
-    if !is_alive(file.pid) {
+    if !file.is_of_running(data) {
         bail!(
             "PID file \"{}\" is stale: old server process (PID: {}) seems to be gone. Is server running?",
             path.display(),
@@ -264,7 +264,10 @@ impl Running {
     /// Whether its process has ended, and no other server runs on the directory. Between two lives in one
     /// process the lock file may be gone: it alone says nothing.
     pub fn has_ended(&self) -> bool {
-        let other = || PidFile::read(&self.data).is_ok_and(|file| file.is_some_and(|file| still_runs(&file)));
+        let other = || {
+            let file = PidFile::of_running(&self.data);
+            file.is_ok_and(|file| file.is_some_and(|file| still_runs(&file)))
+        };
         !still_runs(&self.file) && !other()
     }
 }

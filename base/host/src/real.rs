@@ -167,7 +167,7 @@ impl Disk for RealDisk {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(0o600);
         match mode {
-            OpenMode::Read => &mut options,
+            OpenMode::Read => options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits()),
             OpenMode::ReadWrite => options.write(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
             OpenMode::Create => options.write(true).create(true),

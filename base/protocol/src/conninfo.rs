@@ -6,6 +6,7 @@ mod passfile;
 mod service;
 mod silence;
 mod tls;
+mod uri;
 
 pub use silence::Silence;
 pub use tls::{ChannelBinding, SslMode, TlsParameters};
@@ -45,6 +46,9 @@ pub enum ConnInfoError {
     /// An option whose effect is not built.
     #[error("connection option {0} is not supported")]
     Unsupported(&'static str),
+    /// No version of TLS lies in the range.
+    #[error("invalid SSL protocol version range")]
+    VersionRange,
     /// What is wrong with the service that is named.
     #[error("{0}")]
     Service(String),
@@ -151,6 +155,7 @@ const KNOWN: &[&str] = &[
     "port",
     "replication",
     "requirepeer",
+    "requiressl",
     "service",
     "ssl_max_protocol_version",
     "ssl_min_protocol_version",
@@ -208,7 +213,7 @@ fn system_user() -> Option<String> {
 /// Fails where the text is no list of `name = value`.
 pub fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     let pairs = match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
-        Some(rest) => split_uri(rest)?,
+        Some(rest) => uri::split(rest)?,
         None => split_keywords(text)?,
     };
     for (keyword, _) in &pairs {
@@ -280,88 +285,43 @@ fn split_keywords(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     Ok(pairs)
 }
 
-fn percent_decoded(text: &str) -> Result<String, ConnInfoError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let value = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .filter(|value| *value != 0)
-            .ok_or(ConnInfoError::BadUri("invalid percent-encoded token"))?;
-        bytes.push(value);
-        rest = after.get(2..).unwrap_or_default();
-    }
-    String::from_utf8(bytes).map_err(|_| ConnInfoError::BadUri("percent-encoded text is not UTF-8"))
-}
-
-fn split_uri(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-    let (authority, dbname) = rest.split_once('/').map_or((rest, ""), |(rest, dbname)| (rest, dbname));
-    let hosts = match authority.rsplit_once('@') {
-        Some((login, hosts)) => {
-            let (user, password) =
-                login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
-            if !user.is_empty() {
-                pairs.push(("user".into(), percent_decoded(user)?));
-            }
-            if let Some(password) = password.filter(|password| !password.is_empty()) {
-                pairs.push(("password".into(), percent_decoded(password)?));
-            }
-            hosts
-        }
-        None => authority,
-    };
-    let (mut names, mut ports) = (Vec::new(), Vec::new());
-    for host in hosts.split(',') {
-        let (name, port) = if let Some(inside) = host.strip_prefix('[') {
-            let (name, after) =
-                inside.split_once(']').ok_or(ConnInfoError::BadUri("IPv6 address without its \"]\""))?;
-            let port = match after.strip_prefix(':') {
-                Some(port) => port,
-                None if after.is_empty() => "",
-                None => return Err(ConnInfoError::BadUri("unexpected character after an IPv6 address")),
-            };
-            (name, port)
-        } else {
-            host.split_once(':').unwrap_or((host, ""))
-        };
-        names.push(percent_decoded(name)?);
-        ports.push(port);
-    }
-    if names.iter().any(|name| !name.is_empty()) {
-        pairs.push(("host".into(), names.join(",")));
-    }
-    if ports.iter().any(|port| !port.is_empty()) {
-        pairs.push(("port".into(), ports.join(",")));
-    }
-    if !dbname.is_empty() {
-        pairs.push(("dbname".into(), percent_decoded(dbname)?));
-    }
-    for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
-        let (keyword, value) =
-            pair.split_once('=').ok_or(ConnInfoError::BadUri("query parameter without \"=\""))?;
-        let (keyword, value) = (percent_decoded(keyword)?, percent_decoded(value)?);
-        // As libpq takes what is written for JDBC.
-        pairs.push(match (keyword.as_str(), value.as_str()) {
-            ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
-            _ => (keyword, value),
-        });
-    }
-    Ok(pairs)
-}
-
 /// The last value of a keyword; an empty one is none.
 fn given(pairs: &[(String, String)], keyword: &str) -> Option<String> {
-    let last = pairs.iter().rev().find(|(name, _)| name == keyword);
-    last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    written(pairs, keyword).filter(|value| !value.is_empty())
+}
+
+/// The last value of a keyword, which may be empty.
+fn written(pairs: &[(String, String)], keyword: &str) -> Option<String> {
+    pairs.iter().rev().find(|(name, _)| name == keyword).map(|(_, value)| value.clone())
+}
+
+/// Keywords that libpq refuses to be empty, and does not take for missing then.
+const NEVER_EMPTY: &[&str] =
+    &["channel_binding", "connect_timeout", "gssencmode", "sslmode", "target_session_attrs"];
+
+/// What the string, the service and the environment say of a keyword.
+fn value_of(
+    pairs: &[(String, String)],
+    keyword: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    if keyword == "sslmode" {
+        // A keyword and a variable of former times.
+        let required = |value: &str| if value.starts_with('1') { "require" } else { "prefer" }.to_owned();
+        let of_string =
+            pairs.iter().rev().find(|(name, _)| matches!(name.as_str(), "sslmode" | "requiressl"));
+        return match of_string {
+            Some((name, value)) if name == "requiressl" => Some(required(value)),
+            Some((_, value)) => Some(value.clone()),
+            None => variable("PGSSLMODE").or_else(|| {
+                variable("PGREQUIRESSL").filter(|value| value.starts_with('1')).map(|_| "require".to_owned())
+            }),
+        };
+    }
+    if NEVER_EMPTY.contains(&keyword) {
+        return written(pairs, keyword).or_else(|| variable(variable_of(keyword)?));
+    }
+    given(pairs, keyword).or_else(|| in_environment(keyword, variable))
 }
 
 /// A connection string's own words, and for those of these keywords that it leaves out what its service file
@@ -389,8 +349,11 @@ pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>,
 
 /// What the environment says where a keyword is not given.
 fn in_environment(keyword: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let name = ENVIRONMENT.iter().find(|(_, known)| *known == keyword)?.0;
-    variable(name).filter(|value| !value.is_empty())
+    variable(variable_of(keyword)?).filter(|value| !value.is_empty())
+}
+
+fn variable_of(keyword: &str) -> Option<&'static str> {
+    ENVIRONMENT.iter().find(|(_, known)| *known == keyword).map(|(variable, _)| *variable)
 }
 
 fn application_name_in(
@@ -432,11 +395,12 @@ impl ConnInfo {
             let of_service = service::read(&service, &variable)?;
             pairs.splice(0..0, of_service);
         }
-        let get = |keyword: &str| given(&pairs, keyword).or_else(|| in_environment(keyword, &variable));
+        let get = |keyword: &str| value_of(&pairs, keyword, &variable);
         let user = get("user").or_else(|| variable("USER"));
         let home = variable("HOME").map(PathBuf::from);
         let mut parameters = Vec::new();
-        if let Some(encoding) = get("client_encoding") {
+        // What `auto` finds out from the locale is always the one encoding of these programs, and of the server.
+        if let Some(encoding) = get("client_encoding").filter(|encoding| encoding != "auto") {
             parameters.push(("client_encoding".to_owned(), encoding));
         }
         let places = endpoints(get("host"), get("hostaddr"), get("port"))?;
@@ -526,6 +490,11 @@ fn endpoints(
     if hosts.as_ref().is_some_and(|hosts| hosts.len() != names.len()) {
         return Err(bad("hostaddr", &format!("{} addresses", names.len())));
     }
+    if let Some(addresses) = &hostaddr
+        && let Some(name) = addresses.split(',').find(|text| !text.is_empty() && !is_address(text))
+    {
+        return Err(bad("hostaddr", name));
+    }
     let mut all = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
         let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
@@ -539,6 +508,12 @@ fn endpoints(
         }
     }
     Ok(all)
+}
+
+/// Whether this is an address, of which 127.1 is one, too, and an interface may be a part.
+fn is_address(text: &str) -> bool {
+    let address = text.split('%').next().unwrap_or(text);
+    address.parse::<std::net::IpAddr>().is_ok() || address.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
 fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, ConnInfoError> {

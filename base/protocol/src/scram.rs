@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use sqlstate::SqlState;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The mechanism's name.
@@ -19,9 +20,9 @@ const BINDING: &str = "tls-server-end-point";
 pub const ITERATIONS: u32 = 4096;
 /// Bytes of a new verifier's salt.
 pub const SALT_BYTES: usize = 16;
-/// The most iterations that a client spends on the word of a server that has proven nothing yet: less than a
-/// second.
-const ITERATIONS_MAX: u32 = 1_000_000;
+/// The most iterations of a verifier, and the most that a client spends on the word of a server that has proven
+/// nothing yet: less than a second.
+pub const ITERATIONS_MAX: u32 = 1_000_000;
 /// So many take some milliseconds.
 const ITERATIONS_SOON_DONE: u32 = 4 * ITERATIONS;
 
@@ -106,24 +107,36 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
+/// The password as it is hashed. One that SASLprep refuses, or of which it leaves nothing, is used as it is, as
+/// PostgreSQL does.
+fn prepared(password: &str) -> Cow<'_, str> {
+    let prepared = stringprep::saslprep(password).ok().filter(|prepared| !prepared.is_empty());
+    prepared.unwrap_or(Cow::Borrowed(password))
+}
+
 /// PBKDF2 with HMAC-SHA-256 and one block.
 fn salted_password(password: &str, salt: &[u8], iterations: u32) -> Key {
-    // A password that SASLprep refuses is used as it is, as PostgreSQL does.
-    let prepared = stringprep::saslprep(password);
-    let password = prepared.as_deref().unwrap_or(password);
-    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(password.as_bytes()) else { return [0; 32] };
+    salted_while(password, salt, iterations, &|| true).unwrap_or_default()
+}
+
+/// The same; None if nobody wants it any more.
+fn salted_while(password: &str, salt: &[u8], iterations: u32, wanted: &dyn Fn() -> bool) -> Option<Key> {
+    let keyed = Hmac::<Sha256>::new_from_slice(prepared(password).as_bytes()).ok()?;
     let mut mac = keyed.clone();
     mac.update(salt);
     mac.update(&1_u32.to_be_bytes());
     let mut last: Key = mac.finalize().into_bytes().into();
     let mut sum = last;
-    for _ in 1..iterations {
+    for round in 1..iterations {
+        if round.is_multiple_of(ITERATIONS) && !wanted() {
+            return None;
+        }
         let mut mac = keyed.clone();
         mac.update(&last);
         last = mac.finalize().into_bytes().into();
         sum = xor(&sum, &last);
     }
-    sum
+    Some(sum)
 }
 
 /// A password of servers that hold one secret. Of the password nobody learns the secret, nor that of another
@@ -146,14 +159,22 @@ impl Verifier {
     /// Of a password with this salt. Takes milliseconds by intention.
     pub fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
         let iterations = iterations.max(1);
-        let salted = salted_password(password, salt, iterations);
-        let client_key = hmac(&salted, &[b"Client Key"]);
+        Self::of_salted(&salted_password(password, salt, iterations), salt, iterations)
+    }
+
+    fn of_salted(salted: &Key, salt: &[u8], iterations: u32) -> Self {
+        let client_key = hmac(salted, &[b"Client Key"]);
         Self {
             iterations,
             salt: salt.to_vec(),
             stored_key: Sha256::digest(client_key).into(),
-            server_key: hmac(&salted, &[b"Server Key"]),
+            server_key: hmac(salted, &[b"Server Key"]),
         }
+    }
+
+    /// How often the password is hashed.
+    pub fn iterations(&self) -> u32 {
+        self.iterations
     }
 
     /// One that no password fits, for names that do not exist: its salt depends on the name and the server's
@@ -184,7 +205,15 @@ impl Verifier {
 
     /// Whether `password` is the one.
     pub fn matches(&self, password: &str) -> bool {
-        same(&Self::derive(password, &self.salt, self.iterations).server_key, &self.server_key)
+        self.matches_while(password, &|| true)
+    }
+
+    /// The same; it is not as soon as nobody wants to know any more, which is asked every few milliseconds.
+    pub fn matches_while(&self, password: &str, wanted: &dyn Fn() -> bool) -> bool {
+        salted_while(password, &self.salt, self.iterations, wanted).is_some_and(|salted| {
+            let own = Self::of_salted(&salted, &self.salt, self.iterations);
+            same(&own.server_key, &self.server_key)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use protocol::frontend::decode_sasl_initial;
 use protocol::scram::{self, Chosen, ScramError, ServerExchange, Verifier};
 use protocol::{SqlState, backend};
 use replica::roster::login::{MEMBER_USER, MemberLogin};
+use tokio_util::sync::CancellationToken;
 
 /// What is kept of a user's password, and why that cannot let anybody in, if it cannot.
 struct Kept {
@@ -67,8 +68,13 @@ pub(super) async fn cleartext(
     if password.is_empty() {
         return Err(fatal(SqlState::INVALID_PASSWORD, "empty password returned by client"));
     }
-    // It takes milliseconds by intention, and more if the role's verifier says so.
-    let matching = host::task::blocking(move || verifier.matches(&password)).await;
+    // It takes milliseconds by intention, and more if the role's verifier says so. It ends with this future,
+    // which authentication_timeout ends.
+    let asking = CancellationToken::new();
+    let asked = asking.clone();
+    let _ends = asking.drop_guard();
+    let matching = host::task::blocking(move || verifier.matches_while(&password, &|| !asked.is_cancelled()));
+    let matching = matching.await;
     match matching.map_err(|_| Exit::Gone)? && why.is_none() {
         true => Ok(()),
         false => {

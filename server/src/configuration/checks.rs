@@ -13,6 +13,7 @@ use crate::auth::ident::{self, IdentMaps, MapLine};
 use crate::connection::listen::{socket_dirs, socket_path};
 use crate::error::ServerError;
 use crate::log::zone;
+use crate::tasks::beside_others;
 use host::{FileKind, Host, OpenMode};
 use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
@@ -146,9 +147,13 @@ pub(crate) fn refusal_of_change(host: &Host, data_dir: &Path, settings: &Setting
             recovers.then(|| check_recovery(settings).err()).flatten()
         })
         .or_else(|| socket_folders(host, data_dir, settings).err())
-        .or_else(|| too_large_a_pool(settings))
-        .or_else(|| contradiction(settings))
+        .or_else(|| refusal_of_values(settings))
         .or_else(|| load_login(host, data_dir, settings).err().map(|errors| hba_refusal(&errors)))
+}
+
+/// Values with which no server starts, whatever is in its directory.
+pub(crate) fn refusal_of_values(settings: &Settings) -> Option<ServerError> {
+    too_large_a_pool(settings).or_else(|| contradiction(settings))
 }
 
 /// What is wrong whatever the node is started for.
@@ -269,7 +274,8 @@ pub(crate) fn ident_lines(
 }
 
 fn text_of(host: &Host, path: &Path) -> io::Result<String> {
-    host.disk.read(path, 16 << 20).map(|text| String::from_utf8_lossy(&text).into_owned())
+    let text = beside_others(|| host.disk.read(path, 16 << 20));
+    text.map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
 fn hba_path(data_dir: &Path, settings: &Settings) -> PathBuf {

@@ -16,6 +16,7 @@ use crate::auth::LoginRules;
 use crate::error::ServerError;
 use crate::log::Log;
 use crate::log::redact::without_secrets;
+use crate::tasks::beside_others;
 use checks::load_login;
 use files::{read_files, read_files_with, tell_without_effect};
 use host::sync::{Mutex, RwLock};
@@ -158,6 +159,10 @@ impl Ground {
     /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node
     /// that do not look themselves; no other reload begins before it is done.
     pub(crate) fn reload(&self, apply: impl FnOnce()) {
+        beside_others(|| self.reload_now(apply));
+    }
+
+    fn reload_now(&self, apply: impl FnOnce()) {
         let _files = self.files.lock();
         self.log.log("received SIGHUP, reloading configuration files");
         let mut settings = Settings::clone(&self.settings());
@@ -247,6 +252,10 @@ impl Ground {
 
     /// Changes postgresql.auto.conf, durably.
     pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
+        beside_others(|| self.alter_system_now(change))
+    }
+
+    fn alter_system_now(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
         let _files = self.files.lock();
         let path = self.data_dir.join("postgresql.auto.conf");
         let text = match self.host.disk.read(&path, 16 << 20) {

@@ -344,7 +344,8 @@ pub(crate) fn zone(name: &str) -> TimeZone {
 
 /// A report without the passwords that its texts quote; None if it quotes none.
 fn redacted(report: &Report) -> Option<Report> {
-    let texts = [Some(&report.message), report.detail.as_ref(), report.hint.as_ref()];
+    let texts =
+        [Some(&report.message), report.detail.as_ref(), report.hint.as_ref(), report.context.as_ref()];
     let has_some = |text: &String| matches!(redact::without_secrets(text), Cow::Owned(_));
     if !texts.into_iter().flatten().any(has_some) {
         return None;
@@ -354,6 +355,7 @@ fn redacted(report: &Report) -> Option<Report> {
         message: clean(&report.message),
         detail: report.detail.as_ref().map(clean),
         hint: report.hint.as_ref().map(clean),
+        context: report.context.as_ref().map(clean),
         ..report.clone()
     })
 }

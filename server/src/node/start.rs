@@ -7,6 +7,7 @@ use super::stop::LEFTOVERS_LIMIT;
 use super::{Node, Services, directory, handover, open, run, stop};
 use crate::archive::{LeftCommand, end_left};
 use crate::configuration;
+use crate::configuration::checks::refusal_of_values;
 use crate::connection::listen::{self, Listener};
 use crate::error::ServerError;
 use crate::lock_files::{self, PidFile};
@@ -121,6 +122,9 @@ async fn begin<S: Services>(
     let data_dir = directory::absolute(&options.data_dir)?;
     directory::check(host, &data_dir)?;
     let current = configuration::load(host, &data_dir, &options.settings, log)?;
+    if let Some(refusal) = refusal_of_values(&current.settings) {
+        return Err(refusal);
+    }
     let config = current.config.clone();
     rewind::check_begun(options, &data_dir, &config)?;
     let control = ControlFile::load(host.disk.as_ref(), &data_dir)

@@ -20,16 +20,14 @@
 
 use crate::configuration::Ground;
 use crate::log::Log;
-use crate::tasks::blocking;
+use crate::tasks::{beside_others, blocking};
 use host::sync::Mutex;
-use host::task::in_place;
 use host::{Host, OpenMode, Timestamp};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use wal::Lsn;
 
@@ -148,15 +146,6 @@ impl Ledger {
             let count = waiting.count();
             self.ground.log.warning(format!("lost {count} entries of plimsoll/ledger: {error}"));
         }
-    }
-}
-
-/// Work that waits for the disk, while other tasks of this thread go on elsewhere. A thread with a runtime of
-/// its own has no others to wait.
-fn beside_others<R>(work: impl FnOnce() -> R) -> R {
-    match Handle::try_current() {
-        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => in_place(work),
-        _ => work(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::statements;
 use crate::views::{self, Asked};
 use host::sync::Mutex;
-use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
+use protocol::scram::{ITERATIONS, ITERATIONS_MAX, SALT_BYTES, Verifier};
 use protocol::{Report, SqlState};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
 use sql_interface::{
@@ -20,6 +20,9 @@ use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An iteration of a password's hash costs about as much as touching so many bytes.
+const ITERATION_BYTES: usize = 512;
 
 /// One session's environment.
 pub(crate) struct SessionEnvironment {
@@ -416,10 +419,17 @@ impl Environment for SessionEnvironment {
         Box::pin(super::reach::reach(self.node.clone(), token, interrupt.clone()))
     }
 
-    fn password_verifier(&self, password: &str) -> sql_interface::Result<String> {
+    fn password_verifier(&self, password: &str) -> sql_interface::Result<Option<String>> {
         // What CREATE ROLE is given may be a verifier already.
-        if Verifier::parse(password).is_some() {
-            return Ok(password.to_owned());
+        if let Some(verifier) = Verifier::parse(password) {
+            let iterations = verifier.iterations();
+            if iterations > ITERATIONS_MAX {
+                let what = format!("a SCRAM secret of more than {ITERATIONS_MAX} iterations");
+                return Err(SqlError::unsupported(what));
+            }
+            let work = (iterations as usize).saturating_mul(ITERATION_BYTES);
+            let lets_anybody_in = sql_types::work::aside(work, || verifier.matches(""));
+            return Ok((!lets_anybody_in).then(|| password.to_owned()));
         }
         let encryption = self.state.lock().settings.show("password_encryption", Privilege::Superuser);
         if encryption.is_ok_and(|encryption| encryption == "md5") {
@@ -428,7 +438,7 @@ impl Environment for SessionEnvironment {
         }
         let mut salt = [0; SALT_BYTES];
         self.node.ground.host.entropy.fill(&mut salt);
-        Ok(Verifier::derive(password, &salt, ITERATIONS).to_string())
+        Ok(Some(Verifier::derive(password, &salt, ITERATIONS).to_string()))
     }
 
     fn backend_pid(&self) -> i32 {

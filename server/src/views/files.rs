@@ -2,13 +2,16 @@
 
 use super::control::database;
 use super::{Asked, Function, Returns, no_defaults, one, readable_path, refuse};
-use host::{FileKind, OpenMode, Timestamp};
+use host::{Disk, FileKind, OpenMode, Timestamp};
 use protocol::SqlState;
 use sql_interface::{NodeCall, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId, VALUE_BYTES_MAX, work};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What a function gives.
+type Rows = Result<NodeRows, SqlError>;
 
 /// PostgreSQL's words for an operation that failed with a file.
 fn failed(what: &str, name: &str, error: &io::Error) -> SqlError {
@@ -48,124 +51,191 @@ fn bytes(count: u64) -> Datum {
     Datum::Int8(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// pg_ls_dir
-fn list(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
-    let name = name_of(arguments);
-    let path = readable_path(asked, actor, name)?;
-    let entries = missing_ok(asked.ground.host.disk.list(&path), flag(arguments, 1))
-        .map_err(|error| failed("open directory", name, &error))?;
-    let Some(entries) = entries else { return Ok(Vec::new()) };
-    let dots = if flag(arguments, 2) { &[".", ".."][..] } else { &[] };
-    let found = entries.into_iter().map(|entry| vec![Datum::text(entry.name)]);
-    Ok(dots.iter().map(|name| vec![Datum::text(*name)]).chain(found).collect())
+/// Does what waits for disks on a thread that serves nobody else. Who asks can leave meanwhile.
+fn aside(asked: &Asked<'_>, work: impl FnOnce(&dyn Disk) -> Rows + Send + 'static) -> NodeCall {
+    let (disk, mut keeper) = (asked.ground.host.disk.clone(), work::keeper());
+    NodeCall::Later(Box::pin(async move {
+        let done = host::task::blocking(move || {
+            let _kept = work::Kept::new(&mut keeper);
+            work(&*disk)
+        });
+        done.await.map_err(|error| SqlError::internal(error.to_string()))?
+    }))
 }
 
-/// Files of a folder with sizes and times, as pg_ls_waldir and its kin give them.
-fn files(asked: &Asked<'_>, name: &str, tolerated: bool) -> Result<NodeRows, SqlError> {
-    let (disk, folder) = (&asked.ground.host.disk, asked.ground.data_dir.join(name));
-    let entries = missing_ok(disk.list(&folder), tolerated);
-    let entries = entries.map_err(|error| failed("open directory", name, &error))?.unwrap_or_default();
-    let mut rows = Vec::new();
-    for entry in
-        entries.into_iter().filter(|entry| entry.kind == FileKind::File && !entry.name.starts_with('.'))
-    {
-        // It may have gone between the two looks.
-        let Ok(found) = disk.metadata(&folder.join(&entry.name)) else { continue };
-        rows.push(vec![Datum::text(entry.name), bytes(found.len), modified(&found)]);
-    }
-    Ok(rows)
-}
-
-/// pg_stat_file
-fn stat(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Result<NodeRows, SqlError> {
-    let name = name_of(arguments);
-    let path = readable_path(asked, actor, name)?;
-    let found = missing_ok(asked.ground.host.disk.metadata(&path), flag(arguments, 1))
-        .map_err(|error| failed("stat file", name, &error))?;
-    let Some(found) = found else { return Ok(vec![vec![Datum::Null; STAT.len()]]) };
-    let at = modified(&found);
-    let is_folder = Datum::Bool(found.kind == FileKind::Directory);
-    // Times of access and of changes are not kept by the file layer: the last write stands for them.
-    Ok(vec![vec![bytes(found.len), at.clone(), at.clone(), at, Datum::Null, is_folder]])
-}
-
-/// A file, or a part of it.
-fn read(
+/// The same for one file or folder that the caller names.
+fn with_path(
     asked: &Asked<'_>,
     actor: SettingActor,
     name: &str,
-    part: Option<(i64, i64)>,
+    work: impl FnOnce(&dyn Disk, &Path, &str) -> Rows + Send + 'static,
+) -> NodeCall {
+    let name = name.to_owned();
+    match readable_path(asked, actor, &name) {
+        // The empty name is that of no file, and not of the data directory.
+        Ok(_) if name.is_empty() => aside(asked, move |disk| work(disk, Path::new(""), "")),
+        Ok(path) => aside(asked, move |disk| work(disk, &path, &name)),
+        Err(error) => refuse(error),
+    }
+}
+
+/// pg_ls_dir
+fn list(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let (tolerated, with_dots) = (flag(arguments, 1), flag(arguments, 2));
+    with_path(asked, actor, name_of(arguments), move |disk, path, name| {
+        let entries =
+            missing_ok(disk.list(path), tolerated).map_err(|error| failed("open directory", name, &error))?;
+        let Some(entries) = entries else { return Ok(Vec::new()) };
+        let dots = if with_dots { &[".", ".."][..] } else { &[] };
+        let found = entries.into_iter().map(|entry| vec![Datum::text(entry.name)]);
+        Ok(dots.iter().map(|name| vec![Datum::text(*name)]).chain(found).collect())
+    })
+}
+
+/// Files of a folder with sizes and times, as pg_ls_waldir and its kin give them.
+fn files(asked: &Asked<'_>, name: &str, tolerated: bool) -> NodeCall {
+    let (folder, name) = (asked.ground.data_dir.join(name), name.to_owned());
+    aside(asked, move |disk| {
+        let entries = missing_ok(disk.list(&folder), tolerated);
+        let entries = entries.map_err(|error| failed("open directory", &name, &error))?.unwrap_or_default();
+        let mut rows = Vec::new();
+        for entry in
+            entries.into_iter().filter(|entry| entry.kind == FileKind::File && !entry.name.starts_with('.'))
+        {
+            // It may have gone between the two looks.
+            let Ok(found) = disk.metadata(&folder.join(&entry.name)) else { continue };
+            rows.push(vec![Datum::text(entry.name), bytes(found.len), modified(&found)]);
+        }
+        Ok(rows)
+    })
+}
+
+/// pg_stat_file
+fn stat(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let tolerated = flag(arguments, 1);
+    with_path(asked, actor, name_of(arguments), move |disk, path, name| {
+        let found =
+            missing_ok(disk.metadata(path), tolerated).map_err(|error| failed("stat file", name, &error))?;
+        let Some(found) = found else { return Ok(vec![vec![Datum::Null; STAT.len()]]) };
+        let at = modified(&found);
+        let is_folder = Datum::Bool(found.kind == FileKind::Directory);
+        // Times of access and of changes are not kept by the file layer: the last write stands for them.
+        Ok(vec![vec![bytes(found.len), at.clone(), at.clone(), at, Datum::Null, is_folder]])
+    })
+}
+
+/// Bytes that are read at once; between two pieces is asked whether there is memory for one more.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What stands before a value's bytes in PostgreSQL, which counts them.
+const HEAD_BYTES: usize = 4;
+
+/// What of a file is wanted: all of it, or so many bytes from an offset on, which counts from the end if it is
+/// negative.
+type Part = Option<(i64, u64)>;
+
+/// The part that is asked for, as far as it can be had at all.
+fn part(arguments: &[Datum]) -> Result<Part, SqlError> {
+    if arguments.len() < 3 {
+        return Ok(None);
+    }
+    let number = |at: usize| arguments.get(at).and_then(Datum::as_i64).unwrap_or(0);
+    let wrong = |what: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
+    match u64::try_from(number(2)) {
+        Err(_) => wrong("requested length cannot be negative"),
+        Ok(length) => Ok(Some((number(1), length))),
+    }
+}
+
+/// A file, or a part of it. Its length says little of files that the system makes up as they are read.
+fn read(
+    disk: &dyn Disk,
+    path: &Path,
+    name: &str,
+    part: Part,
     tolerated: bool,
 ) -> Result<Option<Vec<u8>>, SqlError> {
-    let disk = &asked.ground.host.disk;
-    let complain = |error: io::Error| failed("open file", name, &error);
-    let path = readable_path(asked, actor, name)?;
-    let opened = missing_ok(disk.open(&path, OpenMode::Read), tolerated);
+    if part.is_some_and(|(_, length)| length > (VALUE_BYTES_MAX - HEAD_BYTES) as u64) {
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "requested length too large"));
+    }
+    let opened = missing_ok(disk.open(path, OpenMode::Read), tolerated);
     let Some(file) = opened.map_err(|error| {
-        let error = complain(error);
+        let error = failed("open file", name, &error);
         SqlError::new(error.code(), error.message().replacen("\": ", "\" for reading: ", 1))
     })?
     else {
         return Ok(None);
     };
-    let whole = file.len().map_err(complain)?;
-    let (from, wanted) = match part {
-        Some((_, length)) if length < 0 => {
-            let what = "requested length cannot be negative";
-            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
-        }
-        Some((offset, length)) => {
-            // A negative offset counts from the end.
-            let from = if offset < 0 {
-                whole.saturating_sub(offset.unsigned_abs())
-            } else {
-                offset.unsigned_abs().min(whole)
-            };
-            (from, length.unsigned_abs().min(whole - from))
-        }
-        None => (0, whole),
+    let whole = file.len().map_err(|error| failed("stat file", name, &error))?;
+    let (offset, wanted) = part.map_or((0, None), |(offset, length)| (offset, Some(length)));
+    let from = match u64::try_from(offset) {
+        Ok(from) => from,
+        Err(_) => whole.checked_sub(offset.unsigned_abs()).ok_or_else(|| {
+            SqlError::internal(format!("could not seek in file \"{name}\": Invalid argument"))
+        })?,
     };
-    let length = usize::try_from(wanted).ok().filter(|length| *length <= VALUE_BYTES_MAX);
-    let Some(length) = length else {
-        return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "file length too large"));
-    };
-    work::room_for(length)?;
-    let mut content = vec![0; length];
-    let done = work::large(length, || {
-        let mut at = 0;
-        // One that shrinks meanwhile is read as far as it goes.
-        while let Some(rest) = content.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, from + u64::try_from(at).unwrap_or(u64::MAX)) {
-                Ok(0) => break,
-                Ok(count) => at += count,
-                Err(error) => return Err(failed("read file", name, &error)),
-            }
+    let wanted = wanted.and_then(|wanted| usize::try_from(wanted).ok());
+    let expected = usize::try_from(whole.saturating_sub(from)).unwrap_or(usize::MAX);
+    if wanted.is_none() && expected > VALUE_BYTES_MAX {
+        return Err(too_long());
+    }
+    let expected = expected.min(wanted.unwrap_or(usize::MAX));
+    work::room_for(expected)?;
+    let mut content = Vec::with_capacity(expected);
+    while let Some(rest) = wanted.map_or(Some(PIECE_BYTES), |wanted| wanted.checked_sub(content.len())) {
+        let done = content.len();
+        if done > VALUE_BYTES_MAX {
+            return Err(too_long());
         }
-        Ok(at)
-    })?;
-    content.truncate(done);
+        if done >= expected {
+            work::room_for(PIECE_BYTES)?;
+        }
+        content.resize(done + rest.min(PIECE_BYTES), 0);
+        let piece = content.get_mut(done..).unwrap_or_default();
+        let count = file.read_at(piece, from.saturating_add(done as u64));
+        let count = count.map_err(|error| unreadable(name, &error))?;
+        content.truncate(done + count);
+        if count == 0 {
+            break;
+        }
+        work::check()?;
+    }
     Ok(Some(content))
+}
+
+fn too_long() -> SqlError {
+    SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "file length too large")
+}
+
+/// What cannot be read at an offset is a pipe, which is read when somebody writes into it: that is not waited
+/// for.
+fn unreadable(name: &str, error: &io::Error) -> SqlError {
+    match error.kind() {
+        io::ErrorKind::NotSeekable | io::ErrorKind::WouldBlock => {
+            SqlError::unsupported("reading a pipe, or a device that has to be waited for")
+        }
+        _ => failed("read file", name, error),
+    }
 }
 
 /// pg_read_file and pg_read_binary_file: name, and then a part of it, and whether it may be missing.
 fn content(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum], as_text: bool) -> NodeCall {
-    let number = |at: usize| arguments.get(at).and_then(Datum::as_i64).unwrap_or(0);
-    let part = (arguments.len() > 2).then(|| (number(1), number(2)));
-    let tolerated = flag(arguments, 3);
-    let read = read(asked, actor, name_of(arguments), part, tolerated);
-    match read {
-        Err(error) => refuse(error),
-        Ok(None) => one(Datum::Null),
-        Ok(Some(content)) if as_text => match sql_types::binary::checked_text(&content) {
-            Ok(text) => one(Datum::text(text)),
-            Err(error) => refuse(error.into()),
-        },
-        Ok(Some(content)) => one(Datum::Bytea(Arc::from(content))),
-    }
+    let (part, tolerated) = match part(arguments) {
+        Ok(part) => (part, flag(arguments, 3)),
+        Err(error) => return refuse(error),
+    };
+    with_path(asked, actor, name_of(arguments), move |disk, path, name| {
+        let value = match read(disk, path, name, part, tolerated)? {
+            None => Datum::Null,
+            Some(content) if as_text => Datum::text(sql_types::binary::checked_text(&content)?),
+            Some(content) => Datum::Bytea(Arc::from(content)),
+        };
+        Ok(vec![vec![value]])
+    })
 }
 
 /// The bytes of all files below a folder.
-fn size_below(disk: &dyn host::Disk, folder: &Path) -> u64 {
+fn size_below(disk: &dyn Disk, folder: &Path) -> u64 {
     let entries = disk.list(folder).unwrap_or_default();
     let size = |entry: &host::DirEntry| {
         let path = folder.join(&entry.name);
@@ -177,8 +247,8 @@ fn size_below(disk: &dyn host::Disk, folder: &Path) -> u64 {
     entries.iter().map(size).sum()
 }
 
-/// pg_database_size; by number, NULL if there is none.
-fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Datum, SqlError> {
+/// The folder of pg_database_size; by number, NULL if there is none.
+fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Option<PathBuf>, SqlError> {
     let known = database(asked).map(|_| asked.engine)?.map(|engine| engine.databases()).unwrap_or_default();
     let found = match argument {
         Some(Datum::Oid(oid)) => known.iter().find(|(known, _)| known == oid),
@@ -192,17 +262,16 @@ fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Datum, S
         }
         _ => None,
     };
-    let folder = |oid: u32| asked.ground.data_dir.join("base").join(oid.to_string());
-    Ok(found.map_or(Datum::Null, |(oid, _)| bytes(size_below(&*asked.ground.host.disk, &folder(*oid)))))
+    Ok(found.map(|(oid, _)| asked.ground.data_dir.join("base").join(oid.to_string())))
 }
 
-/// pg_tablespace_size; by number, NULL if there is none.
+/// The folder of pg_tablespace_size; by number, NULL if there is none.
 /// Everybody has a right to pg_default, in which the databases are.
 fn tablespace_size(
     asked: &Asked<'_>,
     actor: SettingActor,
     argument: Option<&Datum>,
-) -> Result<Datum, SqlError> {
+) -> Result<Option<PathBuf>, SqlError> {
     let folder = match argument {
         Some(Datum::Oid(1663)) => "base",
         Some(Datum::Oid(1664)) => "global",
@@ -212,17 +281,22 @@ fn tablespace_size(
             let what = format!("tablespace \"{name}\" does not exist");
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, what));
         }
-        _ => return Ok(Datum::Null),
+        _ => return Ok(None),
     };
     if folder == "global" && !actor.superuser && !actor.reads_statistics {
         let what = "permission denied for tablespace pg_global";
         return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
     }
-    Ok(bytes(size_below(&*asked.ground.host.disk, &asked.ground.data_dir.join(folder))))
+    Ok(Some(asked.ground.data_dir.join(folder)))
 }
 
-fn answer(value: Result<Datum, SqlError>) -> NodeCall {
-    value.map_or_else(refuse, one)
+/// The size of what is in a folder.
+fn size_of(asked: &Asked<'_>, folder: Result<Option<PathBuf>, SqlError>) -> NodeCall {
+    match folder {
+        Ok(Some(folder)) => aside(asked, move |disk| Ok(vec![vec![bytes(size_below(disk, &folder))]])),
+        Ok(None) => one(Datum::Null),
+        Err(error) => refuse(error),
+    }
 }
 
 const FILES: &[(&str, TypeId)] =
@@ -254,7 +328,7 @@ macro_rules! function {
 macro_rules! of_folder {
     ($name:literal, $about:literal, $folder:expr) => {
         function!($name, $about, [] -> Returns::Set(FILES), |asked, _, _| {
-            NodeCall::Now(files(asked, $folder, true))
+            files(asked, $folder, true)
         })
     };
 }
@@ -263,11 +337,11 @@ const LIST: Returns = Returns::Set(&[("pg_ls_dir", TypeId::Text)]);
 
 pub(super) static FUNCTIONS: &[Function] = &[
     function!("pg_ls_dir", "Names in a folder of the server.", ["dirname": Text] -> LIST, |asked, actor, arguments| {
-        NodeCall::Now(list(asked, actor, arguments))
+        list(asked, actor, arguments)
     }),
     function!("pg_ls_dir", "The same; it may be missing, and . and .. may be among them.",
         ["dirname": Text, "missing_ok": Bool, "include_dot_dirs": Bool] -> LIST, |asked, actor, arguments| {
-        NodeCall::Now(list(asked, actor, arguments))
+        list(asked, actor, arguments)
     }),
     of_folder!(
         "pg_ls_archive_statusdir",
@@ -278,15 +352,15 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function!("pg_ls_logdir", "The files of the server's log in log_directory.", [] -> Returns::Set(FILES), |asked, _, _| {
         let folder = (asked.setting_rows)(true).into_iter().find(|row| row.name == "log_directory");
         let folder = folder.map_or_else(|| "log".to_owned(), |row| row.setting);
-        NodeCall::Now(files(asked, &folder, false))
+        files(asked, &folder, false)
     }),
     function!("pg_stat_file", "Size and times of a file of the server.", ["filename": Text] -> Returns::Record(STAT),
         |asked, actor, arguments| {
-        NodeCall::Now(stat(asked, actor, arguments))
+        stat(asked, actor, arguments)
     }),
     function!("pg_stat_file", "The same; NULL if it may be missing and is.",
         ["filename": Text, "missing_ok": Bool] -> Returns::Record(STAT), |asked, actor, arguments| {
-        NodeCall::Now(stat(asked, actor, arguments))
+        stat(asked, actor, arguments)
     }),
     function!("pg_read_file", "A file of the server, as text.", ["filename": Text] -> Returns::One(TypeId::Text),
         |asked, actor, arguments| content(asked, actor, arguments, true)),
@@ -305,11 +379,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
         ["filename": Text, "offset": Int8, "length": Int8, "missing_ok": Bool] -> Returns::One(TypeId::Bytea),
         |asked, actor, arguments| content(asked, actor, arguments, false)),
     function!("pg_database_size", "Bytes of a database's files, by its name.", ["name": Name] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| answer(database_size(asked, arguments.first()))),
+        |asked, _, arguments| size_of(asked, database_size(asked, arguments.first()))),
     function!("pg_database_size", "Bytes of a database's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| answer(database_size(asked, arguments.first()))),
+        |asked, _, arguments| size_of(asked, database_size(asked, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its name.", ["name": Name] -> Returns::One(TypeId::Int8),
-        |asked, actor, arguments| answer(tablespace_size(asked, actor, arguments.first()))),
+        |asked, actor, arguments| size_of(asked, tablespace_size(asked, actor, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),
-        |asked, actor, arguments| answer(tablespace_size(asked, actor, arguments.first()))),
+        |asked, actor, arguments| size_of(asked, tablespace_size(asked, actor, arguments.first()))),
 ];

@@ -4,7 +4,7 @@ use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::advisory::Waits;
 use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError};
 use sql_language::expr::{EvalContext, Expr};
-use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node};
+use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node, OfRow};
 use sql_types::{Array, Datum, TypeId};
 use sqlstate::SqlState;
 use std::collections::HashSet;
@@ -96,9 +96,9 @@ impl DeferredState {
             DeferredSource::Scalar(node) => scalar(cx, node, row).await?,
             DeferredSource::Array(node, element) => array(cx, node, *element, row).await?,
             DeferredSource::Exists(node) => exists(cx, node, row).await?,
-            DeferredSource::Call { function, strict, arguments, record } => {
+            DeferredSource::Call { function, strict, arguments, of_row } => {
                 let values = self.evaluate(cx, row, arguments).await?;
-                call(cx, *function, *strict, &values, record.is_some()).await?
+                call(cx, *function, *strict, &values, *of_row).await?
             }
             DeferredSource::Sequence { function, arguments } => {
                 let values = self.evaluate(cx, row, arguments).await?;
@@ -178,23 +178,25 @@ impl Candidates {
     }
 }
 
-/// Calls a function of the node for its one value, or its one row as text.
+/// Calls a function of the node for its one row, or a value of it.
 async fn call(
     cx: &mut Cx<'_>,
     function: usize,
     strict: bool,
     values: &[Datum],
-    record: bool,
+    of_row: OfRow,
 ) -> Result<Datum> {
     if strict && values.iter().any(Datum::is_null) {
         return Ok(Datum::Null);
     }
     let rows = call_node(cx, function, values).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(Datum::Null) };
-    if record {
-        return Ok(Datum::text(record_text(&row, cx)));
+    match of_row {
+        // It was none.
+        OfRow::Whole if row.iter().all(Datum::is_null) => Ok(Datum::Null),
+        OfRow::Whole => Ok(Datum::text(record_text(&row, cx))),
+        OfRow::Field(at) => Ok(row.into_iter().nth(at).unwrap_or_default()),
     }
-    Ok(row.into_iter().next().unwrap_or_default())
 }
 
 /// A composite value as text: `(a,b)`.

@@ -316,13 +316,13 @@ pub trait Environment: Send + Sync {
     /// altered): whether that is a superuser, and the session's own role.
     fn acts_as(&self, _superuser: bool, _session_role: &str) {}
 
-    /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
-    /// here).
+    /// What a role keeps of a password: a SCRAM-SHA-256 verifier, which the text may be already. None if that
+    /// is one of the empty password.
     ///
     /// # Errors
     ///
     /// If a verifier cannot be made of this password.
-    fn password_verifier(&self, password: &str) -> Result<String>;
+    fn password_verifier(&self, password: &str) -> Result<Option<String>>;
     /// The pid that the client was told (pg_backend_pid()).
     fn backend_pid(&self) -> i32;
     /// The client's address and port, for inet_client_addr() and the like; None on a Unix socket.

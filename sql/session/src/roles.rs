@@ -38,15 +38,17 @@ impl SqlSession {
                 RoleOption::MemberOf(_) | RoleOption::Members { .. } => {}
                 RoleOption::ConnectionLimit(limit) => role.connection_limit = *limit,
                 RoleOption::Password(None) => role.password = None,
-                RoleOption::Password(Some(text)) if text.is_empty() => {
-                    self.notice("empty string is not a valid password, clearing password".to_owned());
-                    role.password = None;
-                }
                 RoleOption::Password(Some(text)) if is_md5(text) => {
                     return Err(SqlError::unsupported("a password that is an MD5 hash"));
                 }
                 RoleOption::Password(Some(text)) => {
-                    role.password = Some(self.environment.password_verifier(text)?)
+                    role.password = match text.is_empty() {
+                        true => None,
+                        false => self.environment.password_verifier(text)?,
+                    };
+                    if role.password.is_none() {
+                        self.notice("empty string is not a valid password, clearing password".to_owned());
+                    }
                 }
                 RoleOption::ValidUntil(text) => {
                     role.valid_until =

@@ -74,7 +74,8 @@ fn exchange(keeper: &mut Option<Arc<dyn Keeper>>) {
     KEEPER.with(|kept| std::mem::swap(&mut *kept.borrow_mut(), keeper));
 }
 
-fn keeper() -> Option<Arc<dyn Keeper>> {
+/// Who looks after what this thread computes, for work that goes on in another one.
+pub fn keeper() -> Option<Arc<dyn Keeper>> {
     KEEPER.with(|kept| kept.borrow().clone())
 }
 

@@ -201,7 +201,8 @@ impl InitArgs {
         let Some(path) = &self.pwfile else { return Ok(None) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("could not read password file \"{}\"", path.display()))?;
-        let password = text.lines().next().unwrap_or_default();
+        // As initdb, whose texts end at a zero.
+        let password = text.lines().next().and_then(|line| line.split('\0').next()).unwrap_or_default();
         if password.is_empty() {
             bail!("password file \"{}\" is empty", path.display());
         }

@@ -43,7 +43,8 @@ pub(super) fn look_up(path: &Path, wanted: [&str; 4]) -> Found {
     }
     match RealDisk.read(path, FILE_BYTES_MAX) {
         Ok(contents) => {
-            first_fitting(&String::from_utf8_lossy(&contents), wanted).map_or(Found::Nothing, Found::Password)
+            let found = first_fitting(&String::from_utf8_lossy(&contents), wanted);
+            found.filter(|password| !password.is_empty()).map_or(Found::Nothing, Found::Password)
         }
         Err(error) => {
             Found::Unused(format!("could not read password file \"{shown}\": {}", host::os_message(&error)))
@@ -60,6 +61,8 @@ fn first_fitting(text: &str, wanted: [&str; 4]) -> Option<String> {
             match c {
                 '\\' => fields.last_mut()?.extend(chars.next()),
                 ':' if fields.len() < 5 => fields.push(String::new()),
+                // What follows the password is left out.
+                ':' => break,
                 c => fields.last_mut()?.push(c),
             }
         }
@@ -80,7 +83,7 @@ mod tests {
         let file = "# comment\nh:5432:d:u:p\\:1\n*:*:replication:*:r:x\nlocalhost:*:*:u:l";
         let found = |wanted| first_fitting(file, wanted);
         assert_eq!(found(["h", "5432", "d", "u"]).as_deref(), Some("p:1"));
-        assert_eq!(found(["z", "1", "replication", "q"]).as_deref(), Some("r:x"));
+        assert_eq!(found(["z", "1", "replication", "q"]).as_deref(), Some("r"));
         assert_eq!(found(["localhost", "9", "q", "u"]).as_deref(), Some("l"));
         assert_eq!(found(["h", "5433", "d", "u"]), None);
     }

@@ -51,7 +51,7 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
             if found.is_some() {
                 break;
             }
-            inside = name.split(']').next() == Some(service);
+            inside = name.strip_prefix(service).is_some_and(|behind| behind.starts_with(']'));
             if inside {
                 found = Some(Vec::new());
             }
@@ -59,14 +59,16 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
         }
         let Some(pairs) = found.as_mut().filter(|_| inside) else { continue };
         let (name, value) = line.split_once('=').ok_or_else(|| bad_file(path, at + 1, "syntax error"))?;
-        let (name, value) = (name.trim_end(), value.trim_start());
         if name == "service" {
             return Err(bad_file(path, at + 1, "nested service specifications not supported"));
         }
         if !is_option(name) {
             return Err(bad_file(path, at + 1, format_args!("syntax error: unknown option \"{name}\"")));
         }
-        pairs.push((name.to_owned(), value.to_owned()));
+        // The first counts.
+        if !pairs.iter().any(|(known, _)| known == name) {
+            pairs.push((name.to_owned(), value.to_owned()));
+        }
     }
     Ok(found)
 }
@@ -79,8 +81,11 @@ mod tests {
     fn a_service_stands_below_the_string_and_above_the_environment() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("services");
-        std::fs::write(&file, "# mine\n[other]\nhost=x\n[db]\nhost = h1\nport=6000\n\n[third]\nbad\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "# mine\n[other]\nhost=x\n[db]\nhost=h1\nport=6000\nport=1\n\n[spaced]\nhost = h\n[third]\nbad\n",
+        )
+        .unwrap();
         let variable = |name: &str| match name {
             "PGSERVICEFILE" => Some(file.display().to_string()),
             "PGSERVICE" => Some("db".to_owned()),
@@ -94,7 +99,11 @@ mod tests {
         assert_eq!(info.user, "ann");
         let info = ConnInfo::parse_with("port=5 service=db", variable).unwrap();
         assert_eq!(info.endpoints, [(Endpoint::Tcp("h1".into()), 5)]);
-        for (service, words) in [("none", "definition of service \"none\" not found"), ("third", "line 9")] {
+        for (service, words) in [
+            ("none", "definition of service \"none\" not found"),
+            ("third", "line 12"),
+            ("spaced", "option \"host \""),
+        ] {
             let error = ConnInfo::parse_with(&format!("service={service}"), variable).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
         }

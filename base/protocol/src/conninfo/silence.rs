@@ -24,16 +24,17 @@ pub(super) fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Silence, Con
         Ok(given.filter(|given| *given > 0))
     };
     let seconds = |option| Ok(above_zero(option)?.map(|given| Duration::from_secs(given.into())));
-    let keepalive = Keepalive {
-        idle: seconds("keepalives_idle")?,
-        interval: seconds("keepalives_interval")?,
-        probes: above_zero("keepalives_count")?,
+    // The others are not even looked at then, as in libpq.
+    let keepalive = match number("keepalives")? {
+        Some(0) => None,
+        _ => Some(Keepalive {
+            idle: seconds("keepalives_idle")?,
+            interval: seconds("keepalives_interval")?,
+            probes: above_zero("keepalives_count")?,
+        }),
     };
     let millis = above_zero("tcp_user_timeout")?;
-    Ok(Silence {
-        keepalive: (number("keepalives")? != Some(0)).then_some(keepalive),
-        user_timeout: millis.map(|given| Duration::from_millis(given.into())),
-    })
+    Ok(Silence { keepalive, user_timeout: millis.map(|given| Duration::from_millis(given.into())) })
 }
 
 #[cfg(test)]
@@ -53,6 +54,6 @@ mod tests {
         let plain = silence("host=a keepalives_idle=0 tcp_user_timeout=1500");
         assert_eq!(plain.keepalive, Some(Keepalive::default()));
         assert_eq!(plain.user_timeout, Some(Duration::from_millis(1500)));
-        assert_eq!(silence("host=a keepalives=0 keepalives_idle=10").keepalive, None);
+        assert_eq!(silence("host=a keepalives=0 keepalives_idle=x").keepalive, None);
     }
 }

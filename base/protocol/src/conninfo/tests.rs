@@ -18,6 +18,7 @@ fn keywords_and_uris_mean_the_same() {
     let jdbc = split("postgresql://h/?ssl=true").unwrap();
     assert_eq!(jdbc, [("host".to_owned(), "h".to_owned()), ("sslmode".to_owned(), "require".to_owned())]);
     assert!(split("postgresql://h/?ssl=1").is_err());
+    assert_eq!(parsed("postgresql://a:p@w@h/").endpoints, [tcp("w@h", 5432)]);
     let socket = parsed("postgres://%2Ftmp%2Fx/?application_name=w1&connect_timeout=10");
     assert_eq!(socket.endpoints, [(Endpoint::Unix("/tmp/x".into()), 5432)]);
     assert_eq!((socket.database(), socket.application_name.as_deref()), ("me", Some("w1")));
@@ -66,6 +67,11 @@ fn nonsense_is_refused() {
         "postgresql://h/?x",
         "postgresql://[::1/",
         "postgresql://h%0",
+        "postgresql://h/?application_name=a=b",
+        "postgresql://h/?application_name=a&&",
+        "postgresql://[]:1/",
+        "hostaddr=localhost",
+        "connect_timeout=",
     ] {
         assert!(ConnInfo::parse_with(text, |_| None).is_err(), "{text}");
     }

@@ -66,6 +66,9 @@ impl TlsParameters {
     }
 }
 
+/// The versions of TLS from the lowest on, behind none.
+const VERSIONS: [&str; 5] = ["", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+
 /// Reads the parameters; `home` is the user's folder.
 pub(super) fn parse(
     get: impl Fn(&str) -> Option<String>,
@@ -96,12 +99,20 @@ pub(super) fn parse(
     }
     let version = |option| {
         let text = get(option).unwrap_or_default();
-        let canonical = ["", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
-        match canonical.into_iter().find(|known| known.eq_ignore_ascii_case(&text)) {
+        match VERSIONS.into_iter().find(|known| known.eq_ignore_ascii_case(&text)) {
             Some(known) => Ok(known.to_owned()),
             None => Err(ConnInfoError::BadValue { option, value: text }),
         }
     };
+    let version_min = match version("ssl_min_protocol_version")? {
+        text if text.is_empty() => "TLSv1.2".to_owned(),
+        text => text,
+    };
+    let version_max = version("ssl_max_protocol_version")?;
+    let place = |version: &str| VERSIONS.iter().position(|known| *known == version);
+    if !version_max.is_empty() && place(&version_max) < place(&version_min) {
+        return Err(ConnInfoError::VersionRange);
+    }
     let folder = home.map(|home| home.join(".postgresql"));
     let file = |option: &str, default: &str| {
         let given = get(option).map(PathBuf::from);
@@ -116,11 +127,8 @@ pub(super) fn parse(
         revoked: file("sslcrl", "root.crl").filter(|_| has_own_lists),
         revoked_folder: get("sslcrldir").map(PathBuf::from),
         binding,
-        version_min: match version("ssl_min_protocol_version")? {
-            text if text.is_empty() => "TLSv1.2".to_owned(),
-            text => text,
-        },
-        version_max: version("ssl_max_protocol_version")?,
+        version_min,
+        version_max,
         sni: get("sslsni").as_deref() != Some("0"),
     })
 }
@@ -145,6 +153,7 @@ mod tests {
         assert_eq!((plain.mode, plain.sni), (SslMode::VerifyFull, true));
         assert_eq!(plain.roots.as_deref(), Some(Path::new("/home/ann/.postgresql/root.crt")));
         assert_eq!(plain.revoked.as_deref(), Some(Path::new("/home/ann/.postgresql/root.crl")));
+        assert_eq!(parsed("requiressl=1").unwrap().mode, SslMode::Require);
         let named = parsed(
             "host=h sslmode=verify-ca sslrootcert=/ca sslcert=/c sslkey=/k sslcrldir=/d sslsni=0 \
              channel_binding=require ssl_min_protocol_version=tlsv1.3 gssencmode=prefer",
@@ -159,6 +168,9 @@ mod tests {
     fn values_that_there_are_not_are_refused() {
         for text in [
             "sslmode=yes",
+            "sslmode=",
+            "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            "ssl_max_protocol_version=TLSv1.1",
             "channel_binding=maybe",
             "gssencmode=require",
             "gssencmode=x",

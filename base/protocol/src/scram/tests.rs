@@ -52,6 +52,11 @@ fn only_the_right_password_passes() {
     let verifier = Verifier::derive("gruß\u{a0}x", b"0123456789abcdef", 64);
     let kept = Verifier::parse(&verifier.to_string()).unwrap();
     assert_eq!(kept, verifier);
+    // SASLprep leaves nothing of a soft hyphen, which then counts as it is.
+    let hyphen = Verifier::derive("\u{ad}", b"salt", 1);
+    assert!(hyphen.matches("\u{ad}") && !hyphen.matches("") && !hyphen.matches("\u{ad}\u{ad}"));
+    let long = Verifier::derive("x", b"salt", 2 * ITERATIONS);
+    assert!(long.matches("x") && !long.matches_while("x", &|| false));
     // SASLprep maps a no-break space to a space.
     assert_eq!(run("gruß x", kept.clone(), false), Ok(()));
     assert_eq!(run("gruss x", kept.clone(), false), Err(ScramError::WrongPassword));

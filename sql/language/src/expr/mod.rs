@@ -150,6 +150,14 @@ pub(crate) trait Scope {
     ///
     /// What is wrong with its arguments.
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
+    /// A field of what an expression gives; None if that is no composite value of which the fields are known.
+    ///
+    /// # Errors
+    ///
+    /// 42703 if it has no such field.
+    fn field(&mut self, _value: &Expr, _name: &str) -> Result<Option<Expr>> {
+        Ok(None)
+    }
     /// Whether a function that `expr` knows is here one of the analyser's all the same, because it must be
     /// called in its turn among others of a list.
     fn calls_in_turn(&mut self, _name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Calls of functions that only the analyser knows: of the node, of sequences, and those that return sets.
 
 use super::analyzer::{Analyzer, NamedSet};
-use super::node::{DeferredSource, SequenceFunction, SetCall, SetFunction};
+use super::node::{DeferredSource, OfRow, SequenceFunction, SetCall, SetFunction};
 use crate::expr::{self, Expr, FunctionArgument};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
@@ -76,8 +76,12 @@ impl<'a> Analyzer<'a> {
             return Ok(None);
         };
         let NodeReturns::Scalar(ty) = function.returns else { return Ok(None) };
-        let source =
-            DeferredSource::Call { function: index, strict: function.strict, arguments, record: None };
+        let source = DeferredSource::Call {
+            function: index,
+            strict: function.strict,
+            arguments,
+            of_row: OfRow::Field(0),
+        };
         Ok(Some(self.add_deferred(source, true, ty)))
     }
 

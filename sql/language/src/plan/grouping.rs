@@ -41,9 +41,9 @@ impl SameCalls {
     fn are_alike(&self, one: &DeferredValue, other: &DeferredValue) -> bool {
         let (one, other) = match (&one.source, &other.source) {
             (
-                DeferredSource::Call { function, arguments, .. },
-                DeferredSource::Call { function: of, arguments: others, .. },
-            ) if function == of => (arguments, others),
+                DeferredSource::Call { function, arguments, of_row, .. },
+                DeferredSource::Call { function: of, arguments: others, of_row: part, .. },
+            ) if function == of && of_row == part => (arguments, others),
             (
                 DeferredSource::Sequence { function, arguments },
                 DeferredSource::Sequence { function: of, arguments: others },

@@ -47,6 +47,15 @@ pub struct DeferredValue {
     pub per_row: bool,
 }
 
+/// What is taken of the one row that a function gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfRow {
+    /// All of it, as the text of a composite value.
+    Whole,
+    /// A column by its place; the first is that of a function that has no others.
+    Field(usize),
+}
+
 /// Where a deferred value comes from.
 #[derive(Debug, PartialEq)]
 pub enum DeferredSource {
@@ -59,7 +68,7 @@ pub enum DeferredSource {
     /// `left op ANY/ALL (subquery)`: `matches` sees the left values and then the subquery's.
     Quantified { left: Vec<Expr>, node: Node, matches: Expr, all: bool, hashable: bool },
     /// A function of the node.
-    Call { function: usize, strict: bool, arguments: Vec<Expr>, record: Option<Vec<Type>> },
+    Call { function: usize, strict: bool, arguments: Vec<Expr>, of_row: OfRow },
     /// nextval or setval.
     Sequence { function: SequenceFunction, arguments: Vec<Expr> },
 }

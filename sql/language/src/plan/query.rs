@@ -468,9 +468,7 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
         {
             named(root)
         }
-        ast::Expr::CompoundFieldAccess { root, access_chain }
-            if matches!(**root, ast::Expr::Identifier(_)) =>
-        {
+        ast::Expr::CompoundFieldAccess { access_chain, .. } => {
             let field = |access: &ast::AccessExpr| match access {
                 ast::AccessExpr::Dot(name) => Some(name.clone()),
                 ast::AccessExpr::Subscript(_) => None,

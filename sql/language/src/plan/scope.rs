@@ -1,7 +1,7 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
 use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX, ScopeTable, out_of_reach};
-use super::node::DeferredSource;
+use super::node::{DeferredSource, OfRow};
 use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
 use crate::parse::fold;
@@ -166,19 +166,17 @@ impl Scope for Analyzer<'_> {
             return Ok(Some(value));
         }
         if let Some((index, function, complete)) = self.node_function(&name, &arguments)? {
-            let (record, ty) = match &function.returns {
-                NodeReturns::Scalar(ty) => (None, Some(*ty)),
-                NodeReturns::Record(columns) => {
-                    (Some(columns.iter().map(|(_, ty)| *ty).collect()), Some(Type::of(TypeId::Text)))
-                }
-                NodeReturns::Set(_) => (None, None),
+            let (of_row, ty) = match &function.returns {
+                NodeReturns::Scalar(ty) => (OfRow::Field(0), Some(*ty)),
+                NodeReturns::Record(_) => (OfRow::Whole, Some(Type::of(TypeId::Text))),
+                NodeReturns::Set(_) => (OfRow::Whole, None),
             };
             if let Some(ty) = ty {
                 let source = DeferredSource::Call {
                     function: index,
                     strict: function.strict,
                     arguments: complete,
-                    record,
+                    of_row,
                 };
                 return Ok(Some(self.add_deferred(source, true, ty)));
             }
@@ -201,6 +199,27 @@ impl Scope for Analyzer<'_> {
         }
         level.set_calls.push(set);
         Ok(Some(Expr::Column { index: level.width + level.set_calls.len() - 1, ty: *ty }))
+    }
+
+    fn field(&mut self, value: &Expr, name: &str) -> Result<Option<Expr>> {
+        let environment = self.environment;
+        let functions = environment.node_functions();
+        let Expr::Deferred { index, .. } = value else { return Ok(None) };
+        let deferred = self.level().deferred.get_mut(*index);
+        let Some(DeferredSource::Call { function, of_row, .. }) = deferred.map(|value| &mut value.source)
+        else {
+            return Ok(None);
+        };
+        let Some(NodeReturns::Record(columns)) = functions.get(*function).map(|function| &function.returns)
+        else {
+            return Ok(None);
+        };
+        let Some(at) = columns.iter().position(|(column, _)| *column == name) else {
+            let what = format!("could not identify column \"{name}\" in record data type");
+            return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, what));
+        };
+        *of_row = OfRow::Field(at);
+        Ok(columns.get(at).map(|(_, ty)| Expr::Deferred { index: *index, ty: *ty }))
     }
 
     fn calls_in_turn(&mut self, name: &str) -> bool {

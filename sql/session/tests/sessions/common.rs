@@ -429,8 +429,8 @@ impl Environment for TestEnvironment {
             })),
         }
     }
-    fn password_verifier(&self, password: &str) -> sql_interface::Result<String> {
-        Ok(format!("SCRAM-SHA-256$4096:{password}"))
+    fn password_verifier(&self, password: &str) -> sql_interface::Result<Option<String>> {
+        Ok(Some(format!("SCRAM-SHA-256$4096:{password}")))
     }
     fn backend_pid(&self) -> i32 {
         42

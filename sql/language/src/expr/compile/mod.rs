@@ -415,11 +415,17 @@ impl Compiler<'_> {
     }
 
     fn subscripts(&mut self, root: &Ast, chain: &[ast::AccessExpr]) -> Result<Expr> {
-        let (name, chain) = qualified_name(root, chain);
-        let array = match name {
+        let (name, mut chain) = qualified_name(root, chain);
+        let mut array = match name {
             Some(name) => self.expr(&Ast::CompoundIdentifier(name))?,
             None => self.expr(root)?,
         };
+        if let [ast::AccessExpr::Dot(Ast::Identifier(name)), rest @ ..] = chain {
+            (array, chain) = (self.field(array, &fold(name))?, rest);
+            if chain.is_empty() {
+                return Ok(array);
+            }
+        }
         let ty = array.ty();
         let of_name = (ty.id == TypeId::Name).then_some(TypeId::Char);
         let Some(element) = ty.id.element().or(of_name) else {
@@ -439,6 +445,21 @@ impl Compiler<'_> {
         }
         let ty = Type { id: element, modifier: ty.modifier };
         Ok(Expr::Subscript { array: Box::new(array), subscripts, ty }.fold_here())
+    }
+
+    /// A field of a composite value, which only functions give here.
+    fn field(&mut self, value: Expr, name: &str) -> Result<Expr> {
+        match self.scope.field(&value, name)? {
+            Some(field) => Ok(field),
+            None if value.ty().id == TypeId::Text => Err(unsupported("a field of such a composite value")),
+            None => Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!(
+                    "column notation .{name} applied to type {}, which is not a composite type",
+                    value.ty().id.sql_name()
+                ),
+            )),
+        }
     }
 
     fn collate(&mut self, expr: &Ast, collation: &ast::ObjectName) -> Result<Expr> {
