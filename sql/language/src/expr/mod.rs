@@ -16,6 +16,7 @@ mod data_type;
 mod eval;
 pub(crate) mod functions;
 mod node;
+mod replay;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use functions::has_function;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
+pub use replay::Replay;
 
 use host::Timestamp;
 use sql_catalogue::names::SearchPath;
@@ -357,4 +359,13 @@ pub struct EvalContext<'a> {
     pub deferred: &'a [Option<Datum>],
     /// The session.
     pub facts: &'a dyn Facts,
+    /// Where this may have to be done again: what volatile functions gave.
+    pub replay: Option<&'a Replay>,
+}
+
+impl<'a> EvalContext<'a> {
+    /// For what needs no row and no parameters.
+    pub fn of_no_row(facts: &'a dyn Facts) -> Self {
+        Self { row: &[], outer: &[], params: &[], deferred: &[], facts, replay: None }
+    }
 }
