@@ -78,7 +78,7 @@ impl SqlSession {
         }
     }
 
-    /// A kept statement as it is described now: of what the catalogue and the session hold by its names.
+    /// A kept statement as it is described now: of what the catalogue holds by its names.
     ///
     /// # Errors
     ///
@@ -87,28 +87,17 @@ impl SqlSession {
         if self.block.as_ref().is_some_and(|block| block.failed) {
             return Ok(prepared);
         }
-        let described = match &prepared.body {
-            Body::Utility(parsed) => Ok(self.columns_by_name(parsed)),
-            Body::Plan { .. } if prepared.columns().is_some() => self.columns_of_plan(&prepared).await,
-            Body::Plan { .. } | Body::Empty => return Ok(prepared),
-        };
+        // Only what is planned is looked at again: a utility is described as when it was prepared.
+        if !prepared.has_plan() || prepared.columns().is_none() {
+            return Ok(prepared);
+        }
+        let described = self.columns_of_plan(&prepared).await;
         Ok(match self.noting(described).await? {
             Some(columns) if Some(columns.as_slice()) != prepared.columns() => {
                 Arc::new(prepared.with_columns(Some(columns)))
             }
             _ => prepared,
         })
-    }
-
-    /// The columns of a utility that runs what is kept by a name; None for others, and without such a name.
-    fn columns_by_name(&self, parsed: &Parsed) -> Option<Vec<ResultColumn>> {
-        match &parsed.command {
-            SqlCommand::Utility(Utility::Execute { name, .. }) => {
-                self.find_stored(name).ok()?.columns().map(<[_]>::to_vec)
-            }
-            SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => self.cursor_columns(name),
-            _ => None,
-        }
     }
 
     /// The columns of a planned statement, which is planned anew if the catalogue has changed.
