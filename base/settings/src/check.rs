@@ -33,20 +33,41 @@ fn client_encoding(text: &str) -> Result<String, String> {
     }
 }
 
-/// `ISO` and an order of day, month and year; what is left out keeps PostgreSQL's default.
+/// The order of day, month and year that a word of DateStyle names.
+fn date_order(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "mdy" | "us" | "noneuro" | "noneuropean" => Some("MDY"),
+        "dmy" | "euro" | "european" => Some("DMY"),
+        "ymd" => Some("YMD"),
+        _ => None,
+    }
+}
+
+/// `ISO` and an order of day, month and year, which is PostgreSQL's default where none is named.
 fn date_style(text: &str) -> Result<String, String> {
-    let mut order = "MDY";
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    let mut order = None;
+    let words = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+    for word in words {
+        if let Some(named) = date_order(word) {
+            if order.replace(named).is_some_and(|before| before != named) {
+                return Err("Conflicting \"datestyle\" specifications.".to_owned());
+            }
+            continue;
+        }
         match word.to_ascii_lowercase().as_str() {
             "iso" | "default" => {}
-            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
-            "dmy" | "euro" | "european" => order = "DMY",
-            "ymd" => order = "YMD",
             "sql" | "postgres" | "german" => return Err("ISO is the only style of dates here.".to_owned()),
+            "" => return Err("List syntax is invalid.".to_owned()),
             _ => return Err(format!("Unrecognized key word: \"{word}\".")),
         }
     }
-    Ok(format!("ISO, {order}"))
+    Ok(format!("ISO, {}", order.unwrap_or("MDY")))
+}
+
+/// Whether this is a value of DateStyle that leaves the order as it is.
+pub(crate) fn keeps_date_order(name: &str, text: &str) -> bool {
+    name.eq_ignore_ascii_case("DateStyle")
+        && text.split(',').map(str::trim).all(|word| date_order(word).is_none())
 }
 
 fn log_destination(text: &str) -> Result<String, String> {

@@ -144,7 +144,12 @@ impl SessionSettings {
         privilege: Privilege,
     ) -> Result<(), SettingError> {
         check_allowed(name, privilege, false)?;
-        let value = self.node.parse(name, text)?;
+        let mut value = self.node.parse(name, text)?;
+        if crate::check::keeps_date_order(name, text) {
+            let resets = text.to_ascii_lowercase().contains("default");
+            // ISO is the only style: what is left out is all that there is.
+            value = if resets { self.reset_value(name) } else { self.value(name) }.unwrap_or(value);
+        }
         self.change(name, |own| match scope {
             Scope::Session => (own.session, own.local) = (Some(value), None),
             Scope::Transaction => own.local = Some(value),
@@ -282,6 +287,10 @@ impl SessionSettings {
         match (self.own(name), known) {
             (Some((_, value)), Some(known)) => Ok(value.show(known)),
             (Some((_, Value::Text(text))), None) => Ok(text.to_string()),
+            // A customized one that was set once is known from then on, also if that was undone.
+            (None, None) if self.node.value(name).is_none() && self.own.contains_key(&key(name)) => {
+                Ok(String::new())
+            }
             _ => self.node.show(name),
         }
     }

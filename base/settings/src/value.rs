@@ -163,7 +163,6 @@ fn choose(name: &str, words: &'static [&'static str], text: &str) -> Option<&'st
         (_, "false" | "no" | "0") => listed("off"),
         ("client_min_messages" | "log_min_messages" | "log_min_error_statement", "debug") => listed("debug2"),
         ("client_min_messages" | "trace_recovery_messages", "info") => listed("notice"),
-        ("client_min_messages", "fatal" | "panic") => listed("error"),
         ("wal_level", "archive" | "hot_standby") => listed("replica"),
         _ => None,
     }

@@ -169,6 +169,8 @@ impl Session {
                 if prepared.columns().is_some() {
                     self.sql.check_not_failed(&prepared)?;
                 }
+                let prepared =
+                    limited(self.deadline, &self.canceller, pin!(self.sql.as_described(prepared))).await?;
                 self.may_describe(&prepared).await?;
                 let out = &mut self.wire.out;
                 let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
@@ -325,10 +327,12 @@ impl Session {
         let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let mut rows = 0;
+        let prepared = portal.prepared().clone();
         self.take_limits();
         loop {
             let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
             let mut sink = Rows::new(out, scratch, formats, &self.limits.style);
+            sink.columns = prepared.columns().unwrap_or_default();
             let fetched =
                 limited(self.deadline, &self.canceller, pin!(self.sql.fetch(portal, left, &mut sink))).await;
             if fetched.is_err() {

@@ -173,7 +173,12 @@ impl Session {
             }
         };
         match limit {
-            None => self.wire.read_more().await,
+            None => {
+                let read = self.wire.read_more().await;
+                // A request to cancel that came meanwhile was for what has ended already.
+                self.canceller.forget_request();
+                read
+            }
             // A message of which only a part has come is none: it does not end the silence.
             Some(limit) => match tokio::time::timeout(limit, self.wire.read_whole(self.frame_limits)).await {
                 Ok(read) => read,
@@ -261,7 +266,9 @@ impl Session {
         }
         self.sql.fail();
         self.failed(Report::error(code, error.to_string()))?;
-        if kind == b'Q' {
+        // The client waits for ReadyForQuery behind what is no part of a pipeline, or its end.
+        if matches!(kind, b'Q' | b'S' | b'F') {
+            self.skipping = false;
             return self.finish(None).await;
         }
         self.skipping = true;

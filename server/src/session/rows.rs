@@ -7,7 +7,7 @@ use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
 use sql_interface::{Flow, ResultColumn, ResultFormats, RowSink, SqlError};
 use sql_types::work::SHORT_BYTES;
-use sql_types::{Datum, Style, VALUE_BYTES_MAX};
+use sql_types::{Datum, Style, TypeId, VALUE_BYTES_MAX};
 
 #[cold]
 fn too_long() -> SqlError {
@@ -51,6 +51,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) formats: &'a ResultFormats,
     pub(crate) style: &'a Style,
+    /// What the columns are, where that counts: of a "char" the binary form is not its text.
+    pub(crate) columns: &'a [ResultColumn],
     /// Where the first of them begins in `out`.
     start: usize,
     /// Rows written so far.
@@ -65,7 +67,7 @@ impl RowSink for Rows<'_> {
                 for (at, value) in values.iter().enumerate() {
                     match self.formats.of_column(at) {
                         Format::Text => text(row, value, self.style, self.scratch),
-                        Format::Binary => binary(row, value, self.scratch),
+                        Format::Binary => binary(row, value, || is_char(self.columns, at), self.scratch),
                     }
                 }
             });
@@ -94,13 +96,14 @@ impl<'a> Rows<'a> {
         style: &'a Style,
     ) -> Self {
         let start = out.len();
-        Self { out, scratch, formats, style, start, count: 0 }
+        Self { out, scratch, formats, style, columns: &[], start, count: 0 }
     }
 
     /// Appends a row that may be too large for a message, or for the memory that is left.
     #[cold]
     fn large_row(&mut self, values: &[Datum], bytes: usize) -> sql_interface::Result<()> {
         let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
+        let columns = self.columns;
         let begin = self.out.len();
         let mut fits = true;
         let out = &mut *self.out;
@@ -114,7 +117,7 @@ impl<'a> Rows<'a> {
                     }
                     match formats.of_column(at) {
                         Format::Text => text(row, value, style, scratch),
-                        Format::Binary => binary(row, value, scratch),
+                        Format::Binary => binary(row, value, || is_char(columns, at), scratch),
                     }
                 }
                 fits = row.len() - begin <= VALUE_BYTES_MAX;
@@ -166,12 +169,21 @@ fn text(row: &mut BytesMut, value: &Datum, style: &Style, scratch: &mut Scratch)
     backend::value(row, |row| row.put_slice(plain));
 }
 
+fn is_char(columns: &[ResultColumn], at: usize) -> bool {
+    columns.get(at).is_some_and(|column| column.ty.id == TypeId::Char)
+}
+
 #[inline]
-fn binary(row: &mut BytesMut, value: &Datum, scratch: &mut Scratch) {
+fn binary(row: &mut BytesMut, value: &Datum, is_char: impl FnOnce() -> bool, scratch: &mut Scratch) {
     match value {
         Datum::Null => backend::null(row),
         Datum::Int4(number) => backend::value(row, |row| row.put_i32(*number)),
         Datum::Int8(number) => backend::value(row, |row| row.put_i64(*number)),
+        Datum::Text(text) if sql_types::binary::may_be_byte(text) && is_char() => {
+            scratch.bytes.clear();
+            sql_types::binary::write_as(TypeId::Char, value, &mut scratch.bytes);
+            backend::value(row, |row| row.put_slice(&scratch.bytes));
+        }
         Datum::Text(text) => backend::value(row, |row| row.put_slice(text.as_bytes())),
         other => {
             scratch.bytes.clear();

@@ -3,7 +3,7 @@
 use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::advisory::Waits;
 use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError};
-use sql_language::expr::{EvalContext, Expr};
+use sql_language::expr::{EvalContext, Expr, Replay};
 use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node, OfRow};
 use sql_types::{Array, Datum, TypeId};
 use sqlstate::SqlState;
@@ -52,8 +52,12 @@ impl DeferredState {
                 *set = None;
             }
         }
+        if self.deferred.is_empty() {
+            return work(&cx.eval(row, &[]));
+        }
+        let replay = Replay::default();
         loop {
-            let outcome = work(&cx.eval(row, &self.values));
+            let outcome = work(&cx.eval_again(row, &self.values, &replay));
             match outcome.as_ref().err().and_then(SqlError::needed_value) {
                 Some(slot) => self.compute(cx, row, slot).await?,
                 None => return outcome,
@@ -69,9 +73,12 @@ impl DeferredState {
         exprs: &'a [Expr],
     ) -> BoxFuture<'a, Result<Row>> {
         Box::pin(async move {
+            let replay = Replay::default();
             loop {
-                let eval = cx.eval(row, &self.values);
-                let outcome = exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>();
+                let outcome = {
+                    let eval = cx.eval_again(row, &self.values, &replay);
+                    exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()
+                };
                 match outcome.as_ref().err().and_then(SqlError::needed_value) {
                     Some(slot) => self.compute(cx, row, slot).await?,
                     None => return outcome,
@@ -237,6 +244,8 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
                 Ok(vec![vec![if request.waits { Datum::text("") } else { Datum::Bool(taken) }]])
             }
             NodeCall::TransactionId { assign, as_xid8 } => {
+                // In PostgreSQL what writes has one.
+                let assign = assign || cx.transaction.has_writes();
                 let xid =
                     if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
                 let value = xid.map(|xid| {

@@ -29,7 +29,7 @@ use host::Instant;
 use sql_catalogue::Catalogue;
 use sql_catalogue::sequences::Sequences;
 use sql_interface::{BoxFuture, Canceller, Environment, Result, SettingActor, SqlError};
-use sql_language::expr::{EvalContext, Facts};
+use sql_language::expr::{EvalContext, Facts, Replay};
 use sql_language::plan::{BATCH, Node, Plan};
 use sql_types::Datum;
 use sqlstate::SqlState;
@@ -112,7 +112,25 @@ impl Cx<'_> {
     /// What an expression over `row` sees.
     #[inline]
     pub fn eval<'x>(&'x self, row: &'x [Datum], deferred: &'x [Option<Datum>]) -> EvalContext<'x> {
-        EvalContext { row, outer: &self.outer, params: self.params, deferred, facts: self.facts }
+        EvalContext {
+            row,
+            outer: &self.outer,
+            params: self.params,
+            deferred,
+            facts: self.facts,
+            replay: None,
+        }
+    }
+
+    /// The same where it is done again until all deferred values are there.
+    fn eval_again<'x>(
+        &'x self,
+        row: &'x [Datum],
+        deferred: &'x [Option<Datum>],
+        replay: &'x Replay,
+    ) -> EvalContext<'x> {
+        replay.begin();
+        EvalContext { replay: Some(replay), ..self.eval(row, deferred) }
     }
 
     /// Bytes that `write` appends: encoded where there is room already, then kept in as much memory as they

@@ -35,6 +35,12 @@ impl CancelReason {
         Self::RecoveryConflict(ConflictKind::Lock),
     ];
 
+    /// 1 + its place in `ALL`.
+    fn number(self) -> u8 {
+        let place = Self::ALL.iter().position(|one| *one == self).map_or(0, |at| at + 1);
+        u8::try_from(place).unwrap_or(1)
+    }
+
     /// What the client is told.
     pub fn error(self) -> SqlError {
         let (code, message) = match self {
@@ -101,8 +107,7 @@ impl Shared {
     }
 
     fn cancel(&self, reason: CancelReason) {
-        let number = CancelReason::ALL.iter().position(|one| *one == reason).map_or(0, |at| at + 1);
-        let number = u8::try_from(number).unwrap_or(1);
+        let number = reason.number();
         if reason == CancelReason::Terminate {
             self.reason.store(number, Ordering::Release);
         } else {
@@ -171,6 +176,22 @@ impl Canceller {
         if self.reason() != Some(CancelReason::Terminate) {
             self.0.reason.store(0, Ordering::Release);
             self.0.interrupt.clear();
+        }
+    }
+
+    /// Forgets a request to cancel that came while nothing ran, since the next message was waited for. Other
+    /// reasons stay.
+    pub fn forget_request(&self) {
+        let request = CancelReason::User.number();
+        if self.0.reason.load(Ordering::Relaxed) != request {
+            return;
+        }
+        if self.0.reason.compare_exchange(request, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.0.interrupt.clear();
+            if self.reason().is_some() {
+                // Another reason came in between, and must be heard.
+                self.0.interrupt.cancel();
+            }
         }
     }
 
@@ -300,6 +321,13 @@ mod tests {
         canceller.cancel(CancelReason::User);
         assert_eq!(waiter.await.unwrap(), CancelReason::StatementTimeout);
         canceller.clear();
+        assert!(canceller.check().is_ok());
+        canceller.cancel(CancelReason::StatementTimeout);
+        canceller.forget_request();
+        assert_eq!(canceller.reason(), Some(CancelReason::StatementTimeout));
+        canceller.clear();
+        canceller.cancel(CancelReason::User);
+        canceller.forget_request();
         assert!(canceller.check().is_ok());
         canceller.cancel(CancelReason::User);
         canceller.cancel(CancelReason::Terminate);

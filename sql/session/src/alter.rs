@@ -60,6 +60,7 @@ impl SqlSession {
                 Err(error) => return Err(error),
             };
             self.require_owner(&relation)?;
+            self.refuse_altering_in_use(&relation, operation)?;
             // The table's own entry changes with any of its parts, so that transactions with older snapshots
             // see that they must not write.
             store::put_relation(self.transaction()?, &relation).await?;
@@ -227,7 +228,7 @@ impl SqlSession {
             }
             Ok(default)
         })?;
-        default.eval(&EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts })
+        default.eval(&EvalContext::of_no_row(&self.facts))
     }
 
     /// Whether a table that nobody else can write has no rows at all.

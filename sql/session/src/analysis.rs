@@ -3,11 +3,11 @@
 use super::SqlSession;
 use super::block::in_failed_block;
 use super::explain::filling;
-use super::portal::{Body, Prepared};
+use super::portal::{Body, Prepared, changed_result, same_result};
 use super::utility::{show_columns, text_column};
 use host::sync::Mutex;
 use sql_catalogue::Catalogue;
-use sql_interface::{Result, stack};
+use sql_interface::{Result, ResultColumn, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::{Analyzer, Plan};
 use sql_types::Type;
@@ -40,8 +40,10 @@ impl SqlSession {
                 Ok(Prepared::new(text, parameters, columns, body).of_names(of_names))
             }
             SqlCommand::Utility(Utility::Execute { name, .. }) => {
-                let named = self.find_stored(name)?;
-                let (columns, of_names) = (named.columns().map(<[_]>::to_vec), named.of_names);
+                // Whether there is such a statement is asked when it runs.
+                let named = self.find_stored(name).ok();
+                let of_names = named.as_ref().is_none_or(|named| named.of_names);
+                let columns = named.and_then(|named| named.columns().map(<[_]>::to_vec));
                 let prepared = Prepared::new(text, Vec::new(), columns, Body::Utility(parsed));
                 Ok(prepared.of_names(of_names))
             }
@@ -74,6 +76,44 @@ impl SqlSession {
             }
             _ => Ok(Prepared::new(text, Vec::new(), None, Body::Utility(parsed))),
         }
+    }
+
+    /// A kept statement as it is described now: of what the catalogue holds by its names.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 if it would give other columns than when it was prepared, and what analysis finds.
+    pub async fn as_described(&mut self, prepared: Arc<Prepared>) -> Result<Arc<Prepared>> {
+        if self.block.as_ref().is_some_and(|block| block.failed) {
+            return Ok(prepared);
+        }
+        // Only what is planned is looked at again: a utility is described as when it was prepared.
+        if !prepared.has_plan() || prepared.columns().is_none() {
+            return Ok(prepared);
+        }
+        let described = self.columns_of_plan(&prepared).await;
+        Ok(match self.noting(described).await? {
+            Some(columns) if Some(columns.as_slice()) != prepared.columns() => {
+                Arc::new(prepared.with_columns(Some(columns)))
+            }
+            _ => prepared,
+        })
+    }
+
+    /// The columns of a planned statement, which is planned anew if the catalogue has changed.
+    async fn columns_of_plan(&mut self, prepared: &Prepared) -> Result<Option<Vec<ResultColumn>>> {
+        let Body::Plan { parsed, declared, plan } = &prepared.body else { return Ok(None) };
+        self.begin_planning().await?;
+        let catalogue = self.catalogue().await?;
+        let known = plan.lock().clone();
+        if known.version == catalogue.version {
+            return Ok(known.columns.clone());
+        }
+        let current = self.plan(parsed, declared, &catalogue, super::PARAMETERS_MAX)?;
+        if !same_result(&current, &known) {
+            return Err(changed_result());
+        }
+        Ok(current.columns.clone())
     }
 
     /// The types of the parameters of a statement inside another one, which can have some.

@@ -148,11 +148,12 @@ impl SqlSession {
         let force_quote = marked((relation, &names), options.force_quote.as_deref(), "FORCE_QUOTE")?;
         let columns = u16::try_from(names.len()).unwrap_or(u16::MAX);
         let header = (options.header != CopyHeader::Off).then_some(names);
+        let types = plan.columns.iter().flatten().map(|column| column.ty.id).collect();
         let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
             return Err(SqlError::internal("a plan does not run"));
         };
         let writer = match options.format {
-            CopyFormat::Binary => RowWriter::Binary(BinaryWriter::default()),
+            CopyFormat::Binary => RowWriter::Binary(BinaryWriter::of(types)),
             _ => RowWriter::Lines(LineWriter::new(options.clone(), force_quote)),
         };
         run.copy = Some(Box::new(CopyOutState { writer, header, columns }));

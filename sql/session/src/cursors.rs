@@ -127,8 +127,13 @@ impl SqlSession {
             let rows = u64::try_from(run.given).unwrap_or(u64::MAX);
             if run.shows { CommandTag::Fetch(rows) } else { CommandTag::Move(rows) }
         };
+        // MOVE gives no rows, so that no limit of theirs ends it.
+        let max_rows = if run.shows { max_rows } else { 0 };
         if std::mem::take(&mut run.current) {
             run.given = self.current_row(run, out)?;
+            if run.given == max_rows && max_rows > 0 {
+                return Ok(Fetch::Suspended);
+            }
         }
         if run.left == 0 {
             return Ok(Fetch::Complete(tag(run)));
@@ -155,11 +160,13 @@ impl SqlSession {
         let fetched = fetched?;
         run.given += rows;
         run.left -= rows.min(run.left);
+        if matches!(fetched, Fetch::Complete(_)) {
+            run.left = 0;
+        }
         Ok(match fetched {
-            Fetch::Complete(_) => {
-                run.left = 0;
-                Fetch::Complete(tag(run))
-            }
+            // Whoever asks for as many rows as there are learns of the end by the next answer.
+            _ if rows == max_rows && max_rows > 0 => Fetch::Suspended,
+            Fetch::Complete(_) => Fetch::Complete(tag(run)),
             Fetch::Suspended if run.left == 0 => Fetch::Complete(tag(run)),
             other => other,
         })

@@ -289,6 +289,7 @@ impl SqlSession {
             if !self.may_drop(relation.owner) {
                 return Err(not_owner(ObjectKind::Table, &relation.name));
             }
+            self.refuse_in_use(&relation, "DROP TABLE")?;
             self.forget_rights_of(relation.oid).await?;
             store::drop_relation(self.transaction()?, &relation).await?;
             self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
@@ -322,6 +323,7 @@ impl SqlSession {
             if *identity == Some(ast::TruncateIdentityOption::Restart) {
                 self.require_sequences_of(&relation)?;
             }
+            self.refuse_in_use(&relation, "TRUNCATE")?;
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
             if *identity == Some(ast::TruncateIdentityOption::Restart) {

@@ -52,6 +52,7 @@ impl SqlSession {
         let relation = self.lock_relation(parsed, &create.table_name, TableLockMode::Share, wait).await?;
         self.require_owner(&relation)?;
         self.require_create()?;
+        self.refuse_in_use(&relation, "CREATE INDEX")?;
         let columns = index_columns(&relation, create)?;
         let name = match &create.name {
             Some(name) => {

@@ -37,6 +37,7 @@ mod facts;
 mod files;
 mod grant;
 mod granted;
+mod in_use;
 mod index;
 mod kept;
 mod maintain;

@@ -52,11 +52,16 @@ impl Prepared {
         Self { sql, parameters, columns, body, of_names: false }
     }
 
-    /// The same with other columns; only for a utility.
+    /// The same with other columns.
     pub(crate) fn with_columns(&self, columns: Option<Vec<ResultColumn>>) -> Self {
         let body = match &self.body {
             Body::Utility(parsed) => Body::Utility(parsed.clone()),
-            Body::Empty | Body::Plan { .. } => Body::Empty,
+            Body::Plan { parsed, declared, plan } => Body::Plan {
+                parsed: parsed.clone(),
+                declared: declared.clone(),
+                plan: Mutex::new(plan.lock().clone()),
+            },
+            Body::Empty => Body::Empty,
         };
         Self {
             sql: self.sql.clone(),
@@ -146,6 +151,11 @@ pub(crate) fn same_result(one: &Plan, other: &Plan) -> bool {
         Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
     };
     one.parameters == other.parameters && shape(one) == shape(other)
+}
+
+/// 0A000
+pub(crate) fn changed_result() -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
 }
 
 /// 55000

@@ -423,7 +423,7 @@ impl SqlSession {
         if let Node::Values(values) = &plan.node
             && values.deferred.is_empty()
         {
-            let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
+            let cx = EvalContext::of_no_row(&self.facts);
             return values.rows.iter().flatten().map(|value| value.eval(&cx)).collect();
         }
         self.begin_statement().await?;

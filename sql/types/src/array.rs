@@ -46,11 +46,18 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// 2202E if the elements do not fill the shape.
+    /// 2202E if the elements do not fill the shape, 54000 if it has too many dimensions.
     pub fn with_dimensions(element: TypeId, dimensions: Vec<Dimension>, values: Vec<Datum>) -> Result<Self> {
         let expected = dimensions.iter().try_fold(1usize, |all, one| all.checked_mul(one.len as usize));
         let expected = if dimensions.is_empty() { Some(0) } else { expected };
-        if dimensions.len() > MAX_DIMENSIONS || expected != Some(values.len()) {
+        if dimensions.len() > MAX_DIMENSIONS {
+            let message = format!(
+                "number of array dimensions ({}) exceeds the maximum allowed ({MAX_DIMENSIONS})",
+                dimensions.len()
+            );
+            return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        if expected != Some(values.len()) {
             return Err(Error::new(
                 SqlState::ARRAY_SUBSCRIPT_ERROR,
                 "the elements do not fill the array's dimensions",

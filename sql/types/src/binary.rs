@@ -5,10 +5,14 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
+use crate::single_byte;
 use crate::types::{Type, TypeId};
 use sqlstate::SqlState;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Most elements of an array (MaxArraySize).
+const ELEMENTS_MAX: usize = 134_217_727;
 
 /// Appends the binary form. NULL has none: the caller writes its length of -1.
 pub fn write(value: &Datum, out: &mut Vec<u8>) {
@@ -51,6 +55,20 @@ pub fn write(value: &Datum, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether the binary form of this text is another one if it is a "char": the zero byte, and those above 127.
+#[inline]
+pub fn may_be_byte(text: &str) -> bool {
+    text.is_empty() || (text.len() == 4 && text.starts_with('\\'))
+}
+
+/// The same as [`write`] for a value whose type is known: a "char" is one byte, however its text spells it.
+pub fn write_as(id: TypeId, value: &Datum, out: &mut Vec<u8>) {
+    match value {
+        Datum::Text(text) if id == TypeId::Char => out.push(single_byte::byte_of(text)),
+        _ => write(value, out),
+    }
+}
+
 fn write_array(array: &Array, out: &mut Vec<u8>) {
     let has_nulls = array.values().iter().any(Datum::is_null);
     out.extend_from_slice(&(array.dimensions().len() as u32).to_be_bytes());
@@ -64,7 +82,7 @@ fn write_array(array: &Array, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(&(-1i32).to_be_bytes());
         if !value.is_null() {
-            write(value, out);
+            write_as(array.element(), value, out);
             let len = (out.len() - at - 4) as u32;
             if let Some(slot) = out.get_mut(at..at + 4) {
                 slot.copy_from_slice(&len.to_be_bytes());
@@ -117,7 +135,6 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         TypeId::Text
         | TypeId::Varchar
         | TypeId::Name
-        | TypeId::Char
         | TypeId::Unknown
         | TypeId::Aclitem
         | TypeId::Bpchar => {
@@ -127,6 +144,10 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
             } else {
                 Datum::Text(Str::from(text))
             }
+        }
+        TypeId::Char => {
+            let [byte] = take::<1>(bytes)?;
+            single_byte::of_byte(byte)
         }
         TypeId::Inet => read_inet(bytes)?,
         TypeId::Void | TypeId::AnyArray => {
@@ -196,7 +217,9 @@ fn read_inet(bytes: &mut &[u8]) -> Result<Datum> {
 }
 
 fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
-    let dimension_count = u32::from_be_bytes(take(bytes)?) as usize;
+    let announced = i32::from_be_bytes(take(bytes)?);
+    let dimension_count = usize::try_from(announced)
+        .map_err(|_| Error::invalid_binary(format!("invalid number of dimensions: {announced}")))?;
     if dimension_count > MAX_DIMENSIONS {
         return Err(Error::new(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -221,15 +244,18 @@ fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
     for _ in 0..dimension_count {
         let len = u32::from_be_bytes(take(bytes)?);
         let lower = i32::from_be_bytes(take(bytes)?);
-        // Each element takes at least its length word, which bounds what a message can make us reserve.
-        count = count
-            .checked_mul(len as usize)
-            .filter(|count| *count <= bytes.len() / 4)
-            .ok_or_else(|| Error::invalid_binary("insufficient data left in message"))?;
+        count = count.checked_mul(len as usize).filter(|count| *count <= ELEMENTS_MAX).ok_or_else(|| {
+            let message = format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})");
+            Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+        })?;
         dimensions.push(Dimension { len, lower });
     }
+    // Each element takes at least its length word, which bounds what a message can make us reserve.
+    if count > bytes.len() / 4 {
+        return Err(insufficient());
+    }
     let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
+    for number in 1..=count {
         let len = i32::from_be_bytes(take(bytes)?);
         if len == -1 {
             values.push(Datum::Null);
@@ -238,13 +264,22 @@ fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
         let item = usize::try_from(len).ok().and_then(|len| bytes.split_at_checked(len));
         let (item, rest) = item.ok_or_else(|| Error::invalid_binary("insufficient data left in message"))?;
         *bytes = rest;
-        values.push(read(element, item)?);
+        let mut unread = item;
+        values.push(read_value(element, &mut unread)?);
+        if !unread.is_empty() {
+            let message = format!("improper binary format in array element {number}");
+            return Err(Error::invalid_binary(message));
+        }
     }
     Array::with_dimensions(element.id, dimensions, values).map(|array| Datum::Array(Arc::new(array)))
 }
 
+#[cold]
+pub(crate) fn insufficient() -> Error {
+    Error::new(SqlState::PROTOCOL_VIOLATION, "insufficient data left in message")
+}
+
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
-    let insufficient = || Error::new(SqlState::PROTOCOL_VIOLATION, "insufficient data left in message");
     let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(insufficient)?;
     *bytes = rest;
     Ok(*taken)

@@ -5,6 +5,7 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
+use crate::single_byte;
 use crate::style::Style;
 use crate::time;
 use crate::types::{Category, Type, TypeId};
@@ -169,7 +170,7 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
     }
     // Through text: towards strings on assignment, from strings when written.
     let plain = |id: TypeId| !matches!(id, T::Void | T::AnyArray | T::Unknown);
-    if to.category() == Category::String && plain(from) {
+    if to.category() == Category::String && (plain(from) || from == T::Void) {
         Some(Assignment)
     } else if from.category() == Category::String && plain(to) {
         Some(Explicit)
@@ -238,7 +239,9 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
         (Datum::Timestamptz(value), T::Time) => time_of(time::timestamptz_to_timestamp(*value, &style.zone)?),
         (Datum::Time(value), T::Interval) => Datum::Interval(Interval::from_micros(*value)),
         (Datum::Interval(value), T::Time) => Datum::Time(value.micros.rem_euclid(time::MICROS_PER_DAY)),
-        (Datum::Text(text), T::Int4) if from == T::Char => Datum::Int4(char_code(text)),
+        (Datum::Text(text), T::Int4) if from == T::Char => {
+            Datum::Int4(i32::from(single_byte::byte_of(text).cast_signed()))
+        }
         (Datum::Text(text), _) => Datum::parse(Type::of(to), text, style)?,
         (Datum::Bpchar(text), _) => Datum::parse(Type::of(to), text, style)?,
         (Datum::Array(array), _) => match to.element() {
@@ -346,22 +349,11 @@ fn convert_array(array: &Array, element: TypeId, style: &Style) -> Result<Datum>
     Ok(Datum::Array(Arc::new(Array::with_dimensions(element, array.dimensions().to_vec(), values)?)))
 }
 
-/// The number of a "char", of which one above 127 is kept as `\ooo`.
-fn char_code(text: &str) -> i32 {
-    let octal = text.strip_prefix('\\').filter(|digits| digits.len() == 3);
-    let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-    i32::from(byte.or_else(|| text.bytes().next()).unwrap_or(0) as i8)
-}
-
 fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     if let (Datum::Int4(code), TypeId::Char) = (value, to) {
         let byte = i8::try_from(*code)
             .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?;
-        return Ok(Datum::text(match byte {
-            0 => String::new(),
-            1.. => char::from(byte as u8).to_string(),
-            _ => format!("\\{:03o}", byte as u8),
-        }));
+        return Ok(single_byte::of_byte(byte.cast_unsigned()));
     }
     let text: Cow<'_, str> = match value {
         // char(n) loses its padding on the way to other strings.
@@ -381,7 +373,7 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     Ok(match to {
         TypeId::Bpchar => Datum::Bpchar(Arc::from(text)),
         TypeId::Name => Datum::text(crate::text::truncate_name(&text)),
-        TypeId::Char => Datum::text(text.chars().next().map(String::from).unwrap_or_default()),
+        TypeId::Char => single_byte::of_text(&text),
         _ => Datum::text(text),
     })
 }

@@ -26,6 +26,7 @@ mod numeric;
 pub mod ops;
 pub mod pattern;
 pub mod row;
+mod single_byte;
 mod style;
 mod text;
 pub mod time;

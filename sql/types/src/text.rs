@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
 use crate::types::{STANDING_FOR_OTHERS, Type, TypeId};
-use crate::{bytea, float, inet, integer, time};
+use crate::{bytea, float, inet, integer, single_byte, time};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -37,9 +37,7 @@ impl Datum {
             // Who is named in an aclitem only the catalogue knows.
             TypeId::Text | TypeId::Varchar | TypeId::Unknown | TypeId::Aclitem => Self::Text(Str::from(text)),
             TypeId::Name => Self::Text(Str::from(truncate_name(text))),
-            TypeId::Char => {
-                Self::Text(text.chars().next().map(|first| first.to_string()).unwrap_or_default().into())
-            }
+            TypeId::Char => single_byte::of_text(text),
             TypeId::Bpchar => Self::Bpchar(Arc::from(text)),
             TypeId::Bytea => Self::Bytea(Arc::from(bytea::parse(text)?)),
             TypeId::Date => Self::Date(time::parse_date(text, style)?),

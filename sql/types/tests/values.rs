@@ -82,7 +82,7 @@ fn every_text_is_read_and_written_as_postgresql_does() {
             (Ok(value), "ok") => {
                 let text = value.to_text(&style).unwrap();
                 let mut bytes = Vec::new();
-                binary::write(&value, &mut bytes);
+                binary::write_as(ty.id, &value, &mut bytes);
                 if text != unescape(printed).unwrap() {
                     format!("prints {text}, expected {printed}")
                 } else if hex(&bytes) != *sent {

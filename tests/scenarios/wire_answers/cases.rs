@@ -175,6 +175,29 @@ cases! {
         bind_formats("", "s", &[0, 0], &[Some(b"1"), Some(b"a\0b")], &[]), sync(),
         bind_formats("", "s", &[7], &[Some(b"1"), Some(b"2")], &[]), sync(),
     ],
+    "binary values that are cut short, or go on": [
+        parse("n", "select $1::numeric"), parse("a", "select $1::int[]"), sync(),
+        bind_formats("", "n", &[1], &[Some(b"\0\0\0\0\xc0\0\0\0")], &[]), execute("", 0), sync(),
+        bind_formats("", "n", &[1], &[Some(b"\0\0\0\0\xc0\0\0\0junk")], &[]), sync(),
+        bind_formats("", "n", &[1], &[Some(b"\x7f\0\0\0\xc0\0\0\0")], &[]), sync(),
+        bind_formats("", "n", &[1], &[Some(b"\0\x01\0\0\0\0")], &[]), sync(),
+        bind_formats("", "a", &[1], &[Some(b"\xff\xff\xff\xff\0\0\0\0\0\0\0\x17")], &[]), sync(),
+        bind_formats("", "a", &[1], &[Some(b"\0\0\0\x07\0\0\0\0\0\0\0\x17")], &[]), sync(),
+        bind_formats("", "a", &[1], &[Some(b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x02\0\0\0\x01")], &[]), sync(),
+        bind_formats("", "a", &[1], &[Some(b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x01\0\0\0\x01\0\0\0\x05\0\0\0\0\0")], &[]), sync(),
+    ],
+    "a byte as a value": [
+        parse("c", "select $1::\"char\", $1::\"char\" = ''"), sync(),
+        bind_formats("", "c", &[1], &[Some(b"\0")], &[1, 0]), execute("", 0), sync(),
+        bind_formats("", "c", &[1], &[Some(b"\x80")], &[1, 0]), execute("", 0), sync(),
+        bind_formats("", "c", &[1], &[Some(b"\x80")], &[0]), execute("", 0), sync(),
+        bind_formats("", "c", &[1], &[Some(b"")], &[0]), sync(), bind_formats("", "c", &[1], &[Some(b"ab")], &[0]), sync(),
+        bind("", "c", &["\\377"]), execute("", 0), sync(),
+        parse("", "select array['', 'a', '\\200']::\"char\"[]"), bind_formats("", "", &[], &[], &[1]), execute("", 0), sync(),
+        parse("", "select attidentity, attname from pg_attribute where attrelid = 't'::regclass and attnum = 1"),
+        bind_formats("", "", &[], &[], &[1]), execute("", 0), sync(),
+        query("copy (select ''::\"char\", 'x'::\"char\", '') to stdout binary"),
+    ],
     "a format of results that does not exist": [
         parse("", "select 1"), bind_formats("", "", &[], &[], &[7]), execute("", 0), sync(),
     ],
@@ -287,6 +310,19 @@ cases! {
         describe_portal("c"), sync(), execute("c", 1), sync(), close_portal("c"), sync(), query("fetch c"),
         query("rollback"),
     ],
+    "FETCH by pieces of as many rows as there are left": [
+        query("begin; declare c cursor for select id from t order by id"), parse("f", "fetch 3 c"), bind("p", "f", &[]),
+        execute("p", 2), execute("p", 1), execute("p", 0), execute("p", 0), sync(),
+        bind("q", "f", &[]), execute("q", 1), sync(), query("rollback"),
+        query("begin; declare c cursor for select id from t order by id"), parse("m", "move 2 c"), bind("", "m", &[]),
+        execute("", 1), sync(), parse("z", "fetch 0 c"), bind("z", "z", &[]), execute("z", 1), execute("z", 1), sync(),
+        query("fetch all c"), query("rollback"),
+    ],
+    "tables that an open portal reads": [
+        query("begin"), parse("", "select id from t"), bind("p", "", &[]), sync(), query("truncate t"), query("rollback"),
+        query("begin"), parse("", "insert into t values (60)"), bind("p", "", &[]), sync(), query("create index on t (v)"),
+        query("rollback"),
+    ],
     "a declared cursor is a portal": [
         query("begin; declare c cursor for select id, v from t order by id"),
         describe_portal("c"), execute("c", 1), execute("c", 1), sync(), query("fetch 1 from c"), query("rollback"),
@@ -366,6 +402,16 @@ cases! {
         query("alter table changing add b int"), bind("", "s", &[]), execute("", 0), sync(),
         query("drop table changing"), bind("", "s", &[]), execute("", 0), sync(),
     ],
+    "a statement is described as it would be now": [
+        query("create table changing (a int)"), parse("s", "select * from changing"), parse("a", "select a from changing"),
+        parse("i", "insert into changing values (1)"), sync(), query("alter table changing add b int"),
+        describe_statement("s"), sync(), describe_statement("a"), sync(), describe_statement("i"), sync(),
+        query("alter table changing drop b; alter table changing rename a to c"),
+        describe_statement("s"), sync(), describe_statement("a"), sync(), bind("", "a", &[]), execute("", 0), sync(),
+        query("drop table changing"), describe_statement("s"), sync(), describe_statement("i"), sync(),
+        parse("e", "execute later"), describe_statement("e"), sync(), bind("", "e", &[]), sync(),
+        query("prepare later as select 1 as one"), describe_statement("e"), bind("", "e", &[]), execute("", 0), sync(),
+    ],
     "an empty statement": [
         parse("", ""), bind("", "", &[]), describe_portal(""), execute("", 0), execute("", 0), sync(),
         parse("", "  -- nothing"), bind("", "", &[]), execute("", 1), sync(),
@@ -441,6 +487,10 @@ cases! {
     "a cancel request while nothing runs is ignored": [
         query("select 1"), Step::Await(b'Z'), Step::Cancel(true), query("select 2"),
     ],
+    "a cancel request while the next message of a pipeline is waited for is ignored": [
+        parse("", "select 1"), bind("", "", &[]), execute("", 0), flush(), Step::Await(b'C'), Step::Cancel(true),
+        parse("", "select 2"), bind("", "", &[]), execute("", 0), sync(),
+    ],
     "a cancel request in the extended protocol": [
         parse("", "select pg_sleep(10)"), bind("", "", &[]), execute("", 0), flush(), Step::Await(b'2'),
         Step::CancelUntil(b'E'), parse("", "select 1"), sync(),
@@ -451,6 +501,10 @@ cases! {
         raw(b'B', b"\0"), sync(), raw(b'D', b"S"), sync(), raw(b'D', b"Xs\0"), sync(), raw(b'C', b"Xs\0"), sync(),
         raw(b'E', b"\0"), sync(), raw(b'P', b"\0select 1\0\0\0junk"), sync(), raw(b'H', b"junk"), sync(),
         raw(b'Q', b"select 1"), raw(b'Q', b"select 1\0select 2\0"), query("select 3"),
+    ],
+    "a Sync with a body": [
+        raw(b'S', b"x"), Step::Await(b'Z'), query("select 1"), parse("", "selec"), raw(b'S', b"x"), Step::Await(b'Z'), query("select 2"),
+        query("begin"), raw(b'S', b"x"), Step::Await(b'Z'), query("rollback"),
     ],
     "texts that are not UTF-8": [raw(b'Q', b"select '\xff'\0"), raw(b'P', b"\0select '\xff'\0\0\0"), sync()],
 }

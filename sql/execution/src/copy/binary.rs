@@ -3,7 +3,7 @@
 
 use super::BUFFER_BYTES_MAX;
 use sql_interface::{Result, SqlError};
-use sql_types::{Datum, binary, work};
+use sql_types::{Datum, TypeId, binary, work};
 use sqlstate::SqlState;
 use std::ops::Range;
 
@@ -24,11 +24,18 @@ fn cut_short() -> SqlError {
 /// Turns rows into their binary form.
 #[derive(Debug, Default)]
 pub struct BinaryWriter {
+    /// The types of the columns, as far as they are known.
+    types: Vec<TypeId>,
     begun: bool,
     field: Vec<u8>,
 }
 
 impl BinaryWriter {
+    /// For rows of columns of these types.
+    pub fn of(types: Vec<TypeId>) -> Self {
+        Self { types, ..Self::default() }
+    }
+
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             out.extend_from_slice(SIGNATURE);
@@ -40,13 +47,14 @@ impl BinaryWriter {
     pub fn row(&mut self, values: &[Datum], out: &mut Vec<u8>) {
         self.begin(out);
         out.extend_from_slice(&i16::try_from(values.len()).unwrap_or(i16::MAX).to_be_bytes());
-        for value in values {
+        for (at, value) in values.iter().enumerate() {
             if value.is_null() {
                 out.extend_from_slice(&(-1_i32).to_be_bytes());
                 continue;
             }
             self.field.clear();
-            binary::write(value, &mut self.field);
+            let ty = self.types.get(at).copied().unwrap_or(TypeId::Unknown);
+            binary::write_as(ty, value, &mut self.field);
             out.extend_from_slice(&i32::try_from(self.field.len()).unwrap_or(i32::MAX).to_be_bytes());
             out.extend_from_slice(&self.field);
         }

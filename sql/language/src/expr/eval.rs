@@ -281,7 +281,7 @@ impl Expr {
     /// The value of an expression whose parts are constants.
     pub(super) fn eval_constant(&self) -> Result<Datum> {
         let facts = NoSession;
-        self.eval(&EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &facts })
+        self.eval(&EvalContext::of_no_row(&facts))
     }
 }
 
@@ -327,7 +327,11 @@ fn call(function: &super::functions::Function, arguments: &[Expr], cx: &EvalCont
         product = product.max(more.saturating_mul(bytes));
         bytes += more;
     }
-    weighed(bytes, product, || (function.body)(values, cx.facts))
+    let called = || weighed(bytes, product, || (function.body)(values, cx.facts));
+    match cx.replay {
+        Some(replay) if function.is_volatile() => replay.call(called),
+        _ => called(),
+    }
 }
 
 /// A cast, with the names that only the catalogue knows.

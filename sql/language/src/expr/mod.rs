@@ -16,6 +16,7 @@ mod data_type;
 mod eval;
 pub(crate) mod functions;
 mod node;
+mod replay;
 mod resolve;
 mod shown;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use functions::patterns::regexp_matches;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
 pub use node::{Comparison, Expr};
+pub use replay::Replay;
 pub use shown::{RowNames, Shown};
 
 use host::Timestamp;
@@ -368,4 +370,13 @@ pub struct EvalContext<'a> {
     pub deferred: &'a [Option<Datum>],
     /// The session.
     pub facts: &'a dyn Facts,
+    /// Where this may have to be done again: what volatile functions gave.
+    pub replay: Option<&'a Replay>,
+}
+
+impl<'a> EvalContext<'a> {
+    /// For what needs no row and no parameters.
+    pub fn of_no_row(facts: &'a dyn Facts) -> Self {
+        Self { row: &[], outer: &[], params: &[], deferred: &[], facts, replay: None }
+    }
 }

@@ -137,7 +137,7 @@ fn compiled(text: &str, names: &mut Names) -> Result<Expr> {
 }
 
 fn eval(expr: &Expr, names: &Names, row: &[Datum], params: &[Datum]) -> Result<Datum> {
-    expr.eval(&EvalContext { row, outer: &[], params, deferred: &[], facts: &names.session })
+    expr.eval(&EvalContext { row, outer: &[], params, deferred: &[], facts: &names.session, replay: None })
 }
 
 /// Type and text of a constant expression; a string nobody gave a type is text, as in a SELECT list.

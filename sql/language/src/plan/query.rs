@@ -385,14 +385,23 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
     Ok((descending, order.options.nulls_first.unwrap_or(descending)))
 }
 
+/// An expression without the parentheses around it, which say nothing.
+pub(super) fn bare(mut ast: &ast::Expr) -> &ast::Expr {
+    while let ast::Expr::Nested(inner) = ast {
+        ast = inner;
+    }
+    ast
+}
+
 /// A bare integer names an output column, counted from 1.
 pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Option<usize>> {
+    let ast = bare(ast);
     // A number with a sign is a constant, too, and none of the list's.
     if let ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } = ast
         && let ast::Expr::Value(value) = &**expr
         && let ast::Value::Number(text, _) = &value.value
     {
-        let (code, message) = match text.parse::<u32>() {
+        let (code, message) = match text.parse::<i32>() {
             Ok(_) => (
                 SqlState::INVALID_COLUMN_REFERENCE,
                 format!("{place} position -{text} is not in select list"),
@@ -403,11 +412,12 @@ pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Opti
     }
     let ast::Expr::Value(value) = ast else { return Ok(None) };
     match &value.value {
-        ast::Value::Number(text, _) => match text.parse::<usize>() {
-            Ok(number) if (1..=count).contains(&number) => Ok(Some(number - 1)),
-            Ok(number) => Err(SqlError::new(
+        // What is more than an integer is a constant of another type.
+        ast::Value::Number(text, _) => match text.parse::<i32>().map(usize::try_from) {
+            Ok(Ok(number)) if (1..=count).contains(&number) => Ok(Some(number - 1)),
+            Ok(_) => Err(SqlError::new(
                 SqlState::INVALID_COLUMN_REFERENCE,
-                format!("{place} position {number} is not in select list"),
+                format!("{place} position {text} is not in select list"),
             )),
             Err(_) => Err(SqlError::syntax(format!("non-integer constant in {place}"))),
         },

@@ -52,6 +52,12 @@ impl Scope for Analyzer<'_> {
             let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
             return Ok(Expr::Const(name, Type::of(TypeId::Name)));
         }
+        if let [word] = name
+            && word.quote_style.is_none()
+            && wanted == "default"
+        {
+            return Err(SqlError::syntax("DEFAULT is not allowed in this context").at(position));
+        }
         Err(self.no_column(table.map(|(alias, _)| alias), &wanted).at(position))
     }
 

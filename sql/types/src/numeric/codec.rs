@@ -180,14 +180,13 @@ impl Numeric {
             _ => 0,
         });
         let invalid = |what: &'static str| Error::invalid_binary(what);
-        let mut word = || words.next().ok_or_else(|| invalid("insufficient data left in message"));
+        let mut word = || words.next().ok_or_else(crate::binary::insufficient);
         let (count, weight, sign, scale) = (word()?, word()? as i16, word()?, word()?);
-        let sign_negative = match sign {
-            0 => false,
-            0x4000 => true,
-            NAN => return Ok(Self::NAN),
-            POSITIVE_INFINITY => return Ok(Self::INFINITY),
-            NEGATIVE_INFINITY => return Ok(Self::NEGATIVE_INFINITY),
+        let special = match sign {
+            0 | 0x4000 => None,
+            NAN => Some(Self::NAN),
+            POSITIVE_INFINITY => Some(Self::INFINITY),
+            NEGATIVE_INFINITY => Some(Self::NEGATIVE_INFINITY),
             _ => return Err(invalid("invalid sign in external \"numeric\" value")),
         };
         if scale > MAX_SCALE {
@@ -204,11 +203,15 @@ impl Numeric {
         if bytes.len() != 8 + usize::from(count) * 2 {
             return Err(invalid("incorrect binary data format"));
         }
+        // Also behind these digits may stand, of which nothing is taken.
+        if let Some(special) = special {
+            return Ok(special);
+        }
         // The coefficient at the scale of whole groups, then cut to the display scale.
         let group_scale = (i32::from(count) - 1 - i32::from(weight)) * 4;
         let mut coefficient: BigInt =
             if digits.is_empty() { BigInt::default() } else { digits.parse().unwrap_or_default() };
-        if sign_negative {
+        if sign != 0 {
             coefficient = -coefficient;
         }
         let shift = i32::from(scale) - group_scale;

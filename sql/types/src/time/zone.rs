@@ -104,21 +104,20 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
 /// A zone as SET TimeZone takes it: a name of the zone database in any case, `UTC`, an abbreviation with a
 /// fixed offset, hours ahead of UTC (`-3.5`), or a POSIX rule (`EST5EDT`).
 pub fn parse_zone(text: &str) -> Option<Zone> {
-    let trimmed = text.trim();
-    if let Ok(hours) = trimmed.parse::<f64>() {
+    if let Ok(hours) = text.trim_start().parse::<f64>() {
         return fixed_zone((hours * 3600.0) as i32);
     }
-    if trimmed.eq_ignore_ascii_case("default") || trimmed.eq_ignore_ascii_case("localtime") {
+    if text.eq_ignore_ascii_case("default") || text.eq_ignore_ascii_case("localtime") {
         return None;
     }
-    if let Some(offset) = super::abbreviations::offset_of(&trimmed.to_ascii_lowercase())
-        && TimeZone::get(trimmed).is_err()
+    if let Some(offset) = super::abbreviations::offset_of(&text.to_ascii_lowercase())
+        && TimeZone::get(text).is_err()
     {
         let zone = TimeZone::fixed(Offset::from_seconds(offset).ok()?);
-        return Some(Zone { name: trimmed.to_ascii_uppercase(), zone });
+        return Some(Zone { name: text.to_ascii_uppercase(), zone });
     }
-    let zone = parse_zone_name(trimmed)?;
-    let name = zone.iana_name().unwrap_or(trimmed).to_owned();
+    let zone = parse_zone_name(text)?;
+    let name = zone.iana_name().unwrap_or(text).to_owned();
     Some(Zone { name, zone })
 }
 

@@ -145,3 +145,38 @@ EXPLAIN (COSTS off, FORMAT yaml) SELECT a FROM ex WHERE b <> 'x"y' ORDER BY b;
 EXPLAIN (COSTS off, FORMAT xml) SELECT a FROM ex WHERE a < 5 ORDER BY b;
 EXPLAIN (COSTS off, FORMAT json, ANALYZE, TIMING off, SUMMARY off) SELECT a FROM ex WHERE a > 5;
 DROP TABLE ex;
+
+-- A customized setting is known once it was set, also if that was undone.
+BEGIN;
+SET LOCAL own.a = '1';
+COMMIT;
+SELECT current_setting('own.a');
+BEGIN;
+SET own.b = '1';
+ROLLBACK;
+SHOW own.b;
+SET own.c = '1';
+RESET own.c;
+SELECT current_setting('own.c', true), current_setting('own.never', true);
+RESET own.d;
+SHOW own.d;
+SHOW own.never;
+-- A style without an order of day and month keeps the order.
+SET DateStyle = 'dmy';
+SET DateStyle = 'iso';
+SHOW DateStyle;
+SELECT '1/2/2003'::date;
+SET DateStyle = '';
+SHOW DateStyle;
+SET DateStyle = 'dmy,mdy';
+SET DateStyle = 'iso,,dmy';
+SET DateStyle = 'default';
+SHOW DateStyle;
+SET client_min_messages = fatal;
+SET client_min_messages = panic;
+SET TimeZone = ' UTC';
+SET TimeZone = 'UTC ';
+SET TimeZone = ' 5';
+SHOW TimeZone;
+RESET TimeZone;
+SELECT timestamp '2020-01-01' AT TIME ZONE ' UTC';

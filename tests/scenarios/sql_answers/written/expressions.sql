@@ -168,3 +168,19 @@ SELECT 1;
 SELECT 2;
 FETCH ALL ex_of_rows;
 ROLLBACK;
+
+-- A clock tells the time before a wait as well as behind it.
+SELECT c2 - c1 >= interval '50 ms' FROM (SELECT clock_timestamp() c1, pg_sleep(0.06), clock_timestamp() c2) s;
+SELECT c2 - c1 >= interval '50 ms' FROM (SELECT clock_timestamp() c1, (SELECT pg_sleep(0.06)), clock_timestamp() c2) s;
+SELECT setseed(0.5);
+SELECT random() < 2, pg_sleep(0), random() < 2;
+SELECT pg_sleep(0)::text, pg_sleep(0)::varchar(3), cast(pg_sleep(0) AS name), coalesce(pg_sleep(0)::text, 'x');
+SELECT pg_sleep(0)::int;
+SELECT count(*) FROM generate_series(1, 3) GROUP BY (1);
+SELECT g % 2, count(*) FROM generate_series(1, 3) g GROUP BY (1) ORDER BY ((1));
+SELECT -g AS h FROM generate_series(1, 3) g ORDER BY (h);
+SELECT g FROM generate_series(1, 3) g ORDER BY 2147483648;
+SELECT g FROM generate_series(1, 3) g ORDER BY 2147483647;
+SELECT g FROM generate_series(1, 3) g ORDER BY -2147483648;
+SELECT default;
+SELECT ARRAY[[[[[[[1]]]]]]];

@@ -144,3 +144,34 @@ ALTER ROLE ALL SET transaction_isolation = 'repeatable read';
 ALTER DATABASE postgres SET transaction_isolation = 'serializable';
 ALTER DATABASE postgres SET shared_buffers = '1GB';
 ALTER ROLE k_role IN DATABASE postgres SET transaction_isolation = 'serializable';
+
+-- "char" is one byte, and one above 127 shows by its octal digits.
+SELECT '\200'::"char", 'é'::"char", '\101'::"char", '\1011'::"char", '\777'::"char", '\8'::"char", (-1)::"char";
+SELECT 'é'::"char"::int, '\200'::text::"char", ''::"char" = '', octet_length('\200'::"char"::text), '\000'::"char" = '';
+
+-- What an open cursor reads stays as it is.
+CREATE TABLE in_use (a int PRIMARY KEY, b text);
+INSERT INTO in_use VALUES (1, 'x'), (2, 'y');
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM in_use;
+SAVEPOINT s;
+TRUNCATE in_use;
+ROLLBACK TO s;
+DROP TABLE in_use;
+ROLLBACK TO s;
+ALTER TABLE in_use ADD COLUMN c int;
+ROLLBACK TO s;
+CREATE INDEX ON in_use (b);
+ROLLBACK TO s;
+ALTER TABLE in_use RENAME TO in_use2;
+INSERT INTO in_use2 VALUES (3, 'z');
+FETCH ALL c;
+CLOSE c;
+TRUNCATE in_use2;
+COMMIT;
+BEGIN;
+INSERT INTO in_use2 VALUES (4, 'z');
+SELECT pg_current_xact_id_if_assigned() IS NULL;
+COMMIT;
+SELECT pg_current_xact_id_if_assigned() IS NULL;
+DROP TABLE in_use2;
