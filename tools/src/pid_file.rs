@@ -113,8 +113,8 @@ impl PidFile {
         Ok(Self::read(data)?.filter(|file| file.is_of_running(data)))
     }
 
-    /// Whether the server that wrote it runs. Its number may be another process's by now: a server of ours holds
-    /// its lock as long as it lives; of others is known what pg_ctl asks, whether it may be signalled.
+    /// Whether the server that wrote it runs. Its number may be another process's by now: a server of ours
+    /// holds its lock as long as it lives; of others is known what pg_ctl asks, whether it may be signalled.
     pub fn is_of_running(&self, data: &Path) -> bool {
         match is_locked(&data.join(SERVER_LOCK_FILE)) {
             Some(locked) => locked && is_alive(self.pid),

@@ -169,8 +169,8 @@ pub trait Disk: Send + Sync + Debug {
     /// not followed.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
-    /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`. What is no regular
-    /// file is refused before it is opened: pipes and devices may act when they are.
+    /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`. What is no
+    /// regular file is refused before it is opened: pipes and devices may act when they are.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         if self.metadata(path)?.kind == FileKind::Other {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

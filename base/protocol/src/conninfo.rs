@@ -399,7 +399,8 @@ impl ConnInfo {
         let user = get("user").or_else(|| variable("USER"));
         let home = variable("HOME").map(PathBuf::from);
         let mut parameters = Vec::new();
-        // What `auto` finds out from the locale is always the one encoding of these programs, and of the server.
+        // What `auto` finds out from the locale is always the one encoding of these programs, and of the
+        // server.
         if let Some(encoding) = get("client_encoding").filter(|encoding| encoding != "auto") {
             parameters.push(("client_encoding".to_owned(), encoding));
         }

@@ -20,8 +20,8 @@ const BINDING: &str = "tls-server-end-point";
 pub const ITERATIONS: u32 = 4096;
 /// Bytes of a new verifier's salt.
 pub const SALT_BYTES: usize = 16;
-/// The most iterations of a verifier, and the most that a client spends on the word of a server that has proven
-/// nothing yet: less than a second.
+/// The most iterations of a verifier, and the most that a client spends on the word of a server that has
+/// proven nothing yet: less than a second.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 /// So many take some milliseconds.
 const ITERATIONS_SOON_DONE: u32 = 4 * ITERATIONS;
@@ -107,8 +107,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-/// The password as it is hashed. One that SASLprep refuses, or of which it leaves nothing, is used as it is, as
-/// PostgreSQL does.
+/// The password as it is hashed. One that SASLprep refuses, or of which it leaves nothing, is used as it is,
+/// as PostgreSQL does.
 fn prepared(password: &str) -> Cow<'_, str> {
     let prepared = stringprep::saslprep(password).ok().filter(|prepared| !prepared.is_empty());
     prepared.unwrap_or(Cow::Borrowed(password))

@@ -137,7 +137,8 @@ impl<'t> Reading<'t> {
         }
     }
 
-    /// What stands behind the slashes of a URI, which end before `at`: `user:password@host/database?key=value`.
+    /// What stands behind the slashes of a URI, which end before `at`:
+    /// `user:password@host/database?key=value`.
     fn uri(&mut self, at: usize) -> usize {
         let rest = self.rest(at);
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());

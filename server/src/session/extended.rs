@@ -169,12 +169,12 @@ impl Session {
                 if prepared.columns().is_some() {
                     self.sql.check_not_failed(&prepared)?;
                 }
+                let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
+                backend::parameter_description(&mut self.wire.out, types);
                 let prepared =
                     limited(self.deadline, &self.canceller, pin!(self.sql.as_described(prepared))).await?;
                 self.may_describe(&prepared).await?;
                 let out = &mut self.wire.out;
-                let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
-                backend::parameter_description(out, types);
                 match prepared.columns() {
                     Some(columns) => rows::describe(out, columns, &ResultFormats::default()),
                     None => backend::no_data(out),

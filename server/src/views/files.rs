@@ -130,8 +130,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// What stands before a value's bytes in PostgreSQL, which counts them.
 const HEAD_BYTES: usize = 4;
 
-/// What of a file is wanted: all of it, or so many bytes from an offset on, which counts from the end if it is
-/// negative.
+/// What of a file is wanted: all of it, or so many bytes from an offset on, which counts from the end if it
+/// is negative.
 type Part = Option<(i64, u64)>;
 
 /// The part that is asked for, as far as it can be had at all.

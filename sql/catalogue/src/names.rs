@@ -139,8 +139,8 @@ fn made_up(environment: &dyn Environment, schema: Schema, name: &str) -> Option<
 }
 
 impl Catalogue {
-    /// The columns of a table, a sequence or a view that somebody made, with their numbers; all but views have
-    /// the system's, too.
+    /// The columns of a table, a sequence or a view that somebody made, with their numbers; all but views
+    /// have the system's, too.
     pub fn numbered_columns(&self, relation: u32) -> Vec<(i16, &str)> {
         if let Some(view) = self.views.get(&relation) {
             return (1..).zip(view.columns.iter().map(|column| column.name.as_str())).collect();

@@ -8,13 +8,14 @@ use sql_language::plan::{Plan, Verb};
 use sqlparser::ast::AlterTableOperation;
 use sqlstate::SqlState;
 
-/// Whether a portal reads a table, or has read it and can still be asked for more. What writes begins only
-/// when it runs, and ends with that.
+/// Whether a portal reads a table, or has read it and can still be asked for more. What writes or copies
+/// begins only when it runs, and ends with that.
 fn reads(portal: &Portal, oid: u32) -> bool {
     let of_plan =
         |plan: &Plan| plan.verb == Verb::Select && plan.tables.iter().any(|used| used.relation.oid == oid);
     match (&portal.run, &portal.prepared().body) {
         (Run::Failed, _) => false,
+        (Run::Plan(run), _) if run.copy.is_some() => false,
         (Run::Plan(run), _) => of_plan(&run.plan),
         (_, Body::Plan { plan, .. }) => of_plan(&plan.lock()),
         _ => false,

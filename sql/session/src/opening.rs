@@ -3,7 +3,7 @@
 //! As in PostgreSQL a query shows what there was when its portal was opened (Bind, DECLARE), and what changes
 //! rows or copies them goes by what there is when it runs (Execute).
 
-use super::portal::{Body, Portal, Prepared, Run, same_result};
+use super::portal::{Body, Portal, Prepared, Run, changed_result, same_result};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_interface::{Result, SqlError};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
@@ -72,10 +72,7 @@ impl SqlSession {
                 let current = self.settle_plan(parsed, declared, known.clone()).await?;
                 if !Arc::ptr_eq(&current, &known) {
                     if !same_result(&current, &known) {
-                        return Err(SqlError::new(
-                            SqlState::FEATURE_NOT_SUPPORTED,
-                            "cached plan must not change result type",
-                        ));
+                        return Err(changed_result());
                     }
                     *plan.lock() = current.clone();
                 }

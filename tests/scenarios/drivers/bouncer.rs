@@ -17,14 +17,19 @@ impl Bouncer {
         let (folder, port) = (scenarios::scratch_dir(), free_port());
         let users = folder.path().join("users.txt");
         fs::write(&users, "\"app\" \"opensesame\"\n").expect("a file");
+        // It is no root, who alone can look into the folder of the others.
+        let root = folder.path().join("root.crt");
+        fs::copy(servers.pki.path("root.crt"), &root).expect("copied");
         // pgbench opens all its sessions before the first one ends.
         let pool = if mode == "session" { 8 } else { 4 };
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\n\
-             default_pool_size = {pool}\nserver_reset_query = DISCARD ALL\n",
+             default_pool_size = {pool}\nserver_reset_query = DISCARD ALL\nserver_tls_sslmode = verify-ca\n\
+             server_tls_ca_file = {}\n",
             servers.node.port(),
-            users.display()
+            users.display(),
+            root.display()
         );
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, settings).expect("a file");

@@ -4,7 +4,7 @@ use crate::toolbox::{Servers, Way, node_js, script};
 
 fn compare(name: &str) {
     let servers = Servers::start();
-    for way in [Way::Trusted, Way::Scram] {
+    for way in [Way::Trusted, Way::Encrypted] {
         servers.compare(way, |_| {
             let mut command = node_js();
             command.arg(script(name));

@@ -354,8 +354,10 @@ fn a_password_set_by_psql_lets_in() {
     let done = psql.stdin(fs::File::open(answers).expect("a file")).output().expect("psql runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let ask = |password: &str| {
-        let conninfo =
-            format!("host=127.0.0.1 port={} user=app dbname=postgres password={password}", node.port());
+        let conninfo = format!(
+            "host=127.0.0.1 port={} user=app dbname=postgres password={password} sslmode=require",
+            node.port()
+        );
         run(pg_tool("psql").args(["-XAtc", "select 1", &conninfo])).code
     };
     assert_eq!((ask("changed"), ask("opensesame")), (0, 2));

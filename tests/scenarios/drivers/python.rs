@@ -15,32 +15,32 @@ fn compare(name: &str, arguments: &[&str], ways: &[Way]) {
 
 #[test]
 fn psycopg_3_works() {
-    compare("psycopg3.py", &[], &[Way::Trusted, Way::Scram]);
+    compare("psycopg3.py", &[], &[Way::Trusted, Way::Encrypted]);
 }
 
 #[test]
 fn psycopg_2_works() {
-    compare("psycopg2_script.py", &[], &[Way::Trusted, Way::Scram]);
+    compare("psycopg2_script.py", &[], &[Way::Trusted, Way::Encrypted]);
 }
 
 #[test]
 fn asyncpg_works() {
-    compare("asyncpg_script.py", &[], &[Way::Trusted, Way::Scram]);
+    compare("asyncpg_script.py", &[], &[Way::Trusted, Way::Encrypted]);
 }
 
 #[test]
 fn sqlalchemy_works_over_psycopg_3() {
-    compare("sqlalchemy_script.py", &["psycopg"], &[Way::Scram]);
+    compare("sqlalchemy_script.py", &["psycopg"], &[Way::Encrypted]);
 }
 
 #[test]
 fn sqlalchemy_works_over_psycopg_2() {
-    compare("sqlalchemy_script.py", &["psycopg2"], &[Way::Scram]);
+    compare("sqlalchemy_script.py", &["psycopg2"], &[Way::Encrypted]);
 }
 
 #[test]
 fn sqlalchemy_works_over_asyncpg() {
-    compare("sqlalchemy_script.py", &["asyncpg"], &[Way::Scram]);
+    compare("sqlalchemy_script.py", &["asyncpg"], &[Way::Encrypted]);
 }
 
 /// asyncpg asks for the types of arrays by WITH RECURSIVE, which comes later: it is told so, and does not

@@ -2,12 +2,19 @@
 
 use crate::toolbox::{Servers, differing};
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
+use scenarios::pki::Pki;
 use std::fmt::{Debug, Write};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutStream};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 type Done = Result<(), tokio_postgres::Error>;
 
@@ -20,10 +27,34 @@ impl Seen {
     }
 }
 
-async fn connect(conninfo: &str) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = conninfo.parse::<Config>()?.connect(NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+/// Where a client connects, over TLS with a password.
+struct Server {
+    conninfo: String,
+    tls: MakeRustlsConnect,
+}
+
+impl Server {
+    fn new(port: u16, pki: &Pki) -> Self {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_file(pki.path("root.crt")).expect("a certificate");
+        roots.add(root).expect("a root");
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let conninfo = format!(
+            "host=127.0.0.1 port={port} user=app password=opensesame dbname=postgres sslmode=require \
+             channel_binding=require"
+        );
+        Self { conninfo, tls: MakeRustlsConnect::new(tls) }
+    }
+
+    async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.conninfo.parse::<Config>()?.connect(self.tls.clone()).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
 }
 
 async fn values(client: &Client, seen: &mut Seen) -> Done {
@@ -110,15 +141,15 @@ async fn copies(client: &Client, seen: &mut Seen) -> Done {
 }
 
 /// A statement is cancelled once it runs: it says so by a notice before it sleeps.
-async fn cancel(client: &Client, conninfo: &str, seen: &mut Seen) -> Done {
+async fn cancel(client: &Client, server: &Server, seen: &mut Seen) -> Done {
     let token = client.cancel_token();
     let sleeping = client.query("select pg_sleep(60)", &[]);
-    let other = connect(conninfo).await?;
+    let other = server.connect().await?;
     let cancelling = async {
         let asked =
             "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(60)'";
         while other.query_one(asked, &[]).await?.get::<_, i64>(0) == 0 {}
-        token.cancel_query(NoTls).await
+        token.cancel_query(server.tls.clone()).await
     };
     let (slept, cancelled) = tokio::join!(sleeping, cancelling);
     cancelled?;
@@ -126,8 +157,8 @@ async fn cancel(client: &Client, conninfo: &str, seen: &mut Seen) -> Done {
     Ok(())
 }
 
-async fn notices(conninfo: &str, seen: &mut Seen) -> Done {
-    let (client, mut connection) = conninfo.parse::<Config>()?.connect(NoTls).await?;
+async fn notices(server: &Server, seen: &mut Seen) -> Done {
+    let (client, mut connection) = server.conninfo.parse::<Config>()?.connect(server.tls.clone()).await?;
     let (sender, receiver) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let next = std::future::poll_fn(|cx| connection.poll_message(cx)).await;
@@ -142,14 +173,14 @@ async fn notices(conninfo: &str, seen: &mut Seen) -> Done {
     Ok(())
 }
 
-async fn run(conninfo: &str) -> Result<String, tokio_postgres::Error> {
-    let mut client = connect(conninfo).await?;
+async fn run(server: &Server) -> Result<String, tokio_postgres::Error> {
+    let mut client = server.connect().await?;
     let mut seen = Seen(String::new());
     values(&client, &mut seen).await?;
     statements(&mut client, &mut seen).await?;
     copies(&client, &mut seen).await?;
-    cancel(&client, conninfo, &mut seen).await?;
-    notices(conninfo, &mut seen).await?;
+    cancel(&client, server, &mut seen).await?;
+    notices(server, &mut seen).await?;
     client.batch_execute("drop table r").await?;
     Ok(seen.0)
 }
@@ -159,8 +190,9 @@ fn tokio_postgres_works() {
     let servers = Servers::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let [theirs, ours] = [servers.postgresql.port(), servers.node.port()].map(|port| {
-        let conninfo = format!("host=127.0.0.1 port={port} user=app password=opensesame dbname=postgres");
-        runtime.block_on(run(&conninfo)).unwrap_or_else(|error| panic!("port {port}: {error:?}"))
+        runtime
+            .block_on(run(&Server::new(port, &servers.pki)))
+            .unwrap_or_else(|error| panic!("port {port}: {error:?}"))
     });
     let differences = differing(&theirs, &ours);
     assert!(differences.is_empty(), "PostgreSQL (-) and here (+) differ\n{differences}");

@@ -1,20 +1,24 @@
 //! target_session_attrs of libpq, all values, on a primary and its standby.
 
+use crate::toolbox::{encrypted, node_with_tls, role};
+use scenarios::pki::Pki;
 use scenarios::{Node, pg_tool, run};
 
 #[test]
 fn libpq_finds_the_server_that_target_session_attrs_asks_for() {
-    let primary = Node::builder().start();
+    let pki = Pki::make();
+    let primary = node_with_tls(&pki);
+    primary.start();
+    primary.sql(&role());
     let standby = Node::builder().clone_from(&primary);
     let (first, second) = (primary.port(), standby.port());
-    let folders = [&primary, &standby].map(|node| node.folder().display().to_string());
     let ask = |order: [usize; 2], wanted: &str| {
-        let (hosts, ports) = (order.map(|at| folders[at].clone()), order.map(|at| [first, second][at]));
-        let conninfo = format!(
-            "host={},{} port={},{} user=postgres dbname=postgres target_session_attrs={wanted}",
-            hosts[0], hosts[1], ports[0], ports[1]
-        );
-        let asked = run(pg_tool("psql").args(["-XAt", "-c", "show port", &conninfo]));
+        let ports = order.map(|at| [first, second][at]);
+        let conninfo =
+            format!("host=127.0.0.1,127.0.0.1 port={},{} target_session_attrs={wanted}", ports[0], ports[1]);
+        let mut psql = pg_tool("psql");
+        encrypted(&mut psql, first, &pki);
+        let asked = run(psql.args(["-XAt", "-c", "show port", &conninfo]));
         asked.stdout.trim().parse::<u16>().map_err(|_| asked.stderr)
     };
     for order in [[0, 1], [1, 0]] {

@@ -1,6 +1,7 @@
 //! What the drivers' tests work with: the drivers, fetched once a target folder, and two servers that a
 //! script is run on, ours and a real PostgreSQL 15.
 
+use scenarios::pki::Pki;
 use scenarios::{Node, Outcome, PostgreSql, run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,51 +64,86 @@ pub fn node_js() -> Command {
     command
 }
 
-/// Ours and theirs, both on the loopback.
+/// Ours and theirs, both on the loopback, with certificates for it.
 pub struct Servers {
     pub node: Node,
     pub postgresql: PostgreSql,
+    pub pki: Pki,
 }
 
-/// How a script connects to our server. The issue's last way, over TLS, has its place here.
+/// How a script connects.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
     /// Over TCP, trusted.
     Trusted,
-    /// Over TCP, with a password by SCRAM.
-    Scram,
+    /// Over TLS, with a password by SCRAM; the server's certificate is verified where the driver can. A
+    /// server lets the role in no other way.
+    Encrypted,
+}
+
+/// Who may come how: the role `app` over TLS with its password alone.
+const RULES: &str = "local all all trust\n\
+                     hostssl all app 127.0.0.1/32 scram-sha-256\n\
+                     host all app all reject\n\
+                     host all all 127.0.0.1/32 trust\n";
+
+/// Has a program that goes by the variables of libpq log in as the role `app` over TLS, to a server on this
+/// port of the loopback.
+pub fn encrypted(command: &mut Command, port: u16, pki: &Pki) {
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).env("PGDATABASE", "postgres");
+    command.env("PGUSER", "app").env("PGPASSWORD", PASSWORD);
+    command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", pki.path("root.crt"));
+    // Node.js has its own.
+    command.env("NODE_EXTRA_CA_CERTS", pki.path("root.crt"));
+}
+
+/// A server of ours with a certificate and these rules, not started.
+pub fn node_with_tls(pki: &Pki) -> Node {
+    let node = Node::builder().setting("ssl", "on").init();
+    pki.install("server", &node.data());
+    fs::write(node.data().join("pg_hba.conf"), RULES).expect("the file is written");
+    node
+}
+
+/// What makes the role `app`.
+pub fn role() -> String {
+    format!("CREATE ROLE app LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
 }
 
 impl Servers {
     pub fn start() -> Self {
-        let node = Node::builder().init();
-        let hba =
-            "local all all trust\nhost all app 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
-        fs::write(node.data().join("pg_hba.conf"), hba).expect("the file is written");
+        let pki = Pki::make();
+        let node = node_with_tls(&pki);
         node.start();
         let postgresql = PostgreSql::start(&[("listen_addresses", "127.0.0.1")]);
+        for file in ["server.crt", "server.key"] {
+            postgresql.place(file, &fs::read(pki.path(file)).expect("it is there"));
+        }
+        postgresql.place("pg_hba.conf", RULES.as_bytes());
+        postgresql.configure(&[("ssl", "on")]);
+        postgresql.reload();
         for server in [node.conninfo(), postgresql.conninfo()] {
             let mut client = postgres::Client::connect(&server, postgres::NoTls).expect("connects");
-            client
-                .batch_execute(&format!("CREATE ROLE app LOGIN SUPERUSER PASSWORD '{PASSWORD}'"))
-                .expect("a role");
+            client.batch_execute(&role()).expect("a role");
         }
-        Self { node, postgresql }
+        Self { node, postgresql, pki }
     }
 
-    fn on(command: &mut Command, port: u16, way: Way) {
-        command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).env("PGDATABASE", "postgres");
+    fn on(&self, command: &mut Command, port: u16, way: Way) {
         command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         match way {
-            Way::Trusted => command.env("PGUSER", "postgres").env_remove("PGPASSWORD"),
-            Way::Scram => command.env("PGUSER", "app").env("PGPASSWORD", PASSWORD),
-        };
+            Way::Trusted => {
+                command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string());
+                command.env("PGDATABASE", "postgres").env("PGUSER", "postgres").env_remove("PGPASSWORD");
+            }
+            Way::Encrypted => encrypted(command, port, &self.pki),
+        }
     }
 
     /// Runs a script on our server alone.
     pub fn say(&self, command: impl Fn() -> Command) -> Outcome {
         let mut command = command();
-        Self::on(&mut command, self.node.port(), Way::Trusted);
+        self.on(&mut command, self.node.port(), Way::Trusted);
         run(&mut command)
     }
 
@@ -115,7 +151,7 @@ impl Servers {
     pub fn compare(&self, way: Way, command: impl Fn(u16) -> Command) {
         let [theirs, ours] = [self.postgresql.port(), self.node.port()].map(|port| {
             let mut command = command(port);
-            Self::on(&mut command, port, way);
+            self.on(&mut command, port, way);
             run(&mut command)
         });
         assert_eq!(theirs.code, 0, "the script fails on PostgreSQL\n{}\n{}", theirs.stdout, theirs.stderr);
