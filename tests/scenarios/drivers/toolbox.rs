@@ -82,7 +82,7 @@ pub enum Way {
 }
 
 /// Who may come how: the role `app` over TLS with its password alone.
-const RULES: &str = "local all all trust\n\
+const RULES: &str = "local all,replication all trust\n\
                      hostssl all app 127.0.0.1/32 scram-sha-256\n\
                      host all app all reject\n\
                      host all all 127.0.0.1/32 trust\n";

@@ -172,7 +172,7 @@ ROLLBACK;
 -- A clock tells the time before a wait as well as behind it.
 SELECT c2 - c1 >= interval '50 ms' FROM (SELECT clock_timestamp() c1, pg_sleep(0.06), clock_timestamp() c2) s;
 SELECT c2 - c1 >= interval '50 ms' FROM (SELECT clock_timestamp() c1, (SELECT pg_sleep(0.06)), clock_timestamp() c2) s;
--- absent
+-- absent: setseed
 SELECT setseed(0.5);
 SELECT random() < 2, pg_sleep(0), random() < 2;
 SELECT pg_sleep(0)::text, pg_sleep(0)::varchar(3), cast(pg_sleep(0) AS name), coalesce(pg_sleep(0)::text, 'x');
