@@ -327,12 +327,14 @@ impl Session {
         let copies = matches!(portal.kind(), PortalKind::CopyOut { .. });
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let mut rows = 0;
-        let prepared = portal.prepared().clone();
+        // Text says by itself what it is.
+        let is_text = matches!(formats, ResultFormats::All(Format::Text));
+        let described = (!is_text).then(|| portal.prepared().clone());
         self.take_limits();
         loop {
             let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
             let mut sink = Rows::new(out, scratch, formats, &self.limits.style);
-            sink.columns = prepared.columns().unwrap_or_default();
+            sink.columns = described.as_ref().and_then(|one| one.columns()).unwrap_or_default();
             let fetched =
                 limited(self.deadline, &self.canceller, pin!(self.sql.fetch(portal, left, &mut sink))).await;
             if fetched.is_err() {

@@ -2,7 +2,9 @@
 
 use super::analyzer::{Analyzer, NamedSet};
 use super::node::{DeferredSource, OfRow, SequenceFunction, SetCall, SetFunction};
-use crate::expr::{self, Expr, FunctionArgument};
+use super::query::TargetEntry;
+use crate::expr::{self, Expr, FunctionArgument, Scope};
+use crate::parse::fold;
 use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
 use sql_types::cast::CastContext;
@@ -28,6 +30,53 @@ pub fn signature(function: &NodeFunction) -> String {
 }
 
 impl<'a> Analyzer<'a> {
+    /// The call that gives a composite value: its place among the level's deferred values, what is taken of
+    /// its row, and the row's columns.
+    pub(super) fn record(&mut self, value: &Expr) -> Option<(usize, &mut OfRow, &'a [(&'static str, Type)])> {
+        let functions = self.environment.node_functions();
+        let Expr::Deferred { index, .. } = value else { return None };
+        let DeferredSource::Call { function, of_row, .. } =
+            &mut self.level().deferred.get_mut(*index)?.source
+        else {
+            return None;
+        };
+        let NodeReturns::Record(columns) = &functions.get(*function)?.returns else { return None };
+        Some((*index, of_row, columns))
+    }
+
+    /// `(value).*`: the fields of what a function gives, which is called for each, as PostgreSQL does; or the
+    /// columns of a table.
+    pub(super) fn fields(&mut self, ast: &ast::Expr) -> Result<Vec<TargetEntry>> {
+        if let ast::Expr::Identifier(name) = expr::strip(ast)
+            && let table = fold(name)
+            && self.level().tables.iter().any(|known| *known.alias == *table)
+        {
+            return self.star(Some(&table));
+        }
+        let mut value = self.compile(ast)?;
+        let Some((.., columns)) = self.record(&value) else {
+            let ty = value.ty().id;
+            if ty == TypeId::Text {
+                return Err(SqlError::unsupported("the fields of such a composite value"));
+            }
+            let what = format!(
+                "column notation .* applied to type {}, which is not a composite type",
+                ty.sql_name()
+            );
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, what));
+        };
+        let mut targets = Vec::with_capacity(columns.len());
+        for (name, _) in columns {
+            if !targets.is_empty() {
+                value = self.compile(ast)?;
+            }
+            let field =
+                self.field(&value, name)?.ok_or_else(|| SqlError::internal("a row without fields"))?;
+            targets.push(TargetEntry { expr: field, name: (*name).to_owned(), origin: None });
+        }
+        Ok(targets)
+    }
+
     /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval
     /// and lastval, so that each is called in its turn. (A condition computes these two in passing.)
     pub(super) fn sequence_function(

@@ -239,7 +239,7 @@ impl Analyzer<'_> {
     }
 
     /// `*` or `table.*`.
-    fn star(&mut self, table: Option<&str>) -> Result<Vec<TargetEntry>> {
+    pub(super) fn star(&mut self, table: Option<&str>) -> Result<Vec<TargetEntry>> {
         let level = self.level();
         let targets: Vec<TargetEntry> = level
             .columns
@@ -288,7 +288,16 @@ impl Analyzer<'_> {
                     let (_, table, position) = self.table_name(name)?;
                     targets.extend(self.star(Some(&table)).map_err(|error| error.at(position))?);
                 }
-                _ => return Err(SqlError::unsupported("this entry of a select list")),
+                ast::SelectItem::QualifiedWildcard(
+                    ast::SelectItemQualifiedWildcardKind::Expr(value),
+                    options,
+                ) => {
+                    require_plain_star(options)?;
+                    targets.extend(self.fields(value)?);
+                }
+                ast::SelectItem::ExprWithAliases { .. } => {
+                    return Err(SqlError::unsupported("this entry of a select list"));
+                }
             }
         }
         Ok(targets)
@@ -385,17 +394,9 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
     Ok((descending, order.options.nulls_first.unwrap_or(descending)))
 }
 
-/// An expression without the parentheses around it, which say nothing.
-pub(super) fn bare(mut ast: &ast::Expr) -> &ast::Expr {
-    while let ast::Expr::Nested(inner) = ast {
-        ast = inner;
-    }
-    ast
-}
-
 /// A bare integer names an output column, counted from 1.
 pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Option<usize>> {
-    let ast = bare(ast);
+    let ast = expr::strip(ast);
     // A number with a sign is a constant, too, and none of the list's.
     if let ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } = ast
         && let ast::Expr::Value(value) = &**expr

@@ -9,7 +9,7 @@ use super::node::{
 };
 use super::outputs::is_open;
 use super::predicate;
-use super::query::{OutputColumn, Select, bare, direction, ordinal};
+use super::query::{OutputColumn, Select, direction, ordinal};
 use super::tail::Tail;
 use crate::expr::{self, Expr};
 use crate::parse::fold;
@@ -310,7 +310,7 @@ impl Analyzer<'_> {
         exprs: &[Expr],
         place: &str,
     ) -> Result<Expr> {
-        let ast = bare(ast);
+        let ast = expr::strip(ast);
         if let Some(at) = ordinal(ast, columns.len(), place)? {
             return exprs.get(at).cloned().ok_or_else(|| SqlError::internal("an ordinal out of range"));
         }
@@ -338,7 +338,7 @@ impl Analyzer<'_> {
         columns: &[OutputColumn],
         exprs: &[Expr],
     ) -> Result<Expr> {
-        let ast = bare(ast);
+        let ast = expr::strip(ast);
         let found = match ast {
             ast::Expr::Identifier(name) => {
                 let wanted = fold(name);

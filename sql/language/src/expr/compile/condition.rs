@@ -6,6 +6,7 @@ use crate::expr::coerce;
 use crate::expr::node::Expr;
 use crate::parse::SYMMETRIC;
 use sql_interface::{Result, SqlError};
+use sql_types::TypeId;
 use sqlstate::SqlState;
 
 impl Compiler<'_> {
@@ -45,9 +46,19 @@ impl Compiler<'_> {
         let (low_op, high_op) = if negated { ("<", ">") } else { (">=", "<=") };
         let again = self.again(&tested)?;
         let low = named_operator(low_op, again, low, self.scope)?.fold_here();
+        // The first comparison may have said what a parameter is.
+        let (tested, high) = (self.as_determined(tested)?, self.as_determined(high)?);
         let high = named_operator(high_op, tested, high, self.scope)?.fold_here();
         let parts = vec![low, high];
         Ok(if negated { Expr::Or(parts) } else { Expr::And(parts) }.fold_here())
+    }
+
+    /// A parameter by the type that it has been given since.
+    fn as_determined(&mut self, expr: Expr) -> Result<Expr> {
+        match expr {
+            Expr::Param { index, ty } if ty.id == TypeId::Unknown => self.scope.parameter(index + 1),
+            other => Ok(other),
+        }
     }
 
     /// 42804 where a condition has called a function that returns a set; `before`: the calls before it.

@@ -530,7 +530,7 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
 }
 
 /// An expression without the parentheses around it.
-pub(super) fn strip(ast: &Ast) -> &Ast {
+pub(crate) fn strip(ast: &Ast) -> &Ast {
     let mut inner = ast;
     while let Ast::Nested(nested) = inner {
         inner = nested;
