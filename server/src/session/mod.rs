@@ -172,6 +172,7 @@ impl Session {
                 (self.limits.idle_in_transaction, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, what)
             }
         };
+        self.sql.note_wait();
         match limit {
             None => {
                 let read = self.wire.read_more().await;

@@ -51,7 +51,7 @@ impl Session {
                 limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
                     .await?;
             let mut portal =
-                limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, Vec::new()))).await?;
+                limited(self.deadline, &self.canceller, pin!(self.sql.open_untold(prepared))).await?;
             let formats = ResultFormats::default();
             let kind = portal.kind();
             if kind == PortalKind::Rows {

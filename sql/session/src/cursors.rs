@@ -88,7 +88,7 @@ impl SqlSession {
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message));
         }
         let prepared = Arc::new(self.analyse(query.clone(), given.types, super::PARAMETERS_MAX).await?);
-        let mut portal = Box::pin(self.open_portal(prepared, given.values)).await?;
+        let mut portal = Box::pin(self.open_portal(prepared, given.values, false)).await?;
         self.hold(&mut portal);
         portal.no_scroll = no_scroll;
         self.kept.portals.insert(name.to_owned(), portal);

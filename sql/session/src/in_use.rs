@@ -15,7 +15,7 @@ fn reads(portal: &Portal, oid: u32) -> bool {
         |plan: &Plan| plan.verb == Verb::Select && plan.tables.iter().any(|used| used.relation.oid == oid);
     match (&portal.run, &portal.prepared().body) {
         (Run::Failed, _) => false,
-        (Run::Plan(run), _) if run.copy.is_some() => false,
+        _ if portal.goes_by_now() => false,
         (Run::Plan(run), _) => of_plan(&run.plan),
         (_, Body::Plan { plan, .. }) => of_plan(&plan.lock()),
         _ => false,

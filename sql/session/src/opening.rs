@@ -3,16 +3,39 @@
 //! As in PostgreSQL a query shows what there was when its portal was opened (Bind, DECLARE), and what changes
 //! rows or copies them goes by what there is when it runs (Execute).
 
-use super::portal::{Body, Portal, Prepared, Run, changed_result, same_result};
+use super::portal::{Body, PlanRun, Portal, Prepared, Run, changed_result, same_result};
 use super::{PARAMETERS_MAX, SqlSession};
-use sql_interface::{Result, SqlError};
+use sql_interface::{Result, ResultColumn, SqlError};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::Plan;
+use sql_language::plan::rights::{self, Requirement};
 use sql_types::{Datum, Type};
 use sqlstate::SqlState;
+use std::collections::BTreeSet;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// The columns of a run, where they are others than was known when the statement was prepared.
+fn other_columns(prepared: &Prepared, run: &Run) -> Option<Vec<ResultColumn>> {
+    let Run::Plan(run) = run else { return None };
+    let now = run.plan.columns.as_ref()?;
+    (Some(now.as_slice()) != prepared.columns()).then(|| now.clone())
+}
+
+/// A run in the place of another, if both go to the same tables. What was bound to one is not to change
+/// another that has its name by now.
+fn same_tables(before: &Run, now: Run) -> Result<Run> {
+    if let (Run::Plan(before), Run::Plan(after)) = (before, &now) {
+        let relations = |run: &PlanRun| -> BTreeSet<u32> {
+            run.plan.tables.iter().map(|used| used.relation.oid).collect()
+        };
+        if relations(before) != relations(after) {
+            return Err(SqlError::unsupported("a statement whose tables were renamed since it was bound"));
+        }
+    }
+    Ok(now)
+}
 
 impl SqlSession {
     /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
@@ -22,7 +45,18 @@ impl SqlSession {
     ///
     /// 25P02 as above, and what analysis finds if the catalogue has changed.
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Box<Portal>> {
-        let result = self.open_portal(prepared, parameters).await;
+        let result = self.open_portal(prepared, parameters, true).await;
+        self.noting(result).await
+    }
+
+    /// The same for a statement without parameters of which its client has not been told: its columns are
+    /// those of now, also where it had to wait for somebody who changes a table.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub async fn open_untold(&mut self, prepared: Arc<Prepared>) -> Result<Box<Portal>> {
+        let result = self.open_portal(prepared, Vec::new(), false).await;
         self.noting(result).await
     }
 
@@ -30,6 +64,7 @@ impl SqlSession {
         &mut self,
         mut prepared: Arc<Prepared>,
         parameters: Vec<Datum>,
+        told: bool,
     ) -> Result<Box<Portal>> {
         self.canceller.check()?;
         if parameters.len() != prepared.parameter_types().len() {
@@ -47,7 +82,9 @@ impl SqlSession {
             match &parsed.command {
                 SqlCommand::Utility(Utility::Execute { name, arguments }) => {
                     let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
-                    return Box::pin(self.open_portal(inner, values)).await;
+                    let mut portal = Box::pin(self.open_portal(inner, values, true)).await?;
+                    portal.executes = Some(prepared);
+                    return Ok(portal);
                 }
                 SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
                     let columns = self.cursor_columns(name);
@@ -58,26 +95,34 @@ impl SqlSession {
                 _ => {}
             }
         }
-        let run = self.run_of(&prepared).await?;
+        let run = self.run_of(&prepared, told).await?;
+        if !told && let Some(columns) = other_columns(&prepared, &run) {
+            prepared = Arc::new(prepared.with_columns(Some(columns)));
+        }
         let opened = (self.kept.lives, self.begun, self.facts.statement_time);
         Ok(Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened)))
     }
 
     /// A statement's run by what there is now.
-    async fn run_of(&mut self, prepared: &Prepared) -> Result<Run> {
+    async fn run_of(&mut self, prepared: &Prepared, told: bool) -> Result<Run> {
         match &prepared.body {
             Body::Empty => Ok(Run::Empty),
             Body::Plan { parsed, declared, plan } => {
                 let known = plan.lock().clone();
                 let current = self.settle_plan(parsed, declared, known.clone()).await?;
                 if !Arc::ptr_eq(&current, &known) {
-                    if !same_result(&current, &known) {
+                    let fits = if told {
+                        same_result(&current, &known)
+                    } else {
+                        current.parameters == known.parameters
+                    };
+                    if !fits {
                         return Err(changed_result());
                     }
                     *plan.lock() = current.clone();
                 }
                 self.refuse_in_read_only(current.writes, current.words())?;
-                Ok(Run::plan(current, self.serial))
+                Ok(Run::plan(current, (self.serial, self.begun)))
             }
             Body::Utility(parsed) => match &parsed.command {
                 SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await,
@@ -100,14 +145,49 @@ impl SqlSession {
     ///
     /// What [`Self::open`] fails with.
     pub async fn renew(&mut self, portal: &mut Portal) -> Result<()> {
+        if let Some(statement) = portal.executes.clone() {
+            // What EXECUTE names is looked up when it runs.
+            let fresh = self.open(statement, Vec::new()).await?;
+            portal.execute_anew(*fresh);
+            return Ok(());
+        }
         let prepared = portal.prepared().clone();
         let run = match self.check_not_failed(&prepared) {
-            Ok(()) => self.run_of(&prepared).await,
+            Ok(()) => self.run_of(&prepared, true).await.and_then(|run| same_tables(&portal.run, run)),
             Err(error) => Err(error),
         };
         let run = self.noting(run).await?;
         portal.run_anew(run, self.begun);
         Ok(())
+    }
+
+    /// To be called where the client has been waited for: others may have committed meanwhile, so that what
+    /// goes by now is made ready anew.
+    pub fn note_wait(&mut self) {
+        self.begun += 1;
+    }
+
+    /// Asks again for what a query that began before other statements takes of sequences: these may be gone,
+    /// or out of reach of the role by now.
+    pub(super) async fn ask_for_sequences_again(&mut self, run: &mut PlanRun) -> Result<()> {
+        let of_sequences = run.plan.rights.iter().filter(|one| one.sequence().is_some());
+        let wanted: Vec<Requirement> = of_sequences.cloned().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        if run.view.is_none() {
+            run.view = self.transaction()?.view();
+        }
+        // What the statement before has changed is there for the next one alone.
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        for oid in wanted.iter().filter_map(Requirement::sequence) {
+            if !catalogue.sequences.contains_key(&oid) {
+                let message = format!("could not open relation with OID {oid}");
+                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            }
+        }
+        rights::check(&wanted, &catalogue, self.role.oid)
     }
 
     /// Has a query that has not begun to run see what there was when it was opened, whatever other statements

@@ -99,6 +99,8 @@ pub(crate) struct PlanRun {
     pub(crate) plan: Arc<Plan>,
     /// The transaction block that it belongs to.
     pub(crate) block: u64,
+    /// The session's count of begun statements when it was made ready.
+    begun: u64,
     /// None before the first fetch (and always for direct plans).
     pub(crate) exec: Option<Exec>,
     /// Rows that came but were not given yet.
@@ -112,6 +114,11 @@ pub(crate) struct PlanRun {
 }
 
 impl PlanRun {
+    /// Whether other statements have begun since; `begun`: the session's count now.
+    pub(crate) const fn is_behind(&self, begun: u64) -> bool {
+        self.begun != begun
+    }
+
     /// Whether rows were asked for.
     fn has_begun(&self) -> bool {
         self.exec.is_some() || self.given > 0
@@ -180,10 +187,11 @@ pub(crate) enum Run {
 }
 
 impl Run {
-    pub(crate) fn plan(plan: Arc<Plan>, block: u64) -> Self {
+    pub(crate) fn plan(plan: Arc<Plan>, (block, begun): (u64, u64)) -> Self {
         Self::Plan(PlanRun {
             plan,
             block,
+            begun,
             exec: None,
             pending: Vec::new().into_iter(),
             given: 0,
@@ -222,6 +230,8 @@ impl PortalDepth {
 /// A statement with its parameters, running or about to.
 pub struct Portal {
     prepared: Arc<Prepared>,
+    /// The EXECUTE by whose name the statement was found.
+    pub(crate) executes: Option<Arc<Prepared>>,
     pub(crate) parameters: Vec<Datum>,
     pub(crate) run: Run,
     /// None outside of savepoints.
@@ -252,6 +262,7 @@ impl Portal {
         let formats = ResultFormats::default();
         Self {
             prepared,
+            executes: None,
             parameters,
             run,
             depth,
@@ -271,6 +282,13 @@ impl Portal {
         self.begun = begun;
     }
 
+    /// What EXECUTE finds now.
+    pub(crate) fn execute_anew(&mut self, fresh: Self) {
+        self.prepared = fresh.prepared;
+        self.parameters = fresh.parameters;
+        self.run_anew(fresh.run, fresh.begun);
+    }
+
     pub(crate) const fn begun(&self) -> u64 {
         self.begun
     }
@@ -278,10 +296,15 @@ impl Portal {
     /// Whether it has not begun to run, and changes rows or copies them.
     pub(crate) fn goes_by_now(&self) -> bool {
         match &self.run {
-            Run::Plan(run) => !run.has_begun() && (run.plan.verb != Verb::Select || run.copy.is_some()),
+            Run::Plan(run) => !run.has_begun() && !self.is_query(run),
             Run::CopyIn(_) => !self.finished,
             _ => false,
         }
+    }
+
+    /// Whether it shows what there was when it was opened.
+    fn is_query(&self, run: &PlanRun) -> bool {
+        run.plan.verb == Verb::Select && run.copy.is_none() && self.executes.is_none()
     }
 
     /// The run of a query that has not begun, and sees no other state than the statement's yet.
@@ -289,6 +312,7 @@ impl Portal {
         match &mut self.run {
             Run::Plan(run)
                 if !run.has_begun()
+                    && self.executes.is_none()
                     && run.plan.verb == Verb::Select
                     && run.copy.is_none()
                     && run.view.is_none() =>

@@ -176,6 +176,9 @@ impl SqlSession {
         if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
+        if run.is_behind(self.begun) {
+            self.ask_for_sequences_again(run).await?;
+        }
         let explicit = self.block.as_ref().is_some_and(|block| block.explicit);
         if run.plan.reads_session && run.exec.is_none() {
             *self.facts.kept.lock() = self.kept.rows();

@@ -412,6 +412,12 @@ cases! {
         parse("e", "execute later"), describe_statement("e"), sync(),
         query("prepare later as select 1 as one"), describe_statement("e"), bind("", "e", &[]), execute("", 0), sync(),
     ],
+    "what EXECUTE names is looked up when it runs": [
+        query("begin; create table late (a int); insert into late values (1), (2); prepare late as select * from late"),
+        parse("e", "execute late"), bind("p", "e", &[]), bind("q", "e", &[]), sync(),
+        query("update late set a = a + 10"), execute("p", 0), sync(),
+        query("deallocate late"), execute("q", 0), sync(), query("rollback"),
+    ],
     "an empty statement": [
         parse("", ""), bind("", "", &[]), describe_portal(""), execute("", 0), execute("", 0), sync(),
         parse("", "  -- nothing"), bind("", "", &[]), execute("", 1), sync(),

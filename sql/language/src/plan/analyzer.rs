@@ -29,6 +29,8 @@ pub(crate) struct ScopeColumn {
     pub(crate) origin: Option<(u32, i16)>,
     /// Its place in the row.
     pub(crate) index: usize,
+    /// Its place in `table.*`.
+    pub(crate) place: usize,
     /// Named only with its table (the second of a USING pair, a row's key), and not part of `*`.
     pub(crate) hidden: bool,
     /// Not to be named at all.

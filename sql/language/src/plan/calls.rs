@@ -51,7 +51,7 @@ impl<'a> Analyzer<'a> {
             && let table = fold(name)
             && self.level().tables.iter().any(|known| *known.alias == *table)
         {
-            return self.star(Some(&table));
+            return self.star_of(&table);
         }
         let mut value = self.compile(ast)?;
         let Some((.., columns)) = self.record(&value) else {

@@ -42,6 +42,8 @@ impl FromItem {
     /// Gives its one table another name, and the first of its columns others.
     pub(super) fn rename(&mut self, alias: &str, columns: &[String]) -> Result<()> {
         let name: Arc<str> = Arc::from(alias);
+        // What a join in parentheses does not show is out of reach behind its alias.
+        self.columns.iter_mut().for_each(|column| column.internal |= column.hidden);
         let visible = self.columns.iter().filter(|column| !column.internal).count();
         if columns.len() > visible {
             return Err(SqlError::new(
@@ -55,9 +57,10 @@ impl FromItem {
         for (column, new) in self.columns.iter_mut().filter(|column| !column.internal).zip(columns) {
             column.name.clone_from(new);
         }
-        for column in &mut self.columns {
+        for (place, column) in self.columns.iter_mut().enumerate() {
             column.table = name.clone();
             column.schema = None;
+            column.place = place;
         }
         let relation = match self.tables.as_slice() {
             [one] => one.clone(),
@@ -102,6 +105,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
             ty: column.ty,
             origin: Some((relation.oid, column.number)),
             index,
+            place: index,
             hidden: false,
             internal: false,
         })
@@ -115,6 +119,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
             ty: Type::of(TypeId::Bytea),
             origin: None,
             index: count,
+            place: count,
             hidden: true,
             internal: true,
         });
@@ -561,6 +566,7 @@ pub(crate) fn plain_item(
             ty,
             origin: oid.and_then(|oid| Some((oid, i16::try_from(index + 1).ok()?))),
             index,
+            place: index,
             hidden: false,
             internal: false,
         })

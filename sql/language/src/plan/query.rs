@@ -1,6 +1,6 @@
 //! SELECT, VALUES, set operations: from syntax to nodes.
 
-use super::analyzer::{Analyzer, Cte};
+use super::analyzer::{Analyzer, Cte, QueryLevel, ScopeColumn, out_of_reach};
 use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
@@ -133,7 +133,7 @@ impl Analyzer<'_> {
                 let item = self.tables_from(FromItem::unit(), &from, false)?;
                 let input = self.show(item);
                 let (mut exprs, mut columns) = (Vec::new(), Vec::new());
-                for target in self.star(None)? {
+                for target in self.star()? {
                     columns.push(OutputColumn {
                         name: target.name,
                         ty: target.expr.ty(),
@@ -238,33 +238,52 @@ impl Analyzer<'_> {
         expr::coerce(count, Type::of(TypeId::Int8), CastContext::Assignment, self).map(Some)
     }
 
-    /// `*` or `table.*`.
-    pub(super) fn star(&mut self, table: Option<&str>) -> Result<Vec<TargetEntry>> {
+    /// `*`
+    fn star(&mut self) -> Result<Vec<TargetEntry>> {
         let level = self.level();
-        let targets: Vec<TargetEntry> = level
-            .columns
-            .iter()
-            .filter(|column| {
-                !column.internal && table.map_or(!column.hidden, |table| *column.table == *table)
-            })
+        if level.tables.is_empty() {
+            return Err(SqlError::syntax("SELECT * with no tables specified is not valid"));
+        }
+        let shown = level.columns.iter().filter(|column| !column.internal && !column.hidden);
+        let targets: Vec<TargetEntry> = shown
             .map(|column| TargetEntry {
                 expr: Expr::Column { index: column.index, ty: column.ty },
                 name: column.name.clone(),
                 origin: column.origin,
             })
             .collect();
-        let is_empty = level.tables.is_empty();
-        match table {
-            Some(table) if !level.tables.iter().any(|known| *known.alias == *table) => Err(SqlError::new(
+        targets.iter().for_each(|target| self.note_read(target.origin));
+        Ok(targets)
+    }
+
+    /// `table.*`, of this query or of one around it; in the table's own order, whatever its joins show first.
+    pub(super) fn star_of(&mut self, table: &str) -> Result<Vec<TargetEntry>> {
+        let has = |level: &QueryLevel| {
+            let from = level.visible_from;
+            level.tables.iter().any(|known| *known.alias == *table && known.start >= from)
+        };
+        let Some(depth) = self.levels.iter().rposition(has) else {
+            return Err(SqlError::new(
                 SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{table}\""),
-            )),
-            None if is_empty => Err(SqlError::syntax("SELECT * with no tables specified is not valid")),
-            _ => {
-                targets.iter().for_each(|target| self.note_read(target.origin));
-                Ok(targets)
-            }
+            ));
+        };
+        let Some(level) = self.levels.get(depth) else { return Ok(Vec::new()) };
+        let named = |column: &&ScopeColumn| {
+            !column.internal && *column.table == *table && column.index >= level.visible_from
+        };
+        let mut columns: Vec<ScopeColumn> = level.columns.iter().filter(named).cloned().collect();
+        if columns.iter().any(|column| column.index < level.target_width) {
+            return Err(out_of_reach(SqlState::INVALID_COLUMN_REFERENCE, table));
         }
+        columns.sort_by_key(|column| column.place);
+        let mut targets = Vec::with_capacity(columns.len());
+        for column in columns {
+            self.note_read(column.origin);
+            let expr = self.column_at(depth, column.index, column.ty);
+            targets.push(TargetEntry { expr, name: column.name, origin: column.origin });
+        }
+        Ok(targets)
     }
 
     /// The entries of a select list or RETURNING, stars spelled out.
@@ -278,7 +297,7 @@ impl Analyzer<'_> {
                 }
                 ast::SelectItem::Wildcard(options) => {
                     require_plain_star(options)?;
-                    targets.extend(self.star(None)?);
+                    targets.extend(self.star()?);
                 }
                 ast::SelectItem::QualifiedWildcard(
                     ast::SelectItemQualifiedWildcardKind::ObjectName(name),
@@ -286,7 +305,7 @@ impl Analyzer<'_> {
                 ) => {
                     require_plain_star(options)?;
                     let (_, table, position) = self.table_name(name)?;
-                    targets.extend(self.star(Some(&table)).map_err(|error| error.at(position))?);
+                    targets.extend(self.star_of(&table).map_err(|error| error.at(position))?);
                 }
                 ast::SelectItem::QualifiedWildcard(
                     ast::SelectItemQualifiedWildcardKind::Expr(value),

@@ -56,6 +56,14 @@ pub struct Requirement {
 }
 
 impl Requirement {
+    /// The sequence of which a number is taken or set, or the last one told.
+    pub fn sequence(&self) -> Option<u32> {
+        match self.object {
+            Object::Relation(oid) if !self.any_of.is_empty() => Some(oid),
+            _ => None,
+        }
+    }
+
     fn is_met(&self, catalogue: &Catalogue, runner: u32) -> bool {
         let role = self.of.unwrap_or(runner);
         if !self.any_of.is_empty() && catalogue.privileges(role, &self.object, self.any_of).is_empty() {

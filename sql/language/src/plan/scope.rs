@@ -325,7 +325,7 @@ impl Analyzer<'_> {
     }
 
     /// A column of the row of a level.
-    fn column_at(&mut self, depth: usize, index: usize, ty: Type) -> Expr {
+    pub(super) fn column_at(&mut self, depth: usize, index: usize, ty: Type) -> Expr {
         let top = self.levels.len().saturating_sub(1);
         if depth == top {
             return Expr::Column { index, ty };

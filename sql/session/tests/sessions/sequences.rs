@@ -77,3 +77,21 @@ async fn a_definition_that_changes_leaves_no_reservation_behind() {
     let next = numbers(&c.text("select nextval('s')").await)[0];
     assert!(next > 2001, "{next}");
 }
+
+#[tokio::test]
+async fn a_query_that_is_open_takes_no_number_of_a_sequence_that_is_gone_or_out_of_reach() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create role r; create sequence s; grant usage on sequence s to r").await;
+    c.run("begin; declare k cursor for select nextval('s'); drop sequence s").await;
+    assert_eq!(c.refused("fetch k").await.0, "42704");
+    c.run("rollback; begin; declare k cursor for select nextval('s'); set local role r").await;
+    assert_eq!(c.text("fetch k").await, "1");
+    c.run("rollback; begin; declare k cursor for select setval('s', 5); set local role r").await;
+    assert_eq!(c.refused("fetch k").await.0, "42501");
+    c.run("rollback; begin; declare k cursor for select nextval('s') from generate_series(1, 3)").await;
+    c.run("create table t (id int); fetch k").await;
+    assert_eq!(c.text("fetch k").await, "3");
+    assert_eq!(c.text("select count(*) from t").await, "0");
+    c.run("rollback").await;
+}

@@ -346,6 +346,38 @@ async fn a_portal_that_failed_cannot_be_run_again_and_one_at_its_end_says_that_n
     }
 }
 
+#[tokio::test]
+async fn what_was_bound_to_one_table_does_not_change_another_of_its_name() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (id int); create table other (id int); insert into other values (7)").await;
+    c.run("begin").await;
+    let prepared = c.session.prepare("delete from t", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    c.run("alter table t rename to gone; alter table other rename to t").await;
+    assert!(c.session.is_behind(&portal));
+    let refused = c.session.renew(&mut portal).await.unwrap_err();
+    assert_eq!(refused.code().as_str(), "0A000");
+    c.run("rollback").await;
+    assert_eq!(c.text("select * from other").await, "7");
+}
+
+#[tokio::test]
+async fn what_changes_rows_sees_what_others_committed_while_its_client_was_waited_for() {
+    let node = Node::new().await;
+    let (mut c, mut other) = (node.client().await, node.client().await);
+    c.run("create table t (id int); insert into t values (1); begin").await;
+    let prepared = c.session.prepare("delete from t", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    other.run("insert into t values (2)").await;
+    c.session.note_wait();
+    assert!(c.session.is_behind(&portal));
+    c.session.renew(&mut portal).await.unwrap();
+    let done = c.session.fetch(&mut portal, 0, &mut Collected::default()).await.unwrap();
+    assert_eq!(done, Fetch::Complete(sql_interface::CommandTag::Delete(2)));
+    c.run("rollback").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_between_accounts_keep_the_sum() {
     let node = Node::new().await;

@@ -190,6 +190,7 @@ SELECT (pg_walfile_name_offset('0/1000028')).*;
 SELECT (pg_walfile_name_offset('0/1000028')).file_offset + 1 AS next, (pg_walfile_name_offset('0/1000028')).*;
 SELECT (t).*, (t).a FROM (VALUES (1, 'x')) t (a, b);
 SELECT (1).*;
+-- absent: whole rows as values
 SELECT (t).nosuch FROM (VALUES (1, 'x')) t (a, b);
 PREPARE ranged AS SELECT $1 BETWEEN 1 AND $2, 3 NOT BETWEEN SYMMETRIC $3 AND $1;
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'ranged';
