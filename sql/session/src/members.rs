@@ -67,7 +67,7 @@ impl SqlSession {
         }
         let may = self.role.superuser
             || self.role.create_role
-            || self.facts.catalogue.is_admin_of(by, role.oid, self.facts.session_role);
+            || self.facts.catalogue.is_admin_of(by, role.oid);
         if may {
             return Ok(());
         }
