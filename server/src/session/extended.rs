@@ -1,6 +1,7 @@
 //! The extended query protocol: statements prepared, portals bound, executed by pieces.
 
 use super::rows::{self, Rows};
+use super::logged::{execute_label, named, of_portal};
 use super::{Failure, Session, limited};
 use crate::connection::registry::Statement;
 use crate::error::from_sql;
@@ -33,7 +34,7 @@ impl Session {
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices()?;
-        self.log_duration("parse <unnamed>", parse.sql, &[], began);
+        self.log_duration(|| format!("parse {}", named(parse.name)), (parse.sql, false), &[], began);
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -65,7 +66,11 @@ impl Session {
             );
             return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
         }
-        self.log_duration("bind <unnamed>", portal.prepared().sql(), portal.parameters(), began);
+        let label = || format!("bind {}", of_portal(bind.statement, bind.portal));
+        self.log_duration(label, (portal.prepared().sql(), false), portal.parameters(), began);
+        if !bind.statement.is_empty() && self.limits.names_statements() {
+            portal.statement = Some(bind.statement.into());
+        }
         portal.formats = rows::result_formats(bind.result_formats);
         if bind.portal.is_empty() {
             self.unnamed = Some(portal);
@@ -231,8 +236,7 @@ impl Session {
         };
         let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };
         let prepared = portal.prepared().clone();
-        let label = "execute <unnamed>";
-        self.log_statement(label, prepared.sql(), portal.parameters());
+        let logged = self.log_portal(&key, &portal);
         let began = self.clock();
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         let done =
@@ -242,7 +246,11 @@ impl Session {
                 }
                 exit => exit,
             });
-        self.log_duration(label, prepared.sql(), portal.parameters(), began);
+        if done.is_ok() {
+            let label = || execute_label(&key, &portal);
+            self.log_duration(label, (prepared.sql(), logged), portal.parameters(), began);
+        }
+        portal.executed = true;
         if key.is_empty() {
             self.unnamed = Some(portal);
         } else {

@@ -2,12 +2,13 @@
 //! Passwords are left out.
 
 use super::Session;
-use super::limits::{LogStatement, class_of};
+use super::limits::LogStatement;
 use crate::log::redact::without_secrets;
 use crate::statements::beginning;
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
-use sql_interface::Environment;
+use sql_interface::{Environment, SqlError};
+use sql_session::{Portal, Statement, StatementClass};
 use sql_types::{Datum, Style};
 use std::time::Duration;
 
@@ -34,25 +35,47 @@ fn log(message: String) -> Report {
 }
 
 impl Session {
-    /// Logs a statement before it runs, if the settings say so.
+    /// Logs the statements of a text before they run, if the settings say so, and tells whether it did.
     #[inline]
-    pub(super) fn log_statement(&self, label: &str, sql: &str, parameters: &[Datum]) {
-        if self.limits.log_statement != LogStatement::None {
-            self.log_statement_of_class(label, sql, parameters);
+    pub(super) fn log_statements(&self, sql: &str, statements: &[Statement]) -> bool {
+        self.limits.log_statement != LogStatement::None && {
+            let classes = statements.iter().map(|statement| self.sql.class_of(statement));
+            self.log_of_class(classes.min().unwrap_or(StatementClass::Other), sql)
+        }
+    }
+
+    /// The same for a text with a statement that is absent here.
+    #[cold]
+    pub(super) fn log_refused(&self, sql: &str, error: &SqlError) {
+        if self.limits.log_statement != LogStatement::None && error.code() == SqlState::FEATURE_NOT_SUPPORTED {
+            self.log_of_class(StatementClass::of_text(sql), sql);
         }
     }
 
     #[cold]
-    fn log_statement_of_class(&self, label: &str, sql: &str, parameters: &[Datum]) {
-        if self.is_statement_logged(sql) {
-            let report = log(format!("{label}: {}", without_secrets(sql)));
-            self.tell(&self.with_parameters(report, parameters));
+    fn log_of_class(&self, class: StatementClass, sql: &str) -> bool {
+        let covered = self.limits.log_statement.covers(class);
+        if covered {
+            self.tell(&log(format!("statement: {}", without_secrets(sql))));
         }
+        covered
     }
 
-    fn is_statement_logged(&self, sql: &str) -> bool {
-        let wanted = self.limits.log_statement;
-        wanted != LogStatement::None && class_of(sql) <= wanted
+    /// Logs a portal before it runs, if the settings say so, and tells whether it did.
+    #[inline]
+    pub(super) fn log_portal(&self, name: &str, portal: &Portal) -> bool {
+        self.limits.log_statement != LogStatement::None && self.log_portal_of_class(name, portal)
+    }
+
+    #[cold]
+    fn log_portal_of_class(&self, name: &str, portal: &Portal) -> bool {
+        let covered = self.limits.log_statement.covers(self.sql.class_of_prepared(portal.prepared()));
+        if covered {
+            let label = execute_label(name, portal);
+            let report = log(format!("{label}: {}", without_secrets(portal.prepared().sql())));
+            self.tell(&self.with_parameters(report, portal.parameters()));
+        }
+        covered
     }
 
     fn tell(&self, report: &Report) {
@@ -65,18 +88,25 @@ impl Session {
         self.limits.is_timed.then(Instant::now)
     }
 
-    /// Logs how long a statement took, if the settings say so.
+    /// Logs how long a statement took that has ended well, if the settings say so. `logged`: its text is in
+    /// the log already.
     #[inline]
-    pub(super) fn log_duration(&self, label: &str, sql: &str, parameters: &[Datum], began: Option<Instant>) {
+    pub(super) fn log_duration(
+        &self,
+        label: impl FnOnce() -> String,
+        (sql, logged): (&str, bool),
+        parameters: &[Datum],
+        began: Option<Instant>,
+    ) {
         if let Some(began) = began
             && self.limits.durations.any()
         {
-            self.log_long(label, sql, parameters, began.elapsed());
+            self.log_long(&label(), (sql, logged), parameters, began.elapsed());
         }
     }
 
     #[cold]
-    fn log_long(&self, label: &str, sql: &str, parameters: &[Datum], took: Duration) {
+    fn log_long(&self, label: &str, (sql, logged): (&str, bool), parameters: &[Datum], took: Duration) {
         let durations = self.limits.durations;
         let is_long = durations.from.is_some_and(|from| took >= from)
             || durations.sample.is_some_and(|(from, rate)| took >= from && self.is_drawn(rate));
@@ -84,8 +114,7 @@ impl Session {
             return;
         }
         let mut message = format!("duration: {:.3} ms", took.as_secs_f64() * 1e3);
-        // One whose text is in the log already shows its time alone.
-        if !is_long || self.is_statement_logged(sql) {
+        if !is_long || logged {
             return self.tell(&log(message));
         }
         message.push_str(&format!("  {label}: {}", without_secrets(sql)));
@@ -124,6 +153,23 @@ impl Session {
             report.context.as_ref().map_or_else(|| own.clone(), |context| format!("{context}\n{own}"));
         Report { context: Some(context), ..report }
     }
+}
+
+/// A name as the log has it.
+pub(super) fn named(name: &str) -> &str {
+    if name.is_empty() { "<unnamed>" } else { name }
+}
+
+/// What an Execute of a portal is called.
+pub(super) fn execute_label(name: &str, portal: &Portal) -> String {
+    let verb = if portal.executed { "execute fetch from" } else { "execute" };
+    format!("{verb} {}", of_portal(portal.statement.as_deref().unwrap_or_default(), name))
+}
+
+/// A statement with its portal, if that has a name.
+pub(super) fn of_portal(statement: &str, portal: &str) -> String {
+    let slash = if portal.is_empty() { "" } else { "/" };
+    format!("{}{slash}{portal}", named(statement))
 }
 
 /// Values as SQL writes them, each of at most so many bytes.

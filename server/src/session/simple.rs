@@ -14,15 +14,15 @@ impl Session {
             return done;
         }
         self.handle.set_statement(Statement::Text(sql.into()));
-        self.log_statement("statement", sql, &[]);
         let began = self.clock();
         // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
         self.unnamed = None;
         self.sql.forget("");
-        let outcome = self.run_statements(sql).await;
-        self.log_duration("statement", sql, &[], began);
-        match outcome {
-            Ok(tag) => self.finish(tag).await,
+        match self.run_statements(sql).await {
+            Ok((tag, logged)) => {
+                self.log_duration(|| "statement".to_owned(), (sql, logged), &[], began);
+                self.finish(tag).await
+            }
             Err(Failure::Exit(exit)) => Err(exit),
             Err(Failure::Error(report)) => {
                 self.failed(*report)?;
@@ -32,10 +32,12 @@ impl Session {
     }
 
     /// Runs the statements of a text; the last one's tag is held back until its transaction has committed.
-    async fn run_statements(&mut self, sql: &str) -> Result<Option<CommandTag>, Failure> {
+    /// Also whether the text is in the log.
+    async fn run_statements(&mut self, sql: &str) -> Result<(Option<CommandTag>, bool), Failure> {
         self.check_memory(sql)?;
         // A long text is parsed where nobody waits for it.
-        let statements = self.sql.start_simple(sql)?;
+        let statements = self.sql.start_simple(sql).inspect_err(|error| self.log_refused(sql, error))?;
+        let logged = self.log_statements(sql, &statements);
         let mut held = None;
         if statements.is_empty() {
             held = Some(CommandTag::Empty);
@@ -99,6 +101,6 @@ impl Session {
         }
         #[cfg(test)]
         super::tests::panic_if_asked(sql);
-        Ok(held)
+        Ok((held, logged))
     }
 }

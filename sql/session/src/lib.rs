@@ -71,6 +71,7 @@ pub use sql_execution::advisory::AdvisoryLock;
 use kept::Kept;
 use portal::Body;
 pub use portal::{Portal, Prepared, cannot_be_run};
+pub use sql_language::parse::{StatementClass, behind_comments, first_word};
 use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
