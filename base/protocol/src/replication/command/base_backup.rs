@@ -104,6 +104,9 @@ impl Default for BaseBackupOptions {
     }
 }
 
+/// What COMPRESSION may name.
+const COMPRESSIONS: [&str; 4] = ["none", "gzip", "lz4", "zstd"];
+
 /// What the options that were given ask for.
 pub(super) fn base_backup_options(
     given: Vec<(String, OptionValue)>,
@@ -133,6 +136,10 @@ pub(super) fn base_backup_options(
             "compression_detail" => compression_detail = Some(value.text(&name)?),
             "max_rate" => match value {
                 OptionValue::Number(rate @ 32..=1_048_576) => options.max_rate_kilobytes = Some(rate),
+                OptionValue::Number(value) => {
+                    let (option, min, max) = ("MAX_RATE", 32, 1_048_576);
+                    return Err(CommandError::OutOfRange { option, value, min, max });
+                }
                 other => return Err(bad(&other.as_text().unwrap_or_default())),
             },
             "tablespace_map" => options.tablespace_map = value.boolean(&name)?,
@@ -144,7 +151,10 @@ pub(super) fn base_backup_options(
                     }
                     (_, Ok(true)) => ManifestMode::Yes,
                     (_, Ok(false)) => ManifestMode::No,
-                    (_, Err(_)) => return Err(bad(&value.as_text().unwrap_or_default())),
+                    (_, Err(_)) => {
+                        let value = value.as_text().unwrap_or_default();
+                        return Err(CommandError::UnknownWord { what: "manifest option", value });
+                    }
                 };
             }
             "manifest_checksums" => {
@@ -161,6 +171,9 @@ pub(super) fn base_backup_options(
     }
     options.target = target_of(target, target_detail)?;
     options.compression = match (compression, compression_detail) {
+        (Some(value), _) if !COMPRESSIONS.contains(&value.as_str()) => {
+            return Err(CommandError::UnknownWord { what: "compression algorithm", value });
+        }
         (Some(method), detail) => Some((method, detail)),
         (None, None) => None,
         (None, Some(_)) => {
