@@ -30,6 +30,15 @@ impl Durations {
     }
 }
 
+/// What a line about a statement tells besides.
+#[derive(Clone, Copy)]
+pub(super) enum Detail<'a> {
+    /// The values of its parameters.
+    Parameters(&'a [Datum]),
+    /// What EXECUTE runs, if it is among these.
+    Statements(&'a [Statement]),
+}
+
 fn log(message: String) -> Report {
     Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message)
 }
@@ -40,23 +49,25 @@ impl Session {
     pub(super) fn log_statements(&self, sql: &str, statements: &[Statement]) -> bool {
         self.limits.log_statement != LogStatement::None && {
             let classes = statements.iter().map(|statement| self.sql.class_of(statement));
-            self.log_of_class(classes.min().unwrap_or(StatementClass::Other), sql)
+            self.log_of_class(classes.min().unwrap_or(StatementClass::Other), sql, statements)
         }
     }
 
     /// The same for a text with a statement that is absent here.
     #[cold]
     pub(super) fn log_refused(&self, sql: &str, error: &SqlError) {
-        if self.limits.log_statement != LogStatement::None && error.code() == SqlState::FEATURE_NOT_SUPPORTED {
-            self.log_of_class(StatementClass::of_text(sql), sql);
+        if self.limits.log_statement != LogStatement::None && error.code() == SqlState::FEATURE_NOT_SUPPORTED
+        {
+            self.log_of_class(StatementClass::of_text(sql), sql, &[]);
         }
     }
 
     #[cold]
-    fn log_of_class(&self, class: StatementClass, sql: &str) -> bool {
+    fn log_of_class(&self, class: StatementClass, sql: &str, statements: &[Statement]) -> bool {
         let covered = self.limits.log_statement.covers(class);
         if covered {
-            self.tell(&log(format!("statement: {}", without_secrets(sql))));
+            let report = log(format!("statement: {}", without_secrets(sql)));
+            self.tell(&self.with_detail(report, Detail::Statements(statements)));
         }
         covered
     }
@@ -73,7 +84,7 @@ impl Session {
         if covered {
             let label = execute_label(name, portal);
             let report = log(format!("{label}: {}", without_secrets(portal.prepared().sql())));
-            self.tell(&self.with_parameters(report, portal.parameters()));
+            self.tell(&self.with_detail(report, Detail::Parameters(portal.parameters())));
         }
         covered
     }
@@ -95,18 +106,18 @@ impl Session {
         &self,
         label: impl FnOnce() -> String,
         (sql, logged): (&str, bool),
-        parameters: &[Datum],
+        detail: Detail<'_>,
         began: Option<Instant>,
     ) {
         if let Some(began) = began
             && self.limits.durations.any()
         {
-            self.log_long(&label(), (sql, logged), parameters, began.elapsed());
+            self.log_long(&label(), (sql, logged), detail, began.elapsed());
         }
     }
 
     #[cold]
-    fn log_long(&self, label: &str, (sql, logged): (&str, bool), parameters: &[Datum], took: Duration) {
+    fn log_long(&self, label: &str, (sql, logged): (&str, bool), detail: Detail<'_>, took: Duration) {
         let durations = self.limits.durations;
         let is_long = durations.from.is_some_and(|from| took >= from)
             || durations.sample.is_some_and(|(from, rate)| took >= from && self.is_drawn(rate));
@@ -118,7 +129,7 @@ impl Session {
             return self.tell(&log(message));
         }
         message.push_str(&format!("  {label}: {}", without_secrets(sql)));
-        self.tell(&self.with_parameters(log(message), parameters));
+        self.tell(&self.with_detail(log(message), detail));
     }
 
     /// Whether this one is of a sample, of which there is this share.
@@ -131,7 +142,17 @@ impl Session {
         f64::from(u32::from_le_bytes(bytes)) < rate * f64::from(u32::MAX)
     }
 
-    fn with_parameters(&self, report: Report, parameters: &[Datum]) -> Report {
+    fn with_detail(&self, report: Report, detail: Detail<'_>) -> Report {
+        let parameters = match detail {
+            Detail::Parameters(parameters) => parameters,
+            Detail::Statements(statements) => {
+                let executed = statements.iter().find_map(|statement| self.sql.text_executed_by(statement));
+                return match executed {
+                    Some(text) => report.with_detail(format!("prepare: {}", without_secrets(&text))),
+                    None => report,
+                };
+            }
+        };
         let limit = self.limits.parameter_bytes_max;
         if parameters.is_empty() || limit == Some(0) {
             return report;
@@ -153,6 +174,14 @@ impl Session {
             report.context.as_ref().map_or_else(|| own.clone(), |context| format!("{context}\n{own}"));
         Report { context: Some(context), ..report }
     }
+}
+
+/// A text as SQL writes it, of at most so many bytes.
+pub(super) fn quoted(text: &str, limit: Option<u64>) -> String {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let is_cut = text.len() > limit;
+    let shown = if is_cut { beginning(text, limit) } else { text };
+    format!("'{}{}", shown.replace('\'', "''"), if is_cut { "...'" } else { "'" })
 }
 
 /// A name as the log has it.
@@ -186,14 +215,7 @@ fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
         }
         let mut text = String::new();
         value.write_text(style, &mut text);
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let is_cut = text.len() > limit;
-        if is_cut {
-            text.truncate(beginning(&text, limit).len());
-        }
-        out.push('\'');
-        out.push_str(&text.replace('\'', "''"));
-        out.push_str(if is_cut { "...'" } else { "'" });
+        out.push_str(&quoted(&text, limit));
     }
     out
 }

@@ -1,8 +1,10 @@
 //! The simple query protocol: a text of statements, each run to its end.
 
+use super::logged::Detail;
 use super::rows::{self, Rows};
 use super::{Exit, Failure, Session, limited};
 use crate::connection::registry::Statement;
+use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats};
 use std::pin::pin;
@@ -18,11 +20,8 @@ impl Session {
         // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
         self.unnamed = None;
         self.sql.forget("");
-        match self.run_statements(sql).await {
-            Ok((tag, logged)) => {
-                self.log_duration(|| "statement".to_owned(), (sql, logged), &[], began);
-                self.finish(tag).await
-            }
+        match self.run_statements(sql, began).await {
+            Ok(tag) => self.finish(tag).await,
             Err(Failure::Exit(exit)) => Err(exit),
             Err(Failure::Error(report)) => {
                 self.failed(*report)?;
@@ -32,8 +31,11 @@ impl Session {
     }
 
     /// Runs the statements of a text; the last one's tag is held back until its transaction has committed.
-    /// Also whether the text is in the log.
-    async fn run_statements(&mut self, sql: &str) -> Result<(Option<CommandTag>, bool), Failure> {
+    async fn run_statements(
+        &mut self,
+        sql: &str,
+        begun: Option<Instant>,
+    ) -> Result<Option<CommandTag>, Failure> {
         self.check_memory(sql)?;
         // A long text is parsed where nobody waits for it.
         let statements = self.sql.start_simple(sql).inspect_err(|error| self.log_refused(sql, error))?;
@@ -42,7 +44,7 @@ impl Session {
         if statements.is_empty() {
             held = Some(CommandTag::Empty);
         }
-        for (nth, statement) in statements.into_iter().enumerate() {
+        for (nth, statement) in statements.iter().enumerate() {
             if let Some(tag) = held.take() {
                 self.complete(tag);
                 self.wire.make_room().await?;
@@ -50,7 +52,7 @@ impl Session {
             self.restart_clock();
             let began = self.clock();
             let prepared =
-                limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
+                limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(statement, &[])))
                     .await?;
             let mut portal =
                 limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, Vec::new()))).await?;
@@ -101,6 +103,8 @@ impl Session {
         }
         #[cfg(test)]
         super::tests::panic_if_asked(sql);
-        Ok((held, logged))
+        let label = || "statement".to_owned();
+        self.log_duration(label, (sql, logged), Detail::Statements(&statements), begun);
+        Ok(held)
     }
 }

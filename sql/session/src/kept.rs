@@ -5,7 +5,7 @@ use super::portal::{Body, Portal, Prepared};
 use super::{HashMap, SqlSession, Statement, in_failed_block};
 use host::Timestamp;
 use sql_interface::{CommandTag, Format, Result, ResultFormats, SqlError};
-use sql_language::parse::{SqlCommand, StatementClass};
+use sql_language::parse::{SqlCommand, StatementClass, Utility};
 use sql_types::{Array, Datum, Style, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -127,6 +127,12 @@ impl SqlSession {
             let stored = self.kept.statements.get(name)?;
             Some(StatementClass::of(stored.prepared.command()?, |_| None))
         })
+    }
+
+    /// The text of the statement that an EXECUTE runs.
+    pub fn text_executed_by(&self, statement: &Statement) -> Option<Arc<str>> {
+        let SqlCommand::Utility(Utility::Execute { name, .. }) = &statement.0.command else { return None };
+        Some(self.kept.statements.get(name)?.prepared.sql().clone())
     }
 
     /// 42P05 if the name of a statement is taken.
