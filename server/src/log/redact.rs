@@ -174,7 +174,9 @@ impl<'t> Reading<'t> {
         loop {
             let comma = skip_blanks(self.text, end);
             let next = skip_blanks(self.text, comma + 1);
-            if !self.rest(comma).starts_with(',') || Literal::at(self.rest(next)).is_none_or(|one| one.is_name()) {
+            if !self.rest(comma).starts_with(',')
+                || Literal::at(self.rest(next)).is_none_or(|one| one.is_name())
+            {
                 return end;
             }
             end = self.assigned(next);
@@ -185,7 +187,8 @@ impl<'t> Reading<'t> {
     /// makes it longer.
     fn assigned(&mut self, at: usize) -> usize {
         let from = skip_blanks(self.text, at);
-        let as_conninfo = at + self.rest(at).len() - self.rest(at).trim_start_matches(conninfo::is_blank).len();
+        let as_conninfo =
+            at + self.rest(at).len() - self.rest(at).trim_start_matches(conninfo::is_blank).len();
         let conninfo_end = as_conninfo + conninfo::value_len(self.rest(as_conninfo));
         let literal = Literal::at(self.rest(from));
         if literal.as_ref().is_some_and(Literal::has_quote_behind_backslash) {
@@ -214,7 +217,8 @@ impl<'t> Reading<'t> {
         let rest = self.rest(from);
         let mut at = 0;
         while let Some(c) = rest.get(at..).and_then(|rest| rest.chars().next()) {
-            let literal = Literal::at(rest.get(at..).unwrap_or_default()).filter(|one| at == 0 || !one.is_name());
+            let literal =
+                Literal::at(rest.get(at..).unwrap_or_default()).filter(|one| at == 0 || !one.is_name());
             match literal {
                 Some(literal) => at += literal.len,
                 None if conninfo::is_blank(c) => break,

@@ -143,8 +143,7 @@ pub(crate) fn fit(value: Datum, id: TypeId) -> Fit {
 #[inline]
 pub fn forbidden_null(relation: &Relation, row: &[Datum]) -> Option<usize> {
     let mut columns = relation.columns.iter().enumerate();
-    let found = columns.find(|(at, column)| {
-        column.not_null && !column.dropped && row.get(*at).is_none_or(Datum::is_null)
-    });
+    let found = columns
+        .find(|(at, column)| column.not_null && !column.dropped && row.get(*at).is_none_or(Datum::is_null));
     found.map(|(at, _)| at)
 }

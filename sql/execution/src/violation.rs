@@ -18,8 +18,10 @@ const SHOWN_BYTES_MAX: usize = 64;
 pub(crate) fn not_null(facts: &dyn Facts, target: &ModifiedTable, at: usize, row: &[Datum]) -> SqlError {
     let relation = &target.relation;
     let name = relation.columns.get(at).map_or("", |column| &column.name);
-    let message =
-        format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", relation.name);
+    let message = format!(
+        "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+        relation.name
+    );
     let error = SqlError::new(SqlState::NOT_NULL_VIOLATION, message);
     with_row(error, facts, target, row).of_table("public", &relation.name).of_column(name)
 }
@@ -89,7 +91,12 @@ pub(crate) fn same_primary_key(facts: &dyn Facts, relation: &Relation, row: &[Da
 
 /// 23505 for a second row with the same key in a unique index.
 #[cold]
-pub(crate) fn same_index_key(facts: &dyn Facts, relation: &Relation, index: &Index, row: &[Datum]) -> SqlError {
+pub(crate) fn same_index_key(
+    facts: &dyn Facts,
+    relation: &Relation,
+    index: &Index,
+    row: &[Datum],
+) -> SqlError {
     let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
     duplicate(facts, relation, (&index.name, &columns), row)
 }

@@ -593,7 +593,5 @@ fn widens(old: Type, new: Type) -> bool {
 /// 23502 for a column that is to take no NULL and holds some.
 fn has_nulls(relation: &Relation, column: &str) -> SqlError {
     let message = format!("column \"{column}\" of relation \"{}\" contains null values", relation.name);
-    SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
-        .of_table("public", &relation.name)
-        .of_column(column)
+    SqlError::new(SqlState::NOT_NULL_VIOLATION, message).of_table("public", &relation.name).of_column(column)
 }

@@ -210,7 +210,10 @@ mod tests {
             ("postgresql://u:S@h;postgresql://v:S@h", "postgresql://u:********@h;postgresql://v:********@h"),
             ("postgresql://u@h/d?password=S S", "postgresql://u@h/d?password=********"),
             ("postgresql://h?pass%77ord=S&x=1", "postgresql://h?pass%77ord=********&x=1"),
-            ("postgresql://u:S@h/d?x=1;postgresql://h?password=S", "postgresql://u:********@h/d?x=1;postgresql://h?password=********"),
+            (
+                "postgresql://u:S@h/d?x=1;postgresql://h?password=S",
+                "postgresql://u:********@h/d?x=1;postgresql://h?password=********",
+            ),
         ] {
             assert_eq!(cleaned(given), shown);
         }

@@ -18,9 +18,10 @@ impl StatementClass {
     pub fn of(command: &SqlCommand, prepared: impl FnOnce(&str) -> Option<Self>) -> Self {
         match command {
             SqlCommand::Query(_) => Self::Other,
-            SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) | SqlCommand::Truncate(_) => {
-                Self::Change
-            }
+            SqlCommand::Insert(_)
+            | SqlCommand::Update(_)
+            | SqlCommand::Delete(_)
+            | SqlCommand::Truncate(_) => Self::Change,
             SqlCommand::CreateTable(_) | SqlCommand::AlterTable(_) | SqlCommand::CreateIndex(_) => {
                 Self::Definition
             }
@@ -31,15 +32,17 @@ impl StatementClass {
     fn of_utility(utility: &Utility, prepared: impl FnOnce(&str) -> Option<Self>) -> Self {
         match utility {
             Utility::Prepare { statement, .. } => Self::of(&statement.command, |_| None),
-            Utility::Explain { options, statement, .. } if options.analyze => {
-                match &statement.command {
-                    SqlCommand::Utility(inner) => Self::of_utility(inner, prepared),
-                    command => Self::of(command, |_| None),
-                }
-            }
+            Utility::Explain { options, statement, .. } if options.analyze => match &statement.command {
+                SqlCommand::Utility(inner) => Self::of_utility(inner, prepared),
+                command => Self::of(command, |_| None),
+            },
             Utility::Execute { name, .. } => prepared(name).unwrap_or(Self::Other),
             Utility::Copy(copy) => {
-                if copy.from { Self::Change } else { Self::Other }
+                if copy.from {
+                    Self::Change
+                } else {
+                    Self::Other
+                }
             }
             Utility::Refused { class, .. } => *class,
             Utility::AlterSystem { .. }
@@ -75,9 +78,8 @@ impl StatementClass {
             words.any(|word| wanted.iter().any(|one| word.eq_ignore_ascii_case(one)))
         };
         match first_word(text).to_ascii_lowercase().as_str() {
-            "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "security" | "import" | "reassign" => {
-                Self::Definition
-            }
+            "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "security" | "import"
+            | "reassign" => Self::Definition,
             "select" | "with" if has(&["into"]) && !has(&["insert", "merge"]) => Self::Definition,
             "with" | "prepare" | "explain" if has(&["insert", "update", "delete", "merge"]) => Self::Change,
             "insert" | "update" | "delete" | "merge" | "truncate" => Self::Change,

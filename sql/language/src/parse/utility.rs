@@ -5,8 +5,8 @@ use super::statement::{
     DiscardKind, DropKind, DropTarget, FetchCount, Renaming, SqlCommand, Utility, ViewChange,
 };
 use super::{
-    Parsed, StatementClass, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting, settle,
-    transaction,
+    Parsed, StatementClass, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting,
+    settle, transaction,
 };
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;

@@ -3,8 +3,8 @@
 use super::analyzer::{Analyzer, DEFAULT_PLACE};
 use super::from::{FromItem, table_item};
 use super::node::{
-    ConflictAction, ConflictPlan, DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, UpdatePlan,
-    ValuesPlan, null,
+    ConflictAction, ConflictPlan, DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan,
+    Returning, UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
