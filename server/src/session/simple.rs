@@ -7,6 +7,7 @@ use crate::connection::registry::Statement;
 use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats};
+use sql_session::Portal;
 use std::pin::pin;
 
 impl Session {
@@ -80,19 +81,7 @@ impl Session {
                 PortalKind::Command => {}
             }
             self.take_limits();
-            let tag = loop {
-                let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
-                let mut sink = Rows::new(out, scratch, &formats, &self.limits.style);
-                let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
-                let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
-                if fetched.is_err() {
-                    sink.take_back();
-                }
-                match fetched? {
-                    Fetch::Complete(tag) => break tag,
-                    Fetch::Suspended | Fetch::More => self.wire.flush().await?,
-                }
-            };
+            let tag = self.run_to_end(&mut portal, &formats).await?;
             if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
@@ -106,5 +95,26 @@ impl Session {
         let label = || "statement".to_owned();
         self.log_duration(label, (sql, logged), Detail::Statements(&statements), begun);
         Ok(held)
+    }
+
+    /// Runs a portal to its end.
+    async fn run_to_end(
+        &mut self,
+        portal: &mut Portal,
+        formats: &ResultFormats,
+    ) -> Result<CommandTag, Failure> {
+        loop {
+            let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
+            let mut sink = Rows::new(out, scratch, formats, &self.limits.style);
+            let fetch = self.sql.fetch(portal, 0, &mut sink);
+            let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
+            if fetched.is_err() {
+                sink.take_back();
+            }
+            match fetched? {
+                Fetch::Complete(tag) => return Ok(tag),
+                Fetch::Suspended | Fetch::More => self.wire.flush().await?,
+            }
+        }
     }
 }

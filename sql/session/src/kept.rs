@@ -123,9 +123,9 @@ impl SqlSession {
     }
 
     fn class(&self, command: &SqlCommand) -> StatementClass {
-        StatementClass::of(command, |name| {
+        StatementClass::of(command, &|name| {
             let stored = self.kept.statements.get(name)?;
-            Some(StatementClass::of(stored.prepared.command()?, |_| None))
+            Some(StatementClass::of(stored.prepared.command()?, &|_| None))
         })
     }
 

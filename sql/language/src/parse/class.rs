@@ -15,7 +15,7 @@ pub enum StatementClass {
 
 impl StatementClass {
     /// `prepared`: the class of a statement that PREPARE has made, if there is one of that name.
-    pub fn of(command: &SqlCommand, prepared: impl FnOnce(&str) -> Option<Self>) -> Self {
+    pub fn of(command: &SqlCommand, prepared: &dyn Fn(&str) -> Option<Self>) -> Self {
         match command {
             SqlCommand::Query(_) => Self::Other,
             SqlCommand::Insert(_)
@@ -29,13 +29,12 @@ impl StatementClass {
         }
     }
 
-    fn of_utility(utility: &Utility, prepared: impl FnOnce(&str) -> Option<Self>) -> Self {
+    fn of_utility(utility: &Utility, prepared: &dyn Fn(&str) -> Option<Self>) -> Self {
         match utility {
-            Utility::Prepare { statement, .. } => Self::of(&statement.command, |_| None),
-            Utility::Explain { options, statement, .. } if options.analyze => match &statement.command {
-                SqlCommand::Utility(inner) => Self::of_utility(inner, prepared),
-                command => Self::of(command, |_| None),
-            },
+            Utility::Prepare { statement, .. } => Self::of(&statement.command, prepared),
+            Utility::Explain { options, statement, .. } if options.analyze => {
+                Self::of(&statement.command, prepared)
+            }
             Utility::Execute { name, .. } => prepared(name).unwrap_or(Self::Other),
             Utility::Copy(copy) => {
                 if copy.from {
@@ -128,7 +127,7 @@ mod tests {
 
     fn class(text: &str) -> StatementClass {
         let parsed = parse(text, 2 << 20).unwrap();
-        StatementClass::of(&parsed[0].command, |name| (name == "p").then_some(StatementClass::Change))
+        StatementClass::of(&parsed[0].command, &|name| (name == "p").then_some(StatementClass::Change))
     }
 
     #[test]

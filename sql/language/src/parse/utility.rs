@@ -134,7 +134,7 @@ pub(super) fn refused(command: &SqlCommand, refusal: SqlError) -> SqlCommand {
         SqlCommand::Utility(Utility::AlterView { .. }) => Some("ALTER TABLE"),
         _ => None,
     };
-    let class = StatementClass::of(command, |_| None);
+    let class = StatementClass::of(command, &|_| None);
     SqlCommand::Utility(Utility::Refused { writes, class, refusal: Box::new(refusal) })
 }
 
