@@ -212,12 +212,51 @@ fn durations_parameters_and_lock_waits_are_logged_and_passwords_are_not() {
     let log = wait_for("no longer waits for ");
     assert!(log.contains("Process holding the lock: "), "{log}");
     assert!(log.contains("STATEMENT:  DELETE FROM t WHERE i = 1"), "{log}");
-    assert!(log.contains("execute <unnamed>: SELECT i FROM t WHERE i = $1"), "{log}");
+    assert!(log.contains("  execute s") && log.contains(": SELECT i FROM t WHERE i = $1"), "{log}");
     assert!(log.contains("DETAIL:  parameters: $1 = '1'"), "{log}");
     assert!(log.contains("  statement: INSERT INTO t VALUES (1)"), "{log}");
     assert!(log.contains("LOG:  statement: CREATE ROLE ann LOGIN PASSWORD '********'"), "{log}");
     assert!(log.contains("STATEMENT:  CREATE ROLE ann LOGIN PASSWORD '********'"), "{log}");
     assert!(!log.contains("hush'") && !log.contains("-hush"), "{log}");
+}
+
+#[test]
+fn statements_that_change_something_are_logged_whatever_stands_in_front_of_them() {
+    let node = Node::builder().setting("log_statement", "mod").start();
+    node.sql("CREATE TABLE t (i int)");
+    let logged = [
+        "/* app=web */ INSERT INTO t VALUES (1)",
+        "-- by hand\nDELETE FROM t",
+        "PREPARE x AS INSERT INTO t VALUES (2); EXECUTE x",
+        "EXPLAIN ANALYZE INSERT INTO t VALUES (3)",
+        "/**/ TRUNCATE t",
+    ];
+    let others = ["EXPLAIN INSERT INTO t VALUES (4)", "COPY t TO STDOUT", "/* insert */ SELECT 5"];
+    for statement in logged.iter().chain(&others) {
+        node.sql(statement);
+    }
+    let log = node.log();
+    for statement in logged {
+        let beginning = statement.split('\n').next().expect("a line");
+        assert!(log.contains(&format!("LOG:  statement: {beginning}")), "{statement}: {log}");
+    }
+    for statement in others {
+        assert!(!log.contains(statement), "{statement}: {log}");
+    }
+}
+
+#[test]
+fn what_no_session_can_have_yet_and_sizes_without_sense_end_a_start() {
+    let node = Node::builder().start();
+    for (name, value) in [("min_wal_size", "16MB"), ("max_wal_size", "16MB"), ("max_connections", "262143")] {
+        let refused = node.try_sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        assert!(refused.code != 0 && refused.stderr.contains("would not start again"), "{refused:?}");
+    }
+    node.stop();
+    for setting in ["role=nosuch", "session_authorization=postgres", "min_wal_size=16MB"] {
+        let started = plimsoll().args(["start", "-d", "-c", setting, "-D"]).arg(node.data()).output();
+        assert!(!started.expect("it runs").status.success(), "{setting}");
+    }
 }
 
 #[test]

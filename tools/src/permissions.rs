@@ -127,6 +127,9 @@ impl Disk for OwnWay {
     fn is_one_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
         RealDisk.is_one_file(one, other)
     }
+    fn is_null_device(&self, path: &Path) -> bool {
+        RealDisk.is_null_device(path)
+    }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove_dir(path)
     }

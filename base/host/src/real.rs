@@ -6,10 +6,13 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// /dev/null (devices.txt of the kernel's documentation: 1, 3).
+const NULL_DEVICE: u64 = nix::sys::stat::makedev(1, 3);
 
 /// How long a lock that is held is tried again.
 const LOCK_GRACE: Duration = Duration::from_millis(100);
@@ -217,6 +220,10 @@ impl Disk for RealDisk {
             permissions: found.permissions().mode() & 0o7777,
             names: if found.is_file() { found.nlink() } else { 1 },
         })
+    }
+    fn is_null_device(&self, path: &Path) -> bool {
+        fs::metadata(path)
+            .is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL_DEVICE)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()

@@ -2,6 +2,7 @@
 //! service file, the environment and the password file (the manual's sections "Connection Strings",
 //! "The Connection Service File", "Environment Variables", "The Password File").
 
+mod endpoints;
 mod passfile;
 mod service;
 mod silence;
@@ -11,6 +12,7 @@ mod uri;
 pub use silence::Silence;
 pub use tls::{ChannelBinding, SslMode, TlsParameters};
 
+use endpoints::{Names, endpoints};
 use passfile::Found;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -112,8 +114,8 @@ pub struct ConnInfo {
     pub requires_proof: bool,
     /// Other startup parameters, sent as they are.
     pub parameters: Vec<(String, String)>,
-    /// The names that the user gave to the endpoints, where those are addresses (hostaddr).
-    names: Vec<Option<String>>,
+    /// How the user has written the endpoints.
+    names: Vec<Names>,
     passfile: Option<PathBuf>,
 }
 
@@ -245,16 +247,25 @@ pub fn join<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     words.join(" ")
 }
 
+/// The blanks of libpq, which are those of ASCII.
+const fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r')
+}
+
+fn behind_blanks(text: &str) -> &str {
+    text.trim_start_matches(is_blank)
+}
+
 fn split_keywords(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     let mut pairs = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = behind_blanks(text);
     while !rest.is_empty() {
-        let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
+        let end = rest.find(|c: char| c == '=' || is_blank(c)).unwrap_or(rest.len());
         let (keyword, after) = rest.split_at(end);
-        let Some(after) = after.trim_start().strip_prefix('=') else {
+        let Some(after) = behind_blanks(after).strip_prefix('=') else {
             return Err(ConnInfoError::MissingEquals(keyword.to_owned()));
         };
-        let after = after.trim_start();
+        let after = behind_blanks(after);
         let quoted = after.starts_with('\'');
         let mut value = String::new();
         let mut chars = after.char_indices();
@@ -269,7 +280,7 @@ fn split_keywords(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
                     end = Some(at + 1);
                     break;
                 }
-                c if !quoted && c.is_whitespace() => {
+                c if !quoted && is_blank(c) => {
                     end = Some(at);
                     break;
                 }
@@ -280,7 +291,7 @@ fn split_keywords(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
             return Err(ConnInfoError::Unterminated);
         }
         pairs.push((keyword.to_owned(), value));
-        rest = after.get(end.unwrap_or(after.len())..).unwrap_or_default().trim_start();
+        rest = behind_blanks(after.get(end.unwrap_or(after.len())..).unwrap_or_default());
     }
     Ok(pairs)
 }
@@ -296,8 +307,17 @@ fn written(pairs: &[(String, String)], keyword: &str) -> Option<String> {
 }
 
 /// Keywords that libpq refuses to be empty, and does not take for missing then.
-const NEVER_EMPTY: &[&str] =
-    &["channel_binding", "connect_timeout", "gssencmode", "sslmode", "target_session_attrs"];
+const NEVER_EMPTY: &[&str] = &[
+    "channel_binding",
+    "connect_timeout",
+    "gssencmode",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "sslmode",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
 
 /// What the string, the service and the environment say of a keyword.
 fn value_of(
@@ -321,7 +341,19 @@ fn value_of(
     if NEVER_EMPTY.contains(&keyword) {
         return written(pairs, keyword).or_else(|| variable(variable_of(keyword)?));
     }
-    given(pairs, keyword).or_else(|| in_environment(keyword, variable))
+    said(pairs, keyword, variable)
+}
+
+/// What the string says of a keyword, or else the environment. One that is written and empty has its default.
+fn said(
+    pairs: &[(String, String)],
+    keyword: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    match written(pairs, keyword) {
+        Some(value) => Some(value).filter(|value| !value.is_empty()),
+        None => in_environment(keyword, variable),
+    }
 }
 
 /// A connection string's own words, and for those of these keywords that it leaves out what its service file
@@ -360,10 +392,7 @@ fn application_name_in(
     pairs: &[(String, String)],
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
-    let named = given(pairs, "application_name");
-    named
-        .or_else(|| in_environment("application_name", variable))
-        .or_else(|| given(pairs, "fallback_application_name"))
+    said(pairs, "application_name", variable).or_else(|| given(pairs, "fallback_application_name"))
 }
 
 /// The application_name that a session by this connection string takes, from the environment too; None if
@@ -405,7 +434,8 @@ impl ConnInfo {
             parameters.push(("client_encoding".to_owned(), encoding));
         }
         let places = endpoints(get("host"), get("hostaddr"), get("port"))?;
-        let (endpoints, names) = places.into_iter().map(|(at, port, name)| ((at, port), name)).unzip();
+        let (endpoints, names) =
+            places.into_iter().map(|place| ((place.at, place.port), place.names)).unzip();
         Ok(Self {
             endpoints,
             names,
@@ -434,8 +464,12 @@ impl ConnInfo {
     /// The name that the user gave to an endpoint: what its certificate has to say, and what the password
     /// file has it under.
     pub(crate) fn name_of(&self, endpoint: &Endpoint, port: u16) -> Option<&str> {
+        self.names_of(endpoint, port)?.host.as_deref()
+    }
+
+    fn names_of(&self, endpoint: &Endpoint, port: u16) -> Option<&Names> {
         let at = self.endpoints.iter().position(|(known, of)| (known, *of) == (endpoint, port))?;
-        self.names.get(at)?.as_deref()
+        self.names.get(at)
     }
 
     /// The password for an endpoint: the one given, or that of the password file.
@@ -449,8 +483,9 @@ impl ConnInfo {
         }
         let physical = self.replication.as_deref().is_some_and(|value| value != "database");
         let database = if physical { "replication" } else { self.database() };
-        let host = passfile::host_name(endpoint, self.name_of(endpoint, port));
-        let wanted = [host.as_str(), &port.to_string(), database, &self.user];
+        let (known, unknown) = (self.names_of(endpoint, port), passfile::names(endpoint, port));
+        let (host, port) = known.map_or(&unknown, |names| &names.in_passfile);
+        let wanted = [host.as_str(), port, database, &self.user];
         match self.passfile.as_deref().map(|path| passfile::look_up(path, wanted)) {
             Some(Found::Password(password)) => Ok(password),
             Some(Found::Unused(why)) => Err(Some(why)),
@@ -459,67 +494,9 @@ impl ConnInfo {
     }
 }
 
-/// A place to try, its port, and the name that the user gave it if it is an address.
-type Place = (Endpoint, u16, Option<String>);
-
-fn endpoints(
-    host: Option<String>,
-    hostaddr: Option<String>,
-    port: Option<String>,
-) -> Result<Vec<Place>, ConnInfoError> {
-    let bad = |option, value: &str| ConnInfoError::BadValue { option, value: value.to_owned() };
-    let parse_port = |text: &str| {
-        if text.is_empty() {
-            return Ok(DEFAULT_PORT);
-        }
-        text.trim().parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(|| bad("port", text))
-    };
-    let ports = port.unwrap_or_default().split(',').map(parse_port).collect::<Result<Vec<_>, _>>()?;
-    let defaults = || DEFAULT_SOCKET_DIRS.iter().map(|dir| Endpoint::Unix(PathBuf::from(dir)));
-    let hosts: Option<Vec<_>> = host.as_deref().map(|host| host.split(',').collect());
-    let names: Vec<_> = match (&hostaddr, &hosts) {
-        (Some(addresses), _) => addresses.split(',').collect(),
-        (None, Some(hosts)) => hosts.clone(),
-        (None, None) => {
-            let port = ports.first().copied().unwrap_or(DEFAULT_PORT);
-            return Ok(defaults().map(|endpoint| (endpoint, port, None)).collect());
-        }
-    };
-    if ports.len() != 1 && ports.len() != names.len() {
-        return Err(bad("port", &format!("{} ports", ports.len())));
-    }
-    if hosts.as_ref().is_some_and(|hosts| hosts.len() != names.len()) {
-        return Err(bad("hostaddr", &format!("{} addresses", names.len())));
-    }
-    if let Some(addresses) = &hostaddr
-        && let Some(name) = addresses.split(',').find(|text| !text.is_empty() && !is_address(text))
-    {
-        return Err(bad("hostaddr", name));
-    }
-    let mut all = Vec::new();
-    for (at, name) in names.into_iter().enumerate() {
-        let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
-        // An empty address leaves the host's name to be looked up.
-        let host = hosts.as_ref().and_then(|hosts| hosts.get(at)).copied().filter(|host| !host.is_empty());
-        let given = if name.is_empty() { None } else { host.filter(|host| *host != name) };
-        match if name.is_empty() { host.unwrap_or_default() } else { name } {
-            "" => all.extend(defaults().map(|endpoint| (endpoint, port, None))),
-            dir if dir.starts_with('/') => all.push((Endpoint::Unix(PathBuf::from(dir)), port, None)),
-            name => all.push((Endpoint::Tcp(name.to_owned()), port, given.map(str::to_owned))),
-        }
-    }
-    Ok(all)
-}
-
-/// Whether this is an address, of which 127.1 is one, too, and an interface may be a part.
-fn is_address(text: &str) -> bool {
-    let address = text.split('%').next().unwrap_or(text);
-    address.parse::<std::net::IpAddr>().is_ok() || address.chars().all(|c| c.is_ascii_digit() || c == '.')
-}
-
 fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, ConnInfoError> {
     let Some(text) = text else { return Ok(None) };
-    match text.trim().parse::<i64>() {
+    match text.trim().parse::<i32>() {
         Ok(seconds) if seconds <= 0 => Ok(None),
         // libpq takes 1 for 2, as one second may be hardly any at all.
         Ok(seconds) => Ok(Some(Duration::from_secs(u64::try_from(seconds.max(2)).unwrap_or(2)))),

@@ -225,6 +225,13 @@ impl Settings {
         {
             return Err(SettingError::CannotChange { name: known.name.to_owned(), why: Locked::Always });
         }
+        // Whom a session acts as cannot be looked up before there is one.
+        let no_role = name.eq_ignore_ascii_case("session_authorization")
+            || name.eq_ignore_ascii_case("role") && text != "none";
+        if no_role && source == Source::CommandLine {
+            let (name, value) = (name.to_ascii_lowercase(), text.to_owned());
+            return Err(SettingError::InvalidValue { name, value, detail: None, hint: None });
+        }
         self.compute(name, text, source)
     }
 

@@ -18,7 +18,7 @@ use host::{FileKind, Host, OpenMode};
 use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
-use settings::{SessionConfig, SessionSettings, Settings};
+use settings::{SessionConfig, SessionSettings, Settings, Source, Value};
 use sql_types::{ByteaOutput, DateOrder, IntervalStyle, Style};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -186,9 +186,42 @@ fn contradiction(settings: &Settings) -> Option<ServerError> {
             "superuser_reserved_connections ({reserved}) must be less than max_connections ({connections})"
         )));
     }
-    (&*config.wal_level == "minimal" && config.max_wal_senders > 0).then(|| {
-        ServerError::new("WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"")
+    if &*config.wal_level == "minimal" && config.max_wal_senders > 0 {
+        let what = "WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"";
+        return Some(ServerError::new(what));
+    }
+    too_many_processes(settings).or_else(|| too_little_log(settings))
+}
+
+/// MAX_BACKENDS of PostgreSQL, which counts one process more.
+const PROCESSES_MAX: i64 = 0x3_FFFF - 1;
+
+fn too_many_processes(settings: &Settings) -> Option<ServerError> {
+    let names = ["max_connections", "max_wal_senders", "max_worker_processes", "autovacuum_max_workers"];
+    let total = names.iter().filter_map(|name| integer(settings, name)).sum::<i64>();
+    (total > PROCESSES_MAX).then(|| {
+        let what = format!("{} come to {total} together (maximum {PROCESSES_MAX})", names.join(", "));
+        ServerError::new(what).with_hint("Reduce max_connections or max_wal_senders.")
     })
+}
+
+/// Sizes of the log that are set, and too small for its segments.
+fn too_little_log(settings: &Settings) -> Option<ServerError> {
+    let segment_bytes = integer(settings, "wal_segment_size")?;
+    let is_too_small = |name: &&str| {
+        let is_set = settings.source(name).is_some_and(|(source, _)| source != Source::Default);
+        let bytes = integer(settings, name).unwrap_or(i64::MAX).saturating_mul(1 << 20);
+        is_set && bytes / segment_bytes.max(1) < 2
+    };
+    let name = ["min_wal_size", "max_wal_size"].into_iter().find(is_too_small)?;
+    Some(ServerError::new(format!("\"{name}\" must be at least twice \"wal_segment_size\"")))
+}
+
+fn integer(settings: &Settings, name: &str) -> Option<i64> {
+    match settings.value(name)? {
+        Value::Integer(number) => Some(number),
+        _ => None,
+    }
 }
 
 fn too_large_a_pool(settings: &Settings) -> Option<ServerError> {
@@ -328,7 +361,7 @@ mod tests {
         let folder = dir.path();
         let mut settings = new_settings();
         let mut set = |name: &str, value: &str| {
-            settings.set(name, value, settings::Source::CommandLine).unwrap();
+            settings.set(name, value, Source::CommandLine).unwrap();
             refusal(&host, folder, &settings).map(|refusal| refusal.message).unwrap_or_default()
         };
         assert!(

@@ -11,6 +11,7 @@ use protocol::{Report, SqlState};
 use settings::{FileContents, Phase, Settings, Source};
 use std::path::Path;
 use std::sync::Arc;
+use wal::control::ControlFile;
 
 /// All that the files say, postgresql.auto.conf last.
 pub(super) fn read_files(host: &Host, data_dir: &Path, settings: &Settings) -> FileContents {
@@ -67,6 +68,12 @@ pub(crate) fn load(
         return Err(ServerError::new(format!("configuration file \"{file}\" contains errors: {first}")));
     }
     check_data_directory(data_dir, &settings)?;
+    if let Ok(control) = ControlFile::load(host.disk.as_ref(), data_dir) {
+        let bytes = control.segment_size.bytes().to_string();
+        settings
+            .set_computed("wal_segment_size", &bytes)
+            .map_err(|error| ServerError::new(error.one_line()))?;
+    }
     let mode = host.disk.metadata(data_dir).map_or(0o700, |found| found.permissions & 0o777);
     for (name, value) in [
         ("data_directory_mode", mode.to_string()),

@@ -71,6 +71,7 @@ impl Statement {
 
 /// The words by which a statement is known: SELECT, CREATE TABLE.
 pub(super) fn command_words(sql: &str) -> String {
+    let sql = sql_session::behind_comments(sql);
     let mut words = sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default().to_ascii_uppercase();
     match (first.as_str(), words.next()) {

@@ -3,6 +3,7 @@
 //! A text is read by its tokens, as the parser reads a statement, and so is what a literal or a comment
 //! holds: that may be a connection string, or a statement itself.
 
+mod conninfo;
 mod literal;
 
 use literal::Literal;
@@ -20,34 +21,53 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     at_depth(text, 0)
 }
 
+/// A statement of which only names and comments are as they were written: nothing that stands behind the
+/// word is a secret there, but names and comments may hold some.
+pub(crate) fn without_quoted_secrets(text: &str) -> Cow<'_, str> {
+    Reading { text, depth: 0, only_quoted: true, out: String::new(), taken: 0 }.read()
+}
+
 fn at_depth(text: &str, depth: usize) -> Cow<'_, str> {
+    if conninfo::is_like(text) {
+        return conninfo::cleaned(text);
+    }
     if depth > DEPTH_MAX {
         return match text.to_ascii_lowercase().contains(WORD) {
             true => Cow::Owned(HIDDEN.to_owned()),
             false => Cow::Borrowed(text),
         };
     }
-    let mut reading = Reading { text, depth, out: String::new(), taken: 0 };
-    let mut at = 0;
-    while at < text.len() {
-        at = reading.token(at).max(at + 1);
-    }
-    if reading.taken == 0 {
-        return Cow::Borrowed(text);
-    }
-    reading.out.push_str(text.get(reading.taken..).unwrap_or_default());
-    Cow::Owned(reading.out)
+    Reading { text, depth, only_quoted: false, out: String::new(), taken: 0 }.read()
 }
+
+/// What messages have before a value that is quoted as it is, and before and behind a rest of a connection
+/// string.
+const REFUSED_VALUE: &str = "invalid value for parameter \"";
+const UNREAD: (&str, &str) = ("missing \"=\" after \"", "\" in connection info string");
 
 struct Reading<'t> {
     text: &'t str,
     depth: usize,
+    /// Only names in quotes and comments are looked at.
+    only_quoted: bool,
     /// The text up to `taken`, without secrets.
     out: String,
     taken: usize,
 }
 
 impl<'t> Reading<'t> {
+    fn read(mut self) -> Cow<'t, str> {
+        let mut at = 0;
+        while at < self.text.len() {
+            at = self.token(at).max(at + 1);
+        }
+        if self.taken == 0 {
+            return Cow::Borrowed(self.text);
+        }
+        self.out.push_str(self.text.get(self.taken..).unwrap_or_default());
+        Cow::Owned(self.out)
+    }
+
     fn rest(&self, at: usize) -> &'t str {
         self.text.get(at..).unwrap_or_default()
     }
@@ -69,16 +89,48 @@ impl<'t> Reading<'t> {
         if let Some(literal) = Literal::at(rest) {
             return self.literal(at, &literal);
         }
-        if let Some(authority) = rest.strip_prefix("://") {
-            return self.uri(at + rest.len() - authority.len());
+        if let Some(end) = self.quoted_by_message(at) {
+            return end;
+        }
+        if rest.starts_with("://") {
+            return self.uri(at);
         }
         let end = at + word_len(rest);
         let is_password = ends_with_word(self.text.get(at..end).unwrap_or_default());
-        if is_password {
+        if is_password && !self.only_quoted {
             self.value(end)
         } else {
             end.max(at + rest.chars().next().map_or(1, char::len_utf8))
         }
+    }
+
+    /// What a message quotes without doubling the quotes in it: it ends at the last one.
+    fn quoted_by_message(&mut self, at: usize) -> Option<usize> {
+        let rest = self.rest(at);
+        if let Some(unread) = rest.strip_prefix(UNREAD.0) {
+            let from = at + UNREAD.0.len();
+            let to = from + unread.rfind(UNREAD.1).unwrap_or(unread.len());
+            self.replace(from, to, HIDDEN);
+            return Some(to);
+        }
+        let name = rest.strip_prefix(REFUSED_VALUE)?;
+        let begin = name.find("\": \"")? + 4;
+        let end = name.rfind('"').filter(|end| *end >= begin)?;
+        let from = at + REFUSED_VALUE.len();
+        if let Cow::Owned(clean) = at_depth(name.get(begin..end)?, self.depth + 1) {
+            self.replace(from + begin, from + end, &clean);
+        }
+        Some(from + end)
+    }
+
+    /// A URI in a text of other words, which ends at a blank.
+    fn uri(&mut self, at: usize) -> usize {
+        let rest = self.rest(at);
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        if let Cow::Owned(clean) = conninfo::without_secrets_of_uris(rest.get(..end).unwrap_or(rest)) {
+            self.replace(at, at + end, &clean);
+        }
+        at + end
     }
 
     /// A part of the text that is a text of its own, as it is.
@@ -96,7 +148,7 @@ impl<'t> Reading<'t> {
     fn literal(&mut self, at: usize, literal: &Literal<'_>) -> usize {
         let end = at + literal.len;
         let held = literal.held();
-        if literal.is_name() && ends_with_word(&held) {
+        if literal.is_name() && ends_with_word(&held) && !self.only_quoted {
             return self.value(end);
         }
         let clean = at_depth(&held, self.depth + 1);
@@ -109,66 +161,87 @@ impl<'t> Reading<'t> {
 
     /// What stands behind the word, which ends at `at`; gives where that ends.
     fn value(&mut self, at: usize) -> usize {
-        let mut from = skip_blanks(self.text, at);
-        let assigned = self.rest(from).starts_with('=');
-        if assigned {
-            from = skip_blanks(self.text, from + 1);
-        }
-        let rest = self.rest(from);
-        match Literal::at(rest).filter(|literal| !literal.is_name()) {
-            Some(literal) => {
-                let sql_end = from + literal.len;
-                let ends_otherwise = assigned && literal.has_quote_behind_backslash();
-                // In a connection string the quote would not end it: nothing behind is shown.
-                let end = if ends_otherwise { self.text.len() } else { sql_end };
-                let hidden = if ends_otherwise { format!("'{HIDDEN}") } else { literal.written(HIDDEN) };
-                self.replace(from, end, &hidden);
-                end
+        let behind = skip_blanks(self.text, at);
+        let Some(sign) = assignment(self.rest(behind)) else {
+            let literal = Literal::at(self.rest(behind)).filter(|literal| !literal.is_name());
+            return literal.map_or(at, |literal| {
+                self.replace(behind, behind + literal.len, &literal.written(HIDDEN));
+                behind + literal.len
+            });
+        };
+        let mut end = self.assigned(behind + sign);
+        // SET takes a list.
+        loop {
+            let comma = skip_blanks(self.text, end);
+            let next = skip_blanks(self.text, comma + 1);
+            if !self.rest(comma).starts_with(',')
+                || Literal::at(self.rest(next)).is_none_or(|one| one.is_name())
+            {
+                return end;
             }
-            // Any sign but a blank may be part of it, and a blank behind a backslash.
-            None if assigned => {
-                let end = from + unquoted_len(rest);
-                if end > from {
-                    self.replace(from, end, HIDDEN);
-                }
-                end
-            }
-            None => at,
+            end = self.assigned(next);
         }
     }
 
-    /// What stands behind the slashes of a URI, which end before `at`:
-    /// `user:password@host/database?key=value`.
-    fn uri(&mut self, at: usize) -> usize {
-        let rest = self.rest(at);
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        let uri = rest.get(..end).unwrap_or(rest);
-        let authority = uri.split('/').next().unwrap_or(uri);
-        if let Some(host) = authority.rfind('@')
-            && let Some(colon) = authority.get(..host).and_then(|login| login.find(':'))
-            && colon + 1 < host
-        {
-            self.replace(at + colon + 1, at + host, HIDDEN);
+    /// A value that begins behind `at`, by the rules of SQL and by those of connection strings, whichever
+    /// makes it longer.
+    fn assigned(&mut self, at: usize) -> usize {
+        let from = skip_blanks(self.text, at);
+        let as_conninfo =
+            at + self.rest(at).len() - self.rest(at).trim_start_matches(conninfo::is_blank).len();
+        let conninfo_end = as_conninfo + conninfo::value_len(self.rest(as_conninfo));
+        let literal = Literal::at(self.rest(from));
+        if literal.as_ref().is_some_and(Literal::has_quote_behind_backslash) {
+            // Where it ends depends on a setting: nothing behind is shown.
+            self.replace(from, self.text.len(), &format!("'{HIDDEN}"));
+            return self.text.len();
         }
-        let mut begin = uri.find('?').map_or(end, |mark| mark + 1);
-        for parameter in uri.get(begin..).unwrap_or_default().split('&') {
-            if let Some((key, value)) = parameter.split_once('=')
-                && ends_with_word(&percent_decoded(key))
-                && !value.is_empty()
-            {
-                let from = begin + key.len() + 1;
-                self.replace((at + from).max(self.taken), at + from + value.len(), HIDDEN);
+        match literal {
+            Some(literal) if from + literal.len >= conninfo_end => {
+                self.replace(from, from + literal.len, &literal.written(HIDDEN));
+                from + literal.len
             }
-            begin += parameter.len() + 1;
+            _ => {
+                let begin = from.min(as_conninfo);
+                let end = conninfo_end.max(from + self.unquoted_len(from));
+                if end > begin {
+                    self.replace(begin, end, HIDDEN);
+                }
+                end
+            }
         }
-        at + end
     }
+
+    /// The length of a value up to the next blank that no literal in it holds.
+    fn unquoted_len(&self, from: usize) -> usize {
+        let rest = self.rest(from);
+        let mut at = 0;
+        while let Some(c) = rest.get(at..).and_then(|rest| rest.chars().next()) {
+            let literal =
+                Literal::at(rest.get(at..).unwrap_or_default()).filter(|one| at == 0 || !one.is_name());
+            match literal {
+                Some(literal) => at += literal.len,
+                None if conninfo::is_blank(c) => break,
+                None => at += c.len_utf8(),
+            }
+        }
+        at
+    }
+}
+
+/// The length of `=` or TO, which gives a setting its value.
+fn assignment(rest: &str) -> Option<usize> {
+    if rest.starts_with('=') {
+        return Some(1);
+    }
+    let is_to = rest.get(..word_len(rest)).is_some_and(|word| word.eq_ignore_ascii_case("to"));
+    is_to.then_some(2)
 }
 
 /// The length of a comment that begins here.
 fn comment(rest: &str) -> Option<usize> {
     if rest.starts_with("--") {
-        return Some(rest.find('\n').unwrap_or(rest.len()));
+        return Some(rest.find(['\n', '\r']).unwrap_or(rest.len()));
     }
     if !rest.starts_with("/*") {
         return None;
@@ -214,38 +287,6 @@ fn ends_with_word(name: &str) -> bool {
     from.and_then(|from| name.get(from..)).is_some_and(|end| end.eq_ignore_ascii_case(WORD))
 }
 
-/// The length of a value without quotes in a connection string.
-fn unquoted_len(rest: &str) -> usize {
-    let mut chars = rest.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => _ = chars.next(),
-            c if c.is_whitespace() => return at,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-fn percent_decoded(key: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), key.as_bytes());
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|_| *first == b'%') {
-            Some(byte) => {
-                out.push(byte);
-                rest = behind.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +303,7 @@ mod tests {
             ("sslpassword=s&password=t", "sslpassword=********"),
             ("password=a\"b&c)d;e port=1", "password=******** port=1"),
             ("password=a\\ b port=1", "password=******** port=1"),
-            ("password='a\\'b' port=1", "password='********"),
+            ("password='a\\'b' port=1", "password='********' port=1"),
             ("PASSWORD /* new */ 's'", "PASSWORD /* new */ '********'"),
             ("PASSWORD -- new\n 's'", "PASSWORD -- new\n '********'"),
             ("PASSWORD U&'s'", "PASSWORD U&'********'"),
@@ -318,8 +359,34 @@ mod tests {
             ("value \"password=S\" is", "value \"password=********\" is"),
             ("it's password=S", "it's password=********"),
             ("OPTIONS (\"password\" 'S')", "OPTIONS (\"password\" '********')"),
+            ("-- it's\ralter role r password 'S'", "-- it's\ralter role r password '********'"),
+            ("PASSWORD -- new\r'S'", "PASSWORD -- new\r'********'"),
+            ("PASSWORD 'a' -- x\r'S'", "PASSWORD '********'"),
+            ("SET my.password TO 'S'", "SET my.password TO '********'"),
+            ("SET \"my.password\" TO 'S', 'S'", "SET \"my.password\" TO '********', '********'"),
+            ("ALTER ROLE r SET my.password TO S", "ALTER ROLE r SET my.password TO ********"),
+            ("SET my.password = $$S S$$", "SET my.password = $$********$$"),
+            (
+                "SET c = 'application_name=it''s password=''S S'''",
+                "SET c = 'application_name=it''s password=''********'''",
+            ),
+            ("UPDATE t SET password=lower('S S') WHERE b", "UPDATE t SET password=******** WHERE b"),
+            (
+                "invalid value for parameter \"plimsoll.peers\": \"host=x password=a\"S bogus\"",
+                "invalid value for parameter \"plimsoll.peers\": \"host=x password=******** ********\"",
+            ),
+            (
+                "missing \"=\" after \"S\"S\" in connection info string",
+                "missing \"=\" after \"********\" in connection info string",
+            ),
         ] {
             assert_eq!(without_secrets(given), hidden);
+        }
+        for (given, hidden) in [
+            ("select $1 as \"password=S\"", "select $1 as \"password=********\""),
+            ("select /* password 'S' */ password = $1", "select /* password '********' */ password = $1"),
+        ] {
+            assert_eq!(without_quoted_secrets(given), hidden);
         }
         let deep = format!("{}password 'S'", "/*".repeat(100_000));
         assert!(!without_secrets(&deep).contains('S'));

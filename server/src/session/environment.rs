@@ -300,11 +300,6 @@ impl Environment for SessionEnvironment {
             (Some(name), None) => AutoChange::Reset(name),
             (Some(name), Some(value)) => AutoChange::Set(name, value),
         };
-        if let (Some(name), Some(_)) = (name, value)
-            && settings::find(name).is_some_and(|known| known.meaning() == settings::Meaning::Accepted)
-        {
-            self.handle.warn(without_effect(name));
-        }
         self.node.alter_system(change).map_err(|error| match error {
             AlterSystemError::Setting(error) => setting_error(&error),
             AlterSystemError::Refused(refusal) => {
@@ -319,7 +314,13 @@ impl Environment for SessionEnvironment {
                 let message = format!("could not write file \"{}\": {error}", path.display());
                 SqlError::new(SqlState::IO_ERROR, message)
             }
-        })
+        })?;
+        if let (Some(name), Some(_)) = (name, value)
+            && settings::find(name).is_some_and(|known| known.meaning() == settings::Meaning::Accepted)
+        {
+            self.handle.warn(without_effect(name));
+        }
+        Ok(())
     }
 
     fn setting_name(&self, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! The extended query protocol: statements prepared, portals bound, executed by pieces.
 
+use super::logged::{Detail, execute_label, named, of_portal, quoted};
 use super::rows::{self, Rows};
 use super::{Failure, Session, limited};
 use crate::connection::registry::Statement;
@@ -33,7 +34,12 @@ impl Session {
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices()?;
-        self.log_duration("parse <unnamed>", parse.sql, &[], began);
+        self.log_duration(
+            || format!("parse {}", named(parse.name)),
+            (parse.sql, false),
+            Detail::Parameters(&[]),
+            began,
+        );
         backend::parse_complete(&mut self.wire.out);
         Ok(())
     }
@@ -65,7 +71,16 @@ impl Session {
             );
             return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
         }
-        self.log_duration("bind <unnamed>", portal.prepared().sql(), portal.parameters(), began);
+        let label = || format!("bind {}", of_portal(bind.statement, bind.portal));
+        self.log_duration(
+            label,
+            (portal.prepared().sql(), false),
+            Detail::Parameters(portal.parameters()),
+            began,
+        );
+        if !bind.statement.is_empty() && self.limits.names_statements() {
+            portal.statement = Some(bind.statement.into());
+        }
         portal.formats = rows::result_formats(bind.result_formats);
         if bind.portal.is_empty() {
             self.unnamed = Some(portal);
@@ -115,6 +130,7 @@ impl Session {
         }
         self.take_limits();
         let (sql, style) = (&mut self.sql, &self.limits.style);
+        let limit = self.limits.parameter_bytes_max_on_error;
         for (at, (value, ty)) in bind.parameters().zip(types).enumerate() {
             let Some(bytes) = value else {
                 values.push(Datum::Null);
@@ -130,12 +146,14 @@ impl Session {
             let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
             values.push(read.map_err(|error| {
                 sql.fail();
-                if error.message() == "incorrect binary data format" {
+                let error = if error.message() == "incorrect binary data format" {
                     // PostgreSQL says of which parameter where the bytes do not end with the value.
                     let message = format!("{} in bind parameter {}", error.message(), at + 1);
-                    return SqlError::new(error.code(), message);
-                }
-                error.in_context(format!("unnamed portal parameter ${}", at + 1))
+                    SqlError::new(error.code(), message)
+                } else {
+                    error
+                };
+                error.in_context(of_parameter(bind.portal, at, (bytes, format), limit))
             })?);
         }
         Ok(values)
@@ -231,8 +249,7 @@ impl Session {
         };
         let Some((key, mut portal)) = taken else { return Err(self.no_portal(name)) };
         let prepared = portal.prepared().clone();
-        let label = "execute <unnamed>";
-        self.log_statement(label, prepared.sql(), portal.parameters());
+        let logged = self.log_portal(&key, &portal);
         let began = self.clock();
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         let done =
@@ -242,7 +259,16 @@ impl Session {
                 }
                 exit => exit,
             });
-        self.log_duration(label, prepared.sql(), portal.parameters(), began);
+        if done.is_ok() {
+            let label = || execute_label(&key, &portal);
+            self.log_duration(
+                label,
+                (prepared.sql(), logged),
+                Detail::Parameters(portal.parameters()),
+                began,
+            );
+        }
+        portal.executed = true;
         if key.is_empty() {
             self.unnamed = Some(portal);
         } else {
@@ -367,4 +393,15 @@ impl Session {
             }
         }
     }
+}
+
+/// Which parameter an error is about, with its text if it is one.
+#[cold]
+fn of_parameter(portal: &str, at: usize, (bytes, format): (&[u8], Format), limit: Option<u64>) -> String {
+    let portal = if portal.is_empty() { "unnamed portal".to_owned() } else { format!("portal \"{portal}\"") };
+    let value = match (format, std::str::from_utf8(bytes)) {
+        (Format::Text, Ok(text)) => format!(" = {}", quoted(text, limit)),
+        _ => String::new(),
+    };
+    format!("{portal} parameter ${}{value}", at + 1)
 }

@@ -1,12 +1,12 @@
 //! What of the settings a session's loop needs, and what they say of its statements and notices.
 
 use super::environment::SessionEnvironment;
-use super::first_word;
 use super::logged::Durations;
 use super::tracked::Track;
 use crate::log::{Level, OwnLevels, Verbosity};
 use protocol::Severity;
 use sql_interface::Environment;
+use sql_session::StatementClass;
 use sql_types::Style;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,11 @@ pub(super) enum LogStatement {
 }
 
 impl Limits {
+    /// Whether lines of the log may name the statements of portals.
+    pub(super) fn names_statements(&self) -> bool {
+        self.log_statement != LogStatement::None || self.durations.any()
+    }
+
     pub(super) fn of(environment: &SessionEnvironment) -> Self {
         let seen = environment.changes();
         let config = environment.config();
@@ -88,17 +93,15 @@ impl Limits {
     }
 }
 
-/// From which log_statement on this text is logged, by the first word of each of its statements. A semicolon
-/// in a literal may have one logged that need not be.
-pub(super) fn class_of(sql: &str) -> LogStatement {
-    sql.split(';').map(class_of_statement).min().unwrap_or(LogStatement::All)
-}
-
-fn class_of_statement(sql: &str) -> LogStatement {
-    match first_word(sql).to_ascii_lowercase().as_str() {
-        "create" | "alter" | "drop" | "grant" | "revoke" | "comment" => LogStatement::Ddl,
-        "insert" | "update" | "delete" | "truncate" | "copy" => LogStatement::Mod,
-        _ => LogStatement::All,
+impl LogStatement {
+    /// Whether statements of this class are logged.
+    pub(super) fn covers(self, class: StatementClass) -> bool {
+        let from = match class {
+            StatementClass::Definition => Self::Ddl,
+            StatementClass::Change => Self::Mod,
+            StatementClass::Other => Self::All,
+        };
+        self >= from
     }
 }
 

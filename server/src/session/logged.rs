@@ -2,12 +2,13 @@
 //! Passwords are left out.
 
 use super::Session;
-use super::limits::{LogStatement, class_of};
+use super::limits::LogStatement;
 use crate::log::redact::without_secrets;
 use crate::statements::beginning;
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
-use sql_interface::Environment;
+use sql_interface::{Environment, SqlError};
+use sql_session::{Portal, Statement, StatementClass};
 use sql_types::{Datum, Style};
 use std::time::Duration;
 
@@ -29,30 +30,63 @@ impl Durations {
     }
 }
 
+/// What a line about a statement tells besides.
+#[derive(Clone, Copy)]
+pub(super) enum Detail<'a> {
+    /// The values of its parameters.
+    Parameters(&'a [Datum]),
+    /// What EXECUTE runs, if it is among these.
+    Statements(&'a [Statement]),
+}
+
 fn log(message: String) -> Report {
     Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message)
 }
 
 impl Session {
-    /// Logs a statement before it runs, if the settings say so.
+    /// Logs the statements of a text before they run, if the settings say so, and tells whether it did.
     #[inline]
-    pub(super) fn log_statement(&self, label: &str, sql: &str, parameters: &[Datum]) {
-        if self.limits.log_statement != LogStatement::None {
-            self.log_statement_of_class(label, sql, parameters);
+    pub(super) fn log_statements(&self, sql: &str, statements: &[Statement]) -> bool {
+        self.limits.log_statement != LogStatement::None && {
+            let classes = statements.iter().map(|statement| self.sql.class_of(statement));
+            self.log_of_class(classes.min().unwrap_or(StatementClass::Other), sql, statements)
+        }
+    }
+
+    /// The same for a text with a statement that is absent here.
+    #[cold]
+    pub(super) fn log_refused(&self, sql: &str, error: &SqlError) {
+        if self.limits.log_statement != LogStatement::None && error.code() == SqlState::FEATURE_NOT_SUPPORTED
+        {
+            self.log_of_class(StatementClass::of_text(sql), sql, &[]);
         }
     }
 
     #[cold]
-    fn log_statement_of_class(&self, label: &str, sql: &str, parameters: &[Datum]) {
-        if self.is_statement_logged(sql) {
-            let report = log(format!("{label}: {}", without_secrets(sql)));
-            self.tell(&self.with_parameters(report, parameters));
+    fn log_of_class(&self, class: StatementClass, sql: &str, statements: &[Statement]) -> bool {
+        let covered = self.limits.log_statement.covers(class);
+        if covered {
+            let report = log(format!("statement: {}", without_secrets(sql)));
+            self.tell(&self.with_detail(report, Detail::Statements(statements)));
         }
+        covered
     }
 
-    fn is_statement_logged(&self, sql: &str) -> bool {
-        let wanted = self.limits.log_statement;
-        wanted != LogStatement::None && class_of(sql) <= wanted
+    /// Logs a portal before it runs, if the settings say so, and tells whether it did.
+    #[inline]
+    pub(super) fn log_portal(&self, name: &str, portal: &Portal) -> bool {
+        self.limits.log_statement != LogStatement::None && self.log_portal_of_class(name, portal)
+    }
+
+    #[cold]
+    fn log_portal_of_class(&self, name: &str, portal: &Portal) -> bool {
+        let covered = self.limits.log_statement.covers(self.sql.class_of_prepared(portal.prepared()));
+        if covered {
+            let label = execute_label(name, portal);
+            let report = log(format!("{label}: {}", without_secrets(portal.prepared().sql())));
+            self.tell(&self.with_detail(report, Detail::Parameters(portal.parameters())));
+        }
+        covered
     }
 
     fn tell(&self, report: &Report) {
@@ -65,18 +99,25 @@ impl Session {
         self.limits.is_timed.then(Instant::now)
     }
 
-    /// Logs how long a statement took, if the settings say so.
+    /// Logs how long a statement took that has ended well, if the settings say so. `logged`: its text is in
+    /// the log already.
     #[inline]
-    pub(super) fn log_duration(&self, label: &str, sql: &str, parameters: &[Datum], began: Option<Instant>) {
+    pub(super) fn log_duration(
+        &self,
+        label: impl FnOnce() -> String,
+        (sql, logged): (&str, bool),
+        detail: Detail<'_>,
+        began: Option<Instant>,
+    ) {
         if let Some(began) = began
             && self.limits.durations.any()
         {
-            self.log_long(label, sql, parameters, began.elapsed());
+            self.log_long(&label(), (sql, logged), detail, began.elapsed());
         }
     }
 
     #[cold]
-    fn log_long(&self, label: &str, sql: &str, parameters: &[Datum], took: Duration) {
+    fn log_long(&self, label: &str, (sql, logged): (&str, bool), detail: Detail<'_>, took: Duration) {
         let durations = self.limits.durations;
         let is_long = durations.from.is_some_and(|from| took >= from)
             || durations.sample.is_some_and(|(from, rate)| took >= from && self.is_drawn(rate));
@@ -84,12 +125,11 @@ impl Session {
             return;
         }
         let mut message = format!("duration: {:.3} ms", took.as_secs_f64() * 1e3);
-        // One whose text is in the log already shows its time alone.
-        if !is_long || self.is_statement_logged(sql) {
+        if !is_long || logged {
             return self.tell(&log(message));
         }
         message.push_str(&format!("  {label}: {}", without_secrets(sql)));
-        self.tell(&self.with_parameters(log(message), parameters));
+        self.tell(&self.with_detail(log(message), detail));
     }
 
     /// Whether this one is of a sample, of which there is this share.
@@ -102,7 +142,17 @@ impl Session {
         f64::from(u32::from_le_bytes(bytes)) < rate * f64::from(u32::MAX)
     }
 
-    fn with_parameters(&self, report: Report, parameters: &[Datum]) -> Report {
+    fn with_detail(&self, report: Report, detail: Detail<'_>) -> Report {
+        let parameters = match detail {
+            Detail::Parameters(parameters) => parameters,
+            Detail::Statements(statements) => {
+                let executed = statements.iter().find_map(|statement| self.sql.text_executed_by(statement));
+                return match executed {
+                    Some(text) => report.with_detail(format!("prepare: {}", without_secrets(&text))),
+                    None => report,
+                };
+            }
+        };
         let limit = self.limits.parameter_bytes_max;
         if parameters.is_empty() || limit == Some(0) {
             return report;
@@ -126,6 +176,31 @@ impl Session {
     }
 }
 
+/// A text as SQL writes it, of at most so many bytes.
+pub(super) fn quoted(text: &str, limit: Option<u64>) -> String {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let is_cut = text.len() > limit;
+    let shown = if is_cut { beginning(text, limit) } else { text };
+    format!("'{}{}", shown.replace('\'', "''"), if is_cut { "...'" } else { "'" })
+}
+
+/// A name as the log has it.
+pub(super) fn named(name: &str) -> &str {
+    if name.is_empty() { "<unnamed>" } else { name }
+}
+
+/// What an Execute of a portal is called.
+pub(super) fn execute_label(name: &str, portal: &Portal) -> String {
+    let verb = if portal.executed { "execute fetch from" } else { "execute" };
+    format!("{verb} {}", of_portal(portal.statement.as_deref().unwrap_or_default(), name))
+}
+
+/// A statement with its portal, if that has a name.
+pub(super) fn of_portal(statement: &str, portal: &str) -> String {
+    let slash = if portal.is_empty() { "" } else { "/" };
+    format!("{}{slash}{portal}", named(statement))
+}
+
 /// Values as SQL writes them, each of at most so many bytes.
 fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
     let mut out = String::new();
@@ -140,14 +215,7 @@ fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
         }
         let mut text = String::new();
         value.write_text(style, &mut text);
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let is_cut = text.len() > limit;
-        if is_cut {
-            text.truncate(beginning(&text, limit).len());
-        }
-        out.push('\'');
-        out.push_str(&text.replace('\'', "''"));
-        out.push_str(if is_cut { "...'" } else { "'" });
+        out.push_str(&quoted(&text, limit));
     }
     out
 }

@@ -293,7 +293,7 @@ impl Session {
         const FREEING: [&str; 9] =
             ["commit", "end", "rollback", "abort", "release", "close", "deallocate", "discard", "reset"];
         let one = !sql.trim_end_matches([';', ' ', '\n']).contains(';');
-        let word = if one { first_word(sql) } else { "" };
+        let word = if one { sql_session::first_word(sql) } else { "" };
         let superuser = self.handle.superuser.load(std::sync::atomic::Ordering::Relaxed);
         // The statement before may have just given back what was too much.
         if superuser
@@ -503,8 +503,4 @@ impl Session {
             body.extend_from_slice(b"\0");
         });
     }
-}
-
-fn first_word(sql: &str) -> &str {
-    sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
 }

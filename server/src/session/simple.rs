@@ -1,10 +1,13 @@
 //! The simple query protocol: a text of statements, each run to its end.
 
+use super::logged::Detail;
 use super::rows::{self, Rows};
 use super::{Exit, Failure, Session, limited};
 use crate::connection::registry::Statement;
+use host::Instant;
 use protocol::backend::{self, CopyDirection};
 use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats};
+use sql_session::Portal;
 use std::pin::pin;
 
 impl Session {
@@ -14,14 +17,11 @@ impl Session {
             return done;
         }
         self.handle.set_statement(Statement::Text(sql.into()));
-        self.log_statement("statement", sql, &[]);
         let began = self.clock();
         // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
         self.unnamed = None;
         self.sql.forget("");
-        let outcome = self.run_statements(sql).await;
-        self.log_duration("statement", sql, &[], began);
-        match outcome {
+        match self.run_statements(sql, began).await {
             Ok(tag) => self.finish(tag).await,
             Err(Failure::Exit(exit)) => Err(exit),
             Err(Failure::Error(report)) => {
@@ -32,15 +32,20 @@ impl Session {
     }
 
     /// Runs the statements of a text; the last one's tag is held back until its transaction has committed.
-    async fn run_statements(&mut self, sql: &str) -> Result<Option<CommandTag>, Failure> {
+    async fn run_statements(
+        &mut self,
+        sql: &str,
+        begun: Option<Instant>,
+    ) -> Result<Option<CommandTag>, Failure> {
         self.check_memory(sql)?;
         // A long text is parsed where nobody waits for it.
-        let statements = self.sql.start_simple(sql)?;
+        let statements = self.sql.start_simple(sql).inspect_err(|error| self.log_refused(sql, error))?;
+        let logged = self.log_statements(sql, &statements);
         let mut held = None;
         if statements.is_empty() {
             held = Some(CommandTag::Empty);
         }
-        for (nth, statement) in statements.into_iter().enumerate() {
+        for (nth, statement) in statements.iter().enumerate() {
             if let Some(tag) = held.take() {
                 self.complete(tag);
                 self.wire.make_room().await?;
@@ -48,7 +53,7 @@ impl Session {
             self.restart_clock();
             let began = self.clock();
             let prepared =
-                limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
+                limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(statement, &[])))
                     .await?;
             let mut portal =
                 limited(self.deadline, &self.canceller, pin!(self.sql.open_untold(prepared))).await?;
@@ -76,19 +81,7 @@ impl Session {
                 PortalKind::Command => {}
             }
             self.take_limits();
-            let tag = loop {
-                let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
-                let mut sink = Rows::new(out, scratch, &formats, &self.limits.style);
-                let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
-                let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
-                if fetched.is_err() {
-                    sink.take_back();
-                }
-                match fetched? {
-                    Fetch::Complete(tag) => break tag,
-                    Fetch::Suspended | Fetch::More => self.wire.flush().await?,
-                }
-            };
+            let tag = self.run_to_end(&mut portal, &formats).await?;
             if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
@@ -99,6 +92,29 @@ impl Session {
         }
         #[cfg(test)]
         super::tests::panic_if_asked(sql);
+        let label = || "statement".to_owned();
+        self.log_duration(label, (sql, logged), Detail::Statements(&statements), begun);
         Ok(held)
+    }
+
+    /// Runs a portal to its end.
+    async fn run_to_end(
+        &mut self,
+        portal: &mut Portal,
+        formats: &ResultFormats,
+    ) -> Result<CommandTag, Failure> {
+        loop {
+            let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
+            let mut sink = Rows::new(out, scratch, formats, &self.limits.style);
+            let fetch = self.sql.fetch(portal, 0, &mut sink);
+            let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
+            if fetched.is_err() {
+                sink.take_back();
+            }
+            match fetched? {
+                Fetch::Complete(tag) => return Ok(tag),
+                Fetch::Suspended | Fetch::More => self.wire.flush().await?,
+            }
+        }
     }
 }

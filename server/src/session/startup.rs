@@ -165,11 +165,12 @@ fn left(node: &Node, handle: &SessionHandle) {
     if node.ground.config().log_disconnections {
         let seconds = node.ground.host.clock.now().since(handle.started).as_secs_f64();
         let (hours, minutes, rest) = (seconds / 3600.0, seconds / 60.0 % 60.0, seconds % 60.0);
+        let port = handle.client.map(|address| format!(" port={}", address.port())).unwrap_or_default();
         let report = Report::new(
             Severity::Log,
             SqlState::SUCCESSFUL_COMPLETION,
             format!(
-                "disconnection: session time: {:.0}:{:02.0}:{rest:06.3} user={} database={} host={}",
+                "disconnection: session time: {:.0}:{:02.0}:{rest:06.3} user={} database={} host={}{port}",
                 hours.floor(),
                 minutes.floor(),
                 handle.user,

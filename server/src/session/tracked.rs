@@ -1,7 +1,7 @@
 //! What pg_stat_statements is told of a session's statements.
 
 use super::Session;
-use crate::log::redact::without_secrets;
+use crate::log::redact::{without_quoted_secrets, without_secrets};
 use crate::statements::{self, Entry, Key};
 use host::Instant;
 use sql_interface::CommandTag;
@@ -84,20 +84,16 @@ impl Session {
         let text = statements::split(prepared.sql()).get(nth).copied()?;
         let normal = if prepared.has_plan() {
             statements::normal(text)
-        } else if self.limits.track.utility && !is_left_out(text) {
+        } else if self.limits.track.utility && !prepared.is_about_prepared() {
             statements::verbatim(&without_secrets(text))
         } else {
             return None;
         };
         let database = self.handle.database_oid.load(Ordering::Relaxed);
         let key = Key { role, database, query: normal.id };
-        Some(self.node.sessions.statements.entry(key, &normal.text, self.limits.track.max))
+        let shown = without_quoted_secrets(&normal.text);
+        Some(self.node.sessions.statements.entry(key, &shown, self.limits.track.max))
     }
-}
-
-/// What stands for another statement, which is counted itself.
-fn is_left_out(text: &str) -> bool {
-    ["execute", "prepare", "deallocate"].iter().any(|word| super::first_word(text).eq_ignore_ascii_case(word))
 }
 
 fn rows(tag: CommandTag) -> u64 {

@@ -20,7 +20,7 @@ fn failed(what: &str, name: &str, error: &io::Error) -> SqlError {
         io::ErrorKind::PermissionDenied => (SqlState::INSUFFICIENT_PRIVILEGE, "Permission denied".to_owned()),
         io::ErrorKind::NotADirectory => (SqlState::WRONG_OBJECT_TYPE, "Not a directory".to_owned()),
         io::ErrorKind::IsADirectory => (SqlState::WRONG_OBJECT_TYPE, "Is a directory".to_owned()),
-        _ => (SqlState::IO_ERROR, error.to_string()),
+        _ => (SqlState::IO_ERROR, host::os_message(error)),
     };
     SqlError::new(code, format!("could not {what} \"{name}\": {why}"))
 }

@@ -9,11 +9,20 @@ use sql_types::{Datum, TypeId};
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         name: "pg_current_logfile",
-        about: "The file into which the log goes now, of a form of log_destination if one is named; NULL without \
-                logging_collector.",
-        arguments: &[("format", TypeId::Text)],
+        about: "The file into which the log goes now; NULL without logging_collector.",
+        arguments: &[],
         required: 0,
-        defaults: || vec![Datum::Null],
+        defaults: no_defaults,
+        strict: false,
+        returns: Returns::One(TypeId::Text),
+        call: current_logfile,
+    },
+    Function {
+        name: "pg_current_logfile",
+        about: "The same of a form of log_destination.",
+        arguments: &[("format", TypeId::Text)],
+        required: 1,
+        defaults: no_defaults,
         strict: false,
         returns: Returns::One(TypeId::Text),
         call: current_logfile,

@@ -2,7 +2,7 @@
 
 use super::deferred::DeferredState;
 use super::lock::{key_of, lock_and_recheck, lock_new_key};
-use super::{Cx, Exec, Operator, Row, build, index, row};
+use super::{Cx, Exec, Operator, Row, build, index, row, violation};
 use bytes::Bytes;
 use sql_catalogue::Relation;
 use sql_interface::{Result, SqlError};
@@ -14,11 +14,13 @@ use storage::LockMode;
 
 /// Checks NOT NULL and CHECK of a new row.
 pub(super) fn check_row(cx: &Cx<'_>, target: &ModifiedTable, new: &[Datum]) -> Result<()> {
-    row::check_not_null(&target.relation, new)?;
+    if let Some(at) = row::forbidden_null(&target.relation, new) {
+        return Err(violation::not_null(cx.facts, target, at, new));
+    }
     for (name, condition) in &target.checks {
         // A CHECK that is NULL holds.
         if condition.eval(&cx.eval(new, &[]))?.as_bool() == Some(false) {
-            return Err(row::check_violation(&target.relation, name, new));
+            return Err(violation::check(cx.facts, target, name, new));
         }
     }
     Ok(())
@@ -41,7 +43,7 @@ pub(super) async fn replace(
         if new_key[..] != key[..] {
             let locked = lock_new_key(cx, relation.tree, &new_key).await?;
             if locked.newest.is_some() {
-                return Err(row::unique_violation(relation, new));
+                return Err(violation::same_primary_key(cx.facts, relation, new));
             }
             let deleted = cx.transaction.delete(relation.tree, key.clone());
             cx.storage(deleted)?;

@@ -20,7 +20,7 @@
 //! way.
 
 use super::lock::{lock_new_key, lock_row};
-use super::{Cx, row};
+use super::{Cx, row, violation};
 use bytes::Bytes;
 use sql_catalogue::{Index, Relation};
 use sql_interface::{Result, SqlError};
@@ -125,7 +125,7 @@ async fn add(
     }
     let locked = lock_entry(cx, index, &entry).await?;
     if locked.newest.is_some() {
-        return Err(row::duplicate_in_index(relation, index, new));
+        return Err(violation::same_index_key(cx.facts, relation, index, new));
     }
     let put = cx.transaction.put(index.tree, entry.key, value);
     cx.storage(put)

@@ -4,7 +4,7 @@ use super::change::{assign, check_row, replace, returned, returning_deferred};
 use super::deferred::DeferredState;
 use super::index::Conflict;
 use super::lock::lock_new_key;
-use super::{Cx, Exec, Operator, Row, build, index, row};
+use super::{Cx, Exec, Operator, Row, build, index, row, violation};
 use bytes::Bytes;
 use sql_catalogue::Relation;
 use sql_interface::{Result, SqlError};
@@ -125,7 +125,7 @@ pub(super) async fn insert_row(
     } else {
         let looked = conflict.is_some_and(|plan| plan.arbiters.contains(&Arbiter::Primary));
         if !looked && lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
-            return Err(row::unique_violation(relation, &new));
+            return Err(violation::same_primary_key(cx.facts, relation, &new));
         }
         if relation.indexes.is_empty() {
             let put = cx.transaction.put(relation.tree, key, value);
@@ -300,7 +300,7 @@ async fn insert_encoded(cx: &mut Cx<'_>, relation: &Relation, key: &[u8], value:
         if lock_new_key(cx, tree, key).await?.newest.is_some() {
             let columns: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
             let new = row::decode(relation, &columns, key, value)?;
-            return Err(row::unique_violation(relation, &new));
+            return Err(violation::same_primary_key(cx.facts, relation, &new));
         }
         cx.transaction.put(tree, owned, Bytes::copy_from_slice(value))
     } else {

@@ -21,6 +21,7 @@ mod scan;
 mod sequence;
 mod sort;
 pub mod spill;
+pub mod violation;
 
 pub use insert::{batch_row, copy_row, default_values, insert_batch, takes_batches};
 

@@ -1,11 +1,9 @@
 //! Rows between their stored form and values.
 
 use super::Row;
-use identifier::quote;
-use sql_catalogue::{Index, Relation};
-use sql_interface::{Result, SqlError};
+use sql_catalogue::Relation;
+use sql_interface::Result;
 use sql_types::{Datum, TypeId, key, work};
-use sqlstate::SqlState;
 
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
 ///
@@ -141,109 +139,11 @@ pub(crate) fn fit(value: Datum, id: TypeId) -> Fit {
     }
 }
 
-/// 23502 for a row with NULL in a column that takes none.
-///
-/// # Errors
-///
-/// 23502.
+/// The first column that takes no NULL and has one in this row.
 #[inline]
-pub fn check_not_null(relation: &Relation, row: &[Datum]) -> Result<()> {
-    for (at, column) in relation.columns.iter().enumerate() {
-        if column.not_null && !column.dropped && row.get(at).is_none_or(Datum::is_null) {
-            return Err(not_null_violation(relation, at, row));
-        }
-    }
-    Ok(())
-}
-
-#[cold]
-fn not_null_violation(relation: &Relation, at: usize, row: &[Datum]) -> SqlError {
-    let name = relation.columns.get(at).map_or("", |column| &column.name);
-    SqlError::new(
-        SqlState::NOT_NULL_VIOLATION,
-        format!(
-            "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
-            relation.name
-        ),
-    )
-    .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
-    .of_table("public", &relation.name)
-    .of_column(name)
-}
-
-/// 23514 for a row that fails a CHECK constraint.
-#[cold]
-pub(crate) fn check_violation(relation: &Relation, name: &str, row: &[Datum]) -> SqlError {
-    SqlError::new(
-        SqlState::CHECK_VIOLATION,
-        format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name),
-    )
-    .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
-    .of_table("public", &relation.name)
-    .of_constraint(name)
-}
-
-/// A row's values as details of errors show them.
-fn describe(relation: &Relation, row: &[Datum]) -> String {
-    let style = sql_types::Style::default();
-    let shown: Vec<String> = relation
-        .live_columns()
-        .map(|(at, _)| {
-            let text =
-                row.get(at).and_then(|value| value.to_text(&style)).unwrap_or_else(|| "null".to_owned());
-            if text.len() > 64 {
-                let end = (0..=64).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-                format!("{}...", text.get(..end).unwrap_or_default())
-            } else {
-                text
-            }
-        })
-        .collect();
-    shown.join(", ")
-}
-
-/// 23505 for a second row with the same primary key.
-#[cold]
-pub fn unique_violation(relation: &Relation, row: &[Datum]) -> SqlError {
-    let Some(primary) = &relation.primary_key else { return SqlError::internal("a duplicate without a key") };
-    duplicate(relation, &primary.name, primary.columns.iter().copied(), row)
-}
-
-/// 23505 for a second row with the same key in a unique index.
-#[cold]
-pub fn duplicate_in_index(relation: &Relation, index: &Index, row: &[Datum]) -> SqlError {
-    duplicate(relation, &index.name, index.columns.iter().map(|column| column.at), row)
-}
-
-fn duplicate(
-    relation: &Relation,
-    constraint: &str,
-    columns: impl Iterator<Item = usize>,
-    row: &[Datum],
-) -> SqlError {
-    let style = sql_types::Style::default();
-    let (mut names, mut values) = (Vec::new(), Vec::new());
-    for at in columns {
-        names.push(relation.columns.get(at).map_or_else(String::new, |column| quote(&column.name)));
-        let text = row.get(at).and_then(|value| value.to_text(&style));
-        values.push(text.unwrap_or_else(|| "null".to_owned()));
-    }
-    SqlError::new(
-        SqlState::UNIQUE_VIOLATION,
-        format!("duplicate key value violates unique constraint \"{constraint}\""),
-    )
-    .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
-    .of_table("public", &relation.name)
-    .of_constraint(constraint)
-}
-
-/// 23505 while an index is built over rows that are there.
-#[cold]
-pub fn duplicate_in_build(relation: &Relation, violation: &SqlError) -> SqlError {
-    let name = violation.fields().constraint.clone().unwrap_or_default();
-    let detail = violation.fields().detail.clone().unwrap_or_default();
-    SqlError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
-        .with_detail(detail.replace("already exists", "is duplicated"))
-        .of_table("public", &relation.name)
-        .of_constraint(&name)
+pub fn forbidden_null(relation: &Relation, row: &[Datum]) -> Option<usize> {
+    let mut columns = relation.columns.iter().enumerate();
+    let found = columns
+        .find(|(at, column)| column.not_null && !column.dropped && row.get(*at).is_none_or(Datum::is_null));
+    found.map(|(at, _)| at)
 }

@@ -162,9 +162,7 @@ impl From<storage::Error> for SqlError {
     fn from(error: storage::Error) -> Self {
         let own = Self::new(error.sqlstate(), error.to_string());
         match error {
-            storage::Error::Deadlock { cycle } => {
-                own.with_detail(cycle).with_hint("See server log for query details.")
-            }
+            storage::Error::Deadlock { cycle } => own.with_detail(cycle),
             storage::Error::RecoveryConflict(kind) => own.with_detail(kind.detail()),
             storage::Error::Fenced { .. } => own.with_hint(
                 "Connect to the server that replaced it; rewind this one to it, or clone it anew.",

@@ -9,7 +9,7 @@ use super::options;
 use sql_catalogue::grants;
 use sql_catalogue::rights::Object;
 use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
-use sql_execution::row;
+use sql_execution::{row, violation};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
 use sql_language::parse::{Parsed, RoleSpec, columns, fold};
@@ -192,12 +192,7 @@ impl SqlSession {
             Datum::Null
         };
         if value.is_null() && column.not_null && !self.is_empty(relation).await? {
-            return Err(SqlError::new(
-                SqlState::NOT_NULL_VIOLATION,
-                format!("column \"{}\" of relation \"{}\" contains null values", column.name, relation.name),
-            )
-            .of_table("public", &relation.name)
-            .of_column(&column.name));
+            return Err(has_nulls(relation, &column.name));
         }
         column.missing = value.to_text(&Style::default());
         store::put_column(self.transaction()?, relation.oid, &column).await?;
@@ -402,12 +397,7 @@ impl SqlSession {
                 let found = row::decode(relation, &[at], key, value)?;
                 if found.get(at).is_none_or(Datum::is_null) {
                     let name = relation.columns.get(at).map_or("", |column| &column.name);
-                    return Err(SqlError::new(
-                        SqlState::NOT_NULL_VIOLATION,
-                        format!("column \"{name}\" of relation \"{}\" contains null values", relation.name),
-                    )
-                    .of_table("public", &relation.name)
-                    .of_column(name));
+                    return Err(has_nulls(relation, name));
                 }
             }
             if !more {
@@ -486,13 +476,18 @@ impl SqlSession {
                 scan.next_batch(transaction, BATCH, &mut batch).await.map_err(|e| canceller.explain(e))?;
             for (key, value) in &batch {
                 let values = row::decode(relation, &needed, key, value)?;
-                row::check_not_null(&changed, &values)?;
+                if let Some(at) = row::forbidden_null(&changed, &values) {
+                    let name = changed.columns.get(at).map_or("", |column| &column.name);
+                    return Err(has_nulls(&changed, name));
+                }
                 let mut new_key = Vec::new();
                 row::encode_key(&changed, &values, &mut new_key)?;
                 let locked =
                     transaction.lock(changed.tree, &new_key, LockMode::Exclusive, LockWait::Forever).await?;
                 if locked.newest.is_some() {
-                    return Err(row::duplicate_in_build(&changed, &row::unique_violation(&changed, &values)));
+                    let Some(key) = &changed.primary_key else { continue };
+                    let key = (key.name.as_str(), key.columns.as_slice());
+                    return Err(violation::duplicate_in_build(&self.facts, &changed, key, &values));
                 }
                 transaction.put(changed.tree, new_key, row::encode_value(&changed, &values)?)?;
             }
@@ -593,4 +588,10 @@ fn widens(old: Type, new: Type) -> bool {
         (Some(old), Some(new)) => old <= new,
         (None, Some(_)) => false,
     }
+}
+
+/// 23502 for a column that is to take no NULL and holds some.
+fn has_nulls(relation: &Relation, column: &str) -> SqlError {
+    let message = format!("column \"{column}\" of relation \"{}\" contains null values", relation.name);
+    SqlError::new(SqlState::NOT_NULL_VIOLATION, message).of_table("public", &relation.name).of_column(column)
 }

@@ -175,7 +175,8 @@ impl SqlSession {
             self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
                 let columns = columns?;
                 analyzer.writes_columns(&relation, &columns);
-                let target = analyzer.target_of(&relation)?;
+                let mut target = analyzer.target_of(&relation)?;
+                target.written.clone_from(&columns);
                 let mut defaults = Vec::new();
                 for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
                     defaults.push((at, analyzer.default_value(&relation, at)?));

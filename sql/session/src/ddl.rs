@@ -241,7 +241,7 @@ impl SqlSession {
         if table.with_data.as_ref().is_some_and(|with| !with.data) {
             return Ok(CommandTag::Words("CREATE TABLE AS"));
         }
-        let target = ModifiedTable { relation, checks: Vec::new() };
+        let target = ModifiedTable { relation, checks: Vec::new(), written: Vec::new() };
         let mut cx = self.context(&values)?;
         cx.suit(&plan);
         let fill = async {

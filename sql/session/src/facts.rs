@@ -294,9 +294,6 @@ impl Facts for SessionFacts {
     fn role(&self) -> u32 {
         self.actor.role
     }
-    fn session_role(&self) -> u32 {
-        self.session_role
-    }
     fn catalogue(&self) -> Option<&Catalogue> {
         Some(self.names())
     }

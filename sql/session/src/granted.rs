@@ -3,12 +3,13 @@
 use super::SqlSession;
 use super::grant::schema_oid;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges};
+use sql_catalogue::system::absent::is_known_name;
 use sql_catalogue::system::virtual_tables;
 use sql_catalogue::{Catalogue, PUBLIC_OID};
 use sql_interface::{Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{FunctionName, GrantTarget, Parsed};
-use sql_language::plan::signature;
+use sql_language::plan::{functions_of_views, signature};
 use sqlparser::ast;
 use sqlstate::SqlState;
 
@@ -139,13 +140,17 @@ impl SqlSession {
             .iter()
             .filter(|known| known.name == name)
             .map(signature)
+            .chain(
+                functions_of_views()
+                    .filter(|known| known.strip_suffix("()") == Some(&name))
+                    .map(str::to_owned),
+            )
             .collect();
+        let is_of_postgresql = expr::is_function(&name) || is_known_name(&name);
         let Some(arguments) = &function.arguments else {
             return match known.as_slice() {
                 [one] => Ok(Object::Function(one.clone())),
-                [] if expr::is_function(&name) => {
-                    Err(SqlError::unsupported(format!("rights on function {name}")))
-                }
+                [] if is_of_postgresql => Err(SqlError::unsupported(format!("rights on function {name}"))),
                 [] => {
                     let message = format!("could not find a function named \"{name}\"");
                     Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message))
@@ -166,7 +171,7 @@ impl SqlSession {
         if known.contains(&wanted) {
             return Ok(Object::Function(wanted));
         }
-        if known.is_empty() && expr::is_function(&name) {
+        if known.is_empty() && is_of_postgresql {
             return Err(SqlError::unsupported(format!("rights on function {name}")));
         }
         Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {wanted} does not exist")))

@@ -10,8 +10,8 @@ use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
 use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
-use sql_execution::row;
 use sql_execution::spill::Sorter;
+use sql_execution::{row, violation};
 use sql_interface::{CommandTag, NAME_BYTES_MAX, Result, SqlError, clipped_to};
 use sql_language::expr::require_collation;
 use sql_language::parse::fold;
@@ -177,8 +177,9 @@ impl SqlSession {
             if count > 0 && key == last {
                 let row = transaction.get(relation.tree, &value).await.map_err(explain)?.unwrap_or_default();
                 let values = row::decode(relation, &needed, &value, &row)?;
-                let violation = row::duplicate_in_index(relation, &index, &values);
-                return Err(row::duplicate_in_build(relation, &violation));
+                let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
+                let key = (index.name.as_str(), columns.as_slice());
+                return Err(violation::duplicate_in_build(&self.facts, relation, key, &values));
             }
             transaction.make_room().await.map_err(explain)?;
             transaction.put_guarded(index.tree, key.clone(), value).map_err(explain)?;

@@ -2,9 +2,10 @@
 //! DECLARE. As in PostgreSQL each kind has one space of names, however it was made.
 
 use super::portal::{Body, Portal, Prepared};
-use super::{HashMap, SqlSession, in_failed_block};
+use super::{HashMap, SqlSession, Statement, in_failed_block};
 use host::Timestamp;
 use sql_interface::{CommandTag, Format, Result, ResultFormats, SqlError};
+use sql_language::parse::{SqlCommand, StatementClass, Utility};
 use sql_types::{Array, Datum, Style, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -109,6 +110,29 @@ impl SqlSession {
         let stored = Stored { prepared, at: self.facts.statement_time, by_sql };
         self.kept.statements.insert(name.to_owned(), stored);
         Ok(())
+    }
+
+    /// What kind of change a statement of a text makes.
+    pub fn class_of(&self, statement: &Statement) -> StatementClass {
+        self.class(&statement.0.command)
+    }
+
+    /// The same of one that is prepared; an empty one changes nothing.
+    pub fn class_of_prepared(&self, prepared: &Prepared) -> StatementClass {
+        prepared.command().map_or(StatementClass::Other, |command| self.class(command))
+    }
+
+    fn class(&self, command: &SqlCommand) -> StatementClass {
+        StatementClass::of(command, &|name| {
+            let stored = self.kept.statements.get(name)?;
+            Some(StatementClass::of(stored.prepared.command()?, &|_| None))
+        })
+    }
+
+    /// The text of the statement that an EXECUTE runs.
+    pub fn text_executed_by(&self, statement: &Statement) -> Option<Arc<str>> {
+        let SqlCommand::Utility(Utility::Execute { name, .. }) = &statement.0.command else { return None };
+        Some(self.kept.statements.get(name)?.prepared.sql().clone())
     }
 
     /// 42P05 if the name of a statement is taken.

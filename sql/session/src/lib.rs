@@ -75,6 +75,7 @@ use sql_catalogue::{Catalogue, Role};
 use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
+pub use sql_language::parse::{StatementClass, behind_comments, first_word};
 use sql_types::{Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;

@@ -65,9 +65,8 @@ impl SqlSession {
                 Err(denied("must be superuser to alter superusers"))
             };
         }
-        let may = self.role.superuser
-            || self.role.create_role
-            || self.facts.catalogue.is_admin_of(by, role.oid, self.facts.session_role);
+        let may =
+            self.role.superuser || self.role.create_role || self.facts.catalogue.is_admin_of(by, role.oid);
         if may {
             return Ok(());
         }

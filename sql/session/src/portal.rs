@@ -6,7 +6,7 @@ use host::sync::Mutex;
 use sql_execution::copy::RowWriter;
 use sql_execution::{Exec, Row};
 use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, ResultFormats, SqlError, stack};
-use sql_language::parse::Parsed;
+use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::{Plan, Verb};
 use sql_types::{Datum, Type};
 use sqlstate::SqlState;
@@ -79,6 +79,17 @@ impl Prepared {
     /// The text of the message that it came in.
     pub fn sql(&self) -> &Arc<str> {
         &self.sql
+    }
+    pub(crate) fn command(&self) -> Option<&SqlCommand> {
+        match &self.body {
+            Body::Plan { parsed, .. } | Body::Utility(parsed) => Some(&parsed.command),
+            Body::Empty => None,
+        }
+    }
+    /// EXECUTE, PREPARE and DEALLOCATE, which are about another statement.
+    pub fn is_about_prepared(&self) -> bool {
+        let Some(SqlCommand::Utility(utility)) = self.command() else { return false };
+        matches!(utility, Utility::Execute { .. } | Utility::Prepare { .. } | Utility::Deallocate(_))
     }
     /// Whether it is carried out by a plan: SELECT, INSERT, UPDATE, DELETE.
     pub fn has_plan(&self) -> bool {
@@ -243,6 +254,10 @@ pub struct Portal {
     pub(crate) opened: Timestamp,
     /// How its client wants the columns.
     pub formats: ResultFormats,
+    /// The name of its statement, where the log wants it.
+    pub statement: Option<Box<str>>,
+    /// An Execute has run it, if not to its end.
+    pub executed: bool,
     /// It gave all that it has.
     finished: bool,
     /// As a cursor: the row that it stands on.
@@ -270,6 +285,8 @@ impl Portal {
             begun,
             opened,
             formats,
+            statement: None,
+            executed: false,
             finished: false,
             current: None,
             no_scroll: false,

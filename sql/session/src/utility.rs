@@ -142,7 +142,7 @@ impl SqlSession {
     /// refused.
     async fn run_of_objects(&mut self, parsed: &Arc<Parsed>, utility: &Utility) -> Result<CommandTag> {
         match utility {
-            Utility::Refused { writes, refusal } => {
+            Utility::Refused { writes, refusal, .. } => {
                 self.refuse_in_read_only(writes.is_some(), writes.unwrap_or_default())?;
                 Err(SqlError::clone(refusal))
             }

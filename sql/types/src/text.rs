@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
 use crate::types::{STANDING_FOR_OTHERS, Type, TypeId};
-use crate::{bytea, float, inet, integer, single_byte, time};
+use crate::{bytea, float, inet, integer, single_byte, time, work};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -354,6 +354,9 @@ impl ArrayReader<'_> {
                 } else if depth + 1 == self.lengths.len() {
                     let value = self.item()?;
                     self.values.push(value);
+                    if self.values.len().is_multiple_of(work::STEPS) {
+                        work::check()?;
+                    }
                 } else {
                     return Err(malformed(self.text, uneven));
                 }

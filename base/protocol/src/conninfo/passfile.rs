@@ -16,16 +16,18 @@ pub(super) enum Found {
     Unused(String),
 }
 
-/// The name under which the file has a server: that which the user gave it.
-pub(super) fn host_name(endpoint: &Endpoint, name: Option<&str>) -> String {
-    match (endpoint, name) {
-        (Endpoint::Tcp(_), Some(name)) => name.to_owned(),
-        (Endpoint::Tcp(host), None) => host.clone(),
-        (Endpoint::Unix(folder), _) if DEFAULT_SOCKET_DIRS.iter().any(|known| folder == Path::new(known)) => {
-            "localhost".to_owned()
-        }
-        (Endpoint::Unix(folder), _) => folder.display().to_string(),
-    }
+/// The name under which the file has a server, by the host as it is written; an empty one is none.
+pub(super) fn host_name(written: &str) -> &str {
+    if written.is_empty() || written == DEFAULT_SOCKET_DIRS[0] { "localhost" } else { written }
+}
+
+/// The names under which the file has an endpoint that no connection string has named.
+pub(super) fn names(endpoint: &Endpoint, port: u16) -> (String, String) {
+    let written = match endpoint {
+        Endpoint::Tcp(host) => host.clone(),
+        Endpoint::Unix(folder) => folder.display().to_string(),
+    };
+    (host_name(&written).to_owned(), port.to_string())
 }
 
 /// The password for host, port, database and user.
@@ -55,22 +57,36 @@ pub(super) fn look_up(path: &Path, wanted: [&str; 4]) -> Found {
 /// The password of the first line that fits.
 fn first_fitting(text: &str, wanted: [&str; 4]) -> Option<String> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut fields = vec![String::new()];
-        let mut chars = line.chars();
-        while let Some(c) = chars.next() {
-            match c {
-                '\\' => fields.last_mut()?.extend(chars.next()),
-                ':' if fields.len() < 5 => fields.push(String::new()),
-                // What follows the password is left out.
-                ':' => break,
-                c => fields.last_mut()?.push(c),
-            }
-        }
-        let (password, patterns) = fields.split_last()?;
-        let fits = patterns.len() == 4
-            && patterns.iter().zip(wanted).all(|(pattern, wanted)| pattern == "*" || pattern == wanted);
-        fits.then(|| password.clone())
+        wanted.iter().try_fold(line, |rest, wanted| behind_field(rest, wanted)).map(password)
     })
+}
+
+/// What stands behind the first field, if that fits. Behind a backslash an asterisk is one.
+fn behind_field<'l>(line: &'l str, wanted: &str) -> Option<&'l str> {
+    if let Some(rest) = line.strip_prefix("*:") {
+        return Some(rest);
+    }
+    let (mut chars, mut wanted) = (line.chars(), wanted.chars());
+    loop {
+        let found = chars.next()?;
+        let next = wanted.next();
+        match (found, next) {
+            (':', None) => return Some(chars.as_str()),
+            ('\\', Some(next)) if chars.next() == Some(next) => {}
+            (found, Some(next)) if found == next && found != '\\' => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The password that begins here; what follows it is left out.
+fn password(text: &str) -> String {
+    let (mut out, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next().filter(|c| *c != ':') {
+        // The last backslash stands for itself.
+        out.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+    }
+    out
 }
 
 #[cfg(test)]
@@ -86,6 +102,11 @@ mod tests {
         assert_eq!(found(["z", "1", "replication", "q"]).as_deref(), Some("r"));
         assert_eq!(found(["localhost", "9", "q", "u"]).as_deref(), Some("l"));
         assert_eq!(found(["h", "5433", "d", "u"]), None);
+        let file = "\\*:*:*:*:bad\na\\:b:*:*:*:p\\\\q\\\n";
+        let found = |host| first_fitting(file, [host, "1", "d", "u"]);
+        assert_eq!(found("*").as_deref(), Some("bad"));
+        assert_eq!(found("a:b").as_deref(), Some("p\\q\\"));
+        assert_eq!(found("h"), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The largest service file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The longest line of one that libpq takes.
+const LINE_BYTES_MAX: usize = 1021;
 /// Where Debian's libpq looks for the system's file.
 const SYSTEM_FOLDER: &str = "/etc/postgresql-common";
 
@@ -31,6 +33,12 @@ pub(super) fn read(
                 }
             }
             Err(_) if Some(&path) != named.as_ref() => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let (shown, why) = (path.display(), host::os_message(&error));
+                return Err(ConnInfoError::Service(format!(
+                    "could not read service file \"{shown}\": {why}"
+                )));
+            }
             Err(_) => {
                 return Err(ConnInfoError::Service(format!("service file \"{}\" not found", path.display())));
             }
@@ -43,6 +51,10 @@ pub(super) fn read(
 fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, String)>>, ConnInfoError> {
     let (mut found, mut inside) = (None, false);
     for (at, line) in text.lines().enumerate() {
+        if line.len() > LINE_BYTES_MAX {
+            let message = format!("line {} too long in service file \"{}\"", at + 1, path.display());
+            return Err(ConnInfoError::Service(message));
+        }
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;

@@ -17,7 +17,12 @@ pub struct Silence {
 pub(super) fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Silence, ConnInfoError> {
     let number = |option: &'static str| {
         let Some(text) = get(option) else { return Ok(None) };
-        text.trim().parse::<i32>().map(Some).map_err(|_| ConnInfoError::BadValue { option, value: text })
+        let number = text
+            .trim()
+            .parse::<i32>()
+            .ok()
+            .filter(|number| *number >= 0 || !option.starts_with("keepalives_"));
+        number.map(Some).ok_or(ConnInfoError::BadValue { option, value: text })
     };
     let above_zero = |option| {
         let given = number(option)?.and_then(|given| u32::try_from(given).ok());

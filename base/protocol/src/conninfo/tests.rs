@@ -33,6 +33,9 @@ fn what_is_not_given_comes_from_the_environment() {
     assert_eq!(info.endpoints, [(Endpoint::Unix("/run/x".into()), 6000)]);
     assert_eq!((info.user.as_str(), info.database()), ("eve", "d"));
     assert_eq!(parsed("").endpoints.len(), DEFAULT_SOCKET_DIRS.len());
+    let empty = ConnInfo::parse_with("host= user='' dbname=", lookup).unwrap();
+    assert_eq!(empty.endpoints.len(), DEFAULT_SOCKET_DIRS.len());
+    assert_eq!((empty.user.as_str(), empty.database()), ("root", "root"));
 }
 
 #[test]
@@ -43,9 +46,41 @@ fn a_session_is_named_by_the_string_then_the_environment_then_the_fallback() {
     };
     let text = "application_name=a fallback_application_name=b";
     assert_eq!(named(text, Some("c")).as_deref(), Some("a"));
-    assert_eq!(named("application_name='' fallback_application_name=b", Some("c")).as_deref(), Some("c"));
+    assert_eq!(named("application_name='' fallback_application_name=b", Some("c")).as_deref(), Some("b"));
     assert_eq!(named("application_name='' fallback_application_name=b", None).as_deref(), Some("b"));
     assert_eq!(named("host=x application_name=''", Some("")), None);
+}
+
+#[test]
+fn blanks_are_those_of_ascii() {
+    assert_eq!(
+        parsed("host=h\u{b}password=a\u{a0}b\u{3000}c").password.as_deref(),
+        Some("a\u{a0}b\u{3000}c")
+    );
+    assert_eq!(parsed("postgresql://h:%35433/").endpoints, [tcp("h", 5433)]);
+    assert_eq!(parsed("hostaddr=0x7f.1").endpoints, [tcp("0x7f.1", 5432)]);
+}
+
+#[test]
+fn the_password_file_has_hosts_and_ports_as_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pgpass");
+    let lines = "127.0.0.1:*:*:*:address\nx:*:*:*:name\nlocalhost:5432:*:*:local\n/tmp:*:*:*:folder\nh:05432:*:*:port\n";
+    std::fs::write(&file, lines).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for (text, expected) in [
+        ("host=127.0.0.1", "address"),
+        ("host=127.0.0.1 hostaddr=127.0.0.1", "address"),
+        ("hostaddr=127.0.0.1", "local"),
+        ("host=x hostaddr=127.0.0.1", "name"),
+        ("host=/tmp", "folder"),
+        ("", "local"),
+        ("host=h port=05432", "port"),
+    ] {
+        let info = parsed(&format!("{text} passfile={}", file.display()));
+        let (endpoint, port) = info.endpoints[0].clone();
+        assert_eq!(info.password_for(&endpoint, port).as_deref(), Ok(expected), "{text}");
+    }
 }
 
 #[test]
@@ -72,6 +107,10 @@ fn nonsense_is_refused() {
         "postgresql://[]:1/",
         "hostaddr=localhost",
         "connect_timeout=",
+        "connect_timeout=99999999999",
+        "keepalives_idle=",
+        "keepalives_idle=-1",
+        "hostaddr=0x",
     ] {
         assert!(ConnInfo::parse_with(text, |_| None).is_err(), "{text}");
     }

@@ -61,7 +61,7 @@ pub(super) fn split(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> 
             host.split_once(':').unwrap_or((host, ""))
         };
         names.push(percent_decoded(name)?);
-        ports.push(port);
+        ports.push(percent_decoded(port)?);
     }
     if names.iter().any(|name| !name.is_empty()) {
         pairs.push(("host".into(), names.join(",")));

@@ -66,13 +66,13 @@ impl Catalogue {
     }
 
     /// Whether a role may make others members of this one: by the admin option, of itself or of one that it
-    /// is a member of. `session_role`: the session's own, which has it for itself.
-    pub fn is_admin_of(&self, role: u32, of: u32, session_role: u32) -> bool {
+    /// is a member of. No role has it on itself.
+    pub fn is_admin_of(&self, role: u32, of: u32) -> bool {
         if self.is_superuser(role) {
             return true;
         }
         if role == of {
-            return role == session_role;
+            return false;
         }
         let all = self.roles_of(role, false);
         all.iter().any(|member| {

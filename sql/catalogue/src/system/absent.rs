@@ -85,6 +85,11 @@ pub fn is_absent_name(function: &str) -> bool {
     NAMES.contains(function)
 }
 
+/// Whether PostgreSQL has functions of this name, here or not.
+pub fn is_known_name(function: &str) -> bool {
+    is_absent_name(function) || FUNCTIONS.iter().any(|known| known.name == function)
+}
+
 /// Whether PostgreSQL has a function that a call of this name and of arguments of these types means, and that
 /// is not here: asked where none was found.
 pub fn is_absent_function(name: &str, arguments: &[TypeId]) -> bool {

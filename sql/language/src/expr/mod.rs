@@ -273,10 +273,6 @@ pub trait Facts: Send + Sync {
     fn role(&self) -> u32 {
         0
     }
-    /// The OID of the session's own role, whatever SET ROLE says.
-    fn session_role(&self) -> u32 {
-        self.role()
-    }
     /// The catalogue, for who may do what.
     fn catalogue(&self) -> Option<&sql_catalogue::Catalogue> {
         None

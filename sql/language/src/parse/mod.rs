@@ -1,6 +1,7 @@
 //! From text to statements: sqlparser for queries, DML and table definitions; hand-written parsing for the
 //! utility statements that it does not know or reads differently from PostgreSQL.
 
+mod class;
 pub mod columns;
 mod constants;
 mod copy;
@@ -33,6 +34,7 @@ mod utility;
 mod values;
 pub(crate) mod walk;
 
+pub use class::{StatementClass, behind_comments, first_word};
 pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{

@@ -1,5 +1,6 @@
 //! The statements, as the analyser takes them.
 
+use super::StatementClass;
 use sql_interface::{IsolationLevel, ReadToken, SqlError};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -230,6 +231,7 @@ pub enum Utility {
     Refused {
         /// What it is called, if it is one that a read-only transaction refuses before.
         writes: Option<&'static str>,
+        class: StatementClass,
         refusal: Box<SqlError>,
     },
 }

@@ -5,7 +5,8 @@ use super::statement::{
     DiscardKind, DropKind, DropTarget, FetchCount, Renaming, SqlCommand, Utility, ViewChange,
 };
 use super::{
-    Parsed, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting, settle, transaction,
+    Parsed, StatementClass, copy, doubts, grant, maintain, parse_plain, read, role, sequence, setting,
+    settle, transaction,
 };
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;
@@ -133,7 +134,8 @@ pub(super) fn refused(command: &SqlCommand, refusal: SqlError) -> SqlCommand {
         SqlCommand::Utility(Utility::AlterView { .. }) => Some("ALTER TABLE"),
         _ => None,
     };
-    SqlCommand::Utility(Utility::Refused { writes, refusal: Box::new(refusal) })
+    let class = StatementClass::of(command, &|_| None);
+    SqlCommand::Utility(Utility::Refused { writes, class, refusal: Box::new(refusal) })
 }
 
 /// Statements that are read word by word, so that nothing foreign can be in them, and that come too often to

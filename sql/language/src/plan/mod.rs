@@ -34,6 +34,7 @@ pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Ou
 pub use names::is_system_catalogue;
 pub use node::*;
 pub use observe::{Figures, Observed, ObservedPlan, observe};
+pub use sources::functions_of_views;
 
 use crate::expr::Expr;
 use crate::parse::SqlCommand;

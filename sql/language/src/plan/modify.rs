@@ -3,8 +3,8 @@
 use super::analyzer::{Analyzer, DEFAULT_PLACE};
 use super::from::{FromItem, table_item};
 use super::node::{
-    DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, UpdatePlan,
-    ValuesPlan, null,
+    ConflictAction, ConflictPlan, DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan,
+    Returning, UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
@@ -110,7 +110,7 @@ impl Analyzer<'_> {
             }
             checks.push((check.name.clone(), condition?));
         }
-        Ok(ModifiedTable { relation: relation.clone(), checks })
+        Ok(ModifiedTable { relation: relation.clone(), checks, written: Vec::new() })
     }
 
     pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
@@ -121,14 +121,15 @@ impl Analyzer<'_> {
         };
         let relation = self.find_table(name)?;
         self.use_table(&relation, TableLockMode::RowExclusive, Privileges::INSERT);
-        let target = self.target_of(&relation)?;
+        let mut target = self.target_of(&relation)?;
         let columns = self.insert_columns(&relation, &insert.columns)?;
         let (input, given) = self.insert_source(&relation, insert.source.as_deref(), &columns)?;
         if let Some(name) = insert.columns.get(given).filter(|_| insert.source.is_some()) {
             let (_, _, position) = self.table_name(name)?;
             return Err(SqlError::syntax("INSERT has more target columns than expressions").at(position));
         }
-        self.note_written(&relation, columns.iter().take(given).copied(), Privileges::INSERT);
+        target.written = columns.iter().take(given).copied().collect();
+        self.note_written(&relation, target.written.iter().copied(), Privileges::INSERT);
         // Every column of the new row: given by the source's row, or its default.
         let mut values = Vec::with_capacity(relation.columns.len());
         for (at, column) in relation.columns.iter().enumerate() {
@@ -166,6 +167,9 @@ impl Analyzer<'_> {
                     .with_hint("Use ON CONFLICT."));
             }
         };
+        if let Some(ConflictPlan { action: ConflictAction::Update { assignments, .. }, .. }) = &conflict {
+            target.written.extend(assignments.iter().map(|(at, _)| *at));
+        }
         let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
         let node =
             Node::Insert(Arc::new(InsertPlan { input, target, values, deferred, conflict, returning }));
@@ -436,12 +440,13 @@ impl Analyzer<'_> {
         from: &[ast::TableWithJoins],
     ) -> Result<Modification> {
         let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
-        let target = self.target_of(&relation)?;
+        let mut target = self.target_of(&relation)?;
         let key = relation.columns.len();
         let (input, recheck, recheck_deferred) =
             self.filtered(item, from, update.selection.as_ref(), false)?;
         let assignments = self.assignments(&relation, &update.assignments)?;
-        self.note_written(&relation, assignments.iter().map(|(at, _)| *at), Privileges::UPDATE);
+        target.written = assignments.iter().map(|(at, _)| *at).collect();
+        self.note_written(&relation, target.written.iter().copied(), Privileges::UPDATE);
         let deferred = self.take_deferred();
         let moves = relation
             .primary_key
@@ -493,7 +498,7 @@ impl Analyzer<'_> {
                 (Some(returning), Some(outputs))
             }
         };
-        let target = ModifiedTable { relation, checks: Vec::new() };
+        let target = ModifiedTable { relation, checks: Vec::new(), written: Vec::new() };
         let plan = DeletePlan { input, target, key, recheck, recheck_deferred, returning };
         Ok((Node::Delete(Arc::new(plan)), outputs))
     }

@@ -373,6 +373,8 @@ pub struct ModifiedTable {
     pub relation: Arc<Relation>,
     /// CHECK constraints over the table's row: name, condition.
     pub checks: Vec<(String, Expr)>,
+    /// Columns that the statement sets: what errors may tell of a row whatever the role may read.
+    pub written: Vec<usize>,
 }
 
 /// RETURNING, over the changed row (and for UPDATE and DELETE the other tables' columns after it).

@@ -27,6 +27,11 @@ const OF_FUNCTIONS: [(&str, &str); 5] = [
     ("pg_shmem_allocations", "pg_get_shmem_allocations()"),
 ];
 
+/// Those functions, as grants name them.
+pub fn functions_of_views() -> impl Iterator<Item = &'static str> {
+    OF_FUNCTIONS.iter().map(|(_, function)| *function)
+}
+
 impl Analyzer<'_> {
     pub(super) fn named_item(&mut self, name: &ast::ObjectName, emit_keys: bool) -> Result<FromItem> {
         let (schema, table, position) = self.table_name(name)?;

@@ -105,3 +105,45 @@ async fn a_table_takes_the_sequences_of_its_columns_along_to_its_new_owner() {
     let refused = client.try_run("select nextval('apart')").await.err();
     assert_eq!(refused.map(|error| error.code().to_string()).as_deref(), Some("42501"));
 }
+
+/// Statements of a role that may read one column of two, and change another: what the details tell
+/// (PostgreSQL 15.18).
+const DETAILS: &[(&str, Option<&str>)] = &[
+    ("update dt set d = 500 where id = 1", Some("Failing row contains (id, d) = (1, 500).")),
+    ("update dt set d = null where id = 1", Some("Failing row contains (id, d) = (1, null).")),
+    ("insert into dt (id, d) values (3, 500)", Some("Failing row contains (id, d) = (3, 500).")),
+    ("insert into dt values (3, 's', 500)", Some("Failing row contains (id, s, d) = (3, s, 500).")),
+    ("insert into dt values (1, 's', 5)", Some("Key (id)=(1) already exists.")),
+    ("insert into dt values (3, 'TOP', 5)", None),
+    (
+        "insert into dt (id, d) values (1, 5) on conflict (id) do update set d = 500",
+        Some("Failing row contains (id, d) = (1, 500)."),
+    ),
+    ("insert into hidden values (1, 2)", Some("Failing row contains (a, b) = (1, 2).")),
+    ("insert into hidden (a) values (1)", Some("Failing row contains (a) = (1).")),
+    ("insert into hidden default values", None),
+];
+
+#[tokio::test]
+async fn details_tell_of_a_row_what_the_role_may_read_or_has_set() {
+    let node = Node::new().await;
+    let mut owner = node.client().await;
+    owner.run("create role reader login").await;
+    owner
+        .run("create table dt (id int primary key, s text unique default 'S3CRET', d int not null check (d < 100))")
+        .await;
+    owner
+        .run("create table hidden (a int check (a = 0), b int default 7, c int check (c > 0) default 0)")
+        .await;
+    owner.run("insert into dt values (1, 'TOP', 5), (2, 'SECRET', 6)").await;
+    owner
+        .run("grant select (id), insert, update (d) on dt to reader; grant insert on hidden to reader")
+        .await;
+    let mut client = node.client_of("reader").await;
+    for (sql, expected) in DETAILS {
+        let error = client.try_run(sql).await.err().unwrap_or_else(|| panic!("{sql} is refused"));
+        assert_eq!(error.fields().detail.as_deref(), *expected, "{sql}");
+    }
+    let error = owner.try_run("update dt set d = 500 where id = 1").await.err().unwrap();
+    assert_eq!(error.fields().detail.as_deref(), Some("Failing row contains (1, TOP, 500)."));
+}

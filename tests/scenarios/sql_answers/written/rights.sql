@@ -570,3 +570,43 @@ SELECT 'english'::regconfig;
 -- absent: ranges
 SELECT '[1,2)'::int4range;
 SELECT 'x'::nosuch;
+
+-- No role administers itself.
+CREATE ROLE sa_one LOGIN;
+CREATE ROLE sa_two LOGIN;
+GRANT pg_read_all_data TO sa_one;
+-- as sa_one
+GRANT sa_one TO sa_two;
+GRANT sa_one TO sa_two WITH ADMIN OPTION;
+REVOKE sa_one FROM sa_two;
+SELECT pg_has_role('sa_one', 'member with admin option');
+-- as postgres
+GRANT sa_one TO sa_two;
+-- as sa_two
+REVOKE sa_one FROM sa_two;
+-- as postgres
+DROP ROLE sa_one, sa_two;
+
+-- Functions that views stand for are granted, and so is each form of one that has several.
+CREATE ROLE gf_a LOGIN;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO gf_a;
+GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO gf_a;
+GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO gf_a;
+GRANT EXECUTE ON FUNCTION pg_current_logfile() TO gf_a;
+GRANT EXECUTE ON FUNCTION pg_current_logfile(text) TO gf_a;
+SELECT has_function_privilege('gf_a', 'pg_hba_file_rules()', 'EXECUTE');
+-- absent: functions that are not there have no rights
+GRANT EXECUTE ON FUNCTION pg_stat_reset() TO gf_a;
+-- absent: functions that are not there have no rights
+GRANT EXECUTE ON FUNCTION lo_import(text) TO gf_a;
+-- absent: all may execute these
+GRANT EXECUTE ON FUNCTION sum(int) TO gf_a;
+-- absent: all may execute these
+GRANT EXECUTE ON FUNCTION generate_series(int, int) TO gf_a;
+GRANT EXECUTE ON FUNCTION nosuch() TO gf_a;
+DROP OWNED BY gf_a;
+DROP ROLE gf_a;
+
+-- What stays for a session alone cannot be altered for the system.
+ALTER SYSTEM SET seed = 0.5;
+ALTER SYSTEM SET transaction_deferrable = on;

@@ -104,6 +104,9 @@ impl Default for BaseBackupOptions {
     }
 }
 
+/// What COMPRESSION may name.
+const COMPRESSIONS: [&str; 4] = ["none", "gzip", "lz4", "zstd"];
+
 /// What the options that were given ask for.
 pub(super) fn base_backup_options(
     given: Vec<(String, OptionValue)>,
@@ -131,22 +134,10 @@ pub(super) fn base_backup_options(
             "wait" => options.wait = value.boolean(&name)?,
             "compression" => compression = Some(value.text(&name)?),
             "compression_detail" => compression_detail = Some(value.text(&name)?),
-            "max_rate" => match value {
-                OptionValue::Number(rate @ 32..=1_048_576) => options.max_rate_kilobytes = Some(rate),
-                other => return Err(bad(&other.as_text().unwrap_or_default())),
-            },
+            "max_rate" => options.max_rate_kilobytes = Some(max_rate(&value, bad)?),
             "tablespace_map" => options.tablespace_map = value.boolean(&name)?,
             "verify_checksums" => options.verify_checksums = value.boolean(&name)?,
-            "manifest" => {
-                options.manifest = match (&value, value.boolean(&name)) {
-                    (OptionValue::Text(text), _) if text.eq_ignore_ascii_case("force-encode") => {
-                        ManifestMode::ForceEncode
-                    }
-                    (_, Ok(true)) => ManifestMode::Yes,
-                    (_, Ok(false)) => ManifestMode::No,
-                    (_, Err(_)) => return Err(bad(&value.as_text().unwrap_or_default())),
-                };
-            }
+            "manifest" => options.manifest = manifest_mode(&name, &value)?,
             "manifest_checksums" => {
                 let algorithm = value.text(&name)?;
                 options.manifest_checksums =
@@ -161,6 +152,9 @@ pub(super) fn base_backup_options(
     }
     options.target = target_of(target, target_detail)?;
     options.compression = match (compression, compression_detail) {
+        (Some(value), _) if !COMPRESSIONS.contains(&value.as_str()) => {
+            return Err(CommandError::UnknownWord { what: "compression algorithm", value });
+        }
         (Some(method), detail) => Some((method, detail)),
         (None, None) => None,
         (None, Some(_)) => {
@@ -170,6 +164,29 @@ pub(super) fn base_backup_options(
         }
     };
     Ok(options)
+}
+
+fn max_rate(value: &OptionValue, bad: impl Fn(&str) -> CommandError) -> Result<u32, CommandError> {
+    let (option, min, max) = ("MAX_RATE", 32, 1_048_576);
+    match *value {
+        OptionValue::Number(rate) if (min..=max).contains(&rate) => Ok(rate),
+        OptionValue::Number(value) => Err(CommandError::OutOfRange { option, value, min, max }),
+        _ => Err(bad(&value.as_text().unwrap_or_default())),
+    }
+}
+
+fn manifest_mode(name: &str, value: &OptionValue) -> Result<ManifestMode, CommandError> {
+    match (value, value.boolean(name)) {
+        (OptionValue::Text(text), _) if text.eq_ignore_ascii_case("force-encode") => {
+            Ok(ManifestMode::ForceEncode)
+        }
+        (_, Ok(true)) => Ok(ManifestMode::Yes),
+        (_, Ok(false)) => Ok(ManifestMode::No),
+        (_, Err(_)) => {
+            let value = value.as_text().unwrap_or_default();
+            Err(CommandError::UnknownWord { what: "manifest option", value })
+        }
+    }
 }
 
 /// Where TARGET and TARGET_DETAIL together say that the backup goes.

@@ -114,6 +114,26 @@ pub enum CommandError {
         /// What was given.
         value: String,
     },
+    /// A word that is none of those which there are.
+    #[error("unrecognized {what}: \"{value}\"")]
+    UnknownWord {
+        /// What it should be.
+        what: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// A number that is too small or too large.
+    #[error("{value} is outside the valid range for parameter \"{option}\" ({min} .. {max})")]
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: u32,
+        /// The least number.
+        min: u32,
+        /// The greatest one.
+        max: u32,
+    },
     /// Options that exclude each other or need one another.
     #[error("{0}")]
     Combination(&'static str),
@@ -128,6 +148,7 @@ impl CommandError {
     pub const fn code(&self) -> SqlState {
         match self {
             Self::BadValue { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::OutOfRange { .. } => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
             _ => SqlState::SYNTAX_ERROR,
         }
     }

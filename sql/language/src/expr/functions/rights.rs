@@ -268,7 +268,7 @@ fn has_role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
             "usage with grant option"
             | "usage with admin option"
             | "member with grant option"
-            | "member with admin option" => catalogue.is_admin_of(member, of, facts.session_role()),
+            | "member with admin option" => catalogue.is_admin_of(member, of),
             _ => {
                 let message = format!("unrecognized privilege type: \"{}\"", word.trim());
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
