@@ -179,12 +179,11 @@ impl SqlSession {
             }
             self.begin_statement().await?;
             self.catalogue().await?;
-            if let Some(added) = changed.columns.last() {
-                column = added.clone();
-            }
         }
-        let changed = Arc::new(changed);
-        self.check_expressions(parsed, &changed)?;
+        self.keep_default(parsed, &mut changed, relation.columns.len())?;
+        if let Some(added) = changed.columns.last() {
+            column = added.clone();
+        }
         // The default of now is what the rows that are there hold.
         let value = if sequences.is_empty() {
             self.default_now(parsed, &changed, relation.columns.len())?
@@ -325,13 +324,13 @@ impl SqlSession {
                 self.change_column(relation, at, |column| column.not_null = false).await
             }
             Op::SetDefault { value } => {
-                let text = columns::text_of(value);
                 let mut changed = Relation::clone(relation);
                 if let Some(column) = changed.columns.get_mut(at) {
-                    column.default = Some(text.clone());
+                    column.default = Some(columns::text_of(value));
                 }
-                self.check_expressions(parsed, &Arc::new(changed))?;
-                self.change_column(relation, at, |column| column.default = Some(text)).await
+                self.keep_default(parsed, &mut changed, at)?;
+                let default = changed.columns.get(at).and_then(|column| column.default.clone());
+                self.change_column(relation, at, |column| column.default = default).await
             }
             Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
             Op::SetDataType { data_type, using, had_set: _ } => {

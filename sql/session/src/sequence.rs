@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, store};
+use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, SequencePosition, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
@@ -207,12 +207,25 @@ impl SqlSession {
                 }
                 if let Some(restart) = options.restart {
                     self.restart(&mut sequence, restart)?;
+                } else if (sequence.min, sequence.max) != (found.min, found.max) {
+                    let last = self.position_of(&found).await?.last;
+                    require_inside("RESTART", last, &sequence)?;
                 }
             }
         }
         store::put_sequence(self.transaction()?, &sequence).await?;
         self.catalogue_changed();
         Ok(DONE)
+    }
+
+    /// Where a sequence stands.
+    async fn position_of(&mut self, sequence: &Sequence) -> Result<SequencePosition> {
+        if let Some((known, commit)) = self.engine.sequences().known(sequence) {
+            self.transaction()?.depend_on(commit);
+            return Ok(known);
+        }
+        let stored = store::sequence_state(self.transaction()?, sequence).await?;
+        Ok(stored.unwrap_or_else(|| sequence.first_position()))
     }
 
     /// Gives a sequence a new state, which a rollback takes away again.

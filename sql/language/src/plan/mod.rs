@@ -11,6 +11,7 @@ mod from;
 mod full_join;
 mod grouping;
 mod joins;
+mod kept;
 mod modify;
 mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
