@@ -13,7 +13,7 @@ use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
 use sql_language::parse::{Parsed, RoleSpec, columns, fold};
-use sql_language::plan::BATCH;
+use sql_language::plan::{BATCH, Renamed};
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
 use sqlstate::SqlState;
@@ -295,6 +295,8 @@ impl SqlSession {
             let message = format!("relation \"{new}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
         }
+        let renamed = Renamed { ty: TypeId::Regclass, oid: relation.oid, name: &new };
+        self.follow_rename(parsed, &relation.name, renamed).await?;
         store::delete_name(self.transaction()?, &relation.name).await?;
         let changed = Relation { name: new, ..relation.clone() };
         store::put_relation(self.transaction()?, &changed).await

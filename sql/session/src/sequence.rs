@@ -8,6 +8,7 @@ use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, SequencePos
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
+use sql_language::plan::Renamed;
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -189,6 +190,8 @@ impl SqlSession {
                 if self.is_name_taken(new).await? {
                     return self.name_is_taken(new, false, "ALTER SEQUENCE");
                 }
+                let renamed = Renamed { ty: TypeId::Regclass, oid: found.oid, name: new };
+                self.follow_rename(parsed, &found.name, renamed).await?;
                 store::delete_name(self.transaction()?, &sequence.name).await?;
                 sequence.name.clone_from(new);
                 self.rename_in_defaults(&found.name, new).await?;

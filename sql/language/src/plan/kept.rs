@@ -14,6 +14,7 @@ use sql_interface::{Result, SqlError, stack};
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 /// What a text leaves to the session in which it is read.
@@ -23,6 +24,8 @@ pub(super) struct Readings {
     /// Comparisons with NULL that are tests for it (transform_null_equals): where the NULL stands, if it
     /// stands bare behind the sign.
     null_tests: Vec<Option<Span>>,
+    /// It names a role, which nothing that is kept may do.
+    names_role: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,12 @@ impl Readings {
         // The time in it is no session's: what hangs on the present is read otherwise, too.
         let fixed = Style::default();
         let Some(printed) = value.to_text(&fixed) else { return };
+        // Names are looked up in every session alike.
+        if ty.element().unwrap_or(ty).is_reg() {
+            self.names_role |= ty == TypeId::Regrole;
+            literal.read = Some((ty, printed));
+            return;
+        }
         let again = Datum::parse(Type::of(ty), text, &fixed).ok().and_then(|again| again.to_text(&fixed));
         literal.kept = (again.as_ref() != Some(&printed)).then(|| printed.clone());
         literal.read = Some((ty, printed));
@@ -58,12 +67,27 @@ impl Readings {
     }
 
     /// What must be written otherwise; an expression may be analysed more than once.
-    fn rewriting(&self) -> Rewriting {
+    fn rewriting(&self) -> Result<Rewriting> {
+        if self.names_role {
+            let message = "constant of the type regrole cannot be used here";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
         let kept = |literal: &Literal| Some((literal.span, literal.kept.clone()?));
         let mut literals: Vec<(Span, String)> = self.literals.iter().filter_map(kept).collect();
         literals.sort_by_key(|(span, _)| span.start);
         literals.dedup();
-        Rewriting { literals, null_tests: self.null_tests.clone() }
+        Ok(Rewriting { literals, null_tests: self.null_tests.clone() })
+    }
+
+    /// What must be written otherwise once something has another name.
+    fn renaming(&self, renamed: Renamed<'_>) -> Rewriting {
+        let value = (renamed.ty, renamed.oid.to_string());
+        let named = self.literals.iter().filter(|literal| literal.read.as_ref() == Some(&value));
+        let mut literals: Vec<(Span, String)> =
+            named.map(|literal| (literal.span, identifier::quote(renamed.name))).collect();
+        literals.sort_by_key(|(span, _)| span.start);
+        literals.dedup();
+        Rewriting { literals, null_tests: Vec::new() }
     }
 
     /// The values of the literals, in the order in which they stand.
@@ -77,6 +101,17 @@ impl Readings {
         read.dedup();
         read.into_iter().map(|(_, ty, value)| (*ty, value.as_str())).collect()
     }
+}
+
+/// What literals of a type of OIDs name, and its name from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct Renamed<'a> {
+    /// The type of OIDs.
+    pub ty: TypeId,
+    /// Its OID.
+    pub oid: u32,
+    /// Its new name.
+    pub name: &'a str,
 }
 
 impl Analyzer<'_> {
@@ -200,7 +235,7 @@ impl Analyzer<'_> {
         let readings = self.defining(|analyzer| analyzer.default_value(relation, at))?;
         let column = relation.columns.get(at).filter(|column| !column.dropped);
         let Some(text) = column.and_then(|column| column.default.as_ref()) else { return Ok(None) };
-        rewritten_expression(text, &readings.rewriting()).map(Some)
+        rewritten_expression(text, &readings.rewriting()?).map(Some)
     }
 
     /// The conditions of CHECK constraints, which the statement itself has written, as they are kept.
@@ -212,7 +247,7 @@ impl Analyzer<'_> {
         let mut checks = Vec::with_capacity(relation.checks.len());
         for check in &relation.checks {
             let readings = self.defining(|analyzer| analyzer.check_condition(relation, check))?;
-            let expression = rewritten_expression(&check.expression, &readings.rewriting())?;
+            let expression = rewritten_expression(&check.expression, &readings.rewriting()?)?;
             checks.push(Check { expression, ..check.clone() });
         }
         Ok(checks)
@@ -225,7 +260,7 @@ impl Analyzer<'_> {
     /// What is wrong with it; 0A000 for one that cannot be written to mean the same in every session.
     pub fn defined_view(&mut self, text: &str) -> Result<String> {
         let here = self.view_readings(text)?;
-        let rewriting = here.rewriting();
+        let rewriting = here.rewriting()?;
         if rewriting.is_empty() {
             return Ok(text.to_owned());
         }
@@ -237,6 +272,62 @@ impl Analyzer<'_> {
             return Ok(kept);
         }
         Err(SqlError::unsupported("CREATE VIEW with this form of a constant that depends on settings"))
+    }
+
+    /// Notes the literals of a text that is kept already.
+    fn of_kept(&mut self, work: impl FnOnce(&mut Self) -> Result<Readings>) -> Result<Readings> {
+        self.own_path = Some(SearchPath::of_catalogue());
+        self.kept_style = Some(self.fixed_style());
+        let readings = work(self);
+        (self.own_path, self.kept_style) = (None, None);
+        readings
+    }
+
+    /// The DEFAULT of a column with a new name in it; None if it does not name this.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn renamed_in_default(
+        &mut self,
+        (relation, at): (&Relation, usize),
+        text: &str,
+        renamed: Renamed<'_>,
+    ) -> Result<Option<String>> {
+        let readings = self
+            .of_kept(|analyzer| analyzer.defining(|analyzer| analyzer.default_value(relation, at)))?
+            .renaming(renamed);
+        if readings.is_empty() { Ok(None) } else { rewritten_expression(text, &readings).map(Some) }
+    }
+
+    /// The same of a CHECK constraint.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn renamed_in_check(
+        &mut self,
+        relation: &Arc<Relation>,
+        check: &Check,
+        renamed: Renamed<'_>,
+    ) -> Result<Option<String>> {
+        let readings = self
+            .of_kept(|analyzer| analyzer.defining(|analyzer| analyzer.check_condition(relation, check)))?
+            .renaming(renamed);
+        if readings.is_empty() {
+            return Ok(None);
+        }
+        rewritten_expression(&check.expression, &readings).map(Some)
+    }
+
+    /// The same of a view's query.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn renamed_in_view(&mut self, text: &str, renamed: Renamed<'_>) -> Result<Option<String>> {
+        let readings = self.of_kept(|analyzer| analyzer.view_readings(text))?.renaming(renamed);
+        if readings.is_empty() { Ok(None) } else { rewritten_text(text, &readings).map(Some) }
     }
 
     fn view_readings(&mut self, text: &str) -> Result<Readings> {

@@ -32,6 +32,7 @@ mod tail;
 pub use analyzer::Analyzer;
 pub use calls::{ACL_COLUMNS, signature};
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use kept::Renamed;
 pub use names::is_system_catalogue;
 pub use node::*;
 pub use observe::{Figures, Observed, ObservedPlan, observe};

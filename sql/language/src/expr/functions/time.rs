@@ -100,7 +100,15 @@ fn fields(table: &mut Table) {
         table.add("extract", &[Text, id], Num, |a, facts| Ok(Datum::from(field_of(a, facts)?))).stable();
         table
             .add("date_part", &[Text, id], Float8, |a, facts| {
-                Ok(Datum::from(field_of(a, facts)?.map(|value| value.to_f64())))
+                let value = match a {
+                    // Of a date it is that of its midnight.
+                    [field, Datum::Date(days)] => {
+                        let midnight = Datum::Timestamp(time::date_to_timestamp(*days)?);
+                        field_of(&[field.clone(), midnight], facts)?
+                    }
+                    _ => field_of(a, facts)?,
+                };
+                Ok(Datum::from(value.map(|value| value.to_f64())))
             })
             .stable();
     }
