@@ -56,7 +56,18 @@ impl SqlSession {
         Ok(())
     }
 
-    /// The same of constraints that the statement itself has written.
+    /// A new table with all that it says as it is kept.
+    pub(super) fn with_kept_texts(&self, parsed: &Parsed, mut relation: Relation) -> Result<Arc<Relation>> {
+        for at in 0..relation.columns.len() {
+            self.keep_default(parsed, &mut relation, at)?;
+        }
+        let mut relation = Arc::new(relation);
+        let checks = self.kept_checks(parsed, &relation)?;
+        Arc::make_mut(&mut relation).checks = checks;
+        Ok(relation)
+    }
+
+    /// Constraints that the statement itself has written, as they are kept.
     pub(super) fn kept_checks(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<Vec<Check>> {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {

@@ -119,12 +119,7 @@ impl SqlSession {
             self.begin_statement().await?;
             self.catalogue().await?;
         }
-        for at in 0..relation.columns.len() {
-            self.keep_default(parsed, &mut relation, at)?;
-        }
-        let relation = Arc::new(relation);
-        let checks = self.kept_checks(parsed, &relation)?;
-        let relation = Arc::new(Relation { checks, ..Relation::clone(&relation) });
+        let relation = self.with_kept_texts(parsed, relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
         self.note_made(tree);
         let (known, begins) = (self.facts.catalogue.clone(), ('r', relation.owner));

@@ -114,7 +114,8 @@ impl SqlSession {
         })
     }
 
-    /// The columns and OIDs, with all that the query reads kept from being dropped until the transaction ends.
+    /// The columns and OIDs, with all that the query reads kept from being dropped until the transaction
+    /// ends.
     async fn held_view_query(&mut self, query: &Parsed) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
         let (_, mut uses) = self.view_query(query, None)?;
         loop {

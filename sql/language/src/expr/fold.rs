@@ -1,5 +1,5 @@
-//! Constants computed ahead: only where the value hangs on nothing of the session, neither on a setting nor on
-//! the time, since a plan is kept while these change.
+//! Constants computed ahead: only where the value hangs on nothing of the session, neither on a setting nor
+//! on the time, since a plan is kept while these change.
 
 use super::node::Expr;
 use sql_types::TypeId as T;

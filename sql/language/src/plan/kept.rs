@@ -1,5 +1,5 @@
-//! Expressions and queries that the catalogue keeps as text: analysed alike in every session, and written down
-//! so that this gives what they meant where they were made.
+//! Expressions and queries that the catalogue keeps as text: analysed alike in every session, and written
+//! down so that this gives what they meant where they were made.
 
 use super::analyzer::{Analyzer, DEFAULT_PLACE};
 use super::from::table_item;

@@ -102,8 +102,8 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
-/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), or what [`named_zone`] takes but for an offset
-/// with seconds.
+/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), or what [`named_zone`] takes but for an
+/// offset with seconds.
 pub fn parse_zone(text: &str) -> Option<Zone> {
     if let Ok(hours) = text.trim_start().parse::<f64>() {
         return fixed_zone((hours * 3600.0) as i32);
