@@ -13,7 +13,7 @@ use sql_execution::{row, violation};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
 use sql_language::parse::{Parsed, RoleSpec, columns, fold};
-use sql_language::plan::BATCH;
+use sql_language::plan::{BATCH, Renamed};
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
 use sqlstate::SqlState;
@@ -179,12 +179,11 @@ impl SqlSession {
             }
             self.begin_statement().await?;
             self.catalogue().await?;
-            if let Some(added) = changed.columns.last() {
-                column = added.clone();
-            }
         }
-        let changed = Arc::new(changed);
-        self.check_expressions(parsed, &changed)?;
+        self.keep_default(parsed, &mut changed, relation.columns.len())?;
+        if let Some(added) = changed.columns.last() {
+            column = added.clone();
+        }
         // The default of now is what the rows that are there hold.
         let value = if sequences.is_empty() {
             self.default_now(parsed, &changed, relation.columns.len())?
@@ -291,6 +290,8 @@ impl SqlSession {
             let message = format!("relation \"{new}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
         }
+        let renamed = Renamed { ty: TypeId::Regclass, oid: relation.oid, name: &new };
+        self.follow_rename(parsed, &relation.name, renamed).await?;
         store::delete_name(self.transaction()?, &relation.name).await?;
         let changed = Relation { name: new, ..relation.clone() };
         store::put_relation(self.transaction()?, &changed).await
@@ -320,13 +321,13 @@ impl SqlSession {
                 self.change_column(relation, at, |column| column.not_null = false).await
             }
             Op::SetDefault { value } => {
-                let text = columns::text_of(value);
                 let mut changed = Relation::clone(relation);
                 if let Some(column) = changed.columns.get_mut(at) {
-                    column.default = Some(text.clone());
+                    column.default = Some(columns::text_of(value));
                 }
-                self.check_expressions(parsed, &Arc::new(changed))?;
-                self.change_column(relation, at, |column| column.default = Some(text)).await
+                self.keep_default(parsed, &mut changed, at)?;
+                let default = changed.columns.get(at).and_then(|column| column.default.clone());
+                self.change_column(relation, at, |column| column.default = default).await
             }
             Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
             Op::SetDataType { data_type, using, had_set: _ } => {

@@ -5,6 +5,8 @@ use super::names::{kind_of, unsupported_for, wrong_kind};
 use sql_catalogue::{Index, PrimaryKey, View, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::{DropKind, Parsed, Renaming, SequenceChange, fold};
+use sql_language::plan::Renamed;
+use sql_types::TypeId;
 use sqlparser::ast::{self, AlterTableOperation};
 use sqlstate::SqlState;
 
@@ -87,7 +89,7 @@ impl SqlSession {
                     let change = SequenceChange::Rename(new);
                     return self.alter_sequence(parsed, name, false, &change).await.map(drop);
                 }
-                self.rename_found(found, &Renaming::Whole(new)).await
+                self.rename_found(parsed, found, &Renaming::Whole(new)).await
             }
             AlterTableOperation::RenameColumn { .. } | AlterTableOperation::RenameConstraint { .. }
                 if kind == DropKind::Sequence =>
@@ -101,7 +103,7 @@ impl SqlSession {
             }
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
                 let (from, to) = (fold(old_column_name), fold(new_column_name));
-                self.rename_found(found, &Renaming::Column { from, to }).await
+                self.rename_found(parsed, found, &Renaming::Column { from, to }).await
             }
             AlterTableOperation::OwnerTo { new_owner } => {
                 let new = self.new_owner(new_owner)?;
@@ -145,11 +147,15 @@ impl SqlSession {
             (DropKind::View, _) => return Err(wrong_kind(&found.name, "a view")),
             _ => return Err(SqlError::unsupported("ALTER INDEX of what is no index")),
         }
-        self.rename_found(&found, renaming).await?;
+        self.rename_found(parsed, &found, renaming).await?;
         Ok(CommandTag::Words(words))
     }
 
-    async fn rename_found(&mut self, found: &Named, renaming: &Renaming) -> Result<()> {
+    async fn rename_found(&mut self, parsed: &Parsed, found: &Named, renaming: &Renaming) -> Result<()> {
+        if let Renaming::Whole(new) = renaming {
+            let renamed = Renamed { ty: TypeId::Regclass, oid: found.oid, name: new };
+            self.follow_rename(parsed, &found.name, renamed).await?;
+        }
         match (found.kind, renaming) {
             (DropKind::View, _) => self.rename_view(found.oid, renaming).await,
             (DropKind::Index, Renaming::Whole(new)) => self.rename_index(&found.name, new).await,

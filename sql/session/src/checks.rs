@@ -3,6 +3,7 @@
 use super::SqlSession;
 use super::definition::NamedCheck;
 use super::index::object_name;
+use super::sequence::has_own_default;
 use sql_catalogue::{Check, Relation, store};
 use sql_execution::row;
 use sql_interface::{Result, SqlError};
@@ -34,6 +35,47 @@ pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &
 }
 
 impl SqlSession {
+    /// Compiles the default of a column, for its errors, and lets it be kept as it means the same in every
+    /// session.
+    pub(super) fn keep_default(&self, parsed: &Parsed, relation: &mut Relation, at: usize) -> Result<()> {
+        let catalogue = self.facts.catalogue.clone();
+        let default = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            match relation.columns.get(at) {
+                // The name of its own sequence was not written: the session's path is not asked for it.
+                Some(column) if has_own_default(&catalogue, relation, column) => {
+                    analyzer.default_value(relation, at)?;
+                    Ok(column.default.clone())
+                }
+                _ => analyzer.defined_default(relation, at),
+            }
+        })?;
+        if let Some(column) = relation.columns.get_mut(at) {
+            column.default = default;
+        }
+        Ok(())
+    }
+
+    /// A new table with all that it says as it is kept.
+    pub(super) fn with_kept_texts(&self, parsed: &Parsed, mut relation: Relation) -> Result<Arc<Relation>> {
+        for at in 0..relation.columns.len() {
+            self.keep_default(parsed, &mut relation, at)?;
+        }
+        let mut relation = Arc::new(relation);
+        let checks = self.kept_checks(parsed, &relation)?;
+        Arc::make_mut(&mut relation).checks = checks;
+        Ok(relation)
+    }
+
+    /// Constraints that the statement itself has written, as they are kept.
+    pub(super) fn kept_checks(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<Vec<Check>> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.defined_checks(relation)
+        })
+    }
+
     /// VALIDATE CONSTRAINT: a constraint that was added as NOT VALID is one as any other once all rows meet
     /// it.
     pub(super) async fn validate_check(
@@ -75,14 +117,14 @@ impl SqlSession {
     ) -> Result<Check> {
         let name = check_name(&relation.name, &given, &relation.checks)?;
         let oid = self.engine.database().allocate_number()?;
-        let check = Check { oid, name, expression: given.1, not_valid };
         let mut changed = Relation::clone(relation);
-        changed.checks = vec![check.clone()];
-        let changed = Arc::new(changed);
-        if not_valid {
-            self.check_expressions(parsed, &changed)?;
-        } else {
-            self.check_rows(parsed, &changed).await?;
+        changed.checks = vec![Check { oid, name, expression: given.1, not_valid }];
+        changed.checks = self.kept_checks(parsed, &Arc::new(changed.clone()))?;
+        let Some(check) = changed.checks.first().cloned() else {
+            return Err(SqlError::internal("a constraint is gone"));
+        };
+        if !not_valid {
+            self.check_rows(parsed, &Arc::new(changed)).await?;
         }
         store::put_check(self.transaction()?, relation.oid, &check).await?;
         Ok(check)
@@ -110,7 +152,6 @@ impl SqlSession {
 
     /// Asks the CHECK constraints of a table, which nobody else can write, of all its rows.
     async fn check_rows(&mut self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
-        self.check_expressions(parsed, relation)?;
         let checks = {
             let catalogue = self.facts.catalogue.clone();
             self.analysing(parsed, Vec::new(), &catalogue, |analyzer| analyzer.target_of(relation))?.checks

@@ -9,7 +9,6 @@ use super::definition::{
 use super::names::wrong_kind;
 use super::portal::Given;
 use super::rights::not_owner;
-use super::sequence::has_own_default;
 use sql_catalogue::grants;
 use sql_catalogue::rights::{Object, ObjectKind, Privileges};
 use sql_catalogue::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
@@ -120,8 +119,7 @@ impl SqlSession {
             self.begin_statement().await?;
             self.catalogue().await?;
         }
-        let relation = Arc::new(relation);
-        self.check_expressions(parsed, &relation)?;
+        let relation = self.with_kept_texts(parsed, relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
         self.note_made(tree);
         let (known, begins) = (self.facts.catalogue.clone(), ('r', relation.owner));
@@ -143,22 +141,6 @@ impl SqlSession {
             }
             Some(name) => Ok(name),
         }
-    }
-
-    /// Compiles all defaults and checks of a table, for their errors.
-    pub(super) fn check_expressions(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
-        let catalogue = self.facts.catalogue.clone();
-        self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
-            analyzer.defines = true;
-            analyzer.target_of(relation)?;
-            for (at, column) in relation.live_columns() {
-                // The name of its own sequence was not written: the session's path is not asked for it.
-                analyzer.defines = !has_own_default(&catalogue, relation, column);
-                analyzer.default_value(relation, at)?;
-            }
-            Ok(())
-        })
     }
 
     fn definition(&self, parsed: &Parsed, name: &str, table: &ast::CreateTable) -> Result<Definition> {

@@ -50,6 +50,7 @@ mod owners;
 mod portal;
 mod regs;
 mod reindex;
+mod renamed;
 mod rights;
 mod role_settings;
 mod roles;

@@ -4,10 +4,11 @@ use super::SqlSession;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, store};
+use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, SequencePosition, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
+use sql_language::plan::Renamed;
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -189,6 +190,8 @@ impl SqlSession {
                 if self.is_name_taken(new).await? {
                     return self.name_is_taken(new, false, "ALTER SEQUENCE");
                 }
+                let renamed = Renamed { ty: TypeId::Regclass, oid: found.oid, name: new };
+                self.follow_rename(parsed, &found.name, renamed).await?;
                 store::delete_name(self.transaction()?, &sequence.name).await?;
                 sequence.name.clone_from(new);
                 self.rename_in_defaults(&found.name, new).await?;
@@ -207,12 +210,25 @@ impl SqlSession {
                 }
                 if let Some(restart) = options.restart {
                     self.restart(&mut sequence, restart)?;
+                } else if (sequence.min, sequence.max) != (found.min, found.max) {
+                    let last = self.position_of(&found).await?.last;
+                    require_inside("RESTART", last, &sequence)?;
                 }
             }
         }
         store::put_sequence(self.transaction()?, &sequence).await?;
         self.catalogue_changed();
         Ok(DONE)
+    }
+
+    /// Where a sequence stands.
+    async fn position_of(&mut self, sequence: &Sequence) -> Result<SequencePosition> {
+        if let Some((known, commit)) = self.engine.sequences().known(sequence) {
+            self.transaction()?.depend_on(commit);
+            return Ok(known);
+        }
+        let stored = store::sequence_state(self.transaction()?, sequence).await?;
+        Ok(stored.unwrap_or_else(|| sequence.first_position()))
     }
 
     /// Gives a sequence a new state, which a rollback takes away again.

@@ -72,7 +72,8 @@ impl SqlSession {
             None => self.engine.database().allocate_number()?,
         };
         let owner = before.as_ref().map_or(self.role.oid, |before| before.owner);
-        let view = View { oid, name, owner, query: text.to_owned(), columns: view_columns, uses };
+        let text = self.kept_query(query, text)?;
+        let view = View { oid, name, owner, query: text, columns: view_columns, uses };
         store::put_view(self.transaction()?, &view).await?;
         if !options.is_empty() || catalogue.options.contains_key(&oid) {
             grants::put_options(self.transaction()?, oid, options).await?;
@@ -104,7 +105,17 @@ impl SqlSession {
         })
     }
 
-    /// The same, with all that the query reads kept from being dropped until the transaction ends.
+    /// The text of a view's query as it means the same in every session.
+    fn kept_query(&self, query: &Parsed, text: &str) -> Result<String> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(query, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.defined_view(text)
+        })
+    }
+
+    /// The columns and OIDs, with all that the query reads kept from being dropped until the transaction
+    /// ends.
     async fn held_view_query(&mut self, query: &Parsed) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
         let (_, mut uses) = self.view_query(query, None)?;
         loop {

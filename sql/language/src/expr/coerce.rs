@@ -134,13 +134,18 @@ pub(crate) fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Sco
 
 fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -> Result<Expr> {
     match expr {
-        Expr::Const(Datum::Text(text), _) => {
-            let facts = scope.facts();
-            if let Some(value) = read_reg(to.id, &text, scope.search_path(), facts)? {
+        Expr::Const(Datum::Text(text), Type { modifier: mark, .. }) => {
+            if let Some(value) = read_reg(to.id, &text, scope.search_path(), scope.facts())? {
+                if mark >= 0 {
+                    scope.note_reading(mark, &text, to.id, &value);
+                }
                 return Ok(Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
-            let value = Datum::parse(Type::of(to.id), &text, facts.style())?;
+            let value = Datum::parse(Type::of(to.id), &text, scope.reading_style())?;
+            if mark >= 0 {
+                scope.note_reading(mark, &text, to.id, &value);
+            }
             Ok(Expr::Const(cast::apply_modifier(value, to, explicit)?, to))
         }
         Expr::Const(..) => Ok(Expr::Const(Datum::Null, to)),

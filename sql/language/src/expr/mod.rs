@@ -14,6 +14,7 @@ mod coerce;
 mod compile;
 mod data_type;
 mod eval;
+mod fold;
 pub(crate) mod functions;
 mod node;
 mod replay;
@@ -40,7 +41,7 @@ use host::Timestamp;
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::system::known::KnownFunction;
 use sql_interface::Result;
-use sql_types::{Datum, Type};
+use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
@@ -186,6 +187,27 @@ pub(crate) trait Scope {
     fn search_path(&self) -> &SearchPath {
         self.facts().search_path()
     }
+    /// How the literals of this text are read.
+    fn reading_style(&self) -> &Style {
+        self.facts().style()
+    }
+    /// A number for a literal that is to be told when it is read, which goes with it as the modifier of its
+    /// unknown type.
+    fn mark_literal(&mut self, _span: Span) -> i32 {
+        -1
+    }
+    /// Tells what a marked literal's text was read as.
+    fn note_reading(&mut self, _mark: i32, _text: &str, _ty: TypeId, _value: &Datum) {}
+    /// Whether `value = NULL` is a test for NULL (transform_null_equals).
+    ///
+    /// # Errors
+    ///
+    /// What asking for the setting fails with.
+    fn tests_nulls(&self) -> Result<bool> {
+        Ok(self.facts().setting("transform_null_equals")?.as_deref() == Some("on"))
+    }
+    /// Tells of such a test, and where its NULL stands if that is bare and behind the sign.
+    fn note_null_test(&mut self, _null: Option<Span>) {}
 }
 
 /// One argument of a function call, compiled but not yet coerced.
@@ -207,7 +229,7 @@ pub trait Facts: Send + Sync {
     /// Random bytes, for random() and gen_random_uuid().
     fn random(&self, bytes: &mut [u8]);
     /// How values print and are read.
-    fn style(&self) -> &sql_types::Style;
+    fn style(&self) -> &Style;
     /// current_user.
     fn current_user(&self) -> &str;
     /// session_user.
@@ -228,8 +250,8 @@ pub trait Facts: Send + Sync {
     ///
     /// What SET fails with.
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
-    /// The name of what has this OID, as a value of a type of OIDs ([`sql_types::TypeId::is_reg`]) prints.
-    fn reg_name(&self, _ty: sql_types::TypeId, _oid: u32) -> Option<String> {
+    /// The name of what has this OID, as a value of a type of OIDs ([`TypeId::is_reg`]) prints.
+    fn reg_name(&self, _ty: TypeId, _oid: u32) -> Option<String> {
         None
     }
     /// The OID of what has this name, for such a type, relations along the path; None if there is nothing.
@@ -237,11 +259,11 @@ pub trait Facts: Send + Sync {
     /// # Errors
     ///
     /// 42602 for a text that is no name, 42725 for one that several have.
-    fn reg_oid(&self, _ty: sql_types::TypeId, _path: &SearchPath, _name: &str) -> Result<Option<u32>> {
+    fn reg_oid(&self, _ty: TypeId, _path: &SearchPath, _name: &str) -> Result<Option<u32>> {
         Ok(None)
     }
     /// What to say of a name that nothing has.
-    fn reg_missing(&self, _ty: sql_types::TypeId, name: &str) -> sql_interface::SqlError {
+    fn reg_missing(&self, _ty: TypeId, name: &str) -> sql_interface::SqlError {
         sql_interface::SqlError::new(
             sqlstate::SqlState::UNDEFINED_OBJECT,
             format!("\"{name}\" does not exist"),

@@ -328,7 +328,7 @@ impl Expr {
     }
 
     /// Calls `visit` for each part directly below this one.
-    fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+    pub(super) fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         match self {
             Self::Const(..)
             | Self::Column { .. }
@@ -469,6 +469,16 @@ impl Expr {
         volatile
     }
 
+    /// Whether it looks at columns of its own query's rows.
+    pub(super) fn names_columns(&self) -> bool {
+        let mut names = false;
+        self.walk(&mut |part| {
+            names |= matches!(part, Self::Column { .. } | Self::Aggregate { .. });
+            !names
+        });
+        names
+    }
+
     /// Of how many parts it is made.
     pub(crate) fn nodes(&self) -> usize {
         let mut nodes = 0;
@@ -485,66 +495,4 @@ impl Expr {
         self.for_each_child(&mut |child| below = below.max(child.levels()));
         below + 1
     }
-
-    /// With its value if it can only have one and its parts are values. What fails stays, so that it fails
-    /// when it is reached.
-    pub(super) fn fold_here(self) -> Self {
-        if !self.is_foldable() {
-            return self;
-        }
-        let ty = self.ty();
-        match self.eval_constant() {
-            Ok(value) => Self::Const(value, ty),
-            Err(_) => self,
-        }
-    }
-
-    /// Whether all parts below are values and what this does with them never changes.
-    fn is_foldable(&self) -> bool {
-        let immutable = match self {
-            Self::Const(..)
-            | Self::Column { .. }
-            | Self::Outer { .. }
-            | Self::Param { .. }
-            | Self::Deferred { .. }
-            | Self::Aggregate { .. } => false,
-            Self::Call { function, .. } => function.0.is_immutable(),
-            // What depends on the session's zone or on how it prints is left to the session.
-            Self::Cast { operand, to, .. } => {
-                let from = operand.ty().id;
-                from == to.id || (is_plain(from) && is_plain(to.id))
-            }
-            Self::Binary { operator, .. } => is_plain(operator.0.left) && is_plain(operator.0.right),
-            Self::Compare { left, right, .. } => left.ty().id == right.ty().id || is_plain(left.ty().id),
-            _ => true,
-        };
-        let mut constant = immutable;
-        self.for_each_child(&mut |child| constant &= matches!(child, Self::Const(..)));
-        constant
-    }
-}
-
-/// Whether conversions of this type depend on nothing but the value.
-fn is_plain(id: TypeId) -> bool {
-    use TypeId as T;
-    matches!(
-        id,
-        T::Bool
-            | T::Int2
-            | T::Int4
-            | T::Int8
-            | T::Numeric
-            | T::Text
-            | T::Varchar
-            | T::Bpchar
-            | T::Name
-            | T::Oid
-            | T::Lsn
-            | T::Uuid
-            | T::Timestamp
-            | T::Interval
-            | T::Time
-            | T::Xid
-            | T::Xid8
-    )
 }

@@ -1,9 +1,10 @@
 //! Expressions that the catalogue keeps as text, and the columns that they name: a CHECK condition goes with
 //! its columns.
 
-use super::{fold, parse_expression, walk};
-use sql_interface::Result;
+use super::{Source, fold, parse_expression, walk};
+use sql_interface::{Result, SqlError};
 use sqlparser::ast;
+use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
 
 /// The identifier of a column's name in `expression`, if that is a column's name: `column`, `table.column`.
@@ -65,6 +66,103 @@ pub fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
         }
     });
     Ok(parsed.tree()?.to_string())
+}
+
+/// What a text must say otherwise to mean the same in every session.
+#[derive(Debug, Default)]
+pub struct Rewriting {
+    /// Literals by their places, in the order of these.
+    pub literals: Vec<(Span, String)>,
+    /// Comparisons with NULL that are tests for it: where the NULL stands, if it stands bare behind the sign.
+    pub null_tests: Vec<Option<Span>>,
+}
+
+impl Rewriting {
+    /// Whether the text can stay.
+    pub fn is_empty(&self) -> bool {
+        self.literals.is_empty() && self.null_tests.is_empty()
+    }
+}
+
+/// The expression's text, rewritten.
+///
+/// # Errors
+///
+/// 42601 for a text that is no expression.
+pub fn rewritten_expression(text: &str, rewriting: &Rewriting) -> Result<String> {
+    if rewriting.is_empty() {
+        return Ok(text.to_owned());
+    }
+    let replace = |literal: &mut ast::ValueWithSpan| {
+        if let Some((_, kept)) = rewriting.literals.iter().find(|(at, _)| at.start == literal.span.start) {
+            literal.value = ast::Value::SingleQuotedString(kept.clone());
+        }
+    };
+    let mut parsed = parse_expression(text)?;
+    walk::expressions(parsed.tree_mut()?, |part| {
+        if !rewriting.null_tests.is_empty() {
+            test_null(part);
+        }
+        match part {
+            ast::Expr::Value(literal) => replace(literal),
+            ast::Expr::TypedString(typed) => replace(&mut typed.value),
+            _ => {}
+        }
+    });
+    Ok(text_of(parsed.tree()?))
+}
+
+/// Makes a comparison with NULL a test for it.
+fn test_null(part: &mut ast::Expr) {
+    fn is_null(mut part: &ast::Expr) -> bool {
+        while let ast::Expr::Nested(inner) = part {
+            part = inner;
+        }
+        matches!(part, ast::Expr::Value(value) if value.value == ast::Value::Null)
+    }
+    let ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = part else { return };
+    let tested = match (is_null(left), is_null(right)) {
+        (true, _) => right,
+        (_, true) => left,
+        _ => return,
+    };
+    let placeholder = Box::new(ast::Expr::Identifier(ast::Ident::new("")));
+    let tested = std::mem::replace(tested, placeholder);
+    *part = ast::Expr::IsNull(tested);
+}
+
+/// The text of a query, rewritten where it must be, and else as it was written.
+///
+/// # Errors
+///
+/// 0A000 for a comparison with NULL of another form.
+pub fn rewritten_text(text: &str, rewriting: &Rewriting) -> Result<String> {
+    let source = Source::new(text);
+    let offset = |at| source.position(at).map(|position| source.offset(position));
+    let gone = || SqlError::internal("a literal has no place in its text");
+    let mut changes: Vec<(usize, usize, String)> = Vec::new();
+    for (span, kept) in &rewriting.literals {
+        let (start, end) = offset(span.start).zip(offset(span.end)).ok_or_else(gone)?;
+        changes.push((start, end, format!("'{}'", kept.replace('\'', "''"))));
+    }
+    for null in &rewriting.null_tests {
+        let absent = || SqlError::unsupported("CREATE VIEW with this form of a comparison with NULL");
+        let span = null.ok_or_else(absent)?;
+        let (null, end) = offset(span.start).zip(offset(span.end)).ok_or_else(gone)?;
+        let before = text.get(..null).ok_or_else(gone)?.trim_end();
+        let tested = before.strip_suffix('=').ok_or_else(absent)?;
+        changes.push((tested.len(), end, " IS NULL".to_owned()));
+    }
+    changes.sort();
+    changes.dedup();
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for (start, end, new) in changes {
+        out.push_str(text.get(done..start).ok_or_else(gone)?);
+        out.push_str(&new);
+        done = end;
+    }
+    out.push_str(text.get(done..).ok_or_else(gone)?);
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Names: what the columns, parameters, subqueries and functions of an expression mean where it stands.
 
+use super::kept::Readings;
 use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
 use super::query::Select;
 use super::rights::Requirement;
@@ -10,7 +11,7 @@ use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::{Catalogue, Relation};
 use sql_interface::{Canceller, Environment, Result, SqlError, stack};
 use sql_types::cast::CastContext;
-use sql_types::{Type, TypeId};
+use sql_types::{Style, Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -136,7 +137,11 @@ pub struct Analyzer<'a> {
     /// The path of names in the text that is being analysed, unless it is the session's.
     pub own_path: Option<&'a SearchPath>,
     /// The texts of the catalogue that it reads are being made by the statement itself.
-    pub defines: bool,
+    pub(super) defines: bool,
+    /// What the text that is being made leaves to the session, while that is noted.
+    pub(super) readings: Option<Readings>,
+    /// How literals of a text of the catalogue are read, while one is: alike in every session.
+    pub(super) kept_style: Option<Style>,
     /// What is analysed is kept, and planned again where it is read.
     pub is_kept: bool,
 }
@@ -244,6 +249,8 @@ impl<'a> Analyzer<'a> {
             repeated_nodes: 0,
             own_path: None,
             defines: false,
+            readings: None,
+            kept_style: None,
             is_kept: false,
         }
     }
@@ -294,18 +301,6 @@ impl<'a> Analyzer<'a> {
         self.interruptible()?;
         self.from_items += 1;
         if self.from_items > FROM_ITEMS_MAX { Err(too_many_tables()) } else { Ok(()) }
-    }
-
-    /// Works over a text of the catalogue, which may nest as deep as its own tokens are many.
-    pub(crate) fn over_text<T>(&mut self, tokens: usize, work: impl FnOnce(&mut Self) -> T) -> T {
-        self.tokens = self.tokens.saturating_add(tokens);
-        let path = self.own_path;
-        if !self.defines {
-            self.own_path = Some(SearchPath::of_catalogue());
-        }
-        let done = stack::roomy(tokens, || work(self));
-        self.own_path = path;
-        done
     }
 
     /// The deferred values of the expressions compiled since the last call.

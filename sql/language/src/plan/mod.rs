@@ -11,6 +11,7 @@ mod from;
 mod full_join;
 mod grouping;
 mod joins;
+mod kept;
 mod modify;
 mod names;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
@@ -31,6 +32,7 @@ mod tail;
 pub use analyzer::Analyzer;
 pub use calls::{ACL_COLUMNS, signature};
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use kept::Renamed;
 pub use names::is_system_catalogue;
 pub use node::*;
 pub use observe::{Figures, Observed, ObservedPlan, observe};

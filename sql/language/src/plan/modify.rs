@@ -1,18 +1,18 @@
 //! INSERT, UPDATE, DELETE: from syntax to nodes.
 
-use super::analyzer::{Analyzer, DEFAULT_PLACE};
+use super::analyzer::Analyzer;
 use super::from::{FromItem, table_item};
 use super::node::{
     ConflictAction, ConflictPlan, DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan,
-    Returning, UpdatePlan, ValuesPlan, null,
+    Returning, UpdatePlan, ValuesPlan,
 };
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
 use crate::parse::fold;
-use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
+use crate::parse::{InsertStatement, Overriding};
 use sql_catalogue::rights::Privileges;
 use sql_catalogue::{Identity, Relation};
-use sql_interface::{Result, SqlError, stack};
+use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
@@ -24,51 +24,6 @@ use storage::TableLockMode;
 pub(crate) type Modification = (Node, Option<Vec<OutputColumn>>);
 
 impl Analyzer<'_> {
-    /// The value of a column that is not given.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the column's DEFAULT.
-    pub fn default_value(&mut self, relation: &Relation, column: usize) -> Result<Expr> {
-        let Some(column) = relation.columns.get(column) else {
-            return Err(SqlError::internal("no such column"));
-        };
-        if column.identity.is_some() && !column.dropped {
-            let owned = Some((relation.oid, column.number));
-            let mut sequences = self.catalogue.sequences.values();
-            let Some(found) = sequences.find(|known| known.identity && known.owned_by == owned) else {
-                return Err(SqlError::internal("no owned sequence found"));
-            };
-            let value = self.identity_value(found.oid);
-            return self.assign(value, relation, &column.name, column.ty);
-        }
-        let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else {
-            return Ok(null(column.ty));
-        };
-        let ast = parse_expression(text)?;
-        // Nothing around it can be named.
-        let around = std::mem::take(&mut self.levels);
-        self.push_level();
-        let value = self.kept_expression(&ast, |analyzer, ast| analyzer.compile_in(DEFAULT_PLACE, ast));
-        let (level, _) = self.pop_level();
-        self.levels = around;
-        let value = self.adopt(value?, level.deferred)?;
-        self.assign(value, relation, &column.name, column.ty)
-    }
-
-    /// An expression of the catalogue. It is computed in many places, each of which has stack for this many
-    /// levels.
-    fn kept_expression(
-        &mut self,
-        kept: &Kept<ast::Expr>,
-        compile: impl FnOnce(&mut Self, &ast::Expr) -> Result<Expr>,
-    ) -> Result<Expr> {
-        self.over_text(kept.tokens, |analyzer| {
-            let made = compile(analyzer, kept.tree()?).map_err(elsewhere)?;
-            if made.levels() > stack::SHALLOW_LEVELS { Err(stack::exceeded()) } else { Ok(made) }
-        })
-    }
-
     /// A value on its way into a column: 42804 if it cannot get there without a cast.
     pub(crate) fn assign(&mut self, value: Expr, relation: &Relation, name: &str, ty: Type) -> Result<Expr> {
         let _ = relation;
@@ -88,29 +43,6 @@ impl Analyzer<'_> {
                 error
             }
         })
-    }
-
-    /// The conditions that every new row of a table must meet.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with a CHECK constraint.
-    pub fn target_of(&mut self, relation: &Arc<Relation>) -> Result<ModifiedTable> {
-        let mut checks = Vec::with_capacity(relation.checks.len());
-        for check in &relation.checks {
-            let ast = parse_expression(&check.expression)?;
-            self.push_level();
-            self.show(table_item(relation, false));
-            let condition = self.unnoted(|analyzer| {
-                analyzer.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast))
-            });
-            let (level, _) = self.pop_level();
-            if !level.deferred.is_empty() {
-                return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
-            }
-            checks.push((check.name.clone(), condition?));
-        }
-        Ok(ModifiedTable { relation: relation.clone(), checks, written: Vec::new() })
     }
 
     pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
@@ -505,7 +437,7 @@ impl Analyzer<'_> {
 }
 
 /// An error in an expression that the catalogue keeps: its place is in that text, not in the statement's.
-fn elsewhere(mut error: SqlError) -> SqlError {
+pub(super) fn elsewhere(mut error: SqlError) -> SqlError {
     error.fields_mut().position = None;
     error
 }

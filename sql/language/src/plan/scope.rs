@@ -7,7 +7,7 @@ use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery}
 use crate::parse::fold;
 use sql_catalogue::names::{SYSTEM_COLUMNS, SearchPath};
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Datum, Type, TypeId};
+use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -98,6 +98,30 @@ impl Scope for Analyzer<'_> {
 
     fn leave_parameter(&mut self, index: usize) {
         self.left_open.push(index);
+    }
+
+    fn reading_style(&self) -> &Style {
+        self.kept_style.as_ref().unwrap_or_else(|| self.facts.style())
+    }
+
+    fn mark_literal(&mut self, span: Span) -> i32 {
+        self.readings.as_mut().map_or(-1, |readings| readings.mark(span))
+    }
+
+    fn note_reading(&mut self, mark: i32, text: &str, ty: TypeId, value: &Datum) {
+        if let Some(readings) = &mut self.readings {
+            readings.note(mark, text, ty, value);
+        }
+    }
+
+    fn tests_nulls(&self) -> Result<bool> {
+        Ok(self.kept_style.is_none() && self.facts.setting("transform_null_equals")?.as_deref() == Some("on"))
+    }
+
+    fn note_null_test(&mut self, null: Option<Span>) {
+        if let Some(readings) = &mut self.readings {
+            readings.note_null_test(null);
+        }
     }
 
     fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr> {

@@ -167,10 +167,17 @@ impl Numeric {
     ///
     /// 2201E for a number that is not positive, 22012 for base 1.
     pub fn log_of(&self, x: &Self) -> Result<Self> {
+        if self.is_nan() || x.is_nan() {
+            return Ok(Self::NAN);
+        }
         self.check_logarithm()?;
         x.check_logarithm()?;
         let (Class::Finite(base, base_scale), Class::Finite(value, scale)) = (self.class(), x.class()) else {
-            return Ok(if self.is_nan() || x.is_nan() { Self::NAN } else { x.clone() });
+            return Ok(match (self.is_finite(), x.is_finite()) {
+                (false, false) => Self::NAN,
+                (false, true) => Self::from(0),
+                (true, _) => x.clone(),
+            });
         };
         let result_weight = x.ln_weight() - self.ln_weight();
         let result_scale = display_scale(

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::style::Style;
 use crate::time::{
     DATE_INFINITY, DATE_NEGATIVE_INFINITY, INFINITY, MICROS_PER_DAY, NEGATIVE_INFINITY, is_infinite,
-    local_from_utc,
+    utc_from_local,
 };
 use std::cmp::Ordering;
 
@@ -23,30 +23,34 @@ pub fn compare_mixed(a: &Datum, b: &Datum, style: &Style) -> Ordering {
         (Datum::Float4(a), Datum::Float8(b)) => compare_floats(f64::from(*a), *b),
         (Datum::Float8(a), Datum::Float4(b)) => compare_floats(*a, f64::from(*b)),
         (Datum::Xid(a), Datum::Int4(b)) => a.cmp(&(*b as u32)),
-        _ => match (local_micros(a, style), local_micros(b, style)) {
+        _ => match (micros(a, b, style), micros(b, a, style)) {
             (Some(a), Some(b)) => a.cmp(&b),
             _ => compare(a, b),
         },
     }
 }
 
-/// Local microseconds of a date or timestamp, wide enough for dates that no timestamp reaches.
-fn local_micros(value: &Datum, style: &Style) -> Option<i128> {
-    Some(match value {
-        Datum::Date(DATE_INFINITY) => i128::from(INFINITY),
-        Datum::Date(DATE_NEGATIVE_INFINITY) => i128::from(NEGATIVE_INFINITY),
-        Datum::Date(days) => {
-            let micros = i128::from(*days) * i128::from(MICROS_PER_DAY);
-            // Beyond all timestamps, but below infinity.
-            micros.min(i128::from(INFINITY) - 1)
-        }
+/// Microseconds by which a date or timestamp is compared with another one: moments with a moment, and else
+/// those that the clocks show, wide enough for dates that no timestamp reaches.
+fn micros(value: &Datum, other: &Datum, style: &Style) -> Option<i128> {
+    // Beyond all timestamps, but within the infinities.
+    let finite = |micros: i128| micros.clamp(i128::from(NEGATIVE_INFINITY) + 1, i128::from(INFINITY) - 1);
+    let local = match value {
+        Datum::Timestamptz(micros) => return Some(i128::from(*micros)),
+        Datum::Date(DATE_INFINITY) => return Some(i128::from(INFINITY)),
+        Datum::Date(DATE_NEGATIVE_INFINITY) => return Some(i128::from(NEGATIVE_INFINITY)),
+        Datum::Date(days) => i128::from(*days) * i128::from(MICROS_PER_DAY),
+        Datum::Timestamp(micros) if is_infinite(*micros) => return Some(i128::from(*micros)),
         Datum::Timestamp(micros) => i128::from(*micros),
-        Datum::Timestamptz(micros) if is_infinite(*micros) => i128::from(*micros),
-        Datum::Timestamptz(micros) => {
-            local_from_utc(*micros, &style.zone).map_or(i128::from(*micros), i128::from)
-        }
         _ => return None,
-    })
+    };
+    if !matches!(other, Datum::Timestamptz(_)) {
+        return Some(finite(local));
+    }
+    let Ok(clock) = i64::try_from(local) else { return Some(finite(local)) };
+    // What lies beyond all moments stays so.
+    let limit = if clock < 0 { i128::from(NEGATIVE_INFINITY) } else { i128::from(INFINITY) };
+    Some(finite(utc_from_local(clock, &style.zone).map_or(limit, i128::from)))
 }
 
 macro_rules! comparisons {

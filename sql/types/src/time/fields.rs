@@ -148,7 +148,7 @@ pub fn extract_from_date(field: &str, days: i32) -> Result<Option<Numeric>> {
                 Unit::Year | Unit::IsoYear => 400 * cycles,
                 Unit::Decade => 40 * cycles,
                 Unit::Century => 4 * cycles,
-                Unit::Millennium => {
+                Unit::Millennium if cycles > 0 => {
                     return Ok(Some(Numeric::from(
                         (super::civil_from_days(i64::from(days)).year + 999) / 1000,
                     )));

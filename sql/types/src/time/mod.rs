@@ -35,7 +35,8 @@ pub use interval_text::{parse_interval, write_interval};
 pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use to_char::to_char;
 pub use zone::{
-    Zone, abbreviation_at, is_summer_at, local_from_utc, offset_seconds_at, parse_zone, utc_from_local, zones,
+    Zone, abbreviation_at, is_summer_at, local_from_utc, named_zone, offset_seconds_at, parse_zone,
+    utc_from_local, zones,
 };
 
 use crate::error::{Error, Result};

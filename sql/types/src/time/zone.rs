@@ -18,6 +18,7 @@ pub struct Zone {
 const CYCLE_MICROS: i64 = 146_097 * MICROS_PER_DAY;
 /// 2000-01-01 in seconds of Unix time.
 const EPOCH_UNIX_SECONDS: i64 = 946_684_800;
+const SECONDS_PER_MINUTE: i32 = 60;
 /// 9000-01-01 and -9000-01-01 since 2000: well inside of what the zone library knows.
 const LATEST_MICROS: i64 = 7000 * 365 * MICROS_PER_DAY;
 const EARLIEST_MICROS: i64 = -10_000 * 365 * MICROS_PER_DAY;
@@ -101,12 +102,20 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
-/// A zone as SET TimeZone takes it: a name of the zone database in any case, `UTC`, an abbreviation with a
-/// fixed offset, hours ahead of UTC (`-3.5`), or a POSIX rule (`EST5EDT`).
+/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), or what [`named_zone`] takes but for an
+/// offset with seconds.
 pub fn parse_zone(text: &str) -> Option<Zone> {
     if let Ok(hours) = text.trim_start().parse::<f64>() {
         return fixed_zone((hours * 3600.0) as i32);
     }
+    named_zone(text).filter(|Zone { zone, .. }| {
+        zone.to_fixed_offset().map_or(true, |offset| offset.seconds() % SECONDS_PER_MINUTE == 0)
+    })
+}
+
+/// A zone as AT TIME ZONE takes it: a name of the zone database in any case, `UTC`, an abbreviation with a
+/// fixed offset, or a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards.
+pub fn named_zone(text: &str) -> Option<Zone> {
     if text.eq_ignore_ascii_case("default") || text.eq_ignore_ascii_case("localtime") {
         return None;
     }
@@ -126,7 +135,7 @@ pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
     if let Ok(zone) = TimeZone::get(name) {
         return Some(zone);
     }
-    if let Some(zone) = quoted_offset(name) {
+    if let Some(zone) = quoted_offset(name).or_else(|| west_offset(name.trim_start())) {
         return Some(zone);
     }
     let posix = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
@@ -137,6 +146,11 @@ pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
 /// The name of a [`fixed_zone`]; what stands in angle brackets is any text, as in PostgreSQL.
 fn quoted_offset(name: &str) -> Option<TimeZone> {
     let (_, west) = name.strip_prefix('<')?.split_once('>')?;
+    west_offset(west)
+}
+
+/// Hours, minutes and seconds west of UTC.
+fn west_offset(west: &str) -> Option<TimeZone> {
     let (sign, digits) = match west.strip_prefix('-') {
         Some(digits) => (1, digits),
         None => (-1, west.strip_prefix('+').unwrap_or(west)),
@@ -146,7 +160,7 @@ fn quoted_offset(name: &str) -> Option<TimeZone> {
         return None;
     }
     let mut seconds = 0;
-    for (part, (each, most)) in parts.into_iter().zip([(3600, 24), (60, 59), (1, 59)]) {
+    for (part, (each, most)) in parts.into_iter().zip([(3600, 24 * 7 - 1), (60, 59), (1, 60)]) {
         let number: i32 = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
         if number > most {
             return None;

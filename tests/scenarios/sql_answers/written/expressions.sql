@@ -196,3 +196,47 @@ PREPARE ranged AS SELECT $1 BETWEEN 1 AND $2, 3 NOT BETWEEN SYMMETRIC $3 AND $1;
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'ranged';
 EXECUTE ranged (2, 3, 4);
 DEALLOCATE ranged;
+-- IN compares with an array where one type fits several constants, and else each by itself.
+CREATE TABLE listed (k int, v varchar(3), t text, c char(3), s smallint, f float4);
+INSERT INTO listed VALUES (1, 'a', 'a', 'a', 2, 1.5), (2, 'a ', 'a ', 'a', 3, 2);
+SELECT k FROM listed WHERE v IN ('a'::char(3)) ORDER BY k;
+SELECT k FROM listed WHERE v NOT IN ('a'::char(3)) ORDER BY k;
+SELECT k FROM listed WHERE c IN ('a '::text) ORDER BY k;
+SELECT k FROM listed WHERE v IN ('a'::char(3), 'b') ORDER BY k;
+SELECT k FROM listed WHERE t IN ('a', 'b'::varchar) ORDER BY k;
+SELECT k FROM listed WHERE s IN (2.5, '1.5') OR s IN ('2', 2.5) ORDER BY k;
+SELECT k FROM listed WHERE k NOT IN ('2.5', 2.5) ORDER BY k;
+SELECT k FROM listed WHERE k IN (1, 2.5, '2.5') ORDER BY k;
+SELECT k FROM listed WHERE k IN (k + 0.5, '1.5') ORDER BY k;
+SELECT k FROM listed WHERE k IN (1, 5000000000) OR s IN (3, 5000000000) ORDER BY k;
+SELECT k FROM listed WHERE k IN (s - 1, 7, 8) ORDER BY k;
+SELECT k FROM listed WHERE '1.5' IN (k, f) ORDER BY k;
+SELECT k FROM listed WHERE '1.5' IN (f, 7, 2.5) ORDER BY k;
+SELECT k FROM listed WHERE f IN (1.5, 2.5::float8) ORDER BY k;
+SELECT 2 IN (2.5, '1.5'), 2 IN (NULL, 2), 3 IN (NULL, 2), 'a' IN ('b', 'a'), ARRAY[1] IN (ARRAY[1], ARRAY[2]), 1 NOT IN (2, 3.5);
+-- Comparisons do not chain.
+SELECT 1 < 2 = ANY (ARRAY[true]);
+SELECT k < 5 = ALL (ARRAY[true]) FROM listed;
+SELECT (1 < 2) = ANY (ARRAY[true]), 1 + 1 = ANY (ARRAY[2]);
+-- "char" becomes text by itself, whatever stands beside it but text.
+SELECT "char" 'a' || 1.5, "char" 'a' || true, '\x41'::bytea || 'a'::text, 'a'::varchar || '\x41'::bytea, 1 || "char" 'b', "char" 'b' || '\x41'::bytea;
+SELECT "char" 'a' || "char" 'b';
+SELECT "char" 'a' || 'x';
+SELECT '\x41'::bytea || 1;
+-- Edges.
+SELECT make_timestamp(2020, 2, 1, 0, 2147483647, 9007199254740993);
+SELECT make_timestamp(2020, 2, 1, 2147483647, 0, 0);
+SELECT right('ABC', -2147483648), left('ABC', -2147483648), right('ABC', -1);
+SELECT log(-1, 'NaN'), log(0, 'NaN'), log('Infinity', 0.5), log('Infinity', 'Infinity'::numeric), log(2.0, 'Infinity');
+SELECT log('Infinity'::numeric, 0);
+SELECT extract(millennium FROM date '0001-01-01 BC') AS m, extract(millennium FROM date '1001-01-01 BC') AS n, extract(century FROM date '0001-01-01 BC') AS c;
+SELECT date_part('dow', date '5874897-12-31');
+SELECT date_part('hour', date '2020-01-01'), date_part('epoch', date 'infinity');
+-- absent: a constant of a type that is called as a word of the session, which PostgreSQL looks for
+SELECT current_schema 'x';
+CREATE SEQUENCE bounded_later;
+SELECT nextval('bounded_later'), nextval('bounded_later'), nextval('bounded_later');
+ALTER SEQUENCE bounded_later MAXVALUE 2;
+ALTER SEQUENCE bounded_later MAXVALUE 9 MINVALUE 4 START 5;
+ALTER SEQUENCE bounded_later MAXVALUE 2 RESTART 1;
+SELECT nextval('bounded_later');

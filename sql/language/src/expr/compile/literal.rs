@@ -9,23 +9,26 @@ use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Interval, Numeric, Type, TypeId};
 use sqlparser::ast::{self, DateTimeField, Value};
-
-fn text(value: &str) -> Expr {
-    Expr::Const(Datum::text(value), UNKNOWN)
-}
+use sqlparser::tokenizer::Span;
 
 impl Compiler<'_> {
+    /// A string that nobody has given a type yet.
+    fn text(&mut self, value: &str, span: Span) -> Expr {
+        Expr::Const(Datum::text(value), Type { modifier: self.scope.mark_literal(span), ..UNKNOWN })
+    }
+
     pub(super) fn literal(&mut self, value: &ast::ValueWithSpan) -> Result<Expr> {
+        let span = value.span;
         match &value.value {
             Value::Number(digits, _) => number(digits),
             Value::SingleQuotedString(value)
             | Value::EscapedStringLiteral(value)
-            | Value::UnicodeStringLiteral(value) => Ok(text(value)),
+            | Value::UnicodeStringLiteral(value) => Ok(self.text(value, span)),
             // NCHAR, which is char(n) without a length.
             Value::NationalStringLiteral(value) => {
-                coerce(text(value), Type::of(TypeId::Bpchar), CastContext::Explicit, self.scope)
+                coerce(self.text(value, span), Type::of(TypeId::Bpchar), CastContext::Explicit, self.scope)
             }
-            Value::DollarQuotedString(quoted) => Ok(text(&quoted.value)),
+            Value::DollarQuotedString(quoted) => Ok(self.text(&quoted.value, span)),
             Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), BOOL)),
             Value::Null => Ok(Expr::Const(Datum::Null, UNKNOWN)),
             Value::Placeholder(name) => {
@@ -76,7 +79,7 @@ impl Compiler<'_> {
             return Err(unsupported("an interval literal with a range of fields"));
         }
         let value = self.expr(&interval.value)?;
-        let Some(Datum::Text(written)) = value.as_const() else {
+        let Expr::Const(Datum::Text(written), literal) = value else {
             return Err(SqlError::syntax("an interval literal needs a string"));
         };
         let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
@@ -93,8 +96,12 @@ impl Compiler<'_> {
             Some(other) => return Err(unsupported(&format!("an interval literal in {other}"))),
         };
         let bare = written.parse::<f64>().is_ok();
-        let full = if bare && !unit.is_empty() { text(&format!("{written} {unit}")) } else { text(written) };
-        let found = coerce(full, to, CastContext::Explicit, self.scope)?;
+        let full = if bare && !unit.is_empty() {
+            Datum::text(format!("{written} {unit}"))
+        } else {
+            Datum::Text(written)
+        };
+        let found = coerce(Expr::Const(full, literal), to, CastContext::Explicit, self.scope)?;
         match found.as_const() {
             Some(Datum::Interval(found)) => {
                 Ok(Expr::Const(Datum::Interval(down_to(*found, unit, digits)), to))

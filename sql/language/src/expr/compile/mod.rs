@@ -214,29 +214,23 @@ impl Compiler<'_> {
         }
         let sets = self.scope.set_calls();
         let tested = self.expr(expr)?;
-        let mut items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
+        let items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
         self.refuse_sets(sets, "IN")?;
-        // Where one type fits all, values are compared as they are; else each by its own operator.
-        let types: Vec<Type> = std::iter::once(tested.ty()).chain(items.iter().map(Expr::ty)).collect();
-        if let Ok(common) = coerce::choose_common(&types, "IN") {
-            let common = Type::of(common.id);
-            let known = |ty: &Type| {
-                ty.id == TypeId::Unknown || coerce::can_coerce(ty.id, common.id, CastContext::Implicit)
-            };
-            if types.iter().all(known) {
-                let keeps = !matches!(tested, Expr::Column { .. })
-                    || tested.ty().id == common.id
-                    || common.id.is_string();
-                if keeps {
-                    return self.plain_in(tested, items, common, negated);
-                }
+        // Values without columns are an array where one type fits them and what is looked for; any other is
+        // compared by itself.
+        let (values, of_columns): (Vec<Expr>, Vec<Expr>) =
+            items.into_iter().partition(|item| !item.names_columns());
+        let (mut parts, rest) = match array_type(&tested, &values) {
+            Some(common) => {
+                let again = if of_columns.is_empty() { tested.clone() } else { self.again(&tested)? };
+                (vec![self.in_array(again, values, common, negated)?], of_columns)
             }
-        }
-        let mut parts = Vec::with_capacity(items.len());
-        for item in items.drain(..) {
-            let name = if negated { "<>" } else { "=" };
+            None => (Vec::new(), values.into_iter().chain(of_columns).collect()),
+        };
+        for item in rest {
             let again = self.again(&tested)?;
-            parts.push(named_operator(name, again, item, self.scope)?.fold_here());
+            parts
+                .push(named_operator(if negated { "<>" } else { "=" }, again, item, self.scope)?.fold_here());
         }
         Ok(match (parts.len(), negated) {
             (1, _) => parts.swap_remove(0),
@@ -245,20 +239,42 @@ impl Compiler<'_> {
         })
     }
 
-    fn plain_in(&mut self, tested: Expr, items: Vec<Expr>, common: Type, negated: bool) -> Result<Expr> {
-        // varchar and text hold the same values: a varchar column stays what it is.
-        let stays = matches!(tested.ty().id, TypeId::Varchar | TypeId::Text | TypeId::Name)
-            && matches!(common.id, TypeId::Varchar | TypeId::Text);
-        let (tested, wanted) = if stays {
-            let wanted = Type::of(tested.ty().id);
-            (tested, wanted)
-        } else {
-            (coerce(tested, common, CastContext::Implicit, self.scope)?, common)
-        };
-        let mut list = Vec::with_capacity(items.len());
-        for item in items {
-            list.push(coerce(item, wanted, CastContext::Implicit, self.scope)?);
+    /// `tested = ANY (array of the values)`, or `<> ALL`.
+    fn in_array(&mut self, tested: Expr, values: Vec<Expr>, common: Type, negated: bool) -> Result<Expr> {
+        let mut list = Vec::with_capacity(values.len());
+        for value in values {
+            list.push(coerce(value, common, CastContext::Implicit, self.scope)?);
         }
+        let one_type = |id: TypeId| common.id == id || (is_plain_string(common.id) && is_plain_string(id));
+        // What is no column can become what its values are; a column is compared as it is.
+        let tested = match tested {
+            column @ Expr::Column { .. } => column,
+            other if one_type(other.ty().id) => other,
+            other if coerce::can_coerce(other.ty().id, common.id, CastContext::Implicit) => {
+                coerce(other, common, CastContext::Implicit, self.scope)?
+            }
+            other => other,
+        };
+        if !one_type(tested.ty().id) {
+            let mut parts = Vec::with_capacity(list.len());
+            for value in list {
+                let again = self.again(&tested)?;
+                let name = if negated { "<>" } else { "=" };
+                parts.push(named_operator(name, again, value, self.scope)?.fold_here());
+            }
+            return Ok(if negated { Expr::And(parts) } else { Expr::Or(parts) }.fold_here());
+        }
+        // varchar and text hold the same values: a varchar column stays what it is.
+        let wanted = Type::of(tested.ty().id);
+        if wanted.id != common.id {
+            list = list
+                .into_iter()
+                .map(|value| coerce(value, wanted, CastContext::Implicit, self.scope))
+                .collect::<Result<_>>()?;
+        }
+        // The operator must be there.
+        let (left, right) = (Expr::Const(Datum::Null, wanted), Expr::Const(Datum::Null, wanted));
+        named_operator("=", left, right, self.scope)?;
         Ok(Expr::In { tested: Box::new(tested), list, negated }.fold_here())
     }
 
@@ -451,8 +467,12 @@ impl Compiler<'_> {
                 let right_is_null = is_null_literal(right);
                 let tests = *op == BinaryOperator::Eq && (left_is_null || right_is_null);
                 let keeps_left = !std::mem::take(&mut left_is_null);
-                if tests && compiler.scope.facts().setting("transform_null_equals")?.as_deref() == Some("on")
-                {
+                if tests && compiler.scope.tests_nulls()? {
+                    let bare = match right {
+                        Ast::Value(null) if right_is_null => Some(null.span),
+                        _ => None,
+                    };
+                    compiler.scope.note_null_test(bare);
                     let operand = if keeps_left { result } else { compiler.expr(right)? };
                     let operand = Box::new(coerce::settle(operand, compiler.scope)?);
                     result = Expr::IsNull { operand, negated: false }.fold_here();
@@ -527,6 +547,22 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
     // Without ELSE there is NULL, which has no modifier.
     let ty = if otherwise.is_some() { ty } else { Type::of(ty.id) };
     Expr::Case { branches: kept, otherwise, ty }
+}
+
+fn is_plain_string(id: TypeId) -> bool {
+    matches!(id, TypeId::Varchar | TypeId::Text)
+}
+
+/// The type of the array that the values of an IN list are, if there are several and one type fits.
+fn array_type(tested: &Expr, values: &[Expr]) -> Option<Type> {
+    if values.len() < 2 {
+        return None;
+    }
+    let types: Vec<Type> = std::iter::once(tested).chain(values).map(Expr::ty).collect();
+    let common = coerce::choose_common(&types, "IN").ok()?.id;
+    let fits =
+        |ty: &Type| ty.id == TypeId::Unknown || coerce::can_coerce(ty.id, common, CastContext::Implicit);
+    types.iter().all(fits).then(|| Type::of(common))
 }
 
 /// An expression without the parentheses around it.

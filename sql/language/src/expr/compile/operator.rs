@@ -110,6 +110,14 @@ fn undefined(name: &str, left: TypeId, right: TypeId) -> SqlError {
     )
 }
 
+fn ambiguous(name: &str, left: TypeId, right: TypeId) -> SqlError {
+    SqlError::new(
+        SqlState::AMBIGUOUS_FUNCTION,
+        format!("operator is not unique: {} {name} {}", left.sql_name(), right.sql_name()),
+    )
+    .with_hint("Could not choose a best candidate operator. You might need to add explicit type casts.")
+}
+
 /// The operator for operands of these types.
 fn find(name: &str, left: TypeId, right: TypeId) -> Result<&'static Known> {
     let candidates = ops::operators(name);
@@ -138,11 +146,7 @@ fn find(name: &str, left: TypeId, right: TypeId) -> Result<&'static Known> {
     match choose(&[left, right], &takes) {
         Choice::One(place) => candidates.get(place).ok_or_else(|| undefined(name, left, right)),
         Choice::None => Err(undefined(name, left, right)),
-        Choice::Ambiguous => Err(SqlError::new(
-            SqlState::AMBIGUOUS_FUNCTION,
-            format!("operator is not unique: {} {name} {}", left.sql_name(), right.sql_name()),
-        )
-        .with_hint("Could not choose a best candidate operator. You might need to add explicit type casts.")),
+        Choice::Ambiguous => Err(ambiguous(name, left, right)),
     }
 }
 
@@ -218,6 +222,8 @@ pub(super) fn unary(name: &str, operand: Expr, scope: &mut dyn Scope) -> Result<
 enum Concatenation {
     /// One side is a string: the other is printed.
     Printed,
+    /// Each side could be the one that is printed.
+    Ambiguous,
     /// array || array, array || element, element || array.
     Arrays(&'static str, TypeId),
 }
@@ -250,8 +256,15 @@ fn concatenation(left: &Expr, right: &Expr) -> Option<Concatenation> {
         }
         (None, None) => {
             let string = |id: TypeId| id.is_string() && id != TypeId::Unknown;
-            let printable = |id: TypeId| !id.is_string() && id != TypeId::Bytea;
-            let one_side = (string(left) && printable(right)) || (printable(left) && string(right));
+            // "char" is both: it becomes text by itself.
+            let is_char = |id: TypeId| id == TypeId::Char;
+            let text = |id: TypeId| string(id) || is_char(id);
+            let other = |id: TypeId| id != TypeId::Unknown && !text(id);
+            if (is_char(left) && !other(right)) || (is_char(right) && !other(left)) {
+                return Some(Concatenation::Ambiguous);
+            }
+            let one_side = (text(left) && other(right)) || (other(left) && text(right));
+            let printable = |id: TypeId| other(id) && id != TypeId::Bytea;
             let unknown = (left == TypeId::Unknown && printable(right))
                 || (printable(left) && right == TypeId::Unknown);
             (one_side || unknown).then_some(Concatenation::Printed)
@@ -262,6 +275,7 @@ fn concatenation(left: &Expr, right: &Expr) -> Option<Concatenation> {
 impl Concatenation {
     fn compile(self, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr> {
         match self {
+            Self::Ambiguous => Err(ambiguous("||", left.ty().id, right.ty().id)),
             Self::Printed => {
                 let mut print = |expr: Expr| {
                     let settled = settle(expr, scope)?;

@@ -32,8 +32,14 @@ impl Compiler<'_> {
                 let ty = common_type(&mut arguments.iter_mut().collect::<Vec<_>>(), &word, self.scope)?;
                 if name == "coalesce" {
                     self.refuse_conditional_sets(sets, "COALESCE")?;
-                    let ty = type_of_known(&arguments, ty);
-                    Expr::Coalesce(arguments, ty).fold_here()
+                    match arguments.iter().find(|value| !is_null(value)) {
+                        // What is never NULL ends the list.
+                        Some(first @ Expr::Const(..)) => first.clone(),
+                        _ => {
+                            let ty = type_of_known(&arguments, ty);
+                            Expr::Coalesce(arguments, ty).fold_here()
+                        }
+                    }
                 } else {
                     Expr::Extreme { greatest: name == "greatest", arguments, ty }.fold_here()
                 }

@@ -5,6 +5,8 @@ mod arrays;
 pub(crate) mod bits;
 mod catalogue;
 mod descriptions;
+#[cfg(test)]
+mod extremes;
 mod fixed_rights;
 mod misc;
 mod number;

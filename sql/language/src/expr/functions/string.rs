@@ -128,7 +128,9 @@ fn parts(table: &mut Table) {
     });
     table.add("right", &[Text, Int4], Text, |a, _| {
         let (value, count) = (text(a, 0)?, integer(a, 1)?);
-        let skip = value.chars().count() - kept(value, count);
+        // The least integer has no opposite, and drops nothing.
+        let keep = if count == i64::from(i32::MIN) { usize::MAX } else { kept(value, count) };
+        let skip = value.chars().count().saturating_sub(keep);
         Ok(Datum::from(value.chars().skip(skip).collect::<String>()))
     });
     table.add("split_part", &[Text, Text, Int4], Text, |a, _| {

@@ -12,7 +12,7 @@ use sql_types::{Datum, Interval, Numeric, Type, TypeId};
 use sqlstate::SqlState;
 
 fn zone_named(name: &str) -> Result<time::Zone> {
-    time::parse_zone(name).ok_or_else(|| {
+    time::named_zone(name).ok_or_else(|| {
         SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
     })
 }
@@ -100,7 +100,15 @@ fn fields(table: &mut Table) {
         table.add("extract", &[Text, id], Num, |a, facts| Ok(Datum::from(field_of(a, facts)?))).stable();
         table
             .add("date_part", &[Text, id], Float8, |a, facts| {
-                Ok(Datum::from(field_of(a, facts)?.map(|value| value.to_f64())))
+                let value = match a {
+                    // Of a date it is that of its midnight.
+                    [field, Datum::Date(days)] => {
+                        let midnight = Datum::Timestamp(time::date_to_timestamp(*days)?);
+                        field_of(&[field.clone(), midnight], facts)?
+                    }
+                    _ => field_of(a, facts)?,
+                };
+                Ok(Datum::from(value.map(|value| value.to_f64())))
             })
             .stable();
     }
@@ -248,7 +256,8 @@ fn making(table: &mut Table) {
         let days = date_of(integer(a, 0)?, integer(a, 1)?, integer(a, 2)?)?;
         let (hour, minute, second) = (integer(a, 3)?, integer(a, 4)?, float(a, 5)?);
         let valid = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60.0).contains(&second);
-        let micros = (hour * 60 + minute) * 60_000_000 + (second * 1e6).round_ties_even() as i64;
+        let micros =
+            ((hour * 60 + minute) * 60_000_000).saturating_add((second * 1e6).round_ties_even() as i64);
         if !valid || micros > 86_400_000_000 {
             let message = format!("time field value out of range: {hour}:{minute:02}:{second:02}");
             return Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, message));

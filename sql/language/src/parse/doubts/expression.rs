@@ -87,9 +87,9 @@ impl Doubts<'_> {
             | Expr::ILike { negated: _, any, expr, pattern: _, escape_char: _ } => {
                 self.ask_if(*any || is_matching(expr));
             }
-            Expr::AnyOp { left: _, compare_op, right: _, is_some: _ }
-            | Expr::AllOp { left: _, compare_op, right: _ } => self.operator(compare_op),
-            Expr::BinaryOp { left, op, right: _ } => {
+            Expr::AnyOp { left, compare_op: op, right: _, is_some: _ }
+            | Expr::AllOp { left, compare_op: op, right: _ }
+            | Expr::BinaryOp { left, op, right: _ } => {
                 let chained = matches!(&**left, Expr::BinaryOp { op, .. } if is_comparison(op));
                 self.ask_if(chained && is_comparison(op));
                 self.operator(op);

@@ -197,7 +197,9 @@ impl Doubts<'_> {
 
     /// The name of a column of the result: some key words ask for AS.
     fn label(&mut self, alias: &ast::Ident) {
-        self.ask_if(alias.quote_style.is_some_and(|quote| quote != '"'));
+        // What the parser takes for a name and a label is a type and a constant of it.
+        let is_text = alias.quote_style.is_some_and(|quote| quote != '"');
+        self.absent_if(is_text, "a constant of a type with this name");
         if alias.quote_style.is_none() && LABELS.iter().any(|word| alias.value.eq_ignore_ascii_case(word)) {
             let start = self.source.position(alias.span.start).map_or(0, |place| self.source.offset(place));
             let before = self.source.text().get(..start).unwrap_or_default().trim_end();
