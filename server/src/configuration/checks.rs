@@ -207,11 +207,12 @@ fn too_many_processes(settings: &Settings) -> Option<ServerError> {
 
 /// Sizes of the log that are set, and too small for its segments.
 fn too_little_log(settings: &Settings) -> Option<ServerError> {
-    let segment_bytes = integer(settings, "wal_segment_size")?;
+    let is_set = |name: &str| settings.source(name).is_some_and(|(source, _)| source != Source::Default);
+    // Without a control file nothing is known of them.
+    let segment_bytes = integer(settings, "wal_segment_size").filter(|_| is_set("wal_segment_size"))?;
     let is_too_small = |name: &&str| {
-        let is_set = settings.source(name).is_some_and(|(source, _)| source != Source::Default);
         let bytes = integer(settings, name).unwrap_or(i64::MAX).saturating_mul(1 << 20);
-        is_set && bytes / segment_bytes.max(1) < 2
+        is_set(name) && bytes / segment_bytes.max(1) < 2
     };
     let name = ["min_wal_size", "max_wal_size"].into_iter().find(is_too_small)?;
     Some(ServerError::new(format!("\"{name}\" must be at least twice \"wal_segment_size\"")))

@@ -309,7 +309,9 @@ impl Facts for SessionFacts {
         let found = self.reg_oid(TypeId::Regprocedure, &self.path, text)?;
         let known = found.and_then(|oid| self.reg_name(TypeId::Regprocedure, oid));
         let wanted = plain(known.as_deref().unwrap_or(text.strip_prefix("pg_catalog.").unwrap_or(text)));
-        let mut of_node = self.environment.node_functions().iter().map(sql_language::plan::signature);
+        let of_views = sql_language::plan::functions_of_views().map(str::to_owned);
+        let of_node = self.environment.node_functions().iter().map(sql_language::plan::signature);
+        let mut of_node = of_node.chain(of_views);
         // Others may be executed by everybody.
         Ok(of_node.find(|known| plain(known) == wanted).or(known))
     }

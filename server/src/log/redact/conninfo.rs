@@ -58,7 +58,12 @@ fn without_values(text: &str) -> Option<String> {
             found |= len > 0;
             out.push_str(&hidden(rest_of(from), len));
         } else {
-            out.push_str(text.get(from..from + len).unwrap_or_default());
+            let value = text.get(from..from + len).unwrap_or_default();
+            // A quote that is not closed may stand for itself.
+            let open = value.starts_with('\'') && (len == 1 || !value.ends_with('\''));
+            let has_secret = open && value.to_ascii_lowercase().contains(WORD);
+            found |= has_secret;
+            out.push_str(if has_secret { HIDDEN } else { value });
         }
         at = from + len;
     }
@@ -189,6 +194,7 @@ mod tests {
             ("password=a\"S S", "password=******** ********"),
             ("host=x;postgresql://v:S S@h", "host=x;postgresql://v:********@h"),
             ("password=S;host=y password=S", "password=******** password=********"),
+            ("user=u application_name='it password=S", "user=u application_name=********"),
             ("x=1; alter role a password 'S'", "x=1; ********"),
         ] {
             assert!(is_like(given), "{given}");

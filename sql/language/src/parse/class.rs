@@ -1,6 +1,7 @@
 //! What kind of change a statement makes, for log_statement: GetCommandLogLevel of PostgreSQL.
 
 use super::{SqlCommand, Utility};
+use sqlparser::ast::{self, SetExpr};
 
 /// The kinds, in the order in which values of log_statement take them in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ impl StatementClass {
     /// `prepared`: the class of a statement that PREPARE has made, if there is one of that name.
     pub fn of(command: &SqlCommand, prepared: &dyn Fn(&str) -> Option<Self>) -> Self {
         match command {
-            SqlCommand::Query(_) => Self::Other,
+            SqlCommand::Query(query) => Self::of_query(query),
             SqlCommand::Insert(_)
             | SqlCommand::Update(_)
             | SqlCommand::Delete(_)
@@ -26,6 +27,15 @@ impl StatementClass {
                 Self::Definition
             }
             SqlCommand::Utility(utility) => Self::of_utility(utility, prepared),
+        }
+    }
+
+    /// Those that change something are absent here, and refused when they are analysed.
+    fn of_query(query: &ast::Query) -> Self {
+        match &*query.body {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Self::Change,
+            SetExpr::Select(select) if select.into.is_some() => Self::Definition,
+            _ => Self::Other,
         }
     }
 
@@ -45,6 +55,7 @@ impl StatementClass {
             }
             Utility::Refused { class, .. } => *class,
             Utility::AlterSystem { .. }
+            | Utility::Cluster
             | Utility::CreateRole { .. }
             | Utility::AlterRole { .. }
             | Utility::RenameRole { .. }
@@ -78,7 +89,7 @@ impl StatementClass {
         };
         match first_word(text).to_ascii_lowercase().as_str() {
             "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "security" | "import"
-            | "reassign" => Self::Definition,
+            | "reassign" | "refresh" | "cluster" => Self::Definition,
             "select" | "with" if has(&["into"]) && !has(&["insert", "merge"]) => Self::Definition,
             "with" | "prepare" | "explain" if has(&["insert", "update", "delete", "merge"]) => Self::Change,
             "insert" | "update" | "delete" | "merge" | "truncate" => Self::Change,
