@@ -8,14 +8,18 @@ use sql_catalogue::grants;
 use sql_catalogue::rights::{Membership, PUBLIC, predefined};
 use sql_catalogue::store::{self, Base};
 use sql_interface::{CommandTag, Result, Severity, SqlError};
-use sql_language::parse::{MemberGrant, RoleSpec};
+use sql_language::parse::{MemberGrant, RoleOption, RoleSpec};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
 impl SqlSession {
     /// GRANT role TO role, and REVOKE role FROM role.
     pub(super) async fn grant_role(&mut self, grant: &MemberGrant) -> Result<CommandTag> {
-        let word = if grant.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" };
+        let word = match (grant.of_group, grant.is_grant) {
+            (true, _) => "ALTER ROLE",
+            (false, true) => "GRANT ROLE",
+            (false, false) => "REVOKE ROLE",
+        };
         self.begin_role_change(word).await?;
         let grantor = match &grant.granted_by {
             Some(by) => self.role_of(by)?,
@@ -30,6 +34,10 @@ impl SqlSession {
                 return Err(invalid_grant("column names cannot be included in GRANT/REVOKE ROLE"));
             }
             let role = self.role_named(&named.name)?;
+            if grant.of_group {
+                let change = RoleOption::Members { roles: Vec::new(), admin: false };
+                self.may_alter(&role, &[change])?;
+            }
             if grant.is_grant {
                 self.add_members(&role, &members, (grantor, grant.admin)).await?;
             } else {

@@ -168,7 +168,7 @@ impl SqlSession {
     /// Who may change a role. A replication role reads everything, so in no way may one without all rights
     /// make itself one, or learn another's password by setting it; and even NOSUPERUSER for a role that is
     /// none asks for them.
-    fn may_alter(&self, old: &Role, options: &[RoleOption]) -> Result<()> {
+    pub(super) fn may_alter(&self, old: &Role, options: &[RoleOption]) -> Result<()> {
         let names = |wanted: fn(&RoleOption) -> bool| options.iter().any(wanted);
         if old.superuser || names(|option| matches!(option, RoleOption::Superuser(_))) {
             self.require_superuser("must be superuser to alter superuser roles or change superuser attribute")

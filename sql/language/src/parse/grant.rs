@@ -146,7 +146,8 @@ fn grant(cursor: &mut Cursor<'_>, is_grant: bool) -> Result<Utility> {
         }
         let granted_by = granted_by(cursor)?;
         let cascade = !is_grant && behaviour(cursor);
-        let change = MemberGrant { is_grant, admin, roles: list, members, granted_by, cascade };
+        let change =
+            MemberGrant { of_group: false, is_grant, admin, roles: list, members, granted_by, cascade };
         return Ok(Utility::GrantRole(Box::new(change)));
     }
     if admin {

@@ -84,7 +84,15 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
         let members = role_list(cursor)?;
         let RoleSpec::Named(name) = role else { return Err(cursor.unexpected()) };
         let roles = vec![NamedPrivilege { name, columns: Vec::new() }];
-        let grant = MemberGrant { is_grant, admin: false, roles, members, granted_by: None, cascade: false };
+        let grant = MemberGrant {
+            of_group: true,
+            is_grant,
+            admin: false,
+            roles,
+            members,
+            granted_by: None,
+            cascade: false,
+        };
         return Ok(Some(Utility::GrantRole(Box::new(grant))));
     }
     if cursor.sees(&["set"]) || cursor.sees(&["reset"]) || cursor.sees(&["in", "database"]) {

@@ -438,6 +438,8 @@ pub enum GrantTarget {
 /// GRANT and REVOKE of roles.
 #[derive(Clone, Debug)]
 pub struct MemberGrant {
+    /// It is ALTER GROUP, which only those may do who may alter the role.
+    pub of_group: bool,
     pub is_grant: bool,
     /// WITH ADMIN OPTION, or ADMIN OPTION FOR.
     pub admin: bool,

@@ -610,3 +610,26 @@ DROP ROLE gf_a;
 -- What stays for a session alone cannot be altered for the system.
 ALTER SYSTEM SET seed = 0.5;
 ALTER SYSTEM SET transaction_deferrable = on;
+
+-- ALTER GROUP is for those who may alter the role.
+CREATE ROLE ag_c LOGIN CREATEROLE;
+CREATE ROLE ag_a LOGIN;
+CREATE ROLE ag_s SUPERUSER;
+CREATE ROLE ag_r REPLICATION;
+CREATE ROLE ag_g;
+CREATE ROLE ag_m;
+GRANT ag_g TO ag_a WITH ADMIN OPTION;
+-- as ag_c
+ALTER GROUP ag_s ADD USER ag_m;
+ALTER GROUP ag_r ADD USER ag_m;
+ALTER GROUP ag_g ADD USER ag_m;
+ALTER GROUP ag_g DROP USER ag_m;
+ALTER GROUP ag_c ADD USER ag_m;
+ALTER GROUP ag_nosuch ADD USER ag_m;
+-- as ag_a
+ALTER GROUP ag_g ADD USER ag_m;
+ALTER GROUP ag_a ADD USER ag_m;
+GRANT ag_g TO ag_m;
+-- as postgres
+SELECT count(*) FROM pg_auth_members WHERE roleid::regrole::text LIKE 'ag\_%';
+DROP ROLE ag_c, ag_a, ag_s, ag_r, ag_g, ag_m;
