@@ -33,9 +33,10 @@ fn what_is_not_given_comes_from_the_environment() {
     assert_eq!(info.endpoints, [(Endpoint::Unix("/run/x".into()), 6000)]);
     assert_eq!((info.user.as_str(), info.database()), ("eve", "d"));
     assert_eq!(parsed("").endpoints.len(), DEFAULT_SOCKET_DIRS.len());
-    let empty = ConnInfo::parse_with("host= user='' dbname=", lookup).unwrap();
+    let empty = ConnInfo::parse_with("host='' user='' dbname=''", lookup).unwrap();
     assert_eq!(empty.endpoints.len(), DEFAULT_SOCKET_DIRS.len());
-    assert_eq!((empty.user.as_str(), empty.database()), ("root", "root"));
+    let own = ConnInfo::parse_with("", |_| None).unwrap().user;
+    assert_eq!((empty.user.as_str(), empty.database()), (own.as_str(), own.as_str()));
 }
 
 #[test]

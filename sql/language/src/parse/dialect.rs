@@ -165,11 +165,6 @@ impl Dialect for Patient {
         between(parser, expr)
     }
 
-    /// `(value).*`
-    fn supports_select_expr_star(&self) -> bool {
-        true
-    }
-
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.inner.identifier_quote_style(identifier)
     }

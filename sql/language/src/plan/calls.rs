@@ -2,9 +2,7 @@
 
 use super::analyzer::{Analyzer, NamedSet};
 use super::node::{DeferredSource, OfRow, SequenceFunction, SetCall, SetFunction};
-use super::query::TargetEntry;
-use crate::expr::{self, Expr, FunctionArgument, Scope};
-use crate::parse::fold;
+use crate::expr::{self, Expr, FunctionArgument};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
 use sql_types::cast::CastContext;
@@ -42,39 +40,6 @@ impl<'a> Analyzer<'a> {
         };
         let NodeReturns::Record(columns) = &functions.get(*function)?.returns else { return None };
         Some((*index, of_row, columns))
-    }
-
-    /// `(value).*`: the fields of what a function gives, which is called for each, as PostgreSQL does; or the
-    /// columns of a table.
-    pub(super) fn fields(&mut self, ast: &ast::Expr) -> Result<Vec<TargetEntry>> {
-        if let ast::Expr::Identifier(name) = expr::strip(ast)
-            && let table = fold(name)
-            && self.level().tables.iter().any(|known| *known.alias == *table)
-        {
-            return self.star_of(&table);
-        }
-        let mut value = self.compile(ast)?;
-        let Some((.., columns)) = self.record(&value) else {
-            let ty = value.ty().id;
-            if ty == TypeId::Text {
-                return Err(SqlError::unsupported("the fields of such a composite value"));
-            }
-            let what = format!(
-                "column notation .* applied to type {}, which is not a composite type",
-                ty.sql_name()
-            );
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, what));
-        };
-        let mut targets = Vec::with_capacity(columns.len());
-        for (name, _) in columns {
-            if !targets.is_empty() {
-                value = self.compile(ast)?;
-            }
-            let field =
-                self.field(&value, name)?.ok_or_else(|| SqlError::internal("a row without fields"))?;
-            targets.push(TargetEntry { expr: field, name: (*name).to_owned(), origin: None });
-        }
-        Ok(targets)
     }
 
     /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval

@@ -257,7 +257,7 @@ impl Analyzer<'_> {
     }
 
     /// `table.*`, of this query or of one around it; in the table's own order, whatever its joins show first.
-    pub(super) fn star_of(&mut self, table: &str) -> Result<Vec<TargetEntry>> {
+    fn star_of(&mut self, table: &str) -> Result<Vec<TargetEntry>> {
         let has = |level: &QueryLevel| {
             let from = level.visible_from;
             level.tables.iter().any(|known| *known.alias == *table && known.start >= from)
@@ -307,16 +307,7 @@ impl Analyzer<'_> {
                     let (_, table, position) = self.table_name(name)?;
                     targets.extend(self.star_of(&table).map_err(|error| error.at(position))?);
                 }
-                ast::SelectItem::QualifiedWildcard(
-                    ast::SelectItemQualifiedWildcardKind::Expr(value),
-                    options,
-                ) => {
-                    require_plain_star(options)?;
-                    targets.extend(self.fields(value)?);
-                }
-                ast::SelectItem::ExprWithAliases { .. } => {
-                    return Err(SqlError::unsupported("this entry of a select list"));
-                }
+                _ => return Err(SqlError::unsupported("this entry of a select list")),
             }
         }
         Ok(targets)

@@ -366,7 +366,8 @@ async fn what_was_bound_to_one_table_does_not_change_another_of_its_name() {
 async fn what_changes_rows_sees_what_others_committed_while_its_client_was_waited_for() {
     let node = Node::new().await;
     let (mut c, mut other) = (node.client().await, node.client().await);
-    c.run("create table t (id int); insert into t values (1); begin").await;
+    c.run("create table t (id int); insert into t values (1)").await;
+    c.run("begin").await;
     let prepared = c.session.prepare("delete from t", &[]).await.unwrap();
     let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
     other.run("insert into t values (2)").await;
