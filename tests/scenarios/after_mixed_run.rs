@@ -245,6 +245,9 @@ fn pg_resetwal_reads_refuses_and_writes_and_the_server_starts_after_it(
     let written = pg_resetwal(node, &[&format!("--wal-segsize={change_to_mb}")]);
     assert!(written.code == 0 && written.stdout.contains("Write-ahead log reset"), "{written:?}");
     assert_ne!(control(node, "Latest checkpoint location"), checkpoint);
+    for name in ["min_wal_size", "max_wal_size"] {
+        node.set(name, &format!("{}MB", change_to_mb * 4));
+    }
     node.start();
     assert_eq!(node.sql("SHOW wal_segment_size"), format!("{change_to_mb}MB"));
     assert_eq!(mixed.contents(), before);

@@ -138,7 +138,7 @@ pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Opti
 
 /// The same for one setting that is changed, which others may follow before the next start.
 pub(crate) fn refusal_of_change(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
-    check_archive(settings)
+    check_recovery_target(settings)
         .err()
         .or_else(|| super::tls::check_change(host, data_dir, settings).err())
         .or_else(|| {
@@ -156,14 +156,9 @@ pub(crate) fn refusal_of_values(settings: &Settings) -> Option<ServerError> {
     too_large_a_pool(settings).or_else(|| contradiction(settings))
 }
 
-/// What is wrong whatever the node is started for.
-pub(crate) fn check_archive(settings: &Settings) -> Result<(), ServerError> {
-    recovery_target::of_settings(settings)?;
-    let config = settings.config();
-    if config.archive_mode.as_ref() != "off" && config.wal_level.as_ref() == "minimal" {
-        return Err(ServerError::new("WAL archival cannot be enabled when wal_level is \"minimal\""));
-    }
-    Ok(())
+/// What is wrong with the recovery target, whatever the node is started for.
+pub(crate) fn check_recovery_target(settings: &Settings) -> Result<(), ServerError> {
+    recovery_target::of_settings(settings).map(|_| ())
 }
 
 /// What is wrong for a recovery up to a target.
@@ -185,6 +180,9 @@ fn contradiction(settings: &Settings) -> Option<ServerError> {
         return Some(ServerError::new(format!(
             "superuser_reserved_connections ({reserved}) must be less than max_connections ({connections})"
         )));
+    }
+    if &*config.wal_level == "minimal" && &*config.archive_mode != "off" {
+        return Some(ServerError::new("WAL archival cannot be enabled when wal_level is \"minimal\""));
     }
     if &*config.wal_level == "minimal" && config.max_wal_senders > 0 {
         let what = "WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"";

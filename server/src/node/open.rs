@@ -60,7 +60,7 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
     let pg_wal = ground.data_dir.join("pg_wal");
     TimelineHistory::remove_temporaries(&*ground.host.disk, &pg_wal)
         .map_err(|error| ServerError::new(format!("could not clean up \"{}\": {error}", pg_wal.display())))?;
-    checks::check_archive(&ground.settings())?;
+    checks::check_recovery_target(&ground.settings())?;
     let mut options = database_options(&ground.current(), &ground.data_dir, control.segment_size);
     options.end_recovery = node.end_opening.clone();
     let telling = ground.clone();
