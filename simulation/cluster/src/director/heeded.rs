@@ -31,8 +31,9 @@ pub(super) struct Heeded(BTreeMap<usize, Word>);
 #[derive(Debug)]
 struct Word {
     upstream: usize,
-    /// The end of the upstream's log when it came: what was removed before is in the log up to there.
-    from: Lsn,
+    /// The end of the upstream's log when it came, or, if it had not said that yet, when it did: what was
+    /// removed before is in the log up to there.
+    from: Option<Lsn>,
     /// Since when that is replayed, in milliseconds.
     since_ms: Option<u64>,
 }
@@ -43,8 +44,9 @@ impl Heeded {
         self.0.remove(&standby);
     }
 
-    /// A standby tells an upstream, whose log ends there, of its snapshots; None if nobody shall heed them.
-    pub(super) fn told(&mut self, standby: usize, whom: Option<(usize, Lsn)>) {
+    /// A standby tells an upstream, whose log ends there if that is known, of its snapshots; None if nobody
+    /// shall heed them.
+    pub(super) fn told(&mut self, standby: usize, whom: Option<(usize, Option<Lsn>)>) {
         match whom {
             None => self.forget(standby),
             Some((upstream, from)) => {
@@ -53,9 +55,17 @@ impl Heeded {
         }
     }
 
+    /// A standby is told where its upstream's log ends.
+    pub(super) fn ends(&mut self, standby: usize, end: Lsn) {
+        if let Some(word) = self.0.get_mut(&standby) {
+            word.from.get_or_insert(end);
+        }
+    }
+
     /// A standby has replayed so much.
     pub(super) fn replayed(&mut self, standby: usize, upto: Lsn, now_ms: u64) {
-        if let Some(word) = self.0.get_mut(&standby).filter(|word| upto >= word.from) {
+        if let Some(word) = self.0.get_mut(&standby).filter(|word| word.from.is_some_and(|from| upto >= from))
+        {
             word.since_ms.get_or_insert(now_ms);
         }
     }
@@ -157,14 +167,21 @@ mod tests {
     #[test]
     fn a_word_is_in_force_once_what_was_removed_before_it_is_replayed() {
         let mut heeded = Heeded::default();
-        heeded.told(1, Some((0, Lsn::new(100))));
+        heeded.told(1, Some((0, Some(Lsn::new(100)))));
         heeded.replayed(1, Lsn::new(99), 5);
         assert_eq!(heeded.0[&1].since_ms, None);
         heeded.replayed(1, Lsn::new(100), 6);
-        heeded.told(1, Some((0, Lsn::new(200))));
+        heeded.told(1, Some((0, Some(Lsn::new(200)))));
         heeded.replayed(1, Lsn::new(150), 7);
         assert_eq!(heeded.0[&1].since_ms, Some(6));
         heeded.told(1, None);
         assert!(heeded.0.is_empty());
+        heeded.told(1, Some((0, None)));
+        heeded.replayed(1, Lsn::new(100), 8);
+        heeded.ends(1, Lsn::new(300));
+        heeded.replayed(1, Lsn::new(299), 9);
+        assert_eq!(heeded.0[&1].since_ms, None);
+        heeded.replayed(1, Lsn::new(300), 10);
+        assert_eq!(heeded.0[&1].since_ms, Some(10));
     }
 }

@@ -88,8 +88,8 @@ struct Stream {
     /// When the standby first said that it has something: until then it does not count.
     valid_ms: Option<u64>,
     redone: Redone,
-    /// The end of the upstream's log.
-    upstream_end: Lsn,
+    /// The end of the upstream's log, as far as it has said.
+    upstream_end: Option<Lsn>,
     /// Its number among the reports.
     number: usize,
     /// The last report, and how far the standby's disk was looked at.
@@ -165,7 +165,8 @@ impl Wire {
                 }
                 Heard::Data { start, len, end } => {
                     if let Some(stream) = &mut connection.stream {
-                        stream.upstream_end = stream.upstream_end.max(end);
+                        stream.upstream_end = stream.upstream_end.max(Some(end));
+                        self.heeded.ends(stream.standby, end);
                         if start + len == end {
                             stream.caught_up_ms.get_or_insert(shared.now_ms());
                             self.reports.catches_up(stream.number, shared.now_ms());
@@ -321,7 +322,7 @@ impl Stream {
             caught_up_ms: None,
             valid_ms: None,
             redone: Redone::default(),
-            upstream_end: first,
+            upstream_end: None,
             number: 0,
             last: Progress::default(),
             looked: first,
