@@ -60,7 +60,7 @@ fn shown(value: Option<&Datum>) -> String {
         return "null".to_owned();
     };
     if text.len() > SHOWN_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(SHOWN_BYTES_MAX));
+        text.truncate(sql_interface::clipped_to(&text, SHOWN_BYTES_MAX).len());
         text.push_str("...");
     }
     text

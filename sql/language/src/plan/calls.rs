@@ -28,20 +28,6 @@ pub fn signature(function: &NodeFunction) -> String {
 }
 
 impl<'a> Analyzer<'a> {
-    /// The call that gives a composite value: its place among the level's deferred values, what is taken of
-    /// its row, and the row's columns.
-    pub(super) fn record(&mut self, value: &Expr) -> Option<(usize, &mut OfRow, &'a [(&'static str, Type)])> {
-        let functions = self.environment.node_functions();
-        let Expr::Deferred { index, .. } = value else { return None };
-        let DeferredSource::Call { function, of_row, .. } =
-            &mut self.level().deferred.get_mut(*index)?.source
-        else {
-            return None;
-        };
-        let NodeReturns::Record(columns) = &functions.get(*function)?.returns else { return None };
-        Some((*index, of_row, columns))
-    }
-
     /// nextval and setval, which wait for the log now and then; and where they may stand beside them currval
     /// and lastval, so that each is called in its turn. (A condition computes these two in passing.)
     pub(super) fn sequence_function(

@@ -232,13 +232,23 @@ impl Scope for Analyzer<'_> {
     }
 
     fn field(&mut self, value: &Expr, name: &str) -> Result<Option<Expr>> {
-        let Some((index, of_row, columns)) = self.record(value) else { return Ok(None) };
+        let functions = self.environment.node_functions();
+        let Expr::Deferred { index, .. } = value else { return Ok(None) };
+        let deferred = self.level().deferred.get_mut(*index);
+        let Some(DeferredSource::Call { function, of_row, .. }) = deferred.map(|value| &mut value.source)
+        else {
+            return Ok(None);
+        };
+        let Some(NodeReturns::Record(columns)) = functions.get(*function).map(|function| &function.returns)
+        else {
+            return Ok(None);
+        };
         let Some(at) = columns.iter().position(|(column, _)| *column == name) else {
             let what = format!("could not identify column \"{name}\" in record data type");
             return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, what));
         };
         *of_row = OfRow::Field(at);
-        Ok(columns.get(at).map(|(_, ty)| Expr::Deferred { index, ty: *ty }))
+        Ok(columns.get(at).map(|(_, ty)| Expr::Deferred { index: *index, ty: *ty }))
     }
 
     fn calls_in_turn(&mut self, name: &str) -> bool {
