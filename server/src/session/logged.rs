@@ -4,10 +4,9 @@
 use super::Session;
 use super::limits::LogStatement;
 use crate::log::redact::without_secrets;
-use crate::statements::beginning;
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
-use sql_interface::{Environment, SqlError};
+use sql_interface::{Environment, SqlError, clipped_to};
 use sql_session::{Portal, Statement, StatementClass};
 use sql_types::{Datum, Style};
 use std::time::Duration;
@@ -180,8 +179,7 @@ impl Session {
 pub(super) fn quoted(text: &str, limit: Option<u64>) -> String {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let is_cut = text.len() > limit;
-    let shown = if is_cut { beginning(text, limit) } else { text };
-    format!("'{}{}", shown.replace('\'', "''"), if is_cut { "...'" } else { "'" })
+    format!("'{}{}", clipped_to(text, limit).replace('\'', "''"), if is_cut { "...'" } else { "'" })
 }
 
 /// A name as the log has it.

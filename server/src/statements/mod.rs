@@ -10,6 +10,7 @@ pub(crate) use normal::{normal, split, verbatim};
 
 use host::Timestamp;
 use host::sync::{Mutex, RwLock};
+use sql_interface::clipped_to;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,15 +23,6 @@ const LEAVING_SHARE: usize = 20;
 const LEAVING_MIN: usize = 10;
 /// What is left of an entry's use whenever others have to go.
 const USE_LEFT: f64 = 0.99;
-
-/// The whole characters within so many bytes of a text.
-pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}
 
 /// Whose statement it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +125,7 @@ impl Statements {
         let made = || {
             Arc::new(Entry {
                 key,
-                text: beginning(text, TEXT_BYTES_MAX).into(),
+                text: clipped_to(text, TEXT_BYTES_MAX).into(),
                 counted: Mutex::new(Counted { figures: Figures::default(), used: 1.0 }),
                 has_left: AtomicBool::new(false),
             })

@@ -8,7 +8,7 @@ pub fn clipped(name: &str) -> &str {
     clipped_to(name, NAME_BYTES_MAX)
 }
 
-/// A name cut down to the whole characters of its first bytes.
+/// A name, or any text, cut down to the whole characters of its first bytes.
 pub fn clipped_to(name: &str, bytes_max: usize) -> &str {
     if name.len() <= bytes_max {
         return name;

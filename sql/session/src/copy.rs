@@ -149,7 +149,7 @@ impl SqlSession {
         let columns = u16::try_from(names.len()).unwrap_or(u16::MAX);
         let header = (options.header != CopyHeader::Off).then_some(names);
         let types = plan.columns.iter().flatten().map(|column| column.ty.id).collect();
-        let Run::Plan(mut run) = Run::plan(plan, (self.serial, self.begun)) else {
+        let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
             return Err(SqlError::internal("a plan does not run"));
         };
         let writer = match options.format {

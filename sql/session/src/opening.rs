@@ -122,7 +122,7 @@ impl SqlSession {
                     *plan.lock() = current.clone();
                 }
                 self.refuse_in_read_only(current.writes, current.words())?;
-                Ok(Run::plan(current, (self.serial, self.begun)))
+                Ok(Run::plan(current, self.serial))
             }
             Body::Utility(parsed) => match &parsed.command {
                 SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await,

@@ -110,8 +110,6 @@ pub(crate) struct PlanRun {
     pub(crate) plan: Arc<Plan>,
     /// The transaction block that it belongs to.
     pub(crate) block: u64,
-    /// The session's count of begun statements when it was made ready.
-    begun: u64,
     /// None before the first fetch (and always for direct plans).
     pub(crate) exec: Option<Exec>,
     /// Rows that came but were not given yet.
@@ -125,11 +123,6 @@ pub(crate) struct PlanRun {
 }
 
 impl PlanRun {
-    /// Whether other statements have begun since; `begun`: the session's count now.
-    pub(crate) const fn is_behind(&self, begun: u64) -> bool {
-        self.begun != begun
-    }
-
     /// Whether rows were asked for.
     fn has_begun(&self) -> bool {
         self.exec.is_some() || self.given > 0
@@ -198,11 +191,10 @@ pub(crate) enum Run {
 }
 
 impl Run {
-    pub(crate) fn plan(plan: Arc<Plan>, (block, begun): (u64, u64)) -> Self {
+    pub(crate) fn plan(plan: Arc<Plan>, block: u64) -> Self {
         Self::Plan(PlanRun {
             plan,
             block,
-            begun,
             exec: None,
             pending: Vec::new().into_iter(),
             given: 0,

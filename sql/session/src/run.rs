@@ -105,6 +105,7 @@ impl SqlSession {
                 }
             };
         }
+        let behind = portal.begun() != self.begun;
         match &mut portal.run {
             Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
             Run::Done(tag) => Ok(Fetch::Complete(*tag)),
@@ -117,9 +118,10 @@ impl SqlSession {
                 // Twice, so that the future of a shallow plan, which is most often what runs, lies in one
                 // place only.
                 let fetched = match run.plan.stack_bytes {
-                    0 => self.fetch_plan(run, &portal.parameters, max_rows, out).await?,
+                    0 => self.fetch_plan((run, behind), &portal.parameters, max_rows, out).await?,
                     bytes => {
-                        let fetch = Box::pin(self.fetch_plan(run, &portal.parameters, max_rows, out));
+                        let fetch =
+                            Box::pin(self.fetch_plan((run, behind), &portal.parameters, max_rows, out));
                         stack::Tall::new(bytes, fetch).await?
                     }
                 };
@@ -166,9 +168,10 @@ impl SqlSession {
         })
     }
 
+    /// `behind`: other statements have begun since it was made ready.
     async fn fetch_plan(
         &mut self,
-        run: &mut PlanRun,
+        (run, behind): (&mut PlanRun, bool),
         params: &[Datum],
         max_rows: usize,
         out: &mut dyn RowSink,
@@ -176,7 +179,7 @@ impl SqlSession {
         if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
-        if run.is_behind(self.begun) {
+        if behind {
             self.ask_for_sequences_again(run).await?;
         }
         let explicit = self.block.as_ref().is_some_and(|block| block.explicit);
