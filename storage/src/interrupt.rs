@@ -102,6 +102,7 @@ impl Interrupt {
         self.0.changed.notify_waiters();
     }
     /// Switches off.
+    #[inline]
     pub fn clear(&self) {
         self.0.set.store(false, Ordering::Release);
     }

@@ -61,11 +61,13 @@ impl Watermark {
     }
 
     /// Where it stands.
+    #[inline]
     pub fn get(&self) -> Lsn {
         Lsn::new(self.value.load(Ordering::Acquire))
     }
 
     /// Moves it forward to `to` and wakes those who waited for that; never moves it back.
+    #[inline]
     pub fn advance(&self, to: Lsn) {
         self.advance_and(to, || {});
     }

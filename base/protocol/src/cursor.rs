@@ -108,6 +108,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value after its length word; -1 is NULL.
+    #[inline]
     pub(crate) fn value(&mut self) -> Result<Option<&'a [u8]>, ProtocolError> {
         match self.i32()? {
             -1 => Ok(None),

@@ -92,6 +92,7 @@ impl Frame {
 
     /// Bytes still missing of the message at the head of `buf` (which `peek` found incomplete), to reserve
     /// room for.
+    #[inline]
     pub fn missing(buf: &[u8]) -> usize {
         match buf.split_first_chunk::<5>() {
             Some((&[_, a, b, c, d], _)) => {

@@ -114,6 +114,7 @@ impl Formats<'_> {
         self.len() <= 1 || self.len() == columns
     }
     /// The first code that is neither text's nor binary's.
+    #[inline]
     pub fn unsupported(&self) -> Option<i16> {
         let codes = self.0.chunks_exact(2).map(|code| code.try_into().map_or(0, i16::from_be_bytes));
         codes.into_iter().find(|code| !matches!(code, 0 | 1))

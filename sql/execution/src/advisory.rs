@@ -255,6 +255,7 @@ impl AdvisoryOwner {
         Self { locks, session, used: AtomicBool::new(false), taken: Mutex::default() }
     }
 
+    #[inline]
     fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }

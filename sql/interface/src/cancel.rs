@@ -172,6 +172,7 @@ impl Canceller {
 
     /// Forgets a cancellation that met nothing; the server calls this when a new query message begins.
     /// Terminate stays.
+    #[inline]
     pub fn clear(&self) {
         if self.reason() != Some(CancelReason::Terminate) {
             self.0.reason.store(0, Ordering::Release);
@@ -181,6 +182,7 @@ impl Canceller {
 
     /// Forgets a request to cancel that came while nothing ran, since the next message was waited for. Other
     /// reasons stay.
+    #[inline]
     pub fn forget_request(&self) {
         let request = CancelReason::User.number();
         if self.0.reason.load(Ordering::Relaxed) != request {
@@ -197,6 +199,7 @@ impl Canceller {
 
     /// When the time of what runs is over: it is cancelled then even if it computes without a pause. None is
     /// never.
+    #[inline]
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         let micros = |at: Instant| at.saturating_duration_since(self.0.born).as_micros();
         let deadline = deadline.map_or(0, |at| u64::try_from(micros(at)).unwrap_or(u64::MAX).max(1));
@@ -215,6 +218,7 @@ impl Canceller {
     }
 
     /// Whether there is no more memory for what sessions keep.
+    #[inline]
     pub fn is_out_of_memory(&self) -> bool {
         self.0.memory.get().is_some_and(|memory| memory.is_reached())
     }

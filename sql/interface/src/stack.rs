@@ -132,6 +132,7 @@ pub fn with_tokens<T>(tokens: usize, work: impl FnOnce() -> T) -> T {
 }
 
 /// How deep the parser may nest.
+#[inline]
 pub fn parser_levels_max() -> usize {
     tall_bytes(LIMIT_BYTES.get()) / PARSER_BYTES
 }
@@ -178,6 +179,7 @@ pub fn run_bytes_max() -> usize {
 /// # Errors
 ///
 /// 54001.
+#[inline]
 pub fn check_levels(levels: usize) -> Result<()> {
     check()?;
     // On a thread's own stack there is room for what a short text makes.

@@ -282,6 +282,7 @@ impl<'a> RowReader<'a> {
         }
     }
 
+    #[inline]
     fn varying(&self, at: usize) -> Result<&'a [u8]> {
         let corrupt = || Error::corrupt("a stored row has impossible column ends");
         let start = if at == 0 { 0 } else { self.end(at - 1).ok_or_else(corrupt)? };

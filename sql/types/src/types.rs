@@ -171,6 +171,7 @@ impl TypeId {
         self.info().category
     }
     /// pg_type.typlen: bytes, or -1 for a varying length.
+    #[inline]
     pub const fn width(self) -> i16 {
         self.info().len
     }

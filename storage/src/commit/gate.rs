@@ -122,6 +122,7 @@ impl CommitGate {
 
     /// The commits of before this start that are still undecided, as the range after which and up to which
     /// they lie; None if there are none.
+    #[inline]
     pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
         self.0.undecided()
     }

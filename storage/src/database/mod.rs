@@ -196,6 +196,7 @@ impl Database {
 
     /// The position up to which snapshots see: on a primary just before the oldest commit whose level is not
     /// reached, on a standby the last commit redone.
+    #[inline]
     pub fn visible(&self) -> Lsn {
         self.0.visibility.visible()
     }
@@ -306,6 +307,7 @@ impl Database {
     }
 
     /// Whether it is a standby (or was not yet promoted).
+    #[inline]
     pub fn is_in_recovery(&self) -> bool {
         self.0.is_in_recovery()
     }
@@ -318,6 +320,7 @@ impl Database {
 
     /// Whether reads may begin: always on a primary; on a standby once past the backup's end and
     /// minRecoveryPoint.
+    #[inline]
     pub fn is_consistent(&self) -> bool {
         self.0.recovery.is_consistent()
     }
@@ -552,6 +555,7 @@ impl Database {
     ///
     /// # Errors
     /// Fails with [`Error::Fenced`] once the server is fenced.
+    #[inline]
     pub fn check_fence(&self) -> Result<(), Error> {
         self.0.levels.check_fence()
     }

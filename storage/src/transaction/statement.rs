@@ -37,6 +37,7 @@ impl Transaction {
     /// Whether later statements on a standby see only commits that the server before it has named confirmed,
     /// and of these all that end at or before `floor` (a client's token); they may wait for that. On a
     /// primary it changes nothing.
+    #[inline]
     pub fn read_confirmed(&mut self, confirmed: bool, floor: Lsn) {
         self.reads_confirmed = confirmed;
         self.floor = self.floor.max(floor);
@@ -161,6 +162,7 @@ impl Transaction {
         self.as_of = view;
     }
 
+    #[inline]
     pub(crate) fn snapshot(&self) -> Result<&Arc<LiveSnapshot>, Error> {
         if let Some(view) = &self.as_of {
             return Ok(&view.snapshot);
@@ -169,6 +171,7 @@ impl Transaction {
     }
 
     /// Reads see own writes of the commands before this one.
+    #[inline]
     pub(crate) fn command(&self) -> CommandId {
         self.as_of.as_ref().map_or(self.command, |view| view.command)
     }

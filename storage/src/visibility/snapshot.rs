@@ -34,6 +34,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Whether a version written by `xid` is inside.
+    #[inline]
     pub(crate) fn sees(&self, xid: Xid) -> bool {
         xid < self.next_xid && !self.excluded.contains(xid)
     }

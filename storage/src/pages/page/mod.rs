@@ -270,6 +270,7 @@ impl Page {
     }
 
     /// How many line pointers there are.
+    #[inline]
     pub fn item_count(&self) -> usize {
         self.lower().saturating_sub(HEADER_SIZE) / POINTER_SIZE
     }
@@ -283,6 +284,7 @@ impl Page {
     }
 
     /// The bytes of item `index`; empty if there is none.
+    #[inline]
     pub fn item(&self, index: usize) -> &[u8] {
         let pointer = self.u32_at(HEADER_SIZE + index * POINTER_SIZE);
         let (offset, len) = ((pointer & 0x7FFF) as usize, (pointer >> 17) as usize);
