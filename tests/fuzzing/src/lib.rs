@@ -22,7 +22,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Seconds of a processor that one input may take. The slowest honest one takes some milliseconds.
 pub const SECONDS_MAX: u64 = 2;
@@ -60,22 +60,22 @@ pub struct Fault {
 pub struct Ran {
     /// How many inputs it ran.
     pub inputs: u64,
-    /// How long it took.
-    pub real: Duration,
+    /// What it took of a processor.
+    pub processor: Duration,
     /// What it found, one of each kind.
     pub faults: Vec<Fault>,
 }
 
 impl Ran {
-    /// Inputs a second.
+    /// Inputs a second of a processor.
     pub fn rate(&self) -> f64 {
-        self.inputs as f64 / self.real.as_secs_f64().max(1e-9)
+        self.inputs as f64 / self.processor.as_secs_f64().max(1e-9)
     }
 }
 
 /// Runs the regressions of a target, its own inputs, and then what a seed makes of them, until `is_over`,
-/// which is told how many inputs have run.
-pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
+/// which is told how many inputs have run, and what they took of a processor.
+pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64, Duration) -> bool) -> Ran {
     quiet_panics();
     let known = [regressions(target), (target.inputs)()].concat();
     let mut ran = Ran::default();
@@ -89,17 +89,18 @@ pub fn run(target: &Target, seed: u64, is_over: impl Fn(u64) -> bool) -> Ran {
             ran.faults.push(fault);
         }
     };
-    let begun = Instant::now();
+    let begun = processor_time();
+    let spent = || processor_time().saturating_sub(begun);
     for input in &known {
         let fault = one(target, &mut take, input);
         note(fault, &mut ran, &mut take);
     }
     let mut mutator = Mutator::new(seed, known, target.words);
-    while !is_over(ran.inputs) {
+    while !is_over(ran.inputs, spent()) {
         let fault = one(target, &mut take, mutator.make());
         note(fault, &mut ran, &mut take);
     }
-    ran.real = begun.elapsed();
+    ran.processor = spent();
     ran
 }
 

@@ -6,7 +6,7 @@ use fuzzing::{Fault, Target, targets};
 /// Runs so many inputs, and fails with each fault's input.
 fn share(target: &Target, inputs: u64) {
     let seed = std::env::var("PLIMSOLL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let ran = fuzzing::run(target, seed, |done| done >= inputs);
+    let ran = fuzzing::run(target, seed, |done, _| done >= inputs);
     println!("{}: seed {seed}, {} inputs, {:.0} a second", target.name, ran.inputs, ran.rate());
     let told = |fault: &Fault| format!("{}\n    {}", fault.what, fault.input.escape_ascii());
     let faults: Vec<String> = ran.faults.iter().map(told).collect();
@@ -72,7 +72,7 @@ fn a_fault_is_found_and_told() {
             })
         },
     };
-    let ran = fuzzing::run(&target, 1, |done| done >= 10_000);
+    let ran = fuzzing::run(&target, 1, |done, _| done >= 10_000);
     let kinds: Vec<&str> = ran.faults.iter().map(|fault| fault.what.as_str()).collect();
     assert!(kinds.contains(&"panics: too long"), "{kinds:?}");
     assert!(kinds.contains(&"asks for more memory than its length allows"), "{kinds:?}");

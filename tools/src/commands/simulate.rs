@@ -263,9 +263,10 @@ fn one_line(failure: &str) -> String {
 fn summary(totals: &Totals, bug: Option<&str>, all_states: bool) -> String {
     let Totals { runs, operations, turns, .. } = totals;
     let (simulated, real) = (totals.simulated.as_secs(), totals.real.as_secs_f64());
+    let processor = totals.processor.as_secs_f64();
     let mut text = format!(
         "{runs} runs, {} failed: {simulated} simulated seconds, {operations} operations, {turns} changes of \
-         branch in {real:.1} s\n",
+         branch in {real:.1} s, {processor:.1} s of a processor\n",
         totals.failed.len()
     );
     if totals.without_turn > 0 {
@@ -299,12 +300,12 @@ fn line_of_long_run(totals: &Totals, first: u64) -> String {
         failed => format!("{failed} failed"),
     };
     format!(
-        "| {day} | {commit} | {} from {first} on | {} s | {} | {} | {outcome} in {:.0} s, {} rare states not reached |",
+        "| {day} | {commit} | {} from {first} on | {} s | {} | {} | {outcome} in {:.0} s of a processor, {} rare states not reached |",
         totals.runs,
         totals.simulated.as_secs(),
         totals.operations,
         totals.turns,
-        totals.real.as_secs_f64(),
+        totals.processor.as_secs_f64(),
         totals.rare.never().len()
     )
 }
@@ -355,7 +356,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "14 runs, 12 failed: 60 simulated seconds, 140 operations, 4 changes of branch in 0.0 s",
+                "14 runs, 12 failed: 60 simulated seconds, 140 operations, 4 changes of branch in 0.0 s, \
+                 0.0 s of a processor",
                 "  12 of Durable: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...",
                 "the bug 'b' was come by 0 times",
                 "rare states:",

@@ -7,6 +7,8 @@ use crate::cluster::Image;
 use crate::machine::{Ended, in_own_processes, keep_memory, simulate};
 use crate::plan::Plan;
 use crate::shrink::{Shrunk, shrink};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use simulated::{NodeId, Schedule};
 use std::fs::File;
 use std::io;
@@ -67,7 +69,7 @@ impl Runner {
         plans: impl Iterator<Item = Plan>,
         mut each: impl FnMut(&Plan, &Outcome),
     ) -> io::Result<Totals> {
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), processor_time()?);
         let mut totals = Totals::default();
         let Options { jobs, limit, bug, stories } = self.options;
         let work = |plan: &Plan, out: File| child::run(plan, (&self.image, bug), (limit, stories), out);
@@ -77,6 +79,7 @@ impl Runner {
             each(&plan, &outcome);
         })?;
         totals.real = begun.elapsed();
+        totals.processor = processor_time()?.saturating_sub(before);
         Ok(totals)
     }
 
@@ -107,6 +110,13 @@ impl Runner {
         });
         broken.map_or(Ok(shrunk), Err)
     }
+}
+
+/// What the processes that have ended took of processors.
+fn processor_time() -> io::Result<Duration> {
+    let used = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = used.user_time().num_microseconds() + used.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 
 /// What a process that has ended had to say.

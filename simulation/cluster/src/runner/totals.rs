@@ -42,6 +42,8 @@ pub struct Totals {
     pub failed: Vec<Failed>,
     /// Real time.
     pub real: Duration,
+    /// Time of processors, of all runs together.
+    pub processor: Duration,
 }
 
 impl Totals {
