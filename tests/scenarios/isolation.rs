@@ -21,9 +21,13 @@ struct Judged {
 
 impl Judged {
     fn start() -> Self {
+        Self::with_deadlock_timeout("10ms")
+    }
+
+    fn with_deadlock_timeout(time: &str) -> Self {
         let judged = Self {
-            postgresql: PostgreSql::start(&[("deadlock_timeout", "10ms")]),
-            plimsoll: Node::builder().setting("deadlock_timeout", "10ms").start(),
+            postgresql: PostgreSql::start(&[("deadlock_timeout", time)]),
+            plimsoll: Node::builder().setting("deadlock_timeout", time).start(),
         };
         for conninfo in judged.both() {
             let session = Session::connect(&conninfo);
@@ -132,6 +136,33 @@ fn a_deadlock_has_one_victim_and_names_the_sessions() {
         one.say("rollback");
         two.say("rollback");
         assert_eq!(one.say("select * from test order by id"), "1|10; 2|20");
+    }
+}
+
+#[test]
+fn a_session_has_its_own_deadlock_timeout_and_hears_of_no_key() {
+    let judged = Judged::with_deadlock_timeout("1h");
+    for conninfo in judged.both() {
+        let (one, two) = (Session::connect(&conninfo), Session::connect(&conninfo));
+        let mut observer = Observer::connect(&conninfo);
+        one.say("create table named (name text primary key, value int)");
+        one.say("insert into named values ('secret', 1), ('other', 2)");
+        two.say("set deadlock_timeout = '10ms'");
+        for (session, name) in [(&one, "secret"), (&two, "other")] {
+            session.say("begin");
+            assert_eq!(session.say(&format!("update named set value = 0 where name = '{name}'")), "ok 1");
+        }
+        one.begin("update named set value = 3 where name = 'other'");
+        wait_until("the first one waits", LIMIT, || {
+            if observer.waits(one.pid) { Ok(()) } else { Err(String::new()) }
+        });
+        let told = two.say("update named set value = 3 where name = 'secret'");
+        assert!(told.starts_with("ERROR 40P01: deadlock detected"), "{told}");
+        let key: String = "secret".bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!told.contains("secret") && !told.contains(&key), "{told}");
+        two.say("rollback");
+        assert_eq!(one.answer(), "ok 1");
+        one.say("rollback");
     }
 }
 

@@ -139,6 +139,7 @@ impl SqlSession {
         let interrupt = self.canceller.interrupt().clone();
         let mut transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
         transaction.set_lock_wait(self.lock_wait());
+        transaction.set_deadlock_timeout(self.quick.deadlock_timeout);
         transaction.depend_on(self.rests_on());
         self.ensure_block().transaction = Some(transaction);
         Ok(())
@@ -152,11 +153,12 @@ impl SqlSession {
         }
     }
 
-    /// The transaction waits as long as lock_timeout says now.
+    /// The transaction waits as lock_timeout and deadlock_timeout say now.
     pub(super) fn limit_lock_waits(&mut self) {
-        let wait = self.lock_wait();
+        let (wait, deadlock_timeout) = (self.lock_wait(), self.quick.deadlock_timeout);
         if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut()) {
             transaction.set_lock_wait(wait);
+            transaction.set_deadlock_timeout(deadlock_timeout);
         }
     }
 

@@ -12,13 +12,15 @@ pub(super) struct Step {
     /// The bit of the mode that it waits for.
     pub(super) mode: u16,
     pub(super) name: LockName,
+    /// Of the name.
+    pub(super) hash: u64,
     pub(super) blockers: Vec<Owner>,
 }
 
 impl LockManager {
     /// Those whom `owner`, waiting for this lock, waits for: holders and earlier waiters that exclude it.
     pub(super) fn step(&self, owner: Owner, hash: u64, name: &LockName) -> Step {
-        let mut step = Step { owner, mode: 0, name: name.clone(), blockers: Vec::new() };
+        let mut step = Step { owner, mode: 0, name: name.clone(), hash, blockers: Vec::new() };
         let shard = self.shard(hash).lock();
         let Some(lock) = shard.find(hash, |lock| lock.name == *name) else { return step };
         let Some(at) = lock.queue.iter().position(|waiter| waiter.owner == owner) else { return step };

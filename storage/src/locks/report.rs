@@ -108,9 +108,10 @@ pub(super) fn describe(cycle: &[Step]) -> String {
     let line = |(at, step): (usize, &Step)| {
         let blocker = cycle.get(at + 1).or(cycle.first()).unwrap_or(step).owner;
         let what = match &step.name {
-            LockName::Row(tree, key) => {
-                let shown: String = key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-                format!("row {shown} of relation {} of database {}", tree.relation, tree.database)
+            // As in pg_locks. The key may be what this session is not to see.
+            LockName::Row(tree, _) => {
+                let TreeId { database, relation } = tree;
+                format!("tuple {:016x} of relation {relation} of database {database}", step.hash)
             }
             LockName::Table(tree) => {
                 format!("relation {} of database {}", tree.relation, tree.database)

@@ -7,6 +7,7 @@ use super::strength::{Strength, excluded_by};
 use super::table::Owner;
 use crate::{Error, Interrupt, LockWait, TreeId, WaitEvent};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// One lock that a transaction took, as its journal keeps it.
@@ -27,6 +28,8 @@ pub(crate) struct LockSet {
     pub(super) held: Vec<Held>,
     /// How many were taken so far.
     pub(super) taken: u64,
+    /// After which time of waiting a deadlock is looked for, if not after that of all.
+    pub(crate) deadlock_timeout: Option<Duration>,
 }
 
 /// How a request ended.
@@ -149,9 +152,10 @@ impl LockSet {
                 _ => std::future::pending().await,
             }
         };
+        let timeout = self.deadlock_timeout.unwrap_or_else(|| self.manager.deadlock_timeout());
         let deadlock = async {
             loop {
-                tokio::time::sleep(self.manager.deadlock_timeout()).await;
+                tokio::time::sleep(timeout).await;
                 match self.manager.give_up(self.owner) {
                     Some(cycle) => break cycle,
                     // Whoever closes a cycle later finds it, but for one of places.
@@ -177,7 +181,8 @@ impl LockSet {
 
     /// Another set of the same transaction: its members never wait for those of this one.
     pub(crate) fn sibling(&self) -> Self {
-        Self { manager: Arc::clone(&self.manager), owner: self.owner, held: Vec::new(), taken: 0 }
+        let Self { owner, deadlock_timeout, .. } = *self;
+        Self { manager: Arc::clone(&self.manager), owner, held: Vec::new(), taken: 0, deadlock_timeout }
     }
 
     /// Takes over the locks of another set of the same transaction.

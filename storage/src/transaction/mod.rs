@@ -20,6 +20,7 @@ use bytes::Bytes;
 use early::{Early, SavepointMark};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wal::{BlockNumber, Lsn, Xid};
 
 /// A transaction. Dropping it rolls it back; a rollback touches nothing but memory, except that trees which
@@ -116,6 +117,11 @@ impl Transaction {
     /// Sets what [`Self::lock_wait`] answers; that is no limit at first.
     pub fn set_lock_wait(&mut self, wait: LockWait) {
         self.lock_wait = wait;
+    }
+
+    /// After which time of waiting for a lock a deadlock is looked for; the engine's at first.
+    pub fn set_deadlock_timeout(&mut self, timeout: Duration) {
+        self.locks.deadlock_timeout = Some(timeout);
     }
 
     /// How long a lock may be waited for, as whoever runs the transaction has said.
@@ -228,11 +234,13 @@ impl Transaction {
     /// The highest commit that anything returned by this transaction so far depends on: rows, RETURNING and
     /// the answer to COMMIT may leave the server only when `visible` has reached it
     /// ([`crate::Database::wait_visible`]).
+    #[inline]
     pub fn evaluated_up_to(&self) -> Lsn {
         Lsn::new(self.evaluated.load(Ordering::Relaxed))
     }
 
     /// The position of the snapshot that the running statement reads; INVALID before the first statement.
+    #[inline]
     pub fn snapshot_lsn(&self) -> Lsn {
         self.snapshot.as_ref().map_or(Lsn::INVALID, |snapshot| snapshot.lsn)
     }
