@@ -25,7 +25,7 @@ struct Leaf<'a> {
 ///
 /// - `root.crt` signs `server` (localhost and 127.0.0.1), `named` (only a Common Name, localhost),
 ///   `elsewhere` (another host), `past` (expired), `app` and `bob` (clients of these names), `app_past`
-///   (expired) and `app_revoked`, which `root.crl` revokes;
+///   (expired) and `app_revoked`, which the second and newer list of `root.crl` revokes;
 /// - `other_root.crt` signs `rogue`, a client named app;
 /// - `own.crt` has signed itself, for localhost.
 #[derive(Debug)]
@@ -62,22 +62,27 @@ impl Root {
         store(folder, leaf.file, &certificate.pem(), &key);
     }
 
+    /// Writes a list that revokes nothing and, behind it, the next one: a file that lists are appended to.
     fn revoke(&self, folder: &Path, serial: u64) {
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2021, 1, 1),
-            next_update: date_time_ymd(2120, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: date_time_ymd(2021, 1, 1),
-                reason_code: None,
-                invalidity_date: None,
-            }],
-            key_identifier_method: KeyIdMethod::Sha256,
+        let list = |number: u64, revoked_certs| {
+            let list = CertificateRevocationListParams {
+                this_update: date_time_ymd(2020, 1, u8::try_from(number).expect("a day")),
+                next_update: date_time_ymd(2120, 1, 1),
+                crl_number: SerialNumber::from(number),
+                issuing_distribution_point: None,
+                revoked_certs,
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            list.signed_by(&self.issuer).expect("a list").pem().expect("text")
         };
-        let list = list.signed_by(&self.issuer).expect("a list").pem().expect("text");
-        fs::write(folder.join("root.crl"), list).expect("written");
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: date_time_ymd(2020, 1, 2),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let lists = list(1, Vec::new()) + &list(2, vec![revoked]);
+        fs::write(folder.join("root.crl"), lists).expect("written");
     }
 }
 

@@ -184,7 +184,9 @@ pub const CASES: &[Case] = &[
     }),
     same("a certificate of another root", |target| certificate(target, "rogue", "certified")),
     same("an expired certificate", |target| certificate(target, "app_past", "certified")),
-    same("a revoked certificate", |target| certificate(target, "app_revoked", "certified")),
+    same("a certificate that the newer of two lists revokes", |target| {
+        certificate(target, "app_revoked", "certified")
+    }),
     same("a certificate that signed itself", |target| certificate(target, "own", "certified")),
     same("a server's certificate", |target| certificate(target, "server", "certified")),
     same("a certificate of a root beside the password", |target| {

@@ -128,6 +128,11 @@ pub(super) fn end_point_hash(certificate: &CertificateDer<'_>) -> Option<Vec<u8>
     }
 }
 
+/// Whether a certificate can be read to its end; Err says what is wrong with it.
+pub(super) fn check_form(certificate: &CertificateDer<'_>) -> Result<(), String> {
+    Certificate::from_der(certificate).map(drop).map_err(|error| error.to_string())
+}
+
 /// Whether a certificate is of a version that rustls takes. `openssl x509 -req` makes one of version 1 where
 /// it is told of no extension.
 pub(super) fn is_version_3(certificate: &CertificateDer<'_>) -> bool {

@@ -42,10 +42,7 @@ impl ClientTls {
         let trust = match roots(parameters)? {
             None => ServerTrust::any(provider),
             Some(roots) => {
-                let mut revoked = Vec::new();
-                for path in parameters.revocations() {
-                    revoked.extend(files::revocations(&RealDisk, &path)?);
-                }
+                let revoked = files::revocations(&RealDisk, &parameters.revocations())?;
                 let host = (parameters.mode == SslMode::VerifyFull).then(|| host.to_owned());
                 ServerTrust::rooted(
                     files::certificates(&RealDisk, &roots, "root certificate")?,

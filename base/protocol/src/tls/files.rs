@@ -1,11 +1,12 @@
 //! Certificates, keys and revocation lists in PEM files.
 
 use super::TlsError;
-use super::certificate::is_version_3;
+use super::certificate::{check_form, is_version_3};
+use super::revocation::{RevocationList, newest};
 use host::Disk;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// The largest file of certificates that is read.
@@ -26,15 +27,41 @@ fn read(disk: &dyn Disk, path: &Path, what: &'static str) -> Result<Vec<u8>, Tls
     disk.read(path, FILE_BYTES_MAX).map_err(|error| failed(what, path)(host::os_message(&error)))
 }
 
-/// The certificates of a file, at least one.
+/// What is wrong with a file's text; rustls shows lines of it as lists of bytes.
+fn in_words(error: pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its END line is missing".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "its BEGIN line is not whole".to_owned(),
+        pem::Error::Base64Decode(_) => "its text is not base64".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What `read` makes of the parts of one kind in a text. An error says which of them it is about.
+fn parts<T: PemObject, P>(
+    text: &[u8],
+    kind: &str,
+    read: impl Fn(T) -> Result<P, String>,
+) -> Result<Vec<P>, String> {
+    let mut found = Vec::new();
+    for part in T::pem_slice_iter(text) {
+        let place = found.len() + 1;
+        let part = part.map_err(in_words).and_then(&read);
+        found.push(part.map_err(|problem| format!("{kind} {place} in it is damaged: {problem}"))?);
+    }
+    Ok(found)
+}
+
+/// The certificates of a file, at least one. All of them can be read: the other side refuses a chain with a
+/// damaged one behind the first, and a root that is left out shuts out all that it has signed.
 pub(super) fn certificates(
     disk: &dyn Disk,
     path: &Path,
     what: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(disk, path, what)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| failed(what, path)(error.to_string()))?;
+    let text = read(disk, path, what)?;
+    let readable = |found: CertificateDer<'static>| check_form(&found).map(|()| found);
+    let found = parts(&text, "certificate", readable).map_err(failed(what, path))?;
     if found.is_empty() {
         return Err(failed(what, path)("it has no certificate in PEM form".to_owned()));
     }
@@ -55,11 +82,20 @@ pub(super) fn own_chain(
     Ok(chain)
 }
 
-/// The revocation lists of a file, or of every file of a folder; at least one.
+/// The revocation lists of files and of folders' files, of which each has at least one: those that count.
 pub(super) fn revocations(
     disk: &dyn Disk,
-    path: &Path,
+    paths: &[PathBuf],
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let mut found = Vec::new();
+    for path in paths {
+        found.extend(revocations_of(disk, path)?);
+    }
+    Ok(newest(found))
+}
+
+/// The revocation lists of a file, or of every file of a folder; at least one.
+fn revocations_of(disk: &dyn Disk, path: &Path) -> Result<Vec<RevocationList>, TlsError> {
     let what = "SSL certificate revocation list";
     let is_folder = disk.metadata(path).is_ok_and(|found| found.kind == host::FileKind::Directory);
     let paths: Vec<PathBuf> = match is_folder {
@@ -71,10 +107,9 @@ pub(super) fn revocations(
     };
     let mut found = Vec::new();
     for path in &paths {
-        let pem = read(disk, path, what)?;
-        for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
-            found.push(list.map_err(|error| failed(what, path)(error.to_string()))?);
-        }
+        let text = read(disk, path, what)?;
+        let lists = parts(&text, "revocation list", RevocationList::read);
+        found.extend(lists.map_err(failed(what, path))?);
     }
     if found.is_empty() {
         return Err(failed(what, path)("it has no revocation list in PEM form".to_owned()));
@@ -97,7 +132,7 @@ pub(super) fn private_key(
             path.display()
         )));
     }
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed("private key", path)(error.to_string()))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed("private key", path)(in_words(error)))
 }
 
 fn check_permissions(path: &Path, owner: Owner) -> Result<(), TlsError> {

@@ -4,7 +4,7 @@
 //! - [`server::ServerTls`]: a certificate with its key, and whom clients' certificates must come from.
 //! - [`client::ClientTls`]: what libpq's `ssl...` parameters ask for.
 //! - [`trust`]: which certificates of the other side count; [`certificate`]: names, numbers and hashes in
-//!   them.
+//!   them; [`revocation`]: which of several revocation lists counts.
 //! - [`suites`]: versions, ciphers and curves by the names that PostgreSQL's settings have.
 //!
 //! A stream is rustls' own over the runtime's socket; whoever reads and writes holds it as one arm of an
@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod client;
 mod distinguished_name;
 mod files;
+mod revocation;
 pub mod server;
 pub mod suites;
 mod trust;

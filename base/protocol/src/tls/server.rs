@@ -73,10 +73,7 @@ impl ServerTls {
             None => builder.with_no_client_auth(),
             Some(roots) => {
                 let roots = files::certificates(disk, roots, "root certificate")?;
-                let mut revoked = Vec::new();
-                for path in &options.revocations {
-                    revoked.extend(files::revocations(disk, path)?);
-                }
+                let revoked = files::revocations(disk, &options.revocations)?;
                 builder.with_client_cert_verifier(ClientTrust::new(roots, revoked, &provider)?)
             }
         };

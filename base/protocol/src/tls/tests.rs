@@ -11,6 +11,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +31,25 @@ fn parameters(name: &str, hosts: &[&str], until: i32, is_root: bool) -> Certific
         made.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     }
     made
+}
+
+/// A list in force in these years that revokes the certificates whose names begin with these letters.
+fn revocations(issuer: &Issuer<'_, KeyPair>, number: u64, years: Range<i32>, letters: &[u8]) -> String {
+    let revoked = letters.iter().map(|letter| RevokedCertParams {
+        serial_number: SerialNumber::from(u64::from(*letter)),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(years.start, 1, 1),
+        next_update: date_time_ymd(years.end, 1, 1),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 impl Files {
@@ -54,22 +74,18 @@ impl Files {
             let key = KeyPair::generate().unwrap();
             files.store(file, &parameters(file, hosts, 2100, true).self_signed(&key).unwrap().pem(), &key);
         }
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(u64::from(b'g')),
-            revocation_time: date_time_ymd(2021, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2021, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let list = list.signed_by(&issuer).unwrap().pem().unwrap();
-        std::fs::write(files.path("root.crl"), list).unwrap();
+        let newer = revocations(&issuer, 2, 2021..2100, b"gd");
+        let older = revocations(&issuer, 1, 2020..2100, b"");
+        let expired = revocations(&issuer, 1, 2020..2021, b"");
+        for (file, lists) in [
+            ("root.crl", vec![&newer]),
+            ("older.crl", vec![&older]),
+            ("older_newer.crl", vec![&older, &newer]),
+            ("newer_older.crl", vec![&newer, &older]),
+            ("expired_newer.crl", vec![&expired, &newer]),
+        ] {
+            std::fs::write(files.path(file), lists.into_iter().cloned().collect::<String>()).unwrap();
+        }
         files
     }
 
@@ -99,8 +115,8 @@ impl Files {
         ServerTls::load(&RealDisk, &self.options(certificate)).unwrap()
     }
 
-    fn asking(&self) -> ServerTls {
-        let (roots, revocations) = (Some(self.path("root.crt")), vec![self.path("root.crl")]);
+    fn asking(&self, revocations: &str) -> ServerTls {
+        let (roots, revocations) = (Some(self.path("root.crt")), vec![self.path(revocations)]);
         let options = ServerTlsOptions { roots, revocations, ..self.options("server") };
         ServerTls::load(&RealDisk, &options).unwrap()
     }
@@ -195,7 +211,7 @@ async fn a_client_takes_the_servers_that_its_sslmode_takes() {
 #[tokio::test]
 async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
     let files = Files::make();
-    let server = files.asking();
+    let server = files.asking("root.crl");
     let of = async |name: &str| {
         let text = format!("sslmode=require sslcert=%/{name}.crt sslkey=%/{name}.key");
         shake(&server, &files.parameters(&text), "localhost").await.map(|[_, server]| server.peer)
@@ -210,6 +226,78 @@ async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
     let (server, shows) = (files.server("server"), files.parameters("sslcert=%/ann.crt sslkey=%/ann.key"));
     let unasked = shake(&server, &shows, "h");
     assert_eq!(unasked.await.unwrap()[1].peer, None);
+}
+
+#[tokio::test]
+async fn of_several_lists_of_one_issuer_the_newest_counts() {
+    let files = Files::make();
+    for (lists, revokes) in [
+        ("root.crl", true),
+        ("older.crl", false),
+        ("older_newer.crl", true),
+        ("newer_older.crl", true),
+        ("expired_newer.crl", true),
+    ] {
+        let server = files.asking(lists);
+        for (client, revoked) in [("ann", false), ("gone", revokes)] {
+            let text = format!("sslmode=require sslcert=%/{client}.crt sslkey=%/{client}.key");
+            let got = shake(&server, &files.parameters(&text), "localhost").await;
+            assert_eq!(got.is_err(), revoked, "{client} with {lists}: {got:?}");
+        }
+        for (certificate, revoked) in [("server", false), ("named", revokes)] {
+            let text = format!("sslmode=verify-ca sslrootcert=%/root.crt sslcrl=%/{lists}");
+            let got = shake(&files.server(certificate), &files.parameters(&text), "localhost").await;
+            assert_eq!(got.is_err(), revoked, "{certificate} with {lists}: {got:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_certificate_anywhere_makes_a_file_refused() {
+    let files = Files::make();
+    let text = |file: &str| std::fs::read_to_string(files.path(file)).unwrap();
+    let (good, root) = (text("server.crt"), text("root.crt"));
+    let without = |lines: Range<usize>| -> String {
+        let kept = root.lines().enumerate().filter(|(at, _)| !lines.contains(at));
+        kept.map(|(_, line)| format!("{line}\n")).collect()
+    };
+    let last = root.lines().count() - 1;
+    for (damaged, words) in [
+        (without(3..5), "is damaged: "),
+        (without(last..last + 1), "is damaged: its END line is missing"),
+        (root.replacen('M', "*", 1), "is damaged: its text is not base64"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "is damaged: "),
+    ] {
+        std::fs::write(files.path("bad.crt"), format!("{good}{damaged}")).unwrap();
+        let words = format!("bad.crt\": certificate 2 in it {words}");
+        let mut options = files.options("server");
+        options.certificate = files.path("bad.crt");
+        let roots = ServerTlsOptions { roots: Some(files.path("bad.crt")), ..files.options("server") };
+        for options in [options, roots] {
+            let said = ServerTls::load(&RealDisk, &options).map(drop).unwrap_err().to_string();
+            assert!(said.contains(&words), "{damaged}: {said}");
+        }
+        for text in [
+            "sslmode=verify-ca sslrootcert=%/bad.crt",
+            "sslmode=require sslcert=%/bad.crt sslkey=%/server.key",
+        ] {
+            let said =
+                shake(&files.server("server"), &files.parameters(text), "localhost").await.unwrap_err();
+            assert!(said.contains(&words), "{damaged}, {text}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_revocation_list_is_named() {
+    let files = Files::make();
+    let list = std::fs::read_to_string(files.path("root.crl")).unwrap();
+    let damaged = "-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n";
+    std::fs::write(files.path("bad.crl"), format!("{list}{damaged}")).unwrap();
+    let (roots, revocations) = (Some(files.path("root.crt")), vec![files.path("bad.crl")]);
+    let options = ServerTlsOptions { roots, revocations, ..files.options("server") };
+    let said = ServerTls::load(&RealDisk, &options).map(drop).unwrap_err().to_string();
+    assert!(said.contains("bad.crl\": revocation list 2 in it is damaged: "), "{said}");
 }
 
 #[test]
