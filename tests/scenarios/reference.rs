@@ -135,7 +135,7 @@ fn the_page_of_metrics_says_what_the_table_says() {
     let mut page = String::from(
         "# Metrics\n\n\
          With `plimsoll.metrics_listen` a server answers `GET /metrics` in Prometheus' text form. A metric without a sample (of\n\
-         standbys, where there is none) is left out.\n\n\
+         standbys, where there is none) is left out; of standbys with one name the worst figure is shown.\n\n\
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in server::reference::metrics() {

@@ -8,6 +8,7 @@ use crate::views::slots::forecast;
 use replica::lag::StageLag;
 use replica::sender::streams::SenderRow;
 use replica::slots::{SlotView, WalLimits};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -131,7 +132,7 @@ pub(crate) static METRICS: &[Metric] = &[
         GAUGE,
         ["standby", "stage"],
         "Log that has not reached a stage of a standby.",
-        |seen, out| out.stages(&seen.standbys, |lag| lag.bytes)
+        |seen, out| out.stages(&seen.standbys, |lag| lag.bytes as f64)
     ),
     metric!(
         "standby_lag_seconds",
@@ -149,7 +150,7 @@ pub(crate) static METRICS: &[Metric] = &[
             let row = |row: &SenderRow| row.lag.silent.as_secs_f64();
             let labels =
                 |row: &'_ SenderRow| [row.info.application_name.clone(), row.sync_state.name().to_owned()];
-            out.all(seen.standbys.iter().map(|standby| (labels(standby), row(standby))))
+            out.worst(seen.standbys.iter().map(|standby| (labels(standby), row(standby))))
         }
     ),
     metric!(
@@ -158,8 +159,8 @@ pub(crate) static METRICS: &[Metric] = &[
         ["standby"],
         "Time until a standby has replayed everything at its present pace; +Inf if never.",
         |seen, out| {
-            let forecast = |row: &SenderRow| seconds(row.catch_up);
-            out.all(seen.standbys.iter().map(|row| ([row.info.application_name.as_str()], forecast(row))))
+            let forecast = |row: &SenderRow| row.catch_up.map_or(f64::INFINITY, |time| time.as_secs_f64());
+            out.worst(seen.standbys.iter().map(|row| ([row.info.application_name.clone()], forecast(row))))
         }
     ),
     metric!("slot_retained_bytes", GAUGE, ["slot"], "Log that a slot keeps.", |seen, out| {
@@ -256,21 +257,30 @@ impl Samples<'_> {
         true
     }
 
+    /// The same of standbys: of those with one name the worst, since each set of labels may come but once.
+    fn worst<const N: usize>(&mut self, samples: impl IntoIterator<Item = ([String; N], f64)>) -> bool {
+        let mut worst: BTreeMap<[String; N], f64> = BTreeMap::new();
+        for (labels, value) in samples {
+            worst.entry(labels).and_modify(|known| *known = known.max(value)).or_insert(value);
+        }
+        let shown = |value: f64| if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
+        self.all(worst.into_iter().map(|(labels, value)| (labels, shown(value))))
+    }
+
     /// A sample for each stage that a standby reports.
-    fn stages<T: Display>(&mut self, standbys: &[SenderRow], value: impl Fn(StageLag) -> T) -> bool {
-        for row in standbys {
-            let lag = row.lag;
+    fn stages(&mut self, standbys: &[SenderRow], value: impl Fn(StageLag) -> f64) -> bool {
+        let of = |row: &SenderRow| {
+            let (name, lag) = (row.info.application_name.clone(), row.lag);
             let stages = [
                 ("sent", row.sent, lag.sent),
                 ("written", row.progress.written, lag.written),
                 ("flushed", row.progress.flushed, lag.flushed),
                 ("replayed", row.progress.replayed, lag.replayed),
             ];
-            for (stage, _, lag) in stages.into_iter().filter(|(_, reached, _)| reached.is_valid()) {
-                self.add(&[row.info.application_name.as_str(), stage], value(lag));
-            }
-        }
-        true
+            let told = stages.into_iter().filter(|(_, reached, _)| reached.is_valid());
+            told.map(move |(stage, _, lag)| ([name.clone(), stage.to_owned()], lag))
+        };
+        self.worst(standbys.iter().flat_map(of).map(|(labels, lag)| (labels, value(lag))))
     }
 }
 
@@ -305,11 +315,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_quoted_as_prometheus_reads_them() {
+    fn labels_are_as_prometheus_reads_them_and_each_set_comes_once() {
         let lag = metric!("lag", GAUGE, ["standby", "stage"], "Lag.", |_, _| true);
         let mut out = Samples { metric: &lag, text: String::new() };
         out.all([(["a\"b\\c\nd", "sent"], 0.5)]);
         assert_eq!(out.text, "plimsoll_lag{standby=\"a\\\"b\\\\c\\nd\",stage=\"sent\"} 0.5\n");
+        let mut out = Samples { metric: &lag, text: String::new() };
+        let named = |value| (["a".to_owned(), "sent".to_owned()], value);
+        out.worst([named(1.0), named(3.0), named(2.0)]);
+        assert_eq!(out.text, "plimsoll_lag{standby=\"a\",stage=\"sent\"} 3\n");
         let up = metric!("up", GAUGE, [], "Up.", |_, _| true);
         let mut out = Samples { metric: &up, text: String::new() };
         out.one(1);
