@@ -72,6 +72,14 @@ pub struct Sequence {
     pub identity: bool,
 }
 
+impl Sequence {
+    /// The same sequence giving out numbers as another definition of it says.
+    fn with_numbers_of(&self, other: &Self) -> Self {
+        let Self { state, from, start, increment, min, max, cycle, .. } = *other;
+        Self { state, from, start, increment, min, max, cycle, ..self.clone() }
+    }
+}
+
 /// What stands in a sequence: the stored row, or the state in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SequencePosition {
@@ -423,13 +431,18 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The same objects with the roles and rights of another version.
-    pub fn with_rights_of(&self, other: &Self) -> Self {
+    /// The same objects with the roles and rights of another version, and with its rules for the numbers of
+    /// sequences.
+    pub fn with_rights_and_numbers_of(&self, other: &Self) -> Self {
+        let numbered = |(oid, own): (&u32, &Arc<Sequence>)| {
+            let numbered = other.sequences.get(oid).map(|sequence| Arc::new(own.with_numbers_of(sequence)));
+            (*oid, numbered.unwrap_or_else(|| own.clone()))
+        };
         Self {
             version: self.version,
             relations: self.relations.clone(),
             by_name: self.by_name.clone(),
-            sequences: self.sequences.clone(),
+            sequences: self.sequences.iter().map(numbered).collect(),
             views: self.views.clone(),
             roles: other.roles.clone(),
             databases: other.databases.clone(),

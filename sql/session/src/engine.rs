@@ -34,6 +34,7 @@ struct Changes {
 impl Changes {
     /// Whether the cached catalogue, found current before, is that of a snapshot at `snapshot`, which is
     /// taken already.
+    #[inline]
     fn is_current(&self, database: &Database, snapshot: Lsn) -> bool {
         if database.is_in_recovery() {
             return false;
@@ -213,8 +214,8 @@ impl SqlEngine {
         catalogue
     }
 
-    /// What a transaction sees whose snapshot stays, with the newest roles and rights: a snapshot keeps rows,
-    /// but no rights. `kept`: the one that it had before, by the version of the rights in it.
+    /// What a transaction sees whose snapshot stays, with the newest roles and rights, and the newest rules for
+    /// the numbers of sequences: a snapshot keeps rows, and neither of those. `kept`: the one that it had before, by the version of the rights in it.
     pub(crate) async fn with_newest_rights(
         &self,
         seen: Arc<Catalogue>,
@@ -230,7 +231,7 @@ impl SqlEngine {
         {
             return Ok(known.clone());
         }
-        let both = Arc::new(seen.with_rights_of(&newest));
+        let both = Arc::new(seen.with_rights_and_numbers_of(&newest));
         *kept = Some((newest.version, both.clone()));
         Ok(both)
     }

@@ -95,3 +95,20 @@ async fn a_query_that_is_open_takes_no_number_of_a_sequence_that_is_gone_or_out_
     assert_eq!(c.text("select count(*) from t").await, "0");
     c.run("rollback").await;
 }
+
+#[tokio::test]
+async fn numbers_go_by_the_newest_definition_also_where_a_snapshot_stays() {
+    let node = Node::new().await;
+    let (mut c, mut other) = (node.client().await, node.client().await);
+    c.run("create sequence s").await;
+    assert_eq!(c.text("select nextval('s')").await, "1");
+    c.run("begin isolation level repeatable read").await;
+    c.run("select 1 from pg_class limit 1").await;
+    other.run("alter sequence s restart 30").await;
+    assert_eq!(c.text("select nextval('s'), nextval('s')").await, "30|31");
+    other.run("alter sequence s increment 10 maxvalue 50").await;
+    assert_eq!(c.text("select nextval('s')").await, "41");
+    assert_eq!(c.refused("select nextval('s')").await.0, "2200H");
+    c.run("rollback").await;
+    assert_eq!(other.refused("select nextval('s')").await.0, "2200H");
+}
