@@ -241,6 +241,7 @@ impl SqlSession {
 
     /// A message came that has a statement run: it begins now, and so does a transaction that begins with it.
     /// To be called before [`Self::open`]; the methods that take a text do so themselves.
+    #[inline]
     pub fn note_time(&mut self) {
         self.facts.statement_time = self.facts.host.clock.now();
     }
@@ -292,23 +293,34 @@ impl SqlSession {
     /// 42601, and what analysis finds.
     pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
         let key = (Arc::<str>::from(sql), declared_types.to_vec());
-        if let Some(known) = self.cache.get(&key)
-            && !self.block.as_ref().is_some_and(|block| block.failed)
-        {
-            return Ok(known.clone());
-        }
+        let failed = self.block.as_ref().is_some_and(|block| block.failed);
         self.note_time();
+        if !failed && let Some(known) = self.cache.get(&key).cloned() {
+            let alike = self.is_analysed_alike(&known).await;
+            if self.noting(alike).await? {
+                return Ok(known);
+            }
+        }
         let result = self.prepare_text(sql, declared_types).await;
         let prepared = Arc::new(self.noting(result).await?);
-        if matches!(prepared.body, Body::Plan { .. }) && sql.len() <= CACHED_STATEMENT_BYTES_MAX {
-            self.cached_text_bytes += sql.len();
-            if self.cache.len() >= CACHED_PLANS_MAX || self.cached_text_bytes > CACHED_TEXT_BYTES_MAX {
+        if prepared.is_lasting() && sql.len() <= CACHED_STATEMENT_BYTES_MAX {
+            if self.cache.len() >= CACHED_PLANS_MAX
+                || self.cached_text_bytes + sql.len() > CACHED_TEXT_BYTES_MAX
+            {
                 self.forget_cached();
-                self.cached_text_bytes = sql.len();
             }
-            self.cache.insert(key, prepared.clone());
+            if self.cache.insert(key, prepared.clone()).is_none() {
+                self.cached_text_bytes += sql.len();
+            }
         }
         Ok(prepared)
+    }
+
+    /// Whether analysis would give the same for a kept text: others may have changed what it names.
+    async fn is_analysed_alike(&mut self, known: &Prepared) -> Result<bool> {
+        let Some(version) = known.version() else { return Ok(true) };
+        self.begin_planning().await?;
+        Ok(self.catalogue().await?.version == version)
     }
 
     /// Names may stand for something else from now on.

@@ -95,6 +95,16 @@ impl Prepared {
     pub fn has_plan(&self) -> bool {
         matches!(self.body, Body::Plan { .. })
     }
+    /// Whether the same text, prepared again, means the same while the catalogue stays as it is.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(&self.body, Body::Plan { plan, .. } if !plan.lock().of_moment)
+    }
+    /// The version of the catalogue by which it was analysed; None if it is nothing to it.
+    pub(super) fn version(&self) -> Option<u64> {
+        let Body::Plan { plan, .. } = &self.body else { return None };
+        let plan = plan.lock();
+        (!plan.of_node_alone).then_some(plan.version)
+    }
     /// For ParameterDescription and for decoding Bind's values.
     pub fn parameter_types(&self) -> &[Type] {
         &self.parameters

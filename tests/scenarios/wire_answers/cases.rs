@@ -52,6 +52,33 @@ cases! {
     "a query of nothing but semicolons and a comment": [query(" ; ;; -- nothing\n")],
     "one statement": [query("select 1 as one, 'x'::text as two, null::int")],
     "columns of a table are described with their places": [query("select id, v, id + 1 from t order by id")],
+    "a text that is parsed again is read by the settings of now": [
+        query("set timezone = 'Asia/Tokyo'; set datestyle = 'iso, mdy'"),
+        parse("", "select '2020-01-01 12:00'::timestamptz at time zone 'UTC', date '01/02/2020', '{null}'::text[]"),
+        bind("", "", &[]), execute("", 0), sync(),
+        query("set timezone = 'America/New_York'; set datestyle = 'iso, dmy'; set array_nulls = off"),
+        parse("", "select '2020-01-01 12:00'::timestamptz at time zone 'UTC', date '01/02/2020', '{null}'::text[]"),
+        bind("", "", &[]), execute("", 0), sync(),
+        query("reset timezone; reset datestyle; reset array_nulls"),
+    ],
+    "a comparison with null that is parsed again": [
+        parse("", "select count(*) from t where v = null"), bind("", "", &[]), execute("", 0), sync(),
+        query("set transform_null_equals = on"),
+        parse("", "select count(*) from t where v = null"), bind("", "", &[]), execute("", 0), sync(),
+        query("reset transform_null_equals"),
+    ],
+    "now as the text of a parameter": [
+        parse_typed("", "select $1 = current_date, $2 = now(), $3[1] > '2020-01-01'", &[1082, 1184, 1185]),
+        bind("", "", &["today", "now", "{now}"]), execute("", 0), sync(),
+        query("begin"), parse_typed("", "select $1 = now()", &[1184]), bind("", "", &["now"]), execute("", 0), sync(),
+        query("rollback"),
+    ],
+    "a table that is gone when a text is parsed again": [
+        query("create table u (a int)"),
+        parse("", "select * from u"), bind("", "", &[]), execute("", 0), sync(),
+        query("drop table u"),
+        parse("", "select * from u"), bind("", "", &[]), execute("", 0), sync(),
+    ],
     "a string of statements is one transaction": [
         query("insert into t values (10); insert into t values (1); select 1"),
         query("select count(*) from t"),

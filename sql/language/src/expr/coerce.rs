@@ -136,16 +136,12 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
     match expr {
         Expr::Const(Datum::Text(text), Type { modifier: mark, .. }) => {
             if let Some(value) = read_reg(to.id, &text, scope.search_path(), scope.facts())? {
-                if mark >= 0 {
-                    scope.note_reading(mark, &text, to.id, &value);
-                }
+                scope.note_reading(mark, &text, to.id, &value);
                 return Ok(Expr::Const(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, scope.reading_style())?;
-            if mark >= 0 {
-                scope.note_reading(mark, &text, to.id, &value);
-            }
+            scope.note_reading(mark, &text, to.id, &value);
             Ok(Expr::Const(cast::apply_modifier(value, to, explicit)?, to))
         }
         Expr::Const(..) => Ok(Expr::Const(Datum::Null, to)),

@@ -196,14 +196,14 @@ pub(crate) trait Scope {
     fn mark_literal(&mut self, _span: Span) -> i32 {
         -1
     }
-    /// Tells what a marked literal's text was read as.
+    /// Tells what a literal's text was read as, with its mark.
     fn note_reading(&mut self, _mark: i32, _text: &str, _ty: TypeId, _value: &Datum) {}
     /// Whether `value = NULL` is a test for NULL (transform_null_equals).
     ///
     /// # Errors
     ///
     /// What asking for the setting fails with.
-    fn tests_nulls(&self) -> Result<bool> {
+    fn tests_nulls(&mut self) -> Result<bool> {
         Ok(self.facts().setting("transform_null_equals")?.as_deref() == Some("on"))
     }
     /// Tells of such a test, and where its NULL stands if that is bare and behind the sign.

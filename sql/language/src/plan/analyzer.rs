@@ -122,6 +122,8 @@ pub struct Analyzer<'a> {
     pub(crate) reads_catalogue: bool,
     /// It looks at what the session keeps by name.
     pub(crate) reads_session: bool,
+    /// What a literal or a sign means hangs on settings of the session, or on the present.
+    pub(super) of_moment: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
     /// There is a FULL join that PostgreSQL refuses, unless something above it makes another of it.
@@ -241,6 +243,7 @@ impl<'a> Analyzer<'a> {
             views: Vec::new(),
             reads_catalogue: false,
             reads_session: false,
+            of_moment: false,
             lateral_pending: false,
             full_joins_refused: false,
             canceller: None,

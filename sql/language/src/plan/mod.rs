@@ -151,6 +151,7 @@ fn finish(
         writes: analyzer.writes,
         of_node_alone,
         reads_session: analyzer.reads_session,
+        of_moment: analyzer.of_moment,
         direct,
         regs,
         tokens: analyzer.tokens,

@@ -505,6 +505,8 @@ pub struct Plan {
     pub of_node_alone: bool,
     /// It looks at what the session keeps by name: prepared statements, cursors.
     pub reads_session: bool,
+    /// The same text may mean something else under other settings of the session, or at another time.
+    pub of_moment: bool,
     pub direct: Option<super::direct::Direct>,
     /// Places and types of result columns that are OIDs shown as names (regclass and its kin).
     pub regs: Vec<(usize, sql_types::TypeId)>,
@@ -544,6 +546,7 @@ impl Plan {
             writes: self.writes,
             of_node_alone: self.of_node_alone,
             reads_session: self.reads_session,
+            of_moment: self.of_moment,
             direct: None,
             regs: Vec::new(),
             tokens: 0,

@@ -7,7 +7,7 @@ use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery}
 use crate::parse::fold;
 use sql_catalogue::names::{SYSTEM_COLUMNS, SearchPath};
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Datum, Style, Type, TypeId};
+use sql_types::{Category, Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -109,12 +109,14 @@ impl Scope for Analyzer<'_> {
     }
 
     fn note_reading(&mut self, mark: i32, text: &str, ty: TypeId, value: &Datum) {
+        self.of_moment |= self.kept_style.is_none() && hangs_on_style(ty, text);
         if let Some(readings) = &mut self.readings {
             readings.note(mark, text, ty, value);
         }
     }
 
-    fn tests_nulls(&self) -> Result<bool> {
+    fn tests_nulls(&mut self) -> Result<bool> {
+        self.of_moment |= self.kept_style.is_none();
         Ok(self.kept_style.is_none() && self.facts.setting("transform_null_equals")?.as_deref() == Some("on"))
     }
 
@@ -432,4 +434,14 @@ fn reads_sets(expr: &Expr, level: &QueryLevel) -> bool {
         !found
     });
     found
+}
+
+/// Whether a text is read otherwise under other settings (`TimeZone`, `DateStyle`, `IntervalStyle`,
+/// `array_nulls`), or at another time ('now').
+fn hangs_on_style(ty: TypeId, text: &str) -> bool {
+    let is_of_time = |ty: TypeId| matches!(ty.category(), Category::DateTime | Category::Timespan);
+    match ty.element() {
+        None => is_of_time(ty),
+        Some(element) => is_of_time(element) || text.to_ascii_lowercase().contains("null"),
+    }
 }

@@ -1,7 +1,8 @@
 //! Statements over a real database: what they give, and how they fail.
 
-use crate::common::Node;
-use sql_types::Datum;
+use crate::common::{Client, Node};
+use sql_types::{Datum, TypeId};
+use sqlstate::SqlState;
 
 #[tokio::test]
 async fn a_table_is_made_filled_changed_and_dropped() {
@@ -461,4 +462,27 @@ async fn names_that_are_key_words_print_in_quotes_wherever_a_name_is_printed() {
     }
     let error = c.error("insert into \"order\" values (1); insert into \"order\" values (1)").await;
     assert_eq!(error.fields().detail.as_deref(), Some("Key (\"user\")=(1) already exists."));
+}
+
+#[tokio::test]
+async fn a_text_that_is_parsed_again_is_analysed_by_what_others_have_changed() {
+    let node = Node::new().await;
+    let (mut reader, mut other) = (node.client().await, node.client().await);
+    let read = async |reader: &mut Client| {
+        let (rows, _) = reader.execute("select * from changed", vec![]).await.unwrap();
+        rows.first().map_or(0, Vec::len)
+    };
+    other.run("create table changed (a int); insert into changed values (1)").await;
+    assert_eq!(read(&mut reader).await, 1);
+    other.run("alter table changed add column b int default 2").await;
+    assert_eq!(read(&mut reader).await, 2);
+    let with = "insert into changed (a) values ($1)";
+    reader.execute(with, vec![Datum::Int4(3)]).await.unwrap();
+    other.run("drop table changed").await;
+    let gone = reader.session.prepare(with, &[]).await.err().unwrap();
+    assert_eq!(gone.code(), SqlState::UNDEFINED_TABLE);
+    reader.session.sync().await.unwrap();
+    other.run("create table changed (a text)").await;
+    let prepared = reader.session.prepare(with, &[]).await.unwrap();
+    assert_eq!(prepared.parameter_types().iter().map(|ty| ty.id).collect::<Vec<_>>(), [TypeId::Text]);
 }
