@@ -2,8 +2,8 @@
 
 use super::SqlSession;
 use super::definition::{
-    AddedColumn, added_column, check_text, identity_of, key_columns, refuse_first, refuse_system_name,
-    require_key_types, require_plain_key, unique_key,
+    AddedColumn, added_column, check_text, identity_of, key_columns, refuse_first, refuse_of_identity,
+    refuse_system_name, require_key_types, require_plain_key, unique_key,
 };
 use super::options;
 use sql_catalogue::grants;
@@ -306,6 +306,7 @@ impl SqlSession {
     ) -> Result<()> {
         use ast::AlterColumnOperation as Op;
         let at = relation.require_column(name)?;
+        refuse_of_identity(relation, at, operation)?;
         match operation {
             Op::SetNotNull => {
                 self.require_no_nulls(relation, at).await?;

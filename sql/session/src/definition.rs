@@ -281,6 +281,26 @@ pub(super) fn identity_of(
     Ok(OwnSequence { at, identity: Some(identity), options })
 }
 
+/// 42601 for what would let NULL into an identity column or put a default in its sequence's place.
+pub(super) fn refuse_of_identity(
+    relation: &Relation,
+    at: usize,
+    operation: &ast::AlterColumnOperation,
+) -> Result<()> {
+    use ast::AlterColumnOperation::{DropDefault, DropNotNull, SetDefault};
+    let Some(column) = relation.columns.get(at).filter(|column| column.identity.is_some()) else {
+        return Ok(());
+    };
+    let (column, relation) = (&column.name, &relation.name);
+    let message = format!("column \"{column}\" of relation \"{relation}\" is an identity column");
+    let error = SqlError::syntax(message);
+    match operation {
+        DropNotNull | SetDefault { .. } => Err(error),
+        DropDefault => Err(error.with_hint("Use ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY instead.")),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn set_primary_key(
     table: &mut Definition,
     name: Option<String>,

@@ -68,6 +68,21 @@ impl Array {
         }
         Ok(Self { element, dimensions, values, vector: false })
     }
+    /// Refuses dimensions whose subscripts, or the one behind them, are no integers.
+    ///
+    /// # Errors
+    ///
+    /// 54000 for such a dimension.
+    pub fn check_bounds(dimensions: &[Dimension]) -> Result<()> {
+        let behind = |dimension: &Dimension| i64::from(dimension.lower) + i64::from(dimension.len);
+        match dimensions.iter().find(|dimension| i32::try_from(behind(dimension)).is_err()) {
+            Some(dimension) => Err(Error::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("array lower bound is too large: {}", dimension.lower),
+            )),
+            None => Ok(()),
+        }
+    }
     /// The type of the elements.
     pub fn element(&self) -> TypeId {
         self.element

@@ -250,6 +250,7 @@ fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
         })?;
         dimensions.push(Dimension { len, lower });
     }
+    Array::check_bounds(&dimensions)?;
     // Each element takes at least its length word, which bounds what a message can make us reserve.
     if count > bytes.len() / 4 {
         return Err(insufficient());

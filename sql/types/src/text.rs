@@ -271,6 +271,7 @@ fn parse_array(element: Type, text: &str, style: &Style) -> Result<Datum> {
         }
         dimensions = lowers;
     }
+    Array::check_bounds(&dimensions)?;
     if reader.values.is_empty() {
         return Ok(Datum::Array(Arc::new(Array::of(element.id, Vec::new()))));
     }
@@ -385,6 +386,8 @@ impl ArrayReader<'_> {
             self.rest = self.rest.get(1..).unwrap_or_default();
         }
         let mut significant = 0;
+        // A word with a backslash in it is no NULL, as one in quotes is none.
+        let mut is_plain = true;
         loop {
             let Some(c) = self.rest.chars().next() else {
                 return Err(malformed(self.text, "Unexpected end of input."));
@@ -396,6 +399,7 @@ impl ArrayReader<'_> {
                         return Err(malformed(self.text, "Unexpected end of input."));
                     };
                     out.push(escaped);
+                    is_plain = false;
                     significant = out.len();
                     self.rest = after.get(escaped.len_utf8()..).unwrap_or_default();
                     continue;
@@ -420,7 +424,7 @@ impl ArrayReader<'_> {
         if out.is_empty() {
             return Err(malformed(self.text, "Unexpected \",\" character."));
         }
-        if self.style.array_nulls && out.eq_ignore_ascii_case("null") {
+        if is_plain && self.style.array_nulls && out.eq_ignore_ascii_case("null") {
             return Ok(Datum::Null);
         }
         Datum::parse(self.element, &out, self.style)

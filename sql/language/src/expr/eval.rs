@@ -190,7 +190,7 @@ impl Expr {
                 }
                 weighed(held_bytes(&operand), 0, || Ok((operator.0.function)(&operand)?))
             }
-            Self::Call { function, arguments, .. } => call(function.0, arguments, cx),
+            Self::Call { function, arguments, ty } => call(function.0, ty.id, arguments, cx),
             Self::Cast { operand, to, explicit } => {
                 let from = operand.ty().id;
                 let value = operand.value(cx)?;
@@ -305,7 +305,12 @@ fn is_member(tested: &Datum, list: &[Expr], cx: &EvalContext<'_>) -> Result<Opti
 /// Most functions take few arguments: those stand on the stack.
 const FEW: usize = 4;
 
-fn call(function: &super::functions::Function, arguments: &[Expr], cx: &EvalContext<'_>) -> Result<Datum> {
+fn call(
+    function: &super::functions::Function,
+    result: TypeId,
+    arguments: &[Expr],
+    cx: &EvalContext<'_>,
+) -> Result<Datum> {
     let mut few = [NULL; FEW];
     let mut many = Vec::new();
     let values: &mut [Datum] = match few.get_mut(..arguments.len()) {
@@ -327,7 +332,7 @@ fn call(function: &super::functions::Function, arguments: &[Expr], cx: &EvalCont
         product = product.max(more.saturating_mul(bytes));
         bytes += more;
     }
-    let called = || weighed(bytes, product, || (function.body)(values, cx.facts));
+    let called = || weighed(bytes, product, || function.compute(result, values, cx.facts));
     match cx.replay {
         Some(replay) if function.is_volatile() => replay.call(called),
         _ => called(),

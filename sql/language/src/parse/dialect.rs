@@ -5,7 +5,7 @@
 //! same again and again. So the expressions that it begins are counted.
 
 use super::constants::typed_constant;
-use sqlparser::ast::{Expr, Ident, UnaryOperator, Value};
+use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -128,6 +128,55 @@ fn between(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserEr
     Some(made)
 }
 
+/// `[NOT] LIKE ANY (array or query)` and its kin, as comparisons with the operators that LIKE stands for. The
+/// parser itself takes ALL for the name of a function there.
+fn quantified_like(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    let negated = is_keyword(&parser.peek_token_ref().token, Keyword::NOT);
+    let at = usize::from(negated);
+    let compare_op = match (keyword(&parser.peek_nth_token_ref(at).token), negated) {
+        (Keyword::LIKE, false) => BinaryOperator::PGLikeMatch,
+        (Keyword::LIKE, true) => BinaryOperator::PGNotLikeMatch,
+        (Keyword::ILIKE, false) => BinaryOperator::PGILikeMatch,
+        (Keyword::ILIKE, true) => BinaryOperator::PGNotILikeMatch,
+        _ => return None,
+    };
+    let quantifier = keyword(&parser.peek_nth_token_ref(at + 1).token);
+    let is_quantifier = matches!(quantifier, Keyword::ALL | Keyword::ANY | Keyword::SOME);
+    if !is_quantifier || parser.peek_nth_token_ref(at + 2).token != Token::LParen {
+        return None;
+    }
+    for _ in 0..at + 3 {
+        parser.advance_token();
+    }
+    let left = Box::new(expr.clone());
+    Some(patterns(parser).map(|right| {
+        let right = Box::new(right);
+        match quantifier {
+            Keyword::ALL => Expr::AllOp { left, compare_op, right },
+            _ => Expr::AnyOp { left, compare_op, right, is_some: quantifier == Keyword::SOME },
+        }
+    }))
+}
+
+/// An array or a query, and the parenthesis behind it.
+fn patterns(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    let first = keyword(&parser.peek_token_ref().token);
+    let made = match first {
+        Keyword::SELECT | Keyword::WITH | Keyword::VALUES => Expr::Subquery(parser.parse_query()?),
+        _ => parser.parse_expr()?,
+    };
+    parser.expect_token(&Token::RParen)?;
+    Ok(made)
+}
+
+/// The keyword that a token is; none is `NoKeyword`.
+fn keyword(token: &Token) -> Keyword {
+    match token {
+        Token::Word(word) => word.keyword,
+        _ => Keyword::NoKeyword,
+    }
+}
+
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword)
 }
@@ -162,7 +211,7 @@ impl Dialect for Patient {
         expr: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        between(parser, expr)
+        between(parser, expr).or_else(|| quantified_like(parser, expr))
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {

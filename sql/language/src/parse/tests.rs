@@ -44,6 +44,7 @@ fn words_that_the_parser_lacks_are_said_otherwise() {
         ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
         ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
         ("select \"only\" from t for key share nowait", "SELECT \"only\" FROM t FOR SHARE NOWAIT"),
+        ("select a not like all (b), a ilike some (b)", "SELECT a !~~ ALL(b), a ~~* SOME(b)"),
     ] {
         let SqlCommand::Query(query) = one(sql) else { panic!("{sql}") };
         assert_eq!(query.to_string(), plain, "{sql}");

@@ -26,8 +26,12 @@ pub(super) fn divide_rounding(dividend: &BigInt, divisor: &BigInt) -> BigInt {
 impl Numeric {
     /// A result that may have grown past what the format holds.
     pub(super) fn checked(coefficient: BigInt, scale: u16) -> Result<Self> {
-        let value = Self::big(coefficient, scale);
-        if let Repr::Big(coefficient, scale) = &value.0 {
+        Self::big(coefficient, scale).in_range()
+    }
+
+    /// Refuses a value that has more digits before the point than the format holds.
+    fn in_range(self) -> Result<Self> {
+        if let Repr::Big(coefficient, scale) = &self.0 {
             // A decimal digit is more than 3.32 bits: only then count exactly.
             let digits_at_least = (coefficient.bits() as f64 * 0.301).floor() as i64;
             if digits_at_least - i64::from(*scale) > MAX_INTEGER_DIGITS
@@ -38,7 +42,7 @@ impl Numeric {
                 return Err(overflow());
             }
         }
-        Ok(value)
+        Ok(self)
     }
 
     /// `self + other`
@@ -207,18 +211,24 @@ impl Numeric {
     /// The first digit in base 10000 and its place, as PostgreSQL stores numbers: (weight, digit); zeros for
     /// 0.
     pub(super) fn leading_digit(&self) -> (i64, i64) {
+        self.leading_digits(1)
+    }
+
+    /// So many first digits in base 10000 (4 at most) as one number, and the place of the last one of them.
+    pub(super) fn leading_digits(&self, many: u8) -> (i64, i64) {
         let Some((_, digits, scale)) = self.decimal_digits().filter(|(_, digits, _)| !digits.is_empty())
         else {
             return (0, 0);
         };
         let exponent = digits.len() as i64 - 1 - i64::from(scale);
         let weight = exponent.div_euclid(4);
-        let count = (exponent - weight * 4 + 1) as usize;
+        let further = i64::from(many) - 1;
+        let count = (exponent - (weight - further) * 4 + 1) as usize;
         let mut first = 0;
         for at in 0..count {
             first = first * 10 + i64::from(digits.as_bytes().get(at).map_or(0, |digit| digit - b'0'));
         }
-        (weight, first)
+        (weight - further, first)
     }
 
     /// `-self`
@@ -241,9 +251,12 @@ impl Numeric {
 
     /// Rounded to `scale` digits after the point (before it, if negative), halves away from zero; shows that
     /// many.
-    #[must_use]
-    pub fn round(&self, scale: i32) -> Self {
-        self.rescaled(scale, divide_rounding)
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the result is out of range.
+    pub fn round(&self, scale: i32) -> Result<Self> {
+        self.rescaled(scale, divide_rounding).in_range()
     }
     /// Cut to `scale` digits after the point (before it, if negative).
     #[must_use]
@@ -263,8 +276,10 @@ impl Numeric {
 
     fn rescaled(&self, scale: i32, divide: impl Fn(&BigInt, &BigInt) -> BigInt) -> Self {
         let Class::Finite(coefficient, current) = self.class() else { return self.clone() };
-        // PostgreSQL limits the argument of round() and trunc() so too.
-        let scale = scale.clamp(-2000, 2000);
+        // Beyond the place before the first digit, all places give 0 alike. A bit is less than 0.302 digits.
+        let digits = i32::try_from(coefficient.bits() * 302 / 1000).unwrap_or(i32::MAX / 2) + 1;
+        let before_first = (digits - i32::from(current)).max(0) + 1;
+        let scale = scale.clamp(-before_first, i32::from(MAX_SCALE));
         let shift = i32::from(current) - scale;
         match u32::try_from(shift) {
             Ok(0) => self.clone(),
@@ -293,7 +308,7 @@ impl Numeric {
         if !self.is_finite() {
             return Err(too_large().with_detail(format!("{limits} cannot hold an infinite value.")));
         }
-        let rounded = self.round(i32::from(scale));
+        let rounded = self.rescaled(i32::from(scale), divide_rounding);
         let whole_digits = i64::from(precision) - i64::from(scale);
         let fits = match rounded.decimal_digits() {
             Some((_, digits, shown)) => {

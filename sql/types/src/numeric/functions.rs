@@ -208,18 +208,16 @@ impl Numeric {
 
     /// The decimal weight of the logarithm's first digit, as PostgreSQL estimates it.
     fn ln_weight(&self) -> i64 {
-        let value = self.to_f64();
-        if (0.9..=1.1).contains(&value) {
-            let difference = match self.sub(&Self::ONE) {
-                Ok(difference) if !difference.is_zero() => difference,
-                _ => return 0,
-            };
-            let (weight, first) = difference.leading_digit();
-            return weight * 4 + (first as f64).log10() as i64;
+        if (Self::small(9, 1)..=Self::small(11, 1)).contains(self) {
+            // ln(1 + x) is about x.
+            let (weight, first) = self.sub(&Self::ONE).unwrap_or(Self::ZERO).leading_digit();
+            return weight * 4 + first.checked_ilog10().map_or(0, i64::from);
         }
-        let (weight, first) = self.leading_digit();
-        let ln = (first as f64).ln() + weight as f64 * 4.0 * std::f64::consts::LN_10;
-        ln.abs().log10() as i64
+        // The first digit alone would be 1 for 1.9, whose logarithm is not 0.
+        let (weight, digits) = self.leading_digits(2);
+        let ln = (digits.max(1) as f64).ln() + weight as f64 * 4.0 * std::f64::consts::LN_10;
+        // 0.09 at least in size, so the weight is -1 at least.
+        ln.abs().max(0.01).log10() as i64
     }
 
     /// power()
@@ -347,5 +345,48 @@ fn shorten(value: &mut BigInt, scale: &mut i64, keep: i64) {
     if excess > 0 {
         *value = divide_rounding(value, &power_of_ten(excess as u32));
         *scale -= excess;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Numeric;
+    use crate::error::Result;
+
+    /// As PostgreSQL 15 says `select ln(x), log(x), log(2, x)`.
+    #[test]
+    fn logarithms_show_sixteen_digits_near_one_and_far_from_it() -> Result<()> {
+        let known = [
+            ("0.00004539", "-10.000218741495900", "-4.343039817257151", "-14.427265986161005"),
+            (
+                "0.8999999999999999999999",
+                "-0.1053605156578263012276",
+                "-0.0457574905606751254100",
+                "-0.1520030934450499849630",
+            ),
+            ("1", "0.0000000000000000", "0.0000000000000000", "0.0000000000000000"),
+            (
+                "1.0000000001",
+                "0.00000000009999999999500000",
+                "0.00000000004342944818815371",
+                "0.00000000014426950408168287",
+            ),
+            ("1.1", "0.09531017980432486", "0.04139268515822504", "0.13750352374993491"),
+            ("1.1000001", "0.09531027071341164", "0.04139272463953978", "0.13750365490402357"),
+            ("1.25", "0.2231435513142098", "0.0969100130080564", "0.3219280948873623"),
+            ("1.5", "0.4054651081081644", "0.1760912590556812", "0.5849625007211562"),
+            ("1.9999", "0.6930971793099036", "0.3010082803969998", "0.9999278634445266"),
+            ("22100.5", "10.003355511684305", "4.344402099240974", "14.431791388956225"),
+            ("25000", "10.126631103850338", "4.397940008672038", "14.609640474436812"),
+            ("29999.5", "10.308935993838735", "4.477114016417978", "14.872650835152881"),
+            ("150000000.5", "18.826145855393863", "8.176091260503330", "27.160387264629038"),
+        ];
+        for (x, ln, log10, log2) in known {
+            let number = Numeric::parse(x)?;
+            assert_eq!(number.ln()?.to_string(), ln, "ln({x})");
+            assert_eq!(number.log10()?.to_string(), log10, "log({x})");
+            assert_eq!(Numeric::from(2).log_of(&number)?.to_string(), log2, "log(2, {x})");
+        }
+        Ok(())
     }
 }

@@ -164,16 +164,24 @@ impl Elements {
     }
 
     fn array(&self) -> Result<TypeId> {
-        self.id.and_then(TypeId::array).ok_or_else(|| {
-            let message = "could not determine polymorphic type because input has type unknown";
-            SqlError::new(SqlState::DATATYPE_MISMATCH, message)
-        })
+        self.id.and_then(TypeId::array).ok_or_else(untold)
     }
+}
+
+/// 42804 where no argument tells a type.
+fn untold() -> SqlError {
+    let message = "could not determine polymorphic type because input has type unknown";
+    SqlError::new(SqlState::DATATYPE_MISMATCH, message)
 }
 
 fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
     let mut coerced = Vec::with_capacity(arguments.len());
     let elements = Elements::of(function, &arguments)?;
+    if function.result == functions::Returns::ArrayOfFirst
+        && arguments.first().is_some_and(|first| first.ty().id == TypeId::Unknown)
+    {
+        return Err(untold());
+    }
     let mut array = None;
     for (at, argument) in arguments.into_iter().enumerate() {
         let given = argument.ty().id;

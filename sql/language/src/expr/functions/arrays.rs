@@ -4,7 +4,7 @@ use super::{Parameter, Returns, Table, array, integer, mismatch};
 use crate::expr::Facts;
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::{Int4, Int4Array, Text};
-use sql_types::{Array, Datum};
+use sql_types::{Array, Datum, Dimension, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ fn with(array: &Array, values: Vec<Datum>) -> Result<Datum> {
         return Ok(Datum::Array(Arc::new(Array::of(array.element(), values))));
     };
     let len = u32::try_from(values.len()).unwrap_or(u32::MAX);
-    let dimension = sql_types::Dimension { len, ..*first };
+    let dimension = Dimension { len, ..*first };
+    Array::check_bounds(&[dimension])?;
     Ok(Datum::Array(Arc::new(Array::with_dimensions(array.element(), vec![dimension], values)?)))
 }
 
@@ -46,6 +47,55 @@ fn replace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
     let values = from.values().iter().map(|value| if value == old { new.clone() } else { value.clone() });
     let changed = Array::with_dimensions(from.element(), from.dimensions().to_vec(), values.collect())?;
     Ok(Datum::Array(Arc::new(changed)))
+}
+
+/// array_append and array_prepend: an array of one dimension with one more element, from where it began.
+fn extended(element: TypeId, array: &Datum, value: &Datum, at_end: bool) -> Result<Datum> {
+    let array = match array {
+        Datum::Array(array) => Some(array),
+        Datum::Null => None,
+        _ => return Err(mismatch()),
+    };
+    let dimensions = array.map(|array| array.dimensions()).unwrap_or_default();
+    if dimensions.len() > 1 {
+        let message = "argument must be empty or one-dimensional array";
+        return Err(SqlError::new(SqlState::DATA_EXCEPTION, message));
+    }
+    let Dimension { len, lower } = dimensions.first().copied().unwrap_or(Dimension { len: 0, lower: 1 });
+    // It is put there before the array is said to begin where it began.
+    let subscript = if at_end { i64::from(lower) + i64::from(len) } else { i64::from(lower) - 1 };
+    if i32::try_from(subscript).is_err() {
+        return Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "integer out of range"));
+    }
+    let dimension = Dimension { len: len.saturating_add(1), lower };
+    Array::check_bounds(&[dimension])?;
+    let mut values = array.map(|array| array.values().to_vec()).unwrap_or_default();
+    values.insert(if at_end { values.len() } else { 0 }, value.clone());
+    Ok(Datum::Array(Arc::new(Array::with_dimensions(element, vec![dimension], values)?)))
+}
+
+fn append(element: TypeId, arguments: &[Datum]) -> Result<Datum> {
+    let [array, value] = arguments else { return Err(mismatch()) };
+    extended(element, array, value, true)
+}
+
+fn prepend(element: TypeId, arguments: &[Datum]) -> Result<Datum> {
+    let [value, array] = arguments else { return Err(mismatch()) };
+    extended(element, array, value, false)
+}
+
+/// array_cat: both arrays, from where the first one began; an empty one or NULL leaves the other as it is.
+fn concatenated(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    match arguments {
+        [Datum::Null, other] | [other, Datum::Null] => Ok(other.clone()),
+        [Datum::Array(empty), other] | [other, Datum::Array(empty)] if empty.dimensions().is_empty() => {
+            Ok(other.clone())
+        }
+        [Datum::Array(a), Datum::Array(b)] if a.dimensions().len() == 1 && b.dimensions().len() == 1 => {
+            with(a, [a.values(), b.values()].concat())
+        }
+        _ => Err(SqlError::unsupported("concatenation of arrays with more than one dimension")),
+    }
 }
 
 /// array_position: the first element that is equal, or NULL as the wanted one is, from a subscript on.
@@ -92,18 +142,17 @@ fn dims(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
 
 fn trim(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
     let (from, count) = (array(arguments)?, integer(arguments, 1)?);
-    let [dimension] = from.dimensions() else {
-        return if from.dimensions().is_empty() && count == 0 {
-            Ok(arguments.first().cloned().unwrap_or_default())
-        } else if from.dimensions().is_empty() {
-            Err(out_of_bounds(0))
-        } else {
-            Err(SqlError::unsupported("trim_array of an array with more than one dimension"))
-        };
-    };
-    let kept = usize::try_from(i64::from(dimension.len) - count).ok();
-    let Some(kept) = kept.filter(|_| count >= 0) else { return Err(out_of_bounds(dimension.len)) };
-    with(from, from.values().iter().take(kept).cloned().collect())
+    let len = from.dimensions().first().map_or(0, |dimension| dimension.len);
+    let kept = u32::try_from(i64::from(len) - count).ok().filter(|_| count >= 0);
+    let kept = kept.ok_or_else(|| out_of_bounds(len))?;
+    let mut dimensions: Vec<Dimension> =
+        from.dimensions().iter().map(|dimension| Dimension { lower: 1, ..*dimension }).collect();
+    if let Some(first) = dimensions.first_mut() {
+        first.len = kept;
+    }
+    let count: usize = dimensions.iter().map(|dimension| dimension.len as usize).product();
+    let values = from.values().iter().take(count).cloned().collect();
+    Ok(Datum::Array(Arc::new(Array::with_dimensions(from.element(), dimensions, values)?)))
 }
 
 fn out_of_bounds(len: u32) -> SqlError {
@@ -112,7 +161,7 @@ fn out_of_bounds(len: u32) -> SqlError {
 }
 
 /// array_fill(value, lengths [, lower bounds])
-fn fill(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+fn fill(element: TypeId, arguments: &[Datum]) -> Result<Datum> {
     let numbers = |at: usize| match arguments.get(at) {
         Some(Datum::Array(array)) => {
             let numbers: Option<Vec<i64>> = array.values().iter().map(Datum::as_i64).collect();
@@ -132,7 +181,6 @@ fn fill(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
         return Err(SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "wrong number of array subscripts")
             .with_detail("Low bound array has different size than dimensions array."));
     }
-    let Some(element) = value.natural_type() else { return Err(mismatch()) };
     let mut dimensions = Vec::with_capacity(lengths.len());
     let mut count = usize::from(!lengths.is_empty());
     for (len, lower) in lengths.iter().zip(lower) {
@@ -147,14 +195,18 @@ fn fill(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
             let message = format!("array size exceeds the maximum allowed ({FILLED_MAX})");
             SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
         })?;
-        dimensions.push(sql_types::Dimension { len, lower });
+        dimensions.push(Dimension { len, lower });
     }
+    Array::check_bounds(&dimensions)?;
     sql_types::work::room_for(count.saturating_mul(size_of::<Datum>()))?;
     Ok(Datum::Array(Arc::new(Array::with_dimensions(element, dimensions, vec![value.clone(); count])?)))
 }
 
 pub(super) fn register(table: &mut Table) {
     use Parameter::{Any, AnyArray, Is};
+    table.add_of_elements("array_append", &[AnyArray, Any], Returns::SameArray, append);
+    table.add_of_elements("array_prepend", &[Any, AnyArray], Returns::SameArray, prepend);
+    table.add_any("array_cat", &[AnyArray, AnyArray], Returns::SameArray, concatenated).lenient();
     table.add_any("array_remove", &[AnyArray, Any], Returns::SameArray, remove).lenient();
     table.add_any("array_replace", &[AnyArray, Any, Any], Returns::SameArray, replace).lenient();
     table.add_any("array_position", &[AnyArray, Any], Returns::Is(Int4), position).lenient();
@@ -163,6 +215,6 @@ pub(super) fn register(table: &mut Table) {
     table.add_any("array_dims", &[AnyArray], Returns::Is(Text), dims);
     table.add_any("trim_array", &[AnyArray, Is(Int4)], Returns::SameArray, trim);
     for parameters in [&[Any, Is(Int4Array)][..], &[Any, Is(Int4Array), Is(Int4Array)]] {
-        table.add_any("array_fill", parameters, Returns::ArrayOfFirst, fill).lenient();
+        table.add_of_elements("array_fill", parameters, Returns::ArrayOfFirst, fill);
     }
 }

@@ -145,29 +145,8 @@ fn dimension(arguments: &[Datum]) -> Result<Option<sql_types::Dimension>> {
     Ok(at.and_then(|at| array(arguments).ok()?.dimensions().get(at).copied()))
 }
 
-fn of_element(arguments: &[Datum], put: fn(&mut Vec<Datum>, Datum)) -> Result<Datum> {
-    let (array, element) = match arguments {
-        [Datum::Array(array), element] | [element, Datum::Array(array)] => (array, element),
-        // A NULL array is an empty one of the element's type.
-        [Datum::Null, element] | [element, Datum::Null] => {
-            let Some(id) = element.natural_type() else { return Ok(Datum::Null) };
-            return Ok(Datum::Array(Arc::new(Array::of(id, vec![element.clone()]))));
-        }
-        _ => return Err(mismatch()),
-    };
-    if array.dimensions().len() > 1 {
-        return Err(SqlError::new(
-            SqlState::DATA_EXCEPTION,
-            "argument must be empty or one-dimensional array",
-        ));
-    }
-    let mut values = array.values().to_vec();
-    put(&mut values, element.clone());
-    Ok(Datum::Array(Arc::new(Array::of(array.element(), values))))
-}
-
 fn arrays(table: &mut Table) {
-    use Parameter::{Any, AnyArray, Is};
+    use Parameter::{AnyArray, Is};
     table.add_any("array_length", &[AnyArray, Is(Int4)], Returns::Is(Int4), |a, _| {
         Ok(dimension(a)?
             .map_or(Datum::Null, |found| Datum::Int4(i32::try_from(found.len).unwrap_or(i32::MAX))))
@@ -185,24 +164,6 @@ fn arrays(table: &mut Table) {
         count => Ok(int4(count)),
     });
     table.add_any("cardinality", &[AnyArray], Returns::Is(Int4), |a, _| Ok(int4(array(a)?.values().len())));
-    table
-        .add_any("array_append", &[AnyArray, Any], Returns::SameArray, |a, _| of_element(a, Vec::push))
-        .lenient();
-    table
-        .add_any("array_prepend", &[Any, AnyArray], Returns::SameArray, |a, _| {
-            of_element(a, |values, element| values.insert(0, element))
-        })
-        .lenient();
-    table
-        .add_any("array_cat", &[AnyArray, AnyArray], Returns::SameArray, |a, _| match a {
-            [Datum::Null, other] | [other, Datum::Null] => Ok(other.clone()),
-            [Datum::Array(a), Datum::Array(b)] if a.dimensions().len() <= 1 && b.dimensions().len() <= 1 => {
-                let values = [a.values(), b.values()].concat();
-                Ok(Datum::Array(Arc::new(Array::of(a.element(), values))))
-            }
-            _ => Err(SqlError::unsupported("concatenation of arrays with more than one dimension")),
-        })
-        .lenient();
 }
 
 /// Sizes as PostgreSQL rounds them: each unit from 10 of the one below.

@@ -93,6 +93,9 @@ pub enum Volatility {
 /// What a function computes. Strict ones never see NULL.
 pub type Body = fn(&[Datum], &dyn Facts) -> Result<Datum>;
 
+/// What a function of arrays computes that is told the type of its result's elements, as NULL tells none.
+pub type BodyOfElements = fn(TypeId, &[Datum]) -> Result<Datum>;
+
 /// A scalar function.
 pub struct Function {
     /// Its name in pg_catalog.
@@ -109,6 +112,8 @@ pub struct Function {
     pub volatility: Volatility,
     /// What it computes.
     pub body: Body,
+    /// What it computes instead where its result is an array.
+    pub of_elements: Option<BodyOfElements>,
 }
 
 impl fmt::Debug for Function {
@@ -118,6 +123,13 @@ impl fmt::Debug for Function {
 }
 
 impl Function {
+    /// Computes it, where a call's result is of this type.
+    pub(super) fn compute(&self, result: TypeId, arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+        match (self.of_elements, result.element()) {
+            (Some(body), Some(element)) => body(element, arguments),
+            _ => (self.body)(arguments, facts),
+        }
+    }
     pub(super) fn is_volatile(&self) -> bool {
         self.volatility == Volatility::Volatile
     }
@@ -235,11 +247,23 @@ impl Table {
             strict: true,
             volatility: Volatility::Immutable,
             body,
+            of_elements: None,
         };
         let of_name = self.0.entry(name).or_default();
         of_name.push(function);
         let last = of_name.len() - 1;
         &mut of_name[last]
+    }
+    /// One that takes NULL, and is told the type of its result's elements.
+    fn add_of_elements(
+        &mut self,
+        name: &'static str,
+        parameters: &[Parameter],
+        result: Returns,
+        body: BodyOfElements,
+    ) {
+        let function = self.add_any(name, parameters, result, |_, _| Err(mismatch())).lenient();
+        function.of_elements = Some(body);
     }
 }
 

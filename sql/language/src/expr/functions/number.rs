@@ -133,9 +133,9 @@ fn lcm(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
 }
 
 fn rounding(table: &mut Table) {
-    table.add("round", &[Num], Num, |a, _| Ok(Datum::Numeric(numeric(a, 0)?.round(0))));
+    table.add("round", &[Num], Num, |a, _| Ok(Datum::Numeric(numeric(a, 0)?.round(0)?)));
     table.add("round", &[Num, Int4], Num, |a, _| {
-        Ok(Datum::Numeric(numeric(a, 0)?.round(integer(a, 1)? as i32)))
+        Ok(Datum::Numeric(numeric(a, 0)?.round(integer(a, 1)? as i32)?))
     });
     table.add("round", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.round_ties_even())));
     table.add("trunc", &[Num], Num, |a, _| Ok(Datum::Numeric(numeric(a, 0)?.trunc(0))));

@@ -31,8 +31,22 @@ const fn is_comparison(op: &BinaryOperator) -> bool {
     )
 }
 
+/// What LIKE stands for before ANY and ALL.
+const fn is_like(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGLikeMatch
+            | BinaryOperator::PGILikeMatch
+            | BinaryOperator::PGNotLikeMatch
+            | BinaryOperator::PGNotILikeMatch
+    )
+}
+
 /// LIKE, IN, BETWEEN and their kin, which do not chain either.
 const fn is_matching(expr: &Expr) -> bool {
+    if let Expr::AnyOp { compare_op, .. } | Expr::AllOp { compare_op, .. } = expr {
+        return is_like(compare_op);
+    }
     matches!(
         expr,
         Expr::Like { .. }
@@ -91,7 +105,7 @@ impl Doubts<'_> {
             | Expr::AllOp { left, compare_op: op, right: _ }
             | Expr::BinaryOp { left, op, right: _ } => {
                 let chained = matches!(&**left, Expr::BinaryOp { op, .. } if is_comparison(op));
-                self.ask_if(chained && is_comparison(op));
+                self.ask_if((chained && is_comparison(op)) || (is_like(op) && is_matching(left)));
                 self.operator(op);
             }
             Expr::UnaryOp { op, expr: _ } => {
