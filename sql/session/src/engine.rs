@@ -214,8 +214,9 @@ impl SqlEngine {
         catalogue
     }
 
-    /// What a transaction sees whose snapshot stays, with the newest roles and rights, and the newest rules for
-    /// the numbers of sequences: a snapshot keeps rows, and neither of those. `kept`: the one that it had before, by the version of the rights in it.
+    /// What a transaction sees whose snapshot stays, with the newest roles, rights and rules for the numbers
+    /// of sequences: a snapshot keeps rows, and none of these. `kept`: the one that it had before, by the
+    /// version of what is newest in it.
     pub(crate) async fn with_newest_rights(
         &self,
         seen: Arc<Catalogue>,
