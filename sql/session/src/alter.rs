@@ -308,6 +308,7 @@ impl SqlSession {
         let at = relation.require_column(name)?;
         refuse_of_identity(relation, at, operation)?;
         match operation {
+            Op::GenericOptions { .. } => Err(SqlError::unsupported("ALTER COLUMN OPTIONS")),
             Op::SetNotNull => {
                 self.require_no_nulls(relation, at).await?;
                 self.change_column(relation, at, |column| column.not_null = true).await

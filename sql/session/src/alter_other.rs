@@ -29,6 +29,7 @@ fn action(operation: &AlterTableOperation) -> Option<&'static str> {
             Op::DropNotNull => "ALTER COLUMN ... DROP NOT NULL",
             Op::SetDataType { .. } => "ALTER COLUMN ... SET DATA TYPE",
             Op::AddGenerated { .. } => "ALTER COLUMN ... ADD IDENTITY",
+            Op::GenericOptions { .. } => return None,
         },
         AlterTableOperation::AddConstraint { .. } => "ADD CONSTRAINT",
         AlterTableOperation::DropConstraint { .. } => "DROP CONSTRAINT",

@@ -1,12 +1,16 @@
 //! COPY of a session: tables and queries out, rows in.
 
+mod header;
+
 use super::names::is_an_index;
 use super::portal::{CopyOutState, Portal, Run};
 use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
 use sql_catalogue::names::Found;
 use sql_execution::Cx;
-use sql_execution::copy::{BinaryReader, BinaryWriter, Line, LineReader, LineWriter, Record, RowWriter};
+use sql_execution::copy::{
+    BinaryReader, BinaryWriter, Line, LineReader, LineWriter, Record, RowWriter, fields_bytes, shown,
+};
 use sql_execution::deferred::DeferredState;
 use sql_interface::{CommandTag, Format, Result, SqlError};
 use sql_language::expr::Expr;
@@ -246,9 +250,11 @@ impl SqlSession {
         let name = copy.target.relation.name.clone();
         let result = take_rows(&mut cx, copy, data, last).await;
         let number = copy.reader.number();
+        // What is wrong with a binary header is of no row.
+        let has_place = number > 0 || matches!(copy.reader, Reader::Lines(_));
         result.map_err(|error| match error.fields().context {
-            Some(_) => error,
-            None => error.in_context(format!("COPY {name}, line {}", number.max(1))),
+            None if has_place => error.in_context(format!("COPY {name}, line {}", number.max(1))),
+            _ => error,
         })
     }
 
@@ -340,17 +346,22 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
     let relation = copy.target.relation.clone();
     let whole = || {
         let text = String::from_utf8_lossy(line);
-        let shown: String = text.chars().take(100).collect();
-        let dots = if shown.len() < text.len() { "..." } else { "" };
-        format!("COPY {}, line {number}: \"{shown}{dots}\"", relation.name)
+        format!("COPY {}, line {number}: \"{}\"", relation.name, shown(&text))
     };
-    sql_types::work::room_for(line.len().saturating_mul(LINE_COPIES))?;
+    // A line that is no text is not shown.
+    let is_text = || std::str::from_utf8(line).is_ok();
+    if line.len() >= sql_types::work::SHORT_BYTES {
+        let fields = fields_bytes(line, copy.options.delimiter);
+        sql_types::work::room_for(line.len().saturating_mul(LINE_COPIES).saturating_add(fields))?;
+    }
     if let Reader::Lines(lines) = &mut copy.reader {
-        lines.split(line, record)?;
+        let split = lines.split(line, record);
+        split.map_err(|error| if is_text() { error.in_context(whole()) } else { error })?;
     }
     if std::mem::take(&mut copy.header) {
         return if copy.options.header == CopyHeader::Match {
-            match_header(copy, record, &relation)
+            header::matches(&copy.columns, (record, &copy.options.null), &relation)
+                .map_err(|error| error.in_context(whole()))
         } else {
             Ok(())
         };
@@ -442,7 +453,7 @@ fn fill_row(copy: &CopyIn, record: &Record, style: &Style, new: &mut [Datum]) ->
         };
         let Some(text) = field else { continue };
         let value = read_value(column.ty, text, style).map_err(|error| {
-            let shown: String = text.chars().take(100).collect();
+            let shown = shown(text);
             let (number, relation, column) = (copy.reader.number(), &relation.name, &column.name);
             error.in_context(format!("COPY {relation}, line {number}, column {column}: \"{shown}\""))
         })?;
@@ -455,29 +466,6 @@ fn fill_row(copy: &CopyIn, record: &Record, style: &Style, new: &mut [Datum]) ->
 
 fn read_value(ty: Type, text: &str, style: &Style) -> Result<Datum> {
     Ok(Datum::parse(ty, text, style)?)
-}
-
-/// HEADER MATCH: the first line must name the columns.
-fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<()> {
-    let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
-    if record.field_count() != copy.columns.len() {
-        return Err(wrong(format!(
-            "wrong number of fields in header line: got {}, expected {}",
-            record.field_count(),
-            copy.columns.len()
-        )));
-    }
-    for (place, at) in copy.columns.iter().enumerate() {
-        let (number, field) = (place + 1, record.get(place).flatten());
-        let name = relation.columns.get(*at).map_or("", |column| &column.name);
-        if field != Some(name) {
-            let found = field.map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
-            return Err(wrong(format!(
-                "column name mismatch in header line field {number}: got {found}, expected \"{name}\""
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The options, if nothing is wrong with them.

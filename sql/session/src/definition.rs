@@ -88,7 +88,7 @@ fn is_postgresqls(table: &ast::CreateTable) -> bool {
             partition_of: _, for_values: _,
             // Of others.
             or_replace: false, external: false, dynamic: false, transient: false, volatile: false,
-            iceberg: false, snapshot: false, without_rowid: false, strict: false, copy_grants: false,
+            iceberg: false, snapshot: false, sqlite_table_options: _, copy_grants: false,
             require_user: false, hive_distribution: ast::HiveDistributionStyle::NONE, hive_formats: None,
             clone: None, version: None, comment: None, on_cluster: None, primary_key: None, order_by: None,
             cluster_by: None, clustered_by: None, file_format: None, location: None,
@@ -117,6 +117,7 @@ pub(super) fn refuse_absent_clauses(table: &ast::CreateTable) -> Result<()> {
         (partitions, "CREATE TABLE with partitions"),
         (table.on_commit.is_some(), "CREATE TABLE ON COMMIT"),
         (!is_postgresqls(table), "this form of CREATE TABLE"),
+        (!table.sqlite_table_options.options.is_empty(), "this form of CREATE TABLE"),
     ])
 }
 

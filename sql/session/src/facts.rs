@@ -384,7 +384,13 @@ impl Facts for SessionFacts {
                 }
                 Some(oid)
             }
-            None => numbers.last.filter(|oid| self.names().sequences.contains_key(oid)),
+            None => {
+                let last = numbers.last.and_then(|oid| self.names().sequences.get(&oid));
+                if let Some(sequence) = last {
+                    self.require_current_value(sequence.oid, &sequence.name)?;
+                }
+                last.map(|sequence| sequence.oid)
+            }
         };
         let found = oid.and_then(|oid| numbers.by_sequence.get(&oid)).copied();
         found.ok_or_else(|| undefined("lastval is not yet defined in this session".to_owned()))

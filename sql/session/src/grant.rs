@@ -252,7 +252,7 @@ impl SqlSession {
     ) -> Result<()> {
         let mut of = Vec::new();
         for role in roles {
-            let role = self.role_of(role)?;
+            let role = self.owner_named(role)?;
             if !self.facts.catalogue.is_member_of(self.role.oid, role) {
                 let name = self.facts.catalogue.roles.get(&role).map_or_else(String::new, |r| r.name.clone());
                 return Err(denied(format!("must be member of role \"{name}\"")));

@@ -6,7 +6,7 @@ use super::{HashMap, SqlSession, Statement, in_failed_block};
 use host::Timestamp;
 use sql_interface::{CommandTag, Format, Result, ResultFormats, SqlError};
 use sql_language::parse::{SqlCommand, StatementClass, Utility};
-use sql_types::{Array, Category, Datum, Style, Type, TypeId};
+use sql_types::{Array, Datum, Style, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
@@ -218,7 +218,7 @@ impl SqlSession {
         if let Some(value) = sql_language::expr::read_reg(ty.id, text, &self.facts.path, &self.facts)? {
             return Ok(value);
         }
-        if !matches!(ty.id.element().unwrap_or(ty.id).category(), Category::DateTime | Category::Timespan) {
+        if !ty.id.element().unwrap_or(ty.id).is_of_time() {
             return Ok(Datum::parse(ty, text, style)?);
         }
         // 'now' is when the transaction began, which may be about to.

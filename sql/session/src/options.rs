@@ -127,13 +127,18 @@ fn checked(of: Of, given: &[(String, Option<&ast::Expr>)]) -> Result<Vec<String>
 ///
 /// 22023, or 0A000 for options of another kind.
 pub(super) fn of_table(options: &[ast::SqlOption]) -> Result<Vec<String>> {
+    let absent = |option: &ast::SqlOption| SqlError::unsupported(format!("the table option {option}"));
     let mut given = Vec::with_capacity(options.len());
     for option in options {
-        given.push(match option {
-            ast::SqlOption::KeyValue { key, value } => (fold(key), Some(value)),
-            ast::SqlOption::Ident(key) => (fold(key), None),
-            other => return Err(SqlError::unsupported(format!("the table option {other}"))),
-        });
+        let (key, value) = match option {
+            ast::SqlOption::KeyValue { key, value } => (key, Some(value)),
+            ast::SqlOption::Ident(key) => (key, None),
+            other => return Err(absent(other)),
+        };
+        match key.0.as_slice() {
+            [ast::ObjectNamePart::Identifier(key)] => given.push((fold(key), value)),
+            _ => return Err(absent(option)),
+        }
     }
     checked(Of::Table, &given)
 }

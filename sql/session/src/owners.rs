@@ -28,6 +28,7 @@ impl SqlSession {
         let word = match kind {
             OwnedKind::Table => "ALTER TABLE",
             OwnedKind::View => "ALTER VIEW",
+            OwnedKind::Index => "ALTER INDEX",
             OwnedKind::Sequence => "ALTER SEQUENCE",
             OwnedKind::Schema => "ALTER SCHEMA",
             OwnedKind::Database => "ALTER DATABASE",
@@ -87,6 +88,7 @@ impl SqlSession {
                 self.keep_owner_of_index(oid)?;
                 Ok(None)
             }
+            (Some(_), OwnedKind::Index) => wrong("an index"),
             _ => {
                 let message = format!("permission denied: \"{table}\" is a system catalog");
                 Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
@@ -112,6 +114,12 @@ impl SqlSession {
             return Err(SqlError::internal("an object is gone"));
         };
         self.require_owner_of(kind, name, owner)?;
+        if let Some(table) = catalogue.relations.get(&oid) {
+            self.refuse_in_use(table, "ALTER TABLE")?;
+        }
+        if owner == new {
+            return Ok(());
+        }
         if let Some(sequence) = catalogue.sequences.get(&oid)
             && let Some((table, _)) = sequence.owned_by
         {
@@ -119,9 +127,6 @@ impl SqlSession {
             let message = format!("cannot change owner of sequence \"{name}\"");
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
                 .with_detail(format!("Sequence \"{name}\" is linked to table \"{table}\".")));
-        }
-        if owner == new {
-            return Ok(());
         }
         if !self.role.superuser {
             self.require_member(new)?;
@@ -250,6 +255,7 @@ impl SqlSession {
         }
         if let Some(pinned) = roles.iter().find(|role| is_pinned(**role)) {
             let name = self.role_name(*pinned);
+            let what = if what == "reassign" { "reassign ownership of" } else { what };
             let message = format!(
                 "cannot {what} objects owned by role {name} because they are required by the database system"
             );

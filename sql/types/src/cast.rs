@@ -357,7 +357,10 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     }
     let text: Cow<'_, str> = match value {
         // char(n) loses its padding on the way to other strings.
-        Datum::Bpchar(text) if to != TypeId::Bpchar => Cow::Borrowed(text.trim_end_matches(' ')),
+        // A "char" is made of the text with its blanks.
+        Datum::Bpchar(text) if to != TypeId::Bpchar && to != TypeId::Char => {
+            Cow::Borrowed(text.trim_end_matches(' '))
+        }
         Datum::Text(text) if to != TypeId::Bpchar && to != TypeId::Name && to != TypeId::Char => {
             return Ok(Datum::Text(Str::clone(text)));
         }
@@ -459,5 +462,20 @@ fn padded(text: Arc<str>, length: usize, explicit: bool) -> Result<Arc<str>> {
             padded.extend(std::iter::repeat_n(' ', missing));
             Ok(Arc::from(padded))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SELECT ascii((' '::char(1)::"char")::text), ' '::char(1)::text` in PostgreSQL 15: 32 and nothing.
+    #[test]
+    fn blanks_of_a_padded_text_reach_a_single_byte_alone() -> Result<()> {
+        let blank = Datum::Bpchar(Arc::from(" "));
+        let cast_to = |to: TypeId| cast(&blank, TypeId::Bpchar, Type::of(to), true, &Style::default());
+        assert_eq!(cast_to(TypeId::Char)?, Datum::text(" "));
+        assert_eq!(cast_to(TypeId::Text)?, Datum::text(""));
+        Ok(())
     }
 }

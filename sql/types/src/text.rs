@@ -347,7 +347,12 @@ impl ArrayReader<'_> {
             self.lengths.push(None);
         }
         let mut count = 0u32;
-        if !self.take('}') {
+        if self.take('}') {
+            // Only the whole may be empty.
+            if depth > 0 {
+                return Err(malformed(self.text, "Unexpected \"}\" character."));
+            }
+        } else {
             loop {
                 self.skip_blanks();
                 if self.rest.starts_with('{') {

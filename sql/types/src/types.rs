@@ -179,6 +179,10 @@ impl TypeId {
     pub const fn is_string(self) -> bool {
         matches!(self, Self::Text | Self::Varchar | Self::Bpchar | Self::Name | Self::Unknown)
     }
+    /// Whether values are points in time or spans of it (date, time, timestamp, timestamptz, interval).
+    pub const fn is_of_time(self) -> bool {
+        matches!(self.category(), Category::DateTime | Category::Timespan)
+    }
     /// Whether a value is the OID of something in the catalogue, which prints as that thing's name. regtype
     /// is apart: types are known without a catalogue.
     pub const fn is_reg(self) -> bool {
@@ -377,5 +381,17 @@ fn character_modifier(name: &str, limit: Option<u32>) -> Result<i32> {
             SqlState::INVALID_PARAMETER_VALUE,
             format!("length for type {name} cannot exceed 10485760"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TypeId;
+
+    #[test]
+    fn dates_times_and_spans_are_of_time() {
+        let of_time: Vec<&str> =
+            TypeId::ALL.iter().filter(|id| id.is_of_time()).map(|id| id.name()).collect();
+        assert_eq!(of_time, ["date", "time", "timestamp", "timestamptz", "interval"]);
     }
 }

@@ -1,8 +1,8 @@
 //! The cases: by the sections of the manual's chapter "Message Flow".
 
 use crate::messages::{
-    Step, bind, bind_formats, close_portal, close_statement, copy_data, copy_done, copy_fail,
-    describe_portal, describe_statement, execute, flush, function_call, parse, parse_typed, query, raw, sync,
+    Step, bind, bind_formats, close_portal, close_statement, describe_portal, describe_statement, execute,
+    flush, function_call, parse, parse_typed, query, raw, sync,
 };
 
 /// What is there before all cases, which leave it as it is.
@@ -42,9 +42,11 @@ pub const DIFFERENCES: &[Difference] = &[
 
 macro_rules! cases {
     ($($name:literal: [$($step:expr),* $(,)?],)*) => {
-        pub const CASES: &[Case] = &[$(Case { name: $name, steps: || vec![$($step),*] }),*];
+        pub const CASES: &[$crate::cases::Case] =
+            &[$($crate::cases::Case { name: $name, steps: || vec![$($step),*] }),*];
     };
 }
+pub(crate) use cases;
 
 cases! {
     // Simple query.
@@ -66,6 +68,12 @@ cases! {
         query("set transform_null_equals = on"),
         parse("", "select count(*) from t where v = null"), bind("", "", &[]), execute("", 0), sync(),
         query("reset transform_null_equals"),
+    ],
+    "escapes of literals that are none": [
+        query("select 'ä', E'ab\\ud800cd'"), query("select E'ab\\ud800'"), query("select E'ab\\udc00', 1"),
+        query("select E'ab\\u12 cd', 1"), query("select 1,\n 'ü', E'\\U00110000', 1"),
+        query("select E'ab\\xe2\\x28'"), query("select U&'ab\\D83D', 1"), query("select U&'\\zz'"),
+        query("select 'ä', e'\\xc3\\xa4', nosuch"),
     ],
     "now as the text of a parameter": [
         parse_typed("", "select $1 = current_date, $2 = now(), $3[1] > '2020-01-01'", &[1082, 1184, 1185]),
@@ -452,63 +460,6 @@ cases! {
     "notices come before the tag": [
         parse("", "drop table if exists nosuch"), bind("", "", &[]), execute("", 0), sync(),
         query("drop table if exists nosuch; select 1"),
-    ],
-
-    // COPY.
-    "COPY in": [
-        query("begin"), query("copy t from stdin"), copy_data(b"40\tforty\n41\t"), copy_data(b"\\N\n"), copy_done(),
-        query("select * from t where id >= 40 order by id"), query("rollback"),
-    ],
-    "COPY in that fails at a line": [
-        query("copy t from stdin"), copy_data(b"40\tx\nx\ty\n"), copy_data(b"41\tz\n"), copy_done(),
-        query("select count(*) from t"),
-    ],
-    "COPY in that the client gives up": [
-        query("copy t from stdin"), copy_data(b"40\tx\n"), copy_fail("enough"), query("select count(*) from t"),
-    ],
-    "COPY in amid a string of statements": [
-        query("begin; copy t from stdin; select count(*) from t"), copy_data(b"40\tx\n"), copy_done(), query("rollback"),
-    ],
-    "Flush and Sync are ignored during COPY": [
-        query("begin"), query("copy t from stdin"), flush(), sync(), copy_data(b"40\tx\n"), sync(), copy_done(),
-        query("rollback"),
-    ],
-    "a message that does not belong into COPY": [
-        query("copy t from stdin"), parse("", "select 1"), sync(), query("select 1"),
-    ],
-    "data of a COPY outside of one is ignored": [
-        copy_data(b"x"), copy_done(), copy_fail("x"), query("select 1"), raw(b'c', b"junk"), query("select 2"),
-        parse("", "select 3"), copy_data(b"x"), bind("", "", &[]), execute("", 0), copy_done(), sync(),
-    ],
-    "COPY in through the extended protocol": [
-        query("begin"), parse("", "copy t from stdin"), describe_statement(""), bind("", "", &[]), describe_portal(""),
-        execute("", 0), copy_data(b"40\tx\n"), copy_done(), sync(), query("rollback"),
-    ],
-    "COPY in through the extended protocol fails and skips to a Sync": [
-        parse("", "copy t from stdin"), bind("", "", &[]), execute("", 0), sync(), copy_data(b"x\ty\n"),
-        Step::Await(b'E'), copy_done(), query("select 1"), sync(), query("select 2"),
-    ],
-    "COPY in through the extended protocol is given up": [
-        parse("", "copy t from stdin"), bind("", "", &[]), execute("", 0), copy_fail("no"), parse("", "select 1"),
-        sync(),
-    ],
-    "COPY out": [
-        query("copy (select * from t order by id) to stdout"), query("copy (select 1, 'a') to stdout with csv header"),
-        query("copy (select 1/(id - id) from t) to stdout"),
-        parse("", "copy (select id from t order by id) to stdout"), describe_statement(""), bind("", "", &[]), execute("", 1), execute("", 0), sync(),
-    ],
-    "COPY in binary": [
-        query("begin"), query("copy t from stdin binary"),
-        copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x04\0\0\0\x32\0\0\0\x02ab"), copy_data(b"\xff\xff"), copy_done(),
-        query("select * from t where id = 50"), query("rollback"),
-    ],
-    "COPY out binary": [query("copy (select * from t order by id) to stdout binary"), query("copy (select 1::int2, null, 'x'::text) to stdout (format binary)")],
-    "broken binary COPY": [
-        query("copy t from stdin binary"), copy_data(b"PGCOPX\n\xff\r\n\0\0\0\0\0\0\0\0\0"), copy_done(),
-        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x03"), copy_done(),
-        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x03\0\0\0\xff\xff\xff\xff"), copy_done(),
-        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0"), copy_done(),
-        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\x01\0\0\0\0\0\0\0\0\0"), copy_done(),
     ],
 
     // Function call, cancel, and messages that are none.

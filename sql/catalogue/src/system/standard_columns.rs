@@ -6,7 +6,7 @@ use super::values::{name, sorted_relations, sparse};
 use super::{Context, TABLES};
 use crate::model::{Identity, Sequence};
 use crate::rights::{Object, Privileges};
-use sql_types::{Category, Datum, Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use std::sync::Arc;
 
 /// What its text may have at most, in bytes: PostgreSQL's limit of a value.
@@ -61,9 +61,9 @@ fn lengths(ty: Type) -> [Datum; 2] {
 
 /// Digits of a second's fraction, of types of time.
 fn time_digits(ty: Type) -> Datum {
-    match (ty.id, ty.id.category()) {
-        (TypeId::Date, _) => Datum::Int4(0),
-        (_, Category::DateTime | Category::Timespan) => integer(ty.time_precision().or(Some(6))),
+    match ty.id {
+        TypeId::Date => Datum::Int4(0),
+        of_time if of_time.is_of_time() => integer(ty.time_precision().or(Some(6))),
         _ => Datum::Null,
     }
 }

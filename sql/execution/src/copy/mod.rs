@@ -2,11 +2,13 @@
 //! transactions.
 
 mod binary;
+mod fields;
 mod reader;
 mod writer;
 
 pub use binary::{BinaryReader, BinaryWriter};
-pub use reader::{Line, LineReader, Record};
+pub use fields::{Record, fields_bytes};
+pub use reader::{Line, LineReader};
 pub use writer::LineWriter;
 
 use sql_interface::Format;
@@ -14,6 +16,18 @@ use sql_types::{Datum, Style};
 
 /// The longest line or row taken: it must fit into memory as a whole.
 const BUFFER_BYTES_MAX: usize = 256 << 20;
+
+/// How much of a line or a value an error shows, in bytes (MAX_COPY_DATA_DISPLAY).
+const SHOWN_BYTES_MAX: usize = 100;
+
+/// A line or a value as the context of an error shows it: cut behind a character, with dots.
+pub fn shown(text: &str) -> String {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=SHOWN_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", text.get(..end).unwrap_or_default())
+}
 
 /// Turns rows into COPY data of any format.
 #[allow(clippy::large_enum_variant, reason = "one a COPY")]
@@ -50,5 +64,19 @@ impl RowWriter {
         if let Self::Binary(rows) = self {
             rows.end(out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn long_texts_are_shown_up_to_a_hundred_bytes() {
+        let exact = "x".repeat(100);
+        assert_eq!(shown(&exact), exact);
+        assert_eq!(shown(&format!("{exact}y")), format!("{exact}..."));
+        let wide = "\u{e4}".repeat(60);
+        assert_eq!(shown(&format!("a{wide}")), format!("a{}...", "\u{e4}".repeat(49)));
     }
 }

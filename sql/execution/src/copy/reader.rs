@@ -1,10 +1,13 @@
-//! COPY FROM: lines as fields.
+//! COPY FROM: data as lines.
 
 use super::BUFFER_BYTES_MAX;
+use super::fields::Record;
 use sql_interface::{Result, SqlError};
-use sql_language::parse::{CopyFormat, CopyOptions};
+use sql_language::parse::{CopyFormat, CopyHeader, CopyOptions};
 use sql_types::work;
 use sqlstate::SqlState;
+
+const OTHER_NEWLINE: &str = "end-of-copy marker does not match previous newline style";
 
 /// One line of input.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,61 +16,6 @@ pub enum Line {
     Row(Vec<u8>),
     /// `\.`: what follows is ignored.
     End,
-}
-
-/// The fields of a line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Those that are not NULL, one behind the other.
-    text: String,
-    fields: Vec<Field>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Field {
-    start: usize,
-    end: usize,
-    is_null: bool,
-    is_quoted: bool,
-}
-
-impl Record {
-    /// How many fields there are.
-    #[inline]
-    pub fn field_count(&self) -> usize {
-        self.fields.len()
-    }
-    /// A field, if there is one: None is NULL.
-    #[inline]
-    pub fn get(&self, at: usize) -> Option<Option<&str>> {
-        let field = self.fields.get(at)?;
-        if field.is_null { Some(None) } else { self.text.get(field.start..field.end).map(Some) }
-    }
-    /// Whether a field stood in quotes (CSV).
-    #[inline]
-    pub fn is_quoted(&self, at: usize) -> bool {
-        self.fields.get(at).is_some_and(|field| field.is_quoted)
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        self.fields.clear();
-    }
-    fn push(&mut self, text: Option<&str>, is_quoted: bool) {
-        let start = self.text.len();
-        self.text.push_str(text.unwrap_or_default());
-        self.fields.push(Field { start, end: self.text.len(), is_null: text.is_none(), is_quoted });
-    }
-    /// A line whose fields are as they stand there.
-    fn set_plain(&mut self, line: &str, delimiter: u8, null: &str) {
-        self.text.push_str(line);
-        let mut start = 0;
-        for end in memchr::memchr_iter(delimiter, line.as_bytes()).chain([line.len()]) {
-            let is_null = line.get(start..end) == Some(null);
-            self.fields.push(Field { start, end, is_null, is_quoted: false });
-            start = end + 1;
-        }
-    }
 }
 
 /// How lines end: all of a stream alike.
@@ -154,7 +102,7 @@ impl LineReader {
     ///
     /// # Errors
     ///
-    /// 22P04 where the data end inside of quotes, and for a line that ends otherwise than the first one.
+    /// 22P04 for a line that ends otherwise than the first one, and for `\.` that does not end its line.
     pub fn next(&mut self, last: bool) -> Result<Option<Line>> {
         if self.ended {
             return Ok(None);
@@ -180,8 +128,10 @@ impl LineReader {
                 byte if csv && *byte == self.options.quote => self.in_quotes = !self.in_quotes,
                 b'\\' if !csv => {
                     // The byte after a backslash belongs to it, even an end of line.
-                    if self.scanned + 1 >= self.buffer.len() && !last {
-                        return Ok(None);
+                    match self.buffer.get(self.scanned + 1) {
+                        None if !last => return Ok(None),
+                        Some(b'.') => return self.end_of_copy(last),
+                        _ => {}
                     }
                     self.scanned += 2;
                     self.skip_plain();
@@ -202,16 +152,52 @@ impl LineReader {
             self.scanned += 1;
         }
         self.scanned = self.scanned.min(self.buffer.len());
-        if !last || self.start >= self.buffer.len() {
+        // Where the first line is to be looked at, there is an empty one if there is none.
+        let lacks_header = self.options.header == CopyHeader::Match && self.number == 0;
+        if !last || (self.start >= self.buffer.len() && !lacks_header) {
             return Ok(None);
-        }
-        if csv && self.in_quotes {
-            self.number += 1;
-            return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"));
         }
         let end = self.buffer.len();
         self.scanned = end;
         Ok(Some(self.take(end, end)))
+    }
+
+    /// `\.` in the text format, which ends the data and a line before it. None if too little of it is there.
+    fn end_of_copy(&mut self, last: bool) -> Result<Option<Line>> {
+        let mut behind = self.buffer.iter().copied().skip(self.scanned + 2);
+        let (next, after) = (behind.next(), behind.next());
+        let is_crlf = self.line_end == Some(LineEnd::CrLf);
+        if !last && (next.is_none() || (is_crlf && next == Some(b'\r') && after.is_none())) {
+            return Ok(None);
+        }
+        let matches = match (self.line_end, next) {
+            (Some(LineEnd::CrLf), Some(b'\r')) => after.filter(|c| b"\r\n".contains(c)).map(|c| c == b'\n'),
+            (Some(LineEnd::CrLf), Some(b'\n')) => Some(false),
+            (Some(LineEnd::CrLf), _) => None,
+            (Some(LineEnd::Lf), Some(c @ (b'\n' | b'\r'))) => Some(c == b'\n'),
+            (Some(LineEnd::Cr), Some(c @ (b'\n' | b'\r'))) => Some(c == b'\r'),
+            (None, Some(b'\n' | b'\r')) => Some(true),
+            _ => None,
+        };
+        if matches != Some(true) {
+            self.number += 1;
+            let message = if matches.is_some() { OTHER_NEWLINE } else { "end-of-copy marker corrupt" };
+            return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
+        }
+        let before = self.scanned;
+        let line = if self.start < before { self.take(before, before) } else { self.take_end() };
+        self.ended = true;
+        self.buffer.clear();
+        Ok(Some(line))
+    }
+
+    /// What the end of the data is as a line.
+    fn take_end(&mut self) -> Line {
+        self.number += 1;
+        if self.options.header == CopyHeader::Match && self.number == 1 {
+            return Line::Row(Vec::new());
+        }
+        Line::End
     }
 
     /// In the text format, goes on to the next byte that may end a line or hide one that does.
@@ -236,8 +222,8 @@ impl LineReader {
         self.number += 1;
         let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
         let is_marker = self.buffer.get(self.start..self.scanned) == Some(b"\\.");
-        if is_marker && (!csv || self.line_end != Some(LineEnd::CrLf)) {
-            return wrong("end-of-copy marker does not match previous newline style".to_owned());
+        if csv && is_marker && self.line_end != Some(LineEnd::CrLf) {
+            return wrong(OTHER_NEWLINE.to_owned());
         }
         let (name, letter) = if found == LineEnd::Lf { ("newline", 'n') } else { ("carriage return", 'r') };
         if csv {
@@ -248,17 +234,19 @@ impl LineReader {
             .with_hint(format!("Use \"\\{letter}\" to represent {name}."))
     }
 
+    /// The line up to `end`, with the next one from `next` on.
     fn take(&mut self, end: usize, next: usize) -> Line {
+        let is_terminated = next > end;
+        if is_terminated && self.buffer.get(self.start..end) == Some(b"\\.") {
+            self.ended = true;
+            self.buffer.clear();
+            return self.take_end();
+        }
         let mut line = std::mem::take(&mut self.spare);
         line.clear();
         line.extend_from_slice(self.buffer.get(self.start..end).unwrap_or_default());
         self.start = next;
         self.number += 1;
-        if line == b"\\." {
-            self.ended = true;
-            self.buffer.clear();
-            return Line::End;
-        }
         Line::Row(line)
     }
 
@@ -266,154 +254,15 @@ impl LineReader {
     ///
     /// # Errors
     ///
-    /// 22021 for bytes that are no text.
+    /// 22021 for bytes that are no text, 22P04 for quotes that do not end.
     pub fn split(&self, line: &[u8], record: &mut Record) -> Result<()> {
-        record.clear();
-        match self.options.format {
-            CopyFormat::Csv => self.split_csv(line, record),
-            _ => self.split_text(line, record),
-        }
+        record.split(line, &self.options)
     }
-
-    fn split_text(&self, line: &[u8], record: &mut Record) -> Result<()> {
-        if self.options.delimiter.is_ascii()
-            && memchr::memchr2(b'\\', 0, line).is_none()
-            && let Ok(text) = std::str::from_utf8(line)
-        {
-            record.set_plain(text, self.options.delimiter, &self.options.null);
-            return Ok(());
-        }
-        let null = self.options.null.as_bytes();
-        let mut start = 0;
-        let mut at = 0;
-        let mut escaped = false;
-        loop {
-            let rest = line.get(at..).unwrap_or_default();
-            at += memchr::memchr2(self.options.delimiter, b'\\', rest).unwrap_or(rest.len());
-            let byte = line.get(at).copied();
-            if byte == Some(b'\\') {
-                escaped = true;
-                at += 2;
-                continue;
-            }
-            let raw = line.get(start..at.min(line.len())).unwrap_or_default();
-            if raw == null {
-                record.push(None, false);
-            } else {
-                let bytes = if escaped { unescape(raw) } else { raw.to_vec() };
-                record.push(Some(&utf8(bytes)?), false);
-            }
-            if byte.is_none() {
-                return Ok(());
-            }
-            at += 1;
-            start = at;
-            escaped = false;
-        }
-    }
-
-    fn split_csv(&self, line: &[u8], record: &mut Record) -> Result<()> {
-        let CopyOptions { delimiter, quote, escape, null, .. } = &self.options;
-        let mut bytes = line.iter().copied().peekable();
-        let mut field = Vec::new();
-        let (mut quoted, mut inside) = (false, false);
-        loop {
-            let byte = bytes.next();
-            match byte {
-                Some(byte) if inside => {
-                    if byte == *escape && bytes.peek().is_some_and(|next| *next == *quote || *next == *escape)
-                    {
-                        field.extend(bytes.next());
-                    } else if byte == *quote {
-                        inside = false;
-                    } else {
-                        field.push(byte);
-                    }
-                }
-                Some(byte) if byte == *quote => {
-                    inside = true;
-                    quoted = true;
-                }
-                Some(byte) if byte != *delimiter => field.push(byte),
-                _ => {
-                    let text = utf8(std::mem::take(&mut field))?;
-                    record.push(Some(text.as_str()).filter(|text| quoted || text != null), quoted);
-                    quoted = false;
-                    if byte.is_none() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn utf8(bytes: Vec<u8>) -> Result<String> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let bad: Vec<String> =
-            error.as_bytes().iter().skip(at).take(4).map(|byte| format!("0x{byte:02x}")).collect();
-        let shown = bad.first().cloned().unwrap_or_default();
-        SqlError::new(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            format!("invalid byte sequence for encoding \"UTF8\": {shown}"),
-        )
-    })?;
-    if text.contains('\0') {
-        return Err(SqlError::new(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            "invalid byte sequence for encoding \"UTF8\": 0x00",
-        ));
-    }
-    Ok(text)
-}
-
-/// Backslash sequences of the text format.
-fn unescape(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut bytes = raw.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let Some(letter) = bytes.next() else {
-            out.push(b'\\');
-            break;
-        };
-        match letter {
-            b'b' => out.push(0x08),
-            b'f' => out.push(0x0c),
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
-            b'v' => out.push(0x0b),
-            b'0'..=b'7' => {
-                let mut value = u32::from(letter - b'0');
-                for _ in 0..2 {
-                    let Some(digit) = bytes.next_if(|byte| (b'0'..=b'7').contains(byte)) else { break };
-                    value = value * 8 + u32::from(digit - b'0');
-                }
-                out.push((value & 0xFF) as u8);
-            }
-            b'x' if bytes.peek().is_some_and(u8::is_ascii_hexdigit) => {
-                let mut value = 0_u32;
-                for _ in 0..2 {
-                    let Some(digit) = bytes.next_if(u8::is_ascii_hexdigit) else { break };
-                    value = value * 16 + char::from(digit).to_digit(16).unwrap_or(0);
-                }
-                out.push((value & 0xFF) as u8);
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sql_language::parse::CopyHeader;
 
     fn options(csv: bool) -> CopyOptions {
         CopyOptions {
@@ -518,13 +367,82 @@ mod tests {
         assert_eq!(read(false, b"a\\\nb\r\nc\\\r\r\n", 1).len(), 2);
     }
 
+    /// All rows with the number of the last line, or what is wrong, the input cut after every `step` bytes.
+    fn outcome(options: CopyOptions, input: &str, step: usize) -> std::result::Result<Vec<String>, String> {
+        let mut reader = LineReader::new(options);
+        let (mut rows, mut record) = (Vec::new(), Record::default());
+        for piece in input.as_bytes().chunks(step).map(Some).chain([None]) {
+            reader.feed(piece.unwrap_or_default()).unwrap();
+            while let Some(line) = reader.next(piece.is_none()).map_err(|error| error.message().to_owned())? {
+                let Line::Row(line) = line else { continue };
+                reader.split(&line, &mut record).map_err(|error| error.message().to_owned())?;
+                let fields = (0..record.field_count()).map(|at| record.get(at).unwrap().unwrap_or("NULL"));
+                rows.push(fields.collect::<Vec<_>>().join("|"));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What PostgreSQL 15 says of these data.
+    #[test]
+    fn the_end_of_copy_marker_stands_where_postgresql_takes_it() {
+        let (corrupt, other) = ("end-of-copy marker corrupt", OTHER_NEWLINE);
+        for (csv, input, expected) in [
+            (false, "a\n\\.\nx", Ok(vec!["a"])),
+            (false, "a\tb\\.\nx", Ok(vec!["a|b"])),
+            (false, "a\\\\.\nx", Ok(vec!["a\\.", "x"])),
+            (false, "a\n\\.", Err(corrupt)),
+            (false, "a\n\\.x\n", Err(corrupt)),
+            (false, "a\\.b\n", Err(corrupt)),
+            (false, "\\.", Err(corrupt)),
+            (false, "\\.\r", Ok(vec![])),
+            (false, "a\r\n\\.\r\nx", Ok(vec!["a"])),
+            (false, "a\r\n\\.\r", Err(corrupt)),
+            (false, "a\r\n\\.\rx", Err(corrupt)),
+            (false, "a\r\n\\.\r\r\n", Err(other)),
+            (false, "a\r\n\\.\n", Err(other)),
+            (false, "a\n\\.\r\n", Err(other)),
+            (false, "a\r\\.\n", Err(other)),
+            (false, "a\r\\.\r\n", Ok(vec!["a"])),
+            (true, "a\n\\.\nx", Ok(vec!["a"])),
+            (true, "a\n\\.", Ok(vec!["a", "\\."])),
+            (true, "a\n\\.x\n", Ok(vec!["a", "\\.x"])),
+            (true, "a\n\"\\.\n\"\n", Ok(vec!["a", "\\.\n"])),
+            (true, "a\n\"b\nc", Err("unterminated CSV quoted field")),
+        ] {
+            let expected = expected
+                .map(|rows| rows.into_iter().map(str::to_owned).collect::<Vec<_>>())
+                .map_err(str::to_owned);
+            for step in 1..=input.len() {
+                assert_eq!(outcome(options(csv), input, step), expected, "{input:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_to_match_is_an_empty_line_where_there_is_none() {
+        for csv in [false, true] {
+            let matched = || CopyOptions { header: CopyHeader::Match, ..options(csv) };
+            let empty = if csv { "NULL" } else { "" };
+            assert_eq!(outcome(matched(), "\\.\n", 1), Ok(vec![empty.to_owned()]));
+            assert_eq!(outcome(options(csv), "\\.\n", 1), Ok(vec![]));
+            assert_eq!(outcome(matched(), "a\n", 1), Ok(vec!["a".to_owned()]));
+            let mut reader = LineReader::new(matched());
+            assert_eq!(reader.next(false), Ok(None));
+            assert_eq!(reader.next(true), Ok(Some(Line::Row(Vec::new()))));
+            assert_eq!(reader.next(true), Ok(None));
+        }
+    }
+
     #[test]
     fn damage_is_refused() {
-        let mut reader = LineReader::new(options(true));
-        reader.feed(b"1,\"open").unwrap();
-        assert_eq!(reader.next(true).unwrap_err().code(), SqlState::BAD_COPY_FILE_FORMAT);
-        let reader = LineReader::new(options(false));
         let mut record = Record::default();
+        let reader = LineReader::new(options(true));
+        assert_eq!(
+            reader.split(b"1,\"open", &mut record).unwrap_err().code(),
+            SqlState::BAD_COPY_FILE_FORMAT
+        );
+        let reader = LineReader::new(options(false));
         assert_eq!(
             reader.split(b"a\xff", &mut record).unwrap_err().code(),
             SqlState::CHARACTER_NOT_IN_REPERTOIRE

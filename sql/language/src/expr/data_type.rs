@@ -300,7 +300,7 @@ const ABSENT: [&str; 49] = [
     "xml",
 ];
 
-fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
+fn custom(name: &ast::ObjectName, modifiers: &[ast::TypeModifier]) -> Result<Type> {
     let mut parts: Vec<String> = Vec::new();
     for part in &name.0 {
         match part {
@@ -332,7 +332,7 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
         }
         None => return Err(unknown(&parts.join("."))),
     };
-    let numbers = modifiers.iter().map(|text| modifier(text)).collect::<Result<Vec<i64>>>()?;
+    let numbers = modifiers.iter().map(modifier).collect::<Result<Vec<i64>>>()?;
     let small = |number: &i64| u32::try_from(*number).unwrap_or(0);
     Ok(match (known, numbers.as_slice()) {
         (_, []) => Type::of(known),
@@ -351,9 +351,12 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
 }
 
 /// A number in the parentheses behind a type's name.
-fn modifier(text: &str) -> Result<i64> {
-    let text = text.trim();
-    text.parse().map_err(|_| {
+fn modifier(modifier: &ast::TypeModifier) -> Result<i64> {
+    let text = match modifier {
+        ast::TypeModifier::Identifier(name) => &name.value,
+        ast::TypeModifier::Number(text, _) | ast::TypeModifier::String(text) => text,
+    };
+    text.trim().parse().map_err(|_| {
         let message = format!("invalid input syntax for type integer: \"{text}\"");
         SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
     })

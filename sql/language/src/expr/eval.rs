@@ -390,11 +390,16 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
     };
     let (mut inner, mut all) = (None, Vec::new());
     for value in &values {
-        let Datum::Array(array) = value else { return Err(mismatch()) };
-        if *inner.get_or_insert(array.dimensions()) != array.dimensions() {
+        // NULL counts as an empty array.
+        let (dimensions, values) = match value {
+            Datum::Array(array) => (array.dimensions(), array.values()),
+            Datum::Null => (&[][..], &[][..]),
+            _ => return Err(mismatch()),
+        };
+        if *inner.get_or_insert(dimensions) != dimensions {
             return Err(mismatch());
         }
-        all.extend_from_slice(array.values());
+        all.extend_from_slice(values);
     }
     if inner.is_some_and(<[_]>::is_empty) {
         return Ok(Datum::Array(Arc::new(Array::of(element, Vec::new()))));

@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn signs_side_by_side_are_kept_apart() {
-        for (written, kept) in [("- -1", "-(-1)"), ("@ -1 = 1", "@(-1) = 1"), ("not - 1 < 2", "NOT -1 < 2")] {
+        for (written, kept) in [("- -1", "-(-1)"), ("@ -1 = 1", "@ (-1) = 1"), ("not - 1 < 2", "NOT -1 < 2")]
+        {
             let parsed = parse_expression(written).unwrap();
             let text = text_of(parsed.tree().unwrap());
             assert_eq!(text, kept);

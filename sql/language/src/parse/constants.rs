@@ -2,7 +2,7 @@
 //! `pg_catalog.int4 '5'`, `"int4" '5'`, `pg_lsn '0/1'`.
 
 use identifier::needs_quotes;
-use sqlparser::ast::{DataType, Expr, Ident, ObjectName, TypedString, Value, ValueWithSpan};
+use sqlparser::ast::{DataType, Expr, Ident, ObjectName, TypeModifier, TypedString, Value, ValueWithSpan};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -47,11 +47,11 @@ fn is_reserved(word: &Word) -> bool {
 }
 
 /// The numbers in parentheses from this place on, and the place behind the parentheses.
-fn modifiers(parser: &Parser<'_>, mut at: usize) -> Option<(Vec<String>, usize)> {
+fn modifiers(parser: &Parser<'_>, mut at: usize) -> Option<(Vec<TypeModifier>, usize)> {
     let mut found = Vec::new();
     loop {
         let Token::Number(digits, false) = &parser.peek_nth_token_ref(at).token else { return None };
-        found.push(digits.clone());
+        found.push(TypeModifier::Number(digits.clone(), false));
         match &parser.peek_nth_token_ref(at + 1).token {
             // No type takes more.
             Token::Comma if found.len() == 1 => at += 2,
@@ -61,7 +61,7 @@ fn modifiers(parser: &Parser<'_>, mut at: usize) -> Option<(Vec<String>, usize)>
     }
 }
 
-fn typed(name: Vec<Ident>, modifiers: Vec<String>, value: ValueWithSpan) -> Expr {
+fn typed(name: Vec<Ident>, modifiers: Vec<TypeModifier>, value: ValueWithSpan) -> Expr {
     let data_type = DataType::Custom(ObjectName::from(name), modifiers);
     Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })
 }

@@ -181,7 +181,8 @@ fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword)
 }
 
-/// All that [`PostgreSqlDialect`] answers otherwise than any dialect does.
+/// All that [`PostgreSqlDialect`] answers otherwise than any dialect does; but that COPY's rows come behind
+/// its semicolon, as psql has them in its files, and numbers like 0x1f, which came with PostgreSQL 16.
 macro_rules! as_postgresql {
     ($($name:ident),* $(,)?) => {
         $(fn $name(&self) -> bool {
@@ -241,9 +242,31 @@ impl Dialect for Patient {
     fn prec_value(&self, precedence: Precedence) -> u8 {
         self.inner.prec_value(precedence)
     }
+    fn supports_string_literal_column_alias(&self, explicit: bool) -> bool {
+        self.inner.supports_string_literal_column_alias(explicit)
+    }
+    fn supports_string_literal_table_alias(&self, explicit: bool) -> bool {
+        self.inner.supports_string_literal_table_alias(explicit)
+    }
+    fn is_interval_qualifier(&self, keyword: Keyword) -> bool {
+        self.inner.is_interval_qualifier(keyword)
+    }
+    fn is_custom_type_typed_string(&self, first: Keyword, qualified: bool) -> bool {
+        self.inner.is_custom_type_typed_string(first, qualified)
+    }
 
     as_postgresql!(
         supports_unicode_string_literal,
+        supports_cte_materialization,
+        supports_drop_group,
+        supports_create_group,
+        supports_create_role_if_not_exists,
+        supports_sql_option_without_value,
+        supports_tilde_like_match_operator,
+        supports_comparison_in_between_low_bound,
+        supports_named_fn_args_with_assignment_operator,
+        supports_add_column_if_not_exists,
+        supports_table_inheritance_markers,
         supports_filter_during_aggregation,
         supports_group_by_expr,
         supports_alter_user_as_alter_role,

@@ -335,6 +335,7 @@ fn change_owner(cursor: &mut Cursor<'_>) -> Result<Option<Utility>> {
     const KINDS: &[(&str, OwnedKind)] = &[
         ("table", OwnedKind::Table),
         ("view", OwnedKind::View),
+        ("index", OwnedKind::Index),
         ("sequence", OwnedKind::Sequence),
         ("schema", OwnedKind::Schema),
         ("database", OwnedKind::Database),

@@ -10,6 +10,7 @@ mod cursor;
 mod dialect;
 mod doubts;
 mod encodings;
+mod escapes;
 mod explain;
 mod extent;
 mod grammar;
@@ -39,10 +40,10 @@ pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
     CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, InsertStatement,
-    MaintainedTable, Maintenance, MemberGrant, Mode, NamedPrivilege, Overriding, OwnedKind, Reindex,
-    ReindexTarget, Renaming, RoleOption, RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange,
-    SettingOf, SqlCommand, Utility, ViewChange,
+    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, MaintainedTable,
+    Maintenance, MemberGrant, Mode, NamedPrivilege, OwnedKind, Reindex, ReindexTarget, Renaming, RoleOption,
+    RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility,
+    ViewChange,
 };
 
 use cursor::Cursor;
@@ -55,10 +56,9 @@ use settle::settle;
 use sql_interface::{NAME_BYTES_MAX, Result, Severity, SqlError, clipped, stack};
 use sql_types::work;
 use sqlparser::ast::{self, Statement};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word};
 use sqlstate::SqlState;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -80,7 +80,8 @@ pub fn table_factor(name: ast::ObjectName) -> ast::TableFactor {
         partitions: Vec::new(),
         json_path: None,
         sample: None,
-        index_hints: Vec::new(),
+        index_directives: Vec::new(),
+        inheritance: None,
     }
 }
 
@@ -95,6 +96,9 @@ const TOKEN_BYTES: usize = 2;
 
 /// Room is made for so many tokens at once.
 const TOKENS_AT_FIRST: usize = 256;
+
+/// The parser may cut the rest of a text into tokens so often again: each time is a way through all of it.
+const CUT_AGAIN_MAX: usize = 100;
 
 /// Parsing a byte takes about as long as touching so many.
 const PARSE_WORK: usize = 16;
@@ -215,22 +219,59 @@ pub fn cut_name(name: &str) -> SqlError {
 
 /// The tokens without the white space, which the parser would only pass over.
 fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
-    let mut tokens = Vec::with_capacity((source.text().len() / TOKEN_BYTES).min(TOKENS_AT_FIRST));
-    Tokenizer::new(&PostgreSqlDialect {}, source.text())
-        .tokenize_with_location_into_buf(&mut tokens)
-        .map_err(|error| {
-            let malformed = unicode::malformed(source, &error);
-            malformed.unwrap_or_else(|| grammar::unread(source, source.lexical_error(&error)))
-        })?;
+    let mut tokens = lexed(source)?;
     note_freed(tokens.len());
     if literals::go_on(&tokens) {
-        tokens = unicode::read(source, literals::joined(tokens))?;
+        tokens = literals::read(source, literals::joined(tokens))?;
     }
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     if tokens.len() > LARGE_TOKENS {
         tokens.shrink_to_fit();
     }
     Ok(tokens)
+}
+
+/// The tokens as the parser cuts them; of literals with escapes that it can't read, the places alone.
+fn lexed(source: &Source) -> Result<Vec<TokenWithSpan>> {
+    let dialect = Patient::new();
+    let mut tokens = Vec::with_capacity((source.text().len() / TOKEN_BYTES).min(TOKENS_AT_FIRST));
+    let mut places = source.places();
+    let mut start = Location { line: 1, column: 1 };
+    let mut again = 0;
+    loop {
+        let begun = start;
+        let in_source = |at: Location| match at.line {
+            1 => Location { line: begun.line, column: begun.column + at.column - 1 },
+            line => Location { line: begun.line + line - 1, column: at.column },
+        };
+        let known = tokens.len();
+        let rest = source.text().get(places.offset(start)..).unwrap_or_default();
+        let cut = Tokenizer::new(&dialect, rest).tokenize_with_location_into_buf(&mut tokens);
+        if known > 0 {
+            for token in tokens.iter_mut().skip(known) {
+                token.span = Span::new(in_source(token.span.start), in_source(token.span.end));
+            }
+        }
+        if let Some(end) = literals::take_pieces(source, &mut places, &mut tokens, known) {
+            start = end;
+            again += 1;
+            if again > CUT_AGAIN_MAX {
+                return Err(SqlError::unsupported("so many literals with escapes of several pieces"));
+            }
+            continue;
+        }
+        let Err(error) = cut else { return Ok(tokens) };
+        // Tokens and white space leave nothing out, so what failed begins behind the last one.
+        start = tokens.last().map_or(start, |last| last.span.end);
+        let text = source.text().get(places.offset(start)..).unwrap_or_default();
+        let Some(literal) = literals::Escaped::at(text) else {
+            let error = TokenizerError { location: in_source(error.location), ..error };
+            return Err(grammar::unread(source, source.lexical_error(&error)));
+        };
+        let end = literal.text.chars().fold(start, source::behind);
+        tokens.push(TokenWithSpan::new(literal.into_token(), Span::new(start, end)));
+        start = end;
+    }
 }
 
 /// Parses all statements; `begun` tells, if that fails, where the one that failed begins.
@@ -376,10 +417,10 @@ fn parse_plain(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<(SqlCo
         let found = of_tokens.and(doubts::of_tree(source, &mut query));
         return Ok((SqlCommand::Query(query), found));
     }
-    let (overriding, refusal) = (rewrite::overriding(&tokens), tablespace::take(&mut tokens));
+    let refusal = tablespace::take(&mut tokens);
     let mut statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
     let found = of_tokens.and(doubts::of_tree(source, &mut statement));
-    let command = classify(statement, overriding)?;
+    let command = classify(statement)?;
     let command = match refusal {
         Some(refusal) => utility::refused(&command, refusal),
         None => command,
@@ -406,10 +447,10 @@ fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Qu
     read_whole(source, tokens, |parser| parser.parse_query())
 }
 
-fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlCommand> {
+fn classify(statement: Statement) -> Result<SqlCommand> {
     Ok(match statement {
         Statement::Query(query) => SqlCommand::Query(query),
-        Statement::Insert(ast) => SqlCommand::Insert(Box::new(InsertStatement { ast, overriding })),
+        Statement::Insert(insert) => SqlCommand::Insert(Box::new(insert)),
         Statement::Update(update) => SqlCommand::Update(Box::new(update)),
         Statement::Delete(delete) => SqlCommand::Delete(Box::new(delete)),
         Statement::CreateTable(table) => SqlCommand::CreateTable(Box::new(table)),

@@ -1,16 +1,13 @@
 //! What PostgreSQL's grammar has and sqlparser's does not, said in words that it knows.
 //!
 //! - FOR NO KEY UPDATE and FOR KEY SHARE become the next stronger locks, FOR UPDATE and FOR SHARE.
-//! - ONLY before a table's name goes: there is no inheritance.
 //! - ISNULL and NOTNULL behind an expression become IS NULL and IS NOT NULL.
 //! - TABLE name becomes SELECT * FROM name.
 //! - The options of an identity column come in the one order that it takes.
 //! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
 //!   ALL; trim(LEADING FROM text) is told that it means blanks.
 //! - INTERVAL(n) 'text' becomes INTERVAL 'text' SECOND(n).
-//! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
-use super::statement::Overriding;
 use super::{Source, operators};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
@@ -22,17 +19,15 @@ fn is_word(token: &Token, wanted: &str) -> bool {
 
 /// After these words a query may begin.
 const BEFORE_QUERIES: [&str; 6] = ["union", "all", "except", "intersect", "distinct", "as"];
-/// After these words a table's name stands.
-const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"];
 
 /// Whether a word may begin what is said otherwise.
 fn is_rewritten(token: &Token) -> bool {
-    use Keyword::{FOR, IDENTITY, NOTNULL, NoKeyword, ONLY, TABLE};
+    use Keyword::{FOR, IDENTITY, NOTNULL, NoKeyword, TABLE};
     match token {
         Token::Word(word) => match word.keyword {
-            ONLY | TABLE | FOR | IDENTITY | NOTNULL => true,
-            // Not all of ours are words of the parser's, which then tells of none.
-            NoKeyword => is_word(token, "overriding") || is_word(token, "isnull"),
+            TABLE | FOR | IDENTITY | NOTNULL => true,
+            // No word of the parser's, which then tells of none.
+            NoKeyword => is_word(token, "isnull"),
             _ => false,
         },
         _ => false,
@@ -104,7 +99,13 @@ fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
                 (open, Token::LParen),
                 (_, Token::Number(..)),
                 (close, Token::RParen),
-                (text_at, Token::SingleQuotedString(_)),
+                (
+                    text_at,
+                    Token::SingleQuotedString(_)
+                    | Token::EscapedStringLiteral(_)
+                    | Token::UnicodeStringLiteral(_)
+                    | Token::DollarQuotedString(_),
+                ),
                 ..,
             ] if is_word(word, "interval") => {
                 let space = || TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span);
@@ -149,17 +150,8 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             skip -= 1;
             continue;
         }
-        if is_word(&token.token, "overriding")
-            && overriding_here(tokens.iter().skip(at).map(|token| &token.token)).is_some()
-        {
-            skip = 2;
-            continue;
-        }
         let mut after = tokens.iter().skip(at + 1).map(|token| &token.token);
         let mut next = || after.find(|token| !matches!(token, Token::Whitespace(_)));
-        if is_word(&token.token, "only") && follows_one_of(before, &BEFORE_TABLES) && is_name(next()) {
-            continue;
-        }
         if before.is_some_and(ends_expression) && test_for_null(&token.token, token.span, &mut out) {
             before = Some(&NULL);
             continue;
@@ -285,29 +277,6 @@ const OPTION_TOKENS_MAX: usize = 200;
 
 /// The options of a sequence as sqlparser wants them.
 const OPTION_ORDER: [&str; 6] = ["increment", "minvalue", "maxvalue", "start", "cache", "cycle"];
-
-/// The three words at the front of these tokens, if they are OVERRIDING {SYSTEM | USER} VALUE.
-fn overriding_here<'t>(mut tokens: impl Iterator<Item = &'t Token>) -> Option<Overriding> {
-    let mut next = || tokens.find(|token| !matches!(token, Token::Whitespace(_)));
-    if !is_word(next()?, "overriding") {
-        return None;
-    }
-    let which = next()?;
-    let found = if is_word(which, "system") {
-        Overriding::System
-    } else if is_word(which, "user") {
-        Overriding::User
-    } else {
-        return None;
-    };
-    is_word(next()?, "value").then_some(found)
-}
-
-/// What an INSERT says of the values of identity columns.
-pub(super) fn overriding(tokens: &[TokenWithSpan]) -> Option<Overriding> {
-    let mut places = tokens.iter().enumerate().filter(|(_, token)| is_word(&token.token, "overriding"));
-    places.find_map(|(at, _)| overriding_here(tokens.iter().skip(at).map(|token| &token.token)))
-}
 
 fn follows_one_of(before: Option<&Token>, words: &[&str]) -> bool {
     before.is_some_and(|before| words.iter().any(|word| is_word(before, word)))

@@ -136,6 +136,9 @@ pub fn identity_options(list: &[ast::SequenceOptions]) -> Result<SequenceOptions
             ast::SequenceOptions::Cache(value) => found.cache = Some(number(value)?),
             // The parser says of NO CYCLE that it is true.
             ast::SequenceOptions::Cycle(no) => found.cycle = Some(!no),
+            ast::SequenceOptions::DataType(_) | ast::SequenceOptions::OwnedBy(_) => {
+                return Err(SqlError::unsupported("this option of an identity column"));
+            }
         }
     }
     Ok(found)

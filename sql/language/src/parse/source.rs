@@ -2,7 +2,7 @@
 
 use sql_interface::{SqlError, stack};
 use sqlparser::parser::ParserError;
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, TokenizerError};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, TokenizerError};
 use std::sync::{Arc, OnceLock};
 
 /// The message of an error at the end of the text.
@@ -60,6 +60,11 @@ impl Source {
     /// The text from a position (characters from 1) on.
     fn text_from(&self, position: u32) -> &str {
         self.text().get(self.offset(position)..).unwrap_or_default()
+    }
+
+    /// To look up places that come one behind the other.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { text: self.text(), offset: 0, place: Location { line: 1, column: 1 } }
     }
 
     /// The token's own text as it was written.
@@ -140,6 +145,43 @@ impl Source {
         };
         let rest = self.text_from(position.unwrap_or(1));
         SqlError::syntax(format!("{name} at or near \"{rest}\"")).at(position)
+    }
+}
+
+/// Where the places of a text are, each no earlier than the last: all together take one way through it.
+#[derive(Debug)]
+pub(super) struct Places<'t> {
+    text: &'t str,
+    offset: usize,
+    place: Location,
+}
+
+impl<'t> Places<'t> {
+    /// The bytes before a place.
+    pub(super) fn offset(&mut self, place: Location) -> usize {
+        for character in self.text.get(self.offset..).unwrap_or_default().chars() {
+            if (self.place.line, self.place.column) >= (place.line, place.column) {
+                break;
+            }
+            self.offset += character.len_utf8();
+            self.place = behind(self.place, character);
+        }
+        self.offset
+    }
+
+    /// What stands in a span.
+    pub(super) fn slice(&mut self, span: Span) -> &'t str {
+        let start = self.offset(span.start);
+        let end = self.offset(span.end);
+        self.text.get(start..end).unwrap_or_default()
+    }
+}
+
+/// The place behind a character.
+pub(super) const fn behind(place: Location, character: char) -> Location {
+    match character {
+        '\n' => Location { line: place.line + 1, column: 1 },
+        _ => Location { line: place.line, column: place.column + 1 },
     }
 }
 

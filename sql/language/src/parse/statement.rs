@@ -12,7 +12,7 @@ pub enum SqlCommand {
     /// SELECT, VALUES, TABLE, WITH.
     Query(Box<ast::Query>),
     /// INSERT
-    Insert(Box<InsertStatement>),
+    Insert(Box<ast::Insert>),
     /// UPDATE
     Update(Box<ast::Update>),
     /// DELETE
@@ -27,22 +27,6 @@ pub enum SqlCommand {
     Truncate(Box<ast::Truncate>),
     /// All that sqlparser does not parse for us.
     Utility(Utility),
-}
-
-/// INSERT with what the parser does not know of it.
-#[derive(Clone, Debug)]
-pub struct InsertStatement {
-    pub ast: ast::Insert,
-    pub overriding: Option<Overriding>,
-}
-
-/// Whose values identity columns get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overriding {
-    /// OVERRIDING SYSTEM VALUE: those that are given.
-    System,
-    /// OVERRIDING USER VALUE: the sequence's.
-    User,
 }
 
 /// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns; None where not given, and inside of that
@@ -456,6 +440,8 @@ pub enum OwnedKind {
     Table,
     View,
     Sequence,
+    /// Which has its table's owner.
+    Index,
     Schema,
     Database,
 }

@@ -42,7 +42,7 @@ fn words_that_the_parser_lacks_are_said_otherwise() {
     for (sql, plain) in [
         ("table t", "SELECT * FROM t"),
         ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
-        ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
+        ("select * from only t for no key update", "SELECT * FROM ONLY t FOR UPDATE"),
         ("select \"only\" from t for key share nowait", "SELECT \"only\" FROM t FOR SHARE NOWAIT"),
         ("select a not like all (b), a ilike some (b)", "SELECT a !~~ ALL(b), a ~~* SOME(b)"),
     ] {

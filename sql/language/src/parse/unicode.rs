@@ -1,11 +1,13 @@
 //! Names and literals with escapes for characters: `U&"d\0061t"`, and `U&'d!0061t' UESCAPE '!'`.
 //!
-//! The parser knows the literals without UESCAPE, and cuts such a name in three: `U`, `&` and `"d\0061t"`.
+//! The parser knows the literals without UESCAPE and without halves of characters, and cuts such a name in
+//! three: `U`, `&` and `"d\0061t"`.
 
 use super::Source;
+use super::literals::Escaped;
 use sql_interface::{Result, SqlError};
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan, TokenizerError, Word};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
 
 /// What stands before the characters: `U&"`.
 const OPENING: usize = 3;
@@ -18,6 +20,7 @@ pub(super) fn read(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Vec<To
         return Ok(tokens);
     }
     let mut made = Vec::with_capacity(tokens.len());
+    let mut places = source.places();
     let mut rest = tokens.as_slice();
     while let Some(first) = rest.first() {
         let (quote, parts) = match rest {
@@ -32,27 +35,25 @@ pub(super) fn read(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Vec<To
         let (written, behind) = rest.split_at(parts);
         let (escape, taken) = escape_of(source, behind)?;
         let span = Span::new(first.span.start, written.last().unwrap_or(first).span.end);
-        let text = source.slice(written);
-        let inner: Vec<char> = text.chars().skip(OPENING).collect();
-        let inner = inner.split_last().map_or(&[][..], |(_, inner)| inner);
-        if quote == '\'' && goes_on(inner) {
-            if taken > 0 {
-                return Err(SqlError::unsupported("UESCAPE behind a literal of several pieces"));
+        let text = places.slice(span);
+        let inner: Vec<char> = match quote {
+            '"' => {
+                let inner = text.get(OPENING..text.len().saturating_sub(1));
+                inner.unwrap_or_default().chars().collect()
             }
-            made.push(TokenWithSpan::new(first.token.clone(), span));
+            _ => Escaped::at(text).map_or_else(Vec::new, |literal| literal.inner().chars().collect()),
+        };
+        let text = decoded(&inner, quote, escape).map_err(|(at, problem)| {
+            let start = source.position(span.start);
+            let offset = u32::try_from(OPENING + at).unwrap_or(0);
+            problem.error().at(start.map(|start| start.saturating_add(offset)))
+        })?;
+        let token = if quote == '"' {
+            Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword })
         } else {
-            let text = decoded(inner, quote, escape).map_err(|(at, problem)| {
-                let start = source.position(span.start);
-                let offset = u32::try_from(OPENING + at).unwrap_or(0);
-                problem.error().at(start.map(|start| start.saturating_add(offset)))
-            })?;
-            let token = if quote == '"' {
-                Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword })
-            } else {
-                Token::UnicodeStringLiteral(text)
-            };
-            made.push(TokenWithSpan::new(token, span));
-        }
+            Token::UnicodeStringLiteral(text)
+        };
+        made.push(TokenWithSpan::new(token, span));
         rest = behind.get(taken..).unwrap_or_default();
     }
     Ok(made)
@@ -69,11 +70,6 @@ fn is_name(u: &TokenWithSpan, and: &TokenWithSpan, name: &TokenWithSpan) -> bool
         && u.span.end == and.span.start
         && and.span.end == name.span.start
         && matches!(&name.token, Token::Word(word) if word.quote_style == Some('"'))
-}
-
-/// Whether more of a literal stands on further lines.
-fn goes_on(inner: &[char]) -> bool {
-    inner.split(|c| *c != '\'').any(|quotes| quotes.len() % 2 == 1)
 }
 
 /// The escape that UESCAPE names, or a backslash, and how many tokens say so.
@@ -98,13 +94,6 @@ fn escape_of(source: &Source, behind: &[TokenWithSpan]) -> Result<(char, usize)>
             Err(SqlError::syntax(message).at(source.position(named.span.start)))
         }
     }
-}
-
-/// What the parser says of an escape, in PostgreSQL's words. It takes the backslash for the escape, also
-/// where UESCAPE behind the literal names another character: then nothing is known.
-pub(super) fn malformed(source: &Source, error: &TokenizerError) -> Option<SqlError> {
-    let of_backslash = || !source.text().to_ascii_lowercase().contains("uescape");
-    (error.message.contains("hex digit") && of_backslash()).then(|| Problem::Escape.error())
 }
 
 /// What is wrong with an escape.
@@ -193,12 +182,5 @@ mod tests {
         ] {
             assert_eq!(read(text), Err((at, problem)), "{text}");
         }
-    }
-
-    #[test]
-    fn a_literal_goes_on_behind_a_single_quote() {
-        let goes_on = |text: &str| goes_on(&text.chars().collect::<Vec<_>>());
-        assert!(!goes_on("ab") && !goes_on("a''b''''c"));
-        assert!(goes_on("a'\n'b") && goes_on("a'''\n'b"));
     }
 }

@@ -78,7 +78,7 @@ impl Analyzer<'_> {
             .collect();
         match target {
             None => Ok(unique.into_iter().map(|(arbiter, _)| arbiter).collect()),
-            Some(ast::ConflictTarget::Columns(columns)) => {
+            Some(ast::ConflictTarget::Columns { columns, predicate: _ }) => {
                 let mut named = Vec::with_capacity(columns.len());
                 for column in columns {
                     let place = relation.column(&fold(column)).ok_or_else(|| {

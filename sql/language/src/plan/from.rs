@@ -253,6 +253,9 @@ impl Analyzer<'_> {
                 };
                 self.join_using(&mut item, &names, (chain_start, left_width), kind)?;
             }
+            ast::JoinConstraint::UsingAlias(..) => {
+                return Err(SqlError::unsupported("an alias of the columns of USING"));
+            }
             ast::JoinConstraint::None if cross => {}
             ast::JoinConstraint::None => return Err(SqlError::syntax("a join needs ON or USING")),
         }

@@ -9,7 +9,6 @@ use super::node::{
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
 use crate::parse::fold;
-use crate::parse::{InsertStatement, Overriding};
 use sql_catalogue::rights::Privileges;
 use sql_catalogue::{Identity, Relation};
 use sql_interface::{Result, SqlError};
@@ -45,8 +44,7 @@ impl Analyzer<'_> {
         })
     }
 
-    pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
-        let InsertStatement { ast: insert, overriding } = statement;
+    pub(crate) fn insert(&mut self, insert: &ast::Insert) -> Result<Modification> {
         self.writes = true;
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
@@ -67,8 +65,8 @@ impl Analyzer<'_> {
         for (at, column) in relation.columns.iter().enumerate() {
             let place = columns.iter().take(given).position(|column| *column == at);
             let place = match (place, column.identity) {
-                (Some(_), Some(_)) if *overriding == Some(Overriding::User) => None,
-                (Some(place), Some(Identity::Always)) if overriding.is_none() => {
+                (Some(_), Some(_)) if insert.overriding == Some(ast::InsertOverriding::User) => None,
+                (Some(place), Some(Identity::Always)) if insert.overriding.is_none() => {
                     let defaults = insert.source.as_deref().is_some_and(|query| all_default(query, place));
                     if !defaults {
                         return Err(SqlError::new(

@@ -124,10 +124,8 @@ impl Analyzer<'_> {
                 self.finish(select, tail)
             }
             ast::SetExpr::Table(table) => {
-                let name = table.table_name.clone().unwrap_or_default();
-                let mut parts: Vec<ast::Ident> =
-                    table.schema_name.iter().map(|name| ast::Ident::new(name.clone())).collect();
-                parts.push(ast::Ident::new(name));
+                let parts: Vec<ast::Ident> =
+                    table.schema_name.iter().chain(&table.table_name).cloned().collect();
                 let factor = table_factor(ast::ObjectName::from(parts));
                 let from = [ast::TableWithJoins { relation: factor, joins: Vec::new() }];
                 let item = self.tables_from(FromItem::unit(), &from, false)?;
@@ -509,7 +507,7 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
             Some(name) if name.firm => Some(name),
             _ => weak("case".to_owned()),
         },
-        ast::Expr::Exists { .. } => firm("exists"),
+        ast::Expr::Exists { subquery: _, negated: false } => firm("exists"),
         ast::Expr::Subquery(query) => match &*query.body {
             ast::SetExpr::Select(select) => match select.projection.as_slice() {
                 [ast::SelectItem::UnnamedExpr(inner)] => firm(&output_name(inner)),

@@ -7,7 +7,7 @@ use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery}
 use crate::parse::fold;
 use sql_catalogue::names::{SYSTEM_COLUMNS, SearchPath};
 use sql_interface::{NodeReturns, Result, SqlError};
-use sql_types::{Category, Datum, Style, Type, TypeId};
+use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use sqlstate::SqlState;
@@ -439,9 +439,8 @@ fn reads_sets(expr: &Expr, level: &QueryLevel) -> bool {
 /// Whether a text is read otherwise under other settings (`TimeZone`, `DateStyle`, `IntervalStyle`,
 /// `array_nulls`), or at another time ('now').
 fn hangs_on_style(ty: TypeId, text: &str) -> bool {
-    let is_of_time = |ty: TypeId| matches!(ty.category(), Category::DateTime | Category::Timespan);
     match ty.element() {
-        None => is_of_time(ty),
-        Some(element) => is_of_time(element) || text.to_ascii_lowercase().contains("null"),
+        None => ty.is_of_time(),
+        Some(element) => element.is_of_time() || text.to_ascii_lowercase().contains("null"),
     }
 }

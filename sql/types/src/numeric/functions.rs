@@ -13,6 +13,10 @@ use sqlstate::SqlState;
 const LONG_DIGITS: u32 = 4000;
 /// Digits computed beyond those that are shown.
 const GUARD_DIGITS: i64 = 12;
+/// Numbers of these powers of ten are computed with as they are.
+const NEAR_EXPONENTS: std::ops::RangeInclusive<i64> = -20..=20;
+/// exp() of this is out of range, and of its negative zero (NUMERIC_MAX_RESULT_SCALE * 3).
+const EXPONENT_END: f64 = 6000.0;
 
 fn display_scale(wanted: i64, shown: u16) -> u16 {
     wanted.max(i64::from(shown)).clamp(0, MAX_DISPLAY_SCALE) as u16
@@ -73,6 +77,22 @@ fn ln_fixed(x: &BigInt, scale: u32) -> Result<BigInt> {
     Ok(sum << (doublings + 1))
 }
 
+/// ln(coefficient / 10^from) for a positive number of any size, fixed-point at `scale`.
+fn ln_of(coefficient: &BigInt, from: u16, scale: u32) -> Result<BigInt> {
+    let digits_at_least = (coefficient.bits().saturating_sub(1) as f64 * std::f64::consts::LOG10_2) as i64;
+    let exponent = digits_at_least - i64::from(from);
+    if NEAR_EXPONENTS.contains(&exponent) {
+        // Zeros behind the point are no digits.
+        let inner = scale + exponent.min(0).unsigned_abs() as u32;
+        let value = ln_fixed(&rescale(coefficient, i64::from(from), i64::from(inner)), inner)?;
+        return Ok(rescale(&value, i64::from(inner), i64::from(scale)));
+    }
+    // A number of many digits before the point, or with many zeros behind it, is one near 1 times a power of
+    // ten.
+    let near_one = rescale(coefficient, i64::from(from) + exponent, i64::from(scale));
+    Ok(ln_fixed(&near_one, scale)? + ln_fixed(&power_of_ten(scale + 1), scale)? * exponent)
+}
+
 /// Looks from time to time whether a series of numbers with so many digits is to stop.
 fn pause(n: u32, digits: u32) -> Result<()> {
     if digits >= LONG_DIGITS || n.is_multiple_of(128) { work::check() } else { Ok(()) }
@@ -120,12 +140,14 @@ impl Numeric {
             Class::PositiveInfinity => Ok(Self::INFINITY),
             Class::NegativeInfinity => Ok(Self::ZERO),
             Class::Finite(coefficient, scale) => {
-                let decimal_weight = (self.to_f64() * std::f64::consts::LOG10_E).clamp(-2000.0, 2000.0);
-                if self.to_f64() >= 6000.0 * 3.0 * std::f64::consts::LN_10 {
+                let exponent = self.to_f64();
+                if exponent >= EXPONENT_END {
                     return Err(overflow());
                 }
-                let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - decimal_weight as i64, scale);
-                if self.to_f64() < -6000.0 {
+                let decimal_weight = exponent * std::f64::consts::LOG10_E;
+                let shown_weight = decimal_weight.clamp(-2000.0, 2000.0) as i64;
+                let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - shown_weight, scale);
+                if exponent <= -EXPONENT_END {
                     return Ok(Self::small(0, result_scale));
                 }
                 let digits = i64::from(result_scale) + decimal_weight.max(0.0) as i64 + GUARD_DIGITS;
@@ -145,10 +167,8 @@ impl Numeric {
         self.check_logarithm()?;
         let Class::Finite(coefficient, scale) = self.class() else { return Ok(self.clone()) };
         let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - self.ln_weight(), scale);
-        let digits = i64::from(result_scale) + GUARD_DIGITS + i64::from(scale);
-        let value = with_digits(digits, || {
-            ln_fixed(&rescale(&coefficient, i64::from(scale), digits), digits as u32)
-        })?;
+        let digits = i64::from(result_scale) + GUARD_DIGITS;
+        let value = with_digits(digits, || ln_of(&coefficient, scale, digits as u32))?;
         Ok(Self::big(rescale(&value, digits, i64::from(result_scale)), result_scale))
     }
 
@@ -184,10 +204,10 @@ impl Numeric {
             MIN_SIGNIFICANT_DIGITS - result_weight,
             self.scale().unwrap_or(0).max(x.scale().unwrap_or(0)),
         );
-        let digits = i64::from(result_scale) + GUARD_DIGITS * 2 + i64::from(scale.max(base_scale));
-        let ln = |of: &BigInt, scale: u16| {
-            with_digits(digits, || ln_fixed(&rescale(of, i64::from(scale), digits), digits as u32))
-        };
+        // What a small logarithm of the base divides counts for more.
+        let lost = (-self.ln_weight()).max(0) + result_weight.max(0);
+        let digits = i64::from(result_scale) + GUARD_DIGITS * 2 + lost;
+        let ln = |of: &BigInt, scale: u16| with_digits(digits, || ln_of(of, scale, digits as u32));
         let (ln_base, ln_value) = (ln(&base, base_scale)?, ln(&value, scale)?);
         if ln_base.is_zero() {
             return Err(Error::division_by_zero());
@@ -250,19 +270,28 @@ impl Numeric {
         else {
             return Ok(Self::NAN);
         };
-        let decimal_weight = (self.abs().to_f64().ln() * exponent.to_f64() * std::f64::consts::LOG10_E)
-            .clamp(-2000.0, 20_000.0);
-        if decimal_weight > 19_000.0 {
+        // PostgreSQL estimates by eight digits; the logarithm of 1 is 0, however often it is taken.
+        let places = 10_f64.powi((8 - self.abs().ln_weight()).clamp(0, 400) as i32);
+        let shortened =
+            |value: f64| Some((value * places).round() / places).filter(|short| short.is_finite());
+        let logarithm = self.abs_log10() * std::f64::consts::LN_10;
+        let logarithm = shortened(logarithm).unwrap_or(logarithm);
+        let natural = if logarithm == 0.0 { 0.0 } else { logarithm * exponent.to_f64() };
+        let natural = shortened(natural).unwrap_or(natural);
+        if natural >= EXPONENT_END {
             return Err(overflow());
         }
+        if natural <= -EXPONENT_END {
+            return Ok(Self::small(0, MAX_DISPLAY_SCALE as u16));
+        }
+        let decimal_weight = natural * std::f64::consts::LOG10_E;
         let result_scale =
             display_scale(MIN_SIGNIFICANT_DIGITS - decimal_weight as i64, base_scale.max(power_scale));
-        let digits = i64::from(result_scale)
-            + decimal_weight.max(0.0) as i64
-            + GUARD_DIGITS * 2
-            + i64::from(base_scale);
+        // What the exponent multiplies counts for more.
+        let lost = exponent.to_f64().abs().max(1.0).log10() as i64 + 1;
+        let digits = i64::from(result_scale) + decimal_weight.max(0.0) as i64 + GUARD_DIGITS * 2 + lost;
         let value = with_digits(digits, || {
-            let ln = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32)?;
+            let ln = ln_of(&base, base_scale, digits as u32)?;
             let product = divide_rounding(&(ln * power), &power_of_ten(u32::from(power_scale)));
             exp_fixed(&product, digits as u32)
         })?;
@@ -278,10 +307,10 @@ impl Numeric {
         if log > MAX_INTEGER_DIGITS as f64 {
             return Err(overflow());
         }
-        if log + 1.0 < -(MAX_DISPLAY_SCALE as f64) {
-            return Ok(Self::small(0, MAX_DISPLAY_SCALE as u16));
-        }
         let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS, scale);
+        if log + 1.0 < -f64::from(result_scale) || (self.is_zero() && exponent > 0) {
+            return Ok(Self::small(0, result_scale));
+        }
         let times = exponent.unsigned_abs();
         // Computed with all digits where they are few, else with as many as matter.
         let keep = i64::from(result_scale) + log.max(0.0) as i64 + GUARD_DIGITS * 2;
@@ -352,6 +381,34 @@ fn shorten(value: &mut BigInt, scale: &mut i64, keep: i64) {
 mod tests {
     use super::Numeric;
     use crate::error::Result;
+
+    /// As PostgreSQL 15 says `select power(x, y)`; None for 22003.
+    #[test]
+    fn powers_end_where_those_of_postgresql_do() -> Result<()> {
+        let long = format!("4{}", "0".repeat(400));
+        for (x, y, expected) in [
+            ("64.348062710346", "1761.91", None),
+            ("0.35", "1000000000", Some("0.0000000000000000".to_owned())),
+            ("0.00", "1000000000", Some("0.0000000000000000".to_owned())),
+            ("0.0", "0", Some("1.0000000000000000".to_owned())),
+            ("2.5", "-1000000.5", Some(format!("0.{}", "0".repeat(1000)))),
+            (long.as_str(), "0.5", Some(format!("2{}.0", "0".repeat(200)))),
+        ] {
+            let power = Numeric::parse(x)?.power(&Numeric::parse(y)?);
+            assert_eq!(power.ok().map(|power| power.to_string()), expected, "{x} ^ {y}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn exponents_end_at_six_thousand() -> Result<()> {
+        let exp = |x: &str| Numeric::parse(x).and_then(|x| x.exp()).map(|exp| exp.to_string());
+        assert!(exp("6000").is_err() && exp("32767").is_err());
+        let large = exp("5999.99")?;
+        assert!(large.starts_with("5788265916909578") && large.ends_with("98708806.75"), "{large}");
+        assert_eq!(exp("-6000.0")?, format!("0.{}", "0".repeat(1000)));
+        Ok(())
+    }
 
     /// As PostgreSQL 15 says `select ln(x), log(x), log(2, x)`.
     #[test]

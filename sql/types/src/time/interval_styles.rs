@@ -1,9 +1,7 @@
-//! Intervals as the settings of IntervalStyle other than `postgres` write them, and what one of them reads
-//! otherwise.
+//! Intervals as the settings of IntervalStyle other than `postgres` write them.
 
 use super::format::push_fraction;
-use super::interval_text::{parse_interval, write_interval};
-use crate::error::Result;
+use super::interval_text::write_interval;
 use crate::interval::Interval;
 use crate::style::IntervalStyle;
 use std::fmt::Write as _;
@@ -173,30 +171,10 @@ fn write_iso(fields: Fields, out: &mut String) {
     }
 }
 
-/// Reads an interval. In the SQL standard's style a sign at the front alone is every field's.
-///
-/// # Errors
-///
-/// As [`parse_interval`].
-pub fn parse_interval_in(style: IntervalStyle, text: &str) -> Result<Interval> {
-    let interval = parse_interval(text)?;
-    let signed_once = || {
-        let rest = text.trim_start().strip_prefix('-');
-        rest.is_some_and(|rest| !rest.split_whitespace().skip(1).any(|word| word.starts_with(['-', '+'])))
-    };
-    if style != IntervalStyle::SqlStandard || !signed_once() {
-        return Ok(interval);
-    }
-    Ok(Interval {
-        months: interval.months.checked_abs().map_or(interval.months, |months| -months),
-        days: interval.days.checked_abs().map_or(interval.days, |days| -days),
-        micros: interval.micros.checked_abs().map_or(interval.micros, |micros| -micros),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::parse_interval_in;
 
     /// `set intervalstyle = ...; select interval ...` in PostgreSQL 15.
     #[test]
@@ -219,7 +197,7 @@ mod tests {
             ),
             ("-1 days +02:03:04", "+0-0 -1 +2:03:04", "P-1DT2H3M4S", "@ 1 day -2 hours -3 mins -4 secs ago"),
         ] {
-            let interval = parse_interval(text).unwrap();
+            let interval = parse_interval_in(IntervalStyle::Postgres, text).unwrap();
             let written = |style| {
                 let mut out = String::new();
                 write_interval_in(style, interval, &mut out);

@@ -3,11 +3,12 @@
 use super::calendar::{days_from_civil, days_in_month};
 use super::tokens::{Read, Refused, Token, take_while, tokens};
 use super::words;
-use super::zone::{local_from_utc, offset_seconds_at, utc_from_local};
+use super::zone::{
+    is_fixed, local_from_utc, of_abbreviation, offset_seconds_at, parse_zone_name, utc_from_local,
+};
 use super::{
     DATE_INFINITY, DATE_NEGATIVE_INFINITY, FIRST_DAY, INFINITY, MICROS_PER_DAY, MICROS_PER_HOUR,
-    MICROS_PER_MINUTE, MICROS_PER_SECOND, NEGATIVE_INFINITY, abbreviations, date_in_range,
-    timestamp_in_range,
+    MICROS_PER_MINUTE, MICROS_PER_SECOND, NEGATIVE_INFINITY, date_in_range, timestamp_in_range,
 };
 use crate::error::{Error, Result};
 use crate::style::{DateOrder, Style};
@@ -55,6 +56,8 @@ pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
             let local = local_from_utc(micros, &style.zone).ok_or(Refused::Field)?;
             Ok(local.rem_euclid(MICROS_PER_DAY))
         }
+        // Which offset a zone has, a time alone does not say.
+        Moment::Fields { date: None, zone: Some(zone), .. } if !is_fixed(&zone) => Err(Refused::Syntax),
         Moment::Fields { time: Some(micros), .. } => Ok(micros),
         _ => Err(Refused::Syntax),
     };
@@ -153,6 +156,8 @@ struct Decoder {
     afternoon: Option<bool>,
     zone: Option<TimeZone>,
     next_is_julian: bool,
+    /// There was a word that stands for a date and its time.
+    is_whole: bool,
 }
 
 fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
@@ -172,8 +177,9 @@ fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
             Token::Time(field) => decoder.time_field(&field)?,
             Token::Offset(field) => decoder.offset_field(&field)?,
             Token::Number(field) => decoder.number(&field, time_only)?,
-            Token::Signed('-', word) if word == "infinity" && count == 1 => {
-                return Ok(Moment::Infinite(false));
+            Token::Signed('-', word) if word == "infinity" && special.is_none() => {
+                special = Some(Moment::Infinite(false));
+                decoder.is_whole = true;
             }
             Token::Signed(..) => return Err(Refused::Syntax),
             Token::Word(word) => {
@@ -191,6 +197,8 @@ fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
     }
     match special {
         Some(whole @ (Moment::Infinite(_) | Moment::Absolute(_) | Moment::Epoch)) if count == 1 => Ok(whole),
+        // A zone is taken and has no effect.
+        Some(whole @ (Moment::Infinite(_) | Moment::Epoch)) if decoder.has_zone_alone() => Ok(whole),
         // "now UTC" and the like are refused; "today 12:00" is a date with a time.
         Some(Moment::Fields { date, time, .. }) if decoder.have == 0 && decoder.julian.is_none() => {
             let rest = decoder.finish(true)?;
@@ -211,8 +219,10 @@ fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) ->
     let day = |days: i64| Ok(Some(Moment::Fields { date: Some(days), time: Some(0), zone: None }));
     match word {
         "now" => return Ok(Some(Moment::Absolute(style.now_micros))),
-        "epoch" if !time_only => return Ok(Some(Moment::Epoch)),
-        "infinity" if !time_only => return Ok(Some(Moment::Infinite(true))),
+        "epoch" | "infinity" if !time_only => {
+            decoder.is_whole = true;
+            return Ok(Some(if word == "epoch" { Moment::Epoch } else { Moment::Infinite(true) }));
+        }
         "today" if !time_only => return day(today()),
         "tomorrow" if !time_only => return day(today() + 1),
         "yesterday" if !time_only => return day(today() - 1),
@@ -278,6 +288,12 @@ impl Decoder {
         }
         self.have |= part;
         Ok(())
+    }
+
+    /// Whether nothing else was there than a zone.
+    fn has_zone_alone(&self) -> bool {
+        let is_empty = self.have == 0 && self.time.is_none() && self.julian.is_none();
+        is_empty && self.afternoon.is_none() && self.zone.is_some()
     }
 
     fn text_month(&mut self, month: u32) -> Read<()> {
@@ -472,7 +488,7 @@ impl Decoder {
         }
         // What is too far is told first, wherever it stands.
         let offset = fixed(offset_seconds(field)?)?;
-        if self.time.is_none() && self.have & ALL != ALL && self.julian.is_none() {
+        if self.time.is_none() && self.have & ALL != ALL && self.julian.is_none() && !self.is_whole {
             return Err(Refused::Syntax);
         }
         self.zone = Some(offset);
@@ -564,9 +580,5 @@ fn offset_seconds(field: &str) -> Read<i32> {
 
 /// An abbreviation, a name of the zone database or a POSIX rule.
 pub(super) fn zone_by_name(name: &str) -> Option<TimeZone> {
-    let lower = name.to_ascii_lowercase();
-    if let Some(offset) = abbreviations::offset_of(&lower) {
-        return Some(TimeZone::fixed(Offset::from_seconds(offset).ok()?));
-    }
-    super::zone::parse_zone_name(name)
+    of_abbreviation(name).or_else(|| parse_zone_name(name))
 }

@@ -191,9 +191,12 @@ impl Shown {
                 }
             }
             "of" => {
-                let mut offset = String::new();
-                super::format::push_offset(self.zone.as_ref().map_or(0, |(offset, _)| *offset), &mut offset);
-                out.push_str(&offset);
+                // Hours, and minutes unless there are none; never seconds.
+                let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
+                let _ = write!(out, "{}{:02}", if offset < 0 { '-' } else { '+' }, offset.abs() / 3600);
+                if offset % 3600 != 0 {
+                    let _ = write!(out, ":{:02}", offset.abs() / 60 % 60);
+                }
             }
             "tzh" => {
                 let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
@@ -204,6 +207,26 @@ impl Shown {
                 let _ = write!(out, "{:02}", offset.abs() / 60 % 60);
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_char;
+
+    /// `SET TimeZone = 'Europe/Berlin'; SELECT to_char('1890-01-01 12:00'::timestamptz, 'OF TZH:TZM')` and
+    /// the like in PostgreSQL 15: an offset is shown without its seconds.
+    #[test]
+    fn offsets_are_shown_in_hours_and_minutes() {
+        for (offset, shown) in [
+            (3208, "+00:53 +00:53"),
+            (-3208, "-00:53 -00:53"),
+            (7200, "+02 +02:00"),
+            (-12_600, "-03:30 -03:30"),
+            (0, "+00 +00:00"),
+        ] {
+            assert_eq!(to_char(0, Some((offset, String::new())), "OF TZH:TZM"), shown, "{offset}");
         }
     }
 }

@@ -155,8 +155,38 @@ fn word_token(text: &str) -> (Token, &str) {
     (Token::Word(lower), after)
 }
 
+/// Words of dates that may have digits or a plus right behind them.
 fn is_keyword(word: &str) -> bool {
     words::month(word).is_some()
         || words::is_weekday(word)
-        || matches!(word, "t" | "j" | "am" | "pm" | "ad" | "bc" | "at" | "on" | "jd" | "julian")
+        || matches!(
+            word,
+            "ad" | "allballs"
+                | "am"
+                | "at"
+                | "bc"
+                | "d"
+                | "dow"
+                | "doy"
+                | "dst"
+                | "epoch"
+                | "h"
+                | "infinity"
+                | "isodow"
+                | "isoyear"
+                | "j"
+                | "jd"
+                | "julian"
+                | "m"
+                | "mm"
+                | "now"
+                | "on"
+                | "pm"
+                | "s"
+                | "t"
+                | "today"
+                | "tomorrow"
+                | "y"
+                | "yesterday"
+        )
 }

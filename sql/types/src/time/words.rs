@@ -66,15 +66,18 @@ pub(super) enum Unit {
     TimezoneMinute,
 }
 
+/// What counts of a unit's name (TOKMAXLEN), in bytes.
+const UNIT_BYTES_MAX: usize = 10;
+
+fn shortened(word: &str) -> &str {
+    word.get(..UNIT_BYTES_MAX).unwrap_or(word)
+}
+
 /// A unit as interval input, date_trunc() and extract() write it, in lower case.
 pub(super) fn unit(word: &str) -> Option<Unit> {
-    Some(match word {
-        "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
-            Unit::Microsecond
-        }
-        "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => {
-            Unit::Millisecond
-        }
+    Some(match shortened(word) {
+        "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" => Unit::Microsecond,
+        "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" => Unit::Millisecond,
         "s" | "sec" | "secs" | "second" | "seconds" => Unit::Second,
         "m" | "min" | "mins" | "minute" | "minutes" => Unit::Minute,
         "h" | "hr" | "hrs" | "hour" | "hours" => Unit::Hour,
@@ -92,7 +95,7 @@ pub(super) fn unit(word: &str) -> Option<Unit> {
 
 /// A field of extract(), in lower case.
 pub(super) fn field(word: &str) -> Option<Unit> {
-    Some(match word {
+    Some(match shortened(word) {
         "dow" => Unit::DayOfWeek,
         "isodow" => Unit::IsoDayOfWeek,
         "doy" => Unit::DayOfYear,
@@ -100,8 +103,8 @@ pub(super) fn field(word: &str) -> Option<Unit> {
         "epoch" => Unit::Epoch,
         "jd" | "julian" => Unit::Julian,
         "timezone" => Unit::Timezone,
-        "timezone_h" | "timezone_hour" => Unit::TimezoneHour,
-        "timezone_m" | "timezone_minute" => Unit::TimezoneMinute,
+        "timezone_h" => Unit::TimezoneHour,
+        "timezone_m" => Unit::TimezoneMinute,
         other => return unit(other),
     })
 }

@@ -54,6 +54,11 @@ pub fn abbreviation_at(micros: i64, zone: &TimeZone) -> String {
     }
 }
 
+/// Whether a zone's offset was and is the same at all times.
+pub(super) fn is_fixed(zone: &TimeZone) -> bool {
+    zone.to_fixed_offset().is_ok() || zone.preceding(Timestamp::MAX).next().is_none()
+}
+
 /// Whether a zone keeps summer time at a time.
 pub fn is_summer_at(micros: i64, zone: &TimeZone) -> bool {
     let seconds = near(micros).div_euclid(MICROS_PER_SECOND) + EPOCH_UNIX_SECONDS;
@@ -102,72 +107,42 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
-/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), or what [`named_zone`] takes but for an
-/// offset with seconds.
+/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), a name of the zone database in any case, or
+/// a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards. None that is off by seconds.
 pub fn parse_zone(text: &str) -> Option<Zone> {
-    if let Ok(hours) = text.trim_start().parse::<f64>() {
+    if let Some(hours) = text.trim_start().parse::<f64>().ok().filter(|hours| hours.is_finite()) {
         return fixed_zone((hours * 3600.0) as i32);
     }
-    named_zone(text).filter(|Zone { zone, .. }| {
-        zone.to_fixed_offset().map_or(true, |offset| offset.seconds() % SECONDS_PER_MINUTE == 0)
-    })
+    lasting_zone(text).filter(|Zone { zone, .. }| offset_seconds_at(0, zone) % SECONDS_PER_MINUTE == 0)
 }
 
-/// A zone as AT TIME ZONE takes it: a name of the zone database in any case, `UTC`, an abbreviation with a
-/// fixed offset, or a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards.
+/// A zone as AT TIME ZONE takes it: an abbreviation, which has a fixed offset, or a name or a rule.
 pub fn named_zone(text: &str) -> Option<Zone> {
+    match of_abbreviation(text) {
+        Some(zone) => Some(Zone { name: text.to_ascii_uppercase(), zone }),
+        None => lasting_zone(text),
+    }
+}
+
+/// A zone of the database, which is spelled as there, or a POSIX rule.
+fn lasting_zone(text: &str) -> Option<Zone> {
     if text.eq_ignore_ascii_case("default") || text.eq_ignore_ascii_case("localtime") {
         return None;
     }
-    if let Some(offset) = super::abbreviations::offset_of(&text.to_ascii_lowercase())
-        && TimeZone::get(text).is_err()
-    {
-        let zone = TimeZone::fixed(Offset::from_seconds(offset).ok()?);
-        return Some(Zone { name: text.to_ascii_uppercase(), zone });
-    }
     let zone = parse_zone_name(text)?;
-    let name = zone.iana_name().unwrap_or(text).to_owned();
+    let name = zone.iana_name().map_or_else(|| text.to_ascii_uppercase(), str::to_owned);
     Some(Zone { name, zone })
+}
+
+/// The fixed offset of an abbreviation in any case.
+pub(super) fn of_abbreviation(text: &str) -> Option<TimeZone> {
+    let offset = super::abbreviations::offset_of(&text.to_ascii_lowercase())?;
+    Some(TimeZone::fixed(Offset::from_seconds(offset).ok()?))
 }
 
 /// A name of the zone database in any case, or a POSIX rule.
 pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
-    if let Ok(zone) = TimeZone::get(name) {
-        return Some(zone);
-    }
-    if let Some(zone) = quoted_offset(name).or_else(|| west_offset(name.trim_start())) {
-        return Some(zone);
-    }
-    let posix = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
-        && name.contains(|c: char| c.is_ascii_digit());
-    if posix { TimeZone::posix(name).ok() } else { None }
-}
-
-/// The name of a [`fixed_zone`]; what stands in angle brackets is any text, as in PostgreSQL.
-fn quoted_offset(name: &str) -> Option<TimeZone> {
-    let (_, west) = name.strip_prefix('<')?.split_once('>')?;
-    west_offset(west)
-}
-
-/// Hours, minutes and seconds west of UTC.
-fn west_offset(west: &str) -> Option<TimeZone> {
-    let (sign, digits) = match west.strip_prefix('-') {
-        Some(digits) => (1, digits),
-        None => (-1, west.strip_prefix('+').unwrap_or(west)),
-    };
-    let parts: Vec<&str> = digits.split(':').collect();
-    if parts.len() > 3 {
-        return None;
-    }
-    let mut seconds = 0;
-    for (part, (each, most)) in parts.into_iter().zip([(3600, 24 * 7 - 1), (60, 59), (1, 60)]) {
-        let number: i32 = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
-        if number > most {
-            return None;
-        }
-        seconds += number * each;
-    }
-    Some(TimeZone::fixed(Offset::from_seconds(sign * seconds).ok()?))
+    TimeZone::get(name).ok().or_else(|| super::posix::zone(&name.to_ascii_uppercase()))
 }
 
 /// `<+02>-02`, `<-03:30>+03:30`: POSIX counts westwards.

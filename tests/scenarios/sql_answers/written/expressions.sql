@@ -233,7 +233,6 @@ SELECT log('Infinity'::numeric, 0);
 SELECT extract(millennium FROM date '0001-01-01 BC') AS m, extract(millennium FROM date '1001-01-01 BC') AS n, extract(century FROM date '0001-01-01 BC') AS c;
 SELECT date_part('dow', date '5874897-12-31');
 SELECT date_part('hour', date '2020-01-01'), date_part('epoch', date 'infinity');
--- absent: a constant of a type that is called as a word of the session, which PostgreSQL looks for
 SELECT current_schema 'x';
 CREATE SEQUENCE bounded_later;
 SELECT nextval('bounded_later'), nextval('bounded_later'), nextval('bounded_later');
@@ -290,3 +289,58 @@ SELECT * FROM ex_like;
 CREATE TABLE ex_liked (t text CHECK (t NOT LIKE ALL (array['a%', 'b%'])));
 INSERT INTO ex_liked VALUES ('c');
 INSERT INTO ex_liked VALUES ('ab');
+-- Literals with escapes: bytes that make characters together, halves of characters, and what is none.
+SELECT E'\xc3\xa4', E'\303\244ä\501', E'\x41\x4\xg\101\1011', E'it''s \'so\'\\', E'a\bb\fc\nd\re\tf\vg'::bytea;
+SELECT E'\u00e4\U0001f600', E'\ud83d\ude00', E'\U0000D83D\ude00', U&'\D83D\DE00', U&'!d83d!de00' UESCAPE '!';
+SELECT E'ab' -- it's
+'c\x41' '\u0042';
+SELECT E'ab' -- it's
+  'c\x41'
+'\u0042', U&'a''' -- it's
+'\0041', U&'a'
+'!0041' UESCAPE '!', 'a'
+'\x41';
+SELECT E'\xff';
+SELECT E'ab\xc3';
+SELECT E'\377';
+SELECT E'\400';
+SELECT E'\x00';
+SELECT E'\xe2\x28\xa1';
+SELECT E'\xed\xa0\x80';
+SELECT E'ab\u0000cd';
+SELECT E'ab\ud800';
+SELECT E'ab\ud800cd';
+SELECT E'ab\ud800\ud801';
+SELECT E'ab\udc00cd';
+SELECT E'ab\u12 cd', 1;
+SELECT E'ab\U1234567 cd', 1;
+SELECT E'ab\U00110000cd';
+SELECT U&'ab\D83D', 1;
+SELECT U&'ab'
+'c\zz', 1;
+SELECT U&'ab\+110000';
+SELECT 'a' LIKE E'a\xff';
+SET application_name = E'\xff';
+INSERT INTO nosuch VALUES (E'\xff');
+ALTER ROLE postgres SET my.x = E'\ud800';
+-- Lists of columns that are empty, and what NOT EXISTS is called.
+SELECT EXISTS (SELECT FROM ex WHERE id = 1);
+CREATE VIEW ex_not AS SELECT NOT EXISTS (SELECT 1), EXISTS (SELECT 1);
+SELECT "?column?", "exists" FROM ex_not;
+DROP VIEW ex_not;
+-- Pieces of literals with escapes: each has its own.
+SELECT E'x'
+'\'; drop table ex; --', E'a'
+  'it\'s -- ', 5;
+SELECT E'\x4'
+'1' = E'\x041', E'\1'
+'01' = E'\x0101', E'\xc3'
+'\xa4';
+SELECT E'\u00'
+'e4';
+SELECT E'\ud83d'
+'\ude00';
+SELECT count(*) FROM ex;
+SELECT interval(0) E'1.6 s', interval(0) $$1.6 s$$, interval(0) U&'1.6 s', interval(0) '1.6 s';
+SELECT length(regexp_replace(repeat('a', 1000), 'a', repeat('\&', 100), 'g'));
+SELECT length(regexp_replace(repeat('a', 1000000), 'a+', repeat('\&', 100000)));

@@ -270,3 +270,21 @@ SELECT 1 FROM (SELECT 1) a JOIN (SELECT 2) b;
 TABLE pg_class alias;
 CREATE ROLE r UNENCRYPTED PASSWORD 'x';
 CREATE ROLE r NOSUCH;
+-- A type's name before what is no string.
+SELECT int 5;
+-- absent: a column with a key word for its alias and without AS
+SELECT text null;
+-- absent: a column with a key word for its alias and without AS
+SELECT bool true;
+SELECT varchar(3) 5;
+SELECT double precision 5;
+SELECT numeric 1.5;
+SELECT int4 -5;
+CREATE TABLE x (a int DEFAULT int 5);
+-- WITH ORDINALITY is for functions, and a literal is no name.
+CREATE TABLE po (a int);
+UPDATE po WITH ORDINALITY SET a = 0;
+DELETE FROM po WITH ORDINALITY;
+SELECT a FROM po WITH ORDINALITY;
+SELECT po.'a' FROM po;
+DROP TABLE po;

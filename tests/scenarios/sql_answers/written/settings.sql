@@ -83,3 +83,21 @@ ALTER SEQUENCE followed_numbers RENAME TO followed_elsewhere;
 ALTER TABLE followed RENAME TO "Followed on";
 INSERT INTO following (a) VALUES (DEFAULT) RETURNING a, b, c;
 SELECT r, n FROM followed_view;
+
+-- Blanks are PostgreSQL's own, and letters are folded where they are ASCII's.
+SELECT set_config('search_path', 'a"b"', false);
+SELECT set_config('search_path', 'Äb', false);
+SELECT set_config('search_path', ' a , "B c" ', false);
+SELECT set_config('search_path', 'a b', false);
+SELECT set_config('search_path', '"a" b', false);
+SELECT set_config('search_path', 'a' || chr(160) || 'b', false);
+SELECT set_config('search_path', 'a' || chr(11) || 'b', false);
+RESET search_path;
+SELECT set_config('datestyle', '"iso", dmy', false), current_setting('datestyle');
+SELECT set_config('datestyle', 'iso' || chr(11) || ', dmy', false);
+SELECT set_config('datestyle', '""', false);
+SELECT set_config('datestyle', 'a"b"', false);
+RESET datestyle;
+SELECT set_config('work_mem', chr(11) || '5MB' || chr(11), false);
+SELECT set_config('work_mem', chr(160) || '5MB', false);
+RESET work_mem;

@@ -19,7 +19,7 @@ use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
-use sqlparser::ast::{self, BinaryOperator, Expr as Ast, UnaryOperator};
+use sqlparser::ast::{self, BinaryOperator, Expr as Ast, InTarget, UnaryOperator};
 use sqlstate::SqlState;
 
 pub(super) const BOOL: Type = Type::of(TypeId::Bool);
@@ -117,7 +117,9 @@ impl Compiler<'_> {
             Ast::IsDistinctFrom(left, right) => self.distinct(left, right, false),
             Ast::IsNotDistinctFrom(left, right) => self.distinct(left, right, true),
             Ast::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
-            Ast::InList { expr, list, negated } => self.in_list(expr, list, *negated),
+            Ast::In { expr, target: InTarget::List(list), negated, global: false } => {
+                self.in_list(expr, list, *negated)
+            }
             Ast::Like { negated, any: false, expr, pattern, escape_char } => {
                 self.like(expr, pattern, escape_char.as_deref(), if *negated { "!~~" } else { "~~" })
             }
@@ -127,7 +129,9 @@ impl Compiler<'_> {
             Ast::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref())
             }
-            Ast::InSubquery { .. } | Ast::Exists { .. } | Ast::Subquery(_) => self.subquery(ast),
+            Ast::In { target: InTarget::Subquery(_), global: false, .. }
+            | Ast::Exists { .. }
+            | Ast::Subquery(_) => self.subquery(ast),
             Ast::AnyOp { left, compare_op, right, .. } => self.quantified(left, compare_op, right, false),
             Ast::AllOp { left, compare_op, right } => self.quantified(left, compare_op, right, true),
             Ast::Array(array) => self.array(&array.elem),
@@ -377,7 +381,7 @@ impl Compiler<'_> {
                 let exists = self.scope.subquery(Subquery::Exists(subquery))?;
                 Ok(if *negated { Expr::Not(Box::new(exists)) } else { exists })
             }
-            Ast::InSubquery { expr, subquery, negated } => {
+            Ast::In { expr, target: InTarget::Subquery(subquery), negated, global: _ } => {
                 let left = self.row_or_value(expr)?;
                 let op = if *negated { BinaryOperator::NotEq } else { BinaryOperator::Eq };
                 self.scope.subquery(Subquery::Quantified { left, op, all: *negated, query: subquery })

@@ -225,12 +225,23 @@ fn trigonometry(table: &mut Table) {
     table.add("sinh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.sinh())));
     table.add("cosh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.cosh())));
     table.add("tanh", &[Float8], Float8, |a, _| Ok(Datum::Float8(float(a, 0)?.tanh())));
-    table.add("degrees", &[Float8], Float8, |a, _| {
-        Ok(Datum::Float8(float(a, 0)? / (std::f64::consts::PI / 180.0)))
-    });
-    table.add("radians", &[Float8], Float8, |a, _| {
-        Ok(Datum::Float8(float(a, 0)? * (std::f64::consts::PI / 180.0)))
-    });
+    table.add("degrees", &[Float8], Float8, |a, _| scaled(float(a, 0)?, |value| value / DEGREE));
+    table.add("radians", &[Float8], Float8, |a, _| scaled(float(a, 0)?, |value| value * DEGREE));
+}
+
+/// One degree in radians.
+const DEGREE: f64 = std::f64::consts::PI / 180.0;
+
+/// A multiple that neither leaves the range of finite numbers nor becomes zero.
+fn scaled(value: f64, compute: fn(f64) -> f64) -> Result<Datum> {
+    let result = compute(value);
+    if result.is_infinite() && value.is_finite() {
+        Err(ops::float_overflow().into())
+    } else if result == 0.0 && value != 0.0 {
+        Err(ops::float_underflow().into())
+    } else {
+        Ok(Datum::Float8(result))
+    }
 }
 
 fn angle(value: f64, compute: fn(f64) -> f64) -> Result<Datum> {

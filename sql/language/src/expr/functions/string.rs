@@ -256,6 +256,9 @@ fn overlay(value: &str, with: &str, start: i64, count: Option<i64>) -> Result<Da
     if start <= 0 {
         return Err(SqlError::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
     }
+    if i32::try_from(start + count).is_err() {
+        return Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "integer out of range"));
+    }
     let before = usize::try_from(start - 1).unwrap_or(0);
     let after = usize::try_from(start - 1 + count).unwrap_or(0);
     let mut out: String = value.chars().take(before).collect();

@@ -294,7 +294,7 @@ fn make_interval(a: &[Datum], _: &dyn Facts) -> Result<Datum> {
     let days = field(2)? * 7 + field(3)?;
     let seconds = a.get(6).map_or(Ok(0.0), |_| float(a, 6))?;
     let seconds = (seconds * 1e6).round_ties_even();
-    if seconds.abs() > 9.0e18 {
+    if seconds.is_nan() || seconds.abs() > 9.0e18 {
         return Err(interval_out_of_range());
     }
     let micros = (field(4)? * 60 + field(5)?)

@@ -1,7 +1,8 @@
 //! What may be foreign in expressions.
 
 use super::Doubts;
-use sqlparser::ast::{self, BinaryOperator, Expr, Value};
+use identifier::is_reserved;
+use sqlparser::ast::{self, BinaryOperator, Expr, InTarget, Value};
 
 /// Words with a syntax of their own, or none at all, which may not name a function.
 const NO_NAMES: [&str; 11] = [
@@ -17,6 +18,9 @@ const NO_NAMES: [&str; 11] = [
     "setof",
     "values",
 ];
+
+/// Key words by themselves that the parser takes for names: the first stands for a value, the others for calls.
+const WORDS: [&str; 3] = ["default", "current_role", "current_schema"];
 
 /// Operators that do not chain: `a < b = c` is no expression.
 const fn is_comparison(op: &BinaryOperator) -> bool {
@@ -52,9 +56,19 @@ const fn is_matching(expr: &Expr) -> bool {
         Expr::Like { .. }
             | Expr::ILike { .. }
             | Expr::SimilarTo { .. }
-            | Expr::InList { .. }
-            | Expr::InSubquery { .. }
+            | Expr::In { .. }
             | Expr::Between { .. }
+    )
+}
+
+/// What may stand behind a type's name.
+const fn is_string(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::SingleQuotedString(_)
+            | Value::EscapedStringLiteral(_)
+            | Value::UnicodeStringLiteral(_)
+            | Value::DollarQuotedString(_)
     )
 }
 
@@ -62,14 +76,18 @@ impl Doubts<'_> {
     pub(super) fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Identifier(name) => {
-                // DEFAULT stands for a value, and CURRENT_ROLE for a call.
-                let word =
-                    ["default", "current_role"].iter().any(|word| name.value.eq_ignore_ascii_case(word));
+                let word = WORDS.iter().any(|word| name.value.eq_ignore_ascii_case(word));
+                // Other key words begin more of the query, which the parser takes for a name.
+                self.foreign_if(!word && name.quote_style.is_none() && is_reserved(&name.value));
                 if !word {
                     self.name(name);
                 }
             }
-            Expr::CompoundIdentifier(names) => names.iter().take(1).for_each(|name| self.name(name)),
+            Expr::CompoundIdentifier(names) => {
+                names.iter().take(1).for_each(|name| self.name(name));
+                let is_literal = |name: &ast::Ident| name.quote_style.is_some_and(|quote| quote != '"');
+                self.ask_if(names.iter().any(is_literal));
+            }
             Expr::IsFalse(_)
             | Expr::IsNotFalse(_)
             | Expr::IsTrue(_)
@@ -89,11 +107,12 @@ impl Doubts<'_> {
             | Expr::Exists { subquery: _, negated: _ }
             | Expr::Subquery(_) => {}
             Expr::Tuple(fields) => self.ask_if(fields.len() < 2),
-            Expr::InList { expr, list, negated: _ } => {
-                self.ask_if(is_matching(expr) || list.is_empty());
+            Expr::In { expr, target, negated: _, global } => {
+                self.foreign_if(*global || !matches!(target, InTarget::List(_) | InTarget::Subquery(_)));
+                let empty = matches!(target, InTarget::List(list) if list.is_empty());
+                self.ask_if(is_matching(expr) || empty);
             }
-            Expr::InSubquery { expr, subquery: _, negated: _ }
-            | Expr::Between { expr, negated: _, low: _, high: _ }
+            Expr::Between { expr, negated: _, low: _, high: _ }
             | Expr::SimilarTo { negated: _, expr, pattern: _, escape_char: _ } => {
                 self.ask_if(is_matching(expr));
             }
@@ -137,8 +156,9 @@ impl Doubts<'_> {
                 self.foreign_if(format.is_some());
                 self.data_type(data_type);
             }
-            Expr::TypedString(ast::TypedString { data_type, value: _, uses_odbc_syntax }) => {
-                self.foreign_if(*uses_odbc_syntax);
+            Expr::TypedString(ast::TypedString { data_type, value, uses_odbc_syntax }) => {
+                // Before what is no string, a type's name is a column's.
+                self.foreign_if(*uses_odbc_syntax || !is_string(&value.value));
                 // No brackets may stand there.
                 self.ask_if(matches!(data_type, ast::DataType::Array(_)));
                 self.data_type(data_type);

@@ -13,7 +13,7 @@ mod query;
 use super::source::Source;
 use super::walk::{Walk, walk};
 use identifier::is_reserved;
-use sqlparser::ast::{self, DataType, VisitMut};
+use sqlparser::ast::{self, DataType, TypeModifier, VisitMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::ops::ControlFlow;
@@ -171,7 +171,8 @@ fn is_doubtful_type(ty: &DataType) -> bool {
         }
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => is_doubtful_type(element),
         DataType::Custom(name, modifiers) => {
-            name.0.len() > 2 || modifiers.iter().any(|modifier| modifier.parse::<i64>().is_err())
+            name.0.len() > 2
+                || modifiers.iter().any(|modifier| !matches!(modifier, TypeModifier::Number(_, false)))
         }
         _ => true,
     }

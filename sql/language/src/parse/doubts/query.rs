@@ -254,18 +254,22 @@ impl Doubts<'_> {
                 args,
                 with_hints,
                 version,
-                with_ordinality: _,
+                with_ordinality,
                 partitions,
                 json_path,
                 sample,
-                index_hints,
+                index_directives,
+                // There is no inheritance.
+                inheritance: _,
             } => {
                 let foreign = !with_hints.is_empty()
                     || version.is_some()
                     || !partitions.is_empty()
                     || json_path.is_some()
-                    || !index_hints.is_empty();
+                    || !index_directives.is_empty();
                 self.foreign_if(foreign || args.as_ref().is_some_and(|args| args.settings.is_some()));
+                // It is for functions.
+                self.ask_if(*with_ordinality && args.is_none());
                 self.absent_if(sample.is_some(), "TABLESAMPLE");
                 alias
             }
@@ -298,7 +302,9 @@ impl Doubts<'_> {
             optimizer_hints: _,
             or: None,
             ignore: false,
+            by_name: false,
             into: true,
+            overriding: _,
             table: ast::TableObject::TableName(_),
             table_alias,
             columns,
@@ -335,12 +341,17 @@ impl Doubts<'_> {
         columns.iter().for_each(|column| self.object_name(column));
         match on {
             None => {}
-            Some(ast::OnInsert::OnConflict(ast::OnConflict { conflict_target: _, action })) => match action {
-                ast::OnConflictAction::DoUpdate(ast::DoUpdate { assignments, selection: _ }) => {
-                    self.assignments(assignments);
+            Some(ast::OnInsert::OnConflict(ast::OnConflict { conflict_target, action })) => {
+                let of_part =
+                    matches!(conflict_target, Some(ast::ConflictTarget::Columns { predicate: Some(_), .. }));
+                self.absent_if(of_part, "ON CONFLICT with a predicate");
+                match action {
+                    ast::OnConflictAction::DoUpdate(ast::DoUpdate { assignments, selection: _ }) => {
+                        self.assignments(assignments);
+                    }
+                    ast::OnConflictAction::DoNothing => {}
                 }
-                ast::OnConflictAction::DoNothing => {}
-            },
+            }
             Some(_) => self.ask = true,
         }
         self.items(returning.as_deref().unwrap_or_default());
@@ -360,6 +371,8 @@ impl Doubts<'_> {
     fn update(&mut self, update: &ast::Update) {
         let ast::Update {
             update_token: _,
+            on_cluster: None,
+            settings: None,
             optimizer_hints: _,
             table,
             assignments,
@@ -388,6 +401,8 @@ impl Doubts<'_> {
     fn delete(&mut self, delete: &ast::Delete) {
         let ast::Delete {
             delete_token: _,
+            on_cluster: None,
+            settings: None,
             optimizer_hints: _,
             tables,
             from: ast::FromTable::WithFromKeyword(from),

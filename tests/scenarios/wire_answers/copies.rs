@@ -1,0 +1,122 @@
+//! The cases of COPY: by the sections of the manual's chapter "Message Flow", and how its page says that rows
+//! end.
+
+use crate::cases::cases;
+use crate::messages::{
+    Step, bind, copy_data, copy_done, copy_fail, describe_portal, describe_statement, execute, flush, parse,
+    query, raw, sync,
+};
+
+cases! {
+    "COPY in": [
+        query("begin"), query("copy t from stdin"), copy_data(b"40\tforty\n41\t"), copy_data(b"\\N\n"), copy_done(),
+        query("select * from t where id >= 40 order by id"), query("rollback"),
+    ],
+    "COPY in that fails at a line": [
+        query("copy t from stdin"), copy_data(b"40\tx\nx\ty\n"), copy_data(b"41\tz\n"), copy_done(),
+        query("select count(*) from t"),
+    ],
+    "COPY in that the client gives up": [
+        query("copy t from stdin"), copy_data(b"40\tx\n"), copy_fail("enough"), query("select count(*) from t"),
+    ],
+    "COPY in amid a string of statements": [
+        query("begin; copy t from stdin; select count(*) from t"), copy_data(b"40\tx\n"), copy_done(), query("rollback"),
+    ],
+    "Flush and Sync are ignored during COPY": [
+        query("begin"), query("copy t from stdin"), flush(), sync(), copy_data(b"40\tx\n"), sync(), copy_done(),
+        query("rollback"),
+    ],
+    "a message that does not belong into COPY": [
+        query("copy t from stdin"), parse("", "select 1"), sync(), query("select 1"),
+    ],
+    "data of a COPY outside of one is ignored": [
+        copy_data(b"x"), copy_done(), copy_fail("x"), query("select 1"), raw(b'c', b"junk"), query("select 2"),
+        parse("", "select 3"), copy_data(b"x"), bind("", "", &[]), execute("", 0), copy_done(), sync(),
+    ],
+    "COPY in through the extended protocol": [
+        query("begin"), parse("", "copy t from stdin"), describe_statement(""), bind("", "", &[]), describe_portal(""),
+        execute("", 0), copy_data(b"40\tx\n"), copy_done(), sync(), query("rollback"),
+    ],
+    "COPY in through the extended protocol fails and skips to a Sync": [
+        parse("", "copy t from stdin"), bind("", "", &[]), execute("", 0), sync(), copy_data(b"x\ty\n"),
+        Step::Await(b'E'), copy_done(), query("select 1"), sync(), query("select 2"),
+    ],
+    "COPY in through the extended protocol is given up": [
+        parse("", "copy t from stdin"), bind("", "", &[]), execute("", 0), copy_fail("no"), parse("", "select 1"),
+        sync(),
+    ],
+    "COPY out": [
+        query("copy (select * from t order by id) to stdout"), query("copy (select 1, 'a') to stdout with csv header"),
+        query("copy (select 1/(id - id) from t) to stdout"),
+        parse("", "copy (select id from t order by id) to stdout"), describe_statement(""), bind("", "", &[]), execute("", 1), execute("", 0), sync(),
+    ],
+    "COPY in binary": [
+        query("begin"), query("copy t from stdin binary"),
+        copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x04\0\0\0\x32\0\0\0\x02ab"), copy_data(b"\xff\xff"), copy_done(),
+        query("select * from t where id = 50"), query("rollback"),
+    ],
+    "COPY out binary": [query("copy (select * from t order by id) to stdout binary"), query("copy (select 1::int2, null, 'x'::text) to stdout (format binary)")],
+    "broken binary COPY": [
+        query("copy t from stdin binary"), copy_data(b"PGCOPX\n\xff\r\n\0\0\0\0\0\0\0\0\0"), copy_done(),
+        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x03"), copy_done(),
+        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x03\0\0\0\xff\xff\xff\xff"), copy_done(),
+        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0"), copy_done(),
+        query("copy t from stdin binary"), copy_data(b"PGCOPY\n\xff\r\n\0\x01\0\0\0\0\0\0\0\0\0"), copy_done(),
+    ],
+    "where the rows of COPY end, and which line is wrong": [
+        query("create table cf (a text, b text)"),
+        query("copy cf from stdin csv"), copy_data(b"a,b\n\\."), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\n\\.x\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\n\\.\r\nc,d\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\r\n\\.\nc,d\r\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"\\."), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\r\n\\.\r\nx"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\n\"\\.\n\",c\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"a,b\n\\.,x\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\n\\."), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\\.\nx"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\\.c\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\\\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"\\."), copy_done(),
+        query("copy cf from stdin"), copy_data(b"\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"\\.\r"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"\\.\r\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\n\\.\r\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.\r\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.\r\r\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.\rx"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.x"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\."), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\n\\.\r"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\\.\r"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\r\\.\r\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\n\\.x"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"\tb\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\\.\tb\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"a\tb\n\tc\\.\r\n"), copy_done(),
+        query("copy cf from stdin (header match)"), copy_data(b""), copy_done(),
+        query("copy cf from stdin (header match)"), copy_data(b"\\.\n"), copy_done(),
+        query("copy cf from stdin (format csv, header match)"), copy_data(b""), copy_done(),
+        query("copy cf from stdin (format csv, header match)"), copy_data(b"\\.\n"), copy_done(),
+        query("copy cf from stdin (header match)"), copy_data(b"\n"), copy_done(),
+        query("copy cf from stdin (header)"), copy_data(b""), copy_done(),
+        query("copy cf from stdin (header match)"), copy_data(b"a\tb"), copy_done(),
+        query("copy cf from stdin (header match)"), copy_data(b"a\tb\\.\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("a\t{}\tx\n", "ä".repeat(60)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("a\t{}\tx\n", "x".repeat(98)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("a\t{}\tx\n", "x".repeat(99)).as_bytes()), copy_done(),
+        query("drop table cf; create table cf (a int, b text)"),
+        query("copy cf from stdin"), copy_data(format!("{}\tx\n", "y".repeat(99)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("{}\tx\n", "y".repeat(100)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("{}\tx\n", "y".repeat(101)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(format!("{}\tx\n", "ä".repeat(60)).as_bytes()), copy_done(),
+        query("copy cf from stdin"), copy_data(b"1\tx\xff\n"), copy_done(),
+        query("copy cf from stdin"), copy_data(b"1\tx\n2\tx\xff\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"1,\"x\xff\n"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(b"1,\"x\n2"), copy_done(),
+        query("copy cf from stdin csv"), copy_data(format!("1,\"{}", "x\n".repeat(80)).as_bytes()), copy_done(),
+        query("select * from cf"), query("drop table cf"),
+    ],
+}
