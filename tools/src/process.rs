@@ -211,11 +211,13 @@ pub fn options_of_last_start(data: &Path) -> Vec<OsString> {
     let line = RealDisk.read_text(&data.join("postmaster.opts"), TEXT_BYTES_MAX).unwrap_or_default();
     let Some((_, words)) = line.trim_end().split_once(" \"") else { return Vec::new() };
     let words = words.strip_suffix('"').unwrap_or(words).split("\" \"");
-    let mut words = words.skip_while(|word| *word == "run").peekable();
+    // Of a start in the foreground, the command is another one.
+    let mut words = words.skip_while(|word| matches!(*word, "run" | "start"));
     let mut options = Vec::new();
     while let Some(word) = words.next() {
         match word {
-            "-D" => _ = words.next(),
+            "-D" | "--pgdata" => _ = words.next(),
+            word if word.starts_with("-D") || word.starts_with("--pgdata=") => {}
             word => options.push(word.into()),
         }
     }

@@ -68,6 +68,18 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
     Ok(u8::from(server::run(options).is_err()))
 }
 
+/// Reads what stands before a start with these words behind the data directory, and starts nothing.
+pub fn check_settings(data: &Path, words: &[OsString]) -> Result<()> {
+    let Request::Serve(arguments) = parse(words)? else { return Ok(()) };
+    let options = ServerOptions {
+        host: Access::of(data).host(),
+        settings: arguments.settings,
+        ..ServerOptions::new(data)
+    };
+    server::setting_of(&options, "port")?;
+    Ok(())
+}
+
 /// What PostgreSQL's server ends with if nobody names a directory.
 const NO_DIRECTORY_NAMED: u8 = 2;
 
@@ -250,4 +262,25 @@ pub fn check_format(data: &Path, control: &ControlFile) -> Result<()> {
 /// Reads a directory's control file.
 pub fn control_file(data: &Path) -> Result<ControlFile> {
     Ok(ControlFile::load(&*Host::real().disk, data)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_without_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("postgresql.conf"), "work_mem = 1MB\n").unwrap();
+        std::fs::write(folder.path().join("pg_hba.conf"), "local all all trust\n").unwrap();
+        let check = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            check_settings(folder.path(), &words).map_err(|error| error_text(&error))
+        };
+        assert_eq!(check(&["-c", "work_mem=2MB", "-p", "5433"]), Ok(()));
+        let unknown = check(&["-c", "nosuch=1"]).unwrap_err();
+        assert!(unknown.contains("unrecognized configuration parameter \"nosuch\""), "{unknown}");
+        assert!(check(&["-c", "port=x"]).is_err() && check(&["-c", "hba_file=nosuch"]).is_err());
+        assert!(check(&["--no-such"]).is_err());
+    }
 }

@@ -15,6 +15,7 @@ pub use tls::{ChannelBinding, SslMode, TlsParameters};
 use endpoints::{Names, endpoints};
 use passfile::Found;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Folders where a server's Unix socket is looked for when no host is named.
@@ -247,8 +248,8 @@ pub fn join<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     words.join(" ")
 }
 
-/// The blanks of libpq, which are those of ASCII.
-const fn is_blank(c: char) -> bool {
+/// The blanks of libpq and of a session's options, which are those of ASCII.
+pub const fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r')
 }
 
@@ -494,9 +495,14 @@ impl ConnInfo {
     }
 }
 
+/// A number, around which blanks may stand.
+fn number<N: FromStr>(text: &str) -> Result<N, N::Err> {
+    text.trim_matches(is_blank).parse()
+}
+
 fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, ConnInfoError> {
     let Some(text) = text else { return Ok(None) };
-    match text.trim().parse::<i32>() {
+    match number::<i32>(&text) {
         Ok(seconds) if seconds <= 0 => Ok(None),
         // libpq takes 1 for 2, as one second may be hardly any at all.
         Ok(seconds) => Ok(Some(Duration::from_secs(u64::try_from(seconds.max(2)).unwrap_or(2)))),

@@ -314,7 +314,13 @@ impl ServerExchange {
             return Err(ScramError::Unsupported("client requires an unsupported SCRAM extension"));
         }
         let (_user, rest) = attribute(bare, "n")?;
-        let (client_nonce, _) = attribute(rest, "r")?;
+        let (client_nonce, extensions) = attribute(rest, "r")?;
+        // What they mean nobody knows, but that is how they look.
+        let is_attribute =
+            |one: &str| matches!(one.as_bytes(), [name, b'=', ..] if name.is_ascii_alphabetic());
+        if !extensions.split_terminator(',').all(is_attribute) {
+            return Err(ScramError::Malformed("attribute"));
+        }
         if client_nonce.is_empty() || !client_nonce.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) {
             return Err(ScramError::Malformed("nonce"));
         }

@@ -137,12 +137,25 @@ pub fn decode(packet: &[u8]) -> Result<Startup, ProtocolError> {
                     if name.is_empty() {
                         break;
                     }
-                    parameters.push((name.to_owned(), cursor.cstr()?.to_owned()));
+                    let value = match name {
+                        // It is for people to read, and shown in ASCII.
+                        "application_name" => readable(cursor.cstr_bytes()?),
+                        _ => cursor.cstr()?.to_owned(),
+                    };
+                    parameters.push((name.to_owned(), value));
                 }
                 cursor.finish()?;
             }
             Ok(Startup::Session(StartupParameters { version, parameters }))
         }
+    }
+}
+
+/// A text as it is; of one that is not UTF-8 each byte beyond ASCII is a question mark.
+fn readable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect(),
     }
 }
 
@@ -209,6 +222,24 @@ mod tests {
         out.clear();
         encode_ssl_request(&mut out);
         assert_eq!(decode(&out), Ok(Startup::Ssl));
+    }
+
+    #[test]
+    fn a_session_may_call_itself_what_is_no_utf_8() {
+        let mut out = BytesMut::new();
+        encode_session(&mut out, [("application_name", "a12b")]);
+        let of = |value: &[u8; 2], name: &[u8]| {
+            let mut packet = out.to_vec();
+            let at = packet.windows(2).position(|window| window == b"12").unwrap();
+            packet[at..at + 2].copy_from_slice(value);
+            packet[8..8 + name.len()].copy_from_slice(name);
+            decode(&packet)
+        };
+        for (value, shown) in [(b"\xff1", "a?1b"), (b"\xc3\xbc", "aüb"), (b"\xc3\xc3", "a??b")] {
+            let Ok(Startup::Session(session)) = of(value, b"") else { panic!("no session") };
+            assert_eq!(session.get("application_name"), Some(shown));
+        }
+        assert_eq!(of(b"\xff1", b"b"), Err(ProtocolError::NotUtf8('0')));
     }
 
     #[test]

@@ -46,9 +46,9 @@ fn date_order(word: &str) -> Option<&'static str> {
 /// `ISO` and an order of day, month and year, which is PostgreSQL's default where none is named.
 fn date_style(text: &str) -> Result<String, String> {
     let mut order = None;
-    let words = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+    let words = crate::list::split_identifiers(text).ok_or_else(|| "List syntax is invalid.".to_owned())?;
     for word in words {
-        if let Some(named) = date_order(word) {
+        if let Some(named) = date_order(&word) {
             if order.replace(named).is_some_and(|before| before != named) {
                 return Err("Conflicting \"datestyle\" specifications.".to_owned());
             }
@@ -57,7 +57,6 @@ fn date_style(text: &str) -> Result<String, String> {
         match word.to_ascii_lowercase().as_str() {
             "iso" | "default" => {}
             "sql" | "postgres" | "german" => return Err("ISO is the only style of dates here.".to_owned()),
-            "" => return Err("List syntax is invalid.".to_owned()),
             _ => return Err(format!("Unrecognized key word: \"{word}\".")),
         }
     }
@@ -67,7 +66,8 @@ fn date_style(text: &str) -> Result<String, String> {
 /// Whether this is a value of DateStyle that leaves the order as it is.
 pub(crate) fn keeps_date_order(name: &str, text: &str) -> bool {
     name.eq_ignore_ascii_case("DateStyle")
-        && text.split(',').map(str::trim).all(|word| date_order(word).is_none())
+        && crate::list::split_identifiers(text)
+            .is_none_or(|words| words.iter().all(|word| date_order(word).is_none()))
 }
 
 fn log_destination(text: &str) -> Result<String, String> {

@@ -152,7 +152,13 @@ impl FileContents {
 
     fn take(&mut self, files: &dyn Files, name: &str, value: String, place: Place, depth: u32) {
         let folder = place.file.parent().unwrap_or(Path::new("")).to_path_buf();
-        match name.to_ascii_lowercase().as_str() {
+        let name_lower = name.to_ascii_lowercase();
+        // Joined with the folder it would be the folder itself.
+        if name_lower.starts_with("include") && value.chars().all(|c| matches!(c, ' ' | '\t' | '\r')) {
+            let what = if name_lower == "include_dir" { "directory" } else { "file" };
+            return self.fail(format!("empty configuration {what} name: \"{value}\""), place);
+        }
+        match name_lower.as_str() {
             "include" => self.read_file(files, &folder.join(value), Some(&place), depth + 1),
             "include_if_exists" => {
                 let path = folder.join(value);
@@ -362,6 +368,21 @@ mod tests {
         assert_eq!(read.errors[1].place.line, 3);
         let looped = FileContents::read(&files, Path::new("/d/loop.conf"));
         assert!(looped.errors[0].message.contains("nesting depth"));
+    }
+
+    #[test]
+    fn an_include_of_nothing_is_refused() {
+        for (line, what) in
+            [("include ''", "file"), ("include_if_exists ''", "file"), ("INCLUDE_DIR ' '", "directory")]
+        {
+            let files = Memory(BTreeMap::from([("/d/postgresql.conf", line)]));
+            let read = FileContents::read(&files, Path::new("/d/postgresql.conf"));
+            assert!(
+                read.errors[0].message.starts_with(&format!("empty configuration {what} name: ")),
+                "{line}"
+            );
+            assert_eq!((read.errors.len(), read.errors[0].place.line), (1, 1), "{line}");
+        }
     }
 
     #[test]

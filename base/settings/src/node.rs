@@ -330,8 +330,13 @@ impl Settings {
         let before = self.value(&entry.name);
         let slot = self.slot_mut(&entry.name);
         let layer = Layer { source: Source::File, value, place: Some(entry.place.clone()) };
+        if restart_only && phase == Phase::Start {
+            // What the server had found out because nothing was said.
+            slot.layers.retain(|other| other.source != Source::Override);
+        }
         if restart_only && phase == Phase::Reload {
-            let outweighed = slot.layers.last().is_some_and(|top| top.source > Source::File);
+            let outweighs = |top: &Layer| top.source > Source::File && top.source != Source::Override;
+            let outweighed = slot.layers.last().is_some_and(outweighs);
             slot.pending_restart = !outweighed && before.as_ref() != Some(&layer.value);
             if slot.pending_restart {
                 let why = Locked::UntilRestart;

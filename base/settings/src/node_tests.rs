@@ -41,6 +41,27 @@ fn a_reload_applies_what_it_can_and_marks_what_waits_for_a_restart() {
 }
 
 #[test]
+fn a_file_that_the_server_has_found_itself_waits_for_a_restart_as_well() {
+    let mut settings = started("");
+    settings.set_computed("hba_file", "/d/pg_hba.conf").unwrap();
+    let said = file("hba_file = 'other'");
+    let applied = settings.apply_files(&said, Phase::Reload);
+    assert_eq!(
+        (applied.pending_restart.as_slice(), applied.changed.len()),
+        (&["hba_file".to_owned()][..], 0)
+    );
+    assert!(applied.problems[0].message.ends_with("cannot be changed without restarting the server"));
+    assert_eq!(settings.show("hba_file").as_deref(), Ok("/d/pg_hba.conf"));
+    assert!(settings.rows().iter().any(|row| row.name == "hba_file" && row.pending_restart));
+    settings.apply_files(&said, Phase::Start);
+    assert_eq!(settings.show("hba_file").as_deref(), Ok("other"));
+    let mut settings = started("");
+    settings.set_computed("hba_file", "/d/pg_hba.conf").unwrap();
+    assert!(settings.apply_files(&file("hba_file = '/d/pg_hba.conf'"), Phase::Reload).problems.is_empty());
+    assert!(!settings.rows().iter().any(|row| row.pending_restart));
+}
+
+#[test]
 fn a_line_removed_from_the_file_goes_back_to_the_default() {
     let mut settings = started("work_mem = 1MB\nport = 7\nmy.x = 1");
     let applied = settings.apply_files(&file(""), Phase::Reload);

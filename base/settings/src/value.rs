@@ -170,9 +170,10 @@ fn choose(name: &str, words: &'static [&'static str], text: &str) -> Option<&'st
 
 /// Reads a number with an optional unit into base units; `Err` carries the hint.
 fn parse_number(text: &str, unit: Unit, whole: bool) -> Result<f64, Option<String>> {
-    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    let is_blank = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
+    let text = text.trim_matches(is_blank);
     let (mut number, rest) = leading_number(text).ok_or(None)?;
-    let rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace());
+    let rest = rest.trim_start_matches(is_blank);
     if !rest.is_empty() {
         let Some((names, base)) = scale(unit) else { return Err(None) };
         let Some(at) = names.iter().position(|(name, _)| *name == rest) else {
@@ -280,6 +281,7 @@ mod tests {
             ("shared_buffers", "1.5GB", "196608|1536MB"),
             ("work_mem", "0.3GB", "314368|307MB"),
             ("work_mem", " 64 kB ", "64|64kB"),
+            ("work_mem", "\u{b}5MB\u{b}", "5120|5MB"),
             ("work_mem", "0x40", "64|64kB"),
             ("work_mem", "0100", "64|64kB"),
             ("work_mem", "1e2", "100|100kB"),
@@ -332,7 +334,7 @@ mod tests {
             message("work_mem", "3000000000000"),
             "invalid value for parameter \"work_mem\": \"3000000000000\"; Value exceeds integer range."
         );
-        for text in ["", "abc", "1 2", "--1", "0x", ".", "1kBx", "nan", "inf"] {
+        for text in ["", "abc", "1 2", "--1", "0x", ".", "1kBx", "nan", "inf", "\u{a0}5MB"] {
             assert!(read("work_mem", text).is_err(), "{text:?}");
         }
     }

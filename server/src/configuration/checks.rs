@@ -273,18 +273,19 @@ pub(crate) fn load_login(
     let path = hba_path(data_dir, settings);
     let read = |path: &Path| text_of(host, path);
     let hba_file = path.display().to_string();
-    let text = read(&path).map_err(|error| {
-        let message =
-            format!("could not open configuration file \"{hba_file}\": {}", host::os_message(&error));
-        vec![HbaError { message, file: hba_file.clone(), line: 0 }]
-    })?;
+    let unread = |what: &str, file: &Path, error: io::Error| {
+        let file = file.display().to_string();
+        let message = format!("could not open {what} file \"{file}\": {}", host::os_message(&error));
+        vec![HbaError { message, file, line: 0 }]
+    };
+    let text = read(&path).map_err(|error| unread("configuration", &path, error))?;
     let hba = Hba::parse(&text, &path, &read)?;
     let ident = ident_path(data_dir, settings);
     let (maps, map_errors) = match read(&ident).map(|text| IdentMaps::parse(&text, &ident, &read)) {
         Ok(Ok(maps)) => (maps, Vec::new()),
         Ok(Err(errors)) => (IdentMaps::default(), errors),
         // As in PostgreSQL: without the file no map lets anybody in.
-        Err(_) => (IdentMaps::default(), Vec::new()),
+        Err(error) => (IdentMaps::default(), unread("usermap", &ident, error)),
     };
     Ok(LoginRules { hba, hba_file, maps: Arc::new(maps), map_errors })
 }
@@ -369,6 +370,8 @@ mod tests {
         assert!(set("unix_socket_directories", "").starts_with("could not load pg_hba.conf"));
         std::fs::write(folder.join("pg_hba.conf"), "local all all trust\n").unwrap();
         assert_eq!(set("work_mem", "1MB"), "");
+        assert!(set("hba_file", "nosuch").ends_with("nosuch\": No such file or directory"));
+        assert_eq!(set("hba_file", "pg_hba.conf"), "");
         assert!(
             set("unix_socket_directories", "/proc").starts_with("could not create Unix sockets in folder")
         );

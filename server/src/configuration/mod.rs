@@ -15,7 +15,7 @@ pub(crate) use files::load;
 use crate::auth::LoginRules;
 use crate::error::ServerError;
 use crate::log::Log;
-use crate::log::redact::without_secrets;
+use crate::log::redact::{HIDDEN, is_secret_name, without_secrets};
 use crate::tasks::beside_others;
 use checks::load_login;
 use files::{read_files, read_files_with, tell_without_effect};
@@ -138,7 +138,7 @@ impl Ground {
             let is_last = !files.entries.iter().skip(at + 1).any(same);
             let waits = applied.pending_restart.iter().any(|name| name.eq_ignore_ascii_case(&entry.name));
             let waits = (is_last && waits).then(|| "setting could not be applied".to_owned());
-            let error = problem(&entry.place).or(waits);
+            let error = waits.or_else(|| problem(&entry.place));
             all.push(FileSetting {
                 number: at + 1,
                 place: entry.place.clone(),
@@ -180,7 +180,7 @@ impl Ground {
         }
         for name in &applied.changed {
             let value = settings.show(name).unwrap_or_default();
-            let value = without_secrets(&value);
+            let value = if is_secret_name(name) { HIDDEN.into() } else { without_secrets(&value) };
             self.log.log(format!("parameter \"{name}\" changed to \"{value}\""));
         }
         if settings.set_without_effect() != self.settings().set_without_effect() {

@@ -41,7 +41,8 @@ impl Format {
 
     /// Those that log_destination names, in a fixed order.
     pub(super) fn of_destinations(text: &str) -> Vec<Self> {
-        let named: Vec<Self> = text.split(',').filter_map(|word| Self::of_word(word.trim())).collect();
+        let words = settings::split_identifiers(text).unwrap_or_default();
+        let named: Vec<Self> = words.iter().filter_map(|word| Self::of_word(word)).collect();
         Self::ALL.into_iter().filter(|format| named.contains(format)).collect()
     }
 

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 /// The entry's lines, with their line ends.
 pub(super) fn text(entry: &Entry<'_>, style: &Style) -> String {
     let report = entry.report;
-    let prefix = expand(entry, style);
-    let mut out = String::with_capacity(prefix.len() + entry.message.len() + 16);
+    let mut out = String::with_capacity(2 * style.prefix.len() + entry.message.len() + 32);
     let mut line = |label: &str, text: &str| {
+        let prefix = expand(entry, style);
         let _ = writeln!(out, "{prefix}{label}:  {}", text.replace('\n', "\n\t"));
     };
     let mut message = entry.message.to_string();
@@ -35,8 +35,9 @@ pub(super) fn text(entry: &Entry<'_>, style: &Style) -> String {
     out
 }
 
-/// Expands log_line_prefix.
+/// Expands log_line_prefix for the next line.
 fn expand(entry: &Entry<'_>, style: &Style) -> String {
+    let number = entry.next_number();
     let mut out = String::new();
     let mut chars = style.prefix.chars().peekable();
     while let Some(c) = chars.next() {
@@ -53,6 +54,7 @@ fn expand(entry: &Entry<'_>, style: &Style) -> String {
             '%' => "%".to_owned(),
             'q' if entry.context.is_none() => break,
             'q' => continue,
+            'l' => number.to_string(),
             other => of_entry(other, entry, &style.zone),
         };
         match width.parse::<isize>() {
@@ -79,7 +81,6 @@ fn of_entry(escape: char, entry: &Entry<'_>, zone: &TimeZone) -> String {
         's' => format_time(entry.started, zone, "%Y-%m-%d %H:%M:%S %Z"),
         'p' => entry.pid.to_string(),
         'c' => entry.session_id(),
-        'l' => entry.number.to_string(),
         'e' => entry.report.code.to_string(),
         'b' => entry.backend_type().to_owned(),
         // No statement has a number unless statistics are kept of it, and none a transaction of its own here.
@@ -94,10 +95,11 @@ fn plain(text: &str) -> String {
 }
 
 fn of_session(escape: char, context: &LogContext) -> String {
+    let known = |text: &str| if text.is_empty() { "[unknown]" } else { text }.to_owned();
     match escape {
-        'u' => context.user.clone(),
-        'd' => context.database.clone(),
-        'a' => context.application.clone(),
+        'u' => known(&context.user),
+        'd' => known(&context.database),
+        'a' => known(&context.application),
         'h' => context.host.clone(),
         'r' => match context.port {
             Some(port) => format!("{}({port})", context.host),

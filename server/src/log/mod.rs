@@ -140,6 +140,19 @@ pub struct LogContext {
     pub(crate) levels: OwnLevels,
 }
 
+impl LogContext {
+    /// The same without the passwords in what the client says of itself; None if there are none.
+    fn redacted(&self) -> Option<Self> {
+        let texts = [&self.user, &self.database, &self.application];
+        let has_some = |text: &&String| matches!(redact::without_secrets(text), Cow::Owned(_));
+        texts.iter().any(has_some).then(|| {
+            let clean = |text: &String| redact::without_secrets(text).into_owned();
+            let (user, database) = (clean(&self.user), clean(&self.database));
+            Self { user, database, application: clean(&self.application), ..self.clone() }
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Style {
     prefix: Box<str>,
@@ -154,8 +167,8 @@ struct Style {
 /// One entry, as it is to be told.
 struct Entry<'a> {
     at: Timestamp,
-    /// Counted for each session, from 1.
-    number: u64,
+    /// What was logged of its session so far.
+    lines: &'a AtomicU64,
     pid: i32,
     /// When the session, or the server, began.
     started: Timestamp,
@@ -167,6 +180,10 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// The number of the next line of this session, from 1: each line of text has one, and a row as a whole.
+    fn next_number(&self) -> u64 {
+        self.lines.fetch_add(1, Ordering::Relaxed) + 1
+    }
     fn session_id(&self) -> String {
         format!("{:x}.{:x}", self.started.unix_seconds(), self.pid)
     }
@@ -290,14 +307,17 @@ impl Log {
         if level < own.messages.unwrap_or(style.min) {
             return;
         }
-        let redacted = redacted(report);
+        let statement = statement.map(redact::without_secrets);
+        let redacted = redacted(report, statement.as_ref());
         let report = redacted.as_ref().unwrap_or(report);
+        let own_context = context.and_then(LogContext::redacted);
+        let context = own_context.as_ref().or(context);
         let lines = context.map_or(&self.lines, |context| &context.lines);
         let shows_statement = level >= own.statements.unwrap_or(style.min_statement);
         let pid = context.map_or(0, |context| context.pid);
         let entry = Entry {
             at: self.clock.now(),
-            number: lines.fetch_add(1, Ordering::Relaxed) + 1,
+            lines,
             pid: if pid == 0 { host::process_id().cast_signed() } else { pid },
             started: context.map_or(self.started, |context| context.started),
             context,
@@ -307,7 +327,7 @@ impl Log {
                 true => host::without_error_numbers(&report.message).into(),
                 false => Cow::Borrowed(report.message.as_str()),
             },
-            statement: statement.filter(|_| shows_statement).map(redact::without_secrets),
+            statement: statement.filter(|_| shows_statement),
             verbosity: own.verbosity.unwrap_or(style.verbosity),
         };
         self.send(&entry, &style);
@@ -342,17 +362,22 @@ pub(crate) fn zone(name: &str) -> TimeZone {
     sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
 }
 
-/// A report without the passwords that its texts quote; None if it quotes none.
-fn redacted(report: &Report) -> Option<Report> {
+/// A report without the passwords that its texts quote, which are those of its statement, too; None if it
+/// quotes none.
+fn redacted(report: &Report, statement: Option<&Cow<'_, str>>) -> Option<Report> {
     let texts =
         [Some(&report.message), report.detail.as_ref(), report.hint.as_ref(), report.context.as_ref()];
     let has_some = |text: &String| matches!(redact::without_secrets(text), Cow::Owned(_));
-    if !texts.into_iter().flatten().any(has_some) {
+    let message = match statement {
+        Some(Cow::Owned(shown)) => redact::without_what_is_left_out(&report.message, shown),
+        _ => None,
+    };
+    if message.is_none() && !texts.into_iter().flatten().any(has_some) {
         return None;
     }
     let clean = |text: &String| redact::without_secrets(text).into_owned();
     Some(Report {
-        message: clean(&report.message),
+        message: clean(message.as_ref().unwrap_or(&report.message)),
         detail: report.detail.as_ref().map(clean),
         hint: report.hint.as_ref().map(clean),
         context: report.context.as_ref().map(clean),
@@ -398,7 +423,57 @@ mod tests {
         );
         let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "up");
         assert_eq!(logged("%l %e %-4q%u ", None, &report, None), "1 00000 LOG:  up\n");
+        let detailed = report.clone().with_detail("d").with_hint("h");
+        assert_eq!(
+            logged("%l ", None, &detailed, Some("s")),
+            "1 LOG:  up\n2 DETAIL:  d\n3 HINT:  h\n4 STATEMENT:  s\n"
+        );
+        let nobody = LogContext { host: "h".into(), ..LogContext::default() };
+        assert_eq!(
+            logged("%u %d %a %h%q ", Some(&nobody), &report, None),
+            "[unknown] [unknown] [unknown] h LOG:  up\n"
+        );
+        assert_eq!(logged("%u%d%a%h|", None, &report, None), "|LOG:  up\n");
         assert_eq!(logged("[%5u|%-5u]", Some(&context), &report, None), "[  ann|ann  ]LOG:  up\n");
+    }
+
+    #[test]
+    fn an_error_shows_no_more_of_a_statement_than_the_statement() {
+        let failed = |what: &str, statement: &str| {
+            let lines = logged("", None, &Report::error(SqlState::SYNTAX_ERROR, what), Some(statement));
+            assert!(!lines.contains("SECRET"), "{lines}");
+            lines
+        };
+        assert_eq!(
+            failed("unterminated quoted string at or near \"'SECRET\"", "alter role x password 'SECRET"),
+            "ERROR:  unterminated quoted string at or near \"********\"\n\
+             STATEMENT:  alter role x password '********\n"
+        );
+        assert_eq!(
+            failed("syntax error at or near \"SECRET\"", "alter role x password SECRET;"),
+            "ERROR:  syntax error at or near \"********\"\nSTATEMENT:  alter role x password ********;\n"
+        );
+        failed("syntax error at or near \"\"SECRET\"\"", "create user x password \"SECRET\"");
+        failed("syntax error at or near \"SECRET\"", "select 1; ALTER /* a */ USER x PASSWORD SECRET'");
+        assert!(
+            failed("syntax error at or near \"bogus\"", "create role x password 'SECRET' bogus")
+                .contains("near \"bogus\"")
+        );
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_has_no_secrets() {
+        let said = LogContext {
+            user: "password=SECRET".into(),
+            database: "postgres://u:SECRET@h".into(),
+            application: "it's password=SECRET".into(),
+            ..LogContext::default()
+        };
+        let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "up");
+        assert_eq!(
+            logged("%u %d %a ", Some(&said), &report, None),
+            "password=******** postgres://u:********@h it's password=******** LOG:  up\n"
+        );
     }
 
     #[test]

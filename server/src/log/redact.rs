@@ -7,11 +7,14 @@ mod conninfo;
 mod literal;
 
 use literal::Literal;
+use protocol::conninfo::is_blank;
 use std::borrow::Cow;
 
 /// What stands in a password's place.
-const HIDDEN: &str = "********";
+pub(crate) const HIDDEN: &str = "********";
 const WORD: &str = "password";
+/// The function that sets what its first argument names.
+const SET_CONFIG: &str = "set_config";
 /// Texts within texts are read so deep; what is deeper and has the word is left out as a whole.
 const DEPTH_MAX: usize = 6;
 
@@ -24,7 +27,38 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
 /// A statement of which only names and comments are as they were written: nothing that stands behind the
 /// word is a secret there, but names and comments may hold some.
 pub(crate) fn without_quoted_secrets(text: &str) -> Cow<'_, str> {
-    Reading { text, depth: 0, only_quoted: true, out: String::new(), taken: 0 }.read()
+    Reading { only_quoted: true, ..Reading::of(text, 0) }.read()
+}
+
+/// A parameter of a statement whose value is a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SecretParameter {
+    /// Its number, from 1.
+    pub(crate) number: usize,
+    /// The number of the one that names it; then it is a secret only if [`is_secret_name`] holds of that.
+    pub(crate) named_by: Option<usize>,
+}
+
+/// The parameters of a statement that stand where [`without_secrets`] hides a value.
+pub(crate) fn secret_parameters(statement: &str) -> Vec<SecretParameter> {
+    let mut reading = Reading::of(statement, 0);
+    reading.read_all();
+    reading.parameters
+}
+
+/// Whether what has this name is a secret: a password by itself, or one of a setting (`my.password`).
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    ends_with_word(name)
+}
+
+/// A message about a place in a statement, without what is not `shown` of the statement there; None if it
+/// has no more than that.
+pub(crate) fn without_what_is_left_out(message: &str, shown: &str) -> Option<String> {
+    const NEAR: &str = " at or near \"";
+    let begin = message.find(NEAR)? + NEAR.len();
+    let end = message.rfind('"').filter(|end| *end >= begin)?;
+    let (before, near, behind) = (message.get(..begin)?, message.get(begin..end)?, message.get(end..)?);
+    (!shown.contains(near)).then(|| format!("{before}{HIDDEN}{behind}"))
 }
 
 fn at_depth(text: &str, depth: usize) -> Cow<'_, str> {
@@ -37,8 +71,11 @@ fn at_depth(text: &str, depth: usize) -> Cow<'_, str> {
             false => Cow::Borrowed(text),
         };
     }
-    Reading { text, depth, only_quoted: false, out: String::new(), taken: 0 }.read()
+    Reading::of(text, depth).read()
 }
+
+/// What may stand between the name that set_config() is given and the comma.
+const CAST_SIGNS_MAX: usize = 100;
 
 /// What messages have before a value that is quoted as it is, and before and behind a rest of a connection
 /// string.
@@ -53,14 +90,36 @@ struct Reading<'t> {
     /// The text up to `taken`, without secrets.
     out: String,
     taken: usize,
+    /// The word before is ALTER or CREATE.
+    changes: bool,
+    /// The statement is ALTER ROLE or one of its kin.
+    of_role: bool,
+    parameters: Vec<SecretParameter>,
 }
 
 impl<'t> Reading<'t> {
-    fn read(mut self) -> Cow<'t, str> {
+    fn of(text: &'t str, depth: usize) -> Self {
+        Self {
+            text,
+            depth,
+            only_quoted: false,
+            out: String::new(),
+            taken: 0,
+            changes: false,
+            of_role: false,
+            parameters: Vec::new(),
+        }
+    }
+
+    fn read_all(&mut self) {
         let mut at = 0;
         while at < self.text.len() {
             at = self.token(at).max(at + 1);
         }
+    }
+
+    fn read(mut self) -> Cow<'t, str> {
+        self.read_all();
         if self.taken == 0 {
             return Cow::Borrowed(self.text);
         }
@@ -74,6 +133,9 @@ impl<'t> Reading<'t> {
 
     /// Puts something else in the place of these bytes.
     fn replace(&mut self, from: usize, to: usize, by: &str) {
+        if let Some(number) = self.text.get(from..to).and_then(parameter_number) {
+            self.parameters.push(SecretParameter { number, named_by: None });
+        }
         self.out.push_str(self.text.get(self.taken..from).unwrap_or_default());
         self.out.push_str(by);
         self.taken = to;
@@ -96,12 +158,54 @@ impl<'t> Reading<'t> {
             return self.uri(at);
         }
         let end = at + word_len(rest);
-        let is_password = ends_with_word(self.text.get(at..end).unwrap_or_default());
-        if is_password && !self.only_quoted {
-            self.value(end)
+        let word = self.text.get(at..end).unwrap_or_default();
+        self.follow(word, rest);
+        if ends_with_word(word) && !self.only_quoted {
+            self.value(end, word.len() == WORD.len())
+        } else if word.eq_ignore_ascii_case(SET_CONFIG) && !self.only_quoted {
+            self.set_config(end).unwrap_or(end)
         } else {
             end.max(at + rest.chars().next().map_or(1, char::len_utf8))
         }
+    }
+
+    /// Keeps in mind which statement this is.
+    fn follow(&mut self, word: &str, rest: &str) {
+        let is_one_of = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+        if !word.is_empty() {
+            self.of_role |= self.changes && is_one_of(&["role", "user", "group"]);
+            self.changes = is_one_of(&["alter", "create"]);
+        } else if rest.starts_with(';') {
+            (self.changes, self.of_role) = (false, false);
+        }
+    }
+
+    /// The arguments of set_config(), of which the first names what the second is; gives where that ends.
+    /// None if no secret is among them.
+    fn set_config(&mut self, at: usize) -> Option<usize> {
+        let open = skip_blanks(self.text, at);
+        self.rest(open).strip_prefix('(')?;
+        let name_at = skip_blanks(self.text, open + 1);
+        let named_by = parameter_number(self.rest(name_at));
+        let name = Literal::at(self.rest(name_at)).filter(|name| ends_with_word(&name.held()));
+        if named_by.is_none() && name.is_none() {
+            return None;
+        }
+        // Behind a name stands a cast at most.
+        let name_end = name_at + name.map_or(0, |name| name.len);
+        let mut cast = self.rest(name_end).char_indices().take(CAST_SIGNS_MAX);
+        let comma = name_end + cast.find(|(_, c)| *c == ',')?.0;
+        let from = skip_blanks(self.text, comma + 1);
+        if let Some(named_by) = named_by {
+            let number = parameter_number(self.rest(from))?;
+            self.parameters.push(SecretParameter { number, named_by: Some(named_by) });
+            return None;
+        }
+        let to = from + argument_len(self.rest(from));
+        let value = self.text.get(from..to)?.trim_end();
+        let literal = Literal::at(value).filter(|literal| literal.len == value.len());
+        self.replace(from, from + value.len(), &literal.map_or(HIDDEN.into(), |one| one.written(HIDDEN)));
+        Some(to)
     }
 
     /// What a message quotes without doubling the quotes in it: it ends at the last one.
@@ -126,7 +230,7 @@ impl<'t> Reading<'t> {
     /// A URI in a text of other words, which ends at a blank.
     fn uri(&mut self, at: usize) -> usize {
         let rest = self.rest(at);
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let end = rest.find(is_blank).unwrap_or(rest.len());
         if let Cow::Owned(clean) = conninfo::without_secrets_of_uris(rest.get(..end).unwrap_or(rest)) {
             self.replace(at, at + end, &clean);
         }
@@ -149,7 +253,10 @@ impl<'t> Reading<'t> {
         let end = at + literal.len;
         let held = literal.held();
         if literal.is_name() && ends_with_word(&held) && !self.only_quoted {
-            return self.value(end);
+            return self.value(end, false);
+        }
+        if literal.is_name() && *held == *SET_CONFIG && !self.only_quoted {
+            return self.set_config(end).unwrap_or(end);
         }
         let clean = at_depth(&held, self.depth + 1);
         if *clean != *held {
@@ -159,15 +266,20 @@ impl<'t> Reading<'t> {
         end
     }
 
-    /// What stands behind the word, which ends at `at`; gives where that ends.
-    fn value(&mut self, at: usize) -> usize {
+    /// What stands behind the word, which ends at `at`; gives where that ends. `is_whole`: it is the key
+    /// word, and no name that ends so.
+    fn value(&mut self, at: usize, is_whole: bool) -> usize {
         let behind = skip_blanks(self.text, at);
         let Some(sign) = assignment(self.rest(behind)) else {
-            let literal = Literal::at(self.rest(behind)).filter(|literal| !literal.is_name());
-            return literal.map_or(at, |literal| {
-                self.replace(behind, behind + literal.len, &literal.written(HIDDEN));
-                behind + literal.len
-            });
+            let literal = Literal::at(self.rest(behind)).filter(|one| self.of_role || !one.is_name());
+            return match literal {
+                Some(literal) => {
+                    self.replace(behind, behind + literal.len, &literal.written(HIDDEN));
+                    behind + literal.len
+                }
+                None if self.of_role && is_whole => self.without_quotes(behind),
+                None => at,
+            };
         };
         let mut end = self.assigned(behind + sign);
         // SET takes a list.
@@ -183,12 +295,26 @@ impl<'t> Reading<'t> {
         }
     }
 
+    /// A role's password that somebody has forgotten to quote; gives where it ends.
+    fn without_quotes(&mut self, from: usize) -> usize {
+        let rest = self.rest(from);
+        let len = rest.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(rest.len());
+        let value = rest.get(..len).unwrap_or_default();
+        if value.eq_ignore_ascii_case(WORD) {
+            // A role of that name.
+            return from;
+        }
+        if !value.is_empty() && !value.eq_ignore_ascii_case("null") && parameter_number(value).is_none() {
+            self.replace(from, from + len, HIDDEN);
+        }
+        from + len
+    }
+
     /// A value that begins behind `at`, by the rules of SQL and by those of connection strings, whichever
     /// makes it longer.
     fn assigned(&mut self, at: usize) -> usize {
         let from = skip_blanks(self.text, at);
-        let as_conninfo =
-            at + self.rest(at).len() - self.rest(at).trim_start_matches(conninfo::is_blank).len();
+        let as_conninfo = at + self.rest(at).len() - self.rest(at).trim_start_matches(is_blank).len();
         let conninfo_end = as_conninfo + conninfo::value_len(self.rest(as_conninfo));
         let literal = Literal::at(self.rest(from));
         if literal.as_ref().is_some_and(Literal::has_quote_behind_backslash) {
@@ -221,12 +347,43 @@ impl<'t> Reading<'t> {
                 Literal::at(rest.get(at..).unwrap_or_default()).filter(|one| at == 0 || !one.is_name());
             match literal {
                 Some(literal) => at += literal.len,
-                None if conninfo::is_blank(c) => break,
+                None if is_blank(c) => break,
                 None => at += c.len_utf8(),
             }
         }
         at
     }
+}
+
+/// The number of the parameter that this text begins with.
+fn parameter_number(text: &str) -> Option<usize> {
+    let digits = text.strip_prefix('$')?;
+    let len = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    // Behind other signs it is a quote.
+    let behind = digits.get(len..)?;
+    if behind.starts_with(is_word_sign) { None } else { digits.get(..len)?.parse().ok() }
+}
+
+/// The length of an argument, up to the comma or the parenthesis behind it.
+fn argument_len(rest: &str) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(c) = rest.get(at..).and_then(|rest| rest.chars().next()) {
+        let here = rest.get(at..).unwrap_or_default();
+        match (Literal::at(here), comment(here), c) {
+            (Some(literal), ..) => at += literal.len,
+            (None, Some(len), _) => at += len,
+            (None, None, ',' | ')') if depth == 0 => break,
+            (None, None, c) => {
+                depth = match c {
+                    '(' => depth + 1,
+                    ')' => depth - 1,
+                    _ => depth,
+                };
+                at += c.len_utf8();
+            }
+        }
+    }
+    at
 }
 
 /// The length of `=` or TO, which gives a setting its value.
@@ -309,6 +466,30 @@ mod tests {
             ("PASSWORD U&'s'", "PASSWORD U&'********'"),
             ("postgres://me:s@h/d and http://h:1/", "postgres://me:********@h/d and http://h:1/"),
             ("ALTER ROLE a PASSWORD 's", "ALTER ROLE a PASSWORD '********"),
+            ("ALTER ROLE a_password PASSWORD 's'", "ALTER ROLE a_password PASSWORD '********'"),
+            ("alter role password password 's'", "alter role password password '********'"),
+            (
+                "create role a in role \"password\" password s",
+                "create role a in role \"password\" password ********",
+            ),
+            (
+                "create role a role a_password, b password 's'",
+                "create role a role a_password, b password '********'",
+            ),
+            (
+                "SELECT \"set_config\"('my.password', 's', false)",
+                "SELECT \"set_config\"('my.password', '********', false)",
+            ),
+            ("ALTER ROLE a PASSWORD s's LOGIN", "ALTER ROLE a PASSWORD ******** LOGIN"),
+            ("create user a password \"s s\"; select 1", "create user a password \"********\"; select 1"),
+            (
+                "SELECT set_config('my.password', 's', false)",
+                "SELECT set_config('my.password', '********', false)",
+            ),
+            (
+                "SELECT SET_CONFIG ( 'a.password'::text ,lower('s,)')||'s',true)",
+                "SELECT SET_CONFIG ( 'a.password'::text ,********,true)",
+            ),
         ] {
             assert_eq!(without_secrets(given), hidden);
         }
@@ -316,6 +497,9 @@ mod tests {
             "ALTER ROLE a PASSWORD NULL",
             "SET password_encryption = 'x'",
             "SELECT password FROM users",
+            "CREATE ROLE a; SELECT password FROM users",
+            "ALTER ROLE a PASSWORD null; SELECT 1",
+            "SELECT set_config('work_mem', '1MB', false), set_config(",
             "SELECT 'it''s', E'\\n', \"a\"\"b\", $1, $x$ $y$ $x$ /* ' */ -- '",
             "password",
             "password=",
@@ -382,11 +566,25 @@ mod tests {
         ] {
             assert_eq!(without_secrets(given), hidden);
         }
+        let of = |statement| {
+            let found = secret_parameters(statement).into_iter();
+            found.map(|one| (one.number, one.named_by)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("select set_config($2, $1, $3)"), [(1, Some(2))]);
+        assert_eq!(of("select set_config('my.password', $1, false), $2"), [(1, None)]);
+        assert_eq!(of("select set_config($1::text, $2::text, false)"), [(2, Some(1))]);
+        assert_eq!(of("update t set password = $1::text where a = $2"), [(1, None)]);
+        assert_eq!(of("update t set password = $2 where a = $1"), [(2, None)]);
+        assert_eq!(of("select set_config('work_mem', $1, false), $2"), []);
         for (given, hidden) in [
             ("select $1 as \"password=S\"", "select $1 as \"password=********\""),
             ("select /* password 'S' */ password = $1", "select /* password '********' */ password = $1"),
         ] {
             assert_eq!(without_quoted_secrets(given), hidden);
+        }
+        // One way through, however often it begins.
+        for many in ["set_config(", "set_config('password'", "set_config('password',", "set_config($1,$1"] {
+            without_secrets(&many.repeat(100_000));
         }
         let deep = format!("{}password 'S'", "/*".repeat(100_000));
         assert!(!without_secrets(&deep).contains('S'));

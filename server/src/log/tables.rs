@@ -34,7 +34,7 @@ pub(super) fn csv(entry: &Entry<'_>, style: &Style) -> String {
         None => context.host.clone(),
     });
     let transaction = context.map(|context| format!("{}/0", context.pid));
-    let number = i64::try_from(entry.number).unwrap_or(i64::MAX);
+    let number = i64::try_from(entry.next_number()).unwrap_or(i64::MAX);
     let columns: [Option<Value<'_>>; 26] = [
         Some(Value::Text(&at)),
         context.and_then(|context| filled(&context.user)),
@@ -92,7 +92,7 @@ pub(super) fn json(entry: &Entry<'_>, style: &Style) -> String {
     let (at, started, session) = (time(entry, style), start(entry, style), entry.session_id());
     let context = entry.context;
     let transaction = context.map(|context| format!("{}/0", context.pid));
-    let number = i64::try_from(entry.number).unwrap_or(i64::MAX);
+    let number = i64::try_from(entry.next_number()).unwrap_or(i64::MAX);
     let port = context.and_then(|context| context.port);
     let members: [(&str, Option<Value<'_>>); 22] = [
         ("timestamp", Some(Value::Text(&at))),

@@ -9,9 +9,10 @@ use replica::lag::StageLag;
 use replica::sender::streams::SenderRow;
 use replica::slots::{SlotView, WalLimits};
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Formatter, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use storage::Database;
 use wal::Lsn;
 
@@ -159,7 +160,7 @@ pub(crate) static METRICS: &[Metric] = &[
         ["standby"],
         "Time until a standby has replayed everything at its present pace; +Inf if never.",
         |seen, out| {
-            let forecast = |row: &SenderRow| row.catch_up.map_or(f64::INFINITY, |time| time.as_secs_f64());
+            let forecast = |row: &SenderRow| seconds(row.catch_up);
             out.worst(seen.standbys.iter().map(|row| ([row.info.application_name.clone()], forecast(row))))
         }
     ),
@@ -177,7 +178,7 @@ pub(crate) static METRICS: &[Metric] = &[
             let (idle, now) = (ground.config().idle_replication_slot_timeout, ground.host.clock.monotonic());
             let left =
                 |slot: &SlotView| seconds(forecast(slot, &seen.limits, idle, now).map(|(left, _)| left));
-            out.all(seen.keeping().map(|slot| ([&*slot.name], left(slot))))
+            out.all(seen.keeping().map(|slot| ([&*slot.name], Number(left(slot)))))
         }
     ),
     metric!("slots_lost_total", COUNTER, [], "Slots invalidated since the start.", |seen, out| {
@@ -204,8 +205,18 @@ impl Seen<'_> {
     }
 }
 
-fn seconds(time: Option<std::time::Duration>) -> String {
-    time.map_or_else(|| "+Inf".to_owned(), |time| time.as_secs_f64().to_string())
+/// A time that may never come.
+fn seconds(time: Option<Duration>) -> f64 {
+    time.map_or(f64::INFINITY, |time| time.as_secs_f64())
+}
+
+/// A number as Prometheus writes it.
+struct Number(f64);
+
+impl Display for Number {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0 == f64::INFINITY { f.write_str("+Inf") } else { self.0.fmt(f) }
+    }
 }
 
 fn sessions(seen: &Seen<'_>, out: &mut Samples<'_>) -> bool {
@@ -263,8 +274,7 @@ impl Samples<'_> {
         for (labels, value) in samples {
             worst.entry(labels).and_modify(|known| *known = known.max(value)).or_insert(value);
         }
-        let shown = |value: f64| if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
-        self.all(worst.into_iter().map(|(labels, value)| (labels, shown(value))))
+        self.all(worst.into_iter().map(|(labels, value)| (labels, Number(value))))
     }
 
     /// A sample for each stage that a standby reports.
@@ -324,6 +334,9 @@ mod tests {
         let named = |value| (["a".to_owned(), "sent".to_owned()], value);
         out.worst([named(1.0), named(3.0), named(2.0)]);
         assert_eq!(out.text, "plimsoll_lag{standby=\"a\",stage=\"sent\"} 3\n");
+        let mut out = Samples { metric: &lag, text: String::new() };
+        out.worst([named(1.0), named(seconds(None))]);
+        assert_eq!(out.text, "plimsoll_lag{standby=\"a\",stage=\"sent\"} +Inf\n");
         let up = metric!("up", GAUGE, [], "Up.", |_, _| true);
         let mut out = Samples { metric: &up, text: String::new() };
         out.one(1);

@@ -3,10 +3,12 @@
 
 use super::Session;
 use super::limits::LogStatement;
-use crate::log::redact::without_secrets;
+use crate::connection::registry::Activity;
+use crate::log::LogContext;
+use crate::log::redact::{HIDDEN, is_secret_name, secret_parameters, without_secrets};
 use host::Instant;
 use protocol::{Report, Severity, SqlState};
-use sql_interface::{Environment, SqlError, clipped_to};
+use sql_interface::{Environment, SqlError, TransactionStatus, clipped_to};
 use sql_session::{Portal, Statement, StatementClass};
 use sql_types::{Datum, Style};
 use std::time::Duration;
@@ -66,7 +68,7 @@ impl Session {
         let covered = self.limits.log_statement.covers(class);
         if covered {
             let report = log(format!("statement: {}", without_secrets(sql)));
-            self.tell(&self.with_detail(report, Detail::Statements(statements)));
+            self.tell_as(&self.with_detail(report, sql, Detail::Statements(statements)), self.transaction());
         }
         covered
     }
@@ -82,10 +84,27 @@ impl Session {
         let covered = self.limits.log_statement.covers(self.sql.class_of_prepared(portal.prepared()));
         if covered {
             let label = execute_label(name, portal);
-            let report = log(format!("{label}: {}", without_secrets(portal.prepared().sql())));
-            self.tell(&self.with_detail(report, Detail::Parameters(portal.parameters())));
+            let sql = portal.prepared().sql();
+            let report = log(format!("{label}: {}", without_secrets(sql)));
+            self.tell(&self.with_detail(report, sql, Detail::Parameters(portal.parameters())));
         }
         covered
+    }
+
+    /// What the session is in the middle of before a statement begins.
+    fn transaction(&self) -> Activity {
+        match self.sql.transaction_status() {
+            TransactionStatus::Idle => Activity::Idle,
+            TransactionStatus::InTransaction => Activity::IdleInTransaction,
+            TransactionStatus::Failed => Activity::IdleInFailedTransaction,
+        }
+    }
+
+    /// Tells the log of a statement that has not begun.
+    fn tell_as(&self, report: &Report, activity: Activity) {
+        let command = activity.name().unwrap_or_default().to_owned();
+        let context = LogContext { command, ..self.handle.log_context() };
+        self.node.ground.log.write(Some(&context), report, None);
     }
 
     fn tell(&self, report: &Report) {
@@ -128,7 +147,7 @@ impl Session {
             return self.tell(&log(message));
         }
         message.push_str(&format!("  {label}: {}", without_secrets(sql)));
-        self.tell(&self.with_detail(log(message), detail));
+        self.tell(&self.with_detail(log(message), sql, detail));
     }
 
     /// Whether this one is of a sample, of which there is this share.
@@ -141,7 +160,7 @@ impl Session {
         f64::from(u32::from_le_bytes(bytes)) < rate * f64::from(u32::MAX)
     }
 
-    fn with_detail(&self, report: Report, detail: Detail<'_>) -> Report {
+    fn with_detail(&self, report: Report, sql: &str, detail: Detail<'_>) -> Report {
         let parameters = match detail {
             Detail::Parameters(parameters) => parameters,
             Detail::Statements(statements) => {
@@ -157,7 +176,7 @@ impl Session {
             return report;
         }
         let style = &self.environment.quick().style;
-        report.with_detail(format!("parameters: {}", list(parameters, style, limit)))
+        report.with_detail(format!("parameters: {}", list(sql, parameters, style, limit)))
     }
 
     /// An error of a portal, with its parameters if the settings say so.
@@ -168,7 +187,8 @@ impl Session {
         }
         let portal = if name.is_empty() { "unnamed portal".to_owned() } else { format!("portal \"{name}\"") };
         let style = &self.environment.quick().style;
-        let own = format!("{portal} with parameters: {}", list(parameters, style, limit));
+        let sql = self.handle.statement();
+        let own = format!("{portal} with parameters: {}", list(sql.text(), parameters, style, limit));
         let context =
             report.context.as_ref().map_or_else(|| own.clone(), |context| format!("{context}\n{own}"));
         Report { context: Some(context), ..report }
@@ -199,9 +219,20 @@ pub(super) fn of_portal(statement: &str, portal: &str) -> String {
     format!("{}{slash}{portal}", named(statement))
 }
 
-/// Values as SQL writes them, each of at most so many bytes.
-fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
+/// The values of a statement's parameters as SQL writes them, each of at most so many bytes; those that are
+/// secrets are hidden.
+fn list(sql: &str, parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
     let mut out = String::new();
+    let written = |value: &Datum| {
+        let mut text = String::new();
+        value.write_text(style, &mut text);
+        text
+    };
+    let mut secrets = secret_parameters(sql);
+    secrets.retain(|secret| {
+        let name = secret.named_by.map(|number| number.checked_sub(1).and_then(|at| parameters.get(at)));
+        name.is_none_or(|name| name.is_some_and(|name| is_secret_name(&written(name))))
+    });
     for (at, value) in parameters.iter().enumerate() {
         if at > 0 {
             out.push_str(", ");
@@ -211,9 +242,8 @@ fn list(parameters: &[Datum], style: &Style, limit: Option<u64>) -> String {
             out.push_str("NULL");
             continue;
         }
-        let mut text = String::new();
-        value.write_text(style, &mut text);
-        out.push_str(&quoted(&text, limit));
+        let is_secret = secrets.iter().any(|secret| secret.number == at + 1);
+        out.push_str(&if is_secret { format!("'{HIDDEN}'") } else { quoted(&written(value), limit) });
     }
     out
 }
@@ -226,7 +256,18 @@ mod tests {
     fn parameters_are_written_as_sql_and_cut() {
         let values = [Datum::Int4(7), Datum::Null, Datum::text("it's"), Datum::text("äöü")];
         let style = Style::default();
+        let list = |values: &[Datum], style: &Style, limit| list("select $1", values, style, limit);
         assert_eq!(list(&values, &style, None), "$1 = '7', $2 = NULL, $3 = 'it''s', $4 = 'äöü'");
         assert_eq!(list(&values, &style, Some(3)), "$1 = '7', $2 = NULL, $3 = 'it''...', $4 = 'ä...'");
+    }
+
+    #[test]
+    fn parameters_that_are_secrets_are_hidden() {
+        let (style, sql) = (Style::default(), "select set_config($1, $2, false)");
+        let shown =
+            |sql: &str, name: &str| list(sql, &[Datum::text(name), Datum::text("value")], &style, None);
+        assert_eq!(shown(sql, "my.password"), "$1 = 'my.password', $2 = '********'");
+        assert_eq!(shown(sql, "work_mem"), "$1 = 'work_mem', $2 = 'value'");
+        assert_eq!(shown("update t set password = $1 where a = $2", "x"), "$1 = '********', $2 = 'value'");
     }
 }

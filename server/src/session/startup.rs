@@ -9,10 +9,12 @@ use crate::connection::lobby::Visitor;
 use crate::connection::registry::{Activity, EndedFor, Full, Member, NewSession, SessionHandle, SessionKind};
 use crate::connection::socket::Socket;
 use crate::connection::wire::{Exit, Wire};
+use crate::log::LogContext;
 use crate::node::Node;
 use crate::state::NodeState;
 use crate::state::StopMode;
 use protocol::backend::{self, TransactionStatus};
+use protocol::conninfo::is_blank;
 use protocol::frame::FrameLimits;
 use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
@@ -42,7 +44,16 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             Some(peer) => format!("host={} port={}", peer.ip(), peer.port()),
             None => "host=[local]".to_owned(),
         };
-        node.ground.log.log(format!("connection received: {from}"));
+        let context = LogContext {
+            host: peer.map_or_else(|| "[local]".to_owned(), |peer| peer.ip().to_string()),
+            port: peer.map(|peer| peer.port()),
+            backend_type: "not initialized",
+            started: node.ground.host.clock.now(),
+            ..LogContext::default()
+        };
+        let message = format!("connection received: {from}");
+        let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
+        node.ground.log.write(Some(&context), &report, None);
     }
     let mut wire = Wire::new(socket);
     let limit = config.authentication_timeout;
@@ -163,6 +174,8 @@ fn left(node: &Node, handle: &SessionHandle) {
         replication.update_horizon();
     }
     if node.ground.config().log_disconnections {
+        let idle = Activity::Idle.name().unwrap_or_default().to_owned();
+        let context = LogContext { command: idle, ..handle.log_context() };
         let seconds = node.ground.host.clock.now().since(handle.started).as_secs_f64();
         let (hours, minutes, rest) = (seconds / 3600.0, seconds / 60.0 % 60.0, seconds % 60.0);
         let port = handle.client.map(|address| format!(" port={}", address.port())).unwrap_or_default();
@@ -175,10 +188,10 @@ fn left(node: &Node, handle: &SessionHandle) {
                 minutes.floor(),
                 handle.user,
                 handle.database,
-                handle.log_context().host
+                context.host
             ),
         );
-        node.ground.log.write(Some(&handle.log_context()), &report, None);
+        node.ground.log.write(Some(&context), &report, None);
     }
 }
 
@@ -489,9 +502,8 @@ fn log_authorized(node: &Node, member: &Member, physical: bool) {
 fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, String)>, Exit> {
     let mut settings = Vec::new();
     if let Some(options) = parameters.get("options") {
-        settings = parse_options(options).map_err(|word| {
-            fatal(SqlState::SYNTAX_ERROR, format!("invalid command-line argument: {word}"))
-        })?;
+        settings = parse_options(options)
+            .map_err(|wrong| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..*wrong })))?;
     }
     let own = ["user", "database", "options", "replication"];
     let rest = parameters
@@ -516,31 +528,39 @@ fn require_own_identity(settings: &[(String, String)], user: &str, superuser: bo
     Err(fatal(SqlState::INSUFFICIENT_PRIVILEGE, message))
 }
 
-/// Reads `-c name=value`, `-cname=value` and `--name=value`; Err is the word that is none of them.
-fn parse_options(options: &str) -> Result<Vec<(String, String)>, String> {
+/// Reads `-c name=value`, `-cname=value` and `--name=value`.
+fn parse_options(options: &str) -> Result<Vec<(String, String)>, Box<Report>> {
+    let unknown = |word: &str| {
+        let what = format!("invalid command-line argument for server process: {word}");
+        let report = Report::error(SqlState::SYNTAX_ERROR, what);
+        Box::new(report.with_hint("Try \"postgres --help\" for more information."))
+    };
     let mut words = vec![String::new()];
     let mut chars = options.chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => words.last_mut().into_iter().for_each(|word| word.extend(chars.next())),
-            c if c.is_whitespace() => words.push(String::new()),
+            c if is_blank(c) => words.push(String::new()),
             c => words.last_mut().into_iter().for_each(|word| word.push(c)),
         }
     }
     let mut words = words.into_iter().filter(|word| !word.is_empty());
     let mut settings = Vec::new();
     while let Some(word) = words.next() {
-        let assignment = if word == "-c" {
-            words.next().ok_or_else(|| word.clone())?
+        let (option, assignment) = if word == "-c" {
+            ("-c ", words.next().ok_or_else(|| unknown(&word))?)
         } else if let Some(rest) = word.strip_prefix("-c") {
-            rest.to_owned()
+            ("-c ", rest.to_owned())
         } else if let Some(rest) = word.strip_prefix("--") {
-            rest.replace('-', "_")
+            ("--", rest.to_owned())
         } else {
-            return Err(word);
+            return Err(unknown(&word));
         };
-        let (name, value) = assignment.split_once('=').ok_or(word)?;
-        settings.push((name.to_owned(), value.to_owned()));
+        let Some((name, value)) = assignment.split_once('=') else {
+            let what = format!("{option}{assignment} requires a value");
+            return Err(Box::new(Report::error(SqlState::SYNTAX_ERROR, what)));
+        };
+        settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)
 }
@@ -556,8 +576,17 @@ mod tests {
         let expected =
             [("work_mem", "1MB"), ("geqo", "off"), ("statement_timeout", "5"), ("search_path", "a b")];
         assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        for bad in ["work_mem=1", "-c", "-c work_mem", "-x"] {
-            assert!(parse_options(bad).is_err(), "{bad}");
+        let blanks = parse_options("-c a=b\u{a0}c\u{b}--work-mem=1MB\t-c work-mem=2MB").unwrap();
+        let expected = [("a", "b\u{a0}c"), ("work_mem", "1MB"), ("work_mem", "2MB")];
+        assert_eq!(blanks, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for (bad, said) in [
+            ("work_mem=1", "invalid command-line argument for server process: work_mem=1"),
+            ("-c", "invalid command-line argument for server process: -c"),
+            ("-x", "invalid command-line argument for server process: -x"),
+            ("-c work_mem", "-c work_mem requires a value"),
+            ("--work-mem", "--work-mem requires a value"),
+        ] {
+            assert_eq!(parse_options(bad).unwrap_err().message, said);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The places to try that a connection string names, and how it has written them.
 
-use super::{ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, passfile};
+use super::{ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, number, passfile};
 use std::path::PathBuf;
 
 /// How an endpoint is written.
@@ -30,7 +30,7 @@ pub(super) fn endpoints(
         if text.is_empty() {
             return Ok(DEFAULT_PORT);
         }
-        text.trim().parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(|| bad("port", text))
+        number(text).ok().filter(|port| *port != 0).ok_or_else(|| bad("port", text))
     };
     let port = port.unwrap_or_default();
     let ports = port.split(',').map(|text| Ok((parse_port(text)?, text))).collect::<Result<Vec<_>, _>>()?;

@@ -1,6 +1,6 @@
 //! Parameters from a service file (the manual's section "The Connection Service File").
 
-use super::{ConnInfoError, is_option};
+use super::{ConnInfoError, is_blank, is_option};
 use host::Disk;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
             let message = format!("line {} too long in service file \"{}\"", at + 1, path.display());
             return Err(ConnInfoError::Service(message));
         }
-        let line = line.trim();
+        let line = line.trim_matches(is_blank);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }

@@ -1,6 +1,6 @@
 //! How a connection finds out that the other side is gone: the keepalives* parameters and tcp_user_timeout.
 
-use super::ConnInfoError;
+use super::{ConnInfoError, number};
 use host::net::Keepalive;
 use std::time::Duration;
 
@@ -15,22 +15,19 @@ pub struct Silence {
 
 /// The keepalives* parameters and tcp_user_timeout; as in libpq 0 is the system's own value.
 pub(super) fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Silence, ConnInfoError> {
-    let number = |option: &'static str| {
+    let given = |option: &'static str| {
         let Some(text) = get(option) else { return Ok(None) };
-        let number = text
-            .trim()
-            .parse::<i32>()
-            .ok()
-            .filter(|number| *number >= 0 || !option.starts_with("keepalives_"));
+        let number = number::<i32>(&text).ok();
+        let number = number.filter(|number| *number >= 0 || !option.starts_with("keepalives_"));
         number.map(Some).ok_or(ConnInfoError::BadValue { option, value: text })
     };
     let above_zero = |option| {
-        let given = number(option)?.and_then(|given| u32::try_from(given).ok());
-        Ok(given.filter(|given| *given > 0))
+        let number = given(option)?.and_then(|number| u32::try_from(number).ok());
+        Ok(number.filter(|number| *number > 0))
     };
     let seconds = |option| Ok(above_zero(option)?.map(|given| Duration::from_secs(given.into())));
     // The others are not even looked at then, as in libpq.
-    let keepalive = match number("keepalives")? {
+    let keepalive = match given("keepalives")? {
         Some(0) => None,
         _ => Some(Keepalive {
             idle: seconds("keepalives_idle")?,

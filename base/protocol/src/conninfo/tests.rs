@@ -58,6 +58,7 @@ fn blanks_are_those_of_ascii() {
         parsed("host=h\u{b}password=a\u{a0}b\u{3000}c").password.as_deref(),
         Some("a\u{a0}b\u{3000}c")
     );
+    assert_eq!(parsed("host=h port=' 5433\u{b}'").endpoints, [tcp("h", 5433)]);
     assert_eq!(parsed("postgresql://h:%35433/").endpoints, [tcp("h", 5433)]);
     assert_eq!(parsed("hostaddr=0x7f.1").endpoints, [tcp("0x7f.1", 5432)]);
 }
@@ -112,6 +113,9 @@ fn nonsense_is_refused() {
         "keepalives_idle=",
         "keepalives_idle=-1",
         "hostaddr=0x",
+        "port=5433\u{a0}",
+        "connect_timeout=\u{a0}5",
+        "keepalives_count=5\u{2003}",
     ] {
         assert!(ConnInfo::parse_with(text, |_| None).is_err(), "{text}");
     }

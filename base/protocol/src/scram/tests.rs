@@ -113,6 +113,21 @@ fn a_last_message_of_another_exchange_or_channel_is_refused() {
     }
 }
 
+/// The answers are those of PostgreSQL 15.
+#[test]
+fn attributes_behind_the_nonce_are_passed_over_if_they_are_some() {
+    let takes = |bare: &str| {
+        let (verifier, plain) = (Verifier::derive("p", b"salt", 1), Chosen::Plain { bound_offered: false });
+        ServerExchange::start(verifier, false, format!("n,,{bare}").as_bytes(), "more", plain).is_ok()
+    };
+    for taken in ["n=,r=abc", "n=,r=abc,", "n=,r=abc,x=ext", "n=,r=abc,x=,Y=e=f"] {
+        assert!(takes(taken), "{taken}");
+    }
+    for refused in ["n=,r=abc,ext", "n=,r=abc,x", "n=,r=abc,,x=1", "n=,r=abc,1=x", "n=,r=abc,xy=z"] {
+        assert!(!takes(refused), "{refused}");
+    }
+}
+
 #[test]
 fn a_client_makes_a_million_iterations_at_most_and_many_where_nobody_waits() {
     let own = nonce([7; 18]);

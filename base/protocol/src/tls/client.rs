@@ -3,7 +3,7 @@
 use super::files::{self, Owner};
 use super::suites::versions;
 use super::trust::{ServerTrust, WrongHost};
-use super::{Encryption, TlsError, handshake_error};
+use super::{Encryption, TlsError, cause, handshake_error};
 use crate::conninfo::{SslMode, TlsParameters};
 use host::RealDisk;
 use host::net::TcpStream;
@@ -122,8 +122,7 @@ fn own_certificate(parameters: &TlsParameters) -> Result<Option<OwnCertificate>,
 
 /// What a failed handshake says to a user: the rules of our own have their own words.
 fn refusal(error: &std::io::Error) -> TlsError {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-    let Some(Error::InvalidCertificate(why)) = cause else { return handshake_error(error) };
+    let Some(Error::InvalidCertificate(why)) = cause(error) else { return handshake_error(error) };
     let wrong_host = match why {
         CertificateError::Other(OtherError(own)) => own.downcast_ref::<WrongHost>(),
         _ => None,

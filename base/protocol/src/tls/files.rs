@@ -132,7 +132,15 @@ pub(super) fn private_key(
             path.display()
         )));
     }
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed("private key", path)(in_words(error)))
+    match PrivateKeyDer::from_pem_slice(&pem) {
+        Ok(key) => Ok(key),
+        // libpq takes a key without the dress of PEM, too.
+        Err(pem::Error::NoItemsFound) if owner == Owner::Client && PrivateKeyDer::try_from(&*pem).is_ok() => {
+            let whole = PrivateKeyDer::try_from(pem);
+            whole.map_err(|problem| failed("private key", path)(problem.to_owned()))
+        }
+        Err(error) => Err(failed("private key", path)(in_words(error))),
+    }
 }
 
 fn check_permissions(path: &Path, owner: Owner) -> Result<(), TlsError> {
@@ -155,7 +163,9 @@ fn check_permissions(path: &Path, owner: Owner) -> Result<(), TlsError> {
             "",
         );
     }
-    let is_open = if uid == own { found.mode() & 0o077 != 0 } else { uid == 0 && found.mode() & 0o037 != 0 };
+    // A key of root's is for a group, too, but for the server that runs as root.
+    let others = if uid == 0 && (owner == Owner::Client || uid != own) { 0o037 } else { 0o077 };
+    let is_open = found.mode() & others != 0;
     if is_open {
         let detail = match owner {
             Owner::Server => {

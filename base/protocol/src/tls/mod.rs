@@ -3,13 +3,15 @@
 //!
 //! - [`server::ServerTls`]: a certificate with its key, and whom clients' certificates must come from.
 //! - [`client::ClientTls`]: what libpq's `ssl...` parameters ask for.
-//! - [`trust`]: which certificates of the other side count; [`certificate`]: names, numbers and hashes in
-//!   them; [`revocation`]: which of several revocation lists counts.
+//! - [`trust`]: which certificates of the other side count; [`usage`]: what their keys are for;
+//!   [`authority`]: those of authorities; [`certificate`]: names, numbers and hashes in them;
+//!   [`revocation`]: which of several revocation lists counts.
 //! - [`suites`]: versions, ciphers and curves by the names that PostgreSQL's settings have.
 //!
 //! A stream is rustls' own over the runtime's socket; whoever reads and writes holds it as one arm of an
 //! enum, so that connections without TLS pay nothing for it.
 
+mod authority;
 pub mod certificate;
 pub mod client;
 mod distinguished_name;
@@ -18,10 +20,12 @@ mod revocation;
 pub mod server;
 pub mod suites;
 mod trust;
+mod usage;
 
 use certificate::{CertificateNames, end_point_hash};
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use tokio_rustls::rustls::{CommonState, pki_types::CertificateDer};
+use tokio_rustls::rustls::{CommonState, Error, PeerMisbehaved, pki_types::CertificateDer};
 
 /// Why TLS cannot be set up or a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +90,21 @@ impl Encryption {
     }
 }
 
-/// A handshake's failure in one line; rustls wraps its own errors into those of I/O.
+/// rustls' own error in one of I/O, into which it is wrapped.
+fn cause(error: &std::io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref::<Error>()
+}
+
+/// A handshake's failure in one line.
 fn handshake_error(error: &std::io::Error) -> TlsError {
-    use std::io::ErrorKind;
-    TlsError::Handshake(match error.kind() {
-        ErrorKind::UnexpectedEof => "the connection was closed during the handshake".to_owned(),
+    // libpq sends whatever stands in host, be it a socket's folder, and rustls insists on a name.
+    const NO_NAME: &str = "the server name that the client has sent is no DNS name \
+                           (it can connect with a name in host, or with sslsni=0)";
+    TlsError::Handshake(match (cause(error), error.kind()) {
+        (Some(Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName)), _) => {
+            NO_NAME.to_owned()
+        }
+        (_, ErrorKind::UnexpectedEof) => "the connection was closed during the handshake".to_owned(),
         _ => host::os_message(error),
     })
 }

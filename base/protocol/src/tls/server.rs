@@ -11,9 +11,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::NoServerSessionStorage;
+use tokio_rustls::rustls::{Error, ServerConfig};
 
 pub use tokio_rustls::server::TlsStream;
 
@@ -65,7 +65,7 @@ impl ServerTls {
         let chain = files::own_chain(disk, &options.certificate, "server certificate")?;
         let key = files::private_key(disk, &options.key, Owner::Server)?;
         let provider = Arc::new(server_provider(&options.ciphers, &options.ecdh_curve)?);
-        let setting = |error: tokio_rustls::rustls::Error| TlsError::Setting(error.to_string());
+        let setting = |error: Error| TlsError::Setting(error.to_string());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions(&options.version_min, &options.version_max)?)
             .map_err(setting)?;
@@ -81,7 +81,11 @@ impl ServerTls {
             chain.first().cloned().ok_or_else(|| TlsError::Setting("no certificate".to_owned()))?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             let (key, certificate) = (options.key.display(), options.certificate.display());
-            TlsError::Pair(format!("private key file \"{key}\" does not go with \"{certificate}\": {error}"))
+            let why = match error {
+                Error::InconsistentKeys(_) => "it is not the certificate's key".to_owned(),
+                other => other.to_string(),
+            };
+            TlsError::Pair(format!("private key file \"{key}\" does not go with \"{certificate}\": {why}"))
         })?;
         config.ignore_client_order = options.prefers_own_ciphers;
         // As PostgreSQL: each session shakes hands of its own, and none is kept for later.

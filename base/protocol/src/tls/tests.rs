@@ -15,6 +15,8 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 /// A folder with a root, and what it and others have signed.
 struct Files(tempfile::TempDir);
@@ -72,7 +74,9 @@ impl Files {
         }
         for (file, hosts) in [("own", &["localhost"][..]), ("stranger", &[])] {
             let key = KeyPair::generate().unwrap();
-            files.store(file, &parameters(file, hosts, 2100, true).self_signed(&key).unwrap().pem(), &key);
+            let mut made = parameters(file, hosts, 2100, true);
+            made.key_usages.clear();
+            files.store(file, &made.self_signed(&key).unwrap().pem(), &key);
         }
         let newer = revocations(&issuer, 2, 2021..2100, b"gd");
         let older = revocations(&issuer, 1, 2020..2100, b"");
@@ -119,6 +123,27 @@ impl Files {
         let (roots, revocations) = (Some(self.path("root.crt")), vec![self.path(revocations)]);
         let options = ServerTlsOptions { roots, revocations, ..self.options("server") };
         ServerTls::load(&RealDisk, &options).unwrap()
+    }
+
+    /// One more certificate for localhost, with this basicConstraints and keyUsage. `issuer` has signed it
+    /// and stands behind it in its file, or else it has signed itself.
+    fn sign<'i>(
+        &self,
+        file: &str,
+        (is_ca, key_usages): (IsCa, &[KeyUsagePurpose]),
+        issuer: Option<&(String, Issuer<'i, KeyPair>)>,
+    ) -> (String, Issuer<'i, KeyPair>) {
+        let key = KeyPair::generate().unwrap();
+        let mut made = parameters("localhost", &["localhost"], 2100, false);
+        made.distinguished_name.push(DnType::OrganizationName, file);
+        (made.is_ca, made.key_usages) = (is_ca, key_usages.to_vec());
+        let pem = match issuer {
+            Some((_, issuer)) => made.signed_by(&key, issuer).unwrap().pem(),
+            None => made.self_signed(&key).unwrap().pem(),
+        };
+        let behind = issuer.map(|(pem, _)| pem.as_str()).unwrap_or_default();
+        self.store(file, &format!("{pem}{behind}"), &key);
+        (pem, Issuer::new(made, key))
     }
 
     /// Parameters in whose text `%` stands for this folder.
@@ -208,6 +233,98 @@ async fn a_client_takes_the_servers_that_its_sslmode_takes() {
     }
 }
 
+/// The judgements are those of PostgreSQL 15 and psql with OpenSSL 3.0 on certificates of the same kinds.
+#[tokio::test]
+async fn both_sides_take_the_certificates_that_openssl_takes() {
+    use IsCa::{Ca, ExplicitNoCa, NoCa};
+    use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyAgreement, KeyCertSign, KeyEncipherment};
+    let files = Files::make();
+    let ca = || Ca(BasicConstraints::Unconstrained);
+    let root = files.sign("ca", (ca(), &[]), None);
+    let between = files.sign("between", (ca(), &[KeyCertSign]), Some(&root));
+    let no_signer = files.sign("no_signer", (ca(), &[DigitalSignature]), Some(&root));
+    let own_end = files.sign("own_end", (ExplicitNoCa, &[]), None);
+    let own_key = files.sign("own_key", (ca(), &[DigitalSignature]), None);
+    files.sign("own_signer", (ca(), &[KeyCertSign, CrlSign]), None);
+    files.sign("own_both", (ca(), &[KeyCertSign, DigitalSignature]), None);
+    let authority = files.sign("authority", (ca(), &[]), Some(&root));
+    files.sign("limited", (Ca(BasicConstraints::Constrained(0)), &[]), Some(&root));
+    files.sign("signer", (NoCa, &[KeyCertSign]), Some(&root));
+    files.sign("digital", (NoCa, &[DigitalSignature]), Some(&root));
+    files.sign("agrees", (NoCa, &[KeyAgreement]), Some(&root));
+    files.sign("enciphers", (NoCa, &[KeyEncipherment]), Some(&root));
+    files.sign("of_between", (NoCa, &[]), Some(&between));
+    files.sign("authority_of_between", (ca(), &[]), Some(&between));
+    files.sign("of_no_signer", (NoCa, &[]), Some(&no_signer));
+    files.sign("of_own_end", (NoCa, &[]), Some(&own_end));
+    files.sign("of_own_key", (NoCa, &[]), Some(&own_key));
+    files.sign("of_authority", (NoCa, &[]), Some(&authority));
+    for (file, alone) in [("between_alone.crt", &between.0), ("authority_alone.crt", &authority.0)] {
+        std::fs::write(files.path(file), alone).unwrap();
+    }
+    std::fs::write(files.path("both.crt"), format!("{}{}", root.0, own_end.0)).unwrap();
+    for (certificate, roots, by_client, by_server) in [
+        ("authority", "ca", true, true),
+        ("limited", "ca", true, true),
+        ("authority_of_between", "ca", true, true),
+        ("signer", "ca", false, false),
+        ("digital", "ca", true, true),
+        ("agrees", "ca", true, true),
+        ("enciphers", "ca", true, false),
+        ("of_between", "ca", true, true),
+        ("of_no_signer", "ca", false, false),
+        ("own_end", "own_end", true, true),
+        ("own_end", "both", true, true),
+        ("own_end", "ca", false, false),
+        ("own_key", "own_key", true, true),
+        ("own_both", "own_both", true, true),
+        ("own_signer", "own_signer", false, false),
+        // Who is trusted as an end signs nobody in.
+        ("of_own_end", "own_end", false, false),
+        ("of_own_key", "own_key", false, false),
+        ("of_own_end", "both", false, false),
+        // A chain ends with one that has signed itself.
+        ("authority", "authority_alone", false, false),
+        ("of_authority", "authority_alone", false, false),
+        ("of_between", "between_alone", false, false),
+        ("of_between", "between", true, true),
+    ] {
+        let text = format!("sslmode=verify-full sslrootcert=%/{roots}.crt");
+        let got = shake(&files.server(certificate), &files.parameters(&text), "localhost").await;
+        assert_eq!(got.is_ok(), by_client, "server {certificate} to {roots}: {got:?}");
+        let options =
+            ServerTlsOptions { roots: Some(files.path(&format!("{roots}.crt"))), ..files.options("server") };
+        let server = ServerTls::load(&RealDisk, &options).unwrap();
+        let text = format!("sslmode=require sslcert=%/{certificate}.crt sslkey=%/{certificate}.key");
+        let got = shake(&server, &files.parameters(&text), "localhost").await;
+        assert_eq!(got.is_ok(), by_server, "client {certificate} to {roots}: {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_name_that_is_none_is_told_in_words() {
+    let files = Files::make();
+    let (server, listener) = (files.server("server"), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap();
+    let client = ClientTls::load(&files.parameters("sslmode=require"), "localhost").unwrap();
+    let asking = async { client.connect(TcpStream::connect(address).await.unwrap()).await.is_err() };
+    // What libpq sends for a socket's folder, a client of rustls' cannot be brought to say.
+    let between = async {
+        let (mut from, _) = listener.accept().await.unwrap();
+        let mut hello = vec![0; 4096];
+        let len = from.read(&mut hello).await.unwrap();
+        hello.truncate(len);
+        let at = hello.windows(9).position(|window| window == b"localhost").unwrap();
+        hello[at] = b'/';
+        let mut to = TcpStream::connect(address).await.unwrap();
+        to.write_all(&hello).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        server.accept(stream).await.map(drop).unwrap_err().to_string()
+    };
+    let (failed, said) = tokio::join!(asking, between);
+    assert!(failed && said.contains("is no DNS name") && said.contains("sslsni=0"), "{said}");
+}
+
 #[tokio::test]
 async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
     let files = Files::make();
@@ -226,6 +343,29 @@ async fn a_server_takes_clients_of_its_root_and_those_without_a_certificate() {
     let (server, shows) = (files.server("server"), files.parameters("sslcert=%/ann.crt sslkey=%/ann.key"));
     let unasked = shake(&server, &shows, "h");
     assert_eq!(unasked.await.unwrap()[1].peer, None);
+}
+
+#[tokio::test]
+async fn a_clients_key_may_be_plain_der_and_roots_may_be_a_groups() {
+    let files = Files::make();
+    let server = files.asking("root.crl");
+    let pem = std::fs::read(files.path("ann.key")).unwrap();
+    std::fs::write(files.path("der.key"), PrivateKeyDer::from_pem_slice(&pem).unwrap().secret_der()).unwrap();
+    std::fs::write(files.path("empty.key"), "").unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    for (key, mode, taken) in [
+        ("der", 0o600, true),
+        ("empty", 0o600, false),
+        ("ann", 0o640, is_root),
+        ("ann", 0o660, false),
+        ("ann", 0o604, false),
+    ] {
+        let path = files.path(&format!("{key}.key"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let text = format!("sslmode=require sslcert=%/ann.crt sslkey=%/{key}.key");
+        let got = shake(&server, &files.parameters(&text), "localhost").await;
+        assert_eq!(got.is_ok(), taken, "{key} {mode:o}: {got:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The syntax of expressions.
 
 use super::{Constraint, Expression, Node, Set};
+use sql_types::pattern::character_class;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -255,7 +256,10 @@ impl Reader<'_> {
             _ => return self.escaped_character().map(just),
         };
         self.rest.next();
-        Ok(Set { ranges: class_of(class).unwrap_or_default(), negated: letter.is_ascii_uppercase() })
+        Ok(Set {
+            ranges: character_class(class).unwrap_or_default().to_vec(),
+            negated: letter.is_ascii_uppercase(),
+        })
     }
 
     fn escaped_character(&mut self) -> Result<char, String> {
@@ -359,7 +363,8 @@ impl Reader<'_> {
         if !self.take(":]") {
             return Err(BRACKETS.to_owned());
         }
-        class_of(&name).ok_or_else(|| "invalid character class".to_owned())
+        let class = character_class(&name).ok_or_else(|| "invalid character class".to_owned())?;
+        Ok(class.to_vec())
     }
 }
 
@@ -385,29 +390,4 @@ fn others(mut ranges: Vec<(char, char)>) -> Vec<(char, char)> {
     }
     push(from, char::MAX as u32);
     found
-}
-
-/// The classes of the C locale.
-fn class_of(name: &str) -> Option<Vec<(char, char)>> {
-    const UPPER: (char, char) = ('A', 'Z');
-    const LOWER: (char, char) = ('a', 'z');
-    const DIGIT: (char, char) = ('0', '9');
-    let ranges: &[(char, char)] = match name {
-        "alnum" => &[DIGIT, UPPER, LOWER],
-        "alpha" => &[UPPER, LOWER],
-        "ascii" => &[('\0', '\u{7f}')],
-        "blank" => &[('\t', '\t'), (' ', ' ')],
-        "cntrl" => &[('\0', '\u{1f}'), ('\u{7f}', '\u{7f}')],
-        "digit" => &[DIGIT],
-        "graph" => &[('!', '~')],
-        "lower" => &[LOWER],
-        "print" => &[(' ', '~')],
-        "punct" => &[('!', '/'), (':', '@'), ('[', '`'), ('{', '~')],
-        "space" => &[('\t', '\r'), (' ', ' ')],
-        "upper" => &[UPPER],
-        "word" => &[DIGIT, UPPER, ('_', '_'), LOWER],
-        "xdigit" => &[DIGIT, ('A', 'F'), ('a', 'f')],
-        _ => return None,
-    };
-    Some(ranges.to_vec())
 }

@@ -8,6 +8,11 @@ use std::str::Chars;
 /// Files that name files may go so deep; PostgreSQL's limit for included files.
 const DEPTH_MAX: usize = 10;
 
+/// What stands between words. Every other sign may be a part of a name, further blanks of ASCII too.
+const fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r')
+}
+
 /// A word of a line; in quotes it loses its special meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -77,7 +82,7 @@ fn fields(
     let mut fields = Vec::new();
     let mut chars = line.chars().peekable();
     let mut field = Vec::new();
-    while let Some((word, continues)) = next_word(&mut chars)? {
+    while let Some((word, continues)) = next_word(&mut chars) {
         match word.text.strip_prefix('@').filter(|name| !word.quoted && !name.is_empty()) {
             Some(name) => field.extend(words_of_file(name, file, read, depth)?),
             None => field.push(word),
@@ -92,15 +97,16 @@ fn fields(
     Ok(fields)
 }
 
-/// The next word, and whether a comma follows it at once; None at the end of the line or at a comment.
-fn next_word(chars: &mut Peekable<Chars<'_>>) -> Result<Option<(Word, bool)>, String> {
-    while chars.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
+/// The next word, and whether a comma follows it at once; None at the end of the line or at a comment. A
+/// quote that is not closed goes to the end.
+fn next_word(chars: &mut Peekable<Chars<'_>>) -> Option<(Word, bool)> {
+    while chars.next_if(|c| is_blank(*c) || *c == ',').is_some() {}
     if matches!(chars.peek(), None | Some('#')) {
-        return Ok(None);
+        return None;
     }
     let mut word = Word { text: String::new(), quoted: chars.peek() == Some(&'"') };
     let mut inside = false;
-    while let Some(c) = chars.next_if(|c| inside || !(c.is_whitespace() || matches!(c, ',' | '#'))) {
+    while let Some(c) = chars.next_if(|c| inside || !(is_blank(*c) || matches!(c, ',' | '#'))) {
         match c {
             // Twice within quotes it stands for itself.
             '"' if inside && chars.next_if_eq(&'"').is_some() => word.text.push('"'),
@@ -108,10 +114,7 @@ fn next_word(chars: &mut Peekable<Chars<'_>>) -> Result<Option<(Word, bool)>, St
             c => word.text.push(c),
         }
     }
-    if inside {
-        return Err("unterminated quote".to_owned());
-    }
-    Ok(Some((word, chars.next_if_eq(&',').is_some())))
+    Some((word, chars.next_if_eq(&',').is_some()))
 }
 
 /// All words of a file that a line names with @; a path that is not whole begins at the naming file's folder.

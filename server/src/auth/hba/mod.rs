@@ -14,14 +14,18 @@ use std::path::Path;
 
 /// A line that could not be read, of pg_hba.conf or pg_ident.conf.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (line {line} of configuration file \"{file}\")")]
+#[error("{message}{}", place(*line, file))]
 pub struct HbaError {
     /// What is wrong.
     pub message: String,
     /// The file.
     pub file: String,
-    /// The line, counted from 1.
+    /// The line, counted from 1; 0 if it is about the file as a whole, which the message names.
     pub line: u32,
+}
+
+fn place(line: u32, file: &str) -> String {
+    if line == 0 { String::new() } else { format!(" (line {line} of configuration file \"{file}\")") }
 }
 
 /// A connection, as the rules see it.

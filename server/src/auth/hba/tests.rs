@@ -137,6 +137,34 @@ fn names_come_from_files_and_quotes_keep_their_letters() {
     }
 }
 
+/// The answers are those of pg_hba_file_rules of PostgreSQL 15.
+#[test]
+fn words_end_at_blanks_tabs_and_carriage_returns_alone() {
+    for (users, expected) in [
+        ("a\u{a0}b", &["a\u{a0}b"][..]),
+        ("a\u{3000}b", &["a\u{3000}b"]),
+        ("a\u{b}b", &["a\u{b}b"]),
+        ("a\u{c}b", &["a\u{c}b"]),
+        ("\"a\"\"b\"", &["a\"b"]),
+        ("a\"\"b", &["ab"]),
+        ("\"\"\"\"", &["\""]),
+        ("a\"b c\"d", &["ab cd"]),
+        ("a, b,\"c,d\"", &["a", "b", "c,d"]),
+        (",a", &["a"]),
+        ("@names", &["a\u{a0}b", "c\u{b}d", "e f", "open x"]),
+    ] {
+        let read = |_: &Path| Ok("a\u{a0}b\nc\u{b}d \"e f\"\n#x\n\"open x\n".to_owned());
+        let line = format!("local\rall\t{users} reject\n");
+        let hba = Hba::parse(&line, Path::new("/data/hba"), &read).unwrap();
+        for user in expected {
+            assert_eq!(method(&hba, candidate(None, user, "d")), Some((Method::Reject, 1)), "{line}: {user}");
+        }
+        for user in ["", "d", "reject"] {
+            assert_eq!(method(&hba, candidate(None, user, "d")), None, "{line}");
+        }
+    }
+}
+
 #[test]
 fn bad_lines_are_named() {
     for (line, part) in [
@@ -159,7 +187,9 @@ fn bad_lines_are_named() {
         ("local all all ldap", "not supported by this build"),
         ("local all all magic", "invalid authentication method \"magic\""),
         ("local all all trust,md5", "multiple values specified for authentication type"),
-        ("local all \"x trust", "quote"),
+        ("local all \"x trust", "end-of-line before authentication method"),
+        ("local\u{b}all all trust", "invalid connection type \"local\u{b}all\""),
+        ("local all all trust\u{b}", "invalid authentication method \"trust\u{b}\""),
         ("local all all trust map=x", "only valid for authentication methods"),
         ("local all all peer map", "not in name=value format: map"),
         ("local all all peer krb_realm=x", "unrecognized authentication option name: \"krb_realm\""),

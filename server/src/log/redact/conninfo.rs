@@ -2,12 +2,8 @@
 //! semicolons between them.
 
 use super::{HIDDEN, WORD, ends_with_word};
+use protocol::conninfo::is_blank;
 use std::borrow::Cow;
-
-/// The blanks of libpq.
-pub(super) const fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r')
-}
 
 /// Whether a text begins as a connection string does. No statement of SQL does.
 pub(super) fn is_like(text: &str) -> bool {

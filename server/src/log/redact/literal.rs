@@ -145,7 +145,7 @@ fn opening(rest: &str) -> Option<(Kind, &str)> {
         (b'$', ..) => {
             let tag = rest.get(1..)?.find('$')?;
             let name = rest.get(1..=tag)?;
-            let is_tag = name.chars().all(|c| c.is_alphanumeric() || c == '_')
+            let is_tag = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii())
                 && !name.starts_with(|c: char| c.is_ascii_digit());
             return is_tag.then(|| (Kind::Dollar, rest.get(..tag + 2).unwrap_or_default()));
         }

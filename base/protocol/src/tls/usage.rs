@@ -1,0 +1,58 @@
+//! What a certificate's key may be used for (keyUsage and basicConstraints, RFC 5280, sections 4.2.1.3 and
+//! 4.2.1.9). rustls looks at neither where OpenSSL refuses a certificate for it: keyUsage it does not read,
+//! and of a root it takes the name and the key alone.
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use x509_cert::certificate::Version;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::{Certificate, TbsCertificate};
+
+/// Whose certificate one is that shakes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Server,
+    Client,
+}
+
+/// The keyUsage of a certificate, which need not have any; Err if it cannot be read.
+fn key_usage(said: &TbsCertificate) -> Result<Option<KeyUsage>, ()> {
+    said.get_extension::<KeyUsage>().map(|found| found.map(|(_, usage)| usage)).map_err(drop)
+}
+
+/// Whether an end may shake hands with its certificate's key.
+pub(super) fn may_shake_hands(certificate: &CertificateDer<'_>, end: End) -> bool {
+    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
+    match key_usage(certificate.tbs_certificate()) {
+        Ok(None) => true,
+        Ok(Some(usage)) => {
+            let agrees = usage.digital_signature() || usage.key_agreement();
+            agrees || (end == End::Server && usage.key_encipherment())
+        }
+        Err(()) => false,
+    }
+}
+
+/// Whether the owner of a certificate may sign others.
+pub(super) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
+    let said = certificate.tbs_certificate();
+    let Ok(usage) = key_usage(said) else { return false };
+    if usage.is_some_and(|usage| !usage.key_cert_sign()) {
+        return false;
+    }
+    match said.get_extension::<BasicConstraints>() {
+        Ok(Some((_, constraints))) => constraints.ca,
+        // From the time before there were extensions, or by its keyUsage.
+        Ok(None) => usage.is_some() || said.version() == Version::V1,
+        Err(_) => false,
+    }
+}
+
+/// Whether a certificate names itself as its issuer.
+pub(super) fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(certificate).is_ok_and(|certificate| {
+        let said = certificate.tbs_certificate();
+        said.issuer() == said.subject()
+    })
+}
