@@ -64,6 +64,11 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
+/// The latest timeline that a control file names.
+fn timeline_of(control: &ControlFile) -> TimelineId {
+    control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline)
+}
+
 /// Whether there is anything to do.
 #[derive(Debug)]
 pub enum Need {
@@ -203,6 +208,11 @@ impl Rewind {
         }
         let history = source.history(position.timeline).await?;
         let source_control = source.control().await?;
+        // It was promoted since it was asked where it is.
+        if timeline_of(&source_control) > position.timeline {
+            let (from, to) = (position.timeline, timeline_of(&source_control));
+            return Err(RewindError::SourceTurned { from, to });
+        }
         if source_control.is_unfinished_backup() {
             return Err(RewindError::SourceUnfinished);
         }
@@ -450,7 +460,11 @@ impl Rewind {
         let history = self.history.clone();
         self.target.replace_log(&mut copier, &log, &history, &copied).await?;
         progress(Progress { stage: Stage::Finishing, bytes, total_bytes });
-        let control = self.source.control().await?;
+        // What the source has turned to since is ahead: the directory has no history of it, and comes to it by
+        // its log. What else the file has is as good as it was.
+        let now = self.source.control().await?;
+        let is_ahead = timeline_of(&now) > self.position.timeline;
+        let control = if is_ahead { self.source_control.clone() } else { now };
         let dropped_slots = self.finish(&copied, control)?;
         self.source.close().await;
         let Copied { redo, end, .. } = copied;
