@@ -460,8 +460,8 @@ impl Rewind {
         let history = self.history.clone();
         self.target.replace_log(&mut copier, &log, &history, &copied).await?;
         progress(Progress { stage: Stage::Finishing, bytes, total_bytes });
-        // What the source has turned to since is ahead: the directory has no history of it, and comes to it by
-        // its log. What else the file has is as good as it was.
+        // What the source has turned to since is ahead: the directory has no history of it, and comes to it
+        // by its log. What else the file has is as good as it was.
         let now = self.source.control().await?;
         let is_ahead = timeline_of(&now) > self.position.timeline;
         let control = if is_ahead { self.source_control.clone() } else { now };

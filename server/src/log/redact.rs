@@ -566,6 +566,10 @@ mod tests {
         ] {
             assert_eq!(without_secrets(given), hidden);
         }
+    }
+
+    #[test]
+    fn parameters_are_secrets_where_values_would_be() {
         let of = |statement| {
             let found = secret_parameters(statement).into_iter();
             found.map(|one| (one.number, one.named_by)).collect::<Vec<_>>()

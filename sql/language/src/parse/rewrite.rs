@@ -59,6 +59,17 @@ pub(super) fn adapt(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Vec<Toke
     rewritten(&tokens)
 }
 
+/// Whether a literal is one of a text, however that is written.
+const fn is_string(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::DollarQuotedString(_)
+    )
+}
+
 /// Constructs of their own syntax without the schema before them.
 fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
@@ -99,15 +110,9 @@ fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
                 (open, Token::LParen),
                 (_, Token::Number(..)),
                 (close, Token::RParen),
-                (
-                    text_at,
-                    Token::SingleQuotedString(_)
-                    | Token::EscapedStringLiteral(_)
-                    | Token::UnicodeStringLiteral(_)
-                    | Token::DollarQuotedString(_),
-                ),
+                (text_at, text),
                 ..,
-            ] if is_word(word, "interval") => {
+            ] if is_word(word, "interval") && is_string(text) => {
                 let space = || TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span);
                 for place in [word_at, text_at] {
                     out.extend(tokens.get(*place).cloned());

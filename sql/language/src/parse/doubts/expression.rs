@@ -19,7 +19,7 @@ const NO_NAMES: [&str; 11] = [
     "values",
 ];
 
-/// Key words by themselves that the parser takes for names: the first stands for a value, the others for calls.
+/// Key words by themselves that the parser takes for names: the first stands for a value, the others call.
 const WORDS: [&str; 3] = ["default", "current_role", "current_schema"];
 
 /// Operators that do not chain: `a < b = c` is no expression.
