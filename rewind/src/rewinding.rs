@@ -209,8 +209,8 @@ impl Rewind {
         let history = source.history(position.timeline).await?;
         let source_control = source.control().await?;
         // It was promoted since it was asked where it is.
-        if timeline_of(&source_control) > position.timeline {
-            let (from, to) = (position.timeline, timeline_of(&source_control));
+        let (from, to) = (position.timeline, timeline_of(&source_control));
+        if to > from {
             return Err(RewindError::SourceTurned { from, to });
         }
         if source_control.is_unfinished_backup() {

@@ -162,13 +162,12 @@ pub(super) fn joined(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             Token::Whitespace(Whitespace::MultiLineComment(_)) => goes_on = Between::Comment,
             Token::Whitespace(Whitespace::Space | Whitespace::Tab) => {}
             Token::SingleQuotedString(more) if goes_on == Between::LineEnd => {
-                let taken = kept.last_mut().is_some_and(|last| {
-                    last.span.end =
-                        if go_on_with(&mut last.token, more) { token.span.end } else { last.span.end };
-                    last.span.end == token.span.end
-                });
-                if !taken {
-                    kept.push(token);
+                match kept.last_mut().filter(|last| is_literal(&last.token)) {
+                    Some(last) => {
+                        append(&mut last.token, more);
+                        last.span.end = token.span.end;
+                    }
+                    None => kept.push(token),
                 }
                 goes_on = Between::Nothing;
             }
@@ -196,6 +195,7 @@ impl Between {
     }
 }
 
+/// Whether what goes on with a token stands in tokens of its own: literals with C's escapes have it already.
 const fn is_literal(token: &Token) -> bool {
     matches!(
         token,
@@ -203,23 +203,19 @@ const fn is_literal(token: &Token) -> bool {
             | Token::NationalStringLiteral(_)
             | Token::SingleQuotedByteStringLiteral(_)
             | Token::HexStringLiteral(_)
-            | Token::EscapedStringLiteral(_)
             | Token::UnicodeStringLiteral(_)
     )
 }
 
-/// Gives a literal more text; false if the token is none that can go on.
-fn go_on_with(token: &mut Token, more: &str) -> bool {
-    match token {
-        Token::SingleQuotedString(text)
-        | Token::NationalStringLiteral(text)
-        | Token::SingleQuotedByteStringLiteral(text)
-        | Token::HexStringLiteral(text) => text.push_str(more),
-        // Their texts are read from the source.
-        Token::UnicodeStringLiteral(_) => {}
-        _ => return false,
+/// Gives a literal more text; that of one with Unicode's escapes is read from the source.
+fn append(literal: &mut Token, more: &str) {
+    if let Token::SingleQuotedString(text)
+    | Token::NationalStringLiteral(text)
+    | Token::SingleQuotedByteStringLiteral(text)
+    | Token::HexStringLiteral(text) = literal
+    {
+        text.push_str(more);
     }
-    true
 }
 
 #[cfg(test)]

@@ -197,16 +197,8 @@ fn ends_expression(token: &Token) -> bool {
             let value = word.value.to_ascii_lowercase();
             VALUES.contains(&value.as_str()) || value.starts_with("current_") || value == "session_user"
         }
-        Token::Word(_)
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::EscapedStringLiteral(_)
-        | Token::UnicodeStringLiteral(_)
-        | Token::DollarQuotedString(_)
-        | Token::Placeholder(_)
-        | Token::RParen
-        | Token::RBracket => true,
-        _ => false,
+        Token::Word(_) | Token::Number(..) | Token::Placeholder(_) | Token::RParen | Token::RBracket => true,
+        other => is_string(other),
     }
 }
 
