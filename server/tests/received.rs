@@ -35,8 +35,14 @@ fn flip(path: &std::path::Path, offset: u64) {
 const REPLAYED: &str = "select pg_last_wal_replay_lsn()";
 const RECEIVED: &str = "select pg_last_wal_receive_lsn()";
 
-/// A pair; the standby has received rows that it has not replayed, and one bit of the first is another one.
-async fn damaged_pair() -> (Place, server::Server, Place, server::Server) {
+/// A byte of a record's data.
+const DATA: u64 = 40;
+/// One of its length, which says more than has come then.
+const LENGTH: u64 = 1;
+
+/// A pair; the standby has received rows that it has not replayed, and one bit of the first is another one,
+/// in the byte `at` of its record.
+async fn damaged_pair(at: u64) -> (Place, server::Server, Place, server::Server) {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
     place.psql("create table t (id int primary key)").await;
@@ -50,23 +56,25 @@ async fn damaged_pair() -> (Place, server::Server, Place, server::Server) {
     let end = place.psql("select pg_current_wal_flush_lsn()").await;
     eventually(&copy, RECEIVED, &end).await;
     let (file, offset) = place_of(&copy, REPLAYED).await;
-    flip(&file, offset + 40);
+    flip(&file, offset + at);
     (place, primary, copy, standby)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_in_what_was_received_is_told_and_mended_by_the_primary() {
-    let (_place, primary, copy, standby) = damaged_pair().await;
-    copy.psql("select pg_wal_replay_resume()").await;
-    logged(&copy, "WAL is damaged: ").await;
-    eventually(&copy, "select count(*) from t", "20").await;
-    stop(standby, StopMode::Fast).await;
-    stop(primary, StopMode::Fast).await;
+    for at in [DATA, LENGTH] {
+        let (_place, primary, copy, standby) = damaged_pair(at).await;
+        copy.psql("select pg_wal_replay_resume()").await;
+        logged(&copy, "WAL is damaged: ").await;
+        eventually(&copy, "select count(*) from t", "20").await;
+        stop(standby, StopMode::Fast).await;
+        stop(primary, StopMode::Fast).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_has_lost_what_it_received_is_not_promoted() {
-    let (_place, primary, copy, standby) = damaged_pair().await;
+    let (_place, primary, copy, standby) = damaged_pair(DATA).await;
     stop(primary, StopMode::Immediate).await;
     copy.psql("select pg_wal_replay_resume()").await;
     logged(&copy, "WAL is damaged: ").await;
@@ -334,7 +342,7 @@ async fn another_log_s_segment_of_an_archive_replaces_none_that_is_damaged_here(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_takes_from_the_archive_what_it_cannot_read_here() {
-    let (place, primary, copy, standby) = damaged_pair().await;
+    let (place, primary, copy, standby) = damaged_pair(DATA).await;
     let (file, _) = place_of(&copy, REPLAYED).await;
     for server in [standby, primary] {
         stop(server, StopMode::Immediate).await;

@@ -543,6 +543,7 @@ fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, 
                 }
             }
             Feed::Again { .. } => reader.source_mut().clear_limit(),
+            Feed::Stalled => {}
             Feed::Promote { .. } | Feed::Stop => return,
         }
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
+use wal::history::TimelineHistory;
 use wal::reader::CutTail;
 use wal::xlog::CheckPoint;
 use wal::{Lsn, TimelineId, WalError, Watermark, Xid};
@@ -79,6 +80,9 @@ pub(crate) struct Parked {
     /// record's: the first segment of a timeline begins with a copy of what its ancestor has there, and the
     /// ancestor's own file need not be here.
     pub(crate) file: TimelineId,
+    /// The history of the timeline that ends there, as it was followed: the file of that number may be
+    /// another branch's.
+    pub(crate) history: TimelineHistory,
     /// What lies behind the log's end and goes; None if a target ended redo before the log's end.
     pub(crate) tail: Option<CutTail>,
 }

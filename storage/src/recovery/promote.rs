@@ -246,15 +246,13 @@ fn fork(
     options: &PromoteOptions,
 ) -> Result<(TimelineHistory, BranchId), Error> {
     let timeline = options.new_timeline;
-    let history = TimelineHistory::load(&*engine.host.disk, &engine.wal_dir(), old)
-        .map_err(|error| unusable(&error))?;
     let branch = BranchId::new(engine.host.entropy.next_u64());
     let fork = if host::planted!("a history names the last record's start as its switch") {
         parked.state.last_record
     } else {
         at
     };
-    let history = history.fork(timeline, fork, &options.reason, branch).ok_or_else(|| {
+    let history = parked.history.fork(timeline, fork, &options.reason, branch).ok_or_else(|| {
         Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
     })?;
     Ok((history, branch))

@@ -114,6 +114,8 @@ pub enum Feed {
         /// The latest timeline; the receiver may have turned to another one before it ended.
         timeline: TimelineId,
     },
+    /// Nothing has come for a while, and what came last is a part of a record: look whether it can be one.
+    Stalled,
     /// Redo what is whole, then end for a promotion.
     Promote {
         /// The latest timeline, which the promoted one goes on from if the log reaches its begin.
@@ -221,6 +223,12 @@ impl StandbyRedo {
                     self.look_again(timeline)?;
                     self.redo_received(feed)?
                 }
+                Feed::Stalled => {
+                    if let Ran::OutOfLog(end) = &ran {
+                        self.tell_damage(feed, end, false)?;
+                    }
+                    ran
+                }
                 Feed::Promote { timeline } => {
                     self.follow(timeline)?;
                     self.read_to_received();
@@ -272,13 +280,19 @@ impl StandbyRedo {
     fn redo_received(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let ran = self.redo_available(feed)?;
         if let Ran::OutOfLog(end) = &ran {
-            match self.damage(end)? {
-                Some(error) => feed.damaged(self.replay.at, &error),
-                None if end.torn => feed.torn(end),
-                None => {}
-            }
+            self.tell_damage(feed, end, true)?;
         }
         Ok(ran)
+    }
+
+    /// Tells the feed if the log does not end like this. `more_comes`: as [`WalReader::ends_within`] has it.
+    fn tell_damage(&mut self, feed: &dyn WalFeed, end: &EndOfWal, more_comes: bool) -> Result<(), Error> {
+        match self.damage(end, more_comes)? {
+            Some(error) => feed.damaged(self.replay.at, &error),
+            None if end.torn => feed.torn(end),
+            None => {}
+        }
+        Ok(())
     }
 
     /// What was received before lies here, if no primary has sent it again yet: a promotion leaves none of it
@@ -298,7 +312,7 @@ impl StandbyRedo {
 
     /// Why the log cannot end like this, if all below the reader's limit has come, or else all that a
     /// receiver ever made durable.
-    fn damage(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, Error> {
+    fn damage(&mut self, end: &EndOfWal, more_comes: bool) -> Result<Option<ReadError>, Error> {
         if host::planted!("damage in what a standby received passes for the log's end") {
             return Ok(None);
         }
@@ -306,7 +320,8 @@ impl StandbyRedo {
         let Some(came) = came.filter(|came| *came > end.at) else { return Ok(None) };
         let supplied = self.supplied;
         self.read_here_alone();
-        let is_damage = self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))?;
+        let is_damage =
+            self.reader.ends_within(end, came, more_comes).map_err(|error| read_error(error.into()))?;
         let error = is_damage.then(|| self.reader.damage_at(end, came));
         if is_damage {
             let upto = self.reader.bad_upto(end).min(came);
@@ -335,7 +350,7 @@ impl StandbyRedo {
         self.reader.source_mut().clear_limit();
         self.read_here_alone();
         if let Some(end) = end
-            && let Some(error) = self.damage(&end)?
+            && let Some(error) = self.damage(&end, false)?
         {
             return Err(Error::Unusable(format!(
                 "this standby cannot be promoted: {error}; a primary or an archive that has it will mend it; a start \
@@ -372,8 +387,11 @@ impl StandbyRedo {
         let file = self.reader.source_mut().file_before(at).map_err(|error| read_error(error.into()))?;
         let (state, timeline) = (self.replay.state(), self.replay.timeline);
         let file = file.unwrap_or(timeline);
-        *self.engine.parked.lock() = Some(Parked { state, timeline, file, tail });
-        Ok(RedoEnd::Promote { at, timeline: self.history().timeline_at(at) })
+        let ended = self.history().timeline_at(at);
+        let history =
+            self.history().up_to(ended).ok_or(Error::WrongState("a timeline is no part of its history"))?;
+        *self.engine.parked.lock() = Some(Parked { state, timeline, file, history, tail });
+        Ok(RedoEnd::Promote { at, timeline: ended })
     }
 
     fn follow(&mut self, timeline: TimelineId) -> Result<(), Error> {

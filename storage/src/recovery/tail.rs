@@ -71,7 +71,7 @@ impl Opening {
         let received = self.engine.branch.received().filter(|_| self.found.is_standbys());
         let came = received.and_then(|received| received.along(self.reader.source().history()));
         let Some(came) = came.filter(|came| *came > end.at) else { return Ok(()) };
-        match self.reader.ends_within(end, came).map_err(|error| read_error(error.into()))? {
+        match self.reader.ends_within(end, came, false).map_err(|error| read_error(error.into()))? {
             true => Err(read_error(self.reader.damage_at(end, came))),
             false => Ok(()),
         }

@@ -50,7 +50,7 @@ impl WalFeed for HandFeed {
                     match feed {
                         Feed::Available { upto, .. } => state.given = upto,
                         // Once.
-                        Feed::Again { .. } => state.next = None,
+                        Feed::Again { .. } | Feed::Stalled => state.next = None,
                         _ => {}
                     }
                     state.waiting = None;

@@ -94,15 +94,16 @@ impl<S: WalSource> WalReader<S> {
 
     /// Whether a log of which all bytes below `upto` came has this end because one of them is bad or missing,
     /// and not because its last record has not come whole. The reader has no position afterwards.
+    /// `more_comes`: more is to come behind the source's end, if it has one, and tells whether a record that
+    /// goes further does.
     ///
     /// # Errors
     /// Fails if a file cannot be read.
-    pub fn ends_within(&mut self, end: &EndOfWal, upto: Lsn) -> Result<bool, SourceError> {
+    pub fn ends_within(&mut self, end: &EndOfWal, upto: Lsn, more_comes: bool) -> Result<bool, SourceError> {
         if self.bad_upto(end) <= upto {
             return Ok(true);
         }
-        if matches!(end.reason, EndReason::NotYet { .. }) && self.source.end().is_some() {
-            // More comes, and tells.
+        if more_comes && matches!(end.reason, EndReason::NotYet { .. }) && self.source.end().is_some() {
             return Ok(false);
         }
         // A record that seems to go further, or does: a whole one behind its begin says that its length is

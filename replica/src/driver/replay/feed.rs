@@ -21,6 +21,8 @@ use wal::{
 
 /// Damage that is met again and again is told again after this.
 const DAMAGE_TOLD: Duration = Duration::from_secs(60);
+/// Redo looks at a record that has come in part if no more has come for so long.
+const STALL: Duration = Duration::from_secs(1);
 /// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling
 /// anybody, so that reading them costs nothing; the first looks come quickly.
 const LOOK_MAX: Duration = Duration::from_millis(50);
@@ -40,6 +42,8 @@ struct Orders {
     writer: Option<RawWriter>,
     /// What redo was last told that it may read, of this generation of the log.
     given: Lsn,
+    /// Of what was given redo has left a part, which it looks at then; None once it has.
+    stalls: Option<(Lsn, Option<Duration>)>,
     promote: bool,
     stop: bool,
     /// No receiver shall run any more.
@@ -105,6 +109,19 @@ impl Orders {
         self.count_replayed();
     }
 
+    /// How long to wait until redo, which has come to `lsn`, looks at what it has left of what was given;
+    /// None if that is nothing, or was looked at. Zero is told once.
+    fn stall(&mut self, lsn: Lsn, now: Duration) -> Option<Duration> {
+        if self.given <= lsn {
+            return None;
+        }
+        let (_, until) =
+            self.stalls.take_if(|(given, _)| *given == self.given).unwrap_or((self.given, Some(now + STALL)));
+        let left = until?.saturating_sub(now);
+        self.stalls = Some((self.given, until.filter(|_| !left.is_zero())));
+        Some(left)
+    }
+
     fn count_replayed(&self) {
         self.positions.set_replayed(self.redone.min(self.positions.flushed()));
     }
@@ -134,6 +151,7 @@ impl StandbyFeed {
             redone: Lsn::INVALID,
             writer: None,
             given: Lsn::INVALID,
+            stalls: None,
             promote: false,
             stop: false,
             closed: false,
@@ -392,7 +410,11 @@ impl WalFeed for StandbyFeed {
                             wanted.is_none().then(|| *wanted = Some(from)).is_some()
                         });
                     }
-                    self.changed.wait(&mut orders);
+                    match orders.stall(lsn, self.elapsed()) {
+                        None => self.changed.wait(&mut orders),
+                        Some(left) if left.is_zero() => return Feed::Stalled,
+                        Some(left) => _ = self.changed.wait_for(&mut orders, left),
+                    }
                 }
                 Turn::Leave => {
                     self.wanted.send_if_modified(|wanted| wanted.take().is_some());

@@ -82,6 +82,22 @@ fn what_came_before_a_promotion_is_replayed_before_it() {
     assert_eq!(feed.wait_past(Lsn::new(40)), promote, "50 is in the middle of a record");
 }
 
+#[test]
+fn a_part_of_a_record_is_looked_at_once_if_no_more_of_it_comes() {
+    let (feed, moment) = (feed(), Duration::from_millis(10));
+    let mut orders = feed.orders.lock();
+    orders.given = Lsn::new(50);
+    assert_eq!(orders.stall(Lsn::new(50), moment), None, "all is redone");
+    assert_eq!(orders.stall(Lsn::new(40), moment), Some(STALL));
+    assert_eq!(orders.stall(Lsn::new(40), moment * 2), Some(STALL - moment));
+    orders.given = Lsn::new(60);
+    assert_eq!(orders.stall(Lsn::new(40), moment * 3), Some(STALL), "more has come");
+    assert_eq!(orders.stall(Lsn::new(40), STALL * 2), Some(Duration::ZERO));
+    assert_eq!(orders.stall(Lsn::new(40), STALL * 2), None);
+    orders.given = Lsn::new(70);
+    assert_eq!(orders.stall(Lsn::new(40), STALL * 3), Some(STALL));
+}
+
 #[tokio::test]
 async fn the_first_question_says_where_a_receiver_starts() {
     let feed = feed();
