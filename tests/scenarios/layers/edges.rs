@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// Crates whose code says another name than the manifest.
-const OTHER_NAMES: &[(&str, &str)] = &[("md-5", "md5")];
+const OTHER_NAMES: &[(&str, &str)] = &[("md-5", "md5"), ("rustls-webpki", "webpki")];
 /// Dependencies that stand in a manifest for their features only: crate, dependency, reason.
 const FEATURES_ONLY: &[(&str, &str, &str)] = &[];
 /// Members that consist of tests and measurements: whatever any target of theirs names counts.

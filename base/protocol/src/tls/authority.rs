@@ -1,7 +1,7 @@
 //! A server or a client with the certificate of an authority (basicConstraints CA:TRUE).
 //!
 //! `openssl req -x509` makes such a one unless it is told otherwise, and OpenSSL lets its owner shake hands.
-//! rustls does not, and nobody can tell it to. So it is shown the same certificate with CA:FALSE, which is
+//! webpki does not, and nobody can tell it to. So it is shown the same certificate with CA:FALSE, which is
 //! one byte that differs, and where it then asks whether the issuer has signed that, the question goes on
 //! with the byte as it was. All else is judged as it is for any certificate.
 //!
@@ -9,7 +9,7 @@
 //! none, but nobody for an authority who was not signed as one.
 
 use std::sync::OnceLock;
-use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm,
 };
@@ -76,19 +76,18 @@ impl SignatureVerificationAlgorithm for OfBoth {
     }
 }
 
-/// The same provider, by which chains that begin at what [`as_no_authority`] has made can be verified.
-pub(super) fn for_chains(provider: &CryptoProvider) -> CryptoProvider {
-    static ALGORITHMS: OnceLock<WebPkiSupportedAlgorithms> = OnceLock::new();
-    let algorithms = ALGORITHMS.get_or_init(|| {
+/// How signatures are checked in chains that may begin at what [`as_no_authority`] has made.
+pub(super) fn algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+    static ALGORITHMS: OnceLock<Vec<&'static dyn SignatureVerificationAlgorithm>> = OnceLock::new();
+    ALGORITHMS.get_or_init(|| {
         let known = ring::default_provider().signature_verification_algorithms;
         // They are as long-lived as the process, and made once in it.
         let both = known.all.iter().map(|one| {
             let one: &'static dyn SignatureVerificationAlgorithm = Box::leak(Box::new(OfBoth(*one)));
             one
         });
-        WebPkiSupportedAlgorithms { all: Vec::leak(both.collect()), mapping: known.mapping }
-    });
-    CryptoProvider { signature_verification_algorithms: *algorithms, ..provider.clone() }
+        both.collect()
+    })
 }
 
 #[cfg(test)]
@@ -107,9 +106,8 @@ mod tests {
     fn an_authority_can_be_shown_as_none_and_nobody_as_one() {
         let verifies = |certificate: &CertificateDer<'_>, key: &KeyPair, message: &[u8]| {
             let parsed = Certificate::from_der(certificate).unwrap();
-            let algorithms = for_chains(&ring::default_provider()).signature_verification_algorithms.all;
             let signature = parsed.signature().as_bytes().unwrap();
-            algorithms
+            algorithms()
                 .iter()
                 .any(|one| one.verify_signature(key.public_key_raw(), message, signature).is_ok())
         };

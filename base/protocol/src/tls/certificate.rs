@@ -8,6 +8,7 @@ use x509_cert::Certificate;
 use x509_cert::certificate::Version;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::{Decode, SliceReader, Tag, TagNumber, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
@@ -60,6 +61,12 @@ fn common_name(name: &Name) -> Option<String> {
     let found = name.common_name().ok().flatten().map(|name| text(&name))?;
     // A name that ends early for one reader and not for another is nobody's.
     Some(found).filter(|name| !name.contains('\0'))
+}
+
+/// All Common Names that are text.
+pub(super) fn common_names(name: &Name) -> Vec<String> {
+    let all = name.iter().filter(|part| part.oid == COMMON_NAME);
+    all.filter_map(|part| part.value.decode_as::<DirectoryString>().ok().map(|name| text(&name))).collect()
 }
 
 impl CertificateNames {

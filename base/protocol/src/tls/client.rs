@@ -44,12 +44,8 @@ impl ClientTls {
             Some(roots) => {
                 let revoked = files::revocations(&RealDisk, &parameters.revocations())?;
                 let host = (parameters.mode == SslMode::VerifyFull).then(|| host.to_owned());
-                ServerTrust::rooted(
-                    files::certificates(&RealDisk, &roots, "root certificate")?,
-                    revoked,
-                    host,
-                    provider,
-                )?
+                let roots = files::certificates(&RealDisk, &roots, "root certificate")?;
+                ServerTrust::rooted(roots, revoked, host, provider)
             }
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));

@@ -2,12 +2,12 @@
 
 use super::TlsError;
 use super::certificate::{check_form, is_version_3};
-use super::revocation::{RevocationList, newest};
+use super::revocation::{RevocationList, RevocationLists};
 use host::Disk;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The largest file of certificates that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -82,16 +82,13 @@ pub(super) fn own_chain(
     Ok(chain)
 }
 
-/// The revocation lists of files and of folders' files, of which each has at least one: those that count.
-pub(super) fn revocations(
-    disk: &dyn Disk,
-    paths: &[PathBuf],
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+/// The revocation lists of files and of folders' files, of which each has at least one.
+pub(super) fn revocations(disk: &dyn Disk, paths: &[PathBuf]) -> Result<RevocationLists, TlsError> {
     let mut found = Vec::new();
     for path in paths {
         found.extend(revocations_of(disk, path)?);
     }
-    Ok(newest(found))
+    Ok(RevocationLists::new(found))
 }
 
 /// The revocation lists of a file, or of every file of a folder; at least one.

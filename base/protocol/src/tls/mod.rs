@@ -4,8 +4,8 @@
 //! - [`server::ServerTls`]: a certificate with its key, and whom clients' certificates must come from.
 //! - [`client::ClientTls`]: what libpq's `ssl...` parameters ask for.
 //! - [`trust`]: which certificates of the other side count; [`usage`]: what their keys are for;
-//!   [`authority`]: those of authorities; [`certificate`]: names, numbers and hashes in them;
-//!   [`revocation`]: which of several revocation lists counts.
+//!   [`constraints`]: what may be signed by whom; [`authority`]: those of authorities; [`certificate`]:
+//!   names, numbers and hashes in them; [`revocation`]: which of several revocation lists counts.
 //! - [`suites`]: versions, ciphers and curves by the names that PostgreSQL's settings have.
 //!
 //! A stream is rustls' own over the runtime's socket; whoever reads and writes holds it as one arm of an
@@ -14,6 +14,7 @@
 mod authority;
 pub mod certificate;
 pub mod client;
+mod constraints;
 mod distinguished_name;
 mod files;
 mod revocation;

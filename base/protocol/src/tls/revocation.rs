@@ -1,12 +1,13 @@
 //! Which of several revocation lists counts.
 //!
-//! rustls asks the first list that names a certificate's issuer, whatever stands behind it. In a file that
-//! new lists are appended to, and in a folder that keeps the old ones, an older list comes first. So only the
-//! newest of those that cover the same is handed on.
+//! webpki asks the first list that names a certificate's issuer, whatever stands behind it. In a file that
+//! new lists are appended to, and in a folder that keeps the old ones, an older list comes first. So it is
+//! shown only the newest of those that cover the same, and none before its time.
 
 use std::cmp::Reverse;
 use std::time::Duration;
-use tokio_rustls::rustls::pki_types::CertificateRevocationListDer;
+use tokio_rustls::rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_cert::der::asn1::{AnyRef, Uint};
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{self, Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
@@ -28,10 +29,9 @@ struct Scope {
     part: Option<Vec<u8>>,
 }
 
-/// A revocation list, with what tells it from others.
+/// What tells a revocation list from others.
 #[derive(Clone, Debug)]
-pub(super) struct RevocationList {
-    der: CertificateRevocationListDer<'static>,
+struct Head {
     scope: Scope,
     /// cRLNumber, big-endian and without leading zeros.
     number: Option<Vec<u8>>,
@@ -39,16 +39,36 @@ pub(super) struct RevocationList {
     this_update: Duration,
 }
 
-impl RevocationList {
-    /// Reads the head of a list and its extensions (RFC 5280, section 5.1). Its entries and its signature are
-    /// rustls' to judge.
-    pub(super) fn read(list: CertificateRevocationListDer<'static>) -> Result<Self, String> {
-        Self::parse(list).map_err(|error| error.to_string())
-    }
+/// A revocation list.
+#[derive(Debug)]
+pub(super) struct RevocationList {
+    head: Head,
+    list: CertRevocationList<'static>,
+}
 
-    fn parse(list: CertificateRevocationListDer<'static>) -> Result<Self, der::Error> {
+/// Revocation lists of any number.
+#[derive(Debug, Default)]
+pub(super) struct RevocationLists(Vec<RevocationList>);
+
+impl RevocationList {
+    /// Reads a list (RFC 5280, section 5.1). Its signature is judged when it is asked.
+    pub(super) fn read(list: CertificateRevocationListDer<'static>) -> Result<Self, String> {
+        let head = Head::parse(&list).map_err(|error| error.to_string())?;
+        match OwnedCertRevocationList::from_der(&list) {
+            Ok(list) => Ok(Self { head, list: list.into() }),
+            Err(webpki::Error::UnsupportedCrlVersion) => {
+                Err("it is of version 1, which has no number: make it with crlnumber".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Head {
+    /// Of a list's fields and its extensions; what it revokes is passed over.
+    fn parse(list: &[u8]) -> Result<Self, der::Error> {
         const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
-        let whole = AnyRef::from_der(&list)?;
+        let whole = AnyRef::from_der(list)?;
         let mut whole = SliceReader::new(whole.value())?;
         let signed = AnyRef::decode(&mut whole)?;
         let mut signed = SliceReader::new(signed.value())?;
@@ -74,8 +94,7 @@ impl RevocationList {
             None => None,
         };
         let (key, part) = (value_of(AUTHORITY_KEY_IDENTIFIER), value_of(ISSUING_DISTRIBUTION_POINT));
-        let scope = Scope { issuer, key, part };
-        Ok(Self { der: list, scope, number, this_update })
+        Ok(Self { scope: Scope { issuer, key, part }, number, this_update })
     }
 
     fn is_newer_than(&self, other: &Self) -> bool {
@@ -86,23 +105,39 @@ impl RevocationList {
     }
 }
 
+impl RevocationLists {
+    pub(super) const fn new(lists: Vec<RevocationList>) -> Self {
+        Self(lists)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that count at this time.
+    pub(super) fn in_force(&self, now: UnixTime) -> Vec<&CertRevocationList<'static>> {
+        let begun = self.0.iter().filter(|list| list.head.this_update.as_secs() <= now.as_secs());
+        newest(begun.map(|list| (&list.head, &list.list)))
+    }
+}
+
 /// The newest of those lists that cover the same. Of two that are equally new it is the first, as in OpenSSL.
 ///
 /// The newer ones come first: an issuer's lists may differ in what they say of its key.
-pub(super) fn newest(lists: Vec<RevocationList>) -> Vec<CertificateRevocationListDer<'static>> {
-    let mut kept: Vec<RevocationList> = Vec::new();
+fn newest<'l, T>(lists: impl Iterator<Item = (&'l Head, T)>) -> Vec<T> {
+    let mut kept: Vec<(&Head, T)> = Vec::new();
     for list in lists {
-        match kept.iter().position(|other| other.scope == list.scope) {
+        match kept.iter_mut().find(|other| other.0.scope == list.0.scope) {
             None => kept.push(list),
-            Some(at) => {
-                if let Some(other) = kept.get_mut(at).filter(|other| list.is_newer_than(other)) {
+            Some(other) => {
+                if list.0.is_newer_than(other.0) {
                     *other = list;
                 }
             }
         }
     }
-    kept.sort_by_key(|list| Reverse(list.this_update));
-    kept.into_iter().map(|list| list.der).collect()
+    kept.sort_by_key(|(head, _)| Reverse(head.this_update));
+    kept.into_iter().map(|(_, list)| list).collect()
 }
 
 #[cfg(test)]
@@ -113,10 +148,14 @@ mod tests {
         CrlIssuingDistributionPoint, Issuer, KeyIdMethod, KeyPair, SerialNumber, date_time_ymd,
     };
 
-    /// A list of the issuer "a" or another, whose bytes are its name.
-    fn list(name: &str, scope: (&str, Option<&str>), number: Option<&[u8]>, day: u64) -> RevocationList {
-        RevocationList {
-            der: name.as_bytes().to_vec().into(),
+    /// A list of the issuer "a" or another, by its name.
+    fn list<'n>(
+        name: &'n str,
+        scope: (&str, Option<&str>),
+        number: Option<&[u8]>,
+        day: u64,
+    ) -> (Head, &'n str) {
+        let head = Head {
             scope: Scope {
                 issuer: scope.0.as_bytes().to_vec(),
                 key: scope.1.map(|key| key.as_bytes().to_vec()),
@@ -124,7 +163,8 @@ mod tests {
             },
             number: number.map(<[u8]>::to_vec),
             this_update: Duration::from_secs(day * 86_400),
-        }
+        };
+        (head, name)
     }
 
     #[test]
@@ -144,9 +184,8 @@ mod tests {
             ("a renewed key", vec![list("a", a, Some(&[7]), 1), list("b", renewed, Some(&[1]), 2)], "b a"),
             ("no key", vec![list("old", ("a", None), None, 1), list("new", a, Some(&[1]), 2)], "new old"),
         ] {
-            let kept = newest(lists);
-            let names: Vec<_> = kept.iter().map(|list| String::from_utf8_lossy(list)).collect();
-            assert_eq!(names.join(" "), newest_first, "{what}");
+            let kept = newest(lists.iter().map(|(head, name)| (head, *name)));
+            assert_eq!(kept.join(" "), newest_first, "{what}");
         }
     }
 
@@ -168,14 +207,15 @@ mod tests {
             };
             list.signed_by(&issuer).unwrap().der().clone()
         };
-        let read = RevocationList::read(made(300, 2021, None)).unwrap();
+        let head = |list| RevocationList::read(list).unwrap().head;
+        let read = head(made(300, 2021, None));
         assert_eq!(read.number.as_deref(), Some(&[1, 44][..]));
         assert_eq!(read.this_update.as_secs(), 1_609_459_200);
         assert!(read.scope.key.is_some() && read.scope.part.is_none());
         // From 2050 on times are written in another form.
-        let later = RevocationList::read(made(301, 2060, None)).unwrap();
+        let later = head(made(301, 2060, None));
         assert!(later.this_update > read.this_update && later.scope == read.scope);
-        let of_a_part = RevocationList::read(made(302, 2022, Some("http://a.example/part.crl"))).unwrap();
+        let of_a_part = head(made(302, 2022, Some("http://a.example/part.crl")));
         assert!(of_a_part.scope.part.is_some() && of_a_part.scope.key == read.scope.key);
         let whole = made(300, 2021, None).to_vec();
         for cut in [0, 1, 20, whole.len() - 1] {

@@ -74,7 +74,8 @@ impl ServerTls {
             Some(roots) => {
                 let roots = files::certificates(disk, roots, "root certificate")?;
                 let revoked = files::revocations(disk, &options.revocations)?;
-                builder.with_client_cert_verifier(ClientTrust::new(roots, revoked, &provider)?)
+                let trust = ClientTrust::new(roots, revoked, provider.clone());
+                builder.with_client_cert_verifier(Arc::new(trust))
             }
         };
         let certificate =

@@ -8,8 +8,9 @@ use crate::conninfo::{ConnInfo, TlsParameters};
 use host::RealDisk;
 use host::net::{TcpListener, TcpStream};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    NameConstraints, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -81,12 +82,15 @@ impl Files {
         let newer = revocations(&issuer, 2, 2021..2100, b"gd");
         let older = revocations(&issuer, 1, 2020..2100, b"");
         let expired = revocations(&issuer, 1, 2020..2021, b"");
+        let future = revocations(&issuer, 3, 2090..2100, b"");
         for (file, lists) in [
             ("root.crl", vec![&newer]),
             ("older.crl", vec![&older]),
             ("older_newer.crl", vec![&older, &newer]),
             ("newer_older.crl", vec![&newer, &older]),
             ("expired_newer.crl", vec![&expired, &newer]),
+            ("newer_future.crl", vec![&newer, &future]),
+            ("future.crl", vec![&future]),
         ] {
             std::fs::write(files.path(file), lists.into_iter().cloned().collect::<String>()).unwrap();
         }
@@ -377,6 +381,7 @@ async fn of_several_lists_of_one_issuer_the_newest_counts() {
         ("older_newer.crl", true),
         ("newer_older.crl", true),
         ("expired_newer.crl", true),
+        ("newer_future.crl", true),
     ] {
         let server = files.asking(lists);
         for (client, revoked) in [("ann", false), ("gone", revokes)] {
@@ -389,6 +394,84 @@ async fn of_several_lists_of_one_issuer_the_newest_counts() {
             let got = shake(&files.server(certificate), &files.parameters(&text), "localhost").await;
             assert_eq!(got.is_err(), revoked, "{certificate} with {lists}: {got:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_list_before_its_time_tells_of_nobody() {
+    let files = Files::make();
+    let text = "sslmode=require sslcert=%/ann.crt sslkey=%/ann.key";
+    let got = shake(&files.asking("future.crl"), &files.parameters(text), "localhost").await;
+    assert!(got.is_err(), "{got:?}");
+}
+
+/// The judgements are those of `openssl verify` of 3.0, with the end's purpose.
+#[tokio::test]
+async fn what_a_root_says_of_itself_counts() {
+    fn with_path_len(root: &mut CertificateParams, longest: u8) {
+        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(longest));
+    }
+    fn with_extension(root: &mut CertificateParams, critical: bool) {
+        let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        extension.set_criticality(critical);
+        root.custom_extensions = vec![extension];
+    }
+    fn with_subtrees(root: &mut CertificateParams, permitted: &[&str], excluded: &[&str]) {
+        let subtrees =
+            |names: &[&str]| names.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned())).collect();
+        let (permitted_subtrees, excluded_subtrees) = (subtrees(permitted), subtrees(excluded));
+        root.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
+    }
+    type Change = fn(&mut CertificateParams);
+    let files = Files::make();
+    let cases: [(&str, Change, &str, bool, bool, bool); 12] = [
+        ("no length", |_| {}, "ann", true, true, true),
+        ("length 0", |root| with_path_len(root, 0), "ann", false, false, false),
+        ("length 0", |root| with_path_len(root, 0), "ann", true, true, true),
+        ("length 1", |root| with_path_len(root, 1), "ann", false, true, true),
+        (
+            "for clients",
+            |root| root.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            "ann",
+            true,
+            false,
+            true,
+        ),
+        ("must understand", |root| with_extension(root, true), "ann", true, false, false),
+        ("may understand", |root| with_extension(root, false), "ann", true, true, true),
+        ("within", |root| with_subtrees(root, &["example.com"], &[]), "db.example.com", true, true, true),
+        ("outside", |root| with_subtrees(root, &["example.com"], &[]), "db.example.org", true, false, false),
+        ("no host", |root| with_subtrees(root, &["example.com"], &[]), "ann", true, true, true),
+        ("excluded", |root| with_subtrees(root, &[], &["example.com"]), "db.example.com", true, false, false),
+        (
+            "not excluded",
+            |root| with_subtrees(root, &[], &["example.com"]),
+            "db.example.org",
+            true,
+            true,
+            true,
+        ),
+    ];
+    for (what, change, name, direct, by_client, by_server) in cases {
+        let [root_key, between_key, key] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let mut made = parameters("r", &[], 2100, true);
+        change(&mut made);
+        files.store("r", &made.self_signed(&root_key).unwrap().pem(), &root_key);
+        let root = Issuer::new(made, root_key);
+        let made = parameters("between", &[], 2100, true);
+        let behind = made.signed_by(&between_key, &root).unwrap().pem();
+        let between = Issuer::new(made, between_key);
+        let issuer = if direct { &root } else { &between };
+        let end = parameters(name, &[], 2100, false).signed_by(&key, issuer).unwrap().pem();
+        files.store("end", &format!("{end}{behind}"), &key);
+        let text = "sslmode=verify-ca sslrootcert=%/r.crt";
+        let got = shake(&files.server("end"), &files.parameters(text), "localhost").await;
+        assert_eq!(got.is_ok(), by_client, "server, {what}, {name}, {direct}: {got:?}");
+        let options = ServerTlsOptions { roots: Some(files.path("r.crt")), ..files.options("server") };
+        let server = ServerTls::load(&RealDisk, &options).unwrap();
+        let text = "sslmode=require sslcert=%/end.crt sslkey=%/end.key";
+        let got = shake(&server, &files.parameters(text), "localhost").await;
+        assert_eq!(got.is_ok(), by_server, "client, {what}, {name}, {direct}: {got:?}");
     }
 }
 

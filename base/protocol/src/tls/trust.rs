@@ -1,162 +1,80 @@
 //! Which certificates of the other side count.
 //!
-//! rustls judges the chain. What it does not have is judged here, as OpenSSL does: a certificate that is
+//! webpki finds the chain. What it does not look at is judged here, as OpenSSL does: a certificate that is
 //! trusted itself, which is how one that signed itself is used, what keys may be used for ([`super::usage`]),
-//! the times of roots, and names in the subject's Common Name.
+//! what a root says of itself, and names in the subject's Common Name ([`super::constraints`]).
 
-use super::TlsError;
-use super::authority::{as_no_authority, for_chains};
+use super::authority::{algorithms, as_no_authority};
 use super::certificate::{holds_good_for, is_in_its_time};
+use super::constraints::{allows_name, has_room_for, is_understood};
+use super::revocation::RevocationLists;
 use super::usage::{End, is_self_issued, may_shake_hands, may_sign};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
+use webpki::{EndEntityCert, RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert};
 
 type Certificates = Vec<CertificateDer<'static>>;
-type RevocationLists = Vec<CertificateRevocationListDer<'static>>;
-
-fn store<'c>(roots: impl Iterator<Item = &'c CertificateDer<'static>>) -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    // All of them can be read. One that rustls leaves out has an extension that no verification gets past.
-    store.add_parsable_certificates(roots.cloned());
-    store
-}
-
-fn unusable(error: &VerifierBuilderError) -> TlsError {
-    TlsError::Setting(match error {
-        // Its head could be read, and the rest of it is not said in words.
-        VerifierBuilderError::InvalidCrl(_) => "a certificate revocation list is damaged".to_owned(),
-        other => format!("could not use the root certificates: {other}"),
-    })
-}
+/// Judges a chain that webpki has found.
+type OnPath<'j> = &'j dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>;
 
 const fn refused(why: CertificateError) -> Error {
     Error::InvalidCertificate(why)
 }
 
-/// rustls' judge of chains, for one end.
-trait Judge: Sized {
-    /// Whom it judges.
-    const END: End;
-
-    fn of(
-        roots: Arc<RootCertStore>,
-        revoked: &RevocationLists,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, VerifierBuilderError>;
-
-    /// Whether a chain leads from an end's certificate to a root.
-    fn verify(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error>;
-}
-
-/// The judge of clients' certificates.
-#[derive(Debug)]
-struct OfClients(Arc<dyn ClientCertVerifier>);
-
-impl Judge for OfClients {
-    const END: End = End::Client;
-
-    fn of(
-        roots: Arc<RootCertStore>,
-        revoked: &RevocationLists,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, VerifierBuilderError> {
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-        builder.with_crls(revoked.iter().cloned()).enforce_revocation_expiration().build().map(Self)
-    }
-
-    fn verify(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        self.0.verify_client_cert(certificate, between, now).map(drop)
-    }
-}
-
-/// The judge of servers' certificates, whatever their names.
-#[derive(Debug)]
-struct OfServers(Arc<WebPkiServerVerifier>);
-
-impl Judge for OfServers {
-    const END: End = End::Server;
-
-    fn of(
-        roots: Arc<RootCertStore>,
-        revoked: &RevocationLists,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, VerifierBuilderError> {
-        let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-        builder.with_crls(revoked.iter().cloned()).enforce_revocation_expiration().build().map(Self)
-    }
-
-    fn verify(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let anybody = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        match self.0.verify_server_cert(certificate, between, &anybody, &[], now) {
-            // Names are looked at last, and by rules of our own elsewhere.
-            Ok(_)
-            | Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(()),
-            Err(error) => Err(error),
+/// What rustls says of the same, and tells the other side.
+fn refusal(why: webpki::Error) -> Error {
+    use webpki::Error as Why;
+    refused(match why {
+        Why::BadDer | Why::BadDerTime | Why::TrailingData(_) => CertificateError::BadEncoding,
+        Why::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
         }
-    }
+        Why::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        Why::InvalidCertValidity => CertificateError::Expired,
+        Why::UnknownIssuer => CertificateError::UnknownIssuer,
+        Why::CertRevoked => CertificateError::Revoked,
+        Why::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Why::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }
+        }
+        Why::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        Why::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    })
 }
 
-/// The certificates that are trusted, with the judge of chains to them.
+/// The certificates that are trusted.
 #[derive(Debug)]
-struct Roots<J> {
+struct Roots {
+    /// Who shows the certificates that are judged.
+    end: End,
     /// Those that name themselves as their issuers. A chain ends with one, as with OpenSSL.
     roots: Certificates,
+    /// Of each of them the name and the key, which is all that webpki knows of it.
+    anchors: Vec<TrustAnchor<'static>>,
     /// The others, which may stand between.
     between: Certificates,
     revoked: RevocationLists,
-    provider: Arc<CryptoProvider>,
-    /// None if none of the roots may sign others.
-    judge: Option<J>,
 }
 
-impl<J: Judge> Roots<J> {
-    fn new(
-        trusted: Certificates,
-        revoked: RevocationLists,
-        provider: &CryptoProvider,
-    ) -> Result<Self, TlsError> {
-        let provider = Arc::new(for_chains(provider));
-        let (roots, others): (Certificates, Certificates) = trusted.into_iter().partition(is_self_issued);
-        let between = others.into_iter().filter(may_sign).collect();
-        let judge = Self::judge_of(roots.iter().filter(|root| may_sign(root)), &revoked, &provider)
-            .map_err(|error| unusable(&error))?;
-        Ok(Self { roots, between, revoked, provider, judge })
-    }
-
-    fn judge_of<'c>(
-        roots: impl Iterator<Item = &'c CertificateDer<'static>>,
-        revoked: &RevocationLists,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<J>, VerifierBuilderError> {
-        let roots = store(roots);
-        if roots.is_empty() { Ok(None) } else { J::of(Arc::new(roots), revoked, provider).map(Some) }
+impl Roots {
+    fn new(end: End, trusted: Certificates, revoked: RevocationLists) -> Self {
+        let (own, between): (Certificates, Certificates) = trusted.into_iter().partition(is_self_issued);
+        // All of them can be read. One that webpki leaves out has a form that no verification gets past.
+        let (roots, anchors) = own
+            .into_iter()
+            .filter_map(|root| {
+                let anchor = anchor_from_trusted_cert(&root).ok()?.to_owned();
+                Some((root, anchor))
+            })
+            .unzip();
+        Self { end, roots, anchors, between, revoked }
     }
 
     fn judge(
@@ -165,45 +83,77 @@ impl<J: Judge> Roots<J> {
         sent: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if !may_shake_hands(certificate, J::END) {
+        if !may_shake_hands(certificate, self.end) {
             return Err(refused(CertificateError::InvalidPurpose));
         }
         let as_end = as_no_authority(certificate);
-        let as_end = as_end.as_ref().unwrap_or(certificate);
-        if let Some(root) = self.roots.iter().find(|root| root.as_ref() == certificate.as_ref()) {
-            return self.judge_root(root, as_end, now);
+        let as_end = EndEntityCert::try_from(as_end.as_ref().unwrap_or(certificate)).map_err(refusal)?;
+        // One that is trusted itself is a chain of one, whomever else it may sign.
+        let own = self.roots.iter().position(|root| root.as_ref() == certificate.as_ref());
+        if let Some(anchor) = own.and_then(|at| self.anchors.get(at)) {
+            return match self.verify(&as_end, std::slice::from_ref(anchor), &[], now, None) {
+                // Its own signature says nothing of it.
+                Err(
+                    webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+                    | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
+                ) if self.revoked.is_empty() => Ok(()),
+                judged => judged.map_err(refusal),
+            };
         }
-        let between: Vec<_> =
-            sent.iter().filter(|one| may_sign(one)).chain(&self.between).map(CertificateDer::clone).collect();
-        let is_good = |root: &&CertificateDer<'static>| is_in_its_time(root, now);
-        let unknown = || refused(CertificateError::UnknownIssuer);
-        if self.roots.iter().all(|root| is_good(&root)) {
-            return self.judge.as_ref().ok_or_else(unknown)?.verify(as_end, &between, now);
-        }
-        // To rustls a root has no time.
-        let roots = self.roots.iter().filter(is_good).filter(|root| may_sign(root));
-        let judge = Self::judge_of(roots, &self.revoked, &self.provider);
-        let judge = judge.map_err(|_| refused(CertificateError::Expired))?;
-        judge.ok_or_else(unknown)?.verify(as_end, &between, now)
+        let between: Vec<_> = sent.iter().chain(&self.between).map(CertificateDer::clone).collect();
+        let signers = |path: &VerifiedPath<'_>| self.judge_signers(certificate, path, now);
+        self.verify(&as_end, &self.anchors, &between, now, Some(&signers)).map_err(refusal)
     }
 
-    /// Judges a certificate that is trusted itself: it is a chain of one, whomever else it may sign.
-    fn judge_root(
+    fn verify(
         &self,
-        root: &CertificateDer<'static>,
-        as_end: &CertificateDer<'_>,
+        end: &EndEntityCert<'_>,
+        anchors: &[TrustAnchor<'_>],
+        between: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Error> {
-        let judge = Self::judge_of([root].into_iter(), &self.revoked, &self.provider);
-        let judge = judge.ok().flatten().ok_or_else(|| refused(CertificateError::BadEncoding))?;
-        match judge.verify(as_end, &[], now) {
-            // Its own signature says nothing of it.
-            Err(Error::InvalidCertificate(
-                CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
-            )) if self.revoked.is_empty() => Ok(()),
-            judged => judged,
+        signers: Option<OnPath<'_>>,
+    ) -> Result<(), webpki::Error> {
+        let usage = match self.end {
+            End::Client => webpki::KeyUsage::client_auth(),
+            End::Server => webpki::KeyUsage::server_auth(),
+        };
+        let lists = self.revoked.in_force(now);
+        let revocation = match RevocationOptionsBuilder::new(&lists) {
+            Ok(options) => Some(options.with_expiration_policy(webpki::ExpirationPolicy::Enforce).build()),
+            Err(_) if self.revoked.is_empty() => None,
+            Err(_) => return Err(webpki::Error::UnknownRevocationStatus),
+        };
+        end.verify_for_usage(algorithms(), anchors, between, now, usage, revocation, signers).map(drop)
+    }
+
+    /// Judges what webpki does not look at in those who have signed a chain. Where another chain leads to a
+    /// root, too, that one is tried next.
+    fn judge_signers(
+        &self,
+        certificate: &CertificateDer<'_>,
+        path: &VerifiedPath<'_>,
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let at = self.anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        let root = at.and_then(|at| self.roots.get(at)).ok_or(webpki::Error::UnknownIssuer)?;
+        let between: Vec<_> = path.intermediate_certificates().map(|one| one.der()).collect();
+        if !is_in_its_time(root, now) {
+            return Err(webpki::Error::InvalidCertValidity);
         }
+        if !is_understood(root) {
+            return Err(webpki::Error::UnsupportedCriticalExtension);
+        }
+        if !has_room_for(root, &between) {
+            return Err(webpki::Error::PathLenConstraintViolated);
+        }
+        let mut signers = between.iter().chain([root]);
+        if !signers.clone().all(|signer| may_sign(signer, self.end)) {
+            return Err(webpki::Error::UnknownIssuer);
+        }
+        if !signers.all(|signer| allows_name(signer, certificate)) {
+            return Err(webpki::Error::NameConstraintViolation);
+        }
+        Ok(())
     }
 }
 
@@ -211,7 +161,7 @@ impl<J: Judge> Roots<J> {
 /// asked for, pg_hba.conf says later.
 #[derive(Debug)]
 pub(super) struct ClientTrust {
-    roots: Roots<OfClients>,
+    roots: Roots,
     /// What clients are told of whose certificates are taken.
     names: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
@@ -221,11 +171,12 @@ impl ClientTrust {
     pub(super) fn new(
         trusted: Certificates,
         revoked: RevocationLists,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Arc<Self>, TlsError> {
-        let names = store(trusted.iter()).subjects();
-        let roots = Roots::new(trusted, revoked, provider)?;
-        Ok(Arc::new(Self { roots, names, provider: provider.clone() }))
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
+        let subject =
+            |one| anchor_from_trusted_cert(one).map(|one| DistinguishedName::in_sequence(&one.subject));
+        let names = trusted.iter().filter_map(|one| subject(one).ok()).collect();
+        Self { roots: Roots::new(End::Client, trusted, revoked), names, provider }
     }
 }
 
@@ -269,7 +220,7 @@ impl ClientCertVerifier for ClientTrust {
 #[derive(Debug)]
 pub(super) struct ServerTrust {
     /// Without roots only that the server has its certificate's key is asked for.
-    roots: Option<Roots<OfServers>>,
+    roots: Option<Roots>,
     /// The host whose certificate it has to be.
     host: Option<String>,
     provider: Arc<CryptoProvider>,
@@ -295,8 +246,8 @@ impl ServerTrust {
         revoked: RevocationLists,
         host: Option<String>,
         provider: Arc<CryptoProvider>,
-    ) -> Result<Self, TlsError> {
-        Ok(Self { roots: Some(Roots::new(trusted, revoked, &provider)?), host, provider })
+    ) -> Self {
+        Self { roots: Some(Roots::new(End::Server, trusted, revoked)), host, provider }
     }
 }
 

@@ -1,11 +1,13 @@
-//! What a certificate's key may be used for (keyUsage and basicConstraints, RFC 5280, sections 4.2.1.3 and
-//! 4.2.1.9). rustls looks at neither where OpenSSL refuses a certificate for it: keyUsage it does not read,
-//! and of a root it takes the name and the key alone.
+//! What a certificate's key may be used for (keyUsage, basicConstraints and extKeyUsage, RFC 5280, sections
+//! 4.2.1.3, 4.2.1.9 and 4.2.1.12). webpki does not look at all where OpenSSL refuses a certificate for it:
+//! keyUsage it does not read, and of a root it takes the name and the key alone.
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use x509_cert::{Certificate, TbsCertificate};
 
 /// Whose certificate one is that shakes hands.
@@ -13,6 +15,16 @@ use x509_cert::{Certificate, TbsCertificate};
 pub(super) enum End {
     Server,
     Client,
+}
+
+impl End {
+    /// The purpose that its certificates have to be for, if they are for some alone.
+    const fn purpose(self) -> ObjectIdentifier {
+        match self {
+            Self::Server => ID_KP_SERVER_AUTH,
+            Self::Client => ID_KP_CLIENT_AUTH,
+        }
+    }
 }
 
 /// The keyUsage of a certificate, which need not have any; Err if it cannot be read.
@@ -33,10 +45,17 @@ pub(super) fn may_shake_hands(certificate: &CertificateDer<'_>, end: End) -> boo
     }
 }
 
-/// Whether the owner of a certificate may sign others.
-pub(super) fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+/// Whether the owner of a certificate may sign those of such ends.
+pub(super) fn may_sign(certificate: &CertificateDer<'_>, end: End) -> bool {
     let Ok(certificate) = Certificate::from_der(certificate) else { return false };
     let said = certificate.tbs_certificate();
+    let is_for_others = match said.get_extension::<ExtendedKeyUsage>() {
+        Ok(purposes) => purposes.is_some_and(|(_, purposes)| !purposes.0.contains(&end.purpose())),
+        Err(_) => true,
+    };
+    if is_for_others {
+        return false;
+    }
     let Ok(usage) = key_usage(said) else { return false };
     if usage.is_some_and(|usage| !usage.key_cert_sign()) {
         return false;
