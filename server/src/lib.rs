@@ -69,7 +69,7 @@ pub use replication::handover::HANDOVER_FILE;
 pub use replication::ledger::{LedgerEntry, read_ledger};
 pub use replication::rewinding::keep_discarded;
 pub use replication::unfence::{fence_of, unfence};
-pub use server::{Control, Server, recovery_target_of, run, setting_of};
+pub use server::{Control, Server, check_start, recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};
 pub use settings::POSTGRESQL_RELEASE;
 pub use sql_session::{FileCheck, check_files};

@@ -1,6 +1,6 @@
 //! A server: a node with its sessions and its metrics, as programs start it.
 
-use crate::configuration::{self, recovery_target};
+use crate::configuration::{self, checks, recovery_target};
 use crate::connection::lobby::Visitor;
 use crate::connection::socket::Socket;
 use crate::error::ServerError;
@@ -254,6 +254,22 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
 ///
 /// If the files or the command line hold an error, or there is no such setting.
 pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
+    settings_of(options)?.show(name).map_err(|error| ServerError::new(error.one_line()))
+}
+
+/// Looks at all that a start looks at before it opens the directory, but for what other machines and programs
+/// decide (names to listen on, ports in use).
+///
+/// # Errors
+///
+/// Why a server would not start with these options.
+pub fn check_start(options: &ServerOptions) -> Result<(), ServerError> {
+    let settings = settings_of(options)?;
+    checks::refusal(&options.host, &options.data_dir, &settings).map_or(Ok(()), Err)
+}
+
+/// The settings of a server with these options.
+fn settings_of(options: &ServerOptions) -> Result<settings::Settings, ServerError> {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     let dir = std::path::absolute(&options.data_dir)
         .map_err(|error| ServerError::new(format!("invalid data directory: {error}")))?;
@@ -268,7 +284,7 @@ pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerE
             settings.set_computed(computed, &value).map_err(|error| ServerError::new(error.one_line()))?;
         }
     }
-    settings.show(name).map_err(|error| ServerError::new(error.one_line()))
+    Ok(settings)
 }
 
 /// What a server with these options, in recovery, would go to: this target instead of the one that its files

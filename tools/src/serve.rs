@@ -76,8 +76,7 @@ pub fn check_settings(data: &Path, words: &[OsString]) -> Result<()> {
         settings: arguments.settings,
         ..ServerOptions::new(data)
     };
-    server::setting_of(&options, "port")?;
-    Ok(())
+    Ok(server::check_start(&options)?)
 }
 
 /// What PostgreSQL's server ends with if nobody names a directory.
@@ -281,6 +280,15 @@ mod tests {
         let unknown = check(&["-c", "nosuch=1"]).unwrap_err();
         assert!(unknown.contains("unrecognized configuration parameter \"nosuch\""), "{unknown}");
         assert!(check(&["-c", "port=x"]).is_err() && check(&["-c", "hba_file=nosuch"]).is_err());
+        let targets = ["-c", "recovery_target=immediate", "-c", "recovery_target_name=x"];
+        for (words, said) in [
+            (&["-c", "wal_level=minimal"][..], "requires wal_level"),
+            (&targets, "multiple recovery targets specified"),
+            (&["-c", "ssl=on"], "could not load server certificate file"),
+        ] {
+            let why = check(words).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
         assert!(check(&["--no-such"]).is_err());
     }
 }

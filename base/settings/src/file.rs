@@ -1,5 +1,6 @@
 //! Reading postgresql.conf: its lines, its quoting, and the files that it includes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ impl FileContents {
             }
         }
         let mut contents = Self::default();
-        contents.read_text(&NoFiles, text, name, 0);
+        contents.read_text(&NoFiles, text.as_bytes(), name, 0);
         contents
     }
 
@@ -126,18 +127,23 @@ impl FileContents {
                 return self.fail(message, place);
             }
         };
-        match String::from_utf8(bytes) {
-            Ok(text) => self.read_text(files, &text, path, depth),
-            Err(_) => self.fail(format!("configuration file \"{}\" is not UTF-8", path.display()), place),
-        }
+        self.read_text(files, &bytes, path, depth);
     }
 
-    fn read_text(&mut self, files: &dyn Files, text: &str, path: &Path, depth: u32) {
+    fn read_text(&mut self, files: &dyn Files, text: &[u8], path: &Path, depth: u32) {
         let file: Arc<Path> = path.into();
-        for (number, line) in (1..).zip(text.split('\n')) {
+        for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let place = Place { file: file.clone(), line: number };
+            let line = String::from_utf8_lossy(line);
+            // A comment may be in any encoding.
+            let is_foreign = |text: &str| matches!(line, Cow::Owned(_)) && text.contains('\u{fffd}');
             match parse_line(line.trim_end_matches('\r')) {
                 Ok(None) => {}
+                Ok(Some((name, value))) if is_foreign(name) || is_foreign(&value) => {
+                    let message =
+                        format!("text that is not UTF-8 in file \"{}\" line {number}", path.display());
+                    self.fail(message, place);
+                }
                 Ok(Some((name, value))) => self.take(files, name, value, place, depth),
                 Err(near) => {
                     let what =
@@ -368,6 +374,18 @@ mod tests {
         assert_eq!(read.errors[1].place.line, 3);
         let looped = FileContents::read(&files, Path::new("/d/loop.conf"));
         assert!(looped.errors[0].message.contains("nesting depth"));
+    }
+
+    #[test]
+    fn only_comments_may_be_in_another_encoding() {
+        let mut contents = FileContents::default();
+        let text = b"# caf\xe9\nport = 1 # \xff\na.b = 'caf\xe9'\nc\xe9.d = 1\ne.f = '\xef\xbf\xbd'";
+        contents.read_text(&Memory(BTreeMap::new()), text, Path::new("/d/a.conf"), 0);
+        let expected = [("port", "1"), ("e.f", "\u{fffd}")];
+        assert_eq!(values(&contents), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let messages: Vec<_> = contents.errors.iter().map(|error| error.message.as_str()).collect();
+        let expected = [3, 4].map(|line| format!("text that is not UTF-8 in file \"/d/a.conf\" line {line}"));
+        assert_eq!(messages, expected);
     }
 
     #[test]

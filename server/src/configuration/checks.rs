@@ -347,9 +347,17 @@ mod tests {
         ] {
             assert_eq!(time_zone(given).as_deref(), Ok(name), "{given}");
             assert_eq!(time_zone(name).as_deref(), Ok(name), "{given}");
-            assert_eq!(zone(name), zone(given), "{given}");
+            let parsed = sql_types::time::parse_zone(given).map(|parsed| parsed.zone);
+            assert_eq!(Some(zone(name)), parsed, "{given}");
         }
-        assert_eq!(zone("-3.5").to_fixed_offset().map(|offset| offset.seconds()).ok(), Some(-12_600));
+        // Seconds are taken in a number of hours alone.
+        let odd = time_zone("23.99").unwrap();
+        assert_eq!(zone(&odd).to_fixed_offset().map(|offset| offset.seconds()).ok(), Some(86_364));
+        assert_eq!(time_zone(&odd), Err(String::new()));
+        assert_eq!(
+            zone("<-03:30>+03:30").to_fixed_offset().map(|offset| offset.seconds()).ok(),
+            Some(-12_600)
+        );
         for wrong in ["Nowhere/X", "", "+99:99", "default"] {
             assert_eq!(time_zone(wrong), Err(String::new()), "{wrong}");
         }

@@ -359,7 +359,7 @@ pub(crate) fn format_time(at: Timestamp, zone: &TimeZone, format: &str) -> Strin
 
 /// The time zone of a setting; its check has let the name through.
 pub(crate) fn zone(name: &str) -> TimeZone {
-    sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
+    sql_types::time::zone_of_name(name).unwrap_or(TimeZone::UTC)
 }
 
 /// A report without the passwords that its texts quote, which are those of its statement, too; None if it

@@ -104,6 +104,7 @@ fn hidden(value: &str, len: usize) -> String {
 /// ends where its text ends, whatever it holds.
 pub(super) fn without_secrets_of_uris(text: &str) -> Cow<'_, str> {
     let Some(first) = text.find("://") else { return Cow::Borrowed(text) };
+    let last_host = text.rfind('@');
     let (mut out, mut taken, mut at) = (String::new(), 0, first);
     let mut hide = |from: usize, to: usize| {
         if to > from && from >= taken {
@@ -116,7 +117,8 @@ pub(super) fn without_secrets_of_uris(text: &str) -> Cow<'_, str> {
         if let Some(behind) = rest.strip_prefix("://") {
             let begin = text.len() - behind.len();
             at = begin;
-            if let Some((from, to)) = password_of(behind) {
+            let last_host = last_host.and_then(|host| host.checked_sub(begin));
+            if let Some((from, to)) = password_of(behind, last_host) {
                 hide(begin + from, begin + to);
                 at = begin + to;
             }
@@ -134,21 +136,24 @@ pub(super) fn without_secrets_of_uris(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where the password stands in what follows the slashes of a URI.
-fn password_of(behind: &str) -> Option<(usize, usize)> {
+/// Where the password stands in what follows the slashes of a URI. `last_host`: where the last `@` is in
+/// that.
+fn password_of(behind: &str, last_host: Option<usize>) -> Option<(usize, usize)> {
     let authority = behind.split('/').next()?;
     let colon = authority.find(':')?;
     let port = authority.get(colon + 1..)?;
     // A slash belongs to no password, and is written in one all the same.
     let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = authority.rfind('@').or_else(|| behind.rfind('@').filter(|_| !is_port))?;
+    let host = authority.rfind('@').or(last_host.filter(|_| !is_port))?;
     (colon < host).then_some((colon + 1, host))
 }
 
 /// A parameter `?key=value` that is a password: where its value begins, and its length.
 fn parameter(rest: &str) -> Option<(usize, usize)> {
-    let (key, value) = rest.strip_prefix(['?', '&'])?.split_once('=')?;
-    let is_secret = !key.contains('&') && ends_with_word(&percent_decoded(key));
+    let behind = rest.strip_prefix(['?', '&'])?;
+    let (key, value) = behind.split_at(behind.find(['=', '?', '&'])?);
+    let value = value.strip_prefix('=')?;
+    let is_secret = ends_with_word(&percent_decoded(key));
     is_secret.then(|| (rest.len() - value.len(), value.find('&').unwrap_or(value.len())))
 }
 

@@ -2,6 +2,7 @@
 
 use sql_interface::{Result, SqlError};
 use sql_language::parse::{CopyFormat, CopyOptions};
+use sql_types::binary::checked_text;
 use sqlstate::SqlState;
 
 /// The fields of a line.
@@ -153,23 +154,11 @@ impl Record {
 }
 
 fn utf8(bytes: Vec<u8>) -> Result<String> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let bad: Vec<String> =
-            error.as_bytes().iter().skip(at).take(4).map(|byte| format!("0x{byte:02x}")).collect();
-        let shown = bad.first().cloned().unwrap_or_default();
-        SqlError::new(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            format!("invalid byte sequence for encoding \"UTF8\": {shown}"),
-        )
-    })?;
-    if text.contains('\0') {
-        return Err(SqlError::new(
-            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            "invalid byte sequence for encoding \"UTF8\": 0x00",
-        ));
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        Ok(text) => Ok(checked_text(text.as_bytes())?.to_owned()),
+        Err(error) => Ok(checked_text(error.as_bytes())?.to_owned()),
     }
-    Ok(text)
 }
 
 /// Backslash sequences of the text format.
@@ -181,10 +170,8 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
             out.push(byte);
             continue;
         }
-        let Some(letter) = bytes.next() else {
-            out.push(b'\\');
-            break;
-        };
+        // The last of all bytes says nothing.
+        let Some(letter) = bytes.next() else { break };
         match letter {
             b'b' => out.push(0x08),
             b'f' => out.push(0x0c),

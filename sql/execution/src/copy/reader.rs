@@ -35,6 +35,8 @@ pub struct LineReader {
     /// Bytes of the buffer that were given out already.
     start: usize,
     in_quotes: bool,
+    /// Ends of lines within the quotes of the line that is looked at.
+    quoted_ends: u64,
     /// As the first line ended.
     line_end: Option<LineEnd>,
     ended: bool,
@@ -53,6 +55,7 @@ impl LineReader {
             scanned: 0,
             start: 0,
             in_quotes: false,
+            quoted_ends: 0,
             line_end: None,
             ended: false,
             number: 0,
@@ -67,7 +70,7 @@ impl LineReader {
         self.spare = line;
     }
 
-    /// The number of the line given last, from 1.
+    /// The number of the line at which what was given last ends, from 1.
     #[inline]
     pub fn number(&self) -> u64 {
         self.number
@@ -147,6 +150,9 @@ impl LineReader {
                     };
                     return self.end_line(end, bytes).map(Some);
                 }
+                // As PostgreSQL counts: those of another kind are no ends.
+                b'\n' if self.line_end == Some(LineEnd::Lf) => self.quoted_ends += 1,
+                b'\r' if self.line_end != Some(LineEnd::Lf) => self.quoted_ends += 1,
                 _ => {}
             }
             self.scanned += 1;
@@ -246,7 +252,7 @@ impl LineReader {
         line.clear();
         line.extend_from_slice(self.buffer.get(self.start..end).unwrap_or_default());
         self.start = next;
-        self.number += 1;
+        self.number += 1 + std::mem::take(&mut self.quoted_ends);
         Line::Row(line)
     }
 
@@ -330,6 +336,28 @@ mod tests {
             assert_eq!(record.field_count(), 3);
             assert_eq!([0, 1, 2].map(|at| record.get(at).unwrap()), expected);
             assert_eq!(record.get(3), None);
+        }
+    }
+
+    #[test]
+    fn lines_within_quotes_count_once_it_is_known_how_lines_end() {
+        for (input, expected) in [
+            ("ok\n\"a\n\nb\"\n1\n", &[1, 4, 5][..]),
+            ("\"a\n\nb\"\n\"c\n", &[1, 3]),
+            ("ok\r\n\"a\r\nb\n\"\r\n", &[1, 3]),
+        ] {
+            for step in 1..=input.len() {
+                let mut reader = LineReader::new(options(true));
+                let mut numbers = Vec::new();
+                let mut pieces = input.as_bytes().chunks(step).peekable();
+                while let Some(piece) = pieces.next() {
+                    reader.feed(piece).unwrap();
+                    while let Some(Line::Row(_)) = reader.next(pieces.peek().is_none()).unwrap() {
+                        numbers.push(reader.number());
+                    }
+                }
+                assert_eq!(numbers, expected, "{input}");
+            }
         }
     }
 

@@ -97,6 +97,9 @@ const TOKEN_BYTES: usize = 2;
 /// Room is made for so many tokens at once.
 const TOKENS_AT_FIRST: usize = 256;
 
+/// The tokens of a longer text are counted before they are made.
+const COUNTED_BYTES: usize = 64 << 10;
+
 /// The parser may cut the rest of a text into tokens so often again: each time is a way through all of it.
 const CUT_AGAIN_MAX: usize = 100;
 
@@ -185,7 +188,8 @@ pub fn parse_with_notices(
     work::aside(sql.len().saturating_mul(PARSE_WORK), || {
         stack::limited(max_stack_depth_bytes, || {
             let source = Source::new(sql);
-            let tokens = tokens(&source)?;
+            let many = if sql.len() > COUNTED_BYTES { grammar::count_tokens(sql) } else { 0 };
+            let tokens = work::large(many.saturating_mul(size_of::<TokenWithSpan>()), || tokens(&source))?;
             let (count, notices) = (tokens.len(), notices(&source, &tokens));
             let mut begun = None;
             let parsed = stack::with_tokens(count, || parse_statements(&source, tokens, &mut begun));
@@ -252,11 +256,15 @@ fn lexed(source: &Source) -> Result<Vec<TokenWithSpan>> {
                 token.span = Span::new(in_source(token.span.start), in_source(token.span.end));
             }
         }
-        if let Some(end) = literals::take_pieces(source, &mut places, &mut tokens, known) {
+        let behind_operator = operators::end_at_comment(&mut tokens, known);
+        let behind_literal = literals::take_pieces(source, &mut places, &mut tokens, known);
+        if let Some(end) = behind_literal.or(behind_operator) {
             start = end;
             again += 1;
             if again > CUT_AGAIN_MAX {
-                return Err(SqlError::unsupported("so many literals with escapes of several pieces"));
+                let what =
+                    "so many literals with escapes of several pieces, and comments right behind operators";
+                return Err(SqlError::unsupported(what));
             }
             continue;
         }

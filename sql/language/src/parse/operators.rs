@@ -5,7 +5,7 @@
 
 use super::Source;
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 /// What operators are made of.
 const PARTS: &[u8] = b"~!@#^&|`?+-*/%<>=";
@@ -71,6 +71,26 @@ pub(super) fn joined(source: &Source, tokens: Vec<TokenWithSpan>) -> Vec<TokenWi
     made
 }
 
+/// Ends an operator where a comment begins, which the parser takes for a part of it. What was cut behind it
+/// goes; gives where that has to be cut again. `known`: the tokens of which this is settled.
+pub(super) fn end_at_comment(tokens: &mut Vec<TokenWithSpan>, known: usize) -> Option<Location> {
+    let comment = |token: &Token| match token {
+        Token::CustomBinaryOperator(operator) => {
+            operator.find("--").into_iter().chain(operator.find("/*")).min().filter(|at| *at > 0)
+        }
+        _ => None,
+    };
+    let new = tokens.get(known..)?.iter().enumerate();
+    let (at, length) = new.filter_map(|(at, token)| Some((known + at, comment(&token.token)?))).next()?;
+    let found = tokens.get(at)?.clone();
+    let operator = found.token.to_string();
+    tokens.truncate(at);
+    let start = found.span.start;
+    let end = Location { column: start.column + u64::try_from(length).ok()?, ..start };
+    tokens.push(TokenWithSpan::new(of_text(operator.get(..length)?), Span::new(start, end)));
+    Some(end)
+}
+
 /// Cuts tokens that touch as PostgreSQL does, if that is another way.
 fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return run };
@@ -81,7 +101,7 @@ fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if text.is_empty() || !text.bytes().all(|byte| PARTS.contains(&byte)) {
         return run;
     }
-    let whole = sqlparser::tokenizer::Span::new(first.span.start, last.span.end);
+    let whole = Span::new(first.span.start, last.span.end);
     let mut made = Vec::with_capacity(run.len());
     let mut rest = text.as_str();
     let mut left = run.iter().peekable();
@@ -137,6 +157,7 @@ fn operator_length(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lexed;
     use super::*;
 
     fn read(text: &str) -> Vec<String> {
@@ -156,6 +177,27 @@ mod tests {
         assert_eq!(read("a ! = - 1"), ["a", "!", "=", "-", "1"]);
         assert_eq!(read("count(*)+1"), ["count", "(", "*", ")", "+", "1"]);
         assert_eq!(read("a **b"), ["a", "**", "b"]);
+    }
+
+    #[test]
+    fn a_comment_ends_an_operator() {
+        let cut = |text: &str| -> Vec<(String, Option<u32>)> {
+            let source = Source::new(text);
+            let mut tokens = lexed(&source).unwrap();
+            tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+            let place = |token: &TokenWithSpan| source.position(token.span.start);
+            tokens.iter().map(|token| (token.token.to_string(), place(token))).collect()
+        };
+        for (text, expected) in [
+            ("1<>--x\n2", &[("1", 1), ("<>", 2), ("2", 8)][..]),
+            ("'a'||/* b */'c'", &[("'a'", 1), ("||", 4), ("'c'", 13)]),
+            ("4@/* -- */-5", &[("4", 1), ("@", 2), ("-", 11), ("5", 12)]),
+            ("e'\\'' ||--'\n e'a'\n'\\'' <>--", &[("E'''", 1), ("||", 7), ("E'a'", 14), ("<>", 24)]),
+        ] {
+            let expected: Vec<_> =
+                expected.iter().map(|(token, place)| ((*token).to_owned(), Some(*place))).collect();
+            assert_eq!(cut(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -192,3 +192,39 @@ fn prepare_and_execute_carry_a_statement_and_values() {
     assert!(matches!(one("deallocate all"), SqlCommand::Utility(Utility::Deallocate(None))));
     assert!(matches!(one("deallocate prepare p"), SqlCommand::Utility(Utility::Deallocate(Some(_)))));
 }
+
+/// Has this much memory and no more.
+struct Holds(usize);
+
+impl work::Keeper for Holds {
+    fn check(&self) -> sql_types::Result<()> {
+        Ok(())
+    }
+    fn aside(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+    fn reserve(&self, bytes: usize) -> sql_types::Result<()> {
+        let error = || sql_types::Error::new(SqlState::OUT_OF_MEMORY, "out of memory");
+        if bytes <= self.0 { Ok(()) } else { Err(error()) }
+    }
+    fn release(&self, _: usize) {}
+}
+
+#[test]
+fn what_a_text_is_cut_into_is_asked_for_before_it_is_made() {
+    let mut keeper: Option<Arc<dyn work::Keeper>> = Some(Arc::new(Holds(10 << 20)));
+    let _kept = work::Kept::new(&mut keeper);
+    let many = 1 << 20;
+    for (text, is_small) in [
+        (format!("select{}1", " ".repeat(many)), false),
+        (format!("select 1{}", "\n".repeat(many)), false),
+        (format!("select 'a' {} 'b'", "\n".repeat(many)), false),
+        (format!("select {}1", "1,".repeat(many)), false),
+        (format!("select '{}'", "a b ".repeat(many)), true),
+        (format!("select 1 /* {} */", "a b ".repeat(many)), true),
+        (format!("select $x${}$x$", "a b ".repeat(many)), true),
+    ] {
+        let code = parse_all(&text).map(drop).map_err(|error| error.code().to_string());
+        assert_eq!(code, if is_small { Ok(()) } else { Err("53200".to_owned()) }, "{}", &text[..20]);
+    }
+}

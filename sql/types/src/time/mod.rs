@@ -37,7 +37,7 @@ pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use to_char::to_char;
 pub use zone::{
     Zone, abbreviation_at, is_summer_at, local_from_utc, named_zone, offset_seconds_at, parse_zone,
-    utc_from_local, zones,
+    utc_from_local, zone_of_name, zones,
 };
 
 use crate::error::{Error, Result};

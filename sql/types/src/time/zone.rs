@@ -116,6 +116,11 @@ pub fn parse_zone(text: &str) -> Option<Zone> {
     lasting_zone(text).filter(|Zone { zone, .. }| offset_seconds_at(0, zone) % SECONDS_PER_MINUTE == 0)
 }
 
+/// The zone of a name that [`parse_zone`] has given.
+pub fn zone_of_name(name: &str) -> Option<TimeZone> {
+    lasting_zone(name).map(|found| found.zone)
+}
+
 /// A zone as AT TIME ZONE takes it: an abbreviation, which has a fixed offset, or a name or a rule.
 pub fn named_zone(text: &str) -> Option<Zone> {
     match of_abbreviation(text) {

@@ -65,6 +65,13 @@ ANALYZE pg_catalog.pg_type;
 SELECT '{pg_class,pg_type}'::regclass[], array['pg_class'::regclass], ('{int4,text}'::regtype[])[2];
 SELECT array_append('{1}', 2), array_cat('{1}', '{2}'), array_remove('{a,b}', 'a'), '{1}'::int[] || 2.5;
 SELECT justify_days('65 days'), justify_interval('1 month -1 hour'), make_interval(), make_interval(1, 2);
+SELECT make_interval(1, 2, days => 3), make_interval(hours => 1);
+SELECT make_interval(years => 1, 2);
+SELECT 1<>/* a */2, 'a'||/* b */'c', 4>=/* c */-1;
+SET timezone = '23.99';
+SHOW timezone;
+SELECT timestamptz '2020-01-01 00:00 UTC';
+RESET timezone;
 SELECT current_role = current_user, age('3'::xid) > 0, mxid_age('1'::xid) >= 0;
 -- Roles and what they own.
 CREATE ROLE da LOGIN;

@@ -16,7 +16,7 @@ use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
+    FunctionArgumentClause, FunctionArguments, ObjectNamePart, Spanned, TrimWhereField,
 };
 use sqlstate::SqlState;
 
@@ -464,7 +464,12 @@ impl Compiler<'_> {
         };
         let mut arguments = Vec::with_capacity(list.len());
         for argument in list {
+            let behind_named = arguments.last().is_some_and(|last: &FunctionArgument| last.name.is_some());
             let (given, value) = match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if behind_named => {
+                    let message = "positional argument cannot follow named argument";
+                    return Err(SqlError::syntax(message).at(self.scope.position(value.span())));
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (None, value),
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
                     (Some(name.value.to_lowercase()), value)

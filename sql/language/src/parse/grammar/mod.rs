@@ -18,6 +18,7 @@ mod plain;
 mod shortened;
 
 use super::source::{END_OF_INPUT, Source};
+pub(super) use plain::count_tokens;
 use plain::{Malformed, Plain};
 use postgresql_cst_parser::{ParserError, ResolvedNode};
 use shortened::shortened;

@@ -48,6 +48,30 @@ struct Lexer<'t> {
     made: Plain,
     /// Space stands before the next token.
     spaced: bool,
+    /// Blanks and comments that were passed over.
+    blanks: usize,
+}
+
+/// About how many tokens the parser cuts a text into: to it each blank is one, and each character of an
+/// operator may be one.
+pub(in crate::parse) fn count_tokens(text: &str) -> usize {
+    let mut lexer = Lexer::new(text);
+    let mut count = 0;
+    while let Some(byte) = lexer.peek(0) {
+        let start = lexer.at;
+        if let Err(malformed) = lexer.token(byte) {
+            lexer.at = malformed.end;
+            count += 1;
+        }
+        let bytes = lexer.at - start;
+        let made = &mut lexer.made;
+        if !made.pieces.is_empty() {
+            count += if OPERATOR.contains(&byte) { bytes } else { 1 };
+        }
+        made.text.clear();
+        made.pieces.clear();
+    }
+    count + lexer.blanks
 }
 
 const fn begins_name(byte: u8) -> bool {
@@ -60,7 +84,7 @@ const fn continues_name(byte: u8) -> bool {
 
 impl Plain {
     pub(super) fn of(text: &str) -> Self {
-        let mut lexer = Lexer { text, at: 0, made: Self::default(), spaced: false };
+        let mut lexer = Lexer::new(text);
         while let Some(byte) = lexer.peek(0) {
             if let Err(malformed) = lexer.token(byte) {
                 lexer.made.malformed = Some(malformed);
@@ -107,6 +131,12 @@ impl Plain {
     pub(super) fn find(&self, start: usize) -> usize {
         let at = self.pieces.partition_point(|piece| piece.start < start);
         self.pieces.get(at).map_or(self.text.len(), |piece| piece.plain)
+    }
+}
+
+impl<'t> Lexer<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, at: 0, made: Plain::default(), spaced: false, blanks: 0 }
     }
 }
 
@@ -218,6 +248,7 @@ impl Lexer<'_> {
         } else {
             return Ok(false);
         }
+        self.blanks += spaces.max(1);
         Ok(true)
     }
 
@@ -235,9 +266,7 @@ impl Lexer<'_> {
                 (Some(b'\''), Some(b'\'')) => self.at += 2,
                 (Some(b'\''), _) => {
                     self.at += 1;
-                    let end = self.at;
                     if !self.goes_on() {
-                        self.at = end;
                         break;
                     }
                 }
@@ -256,11 +285,15 @@ impl Lexer<'_> {
 
     /// Whether behind space with a newline another quote opens; it is passed over then.
     fn goes_on(&mut self) -> bool {
-        let start = self.at;
+        let (start, blanks) = (self.at, self.blanks);
         while let Ok(true) = self.skip_space() {}
         let space = self.text.get(start..self.at).unwrap_or_default();
         let goes_on = space.contains(['\n', '\r']) && !space.contains("/*") && self.peek(0) == Some(b'\'');
-        self.at += usize::from(goes_on);
+        if goes_on {
+            self.at += 1;
+        } else {
+            (self.at, self.blanks) = (start, blanks);
+        }
         goes_on
     }
 
@@ -361,7 +394,7 @@ impl Lexer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Plain;
+    use super::{Plain, count_tokens};
 
     fn plain(text: &str) -> String {
         let plain = Plain::of(text);
@@ -400,6 +433,21 @@ mod tests {
         ] {
             let malformed = Plain::of(text).malformed.unwrap_or_else(|| panic!("{text} is sound"));
             assert_eq!((malformed.message, malformed.start), (message, start), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_parser_keeps_is_counted() {
+        for (text, tokens) in [
+            ("select 1", 3),
+            ("select   /* a b */\t'a b c', $$ a b $$ -- a b", 12),
+            ("a<>b", 4),
+            ("'a' \n\n 'b'", 5),
+            ("e'\\'  '  ", 3),
+            ("1abc  {  \u{b}  ", 9),
+            ("'a    ", 1),
+        ] {
+            assert_eq!(count_tokens(text), tokens, "{text}");
         }
     }
 
