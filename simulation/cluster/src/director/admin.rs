@@ -44,11 +44,15 @@ pub(super) fn make_standby(files: &VirtualDisk, conninfo: &str) -> std::io::Resu
     host::write_file_durably(files, &Path::new(DATA).join("standby.signal"), b"")
 }
 
-/// Sets a setting in a node's postgresql.auto.conf, as ALTER SYSTEM does; a reload makes it known.
+/// Sets a setting in a node's postgresql.auto.conf, as ALTER SYSTEM does; a reload makes it known. The server
+/// may be in the middle of writing it.
 pub(super) fn set_in_file(files: &VirtualDisk, name: &str, value: &str) -> std::io::Result<()> {
     let text = String::from_utf8_lossy(&files.read(&auto_conf(), FILE_MAX)?).into_owned();
     let of_others = |line: &&str| line.split('=').next().is_none_or(|key| key.trim() != name);
     let mut kept: String = text.lines().filter(of_others).map(|line| format!("{line}\n")).collect();
     kept.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
-    host::write_file_durably(files, &auto_conf(), kept.as_bytes())
+    let own = Path::new(DATA).join("administrator.conf");
+    host::write_file_durably(files, &own, kept.as_bytes())?;
+    files.rename(&own, &auto_conf())?;
+    files.sync_dir(Path::new(DATA))
 }

@@ -124,7 +124,8 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         let node = number_of(node);
         // Who had no room, or stood still, may have been kept from it.
         let lines = cluster.story().of(&id_text(machine_of(node)));
-        if !facts.paused_since(node, since_ms(since)) && !leaves_log(&lines) {
+        let since_ms = since_ms(since);
+        if !facts.paused_since(node, since_ms) && !leaves_log(&lines, since_ms) {
             return Err(format!("Bounded: node {node} {text}"));
         }
     }
@@ -148,15 +149,17 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a node leaves its log to whoever comes after: for its rewind, since its own branch is not the one
-/// that it is to follow, or while it hands its role over, for the next life's checkpoints to remove.
-fn leaves_log(lines: &[String]) -> bool {
-    let mut starts = 0;
-    let mut lives = lines.iter().rev().take_while(|line| {
-        starts += usize::from(line.contains(STARTS));
-        starts < 2
-    });
-    lives.any(|line| line.contains(STRANGE_BRANCH) || line.contains(HANDS_OVER))
+/// Whether a node has left its log to whoever comes after, in the life of this time or since: for its rewind,
+/// since its own branch is not the one that it is to follow, or while it handed its role over, for the next
+/// life's checkpoints to remove.
+fn leaves_log(lines: &[String], since_ms: u64) -> bool {
+    let said_before = |line: &String| {
+        let said_s = line.get(..10).and_then(|time| time.trim().parse::<f64>().ok()).unwrap_or(0.0);
+        said_s * 1000.0 <= since_ms as f64
+    };
+    let life = lines.iter().rposition(|line| line.contains(STARTS) && said_before(line)).unwrap_or(0);
+    let mut since = lines.iter().skip(life);
+    since.any(|line| line.contains(STRANGE_BRANCH) || line.contains(HANDS_OVER))
 }
 
 pub(super) fn wal_folder() -> PathBuf {

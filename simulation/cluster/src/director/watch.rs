@@ -173,21 +173,35 @@ fn check_cut(shared: &Shared, node: usize, from: Lsn, told: &[(Branch, u64)]) {
         let Some(branch) = facts::branch_ahead(files) else { return };
         branch
     };
-    let facts = shared.facts.lock();
-    let lineage = facts.branches.lineage(&branch);
-    for pair in lineage.windows(2) {
-        let [child, parent] = pair else { continue };
-        let Some(fork) = facts.branches.fork(child) else { continue };
-        let flushed = told.iter().filter(|(of, _)| of == parent).map(|(_, flushed)| *flushed).max();
-        let kept = fork.at.get().min(flushed.unwrap_or(0));
-        if from.get() < kept {
-            let kept = Lsn::new(kept);
-            return shared.fail(format!(
-                "Flushed: node {node} cuts its log from {from} on, and has reported {kept} of {parent}, which \
-                 {branch} has"
-            ));
-        }
+    let promised: Vec<(Branch, Lsn)> = {
+        let facts = shared.facts.lock();
+        let lineage = facts.branches.lineage(&branch);
+        let kept = lineage.windows(2).filter_map(|pair| {
+            let [child, parent] = pair else { return None };
+            let flushed = told.iter().filter(|(of, _)| of == parent).map(|(_, flushed)| *flushed).max()?;
+            Some((parent.clone(), facts.branches.fork(child)?.at.min(Lsn::new(flushed))))
+        });
+        kept.filter(|(_, kept)| from < *kept).collect()
+    };
+    // Of a part of a record nobody has been told anything, and it comes again.
+    let lost = promised.iter().find(|(parent, kept)| has_record(shared, parent, (from, *kept)));
+    if let Some((parent, kept)) = lost {
+        shared.fail(format!(
+            "Flushed: node {node} cuts its log from {from} on, and has reported {kept} of {parent}, which \
+             {branch} has"
+        ));
     }
+}
+
+/// Whether a whole record of a branch lies there on any disk.
+fn has_record(shared: &Shared, branch: &Branch, range: (Lsn, Lsn)) -> bool {
+    let cluster = shared.cluster.lock();
+    let timeline = TimelineId::new(branch.timeline());
+    shared.nodes().filter_map(|node| cluster.node(machine_of(node))).any(|node| {
+        let own = disks::history(node.files(), timeline);
+        let own = own.filter(|history| facts::branch_of(history, timeline) == *branch);
+        own.is_some_and(|history| !disks::has_no_record(node.files(), &history, range))
+    })
 }
 
 /// When a node begins a timeline, its slots on disk lie below the fork: more would bar its next start.
