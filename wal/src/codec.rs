@@ -94,6 +94,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fails if fewer bytes are left.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Short> {
         self.array().map(|[byte]| byte)
     }
@@ -108,6 +109,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fails if fewer bytes are left.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, Short> {
         self.array().map(u16::from_le_bytes)
     }
@@ -115,6 +117,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fails if fewer bytes are left.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, Short> {
         self.array().map(u32::from_le_bytes)
     }
@@ -129,6 +132,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fails if fewer bytes are left.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, Short> {
         self.array().map(u64::from_le_bytes)
     }
@@ -178,6 +182,7 @@ pub trait PutFields {
 }
 
 impl PutFields for Vec<u8> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }

@@ -377,8 +377,13 @@ impl Session {
     /// wait, nothing comes behind it: the commit must not look acknowledged.
     #[inline]
     fn send_notices(&mut self) -> Result<(), Exit> {
-        let mut ended = false;
         let (warnings, notices) = (self.handle.take_warnings(), self.sql.take_notices());
+        if warnings.is_empty() && notices.is_empty() { Ok(()) } else { self.send_reports(warnings, &notices) }
+    }
+
+    #[cold]
+    fn send_reports(&mut self, warnings: Vec<Report>, notices: &[sql_interface::Notice]) -> Result<(), Exit> {
+        let mut ended = false;
         for report in warnings.into_iter().chain(notices.iter().map(from_sql)) {
             self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
             if reaches_client(report.severity, &self.limits.client_min_messages) {

@@ -59,7 +59,8 @@ impl DeferredState {
         loop {
             let outcome = work(&cx.eval_again(row, &self.values, &replay));
             match outcome.as_ref().err().and_then(SqlError::needed_value) {
-                Some(slot) => self.compute(cx, row, slot).await?,
+                // It takes 6 kB, which all operators would have in them, and move, row for row.
+                Some(slot) => Box::pin(self.compute(cx, row, slot)).await?,
                 None => return outcome,
             }
         }

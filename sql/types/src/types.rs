@@ -180,6 +180,7 @@ impl TypeId {
         matches!(self, Self::Text | Self::Varchar | Self::Bpchar | Self::Name | Self::Unknown)
     }
     /// Whether values are points in time or spans of it (date, time, timestamp, timestamptz, interval).
+    #[inline]
     pub const fn is_of_time(self) -> bool {
         matches!(self.category(), Category::DateTime | Category::Timespan)
     }

@@ -83,6 +83,7 @@ pub struct RecordBuilder<'a> {
 
 impl<'a> RecordBuilder<'a> {
     /// A record of `rmgr` with xl_info `info` and xl_xid `xid_low` (0 for none).
+    #[inline]
     pub fn new(rmgr: Rmgr, info: u8, xid_low: u32) -> Self {
         Self {
             rmgr,
@@ -97,26 +98,31 @@ impl<'a> RecordBuilder<'a> {
     }
     /// Has page images compressed, where that makes them shorter (wal_compression). There is no compressor
     /// for pglz.
+    #[inline]
     pub fn compression(mut self, method: ImageMethod) -> Self {
         self.compression = method;
         self
     }
     /// Adds a block reference; ids must rise.
+    #[inline]
     pub fn block(mut self, block: BlockRef<'a>) -> Self {
         self.blocks.push(block);
         self
     }
     /// Appends to the main data.
+    #[inline]
     pub fn main_data(mut self, data: &'a [u8]) -> Self {
         self.main.push(data);
         self
     }
     /// Names the replication origin (0 is none and is not written).
+    #[inline]
     pub fn origin(mut self, origin: u16) -> Self {
         self.origin = (origin != 0).then_some(origin);
         self
     }
     /// Names the top-level transaction of a subtransaction's record.
+    #[inline]
     pub fn toplevel_xid(mut self, xid_low: u32) -> Self {
         self.toplevel_xid = Some(xid_low);
         self
@@ -136,7 +142,7 @@ impl<'a> RecordBuilder<'a> {
     ///
     /// # Errors
     /// Fails if the record would be too long.
-    pub fn encode_into(self, record: &mut EncodedRecord) -> Result<(), BuildError> {
+    pub fn encode_into(&self, record: &mut EncodedRecord) -> Result<(), BuildError> {
         let main_len: usize = self.main.iter().map(|part| part.len()).sum();
         let out = &mut record.bytes;
         out.clear();

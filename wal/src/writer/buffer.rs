@@ -137,6 +137,7 @@ impl Tail {
     }
 
     /// Lays down a record that was finished with [`Tail::previous`]; returns its start and its end.
+    #[inline]
     pub(super) fn put(&mut self, record: &[u8]) -> (Lsn, Lsn) {
         let start = self.next_start();
         let mut rest = record;
