@@ -13,6 +13,7 @@ use crate::node::stop::LEFTOVERS_LIMIT;
 use crate::node::{Node, Services};
 use crate::session::{self, Embedded};
 use crate::state::{NodeState, StopMode};
+use std::path::Path;
 use std::sync::Arc;
 use storage::RecoveryTarget;
 use wal::control::ControlFile;
@@ -268,12 +269,17 @@ pub fn check_start(options: &ServerOptions) -> Result<(), ServerError> {
     checks::refusal(&options.host, &options.data_dir, &settings).map_or(Ok(()), Err)
 }
 
+/// What the files and the command line say, without a word in a log.
+fn loaded(options: &ServerOptions, dir: &Path) -> Result<configuration::Current, ServerError> {
+    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
+    configuration::load(&options.host, dir, &options.settings, &silent)
+}
+
 /// The settings of a server with these options.
 fn settings_of(options: &ServerOptions) -> Result<settings::Settings, ServerError> {
-    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     let dir = std::path::absolute(&options.data_dir)
         .map_err(|error| ServerError::new(format!("invalid data directory: {error}")))?;
-    let current = configuration::load(&options.host, &dir, &options.settings, &silent)?;
+    let current = loaded(options, &dir)?;
     let mut settings = settings::Settings::clone(&current.settings);
     // What a server finds out when it opens the directory.
     if let Ok(control) = ControlFile::load(options.host.disk.as_ref(), &options.data_dir) {
@@ -303,20 +309,15 @@ pub fn recovery_target_of(
     options.settings.extend(others.map(|other| ((*other).to_owned(), String::new())));
     let inclusive = if inclusive { "on" } else { "off" };
     options = options.with(name, value).with("recovery_target_inclusive", inclusive);
-    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
-    let current = configuration::load(&options.host, &options.data_dir, &options.settings, &silent)?;
+    let current = loaded(&options, &options.data_dir)?;
     recovery_target::of_settings(&current.settings)
 }
 
 /// Before anything is logged: plimsoll.worker_threads (0 is one a processor), and how many sessions there may
 /// be.
 fn threads(options: &ServerOptions) -> (usize, usize) {
-    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     // What is wrong with the settings, the start says.
-    let Ok(current) = configuration::load(&options.host, &options.data_dir, &options.settings, &silent)
-    else {
-        return (0, 0);
-    };
+    let Ok(current) = loaded(options, &options.data_dir) else { return (0, 0) };
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let config = &current.config;
     (number(config.worker_threads), number(config.max_connections.saturating_add(config.max_wal_senders)))

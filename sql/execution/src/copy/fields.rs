@@ -154,11 +154,12 @@ impl Record {
 }
 
 fn utf8(bytes: Vec<u8>) -> Result<String> {
-    match String::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => Ok(text),
-        Ok(text) => Ok(checked_text(text.as_bytes())?.to_owned()),
-        Err(error) => Ok(checked_text(error.as_bytes())?.to_owned()),
-    }
+    let wrong = match String::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => return Ok(text),
+        Ok(text) => text.into_bytes(),
+        Err(error) => error.into_bytes(),
+    };
+    Ok(checked_text(&wrong)?.to_owned())
 }
 
 /// Backslash sequences of the text format.

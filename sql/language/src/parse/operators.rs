@@ -80,11 +80,10 @@ pub(super) fn end_at_comment(tokens: &mut Vec<TokenWithSpan>, known: usize) -> O
         }
         _ => None,
     };
-    let new = tokens.get(known..)?.iter().enumerate();
-    let (at, length) = new.filter_map(|(at, token)| Some((known + at, comment(&token.token)?))).next()?;
-    let found = tokens.get(at)?.clone();
+    let mut new = tokens.iter().enumerate().skip(known);
+    let (at, length) = new.find_map(|(at, token)| Some((at, comment(&token.token)?)))?;
+    let found = tokens.drain(at..).next()?;
     let operator = found.token.to_string();
-    tokens.truncate(at);
     let start = found.span.start;
     let end = Location { column: start.column + u64::try_from(length).ok()?, ..start };
     tokens.push(TokenWithSpan::new(of_text(operator.get(..length)?), Span::new(start, end)));
