@@ -581,7 +581,7 @@ impl Rewind {
         Ok(())
     }
 
-    /// Slots of a primary keep log of the given-up branch.
+    /// Slots reserve log that is given up, or was never received again: none is kept.
     fn drop_slots(&self) -> Result<Vec<String>, RewindError> {
         let disk = &*self.host.disk;
         let folder = self.options.target.join("pg_replslot");

@@ -116,6 +116,15 @@ impl LogState {
 
 /// Who keeps positions of the log, and has to forget those of a branch that was left.
 pub trait BranchObserver: Send + Sync {
+    /// The log of a standby goes on along another branch from `kept` on. What an observer has on disk says no
+    /// more than that afterwards: a crash right behind the record of the branch leaves both.
+    ///
+    /// # Errors
+    /// Why it cannot be written; then the log goes on along its branch.
+    fn before_branch(&self, _kept: Lsn) -> Result<(), BranchError> {
+        Ok(())
+    }
+
     /// The log is another one from `state.kept()` on: what was told of later positions under an earlier
     /// generation counts no more. Called before anybody else can see the new state, one branch after the
     /// other.
@@ -173,11 +182,14 @@ impl NodeLog {
     /// that was replayed.
     ///
     /// # Errors
-    /// Fails if the record cannot be written; then nothing has changed.
+    /// Fails if the record, or what observers have on disk, cannot be written; then nothing has changed.
     pub fn branch(&self, history: TimelineHistory, kept: Lsn) -> Result<Arc<StandbyPositions>, BranchError> {
         let before = self.standby();
         let replayed = before.replayed();
         assert!(replayed <= kept, "the log is cut to {kept} and replayed up to {replayed}");
+        for observer in &*self.0.observers.lock() {
+            observer.before_branch(kept)?;
+        }
         self.0.record.follow(&history, kept)?;
         Ok(self.cut(&before, history, kept))
     }

@@ -172,7 +172,7 @@ fn choose(name: &str, words: &'static [&'static str], text: &str) -> Option<&'st
 fn parse_number(text: &str, unit: Unit, whole: bool) -> Result<f64, Option<String>> {
     let is_blank = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
     let text = text.trim_matches(is_blank);
-    let (mut number, rest) = leading_number(text).ok_or(None)?;
+    let (mut number, rest) = leading_number(text, whole).ok_or(None)?;
     let rest = rest.trim_start_matches(is_blank);
     if !rest.is_empty() {
         let Some((names, base)) = scale(unit) else { return Err(None) };
@@ -202,7 +202,7 @@ fn parse_number(text: &str, unit: Unit, whole: bool) -> Result<f64, Option<Strin
 }
 
 /// A decimal, hexadecimal (0x) or octal (leading 0) integer or a decimal fraction, and what follows it.
-fn leading_number(text: &str) -> Option<(f64, &str)> {
+fn leading_number(text: &str, whole: bool) -> Option<(f64, &str)> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
         b'+' => (false, text.get(1..)?),
@@ -216,7 +216,7 @@ fn leading_number(text: &str) -> Option<(f64, &str)> {
         return Some((sign * value as f64, hex.get(n..)?));
     }
     let n = run(digits, u8::is_ascii_digit);
-    let octal = n > 1 && digits.starts_with('0');
+    let octal = whole && n > 1 && digits.starts_with('0');
     let mut end = n;
     if digits.get(end..)?.starts_with('.') {
         end += 1;

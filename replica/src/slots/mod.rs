@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::Notify;
-use wal::{BranchObserver, Generations, LogState, Lsn, Xid};
+use wal::{BranchError, BranchObserver, Generations, LogState, Lsn, Xid};
 
 const NAME_BYTES_MAX: usize = 63;
 const STATE_FILE: &str = "state";
@@ -527,8 +527,21 @@ impl Slots {
 }
 
 impl BranchObserver for Slots {
-    /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until
-    /// then a file says more, which nobody believes but a primary at its start.
+    /// A receiver that was further holds what is no part of this log. A file that says more would let log go
+    /// that its slot needs, once a start has read it.
+    fn before_branch(&self, kept: Lsn) -> Result<(), BranchError> {
+        let forgets = host::planted!("a slot is cut in memory alone");
+        if forgets || host::planted!("a slot's restart stays behind a cut") {
+            return Ok(());
+        }
+        for (name, slot) in self.0.table.lock().iter_mut().filter(|(_, slot)| slot.saved > kept) {
+            slot.restart = slot.restart.min(kept);
+            self.write(name, slot).map_err(|error| BranchError::Observer(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The same in memory, where receivers may have told more since.
     fn branched(&self, state: &LogState) {
         if host::planted!("a slot's restart stays behind a cut") {
             return;
@@ -536,6 +549,15 @@ impl BranchObserver for Slots {
         let mut table = self.0.table.lock();
         self.0.generations.lock().clone_from(&state.generations);
         cut(&mut table, state.kept());
+        if host::planted!("a slot is cut in memory alone") {
+            return;
+        }
+        for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved > slot.restart) {
+            if self.write(name, slot).is_err() {
+                // The next save makes it good.
+                slot.unwritten = true;
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
+use wal::timelines::{Place, Standing};
 use wal::{
     Live, LogBranch, Lsn, Next, NodeLog, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize,
     StandbyPositions, SystemId, TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
@@ -449,7 +450,9 @@ impl Standby {
         let pg_wal = dir.path().join("pg_wal");
         std::fs::create_dir_all(&pg_wal).unwrap();
         let disk = Host::real().disk;
-        let newer = wal::timelines::newer(&*disk, &pg_wal, TimelineId::FIRST, start).unwrap();
+        let place = Place { disk: &disk, pg_wal: &pg_wal, segment_size: size };
+        let at = Standing { current: TimelineId::FIRST, replayed: start, received: TimelineId::INVALID };
+        let newer = wal::timelines::newer(&place, at).unwrap();
         let history = newer.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
         let live = Live::Standby(Arc::new(StandbyPositions::new(start)));
         let log = NodeLog::new(history.clone(), live, LogBranch::unrecorded());

@@ -1,8 +1,8 @@
 //! pg_ident.conf: which names outside, of operating systems' users and of certificates, may be which roles
 //! (the manual's section "User Name Maps").
 
-use super::expression::{Expression, FirstGroup};
 use super::hba::{FileLine, HbaError, Word, read_lines};
+use sql_types::pattern::{Options, Regex};
 use std::io;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(crate) struct MapLine {
     /// The role, in which the first `\1` stands for what the expression's first group found.
     pub(crate) role: String,
     /// A name that begins with a slash is an expression.
-    expression: Option<Expression>,
+    expression: Option<Regex>,
 }
 
 /// The maps.
@@ -40,6 +40,12 @@ fn by_bytes(text: &str) -> String {
     text.bytes().map(char::from).collect()
 }
 
+/// Why a text is no expression, after PostgreSQL's manner.
+fn invalid(text: &str, why: &str) -> String {
+    let reason = why.strip_prefix("invalid regular expression: ").unwrap_or(why);
+    format!("invalid regular expression \"{text}\": {reason}")
+}
+
 impl MapLine {
     fn parse(fields: Vec<Vec<Word>>) -> Result<Self, String> {
         let mut fields = fields.into_iter();
@@ -53,14 +59,8 @@ impl MapLine {
         let (map, outside, role) = (next()?, next()?, next()?);
         let expression = match outside.strip_prefix('/') {
             Some(text) => {
-                let invalid = |why: String| format!("invalid regular expression \"{text}\": {why}");
-                let read = Expression::new(&by_bytes(text)).map_err(invalid)?;
-                if read.takes_least() && role.contains("\\1") {
-                    let why =
-                        "what a group stands for beside quantifiers that take the least is not supported";
-                    return Err(invalid(why.to_owned()));
-                }
-                Some(read)
+                let read = Regex::new(&by_bytes(text), Options::default());
+                Some(read.map_err(|error| invalid(text, error.message()))?)
             }
             None => None,
         };
@@ -76,13 +76,17 @@ impl MapLine {
         let Some(expression) = &self.expression else {
             return Ok(self.outside == outside && self.role == role);
         };
-        let Some(found) = expression.find(&by_bytes(outside)) else { return Ok(false) };
+        let outside = by_bytes(outside);
+        if !expression.is_match(&outside) {
+            return Ok(false);
+        }
         if !self.role.contains("\\1") {
             return Ok(self.role == role);
         }
-        match found {
-            FirstGroup::Text(group) => Ok(by_bytes(&self.role).replacen("\\1", &group, 1) == by_bytes(role)),
-            FirstGroup::Nothing => Err(format!(
+        let group = expression.find(&outside).map_err(|error| error.message().to_owned())?;
+        match group.filter(|_| expression.has_groups()) {
+            Some(group) => Ok(by_bytes(&self.role).replacen("\\1", group, 1) == by_bytes(role)),
+            None => Err(format!(
                 "regular expression \"{}\" has no subexpressions as requested by backreference in \"{}\"",
                 self.outside.trim_start_matches('/'),
                 self.role
@@ -148,6 +152,7 @@ mod tests {
              m /^one.$ one\n\
              other ann bob\n\
              roles \"/^(ro|root)\" \\1\n\
+             least /^(a+?) \\1\n\
              nothing /^a(b)?$ \\1\n\
              nothing a a\n",
         )
@@ -166,6 +171,8 @@ mod tests {
             (Some("other"), "ann", "bob", true),
             (Some("roles"), "root", "root", true),
             (Some("roles"), "root", "ro", false),
+            (Some("least"), "aab", "a", true),
+            (Some("least"), "aab", "aa", false),
             (Some("nothing"), "ab", "b", true),
             (Some("nothing"), "a", "a", false),
             (None, "ann", "ann", true),
@@ -186,8 +193,7 @@ mod tests {
             ("m a", "missing entry"),
             ("m a,b c", "multiple values in ident field"),
             ("m /( x", "invalid regular expression \"(\""),
-            ("m /^(a)(?=b) \\1", "look-around constraints are not supported"),
-            ("m /^(a+?) \\1", "take the least is not supported"),
+            ("m /^(a)(?=b) \\1", "look-around are not supported"),
         ] {
             let errors = parsed(&format!("\n{line}\n")).unwrap_err();
             assert!(errors[0].message.contains(part) && errors[0].line == 2, "{line}: {}", errors[0]);

@@ -1,6 +1,5 @@
 //! Whether a connection is who it says it is.
 
-mod expression;
 pub(crate) mod hba;
 pub(crate) mod ident;
 mod password;

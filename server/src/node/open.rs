@@ -15,7 +15,7 @@ use crate::error::ServerError;
 use crate::maintenance::checkpoints;
 use crate::replication::ledger::Ledger;
 use crate::replication::standby::{RECOVERY, Standby, WaysOut};
-use crate::replication::{Replication, fencing};
+use crate::replication::{AT_LATER, Replication, fencing, line_of_cut, open_slots, reason_of_cut};
 use crate::state::{NodeState, StopMode};
 use host::Host;
 use host::sync::Mutex;
@@ -37,9 +37,10 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
-use wal::log_branch::{BegunPromotion, settle_promotion};
-use wal::timelines::{self, RecoveryStart, TargetTimeline};
-use wal::{BranchRecord, Live, LogPosition, Lsn, NodeLog, TimelineId};
+use wal::log_branch::{BegunPromotion, RECEIVED_FILE, settle_promotion};
+use wal::reader::CutTail;
+use wal::timelines::{self, Place, RecoveryStart, TargetTimeline};
+use wal::{BranchRecord, Live, LogPosition, Lsn, NodeLog, PositionFile, TimelineId};
 
 /// Opens the database; crash recovery happens here.
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
@@ -256,21 +257,61 @@ async fn prepare_recovery(
     let record = BranchRecord::load(&*ground.host.disk, &ground.data_dir, control);
     let record = record.map_err(|error| failed(&error))?;
     let start = RecoveryStart::found(control, label.as_ref(), record);
+    let received = match record {
+        Some(_) => PositionFile::new(ground.host.disk.clone(), ground.data_dir.join(RECEIVED_FILE)).read(),
+        None => Ok(None),
+    };
+    let received = received.map_err(|error| ServerError::new(format!("{RECEIVED_FILE}: {error}")))?;
     let wanted = recovery_target::timeline(ground);
     let (fetching, disk, pg_wal) =
         (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
     let chosen = host::task::blocking(move || {
         timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
             .map_err(|error| failed(&error))?;
-        start.choose(&disk, &pg_wal, wanted).map_err(|error| failed(&error))
+        let chosen = start.choose(&disk, &pg_wal, wanted).map_err(|error| failed(&error))?;
+        let ours = start.own_history(&*disk, &pg_wal).map_err(|error| failed(&error))?;
+        let place = Place { disk: &disk, pg_wal: &pg_wal, segment_size: size };
+        let left = timelines::left_behind(&place, (&ours, &chosen), received, Lsn::INVALID);
+        let left = left.map_err(|error| failed(&error))?;
+        Ok::<_, ServerError>(Chosen {
+            fork: chosen.end_of(ours.target()).ok().flatten(),
+            history: chosen,
+            left,
+        })
     });
-    let chosen = chosen
+    let Chosen { history: chosen, fork, left } = chosen
         .await
         .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
+    if let Some((tail, timeline)) = left {
+        let reason = reason_of_cut(&tail, timeline, AT_LATER);
+        let recorded = Ledger::new(ground).try_record("cut", (tail.from, tail.upto), &reason);
+        recorded.map_err(|error| failed(&error))?;
+        ground.log.log(line_of_cut(&tail, &reason));
+    }
+    if let Some(fork) = fork {
+        // Before the other timeline is on record: later starts do not see that one was left.
+        end_slots(ground, fork)?;
+    }
     archive.set_restorer(restorer.clone());
     let follows_latest = wanted == TargetTimeline::Latest;
     let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby, follows_latest };
     Ok((options, chosen.target()))
+}
+
+/// Which way recovery goes.
+struct Chosen {
+    history: TimelineHistory,
+    /// Where that leaves the timeline of the directory.
+    fork: Option<Lsn>,
+    /// What is left there.
+    left: Option<(CutTail, TimelineId)>,
+}
+
+/// No slot says more on disk than what lies before a fork.
+fn end_slots(ground: &Ground, fork: Lsn) -> Result<(), ServerError> {
+    let slots = open_slots(ground)?;
+    slots.end_at(fork);
+    slots.save().map_err(|error| ServerError::new(error.to_string()))
 }
 
 /// Puts SQL and replication on the opened database, and starts recovery on a standby.

@@ -42,8 +42,10 @@ pub(super) async fn promote(
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
     tell_lower_settings(&node.ground, database);
-    if let Some(tail) = database.tail_behind_redo().filter(|tail| tail.bytes() > 0) {
-        replication.tell_cut(&tail, timeline, "at the promotion");
+    match database.tail_behind_redo().filter(|tail| tail.bytes() > 0) {
+        Some(tail) if stopped.is_some() => replication.tell_left_behind_target(&tail, timeline),
+        Some(tail) => replication.tell_cut(&tail, timeline, "at the promotion"),
+        None => {}
     }
     if !host::planted!("the log is not left at a promotion") {
         replication.end_log(at)?;

@@ -250,11 +250,23 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
         check_witness(conninfo).await?;
     }
     let mut rewind = Rewind::prepare(host, options).await?;
+    // The upstream may be another one than that which the rewind was asked for.
+    let own = rewind.target().timeline();
     match rewind.need() {
         Need::Nothing => {
             return Err(Failure::new(format!("timeline {} has all that is here", rewind.timeline())));
         }
         Need::Rest => log.log("a rewind was broken off when its files were copied: doing the rest"),
+        Need::Diverged(divergence)
+            if !is_begun(ground)?
+                && divergence.fork.timeline != own
+                && !host::planted!("a standby rewinds itself to any upstream") =>
+        {
+            return Err(Failure::new(format!(
+                "timeline {} of the upstream does not continue timeline {own}, which this server follows",
+                rewind.timeline()
+            )));
+        }
         Need::Diverged(divergence) => log.log(format!(
             "rewinding to timeline {}: it left timeline {} at {}, and the log here goes on to {}",
             rewind.timeline(),
@@ -275,7 +287,7 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
     let what = given_up(rewind.need(), rewind.target().timeline(), kept.as_ref());
     let Rewound { timeline, end, bytes, dropped_slots, .. } = rewind.run(&mut |_| {}).await?;
     for slot in dropped_slots {
-        log.warning(format!("dropped replication slot \"{slot}\": its position was of the discarded branch"));
+        log.warning(format!("dropped replication slot \"{slot}\": a rewind keeps none, since it discards log that they reserve"));
     }
     log.log(format!(
         "rewound to timeline {timeline}: {what}; {bytes} bytes copied, consistent from {end} on"

@@ -14,6 +14,7 @@
 use super::Replication;
 use super::asking::{asker, hear, own_witness, places};
 use super::standby::settings::follows_as;
+use crate::configuration::recovery_target;
 use crate::tasks::blocking;
 use host::task::task;
 use replica::directory_id::DirectoryId;
@@ -103,7 +104,10 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
     let Some(positions) = log.standby() else { return Ok(answer) };
     let (received, flushed, replayed) = (positions.received(), positions.flushed(), positions.replayed());
     let progress = Progress { written: received, flushed, replayed };
-    let Stretch { commits, is_whole } = match redone < received {
+    // A promotion ends at a recovery target, whatever was received behind it.
+    let targets = recovery_target::of_settings(&replication.ground.settings());
+    let ends_at_target = !matches!(targets, Ok(None));
+    let Stretch { commits, is_whole } = match redone < received && !ends_at_target {
         true => replication.place.read_stretch(log, redone, received),
         false => Stretch { commits: Commits { upto: redone, ..Commits::default() }, is_whole: true },
     };

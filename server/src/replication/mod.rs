@@ -32,7 +32,7 @@ use replica::sync::{SyncNames, SyncState};
 use semi_sync::SemiSync;
 use standby::Recovery;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Database, Promoted};
 use wal::history::TimelineHistory;
 use wal::reader::CutTail;
@@ -51,8 +51,9 @@ pub(crate) struct Replication {
     pub(crate) log: NodeLog,
     /// Where it lies.
     pub(crate) place: LogPlace,
-    /// The receiver found that the log here goes on where the upstream's does not.
-    is_astray: AtomicBool,
+    /// How far the log here went when the receiver found that it goes on where the upstream's does not; 0 if
+    /// that is not so.
+    astray_at: AtomicU64,
     /// Slots invalidated since the start.
     pub(crate) slots_lost: AtomicU64,
     /// What the upstream said of its slots, as long as the copies are not that.
@@ -70,6 +71,30 @@ pub(crate) struct Replication {
     last_receive_lsn: AtomicU64,
 }
 
+/// The slots of the data directory.
+pub(crate) fn open_slots(ground: &Ground) -> Result<Slots, ServerError> {
+    let max = usize::try_from(ground.config().max_replication_slots).unwrap_or(usize::MAX);
+    let opened = Slots::open(&ground.host, &ground.data_dir.join("pg_replslot"), max);
+    opened.map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// When a standby cuts its log that turns to a later timeline of an archive.
+pub(crate) const AT_LATER: &str = "before following a later timeline";
+
+/// Why log is cut, for the ledger.
+pub(crate) fn reason_of_cut(cut: &CutTail, timeline: TimelineId, when: &str) -> String {
+    let what = match cut.whole_records {
+        0 => "no whole record".to_owned(),
+        count => format!("damage and {count} whole records behind it"),
+    };
+    format!("{what} of timeline {timeline}, cut {when}")
+}
+
+/// The same for the log.
+pub(crate) fn line_of_cut(cut: &CutTail, reason: &str) -> String {
+    format!("cut log from {} to {}: {reason}", cut.from, cut.upto)
+}
+
 impl Replication {
     /// Reads the slots, applies synchronous_standby_names, and tells the database which log to keep.
     pub(crate) fn open(
@@ -82,9 +107,7 @@ impl Replication {
         let ground = archive.ground.clone();
         let config = ground.config();
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let dir = ground.data_dir.join("pg_replslot");
-        let slots = Slots::open(&ground.host, &dir, count(config.max_replication_slots))
-            .map_err(|error| ServerError::new(error.to_string()))?;
+        let slots = open_slots(&ground)?;
         let gate = database.commit_gate().clone();
         let told = gate.clone();
         let senders = Senders::new(count(config.max_wal_senders), move |progress| told.set_remote(progress));
@@ -106,7 +129,7 @@ impl Replication {
             senders,
             log,
             place,
-            is_astray: AtomicBool::new(false),
+            astray_at: AtomicU64::new(0),
             slots_lost: AtomicU64::new(0),
             unfinished_copies: Mutex::default(),
             semi_sync: SemiSync::default(),
@@ -152,14 +175,20 @@ impl Replication {
 
     /// The end of the log of a timeline is given up, which holds no whole record.
     pub(crate) fn tell_cut(&self, cut: &CutTail, timeline: TimelineId, when: &str) {
-        let what = match cut.whole_records {
-            0 => "no whole record".to_owned(),
-            count => format!("damage and {count} whole records behind it"),
-        };
-        let (from, to) = (cut.from, cut.upto);
-        let reason = format!("{what} of timeline {timeline}, cut {when}");
-        self.ledger.record("cut", (from, to), &reason);
-        self.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
+        let reason = reason_of_cut(cut, timeline, when);
+        self.tell_left(cut, &reason);
+    }
+
+    /// The same of whole log that a promotion leaves behind its recovery target.
+    pub(crate) fn tell_left_behind_target(&self, cut: &CutTail, timeline: TimelineId) {
+        let count = cut.whole_records;
+        let what = format!("{count} whole records behind the recovery target of timeline {timeline}");
+        self.tell_left(cut, &format!("{what}, cut at the promotion"));
+    }
+
+    fn tell_left(&self, cut: &CutTail, reason: &str) {
+        self.ledger.record("cut", (cut.from, cut.upto), reason);
+        self.ground.log.log(line_of_cut(cut, reason));
     }
 
     /// Nobody here knows whether the standby that was offered the role took it, at the log's end.

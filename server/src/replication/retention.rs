@@ -5,7 +5,7 @@
 //! restartpoint of it. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint but one
 //! that each member of the roster has which is not known to be no more, within plimsoll.rewind_keep_size. A
 //! standby, which knows no other's position, keeps as much as that; and one that has found itself past the
-//! fork removes none. Log of the timelines before the last counts as well: who has stayed away over several
+//! fork removes none until it has as much more from an archive. Log of the timelines before the last counts as well: who has stayed away over several
 //! promotions is rewound to where the first of them left, and goes on from there along all of them.
 
 use super::{Replication, slots};
@@ -91,9 +91,13 @@ impl WalRetention for KeepForReplicas {
         limits.end = limits.end.max(redo);
         let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
-        // A standby past the fork is to be rewound, and its log does not grow.
-        if replication.database.is_in_recovery() && replication.is_astray.load(Ordering::Relaxed) {
-            return Lsn::INVALID;
+        // A standby past the fork is to be rewound. Its log hardly grows, unless an archive has more of it.
+        let astray_at = Lsn::new(replication.astray_at.load(Ordering::Relaxed));
+        if replication.database.is_in_recovery() && astray_at.is_valid() {
+            let grown_by = redo.get().saturating_sub(astray_at.get());
+            if grown_by <= replication.ground.config().rewind_keep_size_bytes {
+                return Lsn::INVALID;
+            }
         }
         keep.min(redo)
     }

@@ -2,7 +2,7 @@
 
 use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::advisory::Waits;
-use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError};
+use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError, stack};
 use sql_language::expr::{EvalContext, Expr, Replay};
 use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node, OfRow};
 use sql_types::{Array, Datum, TypeId};
@@ -90,6 +90,7 @@ impl DeferredState {
 
     /// Computes one deferred value for a row.
     async fn compute(&mut self, cx: &mut Cx<'_>, row: &[Datum], at: usize) -> Result<()> {
+        stack::check()?;
         let deferred = self.deferred.clone();
         let Some(slot) = deferred.get(at) else { return Err(SqlError::internal("an unknown subquery")) };
         let value = match &slot.source {

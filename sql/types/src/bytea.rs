@@ -51,7 +51,7 @@ pub(crate) fn parse_hex(text: &str) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 2);
     let mut characters = text.chars();
     while let Some(first) = characters.next() {
-        if first.is_ascii() && is_space(first as u8) {
+        if is_space(first) {
             continue;
         }
         let high = digit(first)?;

@@ -3,13 +3,13 @@
 use crate::error::{Error, Result};
 
 /// The blanks that C's isspace knows.
-pub(crate) fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+pub const fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 /// `text` without blanks at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_ascii() && is_space(c as u8))
+    text.trim_matches(is_space)
 }
 
 /// A decimal integer of `min..=max` with an optional sign.

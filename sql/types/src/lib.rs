@@ -40,7 +40,7 @@ pub use array::{Array, Dimension};
 pub use compare::compare;
 pub use datum::{Datum, Str};
 pub use error::{Error, Result};
-pub use integer::is_true;
+pub use integer::{is_space, is_true};
 pub use interval::Interval;
 pub use numeric::Numeric;
 pub use style::{ByteaOutput, DateOrder, IntervalStyle, Style};

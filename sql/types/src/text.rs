@@ -226,8 +226,7 @@ fn write_element(value: &Datum, style: &Style, out: &mut String) {
         out.push_str("NULL");
         return;
     };
-    let special =
-        |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || (c.is_ascii() && integer::is_space(c as u8));
+    let special = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || integer::is_space(c);
     if text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special) {
         out.push('"');
         for c in text.chars() {
@@ -289,7 +288,7 @@ struct ArrayReader<'a> {
 
 impl ArrayReader<'_> {
     fn skip_blanks(&mut self) {
-        self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii() && integer::is_space(c as u8));
+        self.rest = self.rest.trim_start_matches(integer::is_space);
     }
     fn take(&mut self, expected: char) -> bool {
         self.skip_blanks();
@@ -418,7 +417,7 @@ impl ArrayReader<'_> {
                 '{' if !quoted => return Err(malformed(self.text, "Unexpected \"{\" character.")),
                 _ => {
                     out.push(c);
-                    if !(c.is_ascii() && integer::is_space(c as u8)) {
+                    if !integer::is_space(c) {
                         significant = out.len();
                     }
                     self.rest = after;

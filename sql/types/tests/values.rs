@@ -8,8 +8,10 @@
 )]
 
 use sql_types::cast::apply_modifier;
-use sql_types::{Datum, Style, Type, TypeId, binary};
+use sql_types::pattern::{Options, Regex};
+use sql_types::{Array, Datum, Style, Type, TypeId, binary};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Undoes COPY's escaping; None for NULL.
 fn unescape(field: &str) -> Option<String> {
@@ -107,4 +109,27 @@ fn every_text_is_read_and_written_as_postgresql_does() {
         let _ = writeln!(wrong, "{name} {input:?} {note}");
     }
     assert!(wrong.is_empty(), "differences:\n{wrong}");
+}
+
+/// Of golden/matches.tsv, which golden/matches.py writes.
+#[test]
+fn expressions_match_what_they_match_in_postgresql() {
+    let mut wrong = String::new();
+    let table = include_str!("golden/matches.tsv");
+    for line in table.lines() {
+        let fields: Vec<Option<String>> = line.split('\t').map(unescape).collect();
+        let [Some(pattern), Some(text), found, groups] = fields.as_slice() else { panic!("{line}") };
+        let regex = Regex::new(pattern, Options::default()).unwrap();
+        let range = regex.range(text, 0, 1, 0).unwrap();
+        let ours = range.and_then(|(from, to)| text.get(from..to)).map(str::to_owned);
+        let parts = regex.groups(text).unwrap().map(|parts| {
+            let parts = parts.into_iter().map(|part| part.map_or(Datum::Null, Datum::text)).collect();
+            Datum::Array(Arc::new(Array::of(TypeId::Text, parts))).to_text(&Style::default()).unwrap()
+        });
+        if (&ours, &parts) != (found, groups) {
+            writeln!(wrong, "{pattern} in {text:?}: {ours:?} {parts:?}, not {found:?} {groups:?}").unwrap();
+        }
+    }
+    assert!(table.lines().count() > 2000);
+    assert_eq!(wrong, "", "{} differ", wrong.lines().count());
 }

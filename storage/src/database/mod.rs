@@ -515,7 +515,7 @@ impl Database {
     }
 
     /// What lies behind the log's end, where redo has ended for a promotion, and goes with that; None if a
-    /// target ended redo before.
+    /// target ended redo, and nothing was received behind it.
     pub fn tail_behind_redo(&self) -> Option<CutTail> {
         self.0.parked.lock().as_ref().and_then(|parked| parked.tail)
     }

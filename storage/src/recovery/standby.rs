@@ -270,10 +270,25 @@ impl StandbyRedo {
             return Err(Error::Unusable(what.to_owned()));
         }
         Ok(match feed.at_target(stop) {
-            AtTarget::Promote => self.end_for_promotion(None)?,
+            AtTarget::Promote => {
+                let tail = self.left_at_target()?;
+                self.end_for_promotion(tail)?
+            }
             AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
             AtTarget::Stop => RedoEnd::Stopped { at: self.replay.at },
         })
+    }
+
+    /// What was received behind the target at which redo ends. What an archive has behind it nobody has
+    /// confirmed here.
+    fn left_at_target(&mut self) -> Result<Option<CutTail>, Error> {
+        let at = self.replay.at;
+        if self.received().is_none_or(|received| received <= at) {
+            return Ok(None);
+        }
+        self.reader.source_mut().clear_limit();
+        self.read_here_alone();
+        self.reader.tail_behind(at).map(Some).map_err(|error| read_error(error.into()))
     }
 
     /// Redoes what there is, and tells if that is not all that there should be.

@@ -21,6 +21,9 @@ pub enum BranchError {
         /// The cause.
         error: io::Error,
     },
+    /// What somebody has on disk of the log that is left.
+    #[error("{0}")]
+    Observer(String),
     /// A segment that a promotion left cannot be settled.
     #[error(transparent)]
     Segment(#[from] WalError),

@@ -59,10 +59,10 @@ pub struct TlsParameters {
 }
 
 impl TlsParameters {
-    /// The files and folders of revocation lists that are there.
+    /// The files and folders of revocation lists. The file need not be there, as in libpq.
     pub(crate) fn revocations(&self) -> Vec<PathBuf> {
-        let named = [&self.revoked, &self.revoked_folder].into_iter().flatten();
-        named.filter(|path| path.exists()).cloned().collect()
+        let file = self.revoked.iter().filter(|path| path.exists());
+        file.chain(&self.revoked_folder).cloned().collect()
     }
 }
 

@@ -4,7 +4,6 @@ use super::distinguished_name::{one_line, rfc_2253};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::net::IpAddr;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
-use x509_cert::Certificate;
 use x509_cert::certificate::Version;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::oid::ObjectIdentifier;
@@ -14,6 +13,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 use x509_cert::name::Name;
 use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::{Certificate, TbsCertificate};
 
 /// The names and the number of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,9 +147,8 @@ pub(super) fn is_version_3(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// Whether `now` lies within a certificate's time.
-pub(super) fn is_in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
-    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
-    let validity = certificate.tbs_certificate().validity();
+pub(super) fn is_in_its_time(said: &TbsCertificate, now: UnixTime) -> bool {
+    let validity = said.validity();
     let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
     (seconds(validity.not_before)..=seconds(validity.not_after)).contains(&now.as_secs())
 }

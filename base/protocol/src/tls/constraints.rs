@@ -4,9 +4,7 @@
 
 use super::certificate::common_names;
 use super::usage::is_self_issued;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::TbsCertificate;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc5280 as known;
 use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
@@ -28,17 +26,14 @@ const UNDERSTOOD: [ObjectIdentifier; 10] = [
 ];
 
 /// Whether all is understood that a root says must be.
-pub(super) fn is_understood(root: &CertificateDer<'_>) -> bool {
-    Certificate::from_der(root).is_ok_and(|root| {
-        let mut extensions = root.tbs_certificate().extensions().into_iter().flatten();
-        extensions.all(|extension| !extension.critical || UNDERSTOOD.contains(&extension.extn_id))
-    })
+pub(super) fn is_understood(root: &TbsCertificate) -> bool {
+    let mut extensions = root.extensions().into_iter().flatten();
+    extensions.all(|extension| !extension.critical || UNDERSTOOD.contains(&extension.extn_id))
 }
 
 /// Whether a root lets chains be as long as one with these between it and the end.
-pub(super) fn has_room_for(root: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> bool {
-    let Ok(root) = Certificate::from_der(root) else { return false };
-    let Ok(constraints) = root.tbs_certificate().get_extension::<BasicConstraints>() else { return false };
+pub(super) fn has_room_for(root: &TbsCertificate, between: &[&TbsCertificate]) -> bool {
+    let Ok(constraints) = root.get_extension::<BasicConstraints>() else { return false };
     let longest = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
     // One that was renewed by itself is not counted.
     let length = between.iter().filter(|one| !is_self_issued(one)).count();
@@ -47,18 +42,12 @@ pub(super) fn has_room_for(root: &CertificateDer<'_>, between: &[CertificateDer<
 
 /// Whether an authority may sign a certificate whose host stands in its Common Name: where it has no names of
 /// hosts elsewhere, these count.
-pub(super) fn allows_name(authority: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
-    let (Ok(authority), Ok(certificate)) =
-        (Certificate::from_der(authority), Certificate::from_der(certificate))
-    else {
-        return false;
-    };
-    let constraints = match authority.tbs_certificate().get_extension::<NameConstraints>() {
+pub(super) fn allows_name(authority: &TbsCertificate, said: &TbsCertificate) -> bool {
+    let constraints = match authority.get_extension::<NameConstraints>() {
         Ok(Some((_, constraints))) => constraints,
         Ok(None) => return true,
         Err(_) => return false,
     };
-    let said = certificate.tbs_certificate();
     let has_hosts = said
         .get_extension::<SubjectAltName>()
         .ok()

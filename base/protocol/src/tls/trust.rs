@@ -18,6 +18,8 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 use webpki::{EndEntityCert, RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert};
+use x509_cert::der::Decode;
+use x509_cert::{Certificate, TbsCertificate};
 
 type Certificates = Vec<CertificateDer<'static>>;
 /// Judges a chain that webpki has found.
@@ -55,7 +57,7 @@ struct Roots {
     /// Who shows the certificates that are judged.
     end: End,
     /// Those that name themselves as their issuers. A chain ends with one, as with OpenSSL.
-    roots: Certificates,
+    roots: Vec<(CertificateDer<'static>, Certificate)>,
     /// Of each of them the name and the key, which is all that webpki knows of it.
     anchors: Vec<TrustAnchor<'static>>,
     /// The others, which may stand between.
@@ -65,15 +67,19 @@ struct Roots {
 
 impl Roots {
     fn new(end: End, trusted: Certificates, revoked: RevocationLists) -> Self {
-        let (own, between): (Certificates, Certificates) = trusted.into_iter().partition(is_self_issued);
+        let (mut roots, mut anchors, mut between) = (Vec::new(), Vec::new(), Vec::new());
         // All of them can be read. One that webpki leaves out has a form that no verification gets past.
-        let (roots, anchors) = own
-            .into_iter()
-            .filter_map(|root| {
-                let anchor = anchor_from_trusted_cert(&root).ok()?.to_owned();
-                Some((root, anchor))
-            })
-            .unzip();
+        for one in trusted {
+            let parsed = Certificate::from_der(&one).ok();
+            let Some(parsed) = parsed.filter(|parsed| is_self_issued(parsed.tbs_certificate())) else {
+                between.push(one);
+                continue;
+            };
+            if let Some(anchor) = anchor_from_trusted_cert(&one).ok().map(|anchor| anchor.to_owned()) {
+                anchors.push(anchor);
+                roots.push((one, parsed));
+            }
+        }
         Self { end, roots, anchors, between, revoked }
     }
 
@@ -83,13 +89,16 @@ impl Roots {
         sent: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if !may_shake_hands(certificate, self.end) {
+        let parsed =
+            Certificate::from_der(certificate).map_err(|_| refused(CertificateError::BadEncoding))?;
+        let said = parsed.tbs_certificate();
+        if !may_shake_hands(said, self.end) {
             return Err(refused(CertificateError::InvalidPurpose));
         }
         let as_end = as_no_authority(certificate);
         let as_end = EndEntityCert::try_from(as_end.as_ref().unwrap_or(certificate)).map_err(refusal)?;
         // One that is trusted itself is a chain of one, whomever else it may sign.
-        let own = self.roots.iter().position(|root| root.as_ref() == certificate.as_ref());
+        let own = self.roots.iter().position(|(root, _)| root.as_ref() == certificate.as_ref());
         if let Some(anchor) = own.and_then(|at| self.anchors.get(at)) {
             return match self.verify(&as_end, std::slice::from_ref(anchor), &[], now, None) {
                 // Its own signature says nothing of it.
@@ -101,7 +110,7 @@ impl Roots {
             };
         }
         let between: Vec<_> = sent.iter().chain(&self.between).map(CertificateDer::clone).collect();
-        let signers = |path: &VerifiedPath<'_>| self.judge_signers(certificate, path, now);
+        let signers = |path: &VerifiedPath<'_>| self.judge_signers(said, path, now);
         self.verify(&as_end, &self.anchors, &between, now, Some(&signers)).map_err(refusal)
     }
 
@@ -130,13 +139,16 @@ impl Roots {
     /// root, too, that one is tried next.
     fn judge_signers(
         &self,
-        certificate: &CertificateDer<'_>,
+        said: &TbsCertificate,
         path: &VerifiedPath<'_>,
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
         let at = self.anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
-        let root = at.and_then(|at| self.roots.get(at)).ok_or(webpki::Error::UnknownIssuer)?;
-        let between: Vec<_> = path.intermediate_certificates().map(|one| one.der()).collect();
+        let (_, root) = at.and_then(|at| self.roots.get(at)).ok_or(webpki::Error::UnknownIssuer)?;
+        let root = root.tbs_certificate();
+        let between = path.intermediate_certificates().map(|one| Certificate::from_der(&one.der()));
+        let between: Vec<_> = between.collect::<Result<_, _>>().map_err(|_| webpki::Error::BadDer)?;
+        let between: Vec<_> = between.iter().map(Certificate::tbs_certificate).collect();
         if !is_in_its_time(root, now) {
             return Err(webpki::Error::InvalidCertValidity);
         }
@@ -146,11 +158,11 @@ impl Roots {
         if !has_room_for(root, &between) {
             return Err(webpki::Error::PathLenConstraintViolated);
         }
-        let mut signers = between.iter().chain([root]);
+        let mut signers = between.into_iter().chain([root]);
         if !signers.clone().all(|signer| may_sign(signer, self.end)) {
             return Err(webpki::Error::UnknownIssuer);
         }
-        if !signers.all(|signer| allows_name(signer, certificate)) {
+        if !signers.all(|signer| allows_name(signer, said)) {
             return Err(webpki::Error::NameConstraintViolation);
         }
         Ok(())

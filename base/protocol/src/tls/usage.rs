@@ -2,13 +2,11 @@
 //! 4.2.1.3, 4.2.1.9 and 4.2.1.12). webpki does not look at all where OpenSSL refuses a certificate for it:
 //! keyUsage it does not read, and of a root it takes the name and the key alone.
 
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use x509_cert::TbsCertificate;
 use x509_cert::certificate::Version;
-use x509_cert::der::Decode;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
-use x509_cert::{Certificate, TbsCertificate};
 
 /// Whose certificate one is that shakes hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +31,8 @@ fn key_usage(said: &TbsCertificate) -> Result<Option<KeyUsage>, ()> {
 }
 
 /// Whether an end may shake hands with its certificate's key.
-pub(super) fn may_shake_hands(certificate: &CertificateDer<'_>, end: End) -> bool {
-    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
-    match key_usage(certificate.tbs_certificate()) {
+pub(super) fn may_shake_hands(said: &TbsCertificate, end: End) -> bool {
+    match key_usage(said) {
         Ok(None) => true,
         Ok(Some(usage)) => {
             let agrees = usage.digital_signature() || usage.key_agreement();
@@ -46,9 +43,7 @@ pub(super) fn may_shake_hands(certificate: &CertificateDer<'_>, end: End) -> boo
 }
 
 /// Whether the owner of a certificate may sign those of such ends.
-pub(super) fn may_sign(certificate: &CertificateDer<'_>, end: End) -> bool {
-    let Ok(certificate) = Certificate::from_der(certificate) else { return false };
-    let said = certificate.tbs_certificate();
+pub(super) fn may_sign(said: &TbsCertificate, end: End) -> bool {
     let is_for_others = match said.get_extension::<ExtendedKeyUsage>() {
         Ok(purposes) => purposes.is_some_and(|(_, purposes)| !purposes.0.contains(&end.purpose())),
         Err(_) => true,
@@ -69,9 +64,6 @@ pub(super) fn may_sign(certificate: &CertificateDer<'_>, end: End) -> bool {
 }
 
 /// Whether a certificate names itself as its issuer.
-pub(super) fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
-    Certificate::from_der(certificate).is_ok_and(|certificate| {
-        let said = certificate.tbs_certificate();
-        said.issuer() == said.subject()
-    })
+pub(super) fn is_self_issued(said: &TbsCertificate) -> bool {
+    said.issuer() == said.subject()
 }

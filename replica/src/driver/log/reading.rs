@@ -175,7 +175,8 @@ impl LogPlace {
             Err(error) => Err(error),
         }
     }
-    pub(in crate::driver) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
+    /// The log along a history, to be read.
+    pub fn files(&self, history: &TimelineHistory) -> SegmentFiles {
         SegmentFiles::new(self.disk.clone(), &self.pg_wal, self.segment_size, history.clone())
     }
 }

@@ -253,8 +253,7 @@ impl Standby {
             ground: ground.clone(),
             inner: feed.clone(),
             restorer: replication.archive.restorer().cloned(),
-            log: replication.log.clone(),
-            pg_wal: replication.place.pg_wal.clone(),
+            replication: Arc::downgrade(replication),
             stopped: stopped.clone(),
         };
         let wants_confirmed = watch::Sender::new(false);

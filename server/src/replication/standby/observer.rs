@@ -65,7 +65,7 @@ impl ReceiveObserver for Observer {
         let Some(replication) = self.replication.upgrade() else { return };
         let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
         replication.ground.log.log(format!("{what} at {at} on timeline {timeline}"));
-        replication.is_astray.store(false, Ordering::Relaxed);
+        replication.astray_at.store(0, Ordering::Relaxed);
         if !replication.roster.heard_branches(&asking::own_witness(&replication)).is_empty() {
             // The primary may have given up what this node was told of, which counts unless it is there.
             fencing::inquire(&replication);
@@ -84,7 +84,8 @@ impl ReceiveObserver for Observer {
     fn failed(&self, error: &ReplicaError) {
         let Some(replication) = self.replication.upgrade() else { return };
         let hint = if is_astray(error) {
-            replication.is_astray.store(true, Ordering::Relaxed);
+            let end = replication.log.state().written().get().max(1);
+            _ = replication.astray_at.compare_exchange(0, end, Ordering::Relaxed, Ordering::Relaxed);
             self.way_back(&replication.ground, error)
         } else {
             error.hint().map(Cow::into_owned)

@@ -3,24 +3,24 @@
 use crate::archive::restore::Restorer;
 use crate::configuration::Ground;
 use crate::configuration::recovery_target::{self, TargetAction};
+use crate::replication::{AT_LATER, Replication};
 use host::Timestamp;
 use host::sync::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::StandbyFeed;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use storage::{AtTarget, Conflict, Feed, RecoveryStop, WalFeed};
 use wal::reader::EndOfWal;
-use wal::timelines::{self, TargetTimeline, TimelineError};
-use wal::{Lsn, NodeLog, ReadError, TimelineId};
+use wal::timelines::{self, Place, Standing, TargetTimeline, TimelineError};
+use wal::{Lsn, ReadError, TimelineId};
 
 /// Redo's view of the node.
 pub(super) struct RedoFeed {
     pub(super) ground: Arc<Ground>,
     pub(super) inner: Arc<StandbyFeed>,
     pub(super) restorer: Option<Arc<Restorer>>,
-    pub(super) log: NodeLog,
-    pub(super) pg_wal: PathBuf,
+    /// Weak, since it has the database, which has this.
+    pub(super) replication: Weak<Replication>,
     /// Where redo stopped at its target.
     pub(super) stopped: Arc<Mutex<Option<RecoveryStop>>>,
 }
@@ -35,7 +35,9 @@ impl RedoFeed {
         if recovery_target::timeline(&self.ground) != TargetTimeline::Latest {
             return None;
         }
-        let current = self.log.state().history.target();
+        let replication = self.replication.upgrade()?;
+        let ours = replication.log.state().history.clone();
+        let current = ours.target();
         let log = &self.ground.log;
         if let Some(restorer) = &self.restorer
             && let Err(error) = restorer.fetch_later(current)
@@ -43,12 +45,28 @@ impl RedoFeed {
             log.warning(format!("could not look for new timelines: {error}"));
         }
         let replayed = self.inner.positions().replayed();
-        match timelines::newer(&*self.ground.host.disk, &self.pg_wal, current, replayed) {
+        let (place, record) = (&replication.place, replication.log.record().record());
+        let received = record.map_or(TimelineId::INVALID, |record| record.received);
+        let pg_wal = Place { disk: &place.disk, pg_wal: &place.pg_wal, segment_size: place.segment_size };
+        match timelines::newer(&pg_wal, Standing { current, replayed, received }) {
             Ok(history) => {
                 let history = history?;
                 let newest = history.target();
+                let received = replication.log.record().received();
+                match timelines::left_behind(&pg_wal, (&ours, &history), received, replayed) {
+                    Ok(Some((tail, timeline)))
+                        if !host::planted!("a part of a record goes for an archive's history in silence") =>
+                    {
+                        replication.tell_cut(&tail, timeline, AT_LATER);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        log.warning(format!("could not read the log of timeline {current}: {error}"));
+                        return None;
+                    }
+                }
                 // Nobody writes the log now, and redo looks again from where it is: that much is kept.
-                if let Err(error) = self.log.branch(history, replayed) {
+                if let Err(error) = replication.log.branch(history, replayed) {
                     log.warning(format!("could not turn to timeline {newest}: {error}"));
                     return None;
                 }

@@ -406,6 +406,8 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
     }
     let candidates = BTreeMap::from([(node, Lsn::INVALID)]);
     let alone = Asked { decided_ms: shared.now_ms(), candidates, sealed_from: None };
+    // It may have begun, since the role was handed over to it.
+    shared.observe();
     watch::promotes(shared, node);
     reports::ask_report(shared, node);
     shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));

@@ -7,7 +7,7 @@ use super::words::{
     CUT, FALLS_BACK, FELL_BACK, HANDOVER_UNDECIDED, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS,
     SLOT_LOST, TIMED_OUT, TORN, UNWRITTEN, value_after,
 };
-use super::{LOOK, Shared, machine_of, recorded};
+use super::{LOOK, Shared, machine_of, recorded, spoiled};
 use crate::cluster::DATA;
 use crate::machine::ledger_file::{Entry, entries};
 use simulation::VirtualDisk;
@@ -194,14 +194,15 @@ pub(super) fn end_of(shared: &Shared, node: usize, line: &str) -> Option<Lsn> {
 pub(super) fn check_line(shared: &Shared, line: Line<'_>) -> Result<(), String> {
     let Line { node, at_ms, text: line } = line;
     let Some(told) = Entry::told(line) else { return Ok(()) };
+    let is_spoiled = spoiled::is_served_by(shared, node);
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
     let since_ms = facts.ledger_since(node);
     let found = entries(files, Path::new(DATA));
     if let Some(entry) = found.iter().rev().find(|entry| entry.has(&told)) {
-        // Who went down meanwhile may have another log.
+        // Who went down meanwhile may have another log, and nobody reads past what a disk has changed.
         let befell = facts.losses_since(node, at_ms) > 0;
-        let looked = if befell { Ok(()) } else { recorded::look(files, entry) };
+        let looked = if befell || is_spoiled { Ok(()) } else { recorded::look(files, entry) };
         return looked.map_err(|why| format!("Silent: the ledger of node {node} has {entry:?}, and {why}"));
     }
     if unwritten(&facts, node, since_ms) != (0, 0) {

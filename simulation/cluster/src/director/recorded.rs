@@ -5,7 +5,7 @@
 //! |------------------|-------------------------------------------------------------------------------------|
 //! | a fallback       | it goes up to the end of a record, that of the commit which waited; what standbys   |
 //! |                  | had held before lies in front of it                                                 |
-//! | a cut            | what is left ends with a record                                                     |
+//! | a cut            | what is left ends with a record, unless what was cut comes again                    |
 //! | a lost slot      | its file names the same position                                                    |
 //! | a handover       | its position is the end of a record                                                 |
 //! | all              | the end does not lie before the beginning                                           |
@@ -23,6 +23,9 @@ use std::path::Path;
 use wal::Lsn;
 use wal::history::TimelineHistory;
 
+/// Why a standby has cut what it receives again.
+const AS_FOLLOWER: &str = "cut before following the primary";
+
 /// What is wrong with the positions of an entry of the ledger that lies on these files.
 pub(super) fn look(files: &VirtualDisk, entry: &Entry) -> Result<(), String> {
     let (Some(after), Some(upto)) = (entry.after, entry.upto) else { return Ok(()) };
@@ -31,6 +34,8 @@ pub(super) fn look(files: &VirtualDisk, entry: &Entry) -> Result<(), String> {
     }
     match entry.event.as_str() {
         "fallback" | "handover" => ends_record(files, upto),
+        // The rest of a record in which it was cut may have come since.
+        "cut" if entry.reason.ends_with(AS_FOLLOWER) => Ok(()),
         "cut" => may_be_cut(files, after),
         "slot_lost" => {
             let name = entry.reason.split('"').nth(1).unwrap_or_default();

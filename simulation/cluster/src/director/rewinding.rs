@@ -98,6 +98,22 @@ fn control_of(files: &VirtualDisk) -> Vec<u8> {
     files.read(&control_file_path(Path::new(DATA)), FILE_MAX).unwrap_or_default()
 }
 
+/// Whether a server was replaced, as it has heard or as another one knows that has replaced it.
+fn is_replaced(shared: &Shared, server: usize, by: usize) -> bool {
+    let (is_fenced, is_primary) = {
+        let cluster = shared.cluster.lock();
+        let Some(there) = cluster.node(machine_of(server)) else { return false };
+        (facts::is_replaced(there.files()), !has(there.files(), "standby.signal"))
+    };
+    let facts = shared.facts.lock();
+    let written = facts.branch_written(server);
+    let continues = || {
+        let lineage = facts.branches.lineage(&facts.branch_written(by));
+        lineage.iter().skip(1).any(|branch| *branch == written)
+    };
+    is_fenced || is_primary && continues()
+}
+
 /// Takes a node down, rewinds it and starts it as a standby. Whether it is one of `from` now.
 pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> bool {
     // Who lacks durable log is to say so, and to be cloned.
@@ -105,11 +121,8 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
     if is_damaged || !events::is_up(&shared, from) || shared.busy.lock().contains_key(&node) {
         return false;
     }
-    // Nor does anybody leave the branch that replaced the source's.
-    let is_replaced = |cluster: &crate::cluster::Cluster| {
-        cluster.node(machine_of(from)).is_some_and(|from| facts::is_replaced(from.files()))
-    };
-    if is_replaced(&shared.cluster.lock()) {
+    // Nor does anybody leave the branch that replaced the source's, though the source may not know of it yet.
+    if is_replaced(&shared, from, node) {
         return false;
     }
     shared.busy.lock().insert(node, "rewound");

@@ -15,8 +15,8 @@
 
 use super::admin::{PATIENCE, ask};
 use super::words::{
-    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, RECEIVED_DAMAGE, REDONE, TAKEN_BACK,
-    value_after,
+    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, RECEIVED_DAMAGE, REDONE, STARTS,
+    TAKEN_BACK, value_after,
 };
 use super::{Shared, disks, facts, leftovers, lives, machine_of, syncs};
 use crate::branch::Branch;
@@ -44,6 +44,8 @@ const FOLLOWS_MS: u64 = 100;
 enum Due {
     /// A log was cut from a position on, when its node had told the ends of these branches to be durable.
     Cut(Lsn, Vec<(Branch, u64)>),
+    /// A standby turned to another timeline, when it had told the ends of these branches to be durable.
+    Left(Vec<(Branch, u64)>),
     Begins(u32),
     /// Takes writes; as the first on its timeline, or not.
     Ready(bool),
@@ -99,6 +101,7 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     if let Some(timeline) = value_after(line, FOLLOWS) {
         watch.turned.insert(node, (shared.now_ms(), timeline));
         watch.due.push((node, Due::Follows));
+        watch.due.push((node, Due::Left(told())));
     }
     if line.contains(READY) {
         let is_new = watch.begun.remove(&node);
@@ -139,6 +142,7 @@ pub(super) fn look(shared: &Arc<Shared>) {
     for (node, what) in due {
         match what {
             Due::Cut(from, told) => check_cut(shared, node, from, &told),
+            Due::Left(told) => check_left(shared, node, &told),
             Due::Begins(timeline) => check_slots(shared, node, timeline),
             Due::Ready(is_new) => {
                 if is_new {
@@ -190,6 +194,33 @@ fn check_cut(shared: &Shared, node: usize, from: Lsn, told: &[(Branch, u64)]) {
             "Flushed: node {node} cuts its log from {from} on, and has reported {kept} of {parent}, which \
              {branch} has"
         ));
+    }
+}
+
+/// No whole record that a node has reported lies behind the fork where it leaves a branch, and of a part it
+/// says that it is cut.
+fn check_left(shared: &Shared, node: usize, told: &[(Branch, u64)]) {
+    let (left, is_whole, is_told) = {
+        let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
+        let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
+        facts.add_all(files);
+        let Some(branch) = facts::branch_followed(files) else { return };
+        let Some(fork) = facts.branches.fork(&branch) else { return };
+        let flushed = told.iter().filter(|(of, _)| *of == fork.parent).map(|(_, flushed)| *flushed).max();
+        let Some(flushed) = flushed.map(Lsn::new).filter(|flushed| *flushed > fork.at) else { return };
+        let timeline = TimelineId::new(fork.parent.timeline());
+        let own = disks::history(files, timeline);
+        let own = own.filter(|history| facts::branch_of(history, timeline) == fork.parent);
+        let is_whole = own.is_some_and(|own| !disks::has_no_record(files, &own, (fork.at, flushed)));
+        let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
+        let is_told =
+            lines.iter().rev().take_while(|line| !line.contains(STARTS)).any(|line| line.contains(CUT));
+        (format!("{} at {}, has reported {flushed} of it", fork.parent, fork.at), is_whole, is_told)
+    };
+    if is_whole {
+        shared.fail(format!("Flushed: node {node} leaves {left}, and has that whole"));
+    } else if !is_told {
+        shared.fail(format!("Silent: node {node} leaves {left}, and tells of no cut"));
     }
 }
 

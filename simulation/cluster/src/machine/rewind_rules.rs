@@ -9,7 +9,7 @@ use wal::Lsn;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 
-const MARKER: &str = "plimsoll.rewind";
+pub(super) const MARKER: &str = "plimsoll.rewind";
 const MARKER_MAX: u64 = 1 << 20;
 /// What a standby starts from, in a data directory.
 const MATTERS: [&str; 5] = ["base", "global", "pg_wal", BACKUP_LABEL_FILE, "standby.signal"];

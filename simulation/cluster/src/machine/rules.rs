@@ -6,33 +6,42 @@
 //! | a standby writes a page once its control file's minRecoveryPoint covers it, durably   | each write     |
 //! | what a checkpoint names has all pages of before its redo point durable, names too     | the control    |
 //! |                                                                                       | file changes   |
+//! | the files of slots say no more than what lies before the fork where a standby's log  | the record of  |
+//! | goes on along another timeline                                                        | that changes   |
 //! | small files that must outlive a power cut do not stay undurable (see [`must_outlive`])| by who asks    |
 //!
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
 use super::slot_files::Refused;
-use super::{log_rules, slot_files};
+use super::{log_rules, rewind_rules, slot_files};
 use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
 use simulation::VirtualDisk;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
-use wal::{Lsn, SegmentNumber};
+use wal::history::TimelineHistory;
+use wal::log_branch::BRANCH_FILE;
+use wal::{Lsn, SegmentNumber, TimelineId};
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 8192;
 /// Bytes of the log before a page's LSN that are looked at.
 const TAIL_BYTES: u64 = 64;
 
+/// No record of the branch is larger.
+const BRANCH_BYTES_MAX: u64 = 4096;
+
 /// The control file, in a data directory.
 const CONTROL: &str = "global/pg_control";
 
-/// The data directory that a path is in, if it is a server's.
+/// The data directory that a path is in, if it is a server's, and not in the middle of its own rewind.
 fn place(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
     let data: PathBuf = path.iter().take(2).collect();
-    files.exists(&data.join("postmaster.pid")).ok()?.then_some(data)
+    let has = |name| files.exists(&data.join(name)).unwrap_or(false);
+    (has("postmaster.pid") && !has(rewind_rules::MARKER)).then_some(data)
 }
 
 /// The rest of a path, behind its data directory.
@@ -84,6 +93,32 @@ fn note_begin(files: &VirtualDisk, path: &Path) {
     if let Some((data, node)) = place(files, path).zip(fiber::current_node()) {
         BEGINS.lock().push(Begin { node, timeline, slots: slot_files::positions(files, &data) });
     }
+}
+
+/// The timeline that each standby has on record.
+static FOLLOWED: Mutex<BTreeMap<NodeId, TimelineId>> = Mutex::new(BTreeMap::new());
+
+/// A standby records another timeline: no file of a slot says more by then than what lies before the fork.
+fn note_branch(files: &VirtualDisk, path: &Path, node: NodeId) -> Option<()> {
+    if in_directory(path) != Path::new(BRANCH_FILE) {
+        return None;
+    }
+    let (data, text) = (place(files, path)?, files.read(path, BRANCH_BYTES_MAX).ok()?);
+    let text = String::from_utf8_lossy(&text);
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    if value("promotion=")? != "none" {
+        // It may lead from here on.
+        FOLLOWED.lock().remove(&node);
+        return None;
+    }
+    let timeline = value("timeline=")?.parse().ok()?;
+    let before = FOLLOWED.lock().insert(node, timeline).filter(|before| *before != timeline)?;
+    let history = TimelineHistory::load(files, &data.join("pg_wal"), timeline).ok()?;
+    let fork = history.end_of(before).ok()??;
+    let slots = slot_files::positions(files, &data);
+    let (slot, at) = slots.into_iter().find(|(_, at)| *at > fork)?;
+    fail(format!("goes on along timeline {timeline} from {fork} on, and the file of slot {slot} says {at}"));
+    None
 }
 
 /// What was done wrong, if anything.
@@ -154,6 +189,7 @@ pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
 /// A file was written, or got this name.
 pub(super) fn touched(files: &VirtualDisk, path: &Path) {
     let Some(node) = fiber::current_node() else { return };
+    note_branch(files, path, node);
     if must_outlive(files, path) {
         for entry in files.list(path).unwrap_or_default() {
             TOUCHED.lock().push(Touched { node, path: path.join(entry.name) });

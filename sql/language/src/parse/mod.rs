@@ -225,6 +225,7 @@ pub fn cut_name(name: &str) -> SqlError {
 fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
     let mut tokens = lexed(source)?;
     note_freed(tokens.len());
+    check_tags(source, &tokens)?;
     if literals::go_on(&tokens) {
         tokens = literals::read(source, literals::joined(tokens))?;
     }
@@ -233,6 +234,23 @@ fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
         tokens.shrink_to_fit();
     }
     Ok(tokens)
+}
+
+/// A tag that begins with digits is a parameter, and what follows it begins a string.
+fn check_tags(source: &Source, tokens: &[TokenWithSpan]) -> Result<()> {
+    let digits = |token: &TokenWithSpan| {
+        let Token::DollarQuotedString(quoted) = &token.token else { return None };
+        let count = quoted.tag.as_ref()?.bytes().take_while(u8::is_ascii_digit).count();
+        Some(u64::try_from(count).unwrap_or(0)).filter(|count| *count > 0)
+    };
+    let Some((start, digits)) = tokens.iter().find_map(|token| Some((token.span.start, digits(token)?)))
+    else {
+        return Ok(());
+    };
+    let position = source.position(Location { column: start.column + 1 + digits, ..start });
+    let rest = source.text_from(position.unwrap_or(1));
+    let what = format!("unterminated dollar-quoted string at or near \"{rest}\"");
+    Err(SqlError::syntax(what).at(position))
 }
 
 /// The tokens as the parser cuts them; of literals with escapes that it can't read, the places alone.

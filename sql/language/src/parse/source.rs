@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// The text from a position (characters from 1) on.
-    fn text_from(&self, position: u32) -> &str {
+    pub(super) fn text_from(&self, position: u32) -> &str {
         self.text().get(self.offset(position)..).unwrap_or_default()
     }
 

@@ -2,14 +2,19 @@
 //! memory for the rows that its joins hold.
 
 use super::BATCH;
-use super::node::{DeferredSource, DeferredValues, Node};
+use super::node::{DeferredSource, DeferredValue, DeferredValues, Node};
 use super::parts::Part;
 use crate::expr::Expr;
 use sql_interface::{Result, SqlError, stack};
 use sqlstate::SqlState;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// What an operator takes with the future of its step, in bytes.
 const NODE_BYTES: usize = if cfg!(debug_assertions) { 24 << 10 } else { 6 << 10 };
+
+/// What computing a subquery takes beside its operators, in operators.
+const SUBQUERY_NODES: usize = 4;
 
 /// What a level of an expression takes, in bytes.
 const EXPR_BYTES: usize = if cfg!(debug_assertions) { 4 << 10 } else { 1 << 10 };
@@ -66,6 +71,7 @@ struct Depth {
     levels: usize,
     /// Values in a row of each join.
     joined_values: usize,
+    seen: HashSet<(*const Vec<DeferredValue>, usize)>,
 }
 
 impl Depth {
@@ -76,6 +82,11 @@ impl Depth {
     }
 
     fn deferred(&mut self, deferred: &DeferredValues, at: usize) {
+        // Several operators may share them, and so on at each level.
+        if deferred.is_empty() || !self.seen.insert((Arc::as_ptr(deferred), at)) {
+            return;
+        }
+        let at = at + SUBQUERY_NODES;
         for slot in deferred.iter() {
             match &slot.source {
                 DeferredSource::Scalar(node)

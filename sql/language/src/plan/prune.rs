@@ -6,6 +6,7 @@ use super::node::{
 use super::parts::Part;
 use crate::expr::Expr;
 use sql_types::Type;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Places of a row that are looked at. The row of a long chain of joins is wide, and there is a set for each
@@ -99,23 +100,39 @@ impl Needed {
 
 /// Visits every expression of a plan, with how many rows lie between it and the row that the plan stands in.
 fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
-    node.parts(&mut |part| match part {
-        Part::Expr(expr) => visit(expr, depth),
-        Part::Deferred(deferred) => each_deferred_expr(deferred, depth, visit),
-    });
-    if let Node::Join(plan) = node {
-        each_expr(&plan.left, depth, visit);
-        each_expr(&plan.right, depth + usize::from(plan.lateral), visit);
-    } else {
-        node.inputs().for_each(|input| each_expr(input, depth, visit));
-    }
+    Walk { seen: HashSet::new(), visit }.node(node, depth);
 }
 
-fn each_deferred_expr(deferred: &DeferredValues, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
-    for slot in deferred.iter() {
-        slot.source.arguments().iter().for_each(|expr| visit(expr, depth));
-        if let Some(node) = slot.source.node() {
-            each_expr(node, depth + 1, visit);
+/// A walk over a plan. Several operators may share values that wait, and so on at each level: these are
+/// looked at once.
+struct Walk<'v> {
+    seen: HashSet<(*const Vec<DeferredValue>, usize)>,
+    visit: &'v mut dyn FnMut(&Expr, usize),
+}
+
+impl Walk<'_> {
+    fn node(&mut self, node: &Node, depth: usize) {
+        node.parts(&mut |part| match part {
+            Part::Expr(expr) => (self.visit)(expr, depth),
+            Part::Deferred(deferred) => self.deferred(deferred, depth),
+        });
+        if let Node::Join(plan) = node {
+            self.node(&plan.left, depth);
+            self.node(&plan.right, depth + usize::from(plan.lateral));
+        } else {
+            node.inputs().for_each(|input| self.node(input, depth));
+        }
+    }
+
+    fn deferred(&mut self, deferred: &DeferredValues, depth: usize) {
+        if deferred.is_empty() || !self.seen.insert((Arc::as_ptr(deferred), depth)) {
+            return;
+        }
+        for slot in deferred.iter() {
+            slot.source.arguments().iter().for_each(|expr| (self.visit)(expr, depth));
+            if let Some(node) = slot.source.node() {
+                self.node(node, depth + 1);
+            }
         }
     }
 }

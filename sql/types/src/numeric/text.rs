@@ -2,6 +2,7 @@
 
 use super::{MAX_INTEGER_DIGITS, MAX_SCALE, Numeric, Repr};
 use crate::error::{Error, Result};
+use crate::integer::trim;
 use num_bigint::{BigInt, Sign};
 use sqlstate::SqlState;
 use std::fmt;
@@ -44,7 +45,7 @@ impl Numeric {
     ///
     /// 22P02, 22003 or another code of the class 22 if the text is no such value.
     pub fn parse(text: &str) -> Result<Self> {
-        let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+        let trimmed = trim(text);
         let invalid = || Error::invalid_text("numeric", text);
         let (negative, unsigned) = match trimmed.as_bytes().first() {
             Some(b'-') => (true, trimmed.get(1..).unwrap_or_default()),

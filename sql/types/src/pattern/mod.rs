@@ -1,11 +1,15 @@
 //! LIKE and regular expressions. With collation C, cases, letters, digits and blanks are those of ASCII.
 
+mod machine;
+mod node;
+mod options;
+mod part;
 mod regex;
 mod set;
 mod syntax;
 
+pub use options::Options;
 pub use regex::{Regex, cached, regex_matches};
-pub use set::character_class;
 
 use crate::error::{Error, Result};
 use crate::work;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 const LAST_CHARACTER: u32 = char::MAX as u32;
 
 /// The characters of a class such as `[:alpha:]` under collation C.
-pub fn character_class(name: &str) -> Option<&'static [(char, char)]> {
+pub(super) fn character_class(name: &str) -> Option<&'static [(char, char)]> {
     const UPPER: (char, char) = ('A', 'Z');
     const LOWER: (char, char) = ('a', 'z');
     const DIGIT: (char, char) = ('0', '9');
@@ -29,13 +29,17 @@ pub fn character_class(name: &str) -> Option<&'static [(char, char)]> {
 }
 
 /// Characters by their numbers, of which some may be beyond Unicode. No order, and they may overlap.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Set(pub(super) Vec<(u32, u32)>);
 
 impl Set {
     /// From ranges with both ends.
     pub(super) fn of(ranges: &[(char, char)]) -> Self {
         Self(ranges.iter().map(|(first, last)| (u32::from(*first), u32::from(*last))).collect())
+    }
+    /// One character.
+    pub(super) fn just(c: u32) -> Self {
+        Self(vec![(c, c)])
     }
     /// All other characters.
     pub(super) fn others(mut self) -> Self {
@@ -66,8 +70,22 @@ impl Set {
             }
         }
     }
-    /// Appends it, or all characters but these, in the `regex` crate's syntax.
-    pub(super) fn write(&self, negated: bool, out: &mut String) {
+    pub(super) fn has(&self, c: char) -> bool {
+        let c = u32::from(c);
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&c))
+    }
+    /// Appends it in the `regex` crate's syntax.
+    pub(super) fn write(&self, out: &mut String) {
+        if let [(first, last)] = self.0.as_slice()
+            && first == last
+            && let Some(c) = char::from_u32(*first)
+        {
+            if r"\.+*?()|[]{}^$#&-~".contains(c) {
+                out.push('\\');
+            }
+            out.push(c);
+            return;
+        }
         // Surrogates and what is beyond Unicode are no characters.
         let real = |number: u32| char::from_u32(number).is_some();
         let ends = self.0.iter().map(|(first, last)| {
@@ -77,10 +95,10 @@ impl Set {
         });
         let mut ends = ends.filter(|(first, last)| first <= last && real(*first)).peekable();
         if ends.peek().is_none() {
-            out.push_str(if negated { r"[\x{0}-\x{10ffff}]" } else { r"[^\x{0}-\x{10ffff}]" });
+            out.push_str(r"[^\x{0}-\x{10ffff}]");
             return;
         }
-        out.push_str(if negated { "[^" } else { "[" });
+        out.push('[');
         for (first, last) in ends {
             let _ = write!(out, "\\x{{{first:x}}}");
             if last > first {

@@ -1,17 +1,18 @@
-//! PostgreSQL's advanced regular expressions (the manual's section "POSIX Regular Expressions") in the syntax
-//! of the `regex` crate.
-//!
-//! Nothing of an expression is handed on as it stands: each part is read and written anew, so that letters,
-//! digits, blanks, words and the two cases are those of ASCII, as collation C has them.
+//! The syntax of PostgreSQL's advanced regular expressions (the manual's section "POSIX Regular Expressions").
+//! Letters, digits, blanks, words and the two cases are those of ASCII, as collation C has them.
 
+use super::node::{Constraint, Greed, Node};
+use super::options::Options;
 use super::set::{Set, character_class};
 use crate::error::{Error, Result};
 use sqlstate::SqlState;
-use std::fmt::Write as _;
 use std::str::Chars;
 
 /// PostgreSQL's message for an expression that would take too much memory.
-pub(super) const TOO_COMPLEX: &str = "regular expression is too complex";
+const TOO_COMPLEX: &str = "regular expression is too complex";
+
+/// Parentheses in one another.
+const DEPTH_MAX: u32 = 200;
 
 /// The most that a quantifier counts to.
 const COUNT_MAX: u32 = 255;
@@ -29,43 +30,32 @@ fn wrong(reason: &str) -> Error {
     Error::new(SqlState::INVALID_REGULAR_EXPRESSION, format!("invalid regular expression: {reason}"))
 }
 
-fn absent(what: &str) -> Error {
+/// 0A000 for a part of PostgreSQL's syntax.
+pub(super) fn absent(what: &str) -> Error {
     Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("regular expressions with {what} are not supported"))
+}
+
+pub(super) fn too_complex() -> Error {
+    Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, TOO_COMPLEX)
 }
 
 /// What an escape stands for.
 enum Escape {
     Character(u32),
     Class(Set),
-    /// Something without width, in the crate's syntax.
-    Constraint(&'static str),
+    Constraint(Constraint),
     /// What a group of this number stands for.
-    Reference(u32),
+    Reference(usize),
 }
 
-/// The letters before an expression, `(?i)`.
-#[derive(Clone, Copy)]
-struct Options {
-    fold: bool,
-    /// Blanks and comments are skipped.
-    expanded: bool,
-    /// `.` and negated brackets do not take ends of lines.
-    lines_stop: bool,
-    /// `^` and `$` match at lines.
-    lines_anchor: bool,
-    literal: bool,
-}
-
-/// An expression in the crate's syntax; `fold` unless the expression says otherwise.
+/// An expression, and how many groups it has.
 ///
 /// # Errors
 ///
-/// 2201B if it is not well formed, 0A000 for what is absent.
-pub(super) fn translate(pattern: &str, fold: bool) -> Result<String> {
-    let mut options =
-        Options { fold, expanded: false, lines_stop: false, lines_anchor: false, literal: false };
+/// 2201B if it is not well formed, 0A000 for what is absent, 54000 if it is too complex.
+pub(super) fn read(pattern: &str, mut options: Options) -> Result<(Node, usize)> {
     let mut rest = pattern;
-    if let Some(directed) = pattern.strip_prefix("***") {
+    if let Some(directed) = pattern.strip_prefix("***").filter(|_| !options.literal) {
         rest = directed.get(1..).unwrap_or_default();
         match directed.chars().next() {
             Some('=') => options.literal = true,
@@ -78,57 +68,38 @@ pub(super) fn translate(pattern: &str, fold: bool) -> Result<String> {
         && letters.starts_with(|c: char| c.is_ascii_alphabetic())
     {
         let (letters, behind) = letters.split_once(')').ok_or_else(|| wrong(BAD_OPTION))?;
-        letters.chars().try_for_each(|letter| options.embedded(letter))?;
+        for letter in letters.chars() {
+            if !options.take(letter)? {
+                return Err(wrong(BAD_OPTION));
+            }
+        }
         rest = behind;
     }
-    let mut translator = Translator {
-        rest: rest.chars(),
-        out: String::with_capacity(rest.len() * 2),
-        options,
-        groups: 0,
-        open: 0,
-        may_repeat: false,
-    };
+    let mut reader = Reader { rest: rest.chars(), options, groups: 0, depth: 0 };
     if options.literal {
-        rest.chars().for_each(|c| translator.character(u32::from(c)));
-    } else {
-        translator.expression()?;
+        let all = rest.chars().map(|c| reader.character(u32::from(c))).collect();
+        return Ok((Node::Sequence(all), 0));
     }
-    Ok(translator.out)
+    let node = reader.choice()?;
+    if reader.peek().is_some() { Err(wrong(PARENTHESES)) } else { Ok((node, reader.groups)) }
 }
 
-impl Options {
-    fn embedded(&mut self, letter: char) -> Result<()> {
-        match letter {
-            'i' => self.fold = true,
-            'c' => self.fold = false,
-            'x' => self.expanded = true,
-            't' => self.expanded = false,
-            'q' => self.literal = true,
-            'm' | 'n' => (self.lines_stop, self.lines_anchor) = (true, true),
-            'p' => (self.lines_stop, self.lines_anchor) = (true, false),
-            'w' => (self.lines_stop, self.lines_anchor) = (false, true),
-            's' => (self.lines_stop, self.lines_anchor) = (false, false),
-            'b' | 'e' => return Err(absent(&format!("an embedded option \"{letter}\""))),
-            _ => return Err(wrong(BAD_OPTION)),
-        }
-        Ok(())
-    }
+/// How often something is to be there.
+struct Quantifier {
+    least: u32,
+    most: Option<u32>,
+    greed: Option<Greed>,
 }
 
-struct Translator<'a> {
+struct Reader<'a> {
     rest: Chars<'a>,
-    out: String,
     options: Options,
     /// Groups that have begun.
-    groups: u32,
-    /// Parentheses that are open.
-    open: u32,
-    /// Whether a quantifier may follow.
-    may_repeat: bool,
+    groups: usize,
+    depth: u32,
 }
 
-impl Translator<'_> {
+impl Reader<'_> {
     fn peek(&self) -> Option<char> {
         self.rest.clone().next()
     }
@@ -141,56 +112,44 @@ impl Translator<'_> {
         found.is_some()
     }
 
-    fn expression(&mut self) -> Result<()> {
-        loop {
-            self.skip_blanks();
-            let Some(c) = self.rest.next() else { break };
-            match c {
-                '\\' => match self.escape()? {
-                    Escape::Character(c) => self.character(c),
-                    Escape::Class(set) => self.set(&set, false),
-                    Escape::Constraint(constraint) => self.constraint(constraint),
-                    Escape::Reference(group) if group <= self.groups => {
-                        return Err(absent("back references"));
-                    }
-                    Escape::Reference(_) => return Err(wrong("invalid backreference number")),
-                },
-                '[' if self.take("[:<:]]") => self.constraint(r"(?-u:\b{start})"),
-                '[' if self.take("[:>:]]") => self.constraint(r"(?-u:\b{end})"),
-                '[' => self.bracket()?,
-                '(' => self.parenthesis()?,
-                ')' => {
-                    self.open = self.open.checked_sub(1).ok_or_else(|| wrong(PARENTHESES))?;
-                    self.out.push(')');
-                    self.may_repeat = true;
-                }
-                '|' => self.constraint("|"),
-                '^' => self.constraint(if self.options.lines_anchor { "(?m:^)" } else { "^" }),
-                '$' => self.constraint(if self.options.lines_anchor { "(?m:$)" } else { "$" }),
-                '.' => {
-                    self.out.push_str(if self.options.lines_stop { r"[^\n]" } else { "." });
-                    self.may_repeat = true;
-                }
-                '*' | '+' | '?' => self.quantifier(|out| {
-                    out.push(c);
-                    Ok(())
-                })?,
-                '{' => self.brace()?,
-                c => self.character(u32::from(c)),
-            }
+    /// Branches up to a closing parenthesis or the end.
+    fn choice(&mut self) -> Result<Node> {
+        let first = self.branch()?;
+        if self.peek() != Some('|') {
+            return Ok(first);
         }
-        if self.open > 0 { Err(wrong(PARENTHESES)) } else { Ok(()) }
+        let mut branches = vec![first];
+        while self.take("|") {
+            branches.push(self.branch()?);
+        }
+        Ok(Node::Choice(branches))
     }
 
-    /// Blanks and comments, where they are not part of the expression.
+    fn branch(&mut self) -> Result<Node> {
+        let mut parts = Vec::new();
+        loop {
+            self.skip_blanks();
+            if matches!(self.peek(), None | Some('|' | ')')) {
+                return Ok(Node::Sequence(parts));
+            }
+            parts.push(self.quantified()?);
+        }
+    }
+
+    /// Comments, and blanks where they are not part of the expression.
     fn skip_blanks(&mut self) {
-        while self.options.expanded {
+        loop {
             let text = self.rest.as_str();
-            let behind = text.trim_start_matches(|c: char| matches!(c, '\t'..='\r' | ' '));
-            let behind = match behind.strip_prefix('#') {
-                Some(comment) => comment.find('\n').and_then(|end| comment.get(end..)).unwrap_or_default(),
-                None => behind,
-            };
+            let mut behind = text;
+            if self.options.expanded {
+                behind = behind.trim_start_matches(|c: char| matches!(c, '\t'..='\r' | ' '));
+                if let Some(comment) = behind.strip_prefix('#') {
+                    behind = comment.find('\n').and_then(|end| comment.get(end..)).unwrap_or_default();
+                }
+            }
+            if let Some(comment) = behind.strip_prefix("(?#") {
+                behind = comment.split_once(')').map_or("", |(_, behind)| behind);
+            }
             self.rest = behind.chars();
             if behind.len() == text.len() {
                 break;
@@ -198,75 +157,61 @@ impl Translator<'_> {
         }
     }
 
-    fn character(&mut self, c: u32) {
-        self.may_repeat = true;
-        match char::from_u32(c) {
-            Some(c) if self.options.fold && c.is_ascii_alphabetic() => {
-                self.out.extend(['[', c.to_ascii_uppercase(), c.to_ascii_lowercase(), ']']);
-            }
-            Some(c) => {
-                if r"\.+*?()|[]{}^$#&-~".contains(c) {
-                    self.out.push('\\');
-                }
-                self.out.push(c);
-            }
-            None => self.set(&Set(vec![(c, c)]), false),
-        }
-    }
-
-    fn set(&mut self, set: &Set, negated: bool) {
-        self.may_repeat = true;
-        set.write(negated, &mut self.out);
-    }
-
-    /// What takes no quantifier.
-    fn constraint(&mut self, written: &str) {
-        self.may_repeat = false;
-        self.out.push_str(written);
-    }
-
-    fn quantifier(&mut self, write: impl FnOnce(&mut String) -> Result<()>) -> Result<()> {
-        if !std::mem::take(&mut self.may_repeat) {
+    fn quantified(&mut self) -> Result<Node> {
+        let of = self.atom()?;
+        let Some(Quantifier { least, most, greed }) = self.quantifier()? else { return Ok(of) };
+        if matches!(of, Node::At(_)) || self.quantifier()?.is_some() {
             return Err(wrong(BAD_OPERAND));
         }
-        write(&mut self.out)?;
-        if self.take("?") {
-            self.out.push('?');
+        if most == Some(0) {
+            return Ok(Node::nothing());
         }
-        Ok(())
+        Ok(Node::Repeat { of: Box::new(of), least, most, greed })
     }
 
-    /// `{`: of itself, or before counts.
-    fn brace(&mut self) -> Result<()> {
+    /// The quantifier that is ahead, if one is.
+    fn quantifier(&mut self) -> Result<Option<Quantifier>> {
         self.skip_blanks();
-        if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
-            self.character(u32::from('{'));
-            return Ok(());
-        }
-        if !self.may_repeat {
-            return Err(wrong(BAD_OPERAND));
-        }
-        let least = self.count()?;
-        let most = if !self.take(",") {
-            Some(least)
-        } else {
-            self.skip_blanks();
-            if self.peek().is_some_and(|c| c.is_ascii_digit()) { Some(self.count()?) } else { None }
+        let (least, most, has_greed) = match self.peek() {
+            Some('*') => (0, None, true),
+            Some('+') => (1, None, true),
+            Some('?') => (0, Some(1), true),
+            Some('{') if self.counts_ahead() => self.counts()?,
+            _ => return Ok(None),
         };
-        if !self.take("}") {
+        self.rest.next();
+        let greed = if self.take("?") { Greed::Least } else { Greed::Most };
+        Ok(Some(Quantifier { least, most, greed: has_greed.then_some(greed) }))
+    }
+
+    fn counts_ahead(&mut self) -> bool {
+        let before = self.rest.clone();
+        self.rest.next();
+        self.skip_blanks();
+        let found = self.peek().is_some_and(|c| c.is_ascii_digit());
+        self.rest = before;
+        found
+    }
+
+    /// `{m}`, `{m,}` or `{m,n}`, up to before the closing brace.
+    fn counts(&mut self) -> Result<(u32, Option<u32>, bool)> {
+        self.rest.next();
+        self.skip_blanks();
+        let least = self.count()?;
+        let (mut most, has_most) = (Some(least), self.take(","));
+        if has_most {
+            self.skip_blanks();
+            let is_count = self.peek().is_some_and(|c| c.is_ascii_digit());
+            most = if is_count { Some(self.count()?) } else { None };
+        }
+        if self.peek() != Some('}') {
             let reason = if self.peek().is_none() { "braces {} not balanced" } else { BAD_COUNT };
             return Err(wrong(reason));
         }
         if most.is_some_and(|most| most < least) {
             return Err(wrong(BAD_COUNT));
         }
-        self.quantifier(|out| {
-            let _ = match most {
-                Some(most) => write!(out, "{{{least},{most}}}"),
-                None => write!(out, "{{{least},}}"),
-            };
-            Ok(())
-        })
+        Ok((least, most, has_most))
     }
 
     fn count(&mut self) -> Result<u32> {
@@ -282,26 +227,67 @@ impl Translator<'_> {
         Ok(count)
     }
 
-    /// Behind an opening parenthesis.
-    fn parenthesis(&mut self) -> Result<()> {
-        if self.take("?#") {
-            self.rest = self.rest.as_str().split_once(')').map_or("", |(_, behind)| behind).chars();
-            return Ok(());
+    fn atom(&mut self) -> Result<Node> {
+        let starts_count = self.peek() == Some('{') && self.counts_ahead();
+        let Some(c) = self.rest.next() else { return Ok(Node::nothing()) };
+        Ok(match c {
+            '\\' => match self.escape()? {
+                Escape::Character(c) => self.character(c),
+                Escape::Class(set) => Node::One(set),
+                Escape::Constraint(constraint) => Node::At(constraint),
+                Escape::Reference(group) if group <= self.groups => return Err(absent("back references")),
+                Escape::Reference(_) => return Err(wrong("invalid backreference number")),
+            },
+            '[' if self.take("[:<:]]") => Node::At(Constraint::WordStart),
+            '[' if self.take("[:>:]]") => Node::At(Constraint::WordEnd),
+            '[' => self.bracket()?,
+            '(' => self.parenthesis()?,
+            '^' if self.options.lines_anchor => Node::At(Constraint::LineStart),
+            '^' => Node::At(Constraint::Start),
+            '$' if self.options.lines_anchor => Node::At(Constraint::LineEnd),
+            '$' => Node::At(Constraint::End),
+            '.' => {
+                let none = if self.options.lines_stop { Set::just(u32::from('\n')) } else { Set::default() };
+                Node::One(none.others())
+            }
+            '*' | '+' | '?' => return Err(wrong(BAD_OPERAND)),
+            '{' if starts_count => return Err(wrong(BAD_OPERAND)),
+            c => self.character(u32::from(c)),
+        })
+    }
+
+    fn character(&self, c: u32) -> Node {
+        let mut set = Set::just(c);
+        if self.options.fold {
+            set.fold();
         }
+        Node::One(set)
+    }
+
+    /// Behind an opening parenthesis.
+    fn parenthesis(&mut self) -> Result<Node> {
         if ["?=", "?!", "?<=", "?<!"].iter().any(|look| self.rest.as_str().starts_with(look)) {
             return Err(absent("look-around"));
         }
-        let written = if self.take("?:") {
-            "(?:"
-        } else if self.peek() == Some('?') {
+        let is_group = !self.take("?:");
+        if is_group && self.peek() == Some('?') {
             return Err(wrong(BAD_OPERAND));
-        } else {
-            self.groups += 1;
-            "("
-        };
-        self.open += 1;
-        self.constraint(written);
-        Ok(())
+        }
+        self.groups += usize::from(is_group);
+        let number = Some(self.groups).filter(|_| is_group);
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(too_complex());
+        }
+        let inner = self.choice()?;
+        self.depth -= 1;
+        if !self.take(")") {
+            return Err(wrong(PARENTHESES));
+        }
+        Ok(match number {
+            Some(number) => Node::Group(number, Box::new(inner)),
+            None => inner,
+        })
     }
 
     /// Behind a backslash.
@@ -309,12 +295,12 @@ impl Translator<'_> {
         let letter = self.rest.next().ok_or_else(|| wrong(BAD_ESCAPE))?;
         let class = |name| Set::of(character_class(name).unwrap_or_default());
         Ok(match letter {
-            'A' => Escape::Constraint(r"\A"),
-            'Z' => Escape::Constraint(r"\z"),
-            'm' => Escape::Constraint(r"(?-u:\b{start})"),
-            'M' => Escape::Constraint(r"(?-u:\b{end})"),
-            'y' => Escape::Constraint(r"(?-u:\b)"),
-            'Y' => Escape::Constraint(r"(?-u:\B)"),
+            'A' => Escape::Constraint(Constraint::Start),
+            'Z' => Escape::Constraint(Constraint::End),
+            'm' => Escape::Constraint(Constraint::WordStart),
+            'M' => Escape::Constraint(Constraint::WordEnd),
+            'y' => Escape::Constraint(Constraint::WordBound),
+            'Y' => Escape::Constraint(Constraint::NoWordBound),
             'd' => Escape::Class(class("digit")),
             'D' => Escape::Class(class("digit").others()),
             's' => Escape::Class(class("space")),
@@ -357,11 +343,11 @@ impl Translator<'_> {
     }
 
     /// The number that these digits and those ahead are in decimal.
-    fn decimal(&self, first: char) -> (u32, usize) {
-        let ahead = self.rest.clone().take_while(char::is_ascii_digit).filter_map(|c| c.to_digit(10));
-        let digits = first.to_digit(10).into_iter().chain(ahead);
-        digits.fold((0, 0), |(number, count), digit| {
-            (number.saturating_mul(10).saturating_add(digit), count + 1)
+    fn decimal(&self, first: char) -> (usize, usize) {
+        let ahead = self.rest.clone().take_while(char::is_ascii_digit);
+        [first].into_iter().chain(ahead).fold((0, 0), |(number, count), digit| {
+            let digit = digit as usize - '0' as usize;
+            (usize::saturating_mul(number, 10).saturating_add(digit), count + 1)
         })
     }
 
@@ -393,7 +379,7 @@ impl Translator<'_> {
     }
 
     /// Behind an opening bracket.
-    fn bracket(&mut self) -> Result<()> {
+    fn bracket(&mut self) -> Result<Node> {
         let negated = self.take("^");
         let mut set = Set::default();
         let mut is_first = true;
@@ -420,8 +406,7 @@ impl Translator<'_> {
         if negated && self.options.lines_stop {
             set.0.push((u32::from('\n'), u32::from('\n')));
         }
-        self.set(&set, negated);
-        Ok(())
+        Ok(Node::One(if negated { set.others() } else { set }))
     }
 
     /// A character or a class within brackets.
@@ -433,11 +418,7 @@ impl Translator<'_> {
                 Some((':', name)) => Escape::Class(named_class(name)?),
                 Some((kind, name)) => {
                     let element = collating_element(name)?;
-                    if kind == '=' {
-                        Escape::Class(Set(vec![(element, element)]))
-                    } else {
-                        Escape::Character(element)
-                    }
+                    if kind == '=' { Escape::Class(Set::just(element)) } else { Escape::Character(element) }
                 }
                 None => Escape::Character(u32::from('[')),
             },
@@ -497,7 +478,7 @@ fn collating_element(name: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use crate::pattern::{Regex, regex_matches};
+    use crate::pattern::{Options, Regex, regex_matches};
 
     /// Each was said to PostgreSQL 15 with collation C: `SELECT text ~ pattern, text ~* pattern`.
     #[test]
@@ -578,9 +559,9 @@ mod tests {
             (r"\1", "invalid backreference number"),
             (r"(a)\1", "back references are not supported"),
             ("a(?=b)", "look-around are not supported"),
-            ("(?b)a", "an embedded option \"b\" are not supported"),
+            ("(?b)a", "the option \"b\" are not supported"),
         ] {
-            let error = Regex::new(pattern, false).unwrap_err();
+            let error = Regex::new(pattern, Options::default()).unwrap_err();
             assert!(error.message().contains(part), "{pattern}: {error}");
         }
     }

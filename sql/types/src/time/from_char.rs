@@ -4,6 +4,7 @@ use super::calendar::{days_from_civil, days_in_month};
 use super::words::{MONTHS, WEEKDAYS};
 use super::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
 use crate::error::{Error, Result};
+use crate::integer::is_space;
 use sqlstate::SqlState;
 
 /// Patterns in lower case, longer ones before those that they start with.
@@ -54,7 +55,7 @@ fn parts(format: &str) -> Vec<Part<'_>> {
             rest = behind.get(end + 1..).unwrap_or_default();
         } else {
             parts.push(match first {
-                c if c.is_ascii_whitespace() => Part::Space,
+                c if is_space(c) => Part::Space,
                 c if c.is_ascii_punctuation() => Part::Separator,
                 c => Part::Character(c),
             });
@@ -113,7 +114,7 @@ struct Source<'t> {
 
 impl<'t> Source<'t> {
     fn skip_spaces(&mut self) -> i64 {
-        let trimmed = self.rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+        let trimmed = self.rest.trim_start_matches(is_space);
         let skipped = self.rest.len() - trimmed.len();
         self.rest = trimmed;
         i64::try_from(skipped).unwrap_or(i64::MAX)
@@ -175,7 +176,7 @@ impl<'t> Source<'t> {
             self.rest.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted))
         });
         let Some(at) = found else {
-            let shown = self.rest.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
+            let shown = self.rest.split(is_space).next().unwrap_or_default();
             return Err(bad(format!("invalid value \"{shown}\" for \"{name}\""))
                 .with_detail("The given value did not match any of the allowed values for this field."));
         };
@@ -356,7 +357,7 @@ fn read(text: &str, format: &str) -> Result<(i64, i64)> {
             Part::Space | Part::Separator if exact => source.skip(1),
             Part::Space | Part::Separator => {
                 skipped -= 1;
-                if source.rest.starts_with(|c: char| c.is_ascii_whitespace() || c.is_ascii_punctuation()) {
+                if source.rest.starts_with(|c: char| is_space(c) || c.is_ascii_punctuation()) {
                     source.skip(1);
                     skipped += 1;
                 }

@@ -392,6 +392,10 @@ impl Decoder {
         let (whole, fraction) =
             field.split_once('.').map_or((field, None), |(whole, rest)| (whole, Some(rest)));
         if self.next_is_julian {
+            // It is a whole date.
+            if self.have != 0 || self.julian.is_some() || self.day_of_year.is_some() {
+                return Err(Refused::Syntax);
+            }
             self.next_is_julian = false;
             self.julian = Some(digits_of(whole)?);
             if let Some(fraction) = fraction {

@@ -65,7 +65,7 @@ pub(super) fn tokens(text: &str) -> Read<Vec<Token>> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        if first.is_ascii() && is_space(first as u8) {
+        if is_space(first) {
             rest = rest.get(1..).unwrap_or_default();
         } else if first.is_ascii_digit()
             || (first == '.' && rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit))

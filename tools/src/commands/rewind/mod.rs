@@ -241,6 +241,8 @@ pub async fn with_bar(rewind: Rewind, wanted: bool) -> Result<Rewound> {
 /// Slots that went are told.
 pub fn say_dropped(done: &Rewound) {
     for slot in &done.dropped_slots {
-        complain!("dropped replication slot \"{slot}\": its position was of the discarded branch");
+        complain!(
+            "dropped replication slot \"{slot}\": a rewind keeps none, since it discards log that they reserve"
+        );
     }
 }

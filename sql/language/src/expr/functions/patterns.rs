@@ -8,22 +8,22 @@ use sql_types::{Array, Datum, pattern};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
-/// Flags of the regular expression functions: case-insensitive, all matches.
-pub(super) fn flags(written: &str) -> Result<(bool, bool)> {
-    let (mut fold, mut all) = (false, false);
+/// Flags of the regular expression functions: options of the expression, and whether all matches count.
+pub(super) fn flags(written: &str) -> Result<(pattern::Options, bool)> {
+    let (mut options, mut all) = (pattern::Options::default(), false);
     for flag in written.chars() {
-        match flag {
-            'i' => fold = true,
-            'c' => fold = false,
-            'g' => all = true,
-            's' => {}
-            'n' | 'm' | 'p' | 'w' | 'x' | 'q' | 'b' | 'e' | 't' => {
-                return Err(SqlError::unsupported(format!("the regular expression option \"{flag}\"")));
-            }
-            other => return Err(invalid(format!("invalid regular expression option: \"{other}\""))),
+        if flag == 'g' {
+            all = true;
+        } else if !options.take(flag)? {
+            return Err(invalid(format!("invalid regular expression option: \"{flag}\"")));
         }
     }
-    Ok((fold, all))
+    Ok((options, all))
+}
+
+/// An expression without flags.
+fn plain(pattern: &str) -> Result<pattern::Regex> {
+    Ok(pattern::cached(pattern, pattern::Options::default())?)
 }
 
 fn texts(parts: impl Iterator<Item = Option<impl Into<String>>>) -> Datum {
@@ -45,16 +45,14 @@ pub(super) fn register(table: &mut Table) {
         }
     });
     table.add("substring", &[Text, Text], Text, |a, _| {
-        let found = pattern::cached(text(a, 1)?, false)?.find(text(a, 0)?).map(Datum::text);
-        Ok(found.unwrap_or_default())
+        Ok(plain(text(a, 1)?)?.find(text(a, 0)?)?.map(Datum::text).unwrap_or_default())
     });
     table.add("regexp_replace", &[Text, Text, Text], Text, |a, _| {
-        let regex = pattern::cached(text(a, 1)?, false)?;
-        Ok(Datum::from(regex.replace(text(a, 0)?, text(a, 2)?, false)?))
+        Ok(Datum::from(plain(text(a, 1)?)?.replace(text(a, 0)?, text(a, 2)?, false)?))
     });
     table.add("regexp_replace", &[Text, Text, Text, Text], Text, |a, _| {
-        let (fold, all) = flags(text(a, 3)?)?;
-        Ok(Datum::from(pattern::cached(text(a, 1)?, fold)?.replace(text(a, 0)?, text(a, 2)?, all)?))
+        let (options, all) = flags(text(a, 3)?)?;
+        Ok(Datum::from(pattern::cached(text(a, 1)?, options)?.replace(text(a, 0)?, text(a, 2)?, all)?))
     });
     matches(table);
     places(table);
@@ -63,16 +61,16 @@ pub(super) fn register(table: &mut Table) {
 
 fn matches(table: &mut Table) {
     table.add("regexp_match", &[Text, Text], TextArray, |a, _| {
-        let groups = pattern::cached(text(a, 1)?, false)?.groups(text(a, 0)?);
+        let groups = plain(text(a, 1)?)?.groups(text(a, 0)?)?;
         Ok(groups.map_or(Datum::Null, |groups| texts(groups.into_iter())))
     });
     table.add("regexp_match", &[Text, Text, Text], TextArray, |a, _| {
-        let (fold, all) = flags(text(a, 2)?)?;
+        let (options, all) = flags(text(a, 2)?)?;
         if all {
             return Err(invalid("regexp_match() does not support the \"global\" option")
                 .with_hint("Use the regexp_matches function instead."));
         }
-        let groups = pattern::cached(text(a, 1)?, fold)?.groups(text(a, 0)?);
+        let groups = pattern::cached(text(a, 1)?, options)?.groups(text(a, 0)?)?;
         Ok(groups.map_or(Datum::Null, |groups| texts(groups.into_iter())))
     });
     for parameters in [&[Text, Text][..], &[Text, Text, Text]] {
@@ -82,14 +80,18 @@ fn matches(table: &mut Table) {
     }
 }
 
+/// The flags, if they are given.
+fn given(arguments: &[Datum], at: usize) -> Result<(pattern::Options, bool)> {
+    if arguments.len() > at { flags(text(arguments, at)?) } else { Ok((pattern::Options::default(), false)) }
+}
+
 /// The expression with its flags, if they are given, for a function that has no use for "g".
 fn regex(arguments: &[Datum], at: usize, flags_at: usize, function: &str) -> Result<pattern::Regex> {
-    let (fold, all) =
-        if arguments.len() > flags_at { flags(text(arguments, flags_at)?)? } else { (false, false) };
+    let (options, all) = given(arguments, flags_at)?;
     if all {
         return Err(invalid(format!("{function}() does not support the \"global\" option")));
     }
-    Ok(pattern::cached(text(arguments, at)?, fold)?)
+    Ok(pattern::cached(text(arguments, at)?, options)?)
 }
 
 /// A number that is at least `least`, or `otherwise` where none is given.
@@ -172,7 +174,7 @@ fn splits(table: &mut Table) {
 ///
 /// What is wrong with the expression or its flags, and those of work that is to stop.
 pub fn regexp_matches(arguments: &[Datum]) -> Result<Vec<Datum>> {
-    let (fold, all) = if arguments.len() > 2 { flags(text(arguments, 2)?)? } else { (false, false) };
-    let found = pattern::cached(text(arguments, 1)?, fold)?.all_groups(text(arguments, 0)?, all)?;
+    let (options, all) = given(arguments, 2)?;
+    let found = pattern::cached(text(arguments, 1)?, options)?.all_groups(text(arguments, 0)?, all)?;
     Ok(found.into_iter().map(|groups| texts(groups.into_iter())).collect())
 }

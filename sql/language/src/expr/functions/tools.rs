@@ -6,11 +6,11 @@ use crate::expr::Facts;
 use crate::parse::encoding_number;
 use sql_catalogue::system::known;
 use sql_interface::{Result, SqlError};
-use sql_types::Datum;
 use sql_types::TypeId::{
     self, Bool, Int2, Int4, Name, Oid, OidVector, Regclass, Regcollation, Regnamespace, Regoper, Regoperator,
     Regproc, Regprocedure, Regrole, Regtype, Text,
 };
+use sql_types::{Datum, is_space};
 use sqlstate::SqlState;
 
 /// The OID of a name (a number is one, too); NULL where the cast would find nothing.
@@ -74,7 +74,6 @@ fn parse_ident(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
         let message = format!("string is not a valid identifier: \"{written}\"");
         SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
     };
-    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c');
     let is_start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
     let (mut rest, mut parts) = (written.trim_start_matches(is_space), Vec::new());
     loop {
