@@ -185,6 +185,11 @@ impl RecoveryStart {
         self.timeline
     }
 
+    /// The size of the directory's segments.
+    pub const fn segment_size(&self) -> SegmentSize {
+        self.segment_size
+    }
+
     /// The history of that, on which all log in pg_wal lies.
     ///
     /// # Errors

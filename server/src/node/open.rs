@@ -263,39 +263,12 @@ async fn prepare_recovery(
     };
     let received = received.map_err(|error| ServerError::new(format!("{RECEIVED_FILE}: {error}")))?;
     let wanted = recovery_target::timeline(ground);
-    let (fetching, disk, pg_wal) =
-        (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
-    let chosen = host::task::blocking(move || {
-        timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
-            .map_err(|error| failed(&error))?;
-        let chosen = start.choose(&disk, &pg_wal, wanted).map_err(|error| failed(&error))?;
-        let ours = start.own_history(&*disk, &pg_wal).map_err(|error| failed(&error))?;
-        let place = Place { disk: &disk, pg_wal: &pg_wal, segment_size: size };
-        let left = timelines::left_behind(&place, (&ours, &chosen), received, Lsn::INVALID);
-        let left = left.map_err(|error| failed(&error))?;
-        Ok::<_, ServerError>(Chosen {
-            fork: chosen.end_of(ours.target()).ok().flatten(),
-            history: chosen,
-            left,
-        })
-    });
-    let Chosen { history: chosen, fork, left } = chosen
-        .await
-        .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
-    if let Some((tail, timeline)) = left {
-        let reason = reason_of_cut(&tail, timeline, AT_LATER);
-        let recorded = Ledger::new(ground).try_record("cut", (tail.from, tail.upto), &reason);
-        recorded.map_err(|error| failed(&error))?;
-        ground.log.log(line_of_cut(&tail, &reason));
-    }
-    if let Some(fork) = fork {
-        // Before the other timeline is on record: later starts do not see that one was left.
-        end_slots(ground, fork)?;
-    }
+    let chosen = choose(ground, &restorer, start, received, wanted).await?;
+    leave(ground, &chosen)?;
     archive.set_restorer(restorer.clone());
     let follows_latest = wanted == TargetTimeline::Latest;
     let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby, follows_latest };
-    Ok((options, chosen.target()))
+    Ok((options, chosen.history.target()))
 }
 
 /// Which way recovery goes.
@@ -307,11 +280,49 @@ struct Chosen {
     left: Option<(CutTail, TimelineId)>,
 }
 
-/// No slot says more on disk than what lies before a fork.
-fn end_slots(ground: &Ground, fork: Lsn) -> Result<(), ServerError> {
-    let slots = open_slots(ground)?;
-    slots.end_at(fork);
-    slots.save().map_err(|error| ServerError::new(error.to_string()))
+/// Fetches the histories that say which way recovery may go, and chooses one. Log was received up to
+/// `received`.
+async fn choose(
+    ground: &Ground,
+    restorer: &Arc<Restorer>,
+    start: RecoveryStart,
+    received: Option<LogPosition>,
+    wanted: TargetTimeline,
+) -> Result<Chosen, ServerError> {
+    fn failed(error: impl std::fmt::Display) -> ServerError {
+        ServerError::new(error.to_string())
+    }
+    let (fetching, disk, pg_wal) =
+        (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
+    let chosen = host::task::blocking(move || {
+        timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline)).map_err(failed)?;
+        let history = start.choose(&disk, &pg_wal, wanted).map_err(failed)?;
+        let ours = start.own_history(&*disk, &pg_wal).map_err(failed)?;
+        let place = Place { disk: &disk, pg_wal: &pg_wal, segment_size: start.segment_size() };
+        let left = timelines::left_behind(&place, (&ours, &history), received, Lsn::INVALID);
+        let left = left.map_err(failed)?;
+        Ok(Chosen { fork: history.end_of(ours.target()).ok().flatten(), history, left })
+    });
+    let chosen = chosen.await;
+    chosen.map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))?
+}
+
+/// Tells what a log leaves that goes another way, before the other timeline is on record: later starts do not
+/// see that one was left. No slot says more on disk then than what lies before the fork.
+fn leave(ground: &Arc<Ground>, chosen: &Chosen) -> Result<(), ServerError> {
+    let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
+    if let Some((tail, timeline)) = &chosen.left {
+        let reason = reason_of_cut(tail, *timeline, AT_LATER);
+        let recorded = Ledger::new(ground).try_record("cut", (tail.from, tail.upto), &reason);
+        recorded.map_err(|error| failed(&error))?;
+        ground.log.log(line_of_cut(tail, &reason));
+    }
+    if let Some(fork) = chosen.fork {
+        let slots = open_slots(ground)?;
+        slots.end_at(fork);
+        slots.save().map_err(|error| failed(&error))?;
+    }
+    Ok(())
 }
 
 /// Puts SQL and replication on the opened database, and starts recovery on a standby.

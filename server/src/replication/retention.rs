@@ -5,8 +5,9 @@
 //! restartpoint of it. So a primary keeps it aside ([`wal::KEPT_DIR`]) back to the last checkpoint but one
 //! that each member of the roster has which is not known to be no more, within plimsoll.rewind_keep_size. A
 //! standby, which knows no other's position, keeps as much as that; and one that has found itself past the
-//! fork removes none until it has as much more from an archive. Log of the timelines before the last counts as well: who has stayed away over several
-//! promotions is rewound to where the first of them left, and goes on from there along all of them.
+//! fork removes none until it has as much more from an archive. Log of the timelines before the last
+//! counts as well: who has stayed away over several promotions is rewound to where the first of them
+//! left, and goes on from there along all of them.
 
 use super::{Replication, slots};
 use host::Mutex;

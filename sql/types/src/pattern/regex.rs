@@ -1,8 +1,8 @@
 //! Regular expressions: PostgreSQL's without back references and look-around.
 //!
-//! Whether a text matches, and where a match begins, the `regex` crate finds, in time linear in the text. Where
-//! it ends, and what its groups stand for, is PostgreSQL's to say ([`super::part`]), and a machine of our own
-//! finds it ([`super::machine`]), in time linear in the match for each group.
+//! Whether a text matches, and where a match begins, the `regex` crate finds, in time linear in the text.
+//! Where it ends, and what its groups stand for, is PostgreSQL's to say ([`super::part`]), and a machine of
+//! our own finds it ([`super::machine`]), in time linear in the match for each group.
 
 use super::machine::{Machine, Span};
 use super::next_character;

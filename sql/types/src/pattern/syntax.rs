@@ -1,4 +1,5 @@
-//! The syntax of PostgreSQL's advanced regular expressions (the manual's section "POSIX Regular Expressions").
+//! The syntax of PostgreSQL's advanced regular expressions (the manual's section "POSIX Regular
+//! Expressions").
 //! Letters, digits, blanks, words and the two cases are those of ASCII, as collation C has them.
 
 use super::node::{Constraint, Greed, Node};
