@@ -120,7 +120,8 @@ fn standby(replication: &Replication, log: &LogState, answer: Answer) -> Result<
         progress,
         end: commits.upto,
         // Of a log that cannot be read to its end nobody knows how far it went.
-        has_caught_up: caught_up && is_same && is_whole,
+        // Nor does its end tell then how far it has confirmed.
+        has_caught_up: caught_up && is_same && is_whole && !ends_at_target,
         rule: rule.filter(|_| is_whole && !commits.changes_rule),
         ..answer
     })

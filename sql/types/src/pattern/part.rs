@@ -2,8 +2,8 @@
 //!
 //! In PostgreSQL the whole takes the longest match or the shortest, by the first preference in it that
 //! counts, and within that its parts take theirs from left to right, as the manual's section "Regular
-//! Expression Matching Rules" tells. Which parts that are, and what each prefers, follows from what stands before it: a
-//! quantifier that prefers as those before it do is matched together with them.
+//! Expression Matching Rules" tells. Which parts that are, and what each prefers, follows from what stands
+//! before it: a quantifier that prefers as those before it do is matched together with them.
 
 use super::node::{Greed, Node};
 
