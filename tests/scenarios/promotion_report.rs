@@ -2,7 +2,6 @@
 //! promotions that rest on it.
 
 use scenarios::{Node, Outcome, plimsoll, run, run_ok, wait_until};
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -302,31 +301,4 @@ fn a_promoted_copy_of_this_node_s_directory_is_another_node() {
     // One that is promoted all the same is another branch's beside it, and takes another number.
     let promoted = run_ok(&mut promote(&[], &two));
     assert!(promoted.ends_with("server promoted: timeline 3\n"), "{promoted}");
-}
-
-#[test]
-fn what_was_received_behind_a_recovery_target_is_lost_and_the_report_knows() {
-    let one = named("one").start();
-    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
-    let two = named("two").clone_from(&one);
-    two.wait_for("SELECT count(*) FROM t", "0");
-    two.stop();
-    one.sql("INSERT INTO t VALUES (1)");
-    let target = one.sql("SELECT pg_current_wal_lsn()");
-    two.alter_while_stopped("recovery_target_lsn", &target);
-    two.start();
-    one.alter("SET synchronous_standby_names = 'two'");
-    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
-    one.sql("INSERT INTO t VALUES (2)");
-    two.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
-    lose(&one, &[&two]);
-    assert_eq!(two.sql("SELECT count(*) FROM t"), "1");
-    assert_eq!(two.sql(VERDICT), "possible loss");
-    assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "nobody was promoted: ", &two);
-    run_ok(&mut promote(&[], &two));
-    assert_eq!(two.sql("SELECT count(*) FROM t"), "1");
-    let told = "whole records behind the recovery target of timeline 1, cut at the promotion";
-    assert!(two.log().contains(told), "{}", two.log());
-    let ledger = fs::read_to_string(two.data().join("plimsoll/ledger")).expect("the ledger");
-    assert!(ledger.contains(told), "{ledger}");
 }
