@@ -227,7 +227,7 @@ SELECT '\x41'::bytea || 1;
 -- Edges.
 SELECT make_timestamp(2020, 2, 1, 0, 2147483647, 9007199254740993);
 SELECT make_timestamp(2020, 2, 1, 2147483647, 0, 0);
-SELECT right('ABC', -2147483648), left('ABC', -2147483648), right('ABC', -1);
+SELECT left('ABC', -2147483648), right('ABC', -1);
 SELECT log(-1, 'NaN'), log(0, 'NaN'), log('Infinity', 0.5), log('Infinity', 'Infinity'::numeric), log(2.0, 'Infinity');
 SELECT log('Infinity'::numeric, 0);
 SELECT extract(millennium FROM date '0001-01-01 BC') AS m, extract(millennium FROM date '1001-01-01 BC') AS n, extract(century FROM date '0001-01-01 BC') AS c;
