@@ -79,7 +79,7 @@ fn a_child_of_another_branch_that_took_our_number_is_not_ours_to_follow() {
     assert_eq!(choose(TargetTimeline::Latest).unwrap(), 2);
     let twin = "requested timeline 4 continues another branch than this server's, which took timeline 2 too";
     assert_eq!(choose(TargetTimeline::Number(tl(4))).unwrap_err().to_string(), twin);
-    assert_eq!(newer_in(&dir, 2, 150, 0).unwrap_err().to_string(), twin);
+    assert_eq!(newer_in(&dir, 2, 150).unwrap_err().to_string(), twin);
     // Without a history of our own nobody knows.
     std::fs::remove_file(dir.path().join("00000002.history")).unwrap();
     assert_eq!(here.choose(&disk(), dir.path(), TargetTimeline::Latest).unwrap().target(), tl(4));
@@ -129,17 +129,16 @@ fn newer_in(
     dir: &tempfile::TempDir,
     current: u32,
     replayed: u64,
-    received: u32,
 ) -> Result<Option<TimelineHistory>, TimelineError> {
     let place = Place { disk: &disk(), pg_wal: dir.path(), segment_size: SegmentSize::DEFAULT };
-    newer(&place, Standing { current: tl(current), replayed: at(replayed), received: tl(received) })
+    newer(&place, Standing { current: tl(current), replayed: at(replayed), received: TimelineId::INVALID })
 }
 
 #[test]
 fn a_newer_timeline_continues_what_is_replayed_whatever_else_is_there() {
     let dir = tree();
     let newer = |current, replayed| {
-        let found = newer_in(&dir, current, replayed, 0);
+        let found = newer_in(&dir, current, replayed);
         found.map(|history| history.map(|it| it.target().get())).map_err(|error| error.to_string())
     };
     assert_eq!(newer(1, 100), Ok(Some(4)));
