@@ -541,7 +541,7 @@ impl BranchObserver for Slots {
         Ok(())
     }
 
-    /// The same in memory, where receivers may have told more since.
+    /// The same again: receivers may have told more since.
     fn branched(&self, state: &LogState) {
         if host::planted!("a slot's restart stays behind a cut") {
             return;

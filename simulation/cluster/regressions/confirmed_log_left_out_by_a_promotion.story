@@ -1,5 +1,6 @@
-# The same with the standby's own promotion: its last look at the archive took the other one's history, and its log
-# ended below what it had confirmed.
+# A synchronous standby mended a damaged record below log that it had confirmed, and its primary died meanwhile. The
+# archive had the history of another standby, which had less and was promoted: the last look of its own promotion took
+# that history, and its log ended below what it had confirmed.
 seed 31
 node 0 is the primary
 node 1 follows node 0

@@ -175,8 +175,7 @@ impl LogPlace {
             Err(error) => Err(error),
         }
     }
-    /// The log along a history, to be read.
-    pub fn files(&self, history: &TimelineHistory) -> SegmentFiles {
+    pub(in crate::driver) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
         SegmentFiles::new(self.disk.clone(), &self.pg_wal, self.segment_size, history.clone())
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::REWIND_MARKER;
 use tokio::sync::Notify;
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::reader::Next;
@@ -24,9 +25,7 @@ use wal::{Lsn, Rmgr};
 
 /// How long a rewind may take before whoever began it gives up.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Stands in a directory in the middle of a rewind, and what it says while the control file is the node's
-/// own but for its state.
-const MARKER: &str = "plimsoll.rewind";
+/// What the marker of a rewind says while the control file is the node's own but for its state.
 const IS_COPYING: &str = "phase=copying";
 const FILE_MAX: u64 = 1 << 20;
 
@@ -42,7 +41,7 @@ pub(super) struct Rewinding {
 
 /// Whether a directory is in the middle of a rewind.
 pub(super) fn is_halfway(files: &VirtualDisk) -> bool {
-    has(files, MARKER)
+    has(files, REWIND_MARKER)
 }
 
 /// The same of a node's.
@@ -80,7 +79,7 @@ pub(super) fn goes_down(shared: &Shared, node: usize, lost: Lost) {
 fn check_halfway(shared: &Shared, node: usize, before: &[u8]) -> Result<(), String> {
     let cluster = shared.cluster.lock();
     let Some(files) = cluster.node(machine_of(node)).map(|there| there.files()) else { return Ok(()) };
-    let marker = files.read(&Path::new(DATA).join(MARKER), FILE_MAX).unwrap_or_default();
+    let marker = files.read(&Path::new(DATA).join(REWIND_MARKER), FILE_MAX).unwrap_or_default();
     let copies = String::from_utf8_lossy(&marker).contains(IS_COPYING);
     let control = control_of(files);
     let state = ClusterState::ShuttingDown;

@@ -23,6 +23,7 @@ use crate::branch::Branch;
 use crate::guarantee::Lost;
 use crate::machine::rules;
 use crate::rare::Rare;
+use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,10 +209,7 @@ fn check_left(shared: &Shared, node: usize, told: &[(Branch, u64)]) {
         let Some(fork) = facts.branches.fork(&branch) else { return };
         let flushed = told.iter().filter(|(of, _)| *of == fork.parent).map(|(_, flushed)| *flushed).max();
         let Some(flushed) = flushed.map(Lsn::new).filter(|flushed| *flushed > fork.at) else { return };
-        let timeline = TimelineId::new(fork.parent.timeline());
-        let own = disks::history(files, timeline);
-        let own = own.filter(|history| facts::branch_of(history, timeline) == fork.parent);
-        let is_whole = own.is_some_and(|own| !disks::has_no_record(files, &own, (fork.at, flushed)));
+        let is_whole = holds_record(files, &fork.parent, (fork.at, flushed));
         let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
         let is_told =
             lines.iter().rev().take_while(|line| !line.contains(STARTS)).any(|line| line.contains(CUT));
@@ -227,12 +225,16 @@ fn check_left(shared: &Shared, node: usize, told: &[(Branch, u64)]) {
 /// Whether a whole record of a branch lies there on any disk.
 fn has_record(shared: &Shared, branch: &Branch, range: (Lsn, Lsn)) -> bool {
     let cluster = shared.cluster.lock();
+    let mut nodes = shared.nodes().filter_map(|node| cluster.node(machine_of(node)));
+    nodes.any(|node| holds_record(node.files(), branch, range))
+}
+
+/// The same on one disk.
+fn holds_record(files: &VirtualDisk, branch: &Branch, range: (Lsn, Lsn)) -> bool {
     let timeline = TimelineId::new(branch.timeline());
-    shared.nodes().filter_map(|node| cluster.node(machine_of(node))).any(|node| {
-        let own = disks::history(node.files(), timeline);
-        let own = own.filter(|history| facts::branch_of(history, timeline) == *branch);
-        own.is_some_and(|history| !disks::has_no_record(node.files(), &history, range))
-    })
+    let own = disks::history(files, timeline);
+    let own = own.filter(|history| facts::branch_of(history, timeline) == *branch);
+    own.is_some_and(|history| !disks::has_no_record(files, &history, range))
 }
 
 /// When a node begins a timeline, its slots on disk lie below the fork: more would bar its next start.

@@ -5,18 +5,18 @@ use super::rules::fail;
 use host::Disk;
 use simulation::VirtualDisk;
 use std::path::{Path, PathBuf};
+use storage::REWIND_MARKER;
 use wal::Lsn;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 
-pub(super) const MARKER: &str = "plimsoll.rewind";
 const MARKER_MAX: u64 = 1 << 20;
 /// What a standby starts from, in a data directory.
 const MATTERS: [&str; 5] = ["base", "global", "pg_wal", BACKUP_LABEL_FILE, "standby.signal"];
 
 /// A file is about to be removed.
 pub(super) fn before_removal(files: &VirtualDisk, path: &Path) {
-    let (Some(data), true) = (path.parent(), path.ends_with(MARKER)) else { return };
+    let (Some(data), true) = (path.parent(), path.ends_with(REWIND_MARKER)) else { return };
     if let Err(why) = judge(files, data, path) {
         fail(format!("ends a rewind, and {why}"));
     }

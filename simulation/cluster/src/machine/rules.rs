@@ -13,7 +13,7 @@
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
 use super::slot_files::Refused;
-use super::{log_rules, rewind_rules, slot_files};
+use super::{log_rules, slot_files};
 use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
@@ -21,6 +21,7 @@ use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use storage::REWIND_MARKER;
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::history::TimelineHistory;
 use wal::log_branch::BRANCH_FILE;
@@ -41,7 +42,7 @@ const CONTROL: &str = "global/pg_control";
 fn place(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
     let data: PathBuf = path.iter().take(2).collect();
     let has = |name| files.exists(&data.join(name)).unwrap_or(false);
-    (has("postmaster.pid") && !has(rewind_rules::MARKER)).then_some(data)
+    (has("postmaster.pid") && !has(REWIND_MARKER)).then_some(data)
 }
 
 /// The rest of a path, behind its data directory.
