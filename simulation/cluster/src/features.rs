@@ -123,12 +123,16 @@ features! {
     Views = "views",
     /// Scenes that reach what is rarely reached.
     RareScenes = "rare scenes",
+    /// Standbys that are past the fork of their upstream's branch rewind themselves.
+    OwnRewinds = "standbys rewind themselves",
 }
 
 /// Those that [`Features::later`] draws.
 const LATER: [Feature; 4] = [Feature::TableReads, Feature::Numbers, Feature::Views, Feature::RareScenes];
 /// Each of them is switched on in so many of a hundred stories.
 const LATER_PERCENT: u8 = 14;
+/// [`Feature::OwnRewinds`] in so many.
+const OWN_REWINDS_PERCENT: u8 = 30;
 
 /// A set of features.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,7 +147,8 @@ impl Features {
     /// A random subset: of each seed another number of them, so that some runs do little else than one thing.
     pub fn random(rng: &mut fastrand::Rng) -> Self {
         let percent = [25, 50, 75, 95][rng.usize(..4)];
-        let early = Feature::ALL.iter().copied().filter(|feature| !LATER.contains(feature));
+        let is_early = |feature: &Feature| !LATER.contains(feature) && *feature != Feature::OwnRewinds;
+        let early = Feature::ALL.iter().copied().filter(is_early);
         early.filter(|_| rng.u8(..100) < percent).collect()
     }
 
@@ -151,6 +156,12 @@ impl Features {
     /// was before there were any.
     pub fn later(rng: &mut fastrand::Rng) -> Self {
         LATER.into_iter().filter(|_| rng.u8(..100) < LATER_PERCENT).collect()
+    }
+
+    /// What came last, drawn apart again.
+    pub fn last(rng: &mut fastrand::Rng) -> Self {
+        let has = rng.u8(..100) < OWN_REWINDS_PERCENT;
+        has.then_some(Feature::OwnRewinds).into_iter().collect()
     }
 
     /// These and others.

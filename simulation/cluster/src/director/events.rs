@@ -292,6 +292,9 @@ pub(super) fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&m
         return end_clone(shared, node);
     }
     rewinding::count_sources(shared, node);
+    if rewinding::is_node_halfway(shared, node) {
+        shared.hit(Rare::CrashDuringRewind);
+    }
     if shared.clones.lock().values().any(|from| *from == node) {
         shared.hit(Rare::SourceCrashDuringClone);
     }

@@ -20,6 +20,7 @@ mod lazy;
 mod ledger;
 mod leftovers;
 mod lives;
+mod own_rewinds;
 mod patience;
 mod peace;
 mod recorded;
@@ -125,6 +126,8 @@ struct Shared {
     deeds: Mutex<String>,
     /// What nodes send each other.
     wire: Mutex<wire::Wire>,
+    /// Standbys that rewind themselves.
+    own_rewinds: Mutex<own_rewinds::OwnRewinds>,
     /// What nodes said that is looked into.
     watch: Mutex<watch::Watch>,
     /// Until when commits that do not wait were looked at, in milliseconds.
@@ -184,7 +187,8 @@ impl Shared {
         let looked = kept
             .and_then(|()| disks::look(self))
             .and_then(|()| lives::look(self))
-            .and_then(|()| handovers::look(self));
+            .and_then(|()| handovers::look(self))
+            .and_then(|()| own_rewinds::look(self));
         if let Err(why) = looked.and_then(|()| lazy::look(self)) {
             self.fail(why);
         }
@@ -252,6 +256,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         history: Arc::default(),
         deeds: Mutex::default(),
         wire: Mutex::default(),
+        own_rewinds: Mutex::default(),
         watch: Mutex::default(),
         lazy_until_ms: AtomicU64::new(0),
         plan_from_ms: AtomicU64::new(0),

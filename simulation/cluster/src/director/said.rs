@@ -5,7 +5,7 @@ use super::words::{
     READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH, TIMED_OUT, TORN, UNDECIDED,
     value_after,
 };
-use super::{Shared, handovers, heeded, ledger, patience, watch};
+use super::{Shared, handovers, heeded, ledger, own_rewinds, patience, watch};
 use crate::cluster::Watched;
 use crate::rare::Rare;
 use wal::Lsn;
@@ -92,6 +92,7 @@ pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
     }
     hear_of_life(shared, node, line);
     handovers::hear(shared, node, at_ms, line);
+    own_rewinds::hear(shared, node, line);
     watch::hear(shared, node, line);
     for (words, state) in STATES {
         if line.contains(words) {

@@ -49,6 +49,9 @@ impl Settings {
         if plan.upstreams[node].is_some() && has(Feature::StandbySlots) {
             set("primary_slot_name", &slots::name_of(node));
         }
+        if has(Feature::OwnRewinds) {
+            set("plimsoll.auto_rewind", "on");
+        }
         if has(Feature::CopiedSlots) {
             set("plimsoll.sync_replication_slots", "on");
         }

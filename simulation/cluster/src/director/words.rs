@@ -46,6 +46,12 @@ pub(super) const FENCED: &str = "this server is fenced and takes no more writes"
 /// Its upstream's branch does not continue its own: what an operator is to do.
 pub(super) const STRANGE_BRANCH: &str = "To have it follow its upstream, run: ";
 
+/// A standby goes down to rewind itself; it is done, and its new timeline.
+pub(super) const REWINDS_ITSELF: &str = "ending recovery, to rewind this server";
+pub(super) const REWOUND_ITSELF: &str = "rewound to timeline ";
+/// It gives commits up for that.
+pub(super) const GIVES_UP: &str = ", kept in \"/data/plimsoll/discarded-";
+
 /// A primary begins to hand its role over; what came of it.
 pub(super) const HANDS_OVER: &str = "handing over to standby ";
 pub(super) const BACKED_OUT: &str = " is backed out: ";
@@ -99,6 +105,9 @@ pub(super) const HEARD: &[&str] = &[
     PRIMARY_FELL_BACK,
     FENCED,
     STRANGE_BRANCH,
+    REWINDS_ITSELF,
+    REWOUND_ITSELF,
+    GIVES_UP,
     HANDS_OVER,
     BACKED_OUT,
     HANDED_OVER,

@@ -127,7 +127,9 @@ impl Disk for NodeDisk {
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
-        rewind_rules::before_removal(&self.inner, path);
+        if rewind_rules::before_removal(&self.inner, path) {
+            self.seen.spared.is_rewound();
+        }
         self.inner.remove_file(path)?;
         self.seen.refused.removed(path);
         rules::removed(&self.inner, path, &self.seen.refused);

@@ -14,12 +14,13 @@ const MARKER_MAX: u64 = 1 << 20;
 /// What a standby starts from, in a data directory.
 const MATTERS: [&str; 5] = ["base", "global", "pg_wal", BACKUP_LABEL_FILE, "standby.signal"];
 
-/// A file is about to be removed.
-pub(super) fn before_removal(files: &VirtualDisk, path: &Path) {
-    let (Some(data), true) = (path.parent(), path.ends_with(REWIND_MARKER)) else { return };
+/// A file is about to be removed; whether that ends a rewind.
+pub(super) fn before_removal(files: &VirtualDisk, path: &Path) -> bool {
+    let (Some(data), true) = (path.parent(), path.ends_with(REWIND_MARKER)) else { return false };
     if let Err(why) = judge(files, data, path) {
         fail(format!("ends a rewind, and {why}"));
     }
+    true
 }
 
 fn judge(files: &VirtualDisk, data: &Path, marker: &Path) -> Result<(), String> {

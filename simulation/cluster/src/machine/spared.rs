@@ -49,6 +49,11 @@ struct Last {
 }
 
 impl Spared {
+    /// A life that began with a rewind goes on from another server's checkpoint.
+    pub(super) fn is_rewound(&self) {
+        *self.0.lock() = None;
+    }
+
     /// A server's control file says something else: that is before its checkpoint removes anything.
     pub(super) fn control_changed(&self, files: &VirtualDisk, data: &Path) {
         let (Ok(control), Some(node)) = (ControlFile::load(files, data), fiber::current_node()) else {

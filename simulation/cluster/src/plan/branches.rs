@@ -34,6 +34,7 @@ impl Director {
             decided_ms
         };
         self.old_primary_returns(old, true, decided_ms);
+        self.rewinds_itself(ahead, decided_ms);
         self.now_ms += decided_ms + 200;
     }
 

@@ -14,12 +14,16 @@ const OPENING_EVERY: u8 = 2;
 
 /// Seeds what was added later: all else is drawn as it was before.
 const LATER: u64 = 0x1a7e_0001;
+/// And what was added after that.
+const LAST: u64 = 0x1a7e_0002;
 
 /// The plan of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
     let mut later = Rng::with_seed(seed ^ LATER);
-    let features = Features::random(&mut rng).and(&Features::later(&mut later));
+    let mut last = Rng::with_seed(seed ^ LAST);
+    let features =
+        Features::random(&mut rng).and(&Features::later(&mut later)).and(&Features::last(&mut last));
     let count = [3, 4, 4, 4, 4, 5][rng.usize(..6)];
     let upstreams: Vec<Option<usize>> = (0..count).map(|node| upstream(&mut rng, &features, node)).collect();
     let direct: Vec<usize> = (1..count).filter(|node| upstreams[*node] == Some(0)).collect();
@@ -37,6 +41,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         features,
         rng,
         later,
+        last,
     };
     let names = director.some_names(&direct);
     director.names.clone_from(&names);
@@ -63,6 +68,8 @@ pub(super) struct Director {
     pub(super) rng: Rng,
     /// Draws what was added later.
     later: Rng,
+    /// And what was added after that.
+    pub(super) last: Rng,
     features: Features,
     nodes: usize,
     pub(super) names: String,

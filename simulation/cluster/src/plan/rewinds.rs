@@ -38,6 +38,22 @@ impl Director {
         at_ms
     }
 
+    /// A standby that may rewind itself once its upstream is promoted goes down meanwhile, perhaps again.
+    pub(super) fn rewinds_itself(&mut self, node: usize, promoted_ms: u64) {
+        if !self.has(Feature::OwnRewinds) {
+            return;
+        }
+        let mut at_ms = promoted_ms + self.last.u64(40..700);
+        for _ in 0..self.last.usize(..3) {
+            let seed = self.last.u64(..1_000_000);
+            let down = if self.last.bool() { Event::Kill { node } } else { Event::PowerCut { node, seed } };
+            self.then(at_ms, down);
+            at_ms += self.last.u64(10..100);
+            self.then(at_ms, Event::Restart { node });
+            at_ms += self.last.u64(50..600);
+        }
+    }
+
     /// The primary writes on, unseen, when another one has taken its place, and is rewound.
     pub(super) fn diverges(&mut self) {
         let old = self.primary;

@@ -42,6 +42,9 @@ impl Director {
         let down_ms = 410 + takes_ms * self.rng.u64(40..80) / 100;
         // What it knows of the others is on its disk.
         self.then(down_ms - 100, Event::Checkpoint { node: chosen });
+        if self.last.bool() {
+            self.then(down_ms - 60, Event::Checkpoint { node: other });
+        }
         self.then(down_ms, Event::Kill { node: old });
         let decided_ms = down_ms + self.rng.u64(60..250);
         self.then(decided_ms, Event::Promote { node: chosen });

@@ -1,0 +1,89 @@
+//! Standbys that rewind themselves. Such a one goes to a branch that continues the one it followed: two of
+//! which neither continues the other are for an operator to choose from.
+
+use super::words::{GIVES_UP, REWINDS_ITSELF, REWOUND_ITSELF};
+use super::{Shared, facts, machine_of};
+use crate::branch::Branch;
+use crate::guarantee::Lost;
+use crate::rare::Rare;
+use std::collections::BTreeMap;
+
+/// What was heard, and is to be looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Begins,
+    Ends,
+}
+
+/// Standbys that rewind themselves.
+#[derive(Debug, Default)]
+pub(super) struct OwnRewinds {
+    heard: Vec<(usize, Heard)>,
+    /// The branches that they say to give up, until they say that they are done. Who is killed goes on later;
+    /// who is cloned, or rewound by an operator, begins anew if ever.
+    given_up: BTreeMap<usize, Branch>,
+}
+
+/// Notes what a node's log says. The cluster is locked.
+pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
+    let mut own = shared.own_rewinds.lock();
+    if let Some(branch) = given_up(line) {
+        own.given_up.insert(node, branch);
+    }
+    let words = [(REWINDS_ITSELF, Heard::Begins), (REWOUND_ITSELF, Heard::Ends)];
+    let found = words.into_iter().filter(|(words, _)| line.contains(words));
+    own.heard.extend(found.map(|(_, heard)| (node, heard)));
+}
+
+/// The branch that a rewind gives up, by the name of the file that keeps its commits:
+/// `discarded-<timeline>-<fork>-<given up>-<end>.json`.
+fn given_up(line: &str) -> Option<Branch> {
+    let (_, name) = line.split_once(GIVES_UP)?;
+    Some(Branch::new(&name.split('-').nth(2)?.replace('.', "-")))
+}
+
+/// Looks into it.
+pub(super) fn look(shared: &Shared) -> Result<(), String> {
+    let heard = std::mem::take(&mut shared.own_rewinds.lock().heard);
+    heard.into_iter().try_for_each(|(node, heard)| look_at(shared, node, heard))
+}
+
+fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
+    let mut facts = shared.facts.lock();
+    if heard == Heard::Begins {
+        facts.lost(node, shared.now_ms(), Lost::Process);
+        return Ok(());
+    }
+    facts.rewound(node, shared.now_ms());
+    shared.hit(Rare::RewoundItself);
+    drop(facts);
+    let given_up = shared.own_rewinds.lock().given_up.remove(&node);
+    let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
+    let Some((given_up, files)) = given_up.zip(files) else { return Ok(()) };
+    let Some(branch) = facts::branch_followed(&files) else { return Ok(()) };
+    let mut facts = shared.facts.lock();
+    facts.add_all(&files);
+    if branch == given_up || !facts.branches.lineage(&branch).contains(&given_up) {
+        return Err(format!(
+            "Astray: node {node} rewound itself from branch {given_up} to {branch}, which does not continue it"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_branch_that_is_given_up_stands_in_the_file_name() {
+        let line = |name: &str| {
+            format!("WARNING:  discarding 3 commits, kept in \"/data/plimsoll/{name}\" (plimsoll")
+        };
+        let first = line("discarded-1-00000000003FFE78-1-000000000044F9F8.json");
+        assert_eq!(given_up(&first), Some(Branch::new("1")));
+        let later = line("discarded-2-0000000000264A60-2.9c22f02177586f40-0000000000264C58.json");
+        assert_eq!(given_up(&later), Some(Branch::new("2-9c22f02177586f40")));
+        assert_eq!(given_up("rewound to timeline 2: the rest of a rewind that was broken off"), None);
+    }
+}
