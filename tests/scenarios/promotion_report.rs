@@ -174,6 +174,39 @@ fn a_standby_that_cannot_be_asked_or_was_started_anew_may_have_what_nobody_else_
 }
 
 #[test]
+fn a_standby_at_its_recovery_target_may_have_confirmed_what_its_promotion_leaves() {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = named("two").clone_from(&one);
+    one.sql("INSERT INTO t VALUES (1)");
+    two.wait_for("SELECT count(*) FROM t", "1");
+    two.stop();
+    two.alter_while_stopped("recovery_target_lsn", &one.sql("SELECT pg_current_wal_insert_lsn()"));
+    two.start();
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+    one.alter("SET synchronous_standby_names = 'two'");
+    two.wait_for("SELECT synchronous_standby_names FROM plimsoll_stat_sync", "two");
+    one.sql("INSERT INTO t VALUES (2)");
+    two.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
+    lose(&one, &[&two]);
+    assert_eq!(two.sql(VERDICT), "possible loss");
+    assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "possible loss", &two);
+    let (from, upto) =
+        (two.sql("SELECT pg_last_wal_replay_lsn()"), two.sql("SELECT pg_last_wal_receive_lsn()"));
+    let dump =
+        run_ok(one.tool("pg_waldump").args(["-s", &from, "-e", &upto, "-p"]).arg(one.data().join("pg_wal")));
+    let left = dump.lines().count();
+    assert!(dump.contains("COMMIT"), "{dump}");
+    run_ok(&mut promote(&[], &two));
+    assert_eq!(two.sql("SELECT count(*) FROM t"), "1");
+    let words =
+        format!("{left} whole records behind the recovery target of timeline 1, cut at the promotion");
+    let ledger = std::fs::read_to_string(two.data().join("plimsoll/ledger")).expect("a ledger");
+    assert!(two.log().contains(&words) && ledger.contains(&words), "{}\n{ledger}", two.log());
+    assert!(ledger.contains(&format!(" {from} {upto} ")), "{from} {upto}: {ledger}");
+}
+
+#[test]
 fn a_silent_standby_counts_by_the_name_by_which_it_followed() {
     let (one, two, three) = trio("ANY 1 (two)");
     three.alter(&format!("SET primary_conninfo = '{} application_name=two'", one.conninfo()));

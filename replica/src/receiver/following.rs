@@ -114,10 +114,6 @@ impl Receiver {
         let (primary, standby) = (theirs.target(), self.history.target());
         match relation(&self.history, &theirs) {
             Relation::Same => self.go_on(out),
-            Relation::Descendant { .. } if !self.options.follow_latest => {
-                self.start(out);
-                Ok(())
-            }
             Relation::Descendant { fork } if self.lost > fork => {
                 self.stay_behind(out);
                 Err(ReplicaError::ForkedBefore { primary, standby, forked_at: fork, reached: self.lost })
@@ -130,7 +126,7 @@ impl Receiver {
                 Ok(())
             }
             Relation::Descendant { .. } => {
-                self.accept(theirs, self.end, out);
+                self.follow_or_stay(theirs, self.end, out);
                 Ok(())
             }
             Relation::Ancestor { .. } => Err(ReplicaError::PrimaryBehind { primary, standby }),
@@ -171,8 +167,17 @@ impl Receiver {
                 reached: whole,
             });
         }
-        self.accept(theirs, whole, out);
+        self.follow_or_stay(theirs, whole, out);
         Ok(())
+    }
+
+    /// Follows a branch that goes on from this one; or what both have, if only this one's timeline is wanted.
+    fn follow_or_stay(&mut self, history: TimelineHistory, kept: Lsn, out: &mut Vec<ReceiverAction>) {
+        if self.options.follow_latest {
+            self.accept(history, kept, out);
+        } else {
+            self.start(out);
+        }
     }
 
     /// Follows a branch of which we have what lies below `kept`. The histories of the branches in between are

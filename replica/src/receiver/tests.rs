@@ -302,6 +302,14 @@ fn one_that_shall_stay_on_its_timeline_stays_there() {
     stay.say(Event::Connected { plimsoll: false });
     stay.identified(2);
     assert_eq!(stay.history(&fork(&one(), 2, 12_000)), ["start 8192 on 1", "log"]);
+    // Nor does it take for its timeline's end what the others do not have.
+    let mut past = Talk(receiver(one(), 10_000), 0);
+    past.0.set_options(ReceiverOptions { follow_latest: false, ..options() });
+    past.say(Event::Tick);
+    past.say(Event::Connected { plimsoll: false });
+    past.identified(2);
+    assert_eq!(past.history(&fork(&one(), 2, 9_000)), ["findwholeend"]);
+    assert_eq!(past.say(Event::WholeEnd(at(9_000)))[..1], ["start 8192 on 1"]);
 }
 
 #[test]

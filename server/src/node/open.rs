@@ -434,8 +434,8 @@ async fn announce(ground: Arc<Ground>, life: Arc<Life>, database: Database, end:
     tokio::select! {
         biased;
         () = end.cancelled() => {}
-        () = database.wait_consistent() => {
-            ground.log.log(format!("consistent recovery state reached at {}", database.replayed()));
+        at = database.wait_consistent() => {
+            ground.log.log(format!("consistent recovery state reached at {at}"));
             if ground.config().hot_standby {
                 life.go(NodeState::HotStandby);
             }

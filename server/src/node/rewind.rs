@@ -18,6 +18,8 @@
 //! | a primary, fenced or not                                                 | not before standby.signal  |
 //! |                                                                          | makes it follow another    |
 //! | a directory of another system                                            | never                      |
+//! | one that a recovery target, a delay or a timeline of its own holds back  | no: what it would be       |
+//! |                                                                          | rewound to is newer        |
 //! | one in which a rewind was begun and broken off, with standby.signal      | at its start, until it is  |
 //! |                                                                          | done                       |
 //!
@@ -33,7 +35,7 @@ use crate::archive::restore::Restorer;
 use crate::configuration::Ground;
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
-use crate::replication::rewinding::{commands, keep_discarded};
+use crate::replication::rewinding::{commands, keep_discarded, why_held};
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
 use host::task::block_on;
@@ -247,6 +249,8 @@ async fn carry_out(node: &Node) -> Result<(), Failure> {
 async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> Result<(), Failure> {
     let (host, log) = (&ground.host, &ground.log);
     if !is_begun(ground)? {
+        // The settings may be others than when it was asked for.
+        why_held(ground).map_or(Ok(()), |why| Err(Failure::new(why)))?;
         check_witness(conninfo).await?;
     }
     let mut rewind = Rewind::prepare(host, options).await?;

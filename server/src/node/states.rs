@@ -5,6 +5,7 @@ use super::rewind::Tries;
 use crate::configuration::Ground;
 use crate::lock_files::{PidFile, Status};
 use crate::replication::handover::Order;
+use crate::replication::rewinding::why_held;
 use crate::state::{NodeState, StopMode};
 use host::sync::Mutex;
 use replica::directory_id::DirectoryId;
@@ -195,6 +196,9 @@ impl Life {
         let is_standby = matches!(self.state(), NodeState::Recovering | NodeState::HotStandby);
         if !is_standby || self.stop.borrow().is_some() || *self.promote.borrow() {
             return Err(None);
+        }
+        if let Some(why) = why_held(&self.ground) {
+            return Err(Some(why));
         }
         let left = self.tries.lock().left(self.ground.host.clock.monotonic());
         if left > Duration::ZERO {

@@ -6,6 +6,7 @@ use crate::configuration::Ground;
 use host::{Host, shell_word};
 use replica::ReplicaError;
 use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
+use settings::RECOVERY_TARGETS;
 use std::path::{Path, PathBuf};
 
 /// Writes down durably what a rewind will discard, when it is ready and before anything changes: in a file,
@@ -86,6 +87,18 @@ pub(crate) fn is_astray(error: &ReplicaError) -> bool {
         error,
         ReplicaError::ForkedBefore { .. } | ReplicaError::NotAChild { .. } | ReplicaError::Twin { .. }
     )
+}
+
+/// Why a standby does not rewind itself: it is to stay behind its upstream, or on its own timeline, and what a
+/// rewind brings is as new as the source.
+pub(crate) fn why_held(ground: &Ground) -> Option<String> {
+    let (settings, config) = (ground.settings(), ground.config());
+    let timeline = ("recovery_target_timeline", config.recovery_target_timeline.as_ref() != "latest");
+    let delay = ("recovery_min_apply_delay", !config.recovery_min_apply_delay.is_zero());
+    let targets =
+        RECOVERY_TARGETS.iter().map(|name| (*name, settings.show(name).is_ok_and(|set| !set.is_empty())));
+    let mut holds = targets.chain([timeline, delay]).filter(|(_, holds)| *holds);
+    holds.next().map(|(name, _)| format!("{name} holds it back, and what it would be rewound to is newer"))
 }
 
 /// What to run on this server's machine to have its directory follow its upstream.

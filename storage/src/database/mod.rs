@@ -325,9 +325,10 @@ impl Database {
         self.0.recovery.is_consistent()
     }
 
-    /// Waits for [`Database::is_consistent`].
-    pub async fn wait_consistent(&self) {
+    /// Waits for [`Database::is_consistent`]. Gives the end of the record by which recovery came to be so.
+    pub async fn wait_consistent(&self) -> Lsn {
         self.0.recovery.wait_consistent().await;
+        self.0.recovery.consistent_at()
     }
 
     /// The next transaction id to be given out.

@@ -92,6 +92,8 @@ pub(crate) struct Parked {
 pub(crate) struct RecoveryState {
     pub(crate) active: AtomicBool,
     consistent: AtomicBool,
+    /// Where redo was when the data became so.
+    consistent_at: AtomicU64,
     /// A crashed primary that is to follow another redoes its own log first; nothing is consistent before its
     /// end.
     pub(crate) in_own_log: AtomicBool,
@@ -122,6 +124,7 @@ impl RecoveryState {
         Self {
             active: AtomicBool::new(active),
             consistent: AtomicBool::new(!active),
+            consistent_at: AtomicU64::new(0),
             in_own_log: AtomicBool::new(false),
             became_consistent: Notify::new(),
             redone: Watermark::new(Lsn::INVALID),
@@ -149,11 +152,15 @@ impl RecoveryState {
     pub(crate) fn is_consistent(&self) -> bool {
         self.consistent.load(Ordering::Acquire)
     }
-    pub(crate) fn set_consistent(&self) {
+    pub(crate) fn set_consistent(&self, at: Lsn) {
+        self.consistent_at.store(at.get(), Ordering::Relaxed);
         self.consistent.store(true, Ordering::Release);
         self.became_consistent.notify_waiters();
     }
     /// Waits until readers may read.
+    pub(crate) fn consistent_at(&self) -> Lsn {
+        Lsn::new(self.consistent_at.load(Ordering::Relaxed))
+    }
     pub(crate) async fn wait_consistent(&self) {
         loop {
             let mut became = std::pin::pin!(self.became_consistent.notified());

@@ -472,7 +472,7 @@ impl Replay {
             self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             self.load_early()?;
-            self.engine.recovery.set_consistent();
+            self.engine.recovery.set_consistent(self.at);
         }
         Ok(())
     }

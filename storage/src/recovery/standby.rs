@@ -271,7 +271,7 @@ impl StandbyRedo {
         }
         Ok(match feed.at_target(stop) {
             AtTarget::Promote => {
-                let tail = self.left_at_target()?;
+                let tail = self.left_at_target();
                 self.end_for_promotion(tail)?
             }
             AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
@@ -280,15 +280,23 @@ impl StandbyRedo {
     }
 
     /// What was received behind the target at which redo ends. What an archive has behind it nobody has
-    /// confirmed here.
-    fn left_at_target(&mut self) -> Result<Option<CutTail>, Error> {
-        let at = self.replay.at;
-        if self.received().is_none_or(|received| received <= at) {
-            return Ok(None);
-        }
+    /// confirmed here. The promotion does not need it, nor that it can be read.
+    fn left_at_target(&mut self) -> Option<CutTail> {
+        let from = self.replay.at;
+        let received = self.received().filter(|received| *received > from)?;
         self.reader.source_mut().clear_limit();
         self.read_here_alone();
-        self.reader.tail_behind(at).map(Some).map_err(|error| read_error(error.into()))
+        self.read_anew();
+        let mut left = CutTail { from, upto: received, whole_records: 0 };
+        let mut end = from;
+        while let Ok(Next::Record(record)) = self.reader.next() {
+            left.whole_records += 1;
+            end = record.end();
+        }
+        let behind = self.reader.tail_behind(end).ok();
+        left.whole_records += behind.map_or(0, |behind| behind.whole_records);
+        left.upto = left.upto.max(behind.map_or(end, |behind| behind.upto));
+        Some(left)
     }
 
     /// Redoes what there is, and tells if that is not all that there should be.

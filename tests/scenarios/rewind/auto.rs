@@ -108,6 +108,38 @@ fn a_rewind_that_was_broken_off_is_ended_by_the_next_start_if_it_may() {
 }
 
 #[test]
+fn what_is_held_back_or_stays_on_its_timeline_does_not_rewind_itself() {
+    let pair = Pair::new(&[]);
+    let holds = [
+        ("recovery_target_name", "here"),
+        ("recovery_min_apply_delay", "1h"),
+        ("recovery_target_timeline", "current"),
+    ];
+    let held = holds.map(|(name, value)| {
+        let node = standby(&pair.one);
+        node.stop();
+        node.alter_while_stopped(name, value);
+        node.start();
+        (name, node)
+    });
+    pair.one.sql("SELECT pg_create_restore_point('here')");
+    pair.cut_off();
+    load(&pair.one, 10);
+    let end = pair.one.sql("SELECT pg_current_wal_lsn()");
+    for (_, node) in &held {
+        node.wait_for(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'::pg_lsn"), "t");
+    }
+    pair.one.kill_9();
+    pair.promote();
+    for (name, node) in &held {
+        node.alter(&format!("SET primary_conninfo = '{}'", pair.two.conninfo()));
+        wait_for_log(node, "new timeline 2 forked off current database system timeline 1 before ", 1);
+        wait_for_log(node, &format!("This server does not by itself: {name} holds it back"), 1);
+        assert!(!node.log().contains("to rewind this server"), "{}", node.log());
+    }
+}
+
+#[test]
 fn without_the_setting_the_log_says_exactly_what_to_run() {
     let pair = Pair::new(&[]);
     pair.diverge();

@@ -151,6 +151,12 @@ impl Recovery {
             .with_hint(hint))
     }
 
+    /// Whether recovery has a target that it has not reached: it would end with an error behind all log that
+    /// there is.
+    pub(crate) fn lacks_target(&self) -> bool {
+        self.database.options().recovery.target.is_some() && self.stopped.lock().is_none()
+    }
+
     /// Stops the receiver for good.
     async fn close_receiver(&self) {
         self.feed.close();
@@ -255,6 +261,7 @@ impl Standby {
             restorer: replication.archive.restorer().cloned(),
             replication: Arc::downgrade(replication),
             stopped: stopped.clone(),
+            told: Mutex::default(),
         };
         let wants_confirmed = watch::Sender::new(false);
         let context = ReceiveContext {

@@ -2,7 +2,7 @@
 
 use super::{AskRewind, WaysOut};
 use crate::configuration::Ground;
-use crate::replication::rewinding::{commands, is_astray};
+use crate::replication::rewinding::{commands, is_astray, why_held};
 use crate::replication::{Replication, asking, fencing, handover, slots};
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
@@ -14,6 +14,7 @@ use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -47,6 +48,7 @@ impl Observer {
         let alone = match error {
             // The upstream's branch continues the one that is followed here.
             ReplicaError::ForkedBefore { .. } if ground.config().auto_rewind => (self.rewind)(),
+            ReplicaError::ForkedBefore { .. } if why_held(ground).is_some() => return Some(run),
             ReplicaError::ForkedBefore { .. } => {
                 return Some(format!("{run}. With plimsoll.auto_rewind = on it does so by itself."));
             }
@@ -145,6 +147,16 @@ impl ReceiveObserver for Observer {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);
         }
+    }
+
+    fn can_promote(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let replication = self.replication.clone();
+        Box::pin(async move {
+            let Some(replication) = replication.upgrade() else { return Err("it stops".to_owned()) };
+            handover::ask_archive(&replication).await.inspect_err(|why| {
+                replication.ground.log.log(format!("the primary would hand over, which is refused: {why}"));
+            })
+        })
     }
 
     fn handed_over(

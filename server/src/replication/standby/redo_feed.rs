@@ -23,6 +23,8 @@ pub(super) struct RedoFeed {
     pub(super) replication: Weak<Replication>,
     /// Where redo stopped at its target.
     pub(super) stopped: Arc<Mutex<Option<RecoveryStop>>>,
+    /// The cut for a later timeline that was told last: where, and of which one.
+    pub(super) told: Mutex<Option<(Lsn, TimelineId)>>,
 }
 
 impl RedoFeed {
@@ -57,7 +59,11 @@ impl RedoFeed {
                     Ok(Some((tail, timeline)))
                         if !host::planted!("a part of a record goes for an archive's history in silence") =>
                     {
-                        replication.tell_cut(&tail, timeline, AT_LATER);
+                        let cut = Some((tail.from, newest));
+                        // What cannot be done now is tried again, and told once.
+                        if std::mem::replace(&mut *self.told.lock(), cut) != cut {
+                            replication.tell_cut(&tail, timeline, AT_LATER);
+                        }
                     }
                     Ok(_) => {}
                     Err(error) => {
