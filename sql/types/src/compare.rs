@@ -1,6 +1,8 @@
 //! The order of values.
 
+use crate::array::Array;
 use crate::datum::Datum;
+use crate::types::TypeId;
 use std::cmp::Ordering;
 
 /// The order of two values of one type as ORDER BY has it: NULLs last, NaN above all other floats, text by
@@ -33,6 +35,10 @@ pub fn compare(a: &Datum, b: &Datum) -> Ordering {
         (Datum::Inet(a, bits_a), Datum::Inet(b, bits_b)) => {
             crate::inet::compare((*a, *bits_a), (*b, *bits_b))
         }
+        // btoidvectorcmp: the shorter stands before the longer, whatever they hold.
+        (Datum::Array(a), Datum::Array(b)) if is_oidvector(a) && is_oidvector(b) => {
+            a.values().len().cmp(&b.values().len()).then_with(|| a.values().cmp(b.values()))
+        }
         (Datum::Array(a), Datum::Array(b)) => a
             .values()
             .cmp(b.values())
@@ -42,7 +48,32 @@ pub fn compare(a: &Datum, b: &Datum) -> Ordering {
     }
 }
 
+fn is_oidvector(array: &Array) -> bool {
+    array.is_vector() && array.element() == TypeId::Oid
+}
+
 /// PostgreSQL's order of floats: NaN equals NaN and lies above infinity; -0 equals 0.
 pub(crate) fn compare_floats(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Style, Type};
+
+    fn sorted(id: TypeId, texts: &[&str]) -> Vec<String> {
+        let style = Style::default();
+        let read = |text: &&str| Datum::parse(Type::of(id), text, &style).expect("a value");
+        let mut values: Vec<Datum> = texts.iter().map(read).collect();
+        values.sort();
+        values.iter().map(|value| value.to_text(&style).expect("no NULL")).collect()
+    }
+
+    /// As `SELECT v FROM (VALUES ...) t(v) ORDER BY v` of PostgreSQL 15 has them.
+    #[test]
+    fn the_shorter_of_two_oidvectors_stands_first_and_of_two_arrays_the_smaller() {
+        assert_eq!(sorted(TypeId::OidVector, &["3", "1 2", "1 1", ""]), ["", "3", "1 1", "1 2"]);
+        assert_eq!(sorted(TypeId::Int2Vector, &["3", "1 2", "1 1", ""]), ["", "1 1", "1 2", "3"]);
+    }
 }
