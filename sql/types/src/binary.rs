@@ -29,6 +29,7 @@ pub fn write(value: &Datum, out: &mut Vec<u8>) {
         Datum::Numeric(value) => value.write_binary(out),
         Datum::Text(value) => out.extend_from_slice(value.as_bytes()),
         Datum::Bpchar(value) => out.extend_from_slice(value.as_bytes()),
+        Datum::HighByte(byte) => out.push(*byte),
         Datum::Bytea(value) => out.extend_from_slice(value),
         Datum::Interval(value) => {
             out.extend_from_slice(&value.micros.to_be_bytes());
@@ -55,10 +56,10 @@ pub fn write(value: &Datum, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether the binary form of this text is another one if it is a "char": the zero byte, and those above 127.
+/// Whether the binary form of this text is another one if it is a "char": the zero byte.
 #[inline]
-pub fn may_be_byte(text: &str) -> bool {
-    text.is_empty() || (text.len() == 4 && text.starts_with('\\'))
+pub const fn may_be_byte(text: &str) -> bool {
+    text.is_empty()
 }
 
 /// The same as [`write`] for a value whose type is known: a "char" is one byte, however its text spells it.

@@ -242,6 +242,7 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
         (Datum::Text(text), T::Int4) if from == T::Char => {
             Datum::Int4(i32::from(single_byte::byte_of(text).cast_signed()))
         }
+        (Datum::HighByte(byte), T::Int4) => Datum::Int4(i32::from(byte.cast_signed())),
         (Datum::Text(text), _) => Datum::parse(Type::of(to), text, style)?,
         (Datum::Bpchar(text), _) => Datum::parse(Type::of(to), text, style)?,
         (Datum::Array(array), _) => match to.element() {

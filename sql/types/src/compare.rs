@@ -21,6 +21,8 @@ pub fn compare(a: &Datum, b: &Datum) -> Ordering {
         (Datum::Bpchar(a), Datum::Bpchar(b)) => {
             a.trim_end_matches(' ').as_bytes().cmp(b.trim_end_matches(' ').as_bytes())
         }
+        // Of one type only if both are of "char".
+        (Datum::HighByte(a), Datum::HighByte(b)) => a.cmp(b),
         (Datum::Bytea(a), Datum::Bytea(b)) => a.cmp(b),
         (Datum::Date(a), Datum::Date(b)) => a.cmp(b),
         (Datum::Time(a), Datum::Time(b))

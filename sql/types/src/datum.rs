@@ -40,6 +40,8 @@ pub enum Datum {
     Text(Str),
     /// char(n), padded with blanks, which comparisons ignore
     Bpchar(Arc<str>),
+    /// "char" above 127; one of 127 at most is [`Datum::Text`], which stands before all of these
+    HighByte(u8),
     /// bytea
     Bytea(Arc<[u8]>),
     /// date: days since 2000-01-01; `i32::MIN` and `i32::MAX` are -infinity and infinity
@@ -118,6 +120,7 @@ impl Datum {
             Self::Numeric(_) => TypeId::Numeric,
             Self::Text(_) => TypeId::Text,
             Self::Bpchar(_) => TypeId::Bpchar,
+            Self::HighByte(_) => TypeId::Char,
             Self::Bytea(_) => TypeId::Bytea,
             Self::Date(_) => TypeId::Date,
             Self::Time(_) => TypeId::Time,
@@ -180,7 +183,8 @@ impl Datum {
             Self::Inet(..) => 20,
             Self::Array(_) => 21,
             Self::Regtype(_) => 22,
-            Self::Null => 23,
+            Self::HighByte(_) => 23,
+            Self::Null => 24,
         }
     }
 }
@@ -211,6 +215,7 @@ impl Hash for Datum {
         match self {
             Self::Null => {}
             Self::Bool(value) => value.hash(state),
+            Self::HighByte(byte) => byte.hash(state),
             Self::Int2(value) => value.hash(state),
             Self::Int4(value) => value.hash(state),
             Self::Int8(value) => value.hash(state),

@@ -6,8 +6,9 @@
 //! descending bool              0 or 1 integers, dates   big endian, sign bit flipped; unsigned ones plain
 //! floats            big endian bits, sign bit flipped if positive, all bits if negative; -0 as 0, one NaN
 //! numeric           class, exponent, digit pairs (see numeric/codec.rs) text              the bytes, then
-//! 0x00 (text holds no NUL); char(n) without its trailing blanks bytea, inet       0x00 as 0x00 0xFF, then
-//! 0x00 0x01 interval          its length in microseconds, 16 bytes big endian, sign flipped
+//! 0x00 (text holds no NUL); char(n) without its trailing blanks; "char" as its byte
+//! bytea, inet       0x00 as 0x00 0xFF, then 0x00 0x01
+//! interval          its length in microseconds, 16 bytes big endian, sign flipped
 //! ```
 //!
 //! Decoding gives a value equal to the one encoded. It is the same in every detail except where equal values
@@ -17,6 +18,7 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::interval::{Interval, MICROS_PER_DAY};
 use crate::numeric::Numeric;
+use crate::single_byte;
 use crate::types::TypeId;
 use sqlstate::SqlState;
 use std::net::IpAddr;
@@ -148,6 +150,7 @@ fn encode_value(value: &Datum, out: &mut Vec<u8>) -> Result<()> {
         Datum::Numeric(value) => value.write_key(out),
         Datum::Text(value) => write_text(value.as_bytes(), out),
         Datum::Bpchar(value) => write_text(value.trim_end_matches(' ').as_bytes(), out),
+        Datum::HighByte(byte) => write_text(&[*byte], out),
         Datum::Bytea(value) => write_escaped(value, out),
         Datum::Interval(value) => out.extend_from_slice(&(value.span() ^ i128::MIN).to_be_bytes()),
         Datum::Lsn(value) | Datum::Xid8(value) => out.extend_from_slice(&value.to_be_bytes()),
@@ -242,9 +245,14 @@ pub fn decode(column: KeyColumn, bytes: &mut &[u8]) -> Result<Datum> {
             Datum::Float8(f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits }))
         }
         TypeId::Numeric => Datum::Numeric(Numeric::read_key(bytes)?),
-        TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown => {
+        TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Unknown => {
             Datum::Text(Str::from(take_text(bytes)?))
         }
+        TypeId::Char => match take_until_zero(bytes)? {
+            [] => single_byte::of_byte(0),
+            [byte] => single_byte::of_byte(*byte),
+            _ => return Err(corrupt()),
+        },
         TypeId::Bpchar => Datum::Bpchar(Arc::from(take_text(bytes)?)),
         TypeId::Bytea => Datum::Bytea(Arc::from(take_escaped(bytes)?)),
         TypeId::Interval => Datum::Interval(interval_of(i128::from_be_bytes(take(bytes)?) ^ i128::MIN)?),
@@ -292,10 +300,14 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
 }
 
 fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(take_until_zero(bytes)?).map_err(|_| corrupt())
+}
+
+fn take_until_zero<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
     let end = bytes.iter().position(|byte| *byte == 0).ok_or_else(corrupt)?;
-    let (text, rest) = bytes.split_at(end);
+    let (taken, rest) = bytes.split_at(end);
     *bytes = rest.get(1..).unwrap_or_default();
-    std::str::from_utf8(text).map_err(|_| corrupt())
+    Ok(taken)
 }
 
 fn take_escaped(bytes: &mut &[u8]) -> Result<Vec<u8>> {

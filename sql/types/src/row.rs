@@ -17,6 +17,7 @@ use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
+use crate::single_byte;
 use crate::types::TypeId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -378,6 +379,11 @@ fn write_varying(id: TypeId, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
         ) => {
             out.extend_from_slice(value.as_bytes());
         }
+        (TypeId::Char, Datum::HighByte(byte)) => {
+            let mut text = String::new();
+            single_byte::write_high(*byte, &mut text);
+            out.extend_from_slice(text.as_bytes());
+        }
         (TypeId::Bytea, Datum::Bytea(value)) => out.extend_from_slice(value),
         (TypeId::Numeric, Datum::Numeric(value)) => value.write_stored(out),
         (TypeId::Inet, Datum::Inet(address, bits)) => {
@@ -396,6 +402,7 @@ fn write_varying(id: TypeId, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
 fn read_varying(id: TypeId, bytes: &[u8]) -> Result<Datum> {
     Ok(match id {
         TypeId::Bpchar => Datum::Bpchar(Arc::from(as_utf8(bytes)?)),
+        TypeId::Char => single_byte::of_text(as_utf8(bytes)?),
         TypeId::Bytea => Datum::Bytea(Arc::from(bytes)),
         TypeId::Numeric => Datum::Numeric(Numeric::read_stored(bytes)?),
         TypeId::Inet => match bytes {

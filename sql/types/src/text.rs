@@ -86,6 +86,7 @@ impl Datum {
             Self::Numeric(value) => write_display(out, value),
             Self::Text(value) => out.push_str(value),
             Self::Bpchar(value) => out.push_str(value),
+            Self::HighByte(byte) => single_byte::write_high(*byte, out),
             Self::Bytea(value) => bytea::write(value, style.bytea_output, out),
             Self::Date(value) => time::write_date(*value, out),
             Self::Time(value) => time::write_time(*value, out),
