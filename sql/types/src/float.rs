@@ -8,24 +8,45 @@ use std::fmt::Write as _;
 
 /// Reads a double.
 pub(crate) fn parse_f64(text: &str) -> Result<f64> {
-    let value: f64 = parse(text, "double precision")?;
+    let value = strtod(trim(text)).ok_or_else(|| Error::invalid_text("double precision", text))?;
     check(value, text, "double precision", value == 0.0, value.is_infinite())
 }
 
 /// Reads a real.
 pub(crate) fn parse_f32(text: &str) -> Result<f32> {
-    let value: f32 = parse(text, "real")?;
+    let hexadecimal = || hexadecimal(trim(text)).map(|wide| wide as f32);
+    let value = trim(text).parse().ok().or_else(hexadecimal);
+    let value: f32 = value.ok_or_else(|| Error::invalid_text("real", text))?;
     check(value, text, "real", value == 0.0, value.is_infinite())
 }
 
-fn parse<F: std::str::FromStr>(text: &str, name: &'static str) -> Result<F> {
-    trim(text).parse().map_err(|_| Error::invalid_text(name, text))
+/// The number that a text without blanks is to C's strtod: decimal, or hexadecimal as `0x1.8p3`.
+pub(crate) fn strtod(text: &str) -> Option<f64> {
+    text.parse().ok().or_else(|| hexadecimal(text))
+}
+
+/// `[+-]0x` with hexadecimal digits, which may have a point, and perhaps an exponent of two.
+fn hexadecimal(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X"))?;
+    let (mantissa, exponent) = digits.split_once(['p', 'P']).unwrap_or((digits, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let value = format!("{whole}{fraction}").chars().try_fold(0.0, |value: f64, digit| {
+        digit.to_digit(16).map(|digit| value.mul_add(16.0, f64::from(digit)))
+    })?;
+    let exponent = exponent.parse::<i32>().ok()?.saturating_sub(i32::try_from(fraction.len() * 4).ok()?);
+    let value = value * f64::from(exponent).exp2();
+    Some(if text.starts_with('-') { -value } else { value })
 }
 
 /// A text of digits that became zero or infinity did not fit.
 fn check<F>(value: F, text: &str, name: &str, zero: bool, infinite: bool) -> Result<F> {
-    let mantissa = trim(text).split(['e', 'E']).next().unwrap_or_default();
-    let lost_all = zero && mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    let exponent = if text.contains(['x', 'X']) { ['p', 'P'] } else { ['e', 'E'] };
+    let mantissa = trim(text).split(exponent).next().unwrap_or_default();
+    let lost_all = zero && mantissa.bytes().any(|byte| byte.is_ascii_hexdigit() && byte != b'0');
     let overflowed = infinite && mantissa.bytes().any(|byte| byte.is_ascii_digit());
     if lost_all || overflowed {
         return Err(Error::new(

@@ -487,7 +487,7 @@ impl Decoder {
 
     /// ±h, ±hhmm, ±h:m, ±h:m:s
     fn offset_field(&mut self, field: &str) -> Read<()> {
-        if self.zone.as_ref().is_some_and(|zone| zone.to_fixed_offset().is_err()) {
+        if self.zone.is_some() {
             return Err(Refused::Syntax);
         }
         // What is too far is told first, wherever it stands.

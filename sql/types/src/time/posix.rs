@@ -188,9 +188,26 @@ mod tests {
             "ABC5DEF,366,300",
             "ABC5;M3.2.0,M11.1.0",
             "nan",
+            "Etc/Unknown",
             ":5",
         ] {
             assert!(parse_zone(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    /// As `SHOW TimeZone` of PostgreSQL 15 has them.
+    #[test]
+    fn hours_are_read_as_c_reads_numbers() {
+        for (given, name) in [
+            ("0x10", "<+16>-16"),
+            ("-0x1p3", "<-08>+08"),
+            ("1e1", "<+10>-10"),
+            (" .5", "<+00:30>-00:30"),
+            ("-3.75", "<-03:45>+03:45"),
+            ("5.123", "<+05:07:22>-05:07:22"),
+            ("5 ", "5 "),
+        ] {
+            assert_eq!(parse_zone(given).unwrap().name, name, "{given}");
         }
     }
 

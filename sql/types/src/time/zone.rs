@@ -19,6 +19,7 @@ const CYCLE_MICROS: i64 = 146_097 * MICROS_PER_DAY;
 /// 2000-01-01 in seconds of Unix time.
 const EPOCH_UNIX_SECONDS: i64 = 946_684_800;
 const SECONDS_PER_MINUTE: i32 = 60;
+const UNKNOWN_ZONE: &str = "Etc/Unknown";
 /// 9000-01-01 and -9000-01-01 since 2000: well inside of what the zone library knows.
 const LATEST_MICROS: i64 = 7000 * 365 * MICROS_PER_DAY;
 const EARLIEST_MICROS: i64 = -10_000 * 365 * MICROS_PER_DAY;
@@ -110,7 +111,7 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
 /// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), a name of the zone database in any case, or
 /// a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards. None that is off by seconds.
 pub fn parse_zone(text: &str) -> Option<Zone> {
-    if let Some(hours) = text.trim_start().parse::<f64>().ok().filter(|hours| hours.is_finite()) {
+    if let Some(hours) = crate::float::strtod(text.trim_start()).filter(|hours| hours.is_finite()) {
         return fixed_zone((hours * 3600.0) as i32);
     }
     lasting_zone(text).filter(|Zone { zone, .. }| offset_seconds_at(0, zone) % SECONDS_PER_MINUTE == 0)
@@ -147,6 +148,10 @@ pub(super) fn of_abbreviation(text: &str) -> Option<TimeZone> {
 
 /// A name of the zone database in any case, or a POSIX rule.
 pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
+    // The zone library's own, which no zone database has.
+    if name.eq_ignore_ascii_case(UNKNOWN_ZONE) {
+        return None;
+    }
     TimeZone::get(name).ok().or_else(|| super::posix::zone(&name.to_ascii_uppercase()))
 }
 
