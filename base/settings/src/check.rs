@@ -1,6 +1,8 @@
 //! Checks of text settings that need nothing but the text. The server adds those that know more (time zones,
 //! synchronous_standby_names).
 
+use crate::encodings::encoding_name;
+use crate::error::Refusal;
 use crate::node::Check;
 
 pub(crate) static BUILT_IN: &[(&str, Check)] = &[
@@ -21,15 +23,20 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
 ];
 
 /// A client that is told `off` would double the backslashes of its literals.
-fn always_on(text: &str) -> Result<String, String> {
-    if text == "on" { Ok(text.to_owned()) } else { Err("It is always on here.".to_owned()) }
+fn always_on(text: &str) -> Result<String, Refusal> {
+    if text == "on" {
+        Ok(text.to_owned())
+    } else {
+        Err(Refusal::Absent(format!("standard_conforming_strings = {text}")))
+    }
 }
 
-fn client_encoding(text: &str) -> Result<String, String> {
-    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
-    match plain.to_ascii_lowercase().as_str() {
-        "utf8" | "unicode" => Ok("UTF8".to_owned()),
-        _ => Err("UTF8 is the only encoding here.".to_owned()),
+/// UTF8 is the only encoding here.
+fn client_encoding(text: &str) -> Result<String, Refusal> {
+    match crate::encodings::encoding_number(text).map(|number| encoding_name(number.into())) {
+        Some("UTF8") => Ok("UTF8".to_owned()),
+        Some(other) => Err(Refusal::Absent(format!("client_encoding = {other}"))),
+        None => Err("".into()),
     }
 }
 
@@ -43,22 +50,37 @@ fn date_order(word: &str) -> Option<&'static str> {
     }
 }
 
-/// `ISO` and an order of day, month and year, which is PostgreSQL's default where none is named.
-fn date_style(text: &str) -> Result<String, String> {
-    let mut order = None;
-    let words = crate::list::split_identifiers(text).ok_or_else(|| "List syntax is invalid.".to_owned())?;
+/// The style that a word of DateStyle names.
+fn style_word(word: &str) -> Option<&'static str> {
+    let is_named = |name: &&str| {
+        // Of what begins with POSTGRES the rest does not count.
+        name.eq_ignore_ascii_case(word)
+            || *name == "Postgres" && word.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+    };
+    ["ISO", "SQL", "Postgres", "German"].into_iter().find(is_named)
+}
+
+/// `ISO`, the only style here, and an order of day, month and year, which is PostgreSQL's default where none is
+/// named.
+fn date_style(text: &str) -> Result<String, Refusal> {
+    let conflict = || Refusal::from("Conflicting \"datestyle\" specifications.");
+    let (mut order, mut style) = (None, None);
+    let words = crate::list::split_identifiers(text).ok_or("List syntax is invalid.")?;
     for word in words {
         if let Some(named) = date_order(&word) {
             if order.replace(named).is_some_and(|before| before != named) {
-                return Err("Conflicting \"datestyle\" specifications.".to_owned());
+                return Err(conflict());
             }
-            continue;
+        } else if let Some(named) = style_word(&word) {
+            if style.replace(named).is_some_and(|before| before != named) {
+                return Err(conflict());
+            }
+        } else if !word.eq_ignore_ascii_case("default") {
+            return Err(format!("Unrecognized key word: \"{word}\".").into());
         }
-        match word.to_ascii_lowercase().as_str() {
-            "iso" | "default" => {}
-            "sql" | "postgres" | "german" => return Err("ISO is the only style of dates here.".to_owned()),
-            _ => return Err(format!("Unrecognized key word: \"{word}\".")),
-        }
+    }
+    if let Some(style) = style.filter(|style| *style != "ISO") {
+        return Err(Refusal::Absent(format!("DateStyle = {style}")));
     }
     Ok(format!("ISO, {}", order.unwrap_or("MDY")))
 }
@@ -70,31 +92,31 @@ pub(crate) fn keeps_date_order(name: &str, text: &str) -> bool {
             .is_none_or(|words| words.iter().all(|word| date_order(word).is_none()))
 }
 
-fn log_destination(text: &str) -> Result<String, String> {
+fn log_destination(text: &str) -> Result<String, Refusal> {
     for word in text.split(',').map(str::trim) {
         if word.eq_ignore_ascii_case("syslog") {
-            return Err("syslog is not supported: use stderr, csvlog or jsonlog.".to_owned());
+            return Err("syslog is not supported: use stderr, csvlog or jsonlog.".into());
         }
         if !["stderr", "csvlog", "jsonlog"].iter().any(|known| known.eq_ignore_ascii_case(word)) {
-            return Err(format!("Unrecognized key word: \"{word}\"."));
+            return Err(format!("Unrecognized key word: \"{word}\".").into());
         }
     }
     Ok(text.to_owned())
 }
 
-fn identifier_list(text: &str) -> Result<String, String> {
+fn identifier_list(text: &str) -> Result<String, Refusal> {
     crate::list::split_identifiers(text)
         .map(|_| text.to_owned())
-        .ok_or_else(|| "List syntax is invalid.".to_owned())
+        .ok_or_else(|| "List syntax is invalid.".into())
 }
 
 /// A module that is not there would be missed.
-fn preload_libraries(text: &str) -> Result<String, String> {
-    let names = crate::list::split_identifiers(text).ok_or_else(|| "List syntax is invalid.".to_owned())?;
+fn preload_libraries(text: &str) -> Result<String, Refusal> {
+    let names = crate::list::split_identifiers(text).ok_or("List syntax is invalid.")?;
     match names.iter().find(|name| *name != "pg_stat_statements") {
         None => Ok(text.to_owned()),
         Some(other) => {
-            Err(format!("There is no module \"{other}\": pg_stat_statements is the only one here."))
+            Err(format!("There is no module \"{other}\": pg_stat_statements is the only one here.").into())
         }
     }
 }
@@ -106,28 +128,28 @@ pub fn shown_name(text: &str) -> String {
     text.bytes().map(clean).take(63).collect()
 }
 
-fn printable(text: &str) -> Result<String, String> {
+fn printable(text: &str) -> Result<String, Refusal> {
     Ok(shown_name(text))
 }
 
-fn recovery_target_timeline(text: &str) -> Result<String, String> {
+fn recovery_target_timeline(text: &str) -> Result<String, Refusal> {
     match text {
         "current" | "latest" => Ok(text.to_owned()),
         number if number.parse::<u32>().is_ok() => Ok(text.to_owned()),
-        _ => Err("It is not \"current\", \"latest\" or a number.".to_owned()),
+        _ => Err("It is not \"current\", \"latest\" or a number.".into()),
     }
 }
 
-fn recovery_target(text: &str) -> Result<String, String> {
+fn recovery_target(text: &str) -> Result<String, Refusal> {
     match text {
         "" | "immediate" => Ok(text.to_owned()),
-        _ => Err("The only allowed value is \"immediate\".".to_owned()),
+        _ => Err("The only allowed value is \"immediate\".".into()),
     }
 }
 
 /// A position with or without its timeline, which may have the id of its branch.
-fn read_after(text: &str) -> Result<String, String> {
-    let wrong = || "It is not a position like 0/3000148 or 1:0/3000148.".to_owned();
+fn read_after(text: &str) -> Result<String, Refusal> {
+    let wrong = || Refusal::from("It is not a position like 0/3000148 or 1:0/3000148.");
     let is_place = |place: &str| {
         let (timeline, branch) = place.split_once('-').unwrap_or((place, "0123456789abcdef"));
         let is_branch = branch.len() == 16 && branch.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -142,29 +164,29 @@ fn read_after(text: &str) -> Result<String, String> {
     }
 }
 
-fn recovery_target_lsn(text: &str) -> Result<String, String> {
+fn recovery_target_lsn(text: &str) -> Result<String, Refusal> {
     let half =
         |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.split_once('/') {
         Some((high, low)) if half(high) && half(low) => Ok(text.to_owned()),
         None if text.is_empty() => Ok(String::new()),
-        _ => Err("It is not a position like 0/3000148.".to_owned()),
+        _ => Err("It is not a position like 0/3000148.".into()),
     }
 }
 
-fn recovery_target_name(text: &str) -> Result<String, String> {
+fn recovery_target_name(text: &str) -> Result<String, Refusal> {
     if text.len() < 64 {
         Ok(text.to_owned())
     } else {
-        Err("\"recovery_target_name\" is too long (maximum 63 characters).".to_owned())
+        Err("\"recovery_target_name\" is too long (maximum 63 characters).".into())
     }
 }
 
-fn recovery_target_xid(text: &str) -> Result<String, String> {
+fn recovery_target_xid(text: &str) -> Result<String, Refusal> {
     if text.is_empty() || text.parse::<u64>().is_ok() {
         Ok(text.to_owned())
     } else {
-        Err("It is not a transaction id.".to_owned())
+        Err("It is not a transaction id.".into())
     }
 }
 
@@ -179,12 +201,37 @@ mod tests {
             settings.parse(name, text).map(|value| value.show(crate::find(name).unwrap()))
         };
         assert_eq!(read("client_encoding", "utf-8").as_deref(), Ok("UTF8"));
-        assert_eq!(read("client_encoding", "LATIN1").unwrap_err().sqlstate().as_str(), "22023");
+        assert_eq!(read("client_encoding", "nosuch").unwrap_err().sqlstate().as_str(), "22023");
         assert_eq!(read("datestyle", "iso, dmy").as_deref(), Ok("ISO, DMY"));
         let wrong = read("datestyle", "foo").unwrap_err();
         assert_eq!(wrong.detail(), Some("Unrecognized key word: \"foo\"."));
         assert_eq!(read("application_name", "a\tü").as_deref(), Ok("a???"));
         assert!(read("search_path", "a, \"B c\"").is_ok());
         assert!(read("search_path", "a,,b").is_err());
+    }
+
+    #[test]
+    fn values_that_are_not_there_say_so_and_wrong_ones_are_wrong() {
+        let settings = Settings::new();
+        for (name, text, message) in [
+            ("client_encoding", "iso-8859-1", "client_encoding = LATIN1 is not supported"),
+            ("client_encoding", "windows-1252", "client_encoding = WIN1252 is not supported"),
+            ("datestyle", "german", "DateStyle = German is not supported"),
+            ("datestyle", "SQL, DMY", "DateStyle = SQL is not supported"),
+            ("datestyle", "postgresql", "DateStyle = Postgres is not supported"),
+            ("standard_conforming_strings", "no", "standard_conforming_strings = off is not supported"),
+        ] {
+            let error = settings.parse(name, text).unwrap_err();
+            assert_eq!((error.sqlstate().as_str(), error.to_string().as_str()), ("0A000", message));
+        }
+        for (name, text) in [
+            ("client_encoding", "nosuch"),
+            ("datestyle", "sql, foo"),
+            ("datestyle", "iso, sql"),
+            ("datestyle", "german, mdy, dmy"),
+            ("standard_conforming_strings", "perhaps"),
+        ] {
+            assert_eq!(settings.parse(name, text).unwrap_err().sqlstate().as_str(), "22023", "{text}");
+        }
     }
 }

@@ -2,6 +2,32 @@
 
 use sqlstate::SqlState;
 
+/// Why the check of a setting refuses a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// PostgreSQL refuses it, too.
+    Wrong {
+        /// The DETAIL; empty where there is nothing to say.
+        detail: String,
+        /// The HINT, if any.
+        hint: Option<String>,
+    },
+    /// PostgreSQL takes it, and it is not there: what that is.
+    Absent(String),
+}
+
+impl From<String> for Refusal {
+    fn from(detail: String) -> Self {
+        Self::Wrong { detail, hint: None }
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(detail: &str) -> Self {
+        detail.to_owned().into()
+    }
+}
+
 /// A refused name or value, with PostgreSQL's SQLSTATE, message, detail and hint.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SettingError {
@@ -30,6 +56,12 @@ pub enum SettingError {
         detail: Option<String>,
         /// What would do.
         hint: Option<String>,
+    },
+    /// The value names what PostgreSQL has and this server has not.
+    #[error("{what} is not supported")]
+    Absent {
+        /// What is not there.
+        what: String,
     },
     /// The number lies outside the setting's bounds.
     #[error("{value} is outside the valid range for parameter \"{name}\" ({min} .. {max})")]
@@ -113,6 +145,7 @@ impl SettingError {
             Self::InvalidValue { .. } | Self::OutOfRange { .. } | Self::NotBoolean { .. } => {
                 SqlState::INVALID_PARAMETER_VALUE
             }
+            Self::Absent { .. } => SqlState::FEATURE_NOT_SUPPORTED,
             Self::NotAList { .. } | Self::Newline => SqlState::INVALID_PARAMETER_VALUE,
             Self::CannotChange { .. } => SqlState::CANT_CHANGE_RUNTIME_PARAM,
             Self::PermissionDenied { .. } | Self::MayNotRead { .. } => SqlState::INSUFFICIENT_PRIVILEGE,

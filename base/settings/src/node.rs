@@ -2,7 +2,7 @@
 
 use crate::config::SessionConfig;
 use crate::definition::{Context, Definition, Kind, Meaning, flag};
-use crate::error::{Locked, SettingError};
+use crate::error::{Locked, Refusal, SettingError};
 use crate::file::{FileContents, FileEntry, Place};
 use crate::table::{definitions, is_custom_name, nearest_name, position};
 use crate::value::Value;
@@ -49,8 +49,8 @@ impl Source {
     }
 }
 
-/// Checks a text setting and returns its canonical form; `Err` is the DETAIL.
-pub type Check = fn(&str) -> Result<String, String>;
+/// Checks a text setting and returns its canonical form.
+pub type Check = fn(&str) -> Result<String, Refusal>;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Layer {
@@ -182,7 +182,8 @@ impl Settings {
         all
     }
 
-    /// Adds or replaces the check of a text setting; values that are set already are not checked again.
+    /// Adds or replaces the check of a setting, which gets numbers in the setting's unit. Values that are set
+    /// already are not checked again.
     pub fn set_check(&mut self, name: &str, check: Check) {
         if let Some(at) = position(name) {
             self.checks.insert(at, check);
@@ -203,14 +204,17 @@ impl Settings {
         let Some(check) = self.checks.get(&at) else { return Ok(value) };
         let checked = match &value {
             Value::Text(given) => check(given).map(|canonical| Value::Text(canonical.into())),
-            Value::Bool(given) => check(if *given { "on" } else { "off" }).map(|_| value),
+            Value::Bool(_) | Value::Integer(_) => check(&value.plain(definition)).map(|_| value),
             _ => return Ok(value),
         };
-        checked.map_err(|detail| SettingError::InvalidValue {
-            name: definition.name.to_owned(),
-            value: text.to_owned(),
-            detail: Some(detail).filter(|detail| !detail.is_empty()),
-            hint: None,
+        checked.map_err(|refusal| match refusal {
+            Refusal::Wrong { detail, hint } => SettingError::InvalidValue {
+                name: definition.name.to_owned(),
+                value: text.to_owned(),
+                detail: Some(detail).filter(|detail| !detail.is_empty()),
+                hint,
+            },
+            Refusal::Absent(what) => SettingError::Absent { what },
         })
     }
 

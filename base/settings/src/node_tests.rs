@@ -119,7 +119,7 @@ fn pg_settings_says_what_has_no_effect_here() {
 fn a_check_of_the_server_refuses_with_its_detail() {
     let mut settings = Settings::new();
     settings.set_check("synchronous_standby_names", |text| {
-        if text == "(" { Err("syntax error at or near \"(\"".to_owned()) } else { Ok(text.to_owned()) }
+        if text == "(" { Err("syntax error at or near \"(\"".into()) } else { Ok(text.to_owned()) }
     });
     let applied = settings.apply_files(&file("synchronous_standby_names = '('"), Phase::Start);
     assert_eq!(

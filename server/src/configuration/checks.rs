@@ -18,7 +18,7 @@ use host::{FileKind, Host, OpenMode};
 use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
-use settings::{SessionConfig, SessionSettings, Settings, Source, Value};
+use settings::{Refusal, SessionConfig, SessionSettings, Settings, Source, Value};
 use sql_types::{ByteaOutput, DateOrder, IntervalStyle, Style};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,19 +42,19 @@ pub(crate) fn new_settings() -> Settings {
     settings
 }
 
-fn sync_names(text: &str) -> Result<String, String> {
-    SyncNames::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+fn sync_names(text: &str) -> Result<String, Refusal> {
+    SyncNames::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string().into())
 }
 
-fn slot_name(text: &str) -> Result<String, String> {
+fn slot_name(text: &str) -> Result<String, Refusal> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+    validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string().into())
 }
 
 /// A peer that cannot be asked fences nobody.
-fn peers(text: &str) -> Result<String, String> {
+fn peers(text: &str) -> Result<String, Refusal> {
     for peer in replica::driver::peers::split_peers(text) {
         ConnInfo::parse(peer).map_err(|error| {
             format!("It takes connection strings, separated by semicolons, and one is none: {error}.")
@@ -64,35 +64,36 @@ fn peers(text: &str) -> Result<String, String> {
 }
 
 /// Where other nodes reach this one.
-fn advertised_address(text: &str) -> Result<String, String> {
+fn advertised_address(text: &str) -> Result<String, Refusal> {
     let takes = |why: &str| format!("It takes an address as host=... port=...{why}.");
     let pairs = protocol::conninfo::split(text).map_err(|error| takes(&format!(": {error}")))?;
     let is_other = |name: &str| !matches!(name, "host" | "hostaddr" | "port");
     if let Some((name, _)) = pairs.iter().find(|(name, _)| is_other(name)) {
-        return Err(takes(&format!(", without {name}")));
+        return Err(takes(&format!(", without {name}")).into());
     }
     if !pairs.is_empty() && !pairs.iter().any(|(name, _)| name != "port") {
-        return Err(takes(", and this has no host"));
+        return Err(takes(", and this has no host").into());
     }
     ConnInfo::parse_with(text, |_| None).map_err(|error| takes(&format!(": {error}")))?;
     Ok(text.to_owned())
 }
 
 /// The canonical name. PostgreSQL has no detail either.
-fn time_zone(text: &str) -> Result<String, String> {
-    sql_types::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
+fn time_zone(text: &str) -> Result<String, Refusal> {
+    sql_types::time::parse_zone(text).map(|zone| zone.name).ok_or_else(|| "".into())
 }
 
 /// The order of days and months is another setting's: what none of them can read is refused here, the rest by
 /// [`refusal`].
-fn recovery_target_time(text: &str) -> Result<String, String> {
+fn recovery_target_time(text: &str) -> Result<String, Refusal> {
     let orders = [DateOrder::Mdy, DateOrder::Dmy, DateOrder::Ymd];
     let mut read =
         orders.map(|date_order| recovery_target::read_time(text, &Style { date_order, ..Style::default() }));
     if text.is_empty() || read.iter().any(Result::is_ok) {
         return Ok(text.to_owned());
     }
-    std::mem::replace(&mut read[0], Ok(host::Timestamp::default())).map(|_| String::new())
+    let first = std::mem::replace(&mut read[0], Ok(host::Timestamp::default()));
+    first.map(|_| String::new()).map_err(Refusal::from)
 }
 
 /// How values are read and printed under a session's settings.
@@ -353,13 +354,13 @@ mod tests {
         // Seconds are taken in a number of hours alone.
         let odd = time_zone("23.99").unwrap();
         assert_eq!(zone(&odd).to_fixed_offset().map(|offset| offset.seconds()).ok(), Some(86_364));
-        assert_eq!(time_zone(&odd), Err(String::new()));
+        assert_eq!(time_zone(&odd), Err("".into()));
         assert_eq!(
             zone("<-03:30>+03:30").to_fixed_offset().map(|offset| offset.seconds()).ok(),
             Some(-12_600)
         );
         for wrong in ["Nowhere/X", "", "+99:99", "default"] {
-            assert_eq!(time_zone(wrong), Err(String::new()), "{wrong}");
+            assert_eq!(time_zone(wrong), Err("".into()), "{wrong}");
         }
     }
 
@@ -413,8 +414,8 @@ mod tests {
             assert_eq!(recovery_target_time(good).as_deref(), Ok(good));
         }
         for bad in ["garbage", "now", "today", "infinity", "epoch", "tomorrow 10:00", "2026-13-41", "10:00"] {
-            let said = recovery_target_time(bad).unwrap_err();
-            assert!(!said.is_empty(), "{bad}");
+            let said = recovery_target_time(bad);
+            assert!(said.is_err() && said != Err("".into()), "{bad}");
         }
     }
 }

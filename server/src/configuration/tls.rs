@@ -6,7 +6,7 @@ use host::Host;
 use protocol::tls::TlsError;
 use protocol::tls::server::{ServerTls, ServerTlsOptions};
 use protocol::tls::suites::{DEFAULT_CIPHERS, check_server_ciphers};
-use settings::{Settings, Value};
+use settings::{Refusal, Settings, Value};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,19 +63,23 @@ fn refusal(error: &TlsError) -> ServerError {
 }
 
 /// A check of ssl_ciphers.
-pub(super) fn ciphers(text: &str) -> Result<String, String> {
-    check_server_ciphers(text, DEFAULT_CURVE).map(|()| text.to_owned()).map_err(|error| format!("{error}."))
+pub(super) fn ciphers(text: &str) -> Result<String, Refusal> {
+    check_server_ciphers(text, DEFAULT_CURVE)
+        .map(|()| text.to_owned())
+        .map_err(|error| format!("{error}.").into())
 }
 
 /// A check of ssl_ecdh_curve.
-pub(super) fn curve(text: &str) -> Result<String, String> {
-    check_server_ciphers(DEFAULT_CIPHERS, text).map(|()| text.to_owned()).map_err(|error| format!("{error}."))
+pub(super) fn curve(text: &str) -> Result<String, Refusal> {
+    check_server_ciphers(DEFAULT_CIPHERS, text)
+        .map(|()| text.to_owned())
+        .map_err(|error| format!("{error}.").into())
 }
 
 /// A check of a setting for what rustls does not have: it takes no value.
-pub(super) fn absent(text: &str) -> Result<String, String> {
+pub(super) fn absent(text: &str) -> Result<String, Refusal> {
     match text.trim().is_empty() {
         true => Ok(String::new()),
-        false => Err("Keys with a passphrase and DHE key exchange are not supported.".to_owned()),
+        false => Err("Keys with a passphrase and DHE key exchange are not supported.".into()),
     }
 }

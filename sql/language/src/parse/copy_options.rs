@@ -1,7 +1,7 @@
 //! Options of COPY. The grammar takes any: what is wrong with one is told when the statement runs.
 
 use super::cursor::Cursor;
-use super::encodings::encoding_number;
+use super::encoding_number;
 use super::statement::{CopyFormat, CopyHeader, CopyOptions};
 use sql_interface::{Result, SqlError};
 use sqlparser::tokenizer::Token;

@@ -230,7 +230,7 @@ SELECT reloptions FROM pg_class WHERE relname = 'r1';
 ALTER TABLE r1 RESET (autovacuum_enabled);
 ALTER TABLE r1 SET (nosuch = 1);
 -- Settings that act.
--- differs: it is always on, and `off` is refused with 22023
+-- absent: it is always on
 SET standard_conforming_strings = off;
 -- differs: it is still on
 SELECT 'a\\b', length('\\');
