@@ -15,6 +15,7 @@ use crate::error::ServerError;
 use crate::log::zone;
 use crate::tasks::beside_others;
 use host::{FileKind, Host, OpenMode};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
@@ -34,6 +35,7 @@ pub(crate) fn new_settings() -> Settings {
     settings.set_check("TimeZone", time_zone);
     settings.set_check("log_timezone", time_zone);
     settings.set_check("recovery_target_time", recovery_target_time);
+    settings.set_check("max_stack_depth", stack_depth);
     settings.set_check("ssl_ciphers", super::tls::ciphers);
     settings.set_check("ssl_ecdh_curve", super::tls::curve);
     for absent in ["ssl_dh_params_file", "ssl_passphrase_command"] {
@@ -94,6 +96,27 @@ fn recovery_target_time(text: &str) -> Result<String, Refusal> {
     }
     let first = std::mem::replace(&mut read[0], Ok(host::Timestamp::default()));
     first.map(|_| String::new()).map_err(Refusal::from)
+}
+
+/// What the stack's limit leaves for what is not counted, in bytes (STACK_DEPTH_SLOP).
+const STACK_SLOP_BYTES: u64 = 512 << 10;
+
+/// As in PostgreSQL, whose limit is that of the process's stack (`ulimit -s`). Statements have stacks of their
+/// own here; a value that PostgreSQL refuses is refused all the same.
+fn stack_depth(kilobytes: &str) -> Result<String, Refusal> {
+    let limit = getrlimit(Resource::RLIMIT_STACK).ok().map(|(soft, _)| soft);
+    stack_depth_within(limit.filter(|limit| *limit != RLIM_INFINITY), kilobytes)
+}
+
+fn stack_depth_within(limit_bytes: Option<u64>, kilobytes: &str) -> Result<String, Refusal> {
+    let most_kb = limit_bytes.map_or(u64::MAX, |limit| limit.saturating_sub(STACK_SLOP_BYTES) >> 10);
+    if kilobytes.parse().is_ok_and(|wanted: u64| wanted <= most_kb) {
+        return Ok(kilobytes.to_owned());
+    }
+    Err(Refusal::Wrong {
+        detail: format!("The limit of the stack allows {most_kb}kB at most."),
+        hint: Some("Raise the limit of the server's stack (\"ulimit -s\").".to_owned()),
+    })
 }
 
 /// How values are read and printed under a session's settings.
@@ -361,6 +384,23 @@ mod tests {
         );
         for wrong in ["Nowhere/X", "", "+99:99", "default"] {
             assert_eq!(time_zone(wrong), Err("".into()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn max_stack_depth_ends_half_a_megabyte_below_the_limit_of_the_stack() {
+        let eight_megabytes = Some(8 << 20);
+        assert!(stack_depth_within(eight_megabytes, "7680").is_ok());
+        let Err(Refusal::Wrong { detail, hint: Some(_) }) = stack_depth_within(eight_megabytes, "7681")
+        else {
+            panic!("it is too much");
+        };
+        assert!(detail.contains("7680kB"), "{detail}");
+        assert!(stack_depth_within(None, "2147483647").is_ok());
+        let (mut settings, limit) = (new_settings(), getrlimit(Resource::RLIMIT_STACK).unwrap().0);
+        if limit != RLIM_INFINITY {
+            let over = format!("{}kB", limit >> 10);
+            assert!(settings.set("max_stack_depth", &over, Source::CommandLine).is_err());
         }
     }
 
