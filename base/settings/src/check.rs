@@ -8,10 +8,17 @@ use crate::node::Check;
 pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("client_encoding", client_encoding),
     ("DateStyle", date_style),
+    ("default_table_access_method", access_method),
+    ("lc_messages", messages_locale),
+    ("lc_monetary", locale),
+    ("lc_numeric", locale),
+    ("lc_time", locale),
     ("log_destination", log_destination),
     ("search_path", identifier_list),
     ("shared_preload_libraries", preload_libraries),
     ("standard_conforming_strings", always_on),
+    ("timezone_abbreviations", abbreviations),
+    ("wal_consistency_checking", consistency_checked),
     ("application_name", printable),
     ("cluster_name", printable),
     ("plimsoll.read_after", read_after),
@@ -90,6 +97,57 @@ pub(crate) fn keeps_date_order(name: &str, text: &str) -> bool {
     name.eq_ignore_ascii_case("DateStyle")
         && crate::list::split_identifiers(text)
             .is_none_or(|words| words.iter().all(|word| date_order(word).is_none()))
+}
+
+/// Whether there is one of this name, only SET asks.
+fn access_method(text: &str) -> Result<String, Refusal> {
+    if text.is_empty() { Err("It needs the name of an access method.".into()) } else { Ok(text.to_owned()) }
+}
+
+/// A text that could be the name of a locale: `C`, `POSIX`, `language_TERRITORY`, with an encoding and a
+/// modifier. Which ones a machine has is not asked, since none of them has an effect here.
+fn is_locale(text: &str) -> bool {
+    let (name, modifier) = text.split_once('@').unwrap_or((text, "x"));
+    let (name, encoding) = name.split_once('.').unwrap_or((name, "UTF-8"));
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_language = name.split_once('_').is_some_and(|(language, territory)| {
+        (2..=3).contains(&language.len())
+            && language.bytes().all(|byte| byte.is_ascii_lowercase())
+            && (territory.len() == 2 && territory.bytes().all(|byte| byte.is_ascii_uppercase()))
+    });
+    text == "POSIX" || (name == "C" || is_language) && is_word(encoding) && is_word(modifier)
+}
+
+/// The environment's where it is empty.
+fn locale(text: &str) -> Result<String, Refusal> {
+    if text.is_empty() || is_locale(text) { Ok(text.to_owned()) } else { Err("".into()) }
+}
+
+fn messages_locale(text: &str) -> Result<String, Refusal> {
+    if text.is_empty() { Err("".into()) } else { locale(text) }
+}
+
+/// The files of abbreviations that PostgreSQL brings along.
+fn abbreviations(text: &str) -> Result<String, Refusal> {
+    if ["Default", "Australia", "India"].contains(&text) { Ok(text.to_owned()) } else { Err("".into()) }
+}
+
+/// Resource managers whose pages can be compared (those with a rm_mask).
+const COMPARABLE: [&str; 10] =
+    ["heap2", "heap", "btree", "hash", "gin", "gist", "sequence", "spgist", "brin", "generic"];
+
+fn consistency_checked(text: &str) -> Result<String, Refusal> {
+    let words = crate::list::split_identifiers(text).ok_or("List syntax is invalid.")?;
+    let is_known = |word: &String| {
+        let known = |name: &&str| name.eq_ignore_ascii_case(word);
+        word.eq_ignore_ascii_case("all") || COMPARABLE.iter().any(known)
+    };
+    match words.iter().find(|word| !is_known(word)) {
+        Some(word) => Err(format!("Unrecognized key word: \"{word}\".").into()),
+        None => Ok(text.to_owned()),
+    }
 }
 
 fn log_destination(text: &str) -> Result<String, Refusal> {
@@ -208,6 +266,32 @@ mod tests {
         assert_eq!(read("application_name", "a\tü").as_deref(), Ok("a???"));
         assert!(read("search_path", "a, \"B c\"").is_ok());
         assert!(read("search_path", "a,,b").is_err());
+    }
+
+    /// Each was said to PostgreSQL 15 on a machine with the locales that it names.
+    #[test]
+    fn settings_without_an_effect_take_what_postgresql_takes() {
+        let settings = Settings::new();
+        for (name, good, wrong) in [
+            (
+                "lc_messages",
+                &["C", "POSIX", "C.UTF-8", "en_US.UTF-8", "de_DE@euro"][..],
+                &["", "xx", "c"][..],
+            ),
+            ("lc_monetary", &["", "C", "sr_RS.utf8@latin"], &["xx", "en_US.", "en_us", "german"]),
+            ("lc_time", &["", "POSIX"], &["nosuch"]),
+            ("default_table_access_method", &["heap", "columnar"], &[""]),
+            ("timezone_abbreviations", &["Default", "India", "Australia"], &["", "nosuch", "a/b"]),
+            ("wal_consistency_checking", &["", "all", "heap, btree", "HEAP2"], &["nosuch", "heap,,gin"]),
+        ] {
+            for text in good {
+                assert!(settings.parse(name, text).is_ok(), "{name} {text}");
+            }
+            for text in wrong {
+                let error = settings.parse(name, text).unwrap_err();
+                assert_eq!(error.sqlstate().as_str(), "22023", "{name} {text}");
+            }
+        }
     }
 
     #[test]

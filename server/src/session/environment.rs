@@ -15,7 +15,7 @@ use sql_interface::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine, SqlError,
 };
-use sql_session::StartSetting;
+use sql_session::{MissingObject, StartSetting, missing_object};
 use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,26 +50,30 @@ fn reader(actor: SettingActor) -> Privilege {
     if actor.superuser || actor.reads_settings { Privilege::Superuser } else { Privilege::User }
 }
 
-/// Where PostgreSQL puts what is not shared, and what is.
-const TABLESPACES: [&str; 2] = ["pg_default", "pg_global"];
+/// PostgreSQL's access methods that are for indexes.
+const INDEX_METHODS: [&str; 6] = ["btree", "hash", "gist", "gin", "spgist", "brin"];
 
-/// That the tablespaces that a value of one of these two settings names are there. Only SET asks: elsewhere
-/// PostgreSQL takes them for ones that may come.
-fn check_tablespaces(name: &str, value: &str) -> sql_interface::Result<()> {
-    let missing = |name: &str| !name.is_empty() && !TABLESPACES.contains(&name);
-    if name.eq_ignore_ascii_case("default_tablespace") && missing(value) {
-        let message = format!("invalid value for parameter \"default_tablespace\": \"{value}\"");
-        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-            .with_detail(format!("Tablespace \"{value}\" does not exist.")));
-    }
-    if name.eq_ignore_ascii_case("temp_tablespaces") {
-        let names = settings::split_identifiers(value).unwrap_or_default();
-        if let Some(name) = names.iter().find(|name| missing(name)) {
-            let message = format!("tablespace \"{name}\" does not exist");
+/// That what a value names is there. Only SET and ALTER SYSTEM ask: elsewhere PostgreSQL takes it for what may
+/// come.
+fn check_named(setting: &str, value: &str) -> sql_interface::Result<()> {
+    let Some(MissingObject { kind, name }) = missing_object(setting, value) else { return Ok(()) };
+    let message = match kind {
+        "table access method" if INDEX_METHODS.contains(&name.as_str()) => {
+            let message = format!("access method \"{name}\" is not of type TABLE");
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        "tablespace" if setting.eq_ignore_ascii_case("temp_tablespaces") => {
+            let message = format!("{kind} \"{name}\" does not exist");
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
         }
-    }
-    Ok(())
+        "text search configuration" if name.is_empty() => {
+            return Err(SqlError::new(SqlState::INVALID_NAME, "invalid name syntax"));
+        }
+        _ => format!("invalid value for parameter \"{}\": \"{value}\"", setting.to_ascii_lowercase()),
+    };
+    let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    let (first, rest) = kind.split_at(1);
+    Err(error.with_detail(format!("{}{rest} \"{name}\" does not exist.", first.to_ascii_uppercase())))
 }
 
 /// What is told of a value that changes nothing.
@@ -263,7 +267,7 @@ impl Environment for SessionEnvironment {
             SetScope::Local => Scope::Transaction,
         };
         if let Some(value) = value {
-            check_tablespaces(name, value)?;
+            check_named(name, value)?;
         }
         self.change(|settings| match value {
             Some(value) => settings.set(name, value, scope, privilege(actor)),
@@ -294,6 +298,9 @@ impl Environment for SessionEnvironment {
                 None => "must be superuser to execute ALTER SYSTEM RESET ALL".to_owned(),
             };
             return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        if let (Some(name), Some(value)) = (name, value) {
+            check_named(name, value)?;
         }
         let change = match (name, value) {
             (None, _) => AutoChange::ResetAll,

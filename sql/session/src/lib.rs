@@ -42,6 +42,7 @@ mod index;
 mod kept;
 mod maintain;
 mod members;
+mod named_in_settings;
 mod named_rows;
 mod names;
 mod opening;
@@ -64,6 +65,7 @@ use block::{Block, in_failed_block};
 pub use engine::{RowChanges, SqlEngine, StartSetting};
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
+pub use named_in_settings::{MissingObject, missing_object};
 pub use named_rows::{
     CATALOGUE_TREES, CatalogueChange, EntryChange, EntryValue, Named, NamedRows, NamedValue,
 };

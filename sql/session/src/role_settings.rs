@@ -1,6 +1,7 @@
 //! Settings that sessions begin with: ALTER ROLE ... SET and ALTER DATABASE ... SET (pg_db_role_setting).
 
 use super::SqlSession;
+use super::named_in_settings::{MissingObject, missing_object};
 use super::rights::{denied, not_owner};
 use super::utility::isolation_mode;
 use sql_catalogue::grants;
@@ -64,8 +65,8 @@ impl SqlSession {
                 self.warn_of_role(role);
             }
             self.refuse_of_transaction(name, value.as_deref())?;
-            if name.eq_ignore_ascii_case("default_tablespace") {
-                self.warn_of_tablespace(value.as_deref().unwrap_or_default());
+            if let Some(missing) = value.as_deref().and_then(|value| missing_object(name, value)) {
+                self.warn_of_missing(&missing);
             }
             let known = self.environment.check_start_setting(self.actor(), name, value.as_deref())?;
             match (settings.iter().position(|line| is_of(line, name)), value) {
@@ -82,12 +83,10 @@ impl SqlSession {
         Ok(CommandTag::Words(word))
     }
 
-    /// Where sessions are to make tables may be made later.
-    fn warn_of_tablespace(&mut self, name: &str) {
-        if !matches!(name, "" | "pg_default" | "pg_global") {
-            let message = format!("tablespace \"{name}\" does not exist");
-            self.notices.push(SqlError::report(Severity::Notice, SqlState::UNDEFINED_OBJECT, message));
-        }
+    /// What later sessions are to use may be made until then.
+    fn warn_of_missing(&mut self, MissingObject { kind, name }: &MissingObject) {
+        let message = format!("{kind} \"{name}\" does not exist");
+        self.notices.push(SqlError::report(Severity::Notice, SqlState::UNDEFINED_OBJECT, message));
     }
 
     /// 25001 for what is judged as if the present transaction took it over, which has looked at something.
