@@ -1,7 +1,7 @@
 //! What PostgreSQL's catalogue has and this server does not: who asks for it is told so (0A000), and not that
 //! there is no such thing.
 
-use super::known::{FUNCTIONS, KnownFunction};
+use super::known::{ABSENT_OPERATORS, FUNCTIONS, KnownFunction};
 use crate::schema::Schema;
 use sql_types::TypeId;
 use sql_types::cast::{CastContext, cast_context};
@@ -96,23 +96,41 @@ pub fn is_absent_function(name: &str, arguments: &[TypeId]) -> bool {
     is_absent_name(name) || FUNCTIONS.iter().any(|known| known.name == name && takes(known, arguments))
 }
 
+/// Whether PostgreSQL has an operator of this name that takes operands of these types, and that is not here:
+/// asked where none was found. Without a left one it stands before its operand.
+pub fn is_absent_operator(name: &str, left: Option<TypeId>, right: TypeId) -> bool {
+    // What is of no known type says nothing.
+    let is_known = |id| id != TypeId::Unknown;
+    (left.is_some_and(is_known) || is_known(right))
+        && ABSENT_OPERATORS.iter().any(|known| {
+            let fits_left = match left {
+                Some(left) => known.sides.0 != 0 && accepts(left, known.sides.0),
+                None => known.sides.0 == 0,
+            };
+            known.name == name && fits_left && accepts(right, known.sides.1)
+        })
+}
+
+/// Whether an argument of this type may stand where one of the type of this OID is wanted.
+fn accepts(given: TypeId, wanted: u32) -> bool {
+    let implicit = |wanted| matches!(cast_context(given, wanted), Some(CastContext::Implicit));
+    given == TypeId::Unknown
+        || given.oid() == wanted
+        || TypeId::from_oid(wanted).is_some_and(implicit)
+        || match wanted {
+            // "any", anyelement and their kin.
+            2276 | 2283 | 5077 => true,
+            2277 | 5078 => given.element().is_some(),
+            _ => false,
+        }
+}
+
 /// Whether a function may be called with arguments of these types.
 fn takes(function: &KnownFunction, arguments: &[TypeId]) -> bool {
     let most = function.arguments.len();
     let least = most - usize::try_from(function.defaults).unwrap_or(0).min(most);
-    let fits = |(given, wanted): (&TypeId, &u32)| {
-        let implicit = |wanted| matches!(cast_context(*given, wanted), Some(CastContext::Implicit));
-        *given == TypeId::Unknown
-            || given.oid() == *wanted
-            || TypeId::from_oid(*wanted).is_some_and(implicit)
-            || match wanted {
-                // "any", anyelement and their kin.
-                2276 | 2283 | 5077 => true,
-                2277 | 5078 => given.element().is_some(),
-                _ => false,
-            }
-    };
-    (least..=most).contains(&arguments.len()) && arguments.iter().zip(&function.arguments).all(fits)
+    (least..=most).contains(&arguments.len())
+        && arguments.iter().zip(&function.arguments).all(|(given, wanted)| accepts(*given, *wanted))
 }
 
 #[cfg(test)]
@@ -129,6 +147,28 @@ mod tests {
         }
         assert!(is_absent_function("json_agg", &[TypeId::Int4]));
         assert!(!is_absent_function("nosuch", &[]));
+    }
+
+    #[test]
+    fn operators_that_postgresql_has_are_told_from_those_that_nobody_has() {
+        use TypeId::{Aclitem, Inet, Int4, Text, Unknown};
+        for (name, left, right) in [
+            ("<<", Some(Inet), Inet),
+            (">>=", Some(Inet), Unknown),
+            ("-", Some(Inet), Int4),
+            ("~", None, Inet),
+        ] {
+            assert!(is_absent_operator(name, left, right), "{name}");
+        }
+        for (name, left, right) in [
+            ("#", Some(Inet), Int4),
+            ("~<~", Some(Text), Int4),
+            ("<", Some(Aclitem), Aclitem),
+            ("~<~", Some(Text), Text),
+            ("-", Some(Unknown), Unknown),
+        ] {
+            assert!(!is_absent_operator(name, left, right), "{name}");
+        }
     }
 
     #[test]

@@ -321,7 +321,14 @@ impl KnownOperator {
 }
 
 /// The operators that exist here, in the order of PostgreSQL's catalogue.
-pub static OPERATORS: LazyLock<Vec<KnownOperator>> = LazyLock::new(|| {
+pub static OPERATORS: LazyLock<Vec<KnownOperator>> =
+    LazyLock::new(|| read_operators().filter(KnownOperator::exists).collect());
+
+/// PostgreSQL's operators between types that are here, which are not here themselves.
+pub(super) static ABSENT_OPERATORS: LazyLock<Vec<KnownOperator>> =
+    LazyLock::new(|| read_operators().filter(|known| !known.exists()).collect());
+
+fn read_operators() -> impl Iterator<Item = KnownOperator> {
     let read = |line: &'static str| {
         let mut words = line.split(' ');
         let (oid, name, kind) =
@@ -343,8 +350,8 @@ pub static OPERATORS: LazyLock<Vec<KnownOperator>> = LazyLock::new(|| {
             join: number(words.next()),
         }
     };
-    lines(include_str!("data/operators.txt")).map(read).filter(KnownOperator::exists).collect()
-});
+    lines(include_str!("data/operators.txt")).map(read)
+}
 
 /// A row of pg_cast: OID, types, function, context and method.
 pub(super) type KnownCast = (u32, u32, u32, u32, char, char);
@@ -404,6 +411,11 @@ pub(super) fn class_of(id: TypeId) -> u32 {
     };
     let found = CLASSES.0.iter().find(|(.., of, is_default)| *of == wanted.oid() && *is_default);
     found.map_or(0, |(oid, ..)| *oid)
+}
+
+/// Whether PostgreSQL has an order of values of this type (its elements', for an array).
+pub fn has_order(id: TypeId) -> bool {
+    class_of(id.element().filter(|_| !id.is_vector()).unwrap_or(id)) != 0
 }
 
 /// OIDs and names of the collations.

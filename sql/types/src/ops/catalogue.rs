@@ -62,6 +62,14 @@ fn comparisons(add: &mut Add<'_>) {
         add(">", left, right, Bool, c::greater);
         add(">=", left, right, Bool, c::greater_or_equal);
     }
+    // What text_pattern_ops and bpchar_pattern_ops order by: bytes, as the order of texts here is anyway.
+    for id in [Text, Bpchar] {
+        add("~<~", id, id, Bool, c::less);
+        add("~<=~", id, id, Bool, c::less_or_equal);
+        add("~>~", id, id, Bool, c::greater);
+        add("~>=~", id, id, Bool, c::greater_or_equal);
+    }
+    add("=", Aclitem, Aclitem, Bool, c::equal);
     for right in [Xid, Int4] {
         add("=", Xid, right, Bool, c::equal);
         add("<>", Xid, right, Bool, c::not_equal);

@@ -6,6 +6,7 @@ use crate::expr::coerce::{can_coerce, coerce, settle};
 use crate::expr::node::{Chosen, Comparison, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
 use sql_catalogue::schema::Schema;
+use sql_catalogue::system::absent::is_absent_operator;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::ops::{self, BinaryOperator as Known};
@@ -100,7 +101,11 @@ fn elsewhere(op: &BinaryOperator, left: &Expr, right: &Expr, scope: &mut dyn Sco
     }
 }
 
+/// What is told where no operator is found: 0A000 if PostgreSQL has it.
 fn undefined(name: &str, left: TypeId, right: TypeId) -> SqlError {
+    if is_absent_operator(name, Some(left), right) {
+        return unsupported(&format!("operator {} {name} {}", left.sql_name(), right.sql_name()));
+    }
     SqlError::new(
         SqlState::UNDEFINED_FUNCTION,
         format!("operator does not exist: {} {name} {}", left.sql_name(), right.sql_name()),
@@ -198,6 +203,9 @@ pub(super) fn unary(name: &str, operand: Expr, scope: &mut dyn Scope) -> Result<
     let id = operand.ty().id;
     let takes: Vec<Vec<Takes>> = candidates.iter().map(|known| vec![Takes::Type(known.operand)]).collect();
     let missing = || {
+        if is_absent_operator(name, None, id) {
+            return unsupported(&format!("operator {name} {}", id.sql_name()));
+        }
         SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {name} {}", id.sql_name()))
             .with_hint("No operator matches the given name and argument type. You might need to add an explicit type cast.")
     };
