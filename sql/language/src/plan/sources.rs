@@ -5,7 +5,6 @@ use super::analyzer::{Analyzer, Cte};
 use super::from::{FromItem, plain_item, table_item};
 use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
 use crate::expr::{self, Expr, FunctionArgument};
-use crate::parse::fold;
 use sql_catalogue::names::{Found, MadeUp, MadeUpBy};
 use sql_catalogue::rights::{Object, Privileges};
 use sql_catalogue::schema::Schema;
@@ -237,23 +236,18 @@ impl Analyzer<'_> {
         function: &str,
         arguments: &[ast::FunctionArg],
     ) -> Result<(FunctionSource, Vec<(String, Type)>)> {
+        let names = expr::argument_names(function, arguments, self)?;
         let mut compiled = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            let (name, value) = match argument {
-                ast::FunctionArg::Named { name, arg, .. } => (Some(fold(name)), arg),
-                ast::FunctionArg::Unnamed(value) => (None, value),
-                ast::FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, .. } => {
-                    (Some(fold(name)), arg)
-                }
-                ast::FunctionArg::ExprNamed { name, .. } => {
-                    return Err(SqlError::syntax(format!("syntax error at or near \"{name}\"")));
-                }
-            };
-            let ast::FunctionArgExpr::Expr(value) = value else {
+        for (argument, name) in arguments.iter().zip(names) {
+            let (ast::FunctionArg::Named { arg, .. }
+            | ast::FunctionArg::Unnamed(arg)
+            | ast::FunctionArg::ExprNamed { arg, .. }) = argument;
+            let ast::FunctionArgExpr::Expr(value) = arg else {
                 return Err(SqlError::syntax("* is no argument of a function in FROM"));
             };
             compiled.push(FunctionArgument { name, value: self.compile_in("functions in FROM", value)? });
         }
+        expr::require_names(function, &compiled)?;
         if let Some((call, columns)) = self.set_function(function, &compiled)? {
             return Ok((FunctionSource::Set(call), columns));
         }

@@ -1,5 +1,6 @@
 //! Calls: functions, aggregates, and the constructs that are functions in other words.
 
+use super::argument_names::{argument_names, require_names, types_by_names};
 use super::literal::{field_name, text_constant};
 use super::{Compiler, strip, unsupported};
 use crate::expr::aggregate::{self, Aggregate};
@@ -16,7 +17,7 @@ use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, ObjectNamePart, Spanned, TrimWhereField,
+    FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
 };
 use sqlstate::SqlState;
 
@@ -82,7 +83,7 @@ fn nowhere(name: &str, arguments: &str) -> SqlError {
 
 /// The same for a call with names before its arguments, which are not compared with those of functions that
 /// are absent.
-fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlError {
+pub(super) fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlError {
     let types: Vec<TypeId> = passed.iter().map(|(_, id)| *id).collect();
     if is_absent_name(name) || passed.iter().all(|(name, _)| name.is_none()) {
         return undefined(name, &types);
@@ -92,11 +93,6 @@ fn undefined_by_names(name: &str, passed: &[(Option<String>, TypeId)]) -> SqlErr
         None => id.sql_name().to_owned(),
     });
     nowhere(name, &shown.collect::<Vec<_>>().join(", "))
-}
-
-/// Names and types of arguments.
-fn types_by_names(passed: &[FunctionArgument]) -> Vec<(Option<String>, TypeId)> {
-    passed.iter().map(|argument| (argument.name.clone(), argument.value.ty().id)).collect()
 }
 
 /// A call of one of our own functions by name.
@@ -115,6 +111,13 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     if named.is_empty() {
         return Ok(None);
     }
+    let ambiguous = || {
+        SqlError::new(
+            SqlState::AMBIGUOUS_FUNCTION,
+            format!("function {name}({}) is not unique", type_list(types)),
+        )
+        .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")
+    };
     let candidates: Vec<Vec<Takes>> = named
         .iter()
         .map(|known| {
@@ -124,11 +127,7 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     match choose(types, &candidates) {
         Choice::One(place) => Ok(named.get(place).copied()),
         Choice::None => Ok(None),
-        Choice::Ambiguous => Err(SqlError::new(
-            SqlState::AMBIGUOUS_FUNCTION,
-            format!("function {name}({}) is not unique", type_list(types)),
-        )
-        .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")),
+        Choice::Ambiguous => Err(ambiguous()),
     }
 }
 
@@ -363,6 +362,10 @@ impl Compiler<'_> {
             }
         };
         if aggregate::is_aggregate(name) {
+            if list.iter().any(|argument| !matches!(argument, FunctionArg::Unnamed(_))) {
+                // Those of no aggregate have names.
+                return Err(undefined_by_names(name, &types_by_names(&self.passed(call, name)?)));
+            }
             return self.aggregate(call, name, list);
         }
         if let FunctionArguments::List(list) = &call.args
@@ -445,6 +448,7 @@ impl Compiler<'_> {
     /// A function that the analyser may know.
     fn elsewhere(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
         let arguments = self.passed(call, name)?;
+        require_names(name, &arguments)?;
         let types = types_by_names(&arguments);
         let only = match arguments.as_slice() {
             [FunctionArgument { name: None, value }] => Some(value.clone()),
@@ -462,26 +466,16 @@ impl Compiler<'_> {
             FunctionArguments::List(list) => list.args.as_slice(),
             _ => &[],
         };
+        let names = argument_names(name, list, self.scope)?;
         let mut arguments = Vec::with_capacity(list.len());
-        for argument in list {
-            let behind_named = arguments.last().is_some_and(|last: &FunctionArgument| last.name.is_some());
-            let (given, value) = match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if behind_named => {
-                    let message = "positional argument cannot follow named argument";
-                    return Err(SqlError::syntax(message).at(self.scope.position(value.span())));
-                }
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (None, value),
-                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
-                    (Some(name.value.to_lowercase()), value)
-                }
-                FunctionArg::ExprNamed {
-                    name: Ast::Identifier(name),
-                    arg: FunctionArgExpr::Expr(value),
-                    ..
-                } => (Some(name.value.to_lowercase()), value),
-                other => return Err(unsupported(&format!("the argument {other} of function {name}"))),
+        for (argument, name) in list.iter().zip(names) {
+            let (FunctionArg::Unnamed(FunctionArgExpr::Expr(value))
+            | FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(value), .. }) = argument
+            else {
+                continue;
             };
-            arguments.push(FunctionArgument { name: given, value: self.expr(value)? });
+            arguments.push(FunctionArgument { name, value: self.expr(value)? });
         }
         Ok(arguments)
     }

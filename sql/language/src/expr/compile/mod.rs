@@ -1,6 +1,8 @@
 //! From the parser's tree to an [`Expr`].
 
 mod access;
+mod argument_names;
+pub(crate) use argument_names::{argument_names, require_names};
 mod call;
 pub(crate) use call::named_call;
 mod condition;
