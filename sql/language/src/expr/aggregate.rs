@@ -142,8 +142,9 @@ impl Aggregate {
                 _ => Ok(None),
             },
             Kind::Minimum | Kind::Maximum => match id {
-                T::Varchar | T::Name | T::Unknown => found(kind, T::Text, T::Text),
-                T::Bool | T::Uuid | T::Bytea | T::Xid | T::Char => Ok(None),
+                T::Varchar | T::Name | T::Unknown | T::Char => found(kind, T::Text, T::Text),
+                id if id.is_reg() || id == T::Regtype => found(kind, T::Oid, T::Oid),
+                T::Bool | T::Uuid | T::Bytea | T::Xid | T::Aclitem => Ok(None),
                 id => found(kind, id, id),
             },
             Kind::And | Kind::Or => match id {

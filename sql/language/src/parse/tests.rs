@@ -228,3 +228,23 @@ fn what_a_text_is_cut_into_is_asked_for_before_it_is_made() {
         assert_eq!(code, if is_small { Ok(()) } else { Err("53200".to_owned()) }, "{}", &text[..20]);
     }
 }
+
+#[test]
+fn words_that_need_as_before_them_name_no_column_alone() {
+    for word in ["within", "without", "year"] {
+        let (code, message, _) = failure(&format!("select 1 {word}"));
+        assert_eq!((code.as_str(), message), ("42601", format!("syntax error at or near \"{word}\"")));
+        one(&format!("select 1 as {word}"));
+    }
+}
+
+#[test]
+fn uescape_takes_a_literal_with_escapes_too() {
+    for sql in ["select U&'d!0061t' uescape E'!'", "select U&'d!0061t' uescape e'\\x21'"] {
+        let shown = format!("{:?}", one(sql));
+        assert!(shown.contains("\"dat\""), "{shown}");
+    }
+    let (code, message, _) = failure("select U&'x' uescape E'\\x61'");
+    assert_eq!(code, "42601");
+    assert!(message.starts_with("invalid Unicode escape character"), "{message}");
+}

@@ -80,6 +80,7 @@ fn escape_of(source: &Source, behind: &[TokenWithSpan]) -> Result<(char, usize)>
     }
     let text = match &named.token {
         Token::SingleQuotedString(text) => text.as_str(),
+        Token::EscapedStringLiteral(text) => text.as_str(),
         Token::DollarQuotedString(quoted) => quoted.value.as_str(),
         // PostgreSQL's grammar tells of it.
         _ => return Ok(('\\', 0)),

@@ -44,6 +44,9 @@ const GRAMMATICAL: [&str; 19] = [
     "varchar",
 ];
 
+/// A function of numbers that PostgreSQL has for macaddr, too: what is of no known type could be one.
+const TAKES_MACADDR: &str = "trunc";
+
 /// The function's name if it is plain or in pg_catalog; names of other schemas are unknown here.
 fn name_of(name: &ast::ObjectName) -> Option<(String, &ast::Ident)> {
     let fold = |part: &ast::Ident| {
@@ -118,6 +121,9 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
         )
         .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")
     };
+    if name == TAKES_MACADDR && types == [TypeId::Unknown] {
+        return Err(ambiguous());
+    }
     let candidates: Vec<Vec<Takes>> = named
         .iter()
         .map(|known| {

@@ -4,10 +4,12 @@ use super::operator::named_operator;
 use super::{Compiler, unsupported};
 use crate::expr::coerce::{coerce, common_type};
 use crate::expr::node::{Expr, is_null};
+use sql_catalogue::system::known::has_order;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::FunctionArg;
+use sqlstate::SqlState;
 
 /// The type of the first value that is not NULL: with the modifier that those have which may be it.
 fn type_of_known(values: &[Expr], common: Type) -> Type {
@@ -41,6 +43,11 @@ impl Compiler<'_> {
                         }
                     }
                 } else {
+                    if !has_order(ty.id) {
+                        let message =
+                            format!("could not identify a comparison function for type {}", ty.id.sql_name());
+                        return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message));
+                    }
                     Expr::Extreme { greatest: name == "greatest", arguments, ty }.fold_here()
                 }
             }

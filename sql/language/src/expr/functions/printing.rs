@@ -5,7 +5,8 @@ use super::{Parameter, Returns, Table, mismatch, text};
 use crate::expr::Facts;
 use sql_interface::{Result, SqlError};
 use sql_types::TypeId::Text;
-use sql_types::{Datum, work};
+use sql_types::cast::cast;
+use sql_types::{Datum, Type, work};
 use sqlstate::SqlState;
 
 /// Any value as text, as concat() and format() print it.
@@ -14,13 +15,10 @@ fn printed(value: &Datum, facts: &dyn Facts) -> String {
 }
 
 /// A value as its cast to text has it, which is not always what it prints.
-fn cast_to_text(value: &Datum, facts: &dyn Facts) -> String {
-    match value {
-        Datum::Bool(true) => "true".to_owned(),
-        Datum::Bool(false) => "false".to_owned(),
-        Datum::Bpchar(text) => text.trim_end_matches(' ').to_owned(),
-        other => printed(other, facts),
-    }
+fn cast_to_text(value: &Datum, facts: &dyn Facts) -> Result<String> {
+    let Some(id) = value.natural_type() else { return Ok(String::new()) };
+    let text = cast(value, id, Type::of(Text), true, facts.style())?;
+    Ok(printed(&text, facts))
 }
 
 pub(super) fn register(table: &mut Table) {
@@ -47,7 +45,7 @@ pub(super) fn register(table: &mut Table) {
     table.add("quote_literal", &[Text], Text, |a, _| Ok(Datum::from(quote_literal(text(a, 0)?))));
     table
         .add_any("quote_literal", &[Parameter::Any], Returns::Is(Text), |a, facts| {
-            Ok(Datum::from(quote_literal(&cast_to_text(a.first().ok_or_else(mismatch)?, facts))))
+            Ok(Datum::from(quote_literal(&cast_to_text(a.first().ok_or_else(mismatch)?, facts)?)))
         })
         .stable();
     table
@@ -56,7 +54,7 @@ pub(super) fn register(table: &mut Table) {
             Ok(Datum::from(if value.is_null() {
                 "NULL".to_owned()
             } else {
-                quote_literal(&cast_to_text(value, facts))
+                quote_literal(&cast_to_text(value, facts)?)
             }))
         })
         .lenient()

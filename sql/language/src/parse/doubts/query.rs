@@ -4,7 +4,7 @@ use super::Doubts;
 use sqlparser::ast::{self, SetExpr, Statement};
 
 /// Words that name a column of a result behind AS alone (AS_LABEL in PostgreSQL's list of key words).
-const LABELS: [&str; 37] = [
+const LABELS: [&str; 39] = [
     "array",
     "as",
     "char",
@@ -41,6 +41,8 @@ const LABELS: [&str; 37] = [
     "where",
     "window",
     "with",
+    "within",
+    "without",
     "year",
 ];
 
