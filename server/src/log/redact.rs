@@ -162,6 +162,9 @@ impl<'t> Reading<'t> {
         self.follow(word, rest);
         if ends_with_word(word) && !self.only_quoted {
             self.value(end, word.len() == WORD.len())
+        } else if self.of_role && is_encrypted(word) && !self.only_quoted {
+            // Whoever forgets PASSWORD behind it gives a password all the same.
+            self.value(end, true)
         } else if word.eq_ignore_ascii_case(SET_CONFIG) && !self.only_quoted {
             self.set_config(end).unwrap_or(end)
         } else {
@@ -315,9 +318,15 @@ impl<'t> Reading<'t> {
             // A role of that name.
             return from;
         }
-        if !value.is_empty() && !value.eq_ignore_ascii_case("null") && parameter_number(value).is_none() {
-            self.replace(from, from + len, HIDDEN);
+        if parameter_number(value).is_some() || value.is_empty() || value.eq_ignore_ascii_case("null") {
+            return from + len;
         }
+        if value.starts_with(|c: char| c == '$' || !is_word_sign(c)) {
+            // No word: nobody knows where the password begins or ends.
+            self.replace(from, self.text.len(), HIDDEN);
+            return self.text.len();
+        }
+        self.replace(from, from + len, HIDDEN);
         from + len
     }
 
@@ -404,6 +413,11 @@ fn assignment(rest: &str) -> Option<usize> {
     }
     let is_to = rest.get(..word_len(rest)).is_some_and(|word| word.eq_ignore_ascii_case("to"));
     is_to.then_some(2)
+}
+
+/// Whether this is the word before PASSWORD in ALTER ROLE and its kin.
+fn is_encrypted(word: &str) -> bool {
+    word.eq_ignore_ascii_case("encrypted") || word.eq_ignore_ascii_case("unencrypted")
 }
 
 /// The length of a comment that begins here.
