@@ -184,6 +184,10 @@ pub fn parse_with_notices(
             "invalid byte sequence for encoding \"UTF8\": 0x00",
         ));
     }
+    if sql.bytes().all(is_between_statements) {
+        // However many semicolons there are, no token is made of any.
+        return Ok((Vec::new(), Vec::new()));
+    }
     work::aside(sql.len().saturating_mul(PARSE_WORK), || {
         stack::limited(max_stack_depth_bytes, || {
             let source = Source::new(sql);
@@ -197,6 +201,11 @@ pub fn parse_with_notices(
             Ok((parsed, notices))
         })
     })
+}
+
+/// Whether this stands between statements: a semicolon, or PostgreSQL's white space.
+const fn is_between_statements(byte: u8) -> bool {
+    matches!(byte, b';' | b' ' | b'\t' | b'\n' | b'\r' | b'\x0C')
 }
 
 /// A notice for each name that is longer than names are, and a warning for each precision that times lack.

@@ -222,6 +222,7 @@ fn what_a_text_is_cut_into_is_asked_for_before_it_is_made() {
         (format!("select {}1", "1,".repeat(many)), false),
         (format!("select '{}'", "a b ".repeat(many)), true),
         (format!("select 1 /* {} */", "a b ".repeat(many)), true),
+        ("; ;\n".repeat(many), true),
         (format!("select $x${}$x$", "a b ".repeat(many)), true),
     ] {
         let code = parse_all(&text).map(drop).map_err(|error| error.code().to_string());
