@@ -184,6 +184,7 @@ impl SqlSession {
         let together = catalogue.acl(table).merged(&old);
         let (grantor, options) = catalogue.best_grantor(self.role.oid, (&together, owner), privileges);
         let has_any = !together.held(grantor, ObjectKind::Column.all(), &*catalogue).is_empty()
+            || !catalogue.privileges(grantor, table, ObjectKind::Column.all()).is_empty()
             || !together.options_held(grantor, owner, ObjectKind::Column.all(), &*catalogue).is_empty();
         if options.is_empty() && !has_any && !self.role.superuser {
             let message = format!("permission denied for column \"{column}\" of relation \"{table_name}\"");

@@ -231,3 +231,23 @@ async fn two_grants_of_roles_at_once_make_no_loop() {
     let (code, message) = waiting.await.unwrap();
     assert_eq!((code.as_str(), message.as_str()), ("0LP01", "role \"two\" is a member of role \"one\""));
 }
+
+#[tokio::test]
+async fn whoever_reads_all_data_may_grant_no_column_and_is_warned_of_it() {
+    let (node, mut owner) = node().await;
+    owner.run("grant pg_read_all_data to bea").await;
+    let mut bea = node.client_of("bea").await;
+    for (sql, code) in [
+        ("grant select (a) on t to staff", "01007"),
+        ("grant update (a) on t to staff", "01007"),
+        ("revoke select (a) on t from staff", "01006"),
+    ] {
+        bea.run(sql).await;
+        let notices = bea.session.take_notices();
+        let codes: Vec<String> = notices.iter().map(|notice| notice.code().to_string()).collect();
+        assert_eq!(codes, [code], "{sql}");
+    }
+    owner.run("revoke pg_read_all_data from bea").await;
+    let refused = bea.refused("grant select (a) on t to staff").await;
+    assert_eq!(refused, denied("column \"a\" of relation \"t\""));
+}
