@@ -29,6 +29,9 @@ CREATE TABLE ex_n AS SELECT N'abc';
 SELECT attname, atttypid::regtype, atttypmod FROM pg_attribute WHERE attrelid = 'ex_n'::regclass AND attnum > 0;
 -- Names and literals with escapes.
 SELECT U&"d\0061t", u&"d\0061t\+000061" FROM (SELECT 1 AS dat, 2 AS data) q;
+SELECT U&"d!0061t" UESCAPE E'!', U&'d!0061t' UESCAPE E'\x21' FROM (SELECT 1 AS dat) q;
+SELECT 1 within;
+SELECT 1 AS within;
 SELECT U&"d!0061t" UESCAPE '!', U&'d!0061t' UESCAPE '!', U&'d\0061t' FROM (SELECT 1 AS dat) q;
 CREATE TABLE U&"ex\005ftab" (U&"c\006fl" int, U&"\65e5\672c" int);
 INSERT INTO ex_tab (col, "日本") VALUES (5, 6);

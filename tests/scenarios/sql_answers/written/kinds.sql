@@ -254,3 +254,22 @@ select overlay('abc' placing 'x' from 2147483647);
 select overlay('abc' placing 'x' from 2 for -5), overlay('abc' placing 'x' from 2147483646);
 reset timezone;
 reset intervalstyle;
+-- "char" above 127 by its byte, and vectors by their length.
+CREATE TABLE k_bytes (a "char");
+INSERT INTO k_bytes VALUES ('\200'), ('a'), ('\377'), ('Z'), (''), ('\303');
+SELECT a FROM k_bytes ORDER BY a;
+SELECT a FROM k_bytes WHERE a > 'Z' ORDER BY a DESC;
+SELECT min(a), max(a) FROM k_bytes;
+CREATE INDEX ON k_bytes (a);
+SELECT a FROM k_bytes WHERE a = '\377';
+SELECT a FROM k_bytes WHERE a >= '\200' ORDER BY a;
+DROP TABLE k_bytes;
+SELECT v FROM (VALUES ('3'::oidvector), ('1 2'), ('1 1'), ('')) t (v) ORDER BY v;
+SELECT max(v) FROM (VALUES ('3'::oidvector), ('1 2')) t (v);
+SELECT max('postgres'::regrole), pg_typeof(max('int4'::regtype));
+SELECT 'postgres=r/postgres'::aclitem = 'postgres=r/postgres'::aclitem;
+-- absent: an operator of inet
+SELECT '10.0.0.1'::inet << '10.0.0.0/8'::inet;
+SELECT * FROM generate_series(start => 1, stop => 2);
+SELECT pg_sleep(seconds => 0);
+SELECT count(x => 1);

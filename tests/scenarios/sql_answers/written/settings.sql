@@ -101,3 +101,28 @@ RESET datestyle;
 SELECT set_config('work_mem', chr(11) || '5MB' || chr(11), false);
 SELECT set_config('work_mem', chr(160) || '5MB', false);
 RESET work_mem;
+-- Values that name what is not there, and what is not anywhere.
+-- absent: another encoding than UTF8
+SET client_encoding = 'LATIN1';
+SET client_encoding = 'nosuch';
+-- absent: another style of dates than ISO
+SET datestyle = 'German';
+SET datestyle = 'sql, foo';
+SET datestyle = 'iso, sql';
+SET default_table_access_method = 'nosuch';
+SET default_table_access_method = 'btree';
+SET default_table_access_method = '';
+SET default_text_search_config = 'nosuch';
+SET lc_messages = 'xx';
+SET lc_messages = '';
+SET lc_monetary = 'xx';
+SET lc_time = 'nosuch';
+SET timezone_abbreviations = 'nosuch';
+SET wal_consistency_checking = 'nosuch';
+ALTER SYSTEM SET default_tablespace = 'nosuch';
+SET max_stack_depth = '1TB';
+SET timezone = '0x10';
+SHOW timezone;
+SET timezone = 'Etc/Unknown';
+RESET timezone;
+SELECT '2024-07-01 00:00 <+05>-5'::timestamptz;
