@@ -178,23 +178,24 @@ fn a_standby_at_its_recovery_target_may_have_confirmed_what_its_promotion_leaves
     let one = named("one").start();
     one.sql("CREATE TABLE t (id int PRIMARY KEY)");
     let two = named("two").clone_from(&one);
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+    one.alter("SET synchronous_standby_names = 'two'");
+    one.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
     one.sql("INSERT INTO t VALUES (1)");
-    two.wait_for("SELECT count(*) FROM t", "1");
+    two.wait_for("SELECT synchronous_standby_names FROM plimsoll_stat_sync", "two");
     two.stop();
     two.alter_while_stopped("recovery_target_lsn", &one.sql("SELECT pg_current_wal_insert_lsn()"));
     two.start();
-    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
-    one.alter("SET synchronous_standby_names = 'two'");
-    two.wait_for("SELECT synchronous_standby_names FROM plimsoll_stat_sync", "two");
     one.sql("INSERT INTO t VALUES (2)");
+    let segment = one.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
     two.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
     lose(&one, &[&two]);
     assert_eq!(two.sql(VERDICT), "possible loss");
     assert_refused(&run(&mut promote(&["--require-no-loss"], &two)), "possible loss", &two);
     let (from, upto) =
         (two.sql("SELECT pg_last_wal_replay_lsn()"), two.sql("SELECT pg_last_wal_receive_lsn()"));
-    let dump =
-        run_ok(one.tool("pg_waldump").args(["-s", &from, "-e", &upto, "-p"]).arg(one.data().join("pg_wal")));
+    let segment = one.data().join("pg_wal").join(segment);
+    let dump = run_ok(one.tool("pg_waldump").args(["-s", &from, "-e", &upto]).arg(segment));
     let left = dump.lines().count();
     assert!(dump.contains("COMMIT"), "{dump}");
     run_ok(&mut promote(&[], &two));

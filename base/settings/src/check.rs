@@ -67,8 +67,8 @@ fn style_word(word: &str) -> Option<&'static str> {
     ["ISO", "SQL", "Postgres", "German"].into_iter().find(is_named)
 }
 
-/// `ISO`, the only style here, and an order of day, month and year, which is PostgreSQL's default where none is
-/// named.
+/// `ISO`, the only style here, and an order of day, month and year, which is PostgreSQL's default where
+/// none is named.
 fn date_style(text: &str) -> Result<String, Refusal> {
     let conflict = || Refusal::from("Conflicting \"datestyle\" specifications.");
     let (mut order, mut style) = (None, None);

@@ -101,8 +101,8 @@ fn recovery_target_time(text: &str) -> Result<String, Refusal> {
 /// What the stack's limit leaves for what is not counted, in bytes (STACK_DEPTH_SLOP).
 const STACK_SLOP_BYTES: u64 = 512 << 10;
 
-/// As in PostgreSQL, whose limit is that of the process's stack (`ulimit -s`). Statements have stacks of their
-/// own here; a value that PostgreSQL refuses is refused all the same.
+/// As in PostgreSQL, whose limit is that of the process's stack (`ulimit -s`). Statements have stacks of
+/// their own here; a value that PostgreSQL refuses is refused all the same.
 fn stack_depth(kilobytes: &str) -> Result<String, Refusal> {
     let limit = getrlimit(Resource::RLIMIT_STACK).ok().map(|(soft, _)| soft);
     stack_depth_within(limit.filter(|limit| *limit != RLIM_INFINITY), kilobytes)

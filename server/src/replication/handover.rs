@@ -48,8 +48,6 @@ use wal::{Lsn, TimelineId, timelines};
 pub const HANDOVER_FILE: &str = "plimsoll/handover";
 /// Largest marker that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
-/// Time for an archive to say which timelines it has, when a primary asks whether this standby takes over.
-const ARCHIVE_LIMIT: Duration = Duration::from_secs(20);
 const FIRST_LINE: &str = "plimsoll handover 1";
 
 /// A handover that the node shall carry out.
@@ -361,19 +359,6 @@ pub(crate) fn judge(
         .look_for_room()
         .map_err(|error| format!("it lacks room for its own timeline: {error}"))?;
     newest_timeline(replication).map_err(|error| format!("could not look for timelines: {error}"))
-}
-
-/// Whether the archive can be asked for what a promotion asks it for.
-pub(crate) async fn ask_archive(replication: &Replication) -> Result<(), String> {
-    let Some(restorer) = replication.archive.restorer().cloned() else { return Ok(()) };
-    let known = replication.log.state().history.target();
-    let asked = host::task::blocking(move || restorer.fetch_later(known));
-    let asked = tokio::time::timeout(ARCHIVE_LIMIT, asked).await;
-    match asked.map(|asked| asked.unwrap_or_else(|error| Err(io::Error::other(error)))) {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!("its archive cannot be asked: {error}")),
-        Err(_) => Err(format!("its archive does not answer within {} s", ARCHIVE_LIMIT.as_secs())),
-    }
 }
 
 /// A role is not taken beside a timeline that went on from `ours` already: neither would go on from the

@@ -89,8 +89,8 @@ pub(crate) fn is_astray(error: &ReplicaError) -> bool {
     )
 }
 
-/// Why a standby does not rewind itself: it is to stay behind its upstream, or on its own timeline, and what a
-/// rewind brings is as new as the source.
+/// Why a standby does not rewind itself: it is to stay behind its upstream, or on its own timeline, and what
+/// a rewind brings is as new as the source.
 pub(crate) fn why_held(ground: &Ground) -> Option<String> {
     let (settings, config) = (ground.settings(), ground.config());
     let timeline = ("recovery_target_timeline", config.recovery_target_timeline.as_ref() != "latest");

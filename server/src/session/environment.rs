@@ -53,8 +53,8 @@ fn reader(actor: SettingActor) -> Privilege {
 /// PostgreSQL's access methods that are for indexes.
 const INDEX_METHODS: [&str; 6] = ["btree", "hash", "gist", "gin", "spgist", "brin"];
 
-/// That what a value names is there. Only SET and ALTER SYSTEM ask: elsewhere PostgreSQL takes it for what may
-/// come.
+/// That what a value names is there. Only SET and ALTER SYSTEM ask: elsewhere PostgreSQL takes it for what
+/// may come.
 fn check_named(setting: &str, value: &str) -> sql_interface::Result<()> {
     let Some(MissingObject { kind, name }) = missing_object(setting, value) else { return Ok(()) };
     let message = match kind {

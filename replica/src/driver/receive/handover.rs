@@ -106,8 +106,7 @@ impl Driver {
         if *asked == [MAY_PROMOTE] {
             return self.heed_word();
         }
-        let can_promote = self.context.observer.can_promote().await;
-        let judged = can_promote.and_then(|()| self.judge_handover(asked.clone()));
+        let judged = self.judge_handover(asked.clone());
         self.promised = judged.is_ok().then(|| Promised { asked, at: self.context.host.clock.monotonic() });
         let mut answer = vec![if judged.is_ok() { PROMOTES } else { REFUSES }];
         match &judged {

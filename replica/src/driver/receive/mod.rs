@@ -25,7 +25,6 @@ use host::sync::Mutex;
 use host::{Host, vital_task};
 use running::Driver;
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -96,11 +95,6 @@ pub trait ReceiveObserver: Send + Sync {
     /// The slots of the primary.
     fn slots(&self, slots: &[UpstreamSlot]) {
         let _ = slots;
-    }
-    /// A primary asks whether this node takes its role over: what takes time of the answer, as asking an
-    /// archive. An error says why it does not.
-    fn can_promote(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        Box::pin(std::future::ready(Ok(())))
     }
     /// The primary's log ends at `end` on this branch, and it asks whether this node promotes itself there:
     /// an error says why it does not, and else which timeline is the newest that this node knows. What was

@@ -14,7 +14,6 @@ use replica::slots::UpstreamSlot;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -147,16 +146,6 @@ impl ReceiveObserver for Observer {
         if let Some(replication) = self.replication.upgrade() {
             slots::copy(&replication, slots);
         }
-    }
-
-    fn can_promote(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let replication = self.replication.clone();
-        Box::pin(async move {
-            let Some(replication) = replication.upgrade() else { return Err("it stops".to_owned()) };
-            handover::ask_archive(&replication).await.inspect_err(|why| {
-                replication.ground.log.log(format!("the primary would hand over, which is refused: {why}"));
-            })
-        })
     }
 
     fn handed_over(

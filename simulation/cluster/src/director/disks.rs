@@ -1,7 +1,7 @@
 //! What nodes' disks hold, seen from outside.
 
 use super::words::{HANDS_OVER, STARTS, STRANGE_BRANCH};
-use super::{Shared, machine_of, number_of, wire};
+use super::{Shared, machine_of, number_of, own_rewinds, wire};
 use crate::cluster::{DATA, SEGMENT_BYTES, id_text};
 use crate::guarantee::Lost;
 use crate::machine::{rules, spared};
@@ -17,6 +17,8 @@ use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, Ti
 
 /// How long a small file that must outlive a power cut may not be durable, in milliseconds.
 const UNDURABLE_MS: u64 = 400;
+/// How long the end of recovery may take until a standby rewinds itself.
+const REWIND_MS: u64 = 1000;
 
 /// The record of a fence: another branch has replaced a primary's.
 pub(super) const FENCE: &str = "plimsoll/fence";
@@ -122,10 +124,12 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     let since_ms = |since: Instant| u64::try_from((since - shared.begun).as_millis()).unwrap_or(u64::MAX);
     for spared::Left { node, since, text } in spared::take_left() {
         let node = number_of(node);
-        // Who had no room, or stood still, may have been kept from it.
+        // Who had no room, or stood still, may have been kept from it, and who is past its upstream's fork
+        // keeps it.
         let lines = cluster.story().of(&id_text(machine_of(node)));
         let since_ms = since_ms(since);
-        if !facts.paused_since(node, since_ms) && !leaves_log(&lines, since_ms) {
+        let is_astray = own_rewinds::begins_since(shared, node, since_ms.saturating_sub(REWIND_MS));
+        if !facts.paused_since(node, since_ms) && !leaves_log(&lines, since_ms) && !is_astray {
             return Err(format!("Bounded: node {node} {text}"));
         }
     }

@@ -132,6 +132,13 @@ impl Facts {
         self.lost(node, at_ms, Lost::Directory);
         self.rewound.push((node, at_ms));
     }
+    /// A standby has rewound itself. A promotion that was asked for before is one of what it is now.
+    pub(super) fn rewound_itself(&mut self, node: usize, at_ms: u64) {
+        if let Some(asked) = self.asked.get_mut(&node).filter(|_| self.promoting.contains(&node)) {
+            asked.decided_ms = at_ms;
+        }
+        self.rewound(node, at_ms);
+    }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
         self.handovers.promoted_otherwise(node);
         if self.replay_paused.contains(&node) {

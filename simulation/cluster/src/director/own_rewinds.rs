@@ -22,6 +22,14 @@ pub(super) struct OwnRewinds {
     /// The branches that they say to give up, until they say that they are done. Who is killed goes on later;
     /// who is cloned, or rewound by an operator, begins anew if ever.
     given_up: BTreeMap<usize, Branch>,
+    /// When each said last that it begins, in milliseconds.
+    begun: BTreeMap<usize, u64>,
+}
+
+/// Whether a node went down to rewind itself since a time: it has removed nothing of the log that the rewind
+/// may need.
+pub(super) fn begins_since(shared: &Shared, node: usize, since_ms: u64) -> bool {
+    shared.own_rewinds.lock().begun.get(&node).is_some_and(|begun_ms| *begun_ms >= since_ms)
 }
 
 /// Notes what a node's log says. The cluster is locked.
@@ -29,6 +37,9 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     let mut own = shared.own_rewinds.lock();
     if let Some(branch) = given_up(line) {
         own.given_up.insert(node, branch);
+    }
+    if line.contains(REWINDS_ITSELF) {
+        own.begun.insert(node, shared.now_ms());
     }
     let words = [(REWINDS_ITSELF, Heard::Begins), (REWOUND_ITSELF, Heard::Ends)];
     let found = words.into_iter().filter(|(words, _)| line.contains(words));
@@ -54,7 +65,7 @@ fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
         facts.lost(node, shared.now_ms(), Lost::Process);
         return Ok(());
     }
-    facts.rewound(node, shared.now_ms());
+    facts.rewound_itself(node, shared.now_ms());
     shared.hit(Rare::RewoundItself);
     drop(facts);
     let given_up = shared.own_rewinds.lock().given_up.remove(&node);

@@ -70,7 +70,11 @@ pub(super) fn check(
             rare.hit(if loses { Rare::LossSaid } else { Rare::LossFeared });
             continue;
         };
-        if let Some((_, entry)) = lost.find(|(level, _)| *level >= safe_from) {
+        // An old primary that comes back may acknowledge what waits for nobody, until it is fenced.
+        let is_told_of =
+            |level: Level, entry: &Entry| level.stage().is_some() || entry.invoked_ms <= said.at_ms;
+        if let Some((_, entry)) = lost.find(|(level, entry)| *level >= safe_from && is_told_of(*level, entry))
+        {
             return Err(format!(
                 "Acknowledged: the promotion of node {} at {} ms was said to lose nothing at {safe_from:?} and above, \
                  and lost {entry:?}",

@@ -254,11 +254,16 @@ fn check_counts(look: &Look, lines: &[(usize, u64, Counted)]) -> Result<(), Stri
 /// The only setting of names that may have been in force while a primary was looked at. What is set while a
 /// node becomes a primary is in force once its log says so.
 fn names_of<'g>(look: &Look, guarantee: &'g Guarantee) -> Option<&'g Quorum> {
-    if guarantee.is_promoted(look.node, look.asked_ms.saturating_sub(BEGINS_MS), look.answered_ms) {
+    if begins(look, guarantee) {
         return None;
     }
     let mut in_force = guarantee.in_force(look.node, look.asked_ms, look.answered_ms);
     in_force.next().filter(|_| look.mode != "standby" && in_force.next().is_none())
+}
+
+/// Whether a node became a primary while it was looked at, or just before.
+fn begins(look: &Look, guarantee: &Guarantee) -> bool {
+    guarantee.is_promoted(look.node, look.asked_ms.saturating_sub(BEGINS_MS), look.answered_ms)
 }
 
 fn check_mode(look: &Look, guarantee: &Guarantee) -> Result<(), String> {
@@ -276,7 +281,8 @@ fn check_mode(look: &Look, guarantee: &Guarantee) -> Result<(), String> {
 
 /// Who is named is asked in his turn, if he streams and has told that he has some of the log.
 fn check_standings(look: &Look, guarantee: &Guarantee) -> Result<(), String> {
-    let recovers = look.mode == "standby";
+    // Who becomes a primary asks its standbys before it says that it is one.
+    let recovers = look.mode == "standby" && !begins(look, guarantee);
     for standby in &look.standbys {
         if recovers && (standby.sync_state != "async" || standby.priority > 0) {
             return Err(format!("no commit waits for {standby:?}, and it is shown as if one did"));
