@@ -250,7 +250,9 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
     let (host, log) = (&ground.host, &ground.log);
     if !is_begun(ground)? {
         // The settings may be others than when it was asked for.
-        why_held(ground).map_or(Ok(()), |why| Err(Failure::new(why)))?;
+        if let Some(why) = why_held(ground) {
+            return Err(Failure::new(why));
+        }
         check_witness(conninfo).await?;
     }
     let mut rewind = Rewind::prepare(host, options).await?;

@@ -345,7 +345,7 @@ pub(crate) fn judge(
     }
     let checked = fencing::check_promotion(replication).and_then(|()| recovery.check_promotion());
     checked.map_err(|why| why.message)?;
-    // Whatever would end its recovery with an error leaves nobody who writes.
+    // Its recovery would end with an error, and then nobody writes.
     if recovery.lacks_target() {
         return Err("its recovery has a target and has not reached it".to_owned());
     }
@@ -353,7 +353,7 @@ pub(crate) fn judge(
     let mut heard = replication.roster.heard_branches(&asking::own_witness(replication));
     heard.retain(|theirs| !given_up.includes(ours, theirs) || asking::is_there(replication, theirs));
     check_heard(ours, &heard).inspect_err(|_| fencing::inquire(replication))?;
-    // Nor does a promotion go on that finds none.
+    // A promotion that finds none ends the server, and then nobody writes.
     replication
         .place
         .look_for_room()

@@ -318,7 +318,7 @@ impl Database {
         self.0.shared_end.lock().is_some()
     }
 
-    /// Whether reads may begin: on a standby once past the backup's end and minRecoveryPoint.
+    /// Whether reads may begin: always on a primary; on a standby past the backup's end and minRecoveryPoint.
     #[inline]
     pub fn is_consistent(&self) -> bool {
         self.0.recovery.is_consistent()

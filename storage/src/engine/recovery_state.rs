@@ -157,10 +157,11 @@ impl RecoveryState {
         self.consistent.store(true, Ordering::Release);
         self.became_consistent.notify_waiters();
     }
-    /// Waits until readers may read.
+    /// Where redo was when the data became so.
     pub(crate) fn consistent_at(&self) -> Lsn {
         Lsn::new(self.consistent_at.load(Ordering::Relaxed))
     }
+    /// Waits until readers may read.
     pub(crate) async fn wait_consistent(&self) {
         loop {
             let mut became = std::pin::pin!(self.became_consistent.notified());
