@@ -153,7 +153,7 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
 
     primary.cut_connections();
     standby.receiver.stop().await;
-    standby.feed.promote();
+    standby.feed.promote(false);
     let end = standby.redo.join().unwrap();
     let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".to_owned() };
     let promotion = standby.db.promote(end, how).await.unwrap();

@@ -68,17 +68,20 @@ fn a_standby_shows_a_commit_once_the_quorum_holds_it() {
         session.say("COMMIT");
     }
 
-    // Who asks for that very commit waits for the word that it is confirmed.
+    // Who asks for that very commit waits for the word that it is confirmed, for as long as he likes.
     let mut observers = [reader, cascaded].map(|node| Observer::connect(&node.conninfo()));
     for (session, observer) in readers.iter().zip(&mut observers) {
-        assert_eq!(session.say(&format!("WAIT FOR LSN '{end}'")), "ok");
-        session.begin(READ);
+        let late = session.say(&format!("WAIT FOR LSN '{end}' TIMEOUT 100"));
+        assert!(late.contains("timed out while waiting for log position"), "{late}");
+        assert_eq!(session.say(READ), "old", "what was not reached is not waited for by what follows");
+        session.begin(&format!("WAIT FOR LSN '{end}'"));
         observer.wait_for_event(session.pid, "WaitForConfirmation");
         assert_eq!(session.poll(), None);
     }
     anchor.thaw();
     for session in &readers {
-        assert_eq!(session.answer(), "new");
+        assert_eq!(session.answer(), "ok");
+        assert_eq!(session.say(READ), "new");
     }
     assert_eq!(primary.sql(READ), "new");
 }
@@ -150,11 +153,18 @@ fn a_session_that_waits_for_confirmation_goes_on_when_its_standby_is_promoted() 
     let end = fleet.commit_unconfirmed("new");
     let session = confirmed_session(&fleet.reader);
     fleet.reader.wait_replayed(&end);
-    session.say(&format!("WAIT FOR LSN '{end}'"));
-    session.begin(READ);
-    Observer::connect(&fleet.reader.conninfo()).wait_for_event(session.pid, "WaitForConfirmation");
+    let reader = confirmed_session(&fleet.reader);
+    session.begin(&format!("WAIT FOR LSN '{end}'"));
+    // Each snapshot of this one is to have it.
+    reader.say(&format!("SET plimsoll.read_after = '{end}'"));
+    reader.begin(READ);
+    for waiting in [&session, &reader] {
+        Observer::connect(&fleet.reader.conninfo()).wait_for_event(waiting.pid, "WaitForConfirmation");
+    }
     fleet.reader.set("synchronous_standby_names", "");
     fleet.reader.sql("SELECT pg_promote()");
-    assert_eq!(session.answer(), "new", "it is this server's own history now");
+    assert_eq!(session.answer(), "ok");
+    assert_eq!(session.say(READ), "new", "it is this server's own history now");
+    assert_eq!(reader.answer(), "new");
     fleet.anchor.thaw();
 }

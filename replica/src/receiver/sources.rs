@@ -27,7 +27,8 @@
 //! there were an archive, and begins anew before the bad place.
 //!
 //! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out
-//! that was there.
+//! that was there. Not so one by which the primary hands its role over: its log has ended, and all of it came by
+//! the stream. So an archive that does not answer keeps no cluster without a primary.
 
 use std::time::Duration;
 
@@ -98,9 +99,11 @@ impl SourceSwitch {
         !matches!(self.state, State::Streaming { .. } | State::Leaving)
     }
 
-    /// A promotion begins, and the receiver has stopped for good.
-    pub fn promote(&mut self) {
+    /// A promotion begins, and the receiver has stopped for good. `whole`: what was received is all that
+    /// there is.
+    pub fn promote(&mut self, whole: bool) {
         self.promoting = true;
+        self.last_look |= whole;
         if !self.is_local() {
             self.state = State::Local;
         }
@@ -285,11 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_looks_into_the_archive_once_more() {
-        let mut switch = switch(true, true, true);
-        assert_eq!(switch.turn(at(0)), Turn::Stream);
-        switch.promote();
-        assert_eq!(switch.turn(at(0)), Turn::Look);
-        assert_eq!(switch.turn(at(0)), Turn::End);
+    fn a_promotion_looks_into_the_archive_once_more_unless_the_log_is_whole() {
+        for whole in [false, true] {
+            let mut switch = switch(true, true, true);
+            assert_eq!(switch.turn(at(0)), Turn::Stream);
+            switch.promote(whole);
+            if !whole {
+                assert_eq!(switch.turn(at(0)), Turn::Look);
+            }
+            assert_eq!(switch.turn(at(0)), Turn::End);
+        }
     }
 }

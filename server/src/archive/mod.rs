@@ -24,7 +24,8 @@
 //!   temporary files of fetches are never redone, and do not outlive the fetch.
 //! - A timeline's history is archived before its other files (`histories`).
 //! - The archive is asked for segments only while no receiver writes in pg_wal.
-//! - A timeline's number is chosen above all that pg_wal, the peers and the archive know.
+//! - A timeline's number is chosen above all that pg_wal, the peers and the archive know. If the primary has
+//!   handed its role over an archive that does not answer is not waited for.
 //! - recovery_end_command has run before the node takes writes.
 
 pub(crate) mod archiver;

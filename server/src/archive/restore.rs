@@ -78,6 +78,8 @@ pub(crate) struct Restorer {
     pub(super) ground: Arc<Ground>,
     /// Weak, since the archive holds this.
     archive: Weak<Archive>,
+    /// Ends its commands, with the archive's token or before that.
+    pub(super) stop: CancellationToken,
     pg_wal: PathBuf,
     pub(super) segment_size: SegmentSize,
     status: ArchiveStatus,
@@ -105,6 +107,7 @@ impl Restorer {
         let pg_wal = ground.data_dir.join("pg_wal");
         Self {
             archive: Arc::downgrade(archive),
+            stop: archive.stop.child_token(),
             status: ArchiveStatus::new(ground.host.disk.clone(), &pg_wal),
             ground,
             pg_wal,
@@ -123,6 +126,11 @@ impl Restorer {
         self.runtime.clone()
     }
 
+    /// Ends what is asked for, and has nothing fetched any more.
+    pub(crate) fn give_up(&self) {
+        self.stop.cancel();
+    }
+
     pub(super) fn archive(&self) -> io::Result<Arc<Archive>> {
         self.archive.upgrade().ok_or_else(|| io::Error::other("the server stops"))
     }
@@ -139,7 +147,7 @@ impl Restorer {
         let asked = Asked { name, path: &format!("pg_wal/{temporary}"), oldest: &oldest };
         // What a command leaves that fails goes, too.
         let fetched = Fetched { disk: self.ground.host.disk.clone(), path: self.pg_wal.join(temporary) };
-        match block_on(&self.runtime, asked.run(&self.ground, &archive.commands, &archive.stop))? {
+        match block_on(&self.runtime, asked.run(&self.ground, &archive.commands, &self.stop))? {
             Some(Outcome::Done) => {}
             None | Some(Outcome::Failed { .. }) => return Ok(None),
             Some(outcome) => {

@@ -73,7 +73,7 @@ impl Restorer {
     }
 
     fn goes_on(&self) -> bool {
-        self.archive().is_ok_and(|archive| !archive.stop.is_cancelled())
+        !self.stop.is_cancelled()
     }
 
     fn sought(&self, found: Result<Sought, wal::SourceError>) -> io::Result<bool> {

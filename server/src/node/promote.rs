@@ -12,8 +12,14 @@ use crate::replication::standby::{Ended, Standby};
 use crate::replication::{Replication, fencing};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Database, PromoteOptions, Promotion, RedoEnd};
 use wal::{TimelineId, timelines};
+
+/// How long a promotion by which the primary hands its role over waits for the archive's word.
+const ARCHIVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long it waits then for a command that is told to end.
+const ENDING_LIMIT: Duration = Duration::from_secs(1);
 
 /// Turns the standby into a primary, if redo ended for that.
 pub(super) async fn promote(
@@ -37,7 +43,7 @@ pub(super) async fn promote(
     }
     let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
     fencing::check_promotion(replication)?;
-    let new_timeline = new_timeline(node, replication, timeline).await?;
+    let new_timeline = new_timeline(node, replication, timeline, standby.is_handed_over()).await?;
     let reason = recovery_target::reason(stopped.as_ref());
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
@@ -92,18 +98,45 @@ pub(super) fn tell_shared(log: &Log, error: &dyn std::fmt::Display) {
 
 /// A number for the new timeline, above all that this directory and the archive have seen, of which other
 /// nodes have told in this life or an earlier one, and that a standby may have taken to which this
-/// node's role
-/// was offered. Asks nobody: a promotion does not wait for other nodes, who are asked, and told of it, beside
-/// its first writes ([`fencing::watch`]).
+/// node's role was offered. Asks no other node: a promotion does not wait for those, who are asked, and told
+/// of it, beside its first writes ([`fencing::watch`]).
+///
+/// An archive that fails ends a promotion that somebody asked for, as it does PostgreSQL's, and one that
+/// hangs holds it up: who asked can mend it and ask again. If the primary has handed its role over nobody is
+/// the primary meanwhile, so this node goes on by what it knows itself. Should the archive have that number,
+/// branch ids tell the two apart, and `archive_command` refuses the second history file.
 async fn new_timeline(
     node: &Node,
     replication: &Replication,
     parent: TimelineId,
+    is_handed_over: bool,
 ) -> Result<TimelineId, ServerError> {
+    let failed = |error: io::Error| ServerError::new(format!("could not look for timelines: {error}"));
+    let mut newest = newest_here(node, replication, parent).await.map_err(failed)?;
+    let asks = !host::planted!("a promotion takes its parent's next number");
+    if let Some(restorer) = node.archive.restorer().filter(|_| asks) {
+        let limit = is_handed_over.then_some(ARCHIVE_LIMIT);
+        match newest_archived(restorer, parent, newest, limit).await {
+            Ok(archived) => newest = archived,
+            Err(error) if is_handed_over => {
+                // It may have told a part.
+                newest = newest_here(node, replication, parent).await.map_err(failed)?;
+                node.ground.log.warning(format!(
+                    "could not look for timelines in the archive: {error}; this server takes the number after \
+                     {newest}, the newest that it knows"
+                ));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
+}
+
+/// The newest timeline that was seen here, or of which others told.
+async fn newest_here(node: &Node, replication: &Replication, parent: TimelineId) -> io::Result<TimelineId> {
     let heard = replication.roster.newest_heard();
     let (control, disk) = (replication.database.control(), node.ground.host.disk.clone());
-    let data_dir = node.ground.data_dir.clone();
-    let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
+    let (data_dir, pg_wal) = (node.ground.data_dir.clone(), node.ground.data_dir.join("pg_wal"));
     let looked = host::task::blocking(move || {
         let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
         if host::planted!("a promotion takes its parent's next number") {
@@ -111,18 +144,38 @@ async fn new_timeline(
         }
         let marker = Marker::load(&*disk, &data_dir).map_err(|error| io::Error::other(error.message))?;
         let taken = marker.map_or(TimelineId::INVALID, |marker| marker.taken);
-        let newest = here.max(parent).max(heard).max(taken);
-        let Some(restorer) = restorer else { return Ok(newest) };
+        Ok(here.max(parent).max(heard).max(taken))
+    });
+    looked.await.map_err(io::Error::other)?
+}
+
+/// The newest timeline after `newest` that the archive has without a gap, or `newest`. With a limit it is
+/// asked no more after that.
+async fn newest_archived(
+    restorer: &Arc<Restorer>,
+    parent: TimelineId,
+    newest: TimelineId,
+    limit: Option<Duration>,
+) -> io::Result<TimelineId> {
+    let asked = restorer.clone();
+    let mut answer = host::task::blocking(move || {
         if parent > TimelineId::FIRST {
             // The new history continues this one: the archive's word on it, if it has one.
-            restorer.history(parent)?;
+            asked.history(parent)?;
         }
-        restorer.fetch_later(newest)
+        asked.fetch_later(newest)
     });
-    let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
-    let newest = looked
-        .map_err(|error: io::Error| ServerError::new(format!("could not look for timelines: {error}")))?;
-    newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
+    if let Some(limit) = limit {
+        let Ok(answered) = tokio::time::timeout(limit, &mut answer).await else {
+            restorer.give_up();
+            // What it just brought is put in its place; a command that does not end brings nothing any more.
+            let _ = tokio::time::timeout(ENDING_LIMIT, answer).await;
+            let what = format!("restore_command did not end within {} s", limit.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        };
+        return answered.map_err(io::Error::other)?;
+    }
+    answer.await.map_err(io::Error::other)?
 }
 
 /// What comes between the end of redo and the first write: nothing of the fetching stays,

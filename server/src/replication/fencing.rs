@@ -30,10 +30,10 @@ use wal::history::TimelineHistory;
 /// Least time between two times that a standby asks.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often it is said again that a peer writes another branch.
-const DIVERGED_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is said again that a peer writes another branch, or is of another cluster.
+const APART_INTERVAL: Duration = Duration::from_secs(60);
 /// Most of such lines in that time.
-const DIVERGED_MAX: usize = 16;
+const APART_MAX: usize = 16;
 
 /// Who tells of what this server was told in an earlier life.
 const ITSELF: &str = "this server itself";
@@ -49,8 +49,9 @@ pub(crate) struct Pending {
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
     silent: Mutex<BTreeSet<String>>,
-    /// What was said of peers that write another branch, and when, on the monotonic clock.
-    diverged: Mutex<BTreeMap<String, Duration>>,
+    /// What was said of peers that write another branch or are of another cluster, and when, on the monotonic
+    /// clock.
+    apart: Mutex<BTreeMap<String, Duration>>,
     /// What each said last.
     pub(super) answers: Mutex<Answers>,
 }
@@ -184,27 +185,33 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
             let timeline = theirs.history.target();
-            let what =
-                format!("peer \"{peer}\" writes another branch: its timeline {timeline} {what} at {fork}");
-            let now = replication.ground.host.clock.monotonic();
-            if is_due(&mut replication.fence.diverged.lock(), &what, now) {
-                replication.ground.log.warning(what);
-            }
+            tell_apart(
+                replication,
+                format!("peer \"{peer}\" writes another branch: its timeline {timeline} {what} at {fork}"),
+            );
         }
         Verdict::Stranger => {
-            replication
-                .ground
-                .log
-                .warning(format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system));
+            tell_apart(
+                replication,
+                format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system),
+            );
         }
         Verdict::Fine | Verdict::Fence { .. } | Verdict::Beyond { .. } => {}
     }
 }
 
+/// Warns of a peer that goes its own way, unless that was said a moment ago.
+fn tell_apart(replication: &Replication, what: String) {
+    let now = replication.ground.host.clock.monotonic();
+    if is_due(&mut replication.fence.apart.lock(), &what, now) {
+        replication.ground.log.warning(what);
+    }
+}
+
 /// Whether a line is to be said now, which is noted then: the peers are asked several times a second.
 fn is_due(said: &mut BTreeMap<String, Duration>, line: &str, now: Duration) -> bool {
-    said.retain(|_, at| now.saturating_sub(*at) < DIVERGED_INTERVAL);
-    let is_due = said.len() < DIVERGED_MAX && !said.contains_key(line);
+    said.retain(|_, at| now.saturating_sub(*at) < APART_INTERVAL);
+    let is_due = said.len() < APART_MAX && !said.contains_key(line);
     if is_due {
         said.insert(line.to_owned(), now);
     }
@@ -404,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_peer_writes_another_branch_is_said_once_a_minute() {
+    fn that_a_peer_goes_its_own_way_is_said_once_a_minute() {
         let mut said = BTreeMap::new();
         let seconds = Duration::from_secs;
         for (at, line, due) in [
@@ -419,6 +426,6 @@ mod tests {
             assert_eq!(is_due(&mut said, line, seconds(at)), due, "{line} at {at}");
         }
         let others = (0..100).filter(|line| is_due(&mut said, &line.to_string(), seconds(70))).count();
-        assert_eq!((others, said.len()), (DIVERGED_MAX - 2, DIVERGED_MAX), "there is an end to them");
+        assert_eq!((others, said.len()), (APART_MAX - 2, APART_MAX), "there is an end to them");
     }
 }

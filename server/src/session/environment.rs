@@ -424,7 +424,8 @@ impl Environment for SessionEnvironment {
         token: sql_interface::ReadToken,
         interrupt: &storage::Interrupt,
     ) -> sql_interface::BoxFuture<'static, sql_interface::Result<()>> {
-        Box::pin(super::reach::reach(self.node.clone(), token, interrupt.clone()))
+        let confirmed = self.quick().reads_confirmed;
+        Box::pin(super::reach::reach(self.node.clone(), token, confirmed, interrupt.clone()))
     }
 
     fn password_verifier(&self, password: &str) -> sql_interface::Result<Option<String>> {

@@ -57,10 +57,12 @@ fn refused(token: ReadToken, detail: String) -> SqlError {
     SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_detail(detail)
 }
 
-/// Waits until a snapshot taken here includes everything up to the token. An error if that can never be.
+/// Waits until a snapshot taken here includes everything up to the token, one of what is `confirmed` alone
+/// if the session reads so. An error if that can never be.
 pub(super) async fn reach(
     node: Arc<Node>,
     token: ReadToken,
+    confirmed: bool,
     interrupt: Interrupt,
 ) -> sql_interface::Result<()> {
     loop {
@@ -122,7 +124,7 @@ pub(super) async fn reach(
             biased;
             // A promotion, here or upstream, may have changed what the token means.
             _ = changes.changed(), if !deaf => {}
-            reached = database.wait_included(token.lsn, &interrupt) => return reached.map_err(SqlError::from),
+            reached = database.wait_included(token.lsn, confirmed, &interrupt) => return reached.map_err(SqlError::from),
         }
     }
 }

@@ -319,7 +319,7 @@ async fn a_commit_that_is_in_the_log_and_not_yet_published_is_waited_for() {
     let waiting = std::thread::spawn({
         let (db, runtime) = (db.clone(), tokio::runtime::Handle::current());
         move || {
-            runtime.block_on(db.wait_included(token, &Interrupt::default())).unwrap();
+            runtime.block_on(db.wait_included(token, false, &Interrupt::default())).unwrap();
             done.send(()).unwrap();
         }
     });

@@ -17,8 +17,8 @@ async fn replace(db: &Database, tree: TreeId, value: &str) {
 async fn read_fenced(db: &Database, tree: TreeId) -> Result<Option<String>, Error> {
     let (after, upto) = db.commit_gate().undecided().unwrap();
     db.fence("timeline 2 was promoted");
-    db.wait_included(after, &Interrupt::new()).await.unwrap();
-    let refused = db.wait_included(upto, &Interrupt::new()).await.unwrap_err();
+    db.wait_included(after, false, &Interrupt::new()).await.unwrap();
+    let refused = db.wait_included(upto, false, &Interrupt::new()).await.unwrap_err();
     assert_eq!(refused.sqlstate().as_str(), "25006", "a token of what is undecided: {refused}");
     let mut reader = db.begin(Isolation::ReadCommitted);
     reader.begin_statement().await?;

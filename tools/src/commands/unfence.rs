@@ -33,6 +33,9 @@ pub fn run(arguments: &UnfenceArgs) -> Result<u8> {
     }
     server::unfence(&host, data).map_err(failed)?;
     say!("server unfenced (recorded in plimsoll/ledger): {fence}");
-    say!("It is fenced again if it meets a server of the timeline that replaced it.");
+    say!(
+        "It is fenced again if it meets a server of the timeline that replaced it, but not once another server has \
+         taken its role over: then both take writes, and warn of each other."
+    );
     Ok(0)
 }

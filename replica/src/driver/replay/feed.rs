@@ -245,8 +245,9 @@ impl StandbyFeed {
         // Under the lock, as in `redone`: the later of the two sees both.
         self.orders.lock().count_replayed();
     }
-    /// Redo shall end for a promotion, after what is available. Stop the receiver first.
-    pub fn promote(&self) {
+    /// Redo shall end for a promotion, after what is available, which is all that there is if it is `whole`:
+    /// the archive is not asked for more then. Stop the receiver first.
+    pub fn promote(&self, whole: bool) {
         let mut held = None;
         self.order(|orders| {
             held = match orders.delays.pause_state() {
@@ -257,7 +258,7 @@ impl StandbyFeed {
                 PauseState::Requested | PauseState::Paused => Some(Held::Paused),
             };
             orders.promote = true;
-            orders.sources.promote();
+            orders.sources.promote(whole);
         });
         if let Some(held) = held {
             self.tell(|observer| observer.let_go(held));

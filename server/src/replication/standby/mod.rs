@@ -23,7 +23,7 @@ use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSetti
 use replica::receiver::ReceiverView;
 use settings::{delay_settings, receive_settings, source_settings};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Database, RecoveryStop, RedoEnd, StandbyRedo};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub(crate) struct Recovery {
     wants_confirmed: watch::Sender<bool>,
     /// Where redo stopped at its target.
     stopped: Arc<Mutex<Option<RecoveryStop>>>,
+    /// The primary has handed its role over to this node.
+    handed_over: AtomicBool,
     /// The number that the receiver shows, whatever it connects to.
     pub(crate) receiver_pid: i32,
 }
@@ -155,6 +157,15 @@ impl Recovery {
     /// there is.
     pub(crate) fn lacks_target(&self) -> bool {
         self.database.options().recovery.target.is_some() && self.stopped.lock().is_none()
+    }
+
+    /// The primary has handed its role over: all of its log is here, and nobody else is the primary.
+    fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// Stops the receiver for good.
@@ -286,6 +297,7 @@ impl Standby {
             receivers: watch::Sender::new(0),
             wants_confirmed,
             stopped,
+            handed_over: AtomicBool::new(false),
             receiver_pid: replication.sessions.allocate_pid(),
         });
         // Its settings were read before.
@@ -325,6 +337,11 @@ impl Standby {
         self.recovery.close_receiver().await;
         self.ends.close();
         self.recovery.stopped.lock().clone()
+    }
+
+    /// Whether the promotion is that of a handover.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.recovery.is_handed_over()
     }
 
     /// Lets go of a redo that has ended at its target for a shutdown.
@@ -371,6 +388,6 @@ async fn await_promotion(
     if asked {
         // What comes after this is not part of what is promoted.
         recovery.close_receiver().await;
-        recovery.feed.promote();
+        recovery.feed.promote(recovery.is_handed_over());
     }
 }

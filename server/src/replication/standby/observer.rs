@@ -173,6 +173,9 @@ impl ReceiveObserver for Observer {
     fn takes_over(&self) {
         if let Some(replication) = self.replication.upgrade() {
             replication.ground.log.log("the primary has handed its role over to this server");
+            if let Some(recovery) = replication.recovery() {
+                recovery.hand_over();
+            }
         }
         (self.promote)();
     }

@@ -54,7 +54,8 @@ impl Archive {
         self.differ.lock().clone()
     }
 
-    /// Has a node's commands run from now on. They take a while, and fail at times.
+    /// Has a node's commands run from now on. They take a while, fail at times, and seldom take so long for a
+    /// history that the promotion of a handover does not wait for it.
     pub(super) fn serve(self: &Arc<Self>, node: NodeId, files: &VirtualDisk, seed: u64) {
         let (archive, files) = (self.clone(), files.clone());
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
@@ -65,7 +66,10 @@ impl Archive {
                 let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
                 let (ms, fails) = {
                     let mut random = random.lock();
-                    (random.u64(1..25), random.u8(..12) == 0)
+                    let asks_for_timelines = words.get(1).is_some_and(|name| name.ends_with(".history"));
+                    let hangs = asks_for_timelines && random.u8(..30) == 0;
+                    let ms = if hangs { random.u64(1000..9000) } else { random.u64(1..25) };
+                    (ms, random.u8(..12) == 0)
                 };
                 Box::pin(async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -76,7 +76,7 @@ fn after_a_cut_redo_is_told_anew_what_it_may_read_and_a_receiver_starts_there() 
 fn what_came_before_a_promotion_is_replayed_before_it() {
     let feed = feed();
     feed.set_available(Lsn::new(50), TimelineId::FIRST);
-    feed.promote();
+    feed.promote(false);
     assert_eq!(feed.wait_past(Lsn::new(10)), available(50));
     let promote = Feed::Promote { timeline: TimelineId::FIRST };
     assert_eq!(feed.wait_past(Lsn::new(40)), promote, "50 is in the middle of a record");
@@ -180,7 +180,7 @@ fn idle_redo_pauses_too_and_a_promotion_ends_the_pause() {
         std::thread::yield_now();
     }
     feed.set_available(Lsn::new(20), TimelineId::FIRST);
-    feed.promote();
+    feed.promote(false);
     assert_eq!(redo.join().unwrap(), available(20));
     assert!(!feed.set_paused(true), "nothing pauses a promotion");
 }
