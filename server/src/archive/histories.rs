@@ -19,9 +19,13 @@ use super::archiver::{Archiver, Mode};
 use super::restore::{Asked, brought, remove};
 use super::shell::Outcome;
 use std::io;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wal::history::{HISTORY_FILE_SIZE_MAX, TimelineHistory};
 use wal::{Archived, TimelineId};
+
+/// How long restore_command may take for a history.
+const ASKED_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the archive's history is put to be compared.
 const ARCHIVED_HISTORY: &str = "plimsoll/archived_history";
@@ -133,7 +137,20 @@ impl Archiver {
         let (disk, name) = (&*self.ground.host.disk, timeline.history_file_name());
         let oldest = super::oldest_needed(self.database());
         let asked = Asked { name: &name, path: ARCHIVED_HISTORY, oldest: &oldest };
-        match asked.run(&self.ground, &self.commands, stop).await? {
+        // What is not waited for any more ends.
+        let limit = stop.child_token();
+        let ends = limit.clone().drop_guard();
+        let running = asked.run(&self.ground, &self.commands, &limit);
+        let Ok(ran) = tokio::time::timeout(ASKED_LIMIT, running).await else {
+            drop(ends);
+            let seconds = ASKED_LIMIT.as_secs();
+            self.ground.log.warning(format!(
+                "restore_command did not bring \"{name}\" within {seconds} s, by which it is known whether the \
+                 archive has this server's history of timeline {timeline}: files of that are archived without"
+            ));
+            return Ok(There::Nothing);
+        };
+        match ran? {
             None => return Ok(There::Unasked),
             Some(Outcome::Stopped) => return Ok(There::Stopped),
             Some(Outcome::Done) => {}

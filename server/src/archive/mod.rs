@@ -69,6 +69,8 @@ pub(crate) struct Archive {
     pub(crate) commands: Arc<ShellCommands>,
     /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
     pub(crate) stop: CancellationToken,
+    /// The node is promoted: nobody waits for what tidies up after a standby.
+    promoted: CancellationToken,
     pub(crate) left: LeftCommand,
 }
 
@@ -80,6 +82,7 @@ impl Archive {
             restorer: OnceLock::new(),
             commands: Arc::default(),
             stop: CancellationToken::new(),
+            promoted: CancellationToken::new(),
             left,
         }
     }
@@ -121,18 +124,42 @@ impl Archive {
         Some(oldest_needed(self.archiver()?.database()))
     }
 
-    /// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a
-    /// warning. False: a stop ended it, or came before it. Blocks.
-    pub(crate) fn run_recovery_command(&self, name: &str) -> bool {
+    /// Runs recovery_end_command. False: a stop ended it, or came before it. Blocks.
+    pub(crate) fn end_recovery(&self) -> bool {
+        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return true };
+        block_on(&runtime, self.run_recovery_command("recovery_end_command"))
+    }
+
+    /// Runs archive_cleanup_command after a restartpoint. What a stop leaves of it, the next restartpoint's
+    /// does. A promotion waits for the restartpoint and not for the command, which goes on by itself then.
+    /// Blocks.
+    pub(crate) fn clean_up(&self) {
+        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return };
+        block_on(&runtime, async {
+            tokio::select! {
+                biased;
+                () = self.promoted.cancelled() => {}
+                _ = self.run_recovery_command("archive_cleanup_command") => {}
+            }
+        });
+    }
+
+    /// A promotion has begun: no restartpoint holds it up.
+    pub(crate) fn promotes(&self) {
+        self.promoted.cancel();
+    }
+
+    /// Runs a command of recovery, for which a failure is a warning. False: a stop ended it, or came before
+    /// it.
+    async fn run_recovery_command(&self, name: &str) -> bool {
         let (ground, log) = (&self.ground, &self.ground.log);
         let template = ground.settings().show(name).unwrap_or_default();
-        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return true };
         if template.trim().is_empty() {
             return true;
         }
         let oldest = self.oldest_needed().unwrap_or_default();
         let command = shell::expand(&template, &[('r', oldest.as_str())]);
-        let what = match block_on(&runtime, self.commands.run(&command, &ground.data_dir, &self.stop)) {
+        let what = match self.commands.run(&command, &ground.data_dir, &self.stop).await {
             Ok(Outcome::Done) => return true,
             Ok(Outcome::Stopped) => return false,
             Ok(outcome) => outcome.describe(),

@@ -270,10 +270,10 @@ impl Restorer {
     }
 }
 
-/// Removes what a command may have put there, a folder without files too.
+/// Removes what a command may have put there, a folder with all that is in it too.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let removed = match disk.remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => disk.remove_dir(path),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_folder(disk, path),
         removed => removed,
     };
     match removed {
@@ -283,6 +283,21 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn remove_folder(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let (mut folders, mut at) = (vec![path.to_owned()], 0);
+    while let Some(folder) = folders.get(at).cloned() {
+        for entry in disk.list(&folder)? {
+            let inner = folder.join(&entry.name);
+            match entry.kind {
+                FileKind::Directory => folders.push(inner),
+                FileKind::File | FileKind::Other => disk.remove_file(&inner)?,
+            }
+        }
+        at += 1;
+    }
+    folders.iter().rev().try_for_each(|folder| disk.remove_dir(folder))
 }
 
 /// The length of the file that restore_command has put at `path` for the archive's file `name`; None if
@@ -416,5 +431,21 @@ mod tests {
             remove(&RealDisk, &path).unwrap();
         }
         assert_eq!(brought(&RealDisk, &path, "archived").unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_in_a_file_s_place_goes_with_all_that_is_in_it_and_nothing_that_it_links_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join(HISTORY_FILE), dir.path().join("other"));
+        for folder in [path.join("a/b/c"), path.join("d"), other.clone()] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for file in [path.join("a/x"), path.join("a/b/c/y"), other.join("z")] {
+            std::fs::write(file, "text").unwrap();
+        }
+        std::os::unix::fs::symlink(&other, path.join("d/link")).unwrap();
+        remove(&RealDisk, &path).unwrap();
+        assert!(!path.exists() && other.join("z").exists());
+        remove(&RealDisk, &path).unwrap();
     }
 }

@@ -21,13 +21,15 @@ fn setting(ground: &Ground, name: &str) -> String {
     ground.settings().show(name).unwrap_or_default()
 }
 
+/// The settings that name a target, with what they say.
+pub(crate) fn named(settings: &Settings) -> impl Iterator<Item = (&'static str, String)> {
+    let all = RECOVERY_TARGETS.iter().map(|name| (*name, settings.show(name).unwrap_or_default()));
+    all.filter(|(_, value)| !value.is_empty())
+}
+
 /// The target; None goes to the end of the log. More than one is an error, whether recovery follows or not.
 pub(crate) fn of_settings(settings: &Settings) -> Result<Option<RecoveryTarget>, ServerError> {
-    let set: Vec<(&str, String)> = RECOVERY_TARGETS
-        .iter()
-        .map(|name| (*name, settings.show(name).unwrap_or_default()))
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
+    let set: Vec<(&str, String)> = named(settings).collect();
     let (name, value) = match set.as_slice() {
         [] => return Ok(None),
         [one] => one,

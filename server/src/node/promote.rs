@@ -35,6 +35,7 @@ pub(super) async fn promote(
     // Redo may have ended without anybody asking: other nodes are told so, and what bars a promotion bars
     // this.
     node.life.request_promotion();
+    node.archive.promotes();
     let stopped = standby.end_receiving().await;
     let log = &node.ground.log;
     log.log(format!("redo done at {at}"));
@@ -115,10 +116,10 @@ async fn new_timeline(
     let mut newest = newest_here(node, replication, parent).await.map_err(failed)?;
     let asks = !host::planted!("a promotion takes its parent's next number");
     if let Some(restorer) = node.archive.restorer().filter(|_| asks) {
-        let limit = is_handed_over.then_some(ARCHIVE_LIMIT);
-        match newest_archived(restorer, parent, newest, limit).await {
+        match newest_archived(restorer, parent, newest, is_handed_over).await {
             Ok(archived) => newest = archived,
-            Err(error) if is_handed_over => {
+            // A stop breaks the promotion off.
+            Err(error) if is_handed_over && !node.archive.stop.is_cancelled() => {
                 // It may have told a part.
                 newest = newest_here(node, replication, parent).await.map_err(failed)?;
                 node.ground.log.warning(format!(
@@ -149,33 +150,33 @@ async fn newest_here(node: &Node, replication: &Replication, parent: TimelineId)
     looked.await.map_err(io::Error::other)?
 }
 
-/// The newest timeline after `newest` that the archive has without a gap, or `newest`. With a limit it is
-/// asked no more after that.
+/// The newest timeline after `newest` that the archive has without a gap, or `newest`. After a handover, whose
+/// log came by a stream with its timeline's history, it is asked for nothing else, and within a limit.
 async fn newest_archived(
     restorer: &Arc<Restorer>,
     parent: TimelineId,
     newest: TimelineId,
-    limit: Option<Duration>,
+    is_handed_over: bool,
 ) -> io::Result<TimelineId> {
     let asked = restorer.clone();
     let mut answer = host::task::blocking(move || {
-        if parent > TimelineId::FIRST {
+        if parent > TimelineId::FIRST && !is_handed_over {
             // The new history continues this one: the archive's word on it, if it has one.
             asked.history(parent)?;
         }
         asked.fetch_later(newest)
     });
-    if let Some(limit) = limit {
-        let Ok(answered) = tokio::time::timeout(limit, &mut answer).await else {
-            restorer.give_up();
-            // What it just brought is put in its place; a command that does not end brings nothing any more.
-            let _ = tokio::time::timeout(ENDING_LIMIT, answer).await;
-            let what = format!("restore_command did not end within {} s", limit.as_secs());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
-        };
-        return answered.map_err(io::Error::other)?;
+    if !is_handed_over {
+        return answer.await.map_err(io::Error::other)?;
     }
-    answer.await.map_err(io::Error::other)?
+    let Ok(answered) = tokio::time::timeout(ARCHIVE_LIMIT, &mut answer).await else {
+        restorer.give_up();
+        // What it just brought is put in its place; a command that does not end brings nothing any more.
+        let _ = tokio::time::timeout(ENDING_LIMIT, answer).await;
+        let what = format!("restore_command did not end within {} s", ARCHIVE_LIMIT.as_secs());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+    };
+    answered.map_err(io::Error::other)?
 }
 
 /// What comes between the end of redo and the first write: nothing of the fetching stays,
@@ -183,12 +184,15 @@ async fn newest_archived(
 async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
     let archive = node.archive.clone();
     let ended = host::task::blocking(move || {
-        Restorer::remove_temporaries(&archive.ground)?;
-        if !archive.run_recovery_command("recovery_end_command") {
-            return Err(io::Error::other("recovery_end_command was ended by the server's stop"));
+        // Nobody reads them; the next start tries again.
+        if let Err(error) = Restorer::remove_temporaries(&archive.ground) {
+            archive.ground.log.warning(error.to_string());
         }
-        Ok(())
+        archive.end_recovery()
     });
-    let ended = ended.await.map_err(|error| ServerError::new(error.to_string()))?;
-    ended.map_err(|error| ServerError::new(format!("could not clean up after recovery: {error}")))
+    match ended.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ServerError::new("recovery_end_command was ended by the server's stop")),
+        Err(error) => Err(ServerError::new(error.to_string())),
+    }
 }

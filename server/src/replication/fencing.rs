@@ -49,9 +49,10 @@ pub(crate) struct Pending {
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
     silent: Mutex<BTreeSet<String>>,
-    /// What was said of peers that write another branch or are of another cluster, and when, on the monotonic
-    /// clock.
-    apart: Mutex<BTreeMap<String, Duration>>,
+    /// What was said of peers that write another branch, and when, on the monotonic clock.
+    diverged: Mutex<BTreeMap<String, Duration>>,
+    /// The same of peers that are of another cluster.
+    strangers: Mutex<BTreeMap<String, Duration>>,
     /// What each said last.
     pub(super) answers: Mutex<Answers>,
 }
@@ -187,12 +188,14 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
             let timeline = theirs.history.target();
             tell_apart(
                 replication,
+                &replication.fence.diverged,
                 format!("peer \"{peer}\" writes another branch: its timeline {timeline} {what} at {fork}"),
             );
         }
         Verdict::Stranger => {
             tell_apart(
                 replication,
+                &replication.fence.strangers,
                 format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system),
             );
         }
@@ -201,9 +204,9 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
 }
 
 /// Warns of a peer that goes its own way, unless that was said a moment ago.
-fn tell_apart(replication: &Replication, what: String) {
+fn tell_apart(replication: &Replication, said: &Mutex<BTreeMap<String, Duration>>, what: String) {
     let now = replication.ground.host.clock.monotonic();
-    if is_due(&mut replication.fence.apart.lock(), &what, now) {
+    if is_due(&mut said.lock(), &what, now) {
         replication.ground.log.warning(what);
     }
 }

@@ -166,8 +166,7 @@ impl WalRetention for KeepForReplicas {
 
     fn restartpoint_done(&self) {
         if let Some(replication) = self.replication.upgrade() {
-            // What a stop leaves of it, the next restartpoint's does.
-            let _ = replication.archive.run_recovery_command("archive_cleanup_command");
+            replication.archive.clean_up();
         }
     }
 }

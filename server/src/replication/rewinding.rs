@@ -2,11 +2,10 @@
 
 use super::ledger::{LedgerEntry, read_ledger, record_once};
 use crate::archive::shell::has_placeholder;
-use crate::configuration::Ground;
+use crate::configuration::{Ground, recovery_target};
 use host::{Host, shell_word};
 use replica::ReplicaError;
 use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
-use settings::RECOVERY_TARGETS;
 use std::path::{Path, PathBuf};
 
 /// Writes down durably what a rewind will discard, when it is ready and before anything changes: in a file,
@@ -93,12 +92,12 @@ pub(crate) fn is_astray(error: &ReplicaError) -> bool {
 /// a rewind brings is as new as the source.
 pub(crate) fn why_held(ground: &Ground) -> Option<String> {
     let (settings, config) = (ground.settings(), ground.config());
-    let timeline = ("recovery_target_timeline", config.recovery_target_timeline.as_ref() != "latest");
-    let delay = ("recovery_min_apply_delay", !config.recovery_min_apply_delay.is_zero());
-    let targets =
-        RECOVERY_TARGETS.iter().map(|name| (*name, settings.show(name).is_ok_and(|set| !set.is_empty())));
-    let mut holds = targets.chain([timeline, delay]).filter(|(_, holds)| *holds);
-    holds.next().map(|(name, _)| format!("{name} holds it back, and what it would be rewound to is newer"))
+    let timeline = config.recovery_target_timeline.as_ref() != "latest";
+    let delay = !config.recovery_min_apply_delay.is_zero();
+    let others = [("recovery_target_timeline", timeline), ("recovery_min_apply_delay", delay)];
+    let others = others.into_iter().filter_map(|(name, holds)| holds.then_some(name));
+    let held_by = recovery_target::named(&settings).map(|(name, _)| name).chain(others).next()?;
+    Some(format!("{held_by} holds it back, and what it would be rewound to is newer"))
 }
 
 /// What to run on this server's machine to have its directory follow its upstream.

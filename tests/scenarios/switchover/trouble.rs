@@ -248,19 +248,3 @@ fn a_standby_that_has_not_reached_its_recovery_target_refuses_the_role() {
     switch(&one, "two", &two);
     assert!(is_primary(&two));
 }
-
-#[test]
-fn a_standby_whose_archive_does_not_answer_takes_the_role_all_the_same() {
-    for restore_command in ["no_such_command %f %p", "kill -9 $$", "sleep 1000"] {
-        let one = named("one").start();
-        one.sql("CREATE TABLE t (id int PRIMARY KEY, client int)");
-        let two = super::standby("two", &one);
-        two.alter(&format!("SET restore_command = '{restore_command}'"));
-        switch(&one, "two", &two);
-        assert!(is_primary(&two), "{restore_command}");
-        wait_for_log(&two, "could not look for timelines in the archive: ");
-        assert!(two.log().contains("this server takes the number after 1"), "{}", two.log());
-        two.sql("INSERT INTO t VALUES (1, 0)");
-        one.wait_for("SELECT count(*) FROM t", "1");
-    }
-}
