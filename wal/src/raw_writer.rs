@@ -115,7 +115,7 @@ impl RawWriter {
     ) -> Result<Self, WalError> {
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
-        folder.remove_temporaries()?;
+        folder.take_over(config.fsync)?;
         positions.set_received(at);
         positions.set_flushed(at);
         let size = config.segment_size;

@@ -275,6 +275,13 @@ impl SegmentFolder {
         taken.map_err(failed)
     }
 
+    /// Takes the folder over from a former life, to write in it: removes what that left half made, and makes
+    /// the names durable that it left to the kernel when it was killed, after a clean stop of the log too.
+    pub(crate) fn take_over(&self, fsync: bool) -> Result<(), WalError> {
+        self.remove_temporaries()?;
+        if fsync { self.sync_names() } else { Ok(()) }
+    }
+
     /// Removes what a crash left half made.
     ///
     /// # Errors

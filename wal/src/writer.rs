@@ -95,7 +95,7 @@ impl WalWriter {
             LogFile::open_fresh(folder.clone(), config.timeline, at, config.fsync)?
         } else {
             // Of a fresh one they are what was prepared for it.
-            folder.remove_temporaries()?;
+            folder.take_over(config.fsync)?;
             if let Some(before) = start.forked_from {
                 folder.copy_prefix(before, config.timeline, at)?;
             }

@@ -265,6 +265,27 @@ fn zeros_that_a_failed_sync_left_to_the_kernel_are_written_again_too() {
 }
 
 #[test]
+fn the_name_of_a_segment_that_a_killed_server_left_to_the_kernel_is_durable_before_it_is_written() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    let last = wal.insert(&mut record(0, 10)).unwrap();
+    wal.flush_all().unwrap();
+    drop(wal);
+    // It was killed between the last two steps of making the next segment, and had ended its log cleanly.
+    let (temporary, next) = (dir().join("next"), SIZE.segment_of(origin()).next());
+    let file = disk.open(&temporary, OpenMode::Create).unwrap();
+    file.write_all_at(&vec![0; 1 << 20], 0).unwrap();
+    file.sync().unwrap();
+    disk.rename(&temporary, &dir().join(next.file_name(TLI, SIZE))).unwrap();
+    let wal = open(&disk, quiet(), at(last.end, last.start));
+    for number in 1..=15 {
+        wal.insert(&mut record(number, 100_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    assert_eq!(numbers(&disk.crash(CrashPolicy::LoseUnsynced)), (0..=15).collect::<Vec<_>>());
+}
+
+#[test]
 fn short_writes_are_finished() {
     let disk = new_disk();
     let wal = fresh(&disk, quiet());

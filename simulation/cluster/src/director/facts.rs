@@ -9,7 +9,7 @@ use super::reports::Said;
 use super::views::Views;
 use crate::branch::{Branch, Branches};
 use crate::cluster::{DATA, has};
-use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Turn};
+use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Shown, Trouble, Turn};
 use crate::rare::{Counters, Rare};
 use host::Disk;
 use simulation::VirtualDisk;
@@ -93,6 +93,10 @@ pub(super) struct Facts {
     begun: Vec<(usize, u32)>,
     /// Handovers.
     pub(super) handovers: Handovers,
+    /// Nodes whose start was broken off by a stop: they end, wherever their directories are.
+    pub(super) breaking_off: BTreeSet<usize>,
+    /// When servers ended streams of standbys themselves.
+    streams_ended: Vec<Trouble>,
     /// When nodes were rewound: their ledgers stayed.
     rewound: Vec<(usize, u64)>,
     /// Standbys on which replay is paused, and those that were to be promoted then.
@@ -116,6 +120,10 @@ impl Facts {
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
         self.pauses.push(Pause { node, from_ms, to_ms });
     }
+    /// A server has ended the stream to a standby.
+    pub(super) fn stream_ended(&mut self, nodes: (usize, usize), at_ms: u64) {
+        self.streams_ended.push(Trouble { nodes, from_ms: at_ms, to_ms: at_ms });
+    }
     pub(super) fn names_set(&mut self, node: usize, at_ms: u64, names: &str) {
         let names = names.to_owned();
         self.names.entry(node).or_default().push(Names { at_ms, names, seen_ms: None });
@@ -134,10 +142,14 @@ impl Facts {
     }
     /// A standby has rewound itself. A promotion that was asked for before is one of what it is now.
     pub(super) fn rewound_itself(&mut self, node: usize, at_ms: u64) {
-        if let Some(asked) = self.asked.get_mut(&node).filter(|_| self.promoting.contains(&node)) {
+        let is_promoting = self.promoting.contains(&node);
+        if let Some(asked) = self.asked.get_mut(&node).filter(|_| is_promoting) {
             asked.decided_ms = at_ms;
         }
         self.rewound(node, at_ms);
+        if is_promoting {
+            self.promoting.insert(node);
+        }
     }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
         self.handovers.promoted_otherwise(node);
@@ -425,7 +437,7 @@ impl Facts {
             undecided: self.undecided.clone(),
             shown_undecided: self.shown_undecided.clone(),
             disturbed: Vec::new(),
-            troubles: Vec::new(),
+            troubles: self.streams_ended.clone(),
             stops: self.handovers.stops().to_vec(),
             fences: self.fences.clone(),
             reports: None,

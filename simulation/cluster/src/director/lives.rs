@@ -43,7 +43,7 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             State::Up if damaged.get(&node) == Some(&true) => {
                 return Err(format!("Damage: node {node} has lost log below its flush point, and runs"));
             }
-            state if rewinding::runs_halfway(there.files(), &state) => {
+            state if rewinding::runs_halfway(shared, node, (there.files(), &state)) => {
                 return Err(format!("Damage: node {node} runs in the middle of a rewind"));
             }
             State::Ended(Err(why))

@@ -2,11 +2,11 @@
 //! which neither continues the other are for an operator to choose from.
 
 use super::words::{GIVES_UP, REWINDS_ITSELF, REWOUND_ITSELF};
-use super::{Shared, facts, machine_of};
+use super::{Shared, facts, machine_of, rewinding};
 use crate::branch::Branch;
 use crate::guarantee::Lost;
 use crate::rare::Rare;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was heard, and is to be looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) struct OwnRewinds {
     /// The branches that they say to give up, until they say that they are done. Who is killed goes on later;
     /// who is cloned, or rewound by an operator, begins anew if ever.
     given_up: BTreeMap<usize, Branch>,
+    /// Nodes whose rewind by an operator broke off: the next start goes on with it, wherever it leads.
+    ordered: BTreeSet<usize>,
     /// When each said last that it begins, in milliseconds.
     begun: BTreeMap<usize, u64>,
 }
@@ -30,6 +32,13 @@ pub(super) struct OwnRewinds {
 /// may need.
 pub(super) fn begins_since(shared: &Shared, node: usize, since_ms: u64) -> bool {
     shared.own_rewinds.lock().begun.get(&node).is_some_and(|begun_ms| *begun_ms >= since_ms)
+}
+
+/// An operator's rewind has broken off. If that was in the middle, the node's next start goes on with it.
+pub(super) fn broke_off(shared: &Shared, node: usize) {
+    if rewinding::is_node_halfway(shared, node) {
+        shared.own_rewinds.lock().ordered.insert(node);
+    }
 }
 
 /// Notes what a node's log says. The cluster is locked.
@@ -68,13 +77,17 @@ fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
     facts.rewound_itself(node, shared.now_ms());
     shared.hit(Rare::RewoundItself);
     drop(facts);
-    let given_up = shared.own_rewinds.lock().given_up.remove(&node);
+    let (given_up, is_ordered) = {
+        let mut own = shared.own_rewinds.lock();
+        (own.given_up.remove(&node), own.ordered.remove(&node))
+    };
     let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
     let Some((given_up, files)) = given_up.zip(files) else { return Ok(()) };
     let Some(branch) = facts::branch_followed(&files) else { return Ok(()) };
     let mut facts = shared.facts.lock();
     facts.add_all(&files);
-    if branch == given_up || !facts.branches.lineage(&branch).contains(&given_up) {
+    let continues = branch != given_up && facts.branches.lineage(&branch).contains(&given_up);
+    if !continues && !is_ordered {
         return Err(format!(
             "Astray: node {node} rewound itself from branch {given_up} to {branch}, which does not continue it"
         ));

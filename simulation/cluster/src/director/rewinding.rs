@@ -2,7 +2,7 @@
 //! their directory starts nobody; at its end all of it is durable, nothing of the other branch's log is
 //! there, and what was said to be taken back is what the log has.
 
-use super::{Shared, disks, events, facts, machine_of, slots};
+use super::{Shared, disks, events, facts, machine_of, own_rewinds, slots};
 use crate::branch::Branch;
 use crate::cluster::{DATA, Discarded, RewindEnd, State, has};
 use crate::guarantee::Lost;
@@ -175,7 +175,10 @@ async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Res
     shared.rewinds.lock().insert(node, rewinding);
     let done = tokio::select! {
         biased;
-        () = killed.notified() => return None,
+        () = killed.notified() => {
+            own_rewinds::broke_off(shared, node);
+            return None;
+        }
         done = tokio::time::timeout(LIMIT, work) => done,
     };
     let Ok(done) = done else {
@@ -183,6 +186,9 @@ async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Res
         return None;
     };
     shared.rewinds.lock().remove(&node);
+    if done.is_err() {
+        own_rewinds::broke_off(shared, node);
+    }
     let what = match &done {
         Ok(end) => format!("{end:?}"),
         Err(error) => error.to_string(),
@@ -330,6 +336,6 @@ fn judge_told(
 }
 
 /// Whether a server runs on a directory that is in the middle of a rewind.
-pub(super) fn runs_halfway(files: &VirtualDisk, state: &State) -> bool {
-    *state == State::Up && is_halfway(files)
+pub(super) fn runs_halfway(shared: &Shared, node: usize, (files, state): (&VirtualDisk, &State)) -> bool {
+    *state == State::Up && is_halfway(files) && !shared.facts.lock().breaking_off.contains(&node)
 }

@@ -1,9 +1,9 @@
 //! What the nodes' logs tell of their state.
 
 use super::words::{
-    ABORTED, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE, PRIMARY_FELL_BACK,
-    READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH, TIMED_OUT, TORN, UNDECIDED,
-    value_after,
+    ABORTED, BROKEN_OFF, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE,
+    PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH, STREAM_ENDED,
+    TIMED_OUT, TORN, UNDECIDED, value_after,
 };
 use super::{Shared, handovers, heeded, ledger, own_rewinds, patience, watch};
 use crate::cluster::Watched;
@@ -108,6 +108,15 @@ fn hear_of_life(shared: &Shared, node: usize, line: &str) {
     facts.fallbacks.hear(node, now_ms, line);
     if line.contains(STARTS) {
         facts.replay_goes_on(node);
+        facts.breaking_off.remove(&node);
+    }
+    if line.contains(BROKEN_OFF) {
+        facts.breaking_off.insert(node);
+    }
+    if let Some((_, standby)) = line.split_once(STREAM_ENDED)
+        && let Some(standby) = standby.strip_suffix('"').and_then(|standby| standby.parse().ok())
+    {
+        facts.stream_ended((node, standby), now_ms);
     }
     if line.contains(ABORTED) {
         facts.rare.hit(Rare::LargeAtCrash);

@@ -60,6 +60,11 @@ pub(super) const HANDOVER_UNDECIDED: &str = "the switchover is undecided: ";
 /// A standby takes the role.
 pub(super) const TAKES_OVER: &str = "the primary has handed its role over to this server";
 
+/// A start ends in the middle, since a stop was asked for.
+pub(super) const BROKEN_OFF: &str = "the start was broken off: ";
+/// A standby's stream ends, since its slot is to go.
+pub(super) const STREAM_ENDED: &str = " to release replication slot \"of_n";
+
 /// A slot, or log, is gone.
 pub(super) const SLOT_LOST: &str = "invalidating slot";
 pub(super) const LOG_REMOVED: &str = "has already been removed";
@@ -113,6 +118,8 @@ pub(super) const HEARD: &[&str] = &[
     HANDED_OVER,
     HANDOVER_UNDECIDED,
     TAKES_OVER,
+    BROKEN_OFF,
+    STREAM_ENDED,
     SLOT_LOST,
     LOG_REMOVED,
     FULL,
