@@ -23,7 +23,7 @@ use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSetti
 use replica::receiver::ReceiverView;
 use settings::{delay_settings, receive_settings, source_settings};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Database, RecoveryStop, RedoEnd, StandbyRedo};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,8 @@ pub(crate) struct Recovery {
     wants_confirmed: watch::Sender<bool>,
     /// Where redo stopped at its target.
     stopped: Arc<Mutex<Option<RecoveryStop>>>,
-    /// The primary has handed its role over to this node.
-    handed_over: AtomicBool,
+    /// Where the log of the primary ended whose offer of its role was taken last; 0 if none was.
+    offered_at: AtomicU64,
     /// The number that the receiver shows, whatever it connects to.
     pub(crate) receiver_pid: i32,
 }
@@ -159,13 +159,16 @@ impl Recovery {
         self.database.options().recovery.target.is_some() && self.stopped.lock().is_none()
     }
 
-    /// The primary has handed its role over: all of its log is here, and nobody else is the primary.
-    fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Release);
+    /// The answer to a primary's offer is that this node takes its role: the primary's log ends at `end` for
+    /// good, and all of it is here.
+    fn take_offer(&self, end: Lsn) {
+        self.offered_at.store(end.get(), Ordering::Release);
     }
 
+    /// Whether the log here is all that there is, and nobody is the primary: the role was offered and taken,
+    /// whether a promotion begins by the primary's word or somebody asks for it before that.
     fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Acquire)
+        self.offered_at.load(Ordering::Acquire) == self.feed.positions().received().get().max(1)
     }
 
     /// Stops the receiver for good.
@@ -297,7 +300,7 @@ impl Standby {
             receivers: watch::Sender::new(0),
             wants_confirmed,
             stopped,
-            handed_over: AtomicBool::new(false),
+            offered_at: AtomicU64::new(0),
             receiver_pid: replication.sessions.allocate_pid(),
         });
         // Its settings were read before.

@@ -156,9 +156,13 @@ impl ReceiveObserver for Observer {
     ) -> Result<TimelineId, String> {
         let Some(replication) = self.replication.upgrade() else { return Err("it stops".to_owned()) };
         let judged = handover::judge(&replication, end, branch, given_up);
-        if let Err(why) = &judged {
-            let what = format!("the primary would hand over at {end}, which is refused: {why}");
-            replication.ground.log.log(what);
+        match (&judged, replication.recovery()) {
+            (Ok(_), Some(recovery)) => recovery.take_offer(end),
+            (Ok(_), None) => {}
+            (Err(why), _) => {
+                let what = format!("the primary would hand over at {end}, which is refused: {why}");
+                replication.ground.log.log(what);
+            }
         }
         judged
     }
@@ -173,9 +177,6 @@ impl ReceiveObserver for Observer {
     fn takes_over(&self) {
         if let Some(replication) = self.replication.upgrade() {
             replication.ground.log.log("the primary has handed its role over to this server");
-            if let Some(recovery) = replication.recovery() {
-                recovery.hand_over();
-            }
         }
         (self.promote)();
     }

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The largest file that is archived.
 const FILE_MAX: u64 = 1 << 30;
 
+/// How long an archive takes at most that seldom does not answer at once, in milliseconds.
+pub(crate) const SLOW_MS: u64 = 9000;
+
 /// What archives: a node's settings for it.
 pub(crate) const ARCHIVE_COMMAND: &str = "keep %p %f";
 /// What fetches.
@@ -68,7 +71,7 @@ impl Archive {
                     let mut random = random.lock();
                     let asks_for_timelines = words.get(1).is_some_and(|name| name.ends_with(".history"));
                     let hangs = asks_for_timelines && random.u8(..30) == 0;
-                    let ms = if hangs { random.u64(1000..9000) } else { random.u64(1..25) };
+                    let ms = if hangs { random.u64(1000..SLOW_MS) } else { random.u64(1..25) };
                     (ms, random.u8(..12) == 0)
                 };
                 Box::pin(async move {

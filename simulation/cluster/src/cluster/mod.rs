@@ -6,7 +6,7 @@ mod node;
 mod rewinding;
 
 pub use archive::Archive;
-pub(crate) use archive::{ARCHIVE_COMMAND, RESTORE_COMMAND};
+pub(crate) use archive::{ARCHIVE_COMMAND, RESTORE_COMMAND, SLOW_MS};
 pub use image::Image;
 pub use node::{Node, Order, State};
 pub use rewinding::{Discarded, RewindEnd};

@@ -15,7 +15,8 @@ use super::facts::{Asked, branch_of};
 use super::words::{BACKED_OUT, HANDED_OVER, HANDOVER_UNDECIDED, HANDS_OVER, STARTS, TAKES_OVER};
 use super::{Shared, disks, events, lasting, machine_of, number_of, slots};
 use crate::branch::Branch;
-use crate::cluster::{DATA, SEGMENT_BYTES, State, conninfo, has};
+use crate::cluster::{DATA, SEGMENT_BYTES, SLOW_MS, State, conninfo, has};
+use crate::features::Feature;
 use crate::guarantee::Lost;
 use crate::plan::{Event, Handed};
 use crate::rare::Rare;
@@ -32,8 +33,10 @@ use wal::{Lsn, TimelineId};
 
 /// The marker of a primary that has given up writing, in its directory.
 pub(super) const MARKER: &str = "plimsoll/handover";
-/// How soon a primary that has ended a handover runs again, in milliseconds.
+/// How soon a primary that has ended a handover runs again, in milliseconds. It may ask its archive for its own
+/// timeline and for the next.
 const AGAIN_MS: u64 = 4000;
+const AGAIN_BY_ARCHIVE_MS: u64 = AGAIN_MS + 2 * SLOW_MS;
 /// How long an administrator waits for the answer beyond the time that the standby has.
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often he asks, and the time between.
@@ -270,11 +273,12 @@ fn happen(shared: &Arc<Shared>, event: &Event) {
 
 /// Looks into what was told of handovers a while ago.
 pub(super) fn look(shared: &Shared) -> Result<(), String> {
-    let now_ms = shared.now_ms();
+    let (now_ms, has_archive) = (shared.now_ms(), shared.plan.features.has(Feature::Archives));
+    let again_ms = if has_archive { AGAIN_BY_ARCHIVE_MS } else { AGAIN_MS };
     let due = {
         let mut facts = shared.facts.lock();
         let all = std::mem::take(&mut facts.handovers.due);
-        let (due, later) = all.into_iter().partition(|(_, at_ms, _)| at_ms + AGAIN_MS <= now_ms);
+        let (due, later) = all.into_iter().partition(|(_, at_ms, _)| at_ms + again_ms <= now_ms);
         facts.handovers.due = later;
         let due: Vec<(usize, u64, bool)> = due;
         due
