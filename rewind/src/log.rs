@@ -1,7 +1,7 @@
 //! The log of the rewound directory: from the redo point to the end along the source's branch, and nothing of
 //! the branch that is given up.
 
-use crate::copy::{Copier, TEMPORARY, remove_file};
+use crate::copy::{Copier, TEMPORARY, remove_file, settle_folder};
 use crate::error::{RewindError, io_error};
 use crate::marker::Copied;
 use crate::target::Target;
@@ -188,7 +188,7 @@ impl Target {
             }
         }
         // All of it: what a try that was killed has left to the kernel, this one did not find to do.
-        host::sync_tree(&*self.disk, &pg_wal, true).map_err(|failed| io_error(&failed.path)(failed.error))
+        settle_folder(&*self.disk, &pg_wal).await
     }
 }
 

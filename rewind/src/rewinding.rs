@@ -1,7 +1,7 @@
 //! The way of a rewind: look, decide, and then, step by step, do.
 
 use crate::beside::{BROUGHT_DIR, Brought, LogArchive, remove_leftovers};
-use crate::copy::{Copier, remove_tree};
+use crate::copy::{Copier, remove_tree, settle_folder};
 use crate::error::{RewindError, io_error};
 use crate::log::{LogPlan, LogPlanning};
 use crate::marker::{Copied, Marker};
@@ -506,7 +506,7 @@ impl Rewind {
             arrived: &mut arrived,
         };
         copier.carry_out(&plan).await?;
-        self.settle_all()?;
+        self.settle_all().await?;
         // Whatever was read is no newer than what is durable there now.
         let now = self.source.position().await?;
         if now.timeline != self.position.timeline {
@@ -569,14 +569,14 @@ impl Rewind {
     /// enough: when the marker says `copied` nothing changes any more but the log, which
     /// [`Target::replace_log`] makes durable, and what [`Self::finish`] writes and removes, which each try
     /// does anew, and durably.
-    fn settle_all(&self) -> Result<(), RewindError> {
+    async fn settle_all(&self) -> Result<(), RewindError> {
         if host::planted!("a rewind does not sync the pages that it copies") {
             return Ok(());
         }
         let (disk, dir) = (&*self.host.disk, &self.options.target);
         // A link is not followed.
         for folder in [&dir.join("pg_wal"), dir] {
-            host::sync_tree(disk, folder, true).map_err(|failed| io_error(&failed.path)(failed.error))?;
+            settle_folder(disk, folder).await?;
         }
         Ok(())
     }

@@ -318,6 +318,18 @@ fn views_of_tls_and_of_the_rules_say_what_postgresqls_say() {
 }
 
 #[test]
+fn a_rule_for_tls_without_tls_is_shown_with_its_error() {
+    let (ours, theirs) = (Node::builder().start(), PostgreSql::start(&[]));
+    let rules =
+        "local all all trust\nhostssl all all 10.0.0.0/8 reject\nhostssl all all ::1/128 cert map=m\n";
+    fs::write(ours.data().join("pg_hba.conf"), rules).expect("written");
+    theirs.place("pg_hba.conf", rules.as_bytes());
+    let view =
+        "SELECT line_number, type, address, netmask, auth_method, options, error FROM pg_hba_file_rules";
+    assert_eq!(ours.sql(view), theirs.sql(view));
+}
+
+#[test]
 fn a_secure_directory_lets_nobody_in_without_its_password_and_encryption() {
     let node = Node::unprepared();
     let made = run_ok(plimsoll().args(["init", "--secure", "-U", "postgres", "-D"]).arg(node.data()));

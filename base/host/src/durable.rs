@@ -136,25 +136,48 @@ pub fn sync_tree_while(
     contents: bool,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<(), TreeSyncError> {
+    let mut steps = sync_steps(disk, folder, contents)?;
+    while goes_on() {
+        match steps.next() {
+            Some(done) => done?,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// The same, a file or a folder at each step, for whoever has something to do in between.
+///
+/// # Errors
+/// As [`sync_tree`]; a folder that cannot be listed is told at once.
+pub fn sync_steps<'d>(
+    disk: &'d dyn Disk,
+    folder: &Path,
+    contents: bool,
+) -> Result<impl Iterator<Item = Result<(), TreeSyncError>> + Send + use<'d>, TreeSyncError> {
     let failed = |action, path: &Path| {
         let path = path.to_path_buf();
         move |error| TreeSyncError { action, path, error }
     };
-    for entry in disk.list(folder).map_err(failed("list directory", folder))? {
-        if !goes_on() {
-            return Ok(());
-        }
-        let path = folder.join(&entry.name);
-        match entry.kind {
-            FileKind::Directory => sync_tree_while(disk, &path, contents, goes_on)?,
-            FileKind::File if contents => {
-                match disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync()) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    synced => synced.map_err(failed("fsync file", &path))?,
-                }
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    let mut at = 0;
+    while let Some(folder) = folders.get(at).cloned() {
+        for entry in disk.list(&folder).map_err(failed("list directory", &folder))? {
+            match entry.kind {
+                FileKind::Directory => folders.push(folder.join(&entry.name)),
+                FileKind::File if contents => files.push(folder.join(&entry.name)),
+                FileKind::File | FileKind::Other => {}
             }
-            _ => {}
         }
+        at += 1;
     }
-    disk.sync_dir(folder).map_err(failed("fsync directory", folder))
+    let files = files.into_iter().map(move |path| {
+        match disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(failed("fsync file", &path)),
+        }
+    });
+    // Those within come first.
+    let folders = folders.into_iter().rev();
+    Ok(files.chain(folders.map(move |path| disk.sync_dir(&path).map_err(failed("fsync directory", &path)))))
 }

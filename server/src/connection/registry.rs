@@ -3,7 +3,7 @@
 pub(crate) use super::activity::{Activity, SessionKind, Statement};
 
 use super::activity::command_words;
-use crate::log::{LogContext, OwnLevels};
+use crate::log::{LineNumbers, LogContext, OwnLevels};
 use crate::statements::Statements;
 use host::sync::Mutex;
 use host::{Entropy, Instant, Timestamp};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
@@ -100,7 +100,7 @@ pub(crate) struct SessionHandle {
     has_writes: AtomicBool,
     statement: Mutex<Statement>,
     /// Counts its lines in the log.
-    log_lines: Arc<AtomicU64>,
+    log_lines: Arc<LineNumbers>,
     /// What it has set for its lines.
     pub(crate) log_levels: Mutex<OwnLevels>,
     pub(crate) statement_started: AtomicI64,

@@ -1,6 +1,6 @@
 //! An entry of the log as lines of text: a prefix, a level, a message, and further lines for its details.
 
-use super::{Entry, LogContext, Style, Verbosity, format_time};
+use super::{Entry, Format, LogContext, Style, Verbosity, format_time};
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ pub(super) fn text(entry: &Entry<'_>, style: &Style) -> String {
 
 /// Expands log_line_prefix for the next line.
 fn expand(entry: &Entry<'_>, style: &Style) -> String {
-    let number = entry.next_number();
+    let number = entry.next_number(Format::Stderr);
     let mut out = String::new();
     let mut chars = style.prefix.chars().peekable();
     while let Some(c) = chars.next() {

@@ -113,6 +113,14 @@ impl Level {
     }
 }
 
+/// How many lines were logged of a session, or of the server itself, in each form.
+#[derive(Debug, Default)]
+pub(crate) struct LineNumbers {
+    stderr: AtomicU64,
+    csv: AtomicU64,
+    json: AtomicU64,
+}
+
 /// What a session adds to its lines (log_line_prefix).
 #[derive(Clone, Debug, Default)]
 pub struct LogContext {
@@ -135,7 +143,7 @@ pub struct LogContext {
     /// %i
     pub(crate) command: String,
     /// %l counts here.
-    pub(crate) lines: Arc<AtomicU64>,
+    pub(crate) lines: Arc<LineNumbers>,
     /// What the session has set for itself.
     pub(crate) levels: OwnLevels,
 }
@@ -168,7 +176,7 @@ struct Style {
 struct Entry<'a> {
     at: Timestamp,
     /// What was logged of its session so far.
-    lines: &'a AtomicU64,
+    lines: &'a LineNumbers,
     pid: i32,
     /// When the session, or the server, began.
     started: Timestamp,
@@ -180,9 +188,16 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The number of the next line of this session, from 1: each line of text has one, and a row as a whole.
-    fn next_number(&self) -> u64 {
-        self.lines.fetch_add(1, Ordering::Relaxed) + 1
+    /// The number of the next line of this session in a form, from 1: each line of text has one, and a row as
+    /// a whole.
+    fn next_number(&self, format: Format) -> u64 {
+        let LineNumbers { stderr, csv, json } = self.lines;
+        let lines = match format {
+            Format::Stderr => stderr,
+            Format::Csv => csv,
+            Format::Json => json,
+        };
+        lines.fetch_add(1, Ordering::Relaxed) + 1
     }
     fn session_id(&self) -> String {
         format!("{:x}.{:x}", self.started.unix_seconds(), self.pid)
@@ -197,7 +212,7 @@ pub struct Log {
     sink: LogSink,
     clock: Arc<dyn Clock>,
     style: RwLock<Arc<Style>>,
-    lines: AtomicU64,
+    lines: LineNumbers,
     started: Timestamp,
     collector: RwLock<Option<Arc<Collector>>>,
 }
@@ -224,7 +239,7 @@ impl Log {
             sink,
             clock,
             style: RwLock::new(Arc::new(style)),
-            lines: AtomicU64::new(0),
+            lines: LineNumbers::default(),
             started,
             collector: RwLock::new(None),
         }

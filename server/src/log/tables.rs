@@ -1,7 +1,7 @@
 //! An entry of the log for programs that load it: a row of comma-separated values, or a JSON object
 //! (log_destination csvlog and jsonlog; the columns are those of the manual's "Error Reporting and Logging").
 
-use super::{Entry, Style, Verbosity, format_time};
+use super::{Entry, Format, Style, Verbosity, format_time};
 use protocol::{Report, SqlState};
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ pub(super) fn csv(entry: &Entry<'_>, style: &Style) -> String {
         None => context.host.clone(),
     });
     let transaction = context.map(|context| format!("{}/0", context.pid));
-    let number = i64::try_from(entry.next_number()).unwrap_or(i64::MAX);
+    let number = i64::try_from(entry.next_number(Format::Csv)).unwrap_or(i64::MAX);
     let columns: [Option<Value<'_>>; 26] = [
         Some(Value::Text(&at)),
         context.and_then(|context| filled(&context.user)),
@@ -92,7 +92,7 @@ pub(super) fn json(entry: &Entry<'_>, style: &Style) -> String {
     let (at, started, session) = (time(entry, style), start(entry, style), entry.session_id());
     let context = entry.context;
     let transaction = context.map(|context| format!("{}/0", context.pid));
-    let number = i64::try_from(entry.next_number()).unwrap_or(i64::MAX);
+    let number = i64::try_from(entry.next_number(Format::Json)).unwrap_or(i64::MAX);
     let port = context.and_then(|context| context.port);
     let members: [(&str, Option<Value<'_>>); 22] = [
         ("timestamp", Some(Value::Text(&at))),

@@ -71,11 +71,16 @@ const HBA: View = view! {
     "pg_hba_file_rules", 12_125, "The lines of pg_hba.conf as the file is now, with what is wrong with them; a row a line.",
     rows |asked, _actor| {
         let ground = asked.ground;
-        hba_lines(&ground.host, &ground.data_dir, &ground.settings()).unwrap_or_default()
+        let tls = ground.current().tls.is_some();
+        let lines = hba_lines(&ground.host, &ground.data_dir, &ground.settings()).unwrap_or_default();
+        lines.into_iter().map(move |line| (line, tls))
     },
-    each |found| [
+    each |(found, tls)| [
         let (rule, error) = match found.rule {
-            Ok(rule) => (Some(rule), None),
+            Ok(rule) => {
+                let error = rule.never_fits(tls).map(str::to_owned);
+                (Some(rule), error)
+            }
             Err(error) => (None, Some(error)),
         };
         let rule = rule.as_ref();

@@ -327,5 +327,9 @@ async fn array(cx: &mut Cx<'_>, node: &Node, element: TypeId, row: &[Datum]) -> 
         }
     }
     cx.outer.pop();
-    Ok(Datum::Array(Arc::new(Array::of(element, values))))
+    let array = match element.element() {
+        Some(inner) => Array::of_arrays(inner, &values)?,
+        None => Array::of(element, values),
+    };
+    Ok(Datum::Array(Arc::new(array)))
 }

@@ -3,6 +3,7 @@
 use super::{Cx, Row};
 use sql_catalogue::SequencePosition;
 use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::sequences::Block;
 use sql_catalogue::{Sequence, store};
 use sql_interface::{Canceller, Result, SqlError};
 use sql_language::plan::SequenceFunction;
@@ -40,6 +41,12 @@ async fn or_cancelled<T>(canceller: &Canceller, work: impl Future<Output = Resul
     }
 }
 
+/// The session's own values, with the next one taken; None if it has none left.
+fn own_numbers(cx: &Cx<'_>, sequence: &Sequence) -> Option<Block> {
+    // Most have none.
+    if sequence.cache > 1 { cx.facts.own_numbers(sequence.oid)?.next(sequence) } else { None }
+}
+
 /// Calls one. `named`: the plan says which sequence it is.
 pub(super) async fn call(
     cx: &mut Cx<'_>,
@@ -59,8 +66,17 @@ pub(super) async fn call(
     match function {
         SequenceFunction::Next => {
             let sequence = find(cx, *oid, "nextval", unasked(Privileges::USAGE | Privileges::UPDATE))?;
-            let next = cx.sequences.next(cx.database, &sequence, level);
-            let (value, commit) = or_cancelled(cx.canceller, next).await?;
+            let block = match own_numbers(cx, &sequence) {
+                Some(block) => block,
+                None => {
+                    let next = cx.sequences.next(cx.database, &sequence, level);
+                    or_cancelled(cx.canceller, next).await?
+                }
+            };
+            if sequence.cache > 1 {
+                cx.facts.keep_numbers(*oid, Some(block).filter(|block| !block.is_over()));
+            }
+            let (value, commit) = block.taken();
             if !host::planted!("a number is told before what reserves it is durable") {
                 cx.transaction.depend_on(commit);
             }
@@ -75,6 +91,7 @@ pub(super) async fn call(
             let set = cx.sequences.set(cx.database, &sequence, position, level);
             let commit = or_cancelled(cx.canceller, set).await?;
             cx.transaction.depend_on(commit);
+            cx.facts.keep_numbers(*oid, None);
             if is_called {
                 cx.facts.note_number(*oid, last, false, commit);
             }

@@ -338,9 +338,11 @@ impl SqlSession {
             Op::AddGenerated { generated_as, sequence_options } => {
                 let generated = generated_as.unwrap_or(ast::GeneratedAs::Always);
                 let own = identity_of(at, generated, sequence_options.as_deref())?;
-                let Some(column) = relation.columns.get(at) else {
-                    return Err(SqlError::internal("no such column"));
-                };
+                // As in PostgreSQL, errors of the sequence come before those of the column.
+                let mut changed = Relation::clone(relation);
+                self.add_own_sequence(&mut changed, &own).await?;
+                let column = relation.columns.get(at);
+                let column = column.ok_or_else(|| SqlError::internal("no such column"))?;
                 let reason = if !column.not_null {
                     Some("must be declared NOT NULL before identity can be added")
                 } else if column.identity.is_some() {
@@ -356,8 +358,6 @@ impl SqlSession {
                         format!("column \"{name}\" of relation \"{}\" {reason}", relation.name),
                     ));
                 }
-                let mut changed = Relation::clone(relation);
-                self.add_own_sequence(&mut changed, &own).await?;
                 self.change_column(&changed, at, |_| ()).await
             }
         }

@@ -45,6 +45,13 @@ pub(super) struct Block {
     pub(super) told: Lsn,
 }
 
+/// What BEGIN says of a transaction, and AND CHAIN keeps.
+struct Modes {
+    isolation: IsolationLevel,
+    read_only: bool,
+    deferrable: Option<bool>,
+}
+
 /// The isolation that storage gives; SERIALIZABLE is refused rather than weakened.
 fn storage_isolation(level: IsolationLevel) -> Result<Isolation> {
     match level {
@@ -397,16 +404,14 @@ impl SqlSession {
     /// COMMIT.
     pub(super) async fn commit(&mut self, chain: bool) -> Result<CommandTag> {
         let Some(block) = &self.block else { return self.end_without_block(chain, "COMMIT") };
-        if chain && !block.explicit {
+        let (explicit, failed) = (block.explicit, block.failed);
+        if chain && !explicit {
             return Err(no_block("COMMIT AND CHAIN"));
         }
-        if !block.explicit {
+        if !explicit {
             self.warn_no_transaction("there is no transaction in progress");
         }
-        let (failed, isolation, read_only) =
-            self.block.as_ref().map_or((false, IsolationLevel::default(), false), |block| {
-                (block.failed, block.isolation, block.read_only)
-            });
+        let modes = self.chained_modes(chain);
         let tag = if failed {
             self.rollback_block();
             CommandTag::Words("ROLLBACK")
@@ -414,7 +419,7 @@ impl SqlSession {
             self.commit_block().await?;
             CommandTag::Words("COMMIT")
         };
-        self.chain(chain, isolation, read_only);
+        self.chain(modes);
         Ok(tag)
     }
 
@@ -427,19 +432,28 @@ impl SqlSession {
         Ok(CommandTag::Words(what))
     }
 
-    fn chain(&mut self, chain: bool, isolation: IsolationLevel, read_only: bool) {
-        if chain {
+    /// What AND CHAIN begins the next block with.
+    fn chained_modes(&self, chain: bool) -> Option<Modes> {
+        let block = self.block.as_ref().filter(|_| chain)?;
+        let deferrable = self.facts.deferrable;
+        Some(Modes { isolation: block.isolation, read_only: block.read_only, deferrable })
+    }
+
+    fn chain(&mut self, modes: Option<Modes>) {
+        if let Some(modes) = modes {
             let block = self.ensure_block();
             block.explicit = true;
-            block.isolation = isolation;
-            block.read_only = read_only;
+            block.isolation = modes.isolation;
+            block.read_only = modes.read_only;
+            self.facts.deferrable = modes.deferrable;
         }
     }
 
     /// ROLLBACK.
     pub(super) fn rollback(&mut self, chain: bool) -> Result<CommandTag> {
         let Some(block) = &self.block else { return self.end_without_block(chain, "ROLLBACK") };
-        let (explicit, isolation, read_only) = (block.explicit, block.isolation, block.read_only);
+        let explicit = block.explicit;
+        let modes = self.chained_modes(chain);
         if chain && !explicit {
             return Err(no_block("ROLLBACK AND CHAIN"));
         }
@@ -447,7 +461,7 @@ impl SqlSession {
             self.warn_no_transaction("there is no transaction in progress");
         }
         self.rollback_block();
-        self.chain(chain, isolation, read_only);
+        self.chain(modes);
         Ok(CommandTag::Words("ROLLBACK"))
     }
 

@@ -7,6 +7,7 @@ use host::sync::Mutex;
 use host::{Host, Timestamp};
 use sql_catalogue::names::SearchPath;
 use sql_catalogue::rights::{Object, Privileges};
+use sql_catalogue::sequences::Block;
 use sql_catalogue::system::known::KnownFunction;
 use sql_catalogue::{Catalogue, Role};
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError, clipped};
@@ -107,6 +108,8 @@ pub(crate) struct Numbers {
     by_sequence: HashMap<u32, i64>,
     /// The sequence of the last nextval.
     last: Option<u32>,
+    /// What this session has left of sequences with a CACHE.
+    own: HashMap<u32, Block>,
 }
 
 impl Numbers {
@@ -115,6 +118,14 @@ impl Numbers {
         if taken {
             self.last = Some(sequence);
         }
+    }
+
+    /// Keeps values of a sequence, or none any more.
+    pub(crate) fn keep(&mut self, sequence: u32, block: Option<Block>) {
+        match block {
+            Some(block) => self.own.insert(sequence, block),
+            None => self.own.remove(&sequence),
+        };
     }
 
     /// DISCARD SEQUENCES
@@ -398,6 +409,12 @@ impl Facts for SessionFacts {
     fn note_number(&self, sequence: u32, value: i64, taken: bool, commit: wal::Lsn) {
         self.numbers_up_to.fetch_max(commit.get(), Ordering::Relaxed);
         self.numbers.lock().note(sequence, value, taken);
+    }
+    fn own_numbers(&self, sequence: u32) -> Option<Block> {
+        self.numbers.lock().own.get(&sequence).copied()
+    }
+    fn keep_numbers(&self, sequence: u32, block: Option<Block>) {
+        self.numbers.lock().keep(sequence, block);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
         let relation =

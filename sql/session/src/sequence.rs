@@ -216,6 +216,7 @@ impl SqlSession {
                 }
             }
         }
+        self.facts.numbers.lock().keep(sequence.oid, None);
         store::put_sequence(self.transaction()?, &sequence).await?;
         self.catalogue_changed();
         Ok(DONE)

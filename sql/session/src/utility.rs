@@ -174,6 +174,9 @@ impl SqlSession {
 
     /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name.
     async fn set_constraints(&mut self, parsed: &Parsed, names: &[ast::ObjectName]) -> Result<CommandTag> {
+        if !self.in_transaction_block() {
+            self.warn("SET CONSTRAINTS can only be used in transaction blocks");
+        }
         if let Some(name) = names.first() {
             self.begin_statement().await?;
             let catalogue = self.catalogue().await?;

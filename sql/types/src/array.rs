@@ -68,6 +68,31 @@ impl Array {
         }
         Ok(Self { element, dimensions, values, vector: false })
     }
+    /// Arrays of one shape as an array of one dimension more; the empty array of none.
+    ///
+    /// # Errors
+    ///
+    /// 22004 for NULL among them, 2202E for empty ones and others of another shape, 54000 for too many dimensions.
+    pub fn of_arrays(element: TypeId, arrays: &[Datum]) -> Result<Self> {
+        let wrong = |what| Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, format!("cannot accumulate {what}"));
+        let (mut dimensions, mut values) = (Vec::new(), Vec::new());
+        for array in arrays {
+            let Datum::Array(array) = array else {
+                return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "cannot accumulate null arrays"));
+            };
+            if dimensions.is_empty() {
+                if array.dimensions.is_empty() {
+                    return Err(wrong("empty arrays"));
+                }
+                dimensions.push(Dimension { len: u32::try_from(arrays.len()).unwrap_or(u32::MAX), lower: 1 });
+                dimensions.extend(&array.dimensions);
+            } else if dimensions.get(1..) != Some(&array.dimensions) {
+                return Err(wrong("arrays of different dimensionality"));
+            }
+            values.extend_from_slice(&array.values);
+        }
+        Self::with_dimensions(element, dimensions, values)
+    }
     /// Refuses dimensions whose subscripts, or the one behind them, are no integers.
     ///
     /// # Errors

@@ -231,14 +231,22 @@ impl Rule {
         Ok(false)
     }
 
-    /// What an administrator should know of it.
-    pub(super) fn warning(&self, tls: bool) -> Option<&'static str> {
+    /// Why no connection fits it, whoever comes: an error of pg_hba_file_rules, though the file is taken.
+    pub(crate) fn never_fits(&self, tls: bool) -> Option<&'static str> {
         match self.transport {
             Transport::HostSsl if !tls => Some("hostssl record cannot match because SSL is disabled"),
             Transport::HostGss => {
                 Some("hostgssenc record cannot match because GSSAPI is not supported by this build")
             }
-            Transport::HostSsl | Transport::Local => None,
+            _ => None,
+        }
+    }
+
+    /// What an administrator should know of it.
+    pub(super) fn warning(&self, tls: bool) -> Option<&'static str> {
+        match self.transport {
+            Transport::HostSsl | Transport::HostGss => self.never_fits(tls),
+            Transport::Local => None,
             _ if self.method == Method::Password => Some(
                 "passwords are sent in the clear over connections without SSL: use hostssl, or scram-sha-256",
             ),

@@ -87,6 +87,11 @@ fn transports_ask_for_encryption_or_for_none() {
         warnings.len() == 2 && warnings[0].contains("GSSAPI") && warnings[1].contains("line 3"),
         "{warnings:?}"
     );
+    for (tls, lines) in [(false, &[1, 3][..]), (true, &[1])] {
+        let never: Vec<_> =
+            hba.rules.iter().filter(|rule| rule.never_fits(tls).is_some()).map(|rule| rule.line).collect();
+        assert_eq!(never, lines, "{tls}");
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub use shown::{RowNames, Shown};
 
 use host::Timestamp;
 use sql_catalogue::names::SearchPath;
+use sql_catalogue::sequences::Block;
 use sql_catalogue::system::known::KnownFunction;
 use sql_interface::Result;
 use sql_types::{Datum, Style, Type, TypeId};
@@ -337,6 +338,12 @@ pub trait Facts: Send + Sync {
     }
     /// Notes a number that this session has set, or (`taken`) has got by nextval.
     fn note_number(&self, _sequence: u32, _value: i64, _taken: bool, _commit: wal::Lsn) {}
+    /// The values of a sequence that this session has left, and may give out itself.
+    fn own_numbers(&self, _sequence: u32) -> Option<Block> {
+        None
+    }
+    /// Keeps them, or none any more.
+    fn keep_numbers(&self, _sequence: u32, _block: Option<Block>) {}
     /// The qualified name of the sequence that a column owns, for pg_get_serial_sequence.
     ///
     /// # Errors

@@ -110,6 +110,8 @@ pub struct Analyzer<'a> {
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
+    /// What is wrong with the statement if its analysis finds nothing else.
+    pub(crate) refused: Option<SqlError>,
     /// What the statement does, for [`super::rights::check`].
     pub(crate) rights: Vec<Requirement>,
     /// Whose rights count: None for whoever runs the statement, inside a view its owner.
@@ -237,6 +239,7 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             tables: Vec::new(),
             writes: false,
+            refused: None,
             rights: Vec::new(),
             acting: None,
             reads_unnoted: false,

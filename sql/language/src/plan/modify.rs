@@ -69,12 +69,7 @@ impl Analyzer<'_> {
                 (Some(place), Some(Identity::Always)) if insert.overriding.is_none() => {
                     let defaults = insert.source.as_deref().is_some_and(|query| all_default(query, place));
                     if !defaults {
-                        return Err(SqlError::new(
-                            SqlState::GENERATED_ALWAYS,
-                            format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
-                        )
-                        .with_detail(generated_always(&column.name))
-                        .with_hint("Use OVERRIDING SYSTEM VALUE to override."));
+                        self.refuse_at_the_end(not_inserted(&column.name));
                     }
                     Some(place)
                 }
@@ -101,13 +96,23 @@ impl Analyzer<'_> {
             target.written.extend(assignments.iter().map(|(at, _)| *at));
         }
         let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
+        self.refused()?;
         let node =
             Node::Insert(Arc::new(InsertPlan { input, target, values, deferred, conflict, returning }));
         Ok((node, outputs))
     }
 
-    /// The name of a column that INSERT names. A name of more parts would be a field of a composite value.
-    fn inserted_column(&self, relation: &Relation, name: &ast::ObjectName) -> Result<(String, Option<u32>)> {
+    /// What is wrong with the statement if nothing else is: PostgreSQL finds it after the analysis.
+    fn refuse_at_the_end(&mut self, error: SqlError) {
+        self.refused.get_or_insert(error);
+    }
+
+    fn refused(&mut self) -> Result<()> {
+        self.refused.take().map_or(Ok(()), Err)
+    }
+
+    /// The name of a column that is written. A name of more parts would be a field of a composite value.
+    fn written_column(&self, relation: &Relation, name: &ast::ObjectName) -> Result<(String, Option<u32>)> {
         let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
         let [first, rest @ ..] = idents.as_slice() else {
             return Err(SqlError::syntax("a column has no name"));
@@ -131,7 +136,7 @@ impl Analyzer<'_> {
         }
         let mut columns = Vec::with_capacity(names.len());
         for name in names {
-            let (wanted, position) = self.inserted_column(relation, name)?;
+            let (wanted, position) = self.written_column(relation, name)?;
             let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
             if columns.contains(&at) {
                 return Err(SqlError::new(
@@ -274,13 +279,8 @@ impl Analyzer<'_> {
                 _ => return Err(SqlError::unsupported("UPDATE of several columns from one subquery")),
             };
             for (name, ast) in pairs {
-                let idents: Vec<&ast::Ident> =
-                    name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
-                let [ident] = idents.as_slice() else {
-                    return Err(SqlError::unsupported("a qualified column as the target of SET"));
-                };
-                let position = self.at(ident);
-                let at = relation.require_column(&fold(ident)).map_err(|error| error.at(position))?;
+                let (wanted, position) = self.written_column(relation, name)?;
+                let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
                 let Some(column) = relation.columns.get(at) else {
                     return Err(SqlError::internal("no such column"));
                 };
@@ -292,13 +292,10 @@ impl Analyzer<'_> {
                 }
                 let value = if is_default(ast) {
                     self.default_value(relation, at)?
-                } else if column.identity == Some(Identity::Always) {
-                    return Err(SqlError::new(
-                        SqlState::GENERATED_ALWAYS,
-                        format!("column \"{}\" can only be updated to DEFAULT", column.name),
-                    )
-                    .with_detail(generated_always(&column.name)));
                 } else {
+                    if column.identity == Some(Identity::Always) {
+                        self.refuse_at_the_end(not_updated(&column.name));
+                    }
                     let value = self.compile_in("UPDATE", ast)?;
                     self.assign(value, relation, &column.name, column.ty)?
                 };
@@ -389,6 +386,7 @@ impl Analyzer<'_> {
                 (Some(returning), Some(outputs))
             }
         };
+        self.refused()?;
         let plan = UpdatePlan {
             input,
             target,
@@ -440,8 +438,18 @@ pub(super) fn elsewhere(mut error: SqlError) -> SqlError {
     error
 }
 
-fn generated_always(column: &str) -> String {
-    format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS.")
+fn generated_always(column: &str, message: String) -> SqlError {
+    SqlError::new(SqlState::GENERATED_ALWAYS, message)
+        .with_detail(format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS."))
+}
+
+fn not_inserted(column: &str) -> SqlError {
+    generated_always(column, format!("cannot insert a non-DEFAULT value into column \"{column}\""))
+        .with_hint("Use OVERRIDING SYSTEM VALUE to override.")
+}
+
+fn not_updated(column: &str) -> SqlError {
+    generated_always(column, format!("column \"{column}\" can only be updated to DEFAULT"))
 }
 
 /// Whether all rows of VALUES have the word DEFAULT in this place.

@@ -12,7 +12,7 @@ use sql_catalogue::system::known;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
-use sqlparser::ast;
+use sqlparser::ast::{self, Spanned};
 use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -330,6 +330,10 @@ impl Analyzer<'_> {
     ) -> Result<(super::node::Returning, Vec<OutputColumn>)> {
         self.level().no_aggregates_in = Some("RETURNING");
         let targets = self.targets(items)?;
+        if targets.is_empty() {
+            let position = items.first().and_then(|item| self.source.position(item.span().start));
+            return Err(SqlError::syntax("RETURNING must have at least one column").at(position));
+        }
         let deferred = self.take_deferred();
         let mut exprs = Vec::with_capacity(targets.len());
         let mut columns = Vec::with_capacity(targets.len());

@@ -139,7 +139,10 @@ impl Scope for Analyzer<'_> {
                 if !array {
                     return Ok(self.add_deferred(DeferredSource::Scalar(select.node), correlated, *ty));
                 }
-                let Some(array_type) = ty.id.array() else {
+                // Arrays come together in one of one dimension more, which is of the same type.
+                let of_arrays =
+                    Some(ty.id).filter(|id| id.element().is_some_and(|one| one.array() == Some(*id)));
+                let Some(array_type) = ty.id.array().or(of_arrays) else {
                     let name = ty.id.sql_name();
                     return Err(SqlError::new(
                         SqlState::UNDEFINED_OBJECT,

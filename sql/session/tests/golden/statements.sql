@@ -290,3 +290,32 @@ select count(*) from acc for update;
 select id from acc where id = 1 for update;
 select id from acc order by id limit 1 for no key update skip locked;
 table acc order by id limit 1;
+create table nothing ()
+insert into nothing default values returning *
+select count(*) from nothing
+delete from nothing returning nothing.*
+create table own (a int generated always as identity primary key, b text, c int[])
+insert into own (b) values ('x') on conflict (a) do update set excluded.b = 'y'
+insert into own values (1, 'x') on conflict (a) do update set own.b = 'y'
+insert into own (a) values (1) returning nosuch
+insert into own (a) values (1)
+update own set own.b = 'y'
+update own set b.x = 1
+update own set c.x = 1
+update own set a = 1, nosuch = 2
+update own set a = 1 returning nosuch
+update own set a = 1
+begin isolation level repeatable read, read only, deferrable; commit and chain; show transaction_deferrable; show transaction_read_only; rollback and chain; show transaction_deferrable; rollback
+begin; commit and chain; show transaction_deferrable; rollback
+set constraints all deferred
+begin; set constraints all deferred; commit
+create table named (a text); alter table named alter a add generated always as identity
+create table counted (a int); alter table counted alter a add generated always as identity
+select array(select array[1, 2])
+select array(select array[v, v + 1] from generate_series(1, 3) v order by v desc), array(select array[1] where false)
+select array_dims(array(select '[0:1]={a,b}'::text[]))
+select array(select array[1] union all select null)
+select array(select array[1] union all select '{}' order by 1 desc)
+select array(select '{}'::int[])
+select array(select array[1, 2] union all select array[3])
+select array(select array[[[[[[1]]]]]])

@@ -347,3 +347,7 @@ SELECT count(*) FROM ex;
 SELECT interval(0) E'1.6 s', interval(0) $$1.6 s$$, interval(0) U&'1.6 s', interval(0) '1.6 s';
 SELECT length(regexp_replace(repeat('a', 1000), 'a', repeat('\&', 100), 'g'));
 SELECT length(regexp_replace(repeat('a', 1000000), 'a+', repeat('\&', 100000)));
+-- absent: normalize()
+SELECT normalize('a', NFC);
+-- absent: normalize()
+SELECT normalize('a');

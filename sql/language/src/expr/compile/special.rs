@@ -82,6 +82,8 @@ impl Compiler<'_> {
             }
             "row" => return Err(unsupported("a row value in this place")),
             "grouping" => return Err(unsupported("GROUPING")),
+            // Its second argument is a key word.
+            "normalize" if list.len() == 2 => return Err(unsupported("normalize()")),
             "current_time" => return Err(unsupported("the type time with time zone")),
             _ => return Ok(None),
         }))
