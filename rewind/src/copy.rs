@@ -35,8 +35,8 @@ pub(crate) struct Copier<'c> {
     pub(crate) arrived: &'c mut (dyn FnMut(u64) + Send),
 }
 
-/// Makes a folder and all in it durable. Whoever waits may go away between two files: a stop does not wait for
-/// all of a large directory.
+/// Makes a folder and all in it durable. Whoever waits may go away between two files: a stop does not wait
+/// for all of a large directory.
 pub(crate) async fn settle_folder(disk: &dyn Disk, folder: &Path) -> Result<(), RewindError> {
     let failed = |failed: host::TreeSyncError| io_error(&failed.path)(failed.error);
     for step in host::sync_steps(disk, folder, true).map_err(failed)? {

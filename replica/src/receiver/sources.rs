@@ -27,8 +27,8 @@
 //! there were an archive, and begins anew before the bad place.
 //!
 //! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out
-//! that was there. Not so one by which the primary hands its role over: its log has ended, and all of it came by
-//! the stream. So an archive that does not answer keeps no cluster without a primary.
+//! that was there. Not so one by which the primary hands its role over: its log has ended, and all of it came
+//! by the stream. So an archive that does not answer keeps no cluster without a primary.
 
 use std::time::Duration;
 

@@ -150,8 +150,8 @@ async fn newest_here(node: &Node, replication: &Replication, parent: TimelineId)
     looked.await.map_err(io::Error::other)?
 }
 
-/// The newest timeline after `newest` that the archive has without a gap, or `newest`. After a handover, whose
-/// log came by a stream with its timeline's history, it is asked for nothing else, and within a limit.
+/// The newest timeline after `newest` that the archive has without a gap, or `newest`. After a handover,
+/// whose log came by a stream with its timeline's history, it is asked for nothing else, and within a limit.
 async fn newest_archived(
     restorer: &Arc<Restorer>,
     parent: TimelineId,

@@ -72,7 +72,8 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// 22004 for NULL among them, 2202E for empty ones and others of another shape, 54000 for too many dimensions.
+    /// 22004 for NULL among them, 2202E for empty ones and others of another shape, 54000 for too many
+    /// dimensions.
     pub fn of_arrays(element: TypeId, arrays: &[Datum]) -> Result<Self> {
         let wrong = |what| Error::new(SqlState::ARRAY_SUBSCRIPT_ERROR, format!("cannot accumulate {what}"));
         let (mut dimensions, mut values) = (Vec::new(), Vec::new());

@@ -31,8 +31,8 @@ impl Database {
 
     /// Waits until a snapshot taken here includes every commit that ends at or before `lsn`: on a standby
     /// until that is redone, and confirmed if the snapshot is to be of what is `confirmed` alone
-    /// ([`crate::Transaction::read_confirmed`]); on a primary, whose log must reach so far, until those commits
-    /// are visible.
+    /// ([`crate::Transaction::read_confirmed`]); on a primary, whose log must reach so far, until those
+    /// commits are visible.
     ///
     /// # Errors
     /// Fails if the wait is cancelled, or the server stops or is fenced.

@@ -33,8 +33,8 @@ use wal::{Lsn, TimelineId};
 
 /// The marker of a primary that has given up writing, in its directory.
 pub(super) const MARKER: &str = "plimsoll/handover";
-/// How soon a primary that has ended a handover runs again, in milliseconds. It may ask its archive for its own
-/// timeline and for the next.
+/// How soon a primary that has ended a handover runs again, in milliseconds. It may ask its archive for its
+/// own timeline and for the next.
 const AGAIN_MS: u64 = 4000;
 const AGAIN_BY_ARCHIVE_MS: u64 = AGAIN_MS + 2 * SLOW_MS;
 /// How long an administrator waits for the answer beyond the time that the standby has.
