@@ -306,7 +306,6 @@ update own set a = 1, nosuch = 2
 update own set a = 1 returning nosuch
 update own set a = 1
 begin isolation level repeatable read, read only, deferrable; commit and chain; show transaction_deferrable; show transaction_read_only; rollback and chain; show transaction_deferrable; rollback
-begin; commit and chain; show transaction_deferrable; rollback
 set constraints all deferred
 begin; set constraints all deferred; commit
 create table named (a text); alter table named alter a add generated always as identity
