@@ -149,7 +149,7 @@ pub enum ReplicaError {
         standby: TimelineId,
         /// Where it forked off.
         forked_at: Lsn,
-        /// The end of our WAL.
+        /// The end of our WAL, or of what files here may hold.
         reached: Lsn,
     },
     /// Two promotions took the same number; theirs is not ours.
@@ -260,7 +260,7 @@ impl ReplicaError {
                 Some(format!("This server's history forked from timeline {timeline} at {forked_at}."))
             }
             Self::ForkedBefore { forked_at, .. } => {
-                Some(format!("It forked off at {forked_at}; the WAL here goes further."))
+                Some(format!("It forked off at {forked_at}; what is here goes further."))
             }
             Self::SlotNotAdvanced(_) => {
                 Some("This slot has never previously reserved WAL, or it has been invalidated.".to_owned())

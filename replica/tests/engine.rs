@@ -82,6 +82,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         feed: feed.clone(),
         log,
         observer: Arc::new(Said::default()),
+        needed: Lsn::INVALID,
         wants_confirmed: tokio::sync::watch::channel(false).1,
     };
     let options = ReceiverOptions {

@@ -38,7 +38,7 @@ pub(crate) struct Copier<'c> {
 /// Makes a folder and all in it durable. Whoever waits may go away between two files: a stop does not wait
 /// for all of a large directory.
 pub(crate) async fn settle_folder(disk: &dyn Disk, folder: &Path) -> Result<(), RewindError> {
-    let failed = |failed: host::TreeSyncError| io_error(&failed.path)(failed.error);
+    let failed = |failed: host::TreeError| io_error(&failed.path)(failed.error);
     for step in host::sync_steps(disk, folder, true).map_err(failed)? {
         step.map_err(failed)?;
         tokio::task::yield_now().await;
@@ -273,19 +273,7 @@ pub(crate) fn remove_file(disk: &dyn Disk, path: &Path) -> Result<(), RewindErro
     }
 }
 
-/// Removes a folder with what is in it.
+/// Removes a file, or a folder with what is in it; what is not there is no error.
 pub(crate) fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), RewindError> {
-    let entries = match disk.list(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(io_error(path))?,
-    };
-    for entry in entries {
-        let inner = path.join(&entry.name);
-        if entry.kind == host::FileKind::Directory {
-            remove_tree(disk, &inner)?;
-        } else {
-            remove_file(disk, &inner)?;
-        }
-    }
-    disk.remove_dir(path).map_err(io_error(path))
+    host::remove_tree(disk, path).map_err(|failed| io_error(&failed.path)(failed.error))
 }

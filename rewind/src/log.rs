@@ -1,7 +1,7 @@
 //! The log of the rewound directory: from the redo point to the end along the source's branch, and nothing of
 //! the branch that is given up.
 
-use crate::copy::{Copier, TEMPORARY, remove_file, settle_folder};
+use crate::copy::{Copier, TEMPORARY, remove_tree, settle_folder};
 use crate::error::{RewindError, io_error};
 use crate::marker::Copied;
 use crate::target::Target;
@@ -166,7 +166,8 @@ impl Target {
         // Before the files: what is left of a mark would vouch for the next file of that name.
         marks.forget_all(&plan.unmark).map_err(io_error(&pg_wal))?;
         for name in &plan.remove {
-            remove_file(&*self.disk, &pg_wal.join(name))?;
+            // Whoever made a folder of such a name has no log in it.
+            remove_tree(&*self.disk, &pg_wal.join(name))?;
         }
         for (name, length) in &plan.copy {
             // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the

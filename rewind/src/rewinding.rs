@@ -507,8 +507,8 @@ impl Rewind {
         };
         copier.carry_out(&plan).await?;
         self.settle_all().await?;
-        // Whatever was read is no newer than what is durable there now.
-        let now = self.source.position().await?;
+        // Whatever was read is no newer than what is there now.
+        let now = self.source.position_after(fork.at).await?;
         if now.timeline != self.position.timeline {
             return Err(RewindError::SourceTurned { from: self.position.timeline, to: now.timeline });
         }

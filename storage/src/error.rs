@@ -256,6 +256,6 @@ pub(crate) fn read_error(error: ReadError) -> Error {
 }
 
 /// A failed sync of a tree of files as this crate tells it.
-pub(crate) fn tree_sync_error(failed: host::TreeSyncError) -> Error {
+pub(crate) fn tree_sync_error(failed: host::TreeError) -> Error {
     Error::io(failed.action, &failed.path, failed.error)
 }

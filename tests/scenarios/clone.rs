@@ -114,3 +114,34 @@ fn a_commit_does_not_count_on_a_copy_that_is_still_being_made() {
     primary.sql("SELECT pg_reload_conf()");
     assert_eq!(session.answer(), "ok 1");
 }
+
+/// Replay along such a branch would never undo what its files hold of the one that was left.
+#[test]
+fn a_clone_of_a_standby_does_not_follow_a_branch_that_leaves_before_what_its_files_hold() {
+    let primary = Node::builder().start();
+    primary.sql("CREATE TABLE t (n int, filler text)");
+    let behind = Node::builder().clone_from(&primary);
+    // It writes most pages long before a checkpoint.
+    let ahead = Node::builder().setting("shared_buffers", "1MB").clone_from(&primary);
+    behind.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    behind.stop();
+    primary.sql("INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 8000) g");
+    ahead.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    let copy = Node::unprepared();
+    run_ok(ahead.tool("pg_basebackup").arg("-D").arg(copy.data()).args(["-X", "none", "-c", "fast"]));
+    ahead.stop();
+    primary.kill_9();
+    behind.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(behind.data()));
+    behind.sql("INSERT INTO t SELECT g, repeat('y', 1000) FROM generate_series(1, 16000) g");
+    copy.alter_while_stopped("primary_conninfo", &behind.conninfo());
+    copy.set("wal_retrieve_retry_interval", "100ms");
+    std::fs::write(copy.data().join("standby.signal"), "").expect("a signal file");
+    copy.start_without_waiting();
+    wait_until("it says why it stays behind", LIMIT, || match copy.log() {
+        log if log.contains("before current recovery point") && log.contains("clone it anew") => Ok(()),
+        log => Err(log),
+    });
+    let refused = copy.try_sql("SELECT count(*) FROM t");
+    assert!(refused.stderr.contains("not yet accepting connections"), "{refused:?}");
+}

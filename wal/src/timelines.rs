@@ -368,6 +368,8 @@ pub struct Standing {
     pub current: TimelineId,
     /// The end of what is replayed, exclusive.
     pub replayed: Lsn,
+    /// Pages may be as new as that, on the timeline that is followed or one before it: minRecoveryPoint.
+    pub needed: Lsn,
     /// The latest timeline of which log came by streaming; INVALID if none did.
     pub received: TimelineId,
 }
@@ -378,7 +380,7 @@ pub struct Standing {
 /// # Errors
 /// Fails if a history file cannot be read.
 pub fn newer(place: &Place<'_>, at: Standing) -> Result<Option<TimelineHistory>, TimelineError> {
-    let (disk, Standing { current, replayed, received }) = (&**place.disk, at);
+    let (disk, Standing { current, replayed, needed, received }) = (&**place.disk, at);
     let forgets = host::planted!("an archive's history counts though more was received");
     let received = if forgets { TimelineId::INVALID } else { received };
     let mut refused = None;
@@ -388,6 +390,9 @@ pub fn newer(place: &Place<'_>, at: Standing) -> Result<Option<TimelineHistory>,
         let judged = match history.end_of(current) {
             Err(_) => Err(TimelineError::Stranger { target, current }),
             Ok(Some(end)) if end < replayed => Err(TimelineError::Passed { target, current, replayed }),
+            Ok(Some(end)) if end < needed => {
+                Err(TimelineError::WithoutMinimum { target, point: needed, timeline: current })
+            }
             Ok(_) => no_twin(&ours, &history),
         };
         match judged.and_then(|()| check_received(received, &ours, &history, place)) {

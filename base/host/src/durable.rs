@@ -106,10 +106,10 @@ pub fn overwrite_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::R
     file.sync()
 }
 
-/// Where making a tree of files durable failed.
+/// Where work on a tree of files failed.
 #[derive(Debug)]
-pub struct TreeSyncError {
-    /// A verb phrase: "list directory", "fsync file".
+pub struct TreeError {
+    /// A verb phrase: "list directory", "fsync file", "remove file".
     pub action: &'static str,
     /// On what.
     pub path: PathBuf,
@@ -122,7 +122,7 @@ pub struct TreeSyncError {
 ///
 /// # Errors
 /// Fails if a folder cannot be listed, or a file or a folder cannot be synced.
-pub fn sync_tree(disk: &dyn Disk, folder: &Path, contents: bool) -> Result<(), TreeSyncError> {
+pub fn sync_tree(disk: &dyn Disk, folder: &Path, contents: bool) -> Result<(), TreeError> {
     sync_tree_while(disk, folder, contents, &|| true)
 }
 
@@ -135,7 +135,7 @@ pub fn sync_tree_while(
     folder: &Path,
     contents: bool,
     goes_on: &dyn Fn() -> bool,
-) -> Result<(), TreeSyncError> {
+) -> Result<(), TreeError> {
     let mut steps = sync_steps(disk, folder, contents)?;
     while goes_on() {
         match steps.next() {
@@ -154,23 +154,14 @@ pub fn sync_steps<'d>(
     disk: &'d dyn Disk,
     folder: &Path,
     contents: bool,
-) -> Result<impl Iterator<Item = Result<(), TreeSyncError>> + Send + use<'d>, TreeSyncError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_path_buf();
-        move |error| TreeSyncError { action, path, error }
-    };
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
-    let mut at = 0;
-    while let Some(folder) = folders.get(at).cloned() {
-        for entry in disk.list(&folder).map_err(failed("list directory", &folder))? {
-            match entry.kind {
-                FileKind::Directory => folders.push(folder.join(&entry.name)),
-                FileKind::File if contents => files.push(folder.join(&entry.name)),
-                FileKind::File | FileKind::Other => {}
-            }
+) -> Result<impl Iterator<Item = Result<(), TreeError>> + Send + use<'d>, TreeError> {
+    let mut files = Vec::new();
+    let folders = walk(disk, folder, |path, kind| {
+        if contents && kind == FileKind::File {
+            files.push(path);
         }
-        at += 1;
-    }
+        Ok(())
+    })?;
     let files = files.into_iter().map(move |path| {
         match disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -180,4 +171,49 @@ pub fn sync_steps<'d>(
     // Those within come first.
     let folders = folders.into_iter().rev();
     Ok(files.chain(folders.map(move |path| disk.sync_dir(&path).map_err(failed("fsync directory", &path)))))
+}
+
+/// Removes a file, or a folder with all that is in it; a link goes, and what it names stays. What is not there
+/// is no error.
+///
+/// # Errors
+/// Fails if a folder cannot be listed, or a file or a folder cannot be removed.
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), TreeError> {
+    let remove = |path: &Path| match disk.remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed("remove file", path)),
+    };
+    match remove(path) {
+        Err(failed) if failed.error.kind() == io::ErrorKind::IsADirectory => {}
+        removed => return removed,
+    }
+    let folders = walk(disk, path, |path, _| remove(&path))?;
+    let mut inner_first = folders.iter().rev();
+    inner_first.try_for_each(|path| disk.remove_dir(path).map_err(failed("remove directory", path)))
+}
+
+/// Shows `each` what lies below a folder and is no folder; no link is followed. Returns the folders, each
+/// before those within it.
+fn walk(
+    disk: &dyn Disk,
+    folder: &Path,
+    mut each: impl FnMut(PathBuf, FileKind) -> Result<(), TreeError>,
+) -> Result<Vec<PathBuf>, TreeError> {
+    let (mut folders, mut at) = (vec![folder.to_path_buf()], 0);
+    while let Some(folder) = folders.get(at).cloned() {
+        for entry in disk.list(&folder).map_err(failed("list directory", &folder))? {
+            let path = folder.join(&entry.name);
+            match entry.kind {
+                FileKind::Directory => folders.push(path),
+                kind @ (FileKind::File | FileKind::Other) => each(path, kind)?,
+            }
+        }
+        at += 1;
+    }
+    Ok(folders)
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError + use<> {
+    let path = path.to_path_buf();
+    move |error| TreeError { action, path, error }
 }

@@ -43,8 +43,8 @@ pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
 };
 pub use durable::{
-    SECTOR_SIZE, TreeSyncError, copy_beginning, durable_rename, is_disk_full, overwrite_durably, sync_steps,
-    sync_tree, sync_tree_while, take_room, temporary_of, write_file_durably, write_reserved_file,
+    SECTOR_SIZE, TreeError, copy_beginning, durable_rename, is_disk_full, overwrite_durably, remove_tree,
+    sync_steps, sync_tree, sync_tree_while, take_room, temporary_of, write_file_durably, write_reserved_file,
 };
 pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;

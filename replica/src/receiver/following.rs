@@ -114,9 +114,10 @@ impl Receiver {
         let (primary, standby) = (theirs.target(), self.history.target());
         match relation(&self.history, &theirs) {
             Relation::Same => self.go_on(out),
-            Relation::Descendant { fork } if self.lost > fork => {
+            Relation::Descendant { fork } if self.lost.max(self.needed) > fork => {
                 self.stay_behind(out);
-                Err(ReplicaError::ForkedBefore { primary, standby, forked_at: fork, reached: self.lost })
+                let reached = self.lost.max(self.needed);
+                Err(ReplicaError::ForkedBefore { primary, standby, forked_at: fork, reached })
             }
             Relation::Descendant { fork }
                 if self.end > fork && !host::planted!("a standby past the fork follows as it is") =>

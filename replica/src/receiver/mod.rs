@@ -108,6 +108,8 @@ pub struct Receiver {
     flushed: Lsn,
     /// Up to here the log was received and flushed before, though it cannot be read behind `end`.
     lost: Lsn,
+    /// What lies in files here may be as new as that, though it was not replayed so far: minRecoveryPoint.
+    needed: Lsn,
     /// The end of the primary's log as it told of it when it was asked who it is.
     asked_end: Lsn,
     /// When the last flush was done.
@@ -152,6 +154,7 @@ impl Receiver {
             end,
             flushed: end,
             lost: Lsn::INVALID,
+            needed: Lsn::INVALID,
             asked_end: Lsn::INVALID,
             flushed_at: None,
             flushing: false,
@@ -172,6 +175,12 @@ impl Receiver {
     /// it out.
     pub fn set_lost(&mut self, lost: Lsn) {
         self.lost = lost;
+    }
+
+    /// Pages here may be as new as `needed` (minRecoveryPoint): no branch is followed that leaves before, along
+    /// which their changes never were.
+    pub fn set_needed(&mut self, needed: Lsn) {
+        self.needed = needed;
     }
 
     /// The last page that has more than a header of the log up to `end`: a stream begins with it if the

@@ -451,7 +451,8 @@ impl Standby {
         std::fs::create_dir_all(&pg_wal).unwrap();
         let disk = Host::real().disk;
         let place = Place { disk: &disk, pg_wal: &pg_wal, segment_size: size };
-        let at = Standing { current: TimelineId::FIRST, replayed: start, received: TimelineId::INVALID };
+        let (current, needed) = (TimelineId::FIRST, Lsn::INVALID);
+        let at = Standing { current, replayed: start, needed, received: TimelineId::INVALID };
         let newer = wal::timelines::newer(&place, at).unwrap();
         let history = newer.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
         let live = Live::Standby(Arc::new(StandbyPositions::new(start)));
@@ -473,6 +474,7 @@ impl Standby {
             feed: feed.clone(),
             log: log.clone(),
             observer: said.clone(),
+            needed: Lsn::INVALID,
             wants_confirmed: watch::channel(false).1,
         };
         let options = ReceiverOptions {

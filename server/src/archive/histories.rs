@@ -137,12 +137,11 @@ impl Archiver {
         let (disk, name) = (&*self.ground.host.disk, timeline.history_file_name());
         let oldest = super::oldest_needed(self.database());
         let asked = Asked { name: &name, path: ARCHIVED_HISTORY, oldest: &oldest };
-        // What is not waited for any more ends.
+        // What is not waited for any more ends with the guard.
         let limit = stop.child_token();
-        let ends = limit.clone().drop_guard();
+        let _ends = limit.clone().drop_guard();
         let running = asked.run(&self.ground, &self.commands, &limit);
         let Ok(ran) = tokio::time::timeout(ASKED_LIMIT, running).await else {
-            drop(ends);
             let seconds = ASKED_LIMIT.as_secs();
             self.ground.log.warning(format!(
                 "restore_command did not bring \"{name}\" within {seconds} s, by which it is known whether the \

@@ -272,32 +272,10 @@ impl Restorer {
 
 /// Removes what a command may have put there, a folder with all that is in it too.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let removed = match disk.remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_folder(disk, path),
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let what = format!("could not remove \"{}\": {error}", path.display());
-            Err(io::Error::new(error.kind(), what))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn remove_folder(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let (mut folders, mut at) = (vec![path.to_owned()], 0);
-    while let Some(folder) = folders.get(at).cloned() {
-        for entry in disk.list(&folder)? {
-            let inner = folder.join(&entry.name);
-            match entry.kind {
-                FileKind::Directory => folders.push(inner),
-                FileKind::File | FileKind::Other => disk.remove_file(&inner)?,
-            }
-        }
-        at += 1;
-    }
-    folders.iter().rev().try_for_each(|folder| disk.remove_dir(folder))
+    host::remove_tree(disk, path).map_err(|failed| {
+        let what = format!("could not remove \"{}\": {}", failed.path.display(), failed.error);
+        io::Error::new(failed.error.kind(), what)
+    })
 }
 
 /// The length of the file that restore_command has put at `path` for the archive's file `name`; None if

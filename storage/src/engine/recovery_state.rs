@@ -4,6 +4,7 @@ use crate::Error;
 use crate::commit::early_list::EarlyList;
 use crate::error::log_error;
 use host::Timestamp;
+use host::sync::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -100,6 +101,8 @@ pub(crate) struct RecoveryState {
     became_consistent: Notify,
     /// What redo has applied, and readers see; with a log that is received, maybe before that is durable.
     pub(crate) redone: Watermark,
+    /// The timelines that redo has left, and where the first record of the next one begins.
+    pub(crate) left: Mutex<Vec<(Lsn, TimelineId)>>,
     /// The log that is received, once there is one.
     pub(crate) log: OnceLock<Arc<dyn StandbyLog>>,
     /// Microseconds; i64::MIN before the first.
@@ -128,6 +131,7 @@ impl RecoveryState {
             in_own_log: AtomicBool::new(false),
             became_consistent: Notify::new(),
             redone: Watermark::new(Lsn::INVALID),
+            left: Mutex::default(),
             log: OnceLock::new(),
             last_commit: AtomicI64::new(i64::MIN),
             next_xid: AtomicU64::new(next_xid.get()),

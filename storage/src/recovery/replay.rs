@@ -387,6 +387,9 @@ impl Replay {
         match parsed {
             XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents) => {
                 self.raise_counters(&contents);
+                if contents.timeline > self.timeline {
+                    self.turn_to(contents.timeline, record)?;
+                }
                 let seen = SeenCheckpoint { record: record.start(), end: record.end(), contents };
                 *self.engine.seen_checkpoint.lock() = Some(seen);
             }
@@ -409,8 +412,7 @@ impl Replay {
                 }
             }
             XlogRecord::EndOfRecovery { timeline, .. } => {
-                self.timeline = timeline;
-                self.engine.set_timeline(timeline);
+                self.turn_to(timeline, record)?;
             }
             XlogRecord::FpwChange(on) => {
                 self.full_page_writes = Some(on);
@@ -431,11 +433,24 @@ impl Replay {
         let mut numbers = self.engine.numbers.lock();
         numbers.next = numbers.next.max(checkpoint.next_oid);
         numbers.logged = numbers.next;
-        drop(numbers);
-        if checkpoint.timeline > self.timeline {
-            self.timeline = checkpoint.timeline;
-            self.engine.set_timeline(checkpoint.timeline);
+    }
+
+    /// The log goes on along a later timeline. None is followed that leaves before what pages may hold; this is
+    /// where it would show.
+    fn turn_to(&mut self, timeline: TimelineId, record: &Record) -> Result<(), Error> {
+        let (needed, of) = {
+            let control = self.engine.control.lock();
+            (control.min_recovery_point, control.min_recovery_point_timeline)
+        };
+        if record.start() < needed && timeline > of {
+            let what =
+                format!("timeline {timeline} begins before minimum recovery point {needed} on timeline {of}");
+            return Err(Error::Unusable(format!("{what}: clone this server anew")));
         }
+        self.engine.recovery.left.lock().push((record.start(), self.timeline));
+        self.timeline = timeline;
+        self.engine.set_timeline(timeline);
+        Ok(())
     }
 
     /// The data of a backup is whole from here on: the rest is a standby as any other.
@@ -500,6 +515,9 @@ impl Engine {
         // Further than asked, so that the next pages need no write of the control file.
         let point = self.recovery.redone.get().max(lsn);
         let timeline = self.timeline();
+        // Redo turns to a later timeline before it has redone that one's first record.
+        let left = self.recovery.left.lock().iter().find(|(at, _)| point <= *at).map(|(_, left)| *left);
+        let timeline = left.unwrap_or(timeline);
         if !host::planted!("a standby writes pages ahead of its durable log") {
             match self.wal() {
                 // A promotion writes log, and pages after it, before recovery is ended.

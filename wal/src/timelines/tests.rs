@@ -131,7 +131,8 @@ fn newer_in(
     replayed: u64,
 ) -> Result<Option<TimelineHistory>, TimelineError> {
     let place = Place { disk: &disk(), pg_wal: dir.path(), segment_size: SegmentSize::DEFAULT };
-    newer(&place, Standing { current: tl(current), replayed: at(replayed), received: TimelineId::INVALID })
+    let (replayed, needed) = (at(replayed), Lsn::INVALID);
+    newer(&place, Standing { current: tl(current), replayed, needed, received: TimelineId::INVALID })
 }
 
 #[test]
@@ -145,6 +146,16 @@ fn a_newer_timeline_continues_what_is_replayed_whatever_else_is_there() {
     assert_eq!(newer(2, 150), Ok(Some(4)), "although 3 is there");
     assert_eq!(newer(4, 300), Ok(None));
     assert!(newer(1, 101).unwrap_err().contains("new timeline 4 forked off current"));
+    for (needed, taken) in [(100, true), (101, false)] {
+        let place = Place { disk: &disk(), pg_wal: dir.path(), segment_size: SegmentSize::DEFAULT };
+        let received = TimelineId::INVALID;
+        let standing = Standing { current: tl(1), replayed: at(50), needed: at(needed), received };
+        match super::newer(&place, standing) {
+            Ok(found) => assert!(taken && found.is_some_and(|history| history.target() == tl(4))),
+            Err(TimelineError::WithoutMinimum { point, .. }) => assert!(!taken && point == at(needed)),
+            Err(other) => panic!("{other}"),
+        }
+    }
     assert!(newer(3, 95).unwrap_err().contains("new timeline 4 is not a child of"));
 }
 

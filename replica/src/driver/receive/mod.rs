@@ -139,6 +139,8 @@ pub struct ReceiveContext {
     pub log: NodeLog,
     /// Who hears of it.
     pub observer: Arc<dyn ReceiveObserver>,
+    /// Pages here may be as new as that: minRecoveryPoint as recovery began.
+    pub needed: Lsn,
     /// Whether readers here want to hear at once what is confirmed.
     pub wants_confirmed: watch::Receiver<bool>,
 }

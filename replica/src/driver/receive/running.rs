@@ -93,6 +93,7 @@ impl Driver {
         let files = (end < known_upto).then(|| context.place.files(&history));
         let lost = files.map(|files| whole_end(files, context.place.segment_size, end, known_upto));
         let mut machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
+        machine.set_needed(context.needed);
         if let Some(lost) = lost {
             machine.set_lost(lost?.max(had));
         }

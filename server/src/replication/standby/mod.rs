@@ -269,7 +269,9 @@ impl Standby {
         let observer = || Observer::new(replication, &ways_out);
         feed.set_observer(Box::new(observer()));
         let stopped = Arc::new(Mutex::new(None));
+        let needed = database.control().min_recovery_point;
         let redo_feed = RedoFeed {
+            needed,
             ground: ground.clone(),
             inner: feed.clone(),
             restorer: replication.archive.restorer().cloned(),
@@ -287,6 +289,7 @@ impl Standby {
             feed: feed.clone(),
             log: replication.log.clone(),
             observer: Arc::new(observer()),
+            needed,
             wants_confirmed: wants_confirmed.subscribe(),
         };
         let recovery = Arc::new(Recovery {

@@ -1,7 +1,6 @@
 //! What the receiver and redo tell: into the log, and to the parts of the node that it concerns.
 
 use super::{AskRewind, WaysOut};
-use crate::configuration::Ground;
 use crate::replication::rewinding::{commands, is_astray, why_held};
 use crate::replication::{Replication, asking, fencing, handover, slots};
 use protocol::{Report, Severity, SqlState};
@@ -42,7 +41,14 @@ impl Observer {
     }
 
     /// What becomes of a log that goes on where the upstream's does not: a hint for the log.
-    fn way_back(&self, ground: &Ground, error: &ReplicaError) -> Option<String> {
+    fn way_back(&self, replication: &Replication, error: &ReplicaError) -> Option<String> {
+        let ground = &replication.ground;
+        let needed = replication.database.control().min_recovery_point;
+        if needed > replication.log.state().written() {
+            return Some(format!(
+                "Files here may be as new as {needed}, and the log up to there did not come: clone it anew."
+            ));
+        }
         let run = format!("To have it follow its upstream, run: {}", commands(ground));
         let alone = match error {
             // The upstream's branch continues the one that is followed here.
@@ -87,7 +93,7 @@ impl ReceiveObserver for Observer {
         let hint = if is_astray(error) {
             let end = replication.log.state().written().get().max(1);
             _ = replication.astray_at.compare_exchange(0, end, Ordering::Relaxed, Ordering::Relaxed);
-            self.way_back(&replication.ground, error)
+            self.way_back(&replication, error)
         } else {
             error.hint().map(Cow::into_owned)
         };

@@ -18,6 +18,8 @@ use wal::{Lsn, ReadError, TimelineId};
 pub(super) struct RedoFeed {
     pub(super) ground: Arc<Ground>,
     pub(super) inner: Arc<StandbyFeed>,
+    /// Pages may be as new as that: minRecoveryPoint as recovery began.
+    pub(super) needed: Lsn,
     pub(super) restorer: Option<Arc<Restorer>>,
     /// Weak, since it has the database, which has this.
     pub(super) replication: Weak<Replication>,
@@ -50,7 +52,7 @@ impl RedoFeed {
         let (place, record) = (&replication.place, replication.log.record().record());
         let received = record.map_or(TimelineId::INVALID, |record| record.received);
         let pg_wal = Place { disk: &place.disk, pg_wal: &place.pg_wal, segment_size: place.segment_size };
-        match timelines::newer(&pg_wal, Standing { current, replayed, received }) {
+        match timelines::newer(&pg_wal, Standing { current, replayed, needed: self.needed, received }) {
             Ok(history) => {
                 let history = history?;
                 let newest = history.target();

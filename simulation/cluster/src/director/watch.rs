@@ -213,6 +213,10 @@ fn check_left(shared: &Shared, node: usize, told: &[(Branch, u64)]) {
         let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
         let is_told =
             lines.iter().rev().take_while(|line| !line.contains(STARTS)).any(|line| line.contains(CUT));
+        // How far it has received goes with the machine's power, if it can read all that it has.
+        let power = facts.last_loss(node, Lost::Machine).unwrap_or(0);
+        let knows = shared.wire.lock().reports.flushed_past(node, &fork.parent, fork.at.get(), power);
+        let is_told = is_told || !knows;
         (format!("{} at {}, has reported {flushed} of it", fork.parent, fork.at), is_whole, is_told)
     };
     if is_whole {

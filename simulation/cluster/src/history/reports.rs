@@ -182,6 +182,12 @@ impl Reports {
         last.map(|(source, told)| (source.branch.clone(), told.progress.flushed)).collect()
     }
 
+    /// Whether a node has said since a time that it has more of a branch durably than this.
+    pub fn flushed_past(&self, node: usize, branch: &Branch, at: u64, since_ms: u64) -> bool {
+        let mut its = self.told.iter().filter(|(source, _)| source.node == node && source.branch == *branch);
+        its.any(|(_, told)| told.iter().any(|told| told.at_ms >= since_ms && told.progress.flushed > at))
+    }
+
     /// The most that a node has told of this branch; None if it told nothing.
     pub fn last_told(&self, node: usize, branch: &Branch) -> Option<Progress> {
         let its = self.told.iter().filter(|(source, _)| source.node == node && source.branch == *branch);
@@ -232,6 +238,8 @@ mod tests {
         assert_eq!(by_name("2-a:0/90"), Some(30), "what it had before was not of that name to it");
         assert_eq!((by_name("1:0/90"), by_name("1:0/100")), (Some(20), Some(30)));
         assert_eq!(by_name("2-b:0/90"), None, "of that one it never heard");
+        let past = |at, since_ms| reports.flushed_past(3, &Branch::new("1"), at, since_ms);
+        assert_eq!((past(0xff, 20), past(0x100, 20), past(0xff, 21)), (true, false, false));
         assert!(reports.told(&branches, 2, Level::On, &"1:0/1".parse().expect("a token")).is_none());
     }
 }
