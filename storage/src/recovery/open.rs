@@ -226,7 +226,16 @@ impl Opening {
                 self.mark_own(timeline, upto);
             }
         }
-        self.engine.update_control(|control| control.state = state)?;
+        // A primary that was stopped left all pages as of its checkpoint.
+        let redo = self.engine.control.lock().checkpoint_copy.redo;
+        let of = self.reader.source().history().timeline_at(Lsn::new(redo.get().saturating_sub(1)));
+        let raises = state == ClusterState::InArchiveRecovery && self.label.is_none();
+        self.engine.update_control(|control| {
+            control.state = state;
+            if raises && control.min_recovery_point < redo {
+                (control.min_recovery_point, control.min_recovery_point_timeline) = (redo, of);
+            }
+        })?;
         if self.label.is_some() {
             let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
             let label = dir.join(BACKUP_LABEL_FILE);

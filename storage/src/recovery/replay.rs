@@ -387,9 +387,7 @@ impl Replay {
         match parsed {
             XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents) => {
                 self.raise_counters(&contents);
-                if contents.timeline > self.timeline {
-                    self.turn_to(contents.timeline, record)?;
-                }
+                self.turn_to(contents.timeline, record)?;
                 let seen = SeenCheckpoint { record: record.start(), end: record.end(), contents };
                 *self.engine.seen_checkpoint.lock() = Some(seen);
             }
@@ -435,9 +433,12 @@ impl Replay {
         numbers.logged = numbers.next;
     }
 
-    /// The log goes on along a later timeline. None is followed that leaves before what pages may hold; this is
-    /// where it would show.
-    fn turn_to(&mut self, timeline: TimelineId, record: &Record) -> Result<(), Error> {
+    /// The log goes on along this timeline from this record on, which is still to be redone. None is followed
+    /// that leaves before what pages may hold; this is where it would show.
+    pub(super) fn turn_to(&mut self, timeline: TimelineId, record: &Record) -> Result<(), Error> {
+        if timeline <= self.timeline {
+            return Ok(());
+        }
         let (needed, of) = {
             let control = self.engine.control.lock();
             (control.min_recovery_point, control.min_recovery_point_timeline)

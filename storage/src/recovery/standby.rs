@@ -550,8 +550,7 @@ fn redo_one(
         return Ok(false);
     }
     if let Some(timeline) = timeline {
-        replay.timeline = replay.timeline.max(timeline);
-        engine.set_timeline(replay.timeline);
+        replay.turn_to(timeline, record)?;
     }
     replay.redo_pinned(record, pins, Some(feed))?;
     Ok(true)

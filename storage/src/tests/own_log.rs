@@ -35,6 +35,21 @@ async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not
     standby.stop();
 }
 
+/// Whoever copies from it must know how new its pages are.
+#[tokio::test]
+async fn a_stopped_primary_that_is_to_follow_another_says_how_new_its_pages_are() {
+    let (disk, db, tree) = primary().await;
+    write(&db, tree, &[("row 000", "before the stop")], SyncLevel::Local).await;
+    db.shutdown().await.unwrap();
+    let stopped = disk.fork();
+    let standby = follow(&stopped);
+    let control = ControlFile::load(&stopped, Path::new(DIR)).unwrap();
+    assert!(control.state.is_standbys());
+    assert_eq!(control.min_recovery_point, control.checkpoint_copy.redo);
+    assert_eq!(control.min_recovery_point_timeline, TimelineId::FIRST);
+    standby.stop();
+}
+
 #[tokio::test]
 async fn a_crashed_primary_that_is_to_follow_another_is_refused_if_its_own_log_is_damaged() {
     let (disk, db, tree) = primary().await;
