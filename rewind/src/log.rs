@@ -9,6 +9,7 @@ use basebackup::send::files::{FileClass, SentFile};
 use std::collections::BTreeSet;
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
+use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What becomes of pg_wal.
@@ -152,6 +153,23 @@ impl LogPlanning<'_> {
 }
 
 impl Target {
+    /// Where recovery must come to once the log is here, and on which timeline: pages may be that new, and what
+    /// is said to have been rewound to the source's branch is on its timeline, if there is a record of that.
+    pub(crate) fn needed(&self, copied: &Copied, history: &TimelineHistory) -> (Lsn, TimelineId) {
+        let timeline_before = |end: Lsn| history.timeline_at(Lsn::new(end.get().saturating_sub(1)));
+        let (pages, size) = (copied.end, self.control.segment_size);
+        let files = SegmentFiles::new(self.disk.clone(), self.path("pg_wal"), size, history.clone());
+        let mut reader = WalReader::new(files, ReaderOptions::new(size), pages);
+        let mut end = pages;
+        while timeline_before(end) < copied.timeline {
+            match reader.next() {
+                Ok(Next::Record(record)) if record.end() <= copied.log_end => end = record.end(),
+                _ => return (pages, timeline_before(pages)),
+            }
+        }
+        (end, timeline_before(end))
+    }
+
     /// Brings the log, and takes the given-up branch's away. What it leaves is durable.
     pub(crate) async fn replace_log(
         &self,
@@ -173,7 +191,7 @@ impl Target {
             // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the
             // segment for the target's own.
             let whole = SegmentNumber::parse_file_name(name, size)
-                .is_some_and(|(_, segment)| size.start_of(segment.next()) <= copied.end);
+                .is_some_and(|(_, segment)| size.start_of(segment.next()) <= copied.log_end);
             if whole {
                 marks.force_done(name).map_err(io_error(&pg_wal))?;
             }

@@ -11,8 +11,9 @@
 //! |         | are read again whatever the target's log says |
 //! | `changed=<lsn>` | the same is true of the blocks that the target's log has changed from here on |
 //! | `fork`, `timeline`, `start`, `redo`, | once `copied`: where the branches parted, the source's |
-//! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and what must |
-//! |         | be redone |
+//! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and how new pages |
+//! |         | may be |
+//! | `log_end` | once `copied`: how far the source had its log; `end` if the line is missing |
 //! | `history` | once `copied`: the source's, in one line. Its timeline's number may be that of a twin, too |
 //!
 //! The lines are closed by a CRC-32.
@@ -49,6 +50,8 @@ pub struct Copied {
     pub redo_timeline: TimelineId,
     /// No page is newer: recovery must come here.
     pub end: Lsn,
+    /// How far the source had its log durably then.
+    pub log_end: Lsn,
 }
 
 /// A marker.
@@ -123,10 +126,10 @@ impl Marker {
         }
         let _ = writeln!(text, "changed={}", self.changed_from);
         if let Some(copied) = &self.copied {
-            let Copied { fork, timeline, checkpoint, redo, redo_timeline, end } = copied;
+            let Copied { fork, timeline, checkpoint, redo, redo_timeline, end, log_end } = copied;
             let _ = writeln!(text, "fork={} {}", fork.timeline, fork.at);
             let _ = writeln!(text, "timeline={timeline}\nstart={checkpoint}\nredo={redo}");
-            let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}");
+            let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}\nlog_end={log_end}");
         }
         if let Some(history) = &self.history {
             let _ = writeln!(text, "history={} {}", history.target(), one_line(history.text()));
@@ -158,14 +161,14 @@ impl Marker {
             "copied" => {
                 let (timeline, at) = value("fork")?.split_once(' ')?;
                 let fork = ForkPoint { at: at.parse().ok()?, timeline: timeline.parse().ok()? };
-                Some(Copied {
-                    fork,
-                    timeline: parsed(value("timeline"))?,
-                    checkpoint: parsed(value("start"))?,
-                    redo: parsed(value("redo"))?,
-                    redo_timeline: parsed(value("redo_timeline"))?,
-                    end: parsed(value("end"))?,
-                })
+                let (timeline, checkpoint) = (parsed(value("timeline"))?, parsed(value("start"))?);
+                let (redo, redo_timeline) = (parsed(value("redo"))?, parsed(value("redo_timeline"))?);
+                let end = parsed(value("end"))?;
+                let log_end = match lines.next_if(|line| line.starts_with("log_end=")) {
+                    Some(line) => line.strip_prefix("log_end=")?.parse().ok()?,
+                    None => end,
+                };
+                Some(Copied { fork, timeline, checkpoint, redo, redo_timeline, end, log_end })
             }
             _ => return None,
         };
@@ -223,6 +226,7 @@ mod tests {
             redo: Lsn::new(0x300),
             redo_timeline: TimelineId::new(1),
             end: Lsn::new(0x900),
+            log_end: Lsn::new(0xa00),
         });
         check(&marker);
         let text = "1\t0/500\tthe primary was \\gone\n";

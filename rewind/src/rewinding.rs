@@ -441,7 +441,7 @@ impl Rewind {
             None => self.copy_files(&mut bytes, progress).await?,
         };
         let files = self.source.files().await?;
-        let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.end)?;
+        let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.log_end)?;
         self.check_log(&log)?;
         // More of it may be needed by now than when all was planned.
         let total_bytes = bytes + log.bytes();
@@ -465,10 +465,10 @@ impl Rewind {
         let now = self.source.control().await?;
         let is_ahead = timeline_of(&now) > self.position.timeline;
         let control = if is_ahead { self.source_control.clone() } else { now };
-        let dropped_slots = self.finish(&copied, control)?;
+        let (end, dropped_slots) = self.finish(&copied, control)?;
         self.source.close().await;
-        let Copied { redo, end, .. } = copied;
-        Ok(Rewound { timeline: self.position.timeline, redo, end, bytes, dropped_slots })
+        let (redo, timeline) = (copied.redo, self.position.timeline);
+        Ok(Rewound { timeline, redo, end, bytes, dropped_slots })
     }
 
     /// All but the log and what decides. On return the marker says `copied`.
@@ -507,7 +507,6 @@ impl Rewind {
         };
         copier.carry_out(&plan).await?;
         self.settle_all().await?;
-        // Whatever was read is no newer than what is there now.
         let now = self.source.position_after(fork.at).await?;
         if now.timeline != self.position.timeline {
             return Err(RewindError::SourceTurned { from: self.position.timeline, to: now.timeline });
@@ -519,15 +518,16 @@ impl Rewind {
             redo: start.contents.redo,
             redo_timeline: self.history.timeline_at(start.at),
             end: now.at,
+            log_end: now.log_end,
         };
         (marker.copied, marker.history) = (Some(copied), Some(self.history.clone()));
         marker.store(&*disk, &dir)?;
         Ok(copied)
     }
 
-    /// What makes a directory of the source's branch out of it, the marker's end last. Gives the slots that
-    /// went.
-    fn finish(&self, copied: &Copied, source: ControlFile) -> Result<Vec<String>, RewindError> {
+    /// What makes a directory of the source's branch out of it, the marker's end last. Gives where its
+    /// data is consistent, and the slots that went.
+    fn finish(&self, copied: &Copied, source: ControlFile) -> Result<(Lsn, Vec<String>), RewindError> {
         let (disk, dir) = (&*self.host.disk, &self.options.target);
         if host::planted!("the marker of a rewind goes before its last files are there") {
             Marker::remove(disk, dir)?;
@@ -546,11 +546,11 @@ impl Rewind {
         let path = dir.join(BACKUP_LABEL_FILE);
         write_file_durably(disk, &path, label.format(source.segment_size).as_bytes())
             .map_err(io_error(&path))?;
-        let last = Lsn::new(copied.end.get().saturating_sub(1));
+        let (end, timeline) = self.target.needed(copied, &self.history);
         let control = ControlFile {
             state: ClusterState::InArchiveRecovery,
-            min_recovery_point: copied.end,
-            min_recovery_point_timeline: self.history.timeline_at(last),
+            min_recovery_point: end,
+            min_recovery_point_timeline: timeline,
             backup_start_point: Lsn::INVALID,
             backup_end_point: Lsn::INVALID,
             backup_end_required: false,
@@ -561,7 +561,7 @@ impl Rewind {
         if !host::planted!("the marker of a rewind goes before its last files are there") {
             Marker::remove(disk, dir)?;
         }
-        Ok(dropped)
+        Ok((end, dropped))
     }
 
     /// Makes every file and name durable: also what a try that was killed has done, which this one does not
