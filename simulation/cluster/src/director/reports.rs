@@ -99,17 +99,20 @@ fn turn_of<'g>(said: &Said, guarantee: &'g Guarantee) -> Option<&'g Turn> {
 
 /// Whether a commit that was acknowledged is on the branch that was left, behind the place where it was. The
 /// report rests on the names by which the log says that commits waited: of one that may have waited for
-/// others, as after a change of which the promoted node had not heard, it says nothing.
+/// others, as after a change of which the promoted node had not heard, it says nothing; nor of a branch that
+/// began later, which the promotion took for its parent's.
 fn is_lost(entry: &Entry, said: &Said, turn: &Turn, guarantee: &Guarantee) -> bool {
     let (Some(_), Some(token)) = (entry.level_told(), entry.token()) else { return false };
     let Some(fork) = guarantee.branches.fork(&turn.branch) else { return false };
     let is_behind = guarantee.branches.home(token) == fork.parent && token.at > fork.at;
+    let mut turns = guarantee.turns.iter();
+    let was_there = !turns.any(|turn| turn.branch == fork.parent && turn.decided_ms > said.at_ms);
     let nodes = guarantee.quorums.iter().map(|quorum| quorum.node + 1).max().unwrap_or(0);
     let (count, named) = quorum_of(&said.names, nodes);
     let named: BTreeSet<usize> = named.into_iter().collect();
     let is_said = |quorum: &Quorum| quorum.count == count && quorum.standbys == named;
     let mut in_force = guarantee.in_force(entry.node, entry.invoked_ms, entry.told_ms());
-    is_behind && !guarantee.may_be_released(token) && in_force.all(is_said)
+    is_behind && was_there && !guarantee.may_be_released(token) && in_force.all(is_said)
 }
 
 #[cfg(test)]
@@ -158,5 +161,13 @@ mod tests {
         let (history, mut guarantee, said) = case(Level::On, names);
         guarantee.branches.add(Branch::new("2"), Branch::new("1"), Lsn::new(0x50));
         assert_eq!(check(&said, &history, &guarantee, &mut Counters::default()), Ok(()));
+        // Another promotion that was begun after the answer, whose branch this one continues.
+        for (decided_ms, found) in [(2000, true), (2001, false)] {
+            let (history, mut guarantee, said) = case(Level::On, names);
+            let turn = Turn { branch: Branch::new("1"), node: 0, decided_ms, ..guarantee.turns[0].clone() };
+            guarantee.turns.push(turn);
+            let judged = check(&said, &history, &guarantee, &mut Counters::default());
+            assert_eq!(judged.is_err(), found, "{decided_ms}");
+        }
     }
 }
