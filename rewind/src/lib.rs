@@ -77,7 +77,8 @@
 //!   that was stopped. Log that lay beside pg_wal comes in once the marker of `copying` stands (`beside.rs`).
 //! - No page that is kept was changed by the target's log from the base's redo point on, or from that of an
 //!   earlier try that was broken off.
-//! - No page is newer than minRecoveryPoint of the control file that is written.
+//! - No page is newer than minRecoveryPoint of the control file that is written, and that is on the source's
+//!   timeline if its log had a record of that: the directory is on the branch that it was rewound to.
 //! - The source has all log that is common: below the fork the target loses none.
 //! - The given-up branch's segments and histories are gone before the directory can start, and what
 //!   archive_status says of its segments before they are.

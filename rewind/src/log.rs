@@ -153,8 +153,9 @@ impl LogPlanning<'_> {
 }
 
 impl Target {
-    /// Where recovery must come to once the log is here, and on which timeline: pages may be that new, and what
-    /// is said to have been rewound to the source's branch is on its timeline, if there is a record of that.
+    /// Where recovery must come to once the log is here, and on which timeline: pages may be that new, and
+    /// what is said to have been rewound to the source's branch is on its timeline, if there is a record of
+    /// that.
     pub(crate) fn needed(&self, copied: &Copied, history: &TimelineHistory) -> (Lsn, TimelineId) {
         let timeline_before = |end: Lsn| history.timeline_at(Lsn::new(end.get().saturating_sub(1)));
         let (pages, size) = (copied.end, self.control.segment_size);

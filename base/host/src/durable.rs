@@ -173,8 +173,8 @@ pub fn sync_steps<'d>(
     Ok(files.chain(folders.map(move |path| disk.sync_dir(&path).map_err(failed("fsync directory", &path)))))
 }
 
-/// Removes a file, or a folder with all that is in it; a link goes, and what it names stays. What is not there
-/// is no error.
+/// Removes a file, or a folder with all that is in it; a link goes, and what it names stays. What is not
+/// there is no error.
 ///
 /// # Errors
 /// Fails if a folder cannot be listed, or a file or a folder cannot be removed.

@@ -177,8 +177,8 @@ impl Receiver {
         self.lost = lost;
     }
 
-    /// Pages here may be as new as `needed` (minRecoveryPoint): no branch is followed that leaves before, along
-    /// which their changes never were.
+    /// Pages here may be as new as `needed` (minRecoveryPoint): no branch is followed that leaves before,
+    /// along which their changes never were.
     pub fn set_needed(&mut self, needed: Lsn) {
         self.needed = needed;
     }

@@ -392,24 +392,12 @@ fn a_branch_that_leaves_out_what_was_received_and_cannot_be_read_is_not_followed
         talk.identified(2);
         let said = talk.history(&two);
         assert_eq!(said.iter().any(|word| word.starts_with("follow 2")), follows, "{said:?}");
-    }
-}
-
-#[test]
-fn a_branch_that_leaves_before_what_pages_may_hold_is_not_followed() {
-    let two = fork(&one(), 2, 30_000);
-    for (needed, follows) in [(30_000, true), (30_001, false)] {
+        // Nor one that leaves before what pages may hold.
         let mut talk = Talk::connect(one(), 20_000);
-        talk.0.set_needed(at(needed));
+        talk.0.set_needed(at(lost));
         talk.identified(2);
         let said = talk.history(&two);
         assert_eq!(said.iter().any(|word| word.starts_with("follow 2")), follows, "{said:?}");
-        // What comes of the own branch is what it waits for.
-        let mut talk = Talk::connect(one(), 20_000);
-        talk.0.set_needed(at(needed));
-        let said =
-            talk.say(Event::Identified { system: SystemId::new(77), timeline: tl(1), end: at(25_000) });
-        assert!(!said.iter().any(|word| word.starts_with("report")), "{said:?}");
     }
 }
 

@@ -111,9 +111,9 @@ impl Source {
         }
     }
 
-    /// Where it is once all was read whose branch it continues up to `fork`: no page is newer than that, there
-    /// or in what was read. Of a standby this is minRecoveryPoint, and not the end of its log, which may be a
-    /// part of a record that no branch has.
+    /// Where it is once all was read whose branch it continues up to `fork`: no page is newer than that,
+    /// there or in what was read. Of a standby this is minRecoveryPoint, and not the end of its log, which
+    /// may be a part of a record that no branch has.
     ///
     /// # Errors
     /// Fails if it does not say so.
@@ -122,7 +122,7 @@ impl Source {
         // A promotion in between shows by the timeline.
         let now = self.position().await?;
         let at = if control.state.is_standbys() { control.min_recovery_point.max(fork) } else { now.at };
-        Ok(SourcePosition { at, ..now })
+        Ok(SourcePosition { at, log_end: now.at, ..now })
     }
 
     /// The history of its timeline.

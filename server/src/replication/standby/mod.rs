@@ -268,17 +268,8 @@ impl Standby {
         database.set_standby_log(feed.clone());
         let observer = || Observer::new(replication, &ways_out);
         feed.set_observer(Box::new(observer()));
-        let stopped = Arc::new(Mutex::new(None));
-        let needed = database.control().min_recovery_point;
-        let redo_feed = RedoFeed {
-            needed,
-            ground: ground.clone(),
-            inner: feed.clone(),
-            restorer: replication.archive.restorer().cloned(),
-            replication: Arc::downgrade(replication),
-            stopped: stopped.clone(),
-            told: Mutex::default(),
-        };
+        let redo_feed = RedoFeed::new(replication, &feed);
+        let (stopped, needed) = (redo_feed.stopped.clone(), redo_feed.needed);
         let wants_confirmed = watch::Sender::new(false);
         let context = ReceiveContext {
             host: ground.host.clone(),

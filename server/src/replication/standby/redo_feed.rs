@@ -30,6 +30,19 @@ pub(super) struct RedoFeed {
 }
 
 impl RedoFeed {
+    /// The view of a node that begins to redo.
+    pub(super) fn new(replication: &Arc<Replication>, inner: &Arc<StandbyFeed>) -> Self {
+        Self {
+            ground: replication.ground.clone(),
+            inner: inner.clone(),
+            needed: replication.database.control().min_recovery_point,
+            restorer: replication.archive.restorer().cloned(),
+            replication: Arc::downgrade(replication),
+            stopped: Arc::default(),
+            told: Mutex::default(),
+        }
+    }
+
     /// A newer timeline that continues what is replayed, if the node follows the latest.
     fn newer_timeline(&self) -> Option<TimelineId> {
         // Where replay stands still is not where the log that was received ends.
