@@ -77,7 +77,6 @@ fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
     facts.rewound_itself(node, shared.now_ms());
     shared.hit(Rare::RewoundItself);
     drop(facts);
-    shared.wire.lock().drops_slots(node);
     let (given_up, is_ordered) = {
         let mut own = shared.own_rewinds.lock();
         (own.given_up.remove(&node), own.ordered.remove(&node))

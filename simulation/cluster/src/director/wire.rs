@@ -200,11 +200,6 @@ impl Wire {
 }
 
 impl Wire {
-    /// A node has dropped its slots: what others told it counts for none that it gets anew.
-    pub(super) fn drops_slots(&mut self, node: usize) {
-        self.slots.retain(|(upstream, _), _| *upstream != node);
-    }
-
     /// Whom a standby follows, if that is its stream's branch.
     pub(super) fn upstream_of(&self, standby: usize, branch: &Branch) -> Option<usize> {
         let (upstream, of) = self.upstreams.get(&standby)?;
