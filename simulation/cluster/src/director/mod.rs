@@ -184,11 +184,12 @@ impl Shared {
             self.fail(why);
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
+        // A rewind comes first: what a disk shows after it is not judged by what was so before.
         let looked = kept
+            .and_then(|()| own_rewinds::look(self))
             .and_then(|()| disks::look(self))
             .and_then(|()| lives::look(self))
-            .and_then(|()| handovers::look(self))
-            .and_then(|()| own_rewinds::look(self));
+            .and_then(|()| handovers::look(self));
         if let Err(why) = looked.and_then(|()| lazy::look(self)) {
             self.fail(why);
         }
