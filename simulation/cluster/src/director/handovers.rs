@@ -13,7 +13,7 @@
 use super::admin::{PATIENCE, ask};
 use super::facts::{Asked, branch_of};
 use super::words::{BACKED_OUT, HANDED_OVER, HANDOVER_UNDECIDED, HANDS_OVER, STARTS, TAKES_OVER};
-use super::{Shared, disks, events, lasting, machine_of, number_of, slots};
+use super::{Shared, disks, events, lasting, machine_of, number_of, slots, spoiled};
 use crate::branch::Branch;
 use crate::cluster::{DATA, SEGMENT_BYTES, SLOW_MS, State, conninfo, has};
 use crate::features::Feature;
@@ -230,9 +230,9 @@ pub(super) fn offered(
         return Err(format!("OneWriter: {offers}, and its log goes on"));
     }
     let begin = end - SEGMENT_BYTES;
-    if !disks::is_record_end(new.files(), &history, end)
-        || disks::is_log_durable(new.files(), &history, (begin, end)).is_err()
-    {
+    // What was read before a disk changed it cannot be read up to its end any more.
+    let ends_there = spoiled::is_on(shared, new.files()) || disks::is_record_end(new.files(), &history, end);
+    if !ends_there || disks::is_log_durable(new.files(), &history, (begin, end)).is_err() {
         return Err(format!("Durable: {offers}, and that one does not have all of its log"));
     }
     Ok(())

@@ -81,7 +81,11 @@ pub(super) fn difference(shared: &Shared, from: Lsn, ours: &[u8], theirs: &[u8])
 /// Whether a node that sends its log sends what a disk has changed: it had read it before, and does not know.
 pub(super) fn is_served_by(shared: &Shared, node: usize) -> bool {
     let cluster = shared.cluster.lock();
-    let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return false };
+    cluster.node(machine_of(node)).is_some_and(|node| is_on(shared, node.files()))
+}
+
+/// Whether log on this disk is what a disk has changed.
+pub(super) fn is_on(shared: &Shared, files: &VirtualDisk) -> bool {
     let names = files.list(&disks::wal_folder()).unwrap_or_default();
     let segments = names.iter().filter_map(|entry| Some((&entry.name, disks::segment_of(&entry.name)?)));
     let spoiled = shared.spoiled.lock();
