@@ -3,10 +3,11 @@
 
 use crate::copy::{Copier, TEMPORARY, remove_tree, settle_folder};
 use crate::error::{RewindError, io_error};
-use crate::marker::Copied;
+use crate::source::SourcePosition;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
@@ -43,10 +44,8 @@ pub struct LogPlanning<'p> {
     pub fork: Lsn,
     /// The redo point.
     pub redo: Lsn,
-    /// The end of the log that is needed.
+    /// How far the source has its log durably, at least: all of it comes.
     pub end: Lsn,
-    /// How far the source has its log durably, at least.
-    pub source_end: Lsn,
 }
 
 impl LogPlan {
@@ -110,19 +109,18 @@ impl LogPlanning<'_> {
     }
 
     /// The names that a segment of this history may have which has the log up to `upto`, the one to read
-    /// first, with where their timelines begin. Those of timelines that begin behind what is needed, of which
-    /// the source knows, come last: what the directory follows has not come to them. The file of a timeline
-    /// that ends before `upto` is none: recovery would come to its end and find no other.
+    /// first, with where their timelines begin. That of a timeline of which the source knows alone, and has
+    /// no log yet, comes last. The file of a timeline that ends before `upto` is none: recovery would come to
+    /// its end and find no other.
     fn names(&self, segment: SegmentNumber, upto: Lsn) -> Vec<(String, Lsn)> {
         let end = self.end.max(self.fork);
-        let known = end.max(self.source_end);
         let names = self
             .history
             .newest_first()
-            .filter(|(_, begin, end)| {
+            .filter(|(_, begin, stop)| {
                 self.size.segment_of(*begin) <= segment
-                    && *begin <= known
-                    && end.is_none_or(|end| upto <= end)
+                    && *begin <= end
+                    && stop.is_none_or(|stop| upto <= stop)
             })
             .map(|(timeline, begin, _)| (segment.file_name(timeline, self.size), begin));
         let (mut names, later): (Vec<_>, Vec<_>) = names.partition(|(_, begin)| *begin < end);
@@ -156,15 +154,25 @@ impl Target {
     /// Where recovery must come to once the log is here, and on which timeline: pages may be that new, and
     /// what is said to have been rewound to the source's branch is on its timeline, if there is a record of
     /// that.
-    pub(crate) fn needed(&self, copied: &Copied, history: &TimelineHistory) -> (Lsn, TimelineId) {
+    pub(crate) fn needed(
+        &self,
+        pages: Lsn,
+        source: &SourcePosition,
+        history: &TimelineHistory,
+    ) -> (Lsn, TimelineId) {
         let timeline_before = |end: Lsn| history.timeline_at(Lsn::new(end.get().saturating_sub(1)));
-        let (pages, size) = (copied.end, self.control.segment_size);
-        let files = SegmentFiles::new(self.disk.clone(), self.path("pg_wal"), size, history.clone());
+        let size = self.control.segment_size;
+        let mut files = SegmentFiles::new(self.disk.clone(), self.path("pg_wal"), size, history.clone());
+        if self.places.has_archive() {
+            // What neither side had comes from there.
+            files.look_beside(self.places.beside());
+            files.set_supply(Arc::new(self.places.clone()));
+        }
         let mut reader = WalReader::new(files, ReaderOptions::new(size), pages);
         let mut end = pages;
-        while timeline_before(end) < copied.timeline {
+        while timeline_before(end) < source.timeline {
             match reader.next() {
-                Ok(Next::Record(record)) if record.end() <= copied.log_end => end = record.end(),
+                Ok(Next::Record(record)) if record.end() <= source.log_end => end = record.end(),
                 _ => return (pages, timeline_before(pages)),
             }
         }
@@ -177,7 +185,7 @@ impl Target {
         copier: &mut Copier<'_>,
         plan: &LogPlan,
         history: &TimelineHistory,
-        copied: &Copied,
+        source_end: Lsn,
     ) -> Result<(), RewindError> {
         let pg_wal = self.path("pg_wal");
         let size = self.control.segment_size;
@@ -192,7 +200,7 @@ impl Target {
             // Whoever wrote it archives it. The mark goes first: a rewind that ends in between takes the
             // segment for the target's own.
             let whole = SegmentNumber::parse_file_name(name, size)
-                .is_some_and(|(_, segment)| size.start_of(segment.next()) <= copied.log_end);
+                .is_some_and(|(_, segment)| size.start_of(segment.next()) <= source_end);
             if whole {
                 marks.force_done(name).map_err(io_error(&pg_wal))?;
             }
@@ -262,7 +270,6 @@ mod tests {
             fork,
             redo: Lsn::new(3 * MB + 40),
             end: Lsn::new(6 * MB + 4096),
-            source_end: Lsn::new(6 * MB + 4096),
         };
         let plan = planning.plan();
         let copied = |timeline, number, bytes| (segment(timeline, number), bytes);
@@ -302,9 +309,8 @@ mod tests {
             .into_iter()
             .map(|name| SentFile { path: format!("pg_wal/{name}"), size: MB, class: FileClass::Log })
             .collect();
-        // What is needed ends on timeline 2.
-        let (redo, end) = (Lsn::new(5 * MB + 40), Lsn::new(5 * MB + 4096));
-        let planning = || LogPlanning {
+        let (redo, end) = (Lsn::new(5 * MB + 40), Lsn::new(6 * MB));
+        let planning = |end| LogPlanning {
             source: &source,
             history: &history,
             own: &[],
@@ -313,12 +319,12 @@ mod tests {
             fork,
             redo,
             end,
-            source_end: Lsn::new(6 * MB),
         };
-        assert_eq!(planning().plan().copy, [(segment(2, 5), 4096)], "the directory would have this");
-        let without = LogPlanning { source: &source[1..], ..planning() };
-        assert_eq!(without.plan().copy, [(segment(3, 5), 9000)]);
-        let plan = LogPlanning { source_end: end, ..without }.plan();
+        assert_eq!(planning(end).plan().copy, [(segment(3, 5), MB)]);
+        assert_eq!(planning(later).plan().copy, [(segment(2, 5), 9000)], "nothing of timeline 3 has come");
+        let without = |end| LogPlanning { source: &source[1..], ..planning(end) };
+        assert_eq!(without(later).plan().copy, [(segment(3, 5), 9000)]);
+        let plan = without(Lsn::new(5 * MB + 4096)).plan();
         assert_eq!(plan.missing, [segment(2, 5)], "timeline 3 is known there, and its log has not come");
     }
 
@@ -346,7 +352,6 @@ mod tests {
             fork,
             redo: Lsn::new(3 * MB + 40),
             end,
-            source_end: end,
         };
         assert_eq!(planning().plan().copy, [(segment(2, 3), MB), (segment(3, 5), MB)]);
         let without = [source[0].clone(), source[2].clone()];

@@ -50,8 +50,6 @@ pub struct Copied {
     pub redo_timeline: TimelineId,
     /// No page is newer: recovery must come here.
     pub end: Lsn,
-    /// How far the source had its log durably then.
-    pub log_end: Lsn,
 }
 
 /// A marker.
@@ -126,10 +124,10 @@ impl Marker {
         }
         let _ = writeln!(text, "changed={}", self.changed_from);
         if let Some(copied) = &self.copied {
-            let Copied { fork, timeline, checkpoint, redo, redo_timeline, end, log_end } = copied;
+            let Copied { fork, timeline, checkpoint, redo, redo_timeline, end } = copied;
             let _ = writeln!(text, "fork={} {}", fork.timeline, fork.at);
             let _ = writeln!(text, "timeline={timeline}\nstart={checkpoint}\nredo={redo}");
-            let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}\nlog_end={log_end}");
+            let _ = writeln!(text, "redo_timeline={redo_timeline}\nend={end}");
         }
         if let Some(history) = &self.history {
             let _ = writeln!(text, "history={} {}", history.target(), one_line(history.text()));
@@ -164,11 +162,9 @@ impl Marker {
                 let (timeline, checkpoint) = (parsed(value("timeline"))?, parsed(value("start"))?);
                 let (redo, redo_timeline) = (parsed(value("redo"))?, parsed(value("redo_timeline"))?);
                 let end = parsed(value("end"))?;
-                let log_end = match lines.next_if(|line| line.starts_with("log_end=")) {
-                    Some(line) => line.strip_prefix("log_end=")?.parse().ok()?,
-                    None => end,
-                };
-                Some(Copied { fork, timeline, checkpoint, redo, redo_timeline, end, log_end })
+                // A program of before has said how far its source had its log, too.
+                let _ = lines.next_if(|line| line.starts_with("log_end="));
+                Some(Copied { fork, timeline, checkpoint, redo, redo_timeline, end })
             }
             _ => return None,
         };
@@ -226,7 +222,6 @@ mod tests {
             redo: Lsn::new(0x300),
             redo_timeline: TimelineId::new(1),
             end: Lsn::new(0x900),
-            log_end: Lsn::new(0xa00),
         });
         check(&marker);
         let text = "1\t0/500\tthe primary was \\gone\n";

@@ -368,13 +368,13 @@ impl Rewind {
         let own = sent_files(&*self.host.disk, &self.options.target);
         let own = own.map_err(io_error(&self.options.target))?;
         let mut plan = Plan::new(&files, &own, &divergence.blocks, &self.touched(), self.options.node_files);
-        let log = self.plan_log(&files, divergence.fork.at, start.contents.redo, self.position.at)?;
+        let log = self.plan_log(&files, divergence.fork.at, start.contents.redo)?;
         self.check_log(&log)?;
         (plan.log_files, plan.log_bytes) = (log.files(), log.bytes());
         Ok(Some((plan, log)))
     }
 
-    fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn, end: Lsn) -> Result<LogPlan, RewindError> {
+    fn plan_log(&self, files: &[SentFile], fork: Lsn, redo: Lsn) -> Result<LogPlan, RewindError> {
         let (own, marked) = (self.target.log_names()?, self.target.marked_names()?);
         let planning = LogPlanning {
             source: files,
@@ -384,8 +384,7 @@ impl Rewind {
             size: self.target.control.segment_size,
             fork,
             redo,
-            end,
-            source_end: self.position.log_end,
+            end: self.position.log_end,
         };
         Ok(planning.plan())
     }
@@ -441,7 +440,7 @@ impl Rewind {
             None => self.copy_files(&mut bytes, progress).await?,
         };
         let files = self.source.files().await?;
-        let log = self.plan_log(&files, copied.fork.at, copied.redo, copied.log_end)?;
+        let log = self.plan_log(&files, copied.fork.at, copied.redo)?;
         self.check_log(&log)?;
         // More of it may be needed by now than when all was planned.
         let total_bytes = bytes + log.bytes();
@@ -458,7 +457,7 @@ impl Rewind {
             arrived: &mut arrived,
         };
         let history = self.history.clone();
-        self.target.replace_log(&mut copier, &log, &history, &copied).await?;
+        self.target.replace_log(&mut copier, &log, &history, self.position.log_end).await?;
         progress(Progress { stage: Stage::Finishing, bytes, total_bytes });
         // What the source has turned to since is ahead: the directory has no history of it, and comes to it
         // by its log. What else the file has is as good as it was.
@@ -518,8 +517,8 @@ impl Rewind {
             redo: start.contents.redo,
             redo_timeline: self.history.timeline_at(start.at),
             end: now.at,
-            log_end: now.log_end,
         };
+        self.position = now;
         (marker.copied, marker.history) = (Some(copied), Some(self.history.clone()));
         marker.store(&*disk, &dir)?;
         Ok(copied)
@@ -546,7 +545,7 @@ impl Rewind {
         let path = dir.join(BACKUP_LABEL_FILE);
         write_file_durably(disk, &path, label.format(source.segment_size).as_bytes())
             .map_err(io_error(&path))?;
-        let (end, timeline) = self.target.needed(copied, &self.history);
+        let (end, timeline) = self.target.needed(copied.end, &self.position, &self.history);
         let control = ControlFile {
             state: ClusterState::InArchiveRecovery,
             min_recovery_point: end,

@@ -83,7 +83,8 @@ impl Receiver {
             let what = format!("the primary's history of timeline {timeline} names no timeline before it");
             return Err(ReplicaError::Protocol(what));
         }
-        if own.timeline_at(self.end) != timeline {
+        // Of a copy that came without its log nothing is here but what its files need.
+        if own.timeline_at(self.end.max(self.needed)) != timeline {
             return Err(ReplicaError::Twin { timeline });
         }
         out.push(ReceiverAction::Follow { history: own.clone(), kept: self.end });

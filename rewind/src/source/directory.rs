@@ -21,8 +21,8 @@ pub struct DirectorySource {
     dir: PathBuf,
     control: ControlFile,
     timeline: TimelineId,
-    /// The end of the record of its last checkpoint, or where that begins if it cannot be read.
-    checkpoint_end: Lsn,
+    /// The end of its log.
+    log_end: Lsn,
     /// No server opens it meanwhile.
     _lock: Box<dyn LockGuard>,
 }
@@ -42,25 +42,22 @@ impl DirectorySource {
         let record = BranchRecord::load(&*disk, dir, &control)?;
         let timeline = RecoveryStart::found(&control, None, record).timeline();
         let history = TimelineHistory::load(&*disk, &pg_wal(dir), timeline)?;
-        let checkpoint_end = end_of_checkpoint(&disk, dir, &control, history);
-        Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, checkpoint_end, _lock: lock })
+        let log_end = end_of_log(&disk, dir, &control, history);
+        Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, log_end, _lock: lock })
     }
 
     /// Its last checkpoint, or how new a standby's pages may be. A standby's log may go further, along a
     /// later timeline; nothing of that is in a page.
     pub(super) fn position(&self) -> SourcePosition {
-        let (at, timeline) = match self.control.state {
-            ClusterState::ShutDown => (self.control.checkpoint, self.control.checkpoint_copy.timeline),
-            _ => (
-                self.control.min_recovery_point.max(self.control.checkpoint),
-                self.control.min_recovery_point_timeline.max(self.control.checkpoint_copy.timeline),
-            ),
+        let timeline = match self.control.state {
+            ClusterState::ShutDown => self.control.checkpoint_copy.timeline,
+            _ => self.control.min_recovery_point_timeline.max(self.control.checkpoint_copy.timeline),
         };
         SourcePosition {
             system_id: self.control.system_id,
             timeline: timeline.max(self.timeline),
-            at,
-            log_end: at.max(self.checkpoint_end),
+            at: newest(&self.control),
+            log_end: self.log_end,
         }
     }
 
@@ -97,14 +94,23 @@ impl DirectorySource {
     }
 }
 
-/// Where the log goes on behind the last checkpoint.
-fn end_of_checkpoint(disk: &SharedDisk, dir: &Path, control: &ControlFile, history: TimelineHistory) -> Lsn {
-    let size = control.segment_size;
+/// No page is newer.
+fn newest(control: &ControlFile) -> Lsn {
+    match control.state {
+        ClusterState::ShutDown => control.checkpoint,
+        _ => control.min_recovery_point.max(control.checkpoint),
+    }
+}
+
+/// Where the last whole record ends that is there: what a standby has received it need not have replayed.
+fn end_of_log(disk: &SharedDisk, dir: &Path, control: &ControlFile, history: TimelineHistory) -> Lsn {
+    let (size, newest) = (control.segment_size, newest(control));
     let files = SegmentFiles::new(disk.clone(), pg_wal(dir), size, history);
     let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
-    let mut reader = WalReader::new(files, options, control.checkpoint);
-    match reader.next() {
-        Ok(Next::Record(record)) => record.end(),
-        Ok(Next::End(_)) | Err(_) => control.checkpoint,
+    let mut reader = WalReader::new(files, options, newest);
+    let mut end = newest;
+    while let Ok(Next::Record(record)) = reader.next() {
+        end = record.end();
     }
+    end
 }

@@ -122,7 +122,7 @@ impl Source {
         // A promotion in between shows by the timeline.
         let now = self.position().await?;
         let at = if control.state.is_standbys() { control.min_recovery_point.max(fork) } else { now.at };
-        Ok(SourcePosition { at, log_end: now.at, ..now })
+        Ok(SourcePosition { at, ..now })
     }
 
     /// The history of its timeline.
