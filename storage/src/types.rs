@@ -51,15 +51,19 @@ pub struct Committed {
 }
 
 /// What strength a lock has; which exclude each other is PostgreSQL's table for row locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LockMode {
-    /// FOR KEY SHARE: excludes only `Exclusive`.
+    /// Of who looks whether a key is there to stay: excludes only `Exclusive`.
+    Settled,
+    /// FOR KEY SHARE: excludes `Update` and `Exclusive`.
     KeyShare,
-    /// FOR SHARE: excludes `NoKeyExclusive` and `Exclusive`.
+    /// FOR SHARE: excludes `NoKeyExclusive` and what is stronger.
     Shared,
-    /// FOR NO KEY UPDATE, and UPDATE that leaves the key: excludes all but `KeyShare`.
+    /// FOR NO KEY UPDATE, and UPDATE that leaves the key: excludes all but `KeyShare` and `Settled`.
     NoKeyExclusive,
-    /// FOR UPDATE, DELETE, INSERT, UPDATE of a key: excludes all.
+    /// FOR UPDATE: excludes all but `Settled`, since the row stays.
+    Update,
+    /// DELETE, INSERT, UPDATE of a key: excludes all.
     Exclusive,
 }
 

@@ -19,7 +19,7 @@
 //! DELETE lock the row first and then its entries; so does ON CONFLICT where it sees the row that is in the
 //! way.
 
-use super::lock::{lock_new_key, lock_row};
+use super::lock::{is_settled, lock_new_key, lock_row};
 use super::{Cx, row, violation};
 use bytes::Bytes;
 use sql_catalogue::{Index, Relation};
@@ -213,19 +213,24 @@ pub(super) async fn find_conflict(
         return Ok(None);
     }
     let seen = cx.transaction.get(index.tree, &entry.key).await;
-    if let Some(key) = cx.storage(seen)? {
-        if !locking {
-            refuse_changed(cx, relation, &key).await?;
-            return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
-        }
-        // The row before the entry, as UPDATE has it: else the two would wait for each other.
-        if let Some(conflict) = lock_conflict(cx, relation, key.clone()).await? {
-            let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
-            let now = row::decode(relation, &columns, &key, &conflict.newest)?;
-            if Entry::new(index, &now, &key)? == entry {
-                return Ok(Some(conflict));
+    match cx.storage(seen)? {
+        Some(key) if !locking => {
+            if is_settled(cx, index.tree, &entry.key).await? {
+                refuse_changed(cx, relation, &key).await?;
+                return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
             }
         }
+        Some(key) => {
+            // The row before the entry, as UPDATE has it: else the two would wait for each other.
+            if let Some(conflict) = lock_conflict(cx, relation, key.clone()).await? {
+                let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
+                let now = row::decode(relation, &columns, &key, &conflict.newest)?;
+                if Entry::new(index, &now, &key)? == entry {
+                    return Ok(Some(conflict));
+                }
+            }
+        }
+        None => {}
     }
     let locked = lock_entry(cx, index, &entry).await?;
     refuse_unseen(cx, &locked)?;

@@ -3,7 +3,7 @@
 use super::change::{assign, check_row, replace, returned, returning_deferred};
 use super::deferred::DeferredState;
 use super::index::Conflict;
-use super::lock::lock_new_key;
+use super::lock::{is_settled, lock_new_key};
 use super::{Cx, Exec, Operator, Row, build, index, row, violation};
 use bytes::Bytes;
 use sql_catalogue::Relation;
@@ -175,9 +175,11 @@ async fn find_by_primary_key(
         written_since_read,
     };
     if !locking {
-        // A row that is seen already needs no lock.
+        // A row that is seen already, and stays, needs no lock.
         let seen = cx.transaction.get(relation.tree, key).await;
-        if let Some(seen) = cx.storage(seen)? {
+        if let Some(seen) = cx.storage(seen)?
+            && is_settled(cx, relation.tree, key).await?
+        {
             index::refuse_changed(cx, relation, key).await?;
             return Ok(Some(conflict(seen, false)));
         }

@@ -37,6 +37,13 @@ pub(super) async fn lock_new_key(cx: &mut Cx<'_>, tree: TreeId, key: &[u8]) -> R
     cx.storage(locked)
 }
 
+/// Whether a key that is seen is there to stay, as far as those go who may delete it now. Leaves no lock.
+pub(super) async fn is_settled(cx: &mut Cx<'_>, tree: TreeId, key: &[u8]) -> Result<bool> {
+    let wait = cx.lock_wait();
+    let settled = cx.transaction.settled(tree, key, wait).await;
+    Ok(cx.storage(settled)?.newest.is_some())
+}
+
 /// The key that a scan put into a row; None where an outer join found no row.
 pub(super) fn key_of(row: &[Datum], at: usize) -> Option<Bytes> {
     match row.get(at) {

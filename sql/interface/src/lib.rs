@@ -7,7 +7,6 @@ mod answer;
 mod cancel;
 mod environment;
 mod error;
-mod names;
 pub mod stack;
 mod token;
 
@@ -20,6 +19,6 @@ pub use environment::{
     NodeFunction, NodeReturns, NodeRows, NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
 pub use error::{Notice, Result, Severity, SqlError, refuse_if_fenced};
-pub use names::{NAME_BYTES_MAX, clipped, clipped_to};
 pub use protocol::Format;
+pub use sql_types::{NAME_BYTES_MAX, clipped, clipped_to};
 pub use token::ReadToken;

@@ -343,17 +343,21 @@ impl SqlSession {
         if modes.contains(&Mode::ReadOnly(false)) {
             sql_interface::refuse_if_fenced(self.engine.database())?;
         }
+        let refused = |message: &str| Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         let mut deferrable = None;
         let block = self.ensure_block();
+        let is_within = !block.savepoints.is_empty();
         for mode in modes {
             match mode {
                 Mode::Isolation(level) => {
                     let isolation = storage_isolation(*level)?;
                     if block.queried && *level != block.isolation {
-                        return Err(SqlError::new(
-                            SqlState::ACTIVE_SQL_TRANSACTION,
-                            "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-                        ));
+                        return refused("SET TRANSACTION ISOLATION LEVEL must be called before any query");
+                    }
+                    if is_within && *level != block.isolation {
+                        return refused(
+                            "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
+                        );
                     }
                     if let Some(transaction) = &mut block.transaction
                         && !block.queried
@@ -368,27 +372,20 @@ impl SqlSession {
                         "cannot set transaction read-write mode during recovery",
                     ));
                 }
-                Mode::ReadOnly(false) if block.read_only && !block.savepoints.is_empty() => {
-                    return Err(SqlError::new(
-                        SqlState::ACTIVE_SQL_TRANSACTION,
-                        "cannot set transaction read-write mode inside a read-only transaction",
-                    ));
+                Mode::ReadOnly(false) if block.read_only && is_within => {
+                    return refused("cannot set transaction read-write mode inside a read-only transaction");
                 }
                 Mode::ReadOnly(false) if block.read_only && block.queried => {
-                    return Err(SqlError::new(
-                        SqlState::ACTIVE_SQL_TRANSACTION,
-                        "transaction read-write mode must be set before any query",
-                    ));
+                    return refused("transaction read-write mode must be set before any query");
                 }
                 Mode::ReadOnly(only) => block.read_only = *only,
-                Mode::Deferrable(_) if !block.savepoints.is_empty() || block.queried => {
-                    let when = if block.queried {
-                        "must be called before any query"
-                    } else {
-                        "cannot be called within a subtransaction"
-                    };
-                    let message = format!("SET TRANSACTION [NOT] DEFERRABLE {when}");
-                    return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+                Mode::Deferrable(_) if block.queried => {
+                    return refused("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+                }
+                Mode::Deferrable(_) if is_within => {
+                    return refused(
+                        "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction",
+                    );
                 }
                 // It says something of SERIALIZABLE alone, which is refused, and is kept for who asks.
                 Mode::Deferrable(yes) => deferrable = Some(*yes),

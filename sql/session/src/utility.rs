@@ -87,7 +87,9 @@ impl SqlSession {
             Utility::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).map(Run::Done)
             }
-            Utility::SetConstraints(names) => self.set_constraints(parsed, names).await.map(Run::Done),
+            Utility::SetConstraints { names, deferred } => {
+                self.set_constraints(parsed, names, *deferred).await.map(Run::Done)
+            }
             Utility::Set { name, .. } | Utility::Reset(SetTarget::Name(name)) if is_identity(name) => {
                 self.run_of_rights(parsed, utility).await.map(Run::Done)
             }
@@ -172,15 +174,24 @@ impl SqlSession {
         }
     }
 
-    /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name.
-    async fn set_constraints(&mut self, parsed: &Parsed, names: &[ast::ObjectName]) -> Result<CommandTag> {
+    /// SET CONSTRAINTS: no constraint is deferrable, so that all it can do is to find none by a name, or one
+    /// that cannot be deferred.
+    async fn set_constraints(
+        &mut self,
+        parsed: &Parsed,
+        names: &[ast::ObjectName],
+        deferred: bool,
+    ) -> Result<CommandTag> {
         if !self.in_transaction_block() {
             self.warn("SET CONSTRAINTS can only be used in transaction blocks");
         }
-        if let Some(name) = names.first() {
-            self.begin_statement().await?;
-            let catalogue = self.catalogue().await?;
-            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        if names.is_empty() {
+            return Ok(CommandTag::Words("SET CONSTRAINTS"));
+        }
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        for name in names {
             let (schema, bare, _) = analyzer.table_name(name)?;
             let seen = match &schema {
                 Some(schema) => catalogue.required_schema(&self.facts.path, schema)? == Schema::PUBLIC,
@@ -190,10 +201,10 @@ impl SqlSession {
                 table.checks.iter().any(|check| check.name == bare)
                     || table.all_indexes().any(|index| index.constraint && index.name == bare)
             });
-            let (code, what) = if is_there {
-                (SqlState::WRONG_OBJECT_TYPE, "is not deferrable")
-            } else {
-                (SqlState::UNDEFINED_OBJECT, "does not exist")
+            let (code, what) = match is_there {
+                true if !deferred => continue,
+                true => (SqlState::WRONG_OBJECT_TYPE, "is not deferrable"),
+                false => (SqlState::UNDEFINED_OBJECT, "does not exist"),
             };
             return Err(SqlError::new(code, format!("constraint \"{bare}\" {what}")));
         }

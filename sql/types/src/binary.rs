@@ -4,6 +4,7 @@ use crate::array::{Array, Dimension, MAX_DIMENSIONS};
 use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
+use crate::names::NAME_BYTES_MAX;
 use crate::numeric::Numeric;
 use crate::single_byte;
 use crate::types::{Type, TypeId};
@@ -140,6 +141,10 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         | TypeId::Aclitem
         | TypeId::Bpchar => {
             let text = checked_text(std::mem::take(bytes))?;
+            if ty.id == TypeId::Name && text.len() > NAME_BYTES_MAX {
+                let detail = format!("Identifier must be less than {} characters.", NAME_BYTES_MAX + 1);
+                return Err(Error::new(SqlState::NAME_TOO_LONG, "identifier too long").with_detail(detail));
+            }
             if ty.id == TypeId::Bpchar {
                 Datum::Bpchar(Arc::from(text))
             } else {

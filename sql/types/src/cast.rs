@@ -376,7 +376,7 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     };
     Ok(match to {
         TypeId::Bpchar => Datum::Bpchar(Arc::from(text)),
-        TypeId::Name => Datum::text(crate::text::truncate_name(&text)),
+        TypeId::Name => Datum::text(crate::clipped(&text)),
         TypeId::Char => single_byte::of_text(&text),
         _ => Datum::text(text),
     })

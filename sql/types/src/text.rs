@@ -36,7 +36,7 @@ impl Datum {
             TypeId::Numeric => Self::Numeric(Numeric::parse(text)?),
             // Who is named in an aclitem only the catalogue knows.
             TypeId::Text | TypeId::Varchar | TypeId::Unknown | TypeId::Aclitem => Self::Text(Str::from(text)),
-            TypeId::Name => Self::Text(Str::from(truncate_name(text))),
+            TypeId::Name => Self::Text(Str::from(crate::clipped(text))),
             TypeId::Char => single_byte::of_text(text),
             TypeId::Bpchar => Self::Bpchar(Arc::from(text)),
             TypeId::Bytea => Self::Bytea(Arc::from(bytea::parse(text)?)),
@@ -133,12 +133,6 @@ impl Datum {
 
 fn write_display(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}");
-}
-
-/// A name holds 63 bytes; longer ones are cut at a character.
-pub(crate) fn truncate_name(text: &str) -> &str {
-    let end = (0..=63.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or(text)
 }
 
 /// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not

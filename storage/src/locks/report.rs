@@ -32,10 +32,12 @@ pub struct LockInfo {
 }
 
 /// The names of the modes by their bits. Rows have those of PostgreSQL's tuple locks.
-const MODE_NAMES: [&str; 12] = [
+const MODE_NAMES: [&str; 14] = [
+    "ShareLock",
     "AccessShareLock",
     "RowShareLock",
     "ExclusiveLock",
+    "AccessExclusiveLock",
     "AccessExclusiveLock",
     "AccessShareLock",
     "RowShareLock",

@@ -27,8 +27,16 @@ async fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 #[tokio::test]
 async fn row_modes_exclude_each_other_as_postgresql_has_it() {
     use LockMode::*;
-    let modes = [KeyShare, Shared, NoKeyExclusive, Exclusive];
-    let excludes = [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]];
+    let modes = [Settled, KeyShare, Shared, NoKeyExclusive, Update, Exclusive];
+    // But for the first, which looks whether there is a writer.
+    let excludes = [
+        [0, 0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 1, 1, 1, 1],
+        [0, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1],
+    ];
     for (held, expected) in modes.into_iter().zip(excludes) {
         for (asked, conflict) in modes.into_iter().zip(expected) {
             let manager = manager();

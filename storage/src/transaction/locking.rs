@@ -99,6 +99,18 @@ impl Transaction {
         newest
     }
 
+    /// Waits until nobody else is about to insert or delete this key, and gives its newest version. Leaves no
+    /// lock: what is there may be deleted right after that.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock_newest`].
+    pub async fn settled(&mut self, tree: TreeId, key: &[u8], wait: LockWait) -> Result<Locked, Error> {
+        let before = self.locks.mark();
+        let settled = self.lock_newest(tree, key, LockMode::Settled, wait).await;
+        self.locks.release_after(before);
+        settled
+    }
+
     /// Whether a row's newest version is a committed one that the snapshot does not see. Takes no lock.
     ///
     /// # Errors

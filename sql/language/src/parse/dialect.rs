@@ -128,16 +128,34 @@ fn between(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserEr
     Some(made)
 }
 
-/// `[NOT] LIKE ANY (array or query)` and its kin, as comparisons with the operators that LIKE stands for. The
-/// parser itself takes ALL for the name of a function there.
-fn quantified_like(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+/// An operator that matches a pattern.
+const fn matching(token: &Token) -> Option<BinaryOperator> {
+    Some(match token {
+        Token::Tilde => BinaryOperator::PGRegexMatch,
+        Token::TildeAsterisk => BinaryOperator::PGRegexIMatch,
+        Token::ExclamationMarkTilde => BinaryOperator::PGRegexNotMatch,
+        Token::ExclamationMarkTildeAsterisk => BinaryOperator::PGRegexNotIMatch,
+        Token::DoubleTilde => BinaryOperator::PGLikeMatch,
+        Token::DoubleTildeAsterisk => BinaryOperator::PGILikeMatch,
+        Token::ExclamationMarkDoubleTilde => BinaryOperator::PGNotLikeMatch,
+        Token::ExclamationMarkDoubleTildeAsterisk => BinaryOperator::PGNotILikeMatch,
+        _ => return None,
+    })
+}
+
+/// `[NOT] LIKE ANY (array or query)` and its kin, as comparisons with the operators that LIKE stands for, and
+/// these operators. The parser itself takes ALL for the name of a function behind LIKE, and behind an
+/// operator reads no more in the parenthesis than an operand of that.
+fn quantified(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
     let negated = is_keyword(&parser.peek_token_ref().token, Keyword::NOT);
     let at = usize::from(negated);
-    let compare_op = match (keyword(&parser.peek_nth_token_ref(at).token), negated) {
+    let operator = &parser.peek_nth_token_ref(at).token;
+    let compare_op = match (keyword(operator), negated) {
         (Keyword::LIKE, false) => BinaryOperator::PGLikeMatch,
         (Keyword::LIKE, true) => BinaryOperator::PGNotLikeMatch,
         (Keyword::ILIKE, false) => BinaryOperator::PGILikeMatch,
         (Keyword::ILIKE, true) => BinaryOperator::PGNotILikeMatch,
+        (_, false) => matching(operator)?,
         _ => return None,
     };
     let quantifier = keyword(&parser.peek_nth_token_ref(at + 1).token);
@@ -212,7 +230,7 @@ impl Dialect for Patient {
         expr: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        between(parser, expr).or_else(|| quantified_like(parser, expr))
+        between(parser, expr).or_else(|| quantified(parser, expr))
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
@@ -230,13 +248,23 @@ impl Dialect for Patient {
     fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
         self.inner.is_reserved_for_identifier(keyword)
     }
+    /// ON CONFLICT may come behind a query without FROM.
+    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser<'_>) -> bool {
+        *keyword != Keyword::ON && self.inner.is_column_alias(keyword, parser)
+    }
     fn is_table_alias(&self, keyword: &Keyword, parser: &mut Parser<'_>) -> bool {
         self.inner.is_table_alias(keyword, parser)
     }
     fn is_custom_operator_part(&self, ch: char) -> bool {
         self.inner.is_custom_operator_part(ch)
     }
+    /// What matches patterns is an operator like any other, and so is what has its name in OPERATOR(): the
+    /// parser takes them for comparisons.
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        let token = &parser.peek_token_ref().token;
+        if matching(token).is_some() || is_keyword(token, Keyword::OPERATOR) {
+            return Some(Ok(self.prec_value(Precedence::PgOther)));
+        }
         self.inner.get_next_precedence(parser)
     }
     fn prec_value(&self, precedence: Precedence) -> u8 {

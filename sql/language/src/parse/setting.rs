@@ -47,10 +47,11 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
                 names.push(cursor.object_name()?);
             }
         }
-        if cursor.any_word(&["deferred", "immediate"]) {
-            return Ok(Utility::SetConstraints(names));
+        let deferred = cursor.word("deferred");
+        if !deferred && !cursor.word("immediate") {
+            return Err(cursor.unexpected());
         }
-        return Err(cursor.unexpected());
+        return Ok(Utility::SetConstraints { names, deferred });
     }
     let local = cursor.word("local");
     if !local && !cursor.sees(&["session", "authorization"]) {

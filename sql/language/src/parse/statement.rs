@@ -76,9 +76,12 @@ pub enum Utility {
         session: bool,
         modes: Vec<Mode>,
     },
-    /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
-    /// Those that it names; none for ALL.
-    SetConstraints(Vec<ast::ObjectName>),
+    /// SET CONSTRAINTS: nothing here is deferrable.
+    SetConstraints {
+        /// Those that it names; none for ALL.
+        names: Vec<ast::ObjectName>,
+        deferred: bool,
+    },
     Set {
         local: bool,
         name: String,

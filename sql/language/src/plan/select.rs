@@ -252,7 +252,7 @@ impl Analyzer<'_> {
                 Some(name) => Some(self.table_name(name)?.1),
             };
             let mode = match lock.lock_type {
-                ast::LockType::Update => LockMode::Exclusive,
+                ast::LockType::Update => LockMode::Update,
                 ast::LockType::Share => LockMode::Shared,
             };
             let wait = match lock.nonblock {

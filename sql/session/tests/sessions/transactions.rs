@@ -119,6 +119,64 @@ async fn read_committed_looks_again_at_a_row_that_it_waited_for() {
 }
 
 #[tokio::test]
+async fn do_nothing_waits_for_who_may_take_the_row_away() {
+    const BY_KEY: &str = "insert into t values (1, 70, 0) on conflict (id) do nothing";
+    const BY_INDEX: &str = "insert into t values (7, 10, 0) on conflict (v) do nothing";
+    const BY_ANY: &str = "insert into t values (7, 10, 0) on conflict do nothing returning id";
+    const SELECTED: &str = "insert into t select id, 70, 0 from t where id = 1 on conflict do nothing";
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int unique, w int)").await;
+    let stories = [
+        ("delete from t where id = 1", BY_KEY),
+        ("delete from t where id = 1", BY_INDEX),
+        ("delete from t where id = 1", SELECTED),
+        ("update t set id = 100 where id = 1", BY_KEY),
+        ("update t set v = 100 where id = 1", BY_INDEX),
+        ("insert into t values (1, 0, 0) on conflict (id) do update set v = 55", BY_ANY),
+    ];
+    for (theirs, mine) in stories {
+        for (end, tag) in [("commit", "INSERT 0 1"), ("rollback", "INSERT 0 0")] {
+            a.run("truncate t; insert into t values (1, 10, 0), (2, 20, 0)").await;
+            a.run(&format!("begin; {theirs}")).await;
+            let other = b.session.canceller().clone();
+            let waiting = tokio::spawn(async move {
+                let told = b.run(mine).await;
+                (b, told)
+            });
+            until_it_waits(&other, WaitEvent::RowLock).await;
+            a.run(end).await;
+            let told;
+            (b, told) = waiting.await.unwrap();
+            assert_eq!(told, tag, "{theirs}; {end}; {mine}");
+        }
+    }
+    // The key stays: nobody is waited for.
+    a.run("truncate t; insert into t values (1, 10, 0), (2, 20, 0)").await;
+    for theirs in ["select * from t for update", "update t set w = 1", "select * from t for share"] {
+        a.run(&format!("begin; {theirs}")).await;
+        for mine in [BY_KEY, BY_INDEX, BY_ANY, SELECTED] {
+            assert_eq!(b.run(mine).await, "INSERT 0 0", "{theirs}; {mine}");
+        }
+        a.run("commit").await;
+    }
+    // Nor is anybody kept from the row.
+    b.run("begin").await;
+    b.run(BY_KEY).await;
+    b.run(BY_INDEX).await;
+    assert_eq!(a.run("delete from t where id = 1").await, "DELETE 1");
+    b.run("commit").await;
+    // Who has locked the row may take it away in the end.
+    a.run("begin; select * from t where id = 2 for update; delete from t where id = 2").await;
+    let other = b.session.canceller().clone();
+    let mine = "insert into t values (2, 70, 0) on conflict do nothing";
+    let waiting = tokio::spawn(async move { b.run(mine).await });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    a.run("commit").await;
+    assert_eq!(waiting.await.unwrap(), "INSERT 0 1");
+}
+
+#[tokio::test]
 async fn repeatable_read_keeps_its_snapshot_and_refuses_lost_updates() {
     let node = Node::new().await;
     let (mut a, mut b) = (node.client().await, node.client().await);

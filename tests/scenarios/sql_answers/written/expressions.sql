@@ -351,3 +351,28 @@ SELECT length(regexp_replace(repeat('a', 1000000), 'a+', repeat('\&', 100000)));
 SELECT normalize('a', NFC);
 -- absent: normalize()
 SELECT normalize('a');
+-- What matches patterns, and what OPERATOR names, binds as any other operator does.
+CREATE TABLE ex_pq (a int, b text);
+INSERT INTO ex_pq VALUES (6, 'ab'), (3, 'xab'), (8, 'b');
+SELECT a FROM ex_pq WHERE a OPERATOR(pg_catalog.&) 3 | 8 = 10;
+SELECT a FROM ex_pq WHERE a OPERATOR(pg_catalog.-) 2 & 1 = 1;
+CREATE VIEW ex_pqv AS SELECT a OPERATOR(pg_catalog.&) 3 | 8 AS v FROM ex_pq;
+SELECT v FROM ex_pqv ORDER BY v;
+DROP VIEW ex_pqv;
+ALTER TABLE ex_pq ADD CHECK (a OPERATOR(pg_catalog.&) 3 | 8 > 3);
+SELECT 'ab' ~ 'a' || 'b', 'ab' ~~ 'a' || '%', 'ab' !~ 'a' || 'b', 'ab' !~~ 'a' || '%';
+SELECT 'aB' ~* 'A' || 'b', 'aB' !~* 'A' || 'b', 'aB' ~~* 'A' || '%', 'aB' !~~* 'A' || '%';
+SELECT 'a' OPERATOR(pg_catalog.~) 'a' || 'b';
+SELECT b, b ~ 'x' || b FROM ex_pq ORDER BY a;
+SELECT a OPERATOR(pg_catalog.=) a || 'x' FROM (SELECT 'a'::text a) q;
+SELECT 6 OPERATOR(pg_catalog.&) 3 | 8, 3 OPERATOR(pg_catalog.-) 2 & 1;
+SELECT a FROM ex_pq WHERE b ~ 'SECRET' || 'BLOCK';
+SELECT NOT 'ab' ~ 'c' || 'd';
+SELECT 'a' ~ '1' || 1 + 1;
+SELECT 2 OPERATOR(pg_catalog.>) 1 | 4;
+SELECT 1 OPERATOR(pg_catalog.<) 2 || 'a', 1 OPERATOR(pg_catalog.+) 2 || 'a';
+SELECT 'ab' ~ 'a' = 'ab' ~ 'a', 'ab' ~ 'a' IS NOT NULL, 'ab' ~ 'a' AND true;
+SELECT 'ab' ~ ANY (ARRAY['x'] || ARRAY['a']), 'ab' !~~ ALL (SELECT 'x%' UNION SELECT 'y%');
+SELECT 'ab' ~ SOME (ARRAY['x']) = false, 'ab' ~~* ANY ('{A%}'), 'ab' ~ ALL (CASE WHEN true THEN '{a,b}'::text[] END);
+SELECT 'ab' LIKE 'a' || '%', 'ab' || 'c' ~ 'bc' AND 'a' = 'a', 1 + 1 || '' ~ '2';
+DROP TABLE ex_pq;

@@ -3,6 +3,8 @@
 //! What stands inside quotes, what a comment says and how long a name is mean nothing to a grammar. Without
 //! them a text is short and in ASCII throughout, and its tokens cannot be wrong in themselves.
 
+use sql_interface::NAME_BYTES_MAX;
+
 /// A piece of the plain text and where it comes from.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -33,9 +35,6 @@ pub(super) struct Plain {
 }
 
 const SYNTAX_ERROR: &str = "syntax error";
-
-/// Longer names are names all the same, and no key words.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What operators are made of.
 const OPERATOR: &[u8] = b"~!@#^&|`?+-*/%<>=";
@@ -200,6 +199,7 @@ impl Lexer<'_> {
                 let length = self.run(0, continues_name);
                 self.at += length;
                 let name = self.text.get(start..self.at).unwrap_or_default();
+                // Longer names are names all the same, and no key words.
                 let plain = name.is_ascii() && length <= NAME_BYTES_MAX;
                 self.push(start, if plain { None } else { Some("\"x\"") });
                 Ok(())
