@@ -152,8 +152,8 @@ impl LogPlanning<'_> {
 
 impl Target {
     /// Where recovery must come to once the log is here, and on which timeline: pages may be that new, and
-    /// what is said to have been rewound to the source's branch is on its timeline, if there is a record of
-    /// that.
+    /// what is said to have been rewound to the source's branch is on that as far as there is a record: on
+    /// the newest timeline of which one has come.
     pub(crate) fn needed(
         &self,
         pages: Lsn,
@@ -170,10 +170,13 @@ impl Target {
         }
         let mut reader = WalReader::new(files, ReaderOptions::new(size), pages);
         let mut end = pages;
-        while timeline_before(end) < source.timeline {
-            match reader.next() {
-                Ok(Next::Record(record)) if record.end() <= source.log_end => end = record.end(),
-                _ => return (pages, timeline_before(pages)),
+        let newest = source.timeline.min(timeline_before(source.log_end));
+        while timeline_before(end) < newest
+            && let Ok(Next::Record(record)) = reader.next()
+            && record.end() <= source.log_end
+        {
+            if timeline_before(record.end()) > timeline_before(end) {
+                end = record.end();
             }
         }
         (end, timeline_before(end))

@@ -13,7 +13,7 @@ use wal::format::FORMATS;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
-use wal::{BranchRecord, Lsn, TimelineId};
+use wal::{BranchRecord, Lsn, SegmentNumber, TimelineId};
 
 /// A directory that nobody changes.
 pub struct DirectorySource {
@@ -42,7 +42,7 @@ impl DirectorySource {
         let record = BranchRecord::load(&*disk, dir, &control)?;
         let timeline = RecoveryStart::found(&control, None, record).timeline();
         let history = TimelineHistory::load(&*disk, &pg_wal(dir), timeline)?;
-        let log_end = end_of_log(&disk, dir, &control, history);
+        let log_end = end_of_log(&disk, dir, &control, history)?;
         Ok(Self { disk, dir: dir.to_path_buf(), control, timeline, log_end, _lock: lock })
     }
 
@@ -102,15 +102,30 @@ fn newest(control: &ControlFile) -> Lsn {
     }
 }
 
-/// Where the last whole record ends that is there: what a standby has received it need not have replayed.
-fn end_of_log(disk: &SharedDisk, dir: &Path, control: &ControlFile, history: TimelineHistory) -> Lsn {
-    let (size, newest) = (control.segment_size, newest(control));
-    let files = SegmentFiles::new(disk.clone(), pg_wal(dir), size, history);
+/// Where the last whole record ends that is there: what a standby has received it need not have replayed. A
+/// segment that is shorter than the others is a copy that was broken off, and is not copied.
+fn end_of_log(
+    disk: &SharedDisk,
+    dir: &Path,
+    control: &ControlFile,
+    history: TimelineHistory,
+) -> Result<Lsn, RewindError> {
+    let (size, newest, pg_wal) = (control.segment_size, newest(control), pg_wal(dir));
+    let mut files = SegmentFiles::new(disk.clone(), pg_wal.clone(), size, history);
+    for entry in disk.list(&pg_wal).map_err(io_error(&pg_wal))? {
+        let path = pg_wal.join(&entry.name);
+        if let Some((_, segment)) = SegmentNumber::parse_file_name(&entry.name, size)
+            && size.start_of(segment) > newest
+            && disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes()
+        {
+            files.set_limit(files.limit().unwrap_or(Lsn::MAX).min(size.start_of(segment)));
+        }
+    }
     let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
     let mut reader = WalReader::new(files, options, newest);
     let mut end = newest;
     while let Ok(Next::Record(record)) = reader.next() {
         end = record.end();
     }
-    end
+    Ok(end)
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use storage::{Feed, PromoteOptions, REWIND_MARKER};
 use wal::control::ControlFile;
-use wal::history::TimelineHistory;
-use wal::{LogBranch, SegmentNumber, SegmentSize, TimelineId};
+use wal::history::{BranchId, TimelineHistory};
+use wal::{LogBranch, Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 const FILE_MAX: u64 = 1 << 30;
 const SEGMENT: u64 = 1 << 20;
@@ -90,6 +90,34 @@ async fn what_a_source_has_not_replayed_comes_too() {
     redo.run(&Always(Feed::Stop)).unwrap();
     assert!(one.is_consistent() && one.timeline() == TimelineId::new(2));
     assert!(one.replayed().get() > rewound.end.get() + SEGMENT / 2, "{} of {rewound:?}", one.replayed());
+}
+
+/// Its history goes on to a timeline of which no log has come, and a segment of its log is the beginning of
+/// one.
+#[tokio::test]
+async fn a_source_counts_as_far_as_its_log_goes() {
+    let (size, three) = (SegmentSize::new(SEGMENT).unwrap(), Path::new("/three"));
+    let disk = stopped_behind(&[("/three", 2)]).await;
+    let two = TimelineHistory::load(&disk, &three.join("pg_wal"), TimelineId::new(2)).unwrap();
+    let later = two.fork(TimelineId::new(3), Lsn::new(1 << 30), "test", BranchId::new(9)).unwrap();
+    later.store(&disk, &three.join("pg_wal")).unwrap();
+    let control = ControlFile::load(&disk, three).unwrap();
+    let branch = LogBranch::open(Arc::new(disk.clone()), three, &control).unwrap();
+    branch.begin(&later, TimelineId::INVALID, None).unwrap();
+
+    let whole = disk.fork();
+    let rewound = rewind_with(&whole, to("/three")).await.unwrap().unwrap();
+    assert_eq!(rewound.timeline, TimelineId::new(3));
+    assert!(is_on_two(&whole), "{rewound:?}");
+
+    let last = disk.list(&three.join("pg_wal")).unwrap().into_iter().map(|entry| entry.name);
+    let last = last.filter(|name| SegmentNumber::parse_file_name(name, size).is_some()).max().unwrap();
+    let path = three.join("pg_wal").join(&last);
+    let bytes = disk.read(&path, FILE_MAX).unwrap();
+    host::write_file_durably(&disk, &path, &bytes[..bytes.len() / 2]).unwrap();
+    let shorter = rewind_with(&disk, to("/three")).await.unwrap().unwrap();
+    assert!(shorter.bytes + SEGMENT / 4 < rewound.bytes, "{shorter:?}");
+    assert!(is_on_two(&disk) && !disk.exists(&Path::new("/one/pg_wal").join(&last)).unwrap());
 }
 
 /// The second source has less log than the first, and all that the pages need.
