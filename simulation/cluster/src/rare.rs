@@ -132,6 +132,8 @@ states! {
     SourceCrashDuringRewind = "a crash of a rewind's source",
     /// A rewind went on with what another one had begun.
     RewoundAgain = "a rewind that was run again",
+    /// A node was rewound to the directory of a standby that was stopped.
+    RewoundToDirectory = "a rewind to a stopped standby's directory",
     /// A standby rewound itself.
     RewoundItself = "a standby rewound itself",
     /// A standby met damage in what it had received.

@@ -213,24 +213,23 @@ pub(super) async fn find_conflict(
         return Ok(None);
     }
     let seen = cx.transaction.get(index.tree, &entry.key).await;
-    match cx.storage(seen)? {
-        Some(key) if !locking => {
-            if is_settled(cx, index.tree, &entry.key).await? {
-                refuse_changed(cx, relation, &key).await?;
-                return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
-            }
+    let seen = cx.storage(seen)?;
+    if let Some(key) = &seen
+        && !locking
+        && is_settled(cx, index.tree, &entry.key).await?
+    {
+        refuse_changed(cx, relation, key).await?;
+        return Ok(Some(Conflict { key: key.clone(), newest: Bytes::new(), written_since_read: false }));
+    }
+    // The row before the entry, as UPDATE has it: else the two would wait for each other.
+    if let Some(key) = seen.filter(|_| locking)
+        && let Some(conflict) = lock_conflict(cx, relation, key.clone()).await?
+    {
+        let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
+        let now = row::decode(relation, &columns, &key, &conflict.newest)?;
+        if Entry::new(index, &now, &key)? == entry {
+            return Ok(Some(conflict));
         }
-        Some(key) => {
-            // The row before the entry, as UPDATE has it: else the two would wait for each other.
-            if let Some(conflict) = lock_conflict(cx, relation, key.clone()).await? {
-                let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
-                let now = row::decode(relation, &columns, &key, &conflict.newest)?;
-                if Entry::new(index, &now, &key)? == entry {
-                    return Ok(Some(conflict));
-                }
-            }
-        }
-        None => {}
     }
     let locked = lock_entry(cx, index, &entry).await?;
     refuse_unseen(cx, &locked)?;

@@ -141,14 +141,10 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         | TypeId::Aclitem
         | TypeId::Bpchar => {
             let text = checked_text(std::mem::take(bytes))?;
-            if ty.id == TypeId::Name && text.len() > NAME_BYTES_MAX {
-                let detail = format!("Identifier must be less than {} characters.", NAME_BYTES_MAX + 1);
-                return Err(Error::new(SqlState::NAME_TOO_LONG, "identifier too long").with_detail(detail));
-            }
-            if ty.id == TypeId::Bpchar {
-                Datum::Bpchar(Arc::from(text))
-            } else {
-                Datum::Text(Str::from(text))
+            match ty.id {
+                TypeId::Bpchar => Datum::Bpchar(Arc::from(text)),
+                TypeId::Name => Datum::Text(Str::from(checked_name(text)?)),
+                _ => Datum::Text(Str::from(text)),
             }
         }
         TypeId::Char => {
@@ -176,6 +172,15 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         },
     };
     crate::cast::apply_modifier(value, ty, false)
+}
+
+/// A name from a client, of no more bytes than names keep.
+fn checked_name(text: &str) -> Result<&str> {
+    if text.len() <= NAME_BYTES_MAX {
+        return Ok(text);
+    }
+    let detail = format!("Identifier must be less than {} characters.", NAME_BYTES_MAX + 1);
+    Err(Error::new(SqlState::NAME_TOO_LONG, "identifier too long").with_detail(detail))
 }
 
 /// Text from a client: UTF-8 without NULs.

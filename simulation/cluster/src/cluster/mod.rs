@@ -296,7 +296,7 @@ impl Cluster {
     pub fn rewind<J: FnOnce(&Discarded) + Send + 'static>(
         &mut self,
         id: NodeId,
-        from: NodeId,
+        (from, directory): (NodeId, Option<VirtualDisk>),
         judge: J,
     ) -> impl Future<Output = Result<RewindEnd, RewindError>> + use<J> {
         let seed = self.random.u64(..);
@@ -306,7 +306,8 @@ impl Cluster {
         async move {
             let Some(machine) = machine else { return Ok(RewindEnd::Nothing) };
             let runtime = tokio::runtime::Handle::current();
-            let work = move || task::block_on(&runtime, rewinding::rewind(machine, id, from, judge));
+            let work =
+                move || task::block_on(&runtime, rewinding::rewind(machine, id, (from, directory), judge));
             let work = async move { task::blocking(work).await };
             match fiber::run_in(life, "rewind", work).await {
                 Ok(Ok(done)) => done,

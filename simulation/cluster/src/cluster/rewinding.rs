@@ -2,8 +2,13 @@
 
 use super::{DATA, conninfo, id_text};
 use crate::machine::Machine;
+use basebackup::clone::{make_standby, primary_conninfo_of_node};
+use host::{Disk, FileKind, write_file_durably};
 use rewind::{DiscardedCommit, Need, NodeFiles, Rewind, RewindError, RewindOptions, SourceName};
 use simulated::NodeId;
+use simulation::VirtualDisk;
+use std::io;
+use std::path::Path;
 use wal::Lsn;
 
 /// What a rewind says that it takes back, and whether an earlier one said so before.
@@ -33,15 +38,46 @@ pub enum RewindEnd {
     },
 }
 
-/// Rewinds a machine's directory to what a running server has.
+/// Where a copy of the source's directory is.
+const SOURCE: &str = "/source";
+const FILE_MAX: u64 = 1 << 30;
+
+/// Copies the directory of a server that was stopped.
+fn copy_directory(from: &VirtualDisk, to: &dyn Disk, (path, copy): (&Path, &Path)) -> io::Result<()> {
+    to.create_dir_all(copy)?;
+    for entry in from.list(path)? {
+        let (path, copy) = (path.join(&entry.name), copy.join(&entry.name));
+        match entry.kind {
+            FileKind::Directory => copy_directory(from, to, (&path, &copy))?,
+            _ if entry.name == "lock" => {}
+            _ => write_file_durably(to, &copy, &from.read(&path, FILE_MAX)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Rewinds a machine's directory to what a running server has, or a copy of its directory.
 pub(super) async fn rewind(
     machine: Machine,
     node: NodeId,
-    from: NodeId,
+    (from, directory): (NodeId, Option<VirtualDisk>),
     judge: impl FnOnce(&Discarded) + Send + 'static,
 ) -> Result<RewindEnd, RewindError> {
+    let conninfo = format!("{} application_name={}", conninfo(from), id_text(node));
+    let source = match &directory {
+        Some(files) => {
+            let disk = &*machine.host.disk;
+            let (from, copy) = (Path::new(DATA), Path::new(SOURCE));
+            // That of a rewind that was killed.
+            let _ = host::remove_tree(disk, copy);
+            let copied = copy_directory(files, disk, (from, copy));
+            copied.map_err(|error| RewindError::Io { path: SOURCE.to_owned(), error })?;
+            SourceName::Directory(SOURCE.into())
+        }
+        None => SourceName::Server(conninfo.clone()),
+    };
     let options = RewindOptions {
-        source: SourceName::Server(format!("{} application_name={}", conninfo(from), id_text(node))),
+        source,
         target: DATA.into(),
         node_files: NodeFiles::Keep,
         standby: true,
@@ -53,6 +89,7 @@ pub(super) async fn rewind(
     match rewind.need() {
         Need::Nothing => {
             rewind.follow()?;
+            follow_source(&machine, directory.is_some().then_some(&conninfo))?;
             return Ok(RewindEnd::Nothing);
         }
         Need::Rest => {}
@@ -68,5 +105,15 @@ pub(super) async fn rewind(
         }
     }
     rewind.run(&mut |_| ()).await?;
+    follow_source(&machine, directory.is_some().then_some(&conninfo))?;
     Ok(RewindEnd::Done { again, fork: parted })
+}
+
+/// What an operator does after a rewind to a directory: it follows that one's server.
+fn follow_source(machine: &Machine, conninfo: Option<&String>) -> Result<(), RewindError> {
+    let Some(conninfo) = conninfo else { return Ok(()) };
+    let (disk, dir) = (&*machine.host.disk, Path::new(DATA));
+    make_standby(disk, dir, &primary_conninfo_of_node(disk, dir, conninfo)?, None)?;
+    let _ = host::remove_tree(disk, Path::new(SOURCE));
+    Ok(())
 }

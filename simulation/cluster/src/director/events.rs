@@ -118,6 +118,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             shared.armed_handovers.lock().push((*handed, event.clone()));
         }
         Event::Rewind { node, from } => rewinding::rewind_beside(shared, *node, *from),
+        Event::RewindAtRest { node, from } => rewinding::rewind_at_rest(shared, *node, *from),
         Event::Clone { node, from } => clone_anew(shared, *node, *from),
         Event::Follow { node, from } => follow(shared, *node, *from),
         Event::FollowPrimary { node } => follow_primary(shared, *node),
@@ -139,10 +140,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         }
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
-        Event::ClockBack { node, ms } => {
-            shared.hit(Rare::ClockBack);
-            jump(shared, *node, *ms, -1000);
-        }
+        Event::ClockBack { node, ms } => jump(shared, *node, *ms, -1000),
         // They are statements.
         Event::PauseReplay { .. }
         | Event::ResumeReplay { .. }
@@ -339,7 +337,7 @@ fn end_clone(shared: &Shared, node: usize) {
     }
 }
 
-fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
+pub(super) fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
     if !is_up(shared, node) {
         return;
     }
@@ -559,6 +557,9 @@ async fn see_names(shared: Arc<Shared>, node: usize, names: String) {
 }
 
 fn jump(shared: &Shared, node: usize, ms: u64, us: i64) {
+    if us < 0 {
+        shared.hit(Rare::ClockBack);
+    }
     let by = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(us);
     shared.cluster.lock().jump_clock(machine_of(node), by);
 }

@@ -105,6 +105,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::Promote { node }
         | Event::Clone { node, .. }
         | Event::Rewind { node, .. }
+        | Event::RewindAtRest { node, .. }
         | Event::LoseLog { node, .. }
         | Event::SpoilLog { node, .. }
         | Event::FailSync { node, .. }

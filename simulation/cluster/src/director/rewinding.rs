@@ -11,6 +11,7 @@ use crate::machine::rewind_rules;
 use crate::rare::Rare;
 use host::Disk;
 use rewind::RewindError;
+use server::StopMode;
 use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,8 @@ use wal::{Lsn, Rmgr};
 
 /// How long a rewind may take before whoever began it gives up.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long a standby may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What the marker of a rewind says while the control file is the node's own but for its state.
 const IS_COPYING: &str = "phase=copying";
 const FILE_MAX: u64 = 1 << 20;
@@ -115,19 +118,28 @@ fn is_replaced(shared: &Shared, server: usize, by: usize) -> bool {
 
 /// Takes a node down, rewinds it and starts it as a standby. Whether it is one of `from` now.
 pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> bool {
+    events::is_up(&shared, from) && rewind_to(&shared, node, (from, None)).await
+}
+
+/// The same by what a source's server says, or by a copy of its directory.
+async fn rewind_to(
+    shared: &Arc<Shared>,
+    node: usize,
+    (from, directory): (usize, Option<VirtualDisk>),
+) -> bool {
     // Who lacks durable log is to say so, and to be cloned.
     let is_damaged = shared.damaged.lock().contains_key(&node);
-    if is_damaged || !events::is_up(&shared, from) || shared.busy.lock().contains_key(&node) {
+    if is_damaged || shared.busy.lock().contains_key(&node) {
         return false;
     }
     // Nor does anybody leave the branch that replaced the source's, though the source may not know of it yet.
-    if is_replaced(&shared, from, node) {
+    if is_replaced(shared, from, node) {
         return false;
     }
     shared.busy.lock().insert(node, "rewound");
-    events::kill(&shared, node);
+    events::kill(shared, node);
     shared.observe();
-    let done = carry_out(&shared, node, from).await;
+    let done = carry_out(shared, node, (from, directory)).await;
     let Some(done) = done else {
         // It was killed. What the plan has for it comes next.
         shared.busy.lock().remove(&node);
@@ -135,20 +147,48 @@ pub(super) async fn rewind(shared: Arc<Shared>, node: usize, from: usize) -> boo
     };
     let is_rewound = match &done {
         Ok(end) => {
-            finish(&shared, node, *end);
+            finish(shared, node, *end);
             true
         }
         Err(error) => {
-            if let Err(why) = judge_error(&shared, node, error) {
+            if let Err(why) = judge_error(shared, node, error) {
                 shared.fail(why);
             }
             false
         }
     };
     shared.busy.lock().remove(&node);
-    slots::make(&shared, node, from);
-    events::start(&shared, node);
+    slots::make(shared, node, from);
+    events::start(shared, node);
     is_rewound
+}
+
+/// Stops a standby, and rewinds another node to what its directory has then; that one starts again meanwhile.
+pub(super) fn rewind_at_rest(shared: &Arc<Shared>, node: usize, from: usize) {
+    let there = shared.clone();
+    shared.beside(async move {
+        let (id, is_standby) = {
+            let cluster = there.cluster.lock();
+            let files = cluster.node(machine_of(from)).map(|from| from.files());
+            (machine_of(from), files.is_some_and(|files| has(files, "standby.signal")))
+        };
+        if !is_standby || !events::is_up(&there, from) || there.busy.lock().contains_key(&from) {
+            return;
+        }
+        events::stop(&there, from, StopMode::Fast);
+        let states = there.cluster.lock().node(id).map(|from| from.states());
+        let Some(mut states) = states else { return };
+        // A start that was broken off leaves a directory that is refused.
+        let has_stopped = |state: &State| matches!(state, State::Ended(_) | State::Down);
+        if !matches!(tokio::time::timeout(STOP_LIMIT, states.wait_for(has_stopped)).await, Ok(Ok(_))) {
+            return;
+        }
+        let copy = there.cluster.lock().node(id).map(|from| from.files().fork());
+        events::start(&there, from);
+        if copy.is_some() && rewind_to(&there, node, (from, copy)).await {
+            there.hit(Rare::RewoundToDirectory);
+        }
+    });
 }
 
 /// The same beside what happens else.
@@ -158,7 +198,11 @@ pub(super) fn rewind_beside(shared: &Arc<Shared>, node: usize, from: usize) {
 }
 
 /// Runs it to its end; None if it was killed.
-async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Result<RewindEnd, RewindError>> {
+async fn carry_out(
+    shared: &Arc<Shared>,
+    node: usize,
+    (from, directory): (usize, Option<VirtualDisk>),
+) -> Option<Result<RewindEnd, RewindError>> {
     let (there, killed) = (shared.clone(), Arc::new(Notify::new()));
     let judge = move |discarded: &Discarded| {
         if let Err(why) = judge(&there, node, discarded) {
@@ -169,7 +213,7 @@ async fn carry_out(shared: &Arc<Shared>, node: usize, from: usize) -> Option<Res
         let mut cluster = shared.cluster.lock();
         let files = cluster.node(machine_of(node))?.files().clone();
         shared.facts.lock().add_all(&files);
-        (cluster.rewind(machine_of(node), machine_of(from), judge), control_of(&files))
+        (cluster.rewind(machine_of(node), (machine_of(from), directory), judge), control_of(&files))
     };
     let rewinding = Rewinding { from, killed: killed.clone(), control };
     shared.rewinds.lock().insert(node, rewinding);

@@ -208,6 +208,9 @@ events! {
     CutAtHandover { from: usize, to: usize, ways: Ways, handed: Handed, ms: u64 } = "cut node {from} off from node {to} {ways} when a role is {handed} for {ms} ms",
     /// It is ended if it runs, rewound to the branch of another node and started as its standby.
     Rewind { node: usize, from: usize } = "rewind node {node} to node {from}",
+    /// A standby is stopped and started again; in between its directory is copied, and the other one rewound
+    /// to that.
+    RewindAtRest { node: usize, from: usize } = "rewind node {node} to the directory of node {from}",
     /// It is ended if it runs, cloned anew from another node and started as its standby.
     Clone { node: usize, from: usize } = "clone node {node} from node {from}",
     /// A standby follows another node from now on.

@@ -18,6 +18,14 @@ impl Director {
     /// one begins.
     fn is_rewound(&mut self, (node, from): (usize, usize), after_ms: u64) -> u64 {
         let mut at_ms = after_ms;
+        let others: Vec<usize> =
+            self.standbys().into_iter().filter(|other| ![node, from].contains(other)).collect();
+        if !others.is_empty() && self.last.bool() {
+            let other = others[self.last.usize(..others.len())];
+            self.then(at_ms, Event::RewindAtRest { node, from: other });
+            // What the first one begins goes on, or not, from there.
+            at_ms += self.last.u64(100..1500);
+        }
         self.then(at_ms, Event::Rewind { node, from });
         for _ in 0..self.rng.usize(..4) {
             let goes = if self.rng.u8(..6) == 0 { from } else { node };

@@ -32,7 +32,10 @@ fn each_plan_changes_the_branch_and_has_events_of_nodes_that_are_there() {
             assert!(timed.at_ms < plan.duration_ms + 20_000, "{plan}");
             let numbers: Vec<usize> = match &timed.event {
                 Event::Promote { node } | Event::Restart { node } | Event::Kill { node } => vec![*node],
-                Event::Clone { node, from } | Event::Follow { node, from } | Event::Rewind { node, from } => {
+                Event::Clone { node, from }
+                | Event::Follow { node, from }
+                | Event::Rewind { node, from }
+                | Event::RewindAtRest { node, from } => {
                     assert_ne!(node, from, "{plan}");
                     vec![*node, *from]
                 }
@@ -53,7 +56,7 @@ fn each_kind_of_event_and_each_shape_occurs() {
     let plans: Vec<Plan> = (0..SEEDS).map(Plan::of_seed).collect();
     let word = |timed: &Timed| format!("{:?}", timed.event).split([' ', '{']).next().unwrap_or("").to_owned();
     let kinds: BTreeSet<String> = plans.iter().flat_map(|plan| plan.events.iter().map(word)).collect();
-    assert_eq!(kinds.len(), 48, "{kinds:?}");
+    assert_eq!(kinds.len(), 49, "{kinds:?}");
     let sizes: BTreeSet<usize> = plans.iter().map(Plan::nodes).collect();
     assert_eq!(sizes, [3, 4, 5].into());
     let cascades = |plan: &&Plan| plan.upstreams.iter().flatten().any(|upstream| *upstream > 0);
