@@ -7,10 +7,9 @@ use crate::source::SourcePosition;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
-use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::reader::{Next, ReaderOptions, WalReader};
 use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What becomes of pg_wal.
@@ -161,14 +160,8 @@ impl Target {
         history: &TimelineHistory,
     ) -> (Lsn, TimelineId) {
         let timeline_before = |end: Lsn| history.timeline_at(Lsn::new(end.get().saturating_sub(1)));
-        let size = self.control.segment_size;
-        let mut files = SegmentFiles::new(self.disk.clone(), self.path("pg_wal"), size, history.clone());
-        if self.places.has_archive() {
-            // What neither side had comes from there.
-            files.look_beside(self.places.beside());
-            files.set_supply(Arc::new(self.places.clone()));
-        }
-        let mut reader = WalReader::new(files, ReaderOptions::new(size), pages);
+        let options = ReaderOptions::new(self.control.segment_size);
+        let mut reader = WalReader::new(self.log_along(history), options, pages);
         let mut end = pages;
         let newest = source.timeline.min(timeline_before(source.log_end));
         while timeline_before(end) < newest

@@ -110,21 +110,26 @@ impl Target {
 
     /// A reader over its own log.
     pub fn reader(&self, at: Lsn) -> WalReader<SegmentFiles> {
-        let mut files = self.log_here();
-        if self.places.has_archive() {
-            files.set_supply(Arc::new(self.places.clone()));
-        }
-        self.reader_of(files, at)
+        self.reader_of(self.log_along(&self.history), at)
     }
 
     /// The same without what an archive would have to bring.
     pub(crate) fn reader_of_here(&self, at: Lsn) -> WalReader<SegmentFiles> {
-        self.reader_of(self.log_here(), at)
+        self.reader_of(self.log_here(&self.history), at)
     }
 
-    fn log_here(&self) -> SegmentFiles {
+    /// The log along a history, with what an archive has of it.
+    pub(crate) fn log_along(&self, history: &TimelineHistory) -> SegmentFiles {
+        let mut files = self.log_here(history);
+        if self.places.has_archive() {
+            files.set_supply(Arc::new(self.places.clone()));
+        }
+        files
+    }
+
+    fn log_here(&self, history: &TimelineHistory) -> SegmentFiles {
         let (size, pg_wal) = (self.control.segment_size, self.dir.join("pg_wal"));
-        let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, self.history.clone());
+        let mut files = SegmentFiles::new(self.disk.clone(), pg_wal, size, history.clone());
         files.look_beside(self.places.beside());
         files
     }

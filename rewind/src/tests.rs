@@ -126,13 +126,25 @@ fn copy_tree(disk: &VirtualDisk, from: &Path, to: &Path) {
     disk.sync_dir(to.parent().unwrap()).unwrap();
 }
 
-/// Makes a copy of /one a primary of the second timeline.
-async fn promote_copy(disk: &VirtualDisk, dir: &str) {
+/// A copy of /one becomes a primary of this timeline.
+async fn promoted(disk: &VirtualDisk, dir: &str, timeline: u32) -> Database {
     let (copy, mut redo) = follow(disk, dir);
     let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    let how = PromoteOptions { new_timeline: TimelineId::new(timeline), reason: "test".into() };
     copy.promote(end, how).await.unwrap().end_recovery().await.unwrap();
-    copy.shutdown().await.unwrap();
+    copy
+}
+
+/// Makes a copy of /one a primary of the second timeline, and stops it.
+async fn promote_copy(disk: &VirtualDisk, dir: &str) {
+    promoted(disk, dir, 2).await.shutdown().await.unwrap();
+}
+
+/// Runs a copy of /one as a standby to the end of its log, and stops it.
+async fn stop_standby(disk: &VirtualDisk, dir: &str) {
+    let (standby, mut redo) = follow(disk, dir);
+    redo.run(&Always(Feed::Stop)).unwrap();
+    standby.shutdown().await.unwrap();
 }
 
 /// /one: a primary that was killed; /two: its copy, which was promoted before the end of /one's log, went on,
@@ -159,10 +171,7 @@ async fn diverged_after(more: u32) -> VirtualDisk {
     copy_one(&disk, "/two");
     copy_tree(&disk, Path::new("/one/pg_wal"), Path::new("/log"));
 
-    let (two, mut redo) = follow(&disk, "/two");
-    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
-    two.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let two = promoted(&disk, "/two", 2).await;
     write(&two, kept, 390..700, &"there ".repeat(30)).await;
     drop_tree(&two, goes).await;
     let made = new_tree(&two).await;

@@ -13,7 +13,7 @@ use wal::format::FORMATS;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
-use wal::{BranchRecord, Lsn, SegmentNumber, TimelineId};
+use wal::{BranchRecord, Lsn, SegmentFile, SegmentFolder, TimelineId};
 
 /// A directory that nobody changes.
 pub struct DirectorySource {
@@ -112,13 +112,13 @@ fn end_of_log(
 ) -> Result<Lsn, RewindError> {
     let (size, newest, pg_wal) = (control.segment_size, newest(control), pg_wal(dir));
     let mut files = SegmentFiles::new(disk.clone(), pg_wal.clone(), size, history);
-    for entry in disk.list(&pg_wal).map_err(io_error(&pg_wal))? {
-        let path = pg_wal.join(&entry.name);
-        if let Some((_, segment)) = SegmentNumber::parse_file_name(&entry.name, size)
-            && size.start_of(segment) > newest
-            && disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes()
-        {
-            files.set_limit(files.limit().unwrap_or(Lsn::MAX).min(size.start_of(segment)));
+    let folder = SegmentFolder::new(disk.clone(), &pg_wal, size);
+    for SegmentFile { timeline, segment } in folder.list()? {
+        let (path, start) = (folder.path(timeline, segment), size.start_of(segment));
+        if start > newest && disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes() {
+            // They come in the order of their places.
+            files.set_limit(start);
+            break;
         }
     }
     let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };

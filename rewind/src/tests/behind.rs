@@ -1,12 +1,15 @@
 //! Sources at rest that have received log which they have not replayed.
 
-use super::{Always, copy_one, create_one, follow, host_on, new_tree, policy_of, rewind_with, to_two, write};
+use super::{
+    Always, copy_one, create_one, follow, host_on, new_tree, policy_of, promoted, rewind_with, stop_standby,
+    to_two, write,
+};
 use crate::{Need, Rewind, RewindOptions, SourceName, Stage};
 use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use std::sync::Arc;
-use storage::{Feed, PromoteOptions, REWIND_MARKER};
+use storage::{Feed, REWIND_MARKER};
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::{LogBranch, Lsn, SegmentNumber, SegmentSize, TimelineId};
@@ -26,14 +29,9 @@ async fn stopped_behind(dirs: &[(&str, usize)]) -> VirtualDisk {
     write(&one, tree, 0..20, "here").await;
     drop(one);
     for (dir, _) in dirs {
-        let (standby, mut redo) = follow(&disk, dir);
-        redo.run(&Always(Feed::Stop)).unwrap();
-        standby.shutdown().await.unwrap();
+        stop_standby(&disk, dir).await;
     }
-    let (two, mut redo) = follow(&disk, "/two");
-    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
-    two.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let two = promoted(&disk, "/two", 2).await;
     for round in 0..4 {
         write(&two, tree, 0..1000, &format!("{round} {}", "there ".repeat(100))).await;
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Always, assert_is_equal, copy_one, create_one, diverged, follow, host_on, new_tree, open, policy_of,
-    promote_copy, relations, rewind, rewind_with, to_two, write,
+    promote_copy, promoted, relations, rewind, rewind_with, stop_standby, to_two, write,
 };
 use crate::marker::Marker;
 use crate::plan::Touched;
@@ -12,7 +12,7 @@ use host::Disk;
 use simulation::{Fault, VirtualDisk};
 use std::path::Path;
 use std::sync::Arc;
-use storage::{Feed, PromoteOptions, REWIND_MARKER};
+use storage::{Feed, REWIND_MARKER};
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
 use wal::{LogBranch, Lsn, RelFile, TimelineId};
@@ -22,10 +22,7 @@ use wal::{LogBranch, Lsn, RelFile, TimelineId};
 async fn diverged_twice(timeline: u32) -> VirtualDisk {
     let disk = diverged().await;
     copy_one(&disk, "/three");
-    let (three, mut redo) = follow(&disk, "/three");
-    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(timeline), reason: "test".into() };
-    three.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let three = promoted(&disk, "/three", timeline).await;
     let made = new_tree(&three).await;
     write(&three, made, 0..50, "made at the third").await;
     three.shutdown().await.unwrap();
@@ -52,16 +49,11 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     write(&one, tree, 0..50, "had by one of both alone").await;
     copy_one(&disk, "/ahead");
     drop(one);
-    let (behind, mut redo) = follow(&disk, "/behind");
-    redo.run(&Always(Feed::Stop)).unwrap();
-    behind.shutdown().await.unwrap();
-    let (ahead, mut redo) = follow(&disk, "/ahead");
-    let end = redo.run(&Always(Feed::Promote { timeline: TimelineId::FIRST })).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
-    ahead.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    stop_standby(&disk, "/behind").await;
+    let ahead = promoted(&disk, "/ahead", 2).await;
     write(&ahead, tree, 0..20, "behind the fork").await;
     ahead.shutdown().await.unwrap();
-    drop((ahead, behind));
+    drop(ahead);
 
     let source = SourceName::Directory("/behind".into());
     let options = RewindOptions { source, target: "/ahead".into(), ..to_two() };
@@ -91,10 +83,7 @@ async fn a_standby_whose_log_does_not_come_to_the_branch_that_it_chose_leaves_it
     write(&one, tree, 0..50, "common").await;
     ["/two", "/three"].iter().for_each(|to| copy_one(&disk, to));
     drop(one);
-    let (three, mut redo) = follow(&disk, "/three");
-    redo.run(&Always(Feed::Stop)).unwrap();
-    three.shutdown().await.unwrap();
-    drop((three, redo));
+    stop_standby(&disk, "/three").await;
     let (path, control) = (Path::new("/three"), ControlFile::load(&disk, Path::new("/three")).unwrap());
     let root = TimelineHistory::root(TimelineId::FIRST);
     let chosen = root.fork(TimelineId::new(3), Lsn::new(1 << 30), "test", BranchId::new(7)).unwrap();

@@ -38,6 +38,13 @@ pub enum State {
     Ended(Result<(), String>),
 }
 
+impl State {
+    /// Whether no server runs: it has ended, or there was none.
+    pub const fn is_over(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Down)
+    }
+}
+
 /// A machine.
 #[derive(Debug)]
 pub struct Node {

@@ -76,6 +76,8 @@ pub(super) async fn rewind(
         }
         None => SourceName::Server(conninfo.clone()),
     };
+    // A server's connection string is taken over by the rewind itself.
+    let follows = directory.is_some().then_some(conninfo.as_str());
     let options = RewindOptions {
         source,
         target: DATA.into(),
@@ -89,7 +91,7 @@ pub(super) async fn rewind(
     match rewind.need() {
         Need::Nothing => {
             rewind.follow()?;
-            follow_source(&machine, directory.is_some().then_some(&conninfo))?;
+            follow_source(&machine, follows)?;
             return Ok(RewindEnd::Nothing);
         }
         Need::Rest => {}
@@ -105,12 +107,12 @@ pub(super) async fn rewind(
         }
     }
     rewind.run(&mut |_| ()).await?;
-    follow_source(&machine, directory.is_some().then_some(&conninfo))?;
+    follow_source(&machine, follows)?;
     Ok(RewindEnd::Done { again, fork: parted })
 }
 
 /// What an operator does after a rewind to a directory: it follows that one's server.
-fn follow_source(machine: &Machine, conninfo: Option<&String>) -> Result<(), RewindError> {
+fn follow_source(machine: &Machine, conninfo: Option<&str>) -> Result<(), RewindError> {
     let Some(conninfo) = conninfo else { return Ok(()) };
     let (disk, dir) = (&*machine.host.disk, Path::new(DATA));
     make_standby(disk, dir, &primary_conninfo_of_node(disk, dir, conninfo)?, None)?;

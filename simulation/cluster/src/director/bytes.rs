@@ -79,7 +79,7 @@ pub(super) async fn stop(shared: &Shared, node: usize) -> Result<(), String> {
         cluster.node(machine_of(node)).map(|node| node.states())
     };
     let Some(mut states) = states else { return Ok(()) };
-    let ended = states.wait_for(|state| matches!(state, State::Ended(_) | State::Down));
+    let ended = states.wait_for(State::is_over);
     match tokio::time::timeout(STOP_LIMIT, ended).await {
         Err(_) => Err(format!("liveness: node {node} does not stop")),
         Ok(Ok(state)) => match &*state {

@@ -356,17 +356,16 @@ pub(super) fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
     let there = shared.clone();
     shared.beside(async move {
         let asked_ms = there.now_ms();
-        let has_ended = |state: &State| matches!(state, State::Ended(_) | State::Down);
         // A server that was killed and started in one instant is never seen down: its life tells.
         let is_same = || there.cluster.lock().node(id).and_then(|node| node.life()) == life;
         let stood_still = || there.facts.lock().paused_since(node, asked_ms);
         if mode == StopMode::Immediate {
-            let at_once = tokio::time::timeout(AT_ONCE, states.wait_for(has_ended)).await.is_ok();
+            let at_once = tokio::time::timeout(AT_ONCE, states.wait_for(State::is_over)).await.is_ok();
             if !at_once && is_same() && !stood_still() {
                 there.fail(format!("Timely: node {node} was to stop at once at {asked_ms} ms, and goes on"));
             }
         }
-        let timely = tokio::time::timeout(STOP_LIMIT, states.wait_for(has_ended)).await.is_ok();
+        let timely = tokio::time::timeout(STOP_LIMIT, states.wait_for(State::is_over)).await.is_ok();
         if !is_same() {
             return;
         }

@@ -274,10 +274,7 @@ fn lacks_log(shared: &Shared, node: usize) -> bool {
 
 fn restart_if_ended(shared: &Shared, node: usize) {
     let ended = match shared.cluster.lock().node(machine_of(node)) {
-        Some(node) => {
-            let is_down = matches!(node.state(), State::Ended(_) | State::Down);
-            is_down && !rewinding::is_halfway(node.files())
-        }
+        Some(node) => node.state().is_over() && !rewinding::is_halfway(node.files()),
         None => false,
     };
     if ended {

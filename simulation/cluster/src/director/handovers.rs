@@ -298,7 +298,7 @@ fn runs_again(shared: &Shared, (node, at_ms): (usize, u64), leads: bool) -> Resu
         let again = facts.handovers.stops.iter().any(|(other, again_ms)| *other == node && *again_ms > at_ms);
         !is_free || was_stopped || again || facts.was_asked_to_promote(node, at_ms)
     };
-    let was_stopped = matches!(there.state(), State::Ended(_) | State::Down);
+    let was_stopped = there.state().is_over();
     if befell || was_stopped {
         return Ok(());
     }

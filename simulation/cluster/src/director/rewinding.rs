@@ -179,8 +179,7 @@ pub(super) fn rewind_at_rest(shared: &Arc<Shared>, node: usize, from: usize) {
         let states = there.cluster.lock().node(id).map(|from| from.states());
         let Some(mut states) = states else { return };
         // A start that was broken off leaves a directory that is refused.
-        let has_stopped = |state: &State| matches!(state, State::Ended(_) | State::Down);
-        if !matches!(tokio::time::timeout(STOP_LIMIT, states.wait_for(has_stopped)).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(STOP_LIMIT, states.wait_for(State::is_over)).await, Ok(Ok(_))) {
             return;
         }
         let copy = there.cluster.lock().node(id).map(|from| from.files().fork());

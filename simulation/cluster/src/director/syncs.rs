@@ -33,10 +33,11 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
     files.inject(Fault::once(Call::Sync, &log, 1, FaultKind::Io));
     let there = shared.clone();
     shared.beside(async move {
-        let is_down = |state: &State| matches!(state, State::Ended(_) | State::Down);
-        drop(tokio::time::timeout(MET_LIMIT, states.wait_for(is_down)).await);
+        drop(tokio::time::timeout(MET_LIMIT, states.wait_for(State::is_over)).await);
         files.clear_faults();
-        let Ok(Ok(ended)) = tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await else { return };
+        let Ok(Ok(ended)) = tokio::time::timeout(END_LIMIT, states.wait_for(State::is_over)).await else {
+            return;
+        };
         let has_met = matches!(&*ended, State::Ended(Err(why)) if why.contains(FAILED));
         drop(ended);
         let is_over = there.now_ms() >= there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms;
