@@ -11,7 +11,7 @@
 //! segment after its mark. The folder of what was brought goes with this; a server and the next rewind remove
 //! what a kill has left of it.
 
-use crate::copy::{remove_file, remove_tree};
+use crate::copy::remove_tree;
 use crate::error::{RewindError, io_error};
 use crate::past::SPILL_FILE;
 use crate::report::is_begun_report;
@@ -54,7 +54,7 @@ pub trait LogArchive: Send + Sync {
 pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> {
     remove_tree(disk, &dir.join(BROUGHT_DIR))?;
     for name in [ROOM_FILE, SPILL_FILE, UNTOUCHED_FILE] {
-        remove_file(disk, &dir.join(name))?;
+        remove_tree(disk, &dir.join(name))?;
     }
     let own = dir.join("plimsoll");
     let entries = match disk.list(&own) {
@@ -62,7 +62,7 @@ pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> 
         other => other.map_err(io_error(&own))?,
     };
     for entry in entries.into_iter().filter(|entry| is_begun_report(&entry.name)) {
-        remove_file(disk, &own.join(&entry.name))?;
+        remove_tree(disk, &own.join(&entry.name))?;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ impl Places {
         // one would go, and a later rewind read this.
         let kept = self.pg_wal.kept();
         for SegmentFile { timeline, segment } in kept.list_if_there()? {
-            remove_file(&*self.disk, &kept.path(timeline, segment))?;
+            remove_tree(&*self.disk, &kept.path(timeline, segment))?;
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl SegmentSupply for Places {
         let to = format!("{BROUGHT_DIR}/{FETCHED}");
         let path = self.dir.join(&to);
         // A fetch that failed may have left it.
-        remove_file(&*self.disk, &path).map_err(io::Error::other)?;
+        remove_tree(&*self.disk, &path).map_err(io::Error::other)?;
         if !archive.bring(history, timeline, segment, &to)? {
             return Ok(false);
         }

@@ -9,7 +9,6 @@ use crate::source::Source;
 use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use protocol::replication::ReadFile;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use storage::page::Page;
@@ -75,7 +74,7 @@ impl Copier<'_> {
             self.copy_whole(&file.path, &file.path, file.size, (0, file.size)).await?;
         }
         for file in plan.remove_files.iter().chain(&gone) {
-            remove_file(&*self.disk, &self.dir.join(file))?;
+            remove_tree(&*self.disk, &self.dir.join(file))?;
         }
         for folder in &plan.remove_folders {
             self.remove_folder(folder)?;
@@ -181,7 +180,7 @@ impl Copier<'_> {
     ) -> Result<bool, RewindError> {
         let target = self.dir.join(to);
         let temporary = self.dir.join(format!("{to}{TEMPORARY}"));
-        remove_file(&*self.disk, &temporary)?;
+        remove_tree(&*self.disk, &temporary)?;
         let file = self.disk.open(&temporary, OpenMode::CreateNew).map_err(io_error(&temporary))?;
         let reads: Vec<ReadFile> = (0..length.div_ceil(PIECE))
             .map(|piece| {
@@ -206,7 +205,7 @@ impl Copier<'_> {
             })
             .await?;
         if !is_there || came < least {
-            remove_file(&*self.disk, &temporary)?;
+            remove_tree(&*self.disk, &temporary)?;
             return Ok(false);
         }
         if file.len().map_err(io_error(&temporary))? < size && size > length {
@@ -263,14 +262,6 @@ fn bad_page(bytes: &[u8], first: u32, checksums: bool) -> Option<(u32, String)> 
         let fault = page.unseal(BlockNumber::new(block), checksums).err()?;
         Some((block, fault.to_string()))
     })
-}
-
-/// Removes a file; one that is not there is no error.
-pub(crate) fn remove_file(disk: &dyn Disk, path: &Path) -> Result<(), RewindError> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path)(error)),
-        _ => Ok(()),
-    }
 }
 
 /// Removes a file, or a folder with what is in it; what is not there is no error.

@@ -23,7 +23,7 @@
 //! a table that the commit wrote anew as a whole, as ADD PRIMARY KEY does. Most such rows are what they were,
 //! and nothing tells which: all have `old_unknown`.
 
-use crate::copy::remove_file;
+use crate::copy::remove_tree;
 use crate::discarded::{Change, DiscardedCommit};
 use crate::error::{RewindError, io_error};
 use crate::past::{TreeRows, Version};
@@ -98,7 +98,7 @@ impl Draft {
     /// # Errors
     /// Fails if the file cannot be removed.
     pub fn take_back(&self) -> Result<(), RewindError> {
-        remove_file(&*self.disk, &self.path)?;
+        remove_tree(&*self.disk, &self.path)?;
         let folder = self.path.parent().unwrap_or(&self.path);
         self.disk.sync_dir(folder).map_err(io_error(folder))
     }

@@ -2,7 +2,7 @@
 //! that cannot start until it has got room.
 
 use crate::beside::BROUGHT_DIR;
-use crate::copy::remove_file;
+use crate::copy::remove_tree;
 use crate::error::{RewindError, io_error};
 use host::Disk;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(crate) fn look_for_room(disk: &dyn Disk, dir: &Path, needed: Needed) -> Resu
     disk.create_dir_all(&folder).map_err(io_error(&folder))?;
     let taken = files.iter().try_for_each(|(name, bytes)| take(disk, &dir.join(name), *bytes));
     for (name, _) in files {
-        remove_file(disk, &dir.join(name))?;
+        remove_tree(disk, &dir.join(name))?;
     }
     taken
 }

@@ -127,6 +127,9 @@ impl Disk for OwnWay {
     fn is_one_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
         RealDisk.is_one_file(one, other)
     }
+    fn read_settled(&self, path: &Path, limit: u64, is_whole: &dyn Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+        RealDisk.read_settled(path, limit, is_whole)
+    }
     fn is_null_device(&self, path: &Path) -> bool {
         RealDisk.is_null_device(path)
     }

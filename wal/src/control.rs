@@ -195,8 +195,11 @@ pub struct ControlFile {
 }
 
 /// The control file's path below the data directory.
+pub const CONTROL_FILE: &str = "global/pg_control";
+
+/// The control file's path.
 pub fn control_file_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("global").join("pg_control")
+    data_dir.join(CONTROL_FILE)
 }
 
 /// The fields that say how a build lays out its files. Most have one value that this build can work with.
@@ -438,14 +441,23 @@ impl ControlFile {
         self.backup_end_required || self.backup_end_point.is_valid()
     }
 
+    /// The bytes of a control file, which a server may be writing at this moment: they are read again while
+    /// their checksum is wrong, for as long as a write may take.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read. Whether the bytes are good, [`Self::decode`] says.
+    pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+        let is_whole = |bytes: &[u8]| !matches!(Self::decode(bytes), Err(ControlError::Crc { .. }));
+        disk.read_settled(path, CONTROL_FILE_SIZE as u64 * 2, &is_whole)
+    }
+
     /// Reads the control file of a data directory.
     ///
     /// # Errors
     /// Fails if the file cannot be read or is damaged.
     pub fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Self, ControlError> {
         let path = control_file_path(data_dir);
-        let bytes = disk
-            .read(&path, CONTROL_FILE_SIZE as u64 * 2)
+        let bytes = Self::read(disk, &path)
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })?;
         Self::decode(&bytes).map_err(|error| ControlError::Unusable {
             path: path.display().to_string(),

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::records::{PARAMETERS, checkpoint, every_record};
 use support::{Log, SIZE, SYSTEM};
 use wal::control::{CATALOG_VERSION, ClusterState, ControlFile};
@@ -87,6 +89,35 @@ fn control() -> ControlFile {
         large_object_block_size: 0,
         mock_authentication_nonce: [0xAB; 32],
     }
+}
+
+#[test]
+fn a_control_file_is_read_whole_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("global")).unwrap();
+    let states = [0x55, 0xAA].map(|byte| ControlFile { mock_authentication_nonce: [byte; 32], ..control() });
+    states[0].store(&host::RealDisk, folder.path()).unwrap();
+    let path = wal::control::control_file_path(folder.path());
+    let (file, is_over) =
+        (std::fs::OpenOptions::new().write(true).open(&path).unwrap(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // In two parts, so that there is a moment between them that a reader meets.
+            for state in states.iter().cycle().take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                let bytes = state.encode();
+                file.write_all_at(&bytes[..270], 0).unwrap();
+                file.write_all_at(&bytes[270..], 270).unwrap();
+            }
+        });
+        // As often as a plain read meets such a moment, this one does, too.
+        let (mut read, mut torn) = (Vec::new(), 0);
+        while torn < 20 {
+            torn += u32::from(ControlFile::decode(&std::fs::read(&path).unwrap()).is_err());
+            read.push(ControlFile::load(&host::RealDisk, folder.path()));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(read.into_iter().all(|read| states.contains(&read.unwrap())));
+    });
 }
 
 #[test]

@@ -176,6 +176,14 @@ pub trait Disk: Send + Sync + Debug {
         false
     }
 
+    /// Reads a whole file, as [`Disk::read`] does, that another process may be writing at its place at this
+    /// moment: the kernel then gives old bytes and new ones. It is read again for a moment until `is_whole`;
+    /// what was read last is returned, whole or not. Here, for a disk that has no such moments, it is once.
+    fn read_settled(&self, path: &Path, limit: u64, is_whole: &dyn Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+        let _ = is_whole;
+        self.read(path, limit)
+    }
+
     /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`. What is no
     /// regular file is refused before it is opened: pipes and devices may act when they are.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {

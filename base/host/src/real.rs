@@ -17,6 +17,11 @@ const NULL_DEVICE: u64 = nix::sys::stat::makedev(1, 3);
 /// How long a lock that is held is tried again.
 const LOCK_GRACE: Duration = Duration::from_millis(100);
 
+/// How often a file that is being written is read again, and after how long: a tenth of a second in all, where
+/// a write takes microseconds if its process is not kept from running.
+const REREADS: u32 = 20;
+const REREAD_PAUSE: Duration = Duration::from_millis(5);
+
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -221,6 +226,17 @@ impl Disk for RealDisk {
             names: if found.is_file() { found.nlink() } else { 1 },
         })
     }
+    fn read_settled(&self, path: &Path, limit: u64, is_whole: &dyn Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(path, limit)?;
+        for _ in 0..REREADS {
+            if is_whole(&bytes) {
+                break;
+            }
+            std::thread::sleep(REREAD_PAUSE);
+            bytes = self.read(path, limit)?;
+        }
+        Ok(bytes)
+    }
     fn is_null_device(&self, path: &Path) -> bool {
         fs::metadata(path)
             .is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL_DEVICE)
@@ -254,5 +270,32 @@ impl Disk for RealDisk {
                 Err((_, errno)) => return Err(io::Error::from(errno)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_file_that_is_being_written_is_read_until_it_is_whole_and_not_forever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "half").unwrap();
+        let looked = Cell::new(0);
+        let writer_ends = |bytes: &[u8]| {
+            looked.set(looked.get() + 1);
+            fs::write(&path, "whole").unwrap();
+            bytes == b"whole"
+        };
+        assert_eq!(RealDisk.read_settled(&path, 100, &writer_ends).unwrap(), b"whole");
+        assert_eq!(looked.get(), 2);
+        assert_eq!(RealDisk.read_settled(&path, 100, &|_| false).unwrap(), b"whole");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            RealDisk.read_settled(&path, 100, &|_| false).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

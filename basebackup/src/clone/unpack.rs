@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use tar::{EntryType, Header};
+use wal::control::CONTROL_FILE;
 
 const BLOCK: usize = 512;
 
 /// pg_control's name until the clone is complete: without pg_control no server starts, and backup tools pass
 /// over this name.
 pub(super) const CONTROL_HELD_BACK: &str = "global/pgsql_tmp.pg_control.clone";
-const CONTROL: &str = "global/pg_control";
 
 /// What comes from the server.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ impl Unpacker {
         if self.unpacked.files.contains_key(&path) {
             return Err(archive(format!("\"{path}\" comes twice")));
         }
-        let on_disk = if path == CONTROL { CONTROL_HELD_BACK } else { path.as_str() };
+        let on_disk = if path == CONTROL_FILE { CONTROL_HELD_BACK } else { path.as_str() };
         let full = self.target.join(on_disk);
         let file = self.disk.open(&full, OpenMode::CreateNew).map_err(io_error(&full))?;
         let checksum = FileChecksum::new(self.unpacked.algorithm);

@@ -2,9 +2,11 @@
 //! what leaves a node.
 
 use super::exclude::{self, Fate};
-use host::{Disk, FileKind};
+use host::{Disk, File, FileKind, OpenMode};
+use protocol::replication::ReadFile;
 use std::io;
 use std::path::Path;
+use wal::control::{CONTROL_FILE, ControlFile};
 use wal::{TimelineId, file_names};
 
 /// What a file is to a copy.
@@ -109,7 +111,7 @@ pub fn sent_files(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<SentFile>>
             add_file(disk, data_dir, join(&folder, &entry.name), FileClass::Log, &mut found)?;
         }
     }
-    add_file(disk, data_dir, CONTROL.to_owned(), FileClass::Control, &mut found)?;
+    add_file(disk, data_dir, CONTROL_FILE.to_owned(), FileClass::Control, &mut found)?;
     Ok(found)
 }
 
@@ -153,9 +155,6 @@ fn kept_path() -> String {
     join(PG_WAL, wal::KEPT_DIR)
 }
 
-/// The control file's path below the data directory.
-const CONTROL: &str = "global/pg_control";
-
 /// Whether a file of pg_wal is part of the log.
 fn is_log(name: &str) -> bool {
     file_names::is_segment(name) || TimelineId::parse_history_file_name(name).is_some()
@@ -186,6 +185,44 @@ pub fn may_be_sent(path: &str) -> bool {
 
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// A part of a file below the data directory, less where the file ends; None if there is no such file. The
+/// control file, which a server may be writing, is read whole.
+///
+/// # Errors
+/// Fails if the file cannot be read.
+pub fn read_part(disk: &dyn Disk, data_dir: &Path, read: &ReadFile) -> io::Result<Option<Vec<u8>>> {
+    let path = data_dir.join(&read.path);
+    let found = if read.path == CONTROL_FILE {
+        ControlFile::read(disk, &path).map(|bytes| part_of(&bytes, read))
+    } else {
+        disk.open(&path, OpenMode::Read).and_then(|file| part_of_file(&*file, read))
+    };
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn part_of(bytes: &[u8], read: &ReadFile) -> Vec<u8> {
+    let from = usize::try_from(read.offset).unwrap_or(usize::MAX);
+    let rest = bytes.get(from..).unwrap_or_default();
+    let length = usize::try_from(read.length).unwrap_or(usize::MAX);
+    rest.get(..length).unwrap_or(rest).to_vec()
+}
+
+fn part_of_file(file: &dyn File, read: &ReadFile) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(read.length).unwrap_or(0)];
+    let mut got = 0;
+    while let Some(rest) = content.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, read.offset.saturating_add(got as u64))? {
+            0 => break,
+            more => got += more,
+        }
+    }
+    content.truncate(got);
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use storage::BackupStart;
 use storage::page::Page;
 use storage::relation::SEGMENT_PAGES;
+use wal::control::{CONTROL_FILE, ControlFile};
 use wal::{BlockNumber, Lsn, SegmentNumber, TimelineId};
 
 /// Bytes read at once: whole pages.
@@ -106,11 +107,7 @@ impl DirectoryWalk {
         let label = std::mem::take(&mut self.label);
         self.send_bytes(out, wal::backup_label::BACKUP_LABEL_FILE, label.as_bytes())?;
         self.send_folder(out, "")?;
-        if !self.send_file(out, "global/pg_control", false)? {
-            let missing = io::Error::from(io::ErrorKind::NotFound);
-            return Err(io_failure("global/pg_control", missing));
-        }
-        Ok(())
+        self.send_control(out)
     }
 
     /// Sends the segments with the bytes from the start up to `stop`, and the history files.
@@ -209,15 +206,34 @@ impl DirectoryWalk {
     /// Sends contents made here.
     fn send_bytes(&mut self, out: &mut TarStream, path: &str, bytes: &[u8]) -> Result<(), Failure> {
         let now = self.source.host.clock.now();
-        let modified = u64::try_from(now.unix_seconds()).unwrap_or(0);
-        let size = bytes.len() as u64;
-        let owner = self.source.owner;
-        out.put(header(Entry { path, folder: false, size, mode: 0o600, modified, owner })?.as_bytes())?;
+        self.send_contents(out, path, bytes, (0o600, now))
+    }
+
+    /// Sends pg_control whole, which the server may be writing: a torn one would be a backup that nothing
+    /// starts from.
+    fn send_control(&mut self, out: &mut TarStream) -> Result<(), Failure> {
+        let (disk, path) = (&*self.source.host.disk, CONTROL_FILE);
+        let full = self.source.data_dir.join(path);
+        let read = || Ok((disk.metadata(&full)?, ControlFile::read(disk, &full)?));
+        let (metadata, bytes) = read().map_err(|error| io_failure(path, error))?;
+        self.send_contents(out, path, &bytes, (metadata.permissions, timestamp(metadata.modified)))
+    }
+
+    fn send_contents(
+        &mut self,
+        out: &mut TarStream,
+        path: &str,
+        bytes: &[u8],
+        (mode, changed): (u32, Timestamp),
+    ) -> Result<(), Failure> {
+        let modified = u64::try_from(changed.unix_seconds()).unwrap_or(0);
+        let (size, owner) = (bytes.len() as u64, self.source.owner);
+        out.put(header(Entry { path, folder: false, size, mode, modified, owner })?.as_bytes())?;
         out.put(bytes)?;
         out.pad(size)?;
         let mut checksum = FileChecksum::new(self.algorithm());
         checksum.update(bytes);
-        self.list(path, size, now, checksum)
+        self.list(path, size, changed, checksum)
     }
 
     /// Sends a file; false if it is gone.

@@ -10,7 +10,7 @@ use host::Host;
 use protocol::replication::ReadFile;
 use server::ServerSource;
 use std::path::{Path, PathBuf};
-use wal::control::{ClusterState, ControlFile};
+use wal::control::{CONTROL_FILE, CONTROL_FILE_SIZE, ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::{Lsn, SystemId, TimelineId};
 
@@ -163,15 +163,15 @@ impl Source {
     /// # Errors
     /// Fails if it cannot be read.
     pub async fn control(&mut self) -> Result<ControlFile, RewindError> {
-        let path = "global/pg_control".to_owned();
-        let read = ReadFile { path, offset: 0, length: wal::control::CONTROL_FILE_SIZE as u32 };
+        let path = CONTROL_FILE.to_owned();
+        let read = ReadFile { path, offset: 0, length: CONTROL_FILE_SIZE as u32 };
         let mut found = None;
         self.read(std::slice::from_ref(&read), &mut |_, bytes| {
             found = bytes.map(ControlFile::decode);
             Ok(())
         })
         .await?;
-        Ok(found.ok_or_else(|| RewindError::Answer("there is no global/pg_control".to_owned()))??)
+        Ok(found.ok_or_else(|| RewindError::Answer(format!("there is no {CONTROL_FILE}")))??)
     }
 
     /// Ends the connection, or gives the directory free.

@@ -8,13 +8,11 @@ use super::Failure;
 use super::replication::{INT8, TEXT, WalSender, columns};
 use crate::connection::wire::Wire;
 use basebackup::send::exclude::relation_of;
-use basebackup::send::files::{may_be_sent, sent_files};
+use basebackup::send::files::{may_be_sent, read_part, sent_files};
 use host::task::blocking;
-use host::{Disk, OpenMode};
 use protocol::replication::{ExtensionCommand, ReadFile};
 use protocol::{Report, SqlState, backend};
 use std::io;
-use std::path::Path;
 use storage::page::PAGE_SIZE;
 use storage::store::Store;
 use wal::BlockNumber;
@@ -43,13 +41,13 @@ impl WalSender {
             let what = format!("file \"{}\" is not part of a base backup", read.path);
             return Err(Report::error(SqlState::INSUFFICIENT_PRIVILEGE, what).into());
         }
-        let (disk, path) = (self.node.ground.host.disk.clone(), self.node.ground.data_dir.join(&read.path));
+        let (disk, data_dir) = (self.node.ground.host.disk.clone(), self.node.ground.data_dir.clone());
         let store = self.node.database().map(|database| database.store().clone());
         let name = read.path.clone();
         let content = blocking(move || {
-            let content = read_part(&*disk, &path, &read)?;
+            let content = read_part(&*disk, &data_dir, &read)?;
             let (Some(store), Some(bytes)) = (&store, &content) else { return Ok(content) };
-            if mend(store, &read, bytes)? { read_part(&*disk, &path, &read) } else { Ok(content) }
+            if mend(store, &read, bytes)? { read_part(&*disk, &data_dir, &read) } else { Ok(content) }
         })
         .await;
         let content = content.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -80,23 +78,4 @@ fn mend(store: &Store, read: &ReadFile, bytes: &[u8]) -> io::Result<bool> {
     };
     let first = BlockNumber::new(first.get().saturating_add(block));
     store.mend_file(rel, first, bytes).map_err(io::Error::other)
-}
-
-/// A part of a file, less where it ends; None if there is no such file.
-fn read_part(disk: &dyn Disk, path: &Path, read: &ReadFile) -> io::Result<Option<Vec<u8>>> {
-    let file = match disk.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut content = vec![0; usize::try_from(read.length).unwrap_or(0)];
-    let mut got = 0;
-    while let Some(rest) = content.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, read.offset.saturating_add(got as u64))? {
-            0 => break,
-            more => got += more,
-        }
-    }
-    content.truncate(got);
-    Ok(Some(content))
 }

@@ -54,6 +54,7 @@ pub const ALL: &[Bug] = &[
     bug("a part of a record goes for an archive's history in silence", NothingSilent),
     bug("an archive's history counts though more was received", Acknowledged),
     bug("a standby rewinds itself to any upstream", OneWriter),
+    bug("a stopped standby's log counts only as far as it was replayed", ByteForByte),
     bug("a slot's restart stays behind a cut", ByteForByte),
     bug("what redo may read survives a cut", ByteForByte),
     bug("redo reads on in what was cut", ByteForByte),

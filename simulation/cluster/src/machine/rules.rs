@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use storage::REWIND_MARKER;
-use wal::control::{ClusterState, ControlFile, control_file_path};
+use wal::control::{CONTROL_FILE, ClusterState, ControlFile, control_file_path};
 use wal::history::TimelineHistory;
 use wal::log_branch::BRANCH_FILE;
 use wal::{Lsn, SegmentNumber, TimelineId};
@@ -34,9 +34,6 @@ const TAIL_BYTES: u64 = 64;
 
 /// No record of the branch is larger.
 const BRANCH_BYTES_MAX: u64 = 4096;
-
-/// The control file, in a data directory.
-const CONTROL: &str = "global/pg_control";
 
 /// The data directory that a path is in, if it is a server's, and not in the middle of its own rewind.
 fn place(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
@@ -183,7 +180,7 @@ pub(super) fn must_outlive(files: &VirtualDisk, path: &Path) -> bool {
     ];
     let matters = small.iter().any(|name| within.starts_with(name))
         || within.extension().is_some_and(|extension| extension == "history")
-        || within == Path::new(CONTROL);
+        || within == Path::new(CONTROL_FILE);
     matters && !is_temporary && place(files, path).is_some()
 }
 
@@ -270,7 +267,7 @@ pub fn is_durable_in_any(
 
 /// The data directory of a server, if this is the path of its control file.
 pub(super) fn controlled(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
-    if in_directory(path) == Path::new(CONTROL) { place(files, path) } else { None }
+    if in_directory(path) == Path::new(CONTROL_FILE) { place(files, path) } else { None }
 }
 
 /// The control file of a server says this from now on.
