@@ -441,7 +441,11 @@ impl Rewind {
         };
         let files = self.source.files().await?;
         let log = self.plan_log(&files, copied.fork.at, copied.redo)?;
-        self.check_log(&log)?;
+        if let Err(missing) = self.check_log(&log) {
+            // Of a source that was promoted since, the last segment has another name.
+            self.check_turned().await?;
+            return Err(missing);
+        }
         // More of it may be needed by now than when all was planned.
         let total_bytes = bytes + log.bytes();
         progress(Progress { stage: Stage::Log, bytes, total_bytes });
@@ -468,6 +472,16 @@ impl Rewind {
         self.source.close().await;
         let (redo, timeline) = (copied.redo, self.position.timeline);
         Ok(Rewound { timeline, redo, end, bytes, dropped_slots })
+    }
+
+    async fn check_turned(&mut self) -> Result<(), RewindError> {
+        let now = self.source.position().await?;
+        self.check_turned_to(&now)
+    }
+
+    fn check_turned_to(&self, now: &SourcePosition) -> Result<(), RewindError> {
+        let (from, to) = (self.position.timeline, now.timeline);
+        if from == to { Ok(()) } else { Err(RewindError::SourceTurned { from, to }) }
     }
 
     /// All but the log and what decides. On return the marker says `copied`.
@@ -507,9 +521,7 @@ impl Rewind {
         copier.carry_out(&plan).await?;
         self.settle_all().await?;
         let now = self.source.position_after(fork.at).await?;
-        if now.timeline != self.position.timeline {
-            return Err(RewindError::SourceTurned { from: self.position.timeline, to: now.timeline });
-        }
+        self.check_turned_to(&now)?;
         let copied = Copied {
             fork,
             timeline: now.timeline,

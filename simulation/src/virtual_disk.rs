@@ -152,6 +152,7 @@ impl VirtualDisk {
             // Clean but different lives happen too: after a failed sync.
             after.files.insert(number, Arc::new(file.after_power_cut(fate, &mut random)));
         }
+        after.find_linked();
         Self::from_state(after)
     }
 
@@ -423,7 +424,7 @@ impl Disk for VirtualDisk {
             let (len, tick, permissions, names) = match node {
                 Node::File(number) => {
                     let file = state.file(number)?;
-                    (file.live().len(), file.modified_tick, file.permissions, state.count_names(node))
+                    (file.live().len(), file.modified_tick, file.permissions, state.count_names(number))
                 }
                 Node::Folder(_) => (0, 0, 0o700, 1),
             };

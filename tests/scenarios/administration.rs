@@ -393,17 +393,43 @@ fn what_a_server_makes_in_a_directory_of_its_group_is_the_groups_to_read() {
         ]));
         node.sql("CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1); CHECKPOINT; SELECT pg_switch_wal()");
         assert_eq!(node.sql("SHOW data_directory_mode"), format!("0{folder_mode:o}"));
-        let (mut files, mut folders) = (Vec::new(), Vec::new());
-        modes(&node.data(), &mut files, &mut folders);
-        let shown: Vec<String> = files.iter().map(|mode| format!("{mode:o}")).collect();
-        assert!(files.len() > 10 && files.iter().all(|mode| *mode == file_mode), "{option}: {shown:?}");
-        assert!(
-            folders.len() > 5 && folders.iter().all(|mode| *mode == folder_mode),
-            "{option}: {:?}",
-            folders.iter().map(|mode| format!("{mode:o}")).collect::<Vec<_>>()
-        );
+        assert_modes(&node.data(), (file_mode, folder_mode));
         node.stop();
     }
+}
+
+/// All files, and all folders, below a folder have these modes.
+fn assert_modes(folder: &Path, (file_mode, folder_mode): (u32, u32)) {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    modes(folder, &mut files, &mut folders);
+    let all_are = |modes: &[u32], wanted| {
+        let shown: Vec<String> = modes.iter().map(|mode| format!("{mode:o}")).collect();
+        assert!(
+            modes.len() > 5 && modes.iter().all(|mode| *mode == wanted),
+            "{}: {shown:?}",
+            folder.display()
+        );
+    };
+    all_are(&files, file_mode);
+    all_are(&folders, folder_mode);
+}
+
+#[test]
+fn copies_and_rewinds_leave_the_group_its_right() {
+    let groups = (0o640, 0o750);
+    let one = Node::builder().init_option("--allow-group-access").start();
+    one.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let two = Node::builder().clone_from(&one);
+    assert_modes(&two.data(), groups);
+    let copy = one.folder().join("copy");
+    run_ok(one.tool("pg_basebackup").args(["-X", "fetch", "-D"]).arg(&copy));
+    assert_modes(&copy, groups);
+    run_ok(plimsoll().args(["promote", "-D"]).arg(two.data()));
+    two.sql("CREATE TABLE there (i int PRIMARY KEY); INSERT INTO there SELECT generate_series(1, 1000)");
+    one.sql("INSERT INTO t VALUES (1)");
+    one.stop();
+    run_ok(plimsoll().args(["rewind", "--source", &two.conninfo(), "-D"]).arg(one.data()));
+    assert_modes(&one.data(), groups);
 }
 
 #[test]

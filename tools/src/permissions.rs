@@ -25,7 +25,11 @@ pub enum Access {
 impl Access {
     /// What a data directory says; one that is not there, or may not be looked at, is the owner's alone.
     pub fn of(data: &Path) -> Self {
-        let mode = fs::metadata(data).map_or(0, |found| found.permissions().mode());
+        Self::of_mode(fs::metadata(data).map_or(0, |found| found.permissions().mode()))
+    }
+
+    /// What the mode of a data directory says.
+    pub fn of_mode(mode: u32) -> Self {
         if mode & 0o050 == 0o050 { Self::Group } else { Self::Owner }
     }
 

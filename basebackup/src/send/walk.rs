@@ -205,8 +205,11 @@ impl DirectoryWalk {
 
     /// Sends contents made here.
     fn send_bytes(&mut self, out: &mut TarStream, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-        let now = self.source.host.clock.now();
-        self.send_contents(out, path, bytes, (0o600, now))
+        // As the files are that the server makes there.
+        let folder = self.source.host.disk.metadata(&self.source.data_dir);
+        let folder = folder.map_err(|error| io_failure(".", error))?;
+        let mode = 0o600 | folder.permissions & 0o040;
+        self.send_contents(out, path, bytes, (mode, self.source.host.clock.now()))
     }
 
     /// Sends pg_control whole, which the server may be writing: a torn one would be a backup that nothing

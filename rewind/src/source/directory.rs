@@ -10,9 +10,9 @@ use wal::backup_label::BACKUP_LABEL_FILE;
 use wal::control::{ClusterState, ControlFile};
 use wal::format::FORMATS;
 use wal::history::TimelineHistory;
-use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::reader::{Next, ReadError, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
-use wal::{BranchRecord, Lsn, SegmentFile, SegmentFolder, TimelineId};
+use wal::{BranchRecord, Lsn, SegmentSize, TimelineId};
 
 /// A directory that nobody changes.
 pub struct DirectorySource {
@@ -86,33 +86,51 @@ fn newest(control: &ControlFile) -> Lsn {
     }
 }
 
-/// Where the last whole record ends that is there: what a standby has received it need not have replayed. A
-/// segment that is shorter than the others is a copy that was broken off, and is not copied.
+/// Where the last whole record ends that is there: what a standby has received it need not have replayed.
 fn end_of_log(
     disk: &SharedDisk,
     dir: &Path,
     control: &ControlFile,
     history: TimelineHistory,
 ) -> Result<Lsn, RewindError> {
-    let (size, newest, pg_wal) = (control.segment_size, newest(control), pg_wal(dir));
+    let (size, newest) = (control.segment_size, newest(control));
     if host::planted!("a stopped standby's log counts only as far as it was replayed") {
         return Ok(newest);
     }
-    let mut files = SegmentFiles::new(disk.clone(), pg_wal.clone(), size, history);
-    let folder = SegmentFolder::new(disk.clone(), &pg_wal, size);
-    for SegmentFile { timeline, segment } in folder.list()? {
-        let (path, start) = (folder.path(timeline, segment), size.start_of(segment));
-        if start > newest && disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes() {
-            // They come in the order of their places.
-            files.set_limit(start);
-            break;
-        }
+    let mut files = SegmentFiles::new(disk.clone(), pg_wal(dir), size, history);
+    files.let_gaps_end_the_log(true);
+    if let Some(short) = short_segment(disk, &mut files, size, newest)? {
+        files.set_limit(short.max(newest));
     }
     let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
     let mut reader = WalReader::new(files, options, newest);
     let mut end = newest;
-    while let Ok(Next::Record(record)) = reader.next() {
-        end = record.end();
+    loop {
+        match reader.next() {
+            Ok(Next::Record(record)) => end = record.end(),
+            Err(ReadError::Source(error)) => return Err(RewindError::LogSource(error)),
+            Ok(Next::End(_)) | Err(_) => return Ok(end),
+        }
     }
-    Ok(end)
+}
+
+/// Where the first segment begins of those with the log from a position on that is shorter than the others: a
+/// copy that was broken off, and is not copied.
+fn short_segment(
+    disk: &SharedDisk,
+    files: &mut SegmentFiles,
+    size: SegmentSize,
+    from: Lsn,
+) -> Result<Option<Lsn>, RewindError> {
+    let mut at = from;
+    while let Some(file) = files.file_at(at).map_err(RewindError::LogSource)? {
+        let path = files.folder().join(file.segment.file_name(file.timeline, size));
+        if disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes() {
+            return Ok(Some(size.start_of(file.segment)));
+        }
+        // A later timeline may go on from the middle of the segment, in a file of its own.
+        let stop = files.history().end_of(file.timeline).ok().flatten().filter(|stop| *stop > at);
+        at = size.start_of(file.segment.next()).min(stop.unwrap_or(Lsn::MAX));
+    }
+    Ok(None)
 }

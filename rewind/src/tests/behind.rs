@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Need, Rewind, RewindOptions, SourceName, Stage};
 use host::Disk;
-use simulation::{Fault, VirtualDisk};
+use simulation::{Call, Fault, FaultKind, Operation, VirtualDisk};
 use std::path::Path;
 use std::sync::Arc;
 use storage::{Feed, REWIND_MARKER};
@@ -34,6 +34,7 @@ async fn stopped_behind(dirs: &[(&str, usize)]) -> VirtualDisk {
     let two = promoted(&disk, "/two", 2).await;
     for round in 0..4 {
         write(&two, tree, 0..1000, &format!("{round} {}", "there ".repeat(100))).await;
+        two.wal().unwrap().switch_segment().unwrap();
     }
     dirs.iter().for_each(|(dir, segments)| receive(&disk, Path::new(dir), *segments));
     two.shutdown().await.unwrap();
@@ -110,12 +111,58 @@ async fn a_source_counts_as_far_as_its_log_goes() {
 
     let last = disk.list(&three.join("pg_wal")).unwrap().into_iter().map(|entry| entry.name);
     let last = last.filter(|name| SegmentNumber::parse_file_name(name, size).is_some()).max().unwrap();
-    let path = three.join("pg_wal").join(&last);
-    let bytes = disk.read(&path, FILE_MAX).unwrap();
-    host::write_file_durably(&disk, &path, &bytes[..bytes.len() / 2]).unwrap();
+    // What the first timeline has left of it nobody reads.
+    let (_, segment) = SegmentNumber::parse_file_name(&last, size).unwrap();
+    let (left, beside) = (segment.file_name(TimelineId::FIRST, size), disk.fork());
+    host::write_file_durably(&beside, &three.join("pg_wal").join(left), b"short").unwrap();
+    assert_eq!(rewind_with(&beside, to("/three")).await.unwrap().unwrap().bytes, rewound.bytes);
+
+    cut_in_half(&disk, &three.join("pg_wal").join(&last));
     let shorter = rewind_with(&disk, to("/three")).await.unwrap().unwrap();
     assert!(shorter.bytes + SEGMENT / 4 < rewound.bytes, "{shorter:?}");
     assert!(is_on_two(&disk) && !disk.exists(&Path::new("/one/pg_wal").join(&last)).unwrap());
+}
+
+fn cut_in_half(disk: &VirtualDisk, path: &Path) {
+    let bytes = disk.read(path, FILE_MAX).unwrap();
+    host::write_file_durably(disk, path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// It has replayed all that came before the segment which is the beginning of one.
+#[tokio::test]
+async fn a_source_whose_pages_end_where_a_short_segment_begins_is_followed_to_there() {
+    let (size, three) = (SegmentSize::new(SEGMENT).unwrap(), Path::new("/three"));
+    let disk = stopped_behind(&[("/three", 3)]).await;
+    let last = disk.list(&three.join("pg_wal")).unwrap().into_iter().map(|entry| entry.name);
+    let last = last.filter(|name| SegmentNumber::parse_file_name(name, size).is_some()).max().unwrap();
+    let (timeline, segment) = SegmentNumber::parse_file_name(&last, size).unwrap();
+    let control = ControlFile::load(&disk, three).unwrap();
+    let at = size.start_of(segment);
+    let control = ControlFile { min_recovery_point: at, min_recovery_point_timeline: timeline, ..control };
+    control.store(&disk, three).unwrap();
+    cut_in_half(&disk, &three.join("pg_wal").join(&last));
+    let rewound = rewind_with(&disk, to("/three")).await.unwrap().unwrap();
+    assert_eq!((rewound.end, is_on_two(&disk)), (at, true));
+    assert!(!disk.exists(&Path::new("/one/pg_wal").join(&last)).unwrap());
+}
+
+/// What cannot be read is not the end of the log.
+#[tokio::test]
+async fn a_source_whose_log_cannot_be_read_is_refused() {
+    let disk = stopped_behind(&[("/three", 2)]).await;
+    let reads = {
+        let reading = disk.fork();
+        reading.start_trace();
+        drop(Rewind::prepare(&host_on(&reading), to("/three")).await.unwrap());
+        let is_of_log = |made: &Operation| made.call == Call::Read && made.path.starts_with("/three/pg_wal");
+        reading.take_trace().into_iter().filter(is_of_log).count()
+    };
+    assert!(reads > 2);
+    for nth in 1..=reads as u64 {
+        let failing = disk.fork();
+        failing.inject(Fault::once(Call::Read, "/three/pg_wal", nth, FaultKind::Io));
+        assert!(Rewind::prepare(&host_on(&failing), to("/three")).await.is_err(), "{nth} of {reads}");
+    }
 }
 
 /// The second source has less log than the first, and all that the pages need.

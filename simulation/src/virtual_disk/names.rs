@@ -3,7 +3,7 @@
 use super::contents::Fate;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// What a name stands for; the number is the node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,18 +72,25 @@ fn apply(names: &mut BTreeMap<String, Node>, changes: &[(String, Option<Node>)])
 }
 
 /// The names of a path from the root on; relative paths start at the root too.
-pub(super) fn names_of(path: &Path) -> io::Result<Vec<&str>> {
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::RootDir | Component::CurDir => {}
-            Component::Normal(name) => names.push(name.to_str().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, "the virtual disk takes UTF-8 names only")
-            })?),
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the virtual disk knows no \"..\""));
-            }
-        }
+pub(super) fn names_of(path: &Path) -> io::Result<impl Iterator<Item = &str>> {
+    let path = text_of(path)?;
+    if path.split('/').any(|name| name == "..") {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the virtual disk knows no \"..\""));
     }
-    Ok(names)
+    Ok(path.split('/').filter(|name| !matches!(*name, "" | ".")))
+}
+
+/// The path of the folder that holds a path's last name, and that name.
+pub(super) fn last_name_of(path: &Path) -> io::Result<(&Path, &str)> {
+    let path = text_of(path)?.trim_end_matches('/');
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if matches!(name, "" | "." | "..") {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok((Path::new(folder), name))
+}
+
+fn text_of(path: &Path) -> io::Result<&str> {
+    path.to_str()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the virtual disk takes UTF-8 names only"))
 }

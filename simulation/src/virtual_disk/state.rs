@@ -2,7 +2,7 @@
 
 use super::contents::Inode;
 use super::faults::{Faults, enospc};
-use super::names::{Folder, Node, names_of};
+use super::names::{Folder, Node, last_name_of, names_of};
 use host::OpenMode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(super) struct State {
     pub(super) files: BTreeMap<u64, Arc<Inode>>,
     pub(super) folders: BTreeMap<u64, Arc<Folder>>,
+    /// The files that have, or had, more than one name.
+    pub(super) linked: BTreeSet<u64>,
     pub(super) next_node: u64,
     /// Calls so far that change something.
     pub(super) changes: u64,
@@ -28,6 +30,7 @@ impl Default for State {
         Self {
             files: BTreeMap::new(),
             folders: BTreeMap::from([(ROOT, Arc::default())]),
+            linked: BTreeSet::new(),
             next_node: ROOT + 1,
             changes: 0,
             capacity_bytes: u64::MAX,
@@ -85,10 +88,8 @@ impl State {
     }
     /// The folder that holds a path's last name, and that name.
     pub(super) fn parent_of(&self, path: &Path) -> io::Result<(u64, String)> {
-        let mut names = names_of(path)?;
-        let name = names.pop().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.to_owned();
-        let folder = self.find_folder(&names.iter().collect::<PathBuf>())?;
-        Ok((folder, name))
+        let (folder, name) = last_name_of(path)?;
+        Ok((self.find_folder(folder)?, name.to_owned()))
     }
 
     /// Fails if files would grow beyond the capacity.
@@ -152,22 +153,38 @@ impl State {
         }
     }
 
-    /// How many names stand for a node.
-    pub(super) fn count_names(&self, node: Node) -> u64 {
+    /// How many names stand for a file that has one.
+    pub(super) fn count_names(&self, number: u64) -> u64 {
+        if !self.linked.contains(&number) {
+            return 1;
+        }
         let names = self.folders.values().flat_map(|folder| folder.entries().values());
-        names.filter(|named| **named == node).count() as u64
+        names.filter(|named| **named == Node::File(number)).count() as u64
+    }
+
+    /// Looks for files with more than one name.
+    pub(super) fn find_linked(&mut self) {
+        let mut named = BTreeSet::new();
+        for node in self.folders.values().flat_map(|folder| folder.entries().values()) {
+            if let Node::File(number) = node
+                && !named.insert(*number)
+            {
+                self.linked.insert(*number);
+            }
+        }
     }
 
     pub(super) fn link(&mut self, file: &Path, name: &Path) -> io::Result<()> {
         let node = self.find(file)?.ok_or_else(not_found)?;
-        if matches!(node, Node::Folder(_)) {
+        let Node::File(number) = node else {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
-        }
+        };
         if self.find(name)?.is_some() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
         let (folder, name) = self.parent_of(name)?;
         self.folder_mut(folder)?.change(vec![(name, Some(node))]);
+        self.linked.insert(number);
         Ok(())
     }
 

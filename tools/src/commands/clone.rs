@@ -3,6 +3,7 @@
 use crate::bar::Bar;
 use crate::cli::CloneArgs;
 use crate::output::{complain, say};
+use crate::permissions::Access;
 use crate::signals::Signals;
 use anyhow::{Result, bail};
 use basebackup::clone::{
@@ -28,7 +29,7 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let begun = Instant::now();
     let mut progress = Progress::new();
-    let host = Host::real();
+    let host = runtime.block_on(access_at(&arguments.from)).host();
     let existed = check_target(&*host.disk, &arguments.data)?;
     let finishing = AtomicBool::new(false);
     let cloned = runtime.block_on(async {
@@ -73,6 +74,18 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     );
     say!("start it with:  plimsoll start -D {}", host::shell_word(&arguments.data.to_string_lossy()));
     Ok(())
+}
+
+/// Who may read the data directory of a server, by what it says; who does not answer is asked once more by
+/// the clone, which tells why.
+async fn access_at(conninfo: &str) -> Access {
+    let Ok(mut info) = ConnInfo::parse(conninfo) else { return Access::Owner };
+    info.replication = Some("true".to_owned());
+    let Ok(mut client) = Client::connect(&info).await else { return Access::Owner };
+    let shown = client.show("data_directory_mode").await.ok().flatten();
+    client.close().await;
+    let mode = shown.and_then(|mode| u32::from_str_radix(&mode, 8).ok());
+    mode.map_or(Access::Owner, Access::of_mode)
 }
 
 /// Takes back what a clone that was interrupted has made; a slot only if the clone was `finishing`.

@@ -139,7 +139,7 @@ async fn rewind_to(
     shared.busy.lock().insert(node, "rewound");
     events::kill(shared, node);
     shared.observe();
-    let done = carry_out(shared, node, (from, directory)).await;
+    let done = carry_out(shared, node, (from, directory.clone())).await;
     let Some(done) = done else {
         // It was killed. What the plan has for it comes next.
         shared.busy.lock().remove(&node);
@@ -148,6 +148,11 @@ async fn rewind_to(
     let is_rewound = match &done {
         Ok(end) => {
             finish(shared, node, *end);
+            let is_done = matches!(end, RewindEnd::Done { .. });
+            let directory = directory.filter(|_| is_done);
+            if let Some(why) = directory.and_then(|directory| lacks_log(shared, node, &directory)) {
+                shared.fail(why);
+            }
             true
         }
         Err(error) => {
@@ -260,6 +265,29 @@ fn finish(shared: &Shared, node: usize, end: RewindEnd) {
         shared.fail(format!("Damage: node {node} is rewound, and has {name} of the branch that it left"));
     }
     shared.facts.lock().rewound(node, shared.now_ms());
+}
+
+/// What is rewound to a directory has all of its log, though no server has replayed it there.
+fn lacks_log(shared: &Shared, node: usize, source: &VirtualDisk) -> Option<String> {
+    let cluster = shared.cluster.lock();
+    let files = cluster.node(machine_of(node))?.files();
+    let history = facts::branch_history(source)?;
+    let control = ControlFile::load(source, Path::new(DATA)).ok()?;
+    let from = control.min_recovery_point.max(control.checkpoint);
+    let end_of = |files: &VirtualDisk| {
+        let (mut reader, mut end) = (disks::reader(files, &history, from)?, from);
+        while let Ok(Next::Record(record)) = reader.next() {
+            end = record.end();
+        }
+        Some(end)
+    };
+    let (there, here) = (end_of(source)?, end_of(files)?);
+    (here < there).then(|| {
+        format!(
+            "ByteForByte: node {node} is rewound to a directory whose log ends at {there}, and its own ends \
+             at {here}"
+        )
+    })
 }
 
 /// A segment that is no part of the branch that a directory has, or lies behind the place where that one

@@ -11,6 +11,7 @@ pub const CONNINFO: Target = Target {
             "host=localhost port=5432 user=postgres dbname='a b' password='it\\'s' application_name=s",
             "host=/tmp,b,c port=1,2,3 target_session_attrs=read-write connect_timeout=5",
             "postgresql://user:pass%20word@[::1]:5433,other/db?sslmode=prefer&options=-c%20x%3D1",
+            "postgresql://user:pass%20NaNWord@/user:pass%20NaNWord@[::1opt:ss&,",
             "postgres:///db?host=/var/run",
             "hostaddr=127.0.0.1 keepalives_idle=10 tcp_user_timeout=3 client_encoding=UTF8",
         ]
@@ -54,13 +55,12 @@ pub const CONNINFO: Target = Target {
         Box::new(|input| {
             let Ok(text) = std::str::from_utf8(input) else { return };
             let parsed = ConnInfo::parse_with(text, |_| None);
-            if let Ok(conninfo) = parsed {
-                let secret = conninfo.password.clone().unwrap_or_default();
+            if let Ok(mut conninfo) = parsed {
                 let shown = format!("{conninfo:?}");
-                assert!(
-                    secret.len() < 12 || !shown.contains(&secret) || text.matches(&secret).count() > 1,
-                    "shows a password"
-                );
+                let secret = conninfo.password.take().unwrap_or_default();
+                // Another part may say the same.
+                let is_shown = shown.contains(&secret) && !format!("{conninfo:?}").contains(&secret);
+                assert!(secret.len() < 12 || !is_shown, "shows a password");
             }
             if let Ok(pairs) = split(text) {
                 let joined = join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
