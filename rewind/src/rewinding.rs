@@ -443,7 +443,7 @@ impl Rewind {
         let log = self.plan_log(&files, copied.fork.at, copied.redo)?;
         if let Err(missing) = self.check_log(&log) {
             // Of a source that was promoted since, the last segment has another name.
-            self.check_turned().await?;
+            self.source.position().await?.check_since(&self.position)?;
             return Err(missing);
         }
         // More of it may be needed by now than when all was planned.
@@ -470,18 +470,7 @@ impl Rewind {
         let control = if is_ahead { self.source_control.clone() } else { now };
         let (end, dropped_slots) = self.finish(&copied, control)?;
         self.source.close().await;
-        let (redo, timeline) = (copied.redo, self.position.timeline);
-        Ok(Rewound { timeline, redo, end, bytes, dropped_slots })
-    }
-
-    async fn check_turned(&mut self) -> Result<(), RewindError> {
-        let now = self.source.position().await?;
-        self.check_turned_to(&now)
-    }
-
-    fn check_turned_to(&self, now: &SourcePosition) -> Result<(), RewindError> {
-        let (from, to) = (self.position.timeline, now.timeline);
-        if from == to { Ok(()) } else { Err(RewindError::SourceTurned { from, to }) }
+        Ok(Rewound { timeline: self.position.timeline, redo: copied.redo, end, bytes, dropped_slots })
     }
 
     /// All but the log and what decides. On return the marker says `copied`.
@@ -521,7 +510,7 @@ impl Rewind {
         copier.carry_out(&plan).await?;
         self.settle_all().await?;
         let now = self.source.position_after(fork.at).await?;
-        self.check_turned_to(&now)?;
+        now.check_since(&self.position)?;
         let copied = Copied {
             fork,
             timeline: now.timeline,

@@ -17,8 +17,8 @@ const NULL_DEVICE: u64 = nix::sys::stat::makedev(1, 3);
 /// How long a lock that is held is tried again.
 const LOCK_GRACE: Duration = Duration::from_millis(100);
 
-/// How often a file that is being written is read again, and after how long: a tenth of a second in all, where
-/// a write takes microseconds if its process is not kept from running.
+/// How often a file that is being written is read again, and after how long: a tenth of a second in all. A
+/// write takes microseconds if its process is not kept from running.
 const REREADS: u32 = 20;
 const REREAD_PAUSE: Duration = Duration::from_millis(5);
 

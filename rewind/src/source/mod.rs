@@ -54,6 +54,14 @@ pub struct SourcePosition {
     pub log_end: Lsn,
 }
 
+impl SourcePosition {
+    /// Whether it is on the timeline still that it was on then.
+    pub(crate) fn check_since(&self, then: &Self) -> Result<(), RewindError> {
+        let (from, to) = (then.timeline, self.timeline);
+        if from == to { Ok(()) } else { Err(RewindError::SourceTurned { from, to }) }
+    }
+}
+
 /// A source, open.
 pub enum Source {
     /// A directory, which no server opens meanwhile.

@@ -10,7 +10,8 @@ use basebackup::clone::{
     CloneError, CloneOptions, CloneProgress, Phase, check_target, clone, drop_slot, remove_interrupted,
 };
 use host::Host;
-use protocol::{ClientError, SqlState};
+use protocol::conninfo::ConnInfo;
+use protocol::{Client, ClientError, SqlState};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

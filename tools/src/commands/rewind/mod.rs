@@ -11,7 +11,7 @@ use crate::permissions::Access;
 use crate::serve;
 use anyhow::{Result, anyhow, bail};
 use archive::ByCommand;
-use host::{Host, shell_word};
+use host::shell_word;
 use rewind::{
     Counts, Divergence, LogArchive, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName,
     Stage,
