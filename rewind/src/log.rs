@@ -6,7 +6,7 @@ use crate::error::{RewindError, io_error};
 use crate::source::SourcePosition;
 use crate::target::Target;
 use basebackup::send::files::{FileClass, SentFile};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wal::file_names::{parse_backup, parse_partial};
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, WalReader};
@@ -62,14 +62,7 @@ impl LogPlan {
 impl LogPlanning<'_> {
     /// Chooses each segment's file: the own one where the log is common, else the source's.
     pub fn plan(&self) -> LogPlan {
-        // What the source keeps for rewinds is as good as what it has in its place. A file that is shorter is
-        // a copy that was broken off.
-        let there: BTreeSet<&str> = self
-            .source
-            .iter()
-            .filter(|file| file.class == FileClass::Log && file.size == self.size.bytes())
-            .map(|file| file.path.rsplit('/').next().unwrap_or_default())
-            .collect();
+        let there = self.bytes_there();
         let own: BTreeSet<&str> = self.own.iter().map(String::as_str).collect();
         let mut plan = LogPlan::default();
         let mut kept = BTreeSet::new();
@@ -79,13 +72,14 @@ impl LogPlanning<'_> {
             let (start, stop) = (self.size.start_of(segment), self.size.start_of(segment.next()));
             let names = self.names(segment, stop.min(end));
             let is_common = stop <= self.fork;
+            // A timeline's file is read for all that came before it, too.
+            let needed = |begin: Lsn| stop.min(end.max(begin)).bytes_since(start);
+            let has = |name: &str, begin| there.get(name).is_some_and(|bytes| *bytes >= needed(begin));
             if let Some((name, _)) = names.iter().find(|(name, _)| is_common && own.contains(name.as_str())) {
                 kept.insert(name.clone());
-            } else if let Some((name, begin)) = names.iter().find(|(name, _)| there.contains(name.as_str())) {
+            } else if let Some((name, begin)) = names.iter().find(|(name, begin)| has(name, *begin)) {
                 kept.insert(name.clone());
-                // A timeline's file is read for all that came before it, too.
-                let until = stop.min(end.max(*begin));
-                plan.copy.push((name.clone(), until.bytes_since(start)));
+                plan.copy.push((name.clone(), needed(*begin)));
             } else {
                 plan.missing.extend(names.into_iter().next().map(|(name, _)| name));
             }
@@ -96,6 +90,17 @@ impl LogPlanning<'_> {
         plan.unmark = self.marked.iter().filter(|name| self.goes(name)).cloned().collect();
         plan.added_bytes = self.added_bytes(&plan);
         plan
+    }
+
+    /// How much the source has of each file of the log. What it keeps for rewinds is as good as what it has
+    /// in its place.
+    fn bytes_there(&self) -> BTreeMap<&str, u64> {
+        let mut there = BTreeMap::new();
+        for file in self.source.iter().filter(|file| file.class == FileClass::Log) {
+            let bytes = there.entry(file.path.rsplit('/').next().unwrap_or_default()).or_default();
+            *bytes = file.size.max(*bytes);
+        }
+        there
     }
 
     /// What goes, goes first; what is replaced lies beside its old file for a moment.

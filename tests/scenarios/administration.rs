@@ -424,9 +424,11 @@ fn copies_and_rewinds_leave_the_group_its_right() {
     let copy = one.folder().join("copy");
     run_ok(one.tool("pg_basebackup").args(["-X", "fetch", "-D"]).arg(&copy));
     assert_modes(&copy, groups);
+    two.alter("SET primary_conninfo = ''");
+    two.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0");
+    one.sql("INSERT INTO t VALUES (1)");
     run_ok(plimsoll().args(["promote", "-D"]).arg(two.data()));
     two.sql("CREATE TABLE there (i int PRIMARY KEY); INSERT INTO there SELECT generate_series(1, 1000)");
-    one.sql("INSERT INTO t VALUES (1)");
     one.stop();
     run_ok(plimsoll().args(["rewind", "--source", &two.conninfo(), "-D"]).arg(one.data()));
     assert_modes(&one.data(), groups);

@@ -12,7 +12,7 @@ use wal::format::FORMATS;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReadError, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
-use wal::{BranchRecord, Lsn, SegmentSize, TimelineId};
+use wal::{BranchRecord, Lsn, TimelineId};
 
 /// A directory that nobody changes.
 pub struct DirectorySource {
@@ -99,9 +99,6 @@ fn end_of_log(
     }
     let mut files = SegmentFiles::new(disk.clone(), pg_wal(dir), size, history);
     files.let_gaps_end_the_log(true);
-    if let Some(short) = short_segment(disk, &mut files, size, newest)? {
-        files.set_limit(short.max(newest));
-    }
     let options = ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(size) };
     let mut reader = WalReader::new(files, options, newest);
     let mut end = newest;
@@ -112,25 +109,4 @@ fn end_of_log(
             Ok(Next::End(_)) | Err(_) => return Ok(end),
         }
     }
-}
-
-/// Where the first segment begins of those with the log from a position on that is shorter than the others: a
-/// copy that was broken off, and is not copied.
-fn short_segment(
-    disk: &SharedDisk,
-    files: &mut SegmentFiles,
-    size: SegmentSize,
-    from: Lsn,
-) -> Result<Option<Lsn>, RewindError> {
-    let mut at = from;
-    while let Some(file) = files.file_at(at).map_err(RewindError::LogSource)? {
-        let path = files.folder().join(file.segment.file_name(file.timeline, size));
-        if disk.metadata(&path).map_err(io_error(&path))?.len != size.bytes() {
-            return Ok(Some(size.start_of(file.segment)));
-        }
-        // A later timeline may go on from the middle of the segment, in a file of its own.
-        let stop = files.history().end_of(file.timeline).ok().flatten().filter(|stop| *stop > at);
-        at = size.start_of(file.segment.next()).min(stop.unwrap_or(Lsn::MAX));
-    }
-    Ok(None)
 }

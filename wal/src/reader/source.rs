@@ -187,12 +187,6 @@ struct OpenSegment {
     path: PathBuf,
 }
 
-impl OpenSegment {
-    fn name(&self) -> SegmentFile {
-        SegmentFile { segment: self.segment, timeline: self.timeline }
-    }
-}
-
 impl SegmentFiles {
     /// Over the folder `pg_wal`, without an upper bound.
     pub fn new(
@@ -335,15 +329,7 @@ impl SegmentFiles {
     pub fn whole_segment(&mut self, from: Lsn) -> Result<Option<SegmentFile>, SourceError> {
         let segment_end = self.segment_size.start_of(self.segment_size.segment_of(from).next());
         let found = self.open(from)?.filter(|open| open.end.is_none_or(|end| end >= segment_end));
-        Ok(found.map(OpenSegment::name))
-    }
-
-    /// The file that holds the byte at `at`; None if there is none yet.
-    ///
-    /// # Errors
-    /// Fails if the files cannot be looked at.
-    pub fn file_at(&mut self, at: Lsn) -> Result<Option<SegmentFile>, SourceError> {
-        Ok(self.open(at)?.map(OpenSegment::name))
+        Ok(found.map(|open| SegmentFile { segment: open.segment, timeline: open.timeline }))
     }
 
     /// The timeline of the file that holds the bytes before `at` in its segment; None if the segment begins
