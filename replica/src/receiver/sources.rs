@@ -28,7 +28,8 @@
 //!
 //! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out
 //! that was there. Not so one by which the primary hands its role over: its log has ended, and all of it came
-//! by the stream. So an archive that does not answer keeps no cluster without a primary.
+//! by the stream. So an archive that does not answer keeps no cluster without a primary. Nor is it asked
+//! between the primary's word and that, though the stream ends.
 
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ pub struct SourceSwitch {
     state: State,
     /// When the last look began at what is here.
     looked: Duration,
+    closed: bool,
     promoting: bool,
     last_look: bool,
 }
@@ -83,7 +85,7 @@ impl SourceSwitch {
     /// Redo begins locally, at the time 0.
     pub fn new(settings: SourceSettings) -> Self {
         let (state, looked) = (State::Local, Duration::ZERO);
-        Self { settings, state, looked, promoting: false, last_look: false }
+        Self { settings, state, looked, closed: false, promoting: false, last_look: false }
     }
 
     /// Takes over reloaded settings. That ends the rest: what failed may be mended.
@@ -97,6 +99,11 @@ impl SourceSwitch {
     /// Whether redo reads what lies here, rather than what a receiver writes.
     pub fn is_local(&self) -> bool {
         !matches!(self.state, State::Streaming { .. } | State::Leaving)
+    }
+
+    /// A promotion or the end is to come, for which the receiver stops: nothing else is looked at meanwhile.
+    pub fn close(&mut self) {
+        self.closed = true;
     }
 
     /// A promotion begins, and the receiver has stopped for good. `whole`: what was received is all that
@@ -149,6 +156,7 @@ impl SourceSwitch {
         }
         match self.state {
             State::Local if !self.settings.follow => Turn::End,
+            _ if self.closed => Turn::Leave,
             State::Local if self.settings.primary => {
                 self.state = State::Streaming { failed: false };
                 Turn::Stream
@@ -186,6 +194,19 @@ mod tests {
     }
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_archive_is_not_asked_between_the_primarys_word_and_the_promotion() {
+        let mut switch = switch(true, true, true);
+        assert_eq!(switch.turn(at(0)), Turn::Stream);
+        switch.close();
+        switch.failed();
+        assert_eq!(switch.turn(at(100)), Turn::Leave);
+        switch.stopped();
+        assert_eq!(switch.turn(at(200)), Turn::Leave);
+        switch.promote(true);
+        assert_eq!(switch.turn(at(200)), Turn::End);
     }
 
     #[test]

@@ -46,8 +46,6 @@ struct Orders {
     stalls: Option<(Lsn, Option<Duration>)>,
     promote: bool,
     stop: bool,
-    /// No receiver shall run any more.
-    closed: bool,
     /// The generation of the log of which this node has had all that the primary had at one moment, and the
     /// name by which it followed.
     caught_up: Option<(u64, String)>,
@@ -154,7 +152,6 @@ impl StandbyFeed {
             stalls: None,
             promote: false,
             stop: false,
-            closed: false,
             caught_up: None,
             damage: None,
             told_damage: None,
@@ -228,7 +225,7 @@ impl StandbyFeed {
     }
     /// From now on no receiver is wanted: the way to stop the last one before a promotion or a stop.
     pub fn close(&self) {
-        self.order(|orders| orders.closed = true);
+        self.order(|orders| orders.sources.close());
         self.wanted.send_replace(None);
     }
 
@@ -401,16 +398,13 @@ impl WalFeed for StandbyFeed {
                 }
                 Turn::End => return Feed::Promote { timeline: orders.timeline },
                 Turn::Stream => {
-                    if !orders.closed {
-                        // What was received before is not asked for again, unless it is damaged.
-                        let from = match &orders.damage {
-                            Some(damage) if damage.at == lsn => lsn,
-                            _ => lsn.max(orders.positions.flushed()),
-                        };
-                        self.wanted.send_if_modified(|wanted| {
-                            wanted.is_none().then(|| *wanted = Some(from)).is_some()
-                        });
-                    }
+                    // What was received before is not asked for again, unless it is damaged.
+                    let from = match &orders.damage {
+                        Some(damage) if damage.at == lsn => lsn,
+                        _ => lsn.max(orders.positions.flushed()),
+                    };
+                    self.wanted
+                        .send_if_modified(|wanted| wanted.is_none().then(|| *wanted = Some(from)).is_some());
                     match orders.stall(lsn, self.elapsed()) {
                         None => self.changed.wait(&mut orders),
                         Some(left) if left.is_zero() => return Feed::Stalled,

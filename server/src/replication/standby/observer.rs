@@ -183,6 +183,10 @@ impl ReceiveObserver for Observer {
     fn takes_over(&self) {
         if let Some(replication) = self.replication.upgrade() {
             replication.ground.log.log("the primary has handed its role over to this server");
+            // The stream ends now, which is no reason to ask the archive.
+            if let Some(recovery) = replication.recovery() {
+                recovery.feed.close();
+            }
         }
         (self.promote)();
     }
