@@ -291,16 +291,25 @@ fn lacks_log(shared: &Shared, node: usize, source: &VirtualDisk) -> Option<Strin
 }
 
 /// A segment that is no part of the branch that a directory has, or lies behind the place where that one
-/// leaves its timeline, if that is where both parted or later.
+/// leaves its timeline, if that is where both parted or later. A segment of a timeline that goes on from the
+/// branch may be the only one with the log before it.
 fn strange_log(files: &VirtualDisk, fork: Lsn) -> Option<String> {
     let history = facts::branch_history(files)?;
+    let own = history.target();
+    let has_what_was_before = |timeline, start| {
+        disks::history(files, timeline).is_some_and(|later| {
+            let end = later.end_of(own).ok().flatten();
+            let goes_on = facts::branch_of(&later, own) == facts::branch_of(&history, own);
+            goes_on && end.is_some_and(|end| start < end)
+        })
+    };
     let names = files.list(&disks::wal_folder()).unwrap_or_default().into_iter().map(|entry| entry.name);
     let is_strange = |name: &String| {
         let Some((timeline, segment, size)) = disks::segment_of(name) else { return false };
         match history.newest_first().find(|(own, ..)| *own == timeline) {
             Some((_, _, Some(end))) => end >= fork && size.start_of(segment) >= end,
             Some((_, _, None)) => false,
-            None => true,
+            None => !has_what_was_before(timeline, size.start_of(segment)),
         }
     };
     names.into_iter().find(is_strange)

@@ -22,6 +22,11 @@ impl Director {
             self.standbys().into_iter().filter(|other| ![node, from].contains(other)).collect();
         if !others.is_empty() && self.last.bool() {
             let other = others[self.last.usize(..others.len())];
+            if self.last.bool() {
+                // It has log then that it has not replayed.
+                self.then(at_ms, Event::PauseReplay { node: other });
+                at_ms += self.last.u64(200..1200);
+            }
             self.then(at_ms, Event::RewindAtRest { node, from: other });
             // What the first one begins goes on, or not, from there.
             at_ms += self.last.u64(100..1500);
