@@ -73,11 +73,9 @@ impl Copier<'_> {
         for file in &plan.whole {
             self.copy_whole(&file.path, &file.path, file.size, (0, file.size)).await?;
         }
-        for file in plan.remove_files.iter().chain(&gone) {
-            remove_tree(&*self.disk, &self.dir.join(file))?;
-        }
-        for folder in &plan.remove_folders {
-            self.remove_folder(folder)?;
+        // What no backup sends of a folder that only the target has goes, too.
+        for name in plan.remove_files.iter().chain(&gone).chain(&plan.remove_folders) {
+            remove_tree(&*self.disk, &self.dir.join(name))?;
         }
         Ok(())
     }
@@ -214,12 +212,6 @@ impl Copier<'_> {
         drop(file);
         host::durable_rename(&*self.disk, &temporary, &target).map_err(io_error(&target))?;
         Ok(true)
-    }
-
-    /// A folder that only the target has; what no backup sends of it goes, too.
-    fn remove_folder(&self, folder: &str) -> Result<(), RewindError> {
-        let path = self.dir.join(folder);
-        remove_tree(&*self.disk, &path)
     }
 }
 

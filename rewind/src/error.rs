@@ -105,6 +105,11 @@ pub enum RewindError {
         /// The archive was asked for it.
         was_asked: bool,
     },
+    /// A link or a folder stands where a file is to be written, or the other way round.
+    #[error(
+        "file \"{0}\" is of different type in source and target: move the target's out of the way, and run the rewind again"
+    )]
+    DifferentKind(String),
     /// Log that the rewound server will need is nowhere.
     #[error(
         "WAL segment {0}, which the rewound server will need, is neither in the target nor at the source: if an archive has it, set restore_command in the target's settings and rewind with -c, else clone the directory anew"

@@ -9,10 +9,15 @@
 //! | log, control file, what no base backup sends | the end of the rewind sees to them | | |
 
 use crate::blocks::BlockSet;
+use crate::error::{RewindError, io_error};
 use basebackup::send::exclude::relation_of;
-use basebackup::send::files::{FileClass, SentFile};
+use basebackup::send::files::{FileClass, SentFile, sent_files};
+use host::{Disk, FileKind};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use storage::relation::SEGMENT_PAGES;
 use wal::RelFile;
 
@@ -191,6 +196,40 @@ impl Plan {
         }
         touched
     }
+}
+
+/// The files of a target in whose directory nothing was changed yet. What stands there in the place of a file
+/// or a folder of the source is one, too: nothing is written through a link, or begun that cannot be ended.
+pub(crate) fn target_files(
+    disk: &dyn Disk,
+    target: &Path,
+    source: &[SentFile],
+    node_files: NodeFiles,
+) -> Result<Vec<SentFile>, RewindError> {
+    let mut listed: BTreeMap<&str, BTreeMap<String, FileKind>> = BTreeMap::new();
+    let is_written = |file: &&SentFile| file.class == FileClass::Log || is_compared(file, node_files);
+    for file in source.iter().filter(is_written) {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let kinds = match listed.entry(folder) {
+            Entry::Occupied(kinds) => kinds.into_mut(),
+            Entry::Vacant(place) => {
+                let path = target.join(folder);
+                let entries = match disk.list(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    other => other.map_err(io_error(&path))?,
+                };
+                place.insert(entries.into_iter().map(|entry| (entry.name, entry.kind)).collect())
+            }
+        };
+        let theirs = match file.class {
+            FileClass::Folder | FileClass::EmptyFolder => FileKind::Directory,
+            _ => FileKind::File,
+        };
+        if kinds.get(name).is_some_and(|ours| *ours != theirs) {
+            return Err(RewindError::DifferentKind(file.path.clone()));
+        }
+    }
+    sent_files(disk, target).map_err(io_error(target))
 }
 
 /// Whether the plan says what becomes of a file.

@@ -5,6 +5,7 @@
 mod behind;
 mod gone_log;
 mod killed;
+mod kinds;
 mod large;
 mod marks;
 mod model;

@@ -225,6 +225,7 @@ async fn a_commit_waits_for_exactly_its_level_on_exactly_its_standbys() {
         cluster.next += 1;
     }
     let from = cluster.flushed().await;
+    cluster.standbys[0].has_received(from).await;
     cluster.say(0, Stage::NOTHING, from, from).await;
     stop(server, StopMode::Immediate).await;
 }

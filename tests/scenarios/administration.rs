@@ -7,6 +7,7 @@ use scenarios::{Node, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -81,7 +82,7 @@ fn another_users_directory_and_a_relative_name_are_told_in_clear_words() {
     run_ok(plimsoll().args(["init", "-D", "data"]).current_dir(folder.path()));
     if nix::unistd::geteuid().is_root() {
         let data = folder.path().join("data");
-        run_ok(std::process::Command::new("chown").args(["-R", "daemon"]).arg(&data));
+        run_ok(Command::new("chown").args(["-R", "daemon"]).arg(&data));
         let refused = run(plimsoll().arg("start").arg("-D").arg(&data).arg("-d"));
         let words = "has wrong ownership: it belongs to user daemon, and this is user root";
         assert!(refused.code == 1 && refused.stderr.contains(words), "{refused:?}");
@@ -382,8 +383,12 @@ fn what_a_server_makes_in_a_directory_of_its_group_is_the_groups_to_read() {
     for (option, file_mode, folder_mode) in
         [("--allow-group-access", 0o640, 0o750), ("--no-sync", 0o600, 0o700)]
     {
-        let node = Node::builder().init_option(option).init();
-        run_ok(plimsoll().args(["start", "-d", "-D"]).arg(node.data()).args([
+        let node = Node::builder().init_option(option).setting("logging_collector", "on").init();
+        // A copy has no such folder; and whoever starts it allows nobody anything.
+        fs::remove_dir_all(node.data().join("plimsoll")).expect("the folder");
+        let mut start = Command::new("sh");
+        start.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(plimsoll().get_program());
+        run_ok(start.args(["start", "-d", "-D"]).arg(node.data()).args([
             "-p",
             &node.port().to_string(),
             "-c",
@@ -450,7 +455,7 @@ fn a_server_that_is_killed_leaves_a_log_that_the_next_one_appends_to() {
 fn a_pid_file_that_names_another_process_is_that_of_no_server() {
     let node = Node::builder().start();
     node.stop();
-    let mut other = std::process::Command::new("sleep").arg("600").spawn().expect("a process");
+    let mut other = Command::new("sleep").arg("600").spawn().expect("a process");
     let lines = format!("{}\n{}\n1\n{}\n\n\n\nready   \n", other.id(), node.data().display(), node.port());
     fs::write(node.data().join("postmaster.pid"), lines).expect("a file");
     let command = |name: &str| run(plimsoll().arg(name).arg("-D").arg(node.data()));

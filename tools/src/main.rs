@@ -14,7 +14,6 @@ mod connect;
 mod new_folders;
 mod output;
 mod owner;
-mod permissions;
 mod pid_file;
 mod process;
 mod programs;

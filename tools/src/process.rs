@@ -1,9 +1,8 @@
 //! Starting a server in the background, ending it, and telling how it fares, by its lock file and by signals.
 
-use crate::permissions::Access;
 use crate::pid_file::{PidFile, Status, TEXT_BYTES_MAX, is_alive};
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, RealDisk};
+use host::{Access, Disk, RealDisk};
 use nix::sys::signal::{Signal, kill};
 use std::ffi::OsString;
 use std::fs;
@@ -90,7 +89,7 @@ impl Launch {
                 .arg("run"),
         };
         command.arg("-D").arg(&data).args(&self.arguments);
-        let access = Access::of(&data);
+        let access = Access::of(&RealDisk, &data);
         access.limit_process();
         let log = match &self.log {
             None => None,

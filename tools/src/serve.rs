@@ -3,12 +3,11 @@
 use crate::new_folders::NewFolders;
 use crate::output::{complain, error_text, say, text};
 use crate::owner;
-use crate::permissions::Access;
 use crate::programs::initdb::InitArgs;
 use crate::programs::postgres::{Request, ServerArguments, parse};
 use crate::signals::Signals;
 use anyhow::{Context, Result, anyhow, bail};
-use host::Host;
+use host::{Access, Host, RealDisk};
 use server::{InitOptions, ServerOptions};
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -51,7 +50,7 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
         // process that leads a group already, and then the group is its own.
         let _ = nix::unistd::setsid();
     }
-    let access = Access::of(&data);
+    let access = Access::of(&RealDisk, &data);
     access.limit_process();
     let options = ServerOptions {
         host: access.host(),
@@ -72,7 +71,7 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
 pub fn check_settings(data: &Path, words: &[OsString]) -> Result<()> {
     let Request::Serve(arguments) = parse(words)? else { return Ok(()) };
     let options = ServerOptions {
-        host: Access::of(data).host(),
+        host: Access::of(&RealDisk, data).host(),
         settings: arguments.settings,
         ..ServerOptions::new(data)
     };
@@ -99,6 +98,9 @@ pub fn superuser(arguments: &InitArgs) -> Result<String> {
     Ok(superuser)
 }
 
+/// The setting that says who may read the server's log files.
+const LOG_FILE_MODE: &str = "log_file_mode";
+
 /// Makes a data directory, with PostgreSQL's page checksums or without.
 pub fn init(arguments: &InitArgs, data_checksums: bool) -> Result<()> {
     let data = arguments.folder()?;
@@ -120,6 +122,10 @@ pub fn init(arguments: &InitArgs, data_checksums: bool) -> Result<()> {
         None => arguments.password()?,
     };
     let access = arguments.access();
+    let mut settings = arguments.settings()?;
+    if access == Access::Group && !settings.iter().any(|(name, _)| name.eq_ignore_ascii_case(LOG_FILE_MODE)) {
+        settings.push((LOG_FILE_MODE.to_owned(), format!("0{:o}", access.file_mode())));
+    }
     let options = InitOptions {
         host: access.host_syncing(!arguments.no_sync),
         superuser: superuser.clone(),
@@ -130,7 +136,7 @@ pub fn init(arguments: &InitArgs, data_checksums: bool) -> Result<()> {
         segment_size,
         data_checksums,
         wal_dir: arguments.waldir.clone(),
-        settings: arguments.settings()?,
+        settings,
         ..InitOptions::new(&data)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,7 +13,7 @@
 //! names the branch of the timeline in the next entry.
 
 use crate::ids::{Lsn, ParseIdError, TimelineId};
-use host::{Disk, OpenMode, temporary_of, write_file_durably};
+use host::{Disk, FileKind, OpenMode, temporary_of, write_file_durably};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -444,11 +444,11 @@ impl TimelineHistory {
     /// # Errors
     /// Fails if the folder cannot be read or a file not be removed.
     pub fn remove_temporaries(disk: &dyn Disk, pg_wal: &Path) -> io::Result<()> {
-        for entry in disk.list(pg_wal)? {
-            let timeline = TimelineId::of_file_name(&entry.name);
+        // A folder of such a name is told of by the promotion that needs the name.
+        for entry in disk.list(pg_wal)?.into_iter().filter(|entry| entry.kind != FileKind::Directory) {
             let is_left =
                 |of: &TimelineId| temporary_of(Path::new(&of.history_file_name())) == Path::new(&entry.name);
-            if let Some(timeline) = timeline.filter(is_left) {
+            if let Some(timeline) = TimelineId::of_file_name(&entry.name).filter(is_left) {
                 Self::forget_prepared(disk, pg_wal, timeline)?;
             }
         }

@@ -17,6 +17,7 @@
 //!
 //! It knows no WAL, no pages and nothing of what is said on a socket.
 
+mod access;
 mod clock;
 mod disk;
 mod durable;
@@ -38,6 +39,7 @@ pub mod thread;
 #[cfg(feature = "simulated")]
 pub use simulated::{sync, task, thread};
 
+pub use access::Access;
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,

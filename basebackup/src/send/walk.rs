@@ -6,7 +6,7 @@ use super::tar_stream::{Entry, TarStream, entry_size, header};
 use super::{BackupSource, io_failure, manifest_writer};
 use crate::manifest::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestError, ManifestWriter};
-use host::{File, Metadata, OpenMode, Timestamp};
+use host::{Access, File, Metadata, OpenMode, Timestamp};
 use protocol::replication::{BaseBackupOptions, ChecksumAlgorithm};
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -58,12 +58,15 @@ pub(super) struct DirectoryWalk {
     label: String,
     start: Lsn,
     start_timeline: TimelineId,
+    /// Who may read what the server makes there.
+    access: Access,
     bad: BadPages,
 }
 
 impl DirectoryWalk {
     pub(super) fn new(source: BackupSource, options: &BaseBackupOptions, started: &BackupStart) -> Self {
         Self {
+            access: Access::of(&*source.host.disk, &source.data_dir),
             source,
             manifest: manifest_writer(options),
             verify: options.verify_checksums,
@@ -205,11 +208,8 @@ impl DirectoryWalk {
 
     /// Sends contents made here.
     fn send_bytes(&mut self, out: &mut TarStream, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-        // As the files are that the server makes there.
-        let folder = self.source.host.disk.metadata(&self.source.data_dir);
-        let folder = folder.map_err(|error| io_failure(".", error))?;
-        let mode = 0o600 | folder.permissions & 0o040;
-        self.send_contents(out, path, bytes, (mode, self.source.host.clock.now()))
+        let how = (self.access.file_mode(), self.source.host.clock.now());
+        self.send_contents(out, path, bytes, how)
     }
 
     /// Sends pg_control whole, which the server may be writing: a torn one would be a backup that nothing

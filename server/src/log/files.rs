@@ -1,12 +1,12 @@
 //! The files of the collector: their names, when a new one begins, and current_logfiles, which names them.
 
 use super::{LogSink, format_time, zone};
-use host::{Clock, Timestamp};
+use host::{Access, Clock, RealDisk, Timestamp};
 use jiff::tz::TimeZone;
 use settings::{Settings, Value};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -307,7 +307,7 @@ impl Writer {
             self.current().iter().map(|(format, name)| format!("{} {name}\n", format.word())).collect();
         let path = self.data_dir.join(CURRENT_LOGFILES);
         let temporary = self.data_dir.join(format!("{CURRENT_LOGFILES}.tmp"));
-        let mode = modes(&self.data_dir).0;
+        let mode = access(&self.data_dir).file_mode();
         let written = if lines.is_empty() {
             fs::remove_file(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
@@ -326,19 +326,16 @@ impl Writer {
     }
 }
 
-/// The modes of files and folders in a data directory, which its own says.
-fn modes(data_dir: &Path) -> (u32, u32) {
-    match fs::metadata(data_dir).is_ok_and(|found| found.mode() & 0o050 == 0o050) {
-        true => (0o640, 0o750),
-        false => (0o600, 0o700),
-    }
+/// Who may read what is made in a data directory.
+fn access(data_dir: &Path) -> Access {
+    Access::of(&RealDisk, data_dir)
 }
 
 /// Opens a file to append to it, and says how much is in it.
 fn open_file(data_dir: &Path, name: &str, mode: u32, truncates: bool) -> io::Result<(fs::File, u64)> {
     let path = data_dir.join(name);
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(modes(data_dir).1).create(folder)?;
+        fs::DirBuilder::new().recursive(true).mode(access(data_dir).folder_mode()).create(folder)?;
     }
     let was_there = path.exists();
     let file = fs::OpenOptions::new().create(true).append(true).mode(mode | 0o200).open(&path)?;
@@ -359,6 +356,7 @@ mod tests {
     use host::sync::Mutex;
     use settings::Source;
     use simulation::ManualClock;
+    use std::os::unix::fs::MetadataExt;
 
     const NOON: i64 = 1_700_049_600; // 2023-11-15 12:00 UTC
 

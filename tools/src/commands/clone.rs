@@ -3,13 +3,12 @@
 use crate::bar::Bar;
 use crate::cli::CloneArgs;
 use crate::output::{complain, say};
-use crate::permissions::Access;
 use crate::signals::Signals;
 use anyhow::{Result, bail};
 use basebackup::clone::{
     CloneError, CloneOptions, CloneProgress, Phase, check_target, clone, drop_slot, remove_interrupted,
 };
-use host::Host;
+use host::{Access, Host};
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError, SqlState};
 use std::io::IsTerminal;

@@ -3,14 +3,13 @@
 use super::check_data_directory;
 use crate::cli::StartArgs;
 use crate::output::say;
-use crate::permissions::Access;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness};
 use crate::programs::postgres;
 use crate::serve;
 use anyhow::{Context, Result, bail};
+use host::{Access, RealDisk};
 use std::ffi::OsString;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use storage::SERVER_LOG_FILE;
@@ -66,10 +65,8 @@ pub fn detached(data: &Path, arguments: Vec<OsString>, log: Option<PathBuf>, tim
 fn own_log(data: &Path) -> Result<PathBuf> {
     let log = data.join(SERVER_LOG_FILE);
     let own = log.parent().unwrap_or(data);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(Access::of(data).folder_mode())
-        .create(own)
-        .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
+    // Whatever the caller allows what it makes.
+    let disk = Access::of(&RealDisk, data).host().disk;
+    disk.create_dir_all(own).with_context(|| format!("could not create directory \"{}\"", own.display()))?;
     Ok(log)
 }

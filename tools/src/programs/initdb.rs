@@ -1,11 +1,11 @@
 //! `plimsoll init`, and the personality of initdb: a new data directory.
 
 use crate::output::{complain, error_text, say, text};
-use crate::permissions::Access;
 use crate::sync_only::sync_all;
 use crate::{commands, serve};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser};
+use host::Access;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

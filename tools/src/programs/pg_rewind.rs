@@ -3,10 +3,10 @@
 
 use crate::commands::rewind::{archive_of, runtime, say_dropped, with_bar};
 use crate::output::{complain, error_text, say};
-use crate::permissions::Access;
 use crate::serve;
 use anyhow::{Result, bail};
 use clap::Parser;
+use host::{Access, RealDisk};
 use rewind::{Need, NodeFiles, Rewind, RewindOptions, SourceName};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ fn options(arguments: &Arguments) -> Result<RewindOptions> {
 fn run(arguments: &Arguments) -> Result<()> {
     let options = options(arguments)?;
     let target = options.target.clone();
-    let host = Access::of(&target).host();
+    let host = Access::of(&RealDisk, &target).host();
     runtime()?.block_on(async {
         if arguments.source_server.is_some() && arguments.progress {
             complain!("pg_rewind: connected to server");

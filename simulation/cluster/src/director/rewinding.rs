@@ -147,12 +147,7 @@ async fn rewind_to(
     };
     let is_rewound = match &done {
         Ok(end) => {
-            finish(shared, node, *end);
-            let is_done = matches!(end, RewindEnd::Done { .. });
-            let directory = directory.filter(|_| is_done);
-            if let Some(why) = directory.and_then(|directory| lacks_log(shared, node, &directory)) {
-                shared.fail(why);
-            }
+            finish(shared, node, *end, directory.as_ref());
             true
         }
         Err(error) => {
@@ -245,8 +240,8 @@ async fn carry_out(
     Some(done)
 }
 
-/// A rewind is done.
-fn finish(shared: &Shared, node: usize, end: RewindEnd) {
+/// A rewind to what a server says, or to a copy of its directory, is done.
+fn finish(shared: &Shared, node: usize, end: RewindEnd, directory: Option<&VirtualDisk>) {
     let cluster = shared.cluster.lock();
     let Some(files) = cluster.node(machine_of(node)).map(|there| there.files()) else { return };
     slots::set_name(shared, node, files);
@@ -264,13 +259,14 @@ fn finish(shared: &Shared, node: usize, end: RewindEnd) {
     if let Some(name) = fork.and_then(|fork| strange_log(files, fork)) {
         shared.fail(format!("Damage: node {node} is rewound, and has {name} of the branch that it left"));
     }
+    if let Some(why) = directory.and_then(|source| lacks_log(files, node, source)) {
+        shared.fail(why);
+    }
     shared.facts.lock().rewound(node, shared.now_ms());
 }
 
 /// What is rewound to a directory has all of its log, though no server has replayed it there.
-fn lacks_log(shared: &Shared, node: usize, source: &VirtualDisk) -> Option<String> {
-    let cluster = shared.cluster.lock();
-    let files = cluster.node(machine_of(node))?.files();
+fn lacks_log(files: &VirtualDisk, node: usize, source: &VirtualDisk) -> Option<String> {
     let history = facts::branch_history(source)?;
     let control = ControlFile::load(source, Path::new(DATA)).ok()?;
     let from = control.min_recovery_point.max(control.checkpoint);

@@ -7,11 +7,10 @@ mod report;
 use crate::bar::Bar;
 use crate::cli::RewindArgs;
 use crate::output::{complain, say};
-use crate::permissions::Access;
 use crate::serve;
 use anyhow::{Result, anyhow, bail};
 use archive::ByCommand;
-use host::shell_word;
+use host::{Access, RealDisk, shell_word};
 use rewind::{
     Counts, Divergence, LogArchive, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName,
     Stage,
@@ -92,7 +91,7 @@ pub fn archive_of(data: &Path, config_file: Option<&Path>) -> Result<Arc<dyn Log
 async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()> {
     let begun = Instant::now();
     let (data, source) = (options.target.clone(), options.source.clone());
-    let host = Access::of(&data).host();
+    let host = Access::of(&RealDisk, &data).host();
     let shown = data.display();
     let mut rewind = Rewind::prepare(&host, options).await?;
     let mut screen = Screen { json: arguments.json, lines: 0 };

@@ -3,7 +3,7 @@
 //! As in PostgreSQL the directory itself says it: if the group may read and enter it, files that are made in
 //! it get mode 0640 and folders 0750, else 0600 and 0700.
 
-use host::{
+use crate::{
     DirEntry, Disk, File, Host, LockGuard, Mapping, Metadata, OpenMode, RealDisk, SharedDisk, SharedFile,
 };
 use nix::sys::stat::{Mode, umask};
@@ -24,17 +24,17 @@ pub enum Access {
 
 impl Access {
     /// What a data directory says; one that is not there, or may not be looked at, is the owner's alone.
-    pub fn of(data: &Path) -> Self {
-        Self::of_mode(fs::metadata(data).map_or(0, |found| found.permissions().mode()))
+    pub fn of(disk: &dyn Disk, data: &Path) -> Self {
+        Self::of_mode(disk.metadata(data).map_or(0, |found| found.permissions))
     }
 
     /// What the mode of a data directory says.
-    pub fn of_mode(mode: u32) -> Self {
+    pub const fn of_mode(mode: u32) -> Self {
         if mode & 0o050 == 0o050 { Self::Group } else { Self::Owner }
     }
 
     /// The mode of files.
-    pub fn file_mode(self) -> u32 {
+    pub const fn file_mode(self) -> u32 {
         match self {
             Self::Owner => 0o600,
             Self::Group => 0o640,
@@ -42,7 +42,7 @@ impl Access {
     }
 
     /// The mode of folders.
-    pub fn folder_mode(self) -> u32 {
+    pub const fn folder_mode(self) -> u32 {
         match self {
             Self::Owner => 0o700,
             Self::Group => 0o750,
@@ -199,7 +199,7 @@ mod tests {
             let data = folder.path().join(format!("{access:?}"));
             fs::create_dir(&data).unwrap();
             fs::set_permissions(&data, fs::Permissions::from_mode(folder_mode)).unwrap();
-            assert_eq!(Access::of(&data), access);
+            assert_eq!(Access::of(&RealDisk, &data), access);
             let disk = access.host().disk;
             for (name, how) in [("new", OpenMode::CreateNew), ("any", OpenMode::Create)] {
                 disk.open(&data.join(name), how).unwrap();
