@@ -399,6 +399,8 @@ fn what_a_server_makes_in_a_directory_of_its_group_is_the_groups_to_read() {
         node.sql("CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1); CHECKPOINT; SELECT pg_switch_wal()");
         assert_eq!(node.sql("SHOW data_directory_mode"), format!("0{folder_mode:o}"));
         assert_modes(&node.data(), (file_mode, folder_mode));
+        let at = fs::read_link(format!("/proc/{}/cwd", node.pid().expect("it runs")));
+        assert_eq!(at.expect("its folder"), node.data(), "where PostgreSQL works, too");
         node.stop();
     }
 }

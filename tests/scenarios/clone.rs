@@ -145,3 +145,18 @@ fn a_clone_of_a_standby_does_not_follow_a_branch_that_leaves_before_what_its_fil
     let refused = copy.try_sql("SELECT count(*) FROM t");
     assert!(refused.stderr.contains("not yet accepting connections"), "{refused:?}");
 }
+
+#[test]
+fn a_clone_by_a_service_follows_by_all_that_the_service_says() {
+    let node = Node::builder().start();
+    let (services, copy) = (node.folder().join("services"), node.folder().join("copy"));
+    let words = "password=secret\nconnect_timeout=7\ntarget_session_attrs=primary\nkeepalives_idle=9\n";
+    let place = format!("host={}\nport={}\nuser=postgres\n", node.folder().display(), node.port());
+    std::fs::write(&services, format!("[boat]\n{place}{words}")).expect("a file");
+    let mut clone = plimsoll();
+    run_ok(clone.env("PGSERVICEFILE", &services).args(["clone", "--from", "service=boat", "-D"]).arg(&copy));
+    let settings = std::fs::read_to_string(copy.join("postgresql.auto.conf")).expect("a file");
+    for word in words.lines() {
+        assert!(settings.contains(word), "{word}: {settings}");
+    }
+}

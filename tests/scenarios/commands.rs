@@ -495,7 +495,7 @@ fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
     assert_eq!(run(links.command("pg_ctl").args(["status", "-D", "/nonexistent"])).code, 4);
     assert_eq!(
         run_ok(links.command("postgres").arg("-D").arg(node.data()).args(["-C", "work_mem"])),
-        "7MB\n"
+        "7168\n"
     );
     let log = node.log_path().display().to_string();
     let late = run(&mut pg_ctl(&["-t", "0", "-l", &log, "-o", &options, "start"]));

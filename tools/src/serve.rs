@@ -50,6 +50,7 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
         // process that leads a group already, and then the group is its own.
         let _ = nix::unistd::setsid();
     }
+    let data = std::path::absolute(&data).unwrap_or(data);
     let access = Access::of(&RealDisk, &data);
     access.limit_process();
     let options = ServerOptions {
@@ -63,6 +64,9 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
         return Ok(0);
     }
     owner::check_own(&data)?;
+    // Files that settings name without a folder are in the directory, wherever who starts it stands. One that
+    // is not there is told of below.
+    let _ = std::env::set_current_dir(&options.data_dir);
     // The log has said what went wrong.
     Ok(u8::from(server::run(options).is_err()))
 }

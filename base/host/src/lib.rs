@@ -94,6 +94,19 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The home folder of who runs this process: HOME, or else what the system's list of users says; a simulation
+/// has none.
+pub fn home_folder() -> Option<String> {
+    #[cfg(feature = "simulated")]
+    if simulated::fiber::in_fiber() {
+        return None;
+    }
+    variable("HOME").filter(|home| !home.is_empty()).or_else(|| {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten()?;
+        user.dir.into_os_string().into_string().ok()
+    })
+}
+
 /// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
 /// Never in what users run.
 #[cfg(not(feature = "simulated"))]

@@ -30,6 +30,11 @@ pub fn is_reserved(word: &str) -> bool {
     key_word(word).is_some_and(|known| matches!(known.kind, KeyWordKind::Reserved | KeyWordKind::Type))
 }
 
+/// Whether this word, without quotes and in any case, may name nothing at all.
+pub fn is_reserved_everywhere(word: &str) -> bool {
+    key_word(word).is_some_and(|known| matches!(known.kind, KeyWordKind::Reserved))
+}
+
 /// The key word that this word is, in any case.
 fn key_word(word: &str) -> Option<&'static KeyWord> {
     let in_order =

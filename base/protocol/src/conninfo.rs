@@ -205,6 +205,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 /// The name of the process's user. As in libpq, the environment has no say: a server that was started by
 /// another user's shell (runuser, sudo) connects as the one that it runs as.
+fn of_process(variable: &str) -> Option<String> {
+    match variable {
+        "USER" => system_user(),
+        "HOME" => host::home_folder(),
+        _ => host::variable(variable),
+    }
+}
+
 fn system_user() -> Option<String> {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name)
 }
@@ -364,15 +372,20 @@ fn said(
 ///
 /// Fails where the text is no connection string, or names a service that there is not.
 pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>, ConnInfoError> {
-    let variable = |name: &str| host::variable(name);
     let mut pairs = split(text)?;
-    let service = given(&pairs, "service").or_else(|| in_environment("service", variable));
+    let service = given(&pairs, "service").or_else(|| in_environment("service", of_process));
     let of_service =
-        service.map(|service| service::read(&service, variable)).transpose()?.unwrap_or_default();
+        service.map(|service| service::read(&service, of_process)).transpose()?.unwrap_or_default();
     pairs.retain(|(name, _)| name != "service");
+    let is_given = |pairs: &[(String, String)], keyword: &str| pairs.iter().any(|(name, _)| name == keyword);
+    for (keyword, value) in of_service {
+        if !is_given(&pairs, &keyword) {
+            pairs.push((keyword, value));
+        }
+    }
     for keyword in keywords {
-        if !pairs.iter().any(|(name, _)| name == keyword)
-            && let Some(value) = given(&of_service, keyword).or_else(|| in_environment(keyword, variable))
+        if !is_given(&pairs, keyword)
+            && let Some(value) = in_environment(keyword, of_process)
         {
             pairs.push(((*keyword).to_owned(), value));
         }
@@ -409,10 +422,11 @@ impl ConnInfo {
     ///
     /// Fails where the text is no connection string, or names an option or value that there is not.
     pub fn parse(text: &str) -> Result<Self, ConnInfoError> {
-        Self::parse_with(text, |name| if name == "USER" { system_user() } else { host::variable(name) })
+        Self::parse_with(text, of_process)
     }
 
-    /// The same with environment variables from `variable`; USER is the system's name of who runs this.
+    /// The same with environment variables from `variable`; USER is the system's name of who runs this, and
+    /// HOME that one's folder.
     ///
     /// # Errors
     ///

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use sqlstate::SqlState;
 use std::borrow::Cow;
 use std::fmt;
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
@@ -107,11 +109,46 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-/// The password as it is hashed. One that SASLprep refuses, or of which it leaves nothing, is used as it is,
-/// as PostgreSQL does.
+/// The password as it is hashed: prepared by SASLprep (RFC 4013) as PostgreSQL does it, which looks for what
+/// is prohibited before it normalizes. One that it refuses, or of which it leaves nothing, is used as it is.
 fn prepared(password: &str) -> Cow<'_, str> {
-    let prepared = stringprep::saslprep(password).ok().filter(|prepared| !prepared.is_empty());
-    prepared.unwrap_or(Cow::Borrowed(password))
+    if password.is_ascii() {
+        return Cow::Borrowed(password);
+    }
+    let mapped: Vec<char> = password
+        .chars()
+        .filter_map(|c| match c {
+            c if tables::non_ascii_space_character(c) => Some(' '),
+            c if tables::commonly_mapped_to_nothing(c) => None,
+            c => Some(c),
+        })
+        .collect();
+    if mapped.is_empty() || mapped.iter().copied().any(is_prohibited) || !reads_one_way(&mapped) {
+        return Cow::Borrowed(password);
+    }
+    Cow::Owned(mapped.into_iter().nfkc().collect())
+}
+
+/// Whether no password has this character, once blanks are mapped.
+fn is_prohibited(c: char) -> bool {
+    tables::ascii_control_character(c)
+        || tables::non_ascii_control_character(c)
+        || tables::private_use(c)
+        || tables::non_character_code_point(c)
+        || tables::inappropriate_for_plain_text(c)
+        || tables::inappropriate_for_canonical_representation(c)
+        || tables::change_display_properties_or_deprecated(c)
+        || tables::tagging_character(c)
+        || tables::unassigned_code_point(c)
+}
+
+/// Whether what reads from right to left stands alone, and at both ends.
+fn reads_one_way(text: &[char]) -> bool {
+    let from_right = |c: &char| tables::bidi_r_or_al(*c);
+    !text.iter().any(from_right)
+        || !text.iter().any(|c| tables::bidi_l(*c))
+            && text.first().is_some_and(from_right)
+            && text.last().is_some_and(from_right)
 }
 
 /// PBKDF2 with HMAC-SHA-256 and one block.

@@ -67,6 +67,36 @@ async fn a_client_that_is_not_let_in_takes_only_so_much() {
     assert!(sending.await.unwrap() < 64 << 20);
 }
 
+#[tokio::test]
+async fn who_is_refused_asks_no_other_server_but_for_one_that_starts() {
+    for (code, leads_on) in [("28P01", false), ("28000", false), ("53300", false), ("57P03", true)] {
+        let [first, second] = [
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        ];
+        let [one, other] = [&first, &second].map(|listener| listener.local_addr().unwrap().port());
+        let refusing = tokio::spawn(async move {
+            let (mut stream, _) = first.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            let refusal = message(b'E', &[b"SFATAL\0C", code.as_bytes(), b"\0Mno\0\0"]);
+            stream.write_all(&refusal).await.unwrap();
+            // Until the client has read it and goes.
+            while stream.read_u8().await.is_ok() {}
+        });
+        let asked = tokio::spawn(async move { drop(second.accept().await.unwrap()) });
+        let conninfo = format!("host=127.0.0.1,127.0.0.1 port={one},{other} user=u dbname=d sslmode=disable");
+        let refused = Client::connect_to(&conninfo).await;
+        refusing.await.unwrap();
+        if leads_on {
+            asked.await.unwrap();
+        } else {
+            assert!(matches!(&refused, Err(ClientError::Server(report)) if report.code.to_string() == code));
+            assert!(!asked.is_finished(), "{code}: the other one was asked");
+            asked.abort();
+        }
+    }
+}
+
 /// What ends a command, and says that the next one may come.
 fn ends(_number: u32) -> Vec<u8> {
     [message(b'C', &[b"COPY 0\0"]), message(b'Z', &[b"I"])].concat()

@@ -163,9 +163,11 @@ impl Default for Settings {
     }
 }
 
-/// The definition that stands for all customized settings.
+/// The definition that stands for all customized settings. Lists have none: whoever chose the name may have
+/// chosen it for a secret.
 static CUSTOM: Definition =
-    crate::definition::text("", Context::User, crate::definition::cat::CUSTOMIZED, "");
+    crate::definition::text("", Context::User, crate::definition::cat::CUSTOMIZED, "")
+        .flags(flag::NO_SHOW_ALL);
 
 impl Settings {
     /// All defaults.
@@ -391,11 +393,6 @@ impl Settings {
         let (_, slot) = self.slot(name)?;
         let top = slot.layers.last();
         Some(top.map_or((Source::Default, None), |layer| (layer.source, layer.place.as_ref())))
-    }
-
-    /// The names of customized settings that have a value.
-    pub(crate) fn custom_names(&self) -> impl Iterator<Item = &str> {
-        self.custom.keys().map(String::as_str)
     }
 
     /// The rows of pg_settings, sorted by name; a session lays its own values over them.

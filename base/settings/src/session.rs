@@ -321,15 +321,12 @@ impl SessionSettings {
         rows
     }
 
-    /// SHOW ALL: name, value with unit, description.
+    /// SHOW ALL: name, value with unit, description. Customized settings are in no list.
     pub fn show_all(&self, privilege: Privilege) -> Vec<(String, String, &'static str)> {
-        let own_custom = self.own.keys().filter(|name| crate::find(name).is_none());
-        let custom: BTreeSet<&str> = self.node.custom_names().chain(own_custom.map(String::as_str)).collect();
         let known = definitions().iter().filter(|known| !known.has(flag::NO_SHOW_ALL));
-        let mut all: Vec<_> = known.map(|known| (known.name, known.description())).collect();
-        all.extend(custom.into_iter().map(|name| (name, "")));
-        all.into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), self.show(name, privilege).ok()?, text)))
+        let shown = |name| Some((String::from(name), self.show(name, privilege).ok()?));
+        known
+            .filter_map(|known| shown(known.name).map(|(name, value)| (name, value, known.description())))
             .collect()
     }
 

@@ -271,7 +271,7 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
     // What says which server it is and how it proves that; the other words are asked for anew.
-    const CARRIED: [&str; 17] = [
+    const CARRIED: [&str; 19] = [
         "host",
         "hostaddr",
         "port",
@@ -289,6 +289,8 @@ pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
         "sslrootcert",
         "sslsni",
         "options",
+        "connect_timeout",
+        "target_session_attrs",
     ];
     let info = ConnInfo::parse(from)?;
     let mut pairs = conninfo::completed(from, &CARRIED)?;

@@ -115,7 +115,8 @@ impl IdentMaps {
     /// Whether a name outside may be a role, by a map or, without one, as the same name. Err says why not,
     /// for the log.
     pub(crate) fn check(&self, map: Option<&str>, outside: &str, role: &str) -> Result<(), String> {
-        match map {
+        // An empty name is none, as in PostgreSQL.
+        match map.filter(|map| !map.is_empty()) {
             None if outside == role => Ok(()),
             None => Err(format!(
                 "provided user name ({role}) and authenticated user name ({outside}) do not match"

@@ -48,10 +48,10 @@ pub(crate) struct Authenticator<'a> {
     pub(crate) rules: &'a LoginRules,
     /// Clients are asked for certificates.
     pub(crate) asks_certificates: bool,
-    /// Keeps mock verifiers of unknown roles stable.
-    pub(crate) secret: &'a [u8; 32],
     /// Knows the roles; there once the database is open.
     pub(crate) engine: Option<&'a SqlEngine>,
+    /// What mock verifiers of unknown roles are made from; there with the engine.
+    pub(crate) mock_secret: Option<&'a [u8; 32]>,
 }
 
 fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
@@ -143,7 +143,11 @@ fn refusal(wire: &Wire, claim: &Claim, by_a_rule: bool) -> String {
 }
 
 fn engine<'a>(by: &Authenticator<'a>) -> Result<&'a SqlEngine, Exit> {
-    by.engine.ok_or_else(|| fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
+    by.engine.ok_or_else(starting)
+}
+
+fn starting() -> Exit {
+    fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up")
 }
 
 /// The role of a name, if there is one.

@@ -1,7 +1,7 @@
 //! Passwords: by SCRAM, bound to the TLS channel where the client can, or in the clear.
 
 use super::hba::Rule;
-use super::{Authenticator, Claim, failed, fatal, refused, role_of};
+use super::{Authenticator, Claim, failed, fatal, refused, role_of, starting};
 use crate::connection::wire::{Exit, Wire};
 use crate::log::Log;
 use bytes::BytesMut;
@@ -34,7 +34,8 @@ async fn kept(by: &Authenticator<'_>, user: &str) -> Result<Kept, Exit> {
     if verifier.is_none() && why.is_none() {
         why = Some(format!("User \"{user}\" does not have a valid SCRAM secret."));
     }
-    Ok(Kept { verifier: verifier.unwrap_or_else(|| Verifier::mock(by.secret, user)), why })
+    let mock_secret = by.mock_secret.ok_or_else(starting)?;
+    Ok(Kept { verifier: verifier.unwrap_or_else(|| Verifier::mock(mock_secret, user)), why })
 }
 
 /// Asks for a proof of the password.

@@ -102,9 +102,7 @@ impl FileSettings {
     fn path(&self, format: Format, at: Timestamp) -> String {
         let instant = jiff::Timestamp::from_microsecond(at.unix_micros()).unwrap_or_default();
         let zoned = instant.to_zoned(self.zone.clone());
-        // A name with an escape that means nothing is taken as it is.
-        let name = jiff::fmt::strtime::format(&self.name, &zoned).unwrap_or_else(|_| self.name.clone());
-        format!("{}/{}", self.folder, format.file_name(&name))
+        format!("{}/{}", self.folder, format.file_name(&file_name(&self.name, &zoned)))
     }
 
     /// The end of the period of log_rotation_age in which `now` is; periods begin at midnight of the log's
@@ -117,6 +115,40 @@ impl FileSettings {
         let next = local - local.rem_euclid(period) + period - offset;
         Some(Timestamp::from_unix_micros(next.saturating_mul(1_000_000)))
     }
+}
+
+/// log_filename at a moment: escapes as strftime of the locale C has them. One that means nothing is taken as
+/// it is.
+fn file_name(pattern: &str, at: &jiff::Zoned) -> String {
+    let mut name = String::new();
+    let mut rest = pattern;
+    while let Some((before, behind)) = rest.split_once('%') {
+        name.push_str(before);
+        let len = behind.find(|c: char| !matches!(c, 'E' | 'O')).unwrap_or(behind.len());
+        let Some(letter) = behind.get(len..).and_then(|rest| rest.chars().next()) else {
+            name.push('%');
+            rest = behind;
+            continue;
+        };
+        let escape = match letter {
+            'c' => "%a %b %e %H:%M:%S %Y",
+            'x' | 'D' => "%m/%d/%y",
+            'X' | 'T' => "%H:%M:%S",
+            'r' => "%I:%M:%S %p",
+            'v' => "%e-%b-%Y",
+            '+' => "%a %b %e %H:%M:%S %Z %Y",
+            'a' | 'A' | 'b' | 'B' | 'C' | 'd' | 'e' | 'F' | 'g' | 'G' | 'h' | 'H' | 'I' | 'j' | 'k' | 'l'
+            | 'm' | 'M' | 'n' | 'p' | 'R' | 'S' | 't' | 'u' | 'U' | 'V' | 'w' | 'W' | 'y' | 'Y' | 'z'
+            | 'Z' | '%' => &format!("%{letter}"),
+            _ => "",
+        };
+        match jiff::fmt::strtime::format(escape, at) {
+            Ok(text) if !escape.is_empty() => name.push_str(&text),
+            _ => name.push(letter),
+        }
+        rest = behind.get(len + letter.len_utf8()..).unwrap_or_default();
+    }
+    name + rest
 }
 
 struct OpenFile {
@@ -383,6 +415,19 @@ mod tests {
         }
         fn read(&self, name: &str) -> String {
             fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn each_escape_of_a_name_is_taken_by_itself() {
+        let noon = jiff::Timestamp::from_second(NOON).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+        for (pattern, name) in [
+            ("%F.log", "2023-11-15.log"),
+            ("%Ey%K%OH%5%", "23K125%"),
+            ("%c|%x|%r", "Wed Nov 15 12:00:00 2023|11/15/23|12:00:00 PM"),
+            ("%v%%%j%E", "15-Nov-2023%319%E"),
+        ] {
+            assert_eq!(file_name(pattern, &noon), name, "{pattern}");
         }
     }
 

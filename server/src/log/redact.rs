@@ -94,6 +94,9 @@ struct Reading<'t> {
     changes: bool,
     /// The statement is ALTER ROLE or one of its kin.
     of_role: bool,
+    /// What stands before is a word or a sign behind which such a statement has a literal that is no
+    /// password.
+    precedes_value: bool,
     parameters: Vec<SecretParameter>,
 }
 
@@ -107,6 +110,7 @@ impl<'t> Reading<'t> {
             taken: 0,
             changes: false,
             of_role: false,
+            precedes_value: false,
             parameters: Vec::new(),
         }
     }
@@ -175,6 +179,9 @@ impl<'t> Reading<'t> {
     /// Keeps in mind which statement this is.
     fn follow(&mut self, word: &str, rest: &str) {
         let is_one_of = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+        if !word.is_empty() || !rest.starts_with(is_blank) {
+            self.precedes_value = is_one_of(&["until", "to", "from"]) || rest.starts_with(['=', ',']);
+        }
         if !word.is_empty() {
             self.of_role |= self.changes && is_one_of(&["role", "user", "group"]);
             self.changes = is_one_of(&["alter", "create"]);
@@ -255,6 +262,11 @@ impl<'t> Reading<'t> {
     fn literal(&mut self, at: usize, literal: &Literal<'_>) -> usize {
         let end = at + literal.len;
         let held = literal.held();
+        // Whoever misspells PASSWORD gives a password all the same.
+        if self.of_role && !self.precedes_value && !literal.is_name() && !self.only_quoted {
+            self.replace(at, end, &literal.written(HIDDEN));
+            return end;
+        }
         if literal.is_name() && ends_with_word(&held) && !self.only_quoted {
             return self.value(end, false);
         }

@@ -59,6 +59,9 @@ pub(crate) struct PartPids {
 struct Opened {
     engine: SqlEngine,
     replication: Arc<Replication>,
+    /// Mock verifiers of unknown roles are made from it: like those of roles they are the same on all nodes,
+    /// and in all lives.
+    mock_secret: [u8; 32],
 }
 
 /// A node: its parts, put together.
@@ -80,8 +83,6 @@ pub(crate) struct Node {
     pub(crate) checkpoints_by_log: Arc<AtomicU64>,
     pub(crate) started: Timestamp,
     pub(crate) part_pids: PartPids,
-    /// Keeps mock verifiers of unknown roles stable.
-    pub(crate) secret: [u8; 32],
 }
 
 impl Node {
@@ -93,8 +94,6 @@ impl Node {
         left: LeftCommand,
     ) -> Self {
         let host = options.host.clone();
-        let mut secret = [0; 32];
-        host.entropy.fill(&mut secret);
         let sessions = Arc::new(Sessions::new(&host));
         let part_pids = PartPids {
             startup: sessions.allocate_pid(),
@@ -118,7 +117,6 @@ impl Node {
             checkpoints_by_log: Arc::default(),
             started,
             part_pids,
-            secret,
             ground,
         }
     }
@@ -138,7 +136,8 @@ impl Node {
         self.ground.between_reloads(|| {
             apply_settings(&self.ground, &replication);
             // Set once, before any session can ask for it.
-            let _ = self.opened.set(Opened { engine, replication });
+            let mock_secret = engine.database().control().mock_authentication_nonce;
+            let _ = self.opened.set(Opened { engine, replication, mock_secret });
         });
     }
     pub(crate) fn engine(&self) -> Option<&SqlEngine> {
@@ -146,6 +145,9 @@ impl Node {
     }
     pub(crate) fn database(&self) -> Option<&Database> {
         self.engine().map(SqlEngine::database)
+    }
+    pub(crate) fn mock_secret(&self) -> Option<&[u8; 32]> {
+        self.opened.get().map(|opened| &opened.mock_secret)
     }
     pub(crate) fn replication(&self) -> Option<&Arc<Replication>> {
         self.opened.get().map(|opened| &opened.replication)

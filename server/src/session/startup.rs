@@ -386,8 +386,8 @@ async fn log_in(
         logs_connections: current.config.log_connections,
         rules: &current.login,
         asks_certificates: current.tls.as_ref().is_some_and(|tls| tls.asks_clients()),
-        secret: &node.secret,
         engine: node.engine(),
+        mock_secret: node.mock_secret(),
     };
     auth::authenticate(&by, wire, &claim).await?;
     let role = authorize(node, &claim, kind).await?;
@@ -516,8 +516,8 @@ fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, Strin
 
 /// A startup packet may name whom the session acts as (`role`), but not make it another user's.
 fn require_own_identity(settings: &[(String, String)], user: &str, superuser: bool) -> Result<(), Exit> {
-    let asked = settings.iter().find(|(name, _)| name.eq_ignore_ascii_case("session_authorization"));
-    let Some((_, other)) = asked.filter(|(_, other)| other != user) else { return Ok(()) };
+    let mut asked = settings.iter().filter(|(name, _)| name.eq_ignore_ascii_case("session_authorization"));
+    let Some((_, other)) = asked.find(|(_, other)| other != user) else { return Ok(()) };
     if superuser {
         let message = "session_authorization in a startup packet is not supported";
         let report = Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, message);

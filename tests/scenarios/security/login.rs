@@ -3,7 +3,8 @@
 use super::scram::{Tampering, asked, challenge, initial, log_in, prove};
 use super::{Case, Target, other, same};
 use protocol::scram::{Channel, ClientExchange, nonce};
-use scenarios::raw::startup_packet;
+use scenarios::Node;
+use scenarios::raw::{Raw, startup_packet};
 
 fn tampered(target: &Target, tampering: Tampering) -> String {
     log_in(&mut target.tcp(), "app", "right", tampering)
@@ -204,3 +205,31 @@ pub const CASES: &[Case] = &[
         raw.outcome()
     }),
 ];
+
+/// A role's salt stays what it is in the next life and is the same on a standby. Whoever looks twice at one
+/// that does not would know who is there.
+#[test]
+fn a_role_that_is_not_there_keeps_its_salt() {
+    let one = Node::builder().start();
+    let two = Node::builder().clone_from(&one);
+    let rules = "local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    let salts = || {
+        [&one, &two].map(|node| {
+            node.stop();
+            std::fs::write(node.data().join("pg_hba.conf"), rules).expect("a file");
+            node.start();
+            ["nobody", "nobody else"].map(|user| {
+                let mut raw = Raw::tcp(node.port());
+                raw.startup(&[("user", user), ("database", "postgres")]);
+                assert_eq!(asked(&mut raw), Ok(10));
+                initial(&mut raw, "SCRAM-SHA-256", Some("n,,n=,r=abc"));
+                let challenge = String::from_utf8(challenge(&mut raw).expect("a challenge")).expect("text");
+                challenge.split(',').find(|part| part.starts_with("s=")).expect("a salt").to_owned()
+            })
+        })
+    };
+    let before = salts();
+    assert_eq!(before[0], before[1], "on both nodes");
+    assert_ne!(before[0][0], before[0][1], "each its own");
+    assert_eq!(salts(), before, "in the next life");
+}

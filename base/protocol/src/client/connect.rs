@@ -10,6 +10,7 @@ use crate::startup::{CancelKey, encode_cancel, encode_session};
 use crate::tls::TlsError;
 use crate::tls::client::ClientTls;
 use bytes::{Bytes, BytesMut};
+use sqlstate::SqlState;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,6 +57,15 @@ impl CancelToken {
 
 fn no_ssl() -> ClientError {
     TlsError::Handshake("server does not support SSL, but SSL was required".to_owned()).into()
+}
+
+/// Whether the next place is tried: nobody serves there, or not yet.
+fn leads_on(error: &ClientError) -> bool {
+    match error {
+        ClientError::Connect { .. } | ClientError::Closed | ClientError::Io(_) => true,
+        ClientError::Server(report) => report.code == SqlState::CANNOT_CONNECT_NOW,
+        _ => false,
+    }
 }
 
 fn describe(endpoint: &Endpoint, port: u16) -> String {
@@ -108,12 +118,9 @@ impl Client {
                         Ok(()) => return Ok(client),
                         Err(error) => failed = Some(error),
                     },
-                    // A server that answers and refuses is the answer, unless it only can't serve now.
-                    Err(error @ (ClientError::Connect { .. } | ClientError::Closed | ClientError::Io(_))) => {
-                        failed = Some(error);
-                    }
-                    Err(error) if info.endpoints.len() == 1 => return Err(error),
-                    Err(error) => failed = Some(error),
+                    Err(error) if leads_on(&error) => failed = Some(error),
+                    // A server that answers and refuses is the answer: no other one hears the password.
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -171,9 +178,17 @@ impl Client {
             Err(_) if mode == SslMode::Prefer => return Self::login_once(info, endpoint, port, None).await,
             loaded => loaded?,
         };
-        match Self::login_once(info, endpoint, port, Some(&tls)).await {
+        let mut encrypted = true;
+        let session = match Self::reach(info, endpoint, port, Some(&tls)).await {
+            Ok(reached) => {
+                encrypted = reached.encryption.is_some();
+                reached.begin(info).await
+            }
+            Err(error) => Err(error),
+        };
+        match session {
             // Nobody has said yet that this is the session: another way may lead to one.
-            Err(ClientError::Server(_) | ClientError::Tls(_)) if mode == SslMode::Prefer => {
+            Err(ClientError::Server(_) | ClientError::Tls(_)) if mode == SslMode::Prefer && encrypted => {
                 Self::login_once(info, endpoint, port, None).await
             }
             Err(ClientError::Tls(error)) => Err(refused.unwrap_or(error.into())),
@@ -182,6 +197,16 @@ impl Client {
     }
 
     async fn login_once(
+        info: &ConnInfo,
+        endpoint: &Endpoint,
+        port: u16,
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, ClientError> {
+        Self::reach(info, endpoint, port, tls).await?.begin(info).await
+    }
+
+    /// Reaches a server, and encrypts what is said to it if that takes it.
+    async fn reach(
         info: &ConnInfo,
         endpoint: &Endpoint,
         port: u16,
@@ -205,6 +230,11 @@ impl Client {
         let cancel = CancelToken { endpoint: endpoint.clone(), port, silence: info.silence, tls, key };
         let mut client = Self::new(stream, cancel);
         client.encryption = encryption;
+        Ok(client)
+    }
+
+    /// Says who wants a session, proves it, and waits until that has begun.
+    async fn begin(mut self, info: &ConnInfo) -> Result<Self, ClientError> {
         let mut parameters = vec![("user", info.user.as_str())];
         let optional = [
             ("replication", info.replication.as_deref()),
@@ -216,15 +246,15 @@ impl Client {
         }
         parameters.extend(optional.iter().filter_map(|(name, value)| Some((*name, (*value)?))));
         parameters.extend(info.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        client.queue(|out| encode_session(out, parameters));
-        client.flush().await?;
-        client.authenticate(info).await?;
+        self.queue(|out| encode_session(out, parameters));
+        self.flush().await?;
+        self.authenticate(info).await?;
         loop {
-            match client.next_message().await? {
-                BackendMessage::BackendKeyData(key) => client.cancel.key = key,
+            match self.next_message().await? {
+                BackendMessage::BackendKeyData(key) => self.cancel.key = key,
                 BackendMessage::ReadyForQuery(_) => {
-                    client.allowance = None;
-                    return Ok(client);
+                    self.allowance = None;
+                    return Ok(self);
                 }
                 BackendMessage::Error(report) => return Err(ClientError::Server(report)),
                 _ => return Err(ClientError::Unexpected("starting the session")),

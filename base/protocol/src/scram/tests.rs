@@ -66,6 +66,29 @@ fn only_the_right_password_passes() {
 }
 
 #[test]
+fn passwords_are_prepared_as_postgresql_does_it() {
+    for (password, is) in [
+        ("plain\u{7f}", "plain\u{7f}"),
+        ("I\u{ad}X", "IX"),
+        ("\u{aa}", "a"),
+        ("\u{2168}", "IX"),
+        ("\u{1680}\u{3000}", "  "),
+        // Prohibited, or not assigned in Unicode 3.2, whatever its normal form is.
+        ("\u{2168}\u{7}", "\u{2168}\u{7}"),
+        ("\u{32ff}", "\u{32ff}"),
+        ("\u{2090}x", "\u{2090}x"),
+        ("\u{1f130}z", "\u{1f130}z"),
+        ("\u{340}", "\u{340}"),
+        // From right to left and not alone, or not at both ends.
+        ("\u{627}\u{aa}\u{628}", "\u{627}\u{aa}\u{628}"),
+        ("\u{627}1", "\u{627}1"),
+        ("\u{627}\u{2460}\u{628}", "\u{627}1\u{628}"),
+    ] {
+        assert_eq!(prepared(password), is, "{password:?}");
+    }
+}
+
+#[test]
 fn a_channel_is_bound_by_both_or_by_none() {
     use Channel::{Bound, NotOffered, Unbound};
     let offered = Chosen::Plain { bound_offered: true };

@@ -58,8 +58,11 @@ fn lines_at(
         number += 1;
         let start = number;
         let mut raw = first.to_owned();
-        while raw.ends_with('\\') {
+        // A backslash that was there before a line was added says nothing of the next one.
+        let mut looked_at = 0;
+        while raw.len() > looked_at && raw.ends_with('\\') {
             raw.pop();
+            looked_at = raw.len();
             let Some(more) = lines.next() else { break };
             raw.push_str(more);
             number += 1;
@@ -87,7 +90,8 @@ fn fields(
             Some(name) => field.extend(words_of_file(name, file, read, depth)?),
             None => field.push(word),
         }
-        if !continues {
+        // A file without words is no field.
+        if !continues && !field.is_empty() {
             fields.push(std::mem::take(&mut field));
         }
     }

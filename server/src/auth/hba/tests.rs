@@ -142,6 +142,16 @@ fn names_come_from_files_and_quotes_keep_their_letters() {
     }
 }
 
+#[test]
+fn two_backslashes_continue_in_one_line_alone() {
+    let hba = parsed(
+        "# See C:\\docs\\\\\n\nhost all all 127.0.0.1/32 reject\nhost all all 0.0.0.0/0 \\\ntrust\nlocal all all trust\n",
+    )
+    .unwrap();
+    assert_eq!(method(&hba, candidate(Some("127.0.0.1"), "x", "y")), Some((Method::Reject, 3)));
+    assert_eq!(method(&hba, candidate(None, "x", "y")), Some((Method::Trust, 6)));
+}
+
 /// The answers are those of pg_hba_file_rules of PostgreSQL 15.
 #[test]
 fn words_end_at_blanks_tabs_and_carriage_returns_alone() {

@@ -124,6 +124,11 @@ fn passwords_are_found_where_the_parser_finds_them() {
             "SET c = 'application_name=it''s password=''S S'''",
             "SET c = 'application_name=it''s password=''********'''",
         ),
+        ("alter role a pasword 'S'", "alter role a pasword '********'"),
+        ("CREATE USER a IDENTIFIED BY 'S'", "CREATE USER a IDENTIFIED BY '********'"),
+        ("ALTER ROLE a PASS/**/WORD E'S'", "ALTER ROLE a PASS/**/WORD E'********'"),
+        ("ALTER ROLE a VALID UNTIL 'infinity'", "ALTER ROLE a VALID UNTIL 'infinity'"),
+        ("ALTER USER a SET b.c = 'd', 'e'", "ALTER USER a SET b.c = 'd', 'e'"),
         ("UPDATE t SET password=lower('S S') WHERE b", "UPDATE t SET password=******** WHERE b"),
         (
             "invalid value for parameter \"plimsoll.peers\": \"host=x password=a\"S bogus\"",

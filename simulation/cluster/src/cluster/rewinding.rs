@@ -68,8 +68,8 @@ pub(super) async fn rewind(
         Some(files) => {
             let disk = &*machine.host.disk;
             let (from, copy) = (Path::new(DATA), Path::new(SOURCE));
-            // That of a rewind that was killed.
-            let _ = host::remove_tree(disk, copy);
+            // That of a rewind that was killed. The rules for a server's files are not for these.
+            let _ = host::remove_tree(machine.disk.files(), copy);
             let copied = copy_directory(files, disk, (from, copy));
             copied.map_err(|error| RewindError::Io { path: SOURCE.to_owned(), error })?;
             SourceName::Directory(SOURCE.into())
@@ -116,6 +116,6 @@ fn follow_source(machine: &Machine, conninfo: Option<&str>) -> Result<(), Rewind
     let Some(conninfo) = conninfo else { return Ok(()) };
     let (disk, dir) = (&*machine.host.disk, Path::new(DATA));
     make_standby(disk, dir, &primary_conninfo_of_node(disk, dir, conninfo)?, None)?;
-    let _ = host::remove_tree(disk, Path::new(SOURCE));
+    let _ = host::remove_tree(machine.disk.files(), Path::new(SOURCE));
     Ok(())
 }

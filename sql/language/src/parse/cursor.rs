@@ -2,7 +2,7 @@
 
 use super::Source;
 use super::doubts::Found;
-use identifier::is_reserved;
+use identifier::{is_reserved, is_reserved_everywhere};
 use sql_interface::{Result, SqlError, clipped};
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -161,6 +161,22 @@ impl<'a> Cursor<'a> {
     pub(crate) fn name(&mut self) -> Result<String> {
         match self.peek() {
             Some(Token::Word(word)) if word.quote_style.is_none() && is_reserved(&word.value) => {
+                Err(self.unexpected())
+            }
+            _ => self.identifier(),
+        }
+    }
+
+    /// A word that is the value of a setting: a boolean, or one that is not reserved everywhere.
+    pub(crate) fn setting_word(&mut self) -> Result<String> {
+        match self.peek() {
+            Some(Token::Word(word))
+                if word.quote_style.is_none()
+                    && is_reserved_everywhere(&word.value)
+                    && !["true", "false", "on"]
+                        .iter()
+                        .any(|known| word.value.eq_ignore_ascii_case(known)) =>
+            {
                 Err(self.unexpected())
             }
             _ => self.identifier(),

@@ -158,7 +158,7 @@ fn values_of(name: &str, cursor: &mut Cursor<'_>) -> Result<Option<String>> {
 fn value(cursor: &mut Cursor<'_>) -> Result<String> {
     match cursor.string().or_else(|| cursor.number()) {
         Some(text) => Ok(text),
-        None => cursor.identifier(),
+        None => cursor.setting_word(),
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let mut name = cursor.name()?;
     while cursor.token(&Token::Period) {
         name.push('.');
-        name.push_str(&cursor.identifier()?);
+        name.push_str(&cursor.name()?);
     }
     Ok(name)
 }

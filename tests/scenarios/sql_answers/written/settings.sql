@@ -126,3 +126,19 @@ SHOW timezone;
 SET timezone = 'Etc/Unknown';
 RESET timezone;
 SELECT '2024-07-01 00:00 <+05>-5'::timestamptz;
+
+-- Words that are no values, and some that are.
+SET search_path TO null;
+SET search_path TO public, default;
+SET application_name = user;
+SET application_name = select;
+SET application_name = left;
+SHOW application_name;
+SET enable_seqscan = null;
+SET enable_seqscan = on;
+SET work_mem = all;
+SET my.null = 1;
+SET my.user = 1;
+SET my.left = 1;
+SET my.lefty = true;
+SHOW my.lefty;
