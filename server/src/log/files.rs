@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn each_escape_of_a_name_is_taken_by_itself() {
-        let noon = jiff::Timestamp::from_second(NOON).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+        let noon = jiff::Timestamp::from_second(NOON).unwrap().to_zoned(TimeZone::UTC);
         for (pattern, name) in [
             ("%F.log", "2023-11-15.log"),
             ("%Ey%K%OH%5%", "23K125%"),

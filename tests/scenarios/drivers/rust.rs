@@ -140,14 +140,15 @@ async fn copies(client: &Client, seen: &mut Seen) -> Done {
     Ok(())
 }
 
-/// A statement is cancelled once it runs: it says so by a notice before it sleeps.
+/// A statement is cancelled once it sleeps.
 async fn cancel(client: &Client, server: &Server, seen: &mut Seen) -> Done {
     let token = client.cancel_token();
     let sleeping = client.query("select pg_sleep(60)", &[]);
     let other = server.connect().await?;
     let cancelling = async {
-        let asked =
-            "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(60)'";
+        // It is active while it is prepared, too.
+        let asked = "select count(*) from pg_stat_activity \
+                     where wait_event = 'PgSleep' and query = 'select pg_sleep(60)'";
         while other.query_one(asked, &[]).await?.get::<_, i64>(0) == 0 {}
         token.cancel_query(server.tls.clone()).await
     };
