@@ -198,8 +198,9 @@ impl Plan {
     }
 }
 
-/// The files of a target in whose directory nothing was changed yet. What stands there in the place of a file
-/// or a folder of the source is one, too: nothing is written through a link, or begun that cannot be ended.
+/// The files of a target before a rewind, or what is left of one, changes any. What stands there in the
+/// place of a file or a folder of the source is one, too: nothing is written through a link, or begun that
+/// cannot be ended.
 pub(crate) fn target_files(
     disk: &dyn Disk,
     target: &Path,

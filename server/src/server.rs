@@ -248,18 +248,14 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     ended
 }
 
-/// One setting as SHOW prints it, from the files and the command line, without starting a server (postgres
-/// -C).
+/// One setting's value without its unit, from the files and the command line, without starting a server
+/// (postgres -C).
 ///
 /// # Errors
 ///
 /// If the files or the command line hold an error, or there is no such setting.
 pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
-    let settings = settings_of(options)?;
-    let shown = settings.show(name).map_err(|error| ServerError::new(error.one_line()))?;
-    // A number alone, as in PostgreSQL: scripts calculate with it.
-    let mut rows = settings.rows().into_iter();
-    Ok(rows.find(|row| row.name.eq_ignore_ascii_case(name)).map_or(shown, |row| row.setting))
+    settings_of(options)?.plain(name).map_err(|error| ServerError::new(error.one_line()))
 }
 
 /// Looks at all that a start looks at before it opens the directory, but for what other machines and programs

@@ -208,6 +208,20 @@ fn a_standby_goes_over_to_the_next_timeline_once_although_its_upstream_has_not_r
 }
 
 #[test]
+fn the_receiver_names_the_host_that_it_has_reached() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "choosy");
+    // Nobody listens there by the standby's port.
+    let (folder, nobody, port) = (primary.folder().display(), standby.port(), primary.port());
+    let conninfo = format!("host={folder},{folder} port={nobody},{port} user=postgres");
+    standby.alter(&format!("SET primary_conninfo = '{conninfo}'"));
+    standby.wait_for(
+        "SELECT sender_host, sender_port FROM pg_stat_wal_receiver WHERE conninfo LIKE '%,%'",
+        &format!("{folder}|{port}"),
+    );
+}
+
+#[test]
 fn a_standby_restarts_and_answers_while_its_primary_is_down() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "alone");

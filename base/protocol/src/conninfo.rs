@@ -203,8 +203,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGUSER", "user"),
 ];
 
-/// The name of the process's user. As in libpq, the environment has no say: a server that was started by
-/// another user's shell (runuser, sudo) connects as the one that it runs as.
+/// What the process has for a variable: of its environment, but for who runs it and where that one lives.
 fn of_process(variable: &str) -> Option<String> {
     match variable {
         "USER" => system_user(),
@@ -213,6 +212,8 @@ fn of_process(variable: &str) -> Option<String> {
     }
 }
 
+/// The name of the process's user. As in libpq, the environment has no say: a server that was started by
+/// another user's shell (runuser, sudo) connects as the one that it runs as.
 fn system_user() -> Option<String> {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name)
 }
@@ -365,6 +366,25 @@ fn said(
     }
 }
 
+/// A connection string's words behind those of its service that it leaves out: of one keyword's, the last
+/// counts.
+///
+/// # Errors
+///
+/// Fails where the string, or the environment, names a service that there is not.
+fn with_service(
+    pairs: Vec<(String, String)>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, String)>, ConnInfoError> {
+    let Some(service) = given(&pairs, "service").or_else(|| in_environment("service", &variable)) else {
+        return Ok(pairs);
+    };
+    let mut all = service::read(&service, variable)?;
+    all.retain(|(keyword, _)| written(&pairs, keyword).is_none());
+    all.extend(pairs);
+    Ok(all)
+}
+
 /// A connection string's own words, and for those of these keywords that it leaves out what its service file
 /// or the environment says.
 ///
@@ -372,19 +392,10 @@ fn said(
 ///
 /// Fails where the text is no connection string, or names a service that there is not.
 pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>, ConnInfoError> {
-    let mut pairs = split(text)?;
-    let service = given(&pairs, "service").or_else(|| in_environment("service", of_process));
-    let of_service =
-        service.map(|service| service::read(&service, of_process)).transpose()?.unwrap_or_default();
+    let mut pairs = with_service(split(text)?, of_process)?;
     pairs.retain(|(name, _)| name != "service");
-    let is_given = |pairs: &[(String, String)], keyword: &str| pairs.iter().any(|(name, _)| name == keyword);
-    for (keyword, value) in of_service {
-        if !is_given(&pairs, &keyword) {
-            pairs.push((keyword, value));
-        }
-    }
     for keyword in keywords {
-        if !is_given(&pairs, keyword)
+        if written(&pairs, keyword).is_none()
             && let Some(value) = in_environment(keyword, of_process)
         {
             pairs.push(((*keyword).to_owned(), value));
@@ -432,13 +443,7 @@ impl ConnInfo {
     ///
     /// As [`ConnInfo::parse`].
     pub fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConnInfoError> {
-        let mut pairs = split(text)?;
-        let service = given(&pairs, "service").or_else(|| in_environment("service", &variable));
-        if let Some(service) = service {
-            // Before the string's own, of which the last counts.
-            let of_service = service::read(&service, &variable)?;
-            pairs.splice(0..0, of_service);
-        }
+        let pairs = with_service(split(text)?, &variable)?;
         let get = |keyword: &str| value_of(&pairs, keyword, &variable);
         let user = get("user").or_else(|| variable("USER"));
         let home = variable("HOME").map(PathBuf::from);

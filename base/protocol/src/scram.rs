@@ -117,11 +117,8 @@ fn prepared(password: &str) -> Cow<'_, str> {
     }
     let mapped: Vec<char> = password
         .chars()
-        .filter_map(|c| match c {
-            c if tables::non_ascii_space_character(c) => Some(' '),
-            c if tables::commonly_mapped_to_nothing(c) => None,
-            c => Some(c),
-        })
+        .map(|c| if tables::non_ascii_space_character(c) { ' ' } else { c })
+        .filter(|c| !tables::commonly_mapped_to_nothing(*c))
         .collect();
     if mapped.is_empty() || mapped.iter().copied().any(is_prohibited) || !reads_one_way(&mapped) {
         return Cow::Borrowed(password);

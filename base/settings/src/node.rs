@@ -378,6 +378,16 @@ impl Settings {
         Ok(value.show(definition))
     }
 
+    /// The value in force as scripts calculate with it: a number alone, in its setting's unit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown.
+    pub fn plain(&self, name: &str) -> Result<String, SettingError> {
+        let (definition, _) = self.slot(name).ok_or_else(|| unknown(name))?;
+        Ok(self.value(name).ok_or_else(|| unknown(name))?.plain(definition))
+    }
+
     /// The settings that have no effect here and another value than their default.
     pub fn set_without_effect(&self) -> Vec<&'static str> {
         let set = definitions().iter().zip(&self.slots).filter(|(definition, slot)| {

@@ -324,9 +324,11 @@ impl SessionSettings {
     /// SHOW ALL: name, value with unit, description. Customized settings are in no list.
     pub fn show_all(&self, privilege: Privilege) -> Vec<(String, String, &'static str)> {
         let known = definitions().iter().filter(|known| !known.has(flag::NO_SHOW_ALL));
-        let shown = |name| Some((String::from(name), self.show(name, privilege).ok()?));
         known
-            .filter_map(|known| shown(known.name).map(|(name, value)| (name, value, known.description())))
+            .filter_map(|known| {
+                let value = self.show(known.name, privilege).ok()?;
+                Some((known.name.to_owned(), value, known.description()))
+            })
             .collect()
     }
 

@@ -270,7 +270,7 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
 /// Fails if the text is no connection string.
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
-    // What says which server it is and how it proves that; the other words are asked for anew.
+    // What a standby would not find again in its own environment: which server it is, how it is spoken to.
     const CARRIED: [&str; 19] = [
         "host",
         "hostaddr",

@@ -97,14 +97,13 @@ const RECEIVER: View = view! {
         let (config, sees) = (asked.ground.config(), actor.reads_statistics);
         asked.recovery().and_then(move |recovery| {
             let view = recovery.receiver().filter(shown)?;
-            Some((recovery.receiver_pid, view, config, sees))
+            Some((recovery.receiver_pid, view, recovery.receiver_place(), config, sees))
         })
     },
-    each |(pid, view, config, sees)| [
+    each |(pid, view, place, config, sees)| [
         // What pg_read_all_stats alone sees.
         let shown = |value: Datum| if sees { value } else { Datum::Null };
-        let (conninfo, endpoint) = describe_primary(&config);
-        let (host, port) = endpoint.unzip();
+        let (host, port) = place.unzip();
         let slot = Some(&config.primary_slot_name).filter(|name| !name.is_empty());
         let early = host::planted!("a receiver shows what is written as flushed");
     ] {
@@ -122,14 +121,14 @@ const RECEIVER: View = view! {
         "slot_name": Text = shown(text(slot)),
         "sender_host": Text = shown(text(host)),
         "sender_port": Int4 = shown(port.map_or(Datum::Null, |port| Datum::Int4(i32::from(port)))),
-        "conninfo": Text = shown(Datum::text(conninfo)),
+        "conninfo": Text = shown(Datum::text(describe_primary(&config))),
     }
 };
 
 pub(super) static VIEWS: &[View] = &[SENDERS, SLOTS, RECEIVER];
 
-/// The connection string without its password, and the first place that it names.
-fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>) {
+/// The connection string without its password.
+fn describe_primary(config: &settings::Config) -> String {
     let conninfo: &str = &config.primary_conninfo;
     let mut pairs = protocol::conninfo::split(conninfo).unwrap_or_default();
     pairs.retain(|(name, _)| name != "dbname" && name != "replication");
@@ -146,14 +145,7 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
             if matches!(name.as_str(), "password" | "sslpassword") { "********" } else { value.as_str() },
         )
     });
-    let shown = protocol::conninfo::join(shown);
-    let info = protocol::conninfo::ConnInfo::parse(conninfo).ok();
-    let first = info.and_then(|info| info.endpoints.into_iter().next());
-    let place = first.map(|(endpoint, port)| match endpoint {
-        protocol::conninfo::Endpoint::Unix(dir) => (dir.display().to_string(), port),
-        protocol::conninfo::Endpoint::Tcp(host) => (host, port),
-    });
-    (shown, place)
+    protocol::conninfo::join(shown)
 }
 
 pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> {

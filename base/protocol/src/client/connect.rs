@@ -178,12 +178,10 @@ impl Client {
             Err(_) if mode == SslMode::Prefer => return Self::login_once(info, endpoint, port, None).await,
             loaded => loaded?,
         };
-        let mut encrypted = true;
-        let session = match Self::reach(info, endpoint, port, Some(&tls)).await {
-            Ok(reached) => {
-                encrypted = reached.encryption.is_some();
-                reached.begin(info).await
-            }
+        let reached = Self::reach(info, endpoint, port, Some(&tls)).await;
+        let encrypted = reached.as_ref().map_or(true, |reached| reached.encryption.is_some());
+        let session = match reached {
+            Ok(reached) => reached.begin(info).await,
             Err(error) => Err(error),
         };
         match session {

@@ -87,7 +87,7 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConnInfo, Endpoint};
+    use super::super::{ConnInfo, Endpoint, SslMode};
 
     #[test]
     fn a_service_stands_below_the_string_and_above_the_environment() {
@@ -95,7 +95,7 @@ mod tests {
         let file = folder.path().join("services");
         std::fs::write(
             &file,
-            "# mine\n[other]\nhost=x\n[db]\nhost=h1\nport=6000\nport=1\n\n[spaced]\nhost = h\n[third]\nbad\n",
+            "# mine\n[other]\nhost=x\n[db]\nhost=h1\nport=6000\nport=1\n\n[spaced]\nhost = h\n[third]\nbad\n[clear]\nsslmode=disable\n",
         )
         .unwrap();
         let variable = |name: &str| match name {
@@ -111,6 +111,11 @@ mod tests {
         assert_eq!(info.user, "ann");
         let info = ConnInfo::parse_with("port=5 service=db", variable).unwrap();
         assert_eq!(info.endpoints, [(Endpoint::Tcp("h1".into()), 5)]);
+        // The string's word of former times outweighs the service's for the same.
+        for (text, mode) in [("", SslMode::Disable), ("requiressl=1 ", SslMode::Require)] {
+            let info = ConnInfo::parse_with(&format!("{text}service=clear"), variable).unwrap();
+            assert_eq!(info.tls.mode, mode);
+        }
         for (service, words) in [
             ("none", "definition of service \"none\" not found"),
             ("third", "line 12"),

@@ -101,6 +101,7 @@ impl Driver {
         info.application_name = Some(self.settings.application_name.clone());
         let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
         self.plimsoll = client.is_plimsoll();
+        self.shown.lock().place = Some(client.place());
         self.client = Some(client);
         (self.streaming, self.streamed) = (false, false);
         // It may follow by another name now.

@@ -145,12 +145,20 @@ pub struct ReceiveContext {
     pub wants_confirmed: watch::Receiver<bool>,
 }
 
+/// What others see of a receiver.
+#[derive(Debug, Default)]
+struct Shown {
+    view: Option<ReceiverView>,
+    /// The host that was reached last, or the folder of its socket, and the port.
+    place: Option<(String, u16)>,
+}
+
 /// A receiver at work.
 #[derive(Debug)]
 pub struct ReceiveHandle {
     cancel: CancellationToken,
     settings: watch::Sender<ReceiveSettings>,
-    view: Arc<Mutex<Option<ReceiverView>>>,
+    shown: Arc<Mutex<Shown>>,
     failed: watch::Receiver<Option<String>>,
     /// Closed when the thread has ended.
     runs: watch::Receiver<()>,
@@ -159,7 +167,12 @@ pub struct ReceiveHandle {
 impl ReceiveHandle {
     /// What pg_stat_wal_receiver shows; None before it has begun.
     pub fn view(&self) -> Option<ReceiverView> {
-        *self.view.lock()
+        self.shown.lock().view
+    }
+    /// Of which server it receives: the host, or the folder of the Unix socket, and the port. None before it
+    /// has reached one.
+    pub fn place(&self) -> Option<(String, u16)> {
+        self.shown.lock().place.clone()
     }
     /// Takes over reloaded settings; another connection string or slot makes it connect anew.
     pub fn set(&self, settings: ReceiveSettings) {
@@ -204,18 +217,18 @@ impl Drop for ReceiveHandle {
 pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Result<ReceiveHandle> {
     let cancel = CancellationToken::new();
     let (settings, changes) = watch::channel(settings);
-    let view = Arc::new(Mutex::new(None));
+    let shown = Arc::<Mutex<Shown>>::default();
     let (failing, failed) = watch::channel(None);
     let (running, runs) = watch::channel(());
     let receiving = {
-        let (cancel, view) = (cancel.clone(), view.clone());
+        let (cancel, shown) = (cancel.clone(), shown.clone());
         async move {
             let wanted = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return running,
                 wanted = context.feed.wait_wanted() => wanted,
             };
-            let ran = match Driver::open(context, changes, cancel, view, wanted) {
+            let ran = match Driver::open(context, changes, cancel, shown, wanted) {
                 Ok(mut driver) => driver.run().await,
                 Err(error) => Err(error),
             };
@@ -227,7 +240,7 @@ pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Res
         }
     };
     host::thread::drive("walreceiver", vital_task("the walreceiver", receiving))?;
-    Ok(ReceiveHandle { cancel, settings, view, failed, runs })
+    Ok(ReceiveHandle { cancel, settings, shown, failed, runs })
 }
 
 #[cfg(test)]

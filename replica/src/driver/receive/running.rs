@@ -4,11 +4,11 @@ use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::handover::Promised;
 use super::writing::{branch_error, finished, last_page, log_end, open_writer, received};
-use super::{ReceiveContext, ReceiveSettings};
+use super::{ReceiveContext, ReceiveSettings, Shown};
 use crate::directory_id::DirectoryId;
 use crate::driver::extensions::{CONFIRMED, DIRECTORY, FORMER, NETWORK, ROSTER, SLOTS};
 use crate::error::ReplicaError;
-use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
+use crate::receiver::{Event, Receiver, ReceiverAction};
 use crate::sync::Progress;
 use bytes::{Bytes, BytesMut};
 use host::FineTimer;
@@ -39,7 +39,7 @@ pub(super) struct Driver {
     pub(super) settings: ReceiveSettings,
     pub(super) changes: watch::Receiver<ReceiveSettings>,
     pub(super) cancel: CancellationToken,
-    pub(super) view: Arc<Mutex<Option<ReceiverView>>>,
+    pub(super) shown: Arc<Mutex<Shown>>,
     pub(super) machine: Receiver,
     pub(super) writer: RawWriter,
     /// So much of what comes was here before, though some of it could not be read: it is compared.
@@ -76,7 +76,7 @@ impl Driver {
         context: ReceiveContext,
         mut changes: watch::Receiver<ReceiveSettings>,
         cancel: CancellationToken,
-        view: Arc<Mutex<Option<ReceiverView>>>,
+        shown: Arc<Mutex<Shown>>,
         end: Lsn,
     ) -> Result<Self, ReplicaError> {
         let settings = changes.borrow_and_update().clone();
@@ -102,7 +102,7 @@ impl Driver {
             settings,
             changes,
             cancel,
-            view,
+            shown,
             machine,
             writer,
             known_upto,
@@ -234,7 +234,7 @@ impl Driver {
 
     /// For pg_stat_wal_receiver.
     pub(super) fn show(&self) {
-        *self.view.lock() = Some(self.machine.view());
+        self.shown.lock().view = Some(self.machine.view());
     }
 
     /// What counts as received is recorded first, also if it came from an archive.

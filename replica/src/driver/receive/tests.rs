@@ -24,7 +24,7 @@ async fn nobody_who_stops_a_receiver_goes_on_before_its_end() {
     let handle = ReceiveHandle {
         cancel: CancellationToken::new(),
         settings: watch::Sender::new(settings),
-        view: Arc::default(),
+        shown: Arc::default(),
         failed: watch::channel(None).1,
         runs,
     };

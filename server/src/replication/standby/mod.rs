@@ -63,6 +63,11 @@ impl Recovery {
         self.receiver.lock().as_ref().and_then(|receiver| receiver.view())
     }
 
+    /// Of which server it receives: sender_host and sender_port.
+    pub(crate) fn receiver_place(&self) -> Option<(String, u16)> {
+        self.receiver.lock().as_ref().and_then(|receiver| receiver.place())
+    }
+
     /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL
     /// has it, who asks for the log has received what comes before the segment he asks for, before anybody
     /// answers.
