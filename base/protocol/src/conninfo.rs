@@ -420,10 +420,17 @@ fn application_name_in(
     said(pairs, "application_name", variable).or_else(|| given(pairs, "fallback_application_name"))
 }
 
-/// The application_name that a session by this connection string takes, from the environment too; None if
-/// nothing names one, or it is no connection string.
+/// The application_name that a session by this connection string takes, from its service and the environment
+/// too; None if nothing names one, or it is no connection string. A service that cannot be read says nothing.
 pub fn application_name(text: &str) -> Option<String> {
-    application_name_in(&split(text).ok()?, host::variable)
+    application_name_with(text, of_process)
+}
+
+/// The same with environment variables from `variable`.
+fn application_name_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let own = split(text).ok()?;
+    let pairs = with_service(own.clone(), &variable).unwrap_or(own);
+    application_name_in(&pairs, variable)
 }
 
 impl ConnInfo {

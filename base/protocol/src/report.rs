@@ -94,6 +94,7 @@ pub struct Report {
 
 impl Report {
     /// A report without optional fields.
+    #[cold]
     pub fn new(severity: Severity, code: SqlState, message: impl Into<String>) -> Self {
         Self {
             severity,
@@ -111,10 +112,12 @@ impl Report {
         }
     }
     /// An ERROR.
+    #[cold]
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message)
     }
     /// A FATAL error.
+    #[cold]
     pub fn fatal(code: SqlState, message: impl Into<String>) -> Self {
         Self::new(Severity::Fatal, code, message)
     }

@@ -96,8 +96,10 @@ const RECEIVER: View = view! {
         };
         let (config, sees) = (asked.ground.config(), actor.reads_statistics);
         asked.recovery().and_then(move |recovery| {
+            // In this order: a receiver that ends between the two has no row, and none without its place.
+            let place = recovery.receiver_place();
             let view = recovery.receiver().filter(shown)?;
-            Some((recovery.receiver_pid, view, recovery.receiver_place(), config, sees))
+            Some((recovery.receiver_pid, view, place, config, sees))
         })
     },
     each |(pid, view, place, config, sees)| [

@@ -87,7 +87,7 @@ fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, S
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConnInfo, Endpoint, SslMode};
+    use super::super::{ConnInfo, Endpoint, SslMode, application_name_with};
 
     #[test]
     fn a_service_stands_below_the_string_and_above_the_environment() {
@@ -95,7 +95,7 @@ mod tests {
         let file = folder.path().join("services");
         std::fs::write(
             &file,
-            "# mine\n[other]\nhost=x\n[db]\nhost=h1\nport=6000\nport=1\n\n[spaced]\nhost = h\n[third]\nbad\n[clear]\nsslmode=disable\n",
+            "# mine\n[other]\nhost=x\n[db]\nhost=h1\nport=6000\nport=1\napplication_name=boat\n\n[spaced]\nhost = h\n[third]\nbad\n[clear]\nsslmode=disable\n",
         )
         .unwrap();
         let variable = |name: &str| match name {
@@ -116,9 +116,17 @@ mod tests {
             let info = ConnInfo::parse_with(&format!("{text}service=clear"), variable).unwrap();
             assert_eq!(info.tls.mode, mode);
         }
+        for (text, name) in [
+            ("", Some("boat")),
+            ("application_name=own", Some("own")),
+            ("application_name=own service=none", Some("own")),
+            ("service=none", None),
+        ] {
+            assert_eq!(application_name_with(text, variable).as_deref(), name, "{text}");
+        }
         for (service, words) in [
             ("none", "definition of service \"none\" not found"),
-            ("third", "line 12"),
+            ("third", "line 13"),
             ("spaced", "option \"host \""),
         ] {
             let error = ConnInfo::parse_with(&format!("service={service}"), variable).unwrap_err();
