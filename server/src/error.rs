@@ -43,6 +43,7 @@ pub(crate) fn from_replica(error: &ReplicaError) -> Report {
 }
 
 /// An error or notice of the SQL layer.
+#[cold]
 pub(crate) fn from_sql(error: &SqlError) -> Report {
     error.fields().clone()
 }

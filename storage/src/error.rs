@@ -220,18 +220,21 @@ impl Error {
     }
 
     /// Damage in one page of a relation.
+    #[cold]
     pub fn corrupt_page(relation: RelFile, block: BlockNumber, what: impl Into<String>) -> Self {
         let place = relation.to_string();
         Self::Corrupt(Arc::new(Corruption { place, block: Some(block), lsn: None, what: what.into() }))
     }
 
     /// Damage anywhere else: a record, a control file, a label.
+    #[cold]
     pub fn corrupt(place: impl Into<String>, lsn: Option<Lsn>, what: impl Into<String>) -> Self {
         Self::Corrupt(Arc::new(Corruption { place: place.into(), block: None, lsn, what: what.into() }))
     }
 }
 
 /// A log error as this crate tells it: a full disk apart from a log that has failed for good.
+#[cold]
 pub(crate) fn log_error(error: WalError) -> Error {
     match error {
         WalError::DiskFull { path, .. } => Error::DiskFull { path },
@@ -241,6 +244,7 @@ pub(crate) fn log_error(error: WalError) -> Error {
 }
 
 /// A read error of the log as this crate tells it.
+#[cold]
 pub(crate) fn read_error(error: ReadError) -> Error {
     match error {
         ReadError::Corrupt { reason, .. } => {

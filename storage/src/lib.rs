@@ -87,7 +87,7 @@ pub use recovery::standby::{AtTarget, Conflict, Feed, RedoEnd, StandbyRedo, WalF
 pub use recovery::target::{RecoveryStop, StopCause};
 pub use transaction::early::RowBatch;
 pub use transaction::scan::Scan;
-pub use transaction::{Savepoint, Transaction, View};
+pub use transaction::{LockMark, Savepoint, Transaction, View};
 pub use tree::{Pace, SweepReport};
 pub use types::{
     Committed, Direction, Isolation, KeyRange, LockMode, LockWait, Locked, TableLockMode, TreeId,

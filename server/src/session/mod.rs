@@ -49,6 +49,7 @@ enum Failure {
 }
 
 impl From<SqlError> for Failure {
+    #[cold]
     fn from(error: SqlError) -> Self {
         let report = Box::new(from_sql(&error));
         if report.severity > protocol::Severity::Error {
@@ -66,6 +67,7 @@ impl From<Exit> for Failure {
 }
 
 impl From<Report> for Failure {
+    #[cold]
     fn from(report: Report) -> Self {
         Self::Error(Box::new(report))
     }

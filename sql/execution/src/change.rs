@@ -36,7 +36,7 @@ pub(super) async fn replace(
     new: &[Datum],
     moves: bool,
 ) -> Result<()> {
-    let value = row::encode_value(relation, new)?;
+    let value = cx.encoded(|out| row::append_value(relation, new, out))?;
     if moves && relation.primary_key.is_some() {
         let mut new_key = Vec::with_capacity(key.len());
         row::encode_key(relation, new, &mut new_key)?;

@@ -14,7 +14,7 @@ use sql_language::plan::{
     DeferredValues, Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output,
 };
 use sql_types::key;
-use storage::{Isolation, LockMode};
+use storage::{Isolation, LockMode, LockWait};
 
 /// Runs a direct statement to its end.
 ///
@@ -76,25 +76,50 @@ async fn get_row(cx: &mut Cx<'_>, get: &DirectGet, out: &mut dyn RowSink) -> Res
     Ok(1)
 }
 
-/// Whether the statement's snapshot must be asked before the newest version: under REPEATABLE READ a row that
-/// is not in the snapshot is not there, rather than a conflict.
-async fn hidden_from_snapshot(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<bool> {
-    if cx.transaction.isolation() == Isolation::ReadCommitted {
-        return Ok(false);
-    }
+/// Whether the statement's snapshot has a row with this key.
+async fn is_seen(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<bool> {
     let seen = cx.transaction.get(relation.tree, key).await;
-    Ok(cx.storage(seen)?.is_none())
+    Ok(cx.storage(seen)?.is_some())
+}
+
+/// Locks the row with this key and gives its newest version. None if the statement sees no such row: then
+/// there is no lock either, and nobody who inserts one is waited for.
+async fn lock_seen(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    key: &[u8],
+    mode: LockMode,
+) -> Result<Option<Bytes>> {
+    let (before, wait) = (cx.transaction.lock_mark(), cx.lock_wait());
+    // The snapshot is asked when it is known to matter. Under REPEATABLE READ it does before all: what it
+    // does not show is not there, rather than a conflict.
+    let mut is_known = cx.transaction.isolation() != Isolation::ReadCommitted;
+    if is_known && !is_seen(cx, relation, key).await? {
+        return Ok(None);
+    }
+    let at_once = if is_known { wait } else { LockWait::NoWait };
+    let locked = match cx.transaction.lock(relation.tree, key, mode, at_once).await {
+        Err(storage::Error::LockNotAvailable { timed_out: false }) if !is_known => {
+            is_known = true;
+            if !is_seen(cx, relation, key).await? {
+                return Ok(None);
+            }
+            lock_row(cx, relation, key, mode, wait).await?
+        }
+        other => cx.storage(other)?,
+    };
+    let is_new = locked.changed_since_snapshot && !is_known;
+    if locked.newest.is_none() || (is_new && !is_seen(cx, relation, key).await?) {
+        cx.transaction.release_locks_after(before);
+        return Ok(None);
+    }
+    Ok(locked.newest)
 }
 
 async fn update_one(cx: &mut Cx<'_>, update: &DirectUpdate) -> Result<u64> {
     let relation = &*update.plan.target.relation;
     let Some(key) = encode_key(cx, relation, &update.key, None)? else { return Ok(0) };
-    if hidden_from_snapshot(cx, relation, &key).await? {
-        return Ok(0);
-    }
-    let wait = cx.lock_wait();
-    let locked = lock_row(cx, relation, &key, LockMode::NoKeyExclusive, wait).await?;
-    let Some(newest) = locked.newest else { return Ok(0) };
+    let Some(newest) = lock_seen(cx, relation, &key, LockMode::NoKeyExclusive).await? else { return Ok(0) };
     let old = row::decode(relation, &update.needed, &key, &newest)?;
     let mut new = old.clone();
     assign_plainly(cx, &update.plan.assignments, &old, &mut new)?;
@@ -106,12 +131,7 @@ async fn update_one(cx: &mut Cx<'_>, update: &DirectUpdate) -> Result<u64> {
 async fn delete_one(cx: &mut Cx<'_>, delete: &DirectDelete) -> Result<u64> {
     let relation = &*delete.plan.target.relation;
     let Some(key) = encode_key(cx, relation, &delete.key, None)? else { return Ok(0) };
-    if hidden_from_snapshot(cx, relation, &key).await? {
-        return Ok(0);
-    }
-    let wait = cx.lock_wait();
-    let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
-    let Some(newest) = locked.newest else { return Ok(0) };
+    let Some(newest) = lock_seen(cx, relation, &key, LockMode::Exclusive).await? else { return Ok(0) };
     let old = if relation.indexes.is_empty() {
         Row::new()
     } else {

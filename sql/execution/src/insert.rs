@@ -6,6 +6,7 @@ use super::index::Conflict;
 use super::lock::{is_settled, lock_new_key};
 use super::{Cx, Exec, Operator, Row, build, index, row, violation};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use sql_catalogue::Relation;
 use sql_interface::{Result, SqlError};
 use sql_language::expr::Expr;
@@ -82,8 +83,11 @@ pub(super) async fn values(
     input: &[Datum],
 ) -> Result<Row> {
     if deferred.is_empty() {
-        let eval = cx.eval(input, &[]);
-        return exprs.iter().map(|expr| expr.eval(&eval)).collect();
+        let (eval, mut row) = (cx.eval(input, &[]), Row::with_capacity(exprs.len()));
+        for expr in exprs {
+            row.push(expr.eval(&eval)?);
+        }
+        return Ok(row);
     }
     deferred.run(cx, input, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await
 }
@@ -148,6 +152,7 @@ async fn find_conflict(
     key: &[u8],
 ) -> Result<Option<Conflict>> {
     let locking = !matches!(plan.action, ConflictAction::Nothing);
+    let before = cx.transaction.lock_mark();
     for arbiter in &plan.arbiters {
         let found = match arbiter {
             Arbiter::Primary => find_by_primary_key(cx, relation, key, locking).await?,
@@ -157,6 +162,10 @@ async fn find_conflict(
             },
         };
         if found.is_some() {
+            if !locking {
+                // The keys that are free are not to be inserted.
+                cx.transaction.release_locks_after(before);
+            }
             return Ok(found);
         }
     }
@@ -209,8 +218,9 @@ async fn resolve(
             "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
         ));
     }
-    let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
-    let mut both = row::decode(relation, &needed, &found.key, &found.newest)?;
+    let needed: SmallVec<[usize; 8]> = relation.live_columns().map(|(at, _)| at).collect();
+    let mut both = row::nulls(relation, relation.columns.len() + new.len());
+    row::decode_into(relation, &needed, &found.key, &found.newest, &mut both)?;
     both.extend(new);
     if let Some(condition) = condition
         && !deferred.run(cx, &both, |eval| condition.eval_condition(eval)).await?

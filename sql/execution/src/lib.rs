@@ -100,6 +100,9 @@ const TURN: Duration = Duration::from_millis(5);
 /// A deep plan yields once in so many pauses.
 const DEEP_PAUSES: u32 = 64;
 
+/// Where rows are encoded has room for so many bytes from the start: most need no more.
+const SCRATCH_BYTES: usize = 512;
+
 /// What is longer stays where it was encoded.
 const COPIED_BYTES_MAX: usize = 4096;
 
@@ -138,6 +141,9 @@ impl Cx<'_> {
     /// need.
     pub(crate) fn encoded(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
         self.scratch.clear();
+        if self.scratch.capacity() == 0 {
+            self.scratch = Vec::with_capacity(SCRATCH_BYTES);
+        }
         write(&mut self.scratch)?;
         if self.scratch.len() > COPIED_BYTES_MAX {
             return Ok(std::mem::take(&mut self.scratch).into());

@@ -5,6 +5,13 @@ use sql_catalogue::Relation;
 use sql_interface::Result;
 use sql_types::{Datum, TypeId, key, work};
 
+/// A row of NULLs with room for so many values.
+pub(crate) fn nulls(relation: &Relation, room: usize) -> Row {
+    let mut row = Row::with_capacity(room);
+    row.resize_with(relation.columns.len(), Datum::default);
+    row
+}
+
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
 ///
 /// # Errors
@@ -12,7 +19,7 @@ use sql_types::{Datum, TypeId, key, work};
 /// Bytes that are no row of this table.
 #[inline]
 pub fn decode(relation: &Relation, needed: &[usize], key: &[u8], value: &[u8]) -> Result<Row> {
-    let mut row = vec![Datum::Null; relation.columns.len()];
+    let mut row = nulls(relation, relation.columns.len());
     decode_into(relation, needed, key, value, &mut row)?;
     Ok(row)
 }

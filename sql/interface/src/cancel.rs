@@ -300,6 +300,7 @@ impl Canceller {
     }
 
     /// What a storage error means to the client: a cancelled wait gets its reason.
+    #[cold]
     pub fn explain(&self, error: storage::Error) -> SqlError {
         match (&error, self.reason()) {
             (storage::Error::Cancelled, Some(reason)) => reason.error(),

@@ -20,6 +20,7 @@ pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 
 impl SqlError {
     /// An ERROR with a SQLSTATE and a primary message (lower case, no full stop).
+    #[cold]
     pub fn new(code: SqlState, message: impl Into<String>) -> Self {
         Self::report(Severity::Error, code, message)
     }
@@ -30,11 +31,13 @@ impl SqlError {
     }
 
     /// 0A000, naming what is absent: `what` is not supported.
+    #[cold]
     pub fn unsupported(what: impl fmt::Display) -> Self {
         Self::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
     }
 
     /// 42601 with PostgreSQL's wording for an unexpected token.
+    #[cold]
     pub fn syntax(message: impl Into<String>) -> Self {
         Self::new(SqlState::SYNTAX_ERROR, message)
     }
@@ -55,6 +58,7 @@ impl SqlError {
     }
 
     /// XX000: a state that the code rules out.
+    #[cold]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(SqlState::INTERNAL_ERROR, message)
     }
@@ -141,6 +145,7 @@ impl fmt::Display for SqlError {
 impl std::error::Error for SqlError {}
 
 impl From<sql_types::Error> for SqlError {
+    #[cold]
     fn from(error: sql_types::Error) -> Self {
         let mut own = Self::new(error.state(), error.message());
         own.0.detail = error.detail().map(str::to_owned);
@@ -159,6 +164,7 @@ pub fn refuse_if_fenced(database: &storage::Database) -> Result<()> {
 }
 
 impl From<storage::Error> for SqlError {
+    #[cold]
     fn from(error: storage::Error) -> Self {
         let own = Self::new(error.sqlstate(), error.to_string());
         match error {

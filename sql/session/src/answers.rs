@@ -34,7 +34,7 @@ impl SqlSession {
     /// The highest commit that the transaction rests on.
     pub(super) fn evaluated(&self) -> Lsn {
         let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
-        transaction.map_or(Lsn::INVALID, storage::Transaction::evaluated_up_to)
+        transaction.map_or(Lsn::INVALID, |transaction| transaction.evaluated_up_to())
     }
 
     /// What a new transaction of the session rests on from its start: what rolled-back ones have told, and

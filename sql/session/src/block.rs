@@ -24,8 +24,8 @@ pub(super) struct Block {
     pub(super) failed: bool,
     pub(super) isolation: IsolationLevel,
     pub(super) read_only: bool,
-    /// Begun when first needed; gone after a failure without savepoints.
-    pub(super) transaction: Option<Transaction>,
+    /// Begun when first needed; gone after a failure without savepoints. It is large, and so does not move.
+    pub(super) transaction: Option<Box<Transaction>>,
     /// A statement has looked at rows: the isolation level is settled.
     pub(super) queried: bool,
     pub(super) savepoints: Vec<(String, Savepoint)>,
@@ -63,6 +63,7 @@ fn storage_isolation(level: IsolationLevel) -> Result<Isolation> {
     }
 }
 
+#[cold]
 pub(super) fn no_block(what: &str) -> SqlError {
     SqlError::new(
         SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -133,7 +134,7 @@ impl SqlSession {
         if self.block.as_ref().is_none_or(|block| block.failed || block.transaction.is_none()) {
             self.begin_transaction()?;
         }
-        let transaction = self.block.as_mut().and_then(|block| block.transaction.as_mut());
+        let transaction = self.block.as_mut().and_then(|block| block.transaction.as_deref_mut());
         transaction.ok_or_else(|| SqlError::internal("no transaction"))
     }
 
@@ -144,7 +145,8 @@ impl SqlSession {
         }
         let isolation = storage_isolation(block.isolation)?;
         let interrupt = self.canceller.interrupt().clone();
-        let mut transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
+        let transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
+        let mut transaction = Box::new(transaction);
         transaction.set_lock_wait(self.lock_wait());
         transaction.set_deadlock_timeout(self.quick.deadlock_timeout);
         transaction.depend_on(self.rests_on());
@@ -197,7 +199,7 @@ impl SqlSession {
     /// Whether the transaction goes on with the snapshot that it has.
     fn keeps_snapshot(&self) -> bool {
         let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
-        transaction.is_some_and(Transaction::keeps_snapshot)
+        transaction.is_some_and(|transaction| transaction.keeps_snapshot())
     }
 
     /// Waits until this node has what the token names.
@@ -265,7 +267,7 @@ impl SqlSession {
     /// Whether the transaction that is open has written.
     pub fn has_writes(&self) -> bool {
         let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
-        transaction.is_some_and(Transaction::has_writes)
+        transaction.is_some_and(|transaction| transaction.has_writes())
     }
 
     /// The catalogue as the running statement sees it.
@@ -469,12 +471,11 @@ impl SqlSession {
         // In case that the wait is cancelled.
         self.told_up_to = self.told_up_to.max(block.told);
         let changed = block.catalogue_changed;
-        let writes = |transaction: &mut Transaction| changed || transaction.has_writes();
+        let writes = |transaction: &mut Box<Transaction>| changed || transaction.has_writes();
         let outcome = if let Some(transaction) = block.transaction.take_if(writes) {
             self.block = None;
             self.commit_transaction(transaction, changed).await
         } else {
-            // What has only read ends where it lies: it is large, and this is the way of every read.
             let upto = self.evaluated();
             self.block = None;
             self.wait_for_evaluated(upto).await
@@ -485,7 +486,7 @@ impl SqlSession {
 
     async fn commit_transaction(
         &mut self,
-        mut transaction: Transaction,
+        mut transaction: Box<Transaction>,
         catalogue_changed: bool,
     ) -> Result<()> {
         let level: SyncLevel = self.environment.quick().synchronous_commit;
@@ -494,9 +495,9 @@ impl SqlSession {
             let begun = transaction.begin_statement().await;
             begun.map_err(|error| self.canceller.explain(error))?;
             store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
-            self.engine.commit_change(transaction, level).await
+            self.engine.commit_change(*transaction, level).await
         } else {
-            transaction.commit(level).await
+            transaction.commit_in_place(level).await
         };
         let committed = committed.map_err(|error| self.canceller.explain(error))?;
         self.last_commit = Some((committed.timeline, committed.lsn));
@@ -588,6 +589,7 @@ pub(super) fn setting_level(at: usize) -> u32 {
 }
 
 /// 25P02.
+#[cold]
 pub(super) fn in_failed_block() -> SqlError {
     SqlError::new(
         SqlState::IN_FAILED_SQL_TRANSACTION,

@@ -249,6 +249,7 @@ impl SqlSession {
     }
 
     /// An error that ended a wait, with the reason of the cancellation where it was one.
+    #[cold]
     fn explained(&self, error: SqlError) -> SqlError {
         match self.canceller.reason() {
             Some(reason) if error.code() == SqlState::QUERY_CANCELED => reason.error(),

@@ -175,11 +175,13 @@ pub(crate) fn same_result(one: &Plan, other: &Plan) -> bool {
 }
 
 /// 0A000
+#[cold]
 pub(crate) fn changed_result() -> SqlError {
     SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
 }
 
 /// 55000
+#[cold]
 pub fn cannot_be_run(name: &str) -> SqlError {
     SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))
 }

@@ -65,6 +65,7 @@ impl Fault {
 }
 
 impl From<Error> for Fault {
+    #[cold]
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }

@@ -108,7 +108,10 @@ impl<'a> Writer<'a> {
     }
 
     fn log(&self) -> Result<&Arc<dyn Log>, Error> {
-        self.log.as_ref().ok_or(Error::ReadOnly)
+        match &self.log {
+            Some(log) => Ok(log),
+            None => Err(Error::ReadOnly),
+        }
     }
 
     /// Appends a record that changes no pages.
@@ -225,6 +228,7 @@ impl<'a> Writer<'a> {
 }
 
 /// A link leads to a page that the relation does not have.
+#[cold]
 pub(crate) fn beyond_the_end(relation: &Relation, block: BlockNumber) -> Fault {
     let what = format!("a link leads here, but the relation has {} pages", relation.page_count());
     Fault::Failed(Error::corrupt_page(relation.id(), block, what))

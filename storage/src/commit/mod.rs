@@ -6,6 +6,7 @@ pub(crate) mod confirmed_record;
 pub(crate) mod early_list;
 mod early_xids;
 pub(crate) mod gate;
+mod key_index;
 pub(crate) mod levels;
 pub(crate) mod pipeline;
 pub(crate) mod primary_record;

@@ -143,8 +143,7 @@ impl Pipeline {
     }
 
     /// Puts a transaction into the log. Its versions are in the pages then, and its locks have passed on.
-    pub(crate) async fn insert(&self, request: Request) -> Result<Insertion, Error> {
-        let mut request = Box::new(request);
+    pub(crate) async fn insert(&self, mut request: Box<Request>) -> Result<Insertion, Error> {
         loop {
             request.prepare(&self.store, &self.log).await?;
             match self.submit(request).await {

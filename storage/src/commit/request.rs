@@ -8,6 +8,7 @@ use crate::pages::page::PAGE_SIZE;
 use crate::tree::{Prepared, Tree};
 use crate::visibility::snapshot::Insertion;
 use crate::{Error, SyncLevel, TreeId};
+use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
 use wal::{Reservation, WalWriter, Xid};
@@ -33,7 +34,7 @@ pub(crate) trait EarlyWrites: Send + Sync {
 pub(crate) struct Request {
     pub(crate) writes: WriteSet,
     /// Released when the commit record is inserted, or the request is dropped.
-    _locks: LockSet,
+    pub(crate) locks: LockSet,
     /// Trees that come or go with it; their files follow when the request is dropped, and so never under a
     /// lock of the pipeline.
     pub(super) trees: Option<Box<TreeChanges>>,
@@ -44,27 +45,23 @@ pub(crate) struct Request {
     /// What a large transaction has in pages already.
     pub(crate) large: Option<Box<dyn EarlyWrites>>,
     /// For each of `writes.last_writes()`, in order.
-    pub(super) targets: Vec<(Tree, Prepared)>,
+    pub(super) targets: SmallVec<[(Tree, Prepared); 1]>,
     /// Space in the log for all of it.
     reserved: Option<Reservation>,
     pub(super) attempts: u32,
 }
 
 impl Request {
-    pub(crate) fn new(
-        writes: WriteSet,
-        locks: LockSet,
-        trees: Option<Box<TreeChanges>>,
-        level: SyncLevel,
-    ) -> Self {
+    /// Without writes.
+    pub(crate) fn new(locks: LockSet, trees: Option<Box<TreeChanges>>, level: SyncLevel) -> Self {
         Self {
-            writes,
-            _locks: locks,
+            writes: WriteSet::new(0),
+            locks,
             trees,
             level,
             assigned_xid: None,
             large: None,
-            targets: Vec::new(),
+            targets: SmallVec::new(),
             reserved: None,
             attempts: 0,
         }

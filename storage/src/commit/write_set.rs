@@ -3,12 +3,12 @@
 //! Each write is a journal entry that knows the entry it replaces, so that a rollback to a savepoint pops
 //! entries and puts the index back, and a scan opened by an earlier command finds what the key was then.
 //! Entries are counted from the transaction's start, also when a large one has put the first of them into
-//! pages and forgotten them here.
+//! pages and forgotten them here. One that writes a row or two takes no memory of its own.
 
-use crate::locks::ShortKey;
+use super::key_index::KeyIndex;
 use crate::{Error, TreeId};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
 use std::ops::Bound;
 use wal::BlockNumber;
 
@@ -35,9 +35,9 @@ const ENTRY_BYTES: usize = 160;
 
 #[derive(Debug)]
 pub(crate) struct WriteSet {
-    journal: Vec<Write>,
+    journal: SmallVec<[Write; 1]>,
     /// For each tree, in the order of first use, its keys with their latest entry.
-    trees: Vec<(TreeId, BTreeMap<ShortKey, u32>)>,
+    trees: SmallVec<[(TreeId, KeyIndex); 1]>,
     /// Entries before the journal's first.
     forgotten: usize,
     bytes: usize,
@@ -52,7 +52,7 @@ const KEPT_ENTRIES: usize = 8192;
 
 impl WriteSet {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { journal: Vec::new(), trees: Vec::new(), forgotten: 0, bytes: 0, limit_bytes }
+        Self { journal: SmallVec::new(), trees: SmallVec::new(), forgotten: 0, bytes: 0, limit_bytes }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,12 +93,18 @@ impl WriteSet {
         command: CommandId,
     ) -> Result<(), Error> {
         let size = ENTRY_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
-        let full = Error::WriteSetFull { limit_bytes: self.limit_bytes };
-        if self.bytes > self.limit_bytes.saturating_mul(OVERDRAFT) {
-            return Err(full);
-        }
-        let Ok(at) = u32::try_from(self.journal.len()) else { return Err(full) };
-        let previous = self.index_of(tree).insert(ShortKey::from_slice(&key), at);
+        let at = match u32::try_from(self.journal.len()) {
+            Ok(at) if self.bytes <= self.limit_bytes.saturating_mul(OVERDRAFT) => at,
+            _ => return Err(Error::WriteSetFull { limit_bytes: self.limit_bytes }),
+        };
+        let tree_at = match self.trees.iter().position(|(id, _)| *id == tree) {
+            Some(at) => at,
+            None => {
+                self.trees.push((tree, KeyIndex::default()));
+                self.trees.len() - 1
+            }
+        };
+        let previous = self.trees[tree_at].1.put(&self.journal, &key, at);
         self.journal.push(Write { tree, key, value, command, near: BlockNumber::INVALID, previous });
         self.bytes += size;
         Ok(())
@@ -111,18 +117,7 @@ impl WriteSet {
         }
     }
 
-    fn index_of(&mut self, tree: TreeId) -> &mut BTreeMap<ShortKey, u32> {
-        let at = match self.trees.iter().position(|(id, _)| *id == tree) {
-            Some(at) => at,
-            None => {
-                self.trees.push((tree, BTreeMap::new()));
-                self.trees.len() - 1
-            }
-        };
-        &mut self.trees[at].1
-    }
-
-    fn tree(&self, tree: TreeId) -> Option<&BTreeMap<ShortKey, u32>> {
+    fn tree(&self, tree: TreeId) -> Option<&KeyIndex> {
         self.trees.iter().find(|(id, _)| *id == tree).map(|(_, index)| index)
     }
 
@@ -132,17 +127,12 @@ impl WriteSet {
 
     /// The latest write of `key`.
     pub(crate) fn newest(&self, tree: TreeId, key: &[u8]) -> Option<&Write> {
-        let index = self.tree(tree)?;
-        // Rows often come in key order, and then nothing is here that could be it.
-        if index.last_key_value().is_none_or(|(last, _)| last[..] < *key) {
-            return None;
-        }
-        index.get(key).map(|at| self.entry(*at))
+        self.tree(tree)?.get(&self.journal, key).map(|at| self.entry(at))
     }
 
     /// The latest write of `key` by a command before `command`.
     pub(crate) fn before(&self, tree: TreeId, key: &[u8], command: CommandId) -> Option<&Write> {
-        self.tree(tree)?.get(key).and_then(|at| self.back_to(*at, command))
+        self.tree(tree)?.get(&self.journal, key).and_then(|at| self.back_to(at, command))
     }
 
     fn back_to(&self, at: u32, command: CommandId) -> Option<&Write> {
@@ -169,13 +159,13 @@ impl WriteSet {
         let index = if empty { None } else { self.tree(tree) };
         index
             .into_iter()
-            .flat_map(move |index| index.range::<[u8], _>(bounds))
-            .filter_map(move |(_, at)| self.back_to(*at, command))
+            .flat_map(move |index| index.range(&self.journal, bounds))
+            .filter_map(move |at| self.back_to(at, command))
     }
 
     /// The last write of each key, in key order within a tree: what commit applies.
     pub(crate) fn last_writes(&self) -> impl Iterator<Item = &Write> {
-        self.trees.iter().flat_map(|(_, index)| index.values().map(|at| self.entry(*at)))
+        self.trees.iter().flat_map(|(_, index)| index.values().map(|at| self.entry(at)))
     }
 
     /// The number of entries since the transaction's start: a mark for [`WriteSet::rollback_to`].
@@ -190,7 +180,7 @@ impl WriteSet {
         let mut all = Vec::with_capacity(self.journal.len());
         for latest in self.trees.iter().flat_map(|(_, index)| index.values()) {
             let first = all.len();
-            let mut at = Some(*latest);
+            let mut at = Some(latest);
             while let Some(index) = at {
                 let (number, write) = (self.forgotten + index as usize, self.entry(index));
                 let replaced =
@@ -209,7 +199,7 @@ impl WriteSet {
 
     /// The number of the first write of `key` that is held.
     pub(crate) fn oldest(&self, tree: TreeId, key: &[u8]) -> Option<usize> {
-        let mut at = *self.tree(tree)?.get(key)?;
+        let mut at = self.tree(tree)?.get(&self.journal, key)?;
         while let Some(previous) = self.entry(at).previous {
             at = previous;
         }
@@ -221,21 +211,25 @@ impl WriteSet {
         self.forgotten += self.journal.len();
         // Memory that a large transaction took is given back, but what it needs again at once.
         self.journal.clear();
-        self.journal.shrink_to(KEPT_ENTRIES);
-        (self.trees, self.bytes) = (Vec::new(), 0);
+        if self.journal.capacity() > KEPT_ENTRIES {
+            self.journal = SmallVec::with_capacity(KEPT_ENTRIES);
+        }
+        (self.trees, self.bytes) = (SmallVec::new(), 0);
     }
 
     /// Forgets every write after `mark`.
     pub(crate) fn rollback_to(&mut self, mark: usize) {
         let mark = mark.saturating_sub(self.forgotten);
         while self.journal.len() > mark {
-            let Some(write) = self.journal.pop() else { return };
+            let Some(write) = self.journal.last() else { return };
             self.bytes -= ENTRY_BYTES + write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
-            let index = self.index_of(write.tree);
-            match write.previous {
-                Some(previous) => index.insert(ShortKey::from_slice(&write.key), previous),
-                None => index.remove(&write.key[..]),
-            };
+            if let Some((_, index)) = self.trees.iter_mut().find(|(id, _)| *id == write.tree) {
+                match write.previous {
+                    Some(previous) => _ = index.put(&self.journal, &write.key, previous),
+                    None => index.remove(&self.journal, &write.key),
+                }
+            }
+            self.journal.pop();
         }
     }
 }
@@ -324,6 +318,43 @@ mod tests {
             set.by_key(level).iter().map(|(number, write)| (*number, write.key.clone())).collect();
         assert_eq!(found, [(1, "a".into()), (2, "b".into()), (3, "b".into()), (4, "b".into())]);
         assert_eq!(set.oldest(TREE, b"b"), Some(0));
+    }
+
+    #[test]
+    fn few_keys_and_many_are_kept_alike_through_writes_and_rollbacks() {
+        let mut rng = fastrand::Rng::with_seed(0x6b65_7973);
+        for keys in [1, 3, 16, 17, 60] {
+            let (mut set, mut list) = (WriteSet::new(1 << 20), Vec::<(u8, u32)>::new());
+            for step in 0..300 {
+                if rng.u8(..8) == 0 {
+                    list.truncate(rng.usize(..=list.len()));
+                    set.rollback_to(list.len());
+                } else {
+                    let key = rng.u8(..keys);
+                    set.push(TREE, Bytes::copy_from_slice(&[key]), None, CommandId(step)).unwrap();
+                    list.push((key, step));
+                }
+                for key in 0..keys {
+                    let of_key = || list.iter().filter(|(written, _)| *written == key);
+                    let newest = set.newest(TREE, &[key]).map(|write| write.command.0);
+                    assert_eq!(newest, of_key().next_back().map(|(_, step)| *step), "{keys} keys, {step}");
+                    let oldest = list.iter().position(|(written, _)| *written == key);
+                    assert_eq!(set.oldest(TREE, &[key]), oldest, "{keys} keys, {step}");
+                }
+                let mut wanted: Vec<u8> = list.iter().map(|(key, _)| *key).collect();
+                wanted.sort_unstable();
+                wanted.dedup();
+                let last: Vec<u8> = set.last_writes().map(|write| write.key[0]).collect();
+                assert_eq!(last, wanted, "{keys} keys, {step}");
+                let (from, to) = (rng.u8(..keys), rng.u8(..=keys));
+                let (low, high) = ([from], [to]);
+                let bounds = (Bound::Excluded(&low[..]), Bound::Included(&high[..]));
+                wanted.retain(|key| *key > from && *key <= to);
+                let found: Vec<u8> =
+                    set.range(TREE, bounds, CommandId(step + 1)).map(|write| write.key[0]).collect();
+                assert_eq!(found, wanted, "{keys} keys, {step}, above {from} up to {to}");
+            }
+        }
     }
 
     #[test]

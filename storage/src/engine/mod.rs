@@ -240,7 +240,10 @@ impl Engine {
     }
 
     pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {
-        self.primary.get().map(|primary| &primary.pipeline).ok_or(Error::ReadOnly)
+        match self.primary.get() {
+            Some(primary) => Ok(&primary.pipeline),
+            None => Err(Error::ReadOnly),
+        }
     }
 
     /// Size of a transaction's changes from which on it puts them into pages.
@@ -249,7 +252,10 @@ impl Engine {
     }
 
     pub(crate) fn wal(&self) -> Result<&WalWriter, Error> {
-        self.primary.get().map(|primary| &primary.wal).ok_or(Error::ReadOnly)
+        match self.primary.get() {
+            Some(primary) => Ok(&primary.wal),
+            None => Err(Error::ReadOnly),
+        }
     }
 
     pub(crate) fn is_in_recovery(&self) -> bool {

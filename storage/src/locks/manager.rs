@@ -67,7 +67,7 @@ impl LockManager {
     /// An empty set for a new transaction of this session.
     pub(crate) fn new_set(self: &Arc<Self>, session: i32) -> LockSet {
         let owner = Owner { number: self.next_owner.fetch_add(1, Ordering::Relaxed), session };
-        LockSet { manager: Arc::clone(self), owner, held: Vec::new(), taken: 0, deadlock_timeout: None }
+        LockSet { manager: Arc::clone(self), owner, held: SmallVec::new(), taken: 0, deadlock_timeout: None }
     }
 
     pub(super) fn shard(&self, hash: u64) -> &Shard {

@@ -6,6 +6,7 @@ use super::report;
 use super::strength::{Strength, excluded_by};
 use super::table::Owner;
 use crate::{Error, Interrupt, LockWait, TreeId, WaitEvent};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -25,7 +26,7 @@ pub(crate) struct Held {
 pub(crate) struct LockSet {
     pub(super) manager: Arc<LockManager>,
     pub(super) owner: Owner,
-    pub(super) held: Vec<Held>,
+    pub(super) held: SmallVec<[Held; 2]>,
     /// How many were taken so far.
     pub(super) taken: u64,
     /// After which time of waiting a deadlock is looked for, if not after that of all.
@@ -182,7 +183,7 @@ impl LockSet {
     /// Another set of the same transaction: its members never wait for those of this one.
     pub(crate) fn sibling(&self) -> Self {
         let Self { owner, deadlock_timeout, .. } = *self;
-        Self { manager: Arc::clone(&self.manager), owner, held: Vec::new(), taken: 0, deadlock_timeout }
+        Self { manager: Arc::clone(&self.manager), owner, held: SmallVec::new(), taken: 0, deadlock_timeout }
     }
 
     /// Takes over the locks of another set of the same transaction.
@@ -208,8 +209,9 @@ impl LockSet {
 
     /// Releases what was taken after `mark`, last first.
     pub(crate) fn release_after(&mut self, mark: u64) {
-        while let Some(held) = self.held.pop_if(|held| held.number >= mark) {
-            self.manager.release(self.owner, &held);
+        while let Some(held) = self.held.last().filter(|held| held.number >= mark) {
+            self.manager.release(self.owner, held);
+            self.held.pop();
         }
     }
 
@@ -224,7 +226,9 @@ impl LockSet {
             _ => true,
         });
         // Memory that many locks took is given back.
-        self.held.shrink_to(2 * self.held.len());
+        if self.held.capacity() > 2 * self.held.len() {
+            self.held.shrink_to_fit();
+        }
     }
 
     /// Whether nobody holds a lock on any row. As with [`LockSet::is_free`], who takes one right after that

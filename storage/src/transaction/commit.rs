@@ -2,7 +2,6 @@
 
 use super::Transaction;
 use crate::commit::request::{EarlyWrites, Request, TreeChanges, TreeOwner};
-use crate::commit::write_set::WriteSet;
 use crate::visibility::snapshot::Insertion;
 use crate::{Committed, Error, Interrupt, SyncLevel};
 use host::task::task;
@@ -30,17 +29,16 @@ impl Transaction {
         if !self.has_writes() {
             return Ok(None);
         }
-        let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
-        let mut locks = self.engine.locks.new_set(0);
-        if !self.holds_locks {
-            std::mem::swap(&mut locks, &mut self.locks);
-        }
         let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
         let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
             let owner: Arc<dyn TreeOwner> = Arc::clone(&self.engine) as _;
             Box::new(TreeChanges { owner, created, dropped, committed: None })
         });
-        let mut request = Request::new(writes, locks, trees, level);
+        let mut request = Box::new(Request::new(self.engine.locks.new_set(0), trees, level));
+        std::mem::swap(&mut request.writes, &mut self.writes);
+        if !self.holds_locks {
+            std::mem::swap(&mut request.locks, &mut self.locks);
+        }
         request.assigned_xid = self.assigned_xid.take();
         request.large = self.large.take().map(|large| large as Box<dyn EarlyWrites>);
         self.engine.pipeline()?.insert(request).await.map(Some)
@@ -55,6 +53,14 @@ impl Transaction {
     /// # Errors
     /// Fails if nothing was committed, with those exceptions.
     pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
+        self.commit_in_place(level).await
+    }
+
+    /// The same where the transaction lies, since it is large. All that is left to do with it is to drop it.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub async fn commit_in_place(&mut self, level: SyncLevel) -> Result<Committed, Error> {
         let evaluated = self.evaluated_up_to();
         let timeline = self.engine.timeline();
         if self.is_early() && self.writes.bytes() > SPILLED_BEFORE_COMMIT_BYTES {

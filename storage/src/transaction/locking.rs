@@ -5,6 +5,10 @@ use crate::locks::{LockRef, Taken};
 use crate::{Error, Isolation, LockMode, LockWait, Locked, TableLockMode, TreeId};
 use wal::{BlockNumber, Lsn, Xid};
 
+/// How many locks a transaction had taken at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct LockMark(u64);
+
 /// What the newest version of a locked row is.
 enum Newest {
     /// None, or one that has an outcome.
@@ -90,6 +94,16 @@ impl Transaction {
                 }
             }
         }
+    }
+
+    /// What [`Transaction::release_locks_after`] goes back to.
+    pub fn lock_mark(&self) -> LockMark {
+        LockMark(self.locks.mark())
+    }
+
+    /// Releases the locks that were taken after `mark`, on which nothing that was read or written may rest.
+    pub fn release_locks_after(&mut self, mark: LockMark) {
+        self.locks.release_after(mark.0);
     }
 
     async fn read_newest(&mut self, tree: TreeId, key: &[u8]) -> Result<Newest, Error> {

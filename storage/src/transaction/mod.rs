@@ -8,6 +8,7 @@ pub(crate) mod scan;
 mod statement;
 mod writing;
 
+pub use locking::LockMark;
 pub use savepoints::Savepoint;
 
 use crate::commit::write_set::{CommandId, WriteSet};

@@ -167,7 +167,10 @@ impl Transaction {
         if let Some(view) = &self.as_of {
             return Ok(&view.snapshot);
         }
-        self.snapshot.as_ref().ok_or(Error::WrongState("no statement has begun in this transaction"))
+        match &self.snapshot {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(Error::WrongState("no statement has begun in this transaction")),
+        }
     }
 
     /// Reads see own writes of the commands before this one.

@@ -124,7 +124,10 @@ impl Store {
     /// Fails if there is none.
     pub fn tree(&self, tree: TreeId) -> Result<Tree, Error> {
         let relation = self.0.relations.get(tree.file()).filter(|relation| relation.page_count() > 1);
-        Ok(Tree::new(self.clone(), relation.ok_or(Error::NoSuchTree(tree.file()))?))
+        match relation {
+            Some(relation) => Ok(Tree::new(self.clone(), relation)),
+            None => Err(Error::NoSuchTree(tree.file())),
+        }
     }
 }
 
@@ -177,6 +180,7 @@ impl Tree {
     }
 
     /// The damage that a page shows which is not what links say it is.
+    #[cold]
     pub(crate) fn broken(&self, block: BlockNumber, what: &str) -> Fault {
         Fault::Failed(Error::corrupt_page(self.relation.id(), block, what))
     }

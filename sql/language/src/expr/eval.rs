@@ -68,6 +68,7 @@ fn heavy(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) 
     Ok(result)
 }
 
+#[cold]
 fn missing(what: &'static str) -> SqlError {
     SqlError::internal(format!("an expression names a {what} that is not there"))
 }

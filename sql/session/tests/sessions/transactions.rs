@@ -4,7 +4,12 @@ use crate::common::{Client, Collected, Node, until_it_waits};
 use sql_interface::{CancelReason, Fetch, TransactionStatus};
 use sql_session::Portal;
 use sql_types::Datum;
+use std::time::Duration;
 use storage::WaitEvent;
+use tokio::time::timeout;
+
+/// More than any statement takes that waits for nobody.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_message_of_several_statements_is_one_transaction() {
@@ -174,6 +179,42 @@ async fn do_nothing_waits_for_who_may_take_the_row_away() {
     until_it_waits(&other, WaitEvent::RowLock).await;
     a.run("commit").await;
     assert_eq!(waiting.await.unwrap(), "INSERT 0 1");
+}
+
+#[tokio::test]
+async fn a_key_without_a_row_is_locked_by_nobody_who_looks_for_one() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int unique); insert into t values (1, 10), (2, 20)").await;
+    for (looks, tag) in [
+        ("update t set v = 0 where id = 4", "UPDATE 0"),
+        ("delete from t where id = 4", "DELETE 0"),
+        ("insert into t values (4, 20) on conflict do nothing", "INSERT 0 0"),
+    ] {
+        a.run("begin").await;
+        assert_eq!(a.run(looks).await, tag);
+        let inserted = timeout(AT_ONCE, b.run("insert into t values (4, 40)")).await;
+        assert_eq!(inserted.as_deref(), Ok("INSERT 0 1"), "{looks}");
+        assert_eq!(b.run("delete from t where id = 4").await, "DELETE 1");
+        a.run("commit").await;
+    }
+    // Nor is who inserts one waited for.
+    a.run("begin; insert into t values (4, 40)").await;
+    for (change, tag) in
+        [("update t set v = 41 where id = 4", "UPDATE 0"), ("delete from t where id = 4", "DELETE 0")]
+    {
+        assert_eq!(timeout(AT_ONCE, b.run(change)).await.as_deref(), Ok(tag));
+    }
+    a.run("commit").await;
+    assert_eq!(b.text("select v from t where id = 4").await, "40");
+    // A row that is there is locked, whoever has it meanwhile.
+    a.run("begin; update t set v = 42 where id = 4").await;
+    let other = b.session.canceller().clone();
+    let waiting = tokio::spawn(async move { b.run("update t set v = v + 1 where id = 4").await });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    a.run("commit").await;
+    assert_eq!(waiting.await.unwrap(), "UPDATE 1");
+    assert_eq!(a.text("select v from t where id = 4").await, "43");
 }
 
 #[tokio::test]
