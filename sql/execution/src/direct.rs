@@ -90,30 +90,30 @@ async fn lock_seen(
     key: &[u8],
     mode: LockMode,
 ) -> Result<Option<Bytes>> {
-    let (before, wait) = (cx.transaction.lock_mark(), cx.lock_wait());
-    // The snapshot is asked when it is known to matter. Under REPEATABLE READ it does before all: what it
-    // does not show is not there, rather than a conflict.
-    let mut is_known = cx.transaction.isolation() != Isolation::ReadCommitted;
-    if is_known && !is_seen(cx, relation, key).await? {
-        return Ok(None);
-    }
-    let at_once = if is_known { wait } else { LockWait::NoWait };
-    let locked = match cx.transaction.lock(relation.tree, key, mode, at_once).await {
-        Err(storage::Error::LockNotAvailable { timed_out: false }) if !is_known => {
-            is_known = true;
-            if !is_seen(cx, relation, key).await? {
-                return Ok(None);
-            }
-            lock_row(cx, relation, key, mode, wait).await?
+    let before = cx.transaction.lock_mark();
+    // Under READ COMMITTED most rows are had at once, as the snapshot shows them. Under REPEATABLE READ what
+    // it does not show is not there, rather than a conflict.
+    let at_once = if cx.transaction.isolation() == Isolation::ReadCommitted {
+        match cx.transaction.lock(relation.tree, key, mode, LockWait::NoWait).await {
+            Err(storage::Error::LockNotAvailable { timed_out: false }) => None,
+            locked => Some(cx.storage(locked)?),
         }
-        other => cx.storage(other)?,
+    } else {
+        None
     };
-    let is_new = locked.changed_since_snapshot && !is_known;
-    if locked.newest.is_none() || (is_new && !is_seen(cx, relation, key).await?) {
+    let (newest, is_known) = match at_once {
+        Some(locked) => (locked.newest, !locked.changed_since_snapshot),
+        None if !is_seen(cx, relation, key).await? => return Ok(None),
+        None => {
+            let wait = cx.lock_wait();
+            (lock_row(cx, relation, key, mode, wait).await?.newest, true)
+        }
+    };
+    if newest.is_none() || !(is_known || is_seen(cx, relation, key).await?) {
         cx.transaction.release_locks_after(before);
         return Ok(None);
     }
-    Ok(locked.newest)
+    Ok(newest)
 }
 
 async fn update_one(cx: &mut Cx<'_>, update: &DirectUpdate) -> Result<u64> {
