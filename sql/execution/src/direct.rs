@@ -56,8 +56,11 @@ fn encode_key(
 
 async fn get_row(cx: &mut Cx<'_>, get: &DirectGet, out: &mut dyn RowSink) -> Result<u64> {
     let relation = &*get.relation;
+    let shows_key = get.outputs.iter().any(|output| matches!(output, Output::Key(_)));
     let mut key_values = Row::new();
-    let Some(key) = encode_key(cx, relation, &get.key, Some(&mut key_values))? else { return Ok(0) };
+    let Some(key) = encode_key(cx, relation, &get.key, shows_key.then_some(&mut key_values))? else {
+        return Ok(0);
+    };
     let found = cx.transaction.get(relation.tree, &key).await;
     let Some(value) = cx.storage(found)? else { return Ok(0) };
     let whole =

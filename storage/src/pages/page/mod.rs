@@ -15,8 +15,8 @@
 
 mod checksum;
 pub mod leaf;
+mod search;
 
-use std::cmp::Ordering;
 use std::fmt;
 use wal::codec::Short;
 use wal::{BlockNumber, Lsn};
@@ -465,25 +465,6 @@ impl Page {
 
 /// The first data item of a leaf or inner page.
 pub const FIRST: usize = 1;
-/// Among so many items or more a search begins with a guess.
-const GUESSED_FROM: usize = 8;
-
-/// Where `key` would stand among `count` keys from `first` to `last` if they lay evenly: 0 up to `count - 1`.
-fn guess(first: &[u8], last: &[u8], key: &[u8], count: usize) -> usize {
-    let same = first.iter().zip(last).take_while(|(first, last)| first == last).count();
-    let number = |bytes: &[u8]| {
-        let mut head = [0; 8];
-        head.iter_mut().zip(bytes.iter().skip(same)).for_each(|(to, from)| *to = *from);
-        u64::from_be_bytes(head)
-    };
-    let (first, last, key) = (number(first), number(last), number(key));
-    // Few enough bits that the product of a distance and a number of items fits.
-    let span = last.saturating_sub(first);
-    let shift = 16_u32.saturating_sub(span.leading_zeros());
-    let distance = key.saturating_sub(first).min(span) >> shift;
-    (distance * (count as u64 - 1)).checked_div(span >> shift).unwrap_or(0) as usize
-}
-
 impl Page {
     /// Makes an empty leaf or inner page with its high key.
     ///
@@ -514,50 +495,6 @@ impl Page {
             Some(&[a, b, c, d]) => BlockNumber::new(u32::from_le_bytes([a, b, c, d])),
             _ => BlockNumber::INVALID,
         }
-    }
-    /// The first data item whose key is not below `key`; the item count if there is none.
-    pub fn lower_bound(&self, key: &[u8]) -> usize {
-        if self.level() == 0 {
-            self.bound_by(leaf::item_key, key)
-        } else {
-            self.bound_by(|item| item.get(4..).unwrap_or_default(), key)
-        }
-    }
-
-    #[inline]
-    fn bound_by<'a>(&'a self, key_of: impl Fn(&'a [u8]) -> &'a [u8], key: &[u8]) -> usize {
-        let (mut low, mut high) = (FIRST, self.item_count().max(FIRST));
-        let is_below = |index| key_of(self.item(index)).cmp(key) == Ordering::Less;
-        if high - low >= GUESSED_FROM {
-            // Each look is at memory that is far away: so begin where the key would be if keys lay evenly,
-            // and go on from there in growing steps.
-            let guess = low + guess(key_of(self.item(low)), key_of(self.item(high - 1)), key, high - low);
-            let mut step = 1;
-            if is_below(guess) {
-                low = guess + 1;
-                while low + step <= high && is_below(low + step - 1) {
-                    low += step;
-                    step *= 2;
-                }
-                high = high.min(low + step - 1);
-            } else {
-                high = guess;
-                while high >= low + step && !is_below(high - step) {
-                    high -= step;
-                    step *= 2;
-                }
-                low = low.max((high + 1).saturating_sub(step));
-            }
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            if is_below(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
     /// The item of an inner page whose child holds `key`.
     pub fn child_index(&self, key: &[u8]) -> usize {
