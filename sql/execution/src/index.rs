@@ -15,18 +15,19 @@
 //! entry is ever looked at twice. A statement writes an entry only where the key of one changes.
 //!
 //! Locks: the entry of a unique key is locked like a row before it is read or written, so that the newest
-//! version tells whether the key is free; all other entries are guarded by the lock of their row. UPDATE and
-//! DELETE lock the row first and then its entries; so does ON CONFLICT where it sees the row that is in the
-//! way.
+//! version tells whether the key is free; all other entries are guarded by the lock of their row. All lock the
+//! row first and then its entries. ON CONFLICT, which comes to a row by an entry, lets go of the entry before it
+//! waits for the row, and of the entries that it found free before it waits for the key of its new row.
 
-use super::lock::{is_settled, lock_new_key, lock_row};
+use super::lock::{is_settled, lock_new_key};
 use super::{Cx, row, violation};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use sql_catalogue::{Index, Relation};
 use sql_interface::{Result, SqlError};
 use sql_types::Datum;
 use sqlstate::SqlState;
-use storage::{Isolation, LockMode, Locked};
+use storage::{Isolation, Locked};
 
 /// An entry that a row has in an index.
 #[derive(Debug, PartialEq, Eq)]
@@ -221,34 +222,50 @@ pub(super) async fn find_conflict(
         refuse_changed(cx, relation, key).await?;
         return Ok(Some(Conflict { key: key.clone(), newest: Bytes::new(), written_since_read: false }));
     }
-    // The row before the entry, as UPDATE has it: else the two would wait for each other.
-    if let Some(key) = seen.filter(|_| locking)
-        && let Some(conflict) = lock_conflict(cx, relation, key.clone()).await?
-    {
-        let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
-        let now = row::decode(relation, &columns, &key, &conflict.newest)?;
-        if Entry::new(index, &now, &key)? == entry {
-            return Ok(Some(conflict));
+    let (mut known, mut is_last) = (seen.filter(|_| locking), false);
+    loop {
+        let before = cx.transaction.lock_mark();
+        // The row before the entry, as UPDATE has it: else the two would wait for each other.
+        if let Some(key) = known {
+            if let Some(conflict) = lock_conflict(cx, relation, (index, &entry), key).await? {
+                return Ok(Some(conflict));
+            }
+            // It is no longer in the way.
+            cx.transaction.release_locks_after(before);
         }
-    }
-    let locked = lock_entry(cx, index, &entry).await?;
-    refuse_unseen(cx, &locked)?;
-    let Some(key) = locked.newest else { return Ok(None) };
-    if !locking {
-        return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
-    }
-    match lock_conflict(cx, relation, key).await? {
-        Some(conflict) => Ok(Some(conflict)),
-        None => Err(SqlError::new(
-            SqlState::DATA_CORRUPTED,
-            format!("index \"{}\" has an entry without a row", index.name),
-        )),
+        let locked = lock_entry(cx, index, &entry).await?;
+        refuse_unseen(cx, &locked)?;
+        let Some(key) = locked.newest else { return Ok(None) };
+        if !locking {
+            return Ok(Some(Conflict { key, newest: Bytes::new(), written_since_read: false }));
+        }
+        if is_last {
+            let conflict = lock_conflict(cx, relation, (index, &entry), key).await?;
+            return conflict.map(Some).ok_or_else(|| {
+                let message = format!("index \"{}\" has an entry without a row", index.name);
+                SqlError::new(SqlState::DATA_CORRUPTED, message)
+            });
+        }
+        cx.transaction.release_locks_after(before);
+        (known, is_last) = (Some(key), true);
     }
 }
 
-async fn lock_conflict(cx: &mut Cx<'_>, relation: &Relation, key: Bytes) -> Result<Option<Conflict>> {
-    let wait = cx.lock_wait();
-    let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
+/// Locks the row that an entry led to, and gives it if the entry is still one of its.
+async fn lock_conflict(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    (index, entry): (&Index, &Entry),
+    key: Bytes,
+) -> Result<Option<Conflict>> {
+    let locked = lock_new_key(cx, relation.tree, &key).await?;
+    let Some(newest) = &locked.newest else { return Ok(None) };
+    let columns: SmallVec<[usize; 4]> = index.columns.iter().map(|column| column.at).collect();
+    let now = row::decode(relation, &columns, &key, newest)?;
+    if Entry::new(index, &now, &key)? != *entry {
+        return Ok(None);
+    }
+    refuse_unseen(cx, &locked)?;
     let written_since_read = locked.written_since_read;
     Ok(locked.newest.map(|newest| Conflict { key, newest, written_since_read }))
 }

@@ -16,7 +16,7 @@ use sql_language::plan::{
 use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
-use storage::RowBatch;
+use storage::{LockMode, LockWait, RowBatch};
 
 /// A running INSERT.
 pub(super) struct Insert {
@@ -116,7 +116,7 @@ pub(super) async fn insert_row(
         }
     };
     if let Some(plan) = conflict
-        && let Some(found) = find_conflict(cx, relation, plan, &new, &key).await?
+        && let Some(found) = find_or_lock_keys(cx, relation, plan, &new, &key).await?
     {
         return resolve(cx, target, &plan.action, found, new, deferred).await;
     }
@@ -141,6 +141,36 @@ pub(super) async fn insert_row(
     }
     index::add_row(cx, relation, &new, &key).await?;
     Ok(Outcome::Written(new))
+}
+
+/// Finds the row that is in the way of a new one; if there is none, the keys that ON CONFLICT is about are
+/// locked, and so is the primary key.
+async fn find_or_lock_keys(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    plan: &ConflictPlan,
+    new: &[Datum],
+    key: &[u8],
+) -> Result<Option<Conflict>> {
+    loop {
+        let before = cx.transaction.lock_mark();
+        let found = find_conflict(cx, relation, plan, new, key).await?;
+        if found.is_some() || relation.primary_key.is_none() || plan.arbiters.contains(&Arbiter::Primary) {
+            return Ok(found);
+        }
+        match cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, LockWait::NoWait).await {
+            Err(storage::Error::LockNotAvailable { timed_out: false }) => {
+                // Who has it may want the entries that were found free.
+                cx.transaction.release_locks_after(before);
+                lock_new_key(cx, relation.tree, key).await?;
+                cx.transaction.release_locks_after(before);
+            }
+            locked => {
+                cx.storage(locked)?;
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// Looks for a row that is in the way of a new one, under the keys that ON CONFLICT is about.

@@ -62,11 +62,16 @@ pub(super) async fn lock_and_recheck(
     needed: &[usize],
     (condition, deferred): (Option<&Expr>, &mut DeferredState),
 ) -> Result<bool> {
+    let before = cx.transaction.lock_mark();
     let locked = lock_row(cx, relation, key, mode, wait).await?;
     if locked.skipped || locked.written_since_read {
         return Ok(false);
     }
-    let Some(newest) = locked.newest else { return Ok(false) };
+    let Some(newest) = locked.newest else {
+        // Who inserts a row of this key does not wait for one that found none.
+        cx.transaction.release_locks_after(before);
+        return Ok(false);
+    };
     if !locked.changed_since_snapshot {
         return Ok(true);
     }

@@ -30,7 +30,7 @@ impl StatementClass {
         }
     }
 
-    /// Those that change something are absent here, and refused when they are analysed.
+    /// What changes something inside a query is absent, and refused when it is analysed.
     fn of_query(query: &ast::Query) -> Self {
         match &*query.body {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Self::Change,

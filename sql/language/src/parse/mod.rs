@@ -14,6 +14,7 @@ mod explain;
 mod extent;
 mod grammar;
 mod grant;
+mod inserted;
 mod literals;
 mod maintain;
 mod operators;
@@ -38,8 +39,8 @@ pub use class::{StatementClass, behind_comments, first_word};
 pub use sequence::identity_options;
 pub use source::Source;
 pub use statement::{
-    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
-    ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, MaintainedTable,
+    Change, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind,
+    DropTarget, ExplainFormat, ExplainOptions, FetchCount, FunctionName, Grant, GrantTarget, MaintainedTable,
     Maintenance, MemberGrant, Mode, NamedPrivilege, OwnedKind, Reindex, ReindexTarget, Renaming, RoleOption,
     RoleSpec, SequenceChange, SequenceOptions, SetTarget, SettingChange, SettingOf, SqlCommand, Utility,
     ViewChange,
@@ -54,7 +55,7 @@ pub(crate) use settings::{encoding_name, encoding_number};
 use settle::settle;
 use sql_interface::{NAME_BYTES_MAX, Result, Severity, SqlError, clipped, stack};
 use sql_types::work;
-use sqlparser::ast::{self, Statement};
+use sqlparser::ast::{self, SetExpr, Statement};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word};
@@ -449,12 +450,12 @@ fn parse_plain(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<(SqlCo
         // As the parser would do, without moving a tree of the largest statement's size about.
         let mut query = settle(read_query(source, tokens)?, count)?;
         let found = of_tokens.and(doubts::of_tree(source, &mut query));
-        return Ok((SqlCommand::Query(query), found));
+        return Ok((behind_with(query)?, found));
     }
     let refusal = tablespace::take(&mut tokens);
     let mut statement = settle(read_whole(source, tokens, |parser| parser.parse_statement())?, count)?;
     let found = of_tokens.and(doubts::of_tree(source, &mut statement));
-    let command = classify(statement)?;
+    let command = classify(None, statement)?;
     let command = match refusal {
         Some(refusal) => utility::refused(&command, refusal),
         None => command,
@@ -481,12 +482,26 @@ fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Qu
     read_whole(source, tokens, |parser| parser.parse_query())
 }
 
-fn classify(statement: Statement) -> Result<SqlCommand> {
+/// A query, or the change of rows that stands behind a WITH.
+fn behind_with(query: Box<ast::Query>) -> Result<SqlCommand> {
+    if !matches!(*query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)) {
+        return Ok(SqlCommand::Query(query));
+    }
+    let ast::Query { with, body, .. } = *query;
+    match *body {
+        SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) => {
+            classify(with, statement)
+        }
+        _ => Err(SqlError::internal("a change of rows is none")),
+    }
+}
+
+fn classify(with: Option<ast::With>, statement: Statement) -> Result<SqlCommand> {
     Ok(match statement {
         Statement::Query(query) => SqlCommand::Query(query),
-        Statement::Insert(insert) => SqlCommand::Insert(Box::new(insert)),
-        Statement::Update(update) => SqlCommand::Update(Box::new(update)),
-        Statement::Delete(delete) => SqlCommand::Delete(Box::new(delete)),
+        Statement::Insert(statement) => SqlCommand::Insert(Box::new(Change { with, statement })),
+        Statement::Update(statement) => SqlCommand::Update(Box::new(Change { with, statement })),
+        Statement::Delete(statement) => SqlCommand::Delete(Box::new(Change { with, statement })),
         Statement::CreateTable(table) => SqlCommand::CreateTable(Box::new(table)),
         Statement::AlterTable(alter) => SqlCommand::AlterTable(Box::new(alter)),
         Statement::Truncate(truncate) => SqlCommand::Truncate(Box::new(truncate)),

@@ -2,18 +2,18 @@
 //!
 //! - FOR NO KEY UPDATE and FOR KEY SHARE become the next stronger locks, FOR UPDATE and FOR SHARE.
 //! - ISNULL and NOTNULL behind an expression become IS NULL and IS NOT NULL.
-//! - TABLE name becomes SELECT * FROM name.
+//! - TABLE name becomes SELECT * FROM name, and parentheses around all that INSERT inserts go.
 //! - The options of an identity column come in the one order that it takes.
 //! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
 //!   ALL; trim(LEADING FROM text) is told that it means blanks.
 //! - INTERVAL(n) 'text' becomes INTERVAL 'text' SECOND(n).
 
-use super::{Source, operators};
+use super::{Source, inserted, operators};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
 use std::sync::LazyLock;
 
-fn is_word(token: &Token, wanted: &str) -> bool {
+pub(super) fn is_word(token: &Token, wanted: &str) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }
 
@@ -50,6 +50,10 @@ fn is_qualified(token: &Token) -> bool {
 /// The tokens as sqlparser shall see them; places stay those of the text.
 pub(super) fn adapt(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens = operators::joined(source, tokens);
+    let is_insert = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::INSERT);
+    if tokens.iter().any(|token| is_insert(&token.token)) {
+        tokens = inserted::plainly(tokens);
+    }
     if tokens.iter().any(|token| is_qualified(&token.token)) {
         tokens = unqualified(&tokens);
     }
@@ -145,9 +149,9 @@ fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 3);
     let mut before: Option<&Token> = None;
-    let mut skip = 0;
+    let (mut skip, mut has_with) = (0, false);
     for (at, token) in tokens.iter().enumerate() {
-        if matches!(token.token, Token::Whitespace(_)) {
+        if is_space(token) {
             out.push(token.clone());
             continue;
         }
@@ -161,12 +165,10 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             before = Some(&NULL);
             continue;
         }
-        if is_word(&token.token, "table") && may_begin_query(before) && is_name(next()) {
-            let [select, from] = [keyword("SELECT", Keyword::SELECT), keyword("FROM", Keyword::FROM)];
-            for word in [select, Token::Mul, from] {
-                out.push(TokenWithSpan::new(word, token.span));
-                out.push(TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span));
-            }
+        has_with |= is_word(&token.token, "with");
+        let begins = may_begin_query(before) || has_with && before == Some(&Token::RParen);
+        if is_word(&token.token, "table") && begins && is_name(next()) {
+            out.extend(select_all(token.span));
         } else {
             out.push(token.clone());
         }
@@ -219,7 +221,6 @@ fn test_for_null(token: &Token, span: Span, out: &mut Vec<TokenWithSpan>) -> boo
 
 /// Sorts what stands in parentheses after AS IDENTITY.
 fn order_identity_options(tokens: &mut [TokenWithSpan]) {
-    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     let mut from = 0;
     while let Some(at) =
         tokens.iter().skip(from).position(|token| is_word(&token.token, "identity")).map(|at| at + from)
@@ -283,8 +284,19 @@ fn may_begin_query(before: Option<&Token>) -> bool {
     matches!(before, None | Some(Token::LParen)) || follows_one_of(before, &BEFORE_QUERIES)
 }
 
-fn is_name(token: Option<&Token>) -> bool {
+pub(super) fn is_name(token: Option<&Token>) -> bool {
     matches!(token, Some(Token::Word(_)))
+}
+
+pub(super) fn is_space(token: &TokenWithSpan) -> bool {
+    matches!(token.token, Token::Whitespace(_))
+}
+
+/// SELECT * FROM, in the place of TABLE.
+pub(super) fn select_all(span: Span) -> impl Iterator<Item = TokenWithSpan> {
+    let [select, from] = [keyword("SELECT", Keyword::SELECT), keyword("FROM", Keyword::FROM)];
+    let apart = |word| [word, Token::Whitespace(Whitespace::Space)];
+    [select, Token::Mul, from].into_iter().flat_map(apart).map(move |token| TokenWithSpan::new(token, span))
 }
 
 fn keyword(text: &str, keyword: Keyword) -> Token {

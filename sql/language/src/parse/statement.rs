@@ -6,17 +6,26 @@ use sqlparser::ast;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A statement that changes rows.
+#[derive(Clone, Debug)]
+pub struct Change<T> {
+    /// The queries before it.
+    pub with: Option<ast::With>,
+    /// What stands behind them.
+    pub statement: T,
+}
+
 /// A statement.
 #[derive(Clone, Debug)]
 pub enum SqlCommand {
     /// SELECT, VALUES, TABLE, WITH.
     Query(Box<ast::Query>),
     /// INSERT
-    Insert(Box<ast::Insert>),
+    Insert(Box<Change<ast::Insert>>),
     /// UPDATE
-    Update(Box<ast::Update>),
+    Update(Box<Change<ast::Update>>),
     /// DELETE
-    Delete(Box<ast::Delete>),
+    Delete(Box<Change<ast::Delete>>),
     /// CREATE TABLE, CREATE TABLE AS
     CreateTable(Box<ast::CreateTable>),
     /// ALTER TABLE

@@ -53,6 +53,38 @@ fn words_that_the_parser_lacks_are_said_otherwise() {
 }
 
 #[test]
+fn an_insert_takes_its_rows_from_any_query_in_parentheses_or_not() {
+    for (sql, plain) in [
+        ("insert into t table u", "INSERT INTO t SELECT * FROM u"),
+        (
+            "insert into s.t as x (a, b) overriding user value ((table u)) returning a",
+            "INSERT INTO s.t AS x (a, b) OVERRIDING USER VALUE SELECT * FROM u RETURNING a",
+        ),
+        (
+            "insert into t (values (1), (2)) on conflict do nothing",
+            "INSERT INTO t VALUES (1), (2) ON CONFLICT DO NOTHING",
+        ),
+        ("insert into t (a) (values (1, default))", "INSERT INTO t (a) VALUES (1, default)"),
+        ("insert into t (values (1) union values (2))", "INSERT INTO t VALUES (1) UNION VALUES (2)"),
+        (
+            "insert into t (with x as (select 1) table x)",
+            "INSERT INTO t WITH x AS (SELECT 1) SELECT * FROM x",
+        ),
+        ("insert into t with x as (select 1) table x", "INSERT INTO t WITH x AS (SELECT 1) SELECT * FROM x"),
+        ("insert into t (\"values\") values (1)", "INSERT INTO t (\"values\") VALUES (1)"),
+        (
+            "insert into t (select 1) on conflict do nothing",
+            "INSERT INTO t (SELECT 1) ON CONFLICT DO NOTHING",
+        ),
+    ] {
+        let SqlCommand::Insert(insert) = one(sql) else { panic!("{sql}") };
+        assert_eq!(insert.statement.to_string(), plain, "{sql}");
+    }
+    assert_eq!(failure("insert into t ((values (1))").0, "42601");
+    assert_eq!(failure("grant insert on table t").0, "42601");
+}
+
+#[test]
 fn what_is_absent_names_itself() {
     for (sql, name) in [
         ("listen x", "LISTEN"),

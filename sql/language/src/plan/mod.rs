@@ -71,15 +71,15 @@ pub fn plan(analyzer: &mut Analyzer<'_>, command: &SqlCommand) -> Result<Plan> {
     let (verb, node, columns) = match command {
         SqlCommand::Query(query) => return plan_query(analyzer, query),
         SqlCommand::Insert(insert) => {
-            let (node, columns) = analyzer.insert(insert)?;
+            let (node, columns) = analyzer.change(insert, Analyzer::insert)?;
             (Verb::Insert, node, columns)
         }
         SqlCommand::Update(update) => {
-            let (node, columns) = analyzer.update(update)?;
+            let (node, columns) = analyzer.change(update, Analyzer::update)?;
             (Verb::Update, node, columns)
         }
         SqlCommand::Delete(delete) => {
-            let (node, columns) = analyzer.delete(delete)?;
+            let (node, columns) = analyzer.change(delete, Analyzer::delete)?;
             (Verb::Delete, node, columns)
         }
         _ => return Err(SqlError::internal("a statement without a plan")),

@@ -8,7 +8,7 @@ use super::node::{
 };
 use super::query::{OutputColumn, Select};
 use crate::expr::{self, Expr};
-use crate::parse::fold;
+use crate::parse::{Change, fold};
 use sql_catalogue::rights::Privileges;
 use sql_catalogue::{Identity, Relation};
 use sql_interface::{Result, SqlError};
@@ -42,6 +42,20 @@ impl Analyzer<'_> {
                 error
             }
         })
+    }
+
+    /// A statement that changes rows, and sees the queries of the WITH before it.
+    pub(crate) fn change<T>(
+        &mut self,
+        change: &Change<T>,
+        plan: impl FnOnce(&mut Self, &T) -> Result<Modification>,
+    ) -> Result<Modification> {
+        let Some(with) = &change.with else { return plan(self, &change.statement) };
+        self.add_ctes(with)?;
+        let modification = plan(self, &change.statement)?;
+        self.analyse_unread(0)?;
+        self.ctes.clear();
+        Ok(modification)
     }
 
     pub(crate) fn insert(&mut self, insert: &ast::Insert) -> Result<Modification> {

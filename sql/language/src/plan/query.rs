@@ -80,7 +80,7 @@ impl Analyzer<'_> {
     }
 
     /// The queries of a WITH clause; each later one sees those before it.
-    fn add_ctes(&mut self, with: &ast::With) -> Result<()> {
+    pub(super) fn add_ctes(&mut self, with: &ast::With) -> Result<()> {
         let mut names = HashSet::with_capacity(with.cte_tables.len());
         for cte in &with.cte_tables {
             let name = fold(&cte.alias.name);
@@ -88,7 +88,8 @@ impl Analyzer<'_> {
                 return Err(SqlError::new(
                     SqlState::DUPLICATE_ALIAS,
                     format!("WITH query name \"{name}\" specified more than once"),
-                ));
+                )
+                .at(self.at(&cte.alias.name)));
             }
             if matches!(
                 *cte.query.body,

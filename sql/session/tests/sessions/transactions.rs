@@ -186,6 +186,31 @@ async fn a_key_without_a_row_is_locked_by_nobody_who_looks_for_one() {
     let node = Node::new().await;
     let (mut a, mut b) = (node.client().await, node.client().await);
     a.run("create table t (id int primary key, v int unique); insert into t values (1, 10), (2, 20)").await;
+    // One that goes while somebody waits for it: its key is free as soon as its deletion is committed.
+    for (looks, tag) in [
+        ("update t set v = 0 where id = 1 returning v", "UPDATE 0"),
+        ("update t set id = 9 where id in (1, 7)", "UPDATE 0"),
+        ("delete from t where v = 10", "DELETE 0"),
+        ("select * from t where id = 1 for update", "SELECT 0"),
+        ("insert into t values (3, 10) on conflict (v) do update set v = 11", "INSERT 0 1"),
+    ] {
+        b.run("begin; delete from t where id = 1").await;
+        let canceller = a.session.canceller().clone();
+        let waiting = tokio::spawn(async move {
+            a.run("begin").await;
+            let done = a.run(looks).await;
+            (a, done)
+        });
+        until_it_waits(&canceller, WaitEvent::RowLock).await;
+        b.run("commit").await;
+        let done;
+        (a, done) = waiting.await.unwrap();
+        assert_eq!(done, tag, "{looks}");
+        let inserted = timeout(AT_ONCE, b.run("insert into t values (1, 12)")).await;
+        assert_eq!(inserted.as_deref(), Ok("INSERT 0 1"), "{looks}");
+        a.run("rollback").await;
+        b.run("update t set v = 10 where id = 1").await;
+    }
     for (looks, tag) in [
         ("update t set v = 0 where id = 4", "UPDATE 0"),
         ("delete from t where id = 4", "DELETE 0"),
@@ -215,6 +240,64 @@ async fn a_key_without_a_row_is_locked_by_nobody_who_looks_for_one() {
     a.run("commit").await;
     assert_eq!(waiting.await.unwrap(), "UPDATE 1");
     assert_eq!(a.text("select v from t where id = 4").await, "43");
+}
+
+#[tokio::test]
+async fn who_upserts_by_a_unique_column_waits_in_the_order_of_all_others() {
+    let node = Node::new().await;
+    let (mut a, mut b, mut c) = (node.client().await, node.client().await, node.client().await);
+    a.run("create table t (k int primary key, u int unique, w int unique, n int default 0)").await;
+    for (first, second, third, end, told, rows) in [
+        // The row that the third one finds by its entry is about to lose it.
+        (
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 9, 9) on conflict (k) do update set w = 9",
+            "insert into t values (4, 4, 3) on conflict (w) do update set n = 1",
+            "commit",
+            ["INSERT 0 1", "INSERT 0 1"],
+            "3|3|9|0;4|4|3|0",
+        ),
+        // The key of the third one's new row is about to be inserted, with the entry that it found free.
+        (
+            "insert into t values (100, 3, 100)",
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 5, 3) on conflict (w) do update set n = 1",
+            "rollback",
+            ["INSERT 0 1", "INSERT 0 1"],
+            "3|3|3|1",
+        ),
+        (
+            "insert into t values (100, 3, 100)",
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 5, 3) on conflict (w) do nothing",
+            "rollback",
+            ["INSERT 0 1", "INSERT 0 0"],
+            "3|3|3|0",
+        ),
+    ] {
+        a.run("truncate t").await;
+        a.run("begin").await;
+        a.run(first).await;
+        let mut waiting = Vec::new();
+        for (mut client, sql) in [(b, second), (c, third)] {
+            let canceller = client.session.canceller().clone();
+            waiting.push(tokio::spawn(async move {
+                let done = client.run(sql).await;
+                (client, done)
+            }));
+            until_it_waits(&canceller, WaitEvent::RowLock).await;
+        }
+        a.run(end).await;
+        let mut done = Vec::new();
+        for one in waiting {
+            done.push(one.await.unwrap());
+        }
+        let mut done = done.into_iter();
+        let ((client_b, told_b), (client_c, told_c)) = (done.next().unwrap(), done.next().unwrap());
+        (b, c) = (client_b, client_c);
+        assert_eq!([told_b.as_str(), told_c.as_str()], told, "{third}");
+        assert_eq!(a.text("select * from t order by k").await, rows, "{third}");
+    }
 }
 
 #[tokio::test]

@@ -376,3 +376,7 @@ SELECT 'ab' ~ ANY (ARRAY['x'] || ARRAY['a']), 'ab' !~~ ALL (SELECT 'x%' UNION SE
 SELECT 'ab' ~ SOME (ARRAY['x']) = false, 'ab' ~~* ANY ('{A%}'), 'ab' ~ ALL (CASE WHEN true THEN '{a,b}'::text[] END);
 SELECT 'ab' LIKE 'a' || '%', 'ab' || 'c' ~ 'bc' AND 'a' = 'a', 1 + 1 || '' ~ '2';
 DROP TABLE ex_pq;
+SELECT timestamp '2020-01-01' AT TIME ZONE interval '2 hours', timestamptz '2020-01-01 00:00+00' AT TIME ZONE interval '-02:30:15.9';
+SELECT timestamp 'infinity' AT TIME ZONE interval '1 day', timezone('UTC', timestamp '2020-01-01');
+SELECT timestamptz '2020-01-01 00:00+00' AT TIME ZONE interval '1 day 2 hours';
+SELECT timestamp '294276-12-31 23:00' AT TIME ZONE interval '-2 hours';

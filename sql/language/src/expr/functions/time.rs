@@ -181,6 +181,24 @@ fn age(later: Option<&Datum>, earlier: Option<&Datum>, facts: &dyn Facts) -> Res
     Ok(Datum::Interval(time::age(later, earlier)?))
 }
 
+/// A timestamp moved, east or west, by whole seconds of an interval that stands for a time zone.
+fn shifted(micros: i64, zone: Option<&Datum>, direction: i64, facts: &dyn Facts) -> Result<i64> {
+    let Some(Datum::Interval(zone)) = zone else { return Err(mismatch()) };
+    if time::is_infinite(micros) {
+        return Ok(micros);
+    }
+    if zone.months != 0 || zone.days != 0 {
+        let message = format!(
+            "interval time zone \"{}\" must not include months or days",
+            Datum::Interval(*zone).to_text(facts.style()).unwrap_or_default()
+        );
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    let whole = zone.micros - zone.micros % 1_000_000;
+    let by = Interval { micros: whole * direction, days: 0, months: 0 };
+    Ok(time::add_interval_to_timestamp(micros, by)?)
+}
+
 fn zones(table: &mut Table) {
     table.add("timezone", &[Text, Timestamp], Timestamptz, |a, _| match a.get(1) {
         Some(Datum::Timestamp(micros)) => {
@@ -192,6 +210,14 @@ fn zones(table: &mut Table) {
         Some(Datum::Timestamptz(micros)) => {
             Ok(Datum::Timestamp(time::timestamptz_to_timestamp(*micros, &zone_named(text(a, 0)?)?.zone)?))
         }
+        _ => Err(mismatch()),
+    });
+    table.add("timezone", &[Span, Timestamp], Timestamptz, |a, facts| match a.get(1) {
+        Some(Datum::Timestamp(micros)) => Ok(Datum::Timestamptz(shifted(*micros, a.first(), -1, facts)?)),
+        _ => Err(mismatch()),
+    });
+    table.add("timezone", &[Span, Timestamptz], Timestamp, |a, facts| match a.get(1) {
+        Some(Datum::Timestamptz(micros)) => Ok(Datum::Timestamp(shifted(*micros, a.first(), 1, facts)?)),
         _ => Err(mismatch()),
     });
     table.add("to_char", &[Timestamp, Text], Text, |a, _| match a.first() {
