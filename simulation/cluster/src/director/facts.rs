@@ -193,6 +193,11 @@ impl Facts {
     pub(super) fn is_promoted(&self, node: usize) -> bool {
         self.promoting.contains(&node)
     }
+    /// Whether the same is true of a node that has rewound itself since a time.
+    pub(super) fn is_promoted_behind_rewind(&self, node: usize, since_ms: u64) -> bool {
+        let is_since = |(rewound, at_ms): &(usize, u64)| *rewound == node && *at_ms >= since_ms;
+        self.is_promoted(node) && self.rewound.iter().any(is_since)
+    }
     /// Whether anybody has asked a node to become the primary since a time.
     pub(super) fn was_asked_to_promote(&self, node: usize, since_ms: u64) -> bool {
         self.asked.get(&node).is_some_and(|asked| asked.decided_ms >= since_ms)

@@ -174,7 +174,7 @@ async fn role_of_running(shared: &Shared, node: usize) -> Result<Option<(bool, u
 /// The primary that is left: the one of the youngest timeline; if there is none, the best standby is
 /// promoted.
 async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
-    let begun = Instant::now();
+    let (begun, begun_ms) = (Instant::now(), shared.now_ms());
     let mut promoted = false;
     let mut refused = BTreeSet::new();
     loop {
@@ -207,7 +207,10 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         let best = primaries.max_by_key(|(node, _)| **node == last);
         let halfway = shared.nodes().filter(|node| rewinding::is_node_halfway(shared, *node)).count();
         let settled = roles.len() + halfway >= shared.plan.nodes() && before.is_some() && before == changes();
-        let all = settled || begun.elapsed() > FOLLOW_LIMIT;
+        // A promotion that was asked for in the middle of a rewind waits for that, and for the log after it.
+        let waits = |node| shared.facts.lock().is_promoted_behind_rewind(node, begun_ms);
+        let limit = if shared.nodes().any(waits) { 2 * FOLLOW_LIMIT } else { FOLLOW_LIMIT };
+        let all = settled || begun.elapsed() > limit;
         if let Some((node, _)) = best.filter(|_| all) {
             let Some(other) = unfenced(shared, *node, &roles) else { return Ok(*node) };
             if begun.elapsed() > CONVERGE_LIMIT {
