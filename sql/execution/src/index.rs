@@ -15,9 +15,9 @@
 //! entry is ever looked at twice. A statement writes an entry only where the key of one changes.
 //!
 //! Locks: the entry of a unique key is locked like a row before it is read or written, so that the newest
-//! version tells whether the key is free; all other entries are guarded by the lock of their row. All lock the
-//! row first and then its entries. ON CONFLICT, which comes to a row by an entry, lets go of the entry before it
-//! waits for the row, and of the entries that it found free before it waits for the key of its new row.
+//! version tells whether the key is free; all other entries are guarded by the lock of their row. All lock
+//! the row first and then its entries. ON CONFLICT, which comes to a row by an entry, lets go of the entry
+//! before it waits for the row, and of entries that it found free before it waits for its new row's key.
 
 use super::lock::{is_settled, lock_new_key};
 use super::{Cx, row, violation};

@@ -3,8 +3,8 @@
 use super::rewrite::{is_name, is_space, is_word, select_all};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
-/// Leaves out the parentheses around all that INSERT INTO inserts, as PostgreSQL's grammar does, where they hold
-/// VALUES, WITH, TABLE or more parentheses; and says TABLE otherwise there.
+/// Leaves out the parentheses around all that INSERT INTO inserts, as PostgreSQL's grammar does, where they
+/// hold VALUES, WITH, TABLE or more parentheses; and says TABLE otherwise there.
 pub(super) fn plainly(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut from = 0;
     while let Some(begin) = next_source(&tokens, &mut from) {

@@ -12,6 +12,7 @@ mod indexes;
 mod named_rows;
 mod rights;
 mod roles;
+mod row_locks;
 mod sequences;
 mod statements;
 mod transactions;

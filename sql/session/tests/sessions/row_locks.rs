@@ -1,0 +1,154 @@
+//! Locks of rows and keys between sessions.
+
+use crate::common::{Node, until_it_waits};
+use std::time::Duration;
+use storage::WaitEvent;
+use tokio::time::timeout;
+
+/// More than any statement takes that waits for nobody.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_key_without_a_row_is_locked_by_nobody_who_looks_for_one() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int unique); insert into t values (1, 10), (2, 20)").await;
+    // One that goes while somebody waits for it: its key is free as soon as its deletion is committed.
+    for (looks, tag) in [
+        ("update t set v = 0 where id = 1 returning v", "UPDATE 0"),
+        ("update t set id = 9 where id in (1, 7)", "UPDATE 0"),
+        ("delete from t where v = 10", "DELETE 0"),
+        ("select * from t where id = 1 for update", "SELECT 0"),
+        ("insert into t values (3, 10) on conflict (v) do update set v = 11", "INSERT 0 1"),
+    ] {
+        b.run("begin; delete from t where id = 1").await;
+        let canceller = a.session.canceller().clone();
+        let waiting = tokio::spawn(async move {
+            a.run("begin").await;
+            let done = a.run(looks).await;
+            (a, done)
+        });
+        until_it_waits(&canceller, WaitEvent::RowLock).await;
+        b.run("commit").await;
+        let done;
+        (a, done) = waiting.await.unwrap();
+        assert_eq!(done, tag, "{looks}");
+        let inserted = timeout(AT_ONCE, b.run("insert into t values (1, 12)")).await;
+        assert_eq!(inserted.as_deref(), Ok("INSERT 0 1"), "{looks}");
+        a.run("rollback").await;
+        b.run("update t set v = 10 where id = 1").await;
+    }
+    for (looks, tag) in [
+        ("update t set v = 0 where id = 4", "UPDATE 0"),
+        ("delete from t where id = 4", "DELETE 0"),
+        ("insert into t values (4, 20) on conflict do nothing", "INSERT 0 0"),
+    ] {
+        a.run("begin").await;
+        assert_eq!(a.run(looks).await, tag);
+        let inserted = timeout(AT_ONCE, b.run("insert into t values (4, 40)")).await;
+        assert_eq!(inserted.as_deref(), Ok("INSERT 0 1"), "{looks}");
+        assert_eq!(b.run("delete from t where id = 4").await, "DELETE 1");
+        a.run("commit").await;
+    }
+    // Nor is who inserts one waited for.
+    a.run("begin; insert into t values (4, 40)").await;
+    for (change, tag) in
+        [("update t set v = 41 where id = 4", "UPDATE 0"), ("delete from t where id = 4", "DELETE 0")]
+    {
+        assert_eq!(timeout(AT_ONCE, b.run(change)).await.as_deref(), Ok(tag));
+    }
+    a.run("commit").await;
+    assert_eq!(b.text("select v from t where id = 4").await, "40");
+    // A row that is there is locked, whoever has it meanwhile.
+    a.run("begin; update t set v = 42 where id = 4").await;
+    let other = b.session.canceller().clone();
+    let waiting = tokio::spawn(async move { b.run("update t set v = v + 1 where id = 4").await });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    a.run("commit").await;
+    assert_eq!(waiting.await.unwrap(), "UPDATE 1");
+    assert_eq!(a.text("select v from t where id = 4").await, "43");
+}
+
+#[tokio::test]
+async fn who_upserts_by_a_unique_column_waits_in_the_order_of_all_others() {
+    let node = Node::new().await;
+    let (mut a, mut b, mut c) = (node.client().await, node.client().await, node.client().await);
+    a.run("create table t (k int primary key, u int unique, w int unique, n int default 0)").await;
+    for (first, second, third, end, told, rows) in [
+        // The row that the third one finds by its entry is about to lose it.
+        (
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 9, 9) on conflict (k) do update set w = 9",
+            "insert into t values (4, 4, 3) on conflict (w) do update set n = 1",
+            "commit",
+            ["INSERT 0 1", "INSERT 0 1"],
+            "3|3|9|0;4|4|3|0",
+        ),
+        // The key of the third one's new row is about to be inserted, with the entry that it found free.
+        (
+            "insert into t values (100, 3, 100)",
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 5, 3) on conflict (w) do update set n = 1",
+            "rollback",
+            ["INSERT 0 1", "INSERT 0 1"],
+            "3|3|3|1",
+        ),
+        (
+            "insert into t values (100, 3, 100)",
+            "insert into t values (3, 3, 3)",
+            "insert into t values (3, 5, 3) on conflict (w) do nothing",
+            "rollback",
+            ["INSERT 0 1", "INSERT 0 0"],
+            "3|3|3|0",
+        ),
+    ] {
+        a.run("truncate t").await;
+        a.run("begin").await;
+        a.run(first).await;
+        let mut waiting = Vec::new();
+        for (mut client, sql) in [(b, second), (c, third)] {
+            let canceller = client.session.canceller().clone();
+            waiting.push(tokio::spawn(async move {
+                let done = client.run(sql).await;
+                (client, done)
+            }));
+            until_it_waits(&canceller, WaitEvent::RowLock).await;
+        }
+        a.run(end).await;
+        let mut done = Vec::new();
+        for one in waiting {
+            done.push(one.await.unwrap());
+        }
+        let mut done = done.into_iter();
+        let ((client_b, told_b), (client_c, told_c)) = (done.next().unwrap(), done.next().unwrap());
+        (b, c) = (client_b, client_c);
+        assert_eq!([told_b.as_str(), told_c.as_str()], told, "{third}");
+        assert_eq!(a.text("select * from t order by k").await, rows, "{third}");
+    }
+}
+
+#[tokio::test]
+async fn row_locks_wait_fail_or_skip() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key); insert into t values (1), (2), (3)").await;
+    a.run("begin").await;
+    assert_eq!(a.text("select id from t where id = 1 for update").await, "1");
+    let refused = b.refused("select * from t where id = 1 for update nowait").await;
+    assert_eq!(refused, ("55P03".into(), "could not obtain lock on row in relation \"t\"".into()));
+    assert_eq!(b.text("select id from t order by id limit 1 for update skip locked").await, "2");
+    assert_eq!(b.text("select id from t order by id").await, "1;2;3");
+    a.run("rollback").await;
+    assert_eq!(b.text("select id from t where id = 1 for share nowait").await, "1");
+    for lock in ["for no key update", "for key share", "for update of t"] {
+        assert_eq!(b.text(&format!("select id from t order by id limit 1 {lock}")).await, "1", "{lock}");
+    }
+    b.run("begin read only").await;
+    let refused = b.refused("select id from t for update").await;
+    let message = "cannot execute SELECT FOR UPDATE in a read-only transaction";
+    assert_eq!(refused, ("25006".into(), message.into()));
+    b.run("rollback; begin read only").await;
+    let message = "cannot execute INSERT in a read-only transaction";
+    assert_eq!(b.refused("insert into t values (9)").await, ("25006".into(), message.into()));
+    b.run("rollback").await;
+}
