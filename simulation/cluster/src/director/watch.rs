@@ -211,8 +211,12 @@ fn check_left(shared: &Shared, node: usize, told: &[(Branch, u64)]) {
         let Some(flushed) = flushed.map(Lsn::new).filter(|flushed| *flushed > fork.at) else { return };
         let is_whole = holds_record(files, &fork.parent, (fork.at, flushed));
         let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
-        let is_told =
-            lines.iter().rev().take_while(|line| !line.contains(STARTS)).any(|line| line.contains(CUT));
+        // It may have ended right after that, and be up again.
+        let (mut lives, at) = (0, fork.at.to_string());
+        let is_told = lines.iter().rev().any(|line| {
+            lives += usize::from(line.contains(STARTS));
+            line.contains(CUT) && (lives == 0 || lives == 1 && line.contains(&at))
+        });
         // How far it has received goes with the machine's power, if it can read all that it has.
         let power = facts.last_loss(node, Lost::Machine).unwrap_or(0);
         let knows = shared.wire.lock().reports.flushed_past(node, &fork.parent, fork.at.get(), power);
