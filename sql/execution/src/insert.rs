@@ -127,8 +127,8 @@ pub(super) async fn insert_row(
         let put = cx.transaction.put_guarded(relation.tree, key.clone(), value);
         cx.storage(put)?;
     } else {
-        let looked = conflict.is_some_and(|plan| plan.arbiters.contains(&Arbiter::Primary));
-        if !looked && lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
+        // With ON CONFLICT it has been looked at.
+        if conflict.is_none() && lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
             return Err(violation::same_primary_key(cx.facts, relation, &new));
         }
         if relation.indexes.is_empty() {
@@ -144,7 +144,7 @@ pub(super) async fn insert_row(
 }
 
 /// Finds the row that is in the way of a new one; if there is none, the keys that ON CONFLICT is about are
-/// locked, and so is the primary key.
+/// locked, and so is the primary key; 23505 if another row has that.
 async fn find_or_lock_keys(
     cx: &mut Cx<'_>,
     relation: &Relation,
@@ -166,8 +166,10 @@ async fn find_or_lock_keys(
                 cx.transaction.release_locks_after(before);
             }
             locked => {
-                cx.storage(locked)?;
-                return Ok(None);
+                return match cx.storage(locked)?.newest {
+                    Some(_) => Err(violation::same_primary_key(cx.facts, relation, new)),
+                    None => Ok(None),
+                };
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What an INSERT takes its rows from, where sqlparser expects a list of columns or SELECT.
 
-use super::rewrite::{is_name, is_space, is_word, select_all};
+use super::rewrite::{is_name, is_word, said_from, select_all};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 /// Leaves out the parentheses around all that INSERT INTO inserts, as PostgreSQL's grammar does, where they
@@ -35,8 +35,7 @@ fn is_at(tokens: &[TokenWithSpan], at: usize, word: &str) -> bool {
 
 /// The place of the next token that says something; the end if there is none.
 fn after(tokens: &[TokenWithSpan], at: usize) -> usize {
-    let rest = tokens.iter().skip(at + 1).position(|token| !is_space(token));
-    rest.map_or(tokens.len(), |steps| at + 1 + steps)
+    said_from(tokens, at + 1).next().map_or(tokens.len(), |(place, _)| place)
 }
 
 /// The place of the parenthesis that ends what one at `open` begins.

@@ -484,15 +484,11 @@ fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Qu
 
 /// A query, or the change of rows that stands behind a WITH.
 fn behind_with(query: Box<ast::Query>) -> Result<SqlCommand> {
-    if !matches!(*query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)) {
-        return Ok(SqlCommand::Query(query));
-    }
-    let ast::Query { with, body, .. } = *query;
-    match *body {
+    match *query.body {
         SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) => {
-            classify(with, statement)
+            classify(query.with, statement)
         }
-        _ => Err(SqlError::internal("a change of rows is none")),
+        _ => Ok(SqlCommand::Query(query)),
     }
 }
 

@@ -79,14 +79,7 @@ fn unqualified(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
-        let near: Vec<(usize, &Token)> = tokens
-            .iter()
-            .enumerate()
-            .skip(at)
-            .filter(|(_, token)| !matches!(token.token, Token::Whitespace(_)))
-            .take(7)
-            .map(|(place, token)| (place, &token.token))
-            .collect();
+        let near: Vec<(usize, &Token)> = said_from(tokens, at).take(7).collect();
         match near.as_slice() {
             [(_, schema), (_, Token::Period), (name_at, name), (_, Token::LParen), ..]
                 if is_word(schema, "pg_catalog")
@@ -159,8 +152,8 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             skip -= 1;
             continue;
         }
-        let mut after = tokens.iter().skip(at + 1).map(|token| &token.token);
-        let mut next = || after.find(|token| !matches!(token, Token::Whitespace(_)));
+        let mut after = said_from(tokens, at + 1).map(|(_, token)| token);
+        let mut next = || after.next();
         if before.is_some_and(ends_expression) && test_for_null(&token.token, token.span, &mut out) {
             before = Some(&NULL);
             continue;
@@ -176,8 +169,8 @@ fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             let mut is_next = |wanted: &str| next().is_some_and(|token| is_word(token, wanted));
             let mut words = ["no", "key", "update"].into_iter();
             let no_key = words.all(&mut is_next);
-            let mut after = tokens.iter().skip(at + 1).map(|token| &token.token);
-            let mut next = || after.find(|token| !matches!(token, Token::Whitespace(_)));
+            let mut after = said_from(tokens, at + 1).map(|(_, token)| token);
+            let mut next = || after.next();
             let key = next().is_some_and(|token| is_word(token, "key"))
                 && next().is_some_and(|token| is_word(token, "share"));
             skip = if no_key { 2 } else { usize::from(key) };
@@ -288,8 +281,14 @@ pub(super) fn is_name(token: Option<&Token>) -> bool {
     matches!(token, Some(Token::Word(_)))
 }
 
-pub(super) fn is_space(token: &TokenWithSpan) -> bool {
+fn is_space(token: &TokenWithSpan) -> bool {
     matches!(token.token, Token::Whitespace(_))
+}
+
+/// The tokens from a place on that say something, with their places.
+pub(super) fn said_from(tokens: &[TokenWithSpan], from: usize) -> impl Iterator<Item = (usize, &Token)> {
+    let said = tokens.iter().enumerate().skip(from).filter(|(_, token)| !is_space(token));
+    said.map(|(at, token)| (at, &token.token))
 }
 
 /// SELECT * FROM, in the place of TABLE.
