@@ -47,6 +47,7 @@ mod metrics;
 mod node;
 pub mod reference;
 mod replication;
+mod runtime;
 mod server;
 mod session;
 mod state;

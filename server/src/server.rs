@@ -11,15 +11,13 @@ use crate::node::options::ServerOptions;
 use crate::node::start::{self, Carried, Ending, Sockets, Started};
 use crate::node::stop::LEFTOVERS_LIMIT;
 use crate::node::{Node, Services};
+use crate::runtime::{self, Pulse};
 use crate::session::{self, Embedded};
 use crate::state::{NodeState, StopMode};
 use std::path::Path;
 use std::sync::Arc;
 use storage::RecoveryTarget;
 use wal::control::ControlFile;
-
-/// Threads for what the engine itself does besides its tasks: reading pages, flushing, sweeping.
-const ENGINE_THREADS: usize = 512;
 
 /// What a server is asked for, as by signals.
 #[derive(Clone)]
@@ -218,17 +216,9 @@ impl Server {
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     crate::connection::open_files::lift_limit();
     let (threads, sessions) = threads(&options);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if threads > 0 {
-        builder.worker_threads(threads);
-    }
-    let runtime = builder
-        // Besides what the engine does there itself, each session may compute on a thread of its own.
-        .max_blocking_threads(ENGINE_THREADS.saturating_add(sessions))
-        .enable_all()
-        .thread_name("plimsoll")
-        .build()
-        .map_err(|error| ServerError::new(format!("could not start the runtime: {error}")))?;
+    let runtime = runtime::build(threads, sessions)?;
+    let _pulse = Pulse::start(runtime.handle().clone())
+        .map_err(|error| ServerError::new(format!("could not start a thread: {error}")))?;
     let options = ServerOptions { starts_again: true, ..options };
     if options.signals && nix::unistd::geteuid().is_root() {
         let log = Log::new(options.log.clone(), options.host.clock.clone());

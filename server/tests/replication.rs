@@ -31,7 +31,6 @@ async fn commands_of_the_replication_protocol_are_answered() {
     let read = client.query("READ_REPLICATION_SLOT s").await.unwrap();
     assert_eq!((read.text(0, 0), read.text(0, 2)), (Some("physical"), Some("1")));
     assert_eq!(client.query("READ_REPLICATION_SLOT none").await.unwrap().text(0, 0), None);
-    client.query("CREATE_REPLICATION_SLOT t TEMPORARY PHYSICAL (RESERVE_WAL)").await.unwrap();
     let error = client.query("CREATE_REPLICATION_SLOT l LOGICAL pgoutput").await.unwrap_err();
     assert_eq!(error.code().unwrap().as_str(), "0A000");
     let error = client.query("TIMELINE_HISTORY 7").await.unwrap_err();
@@ -39,7 +38,12 @@ async fn commands_of_the_replication_protocol_are_answered() {
     let error = client.query("select 1").await.unwrap_err();
     assert_eq!(error.code().unwrap().as_str(), "0A000", "a physical connection takes no SQL");
     let listed = "select slot_name, temporary, wal_status from pg_replication_slots order by 1";
+    let temporary = "CREATE_REPLICATION_SLOT t TEMPORARY PHYSICAL (RESERVE_WAL)";
+    client.query(temporary).await.unwrap();
     assert_eq!(place.psql(listed).await, "s|f|reserved\nt|t|reserved");
+    client.query("TIMELINE_HISTORY 7").await.unwrap_err();
+    assert_eq!(place.psql(listed).await, "s|f|reserved", "an error takes it away");
+    client.query(temporary).await.unwrap();
     client.close().await;
     eventually(&place, "select count(*) from pg_replication_slots", "1").await;
     let mut both = place.connect_with("replication=database").await.unwrap();

@@ -3,7 +3,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use protocol::scram::Verifier;
-use scenarios::{Node, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
+use scenarios::{Node, PostgreSql, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -472,6 +472,42 @@ fn a_pid_file_that_names_another_process_is_that_of_no_server() {
     assert_eq!(node.sql("SELECT 1"), "1");
     other.kill().expect("it ends");
     other.wait().expect("it ended");
+}
+
+/// Its server may be running: nothing in it is touched.
+#[test]
+fn a_directory_of_postgresql_is_left_alone() {
+    let postgresql = PostgreSql::start(&[]);
+    postgresql.stop("fast");
+    let folder = postgresql.data();
+    let is_root = nix::unistd::geteuid().is_root();
+    let give_to = |user: &str| {
+        if is_root {
+            run_ok(Command::new("chown").args(["-R", user]).arg(&folder));
+        }
+    };
+    let seen = || {
+        let entries = fs::read_dir(&folder).expect("a folder");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        (fs::read_to_string(folder.join("postmaster.pid")).ok(), names)
+    };
+    // As one has it that runs: this process does.
+    fs::write(folder.join("postmaster.pid"), format!("{}\n", std::process::id())).expect("a file");
+    fs::write(folder.join("promote"), "").expect("a file");
+    give_to("root");
+    let before = seen();
+    let commands = [&["start", "-D"][..], &["start", "-d", "-D"], &["restart", "-D"], &["run", "-D"]];
+    let told = commands.map(|words| (run(plimsoll().args(words).arg(&folder)), seen()));
+    fs::remove_file(folder.join("postmaster.pid")).expect("it is there");
+    give_to("postgres");
+    for (refused, after) in told {
+        assert!(
+            refused.code == 1 && refused.stderr.contains("belongs to a PostgreSQL server"),
+            "{refused:?}"
+        );
+        assert_eq!(after, before, "{refused:?}");
+    }
 }
 
 #[test]

@@ -135,6 +135,14 @@ pub enum ControlError {
         /// What this build needs.
         expected: &'static str,
     },
+    /// A cluster of PostgreSQL's own.
+    #[error(
+        "\"{dir}\" belongs to a PostgreSQL server: this engine does not read its tables; load a dump instead"
+    )]
+    Foreign {
+        /// Its data directory.
+        dir: String,
+    },
     /// What stands at this path is no control file that can be used.
     #[error("could not use \"{path}\": {error}")]
     Unusable {
@@ -433,6 +441,15 @@ impl ControlFile {
     /// Whether this cluster was made by this engine rather than by PostgreSQL's initdb.
     pub const fn is_ours(&self) -> bool {
         self.toast_max_chunk_size == 0 && self.large_object_block_size == 0
+    }
+
+    /// Refuses a cluster that this engine did not make, `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Foreign`]
+    pub fn check_ours(&self, dir: &Path) -> Result<(), ControlError> {
+        if self.is_ours() { Ok(()) } else { Err(ControlError::Foreign { dir: dir.display().to_string() }) }
     }
 
     /// Whether the directory is a backup whose end is not redone yet: its log is a copy, of which some may be

@@ -81,13 +81,13 @@ pub(super) fn has_file(ground: &Ground, name: &str) -> Result<bool, ServerError>
     found.map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
 }
 
-/// Refuses a directory of a format that this program does not read, before anything in it changes. What is of
-/// a real PostgreSQL has no such number: opening it says so.
+/// Refuses a directory of PostgreSQL, whose server may be running on it, and one of a format that this
+/// program does not read, before anything in it changes.
 pub(super) fn check_format(host: &Host, dir: &Path, control: &ControlFile) -> Result<(), ServerError> {
-    match FORMATS.check_directory(host.disk.as_ref(), dir) {
-        Err(error) if control.is_ours() => Err(ServerError::new(error.to_string()).with_hint(error.hint())),
-        _ => Ok(()),
-    }
+    // Told first: such a directory has no format number of ours.
+    control.check_ours(dir).map_err(|error| ServerError::new(error.to_string()))?;
+    let checked = FORMATS.check_directory(host.disk.as_ref(), dir).map(drop);
+    checked.map_err(|error| ServerError::new(error.to_string()).with_hint(error.hint()))
 }
 
 /// What the control file says of the last life.

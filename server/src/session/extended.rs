@@ -13,6 +13,7 @@ use sql_interface::{CommandTag, Fetch, PortalKind, ResultFormats, SqlError};
 use sql_session::{Portal, Prepared};
 use sql_types::Datum;
 use std::pin::pin;
+use std::sync::Arc;
 
 /// Reading a byte of a value takes about as long as touching so many.
 const READ_WORK: usize = 4;
@@ -49,7 +50,7 @@ impl Session {
         self.restart_clock();
         let began = self.clock();
         self.sql.note_time();
-        let prepared = self.sql.stored(bind.statement)?;
+        let prepared = self.stored(bind.statement)?;
         self.handle.set_statement(Statement::Text(prepared.sql().clone()));
         if !bind.portal.is_empty() {
             self.check_memory(prepared.sql())?;
@@ -166,6 +167,15 @@ impl Session {
         }
     }
 
+    /// A prepared statement. The log is not to blame the one of before for an error that none is there.
+    fn stored(&mut self, name: &str) -> Result<Arc<Prepared>, Failure> {
+        let found = self.sql.stored(name);
+        if found.is_err() {
+            self.handle.set_statement(Statement::None);
+        }
+        Ok(found?)
+    }
+
     /// A portal that is there and not over.
     fn portal(&self, name: &str) -> Option<&Portal> {
         let portal = if name.is_empty() { self.unnamed.as_deref() } else { self.sql.portal(name) };
@@ -175,6 +185,7 @@ impl Session {
     #[cold]
     fn no_portal(&mut self, name: &str) -> Failure {
         self.sql.fail();
+        self.handle.set_statement(Statement::None);
         let what = format!("portal \"{name}\" does not exist");
         Report::error(SqlState::INVALID_CURSOR_NAME, what).into()
     }
@@ -183,7 +194,7 @@ impl Session {
     pub(super) async fn describe(&mut self, target: StatementOrPortal<'_>) -> Result<(), Failure> {
         match target {
             StatementOrPortal::Statement(name) => {
-                let prepared = self.sql.stored(name)?;
+                let prepared = self.stored(name)?;
                 if prepared.columns().is_some() {
                     self.sql.check_not_failed(&prepared)?;
                 }

@@ -364,6 +364,7 @@ impl Session {
         if report.severity > protocol::Severity::Error {
             return Err(Exit::Fatal(Box::new(report)));
         }
+        startup::drop_temporary_slots(&self.node, &self.handle);
         report.encode(&mut self.wire.out);
         Ok(())
     }

@@ -70,11 +70,14 @@ impl WalSender {
     async fn step(&mut self, wire: &mut Wire) -> Result<(), Exit> {
         let (kind, body) = wire.next(FrameLimits::SERVER).await?;
         let done = match FrontendMessage::decode(kind, &body)? {
-            FrontendMessage::Query(text) => match parse_command(text) {
-                Ok(Some(command)) => self.execute(wire, text, command).await,
-                Ok(None) => Err(not_a_command()),
-                Err(error) => Err(syntax(&error)),
-            },
+            FrontendMessage::Query(text) => {
+                self.handle.set_statement(Statement::Text(text.into()));
+                match parse_command(text) {
+                    Ok(Some(command)) => self.execute(wire, text, command).await,
+                    Ok(None) => Err(not_a_command()),
+                    Err(error) => Err(syntax(&error)),
+                }
+            }
             FrontendMessage::Terminate => return Err(Exit::Gone),
             // What is left of a stream that ended.
             FrontendMessage::CopyData(_) | FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
@@ -92,6 +95,7 @@ impl WalSender {
                 let statement = self.handle.statement();
                 self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
                 report.encode(&mut wire.out);
+                super::startup::drop_temporary_slots(&self.node, &self.handle);
             }
         }
         backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);
@@ -107,7 +111,6 @@ impl WalSender {
         command: ReplicationCommand,
     ) -> Result<(), Failure> {
         self.environment.follow();
-        self.handle.set_statement(Statement::Text(text.into()));
         self.handle.set_activity(Activity::Active, self.node.ground.host.clock.now());
         if self.node.ground.config().log_replication_commands {
             let message = format!("received replication command: {text}");

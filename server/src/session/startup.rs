@@ -160,16 +160,23 @@ pub(super) fn is_fenced(node: &Node) -> bool {
     node.database().is_some_and(|database| database.fenced().is_some())
 }
 
+/// Drops the temporary slots of a session: it has ended, or met an error.
+pub(super) fn drop_temporary_slots(node: &Node, handle: &SessionHandle) {
+    if let Some(replication) = node.replication()
+        && let Err(error) = replication.slots.release_session(handle.key.pid)
+    {
+        node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
+    }
+}
+
 /// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
 fn left(node: &Node, handle: &SessionHandle) {
     if let Some((database, backup)) = handle.backup.lock().take() {
         node.ground.log.warning(format!("aborting backup \"{}\": its session has ended", backup.label));
         database.abort_backup(backup);
     }
+    drop_temporary_slots(node, handle);
     if let Some(replication) = node.replication() {
-        if let Err(error) = replication.slots.release_session(handle.key.pid) {
-            node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
-        }
         // What it needed of old versions, as a standby without a slot or with a temporary one, goes with it.
         replication.update_horizon();
     }

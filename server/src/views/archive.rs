@@ -83,8 +83,8 @@ fn create_restore_point(asked: &Asked<'_>, _: SettingActor, arguments: &[Datum])
 
 fn transaction_id(asked: &Asked<'_>, assign: bool, as_xid8: bool) -> NodeCall {
     if assign && asked.database().is_some_and(Database::is_in_recovery) {
-        let what = "cannot assign TransactionIds during recovery";
-        return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
+        let what = "cannot execute pg_current_xact_id() during recovery";
+        return refuse(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, what));
     }
     NodeCall::TransactionId { assign, as_xid8 }
 }

@@ -1,7 +1,7 @@
 //! UPDATE and DELETE.
 
 use super::deferred::DeferredState;
-use super::lock::{key_of, lock_and_recheck, lock_new_key};
+use super::lock::{Recheck, key_of, lock_and_recheck, lock_new_key};
 use super::{Cx, Exec, Operator, Row, build, index, row, violation};
 use bytes::Bytes;
 use sql_catalogue::Relation;
@@ -112,7 +112,7 @@ impl Targets {
     ) -> Result<Option<Bytes>> {
         let Some(key) = key_of(row, key_at) else { return Err(SqlError::internal("a row without a key")) };
         let target = (0, &key[..], mode, cx.lock_wait());
-        let recheck = (recheck, &mut self.recheck_deferred);
+        let recheck = Recheck { joins: &[], condition: recheck, deferred: &mut self.recheck_deferred };
         let met = lock_and_recheck(cx, relation, target, row, &self.needed, recheck).await?;
         Ok(met.then_some(key))
     }

@@ -158,20 +158,29 @@ async fn find_or_lock_keys(
         if found.is_some() || relation.primary_key.is_none() || plan.arbiters.contains(&Arbiter::Primary) {
             return Ok(found);
         }
-        match cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, LockWait::NoWait).await {
-            Err(storage::Error::LockNotAvailable { timed_out: false }) => {
-                // Who has it may want the entries that were found free.
-                cx.transaction.release_locks_after(before);
-                lock_new_key(cx, relation.tree, key).await?;
-                cx.transaction.release_locks_after(before);
-            }
-            locked => {
-                return match cx.storage(locked)?.newest {
-                    Some(_) => Err(violation::same_primary_key(cx.facts, relation, new)),
-                    None => Ok(None),
-                };
-            }
+        let free =
+            match cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, LockWait::NoWait).await
+            {
+                Err(storage::Error::LockNotAvailable { timed_out: false }) => {
+                    // Who has it may want the entries that were found free: rows come before entries.
+                    cx.transaction.release_locks_after(before);
+                    None
+                }
+                locked => Some(cx.storage(locked)?),
+            };
+        let (locked, waited) = match free {
+            Some(locked) => (locked, false),
+            None => (lock_new_key(cx, relation.tree, key).await?, true),
+        };
+        if locked.newest.is_some() {
+            return Err(violation::same_primary_key(cx.facts, relation, new));
         }
+        // Under the key the entries are waited for in their order. What came into the way meanwhile is met
+        // without it, as by who came later.
+        if !waited || find_conflict(cx, relation, plan, new, key).await?.is_none() {
+            return Ok(None);
+        }
+        cx.transaction.release_locks_after(before);
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sql_catalogue::Relation;
 use sql_interface::{Result, SqlError};
 use sql_language::expr::Expr;
-use sql_language::plan::{LockPlan, RowWait};
+use sql_language::plan::{JoinCheck, LockPlan, RowWait};
 use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -52,15 +52,22 @@ pub(super) fn key_of(row: &[Datum], at: usize) -> Option<Bytes> {
     }
 }
 
+/// What is looked at again in a row that has changed: conditions of joins, then that of WHERE.
+pub(super) struct Recheck<'a> {
+    pub(super) joins: &'a [JoinCheck],
+    pub(super) condition: Option<&'a Expr>,
+    pub(super) deferred: &'a mut DeferredState,
+}
+
 /// Locks the row of a table that stands at `start` in `row`, and brings its columns up to date. False if the
-/// row is gone, no longer meets the condition, or was skipped.
+/// row is gone, no longer meets the conditions, or was skipped.
 pub(super) async fn lock_and_recheck(
     cx: &mut Cx<'_>,
     relation: &Relation,
     (start, key, mode, wait): (usize, &[u8], LockMode, LockWait),
     row: &mut Row,
     needed: &[usize],
-    (condition, deferred): (Option<&Expr>, &mut DeferredState),
+    recheck: Recheck<'_>,
 ) -> Result<bool> {
     let before = cx.transaction.lock_mark();
     let locked = lock_row(cx, relation, key, mode, wait).await?;
@@ -78,8 +85,15 @@ pub(super) async fn lock_and_recheck(
     let end = start + relation.columns.len();
     let Some(columns) = row.get_mut(start..end) else { return Err(SqlError::internal("a row is too short")) };
     row::decode_into(relation, needed, key, &newest, columns)?;
-    let Some(condition) = condition else { return Ok(true) };
-    deferred.run(cx, row, |eval| condition.eval_condition(eval)).await
+    for JoinCheck { condition, missing } in recheck.joins {
+        if condition.eval_condition(&cx.eval(row, &[]))? {
+            continue;
+        }
+        let Some(columns) = missing else { return Ok(false) };
+        row.get_mut(columns.clone()).unwrap_or_default().fill(Datum::Null);
+    }
+    let Some(condition) = recheck.condition else { return Ok(true) };
+    recheck.deferred.run(cx, row, |eval| condition.eval_condition(eval)).await
 }
 
 /// SELECT ... FOR UPDATE and its kin.
@@ -118,7 +132,11 @@ impl Operator for Lock {
                         (target.start, &key, target.mode, wait),
                         &mut row,
                         &target.needed,
-                        (self.plan.recheck.as_ref(), &mut self.deferred),
+                        Recheck {
+                            joins: &self.plan.joins,
+                            condition: self.plan.recheck.as_ref(),
+                            deferred: &mut self.deferred,
+                        },
                     )
                     .await?;
                     if !kept {

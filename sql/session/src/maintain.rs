@@ -69,12 +69,10 @@ impl SqlSession {
         let word = if vacuum { "VACUUM" } else { "ANALYZE" };
         if vacuum {
             self.refuse_in_block(word)?;
-            if self.engine.database().is_in_recovery() {
-                return Err(SqlError::new(
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                    "cannot execute VACUUM during recovery",
-                ));
-            }
+        }
+        if self.engine.database().is_in_recovery() {
+            let message = format!("cannot execute {word} during recovery");
+            return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;

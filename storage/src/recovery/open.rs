@@ -66,12 +66,7 @@ pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error
     let control = ControlFile::load(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
     check_rewound(host, dir)?;
     // Told first: such a directory has no format number of ours.
-    if !control.is_ours() {
-        return Err(Error::Unusable(format!(
-            "\"{}\" belongs to a PostgreSQL server: this engine does not read its tables; load a dump instead",
-            dir.display()
-        )));
-    }
+    control.check_ours(dir).map_err(|error| Error::Unusable(error.to_string()))?;
     FORMATS.check_directory(&*host.disk, dir).map_err(|error| format_error(&error))?;
     Ok(control)
 }

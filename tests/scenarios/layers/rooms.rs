@@ -87,6 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lock_waits",
             "metrics",
             "reference",
+            "runtime",
             "server",
         ],
     ),

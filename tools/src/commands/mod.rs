@@ -83,6 +83,7 @@ fn check_data_directory(data: &Path) -> Result<()> {
     crate::owner::check_own(data)?;
     // A control file that cannot be read is for the server to tell.
     if let Ok(control) = serve::control_file(data) {
+        control.check_ours(data)?;
         serve::check_format(data, &control)?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[command(disable_version_flag = true)]
 pub struct InitArgs {
     /// The folder to create; it must be missing or empty
-    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA")]
+    #[arg(short = 'D', long = "pgdata", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The folder, as a plain argument
     #[arg(value_name = "DATADIR", conflicts_with = "data")]
@@ -131,6 +131,7 @@ impl InitArgs {
         self.data
             .clone()
             .or_else(|| self.positional.clone())
+            .or_else(|| std::env::var_os("PGDATA").filter(|data| !data.is_empty()).map(PathBuf::from))
             .ok_or_else(|| anyhow!("no data directory specified: name one with -D, or set PGDATA"))
     }
 

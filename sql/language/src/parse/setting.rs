@@ -98,7 +98,7 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     Ok(Utility::Set { local, name, value })
 }
 
-/// INTERVAL '...' HOUR TO MINUTE: so far east of Greenwich, as a zone of POSIX, which counts to the west.
+/// INTERVAL '...' HOUR TO MINUTE: so far east of Greenwich, as the setting takes it.
 fn zone_of_interval(cursor: &mut Cursor<'_>) -> Result<String> {
     let mut text = cursor.expect_string()?;
     let bare = text.trim().parse::<f64>().is_ok();
@@ -129,11 +129,7 @@ fn zone_of_interval(cursor: &mut Cursor<'_>) -> Result<String> {
     if interval.days != 0 {
         return invalid("days");
     }
-    let seconds = interval.micros / 1_000_000;
-    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
-    let clock = if minutes == 0 { format!("{hours:02}") } else { format!("{hours:02}:{minutes:02}") };
-    let (own, posix) = if seconds < 0 { ('-', '+') } else { ('+', '-') };
-    Ok(format!("<{own}{clock}>{posix}{clock}"))
+    Ok(format!("INTERVAL '{} s'", interval.micros / 1_000_000))
 }
 
 fn assignment(cursor: &mut Cursor<'_>) -> Result<()> {

@@ -2,8 +2,10 @@
 
 use super::analyzer::{Analyzer, ScopeColumn, ScopeTable};
 use super::names::is_session_word;
-use super::node::{DeferredValues, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
-use crate::expr::{self, Expr};
+use super::node::{DeferredValues, JoinCheck, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
+use super::rechecks;
+use super::using::common_names;
+use crate::expr::Expr;
 use crate::parse::fold;
 use sql_interface::{Result, SqlError, stack};
 use sql_types::{Type, TypeId};
@@ -21,11 +23,20 @@ pub(crate) struct FromItem {
     pub(crate) width: usize,
     /// So many of its first columns are those of the table that the statement changes.
     pub(crate) target_width: usize,
+    /// The conditions of its joins, where rows are to be locked.
+    pub(super) checks: Vec<JoinCheck>,
 }
 
 impl FromItem {
     pub(crate) fn unit() -> Self {
-        Self { node: Node::Unit, columns: Vec::new(), tables: Vec::new(), width: 0, target_width: 0 }
+        Self {
+            node: Node::Unit,
+            columns: Vec::new(),
+            tables: Vec::new(),
+            width: 0,
+            target_width: 0,
+            checks: Vec::new(),
+        }
     }
 
     /// Moves its columns to the right by `by` places.
@@ -147,6 +158,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
         }],
         width: count + usize::from(emit_key),
         target_width: 0,
+        checks: Vec::new(),
     }
 }
 
@@ -183,6 +195,7 @@ impl Analyzer<'_> {
         Self::check_aliases(&left, &right)?;
         stack::check_levels(left.tables.len().max(right.tables.len()))?;
         right.shift(left.width);
+        let checks = rechecks::of_both(left.checks, right.checks, kind, left.width)?;
         let width = left.width + right.width;
         let plan = JoinPlan {
             kind,
@@ -208,7 +221,7 @@ impl Analyzer<'_> {
         }
         tables.append(&mut right.tables);
         let target_width = left.target_width;
-        Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width, target_width })
+        Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width, target_width, checks })
     }
 
     pub(super) fn join(
@@ -242,6 +255,9 @@ impl Analyzer<'_> {
                     analyzer.condition("JOIN/ON", condition)
                 })?;
                 let deferred = self.take_deferred();
+                if emit_keys {
+                    item.check(&condition, &deferred)?;
+                }
                 self.add_join_condition(&mut item.node, condition, deferred)?;
             }
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
@@ -251,7 +267,7 @@ impl Analyzer<'_> {
                     }
                     _ => common,
                 };
-                self.join_using(&mut item, &names, (chain_start, left_width), kind)?;
+                self.join_using(&mut item, &names, (chain_start, left_width), kind, emit_keys)?;
             }
             ast::JoinConstraint::UsingAlias(..) => {
                 return Err(SqlError::unsupported("an alias of the columns of USING"));
@@ -311,93 +327,6 @@ impl Analyzer<'_> {
         }
         plan.condition = super::predicate::conjunction(rest);
         plan.deferred = deferred;
-        Ok(())
-    }
-
-    /// The place of the column that USING shows of two.
-    fn shown_by_using(&mut self, left: &ScopeColumn, right: &ScopeColumn, kind: JoinKind) -> Result<usize> {
-        if kind == JoinKind::Full {
-            return Err(SqlError::unsupported("FULL JOIN with USING"));
-        }
-        let column = |index, ty| Expr::Column { index, ty };
-        let (mut one, mut two) = (column(0, left.ty), column(1, right.ty));
-        let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?.id;
-        let fits = |column: &ScopeColumn| column.ty.id == common;
-        // Where both sides have the value, the one that has it in the common type shows it.
-        let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(left));
-        let shown = if right_shows { right } else { left };
-        if !fits(shown) {
-            return Err(SqlError::unsupported("USING over columns of types that differ in this join"));
-        }
-        Ok(shown.index)
-    }
-
-    fn join_using(
-        &mut self,
-        item: &mut FromItem,
-        names: &[String],
-        (chain_start, left_width): (usize, usize),
-        kind: JoinKind,
-    ) -> Result<()> {
-        let mut merged = Vec::new();
-        for (at, name) in names.iter().enumerate() {
-            refuse_repeated(names, at, name)?;
-            let side = |right: bool| -> Result<ScopeColumn> {
-                let word = if right { "right" } else { "left" };
-                // What is before the comma, or the table that is changed, is no part of the join.
-                let mut fitting = item.columns.iter().filter(|column| {
-                    !column.hidden
-                        && column.name == *name
-                        && column.index >= chain_start
-                        && (column.index >= left_width) == right
-                });
-                match (fitting.next(), fitting.next()) {
-                    (Some(one), None) => Ok(one.clone()),
-                    (None, _) => Err(SqlError::new(
-                        SqlState::UNDEFINED_COLUMN,
-                        format!("column \"{name}\" specified in USING clause does not exist in {word} table"),
-                    )),
-                    _ => Err(SqlError::new(
-                        SqlState::AMBIGUOUS_COLUMN,
-                        format!("common column name \"{name}\" appears more than once in {word} table"),
-                    )),
-                }
-            };
-            let (left, right) = (side(false)?, side(true)?);
-            self.note_read(left.origin);
-            self.note_read(right.origin);
-            let condition = expr::operator(
-                &ast::BinaryOperator::Eq,
-                Expr::Column { index: left.index, ty: left.ty },
-                Expr::Column { index: right.index, ty: right.ty },
-                self,
-            )?;
-            let Node::Join(plan) = &mut item.node else {
-                return Err(SqlError::internal("a join without a join node"));
-            };
-            let plan = Arc::get_mut(plan).ok_or_else(|| SqlError::internal("a plan is shared too early"))?;
-            match super::predicate::hash_key(condition, left_width) {
-                Ok(pair) if !plan.lateral => plan.hash_keys.push(pair),
-                Ok((left, right)) => {
-                    let right = super::predicate::shift_right(right, left_width)?;
-                    let again = expr::operator(&ast::BinaryOperator::Eq, left, right, self)?;
-                    super::predicate::add_condition(&mut plan.condition, again);
-                }
-                Err(condition) => super::predicate::add_condition(&mut plan.condition, condition),
-            }
-            let shown = self.shown_by_using(&left, &right, kind)?;
-            merged.push(shown);
-            for column in &mut item.columns {
-                if (column.index == left.index || column.index == right.index) && column.index != shown {
-                    column.hidden = true;
-                }
-            }
-        }
-        // The merged columns come first in the join's part of `*`.
-        item.columns.sort_by_key(|column| {
-            let place = merged.iter().position(|shown| *shown == column.index).unwrap_or(usize::MAX);
-            (column.index >= chain_start, if column.index >= chain_start { place } else { 0 })
-        });
         Ok(())
     }
 
@@ -529,26 +458,6 @@ impl Analyzer<'_> {
     }
 }
 
-/// 42701 for a name of USING that stands there before.
-fn refuse_repeated(names: &[String], at: usize, name: &str) -> Result<()> {
-    if names.iter().take(at).all(|before| before != name) {
-        return Ok(());
-    }
-    let message = format!("column name \"{name}\" appears more than once in USING clause");
-    Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message))
-}
-
-/// The columns that NATURAL joins by; those of the left side from `start` on are the join's.
-fn common_names(left: &FromItem, start: usize, right: &FromItem) -> Vec<String> {
-    let shown =
-        |item: &FromItem, name: &str| item.columns.iter().any(|known| !known.hidden && known.name == name);
-    let names = left
-        .columns
-        .iter()
-        .filter(|column| column.index >= start && !column.hidden && shown(right, &column.name));
-    names.map(|column| column.name.clone()).collect()
-}
-
 /// An item of these columns, all visible.
 pub(crate) fn plain_item(
     node: Node,
@@ -575,7 +484,7 @@ pub(crate) fn plain_item(
         })
         .collect();
     let tables = vec![ScopeTable { alias, relation: None, start: 0, key: None, oid, nullable: false }];
-    FromItem { node, columns, tables, width, target_width: 0 }
+    FromItem { node, columns, tables, width, target_width: 0, checks: Vec::new() }
 }
 
 fn alias_of(factor: &ast::TableFactor) -> Option<&ast::TableAlias> {

@@ -22,12 +22,14 @@ mod parts;
 mod predicate;
 mod prune;
 mod query;
+mod rechecks;
 pub mod rights;
 mod scope;
 mod select;
 mod set_operation;
 mod sources;
 mod tail;
+mod using;
 
 pub use analyzer::Analyzer;
 pub use calls::{ACL_COLUMNS, signature};

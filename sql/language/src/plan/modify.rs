@@ -247,16 +247,19 @@ impl Analyzer<'_> {
             if row.content.len() != width {
                 return Err(SqlError::syntax("VALUES lists must all be the same length"));
             }
+            // All of them first, so that a parameter has one type in all places.
+            let mut written = Vec::with_capacity(width);
+            for ast in &row.content {
+                written.push(if is_default(ast) { None } else { Some(self.compile(ast)?) });
+            }
             let mut compiled = Vec::with_capacity(width);
-            for (ast, at) in row.content.iter().zip(columns) {
+            for (value, at) in written.into_iter().zip(columns) {
                 let Some(column) = relation.columns.get(*at) else {
                     return Err(SqlError::internal("no such column"));
                 };
-                compiled.push(if is_default(ast) {
-                    self.default_value(relation, *at)?
-                } else {
-                    let value = self.compile(ast)?;
-                    self.assign(value, relation, &column.name, column.ty)?
+                compiled.push(match value {
+                    None => self.default_value(relation, *at)?,
+                    Some(value) => self.assign(value, relation, &column.name, column.ty)?,
                 });
             }
             rows.push(compiled);
@@ -270,7 +273,7 @@ impl Analyzer<'_> {
         relation: &Relation,
         list: &[ast::Assignment],
     ) -> Result<Vec<(usize, Expr)>> {
-        let mut done: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
+        let mut written: Vec<(usize, Option<Expr>)> = Vec::with_capacity(list.len());
         for assignment in list {
             let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match (&assignment.target, &assignment.value) {
                 (ast::AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
@@ -298,25 +301,32 @@ impl Analyzer<'_> {
                 let Some(column) = relation.columns.get(at) else {
                     return Err(SqlError::internal("no such column"));
                 };
-                if done.iter().any(|(known, _)| *known == at) {
+                if written.iter().any(|(known, _)| *known == at) {
                     return Err(SqlError::syntax(format!(
                         "multiple assignments to same column \"{}\"",
                         column.name
                     )));
                 }
                 let value = if is_default(ast) {
-                    self.default_value(relation, at)?
+                    None
                 } else {
                     if column.identity == Some(Identity::Always) {
                         self.refuse_at_the_end(not_updated(&column.name));
                     }
-                    let value = self.compile_in("UPDATE", ast)?;
-                    self.assign(value, relation, &column.name, column.ty)?
+                    Some(self.compile_in("UPDATE", ast)?)
                 };
-                done.push((at, value));
+                written.push((at, value));
             }
         }
-        Ok(done)
+        // All of them are there, so that a parameter has one type in all places.
+        let assigned = written.into_iter().map(|(at, value)| {
+            let value = match (value, relation.columns.get(at)) {
+                (Some(value), Some(column)) => self.assign(value, relation, &column.name, column.ty)?,
+                _ => self.default_value(relation, at)?,
+            };
+            Ok((at, value))
+        });
+        assigned.collect()
     }
 
     /// RETURNING over one row of a table.
@@ -383,8 +393,7 @@ impl Analyzer<'_> {
         let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
         let mut target = self.target_of(&relation)?;
         let key = relation.columns.len();
-        let (input, recheck, recheck_deferred) =
-            self.filtered(item, from, update.selection.as_ref(), false)?;
+        let (input, recheck) = self.filtered(item, from, update.selection.as_ref(), false)?;
         let assignments = self.assignments(&relation, &update.assignments)?;
         target.written = assignments.iter().map(|(at, _)| *at).collect();
         self.note_written(&relation, target.written.iter().copied(), Privileges::UPDATE);
@@ -407,8 +416,8 @@ impl Analyzer<'_> {
             key,
             assignments,
             deferred,
-            recheck,
-            recheck_deferred,
+            recheck: recheck.condition,
+            recheck_deferred: recheck.deferred,
             moves,
             returning,
         };
@@ -431,8 +440,8 @@ impl Analyzer<'_> {
         let (relation, item) = self.changed_table(table, "DELETE")?;
         let key = relation.columns.len();
         let using = delete.using.as_deref().unwrap_or_default();
-        let (input, recheck, recheck_deferred) =
-            self.filtered(item, using, delete.selection.as_ref(), false)?;
+        let (input, recheck) = self.filtered(item, using, delete.selection.as_ref(), false)?;
+        let (recheck, recheck_deferred) = (recheck.condition, recheck.deferred);
         let (returning, outputs) = match &delete.returning {
             None => (None, None),
             Some(items) => {
@@ -491,7 +500,7 @@ fn plain_values(query: &ast::Query) -> Option<&ast::Values> {
 
 /// The word DEFAULT in the place of a value.
 fn is_default(ast: &ast::Expr) -> bool {
-    matches!(ast, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+    matches!(expr::strip(ast), ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
 }
 
 /// The types of all parameters; an error for one that has none, or stands somewhere without it.

@@ -342,9 +342,18 @@ pub struct SetOperationPlan {
 pub struct LockPlan {
     pub input: Node,
     pub targets: Vec<LockTarget>,
-    /// All conditions over the row, to be seen again on newest versions.
+    /// The conditions of joins, to be seen again on newest versions, in this order; that of WHERE comes last.
+    pub joins: Vec<JoinCheck>,
     pub recheck: Option<Expr>,
     pub deferred: DeferredValues,
+}
+
+/// A condition of a join over the whole row.
+#[derive(Clone, Debug)]
+pub struct JoinCheck {
+    pub condition: Expr,
+    /// The columns that are NULL where an outer join's does not hold; None: there is no row then.
+    pub missing: Option<std::ops::Range<usize>>,
 }
 
 /// One table whose rows are locked.

@@ -86,7 +86,7 @@ impl Node {
                 parts.deferred(&plan.deferred);
             }
             Self::Lock(plan) => {
-                parts.exprs(&plan.recheck);
+                parts.exprs(plan.joins.iter().map(|join| &join.condition).chain(&plan.recheck));
                 parts.deferred(&plan.deferred);
             }
             Self::Insert(_) | Self::Update(_) | Self::Delete(_) => self.change_parts(&mut parts),

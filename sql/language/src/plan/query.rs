@@ -3,7 +3,7 @@
 use super::analyzer::{Analyzer, Cte, QueryLevel, ScopeColumn, out_of_reach};
 use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
-use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
+use super::node::{DeferredValues, FilterPlan, JoinCheck, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
 use super::tail::Tail;
 use crate::expr::{self, Expr};
@@ -350,16 +350,37 @@ impl Analyzer<'_> {
         Ok((super::node::Returning { exprs, deferred }, columns))
     }
 
-    /// FROM and WHERE, as one node whose row the level shows; and the whole condition, for later rechecks.
+    /// FROM and WHERE, as one node whose row the level shows; and the conditions, for later rechecks.
     pub(crate) fn filtered(
         &mut self,
         start: FromItem,
         from: &[ast::TableWithJoins],
         selection: Option<&ast::Expr>,
         emit_keys: bool,
-    ) -> Result<(Node, Option<Expr>, DeferredValues)> {
-        let item = self.tables_from(start, from, emit_keys)?;
-        let mut node = self.show(item);
+    ) -> Result<(Node, Recheck)> {
+        let (node, joins) = self.from_clause(start, from, emit_keys)?;
+        self.where_clause(node, joins, selection)
+    }
+
+    /// FROM, as a node whose row the level shows; and the conditions of its joins, for later rechecks.
+    pub(super) fn from_clause(
+        &mut self,
+        start: FromItem,
+        from: &[ast::TableWithJoins],
+        emit_keys: bool,
+    ) -> Result<(Node, Vec<JoinCheck>)> {
+        let mut item = self.tables_from(start, from, emit_keys)?;
+        let joins = std::mem::take(&mut item.checks);
+        Ok((self.show(item), joins))
+    }
+
+    /// WHERE, over the node of FROM.
+    pub(super) fn where_clause(
+        &mut self,
+        mut node: Node,
+        joins: Vec<JoinCheck>,
+        selection: Option<&ast::Expr>,
+    ) -> Result<(Node, Recheck)> {
         let mut whole = None;
         let mut deferred = DeferredValues::default();
         if let Some(selection) = selection {
@@ -380,8 +401,16 @@ impl Analyzer<'_> {
         }
         predicate::settle_ranges(&mut node);
         settle_joins(&mut node, self.facts)?;
-        Ok((node, whole, deferred))
+        Ok((node, Recheck { joins, condition: whole, deferred }))
     }
+}
+
+/// What is looked at again in a row that was locked.
+pub(crate) struct Recheck {
+    pub(super) joins: Vec<JoinCheck>,
+    /// Of WHERE.
+    pub(super) condition: Option<Expr>,
+    pub(super) deferred: DeferredValues,
 }
 
 /// DESC and the place of NULLs.

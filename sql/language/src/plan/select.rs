@@ -9,7 +9,7 @@ use super::node::{
 };
 use super::outputs::is_open;
 use super::predicate;
-use super::query::{OutputColumn, Select, direction, ordinal};
+use super::query::{OutputColumn, Recheck, Select, TargetEntry, direction, ordinal};
 use super::tail::Tail;
 use crate::expr::{self, Expr};
 use crate::parse::fold;
@@ -43,16 +43,20 @@ impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
         refuse_absent_clauses(select)?;
         let locking = !tail.locks.is_empty();
-        let (mut node, whole, where_deferred) =
-            self.filtered(FromItem::unit(), &select.from, select.selection.as_ref(), locking)?;
-        let mut clauses = self.clauses(select, tail)?;
+        let (node, joins) = self.from_clause(FromItem::unit(), &select.from, locking)?;
+        // As PostgreSQL goes: a parameter's type is that of its first place in this order.
+        let targets = self.select_list(select)?;
+        let of_targets = std::mem::take(&mut self.level().deferred);
+        let (mut node, recheck) = self.where_clause(node, joins, select.selection.as_ref())?;
+        self.level().deferred = of_targets;
+        let mut clauses = self.clauses(select, targets, tail)?;
         let level = self.level();
         let set_calls = std::mem::take(&mut level.set_calls);
         let aggregated = clauses.grouped || !level.aggregates.is_empty() || clauses.having.is_some();
         if locking {
             refuse_locked_queries(&select.from, tail.locks)?;
             refuse_locks(select, &clauses, aggregated, !set_calls.is_empty())?;
-            return self.locked_select(node, (whole, where_deferred), tail, clauses);
+            return self.locked_select(node, recheck, tail, clauses);
         }
         if aggregated {
             if !set_calls.is_empty() {
@@ -75,18 +79,24 @@ impl Analyzer<'_> {
         self.assemble(node, clauses, select.distinct.as_ref(), tail)
     }
 
-    /// Compiles all clauses but FROM and WHERE, which are there already.
-    fn clauses(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Clauses> {
-        let (group_asts, grouped): (&[ast::Expr], bool) = match &select.group_by {
-            ast::GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => {
-                (list, !list.is_empty())
-            }
-            _ => return Err(SqlError::unsupported("this form of GROUP BY")),
-        };
-        self.level().sets_allowed = !grouped;
+    /// Compiles what is behind SELECT.
+    fn select_list(&mut self, select: &ast::Select) -> Result<Vec<TargetEntry>> {
+        self.level().sets_allowed = group_by(select)?.is_empty();
         let targets = self.targets(&select.projection)?;
         limit_targets(targets.len())?;
         self.level().sets_allowed = false;
+        Ok(targets)
+    }
+
+    /// Compiles all clauses but the list, FROM and WHERE, which are there already.
+    fn clauses(
+        &mut self,
+        select: &ast::Select,
+        targets: Vec<TargetEntry>,
+        tail: &Tail<'_>,
+    ) -> Result<Clauses> {
+        let group_asts = group_by(select)?;
+        let grouped = !group_asts.is_empty();
         let having = select.having.as_ref().map(|having| {
             let condition = self.compile(having)?;
             self.boolean("HAVING", condition)
@@ -215,7 +225,7 @@ impl Analyzer<'_> {
     fn locked_select(
         &mut self,
         mut node: Node,
-        recheck: (Option<Expr>, DeferredValues),
+        recheck: Recheck,
         tail: &Tail<'_>,
         clauses: Clauses,
     ) -> Result<Select> {
@@ -232,8 +242,14 @@ impl Analyzer<'_> {
             node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
         }
         let targets = self.lock_targets(tail.locks)?;
-        node =
-            Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));
+        let Recheck { joins, condition: recheck, deferred: recheck_deferred } = recheck;
+        node = Node::Lock(Arc::new(LockPlan {
+            input: node,
+            targets,
+            joins,
+            recheck,
+            deferred: recheck_deferred,
+        }));
         node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
         node = self.limit(node, tail)?;
         Ok(Select { node, columns })
@@ -418,6 +434,10 @@ fn refuse_locked_queries(from: &[ast::TableWithJoins], locks: &[ast::LockClause]
             ast::TableFactor::NestedJoin { table_with_joins, .. } => {
                 refuse_locked_queries(std::slice::from_ref(table_with_joins), locks)?;
             }
+            // What is asked inside of it cannot be asked again.
+            ast::TableFactor::Derived { lateral: true, .. } => {
+                return Err(SqlError::unsupported("FOR UPDATE beside a LATERAL query"));
+            }
             ast::TableFactor::Derived { alias, .. } => {
                 let is_locked = |lock: &ast::LockClause| {
                     let named = lock.of.as_ref().and_then(|of| of.0.last()?.as_ident());
@@ -432,6 +452,14 @@ fn refuse_locked_queries(from: &[ast::TableWithJoins], locks: &[ast::LockClause]
         }
     }
     Ok(())
+}
+
+/// What is behind GROUP BY.
+fn group_by(select: &ast::Select) -> Result<&[ast::Expr]> {
+    match &select.group_by {
+        ast::GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => Ok(list),
+        _ => Err(SqlError::unsupported("this form of GROUP BY")),
+    }
 }
 
 /// 0A000 for row locks where a result row is not one row of a table.

@@ -1,9 +1,17 @@
 //! Locks of rows and keys between sessions.
 
-use crate::common::{Node, until_it_waits};
+use crate::common::{Client, Node, until_it_waits};
 use std::time::Duration;
 use storage::WaitEvent;
 use tokio::time::timeout;
+
+/// What a statement ends with: its tag, or the SQLSTATE of its error.
+async fn tag_or_code(client: &mut Client, sql: &str) -> String {
+    match client.try_run(sql).await {
+        Ok((_, tag)) => tag,
+        Err(error) => error.code().as_str().to_owned(),
+    }
+}
 
 /// More than any statement takes that waits for nobody.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -90,15 +98,15 @@ async fn who_upserts_by_a_unique_column_waits_in_the_order_of_all_others() {
             "insert into t values (3, 3, 3)",
             "insert into t values (3, 5, 3) on conflict (w) do update set n = 1",
             "rollback",
-            ["INSERT 0 1", "INSERT 0 1"],
-            "3|3|3|1",
+            ["INSERT 0 1", "23505"],
+            "3|3|3|0",
         ),
         (
             "insert into t values (100, 3, 100)",
             "insert into t values (3, 3, 3)",
             "insert into t values (3, 5, 3) on conflict (w) do nothing",
             "rollback",
-            ["INSERT 0 1", "INSERT 0 0"],
+            ["INSERT 0 1", "23505"],
             "3|3|3|0",
         ),
     ] {
@@ -109,7 +117,7 @@ async fn who_upserts_by_a_unique_column_waits_in_the_order_of_all_others() {
         for (mut client, sql) in [(b, second), (c, third)] {
             let canceller = client.session.canceller().clone();
             waiting.push(tokio::spawn(async move {
-                let done = client.run(sql).await;
+                let done = tag_or_code(&mut client, sql).await;
                 (client, done)
             }));
             until_it_waits(&canceller, WaitEvent::RowLock).await;
@@ -151,4 +159,97 @@ async fn row_locks_wait_fail_or_skip() {
     let message = "cannot execute INSERT in a read-only transaction";
     assert_eq!(b.refused("insert into t values (9)").await, ("25006".into(), message.into()));
     b.run("rollback").await;
+}
+
+#[tokio::test]
+async fn many_who_upsert_past_one_primary_key_all_come_to_an_end() {
+    let node = Node::new().await;
+    let mut a = node.client().await;
+    a.run("create table t (k int primary key, u int unique)").await;
+    for (end, inserted) in [("rollback", 1), ("commit", 0)] {
+        a.run("truncate t").await;
+        a.run("begin; insert into t values (1, 100)").await;
+        let mut waiting = Vec::new();
+        for u in 0..4 {
+            let mut client = node.client().await;
+            let canceller = client.session.canceller().clone();
+            waiting.push(tokio::spawn(async move {
+                let sql = format!("insert into t values (1, {u}) on conflict (u) do update set k = 2");
+                tag_or_code(&mut client, &sql).await
+            }));
+            until_it_waits(&canceller, WaitEvent::RowLock).await;
+        }
+        a.run(end).await;
+        let mut told = Vec::new();
+        for one in waiting {
+            told.push(timeout(AT_ONCE, one).await.expect("it ends").unwrap());
+        }
+        let done = told.iter().filter(|told| *told == "INSERT 0 1").count();
+        assert_eq!(done, inserted, "{end}: {told:?}");
+        assert!(told.iter().all(|told| told == "INSERT 0 1" || told == "23505"), "{end}: {told:?}");
+    }
+}
+
+/// As READ COMMITTED has it in PostgreSQL: a changed row is looked at again by all conditions, not by that of
+/// WHERE alone.
+#[tokio::test]
+async fn a_locked_row_is_looked_at_again_by_the_conditions_of_joins() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table q (id int primary key, n int); create table j (id int primary key, q int, st text)")
+        .await;
+    for (change, locks, rows) in [
+        (
+            "update j set st = 'taken' where id = 1",
+            "select j.id, st from q join j on j.q = q.id and st = 'new' order by 1 limit 1 for update of j",
+            "2|new",
+        ),
+        (
+            "update j set q = 2 where id = 1",
+            "select j.id, j.q, n from q join j on j.q = q.id order by j.id for update of j",
+            "2|1|10",
+        ),
+        (
+            "update j set q = 2 where id = 1",
+            "select j.id, q, x.n from j natural join (select id as q, n from q) x order by j.id for update of j",
+            "2|1|10",
+        ),
+        (
+            "update j set q = 2 where id = 1",
+            "select j.id, j.q, q.id, n from j left join q on j.q = q.id order by j.id for update of j",
+            "1|2|-|-;2|1|1|10",
+        ),
+        (
+            "update j set q = 2 where id = 1",
+            "select q.id, j.id, j.q from q right join j on j.q = q.id order by j.id for update of j",
+            "-|1|2;1|2|1",
+        ),
+        (
+            "update j set q = 2 where id = 1",
+            "select j.id, k.id, q.n from j join j k on k.q = j.q and k.id = 2 left join q on q.id = j.q \
+             order by j.id for share of j",
+            "2|2|10",
+        ),
+    ] {
+        a.run("truncate q; truncate j; insert into q values (1, 10)").await;
+        a.run("insert into j values (1, 1, 'new'), (2, 1, 'new')").await;
+        a.run("begin").await;
+        a.run(change).await;
+        let canceller = b.session.canceller().clone();
+        let waiting = tokio::spawn(async move {
+            let read = b.text(locks).await;
+            (b, read)
+        });
+        until_it_waits(&canceller, WaitEvent::RowLock).await;
+        a.run("commit").await;
+        let read;
+        (b, read) = waiting.await.unwrap();
+        assert_eq!(read, rows, "{locks}");
+    }
+    for locks in [
+        "select * from q, lateral (select * from j where j.q = q.id) l for update of q",
+        "select * from j join q on j.q = (select max(id) from q) for update of j",
+    ] {
+        assert_eq!(b.refused(locks).await.0, "0A000", "{locks}");
+    }
 }

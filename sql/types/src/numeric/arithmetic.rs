@@ -145,7 +145,7 @@ impl Numeric {
             Err(result) => Ok(result),
             Ok(_) => {
                 let (a, b, _) = self.aligned(other);
-                Ok(Self::big(a / b, 0))
+                Self::checked(a / b, 0)
             }
         }
     }

@@ -5,7 +5,7 @@ use super::text::overflow;
 use super::{Class, MAX_INTEGER_DIGITS, Numeric, power_of_ten};
 use crate::error::{Error, Result};
 use crate::work;
-use num_bigint::BigInt;
+use num_bigint::{BigInt, Sign};
 use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
 use sqlstate::SqlState;
 
@@ -270,14 +270,7 @@ impl Numeric {
         else {
             return Ok(Self::NAN);
         };
-        // PostgreSQL estimates by eight digits; the logarithm of 1 is 0, however often it is taken.
-        let places = 10_f64.powi((8 - self.abs().ln_weight()).clamp(0, 400) as i32);
-        let shortened =
-            |value: f64| Some((value * places).round() / places).filter(|short| short.is_finite());
-        let logarithm = self.abs_log10() * std::f64::consts::LN_10;
-        let logarithm = shortened(logarithm).unwrap_or(logarithm);
-        let natural = if logarithm == 0.0 { 0.0 } else { logarithm * exponent.to_f64() };
-        let natural = shortened(natural).unwrap_or(natural);
+        let (natural, exponent_weight) = self.abs().estimated_power(exponent);
         if natural >= EXPONENT_END {
             return Err(overflow());
         }
@@ -288,7 +281,7 @@ impl Numeric {
         let result_scale =
             display_scale(MIN_SIGNIFICANT_DIGITS - decimal_weight as i64, base_scale.max(power_scale));
         // What the exponent multiplies counts for more.
-        let lost = exponent.to_f64().abs().max(1.0).log10() as i64 + 1;
+        let lost = exponent_weight.max(0) + 1;
         let digits = i64::from(result_scale) + decimal_weight.max(0.0) as i64 + GUARD_DIGITS * 2 + lost;
         let value = with_digits(digits, || {
             let ln = ln_of(&base, base_scale, digits as u32)?;
@@ -343,16 +336,49 @@ impl Numeric {
         Self::checked(rescale(&result, result_at, i64::from(result_scale)), result_scale)
     }
 
-    /// log10 of the absolute value, for any size.
-    fn abs_log10(&self) -> f64 {
+    /// `exponent * ln(self)` for a positive number, as PostgreSQL estimates it: by eight digits. And the
+    /// decimal weight of the exponent, as far as it counts. Both may be of any size.
+    fn estimated_power(&self, exponent: &Self) -> (f64, i64) {
+        let (logarithm, logarithm_at) = self.estimated_ln();
+        if logarithm == 0.0 {
+            // That of 1 is 0, however often it is taken.
+            return (0.0, 0);
+        }
+        let places = 8 - self.ln_weight();
+        let logarithm = rounded(logarithm, places + logarithm_at);
+        let (times, times_at) = exponent.head();
+        let natural = logarithm * times * ten_to(logarithm_at + times_at);
+        (rounded(natural, places), times.abs().max(1.0).log10() as i64 + times_at)
+    }
+
+    /// ln() of a positive number: a double, and the power of ten that it is to be multiplied by.
+    fn estimated_ln(&self) -> (f64, i64) {
+        if !(Self::small(9, 1)..=Self::small(11, 1)).contains(self) {
+            return (self.abs_log10() * std::f64::consts::LN_10, 0);
+        }
+        let (head, at) = self.sub(&Self::ONE).unwrap_or(Self::ZERO).head();
+        let near = head * ten_to(at);
+        // ln(1 + x) is x so near to 1, where a double may have no room for it.
+        if near.abs() < 1e-9 { (head, at) } else { (near.ln_1p(), 0) }
+    }
+
+    /// Its first digits as a double, and the power of ten that they are to be multiplied by.
+    fn head(&self) -> (f64, i64) {
         match self.decimal_digits() {
-            Some((_, digits, scale)) if !digits.is_empty() => {
+            Some((sign, digits, scale)) if !digits.is_empty() => {
                 let head = digits.get(..digits.len().min(16)).unwrap_or_default();
                 let value = head.parse::<f64>().unwrap_or(1.0);
-                value.log10() + (digits.len() - head.len()) as f64 - f64::from(scale)
+                let at = (digits.len() - head.len()) as i64 - i64::from(scale);
+                (if sign == Sign::Minus { -value } else { value }, at)
             }
-            _ => 0.0,
+            _ => (0.0, 0),
         }
+    }
+
+    /// log10 of the absolute value, for any size.
+    fn abs_log10(&self) -> f64 {
+        let (head, at) = self.head();
+        if head == 0.0 { 0.0 } else { head.abs().log10() + at as f64 }
     }
 
     fn special_power(&self, exponent: &Self) -> Result<Self> {
@@ -365,6 +391,17 @@ impl Numeric {
             Self::from(result.to_i64().unwrap_or(0))
         })
     }
+}
+
+/// 10^exponent: 0 or infinite where a double has no room for it.
+fn ten_to(exponent: i64) -> f64 {
+    10_f64.powi(exponent.clamp(-400, 400) as i32)
+}
+
+/// Rounded to so many decimal places, if a double has room for them.
+fn rounded(value: f64, places: i64) -> f64 {
+    let unit = ten_to(places);
+    Some((value * unit).round() / unit).filter(|rounded| rounded.is_finite()).unwrap_or(value)
 }
 
 /// Cuts digits that cannot matter any more.
@@ -386,6 +423,7 @@ mod tests {
     #[test]
     fn powers_end_where_those_of_postgresql_do() -> Result<()> {
         let long = format!("4{}", "0".repeat(400));
+        let beside_one = format!("1.{}1", "0".repeat(399));
         for (x, y, expected) in [
             ("64.348062710346", "1761.91", None),
             ("0.35", "1000000000", Some("0.0000000000000000".to_owned())),
@@ -393,9 +431,21 @@ mod tests {
             ("0.0", "0", Some("1.0000000000000000".to_owned())),
             ("2.5", "-1000000.5", Some(format!("0.{}", "0".repeat(1000)))),
             (long.as_str(), "0.5", Some(format!("2{}.0", "0".repeat(200)))),
+            // What a double has no room for, on either side.
+            ("1.5", "1e131071", None),
+            ("0.5", "1e131071", Some(format!("0.{}", "0".repeat(1000)))),
+            ("1.00", "1e131071", Some("1.0000000000000000".to_owned())),
+            ("-1.0", "1e131071", Some("1.0000000000000000".to_owned())),
+            (beside_one.as_str(), "1e404", None),
         ] {
             let power = Numeric::parse(x)?.power(&Numeric::parse(y)?);
             assert_eq!(power.ok().map(|power| power.to_string()), expected, "{x} ^ {y}");
+        }
+        for (y, begins) in
+            [("1e401", "22026.465794806716516957900645"), ("-1e401", "0.0000453999297624848515355915")]
+        {
+            let power = Numeric::parse(&beside_one)?.power(&Numeric::parse(y)?)?.to_string();
+            assert!(power.starts_with(begins), "{power}");
         }
         Ok(())
     }

@@ -219,9 +219,15 @@ pub fn extract_from_interval(field: &str, interval: Interval) -> Result<Numeric>
 ///
 /// # Errors
 ///
-/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have, 22008 for a start
+/// before the first timestamp.
 pub fn truncate_timestamp(field: &str, micros: i64) -> Result<i64> {
-    truncate(field, micros, "timestamp without time zone").map(|(micros, _)| micros)
+    let (start, _) = truncate(field, micros, "timestamp without time zone")?;
+    if is_infinite(start) || super::timestamp_in_range(start) {
+        Ok(start)
+    } else {
+        Err(overflow("timestamp"))
+    }
 }
 
 /// date_trunc(field, timestamptz): by the clocks of a zone.

@@ -2,6 +2,7 @@
 
 use super::calendar::civil_from_micros;
 use super::{MICROS_PER_DAY, MICROS_PER_SECOND};
+use crate::{Datum, Style, Type, TypeId};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, civil};
 
@@ -108,13 +109,29 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
-/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), a name of the zone database in any case, or
-/// a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards. None that is off by seconds.
+/// A zone as SET TimeZone takes it: hours ahead of UTC (`-3.5`), an interval (`INTERVAL '1:30:20'`), a name
+/// of the zone database in any case, or a POSIX rule (`EST5EDT`, `+5:30`), which counts westwards. No name
+/// and no rule may be off by seconds.
 pub fn parse_zone(text: &str) -> Option<Zone> {
+    if let Some((word, rest)) = text.split_at_checked("interval".len())
+        && word.eq_ignore_ascii_case("interval")
+    {
+        return zone_of_interval(rest.trim_start().strip_prefix('\'')?.strip_suffix('\'')?);
+    }
     if let Some(hours) = crate::float::strtod(text.trim_start()).filter(|hours| hours.is_finite()) {
         return fixed_zone((hours * 3600.0) as i32);
     }
     lasting_zone(text).filter(|Zone { zone, .. }| offset_seconds_at(0, zone) % SECONDS_PER_MINUTE == 0)
+}
+
+/// The zone that is an interval without days and months ahead of UTC.
+fn zone_of_interval(text: &str) -> Option<Zone> {
+    match Datum::parse(Type::of(TypeId::Interval), text, &Style::default()) {
+        Ok(Datum::Interval(ahead)) if ahead.months == 0 && ahead.days == 0 => {
+            fixed_zone(i32::try_from(ahead.micros / MICROS_PER_SECOND).ok()?)
+        }
+        _ => None,
+    }
 }
 
 /// The zone of a name that [`parse_zone`] has given.

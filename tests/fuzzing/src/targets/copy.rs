@@ -44,13 +44,30 @@ fn options(sql: &str) -> CopyOptions {
     }
 }
 
+/// Lines one behind the other: many are empty, and what is kept of each is not to count.
+#[derive(Default, PartialEq)]
+struct Lines {
+    text: Vec<u8>,
+    /// Where each ends in the text.
+    ends: Vec<u32>,
+    /// There was an end, or an error.
+    is_over: bool,
+}
+
+impl Lines {
+    fn each(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| &self.text[*start as usize..*end as usize])
+    }
+}
+
 /// All lines, read in pieces; in one piece they must be the same.
 fn take(options: &CopyOptions, size: usize, data: &[u8]) {
     let whole = lines(options, [data].into_iter());
-    assert_eq!(lines(options, data.chunks(size)), whole, "lines differ by the pieces that they come in");
+    assert!(lines(options, data.chunks(size)) == whole, "lines differ by the pieces that they come in");
     let reader = LineReader::new(options.clone());
     let mut record = Record::default();
-    for line in whole.iter().flatten() {
+    for line in whole.each() {
         if reader.split(line, &mut record).is_ok() {
             assert!(record.field_count() > 0, "a line has no field");
             let bytes: usize = (0..record.field_count()).filter_map(|at| record.get(at)??.len().into()).sum();
@@ -61,16 +78,16 @@ fn take(options: &CopyOptions, size: usize, data: &[u8]) {
     let _ = CopyFormat::Csv;
 }
 
-/// The lines, until an error: None in its place.
-fn lines<'a>(options: &CopyOptions, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Vec<u8>>> {
+/// The lines, until an error.
+fn lines<'a>(options: &CopyOptions, pieces: impl Iterator<Item = &'a [u8]>) -> Lines {
     let mut reader = LineReader::new(options.clone());
-    let mut lines = Vec::new();
+    let mut lines = Lines::default();
     for piece in pieces {
-        if reader.feed(piece).is_err() {
-            lines.push(None);
-            return lines;
+        lines.is_over = reader.feed(piece).is_err();
+        if !lines.is_over {
+            drain(&mut reader, false, &mut lines);
         }
-        if !drain(&mut reader, false, &mut lines) {
+        if lines.is_over {
             return lines;
         }
     }
@@ -78,15 +95,18 @@ fn lines<'a>(options: &CopyOptions, pieces: impl Iterator<Item = &'a [u8]>) -> V
     lines
 }
 
-fn drain(reader: &mut LineReader, last: bool, lines: &mut Vec<Option<Vec<u8>>>) -> bool {
+fn drain(reader: &mut LineReader, last: bool, lines: &mut Lines) {
     loop {
         match reader.next(last) {
-            Ok(Some(Line::Row(line))) => lines.push(Some(line)),
-            Ok(Some(Line::End)) | Err(_) => {
-                lines.push(None);
-                return false;
+            Ok(Some(Line::Row(line))) => {
+                lines.text.extend(line);
+                lines.ends.push(lines.text.len() as u32);
             }
-            Ok(None) => return true,
+            Ok(Some(Line::End)) | Err(_) => {
+                lines.is_over = true;
+                return;
+            }
+            Ok(None) => return,
         }
     }
 }

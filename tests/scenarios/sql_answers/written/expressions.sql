@@ -380,3 +380,6 @@ SELECT timestamp '2020-01-01' AT TIME ZONE interval '2 hours', timestamptz '2020
 SELECT timestamp 'infinity' AT TIME ZONE interval '1 day', timezone('UTC', timestamp '2020-01-01');
 SELECT timestamptz '2020-01-01 00:00+00' AT TIME ZONE interval '1 day 2 hours';
 SELECT timestamp '294276-12-31 23:00' AT TIME ZONE interval '-2 hours';
+SELECT date_trunc('year', timestamp '4714-11-24 BC');
+SELECT date_trunc('millennium', timestamp '4713-01-01 BC');
+SELECT date_trunc('century', timestamp '294276-12-31 23:59:59.999999'), date_trunc('year', timestamp '-infinity');

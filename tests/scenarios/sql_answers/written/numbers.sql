@@ -45,3 +45,8 @@ SELECT last_value FROM numbered_id_seq;
 INSERT INTO numbered (v) SELECT g FROM generate_series(1, 6) g RETURNING id;
 TRUNCATE numbered RESTART IDENTITY;
 INSERT INTO numbered (v) VALUES (1) RETURNING id;
+SELECT round(((1 - 1.500012345678e-1000) ^ 1.45e1003) * 1e1000);
+SELECT 1.5 ^ 1e131071;
+SELECT 0.5 ^ 1e131071 = 0, 1.00 ^ 1e131071, (-1.0) ^ 1e131071, (1 + 1e-16383) ^ 1e16383 > 2.7;
+SELECT (1 - 1e-12) ^ 1.5e13, (1 + 1e-15) ^ 1.5e18 > 0, (1 - 1e-9) ^ (-1e10);
+SELECT div(repeat('9', 131071)::numeric, 1e-16383);
