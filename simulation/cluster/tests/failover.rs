@@ -103,8 +103,8 @@ async fn branch_of(node: &Node) -> (Branch, Lsn) {
 async fn a_failover_to_the_better_standby_breaks_no_promise() {
     let (mut counters, mut views) = (Counters::default(), Views::default());
     let cut_off = |counters: &Counters| counters.count(Rare::UnknownKept) + counters.count(Rare::UnknownLost);
-    // Two at least, and more until the end of the primary has cut somebody off and each view was read: how much
-    // comes about in a second is the machine's affair.
+    // Two at least, and more until the end of the primary has cut somebody off and each view was read: how
+    // much comes about in a second is the machine's affair.
     for seed in 1..=8 {
         if seed > 2 && cut_off(&counters) > 0 && views.unread().is_none() {
             break;

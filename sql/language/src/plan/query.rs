@@ -358,12 +358,12 @@ impl Analyzer<'_> {
         selection: Option<&ast::Expr>,
         emit_keys: bool,
     ) -> Result<(Node, Recheck)> {
-        let (node, joins) = self.from_clause(start, from, emit_keys)?;
+        let (node, joins) = self.shown_from(start, from, emit_keys)?;
         self.where_clause(node, joins, selection)
     }
 
     /// FROM, as a node whose row the level shows; and the conditions of its joins, for later rechecks.
-    pub(super) fn from_clause(
+    pub(super) fn shown_from(
         &mut self,
         start: FromItem,
         from: &[ast::TableWithJoins],

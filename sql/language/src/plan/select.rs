@@ -43,7 +43,7 @@ impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
         refuse_absent_clauses(select)?;
         let locking = !tail.locks.is_empty();
-        let (node, joins) = self.from_clause(FromItem::unit(), &select.from, locking)?;
+        let (node, joins) = self.shown_from(FromItem::unit(), &select.from, locking)?;
         // As PostgreSQL goes: a parameter's type is that of its first place in this order.
         let targets = self.select_list(select)?;
         let of_targets = std::mem::take(&mut self.level().deferred);

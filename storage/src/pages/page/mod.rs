@@ -465,6 +465,7 @@ impl Page {
 
 /// The first data item of a leaf or inner page.
 pub const FIRST: usize = 1;
+
 impl Page {
     /// Makes an empty leaf or inner page with its high key.
     ///
