@@ -35,7 +35,10 @@ pub(crate) fn build(threads: usize, sessions: usize) -> Result<Runtime, ServerEr
 }
 
 /// Calls an idle thread of a runtime again and again, until it is dropped.
-pub(crate) struct Pulse(#[expect(dead_code, reason = "the thread looks whether it is there")] Arc<()>);
+pub(crate) struct Pulse {
+    /// The thread looks whether it is there.
+    _alive: Arc<()>,
+}
 
 impl Pulse {
     /// Starts the thread that calls.
@@ -44,8 +47,8 @@ impl Pulse {
     ///
     /// Fails if the system gives no thread.
     pub(crate) fn start(runtime: Handle) -> io::Result<Self> {
-        let pulse = Arc::new(());
-        let beating = Arc::downgrade(&pulse);
+        let alive = Arc::new(());
+        let beating = Arc::downgrade(&alive);
         host::thread::spawn("pulse", move || {
             while beating.strong_count() > 0 {
                 host::thread::sleep(PULSE);
@@ -53,7 +56,7 @@ impl Pulse {
                 drop(runtime.spawn(task(std::future::ready(()))));
             }
         })?;
-        Ok(Self(pulse))
+        Ok(Self { _alive: alive })
     }
 }
 

@@ -158,19 +158,15 @@ async fn find_or_lock_keys(
         if found.is_some() || relation.primary_key.is_none() || plan.arbiters.contains(&Arbiter::Primary) {
             return Ok(found);
         }
-        let free =
-            match cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, LockWait::NoWait).await
-            {
-                Err(storage::Error::LockNotAvailable { timed_out: false }) => {
-                    // Who has it may want the entries that were found free: rows come before entries.
-                    cx.transaction.release_locks_after(before);
-                    None
-                }
-                locked => Some(cx.storage(locked)?),
-            };
-        let (locked, waited) = match free {
-            Some(locked) => (locked, false),
-            None => (lock_new_key(cx, relation.tree, key).await?, true),
+        let tried =
+            cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, LockWait::NoWait).await;
+        let (locked, waited) = match tried {
+            Err(storage::Error::LockNotAvailable { timed_out: false }) => {
+                // Who has it may want the entries that were found free: rows come before entries.
+                cx.transaction.release_locks_after(before);
+                (lock_new_key(cx, relation.tree, key).await?, true)
+            }
+            locked => (cx.storage(locked)?, false),
         };
         if locked.newest.is_some() {
             return Err(violation::same_primary_key(cx.facts, relation, new));
