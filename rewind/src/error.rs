@@ -25,9 +25,6 @@ pub enum RewindError {
     /// One system, and not a byte of log in common.
     #[error("could not find common ancestor of the source and target cluster's timelines")]
     NoCommonAncestor,
-    /// One of both is PostgreSQL's.
-    #[error("\"{0}\" belongs to a PostgreSQL server, not to Plimsoll")]
-    Foreign(String),
     /// One has page checksums, the other has none.
     #[error("data page checksums are on in one of source and target and off in the other")]
     Checksums,
@@ -148,6 +145,8 @@ pub enum RewindError {
     OtherSource {
         /// What it was to be.
         begun: TimelineId,
+        /// The source is a directory at rest.
+        is_at_rest: bool,
     },
     /// The source's answer makes no sense.
     #[error("unexpected answer from the source: {0}")]
@@ -220,6 +219,7 @@ impl RewindError {
             Self::Client(_)
                 | Self::SourceBehind { is_at_rest: false, .. }
                 | Self::NoFork { is_at_rest: false, .. }
+                | Self::OtherSource { is_at_rest: false, .. }
                 | Self::SourceTurned { .. }
                 | Self::SourceUnfinished
                 | Self::VanishedWal(_)

@@ -64,7 +64,7 @@
 //! is run again goes on from the state that the marker tells: in `begun` it does all anew, the report too,
 //! unless that has its name; in `copying` it reads the changed blocks once more, from any source: also those
 //! that only the try before had to read, whose source had parted from the target earlier; in `copied` it only
-//! does the rest.
+//! does the rest. It names the branch that the rewind was begun for, for who goes on without an operator.
 //!
 //! PostgreSQL's pg_rewind does not know the marker, and removes it as a file that only the target has. It
 //! takes no directory whose control file does not say that its server was stopped. So from the marker of
@@ -110,6 +110,7 @@ pub use beside::{LogArchive, remove_leftovers};
 pub use blocks::BlockSet;
 pub use discarded::{Change, DiscardedCommit};
 pub use error::RewindError;
+pub use marker::Marker;
 pub use past::{TreeRows, Version};
 pub use plan::{NodeFiles, Plan};
 pub use report::{Counts, Draft, Report};

@@ -13,8 +13,9 @@
 //! | `fork`, `timeline`, `start`, `redo`, | once `copied`: where the branches parted, the source's |
 //! | `redo_timeline`, `end` | timeline, the checkpoint to start from with its redo point, and how new pages |
 //! |         | may be |
-//! | `log_end` | once `copied`: how far the source had its log; `end` if the line is missing |
-//! | `history` | once `copied`: the source's, in one line. Its timeline's number may be that of a twin, too |
+//! | `log_end` | once `copied`, by a program of before: how far the source had its log. Nothing needs it |
+//! | `history` | the source's, in one line: its timeline's number may be that of a twin, too. A program of |
+//! |           | before says it once `copied` |
 //!
 //! The lines are closed by a CRC-32.
 
@@ -65,15 +66,21 @@ pub struct Marker {
     pub is_untouched: bool,
     /// Once all files are copied.
     pub copied: Option<Copied>,
-    /// The source's history then; None if a program of before wrote the marker.
+    /// The history of the branch that it was begun for; None if a program of before wrote the marker.
     pub history: Option<TimelineHistory>,
 }
 
 impl Marker {
     /// One that stands before the first change.
-    pub fn untouched(source: String) -> Self {
-        let touched = Touched::new();
-        Self { source, touched, changed_from: Lsn::MAX, is_untouched: true, copied: None, history: None }
+    pub fn untouched(source: String, history: TimelineHistory) -> Self {
+        Self {
+            source,
+            touched: Touched::new(),
+            changed_from: Lsn::MAX,
+            is_untouched: true,
+            copied: None,
+            history: Some(history),
+        }
     }
 
     /// That of a directory, if a rewind was broken off there.
@@ -176,6 +183,12 @@ impl Marker {
         Some(Self { source, touched, changed_from, is_untouched, copied, history })
     }
 
+    /// Whether this branch is the one that the rewind was begun for, or continues that.
+    pub fn is_continued_by(&self, source: &TimelineHistory) -> bool {
+        let Some(begun) = &self.history else { return false };
+        begun.common_ancestor(source).is_some_and(|(timeline, _)| timeline == begun.target())
+    }
+
     /// Whether what was copied is a part of this branch: all that is left to do may be done by its files.
     pub fn is_copied_of(&self, source: &TimelineHistory) -> bool {
         let (Some(copied), Some(history)) = (&self.copied, &self.history) else { return false };
@@ -213,7 +226,6 @@ mod tests {
             marker.store(&RealDisk, dir.path()).unwrap();
             assert_eq!(Marker::load(&RealDisk, dir.path()).unwrap().as_ref(), Some(marker));
         };
-        check(&Marker::untouched(marker.source.clone()));
         check(&marker);
         marker.copied = Some(Copied {
             fork: ForkPoint { at: Lsn::new(0x500), timeline: TimelineId::new(1) },
@@ -225,7 +237,11 @@ mod tests {
         });
         check(&marker);
         let text = "1\t0/500\tthe primary was \\gone\n";
-        marker.history = Some(TimelineHistory::parse(TimelineId::new(2), text).unwrap());
+        let history = TimelineHistory::parse(TimelineId::new(2), text).unwrap();
+        marker.history = Some(history.clone());
+        check(&marker);
+        check(&Marker { copied: None, ..marker.clone() });
+        check(&Marker::untouched(marker.source.clone(), history));
         check(&marker);
         let path = dir.path().join(REWIND_MARKER);
         let whole = std::fs::read(&path).unwrap();

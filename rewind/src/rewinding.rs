@@ -1,6 +1,6 @@
 //! The way of a rewind: look, decide, and then, step by step, do.
 
-use crate::beside::{BROUGHT_DIR, Brought, LogArchive, remove_leftovers};
+use crate::beside::{Brought, LogArchive, remove_leftovers};
 use crate::copy::{Copier, remove_tree, settle_folder};
 use crate::error::{RewindError, io_error};
 use crate::log::{LogPlan, LogPlanning};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
-use wal::{Lsn, SegmentFile, TimelineId};
+use wal::{Lsn, TimelineId};
 
 /// What to rewind, and how.
 #[derive(Clone)]
@@ -116,50 +116,6 @@ pub struct Rewind {
     _lock: Box<dyn LockGuard>,
 }
 
-/// What the target has that the source has not. Log before the fork that is gone here comes from the source,
-/// segment by segment, as far as it is asked for.
-async fn divergence(
-    target: &Target,
-    history: &TimelineHistory,
-    source: &mut Source,
-    log_end: Lsn,
-    begun: Option<&Marker>,
-) -> Result<Option<Divergence>, RewindError> {
-    loop {
-        let error = match target.divergence_from(history, begun) {
-            Err(error) => error,
-            found => return found,
-        };
-        let size = target.control.segment_size;
-        let fork = target.history.common_ancestor(history).map_or(Lsn::INVALID, |(_, fork)| fork);
-        let segment = error.missing_log().map(|at| size.segment_of(at));
-        // Behind the fork the source's log is another, and behind its end a file has whatever it had before.
-        let common = fork.min(log_end);
-        let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= common) else {
-            return Err(error.of_gone_log(target.places.has_archive()));
-        };
-        // The file of an older timeline would end within it.
-        let timeline = history.timeline_at(size.start_of(segment.next()) - 1);
-        let name = segment.file_name(timeline, size);
-        let to = format!("{BROUGHT_DIR}/{name}");
-        let mut copier = Copier {
-            disk: target.disk.clone(),
-            dir: target.dir.clone(),
-            source,
-            checksums: target.control.data_checksums,
-            arrived: &mut |_| {},
-        };
-        let own = target.path(&to);
-        if target.places.has(SegmentFile { segment, timeline }).map_err(io_error(&own))? {
-            return Err(error);
-        }
-        target.places.make_folder().map_err(io_error(&own))?;
-        if !copier.copy_segment(&name, &to, size.bytes(), size.bytes()).await? {
-            return Err(error.of_gone_log(target.places.has_archive()));
-        }
-    }
-}
-
 /// A source that has not come to the fork lacks common log. Its files may have anything there, the target's
 /// pages be newer than what it has, and others may have been told that the target has that log.
 fn check_log_end(
@@ -193,9 +149,7 @@ impl Rewind {
     /// # Errors
     /// Fails if they cannot be looked at, or are not of one cluster.
     pub async fn prepare(host: &Host, options: RewindOptions) -> Result<Self, RewindError> {
-        if !ControlFile::load(&*host.disk, &options.target)?.is_ours() {
-            return Err(RewindError::Foreign(options.target.display().to_string()));
-        }
+        ControlFile::load(&*host.disk, &options.target)?.check_ours(&options.target)?;
         let lock = storage::lock_directory(host, &options.target)?;
         remove_leftovers(&*host.disk, &options.target)?;
         let target = Target::load(host.disk.clone(), &options.target, options.supply.clone())?;
@@ -223,9 +177,12 @@ impl Rewind {
         let begun = marker.as_ref().and_then(|marker| Some((marker, marker.copied?)));
         let mut need = match begun {
             Some((marker, _)) if marker.is_copied_of(&history) => Need::Rest,
-            Some((_, copied)) => return Err(RewindError::OtherSource { begun: copied.timeline }),
+            Some((_, copied)) => {
+                let (begun, is_at_rest) = (copied.timeline, source.is_at_rest());
+                return Err(RewindError::OtherSource { begun, is_at_rest });
+            }
             None => {
-                match divergence(&target, &history, &mut source, position.log_end, marker.as_ref()).await? {
+                match target.divergence(&history, &mut source, position.log_end, marker.as_ref()).await? {
                     Some(divergence) => Need::Diverged(Box::new(divergence)),
                     None if marker.is_some() => {
                         let (timeline, is_at_rest) = (position.timeline, source.is_at_rest());
@@ -264,6 +221,30 @@ impl Rewind {
     /// Whether an earlier one was broken off behind its marker: it may have said what it was to say.
     pub const fn was_begun(&self) -> bool {
         self.marker.is_some()
+    }
+
+    /// Whether it was begun for this very branch of the source.
+    pub fn was_begun_for_this(&self) -> bool {
+        self.goes_on_from_begun() && self.begun_for() == Some(self.timeline())
+    }
+
+    /// Whether the source's branch continues the one that the target is on, or that for which an earlier run
+    /// was begun.
+    pub fn is_continued(&self) -> bool {
+        let continues_own = match &self.need {
+            Need::Diverged(divergence) => divergence.fork.timeline == self.target.timeline(),
+            Need::Nothing | Need::Rest => false,
+        };
+        continues_own || self.goes_on_from_begun()
+    }
+
+    fn goes_on_from_begun(&self) -> bool {
+        self.marker.as_ref().is_some_and(|marker| marker.is_continued_by(&self.history))
+    }
+
+    /// The timeline for which an earlier run was begun, if its marker says so.
+    pub fn begun_for(&self) -> Option<TimelineId> {
+        Some(self.marker.as_ref()?.history.as_ref()?.target())
     }
 
     /// Whether there is anything to do.
@@ -336,9 +317,12 @@ impl Rewind {
         if self.ready.is_none() {
             return Err(nothing_to_rewind());
         }
-        // That of an earlier one may not be durable yet.
-        let earlier = self.marker.clone();
-        let marker = earlier.unwrap_or_else(|| Marker::untouched(self.options.source.shown()));
+        let (source, history) = (self.options.source.shown(), self.history.clone());
+        let marker = match self.marker.clone() {
+            // It may not be durable yet.
+            Some(earlier) => Marker { source, history: Some(history), ..earlier },
+            None => Marker::untouched(source, history),
+        };
         marker.store(&*self.host.disk, &self.options.target)?;
         self.is_marked = true;
         Ok(())
@@ -486,8 +470,8 @@ impl Rewind {
         let (fork, changed_from) = (divergence.fork, divergence.changed_from);
         let (disk, dir) = (self.host.disk.clone(), self.options.target.clone());
         let (source, touched) = (self.options.source.shown(), plan.touches(&self.touched()));
-        let mut marker =
-            Marker { source, touched, changed_from, is_untouched: false, copied: None, history: None };
+        let history = Some(self.history.clone());
+        let mut marker = Marker { source, touched, changed_from, is_untouched: false, copied: None, history };
         marker.store(&*disk, &dir)?;
         self.target.say_not_stopped()?;
         self.brought.0.settle()?;
@@ -520,7 +504,7 @@ impl Rewind {
             end: now.at,
         };
         self.position = now;
-        (marker.copied, marker.history) = (Some(copied), Some(self.history.clone()));
+        marker.copied = Some(copied);
         marker.store(&*disk, &dir)?;
         Ok(copied)
     }

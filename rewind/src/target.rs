@@ -2,11 +2,13 @@
 //! source's, and what it has changed since.
 
 use crate::beginning::Seen;
-use crate::beside::{LogArchive, Places};
+use crate::beside::{BROUGHT_DIR, LogArchive, Places};
 use crate::blocks::BlockSet;
+use crate::copy::Copier;
 use crate::error::{RewindError, io_error};
 use crate::marker::Marker;
 use crate::plan::Touched;
+use crate::source::Source;
 use crate::untouched::Untouched;
 use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,9 @@ use wal::log_branch::{separate_shared, undecided_end};
 use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SourceError, TimelineId, WalSource};
+use wal::{
+    ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SegmentFile, SourceError, TimelineId, WalSource,
+};
 
 /// A target.
 pub struct Target {
@@ -157,6 +161,53 @@ impl Target {
     /// Its cluster.
     pub const fn system_id(&self) -> wal::SystemId {
         self.control.system_id
+    }
+
+    /// What it has that the source has not. Log before the fork that is gone here comes from the source,
+    /// segment by segment, as far as it is asked for.
+    ///
+    /// # Errors
+    /// Fails as [`Self::divergence_from`] does, or if the source cannot be read.
+    pub(crate) async fn divergence(
+        &self,
+        history: &TimelineHistory,
+        source: &mut Source,
+        log_end: Lsn,
+        begun: Option<&Marker>,
+    ) -> Result<Option<Divergence>, RewindError> {
+        loop {
+            let error = match self.divergence_from(history, begun) {
+                Err(error) => error,
+                found => return found,
+            };
+            let size = self.control.segment_size;
+            let fork = self.history.common_ancestor(history).map_or(Lsn::INVALID, |(_, fork)| fork);
+            let segment = error.missing_log().map(|at| size.segment_of(at));
+            // Behind the fork the source's log is another, and behind its end a file has whatever it had.
+            let common = fork.min(log_end);
+            let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= common) else {
+                return Err(error.of_gone_log(self.places.has_archive()));
+            };
+            // The file of an older timeline would end within it.
+            let timeline = history.timeline_at(size.start_of(segment.next()) - 1);
+            let name = segment.file_name(timeline, size);
+            let to = format!("{BROUGHT_DIR}/{name}");
+            let mut copier = Copier {
+                disk: self.disk.clone(),
+                dir: self.dir.clone(),
+                source,
+                checksums: self.control.data_checksums,
+                arrived: &mut |_| {},
+            };
+            let own = self.path(&to);
+            if self.places.has(SegmentFile { segment, timeline }).map_err(io_error(&own))? {
+                return Err(error);
+            }
+            self.places.make_folder().map_err(io_error(&own))?;
+            if !copier.copy_segment(&name, &to, size.bytes(), size.bytes()).await? {
+                return Err(error.of_gone_log(self.places.has_archive()));
+            }
+        }
     }
 
     /// What it has that a source of this history has not; None if there is nothing. `begun`: the marker of a

@@ -505,3 +505,42 @@ fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
     node.wait_for("SELECT 1", "1");
     run_ok(&mut pg_ctl(&["stop"]));
 }
+
+#[test]
+fn the_environment_stands_below_the_files_and_the_command_line() {
+    let (links, node) = (Links::new(), Node::builder().init());
+    let conf = node.data().join("postgresql.conf");
+    let shown = |name: &str, variable: (&str, &str), more: &[&str]| {
+        let mut command = links.command("postgres");
+        command.env_remove("PGPORT").env_remove("PGDATESTYLE").env(variable.0, variable.1);
+        run(command.arg("-D").arg(node.data()).args(more).args(["-C", name]))
+    };
+    let port = ("PGPORT", "5999");
+    fs::write(&conf, "").expect("the file is written");
+    assert_eq!(shown("port", port, &[]).stdout, "5999\n");
+    assert_eq!(shown("DateStyle", ("PGDATESTYLE", "iso, dmy"), &[]).stdout, "ISO, DMY\n");
+    assert_eq!(shown("port", port, &["-p", "6001"]).stdout, "6001\n");
+    fs::write(&conf, "port = 6000\n").expect("the file is written");
+    assert_eq!(shown("port", port, &[]).stdout, "6000\n");
+    let refused = shown("port", ("PGPORT", "x"), &[]);
+    assert!(refused.code != 0 && refused.stderr.contains("invalid value for parameter \"port\": \"x\""));
+}
+
+#[test]
+fn a_session_s_options_may_be_switches_of_one_letter() {
+    let node = Node::builder().start();
+    let shown = |options: &str| {
+        let sql = "SELECT current_setting('datestyle'), current_setting('work_mem')";
+        run(node.psql().env("PGOPTIONS", options).args(["-Atc", sql]))
+    };
+    assert_eq!(shown("-eS 777 -D x").stdout, "ISO, DMY|777kB\n");
+    for (options, said) in [
+        ("-p 33", "FATAL:  parameter \"port\" cannot be changed without restarting the server"),
+        ("-F", "FATAL:  parameter \"fsync\" cannot be changed now"),
+        ("-S x", "FATAL:  invalid value for parameter \"work_mem\": \"x\""),
+        ("-z", "FATAL:  invalid command-line argument for server process: -z"),
+    ] {
+        let refused = shown(options);
+        assert!(refused.code != 0 && refused.stderr.contains(said), "{refused:?}");
+    }
+}

@@ -389,6 +389,9 @@ impl Slots {
         let mut table = self.0.table.lock();
         let owned = table.iter().filter(|(_, slot)| slot.owner == Some(pid));
         let names: Vec<String> = owned.map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
         for name in names {
             self.remove(&name)?;
             table.remove(&name);

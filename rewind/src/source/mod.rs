@@ -90,10 +90,7 @@ impl Source {
     pub async fn open(host: &Host, name: &SourceName) -> Result<Self, RewindError> {
         match name {
             SourceName::Directory(dir) => {
-                let control = ControlFile::load(&*host.disk, dir)?;
-                if !control.is_ours() {
-                    return Err(RewindError::Foreign(dir.display().to_string()));
-                }
+                ControlFile::load(&*host.disk, dir)?.check_ours(dir)?;
                 let lock = storage::lock_directory(host, dir)?;
                 Ok(Self::Directory(Box::new(DirectorySource::new(host.disk.clone(), dir, lock)?)))
             }

@@ -35,6 +35,10 @@ async fn diverged_twice(timeline: u32) -> VirtualDisk {
     disk.fork()
 }
 
+fn root() -> TimelineHistory {
+    TimelineHistory::root(TimelineId::FIRST)
+}
+
 fn to_three() -> RewindOptions {
     RewindOptions { source: SourceName::Directory("/three".into()), ..to_two() }
 }
@@ -64,7 +68,7 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     assert!(running.may_pass() && running.to_string().contains("wait until"), "{running}");
 
     // Nor does it go on with a rewind that was broken off.
-    let marker = Marker { is_untouched: false, ..Marker::untouched("ahead".to_owned()) };
+    let marker = Marker { is_untouched: false, ..Marker::untouched("ahead".to_owned(), root()) };
     marker.store(&disk, Path::new("/one")).unwrap();
     let options = RewindOptions { source: SourceName::Directory("/behind".into()), ..to_two() };
     let error = rewind_with(&disk.fork(), options).await.unwrap_err();
@@ -85,8 +89,7 @@ async fn a_standby_whose_log_does_not_come_to_the_branch_that_it_chose_leaves_it
     drop(one);
     stop_standby(&disk, "/three").await;
     let (path, control) = (Path::new("/three"), ControlFile::load(&disk, Path::new("/three")).unwrap());
-    let root = TimelineHistory::root(TimelineId::FIRST);
-    let chosen = root.fork(TimelineId::new(3), Lsn::new(1 << 30), "test", BranchId::new(7)).unwrap();
+    let chosen = root().fork(TimelineId::new(3), Lsn::new(1 << 30), "test", BranchId::new(7)).unwrap();
     chosen.store(&disk, &path.join("pg_wal")).unwrap();
     let branch = LogBranch::open(Arc::new(disk.clone()), path, &control).unwrap();
     branch.begin(&chosen, TimelineId::INVALID, None).unwrap();
@@ -142,7 +145,12 @@ async fn a_rewind_does_not_go_on_with_a_twin_of_its_source() {
     for (after, what) in broken_off(&disk).await {
         match rewind_with(&after, to_three()).await {
             Ok(_) => assert_is_equal(&after, "/three", &what).await,
-            Err(RewindError::OtherSource { .. } | RewindError::TargetNotStarted(_)) => refused += 1,
+            Err(error @ RewindError::OtherSource { begun, .. }) => {
+                assert!(!error.may_pass(), "{what}: a directory at rest");
+                assert!(RewindError::OtherSource { begun, is_at_rest: false }.may_pass());
+                refused += 1;
+            }
+            Err(RewindError::TargetNotStarted(_)) => refused += 1,
             Err(error) => panic!("{what}: {error}"),
         }
     }
@@ -163,7 +171,7 @@ async fn rows_that_a_rewind_which_was_broken_off_brought_are_not_told_as_old_one
     }
     let trees: Vec<RelFile> = touched.keys().filter_map(|name| Some(relation_of(name)?.0)).collect();
     let source = "two".to_owned();
-    let marker = Marker { touched, is_untouched: false, ..Marker::untouched(source) };
+    let marker = Marker { touched, is_untouched: false, ..Marker::untouched(source, root()) };
     marker.store(&disk, Path::new("/one")).unwrap();
 
     let rewind = Rewind::prepare(&host_on(&disk), to_three()).await.unwrap();
@@ -172,5 +180,37 @@ async fn rows_that_a_rewind_which_was_broken_off_brought_are_not_told_as_old_one
     assert!(after.iter().any(|rows| !rows.is_empty()), "the log tells of some");
     for (_, value) in before.iter().chain(&after).flatten() {
         assert!(value != brought, "another branch's row");
+    }
+}
+
+/// Who goes on by itself asks whether the source's branch is that for which the rewind was begun, or one that
+/// continues that or the target's own.
+#[tokio::test]
+async fn a_rewind_that_was_broken_off_knows_what_it_was_begun_for() {
+    let disk = diverged_twice(3).await;
+    let history = |dir: &str, timeline| {
+        TimelineHistory::load(&disk, &Path::new(dir).join("pg_wal"), TimelineId::new(timeline)).unwrap()
+    };
+    let later =
+        |from: &TimelineHistory| from.fork(TimelineId::new(4), Lsn::MAX - 1, "test", BranchId::new(9));
+    let (two, three) = (history("/two", 2), history("/three", 3));
+    // One that continues the source's is not continued by it.
+    let cases = [
+        (Some(two.clone()), true),
+        (Some(three.clone()), false),
+        (Some(root()), false),
+        (Some(later(&two).unwrap()), false),
+        (None, false),
+    ];
+    for (begun, is_for_this) in cases {
+        for is_untouched in [true, false] {
+            let marker =
+                Marker { is_untouched, history: begun.clone(), ..Marker::untouched("it".to_owned(), root()) };
+            marker.store(&disk, Path::new("/one")).unwrap();
+            let rewind = Rewind::prepare(&host_on(&disk), to_two()).await.unwrap();
+            assert_eq!(rewind.was_begun_for_this(), is_for_this, "{begun:?}");
+            assert!(rewind.is_continued(), "/two continues the only timeline of /one");
+            assert_eq!(rewind.begun_for(), begun.as_ref().map(TimelineHistory::target));
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::log::Log;
 use basebackup::clone::SettingFiles;
 use host::Host;
 use protocol::{Report, SqlState};
-use settings::{FileContents, Phase, Settings, Source};
+use settings::{FileContents, Phase, SettingError, Settings, Source};
 use std::path::Path;
 use std::sync::Arc;
 use wal::control::ControlFile;
@@ -45,8 +45,12 @@ pub(super) fn read_files_with(
     contents
 }
 
-/// Reads everything that stands before a start: the command line, the files, pg_hba.conf, what TLS is made
-/// of.
+/// Settings that the environment of a server names, below its files.
+const ENVIRONMENT: [(&str, &str); 3] =
+    [("PGPORT", "port"), ("PGDATESTYLE", "datestyle"), ("PGCLIENTENCODING", "client_encoding")];
+
+/// Reads everything that stands before a start: the environment, the command line, the files, pg_hba.conf,
+/// what TLS is made of.
 pub(crate) fn load(
     host: &Host,
     data_dir: &Path,
@@ -54,10 +58,12 @@ pub(crate) fn load(
     log: &Log,
 ) -> Result<Current, ServerError> {
     let mut settings = checks::new_settings();
+    let named = ENVIRONMENT.iter().filter_map(|(variable, name)| Some((*name, host::variable(variable)?)));
+    for (name, value) in named {
+        settings.set(name, &value, Source::Environment).map_err(refused)?;
+    }
     for (name, value) in command_line {
-        settings
-            .set(name, value, Source::CommandLine)
-            .map_err(|error| ServerError { message: error.to_string(), hint: error.hint() })?;
+        settings.set(name, value, Source::CommandLine).map_err(refused)?;
     }
     let applied = settings.apply_files(&read_files(host, data_dir, &settings), Phase::Start);
     log.configure(&settings);
@@ -102,6 +108,10 @@ pub(crate) fn load(
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();
     Ok(Current { settings: Arc::new(settings), config, login: Arc::new(login), tls, loaded })
+}
+
+fn refused(error: SettingError) -> ServerError {
+    ServerError { message: error.to_string(), hint: error.hint() }
 }
 
 /// A data directory elsewhere than where the configuration is, as Debian has it, is not supported.

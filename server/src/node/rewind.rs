@@ -21,13 +21,17 @@
 //! | one that a recovery target, a delay or a timeline of its own holds back  | no: what it would be       |
 //! |                                                                          | rewound to is newer        |
 //! | one in which a rewind was begun and broken off, with standby.signal      | at its start, until it is  |
-//! |                                                                          | done                       |
+//! |                                                                          | done: to the branch that   |
+//! |                                                                          | it was begun for, or to    |
+//! |                                                                          | one that continues that or |
+//! |                                                                          | its own, as above          |
 //!
 //! A rewind that fails before anything has changed leaves the standby that it was; the next one is not before
 //! a pause that grows with each failure. One that fails afterwards is tried again until it works or a stop is
 //! asked for, as long as that may help; else the start fails, and says what to run.
 
 use super::Node;
+use super::directory::has_file;
 use super::options::ServerOptions;
 use super::start::Ending;
 use super::stop::{After, stop_at_once, stop_cleanly, stop_of};
@@ -38,6 +42,7 @@ use crate::error::ServerError;
 use crate::replication::rewinding::{commands, keep_discarded, why_held};
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
+use host::Host;
 use host::task::block_on;
 use replica::driver::peers::probe;
 use rewind::{
@@ -53,6 +58,8 @@ use tokio::sync::watch;
 use wal::control::ControlFile;
 use wal::{SegmentNumber, TimelineId};
 
+/// The file that makes a server a standby.
+const SIGNAL: &str = "standby.signal";
 /// Time from a rewind to the next one, at least.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 /// And at most, after many that failed.
@@ -156,13 +163,31 @@ pub(super) fn check_begun(
     data_dir: &Path,
     config: &settings::Config,
 ) -> Result<(), ServerError> {
-    let host = &options.host;
-    let has_signal = host.disk.exists(&data_dir.join("standby.signal")).unwrap_or(false);
-    let has_source = !config.primary_conninfo.trim().is_empty();
-    if config.auto_rewind && options.starts_again && has_signal && has_source {
+    if options.starts_again && goes_on(&options.host, data_dir, config) {
         return Ok(());
     }
+    refuse_begun(&options.host, data_dir)
+}
+
+/// Whether a standby rewinds itself, or goes on with a rewind that was broken off.
+fn goes_on(host: &Host, data_dir: &Path, config: &settings::Config) -> bool {
+    let has_source = !config.primary_conninfo.trim().is_empty();
+    config.auto_rewind && has_source && host.disk.exists(&data_dir.join(SIGNAL)).unwrap_or(false)
+}
+
+fn refuse_begun(host: &Host, data_dir: &Path) -> Result<(), ServerError> {
     storage::check_rewound(host, data_dir).map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// A server that goes on without its signal file would be a primary, on its upstream's timeline once it is
+/// rewound: nobody has promoted it.
+fn check_signal(ground: &Ground) -> Result<(), ServerError> {
+    if has_file(ground, SIGNAL)? {
+        return Ok(());
+    }
+    let what = format!("file \"{SIGNAL}\" is gone, and this server went down as a standby, to rewind itself");
+    let hint = "Make the file again and start the server; or start it without, and it is a primary.";
+    Err(ServerError::new(what).with_hint(hint))
 }
 
 fn is_begun(ground: &Ground) -> Result<bool, ServerError> {
@@ -179,23 +204,42 @@ fn remove_unread(ground: &Ground) -> Result<(), ServerError> {
 }
 
 /// Rewinds the directory if that was asked for, or begun earlier. Gives its control file if it was changed.
+/// Settings and signal file may change while it waits: each try asks them anew.
 pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, ServerError> {
     let ground = &node.ground;
-    if !node.life.tries.lock().asked && !is_begun(ground)? {
+    let mut was_begun = is_begun(ground)?;
+    if !was_begun && !node.life.tries.lock().asked {
         remove_unread(ground)?;
         return Ok(None);
     }
+    let changed = || {
+        let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir);
+        control.map(Some).map_err(|error| ServerError::new(error.to_string()))
+    };
     loop {
+        let begun = is_begun(ground)?;
+        if was_begun && !begun {
+            ground.log.log("the rewind of this server was ended by another program");
+            ground.reload(|| {});
+            check_signal(ground)?;
+            return changed();
+        }
+        if begun && !goes_on(&ground.host, &ground.data_dir, &ground.config()) {
+            refuse_begun(&ground.host, &ground.data_dir)?;
+        }
+        check_signal(ground)?;
         let done = carry_out(node).await;
         let now = ground.host.clock.monotonic();
         let Err(Failure { what, may_pass }) = done else {
+            check_signal(ground)?;
             node.life.tries.lock().worked(now);
-            let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir);
-            return control.map(Some).map_err(|error| ServerError::new(error.to_string()));
+            return changed();
         };
         let pause = node.life.tries.lock().failed(now);
         let run = commands(ground);
-        if !is_begun(ground)? {
+        was_begun = is_begun(ground)?;
+        if !was_begun {
+            check_signal(ground)?;
             ground.log.warning(format!(
                 "this server could not rewind itself, and stays as it was: {what}; it does not try again for {} s \
                  (by hand: {run})",
@@ -248,31 +292,26 @@ async fn carry_out(node: &Node) -> Result<(), Failure> {
 
 async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> Result<(), Failure> {
     let (host, log) = (&ground.host, &ground.log);
-    if !is_begun(ground)? {
+    let is_begun = is_begun(ground)?;
+    if !is_begun {
         // The settings may be others than when it was asked for.
+        if !goes_on(host, &ground.data_dir, &ground.config()) {
+            return Err(Failure::new("plimsoll.auto_rewind is off, or primary_conninfo is empty"));
+        }
         if let Some(why) = why_held(ground) {
             return Err(Failure::new(why));
         }
-        check_witness(conninfo).await?;
     }
+    let witness = check_witness(conninfo).await;
+    let witness = if is_begun { witness } else { Ok(witness?) };
     let mut rewind = Rewind::prepare(host, options).await?;
-    // The upstream may be another one than that which the rewind was asked for.
-    let own = rewind.target().timeline();
+    // The upstream may be another one than that which the rewind was asked or begun for.
+    check_branch(&rewind, witness)?;
     match rewind.need() {
         Need::Nothing => {
             return Err(Failure::new(format!("timeline {} has all that is here", rewind.timeline())));
         }
         Need::Rest => log.log("a rewind was broken off when its files were copied: doing the rest"),
-        Need::Diverged(divergence)
-            if !is_begun(ground)?
-                && divergence.fork.timeline != own
-                && !host::planted!("a standby rewinds itself to any upstream") =>
-        {
-            return Err(Failure::new(format!(
-                "timeline {} of the upstream does not continue timeline {own}, which this server follows",
-                rewind.timeline()
-            )));
-        }
         Need::Diverged(divergence) => log.log(format!(
             "rewinding to timeline {}: it left timeline {} at {}, and the log here goes on to {}",
             rewind.timeline(),
@@ -301,6 +340,31 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
     Ok(())
 }
 
+/// Refuses the upstream's branch, unless the rewind was begun for that one.
+fn check_branch(rewind: &Rewind, witness: Result<(), Failure>) -> Result<(), Failure> {
+    if matches!(rewind.need(), Need::Nothing)
+        || rewind.was_begun_for_this()
+        || host::planted!("a standby rewinds itself to any upstream")
+    {
+        return Ok(());
+    }
+    witness?;
+    if rewind.is_continued() {
+        return Ok(());
+    }
+    let begun = rewind
+        .begun_for()
+        .map_or_else(String::new, |begun| format!(", nor timeline {begun}, for which the rewind was begun"));
+    Err(Failure {
+        what: format!(
+            "timeline {} of the upstream does not continue timeline {}, which this server follows{begun}",
+            rewind.timeline(),
+            rewind.target().timeline()
+        ),
+        may_pass: true,
+    })
+}
+
 /// What a rewind of a log on this timeline gave up, for the one line that says what it did.
 fn given_up(need: &Need, from: TimelineId, kept: Option<&(PathBuf, Counts)>) -> String {
     let (Need::Diverged(divergence), Some((path, counts))) = (need, kept) else {
@@ -321,9 +385,9 @@ async fn check_witness(conninfo: &str) -> Result<(), Failure> {
     let peer = asked.map_err(|silence| Failure { what: silence.to_string(), may_pass: true })?;
     let (follows, seen) = (peer.timeline, peer.branch.history.target());
     if follows != seen {
-        return Err(Failure::new(format!(
-            "the upstream knows timeline {follows} from an archive alone, which proves nothing"
-        )));
+        let what =
+            format!("the upstream knows timeline {follows} from an archive alone, which proves nothing");
+        return Err(Failure { what, may_pass: true });
     }
     Ok(())
 }

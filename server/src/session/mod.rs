@@ -16,6 +16,7 @@ mod rows;
 mod simple;
 mod slots;
 mod startup;
+mod startup_options;
 mod stream;
 #[cfg(test)]
 mod tests;

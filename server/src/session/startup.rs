@@ -3,7 +3,7 @@
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql, lost_server};
-use super::{members, packets};
+use super::{members, packets, startup_options};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
 use crate::connection::registry::{Activity, EndedFor, Full, Member, NewSession, SessionHandle, SessionKind};
@@ -14,7 +14,6 @@ use crate::node::Node;
 use crate::state::NodeState;
 use crate::state::StopMode;
 use protocol::backend::{self, TransactionStatus};
-use protocol::conninfo::is_blank;
 use protocol::frame::FrameLimits;
 use protocol::startup::{ReplicationMode, StartupParameters};
 use protocol::{Report, Severity, SqlState};
@@ -509,7 +508,7 @@ fn log_authorized(node: &Node, member: &Member, physical: bool) {
 fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, String)>, Exit> {
     let mut settings = Vec::new();
     if let Some(options) = parameters.get("options") {
-        settings = parse_options(options)
+        settings = startup_options::parse(options)
             .map_err(|wrong| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..*wrong })))?;
     }
     let own = ["user", "database", "options", "replication"];
@@ -533,67 +532,4 @@ fn require_own_identity(settings: &[(String, String)], user: &str, superuser: bo
     }
     let message = format!("permission denied to set session authorization \"{other}\"");
     Err(fatal(SqlState::INSUFFICIENT_PRIVILEGE, message))
-}
-
-/// Reads `-c name=value`, `-cname=value` and `--name=value`.
-fn parse_options(options: &str) -> Result<Vec<(String, String)>, Box<Report>> {
-    let unknown = |word: &str| {
-        let what = format!("invalid command-line argument for server process: {word}");
-        let report = Report::error(SqlState::SYNTAX_ERROR, what);
-        Box::new(report.with_hint("Try \"postgres --help\" for more information."))
-    };
-    let mut words = vec![String::new()];
-    let mut chars = options.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => words.last_mut().into_iter().for_each(|word| word.extend(chars.next())),
-            c if is_blank(c) => words.push(String::new()),
-            c => words.last_mut().into_iter().for_each(|word| word.push(c)),
-        }
-    }
-    let mut words = words.into_iter().filter(|word| !word.is_empty());
-    let mut settings = Vec::new();
-    while let Some(word) = words.next() {
-        let (option, assignment) = if word == "-c" {
-            ("-c ", words.next().ok_or_else(|| unknown(&word))?)
-        } else if let Some(rest) = word.strip_prefix("-c") {
-            ("-c ", rest.to_owned())
-        } else if let Some(rest) = word.strip_prefix("--") {
-            ("--", rest.to_owned())
-        } else {
-            return Err(unknown(&word));
-        };
-        let Some((name, value)) = assignment.split_once('=') else {
-            let what = format!("{option}{assignment} requires a value");
-            return Err(Box::new(Report::error(SqlState::SYNTAX_ERROR, what)));
-        };
-        settings.push((name.replace('-', "_"), value.to_owned()));
-    }
-    Ok(settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_those_of_the_command_line() {
-        let settings =
-            parse_options("-c work_mem=1MB -cgeqo=off  --statement-timeout=5 -c search_path=a\\ b").unwrap();
-        let expected =
-            [("work_mem", "1MB"), ("geqo", "off"), ("statement_timeout", "5"), ("search_path", "a b")];
-        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let blanks = parse_options("-c a=b\u{a0}c\u{b}--work-mem=1MB\t-c work-mem=2MB").unwrap();
-        let expected = [("a", "b\u{a0}c"), ("work_mem", "1MB"), ("work_mem", "2MB")];
-        assert_eq!(blanks, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        for (bad, said) in [
-            ("work_mem=1", "invalid command-line argument for server process: work_mem=1"),
-            ("-c", "invalid command-line argument for server process: -c"),
-            ("-x", "invalid command-line argument for server process: -x"),
-            ("-c work_mem", "-c work_mem requires a value"),
-            ("--work-mem", "--work-mem requires a value"),
-        ] {
-            assert_eq!(parse_options(bad).unwrap_err().message, said);
-        }
-    }
 }

@@ -247,8 +247,12 @@ fn size_below(disk: &dyn Disk, folder: &Path) -> u64 {
     entries.iter().map(size).sum()
 }
 
-/// The folder of pg_database_size; by number, NULL if there is none.
-fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Option<PathBuf>, SqlError> {
+/// The folder of pg_database_size. By a number that no database has, superusers are told NULL.
+fn database_size(
+    asked: &Asked<'_>,
+    actor: SettingActor,
+    argument: Option<&Datum>,
+) -> Result<Option<PathBuf>, SqlError> {
     let known = database(asked).map(|_| asked.engine)?.map(|engine| engine.databases()).unwrap_or_default();
     let found = match argument {
         Some(Datum::Oid(oid)) => known.iter().find(|(known, _)| known == oid),
@@ -262,7 +266,21 @@ fn database_size(asked: &Asked<'_>, argument: Option<&Datum>) -> Result<Option<P
         }
         _ => None,
     };
-    Ok(found.map(|(oid, _)| asked.ground.data_dir.join("base").join(oid.to_string())))
+    let Some((oid, name)) = found else {
+        return match argument {
+            Some(Datum::Oid(oid)) if !actor.superuser => {
+                let what = format!("database with OID {oid} does not exist");
+                Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, what))
+            }
+            _ => Ok(None),
+        };
+    };
+    let may_connect = asked.engine.is_some_and(|engine| engine.may_connect(actor.role, *oid));
+    if !may_connect && !actor.superuser && !actor.reads_statistics {
+        let what = format!("permission denied for database {name}");
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
+    }
+    Ok(Some(asked.ground.data_dir.join("base").join(oid.to_string())))
 }
 
 /// The folder of pg_tablespace_size; by number, NULL if there is none.
@@ -379,9 +397,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         ["filename": Text, "offset": Int8, "length": Int8, "missing_ok": Bool] -> Returns::One(TypeId::Bytea),
         |asked, actor, arguments| content(asked, actor, arguments, false)),
     function!("pg_database_size", "Bytes of a database's files, by its name.", ["name": Name] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| size_of(asked, database_size(asked, arguments.first()))),
+        |asked, actor, arguments| size_of(asked, database_size(asked, actor, arguments.first()))),
     function!("pg_database_size", "Bytes of a database's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),
-        |asked, _, arguments| size_of(asked, database_size(asked, arguments.first()))),
+        |asked, actor, arguments| size_of(asked, database_size(asked, actor, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its name.", ["name": Name] -> Returns::One(TypeId::Int8),
         |asked, actor, arguments| size_of(asked, tablespace_size(asked, actor, arguments.first()))),
     function!("pg_tablespace_size", "Bytes of a tablespace's files, by its number.", ["oid": Oid] -> Returns::One(TypeId::Int8),

@@ -360,6 +360,13 @@ impl SqlEngine {
         cached.map_or(role == of, |catalogue| catalogue.has_rights_of(role, of))
     }
 
+    /// Whether a role may connect to a database, by the newest catalogue that was read.
+    pub fn may_connect(&self, role: u32, database: u32) -> bool {
+        let cached = self.0.cached.read().clone();
+        let object = Object::Database(database);
+        cached.is_some_and(|catalogue| !catalogue.privileges(role, &object, Privileges::CONNECT).is_empty())
+    }
+
     /// Whether a role is a superuser, by the newest catalogue that was read.
     pub fn is_superuser(&self, role: u32) -> bool {
         let cached = self.0.cached.read().clone();

@@ -1,6 +1,7 @@
 //! plimsoll.auto_rewind: who is past the fork comes back by itself, or says what to run.
 
 use super::{Pair, load};
+use nix::sys::signal::{Signal, kill};
 use scenarios::{Node, SmallDisk, assert_relations_equal_after_stop, plimsoll, run, run_ok, wait_until};
 use std::fs;
 use std::process::Command;
@@ -177,6 +178,76 @@ fn a_branch_that_does_not_continue_the_own_one_is_a_persons_to_judge() {
     wait_for_log(&pair.two, "Neither branch continues the other", 3);
     assert!(!pair.two.log().contains("rewinding"), "{}", pair.two.log());
     assert_eq!(pair.two.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn a_rewind_that_was_broken_off_goes_on_to_no_branch_that_nobody_chose() {
+    let pair = Pair::new(&[]);
+    let three = standby(&pair.one);
+    pair.cut_off();
+    three.wait_replayed(&pair.one.sql("SELECT pg_current_wal_lsn()"));
+    pair.one.kill_9();
+    for node in [&pair.two, &three] {
+        assert_eq!(node.sql("SELECT pg_promote()"), "t");
+        load(node, 20);
+    }
+    let (two, three_wal) = (&pair.two, three.data().join("pg_wal"));
+    two.kill_9();
+    make_follow(two, &three, "on");
+    let history = fs::read_to_string(three_wal.join("00000003.history")).expect("a history");
+    let begun_for = |history: &str| {
+        let text = format!("plimsoll rewind 1\nsource=it\nphase=copying\n{history}");
+        fs::write(two.data().join("plimsoll.rewind"), wal::codec::seal_text(text)).expect("a marker");
+    };
+    // A rewind to a branch that continues the own one, which the upstream has not.
+    begun_for("history=4 2\t7/1\tmade up\\n\n");
+    two.start_without_waiting();
+    let refused = "is not done: timeline 3 of the upstream does not continue timeline 2, which this server \
+                   follows, nor timeline 4, for which the rewind was begun; it is tried again in ";
+    wait_for_log(two, refused, 2);
+    two.stop();
+    assert!(!two.log().contains("WARNING:  discarding "), "{}", two.log());
+    // Somebody chose this one.
+    begun_for(&format!("history=3 {}\n", wal::codec::one_line(&history)));
+    two.start();
+    assert!(two.log().contains("rewound to timeline 3: "), "{}", two.log());
+    two.wait_replayed(&three.sql("SELECT pg_current_wal_lsn()"));
+    assert_relations_equal_after_stop(&three, two);
+}
+
+#[test]
+fn a_rewind_that_waits_asks_each_time_whether_it_still_may() {
+    let pair = Pair::new(&[]);
+    pair.diverge();
+    pair.one.kill_9();
+    pair.two.kill_9();
+    make_follow(&pair.one, &pair.two, "on");
+    let marker = wal::codec::seal_text("plimsoll rewind 1\nsource=two\nphase=copying\n".to_owned());
+    fs::write(pair.one.data().join("plimsoll.rewind"), marker).expect("the marker is written");
+    let (signal, off) = (pair.one.data().join("standby.signal"), "plimsoll.auto_rewind");
+    for turn in 1..=2 {
+        pair.one.start_without_waiting();
+        wait_for_log(&pair.one, "the rewind of this server is not done: ", turn);
+        // Nobody is to become a primary of the timeline that the upstream writes, nor to go on unasked.
+        if turn == 1 {
+            fs::remove_file(&signal).expect("it is there");
+        } else {
+            pair.one.alter_while_stopped(off, "off");
+            kill(pair.one.pid().expect("it runs"), Signal::SIGHUP).expect("it runs");
+        }
+        pair.two.start();
+        wait_for_log(&pair.one, "FATAL:  a rewind of \"", turn);
+        wait_until("its end", LIMIT, || pair.one.pid().map_or(Ok(()), |pid| Err(pid.to_string())));
+        assert!(!pair.one.log().contains("rewinding to timeline"), "{}", pair.one.log());
+        pair.two.kill_9();
+        fs::write(&signal, "").expect("a signal file");
+    }
+    pair.one.alter_while_stopped(off, "on");
+    pair.two.start();
+    pair.one.start();
+    assert!(pair.one.log().contains("rewound to timeline 2: "), "{}", pair.one.log());
+    pair.one.stop();
+    pair.one_follows_two();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The personality of postgres: the server in the foreground, with that program's options.
 
 use anyhow::{Result, anyhow, bail};
+use settings::{switched, takes_value};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -98,12 +99,15 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
             match letter {
                 'V' => return Ok(Request::Version),
                 '?' => return Ok(Request::Help),
-                letter if parsed.take_flag(letter) => {}
                 letter => {
                     let inline = Some(left.as_str()).filter(|text| !text.is_empty());
-                    let value = inline.or_else(|| rest.next().map(String::as_str));
-                    parsed.take(letter, value)?;
-                    break;
+                    let next = rest.as_slice().first().map(String::as_str);
+                    if parsed.take(letter, inline.or(next))? {
+                        if inline.is_none() {
+                            rest.next();
+                        }
+                        break;
+                    }
                 }
             }
         }
@@ -113,94 +117,46 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
 }
 
 impl ServerArguments {
-    fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.settings.push((name.to_owned(), value.into()));
-    }
-
-    /// Takes an option without a value; false if this is none.
-    fn take_flag(&mut self, letter: char) -> bool {
-        let (name, value) = match letter {
-            'F' => ("fsync", "off"),
-            'i' => ("listen_addresses", "*"),
-            'l' => ("ssl", "on"),
-            'e' => ("datestyle", "iso, dmy"),
-            'O' => ("allow_system_table_mods", "on"),
-            'P' => ("ignore_system_indexes", "on"),
-            's' => ("log_statement_stats", "on"),
-            _ => return false,
-        };
-        self.set(name, value);
-        true
-    }
-
-    /// Takes an option with a value.
-    fn take(&mut self, letter: char, value: Option<&str>) -> Result<()> {
+    /// Takes an option with or without a value; whether what follows the letter, or is the next word, was its
+    /// value. `value` is None if there is neither.
+    fn take(&mut self, letter: char, value: Option<&str>) -> Result<bool> {
         match letter {
             'n' | 'T' => {
                 bail!("-{letter} is not supported: this server is one process, no other goes on without it")
             }
             'E' | 'j' | 'r' => bail!("-{letter} is not supported: this server has no single-user mode"),
-            'B' | 'c' | 'C' | 'd' | 'D' | 'f' | 'h' | 'k' | 'N' | 'p' | 'S' | 't' | 'W' => {}
-            other => return Err(misused(format!("invalid option -- '{other}'"))),
+            _ => {}
         }
         let missing = || misused(format!("option requires an argument -- '{letter}'"));
-        let value = value.ok_or_else(missing)?;
         match letter {
-            'D' => self.data = Some(PathBuf::from(value)),
-            'C' => self.print = Some(value.to_owned()),
-            'c' => self.settings.push(setting(value)?),
-            'd' => self.debug(value),
-            'f' => self.set(plan_kind(value)?, "off"),
-            't' => self.set(statistics(value)?, "on"),
-            'p' => self.set("port", value),
-            'h' => self.set("listen_addresses", value),
-            'k' => self.set("unix_socket_directories", value),
-            'B' => self.set("shared_buffers", value),
-            'N' => self.set("max_connections", value),
-            'S' => self.set("work_mem", value),
-            _ => self.set("post_auth_delay", value),
+            'D' => self.data = Some(PathBuf::from(value.ok_or_else(missing)?)),
+            'C' => self.print = Some(value.ok_or_else(missing)?.to_owned()),
+            'c' => self.settings.push(setting(value.ok_or_else(missing)?)?),
+            letter => {
+                let no_switch = || misused(format!("invalid option -- '{letter}'"));
+                let takes_value = takes_value(letter).ok_or_else(no_switch)?;
+                let value = if takes_value { value.ok_or_else(missing)? } else { "" };
+                let no_value = || misused(format!("invalid argument for option -{letter}: \"{value}\""));
+                let settings = switched(letter, value).ok_or_else(no_value)?;
+                self.settings
+                    .extend(settings.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())));
+                if letter == 'd' {
+                    self.debug(value);
+                }
+                return Ok(takes_value);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// -d: more is logged from level to level.
+    /// -d: from level to level more is logged of sessions, too.
     fn debug(&mut self, level: &str) {
         let number: u8 = level.parse().unwrap_or(0);
-        let messages = if number == 0 { "notice".to_owned() } else { format!("debug{level}") };
-        self.set("log_min_messages", messages);
-        if number >= 1 {
-            self.set("log_connections", "on");
-            self.set("log_disconnections", "on");
-        }
-        if number >= 2 {
-            self.set("log_statement", "all");
-        }
+        let more =
+            [(1, "log_connections", "on"), (1, "log_disconnections", "on"), (2, "log_statement", "all")];
+        let more = more.into_iter().filter(|(from, ..)| number >= *from);
+        self.settings.extend(more.map(|(_, name, value)| (name.to_owned(), value.to_owned())));
     }
-}
-
-/// -f: the setting of a kind of plan.
-fn plan_kind(letter: &str) -> Result<&'static str> {
-    Ok(match letter {
-        "s" => "enable_seqscan",
-        "i" => "enable_indexscan",
-        "o" => "enable_indexonlyscan",
-        "b" => "enable_bitmapscan",
-        "t" => "enable_tidscan",
-        "n" => "enable_nestloop",
-        "m" => "enable_mergejoin",
-        "h" => "enable_hashjoin",
-        other => return Err(misused(format!("invalid argument for option -f: \"{other}\""))),
-    })
-}
-
-/// -t: the setting of a kind of statistics.
-fn statistics(word: &str) -> Result<&'static str> {
-    Ok(match word {
-        "pa" | "parser" => "log_parser_stats",
-        "pl" | "planner" => "log_planner_stats",
-        "e" | "ex" | "executor" => "log_executor_stats",
-        other => return Err(misused(format!("invalid argument for option -t: \"{other}\""))),
-    })
 }
 
 /// Reads the rest of `--name=value`.

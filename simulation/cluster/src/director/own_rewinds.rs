@@ -4,14 +4,20 @@
 use super::words::{GIVES_UP, REWINDS_ITSELF, REWOUND_ITSELF};
 use super::{Shared, facts, machine_of, rewinding};
 use crate::branch::Branch;
+use crate::cluster::DATA;
 use crate::guarantee::Lost;
 use crate::rare::Rare;
-use std::collections::{BTreeMap, BTreeSet};
+use rewind::Marker;
+use simulation::VirtualDisk;
+use std::collections::BTreeMap;
+use std::path::Path;
+use wal::history::TimelineHistory;
 
 /// What was heard, and is to be looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Begins,
+    GivesUp,
     Ends,
 }
 
@@ -22,8 +28,9 @@ pub(super) struct OwnRewinds {
     /// The branches that they say to give up, until they say that they are done. Who is killed goes on later;
     /// who is cloned, or rewound by an operator, begins anew if ever.
     given_up: BTreeMap<usize, Branch>,
-    /// Nodes whose rewind by an operator broke off: the next start goes on with it, wherever it leads.
-    ordered: BTreeSet<usize>,
+    /// Nodes whose rewind by an operator broke off, and the branch that he chose: the next start may go on to
+    /// it, and to one that continues it.
+    ordered: BTreeMap<usize, Branch>,
     /// When each said last that it begins, in milliseconds.
     begun: BTreeMap<usize, u64>,
 }
@@ -36,9 +43,16 @@ pub(super) fn begins_since(shared: &Shared, node: usize, since_ms: u64) -> bool 
 
 /// An operator's rewind has broken off. If that was in the middle, the node's next start goes on with it.
 pub(super) fn broke_off(shared: &Shared, node: usize) {
-    if rewinding::is_node_halfway(shared, node) {
-        shared.own_rewinds.lock().ordered.insert(node);
+    let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
+    if let Some(chosen) = files.and_then(|files| begun_for(&files)) {
+        let chosen = facts::branch_of(&chosen, chosen.target());
+        shared.own_rewinds.lock().ordered.insert(node, chosen);
     }
+}
+
+/// The branch that a rewind of a directory was begun for, if it is in the middle of one.
+fn begun_for(files: &VirtualDisk) -> Option<TimelineHistory> {
+    Marker::load(files, Path::new(DATA)).ok()??.history
 }
 
 /// Notes what a node's log says. The cluster is locked.
@@ -50,7 +64,7 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     if line.contains(REWINDS_ITSELF) {
         own.begun.insert(node, shared.now_ms());
     }
-    let words = [(REWINDS_ITSELF, Heard::Begins), (REWOUND_ITSELF, Heard::Ends)];
+    let words = [(REWINDS_ITSELF, Heard::Begins), (GIVES_UP, Heard::GivesUp), (REWOUND_ITSELF, Heard::Ends)];
     let found = words.into_iter().filter(|(words, _)| line.contains(words));
     own.heard.extend(found.map(|(_, heard)| (node, heard)));
 }
@@ -69,30 +83,46 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
 }
 
 fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
-    let mut facts = shared.facts.lock();
-    if heard == Heard::Begins {
-        facts.lost(node, shared.now_ms(), Lost::Process);
+    let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
+    let now_ms = shared.now_ms();
+    let Some(files) = files else { return Ok(()) };
+    let branch = match heard {
+        Heard::Begins => {
+            shared.facts.lock().lost(node, now_ms, Lost::Process);
+            return Ok(());
+        }
+        // What it does is decided, and not done yet.
+        Heard::GivesUp => begun_for(&files),
+        Heard::Ends => {
+            let mut facts = shared.facts.lock();
+            facts.add_all(&files);
+            facts.rewound_itself(node, now_ms);
+            shared.hit(Rare::RewoundItself);
+            facts::branch_history(&files)
+        }
+    };
+    let mut own = shared.own_rewinds.lock();
+    let (given_up, chosen) = match heard {
+        Heard::Ends => (own.given_up.remove(&node), own.ordered.remove(&node)),
+        _ => (own.given_up.get(&node).cloned(), own.ordered.get(&node).cloned()),
+    };
+    let (Some(given_up), Some(branch)) = (given_up, branch) else { return Ok(()) };
+    if continues(&branch, &given_up) || chosen.is_some_and(|chosen| goes_on_from(&branch, &chosen)) {
         return Ok(());
     }
-    facts.rewound_itself(node, shared.now_ms());
-    shared.hit(Rare::RewoundItself);
-    drop(facts);
-    let (given_up, is_ordered) = {
-        let mut own = shared.own_rewinds.lock();
-        (own.given_up.remove(&node), own.ordered.remove(&node))
-    };
-    let files = shared.cluster.lock().node(machine_of(node)).map(|there| there.files().clone());
-    let Some((given_up, files)) = given_up.zip(files) else { return Ok(()) };
-    let Some(branch) = facts::branch_followed(&files) else { return Ok(()) };
-    let mut facts = shared.facts.lock();
-    facts.add_all(&files);
-    let continues = branch != given_up && facts.branches.lineage(&branch).contains(&given_up);
-    if !continues && !is_ordered {
-        return Err(format!(
-            "Astray: node {node} rewound itself from branch {given_up} to {branch}, which does not continue it"
-        ));
-    }
-    Ok(())
+    let branch = facts::branch_of(&branch, branch.target());
+    Err(format!(
+        "Astray: node {node} rewinds itself from branch {given_up} to {branch}, which does not continue it"
+    ))
+}
+
+/// Whether this is a branch, or one that goes on from it.
+fn goes_on_from(history: &TimelineHistory, branch: &Branch) -> bool {
+    history.newest_first().any(|(timeline, ..)| facts::branch_of(history, timeline) == *branch)
+}
+
+fn continues(history: &TimelineHistory, branch: &Branch) -> bool {
+    goes_on_from(history, branch) && facts::branch_of(history, history.target()) != *branch
 }
 
 #[cfg(test)]

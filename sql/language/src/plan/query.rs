@@ -32,6 +32,11 @@ pub(crate) struct Select {
     pub(crate) columns: Vec<OutputColumn>,
 }
 
+/// Rows of a set operation are rows of no table.
+pub(super) fn locks_in_sets() -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT")
+}
+
 /// A select list entry.
 pub(super) struct TargetEntry {
     pub(super) expr: Expr,
@@ -166,10 +171,7 @@ impl Analyzer<'_> {
     /// ORDER BY and LIMIT over a body whose output columns are all that can be named.
     fn finish(&mut self, select: Select, tail: &Tail<'_>) -> Result<Select> {
         if !tail.locks.is_empty() {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT",
-            ));
+            return Err(locks_in_sets());
         }
         let Select { mut node, columns } = select;
         if !tail.order_by.is_empty() {

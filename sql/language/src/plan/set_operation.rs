@@ -2,7 +2,7 @@
 
 use super::analyzer::Analyzer;
 use super::node::{Node, SetKind, SetOperationPlan, ValuesPlan};
-use super::query::{OutputColumn, Select};
+use super::query::{OutputColumn, Select, locks_in_sets};
 use super::tail::Tail;
 use crate::expr::{self, Expr};
 use sql_interface::{Result, SqlError, stack};
@@ -35,7 +35,6 @@ impl Analyzer<'_> {
 
     /// A chain of set operations, which nests to the left: walked without recursion.
     pub(super) fn set_operations(&mut self, body: &ast::SetExpr) -> Result<Select> {
-        let nothing = Tail { order_by: &[], limit: None, offset: None, locks: &[] };
         let mut chain = Vec::new();
         let mut first = body;
         while let ast::SetExpr::SetOperation { left, op, set_quantifier, right } = first {
@@ -43,12 +42,25 @@ impl Analyzer<'_> {
             first = left;
         }
         stack::check_levels(chain.len())?;
-        let mut result = self.sibling(|analyzer| analyzer.body(first, &nothing))?;
+        let mut result = self.set_branch(first)?;
         for (op, quantifier, right) in chain.into_iter().rev() {
-            let right = self.sibling(|analyzer| analyzer.body(right, &nothing))?;
+            let right = self.set_branch(right)?;
             result = self.set_operation(result, op, quantifier, right)?;
         }
         Ok(result)
+    }
+
+    /// One of the queries that a set operation joins. None of them locks rows.
+    fn set_branch(&mut self, body: &ast::SetExpr) -> Result<Select> {
+        let mut inner = body;
+        while let ast::SetExpr::Query(query) = inner {
+            if !query.locks.is_empty() {
+                return Err(locks_in_sets());
+            }
+            inner = &query.body;
+        }
+        let nothing = Tail { order_by: &[], limit: None, offset: None, locks: &[] };
+        self.sibling(|analyzer| analyzer.body(body, &nothing))
     }
 
     pub(super) fn set_operation(

@@ -540,10 +540,20 @@ SELECT pg_tablespace_size('pg_global') > 0;
 SELECT pg_tablespace_size('pg_default') > 0;
 SELECT pg_cancel_backend(pg_backend_pid());
 SELECT pg_cancel_backend(999999), pg_terminate_backend(999999);
+SELECT pg_database_size('template1') > 0, pg_database_size(0);
 -- as hp_m
 SELECT pg_current_logfile();
 SELECT pg_tablespace_size('pg_global') > 0;
 -- as postgres
+REVOKE CONNECT ON DATABASE template1 FROM PUBLIC;
+-- as hp_a
+SELECT pg_database_size('template1') > 0;
+SELECT pg_database_size(oid) > 0 FROM pg_database WHERE datname = 'template1';
+-- as hp_m
+SELECT pg_database_size('template1') > 0;
+-- as postgres
+SELECT pg_database_size('template1') > 0;
+GRANT CONNECT ON DATABASE template1 TO PUBLIC;
 SELECT pg_cancel_backend(pg_backend_pid());
 SELECT 1;
 PREPARE hp_p AS SELECT 1;
