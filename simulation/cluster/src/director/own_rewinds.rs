@@ -2,7 +2,7 @@
 //! which neither continues the other are for an operator to choose from.
 
 use super::words::{GIVES_UP, REWINDS_ITSELF, REWOUND_ITSELF};
-use super::{Shared, facts, machine_of, rewinding};
+use super::{Shared, facts, machine_of};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
