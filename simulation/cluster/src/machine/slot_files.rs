@@ -13,10 +13,11 @@ const SLOT_MAX: u64 = 1 << 16;
 const SLOT_RESTART: usize = 96;
 const SLOT_INVALIDATED: usize = 104;
 
-/// The names of a server's slots, and their folders.
+/// The names of a server's slots, and their folders. One that is being made, or could not be, is none.
 fn folders(files: &VirtualDisk, data: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
     let all = data.join("pg_replslot");
     let entries = files.list(&all).unwrap_or_default().into_iter();
+    let entries = entries.filter(|entry| !entry.name.ends_with(".tmp"));
     entries.map(move |entry| (entry.name.clone(), all.join(entry.name)))
 }
 
@@ -117,6 +118,10 @@ mod tests {
         let claim = || claims(&files, data, &refused);
         let kept = [("kept".to_owned(), Lsn::new(77))];
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        let not_made = data.join("pg_replslot/other.tmp");
+        files.create_dir_all(&not_made).unwrap();
+        files.sync_dir(&data.join("pg_replslot")).unwrap();
+        host::write_file_durably(&files, &not_made.join("state"), &state).unwrap();
         assert_eq!(claim(), kept);
         files.set_capacity(0);
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
