@@ -7,7 +7,7 @@ use super::{
     spoiled,
 };
 use crate::branch::Token;
-use crate::cluster::State;
+use crate::cluster::{SLOW_MS, State};
 use crate::features::Feature;
 use crate::plan::names_of;
 use simulated::net::Link;
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const CONVERGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a standby may take to catch up before it is asked why.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(15);
+/// The same if it asks an archive, which may let it wait for two histories.
+const FOLLOW_BY_ARCHIVE: Duration = FOLLOW_LIMIT.saturating_add(Duration::from_millis(2 * SLOW_MS));
 /// A standby that can't follow has said so by then.
 const SAY_LIMIT: Duration = Duration::from_secs(4);
 /// How often a node is cloned at most: a server with little room for slots' log may end the first one.
@@ -285,6 +287,10 @@ fn restart_if_ended(shared: &Shared, node: usize) {
     }
 }
 
+fn follow_limit(shared: &Shared) -> Duration {
+    if shared.plan.features.has(Feature::Archives) { FOLLOW_BY_ARCHIVE } else { FOLLOW_LIMIT }
+}
+
 /// Makes a node a standby that has caught up: as it is if its log allows that, or as a clone.
 async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Token) -> Result<(), String> {
     let (shared, last) = (&shared, &last);
@@ -299,7 +305,7 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
         why = match caught_up(shared, node, last, SAY_LIMIT).await {
             Ok(()) => return Ok(()),
             Err(reason) if must_be_cloned(shared, node) => reason,
-            Err(_) => match caught_up(shared, node, last, FOLLOW_LIMIT).await {
+            Err(_) => match caught_up(shared, node, last, follow_limit(shared)).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             },
@@ -314,7 +320,7 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
     if shared.plan.features.has(Feature::Rewinds) {
         shared.tell(&format!("node {node} is rewound to node {survivor}: {why}"));
         if rewinding::rewind(shared.clone(), node, survivor).await {
-            why = match caught_up(shared, node, last, FOLLOW_LIMIT).await {
+            why = match caught_up(shared, node, last, follow_limit(shared)).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };
