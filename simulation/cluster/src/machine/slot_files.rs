@@ -13,11 +13,10 @@ const SLOT_MAX: u64 = 1 << 16;
 const SLOT_RESTART: usize = 96;
 const SLOT_INVALIDATED: usize = 104;
 
-/// The names of a server's slots, and their folders. One that is being made, or could not be, is none.
+/// The names of a server's slots, and their folders.
 fn folders(files: &VirtualDisk, data: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
     let all = data.join("pg_replslot");
     let entries = files.list(&all).unwrap_or_default().into_iter();
-    let entries = entries.filter(|entry| !entry.name.ends_with(".tmp"));
     entries.map(move |entry| (entry.name.clone(), all.join(entry.name)))
 }
 
@@ -65,15 +64,18 @@ pub(super) fn positions(files: &VirtualDisk, data: &Path) -> Vec<(String, Lsn)> 
     folders(files, data).filter_map(position).collect()
 }
 
-/// From which position on a server keeps log for its slots; None if none of them keeps any.
+/// From which position on a server keeps log for its slots, also for one that is being made; None if none of
+/// them keeps any.
 pub(super) fn oldest_kept(files: &VirtualDisk, data: &Path) -> Option<Lsn> {
     folders(files, data).filter_map(|(_, folder)| restart_in(&read(files, &folder)?)).min()
 }
 
-/// The slots whose durable files ask for log, each from a position on.
+/// The slots whose durable files ask for log, each from a position on. One that is being made, or could not
+/// be, is none yet.
 pub(super) fn claims(files: &VirtualDisk, data: &Path, refused: &Refused) -> Vec<(String, Lsn)> {
     let refused = refused.0.lock();
-    let counts = folders(files, data).filter(|(_, folder)| !refused.contains(folder));
+    let is_made = |(name, folder): &(String, PathBuf)| !name.ends_with(".tmp") && !refused.contains(folder);
+    let counts = folders(files, data).filter(is_made);
     let claim = |(name, folder): (String, PathBuf)| {
         Some((name, restart_in(&files.read_durable(&folder.join("state"))?)?))
     };
