@@ -125,6 +125,8 @@ mod tests {
         files.sync_dir(&data.join("pg_replslot")).unwrap();
         host::write_file_durably(&files, &not_made.join("state"), &state).unwrap();
         assert_eq!(claim(), kept);
+        files.remove_file(&not_made.join("state")).unwrap();
+        files.remove_dir(&not_made).unwrap();
         files.set_capacity(0);
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
         refused.removed(&folder.join("state.tmp"));
