@@ -21,6 +21,8 @@ pub enum RewindError {
         source_id: SystemId,
         /// The target's.
         target_id: SystemId,
+        /// The source is a directory at rest.
+        is_at_rest: bool,
     },
     /// One system, and not a byte of log in common.
     #[error("could not find common ancestor of the source and target cluster's timelines")]
@@ -217,6 +219,7 @@ impl RewindError {
         matches!(
             self,
             Self::Client(_)
+                | Self::DifferentSystems { is_at_rest: false, .. }
                 | Self::SourceBehind { is_at_rest: false, .. }
                 | Self::NoFork { is_at_rest: false, .. }
                 | Self::OtherSource { is_at_rest: false, .. }
@@ -244,18 +247,17 @@ impl RewindError {
         }
     }
 
-    /// As it is told when that segment was looked for everywhere, in the archive too if that `was_asked`.
-    pub(crate) fn of_gone_log(self, was_asked: bool) -> Self {
+    /// As it is told when the segment of this name was looked for everywhere, in the archive too if that
+    /// `was_asked`.
+    pub(crate) fn of_gone_log(self, name: String, was_asked: bool) -> Self {
         match self {
-            Self::LogSource(SourceError::Missing { name, .. })
-            | Self::Log(ReadError::Source(SourceError::Missing { name, .. })) => {
-                Self::GoneWal { name, was_asked }
-            }
-            other => other,
+            Self::NoCheckpoint { .. } => self,
+            _ => Self::GoneWal { name, was_asked },
         }
     }
 
-    /// Where a segment of the target's log may be gone, if that is why.
+    /// Where a segment of the target's log may be gone, if that is why; one that ends too early may go on in
+    /// a later one than that.
     pub(crate) fn missing_log(&self) -> Option<Lsn> {
         match self {
             Self::NoCheckpoint { at, .. } | Self::LogTooShort { found: at, .. } => Some(*at),

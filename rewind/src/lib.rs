@@ -113,7 +113,7 @@ pub use error::RewindError;
 pub use marker::Marker;
 pub use past::{TreeRows, Version};
 pub use plan::{NodeFiles, Plan};
-pub use report::{Counts, Draft, Report};
+pub use report::{Counts, Draft, Report, remove_report};
 pub use rewinding::{Need, Progress, Rewind, RewindOptions, Rewound, Stage};
 pub use source::{SourceName, SourcePosition};
 pub use target::{Checkpoint, Divergence, ForkPoint, Target};

@@ -28,7 +28,7 @@ use crate::discarded::{Change, DiscardedCommit};
 use crate::error::{RewindError, io_error};
 use crate::past::{TreeRows, Version};
 use crate::rewinding::Rewind;
-use crate::target::{Divergence, Target};
+use crate::target::{Divergence, ForkPoint, Target};
 use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use serde_json::{Map, Value, json};
 use sql_catalogue::Relation;
@@ -37,6 +37,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use storage::{DISCARD_PREFIX, TreeId};
+use wal::Lsn;
 use wal::describe::utc_text;
 
 /// Bytes of the file that are written at once.
@@ -98,10 +99,18 @@ impl Draft {
     /// # Errors
     /// Fails if the file cannot be removed.
     pub fn take_back(&self) -> Result<(), RewindError> {
-        remove_tree(&*self.disk, &self.path)?;
-        let folder = self.path.parent().unwrap_or(&self.path);
-        self.disk.sync_dir(folder).map_err(io_error(folder))
+        remove_report(&*self.disk, &self.path)
     }
+}
+
+/// Removes a report that tells of nothing that happened, durably.
+///
+/// # Errors
+/// Fails if the file cannot be removed.
+pub fn remove_report(disk: &dyn Disk, path: &Path) -> Result<(), RewindError> {
+    remove_tree(disk, path)?;
+    let folder = path.parent().unwrap_or(path);
+    disk.sync_dir(folder).map_err(io_error(folder))
 }
 
 impl Drop for Draft {
@@ -172,7 +181,7 @@ impl<'r> Report<'r> {
         show: &mut (dyn FnMut(&Value) + Send),
     ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
         let target = rewind.target();
-        let path = target.path(&file_name(target, divergence));
+        let path = target.path(&file_name(target, divergence.fork, divergence.end));
         if !rewind.was_begun() || !target.disk.exists(&path).map_err(io_error(&path))? {
             return Ok(None);
         }
@@ -187,12 +196,25 @@ impl<'r> Report<'r> {
         Ok(Some((path, counts)))
     }
 
+    /// The file of an earlier run that was broken off before it changed anything, if that was to go back to
+    /// another fork: what it tells is not what this one discards.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be looked for.
+    pub fn given_up(rewind: &Rewind, divergence: &Divergence) -> Result<Option<PathBuf>, RewindError> {
+        let (target, Some(begun)) = (rewind.target(), rewind.untouched_for()) else { return Ok(None) };
+        let Some(fork) = target.fork_from(begun, divergence.end) else { return Ok(None) };
+        let path = target.path(&file_name(target, fork, divergence.end));
+        let is_another = fork != divergence.fork && target.disk.exists(&path).map_err(io_error(&path))?;
+        Ok(is_another.then_some(path))
+    }
+
     /// Writes the lines durably to what becomes the target's own file of them, and shows each.
     ///
     /// # Errors
     /// Fails if the log cannot be read or the file cannot be written.
     pub fn draft(&self, show: &mut (dyn FnMut(&Value) + Send)) -> Result<Draft, RewindError> {
-        let name = file_name(self.target, self.divergence);
+        let name = file_name(self.target, self.divergence.fork, self.divergence.end);
         let mut draft = Draft {
             disk: self.target.disk.clone(),
             temporary: self.target.path(&format!("{name}{TEMPORARY}")),
@@ -330,8 +352,7 @@ fn row_change(
 /// The file of what a target discards, from its directory on: the same name each time that the rewind is run,
 /// since till all is copied the target's log stays as it is, and another one for each discard. Two branches
 /// that were given up may have left the source's at one fork; their numbers, ends or branch ids differ.
-fn file_name(target: &Target, divergence: &Divergence) -> String {
-    let (fork, end) = (divergence.fork, divergence.end);
+fn file_name(target: &Target, fork: ForkPoint, end: Lsn) -> String {
     let own = &target.history;
     let branch = own.branch().map_or_else(String::new, |branch| format!(".{branch}"));
     format!(

@@ -158,7 +158,8 @@ impl Rewind {
         let position = source.position().await?;
         if position.system_id != target.control.system_id {
             let (source_id, target_id) = (position.system_id, target.control.system_id);
-            return Err(RewindError::DifferentSystems { source_id, target_id });
+            let is_at_rest = source.is_at_rest();
+            return Err(RewindError::DifferentSystems { source_id, target_id, is_at_rest });
         }
         let history = source.history(position.timeline).await?;
         let source_control = source.control().await?;
@@ -245,6 +246,11 @@ impl Rewind {
     /// The timeline for which an earlier run was begun, if its marker says so.
     pub fn begun_for(&self) -> Option<TimelineId> {
         Some(self.marker.as_ref()?.history.as_ref()?.target())
+    }
+
+    /// The branch for which an earlier run was begun that has not changed anything.
+    pub(crate) fn untouched_for(&self) -> Option<&TimelineHistory> {
+        self.marker.as_ref().filter(|marker| marker.is_untouched)?.history.as_ref()
     }
 
     /// Whether there is anything to do.

@@ -22,7 +22,8 @@ use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{
-    ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SegmentFile, SourceError, TimelineId, WalSource,
+    ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SegmentFile, SegmentNumber, SourceError,
+    TimelineId, WalSource,
 };
 
 /// A target.
@@ -182,12 +183,15 @@ impl Target {
             };
             let size = self.control.segment_size;
             let fork = self.history.common_ancestor(history).map_or(Lsn::INVALID, |(_, fork)| fork);
-            let segment = error.missing_log().map(|at| size.segment_of(at));
-            // Behind the fork the source's log is another, and behind its end a file has whatever it had.
-            let common = fork.min(log_end);
-            let Some(segment) = segment.filter(|segment| size.start_of(segment.next()) <= common) else {
-                return Err(error.of_gone_log(self.places.has_archive()));
+            let Some(segment) = self.missing_segment(&error)? else { return Err(error) };
+            let gone = |error: RewindError| {
+                let timeline = self.history.timeline_at(size.start_of(segment.next()) - 1);
+                error.of_gone_log(segment.file_name(timeline, size), self.places.has_archive())
             };
+            // Behind the fork the source's log is another, and behind its end a file has whatever it had.
+            if size.start_of(segment.next()) > fork.min(log_end) {
+                return Err(gone(error));
+            }
             // The file of an older timeline would end within it.
             let timeline = history.timeline_at(size.start_of(segment.next()) - 1);
             let name = segment.file_name(timeline, size);
@@ -205,9 +209,27 @@ impl Target {
             }
             self.places.make_folder().map_err(io_error(&own))?;
             if !copier.copy_segment(&name, &to, size.bytes(), size.bytes()).await? {
-                return Err(error.of_gone_log(self.places.has_archive()));
+                return Err(gone(error));
             }
         }
+    }
+
+    /// The segment that is gone from here, if that is why the log cannot be read.
+    fn missing_segment(&self, error: &RewindError) -> Result<Option<SegmentNumber>, RewindError> {
+        let size = self.control.segment_size;
+        let RewindError::LogTooShort { expected, found } = *error else {
+            return Ok(error.missing_log().map(|at| size.segment_of(at)));
+        };
+        // The record that is not whole may go on in the segments behind it.
+        let mut segment = size.segment_of(found);
+        while size.start_of(segment) < expected {
+            let start = size.start_of(segment);
+            if !is_there(&mut self.reader(start), start)? {
+                return Ok(Some(segment));
+            }
+            segment = segment.next();
+        }
+        Ok(None)
     }
 
     /// What it has that a source of this history has not; None if there is nothing. `begun`: the marker of a
@@ -246,8 +268,7 @@ impl Target {
             if fork.timeline == self.timeline() {
                 return Ok(None);
             }
-            // It chose a branch that the source has not, and its log does not come to that: all is common.
-            fork = ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) };
+            fork = self.end_as_fork(end);
         }
         if self.label.is_some() {
             return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
@@ -256,6 +277,21 @@ impl Target {
         let overwritten = begun.map(|begun| begun.touched.clone());
         let untouched = Untouched::default();
         Ok(Some(Divergence { fork, base, end, changed_from, blocks, untold, untouched, overwritten, seen }))
+    }
+
+    /// It chose a branch that the source has not, and its log does not come to that: all is common.
+    fn end_as_fork(&self, end: Lsn) -> ForkPoint {
+        ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) }
+    }
+
+    /// Where the log here, which ends at `end`, leaves a branch; None if it does not.
+    pub(crate) fn fork_from(&self, branch: &TimelineHistory, end: Lsn) -> Option<ForkPoint> {
+        let (timeline, at) = self.history.common_ancestor(branch)?;
+        match end <= at {
+            true if timeline == self.timeline() => None,
+            true => Some(self.end_as_fork(end)),
+            false => Some(ForkPoint { timeline, at }),
+        }
     }
 
     /// What the log changes from a redo point on. Each record is shown.
@@ -332,7 +368,7 @@ impl Target {
                 return Ok(found);
             }
             match segment.get().checked_sub(1) {
-                Some(before) => segment = wal::SegmentNumber::new(before),
+                Some(before) => segment = SegmentNumber::new(before),
                 None => return Err(self.no_checkpoint(fork, start)),
             }
         }

@@ -88,6 +88,10 @@ impl ClusterState {
     pub const fn is_standbys(self) -> bool {
         matches!(self, Self::InArchiveRecovery | Self::ShutDownInRecovery)
     }
+    /// Whether its server was stopped, all pages being what the log up to its end makes of them.
+    pub const fn is_at_rest(self) -> bool {
+        matches!(self, Self::ShutDown | Self::ShutDownInRecovery)
+    }
     /// As pg_controldata prints it.
     pub const fn text(self) -> &'static str {
         match self {

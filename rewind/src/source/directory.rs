@@ -1,6 +1,6 @@
 //! A directory at rest.
 
-use super::{SourcePosition, Take, is_at_rest, pg_wal};
+use super::{SourcePosition, Take, pg_wal};
 use crate::error::{RewindError, io_error};
 use basebackup::send::files::{SentFile, read_part, sent_files};
 use host::{LockGuard, SharedDisk};
@@ -35,7 +35,7 @@ impl DirectorySource {
         let marker = dir.join(storage::REWIND_MARKER);
         let is_copy = disk.exists(&label).map_err(io_error(&label))?
             || disk.exists(&marker).map_err(io_error(&marker))?;
-        if is_copy || !is_at_rest(&control) {
+        if is_copy || !control.state.is_at_rest() {
             return Err(RewindError::SourceRuns(dir.display().to_string()));
         }
         let record = BranchRecord::load(&*disk, dir, &control)?;

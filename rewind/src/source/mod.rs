@@ -10,7 +10,7 @@ use host::Host;
 use protocol::replication::ReadFile;
 use server::ServerSource;
 use std::path::{Path, PathBuf};
-use wal::control::{CONTROL_FILE, CONTROL_FILE_SIZE, ClusterState, ControlFile};
+use wal::control::{CONTROL_FILE, CONTROL_FILE_SIZE, ControlFile};
 use wal::history::TimelineHistory;
 use wal::{Lsn, SystemId, TimelineId};
 
@@ -185,11 +185,6 @@ impl Source {
             server.close().await;
         }
     }
-}
-
-/// Whether a directory is at rest, so that its pages are what its control file says.
-fn is_at_rest(control: &ControlFile) -> bool {
-    matches!(control.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery)
 }
 
 /// The folder of a directory's log.

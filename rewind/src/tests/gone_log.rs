@@ -1,7 +1,7 @@
 //! Log from before the fork that pg_wal has no more: wherever it comes from, at no moment does it lie there
 //! without its mark, so that no archiver takes it for new.
 
-use super::{assert_is_twos, diverged_after, host_on, rewind, rewind_with, to_two};
+use super::{assert_is_twos, diverged_after, host_on, new_tree, open, rewind, rewind_with, to_two, write};
 use crate::beside::BROUGHT_DIR;
 use crate::{LogArchive, Need, Rewind, RewindError, RewindOptions, Rewound, Stage};
 use host::{Disk, OpenMode};
@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use storage::{DISCARD_PREFIX, REWIND_MARKER};
+use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::{
     ArchiveStatus, Archived, KEPT_DIR, Lsn, ReadError, SegmentNumber, SegmentSize, SourceError, TimelineId,
@@ -204,10 +205,10 @@ fn log_that_is_nowhere_is_told_once_and_with_what_to_do() {
         || SourceError::Missing { name: name.clone(), folder: ONES_LOG.to_owned(), at: Lsn::new(3 << 20) };
     for error in [RewindError::from(missing()), RewindError::from(ReadError::Source(missing()))] {
         assert!(std::error::Error::source(&error).is_none(), "it would be told once more: {error}");
-        let told = error.of_gone_log(false).to_string();
+        let told = error.of_gone_log(name.clone(), false).to_string();
         assert!(told.contains(&name) && told.contains("(-c)") && told.contains("clone"), "{told}");
     }
-    let told = RewindError::from(missing()).of_gone_log(true).to_string();
+    let told = RewindError::from(missing()).of_gone_log(name.clone(), true).to_string();
     assert!(told.contains("does not find it either: clone") && !told.contains("-c"), "{told}");
 }
 
@@ -267,4 +268,60 @@ async fn a_kept_segment_of_the_branch_that_is_given_up_goes_also_where_pg_wal_ha
     host::write_file_durably(&disk, &kept.join(&name), &bytes).unwrap();
     rewind(&disk).await.unwrap().unwrap();
     assert!(!disk.exists(&kept.join(&name)).unwrap());
+}
+
+/// A gap ends a standby's log like any other end: most records that it cuts begin in the segment before.
+#[tokio::test]
+async fn a_standby_whose_log_has_a_gap_gets_what_is_common_and_is_told_what_else_is_gone() {
+    let disk = diverged_after(20).await;
+    let one = open(&disk, "/one");
+    let made = new_tree(&one).await;
+    for round in 0..5 {
+        write(&one, made, 0..1000, &format!("{round} {}", "given up ".repeat(75))).await;
+    }
+    drop(one);
+    let disk = disk.fork();
+    for name in common(&disk, "/log") {
+        let bytes = disk.read(&Path::new("/log").join(&name), SEGMENT_MAX).unwrap();
+        for log in [ONES_LOG, TWOS_LOG] {
+            let path = Path::new(log).join(&name);
+            if !disk.exists(&path).unwrap() {
+                host::write_file_durably(&disk, &path, &bytes).unwrap();
+            }
+        }
+    }
+    let fork = Rewind::prepare(&host_on(&disk), to_two()).await.unwrap();
+    let Need::Diverged(divergence) = fork.need() else { panic!("they have diverged") };
+    let (fork_at, end) = (divergence.fork.at, divergence.end);
+    drop(fork);
+    let control = ControlFile::load(&disk, Path::new("/one")).unwrap();
+    let (state, timeline) = (ClusterState::InArchiveRecovery, TimelineId::FIRST);
+    let received =
+        ControlFile { state, min_recovery_point: end, min_recovery_point_timeline: timeline, ..control };
+    received.store(&disk, Path::new("/one")).unwrap();
+    let (mut brought, mut told) = (0, 0);
+    for name in common(&disk, ONES_LOG) {
+        let segment = SegmentNumber::parse_file_name(&name, size()).unwrap().1;
+        if segment > size().segment_of(end - 1) {
+            // It is made ahead.
+            continue;
+        }
+        let after = disk.fork();
+        after.remove_file(&Path::new(ONES_LOG).join(&name)).unwrap();
+        match rewind(&after).await {
+            Ok(_) => {
+                assert!(segment < size().segment_of(fork_at), "{name} is not common");
+                assert_is_twos(&after, &name).await;
+                brought += 1;
+            }
+            Err(RewindError::GoneWal { name: gone, was_asked: false }) => {
+                assert!(gone == name && segment >= size().segment_of(fork_at), "{name}: {gone}");
+                told += 1;
+            }
+            // It has the end of the common log.
+            Err(RewindError::NoCheckpoint { at, .. }) => assert_eq!(size().segment_of(at), segment),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    assert!(brought > 3 && told > 1, "{brought} {told}");
 }

@@ -78,6 +78,25 @@ async fn a_source_that_has_not_come_to_the_fork_is_none_yet() {
     assert!(!error.may_pass() && error.to_string().contains("start the source's server"), "{error}");
 }
 
+/// A crash may have left pages torn that its log makes whole only further on.
+#[tokio::test]
+async fn a_standby_that_was_stopped_before_it_was_consistent_is_not_at_rest() {
+    let disk = diverged().await;
+    copy_one(&disk, "/three");
+    let path = Path::new("/three");
+    stop_standby(&disk, "/three").await;
+    let control = ControlFile::load(&disk, path).unwrap();
+    assert!(control.state.is_at_rest());
+    let later = control.min_recovery_point + (1 << 20);
+    ControlFile { min_recovery_point: later, ..control }.store(&disk, path).unwrap();
+    stop_standby(&disk, "/three").await;
+
+    let source = SourceName::Directory("/three".into());
+    let options = RewindOptions { source, target: "/two".into(), ..to_two() };
+    let error = Rewind::prepare(&host_on(&disk), options).await.unwrap_err();
+    assert!(matches!(error, RewindError::SourceRuns(_)), "{error}");
+}
+
 /// A standby that chose a branch, by its history alone, and whose upstream was promoted beside that.
 #[tokio::test]
 async fn a_standby_whose_log_does_not_come_to_the_branch_that_it_chose_leaves_it() {

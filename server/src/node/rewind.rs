@@ -207,11 +207,19 @@ fn remove_unread(ground: &Ground) -> Result<(), ServerError> {
 /// Settings and signal file may change while it waits: each try asks them anew.
 pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, ServerError> {
     let ground = &node.ground;
-    let mut was_begun = is_begun(ground)?;
+    let was_begun = is_begun(ground)?;
     if !was_begun && !node.life.tries.lock().asked {
         remove_unread(ground)?;
         return Ok(None);
     }
+    let changed = try_until_whole(node, was_begun).await?;
+    check_signal(ground)?;
+    Ok(changed)
+}
+
+/// Gives the control file, unless the directory is what it was.
+async fn try_until_whole(node: &Node, mut was_begun: bool) -> Result<Option<ControlFile>, ServerError> {
+    let ground = &node.ground;
     let changed = || {
         let control = ControlFile::load(ground.host.disk.as_ref(), &ground.data_dir);
         control.map(Some).map_err(|error| ServerError::new(error.to_string()))
@@ -221,7 +229,6 @@ pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, Serv
         if was_begun && !begun {
             ground.log.log("the rewind of this server was ended by another program");
             ground.reload(|| {});
-            check_signal(ground)?;
             return changed();
         }
         if begun && !goes_on(&ground.host, &ground.data_dir, &ground.config()) {
@@ -231,7 +238,6 @@ pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, Serv
         let done = carry_out(node).await;
         let now = ground.host.clock.monotonic();
         let Err(Failure { what, may_pass }) = done else {
-            check_signal(ground)?;
             node.life.tries.lock().worked(now);
             return changed();
         };
@@ -239,7 +245,6 @@ pub(super) async fn before_open(node: &Node) -> Result<Option<ControlFile>, Serv
         let run = commands(ground);
         was_begun = is_begun(ground)?;
         if !was_begun {
-            check_signal(ground)?;
             ground.log.warning(format!(
                 "this server could not rewind itself, and stays as it was: {what}; it does not try again for {} s \
                  (by hand: {run})",

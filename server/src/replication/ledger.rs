@@ -349,6 +349,37 @@ pub(super) fn record_once(
     host.disk.sync_dir(&data_dir.join("plimsoll"))
 }
 
+/// Takes the last entry of such a directory back, durably, if it is one of these. Gives whether none is left.
+///
+/// # Errors
+/// If the ledger cannot be read or cut.
+pub(super) fn take_back_last(
+    host: &Host,
+    data_dir: &Path,
+    is_same: &dyn Fn(&LedgerEntry) -> bool,
+) -> io::Result<bool> {
+    if !read_ledger(host, data_dir)?.iter().any(is_same) {
+        return Ok(true);
+    }
+    let path = path(data_dir);
+    let text = match host.disk.read(&path, FILE_MAX) {
+        Ok(text) => text,
+        // What is left is in the older half.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let lines = text.strip_suffix(b"\n").unwrap_or(&text);
+    let start = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let last = lines.get(start..).unwrap_or_default();
+    if !parse(&String::from_utf8_lossy(last)).is_some_and(|last| is_same(&last)) {
+        return Ok(false);
+    }
+    let file = host.disk.open(&path, OpenMode::ReadWrite)?;
+    file.truncate(start as u64)?;
+    file.sync()?;
+    Ok(true)
+}
+
 /// The last line, if nothing ends it.
 fn unended_line(host: &Host, path: &Path) -> io::Result<Option<String>> {
     let file = match host.disk.open(path, OpenMode::Read) {

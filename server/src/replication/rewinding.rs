@@ -1,12 +1,15 @@
 //! What a rewind means to a node: the record of what it discards, and the command that carries one out.
 
-use super::ledger::{LedgerEntry, read_ledger, record_once};
+use super::ledger::{LedgerEntry, read_ledger, record_once, take_back_last};
 use crate::archive::shell::has_placeholder;
 use crate::configuration::{Ground, recovery_target};
 use host::{Host, shell_word};
 use replica::ReplicaError;
-use rewind::{Counts, Need, Report, Rewind, RewindError, SourceName};
+use rewind::{Counts, Divergence, Need, Report, Rewind, RewindError, SourceName, remove_report};
 use std::path::{Path, PathBuf};
+
+/// The ledger's event of a rewind: the range goes.
+pub(crate) const DISCARDED: &str = "discarded";
 
 /// Writes down durably what a rewind will discard, when it is ready and before anything changes: in a file,
 /// whose path it gives, and in the ledger. What an earlier run of this rewind wrote stays: it saw the files
@@ -38,29 +41,26 @@ pub async fn keep_discarded(
             (Some(draft), path, counts)
         }
     };
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    take_back_given_up(host, data_dir, rewind, divergence)?;
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
-    let kept = format!("kept in plimsoll/{name}");
+    let kept = kept_in(&path);
     let entry = LedgerEntry {
         at: host.clock.now(),
-        event: "discarded".to_owned(),
+        event: DISCARDED.to_owned(),
         after: divergence.fork.at,
         upto: divergence.end,
         reason: format!(
             "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, {kept}"
         ),
     };
-    let is_same = |told: &LedgerEntry| told.event == entry.event && told.reason.ends_with(&kept);
+    let is_same = |told: &LedgerEntry| is_told_as(told, &kept);
     rewind.mark()?;
     let named = match &draft {
         Some(draft) => draft.keep(),
         None => settle_name(host, &path),
     };
-    let told = named.and_then(|()| {
-        let failed = |error| RewindError::Io { path: "plimsoll/ledger".to_owned(), error };
-        record_once(host, data_dir, &entry, &is_same).map_err(failed)
-    });
+    let told = named.and_then(|()| record_once(host, data_dir, &entry, &is_same).map_err(ledger_error));
     if let Err(error) = told {
         // Nothing has changed, so the server may go on; unless the ledger has the entry nevertheless, since
         // the disk did not let it be taken back. Where the marker stays, the next rewind goes on.
@@ -71,6 +71,36 @@ pub async fn keep_discarded(
         return Err(error);
     }
     Ok(Some((path, counts)))
+}
+
+/// An earlier run that had told what it was to discard, changed nothing and was to go to another branch has
+/// discarded nothing: its entry and its file go while the marker still says which branch that was. Nothing
+/// is lost by an entry that stays since others follow it: it tells of commits as discarded that are there.
+fn take_back_given_up(
+    host: &Host,
+    data_dir: &Path,
+    rewind: &Rewind,
+    divergence: &Divergence,
+) -> Result<(), RewindError> {
+    let Some(path) = Report::given_up(rewind, divergence)? else { return Ok(()) };
+    let kept = kept_in(&path);
+    if take_back_last(host, data_dir, &|told| is_told_as(told, &kept)).map_err(ledger_error)? {
+        remove_report(&*host.disk, &path)?;
+    }
+    Ok(())
+}
+
+/// How the ledger names a file of what was discarded.
+fn kept_in(path: &Path) -> String {
+    format!("kept in plimsoll/{}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn is_told_as(told: &LedgerEntry, kept: &str) -> bool {
+    told.event == DISCARDED && told.reason.ends_with(kept)
+}
+
+fn ledger_error(error: std::io::Error) -> RewindError {
+    RewindError::Io { path: "plimsoll/ledger".to_owned(), error }
 }
 
 /// Makes the name of an earlier run's file durable: that run may have been killed before it was.

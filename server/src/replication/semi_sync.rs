@@ -12,6 +12,7 @@
 use super::Replication;
 use super::background::NOBODY_NAMED;
 use super::ledger::{LedgerEntry, read_ledger};
+use super::rewinding::DISCARDED;
 use super::standby::settings::follows_as_named;
 use crate::state::NodeState;
 use crate::tasks::blocking;
@@ -270,7 +271,7 @@ impl Mode<'_> {
         let (at, is_over) =
             entries.iter().enumerate().rev().find_map(|(at, entry)| Some((at, ends(entry)?)))?;
         let (last, later) = entries.get(at..)?.split_first()?;
-        let rewinds = later.iter().filter(|entry| entry.event == "discarded");
+        let rewinds = later.iter().filter(|entry| entry.event == DISCARDED);
         let left_at = rewinds.map(|entry| entry.after).min().unwrap_or(Lsn::MAX);
         (!is_over).then_some(BegunHere { after: last.after, left_at })
     }

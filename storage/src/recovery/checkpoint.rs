@@ -245,7 +245,8 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
         let control = engine.control.lock();
         (control.checkpoint, control.checkpoint_copy.redo)
     };
-    let state = if kind == CheckpointKind::Shutdown {
+    // One that stops before its data is consistent is not at rest: what a crash before had torn is torn yet.
+    let state = if kind == CheckpointKind::Shutdown && engine.recovery.is_consistent() {
         ClusterState::ShutDownInRecovery
     } else {
         ClusterState::InArchiveRecovery

@@ -13,7 +13,6 @@ use host::{Host, LockGuard};
 use std::io;
 use std::path::Path;
 use wal::backup_label::BACKUP_LABEL_FILE;
-use wal::control::ClusterState;
 use wal::{BlockNumber, RelFile};
 
 /// Frames of its pool.
@@ -47,8 +46,7 @@ impl Offline {
         let lock = lock(host, dir)?;
         let label = dir.join(BACKUP_LABEL_FILE);
         let is_backup = host.disk.exists(&label).map_err(|error| Error::io("access file", &label, error))?;
-        let at_rest = matches!(control.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
-        if is_backup || !at_rest {
+        if is_backup || !control.state.is_at_rest() {
             return Err(Error::Unusable(format!(
                 "data directory \"{}\" was not stopped cleanly; start its server and stop it first",
                 dir.display()

@@ -201,9 +201,8 @@ impl Opening {
     /// the end of what this node wrote itself.
     fn note_recovery(&self, state: ClusterState, own: Option<(TimelineId, Lsn)>) -> Result<(), Error> {
         let (host, dir) = (&self.engine.host, self.engine.dir());
-        let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
         if self.engine.options.log_writing.fsync
-            && (!at_rest || self.label.is_some())
+            && (!self.found.is_at_rest() || self.label.is_some())
             && !host::planted!("recovery trusts what a killed server left to the kernel")
         {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as

@@ -31,8 +31,9 @@ fn outlives_a_rewind(name: &str) -> bool {
 /// # Errors
 /// Fails if the directory cannot be looked at.
 pub fn is_being_rewound(host: &Host, dir: &Path) -> Result<bool, Error> {
-    let marker = dir.join(REWIND_MARKER);
-    host.disk.exists(&marker).map_err(|error| Error::io("access file", &marker, error))
+    // A link that leads nowhere stands there, too.
+    let names = host.disk.list(dir).map_err(|error| Error::io("read directory", dir, error))?;
+    Ok(names.iter().any(|entry| entry.name == REWIND_MARKER))
 }
 
 /// Refuses a directory whose rewind was broken off.

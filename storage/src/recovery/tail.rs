@@ -50,8 +50,9 @@ impl Opening {
             Err(error) => return Err(read_error(error)),
         };
         // A page is written after the log up to its LSN is durable. Those that redo made from images are read
-        // for this alone. All of them are too dear at each start: only if something lies behind the end.
-        let pages_max = if cut.bytes() > 0 { usize::MAX } else { SAMPLED_PAGES_MAX };
+        // for this alone. All of them are too dear at each start: only if something lies behind the end, or
+        // what ends the log is no page that was never written, nor one of a recycled segment.
+        let pages_max = if cut.bytes() > 0 || end.torn { usize::MAX } else { SAMPLED_PAGES_MAX };
         let goes_on = || self.engine.check_opening();
         let on_disk = self.engine.store.newest_lsn_on_disk(pages_max, &goes_on)?;
         let proven = self.engine.options.proven_flush.max(on_disk);

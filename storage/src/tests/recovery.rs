@@ -138,6 +138,34 @@ async fn the_same_if_redo_makes_that_page_anew_from_an_image() {
     open_what_is_lost_from_a_records_end_on(true).await;
 }
 
+/// Redo makes more pages from images than a start looks at where its log ends like one that was not written
+/// further. One of them is newer than the log, whose next segment has lost its begin.
+#[tokio::test]
+async fn where_the_log_ends_in_bytes_that_nobody_wrote_all_pages_are_asked() {
+    let keys: Vec<String> = (0..480).map(|key| format!("key {key:03}")).collect();
+    let (old, new) = ("x".repeat(900), "y".repeat(900));
+    for last in keys.iter().step_by(53) {
+        let (disk, db, tree) = with_tree().await;
+        let rows: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), old.as_str())).collect();
+        write(&db, tree, &rows, SyncLevel::Local).await;
+        db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+        let some: Vec<(&str, &str)> =
+            keys.iter().step_by(4).map(|key| (key.as_str(), new.as_str())).collect();
+        write(&db, tree, &some, SyncLevel::Local).await;
+        db.wal().unwrap().switch_segment().unwrap();
+        write(&db, tree, &[(last, &new)], SyncLevel::Local).await;
+        let begin = Lsn::new(db.positions().unwrap().flushed().get() / SIZE * SIZE);
+        db.0.store.flush_before(Lsn::MAX, &mut |_| {}).unwrap();
+        let image = power_cut(&disk);
+        let file = image.open(Path::new(&path_of(begin)), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&vec![0; SIZE as usize], 0).unwrap();
+        file.write_all_at(&[0xA5; 64], 0).unwrap();
+        file.sync().unwrap();
+        let error = try_open(&image, options()).err().unwrap_or_else(|| panic!("{last}: it starts"));
+        assert!(error.to_string().contains("flushed up to"), "{last}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_is_written_on_is_marked_no_longer() {
     let (disk, db, tree) = with_tree().await;

@@ -52,6 +52,23 @@ impl WalFeed for PromoteNow {
     }
 }
 
+/// A copy of /one that was promoted, wrote and was stopped.
+async fn promote_copy(disk: &VirtualDisk, tree: TreeId, to: &str, timeline: u32) {
+    let copy = tempfile::tempdir().unwrap();
+    disk.export(Path::new("/one"), copy.path()).unwrap();
+    disk.import(copy.path(), Path::new(to)).unwrap();
+    disk.remove_file(&Path::new(to).join("plimsoll/lock")).unwrap();
+
+    let mode = StartMode::Standby { timeline: TimelineId::FIRST };
+    let opened = Database::open(&machine(disk), options(to), mode).unwrap();
+    let Opened::Standby { db, mut redo } = opened else { panic!("asked for a standby") };
+    let end = redo.run(&PromoteNow).unwrap();
+    let how = PromoteOptions { new_timeline: TimelineId::new(timeline), reason: "test".into() };
+    db.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    write(&db, tree, "there").await;
+    db.shutdown().await.unwrap();
+}
+
 /// /one: a primary that was killed; /two: its copy, promoted before /one's last commit, and stopped.
 async fn diverged() -> (VirtualDisk, TreeId) {
     let disk = VirtualDisk::new();
@@ -67,21 +84,7 @@ async fn diverged() -> (VirtualDisk, TreeId) {
     write(&one, tree, "common").await;
     one.checkpoint(CheckpointKind::Immediate).await.unwrap();
     write(&one, tree, "before the fork").await;
-    let copy = tempfile::tempdir().unwrap();
-    disk.export(Path::new("/one"), copy.path()).unwrap();
-    disk.import(copy.path(), Path::new("/two")).unwrap();
-    disk.remove_file(Path::new("/two/plimsoll/lock")).unwrap();
-
-    let mode = StartMode::Standby { timeline: TimelineId::FIRST };
-    let opened = Database::open(&machine(&disk), options("/two"), mode).unwrap();
-    let Opened::Standby { db: two, mut redo } = opened else { panic!("asked for a standby") };
-    let end = redo.run(&PromoteNow).unwrap();
-    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
-    two.promote(end, how).await.unwrap().end_recovery().await.unwrap();
-    write(&two, tree, "there").await;
-    two.shutdown().await.unwrap();
-    drop(two);
-
+    promote_copy(&disk, tree, "/two", 2).await;
     write(&one, tree, "here").await;
     drop(one);
     (disk.fork(), tree)
@@ -89,8 +92,12 @@ async fn diverged() -> (VirtualDisk, TreeId) {
 
 /// All of a rewind up to its first change.
 async fn begin(disk: &VirtualDisk) -> Result<Rewind, RewindError> {
+    begin_to(disk, "/two").await
+}
+
+async fn begin_to(disk: &VirtualDisk, source: &str) -> Result<Rewind, RewindError> {
     let options = RewindOptions {
-        source: SourceName::Directory("/two".into()),
+        source: SourceName::Directory(source.into()),
         target: "/one".into(),
         node_files: NodeFiles::Keep,
         standby: true,
@@ -139,6 +146,12 @@ fn report(disk: &VirtualDisk) -> String {
     let [name] = names.as_slice() else { panic!("{names:?}") };
     let bytes = disk.read(&Path::new("/one/plimsoll").join(name), 1 << 20).unwrap();
     String::from_utf8(bytes).unwrap()
+}
+
+/// How many commits it tells of.
+fn commits(disk: &VirtualDisk) -> usize {
+    // The first line names the discard.
+    report(disk).lines().count() - 1
 }
 
 /// Each file that the ledger names is there.
@@ -249,4 +262,56 @@ async fn a_rewind_that_the_ledger_does_not_take_changes_nothing_unless_an_earlie
         carry_out(&left).await.unwrap();
         assert_eq!(told(&left), 1);
     }
+}
+
+/// The first source parted before the second: what /one wrote between is discarded by the rewind to it alone.
+#[tokio::test]
+async fn a_rewind_that_was_killed_before_its_first_change_and_goes_elsewhere_has_discarded_nothing() {
+    let (disk, tree) = diverged().await;
+    promote_copy(&disk, tree, "/three", 3).await;
+    write_on(&disk, tree).await;
+    let (before, mut marked) = (disk.fork(), 0);
+    drop(begin(&before).await.unwrap());
+    let before = before.fork();
+    assert!(is_marked(&before));
+    assert_eq!(commits(&before), 2, "before and behind the fork of /three");
+    for call in 1.. {
+        let killed = before.fork();
+        killed.inject(Fault::power_off(call));
+        let begun = begin_to(&killed, "/three").await.is_ok();
+        for left in after(&killed) {
+            check_named(&left, &format!("call {call}"));
+            marked += u32::from(is_marked(&left));
+            let again = left.fork();
+            begin_to(&left, "/three").await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!((told(&left), kept(&left)), (1, 1), "call {call}");
+            assert_eq!(commits(&left), 1, "call {call}: {}", report(&left));
+            check_named(&left, &format!("call {call}"));
+            // Nor is anything lost if it goes back to the first.
+            begin(&again).await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!((told(&again), kept(&again)), (1, 1), "call {call}");
+            assert_eq!(commits(&again), 2, "call {call}");
+        }
+        if begun {
+            break;
+        }
+    }
+    assert!(marked > 6, "{marked}");
+}
+
+/// An entry that others follow is not taken back, nor is the file that it names.
+#[tokio::test]
+async fn what_the_ledger_cannot_take_back_stays_as_a_whole() {
+    let (disk, tree) = diverged().await;
+    promote_copy(&disk, tree, "/three", 3).await;
+    write_on(&disk, tree).await;
+    drop(begin(&disk).await.unwrap());
+    let ledger = Path::new("/one/plimsoll/ledger");
+    let entry = disk.read(ledger, 1 << 20).unwrap();
+    host::write_file_durably(&disk, Path::new("/one/plimsoll/ledger.old"), &entry).unwrap();
+    disk.remove_file(ledger).unwrap();
+    let disk = disk.fork();
+    begin_to(&disk, "/three").await.unwrap();
+    assert_eq!((told(&disk), kept(&disk)), (2, 2));
+    check_named(&disk, "moved");
 }

@@ -119,6 +119,7 @@ impl Disk for NodeDisk {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.rename(from, to)?;
         self.seen.refused.replaced(to);
+        self.seen.spared.slot_changed(&self.inner, to);
         rules::renamed(&self.inner, from, to, &self.seen.refused);
         self.seen.unsettled.gone(from);
         self.seen.unsettled.touched(&self.inner, to);

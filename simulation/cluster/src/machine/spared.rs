@@ -75,6 +75,17 @@ impl Spared {
         }
         last.names = names;
     }
+
+    /// A file of a slot was replaced: what that asks for by now, and may not have asked for when the
+    /// checkpoint's control file came, is needed.
+    pub(super) fn slot_changed(&self, files: &VirtualDisk, path: &Path) {
+        let all = path.ancestors().find(|above| above.ends_with("pg_replslot"));
+        let Some(data) = all.and_then(Path::parent) else { return };
+        if let Some(last) = self.0.lock().as_mut() {
+            let names = unneeded(files, data, last.redo);
+            last.names.retain(|name| names.contains(name));
+        }
+    }
 }
 
 /// The segments that nobody needs once recovery begins there.
