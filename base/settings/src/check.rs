@@ -9,6 +9,7 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("client_encoding", client_encoding),
     ("DateStyle", date_style),
     ("default_table_access_method", access_method),
+    ("default_with_oids", always_off),
     ("lc_messages", messages_locale),
     ("lc_monetary", locale),
     ("lc_numeric", locale),
@@ -36,6 +37,11 @@ fn always_on(text: &str) -> Result<String, Refusal> {
     } else {
         Err(Refusal::Absent(format!("standard_conforming_strings = {text}")))
     }
+}
+
+/// PostgreSQL 15 has the setting for scripts that turn it off.
+fn always_off(text: &str) -> Result<String, Refusal> {
+    if text == "off" { Ok(text.to_owned()) } else { Err(Refusal::Absent("a table WITH OIDS".to_owned())) }
 }
 
 /// UTF8 is the only encoding here.

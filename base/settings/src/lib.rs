@@ -5,7 +5,7 @@
 //! the rules of SET, SET LOCAL and savepoints ([`SessionSettings`]), typed snapshots for hot paths
 //! ([`Config`], [`SessionConfig`]), the text of postgresql.auto.conf ([`alter_system`]) and of a new
 //! postgresql.conf ([`sample_file`]), the same table in words for the documentation ([`reference()`]), and
-//! the switches of one letter that stand for settings ([`switched`]).
+//! the switches of one letter that stand for settings ([`switch`]).
 //!
 //! It does no I/O (files come in through [`Files`], texts go out) and knows nothing of WAL, storage or
 //! sockets.
@@ -43,6 +43,6 @@ pub use postgresql15::POSTGRESQL_RELEASE;
 pub use reference::{Allowed, ReferenceEntry, reference};
 pub use sample::{SampleValues, sample_file};
 pub use session::{Mark, Privilege, Scope, SessionSettings, join_values};
-pub use switches::{Switched, switched, takes_value};
+pub use switches::{Switch, SwitchedBy, switch};
 pub use table::{RECOVERY_TARGETS, definitions, find, is_custom_name, nearest_name};
 pub use value::{Value, parse_bool};

@@ -421,7 +421,7 @@ impl Settings {
 fn row(name: String, definition: &'static Definition, slot: &Slot) -> Row {
     let top = slot.layers.last();
     let boot = Value::boot(definition);
-    let setting = top.map_or(&boot, |layer| &layer.value).plain(definition);
+    let value = top.map_or(&boot, |layer| &layer.value);
     let (min_val, max_val) = match definition.kind {
         Kind::Integer { min, max, .. } => (Some(min.to_string()), Some(max.to_string())),
         Kind::Real { min, max, .. } => {
@@ -432,8 +432,8 @@ fn row(name: String, definition: &'static Definition, slot: &Slot) -> Row {
     let place = top.and_then(|layer| layer.place.as_ref());
     Row {
         name,
-        reset_val: setting.clone(),
-        setting,
+        setting: value.plain(definition),
+        reset_val: value.decimal(definition),
         unit: definition.kind.unit().name(),
         category: definition.category,
         short_desc: if definition.name.is_empty() { "" } else { definition.description() },
@@ -446,7 +446,7 @@ fn row(name: String, definition: &'static Definition, slot: &Slot) -> Row {
             Kind::Choice { words, .. } => Some(words),
             _ => None,
         },
-        boot_val: Some(boot.plain(definition)).filter(|_| !definition.name.is_empty()),
+        boot_val: Some(boot.decimal(definition)).filter(|_| !definition.name.is_empty()),
         sourcefile: place.map(|place| place.file.display().to_string()),
         sourceline: place.map(|place| place.line),
         pending_restart: slot.pending_restart,

@@ -128,3 +128,11 @@ fn a_check_of_the_server_refuses_with_its_detail() {
          in file \"/d/postgresql.conf\" line 1"
     );
 }
+
+#[test]
+fn modes_of_files_are_octal_where_they_are_in_force_and_decimal_where_a_reset_goes_to() {
+    let settings = started("unix_socket_permissions = 0770");
+    let row = settings.rows().into_iter().find(|row| row.name == "unix_socket_permissions").unwrap();
+    assert_eq!((row.setting.as_str(), row.reset_val.as_str()), ("0770", "504"));
+    assert_eq!(row.boot_val.as_deref(), Some("511"));
+}

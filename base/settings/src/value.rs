@@ -113,6 +113,15 @@ impl Value {
         }
     }
 
+    /// As pg_settings prints what it was at first and will be when it is reset: numbers in base units, and in
+    /// base ten.
+    pub(crate) fn decimal(&self, of: &Definition) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            _ => self.plain(of),
+        }
+    }
+
     /// As pg_settings prints it: a number in base units, without the unit.
     pub fn plain(&self, of: &Definition) -> String {
         match self {

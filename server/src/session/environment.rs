@@ -76,6 +76,33 @@ fn check_named(setting: &str, value: &str) -> sql_interface::Result<()> {
     Err(error.with_detail(format!("{}{rest} \"{name}\" does not exist.", first.to_ascii_uppercase())))
 }
 
+/// That a session may begin with a value; beyond what its text says, and what SET asks.
+fn check_at_start(setting: &str, value: &str) -> sql_interface::Result<()> {
+    let invalid = |state, message: String| Err(SqlError::new(state, message));
+    match setting.to_ascii_lowercase().as_str() {
+        "temp_tablespaces" => Ok(()),
+        // No transaction has begun, so it cannot be this one's: PostgreSQL says that it comes too late.
+        "transaction_isolation" if !value.eq_ignore_ascii_case("read committed") => {
+            let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            invalid(SqlState::ACTIVE_SQL_TRANSACTION, message.to_owned())
+        }
+        "transaction_deferrable" => {
+            let message = "SET TRANSACTION [NOT] DEFERRABLE must be called before any query";
+            invalid(SqlState::ACTIVE_SQL_TRANSACTION, message.to_owned())
+        }
+        name @ ("session_preload_libraries" | "local_preload_libraries") => {
+            let names = settings::split_identifiers(value).unwrap_or_default();
+            let folder = if name.starts_with("local") { "$libdir/plugins/" } else { "" };
+            names.first().map_or(Ok(()), |library| {
+                let message =
+                    format!("could not access file \"{folder}{library}\": No such file or directory");
+                invalid(SqlState::UNDEFINED_FILE, message)
+            })
+        }
+        _ => check_named(setting, value),
+    }
+}
+
 /// What is told of a value that changes nothing.
 fn without_effect(name: &str) -> Report {
     let message = format!("parameter \"{name}\" has no effect on this server");
@@ -118,15 +145,17 @@ impl SessionEnvironment {
         handle: Arc<SessionHandle>,
         superuser: bool,
         startup: &[(String, String)],
-    ) -> Result<Self, SettingError> {
+    ) -> sql_interface::Result<Self> {
         let generation = node.ground.generation();
         let mut settings = SessionSettings::new(node.ground.settings());
+        let refused = |error: SettingError| setting_error(&error);
         let privilege = if superuser { Privilege::Superuser } else { Privilege::User };
         for (name, value) in startup {
-            settings.set_at_start(name, value, Source::Client, privilege)?;
+            settings.set_at_start(name, value, Source::Client, privilege).map_err(refused)?;
+            check_at_start(name, value)?;
         }
-        settings.set_computed("is_superuser", if superuser { "on" } else { "off" })?;
-        settings.set_computed("session_authorization", &handle.user)?;
+        settings.set_computed("is_superuser", if superuser { "on" } else { "off" }).map_err(refused)?;
+        settings.set_computed("session_authorization", &handle.user).map_err(refused)?;
         settings.take_reports();
         let quick = Arc::new(quick(settings.config()));
         *handle.application.lock() = settings.config().application_name.clone();

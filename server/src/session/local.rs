@@ -72,8 +72,7 @@ impl Embedded {
         if let Some(oid) = engine.database_oid(database).await? {
             handle.database_oid.store(oid, Ordering::Relaxed);
         }
-        let environment = SessionEnvironment::new(node.clone(), handle.clone(), role.superuser, &[])
-            .map_err(|error| crate::error::setting_error(&error))?;
+        let environment = SessionEnvironment::new(node.clone(), handle.clone(), role.superuser, &[])?;
         let environment = Arc::new(environment);
         let sql = engine.session(options, environment.clone()).await?;
         handle.set_canceller(sql.canceller().clone());

@@ -2,8 +2,9 @@
 
 use super::replication::{self, WalSender};
 use super::rows::Scratch;
+use super::startup_options::{self, Asked};
 use super::{Limits, Session, SessionEnvironment, from_sql, lost_server};
-use super::{members, packets, startup_options};
+use super::{members, packets};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
 use crate::connection::registry::{Activity, EndedFor, Full, Member, NewSession, SessionHandle, SessionKind};
@@ -405,10 +406,11 @@ async fn log_in(
         .admit(handle, &role, &config)
         .map_err(|full| Exit::Fatal(Box::new(full.report(&claim.user, &config))))?;
 
-    let settings = startup_settings(&parameters)?;
+    let Asked { settings, wrong } = startup_settings(&parameters);
     require_own_identity(&settings, &claim.user, superuser)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
-        .map_err(|error| refused_setting(&error))?;
+        .map_err(|error| ended_by(from_sql(&error)))?;
+    wrong.map_or(Ok(()), |wrong| Err(ended_by(*wrong)))?;
     let environment = Arc::new(environment);
     begin_with_settings(node, &claim, &environment).await?;
     log_authorized(node, &member, claim.replication);
@@ -423,11 +425,9 @@ async fn log_in(
     Ok(Some(Entered { member, kind }))
 }
 
-/// The end of a session that asked for a setting which it may not have.
-fn refused_setting(error: &settings::SettingError) -> Exit {
-    let report = Report::fatal(error.sqlstate(), error.to_string());
-    let (detail, hint) = (error.detail().map(str::to_owned), error.hint());
-    Exit::Fatal(Box::new(Report { detail, hint, ..report }))
+/// The end of a session before it has begun.
+fn ended_by(report: Report) -> Exit {
+    Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..report }))
 }
 
 /// Opens what serves a session that was let in.
@@ -452,10 +452,8 @@ async fn open(
     if let Ok(Some(oid)) = engine.database_oid(&options.database).await {
         member.handle.database_oid.store(oid, Ordering::Relaxed);
     }
-    let session = engine
-        .session(options, environment.clone())
-        .await
-        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    let session =
+        engine.session(options, environment.clone()).await.map_err(|error| ended_by(from_sql(&error)))?;
     Ok(Kind::Sql(Box::new((session, environment.clone(), replication))))
 }
 
@@ -464,10 +462,7 @@ async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql_
     let Some(engine) = node.engine() else {
         return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
     };
-    let role = engine
-        .role(&claim.user)
-        .await
-        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    let role = engine.role(&claim.user).await.map_err(|error| ended_by(from_sql(&error)))?;
     let user = &claim.user;
     let denied = |what: String| fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what);
     let Some(role) = role else { return Err(denied(format!("role \"{user}\" does not exist"))) };
@@ -504,20 +499,18 @@ fn log_authorized(node: &Node, member: &Member, physical: bool) {
     node.ground.log.write(Some(&handle.log_context()), &report, None);
 }
 
-/// The settings that a startup packet sets, those of `options` first.
-fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, String)>, Exit> {
-    let mut settings = Vec::new();
-    if let Some(options) = parameters.get("options") {
-        settings = startup_options::parse(options)
-            .map_err(|wrong| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..*wrong })))?;
-    }
+/// The settings that a startup packet sets, those of `options` first, and alone if something is wrong there.
+fn startup_settings(parameters: &StartupParameters) -> Asked {
+    let mut asked = parameters.get("options").map(startup_options::parse).unwrap_or_default();
     let own = ["user", "database", "options", "replication"];
     let rest = parameters
         .parameters
         .iter()
         .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."));
-    settings.extend(rest.cloned());
-    Ok(settings)
+    if asked.wrong.is_none() {
+        asked.settings.extend(rest.cloned());
+    }
+    asked
 }
 
 /// A startup packet may name whom the session acts as (`role`), but not make it another user's.

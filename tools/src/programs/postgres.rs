@@ -1,7 +1,7 @@
 //! The personality of postgres: the server in the foreground, with that program's options.
 
 use anyhow::{Result, anyhow, bail};
-use settings::{switched, takes_value};
+use settings::{SwitchedBy, switch};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -72,6 +72,10 @@ fn misused(what: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("{what}\nTry \"postgres --help\" for more information.")
 }
 
+fn no_argument(word: &str) -> anyhow::Error {
+    misused(format!("invalid argument: \"{word}\""))
+}
+
 /// Reads the arguments after the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Request> {
     let mut parsed = ServerArguments::default();
@@ -79,6 +83,12 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
         arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
+        if word == "--" {
+            match rest.next() {
+                Some(word) => return Err(no_argument(word)),
+                None => break,
+            }
+        }
         if let Some(long) = word.strip_prefix("--") {
             match long {
                 "version" => return Ok(Request::Version),
@@ -92,7 +102,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
             continue;
         }
         let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            return Err(misused(format!("invalid argument: \"{word}\"")));
+            return Err(no_argument(word));
         };
         let mut left = letters.chars();
         while let Some(letter) = left.next() {
@@ -124,6 +134,7 @@ impl ServerArguments {
             'n' | 'T' => {
                 bail!("-{letter} is not supported: this server is one process, no other goes on without it")
             }
+            'b' => bail!("-{letter} is not supported: this server has no mode for upgrades"),
             'E' | 'j' | 'r' => bail!("-{letter} is not supported: this server has no single-user mode"),
             _ => {}
         }
@@ -134,28 +145,14 @@ impl ServerArguments {
             'c' => self.settings.push(setting(value.ok_or_else(missing)?)?),
             letter => {
                 let no_switch = || misused(format!("invalid option -- '{letter}'"));
-                let takes_value = takes_value(letter).ok_or_else(no_switch)?;
-                let value = if takes_value { value.ok_or_else(missing)? } else { "" };
+                let switch = switch(letter).ok_or_else(no_switch)?;
+                let value = if switch.takes_value() { value.ok_or_else(missing)? } else { "" };
                 let no_value = || misused(format!("invalid argument for option -{letter}: \"{value}\""));
-                let settings = switched(letter, value).ok_or_else(no_value)?;
-                self.settings
-                    .extend(settings.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())));
-                if letter == 'd' {
-                    self.debug(value);
-                }
-                return Ok(takes_value);
+                self.settings.extend(switch.settings(value, SwitchedBy::Server).ok_or_else(no_value)?);
+                return Ok(switch.takes_value());
             }
         }
         Ok(true)
-    }
-
-    /// -d: from level to level more is logged of sessions, too.
-    fn debug(&mut self, level: &str) {
-        let number: u8 = level.parse().unwrap_or(0);
-        let more =
-            [(1, "log_connections", "on"), (1, "log_disconnections", "on"), (2, "log_statement", "all")];
-        let more = more.into_iter().filter(|(from, ..)| number >= *from);
-        self.settings.extend(more.map(|(_, name, value)| (name.to_owned(), value.to_owned())));
     }
 }
 
@@ -170,9 +167,7 @@ fn long_setting(text: &str) -> Result<(String, String)> {
 /// Reads `name=value`; dashes in the name stand for underscores, as PostgreSQL allows.
 pub fn setting(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().replace('-', "_"), value.to_owned()))
-        }
+        Some((name, value)) if !name.is_empty() => Ok((name.replace('-', "_"), value.to_owned())),
         _ => bail!("-c {text} requires a value, as in -c name=value"),
     }
 }
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn letters_may_stand_together_and_some_stand_for_several_settings() {
-        let parsed = serve(&["-Fip", "7", "-d2", "-fh", "-t", "ex"]);
+        let parsed = serve(&["-Fip", "7", "-d2", "-fh", "-t", "ex", "--"]);
         let expected = [
             ("fsync", "off"),
             ("listen_addresses", "*"),
@@ -231,6 +226,8 @@ mod tests {
             &["--=x"],
             &["-"],
             &["-FT"],
+            &["-Fb"],
+            &["-F", "--", "-F"],
             &["-f", "x"],
             &["-tq"],
             &["--no-such-option"],

@@ -5,6 +5,7 @@ use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, JoinCheck, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
+use super::select::refuse_locked_rows;
 use super::tail::Tail;
 use crate::expr::{self, Expr};
 use crate::parse::{fold, table_factor, walk};
@@ -30,11 +31,6 @@ pub(crate) struct OutputColumn {
 pub(crate) struct Select {
     pub(crate) node: Node,
     pub(crate) columns: Vec<OutputColumn>,
-}
-
-/// Rows of a set operation are rows of no table.
-pub(super) fn locks_in_sets() -> SqlError {
-    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT")
 }
 
 /// A select list entry.
@@ -115,6 +111,9 @@ impl Analyzer<'_> {
     }
 
     pub(super) fn body(&mut self, body: &ast::SetExpr, tail: &Tail<'_>) -> Result<Select> {
+        if !matches!(body, ast::SetExpr::Select(_)) {
+            refuse_locked_rows(body, tail.locks)?;
+        }
         match body {
             ast::SetExpr::Select(select) => self.select(select, tail),
             ast::SetExpr::Query(inner) => {
@@ -170,9 +169,6 @@ impl Analyzer<'_> {
 
     /// ORDER BY and LIMIT over a body whose output columns are all that can be named.
     fn finish(&mut self, select: Select, tail: &Tail<'_>) -> Result<Select> {
-        if !tail.locks.is_empty() {
-            return Err(locks_in_sets());
-        }
         let Select { mut node, columns } = select;
         if !tail.order_by.is_empty() {
             let shown = columns.iter().map(|column| (column.name.clone(), column.ty)).collect();

@@ -42,8 +42,8 @@ pub(super) struct Clauses {
 impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
         refuse_absent_clauses(select)?;
-        let locking = !tail.locks.is_empty();
-        let (node, joins) = self.shown_from(FromItem::unit(), &select.from, locking)?;
+        let lock = tail.locks.first();
+        let (node, joins) = self.shown_from(FromItem::unit(), &select.from, lock.is_some())?;
         // As PostgreSQL goes: a parameter's type is that of its first place in this order.
         let targets = self.select_list(select)?;
         let of_targets = std::mem::take(&mut self.level().deferred);
@@ -53,9 +53,9 @@ impl Analyzer<'_> {
         let level = self.level();
         let set_calls = std::mem::take(&mut level.set_calls);
         let aggregated = clauses.grouped || !level.aggregates.is_empty() || clauses.having.is_some();
-        if locking {
+        if let Some(lock) = lock {
             refuse_locked_queries(&select.from, tail.locks)?;
-            refuse_locks(select, &clauses, aggregated, !set_calls.is_empty())?;
+            refuse_locks(lock, select, &clauses, aggregated, !set_calls.is_empty())?;
             return self.locked_select(node, recheck, tail, clauses);
         }
         if aggregated {
@@ -262,7 +262,7 @@ impl Analyzer<'_> {
             let of = match &lock.of {
                 None => None,
                 Some(name) if name.0.len() > 1 => {
-                    let message = "FOR UPDATE must specify unqualified relation names";
+                    let message = format!("{} must specify unqualified relation names", strength(lock));
                     return Err(SqlError::syntax(message));
                 }
                 Some(name) => Some(self.table_name(name)?.1),
@@ -282,7 +282,7 @@ impl Analyzer<'_> {
             {
                 return Err(SqlError::new(
                     SqlState::UNDEFINED_TABLE,
-                    format!("relation \"{of}\" in FOR UPDATE clause not found in FROM clause"),
+                    format!("relation \"{of}\" in {} clause not found in FROM clause", strength(lock)),
                 ));
             }
             let mut locked = Vec::new();
@@ -293,14 +293,12 @@ impl Analyzer<'_> {
                 let (Some(relation), Some(key)) = (&table.relation, table.key) else {
                     // Without OF, what has no rows of its own is passed over.
                     if of.is_some() {
-                        let message = "FOR UPDATE cannot be applied to anything but a table";
-                        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                        return Err(cannot_lock(lock, "be applied to anything but a table"));
                     }
                     continue;
                 };
                 if table.nullable {
-                    let message = "FOR UPDATE cannot be applied to the nullable side of an outer join";
-                    return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+                    return Err(cannot_lock(lock, "be applied to the nullable side of an outer join"));
                 }
                 let needed = relation.live_columns().map(|(at, _)| at).collect();
                 locked.push(Object::Relation(relation.oid));
@@ -463,7 +461,13 @@ fn group_by(select: &ast::Select) -> Result<&[ast::Expr]> {
 }
 
 /// 0A000 for row locks where a result row is not one row of a table.
-fn refuse_locks(select: &ast::Select, clauses: &Clauses, aggregated: bool, makes_sets: bool) -> Result<()> {
+fn refuse_locks(
+    lock: &ast::LockClause,
+    select: &ast::Select,
+    clauses: &Clauses,
+    aggregated: bool,
+    makes_sets: bool,
+) -> Result<()> {
     let what = if select.distinct.is_some() {
         "DISTINCT clause"
     } else if clauses.grouped {
@@ -477,7 +481,40 @@ fn refuse_locks(select: &ast::Select, clauses: &Clauses, aggregated: bool, makes
     } else {
         return Ok(());
     };
-    Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("FOR UPDATE is not allowed with {what}")))
+    Err(not_locked_with(lock, what))
+}
+
+/// The words of a clause that locks rows.
+const fn strength(lock: &ast::LockClause) -> &'static str {
+    match lock.lock_type {
+        ast::LockType::Update => "FOR UPDATE",
+        ast::LockType::Share => "FOR SHARE",
+    }
+}
+
+fn cannot_lock(lock: &ast::LockClause, what: &str) -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} cannot {what}", strength(lock)))
+}
+
+fn not_locked_with(lock: &ast::LockClause, what: &str) -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} is not allowed with {what}", strength(lock)))
+}
+
+/// 0A000 for row locks of a set operation or of VALUES: those are rows of no table.
+pub(super) fn refuse_locked_rows(body: &ast::SetExpr, locks: &[ast::LockClause]) -> Result<()> {
+    match (locks.first(), body) {
+        (None, _) => Ok(()),
+        (Some(lock), ast::SetExpr::Values(_)) => Err(cannot_lock(lock, "be applied to VALUES")),
+        (Some(lock), ast::SetExpr::Table(_)) => {
+            Err(SqlError::unsupported(format!("TABLE ... {}", strength(lock))))
+        }
+        (Some(_), _) => refuse_locks_in_sets(locks),
+    }
+}
+
+/// 0A000 for row locks of one of the queries that a set operation joins, or of all.
+pub(super) fn refuse_locks_in_sets(locks: &[ast::LockClause]) -> Result<()> {
+    locks.first().map_or(Ok(()), |lock| Err(not_locked_with(lock, "UNION/INTERSECT/EXCEPT")))
 }
 
 /// An ORDER BY of columns alone.

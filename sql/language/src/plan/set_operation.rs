@@ -2,7 +2,8 @@
 
 use super::analyzer::Analyzer;
 use super::node::{Node, SetKind, SetOperationPlan, ValuesPlan};
-use super::query::{OutputColumn, Select, locks_in_sets};
+use super::query::{OutputColumn, Select};
+use super::select::refuse_locks_in_sets;
 use super::tail::Tail;
 use crate::expr::{self, Expr};
 use sql_interface::{Result, SqlError, stack};
@@ -54,9 +55,7 @@ impl Analyzer<'_> {
     fn set_branch(&mut self, body: &ast::SetExpr) -> Result<Select> {
         let mut inner = body;
         while let ast::SetExpr::Query(query) = inner {
-            if !query.locks.is_empty() {
-                return Err(locks_in_sets());
-            }
+            refuse_locks_in_sets(&query.locks)?;
             inner = &query.body;
         }
         let nothing = Tail { order_by: &[], limit: None, offset: None, locks: &[] };
