@@ -323,5 +323,5 @@ async fn a_standby_whose_log_has_a_gap_gets_what_is_common_and_is_told_what_else
             Err(error) => panic!("{name}: {error}"),
         }
     }
-    assert!(brought > 3 && told > 1, "{brought} {told}");
+    assert!(brought > 1 && told > 1, "{brought} {told}");
 }

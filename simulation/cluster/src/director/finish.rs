@@ -212,6 +212,9 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         // A promotion that was asked for in the middle of a rewind waits for that, and for the log after it.
         let waits = |node| shared.facts.lock().is_promoted_behind_rewind(node, begun_ms);
         let limit = if shared.nodes().any(waits) { 2 * FOLLOW_LIMIT } else { FOLLOW_LIMIT };
+        // One that was asked for before all faults ended may wait for histories.
+        let is_late = shared.facts.lock().awaits_promotion();
+        let limit = if is_late { limit.max(follow_limit(shared)) } else { limit };
         let all = settled || begun.elapsed() > limit;
         if let Some((node, _)) = best.filter(|_| all) {
             let Some(other) = unfenced(shared, *node, &roles) else { return Ok(*node) };
