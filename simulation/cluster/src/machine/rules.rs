@@ -203,8 +203,17 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
         return;
     }
     let Some(data) = place(files, path) else { return };
-    // What is durable of the log and what minRecoveryPoint covers is so from their beginning on.
-    if let Some(lsn) = newest_lsn(bytes)
+    // What is durable of the log and what minRecoveryPoint covers is so from their beginning on. A page that is
+    // as new there already has its log behind it, though a disk may have changed that since.
+    let there = files.open(path, host::OpenMode::Read).ok();
+    let is_newer = |(at, lsn): &(u64, Lsn)| {
+        let mut page = [0; size_of::<Lsn>()];
+        let before = there.as_ref().and_then(|file| file.read_exact_at(&mut page, *at).ok());
+        before.and_then(|()| lsn_of(&page)).is_none_or(|before| before < *lsn)
+    };
+    let pages = (offset..).step_by(PAGE).zip(bytes.chunks_exact(PAGE));
+    let newer = pages.filter_map(|(at, page)| Some((at, lsn_of(page)?))).filter(is_newer);
+    if let Some(lsn) = newer.map(|(_, lsn)| lsn).max()
         && let Err(why) = may_be_written(files, &data, lsn)
     {
         fail(format!("writes a page of {} that is as new as {lsn}: {why}", path.display()));
