@@ -362,12 +362,7 @@ pub(super) fn take_back_last(
         return Ok(true);
     }
     let path = path(data_dir);
-    let text = match host.disk.read(&path, FILE_MAX) {
-        Ok(text) => text,
-        // What is left is in the older half.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    let text = read_bytes(host, &path)?;
     let lines = text.strip_suffix(b"\n").unwrap_or(&text);
     let start = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let last = lines.get(start..).unwrap_or_default();
@@ -440,12 +435,15 @@ pub fn read_ledger(host: &Host, data_dir: &Path) -> io::Result<Vec<LedgerEntry>>
 }
 
 fn read_file(host: &Host, path: &Path) -> io::Result<Vec<LedgerEntry>> {
-    let text = match host.disk.read(path, FILE_MAX) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
+    Ok(String::from_utf8_lossy(&read_bytes(host, path)?).lines().filter_map(parse).collect())
+}
+
+/// The bytes of a file of the ledger; none if it is not there.
+fn read_bytes(host: &Host, path: &Path) -> io::Result<Vec<u8>> {
+    match host.disk.read(path, FILE_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 fn parse(line: &str) -> Option<LedgerEntry> {

@@ -347,7 +347,7 @@ async fn begin_with_settings(
     let settings = engine
         .start_settings(&claim.user, &claim.database)
         .await
-        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+        .map_err(|error| ended_by(from_sql(&error)))?;
     environment.begin_with(&settings);
     Ok(())
 }
@@ -410,7 +410,9 @@ async fn log_in(
     require_own_identity(&settings, &claim.user, superuser)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
         .map_err(|error| ended_by(from_sql(&error)))?;
-    wrong.map_or(Ok(()), |wrong| Err(ended_by(*wrong)))?;
+    if let Some(wrong) = wrong {
+        return Err(ended_by(*wrong));
+    }
     let environment = Arc::new(environment);
     begin_with_settings(node, &claim, &environment).await?;
     log_authorized(node, &member, claim.replication);
