@@ -203,8 +203,8 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
         return;
     }
     let Some(data) = place(files, path) else { return };
-    // What is durable of the log and what minRecoveryPoint covers is so from their beginning on. A page that is
-    // as new there already has its log behind it, though a disk may have changed that since.
+    // What is durable of the log and what minRecoveryPoint covers is so from their beginning on. A page that
+    // is as new there already has its log behind it, though a disk may have changed that since.
     let there = files.open(path, host::OpenMode::Read).ok();
     let is_newer = |(at, lsn): &(u64, Lsn)| {
         let mut page = [0; size_of::<Lsn>()];
