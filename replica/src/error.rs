@@ -172,11 +172,21 @@ pub enum ReplicaError {
     /// The peer does not keep to the protocol.
     #[error("{0}")]
     Protocol(String),
+    /// The source has the first segments of a record no more, and what is here of them is torn.
+    #[error("the record at {at} is damaged here, and the server has removed its beginning: {reason}")]
+    TornBeginning {
+        /// Where the record belongs.
+        at: Lsn,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The peer refused, in its words.
     #[error("could not {what}: ERROR:  {message}")]
     Refused {
         /// What was asked for.
         what: &'static str,
+        /// Its SQLSTATE.
+        code: SqlState,
         /// Its message.
         message: String,
     },
@@ -230,7 +240,9 @@ impl ReplicaError {
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => SqlState::INVALID_NAME,
             Self::SlotNameLong(_) => SqlState::NAME_TOO_LONG,
             Self::SlotBackwards { .. } => SqlState::INVALID_PARAMETER_VALUE,
-            Self::SlotFile { .. } | Self::Differs { .. } => SqlState::DATA_CORRUPTED,
+            Self::SlotFile { .. } | Self::Differs { .. } | Self::TornBeginning { .. } => {
+                SqlState::DATA_CORRUPTED
+            }
             Self::SendersFull(_) => SqlState::TOO_MANY_CONNECTIONS,
             Self::SegmentRemoved(_) => SqlState::UNDEFINED_FILE,
             Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => SqlState::INTERNAL_ERROR,
@@ -248,6 +260,11 @@ impl ReplicaError {
             Self::File { .. } | Self::Wal(_) => SqlState::IO_ERROR,
             Self::Fenced(_) => SqlState::READ_ONLY_SQL_TRANSACTION,
         }
+    }
+
+    /// Whether the peer has a segment no more.
+    pub fn is_removed_segment(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == SqlState::UNDEFINED_FILE)
     }
 
     /// The DETAIL field.
@@ -283,6 +300,10 @@ impl ReplicaError {
             Self::OtherSystem { .. } => {
                 Some("Point primary_conninfo at a server of this cluster, or clone this one anew.")
             }
+            Self::TornBeginning { .. } => Some(
+                "Point primary_conninfo at a server that has it, or restore_command at an archive; else clone this \
+                 server anew.",
+            ),
             Self::EndsBefore { .. } => {
                 Some("Point primary_conninfo at a server that has all of it, or clone this one anew.")
             }

@@ -241,6 +241,7 @@ impl Cluster {
                 let node = &self.nodes[standby];
                 Some(Event::WholeEnd(Lsn::new(node.whole_end(node.end()))))
             }
+            ReceiverAction::GoOnAt(_) | ReceiverAction::Count => panic!("no log is removed here"),
             ReceiverAction::SwitchTimeline(_) => {
                 self.switches += 1;
                 None

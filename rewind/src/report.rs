@@ -27,7 +27,7 @@ use crate::copy::remove_tree;
 use crate::discarded::{Change, DiscardedCommit};
 use crate::error::{RewindError, io_error};
 use crate::past::{TreeRows, Version};
-use crate::rewinding::Rewind;
+use crate::rewinding::{Need, Rewind};
 use crate::target::{Divergence, ForkPoint, Target};
 use host::{Disk, OpenMode, SharedDisk, SharedFile};
 use serde_json::{Map, Value, json};
@@ -42,6 +42,8 @@ use wal::describe::utc_text;
 
 /// Bytes of the file that are written at once.
 const PIECE: usize = 256 << 10;
+/// The node's own folder.
+const OWN_DIR: &str = "plimsoll";
 /// A report that is being written.
 const TEMPORARY: &str = ".tmp";
 
@@ -76,6 +78,12 @@ pub struct Draft {
 }
 
 impl Draft {
+    fn new(target: &Target, divergence: &Divergence) -> Self {
+        let name = file_name(target, divergence.fork, divergence.end);
+        let temporary = target.path(&format!("{name}{TEMPORARY}"));
+        Self { disk: target.disk.clone(), temporary, path: target.path(&name), counts: Counts::default() }
+    }
+
     /// The file's path, once it is kept.
     pub fn path(&self) -> &Path {
         &self.path
@@ -135,16 +143,7 @@ impl<'r> Report<'r> {
         };
         let names = NamedRows::new(pair(before)?, pair(after)?)
             .map_err(|error| RewindError::Catalogue(error.message().to_owned()))?;
-        let head = json!({
-            "discarded": {
-                "system": target.system_id().to_string(),
-                "timeline": target.timeline().get(),
-                "fork": divergence.fork.at.to_string(),
-                "fork_timeline": divergence.fork.timeline.get(),
-                "end": divergence.end.to_string(),
-                "source_timeline": rewind.timeline().get(),
-            }
-        });
+        let head = head(rewind, divergence);
         Ok(Self { target, divergence, names, head })
     }
 
@@ -196,17 +195,62 @@ impl<'r> Report<'r> {
         Ok(Some((path, counts)))
     }
 
-    /// The file of an earlier run that was broken off before it changed anything, if that was to go back to
-    /// another fork: what it tells is not what this one discards.
+    /// The files of earlier runs that were broken off on their way to other branches, the one that tells most
+    /// first, if what they tell is not what goes now: those runs have changed nothing, or this one leaves the
+    /// target more.
     ///
     /// # Errors
-    /// Fails if the file cannot be looked for.
-    pub fn given_up(rewind: &Rewind, divergence: &Divergence) -> Result<Option<PathBuf>, RewindError> {
-        let (target, Some(begun)) = (rewind.target(), rewind.untouched_for()) else { return Ok(None) };
-        let Some(fork) = target.fork_from(begun, divergence.end) else { return Ok(None) };
-        let path = target.path(&file_name(target, fork, divergence.end));
-        let is_another = fork != divergence.fork && target.disk.exists(&path).map_err(io_error(&path))?;
-        Ok(is_another.then_some(path))
+    /// Fails if the files cannot be looked for, or the log cannot be read.
+    pub fn given_up(rewind: &Rewind) -> Result<Vec<PathBuf>, RewindError> {
+        let (target, Some(begun)) = (rewind.target(), rewind.begun()) else { return Ok(Vec::new()) };
+        let (end, is_given_up): (Lsn, &dyn Fn(ForkPoint) -> bool) = match (rewind.need(), &begun.history) {
+            (Need::Diverged(now), _) if begun.is_untouched => (now.end, &|fork| fork != now.fork),
+            (Need::Diverged(now), _) => (now.end, &|fork| fork.at < now.fork.at),
+            (Need::Nothing, Some(branch)) => match target.divergence_from(branch, Some(begun))? {
+                Some(divergence) => (divergence.end, &|_| true),
+                None => return Ok(Vec::new()),
+            },
+            (Need::Nothing, None) | (Need::Rest, _) => return Ok(Vec::new()),
+        };
+        let folder = target.path(OWN_DIR);
+        let mut told: Vec<(Lsn, PathBuf)> = Vec::new();
+        for entry in target.disk.list(&folder).map_err(io_error(&folder))? {
+            if let Some(fork) = fork_of(&entry.name, target, end).filter(|fork| is_given_up(*fork)) {
+                told.push((fork.at, folder.join(&entry.name)));
+            }
+        }
+        told.sort();
+        Ok(told.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Writes what goes of the commits that an earlier run has told of, as that told it: since it began to
+    /// change files, the log and they may tell less. Each line is shown.
+    ///
+    /// # Errors
+    /// Fails if that run's file is no report, or the new one cannot be written.
+    pub fn narrowed(
+        rewind: &Rewind,
+        divergence: &Divergence,
+        told: &Path,
+        show: &mut (dyn FnMut(&Value) + Send),
+    ) -> Result<Draft, RewindError> {
+        let target = rewind.target();
+        let mut draft = Draft::new(target, divergence);
+        let mut out = Lines::create(&*draft.disk, &draft.temporary)?;
+        let (mut counts, mut written) = (Counts::default(), out.add(&head(rewind, divergence)));
+        each_line(&*target.disk, told, &mut |line| {
+            let end = line.get("lsn").and_then(Value::as_str).and_then(|lsn| lsn.parse::<Lsn>().ok());
+            if written.is_ok() && end.is_some_and(|end| end > divergence.fork.at) {
+                counts.commits += 1;
+                counts.changes += changes_of(line);
+                show(line);
+                written = out.add(line);
+            }
+        })?;
+        written?;
+        out.finish()?;
+        draft.counts = counts;
+        Ok(draft)
     }
 
     /// Writes the lines durably to what becomes the target's own file of them, and shows each.
@@ -214,13 +258,7 @@ impl<'r> Report<'r> {
     /// # Errors
     /// Fails if the log cannot be read or the file cannot be written.
     pub fn draft(&self, show: &mut (dyn FnMut(&Value) + Send)) -> Result<Draft, RewindError> {
-        let name = file_name(self.target, self.divergence.fork, self.divergence.end);
-        let mut draft = Draft {
-            disk: self.target.disk.clone(),
-            temporary: self.target.path(&format!("{name}{TEMPORARY}")),
-            path: self.target.path(&name),
-            counts: Counts::default(),
-        };
+        let mut draft = Draft::new(self.target, self.divergence);
         draft.counts = self.write(&*draft.disk, &draft.temporary, show)?;
         Ok(draft)
     }
@@ -236,10 +274,24 @@ impl<'r> Report<'r> {
             show(line);
             out.add(line)
         })?;
-        out.write()?;
-        out.file.sync().map_err(io_error(path))?;
+        out.finish()?;
         Ok(counts)
     }
+}
+
+/// The first line.
+fn head(rewind: &Rewind, divergence: &Divergence) -> Value {
+    let target = rewind.target();
+    json!({
+        "discarded": {
+            "system": target.system_id().to_string(),
+            "timeline": target.timeline().get(),
+            "fork": divergence.fork.at.to_string(),
+            "fork_timeline": divergence.fork.timeline.get(),
+            "end": divergence.end.to_string(),
+            "source_timeline": rewind.timeline().get(),
+        }
+    })
 }
 
 fn commit_line(names: &NamedRows, commit: &DiscardedCommit) -> Value {
@@ -353,15 +405,24 @@ fn row_change(
 /// since till all is copied the target's log stays as it is, and another one for each discard. Two branches
 /// that were given up may have left the source's at one fork; their numbers, ends or branch ids differ.
 fn file_name(target: &Target, fork: ForkPoint, end: Lsn) -> String {
+    let (timeline, at, branch) = (fork.timeline, fork.at.get(), branch_named(target, end));
+    format!("{OWN_DIR}/{DISCARD_PREFIX}{timeline}-{at:016X}-{branch}")
+}
+
+/// How the names end of all files of what a log discards that ends there.
+fn branch_named(target: &Target, end: Lsn) -> String {
     let own = &target.history;
     let branch = own.branch().map_or_else(String::new, |branch| format!(".{branch}"));
-    format!(
-        "plimsoll/{DISCARD_PREFIX}{}-{:016X}-{}{branch}-{:016X}.json",
-        fork.timeline,
-        fork.at.get(),
-        own.target(),
-        end.get()
-    )
+    format!("{}{branch}-{:016X}.json", own.target(), end.get())
+}
+
+/// Where the branches part whose discard a file tells of; None if it is none of this log.
+fn fork_of(name: &str, target: &Target, end: Lsn) -> Option<ForkPoint> {
+    let (timeline, rest) = name.strip_prefix(DISCARD_PREFIX)?.split_once('-')?;
+    let (at, branch) = rest.split_once('-')?;
+    let fork =
+        ForkPoint { timeline: timeline.parse().ok()?, at: Lsn::new(u64::from_str_radix(at, 16).ok()?) };
+    (branch == branch_named(target, end)).then_some(fork)
 }
 
 /// Whether a file of the node's own folder is a report that was not written to its end.
@@ -426,6 +487,11 @@ impl Lines {
         self.waiting.extend_from_slice(line.to_string().as_bytes());
         self.waiting.push(b'\n');
         if self.waiting.len() < PIECE { Ok(()) } else { self.write() }
+    }
+
+    fn finish(&mut self) -> Result<(), RewindError> {
+        self.write()?;
+        self.file.sync().map_err(io_error(&self.path))
     }
 
     fn write(&mut self) -> Result<(), RewindError> {

@@ -185,7 +185,7 @@ impl Rewind {
             None => {
                 match target.divergence(&history, &mut source, position.log_end, marker.as_ref()).await? {
                     Some(divergence) => Need::Diverged(Box::new(divergence)),
-                    None if marker.is_some() => {
+                    None if marker.as_ref().is_some_and(|marker| !marker.is_untouched) => {
                         let (timeline, is_at_rest) = (position.timeline, source.is_at_rest());
                         return Err(RewindError::NoFork { timeline, is_at_rest });
                     }
@@ -248,9 +248,9 @@ impl Rewind {
         Some(self.marker.as_ref()?.history.as_ref()?.target())
     }
 
-    /// The branch for which an earlier run was begun that has not changed anything.
-    pub(crate) fn untouched_for(&self) -> Option<&TimelineHistory> {
-        self.marker.as_ref().filter(|marker| marker.is_untouched)?.history.as_ref()
+    /// What an earlier run that was broken off has left.
+    pub const fn begun(&self) -> Option<&Marker> {
+        self.marker.as_ref()
     }
 
     /// Whether there is anything to do.
@@ -332,6 +332,15 @@ impl Rewind {
         marker.store(&*self.host.disk, &self.options.target)?;
         self.is_marked = true;
         Ok(())
+    }
+
+    /// Removes the marker of an earlier run that has changed nothing, durably: there is nothing to do.
+    ///
+    /// # Errors
+    /// Fails if it cannot be removed.
+    pub fn give_up_begun(&mut self) -> Result<(), RewindError> {
+        let is_left = matches!(self.need, Need::Nothing) && self.marker.take().is_some();
+        if is_left { Marker::remove(&*self.host.disk, &self.options.target) } else { Ok(()) }
     }
 
     /// Takes the marker back, since nothing was changed and nothing will be. That of an earlier rewind, which

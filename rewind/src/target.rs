@@ -22,8 +22,8 @@ use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{
-    ArchiveStatus, BranchRecord, Fork, Lsn, Record, RelFile, SegmentFile, SegmentNumber, SourceError,
-    TimelineId, WalSource,
+    ArchiveStatus, BranchRecord, FLUSHED_FILE, Fork, Lsn, Record, RelFile, SegmentFile, SegmentNumber,
+    SourceError, TimelineId, WalSource, own_flush,
 };
 
 /// A target.
@@ -284,16 +284,6 @@ impl Target {
         ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) }
     }
 
-    /// Where the log here, which ends at `end`, leaves a branch; None if it does not.
-    pub(crate) fn fork_from(&self, branch: &TimelineHistory, end: Lsn) -> Option<ForkPoint> {
-        let (timeline, at) = self.history.common_ancestor(branch)?;
-        match end <= at {
-            true if timeline == self.timeline() => None,
-            true => Some(self.end_as_fork(end)),
-            false => Some(ForkPoint { timeline, at }),
-        }
-    }
-
     /// What the log changes from a redo point on. Each record is shown.
     fn changes_from(&self, redo: Lsn, mut show: impl FnMut(&Record)) -> Result<Changes, RewindError> {
         let (mut blocks, mut untold) = (BlockSet::default(), BlockSet::default());
@@ -342,6 +332,14 @@ impl Target {
         // What a crashed primary left behind its log's end says whether that is the end.
         if self.control.state.is_crashed() && self.label.is_none() {
             reader.verify_end(end)?;
+            // Nor may whole segments be gone.
+            let path = self.path(FLUSHED_FILE);
+            let own = own_flush(self.disk.clone(), &self.dir, &self.history).map_err(io_error(&path))?;
+            let marked = self.marks().flushed(self.timeline(), self.control.segment_size);
+            let marked = marked.map_err(io_error(&self.path("pg_wal/archive_status")))?;
+            if end.is_disproved_by(own) || marked > end.writes_on_at() {
+                return Err(RewindError::LogTooShort { expected: own.max(marked), found: end.at });
+            }
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ pub use node::signals::{LOGROTATE_SIGNAL_FILE, PROMOTION_REFUSED};
 pub use node::start::{Carried, Ending};
 pub use replication::handover::HANDOVER_FILE;
 pub use replication::ledger::{LedgerEntry, read_ledger};
-pub use replication::rewinding::keep_discarded;
+pub use replication::rewinding::{keep_discarded, leave_as_is};
 pub use replication::unfence::{fence_of, unfence};
 pub use server::{Control, Server, check_start, recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};

@@ -123,6 +123,44 @@ fn empty_pg_wal(node: &Node) {
     }
 }
 
+/// Whether a segment's first page begins with the rest of a record.
+fn goes_on(segment: &Path) -> bool {
+    let bytes = fs::read(segment).expect("a segment");
+    let info = bytes.get(2..4).and_then(|info| info.try_into().ok()).map(u16::from_le_bytes);
+    info.expect("a page") & 1 != 0
+}
+
+#[test]
+fn a_record_that_begins_in_the_archive_is_ended_by_the_stream_of_who_has_but_its_rest() {
+    let node = archiving();
+    node.sql("ALTER SYSTEM SET wal_keep_size = 0");
+    node.sql("SELECT pg_reload_conf()");
+    let archive = archive_of(&node);
+    let standby = backup_without_log(&node);
+    restore_from(&standby, &archive);
+    standby.set("primary_conninfo", &node.conninfo());
+    fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
+    let pg_wal = node.data().join("pg_wal");
+    let (mut upto, mut segment) = (0, String::new());
+    wait_until("a record ends in the primary's first segment", LIMIT, || {
+        insert(&node, upto + 1, upto + 20_000);
+        upto += 20_000;
+        node.sql("CHECKPOINT");
+        segment = node.sql("SELECT pg_walfile_name(redo_lsn) FROM pg_control_checkpoint()");
+        let before = u128::from_str_radix(&segment, 16).map(|number| format!("{:024X}", number - 1));
+        let before = before.expect("a segment's name");
+        wait_file(&archive.join(&before));
+        node.sql("CHECKPOINT");
+        let is_gone = !pg_wal.join(&before).exists();
+        let is_kept = pg_wal.join(&segment).exists() && !archive.join(&segment).exists();
+        if is_gone && is_kept && goes_on(&pg_wal.join(&segment)) { Ok(()) } else { Err(segment.clone()) }
+    });
+    standby.start();
+    let begin = u32::from_str_radix(&segment[16..], 16).expect("a segment's number") << 20;
+    wait_log(&standby, &format!("started streaming WAL from primary at 0/{begin:X}"));
+    wait_rows(&standby, &format!("{upto}|{upto}"));
+}
+
 #[test]
 fn a_standby_with_an_empty_pg_wal_gets_its_log_from_the_primary() {
     let primary = Node::builder().init_option("--wal-segsize=1").setting("wal_keep_size", "64MB").start();

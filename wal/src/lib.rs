@@ -16,6 +16,7 @@ pub mod crc;
 pub mod describe;
 pub mod error;
 pub mod file_names;
+mod flush_mark;
 mod fork;
 pub mod format;
 mod generations;
@@ -44,6 +45,7 @@ pub mod xlog;
 pub use archive_histories::ArchiveHistories;
 pub use archive_status::{ArchiveStatus, Archived};
 pub use error::{WalError, WalOperation};
+pub use flush_mark::{FLUSHED_FILE, forget_own_flush, own_flush};
 pub use fork::ForkSegment;
 pub use generations::Generations;
 pub use ids::{

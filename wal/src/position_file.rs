@@ -72,7 +72,13 @@ impl PositionFile {
         }
         let file = match &written.file {
             Some(file) => file.clone(),
-            None => self.disk.open(&self.path, OpenMode::Create)?,
+            None => {
+                let file = self.disk.open(&self.path, OpenMode::Create)?;
+                if file.len()? > SIZE as u64 {
+                    file.truncate(0)?;
+                }
+                file
+            }
         };
         written.last = None;
         file.write_all_at(&encode(position), 0)?;
@@ -98,7 +104,10 @@ impl PositionFile {
     pub fn read(&self) -> io::Result<Option<LogPosition>> {
         match self.disk.read(&self.path, SIZE as u64) {
             Ok(bytes) => Ok(decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A longer one makes no sense either.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

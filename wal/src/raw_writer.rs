@@ -131,6 +131,25 @@ impl RawWriter {
         self
     }
 
+    /// Makes all durable, and has `positions` be moved by it and by what comes.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written, or no more space be made.
+    pub fn counted_in(mut self, positions: Arc<StandbyPositions>) -> Result<Self, WalError> {
+        let end = self.flush()?;
+        let mut inner = self.inner.lock();
+        let config = inner.config.clone();
+        if let End::Open(open) = &mut inner.end {
+            open.maker = None;
+            (open.space, open.maker) = open_space(&config, &open.file, &positions, &self.bulk)?;
+        }
+        drop(inner);
+        positions.set_received(end);
+        positions.set_flushed(end);
+        self.positions = positions;
+        Ok(self)
+    }
+
     /// Wipes what lies behind the log's end and does not come again, durably, and takes the segment, as the
     /// first write does by itself.
     ///

@@ -21,7 +21,8 @@ mod flusher;
 
 pub use config::{Inserted, LogObserver, WalStats, WriteStart, WriterConfig};
 
-use crate::error::WalError;
+use crate::error::{WalError, WalOperation};
+use crate::flush_mark::FlushMark;
 use crate::fork::ForkSegment;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_file::{Counters, LogFile};
@@ -35,7 +36,7 @@ use config::checked_start;
 use flusher::{Crowd, Threads};
 use host::Host;
 use host::{Mutex, MutexGuard};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -60,6 +61,7 @@ struct Shared {
     crowd: Crowd,
     failure: OnceLock<WalError>,
     observer: OnceLock<Arc<dyn LogObserver>>,
+    flush_mark: Option<FlushMark>,
     closed: AtomicBool,
     redo_point: AtomicU64,
     buffers_full: AtomicU64,
@@ -89,6 +91,11 @@ impl WalWriter {
     /// Fails if the segment cannot be opened or made.
     pub fn open(host: &Host, dir: &Path, config: WriterConfig, start: WriteStart) -> Result<Self, WalError> {
         let at = checked_start(&config, start)?;
+        let mark = |path: PathBuf| {
+            let begun = FlushMark::begin(host.disk.clone(), path.clone(), config.timeline, at);
+            begun.map_err(|error| WalError::from_io(WalOperation::Write, &path, error))
+        };
+        let flush_mark = config.flush_mark.clone().map(mark).transpose()?;
         let folder =
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         let file = if config.fresh {
@@ -126,6 +133,7 @@ impl WalWriter {
             crowd: Crowd::new(&config),
             failure: OnceLock::new(),
             observer: OnceLock::new(),
+            flush_mark,
             closed: AtomicBool::new(false),
             redo_point: AtomicU64::new(Lsn::INVALID.get()),
             buffers_full: AtomicU64::new(0),
@@ -565,6 +573,7 @@ impl Shared {
             file.sync().or_else(|error| if passes { Ok(()) } else { Err(self.fail(error)) })?;
         }
         self.crowd.set_counters(file.counters);
+        let is_durable = reach == Reach::Flushed && !self.unsynced.load(Ordering::Relaxed);
         // The next leader may begin while we wake those who waited for us.
         drop(file);
         if reach == Reach::Flushed {
@@ -573,6 +582,9 @@ impl Shared {
                     observer.flushed();
                 }
             });
+        }
+        if let Some(mark) = self.flush_mark.as_ref().filter(|_| is_durable) {
+            mark.note(end);
         }
         Ok(end)
     }

@@ -66,6 +66,10 @@ pub enum Event {
     Flushed(Lsn),
     /// The log is replayed so far.
     Replayed(Lsn),
+    /// The record whose beginning nobody vouched for is whole, and durable with all behind it.
+    Proven,
+    /// It never will be, for this reason.
+    Disproved(String),
     /// The stream begins there: at the overlap that was named, or at its start.
     Begins(Lsn),
     /// Bytes given to [`ReceiverAction::Compare`] are not ours.
@@ -108,6 +112,11 @@ pub enum ReceiverAction {
     FindWholeEnd,
     /// Go on writing on this timeline, which forks off at the log's end.
     SwitchTimeline(TimelineId),
+    /// Have the log be written from here on. Unless [`super::Receiver::unproven`] is None what is received
+    /// does not count; then look for [`Event::Proven`].
+    GoOnAt(Lsn),
+    /// What was received since then counts, and what comes.
+    Count,
     /// Send START_REPLICATION.
     Start {
         /// The slot.

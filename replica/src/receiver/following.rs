@@ -190,6 +190,7 @@ impl Receiver {
         let files = between.filter_map(|between| history.ancestor(between));
         out.extend(files.map(ReceiverAction::StoreHistory));
         out.push(ReceiverAction::Follow { history: history.clone(), kept });
+        self.keep_beyond(&history, kept);
         self.history = history;
         // What the primary told of the end of its log was said of another branch.
         (self.end, self.flushed, self.primary_end) = (kept, self.flushed.min(kept), Lsn::INVALID);

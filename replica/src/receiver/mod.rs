@@ -17,12 +17,15 @@
 //! - A stream begins a little before our end (inside the segment), and the bytes that both have are compared.
 //!   Positions are reported only as far as this comparison has come, so a primary that went back is never
 //!   told what it has lost.
+//! - A source that has removed the segment in which the record at our end begins is asked for its rest, and
+//!   nothing counts before all of it is found whole (`beyond.rs`).
 //! - A stream that was ended by order, by the primary or by other settings here, is tried again at once; what
 //!   fails is tried again after a pause, and a primary whose stream ran, after short ones first
 //!   (`retrying.rs`).
 //! - A timeline switch keeps the connection. A primary that names a next timeline and is not on it itself is
 //!   asked again after a pause: the same stream would end at once.
 
+mod beyond;
 mod events;
 mod flushing;
 mod following;
@@ -36,6 +39,7 @@ pub use view::{ReceiverStatus, ReceiverView};
 
 use crate::error::ReplicaError;
 use crate::sync::Progress;
+use beyond::Beyond;
 use bytes::Bytes;
 use durability::{Stage, Stages};
 use following::Fetching;
@@ -110,6 +114,12 @@ pub struct Receiver {
     lost: Lsn,
     /// What lies in files here may be as new as that, though it was not replayed so far: minRecoveryPoint.
     needed: Lsn,
+    /// The segments in which the record goes on that is begun at our end, from the next one that is asked for
+    /// if those before are removed.
+    beyond: Option<Beyond>,
+    /// The start of a record of which nobody showed the first part: nothing counts before all of it is found
+    /// whole.
+    unproven: Option<Lsn>,
     /// The end of the primary's log as it told of it when it was asked who it is.
     asked_end: Lsn,
     /// When the last flush was done.
@@ -155,6 +165,8 @@ impl Receiver {
             flushed: end,
             lost: Lsn::INVALID,
             needed: Lsn::INVALID,
+            beyond: None,
+            unproven: None,
             asked_end: Lsn::INVALID,
             flushed_at: None,
             flushing: false,
@@ -214,6 +226,8 @@ impl Receiver {
             (Event::Lost(error), _) => return Err(error),
             (Event::Tick, _) => return self.tick(now, out),
             (Event::Replayed(lsn), _) => self.on_replayed(lsn, now, out),
+            (Event::Proven, _) => self.on_proof(now, out),
+            (Event::Disproved(reason), _) => return Err(self.on_disproof(reason, out)),
             (Event::Written(lsn), _) => self.end = lsn,
             (Event::Flushed(lsn), _) => self.on_flushed(lsn, now, out),
             (Event::Connected { plimsoll }, State::Connecting) => {
@@ -388,7 +402,7 @@ impl Receiver {
 
     /// What may be reported: no further than the primary has shown to have the same.
     fn reported(&self) -> Progress {
-        if self.awaits_begin || self.expected < self.segment_start() {
+        if self.awaits_begin || self.expected < self.segment_start() || self.unproven.is_some() {
             // Nothing that counts: it is not known yet to be the same log. Nor does a slot go back for that.
             return Progress::default();
         }

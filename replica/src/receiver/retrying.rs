@@ -48,6 +48,10 @@ impl Receiver {
 
     /// Ends the connection for this error, and says when the next one is tried.
     pub(super) fn give_up(&mut self, error: ReplicaError, now: Duration, out: &mut Vec<ReceiverAction>) {
+        if self.goes_beyond(&error, out) {
+            out.insert(0, ReceiverAction::ReportEnd(error));
+            return;
+        }
         // Whatever came whole is worth keeping.
         if self.flushed < self.end {
             out.push(ReceiverAction::Flush);

@@ -1,6 +1,7 @@
 use super::*;
 use wal::history::BranchId;
 
+mod beyond;
 mod retrying;
 mod without_log;
 

@@ -64,13 +64,14 @@ impl Receiver {
             _ if self.last_received.is_some() => ReceiverStatus::Restarting,
             _ => ReceiverStatus::Starting,
         };
+        let end = self.unproven.unwrap_or(self.end);
         ReceiverView {
             status,
             start: self.started.0,
             start_timeline: self.started.1,
-            written: self.end,
+            written: end,
             // Behind a bad place more may be replayed than can be read.
-            flushed: self.durable().min(self.end),
+            flushed: self.durable().min(end),
             timeline: self.timeline,
             last_sent: self.last_sent,
             last_received: self.last_received,

@@ -270,26 +270,39 @@ async fn a_kept_segment_of_the_branch_that_is_given_up_goes_also_where_pg_wal_ha
     assert!(!disk.exists(&kept.join(&name)).unwrap());
 }
 
-/// A gap ends a standby's log like any other end: most records that it cuts begin in the segment before.
-#[tokio::test]
-async fn a_standby_whose_log_has_a_gap_gets_what_is_common_and_is_told_what_else_is_gone() {
-    let disk = diverged_after(20).await;
-    let one = open(&disk, "/one");
-    let made = new_tree(&one).await;
-    for round in 0..5 {
-        write(&one, made, 0..1000, &format!("{round} {}", "given up ".repeat(75))).await;
-    }
-    drop(one);
-    let disk = disk.fork();
-    for name in common(&disk, "/log") {
+/// Has both have all of the log up to the fork again.
+fn bring_common(disk: &VirtualDisk) {
+    for name in common(disk, "/log") {
         let bytes = disk.read(&Path::new("/log").join(&name), SEGMENT_MAX).unwrap();
         for log in [ONES_LOG, TWOS_LOG] {
             let path = Path::new(log).join(&name);
             if !disk.exists(&path).unwrap() {
-                host::write_file_durably(&disk, &path, &bytes).unwrap();
+                host::write_file_durably(disk, &path, &bytes).unwrap();
             }
         }
     }
+}
+
+/// A primary with all of its log, which fills some segments behind the fork, and how far that was durable
+/// when it was killed.
+pub(super) async fn killed_with_much_to_give_up(common_rounds: u32) -> (VirtualDisk, Lsn) {
+    let disk = diverged_after(common_rounds).await;
+    let one = open(&disk, "/one");
+    let made = new_tree(&one).await;
+    for round in 0..8 {
+        write(&one, made, 0..1000, &format!("{round} {}", "given up ".repeat(75))).await;
+    }
+    let end = one.positions().unwrap().flushed();
+    drop(one);
+    let disk = disk.fork();
+    bring_common(&disk);
+    (disk, end)
+}
+
+/// A gap ends a standby's log like any other end: most records that it cuts begin in the segment before.
+#[tokio::test]
+async fn a_standby_whose_log_has_a_gap_gets_what_is_common_and_is_told_what_else_is_gone() {
+    let (disk, _) = killed_with_much_to_give_up(20).await;
     let fork = Rewind::prepare(&host_on(&disk), to_two()).await.unwrap();
     let Need::Diverged(divergence) = fork.need() else { panic!("they have diverged") };
     let (fork_at, end) = (divergence.fork.at, divergence.end);
@@ -324,4 +337,39 @@ async fn a_standby_whose_log_has_a_gap_gets_what_is_common_and_is_told_what_else
         }
     }
     assert!(brought > 1 && told > 1, "{brought} {told}");
+}
+
+/// What a killed primary gave up is in no log any more, and its pages are changed nevertheless: a rewind that
+/// does not know which would leave them.
+#[tokio::test]
+async fn a_killed_primary_whose_last_log_is_gone_is_not_rewound() {
+    let (disk, end) = killed_with_much_to_give_up(0).await;
+    let size = size();
+    let last = size.segment_of(end - 1);
+    for is_gone in [true, false] {
+        let after = disk.fork();
+        for segment in [SegmentNumber::new(last.get() - 1), last, last.next()] {
+            let path = Path::new(ONES_LOG).join(segment.file_name(TimelineId::FIRST, size));
+            if !after.exists(&path).unwrap() {
+                continue;
+            }
+            if is_gone {
+                after.remove_file(&path).unwrap();
+            } else {
+                let file = after.open(&path, OpenMode::ReadWrite).unwrap();
+                file.write_all_at(&vec![0; SEGMENT_MAX as usize], 0).unwrap();
+            }
+        }
+        match rewind(&after).await.unwrap_err() {
+            RewindError::GoneWal { name, was_asked: false } if is_gone => {
+                let first = SegmentNumber::new(last.get() - 1).file_name(TimelineId::FIRST, size);
+                assert_eq!(name, first);
+            }
+            RewindError::LogTooShort { expected, .. } if !is_gone => assert_eq!(expected, end),
+            error => panic!("{error}"),
+        }
+        assert!(!after.exists(&Path::new("/one").join(REWIND_MARKER)).unwrap());
+    }
+    rewind(&disk).await.unwrap().unwrap();
+    assert_is_twos(&disk, "with all of its log").await;
 }

@@ -1,7 +1,7 @@
 //! What the archive is said to have of the branch that is given up is said of no file that comes after it.
 
-use super::gone_log::{ONES_LOG, TWOS_LOG, common, size};
-use super::{diverged_after, rewind};
+use super::gone_log::{ONES_LOG, TWOS_LOG, common, killed_with_much_to_give_up, size};
+use super::rewind;
 use host::Disk;
 use simulation::{CrashPolicy, Fault, VirtualDisk};
 use std::path::Path;
@@ -16,11 +16,14 @@ fn marks(disk: &VirtualDisk) -> ArchiveStatus {
 
 #[tokio::test]
 async fn a_mark_goes_before_its_segment_and_none_is_there_for_a_segment_that_came_in_part() {
-    let disk = diverged_after(0).await;
+    let (disk, end) = killed_with_much_to_give_up(0).await;
     let history = TimelineHistory::load(&disk, Path::new(TWOS_LOG), TimelineId::new(2)).unwrap();
     let fork = size().segment_of(history.end_of(TimelineId::FIRST).unwrap().unwrap());
     let mut given_up = common(&disk, ONES_LOG);
-    given_up.retain(|name| SegmentNumber::parse_file_name(name, size()).unwrap().1 >= fork);
+    // The one in which the log ends is none that was archived.
+    let given_up_in = fork..size().segment_of(end);
+    given_up.retain(|name| given_up_in.contains(&SegmentNumber::parse_file_name(name, size()).unwrap().1));
+    assert!(!given_up.is_empty());
     // As if another branch of that number had been here, too.
     let end = ControlFile::load(&disk, Path::new("/two")).unwrap().checkpoint;
     let last = size().segment_of(end).file_name(TimelineId::new(2), size());
@@ -28,6 +31,7 @@ async fn a_mark_goes_before_its_segment_and_none_is_there_for_a_segment_that_cam
         marks(&disk).force_done(name).unwrap();
     }
     let disk = disk.fork();
+    rewind(&disk.fork()).await.unwrap().unwrap();
     for call in (1..).step_by(2) {
         let failing = disk.fork();
         failing.inject(Fault::power_off(call));

@@ -39,7 +39,7 @@ use crate::archive::restore::Restorer;
 use crate::configuration::Ground;
 use crate::connection::registry::SessionKind;
 use crate::error::ServerError;
-use crate::replication::rewinding::{commands, keep_discarded, why_held};
+use crate::replication::rewinding::{commands, keep_discarded, leave_as_is, why_held};
 use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
 use host::Host;
@@ -314,6 +314,7 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
     check_branch(&rewind, witness)?;
     match rewind.need() {
         Need::Nothing => {
+            leave_as_is(host, &ground.data_dir, &mut rewind)?;
             return Err(Failure::new(format!("timeline {} has all that is here", rewind.timeline())));
         }
         Need::Rest => log.log("a rewind was broken off when its files were copied: doing the rest"),

@@ -5,7 +5,7 @@ use crate::archive::shell::has_placeholder;
 use crate::configuration::{Ground, recovery_target};
 use host::{Host, shell_word};
 use replica::ReplicaError;
-use rewind::{Counts, Divergence, Need, Report, Rewind, RewindError, SourceName, remove_report};
+use rewind::{Counts, Draft, Need, Report, Rewind, RewindError, SourceName, remove_report};
 use std::path::{Path, PathBuf};
 
 /// The ledger's event of a rewind: the range goes.
@@ -33,15 +33,24 @@ pub async fn keep_discarded(
 ) -> Result<Option<(PathBuf, Counts)>, RewindError> {
     rewind.make_ready().await?;
     let Need::Diverged(divergence) = rewind.need() else { return Ok(None) };
-    let (draft, path, counts) = match Report::of_earlier_run(rewind, divergence, show)? {
-        Some((path, counts)) => (None, path, counts),
-        None => {
+    let given_up = Report::given_up(rewind)?;
+    let of_draft = |draft: &Draft| (draft.path().to_owned(), draft.counts());
+    let (draft, (path, counts)) = match (Report::of_earlier_run(rewind, divergence, show)?, given_up.first())
+    {
+        (Some(kept), _) => (None, kept),
+        (None, Some(told)) if rewind.begun().is_some_and(|begun| !begun.is_untouched) => {
+            // The marker stands already, and what is narrowed goes before it says another branch.
+            let draft = Report::narrowed(rewind, divergence, told, show)?;
+            draft.keep()?;
+            (None, of_draft(&draft))
+        }
+        (None, _) => {
             let draft = Report::new(rewind, divergence)?.draft(show)?;
-            let (path, counts) = (draft.path().to_owned(), draft.counts());
-            (Some(draft), path, counts)
+            let kept = of_draft(&draft);
+            (Some(draft), kept)
         }
     };
-    take_back_given_up(host, data_dir, rewind, divergence)?;
+    take_back(host, data_dir, given_up)?;
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
     let kept = kept_in(&path);
@@ -73,21 +82,38 @@ pub async fn keep_discarded(
     Ok(Some((path, counts)))
 }
 
-/// An earlier run that had told what it was to discard, changed nothing and was to go to another branch has
-/// discarded nothing: its entry and its file go while the marker still says which branch that was. Nothing
-/// is lost by an entry that stays since others follow it: it tells of commits as discarded that are there.
-fn take_back_given_up(
-    host: &Host,
-    data_dir: &Path,
-    rewind: &Rewind,
-    divergence: &Divergence,
-) -> Result<(), RewindError> {
-    let Some(path) = Report::given_up(rewind, divergence)? else { return Ok(()) };
-    let kept = kept_in(&path);
-    if take_back_last(host, data_dir, &|told| is_told_as(told, &kept)).map_err(ledger_error)? {
-        remove_report(&*host.disk, &path)?;
+/// Leaves a directory that has nothing to give up as it is: also one in which an earlier run was broken off
+/// before it changed anything. What that has told goes, and then its marker.
+///
+/// # Errors
+///
+/// If the log cannot be read, or the ledger, the file or the marker cannot be changed.
+pub fn leave_as_is(host: &Host, data_dir: &Path, rewind: &mut Rewind) -> Result<(), RewindError> {
+    if !matches!(rewind.need(), Need::Nothing) {
+        return Ok(());
     }
-    Ok(())
+    take_back(host, data_dir, Report::given_up(rewind)?)?;
+    rewind.give_up_begun()
+}
+
+/// What earlier runs have told that were to go to other branches is not what they said: their entries, the
+/// last first, and their files go while the marker still says that they were begun. Nothing is lost by an
+/// entry that stays since others follow it: it tells of commits as discarded that are there.
+fn take_back(host: &Host, data_dir: &Path, mut told: Vec<PathBuf>) -> Result<(), RewindError> {
+    loop {
+        let before = told.len();
+        for path in std::mem::take(&mut told) {
+            let kept = kept_in(&path);
+            if take_back_last(host, data_dir, &|told| is_told_as(told, &kept)).map_err(ledger_error)? {
+                remove_report(&*host.disk, &path)?;
+            } else {
+                told.push(path);
+            }
+        }
+        if told.len() == before {
+            return Ok(());
+        }
+    }
 }
 
 /// How the ledger names a file of what was discarded.

@@ -28,8 +28,8 @@ use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{
-    BranchError, Inserted, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart, WriterConfig,
-    Xid,
+    BranchError, FLUSHED_FILE, Inserted, LogBranch, Lsn, SegmentFolder, TimelineId, WalWriter, WriteStart,
+    WriterConfig, Xid, forget_own_flush,
 };
 
 /// What is where the checkpoint should be that the control file names is another record.
@@ -213,6 +213,11 @@ impl Opening {
         }
         if let Some(label) = self.label.as_ref().filter(|label| label.method == BackupMethod::PgRewind) {
             remove_own_files(host, dir, label.is_own_rewind())?;
+        }
+        if self.label.is_some() {
+            // It may have been copied with the rest, and later.
+            forget_own_flush(host.disk.clone(), dir)
+                .map_err(|error| Error::io("remove file", &dir.join(FLUSHED_FILE), error))?;
         }
         if state == ClusterState::InArchiveRecovery {
             self.record_branch()?;
@@ -467,6 +472,7 @@ pub(crate) fn writer_config(engine: &Engine, timeline: TimelineId) -> WriterConf
     config.fsync = writing.fsync;
     config.zero_fill = engine.options.wal_init_zero;
     config.background = engine.options.background;
+    config.flush_mark = Some(engine.dir().join(FLUSHED_FILE));
     config
 }
 

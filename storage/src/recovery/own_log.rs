@@ -179,10 +179,12 @@ impl Opening {
         Ok(is_asked)
     }
 
-    /// The end of the last finished segment: a later one has begun, or it has a mark for the archive.
+    /// The end of the last finished segment: a later one has begun, it has a mark for the archive, or the log
+    /// was durable further.
     fn finished_behind(&mut self, at: Lsn) -> Result<Lsn, Error> {
         let timeline = self.reader.source().history().target();
         let (marked, size) = self.of_marks(|marks, size| Ok((marks.flushed(timeline, size)?, size)))?;
+        let marked = marked.max(size.start_of(size.segment_of(self.own_flush()?)));
         let begun = self.reader.last_begun_behind(size.segment_of(at));
         let begun = begun.map_err(|error| read_error(error.into()))?;
         Ok(begun.map_or(marked, |begun| size.start_of(begun).max(marked)))

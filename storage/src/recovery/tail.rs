@@ -7,7 +7,7 @@ use crate::error::read_error;
 use std::io;
 use wal::reader::{CutTail, EndOfWal, ReadError};
 use wal::timelines::RecoveryStart;
-use wal::{ArchiveStatus, Lsn, SegmentSize};
+use wal::{ArchiveStatus, FLUSHED_FILE, Lsn, SegmentSize, own_flush};
 
 /// How many pages are read to see whether the log once went on, if nothing is left behind its end.
 const SAMPLED_PAGES_MAX: usize = 32;
@@ -40,6 +40,12 @@ impl Opening {
             return Ok(Ok(None));
         }
         self.check_received(end)?;
+        let own = if self.found.is_crashed() { self.own_flush()? } else { Lsn::INVALID };
+        let is_disproved = end.is_disproved_by(own)
+            && !host::planted!("damage below the flush point passes for the log's end");
+        if is_disproved {
+            return Ok(Err(self.reader.damage_at(end, own)));
+        }
         if !self.found.is_crashed() || !self.engine.options.log_writing.fsync {
             let tail = self.reader.tail_behind(end.at);
             return tail.map(|tail| Ok(Some(tail))).map_err(|error| read_error(error.into()));
@@ -65,6 +71,13 @@ impl Opening {
             return Ok(Err(self.reader.damage_at(end, proven.max(marked))));
         }
         Ok(Ok(Some(cut)))
+    }
+
+    /// Up to where this node knows that its own log was durable.
+    pub(super) fn own_flush(&self) -> Result<Lsn, Error> {
+        let (dir, disk) = (self.engine.dir(), self.engine.host.disk.clone());
+        let own = own_flush(disk, dir, self.reader.source().history());
+        own.map_err(|error| Error::io("read file", &dir.join(FLUSHED_FILE), error))
     }
 
     /// A log that was received goes to where that was durable.

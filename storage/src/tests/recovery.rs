@@ -1,5 +1,6 @@
 //! Where the log ends, and what of it is damage.
 
+use super::standby::backup;
 use super::*;
 use crate::BeforeCutFn;
 use host::sync::Mutex;
@@ -16,6 +17,11 @@ fn path_of(at: Lsn) -> String {
     format!("{DIR}/pg_wal/{}", size.segment_of(at).file_name(TimelineId::FIRST, size))
 }
 
+/// Nothing but the log itself says how far that was durable.
+fn forget_own_flush(disk: &VirtualDisk) {
+    disk.remove_file(&Path::new(DIR).join(wal::FLUSHED_FILE)).unwrap();
+}
+
 /// Three commits, each flushed; the places where each began, and where the last ended.
 async fn three_commits() -> (VirtualDisk, Vec<Lsn>) {
     let (disk, db, tree) = with_tree().await;
@@ -25,6 +31,7 @@ async fn three_commits() -> (VirtualDisk, Vec<Lsn>) {
         ends.push(db.positions().unwrap().inserted());
     }
     drop(db);
+    forget_own_flush(&disk);
     (disk, ends)
 }
 
@@ -89,6 +96,7 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
     db.0.store.flush_before(Lsn::MAX, &mut |_| {}).unwrap();
     drop(db);
     for image in [&disk, &unwritten] {
+        forget_own_flush(image);
         assert!(image.flip_bit(Path::new(&path_of(begun)), (begun.get() + 40) % SIZE, 3).unwrap());
     }
     let error = try_open(&disk, options()).unwrap_err();
@@ -99,6 +107,68 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
     let error = try_open(&unwritten.fork(), told(upto)).unwrap_err();
     assert!(error.to_string().contains(&format!("flushed up to {upto}")), "{error}");
     assert_eq!(try_open(&unwritten, told(begun)).unwrap().1.to, begun, "a torn tail");
+}
+
+/// Segments of the log are gone or hold nothing, and no page tells of it: the server's own file does.
+#[tokio::test]
+async fn a_primary_whose_log_was_durable_further_than_it_goes_does_not_start() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    db.wal().unwrap().switch_segment().unwrap();
+    let begin = db.positions().unwrap().inserted();
+    write(&db, tree, &[("b", "2")], SyncLevel::Local).await;
+    let upto = db.positions().unwrap().flushed();
+    drop(db);
+    let path = path_of(begin);
+    for is_gone in [true, false] {
+        let image = disk.fork();
+        if is_gone {
+            image.remove_file(Path::new(&path)).unwrap();
+        } else {
+            let file = image.open(Path::new(&path), OpenMode::ReadWrite).unwrap();
+            file.write_all_at(&vec![0; SIZE as usize], 0).unwrap();
+        }
+        // What was durable is so whatever is made durable from now on.
+        let unsynced = crate::LogWriting { fsync: false, ..options().log_writing };
+        for options in [options(), DatabaseOptions { log_writing: unsynced, ..options() }] {
+            let error = try_open(&image, options).unwrap_err();
+            let told = error.to_string();
+            assert!(told.contains(&format!("flushed up to {upto}")), "{told}");
+            assert_eq!(error.sqlstate().as_str(), "XX001");
+        }
+        // Nobody else can tell.
+        forget_own_flush(&image);
+        assert!(try_open(&image, options()).unwrap().1.to < upto);
+    }
+    // Whole, it starts, and what it then writes is told again.
+    let db = open(&disk.fork());
+    assert_eq!(read(&db, tree, "b").await.as_deref(), Some("2"));
+}
+
+/// A copy of the whole directory may have the file of a server that went on meanwhile.
+#[tokio::test]
+async fn a_copy_whose_first_recovery_was_killed_starts_however_far_its_source_wrote_meanwhile() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let copy = backup(&disk, &db, async {}).await;
+    write(&db, tree, &[("b", "2")], SyncLevel::Local).await;
+    let path = Path::new(DIR).join(wal::FLUSHED_FILE);
+    let later = disk.read(&path, 1 << 10).unwrap();
+    copy.create_dir_all(path.parent().unwrap()).unwrap();
+    host::write_file_durably(&copy, &path, &later).unwrap();
+    let copy = copy.crash(CrashPolicy::KeepAll);
+    for call in 1.. {
+        let killed = copy.fork();
+        killed.inject(simulation::Fault::power_off(call));
+        let is_done = try_open(&killed, options()).is_ok();
+        for left in [killed.fork(), killed.crash(CrashPolicy::LoseUnsynced)] {
+            let (db, _) = try_open(&left, options()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"), "call {call}");
+        }
+        if is_done {
+            break;
+        }
+    }
 }
 
 /// Opens a log that is lost from a record's end on, once with and once without a page on disk that has more.

@@ -112,7 +112,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         match rewind.need() {
             Need::Nothing => {
                 complain!("pg_rewind: no rewind required");
-                return if arguments.dry_run { Ok(()) } else { Ok(rewind.follow()?) };
+                if arguments.dry_run {
+                    return Ok(());
+                }
+                server::leave_as_is(&host, &target, &mut rewind)?;
+                return Ok(rewind.follow()?);
             }
             Need::Rest => complain!("pg_rewind: going on with a rewind that was broken off"),
             Need::Diverged(divergence) => {

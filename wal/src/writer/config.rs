@@ -4,6 +4,7 @@ use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::page::{is_record_start, record_start};
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a writer is set up.
@@ -37,6 +38,8 @@ pub struct WriterConfig {
     /// copied to it, and there is nothing to wipe. What is made ahead of the log waits for
     /// [`crate::WalWriter::get_ahead`], or until the log has come near the segment's end.
     pub fresh: bool,
+    /// The file that tells how far the log was durable ([`crate::FLUSHED_FILE`]), if one does.
+    pub flush_mark: Option<PathBuf>,
 }
 
 impl WriterConfig {
@@ -55,6 +58,7 @@ impl WriterConfig {
             writer_delay: Duration::from_millis(200),
             flush_after_bytes: 1 << 20,
             fresh: false,
+            flush_mark: None,
         }
     }
 }

@@ -292,7 +292,9 @@ pub(super) fn connection(what: &str, cause: &str) -> ReplicaError {
 
 pub(super) fn refused(what: &'static str, error: ClientError) -> ReplicaError {
     match error {
-        ClientError::Server(report) => ReplicaError::Refused { what, message: report.message.clone() },
+        ClientError::Server(report) => {
+            ReplicaError::Refused { what, code: report.code, message: report.message.clone() }
+        }
         other => connection(&format!("could not {what}"), &other.to_string()),
     }
 }

@@ -6,6 +6,7 @@
 //! on receiving.
 
 mod asking;
+mod beyond;
 mod catching_up;
 mod comparing;
 mod handover;

@@ -1,5 +1,6 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
+use super::beyond::{Begun, begun_at};
 use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::handover::Promised;
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     pub(super) writer: RawWriter,
     /// So much of what comes was here before, though some of it could not be read: it is compared.
     pub(super) known_upto: Lsn,
+    /// What was here of a record at the log's end, if that was not whole.
+    pub(super) begun: Option<Begun>,
     pub(super) client: Option<Client>,
     pub(super) plimsoll: bool,
     pub(super) streaming: bool,
@@ -83,10 +86,13 @@ impl Driver {
         let history = context.log.state().history.clone();
         let wanted = end;
         let (timeline, end) = log_end(&context.place, &history, wanted)?;
+        let begun = begun_at(&context.place, &history, wanted)?;
         let had = context.feed.positions().replayed();
         context.log.receive_from(end);
         let known_upto = received(&context, &history).max(wanted);
-        let writer = open_writer(&context, timeline, end, known_upto)?;
+        let again_upto = begun.map_or(known_upto, |begun| begun.upto.max(known_upto));
+        let writer = open_writer(&context, timeline, end, again_upto, context.feed.positions())?;
+        let writer = writer.recorded_in(context.log.record());
         context.feed.set_writer(Some(writer.clone()));
         let replayed = context.feed.positions().replayed();
         // What was replayed or can be read behind a bad place is to be on what is followed, too.
@@ -94,6 +100,9 @@ impl Driver {
         let lost = files.map(|files| whole_end(files, context.place.segment_size, end, known_upto));
         let mut machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
         machine.set_needed(context.needed);
+        if let Some(begun) = begun {
+            machine.set_begun(wanted, begun.upto);
+        }
         if let Some(lost) = lost {
             machine.set_lost(lost?.max(had));
         }
@@ -106,6 +115,7 @@ impl Driver {
             machine,
             writer,
             known_upto,
+            begun,
             client: None,
             plimsoll: false,
             streaming: false,
@@ -127,6 +137,9 @@ impl Driver {
         let timer = FineTimer::start();
         loop {
             self.answer_handover().await;
+            if let Some(event) = self.prove().await? {
+                self.handle(event).await?;
+            }
             let positions = self.context.feed.positions();
             if !self.machine.hurries_replayed() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
@@ -138,7 +151,7 @@ impl Driver {
                 self.announce_written(now);
             }
             let announces = self.unannounced.map(|_| self.announced_at + REDO_PAUSE);
-            let wake = [self.machine.wake_at(), announces].into_iter().flatten().min();
+            let wake = [self.machine.wake_at(), announces, self.looks_at()].into_iter().flatten().min();
             let pause = wake.map(|wake| wake.saturating_sub(now));
             let due = pause.is_some_and(|pause| pause.is_zero());
             let event = tokio::select! {
@@ -342,6 +355,11 @@ impl Driver {
                 self.writer.switch_timeline(to)?;
                 self.context.feed.flushed();
             }
+            ReceiverAction::GoOnAt(at) => {
+                self.await_flush().await?;
+                self.go_on_at(at)?;
+            }
+            ReceiverAction::Count => self.count()?,
             ReceiverAction::Compare { at, wal } => return self.compare(at, &wal),
             ReceiverAction::Write { at, wal } => return self.write(at, &wal),
             ReceiverAction::Flush => return self.flush().await,

@@ -10,13 +10,14 @@ use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
 use host::task::Blocking;
+use std::sync::Arc;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, header_size_at};
 use wal::reader::{Compared, CutTail, SegmentFiles};
 use wal::{
-    BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId,
-    WalError, WalReader, WalSource,
+    BranchError, EndOfWal, Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions,
+    StandbyPositions, TimelineId, WalError, WalReader, WalSource,
 };
 
 impl Driver {
@@ -72,6 +73,9 @@ impl Driver {
 
     pub(super) fn announce(&mut self, written: Lsn) {
         self.unannounced = None;
+        if self.machine.unproven().is_some() {
+            return;
+        }
         self.context.feed.set_available(written, self.machine.history().target());
     }
 
@@ -131,9 +135,8 @@ impl Driver {
         self.unannounced = None;
         self.catching_up = CatchingUp::default();
         if cuts {
-            self.writer = open_writer(&self.context, timeline, kept, known_upto)?;
             self.known_upto = known_upto;
-            self.context.feed.set_writer(Some(self.writer.clone()));
+            self.write_from(timeline, kept, known_upto)?;
             self.writer.begin()?;
         }
         if before != history.target() {
@@ -164,7 +167,7 @@ impl Driver {
                 }
                 Compared::Another(_) => return Ok(Some(Event::Differs(at))),
             }
-        } else if self.writer.is_untouched() {
+        } else if self.writer.is_untouched() && self.machine.unproven().is_none() {
             self.tell_rewritten(at)?;
         }
         self.writer.set_bulk(self.machine.catches_up());
@@ -206,12 +209,11 @@ pub(super) fn open_writer(
     timeline: TimelineId,
     end: Lsn,
     again_upto: Lsn,
+    positions: Arc<StandbyPositions>,
 ) -> Result<RawWriter, ReplicaError> {
     let config = RawConfig::new(timeline, context.place.segment_size);
     let config = RawConfig { fsync: context.fsync, again_upto, ..config };
-    let positions = context.feed.positions();
-    let writer = RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?;
-    Ok(writer.recorded_in(context.log.record()))
+    Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
 }
 
 /// Up to where the log of a history was received before; INVALID if nobody knows.
@@ -276,7 +278,10 @@ fn is_begun(bytes: &[u8], page: Lsn) -> bool {
 }
 
 /// A page of the log; None if it is not here.
-fn read_page(files: &mut SegmentFiles, page: Lsn) -> Result<Option<[u8; PAGE_SIZE]>, ReplicaError> {
+pub(super) fn read_page(
+    files: &mut SegmentFiles,
+    page: Lsn,
+) -> Result<Option<[u8; PAGE_SIZE]>, ReplicaError> {
     let mut bytes = [0; PAGE_SIZE];
     match files.read(page, &mut bytes) {
         Ok(0) => Ok(None),

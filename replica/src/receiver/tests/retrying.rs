@@ -84,7 +84,8 @@ fn one_that_is_back_and_refuses_is_told_of_and_tried_again_after_the_interval() 
     connects(&mut talk, 5050);
     say(&mut talk, 5050, Event::Connected { plimsoll: true });
     let what = "start WAL streaming";
-    let refused = ReplicaError::Refused { what, message: "no".to_owned() };
+    let refused =
+        ReplicaError::Refused { what, code: protocol::SqlState::INTERNAL_ERROR, message: "no".to_owned() };
     let (said, next) = say(&mut talk, 5050, Event::Lost(refused));
     assert!(said[0].starts_with("report "), "{said:?}");
     assert_eq!(next, Some(ms(10_050)));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use super::keep_discarded;
+use super::{keep_discarded, leave_as_is};
 use crate::replication::ledger::read_ledger;
 use host::{Disk as _, Host};
 use rewind::{NodeFiles, Rewind, RewindError, RewindOptions, SourceName, remove_leftovers};
@@ -109,7 +109,27 @@ async fn begin_to(disk: &VirtualDisk, source: &str) -> Result<Rewind, RewindErro
 }
 
 async fn carry_out(disk: &VirtualDisk) -> Result<(), RewindError> {
-    begin(disk).await?.run(&mut |_| {}).await.map(|_| ())
+    carry_out_to(disk, "/two").await
+}
+
+async fn carry_out_to(disk: &VirtualDisk, source: &str) -> Result<(), RewindError> {
+    begin_to(disk, source).await?.run(&mut |_| {}).await.map(|_| ())
+}
+
+/// Killed as soon as it may have changed files.
+async fn kill_amid_changes(disk: &VirtualDisk, source: &str) -> VirtualDisk {
+    for call in 1.. {
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        assert!(carry_out_to(&killed, source).await.is_err(), "call {call}");
+        let left = killed.fork();
+        let marker = left.read(&Path::new("/one").join(REWIND_MARKER), 1 << 20).unwrap_or_default();
+        let marker = String::from_utf8_lossy(&marker).into_owned();
+        if marker.contains("phase=copying") && marker.contains(&format!("source={source}")) {
+            return left;
+        }
+    }
+    unreachable!("it ends by its own")
 }
 
 /// The server of /one starts, writes and is killed.
@@ -314,4 +334,114 @@ async fn what_the_ledger_cannot_take_back_stays_as_a_whole() {
     begin_to(&disk, "/three").await.unwrap();
     assert_eq!((told(&disk), kept(&disk)), (2, 2));
     check_named(&disk, "moved");
+}
+
+/// Between the forks of both sources lies a commit that stays, whatever pages the first run has overwritten.
+#[tokio::test]
+async fn a_rewind_that_was_killed_amid_its_changes_and_goes_to_a_later_fork_tells_less_and_as_much_of_it() {
+    let (disk, tree) = diverged().await;
+    promote_copy(&disk, tree, "/three", 3).await;
+    write_on(&disk, tree).await;
+    let disk = disk.fork();
+    let direct = disk.fork();
+    begin_to(&direct, "/three").await.unwrap();
+    let direct = report(&direct);
+    let (mut copying, mut call) = (0, 0);
+    let mut changed = None;
+    loop {
+        call += 1;
+        let killed = disk.fork();
+        killed.inject(Fault::power_off(call));
+        let is_done = carry_out(&killed).await.is_ok();
+        let left = killed.fork();
+        let marker = left.read(&Path::new("/one").join(REWIND_MARKER), 1 << 20).unwrap_or_default();
+        if String::from_utf8_lossy(&marker).contains("phase=copying") {
+            copying += 1;
+            begin_to(&left, "/three").await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!((told(&left), kept(&left)), (1, 1), "call {call}");
+            assert_eq!(report(&left), direct, "call {call}");
+            check_named(&left, &format!("call {call}"));
+            changed = Some(killed.fork());
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(copying > 3, "{copying}");
+    let changed = changed.unwrap();
+    for call in 1.. {
+        let killed = changed.fork();
+        killed.inject(Fault::power_off(call));
+        let begun = begin_to(&killed, "/three").await.is_ok();
+        for left in after(&killed) {
+            check_named(&left, &format!("call {call}"));
+            begin_to(&left, "/three").await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!((told(&left), report(&left)), (1, direct.clone()), "call {call}");
+            check_named(&left, &format!("call {call}"));
+        }
+        if begun {
+            break;
+        }
+    }
+}
+
+/// Each tells more or less than the one before; the last one leaves most.
+#[tokio::test]
+async fn what_all_runs_have_told_that_were_killed_is_taken_back_by_one_that_goes_to_a_later_fork() {
+    let (disk, tree) = diverged().await;
+    promote_copy(&disk, tree, "/three", 3).await;
+    write_on(&disk, tree).await;
+    promote_copy(&disk, tree, "/six", 4).await;
+    write_on(&disk, tree).await;
+    let disk = disk.fork();
+    let direct = disk.fork();
+    begin_to(&direct, "/six").await.unwrap();
+    let direct = report(&direct);
+    for runs in [["/three", "/two"], ["/two", "/three"]] {
+        let mut left = disk.fork();
+        for source in runs {
+            left = kill_amid_changes(&left, source).await;
+            check_named(&left, source);
+        }
+        carry_out_to(&left, "/six").await.unwrap();
+        assert_eq!((told(&left), report(&left)), (1, direct.clone()), "{runs:?}");
+        check_named(&left, "/six");
+    }
+}
+
+/// /four: /one as it was stopped, with all that it has.
+#[tokio::test]
+async fn a_rewind_that_has_changed_nothing_is_taken_back_where_there_is_nothing_to_rewind() {
+    let (disk, _) = diverged().await;
+    let copy = tempfile::tempdir().unwrap();
+    disk.export(Path::new("/one"), copy.path()).unwrap();
+    drop(begin(&disk).await.unwrap());
+    let begun = disk.fork();
+    assert!(is_marked(&begun) && (told(&begun), kept(&begun)) == (1, 1));
+    begun.import(copy.path(), Path::new("/four")).unwrap();
+    let four = match Database::open(&machine(&begun), options("/four"), StartMode::Primary).unwrap() {
+        Opened::Primary { db, .. } => db,
+        Opened::Standby { .. } => panic!("asked for a primary"),
+    };
+    four.shutdown().await.unwrap();
+    drop(four);
+    let begun = begun.fork();
+    for call in 1.. {
+        let killed = begun.fork();
+        killed.inject(Fault::power_off(call));
+        let left_as_is = async |disk: &VirtualDisk| {
+            let mut rewind = begin_to(disk, "/four").await?;
+            leave_as_is(&machine(disk), Path::new("/one"), &mut rewind)
+        };
+        let done = left_as_is(&killed).await.is_ok();
+        for left in after(&killed) {
+            check_named(&left, &format!("call {call}"));
+            assert!(is_marked(&left) || (told(&left), kept(&left)) == (0, 0), "call {call}");
+            left_as_is(&left).await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert!(!is_marked(&left) && (told(&left), kept(&left)) == (0, 0), "call {call}");
+        }
+        if done {
+            break;
+        }
+    }
 }

@@ -85,11 +85,12 @@ pub(super) async fn rewind(
         standby: true,
         supply: None,
     };
-    let rewind = Rewind::prepare(&machine.host, options).await?;
+    let mut rewind = Rewind::prepare(&machine.host, options).await?;
     let again = rewind.was_begun();
     let mut parted = None;
     match rewind.need() {
         Need::Nothing => {
+            rewind.give_up_begun()?;
             rewind.follow()?;
             follow_source(&machine, follows)?;
             return Ok(RewindEnd::Nothing);

@@ -27,7 +27,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     let count = [3, 4, 4, 4, 4, 5][rng.usize(..6)];
     let upstreams: Vec<Option<usize>> = (0..count).map(|node| upstream(&mut rng, &features, node)).collect();
     let direct: Vec<usize> = (1..count).filter(|node| upstreams[*node] == Some(0)).collect();
-    let duration_ms = rng.u64(7_500..10_500);
+    let duration_ms = rng.u64(6_000..9_000);
     let mut director = Director {
         names: String::new(),
         last_ms: duration_ms * 5 / 6,

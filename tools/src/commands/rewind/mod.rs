@@ -15,7 +15,7 @@ use rewind::{
     Counts, Divergence, LogArchive, Need, NodeFiles, Report, Rewind, RewindOptions, Rewound, SourceName,
     Stage,
 };
-use server::{ServerOptions, keep_discarded};
+use server::{ServerOptions, keep_discarded, leave_as_is};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -103,6 +103,7 @@ async fn carry_out(arguments: &RewindArgs, options: RewindOptions) -> Result<()>
                 "no rewind required: \"{shown}\" has nothing that timeline {timeline} has not"
             ));
             if !arguments.dry_run {
+                leave_as_is(&host, &data, &mut rewind)?;
                 rewind.follow()?;
             }
             screen.say_follows(&source, &data, arguments.dry_run);
