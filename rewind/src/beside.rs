@@ -14,7 +14,7 @@
 use crate::copy::remove_tree;
 use crate::error::{RewindError, io_error};
 use crate::past::SPILL_FILE;
-use crate::report::is_begun_report;
+use crate::report::{OWN_DIR, is_begun_report};
 use crate::room::ROOM_FILE;
 use crate::untouched::UNTOUCHED_FILE;
 use host::{Disk, SharedDisk};
@@ -56,7 +56,7 @@ pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), RewindError> 
     for name in [ROOM_FILE, SPILL_FILE, UNTOUCHED_FILE] {
         remove_tree(disk, &dir.join(name))?;
     }
-    let own = dir.join("plimsoll");
+    let own = dir.join(OWN_DIR);
     let entries = match disk.list(&own) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(io_error(&own))?,

@@ -43,7 +43,7 @@ use wal::describe::utc_text;
 /// Bytes of the file that are written at once.
 const PIECE: usize = 256 << 10;
 /// The node's own folder.
-const OWN_DIR: &str = "plimsoll";
+pub(crate) const OWN_DIR: &str = "plimsoll";
 /// A report that is being written.
 const TEMPORARY: &str = ".tmp";
 

@@ -268,7 +268,8 @@ impl Target {
             if fork.timeline == self.timeline() {
                 return Ok(None);
             }
-            fork = self.end_as_fork(end);
+            // It chose a branch that the source has not, and its log does not come to that: all is common.
+            fork = ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) };
         }
         if self.label.is_some() {
             return Err(RewindError::TargetNotStarted(self.dir.display().to_string()));
@@ -277,11 +278,6 @@ impl Target {
         let overwritten = begun.map(|begun| begun.touched.clone());
         let untouched = Untouched::default();
         Ok(Some(Divergence { fork, base, end, changed_from, blocks, untold, untouched, overwritten, seen }))
-    }
-
-    /// It chose a branch that the source has not, and its log does not come to that: all is common.
-    fn end_as_fork(&self, end: Lsn) -> ForkPoint {
-        ForkPoint { at: end, timeline: self.history.timeline_at(end - 1) }
     }
 
     /// What the log changes from a redo point on. Each record is shown.

@@ -66,7 +66,7 @@ pub enum Event {
     Flushed(Lsn),
     /// The log is replayed so far.
     Replayed(Lsn),
-    /// The record whose beginning nobody vouched for is whole, and durable with all behind it.
+    /// The record whose beginning nobody vouched for is whole.
     Proven,
     /// It never will be, for this reason.
     Disproved(String),
@@ -115,7 +115,7 @@ pub enum ReceiverAction {
     /// Have the log be written from here on. Unless [`super::Receiver::unproven`] is None what is received
     /// does not count; then look for [`Event::Proven`].
     GoOnAt(Lsn),
-    /// What was received since then counts, and what comes.
+    /// Make what was received since then durable: it counts, and what comes.
     Count,
     /// Send START_REPLICATION.
     Start {

@@ -18,7 +18,7 @@ fn path_of(at: Lsn) -> String {
 }
 
 /// Nothing but the log itself says how far that was durable.
-fn forget_own_flush(disk: &VirtualDisk) {
+pub(super) fn forget_own_flush(disk: &VirtualDisk) {
     disk.remove_file(&Path::new(DIR).join(wal::FLUSHED_FILE)).unwrap();
 }
 

@@ -11,10 +11,9 @@ use crate::receiver::Event;
 use std::sync::Arc;
 use std::time::Duration;
 use wal::history::TimelineHistory;
-use wal::page::{PAGE_SIZE, header_size_at, record_start};
+use wal::page::{record_end, record_start};
 use wal::{
-    EndOfWal, EndReason, Lsn, Next, ReadError, ReaderOptions, SegmentSize, StandbyPositions, TimelineId,
-    WalReader,
+    EndOfWal, EndReason, Lsn, Next, ReadError, ReaderOptions, StandbyPositions, TimelineId, WalReader,
 };
 
 /// Time between two looks at a record that is not whole yet, at least.
@@ -49,22 +48,8 @@ pub(super) fn begun_at(
     let page = read_page(&mut place.files(history), start.page_start())?;
     let length = page.as_ref().and_then(|page| page.get(start.page_offset()..)?.first_chunk());
     let length = length.map_or(0, |length| u32::from_le_bytes(*length));
-    let end = end_of(start, length.into(), place.segment_size);
+    let end = record_end(start, length, place.segment_size);
     Ok(Some(Begun { upto, end, looked_at: Lsn::INVALID, next: Duration::ZERO }))
-}
-
-/// Where a record ends of so many bytes.
-fn end_of(start: Lsn, mut length: u64, size: SegmentSize) -> Lsn {
-    let mut at = start;
-    loop {
-        let page_end = at.page_start() + PAGE_SIZE as u64;
-        let here = page_end.bytes_since(at);
-        if length <= here {
-            return at + length;
-        }
-        length -= here;
-        at = page_end + header_size_at(page_end, size) as u64;
-    }
 }
 
 impl Driver {
@@ -114,9 +99,8 @@ impl Driver {
     /// Looks whether the record is whole whose beginning nobody vouched for, or given up by who wrote it:
     /// once all of it may be here, and now and then before that.
     pub(super) async fn prove(&mut self) -> Result<Option<Event>, ReplicaError> {
-        let (Some(from), Some(begun), end) = (self.machine.unproven(), self.begun, self.writer.end()) else {
-            return Ok(None);
-        };
+        let (Some(from), Some(begun)) = (self.machine.unproven(), self.begun) else { return Ok(None) };
+        let end = self.writer.end();
         let clock = self.context.host.clock.clone();
         let now = clock.monotonic();
         if end <= begun.looked_at || (end < begun.end && now < begun.next) {

@@ -28,8 +28,8 @@ fn options(dir: &str) -> DatabaseOptions {
     }
 }
 
-fn open(disk: &VirtualDisk) -> Database {
-    match Database::open(&machine(disk), options("/one"), StartMode::Primary).unwrap() {
+fn open(disk: &VirtualDisk, dir: &str) -> Database {
+    match Database::open(&machine(disk), options(dir), StartMode::Primary).unwrap() {
         Opened::Primary { db, .. } => db,
         Opened::Standby { .. } => panic!("asked for a primary"),
     }
@@ -75,7 +75,7 @@ async fn diverged() -> (VirtualDisk, TreeId) {
     let small =
         CreateOptions { segment_size: SegmentSize::new(1 << 20).unwrap(), ..CreateOptions::default() };
     Database::create(&machine(&disk), Path::new("/one"), &small).unwrap();
-    let one = open(&disk);
+    let one = open(&disk, "/one");
     // So what a page held before is on that page alone.
     one.set_full_page_writes(false).unwrap();
     let mut transaction = one.begin(Isolation::ReadCommitted);
@@ -116,6 +116,12 @@ async fn carry_out_to(disk: &VirtualDisk, source: &str) -> Result<(), RewindErro
     begin_to(disk, source).await?.run(&mut |_| {}).await.map(|_| ())
 }
 
+/// What the marker says; nothing where none stands.
+fn marker(disk: &VirtualDisk) -> String {
+    let bytes = disk.read(&Path::new("/one").join(REWIND_MARKER), 1 << 20).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Killed as soon as it may have changed files.
 async fn kill_amid_changes(disk: &VirtualDisk, source: &str) -> VirtualDisk {
     for call in 1.. {
@@ -123,8 +129,7 @@ async fn kill_amid_changes(disk: &VirtualDisk, source: &str) -> VirtualDisk {
         killed.inject(Fault::power_off(call));
         assert!(carry_out_to(&killed, source).await.is_err(), "call {call}");
         let left = killed.fork();
-        let marker = left.read(&Path::new("/one").join(REWIND_MARKER), 1 << 20).unwrap_or_default();
-        let marker = String::from_utf8_lossy(&marker).into_owned();
+        let marker = marker(&left);
         if marker.contains("phase=copying") && marker.contains(&format!("source={source}")) {
             return left;
         }
@@ -135,7 +140,7 @@ async fn kill_amid_changes(disk: &VirtualDisk, source: &str) -> VirtualDisk {
 /// The server of /one starts, writes and is killed.
 async fn write_on(disk: &VirtualDisk, tree: TreeId) {
     remove_leftovers(disk, Path::new("/one")).unwrap();
-    write(&open(disk), tree, "more").await;
+    write(&open(disk, "/one"), tree, "more").await;
 }
 
 fn is_marked(disk: &VirtualDisk) -> bool {
@@ -354,8 +359,7 @@ async fn a_rewind_that_was_killed_amid_its_changes_and_goes_to_a_later_fork_tell
         killed.inject(Fault::power_off(call));
         let is_done = carry_out(&killed).await.is_ok();
         let left = killed.fork();
-        let marker = left.read(&Path::new("/one").join(REWIND_MARKER), 1 << 20).unwrap_or_default();
-        if String::from_utf8_lossy(&marker).contains("phase=copying") {
+        if marker(&left).contains("phase=copying") {
             copying += 1;
             begin_to(&left, "/three").await.unwrap_or_else(|error| panic!("call {call}: {error}"));
             assert_eq!((told(&left), kept(&left)), (1, 1), "call {call}");
@@ -419,10 +423,7 @@ async fn a_rewind_that_has_changed_nothing_is_taken_back_where_there_is_nothing_
     let begun = disk.fork();
     assert!(is_marked(&begun) && (told(&begun), kept(&begun)) == (1, 1));
     begun.import(copy.path(), Path::new("/four")).unwrap();
-    let four = match Database::open(&machine(&begun), options("/four"), StartMode::Primary).unwrap() {
-        Opened::Primary { db, .. } => db,
-        Opened::Standby { .. } => panic!("asked for a primary"),
-    };
+    let four = open(&begun, "/four");
     four.shutdown().await.unwrap();
     drop(four);
     let begun = begun.fork();
