@@ -189,7 +189,7 @@ async fn transactions_cut_in_the_middle_of_their_log_are_aborted_and_swept() {
     };
     db.wal_writer_tick().unwrap();
     drop(db);
-    super::recovery::forget_own_flush(&disk);
+    recovery::forget_own_flush(&disk);
     let size = SegmentSize::new(1 << 20).unwrap();
     let mut found_leftover = 0;
     let mut cut = from;
