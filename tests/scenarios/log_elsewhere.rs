@@ -1,6 +1,8 @@
 //! Nodes whose log is not in pg_wal when they start, but with their primary or in the archive.
 
-use scenarios::{Branch, Node, SmallDisk, plimsoll, run, run_ok, scratch_dir, wait_until};
+use scenarios::{
+    Branch, Node, SmallDisk, assert_equal_after_stop, plimsoll, run, run_ok, scratch_dir, wait_until,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -210,6 +212,29 @@ fn a_standby_with_an_empty_pg_wal_gets_its_log_from_the_primary() {
     takes_over(&standby, 5001);
     let clone = Node::builder().clone_from(&standby);
     wait_rows(&clone, "5001|5001");
+}
+
+#[test]
+fn a_standby_that_lost_the_middle_of_a_record_gets_it_from_the_primary() {
+    let primary = Node::builder().init_option("--wal-segsize=1").setting("wal_keep_size", "64MB").start();
+    primary.sql("CREATE TABLE t (n int PRIMARY KEY)");
+    let standby = Node::builder().setting("wal_retrieve_retry_interval", "100ms").clone_from(&primary);
+    insert(&primary, 1, 1000);
+    let begin = primary.sql("SELECT pg_walfile_name(pg_current_wal_flush_lsn())");
+    let end =
+        primary.sql("SELECT pg_walfile_name(pg_logical_emit_message(true, 'long', repeat('x', 5000000)))");
+    insert(&primary, 1001, 2000);
+    wait_rows(&standby, "2000|2000");
+    standby.stop();
+    let number = |name: &str| u128::from_str_radix(name, 16).expect("a segment's name");
+    let middle = number(&begin) + 2;
+    assert!(middle < number(&end), "{begin} to {end}");
+    fs::remove_file(standby.data().join(format!("pg_wal/{middle:024X}"))).expect("the segment");
+    standby.start();
+    wait_rows(&standby, "2000|2000");
+    insert(&primary, 2001, 3000);
+    wait_rows(&standby, "3000|3000");
+    assert_equal_after_stop(&primary, &standby);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! ```text
 //!                 branch: cut, or another history       promote: its own timeline
 //!  standby ------------------------------------> standby ---------------------> primary
-//!  received >= flushed >= replayed                                          inserted >= written >= flushed
+//!  received >= flushed >= replayed >= settled                               inserted >= written >= flushed
 //! ```
 //!
 //! | of a generation | meaning |

@@ -1,5 +1,5 @@
 //! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
-//! `received >= flushed >= replayed` (redo may be ahead of `flushed`; what of that is durable counts).
+//! `received >= flushed >= replayed >= settled` (redo may be ahead of `flushed`: what is durable counts).
 //! Every position is an exclusive end. The order is asserted wherever one of them moves.
 
 use crate::ids::Lsn;
@@ -86,28 +86,35 @@ impl Positions {
     }
 }
 
-/// A standby's positions. [`crate::RawWriter`] moves the first two, redo the third.
+/// A standby's positions. [`crate::RawWriter`] moves the first two, redo the others.
 #[derive(Debug)]
 pub struct StandbyPositions {
     received: Watermark,
     flushed: Watermark,
     replayed: Watermark,
+    settled: Watermark,
 }
 
 impl StandbyPositions {
-    /// All three at `start`.
+    /// All at `start`, which is the end of a record.
     pub fn new(start: Lsn) -> Self {
         Self {
             received: Watermark::new(start),
             flushed: Watermark::new(start),
             replayed: Watermark::new(start),
+            settled: Watermark::new(start),
         }
     }
 
     /// The positions of the log that ends at `kept`: nothing behind that counts as received.
     pub(crate) fn cut(&self, kept: Lsn) -> Self {
         let cut = |mark: &Watermark| Watermark::new(mark.get().min(kept));
-        Self { replayed: cut(&self.replayed), flushed: cut(&self.flushed), received: cut(&self.received) }
+        Self {
+            received: cut(&self.received),
+            flushed: cut(&self.flushed),
+            replayed: cut(&self.replayed),
+            settled: cut(&self.settled),
+        }
     }
 
     /// What came in and was handed to the kernel.
@@ -118,9 +125,15 @@ impl StandbyPositions {
     pub fn flushed(&self) -> Lsn {
         self.flushed.get()
     }
-    /// What redo has applied, as far as that is durable here. Readers may see more, up to `received`.
+    /// What redo has applied, as far as that is durable here, which may end within a record. Readers may see
+    /// more, up to `received`.
     pub fn replayed(&self) -> Lsn {
         self.replayed.get()
+    }
+    /// The end of a record that is durable here with all before it, and redone: no crash takes any of that
+    /// back, so that another log would follow it. It comes to where `replayed` is.
+    pub fn settled(&self) -> Lsn {
+        self.settled.get()
     }
 
     /// Waits until something after `lsn` is replayed.
@@ -136,6 +149,13 @@ impl StandbyPositions {
     /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_past(lsn).await
+    }
+    /// Waits until something after `lsn` is settled, and hurries nobody for that.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
+    pub async fn wait_settled_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
+        self.settled.wait_past(lsn).await
     }
     /// Whether anybody waits for more to be replayed.
     pub fn replay_is_awaited(&self) -> bool {
@@ -156,11 +176,17 @@ impl StandbyPositions {
         assert!(to <= self.flushed(), "{to} is replayed and only {} flushed", self.flushed());
         self.replayed.advance(to);
     }
+    /// A record that ends at `end` is replayed, with all before it.
+    pub fn set_settled(&self, end: Lsn) {
+        assert!(end <= self.replayed(), "{end} is settled and only {} replayed", self.replayed());
+        self.settled.advance(end);
+    }
     /// The standby stops or is promoted: whoever still waits for more gets [`Stopped`].
     pub fn stop(&self) {
         self.received.stop();
         self.flushed.stop();
         self.replayed.stop();
+        self.settled.stop();
     }
 }
 

@@ -62,9 +62,9 @@ impl Ended {
 }
 
 /// Up to here (exclusive) the log stays as it is. What a standby has and has not redone may be cut and wiped,
-/// in whole segments too: a record's beginning, when its rest does not come.
+/// in whole segments too: a record's beginning, when its rest does not come, or is lost in a crash.
 pub(super) fn settled(log: &LogState) -> Lsn {
-    log.standby().map_or_else(|| log.flushed(), |positions| positions.replayed())
+    log.standby().map_or_else(|| log.flushed(), |positions| positions.settled())
 }
 
 /// A node's archiver.

@@ -326,13 +326,10 @@ async fn follow(archiver: &Arc<Archiver>) {
     }
 }
 
-/// Waits until something past `lsn` is settled; for ever as [`LogState::wait_past`]. Redo is waited for only
-/// when it has that log: until then nothing is to hurry for this.
+/// Waits until something past `lsn` is settled; for ever as [`LogState::wait_past`].
 async fn settles_past(log: &LogState, lsn: Lsn) {
-    log.wait_past(lsn).await;
-    if let Some(positions) = log.standby()
-        && positions.wait_replayed_past(lsn).await.is_err()
-    {
+    let Some(positions) = log.standby() else { return log.wait_past(lsn).await };
+    if positions.wait_settled_past(lsn).await.is_err() {
         std::future::pending().await
     }
 }

@@ -18,8 +18,8 @@
 //! - A segment is marked `.ready` when it is durable and complete, and removed only when it is `.done` (or
 //!   nobody archives). The marking may be late (after a crash it is made up for at the start), the removal
 //!   never early.
-//! - No byte of a segment that is marked changes. So on a standby it is marked when it is redone: behind that
-//!   the log may be cut.
+//! - No byte of a segment that is marked changes. So on a standby it is marked when it is settled, that is
+//!   redone with the record that goes on behind it: what is behind may be cut.
 //! - A fetched file gets its name in pg_wal only when it is whole, proven (`same_log`) and durable; the
 //!   temporary files of fetches are never redone, and do not outlive the fetch.
 //! - A timeline's history is archived before its other files (`histories`).

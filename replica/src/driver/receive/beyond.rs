@@ -32,13 +32,16 @@ pub(super) struct Begun {
     next: Duration,
 }
 
-/// What is here of the record at `wanted`; None if that is no record's beginning, or all of it.
+/// What is here of the record at `wanted`, up to the first segment that is not; None if that is no record's
+/// beginning, or all of it.
 pub(super) fn begun_at(
     place: &LogPlace,
     history: &TimelineHistory,
     wanted: Lsn,
 ) -> Result<Option<Begun>, ReplicaError> {
-    let mut reader = WalReader::new(place.files(history), ReaderOptions::new(place.segment_size), wanted);
+    let mut files = place.files(history);
+    files.let_gaps_end_the_log(true);
+    let mut reader = WalReader::new(files, ReaderOptions::new(place.segment_size), wanted);
     let upto = match reader.next() {
         Ok(Next::End(EndOfWal { broken: Some(broken), .. })) => broken.missing_at,
         Ok(_) | Err(ReadError::Corrupt { .. }) => return Ok(None),
@@ -62,6 +65,27 @@ impl Driver {
         self.write_from(timeline, at, self.known_upto.max(here))?;
         self.announce(at);
         Ok(())
+    }
+
+    /// What is here of the record at `kept`, where the log goes on along another history; or of the one whose
+    /// beginning nobody vouched for, if it began before that.
+    pub(super) fn begun_along(
+        &self,
+        history: &TimelineHistory,
+        kept: Lsn,
+    ) -> Result<Option<Begun>, ReplicaError> {
+        match self.machine.unproven() {
+            Some(_) => Ok(self.begun),
+            None => begun_at(&self.context.place, history, kept),
+        }
+    }
+
+    /// The log ends at `kept`, and that is here of the record behind it.
+    pub(super) fn know_begun(&mut self, begun: Option<Begun>, kept: Lsn) {
+        self.begun = begun;
+        if let Some(begun) = begun.filter(|_| self.machine.unproven().is_none()) {
+            self.machine.set_begun(kept, begun.upto);
+        }
     }
 
     /// Writes what comes from here on. It is counted and recorded, unless nobody vouches for what is before.

@@ -120,9 +120,12 @@ impl Driver {
         // The writer may mend an earlier timeline than that at whose end the log of here stands.
         let before = self.context.log.state().history.target();
         let leaves_at = history.end_of(before).ok().flatten();
-        // What cannot be read of it comes again, over what is there.
+        // What cannot be read of it comes again, over what is there. What is here of a record that begins at
+        // its end may be nowhere else.
         let known_upto = received(&self.context, &history).max(kept);
-        let again_upto = known_upto.min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
+        let begun = self.begun_along(&history, kept)?;
+        let stays_upto = begun.map_or(known_upto, |begun| begun.upto.max(known_upto));
+        let again_upto = stays_upto.min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
         // What was received before this start and is no whole record lies behind what the writer knows of. It
         // stays if it is of the new history as well.
         let tail = self.reader_at(again_upto).tail_behind(again_upto).map_err(source_error)?;
@@ -136,7 +139,8 @@ impl Driver {
         self.catching_up = CatchingUp::default();
         if cuts {
             self.known_upto = known_upto;
-            self.write_from(timeline, kept, known_upto)?;
+            self.know_begun(begun, kept);
+            self.write_from(timeline, kept, stays_upto)?;
             self.writer.begin()?;
         }
         if before != history.target() {

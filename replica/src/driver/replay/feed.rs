@@ -38,6 +38,8 @@ struct Orders {
     available: Option<(Lsn, TimelineId)>,
     /// What redo has applied, durable or not.
     redone: Lsn,
+    /// Where it was at a record's end that was not durable then, the first since the log was settled.
+    unsettled: Option<Lsn>,
     /// Who writes the log.
     writer: Option<RawWriter>,
     /// What redo was last told that it may read, of this generation of the log.
@@ -120,8 +122,17 @@ impl Orders {
         Some(left)
     }
 
-    fn count_replayed(&self) {
-        self.positions.set_replayed(self.redone.min(self.positions.flushed()));
+    fn count_replayed(&mut self) {
+        let flushed = self.positions.flushed();
+        self.positions.set_replayed(self.redone.min(flushed));
+        let ends = [self.unsettled, Some(self.redone)];
+        if let Some(settled) = ends.into_iter().flatten().filter(|end| *end <= flushed).max() {
+            self.positions.set_settled(settled);
+            self.unsettled = None;
+        }
+        if self.redone > flushed {
+            self.unsettled.get_or_insert(self.redone);
+        }
     }
 }
 
@@ -147,6 +158,7 @@ impl StandbyFeed {
             timeline: state.history.target(),
             available: None,
             redone: Lsn::INVALID,
+            unsettled: None,
             writer: None,
             given: Lsn::INVALID,
             stalls: None,
@@ -342,6 +354,7 @@ impl BranchObserver for StandbyFeed {
     fn branched(&self, state: &LogState) {
         self.order(|orders| {
             (orders.generation, orders.timeline) = (state.generation(), state.history.target());
+            orders.unsettled = None;
             // What may be read is told anew: redo's cursors stand in what is not kept.
             if !host::planted!("what redo may read survives a cut") {
                 (orders.available, orders.given) = (None, Lsn::INVALID);

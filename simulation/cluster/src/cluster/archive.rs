@@ -24,12 +24,31 @@ pub(crate) const ARCHIVE_COMMAND: &str = "keep %p %f";
 /// What fetches.
 pub(crate) const RESTORE_COMMAND: &str = "fetch %f %p";
 
+/// A file that two nodes, or one of them twice, archived with other bytes.
+#[derive(Clone, Debug)]
+pub struct Differing {
+    /// The file.
+    pub name: String,
+    /// Who came second.
+    pub who: String,
+    /// From which byte on, and the first of them: what came second, and what is kept.
+    pub bytes: String,
+}
+
+/// The first bytes from which on `ours` is not what is in the archive.
+pub(crate) fn first_difference(ours: &[u8], archived: &[u8]) -> String {
+    let (here, there) = (ours.iter(), archived.iter());
+    let at = here.zip(there).position(|(ours, theirs)| ours != theirs);
+    let (at, len) = (at.unwrap_or(ours.len().min(archived.len())), archived.len());
+    let some = |bytes: &[u8]| bytes.iter().skip(at).take(16).copied().collect::<Vec<u8>>();
+    format!("from byte {at} of {len} on: {:x?} here, {:x?} in the archive", some(ours), some(archived))
+}
+
 /// The files that nodes have archived.
 #[derive(Debug, Default)]
 pub struct Archive {
     files: Mutex<BTreeMap<String, Arc<Vec<u8>>>>,
-    /// Names that two nodes, or one of them twice, archived with other bytes; who came second.
-    differ: Mutex<Vec<(String, String)>>,
+    differ: Mutex<Vec<Differing>>,
     /// How the names of timelines begin of which nothing is kept.
     discarded: Mutex<BTreeSet<String>>,
 }
@@ -52,8 +71,8 @@ impl Archive {
         self.files.lock().keys().cloned().collect()
     }
 
-    /// The names that were archived with other bytes than before, with who wanted that.
-    pub fn differing(&self) -> Vec<(String, String)> {
+    /// What was archived with other bytes than before.
+    pub fn differing(&self) -> Vec<Differing> {
         self.differ.lock().clone()
     }
 
@@ -95,19 +114,17 @@ impl Archive {
             return true;
         }
         let mut kept = self.files.lock();
-        let same = match kept.entry(name.to_owned()) {
-            Entry::Occupied(known) => **known.get() == bytes,
-            Entry::Vacant(free) => {
-                free.insert(Arc::new(bytes));
-                true
+        match kept.entry(name.to_owned()) {
+            Entry::Occupied(known) if **known.get() != bytes => {
+                let bytes = first_difference(&bytes, known.get());
+                self.differ.lock().push(Differing { name: name.to_owned(), who: who.to_owned(), bytes });
+                return false;
             }
-        };
-        if same {
-            log_rules::archived(name);
-        } else {
-            self.differ.lock().push((name.to_owned(), who.to_owned()));
+            Entry::Occupied(_) => {}
+            Entry::Vacant(free) => _ = free.insert(Arc::new(bytes)),
         }
-        same
+        log_rules::archived(name);
+        true
     }
 
     fn fetch(&self, files: &VirtualDisk, name: &str, path: &str) -> bool {

@@ -6,7 +6,7 @@ mod node;
 mod rewinding;
 
 pub use archive::Archive;
-pub(crate) use archive::{ARCHIVE_COMMAND, RESTORE_COMMAND, SLOW_MS};
+pub(crate) use archive::{ARCHIVE_COMMAND, Differing, RESTORE_COMMAND, SLOW_MS, first_difference};
 pub use image::Image;
 pub use node::{Node, Order, State};
 pub use rewinding::{Discarded, RewindEnd};

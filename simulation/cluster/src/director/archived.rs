@@ -1,7 +1,7 @@
 //! Whether the archive has the log that the nodes wrote.
 
 use super::{Shared, machine_of, spoiled};
-use crate::cluster::DATA;
+use crate::cluster::{DATA, Differing, first_difference};
 use host::Disk;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,10 +37,12 @@ pub(super) fn check(shared: &Shared, survivor: usize) -> Result<(), String> {
     let is_one =
         |name: &str| timeline_of(name).is_some_and(|timeline| facts.branches_numbered(timeline).count() <= 1);
     let archive = cluster.archive();
-    for (name, who) in archive.differing() {
+    for Differing { name, who, bytes } in archive.differing() {
         // What two that were promoted from one branch have of its last segment is not the same.
         if is_one(&name) && !name.ends_with(".partial") && !spoiled::is_in(shared, &name) {
-            return Err(format!("ByteForByte: {who} archives {name} with other bytes than it was archived"));
+            return Err(format!(
+                "ByteForByte: {who} archives {name} with other bytes than it was archived, {bytes}"
+            ));
         }
     }
     let Some(node) = cluster.node(machine_of(survivor)) else { return Ok(()) };
@@ -54,13 +56,9 @@ pub(super) fn check(shared: &Shared, survivor: usize) -> Result<(), String> {
             && here != *archived
             && !spoiled::is_in(shared, name)
         {
-            let at = here.iter().zip(archived.iter()).position(|(ours, theirs)| ours != theirs);
-            let (at, len) = (at.unwrap_or(here.len()), archived.len());
             return Err(format!(
-                "ByteForByte: {name} was archived with other bytes than node {survivor} has, from byte {at} \
-                 of {len} on: {:x?} there, {:x?} in the archive",
-                here.get(at..at + 16),
-                archived.get(at..at + 16),
+                "ByteForByte: {name} was archived with other bytes than node {survivor} has, {}",
+                first_difference(&here, &archived)
             ));
         }
     }

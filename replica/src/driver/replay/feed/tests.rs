@@ -42,6 +42,38 @@ fn what_is_redone_counts_as_replayed_once_it_is_durable() {
 }
 
 #[test]
+fn what_is_settled_ends_with_a_record_that_is_durable() {
+    let log = log_at(10);
+    let feed = StandbyFeed::new(&log, host::Host::real().clock);
+    assert_eq!(feed.orders.lock().sources.turn(Duration::ZERO), Turn::Stream);
+    let positions = feed.positions();
+    let seen = |upto: u64| {
+        positions.set_flushed(Lsn::new(upto));
+        feed.flushed();
+        (positions.replayed().get(), positions.settled().get())
+    };
+    positions.set_received(Lsn::new(90));
+    // Redone are records that end at 30, 50 and 70.
+    feed.orders.lock().tell_redone(Lsn::new(30));
+    feed.orders.lock().tell_redone(Lsn::new(50));
+    assert_eq!(seen(20), (20, 10), "a crash would take back the first one");
+    assert_eq!(seen(40), (40, 30));
+    feed.orders.lock().tell_redone(Lsn::new(70));
+    assert_eq!(seen(60), (60, 50), "though redo is always ahead");
+    assert_eq!(seen(70), (70, 70));
+    // What is given up was not settled.
+    feed.orders.lock().tell_redone(Lsn::new(90));
+    let two = TimelineId::new(2);
+    let history = log.state().history.fork(two, Lsn::new(75), "test", BranchId::new(2)).unwrap();
+    log.branch(history, Lsn::new(75)).unwrap();
+    assert_eq!(feed.positions().settled(), Lsn::new(70));
+    feed.positions().set_received(Lsn::new(80));
+    feed.positions().set_flushed(Lsn::new(80));
+    feed.orders.lock().tell_redone(Lsn::new(80));
+    assert_eq!(feed.positions().settled(), Lsn::new(80));
+}
+
+#[test]
 fn after_a_cut_redo_is_told_anew_what_it_may_read_and_a_receiver_starts_there() {
     let log = log_at(10);
     let feed = StandbyFeed::new(&log, host::Host::real().clock);
