@@ -124,9 +124,10 @@ impl Orders {
 
     fn count_replayed(&mut self) {
         let flushed = self.positions.flushed();
-        self.positions.set_replayed(self.redone.min(flushed));
+        let replayed = self.redone.min(flushed);
+        self.positions.set_replayed(replayed);
         let ends = [self.unsettled, Some(self.redone)];
-        if let Some(settled) = ends.into_iter().flatten().filter(|end| *end <= flushed).max() {
+        if let Some(settled) = ends.into_iter().flatten().filter(|end| *end <= replayed).max() {
             self.positions.set_settled(settled);
             self.unsettled = None;
         }

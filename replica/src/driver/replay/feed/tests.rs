@@ -66,10 +66,12 @@ fn what_is_settled_ends_with_a_record_that_is_durable() {
     let two = TimelineId::new(2);
     let history = log.state().history.fork(two, Lsn::new(75), "test", BranchId::new(2)).unwrap();
     log.branch(history, Lsn::new(75)).unwrap();
+    feed.flushed();
     assert_eq!(feed.positions().settled(), Lsn::new(70));
-    feed.positions().set_received(Lsn::new(80));
-    feed.positions().set_flushed(Lsn::new(80));
+    feed.positions().set_received(Lsn::new(95));
     feed.orders.lock().tell_redone(Lsn::new(80));
+    feed.positions().set_flushed(Lsn::new(95));
+    feed.flushed();
     assert_eq!(feed.positions().settled(), Lsn::new(80));
 }
 
