@@ -103,7 +103,7 @@ struct Shared {
     lasting: Mutex<Lasting>,
     /// Nodes to which something lasting is being done.
     busy: Mutex<BTreeMap<usize, &'static str>>,
-    /// Statements of an administrator's that are not answered yet.
+    /// Statements of an administrator's that are not answered yet, and rewinds that wait for their source.
     asking: AtomicU64,
     /// Nodes that are cloned, with whom from.
     clones: Mutex<BTreeMap<usize, usize>>,

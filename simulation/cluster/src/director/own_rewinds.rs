@@ -2,7 +2,7 @@
 //! which neither continues the other are for an operator to choose from.
 
 use super::words::{GIVES_UP, REWINDS_ITSELF, REWOUND_ITSELF};
-use super::{Shared, facts, machine_of};
+use super::{Shared, disks, facts, machine_of};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
@@ -11,6 +11,7 @@ use rewind::Marker;
 use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::Path;
+use wal::TimelineId;
 use wal::history::TimelineHistory;
 
 /// What was heard, and is to be looked into.
@@ -18,7 +19,9 @@ use wal::history::TimelineHistory;
 enum Heard {
     Begins,
     GivesUp,
-    Ends,
+    /// It is done, and this timeline is followed: the directory is on it already, or on its ancestor up to where
+    /// that was left, if the source had come no further.
+    Ends(TimelineId),
 }
 
 /// Standbys that rewind themselves.
@@ -64,9 +67,16 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     if line.contains(REWINDS_ITSELF) {
         own.begun.insert(node, shared.now_ms());
     }
-    let words = [(REWINDS_ITSELF, Heard::Begins), (GIVES_UP, Heard::GivesUp), (REWOUND_ITSELF, Heard::Ends)];
-    let found = words.into_iter().filter(|(words, _)| line.contains(words));
-    own.heard.extend(found.map(|(_, heard)| (node, heard)));
+    let words = [(REWINDS_ITSELF, Heard::Begins), (GIVES_UP, Heard::GivesUp)];
+    let found = words.into_iter().filter(|(words, _)| line.contains(words)).map(|(_, heard)| heard);
+    let ends = rewound_to(line).map(Heard::Ends);
+    own.heard.extend(found.chain(ends).map(|heard| (node, heard)));
+}
+
+/// The timeline to which a node says that it has rewound itself.
+fn rewound_to(line: &str) -> Option<TimelineId> {
+    let (_, told) = line.split_once(REWOUND_ITSELF)?;
+    told.split(':').next()?.parse().ok().map(TimelineId::new)
 }
 
 /// The branch that a rewind gives up, by the name of the file that keeps its commits:
@@ -93,17 +103,17 @@ fn look_at(shared: &Shared, node: usize, heard: Heard) -> Result<(), String> {
         }
         // What it does is decided, and not done yet.
         Heard::GivesUp => begun_for(&files),
-        Heard::Ends => {
+        Heard::Ends(timeline) => {
             let mut facts = shared.facts.lock();
             facts.add_all(&files);
             facts.rewound_itself(node, now_ms);
             shared.hit(Rare::RewoundItself);
-            facts::branch_history(&files)
+            disks::history(&files, timeline)
         }
     };
     let mut own = shared.own_rewinds.lock();
     let (given_up, chosen) = match heard {
-        Heard::Ends => (own.given_up.remove(&node), own.ordered.remove(&node)),
+        Heard::Ends(_) => (own.given_up.remove(&node), own.ordered.remove(&node)),
         _ => (own.given_up.get(&node).cloned(), own.ordered.get(&node).cloned()),
     };
     let (Some(given_up), Some(branch)) = (given_up, branch) else { return Ok(()) };
@@ -128,6 +138,13 @@ fn continues(history: &TimelineHistory, branch: &Branch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_timeline_that_is_followed_stands_in_the_line() {
+        let told = "rewound to timeline 12: the rest of a rewind that was broken off; 7 bytes copied";
+        assert_eq!(rewound_to(told), Some(TimelineId::new(12)));
+        assert_eq!(rewound_to("LOG:  selected new timeline ID: 2"), None);
+    }
 
     #[test]
     fn the_branch_that_is_given_up_stands_in_the_file_name() {

@@ -16,6 +16,7 @@ use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::REWIND_MARKER;
 use tokio::sync::Notify;
@@ -166,28 +167,35 @@ async fn rewind_to(
 /// Stops a standby, and rewinds another node to what its directory has then; that one starts again meanwhile.
 pub(super) fn rewind_at_rest(shared: &Arc<Shared>, node: usize, from: usize) {
     let there = shared.clone();
+    shared.asking.fetch_add(1, Ordering::Relaxed);
     shared.beside(async move {
-        let (id, is_standby) = {
-            let cluster = there.cluster.lock();
-            let files = cluster.node(machine_of(from)).map(|from| from.files());
-            (machine_of(from), files.is_some_and(|files| has(files, "standby.signal")))
-        };
-        if !is_standby || !events::is_up(&there, from) || there.busy.lock().contains_key(&from) {
-            return;
-        }
-        events::stop(&there, from, StopMode::Fast);
-        let states = there.cluster.lock().node(id).map(|from| from.states());
-        let Some(mut states) = states else { return };
-        // A start that was broken off leaves a directory that is refused.
-        if !matches!(tokio::time::timeout(STOP_LIMIT, states.wait_for(State::is_over)).await, Ok(Ok(_))) {
-            return;
-        }
-        let copy = there.cluster.lock().node(id).map(|from| from.files().fork());
-        events::start(&there, from);
+        let copy = copy_at_rest(&there, from).await;
         if copy.is_some() && rewind_to(&there, node, (from, copy)).await {
             there.hit(Rare::RewoundToDirectory);
         }
+        there.asking.fetch_sub(1, Ordering::Relaxed);
     });
+}
+
+/// Stops a standby and starts it again; its directory as it was between.
+async fn copy_at_rest(shared: &Arc<Shared>, from: usize) -> Option<VirtualDisk> {
+    let (id, is_standby) = {
+        let cluster = shared.cluster.lock();
+        let files = cluster.node(machine_of(from)).map(|from| from.files());
+        (machine_of(from), files.is_some_and(|files| has(files, "standby.signal")))
+    };
+    if !is_standby || !events::is_up(shared, from) || shared.busy.lock().contains_key(&from) {
+        return None;
+    }
+    events::stop(shared, from, StopMode::Fast);
+    let mut states = shared.cluster.lock().node(id).map(|from| from.states())?;
+    // A start that was broken off leaves a directory that is refused.
+    if !matches!(tokio::time::timeout(STOP_LIMIT, states.wait_for(State::is_over)).await, Ok(Ok(_))) {
+        return None;
+    }
+    let copy = shared.cluster.lock().node(id).map(|from| from.files().fork());
+    events::start(shared, from);
+    copy
 }
 
 /// The same beside what happens else.
