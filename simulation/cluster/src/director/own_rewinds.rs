@@ -19,8 +19,8 @@ use wal::history::TimelineHistory;
 enum Heard {
     Begins,
     GivesUp,
-    /// It is done, and this timeline is followed: the directory is on it already, or on its ancestor up to where
-    /// that was left, if the source had come no further.
+    /// It is done, and this timeline is followed: the directory is on it already, or on its ancestor up to
+    /// where that was left, if the source had come no further.
     Ends(TimelineId),
 }
 

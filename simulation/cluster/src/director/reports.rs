@@ -4,6 +4,7 @@
 use super::admin::{PATIENCE, ask};
 use super::facts::quorum_of;
 use super::{Shared, machine_of};
+use crate::cluster::State;
 use crate::guarantee::{Guarantee, Lost, Quorum, Turn};
 use crate::history::{Entry, History, Level};
 use crate::rare::{Counters, Rare};
@@ -24,10 +25,13 @@ pub(super) struct Said {
     safe_from: Option<Level>,
     /// The names by which it said so.
     names: String,
+    /// Nodes that did not run when it was asked. A primary among them that comes back before the promotion is
+    /// done, which may wait for an archive, acknowledges more with the standbys that still follow it.
+    down: BTreeSet<usize>,
 }
 
 impl Said {
-    fn read(node: usize, at_ms: u64, answer: &str) -> Option<Self> {
+    fn read((node, at_ms): (usize, u64), down: BTreeSet<usize>, answer: &str) -> Option<Self> {
         let (verdict, names) = answer.split_once('|')?;
         let safe_from = match verdict {
             "no loss" => Some(Level::Off),
@@ -35,18 +39,29 @@ impl Said {
             "no loss at on and above" => Some(Level::On),
             _ => None,
         };
-        Some(Self { node, at_ms, safe_from, names: names.to_owned() })
+        Some(Self { node, at_ms, safe_from, names: names.to_owned(), down })
+    }
+
+    /// Whether the answer speaks of such a commit at all.
+    fn is_told_of(&self, level: Level, entry: &Entry) -> bool {
+        // An old primary that comes back may acknowledge what waits for nobody, until it is fenced.
+        entry.invoked_ms <= self.at_ms || (level.stage().is_some() && !self.down.contains(&entry.node))
     }
 }
 
 /// Asks a node that is to be promoted what that would lose. It is promoted meanwhile.
 pub(super) fn ask_report(shared: &Arc<Shared>, node: usize) {
     let (there, at_ms) = (shared.clone(), shared.now_ms());
+    let is_down = |node: &usize| {
+        let state = shared.cluster.lock().node(machine_of(*node)).map(|there| there.state());
+        state.is_none_or(|state| state != State::Up)
+    };
+    let down = shared.nodes().filter(is_down).collect();
     shared.beside(async move {
         // Of one that does not answer, or is promoted already, nothing is known.
         let Ok(Some(answer)) = ask(machine_of(node), REPORT, PATIENCE).await else { return };
         there.tell(&format!("node {node} says of its promotion: {answer}"));
-        if let Some(said) = Said::read(node, at_ms, &answer) {
+        if let Some(said) = Said::read((node, at_ms), down, &answer) {
             there.facts.lock().reports.push(said);
         }
     });
@@ -70,10 +85,8 @@ pub(super) fn check(
             rare.hit(if loses { Rare::LossSaid } else { Rare::LossFeared });
             continue;
         };
-        // An old primary that comes back may acknowledge what waits for nobody, until it is fenced.
-        let is_told_of =
-            |level: Level, entry: &Entry| level.stage().is_some() || entry.invoked_ms <= said.at_ms;
-        if let Some((_, entry)) = lost.find(|(level, entry)| *level >= safe_from && is_told_of(*level, entry))
+        if let Some((_, entry)) =
+            lost.find(|(level, entry)| *level >= safe_from && said.is_told_of(*level, entry))
         {
             return Err(format!(
                 "Acknowledged: the promotion of node {} at {} ms was said to lose nothing at {safe_from:?} and above, \
@@ -143,7 +156,8 @@ mod tests {
         let candidates = [(2, Lsn::INVALID)].into();
         let turn = Turn { branch: Branch::new("2"), node: 2, decided_ms: 2000, candidates, sealed: false };
         guarantee.turns.push(turn);
-        let said = Said::read(2, 2000, &format!("no loss at remote_write and above|{names}"));
+        let answer = format!("no loss at remote_write and above|{names}");
+        let said = Said::read((2, 2000), BTreeSet::new(), &answer);
         (history, guarantee, said.into_iter().collect())
     }
 
@@ -161,6 +175,20 @@ mod tests {
         let (history, mut guarantee, said) = case(Level::On, names);
         guarantee.branches.add(Branch::new("2"), Branch::new("1"), Lsn::new(0x50));
         assert_eq!(check(&said, &history, &guarantee, &mut Counters::default()), Ok(()));
+        // A primary that did not run then, and one that ran.
+        for (down, found) in [([0].into(), false), ([1].into(), true)] {
+            let (history, guarantee, said) = case(Level::On, names);
+            let said: Vec<Said> = said
+                .into_iter()
+                .map(|said| Said { at_ms: 999, down: BTreeSet::clone(&down), ..said })
+                .collect();
+            let guarantee = Guarantee {
+                turns: guarantee.turns.iter().map(|turn| Turn { decided_ms: 999, ..turn.clone() }).collect(),
+                ..guarantee
+            };
+            let judged = check(&said, &history, &guarantee, &mut Counters::default());
+            assert_eq!(judged.is_err(), found, "{down:?}");
+        }
         // Another promotion that was begun after the answer, whose branch this one continues.
         for (decided_ms, found) in [(2000, true), (2001, false)] {
             let (history, mut guarantee, said) = case(Level::On, names);
