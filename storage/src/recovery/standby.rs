@@ -371,6 +371,15 @@ impl StandbyRedo {
     /// here, must not pass for success.
     fn end_of_log(&mut self, end: Option<EndOfWal>) -> Result<RedoEnd, Error> {
         self.reader.source_mut().clear_limit();
+        if let Some(end) = end.as_ref().filter(|_| self.supplied)
+            && let Some(error) = self.reader.archived_damage(end).map_err(|error| read_error(error.into()))?
+        {
+            let last = self.replay.last_record;
+            return Err(Error::Unusable(format!(
+                "recovery cannot end here: {error}; put a good copy of that segment into the archive, or set \
+                 recovery_target_lsn to '{last}' to give up what lies behind"
+            )));
+        }
         self.read_here_alone();
         if let Some(end) = end
             && let Some(error) = self.damage(&end, false)?

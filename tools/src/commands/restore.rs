@@ -207,6 +207,8 @@ struct Found {
     consistent: Option<Lsn>,
     /// Where the log ends, and why.
     end: (Lsn, String),
+    /// Why it cannot end there.
+    damage: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -233,8 +235,10 @@ fn read_sides(
         let record = match reader.next()? {
             Next::Record(record) => record,
             Next::End(end) => {
+                let damage = if stop.is_none() { reader.archived_damage(&end)? } else { None };
+                let damage = damage.map(|damage| damage.to_string());
                 let end = (end.at, end.reason.to_string());
-                return Ok(Found { before, after, stop, consistent: first_consistent, end });
+                return Ok(Found { before, after, stop, consistent: first_consistent, end, damage });
             }
         };
         let asked = target.filter(|_| record.start() >= asked_from);
@@ -295,7 +299,9 @@ fn print_found(target: Option<&RecoveryTarget>, found: &Found) {
         }
         (None, None) => say!("-- the log ends at {}: {} --", found.end.0, found.end.1),
     }
-    if found.stop.is_none() && found.consistent.is_none() {
+    if let Some(damage) = &found.damage {
+        say!("-- recovery fails there: {damage} --");
+    } else if found.stop.is_none() && found.consistent.is_none() {
         say!("-- recovery fails there: the data is consistent only later --");
     }
     say!("loses {} commits{}", after.commits, span(after));

@@ -12,7 +12,9 @@
 //! flush states the flush point of its primary.
 
 use super::walk::Stop;
-use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
+use super::{
+    Damage, Defect, EndOfWal, EndReason, ReadError, SegmentFiles, SourceError, WalReader, WalSource,
+};
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
 use crate::page::{PAGE_SIZE, header_size_at, record_end, record_start};
@@ -299,6 +301,27 @@ impl<S: WalSource> WalReader<S> {
             }
         }
         Ok(())
+    }
+}
+
+impl WalReader<SegmentFiles> {
+    /// Why a log that its supply has, an archive, cannot end like this; None if it can. Who archived a
+    /// segment had made all of it durable, so a record behind the end that states so, or the next segment,
+    /// proves that something in it is bad. Asks the supply for that. The reader has no position afterwards.
+    ///
+    /// # Errors
+    /// Fails if the supply or the files cannot be read.
+    pub fn archived_damage(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
+        let (at, size) = (end.reason.at(), self.options.segment_size);
+        if !self.source.is_supplied(at) {
+            return Ok(None);
+        }
+        self.source.bring(size.start_of(size.segment_of(at).next()))?;
+        match self.verify_end(end) {
+            Ok(_) => Ok(None),
+            Err(ReadError::Source(error)) => Err(error),
+            Err(damage @ ReadError::Corrupt { .. }) => Ok(Some(damage)),
+        }
     }
 }
 

@@ -185,6 +185,8 @@ struct OpenSegment {
     end: Option<Lsn>,
     file: SharedFile,
     path: PathBuf,
+    /// The supply has it.
+    is_supplied: bool,
 }
 
 impl SegmentFiles {
@@ -282,6 +284,24 @@ impl SegmentFiles {
         asked.map(|()| self.supply.from.is_some())
     }
 
+    /// Whether the file with `at` was read last, and is the supply's.
+    pub fn is_supplied(&self, at: Lsn) -> bool {
+        let segment = self.segment_size.segment_of(at);
+        self.open.as_ref().is_some_and(|open| open.segment == segment && open.is_supplied)
+    }
+
+    /// Asks the supply, unless it is switched off, for the segment with `at`, which it may lack.
+    ///
+    /// # Errors
+    /// Fails if the supply or the files cannot be asked.
+    pub fn bring(&mut self, at: Lsn) -> Result<(), SourceError> {
+        self.open = None;
+        match self.open(at) {
+            Ok(_) | Err(SourceError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
     pub fn use_supply(&mut self, on: bool) {
         self.supply.off = !on;
@@ -357,17 +377,19 @@ impl SegmentFiles {
                 continue;
             }
             let name = segment.file_name(timeline, self.segment_size);
+            let mut is_supplied = false;
             if let Some(supply) = self.supply.active() {
                 let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto());
                 let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
-                fetched.map_err(|error| SourceError::Io {
+                is_supplied = fetched.map_err(|error| SourceError::Io {
                     path: self.pg_wal.join(&name).display().to_string(),
                     at: from,
                     error,
                 })?;
             }
             if let Some((file, path)) = self.open_file(&name, from)? {
-                return Ok(Some(self.open.insert(OpenSegment { segment, timeline, end, file, path })));
+                let open = OpenSegment { segment, timeline, end, file, path, is_supplied };
+                return Ok(Some(self.open.insert(open)));
             }
         }
         let must_exist = || -> Result<bool, SourceError> {

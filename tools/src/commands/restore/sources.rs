@@ -214,7 +214,8 @@ impl SegmentSupply for Fetcher {
     ) -> io::Result<bool> {
         let (sources, name) = (&self.sources, segment.file_name(timeline, self.size));
         if self.named.contains(&name) {
-            return Ok(false);
+            // The link to it.
+            return Ok(true);
         }
         if sources.by_command.lock().lacks(timeline) {
             sources.ask_for_history(&self.archive, timeline)?;
