@@ -14,6 +14,13 @@ fn promote(node: &Node) {
     node.sql("SELECT pg_promote()");
 }
 
+/// Asks for a promotion as `pg_ctl` does, and waits for nothing.
+fn ask_to_promote(node: &Node) {
+    fs::write(node.data().join("promote"), "").expect("a signal file");
+    let pid = node.pid().expect("it runs");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("a signal");
+}
+
 fn history(node: &Node, timeline: u32) -> String {
     let path = node.data().join(format!("pg_wal/{timeline:08X}.history"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -248,9 +255,7 @@ fn a_standby_that_waits_for_its_first_log_is_not_promoted() {
     fs::remove_file(standby.data().join("plimsoll/received")).expect("the file");
     standby.start_without_waiting();
     wait_log(&standby, "is not here: waiting for it");
-    fs::write(standby.data().join("promote"), "").expect("a signal file");
-    let pid = standby.pid().expect("it runs");
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("a signal");
+    ask_to_promote(&standby);
     wait_log(&standby, "could not locate a valid checkpoint record");
     standby.kill_9();
     assert!(standby.data().join("standby.signal").exists(), "it is a standby still");
@@ -415,9 +420,7 @@ fn a_recovery_ends_at_no_damage_in_the_archive() {
         fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
         standby.start();
         standby.wait_for("SELECT count(*) FROM t", &found.to_string());
-        fs::write(standby.data().join("promote"), "").expect("a signal file");
-        let pid = standby.pid().expect("it runs");
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("a signal");
+        ask_to_promote(&standby);
         ends_at_damage(&standby);
         fs::write(middle, &good).expect("it is mended");
         standby.start();

@@ -307,7 +307,8 @@ impl<S: WalSource> WalReader<S> {
 impl WalReader<SegmentFiles> {
     /// Why a log that its supply has, an archive, cannot end like this; None if it can. Who archived a
     /// segment had made all of it durable, so a record behind the end that states so, or the next segment,
-    /// proves that something in it is bad. Asks the supply for that. The reader has no position afterwards.
+    /// proves that something in it is bad. Asks the supply for that one, and for nothing from then on. The
+    /// reader has no position afterwards.
     ///
     /// # Errors
     /// Fails if the supply or the files cannot be read.
@@ -316,7 +317,11 @@ impl WalReader<SegmentFiles> {
         if !self.source.is_supplied(at) {
             return Ok(None);
         }
-        self.source.bring(size.start_of(size.segment_of(at).next()))?;
+        let next = size.start_of(size.segment_of(at).next());
+        match self.source.fetch_again(next, Lsn::INVALID) {
+            Ok(_) | Err(SourceError::Missing { .. }) => self.source.use_supply(false),
+            Err(error) => return Err(error),
+        }
         match self.verify_end(end) {
             Ok(_) => Ok(None),
             Err(ReadError::Source(error)) => Err(error),

@@ -290,18 +290,6 @@ impl SegmentFiles {
         self.open.as_ref().is_some_and(|open| open.segment == segment && open.is_supplied)
     }
 
-    /// Asks the supply, unless it is switched off, for the segment with `at`, which it may lack.
-    ///
-    /// # Errors
-    /// Fails if the supply or the files cannot be asked.
-    pub fn bring(&mut self, at: Lsn) -> Result<(), SourceError> {
-        self.open = None;
-        match self.open(at) {
-            Ok(_) | Err(SourceError::Missing { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
     pub fn use_supply(&mut self, on: bool) {
         self.supply.off = !on;

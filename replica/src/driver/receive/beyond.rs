@@ -55,14 +55,17 @@ pub(super) fn begun_at(
     Ok(Some(Begun { upto, end, looked_at: Lsn::INVALID, next: Duration::ZERO }))
 }
 
+/// Up to where what is here stays until it is written over: what was received, and that of a record.
+pub(super) fn stays_upto(begun: Option<Begun>, received: Lsn) -> Lsn {
+    begun.map_or(received, |begun| begun.upto.max(received))
+}
+
 impl Driver {
     /// Writes on from a record's end or the start of a segment.
     pub(super) fn go_on_at(&mut self, at: Lsn) -> Result<(), ReplicaError> {
         let history = self.context.log.state().history.clone();
         let (timeline, at) = log_end(&self.context.place, &history, at)?;
-        // What is here of the record stays until it is written over.
-        let here = self.begun.map_or(at, |begun| begun.upto);
-        self.write_from(timeline, at, self.known_upto.max(here))?;
+        self.write_from(timeline, at, stays_upto(self.begun, self.known_upto.max(at)))?;
         self.announce(at);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
 
-use super::beyond::{Begun, begun_at};
+use super::beyond::{Begun, begun_at, stays_upto};
 use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::handover::Promised;
@@ -90,7 +90,7 @@ impl Driver {
         let had = context.feed.positions().replayed();
         context.log.receive_from(end);
         let known_upto = received(&context, &history).max(wanted);
-        let again_upto = begun.map_or(known_upto, |begun| begun.upto.max(known_upto));
+        let again_upto = stays_upto(begun, known_upto);
         let writer = open_writer(&context, timeline, end, again_upto, context.feed.positions())?;
         let writer = writer.recorded_in(context.log.record());
         context.feed.set_writer(Some(writer.clone()));

@@ -2,6 +2,7 @@
 
 use super::ReceiveContext;
 use super::asking::connection;
+use super::beyond::stays_upto;
 use super::catching_up::CatchingUp;
 use super::comparing::whole_end;
 use super::running::Driver;
@@ -124,7 +125,7 @@ impl Driver {
         // its end may be nowhere else.
         let known_upto = received(&self.context, &history).max(kept);
         let begun = self.begun_along(&history, kept)?;
-        let stays_upto = begun.map_or(known_upto, |begun| begun.upto.max(known_upto));
+        let stays_upto = stays_upto(begun, known_upto);
         let again_upto = stays_upto.min(leaves_at.unwrap_or(Lsn::MAX)).max(kept);
         // What was received before this start and is no whole record lies behind what the writer knows of. It
         // stays if it is of the new history as well.
