@@ -1,7 +1,9 @@
 //! Streaming replication as the manual's chapters on standbys describe it, seen with PostgreSQL's own
 //! clients.
 
+use scenarios::script::{Observer, Session};
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -461,6 +463,78 @@ fn messages_in_the_log_move_it_and_postgresql_reads_them() {
     ]);
     let text = run_ok(&mut dump);
     assert!(text.contains("transactional, prefix \"note\"; payload (3000 bytes)"), "{text}");
+}
+
+/// Every message in the log of a server that has stopped, as PostgreSQL reads it, with how its xid ended.
+fn messages(data: &Path) -> Vec<(String, &'static str)> {
+    let mut dump = scenarios::pg_tool("pg_waldump");
+    dump.arg("-q").arg("-p").arg(data.join("pg_wal")).arg("000000010000000000000001");
+    // It ends where the log does, and calls that an error.
+    let text = String::from_utf8(dump.output().expect("pg_waldump runs").stdout).expect("text");
+    let field = |line: &str, name: &str| {
+        let rest = line.split_once(name).map(|(_, rest)| rest.trim_start().to_owned());
+        rest.and_then(|rest| rest.split([',', ';', ' ']).next().map(str::to_owned)).unwrap_or_default()
+    };
+    let ends_with = |xid: &str, outcome: &str| {
+        text.lines().filter(|line| line.contains(&format!("desc: {outcome}"))).any(|line| {
+            let parts = line.split_once("subxacts:").map_or("", |(_, parts)| parts);
+            let parts = parts.split(';').next().unwrap_or_default();
+            field(line, "tx:") == xid || parts.split_whitespace().any(|part| part == xid)
+        })
+    };
+    let told = text.lines().filter(|line| line.contains("desc: MESSAGE")).map(|line| {
+        let xid = field(line, "tx:");
+        let end = match (xid.as_str(), ends_with(&xid, "COMMIT"), ends_with(&xid, "ABORT")) {
+            ("0", ..) => "no xid",
+            (_, true, false) => "committed",
+            (_, false, true) => "aborted",
+            _ => "without an outcome",
+        };
+        (field(line, "prefix").replace('"', ""), end)
+    });
+    told.collect()
+}
+
+#[test]
+fn a_transactional_message_stands_or_falls_with_its_transaction_or_savepoint() {
+    let primary = primary_with_table();
+    let emit = |kind: bool, name: &str| format!("SELECT pg_logical_emit_message({kind}, '{name}', '')");
+    primary.sql(&emit(true, "alone"));
+    primary.sql(&format!("BEGIN; {}; {}; ROLLBACK", emit(true, "undone"), emit(false, "at_once")));
+    primary.sql(&format!(
+        "BEGIN; {}; SAVEPOINT a; {}; ROLLBACK TO a; {}; RELEASE a; SAVEPOINT b; {}; COMMIT",
+        emit(true, "outside"),
+        emit(true, "given_up"),
+        emit(true, "after"),
+        emit(true, "deeper"),
+    ));
+    let told = "SELECT pg_current_xact_id()";
+    let own = primary
+        .sql(&format!("BEGIN; SAVEPOINT a; {}; {told}; RELEASE a; {told}", emit(true, "not_committed")));
+    let own: Vec<&str> = own.lines().skip(1).collect();
+    assert!(own.len() == 2 && own[0] == own[1], "{own:?}");
+    // The commit of a message alone waits as any other does.
+    primary.alter("SET synchronous_standby_names = 'nobody'");
+    let mut observer = Observer::connect(&primary.conninfo());
+    let writer = Session::connect(&primary.conninfo());
+    writer.begin(&emit(true, "waits"));
+    observer.wait_for_event(writer.pid, "SyncRep");
+    observer.value(&format!("SELECT pg_cancel_backend({})", writer.pid));
+    assert!(writer.answer().contains("canceling wait for synchronous replication"));
+    drop((observer, writer));
+    primary.stop();
+    let expected = [
+        ("alone", "committed"),
+        ("undone", "aborted"),
+        ("at_once", "no xid"),
+        ("outside", "committed"),
+        ("given_up", "aborted"),
+        ("after", "committed"),
+        ("deeper", "committed"),
+        ("not_committed", "aborted"),
+        ("waits", "committed"),
+    ];
+    assert_eq!(messages(&primary.data()), expected.map(|(name, end)| (name.to_owned(), end)));
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn switch_wal(asked: &Asked<'_>) -> NodeCall {
     }))
 }
 
-/// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds
-/// are written at once here, and durable when a transactional one is.
+/// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it, and counts
+/// a transactional one if it finds its commit.
 fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let database = match writable(asked) {
         Ok(database) => database.clone(),
@@ -130,22 +130,23 @@ fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
         Some(text) => text.as_str().unwrap_or_default().as_bytes().to_vec(),
         None => Vec::new(),
     };
-    NodeCall::Later(Box::pin(async move {
+    let write = |transaction: Option<wal::Xid>| async move {
         let written = host::task::blocking(move || {
             let log = database.wal().ok_or_else(in_recovery)?;
-            let mut record =
-                wal::message::logical_message(USER_DATABASE, transactional, &prefix, &content)
-                    .map_err(|error| SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string()))?;
+            let transaction = transaction.map(wal::Xid::low);
+            let mut record = wal::message::logical_message(USER_DATABASE, transaction, &prefix, &content)
+                .map_err(|error| SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string()))?;
             let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
-            let at = log.insert(&mut record).map_err(failed)?;
-            if transactional {
-                log.flush(at.end).map_err(failed)?;
-            }
-            Ok::<_, SqlError>(at.end)
+            Ok::<_, SqlError>(log.insert(&mut record).map_err(failed)?.end)
         });
         let end = written.await.map_err(|error| SqlError::internal(error.to_string()))??;
         Ok(vec![vec![lsn(end)]])
-    }))
+    };
+    if transactional {
+        NodeCall::WithXid(Box::new(|xid| Box::pin(write(Some(xid)))))
+    } else {
+        NodeCall::Later(Box::pin(write(None)))
+    }
 }
 
 /// pg_promote(wait, wait_seconds)
@@ -356,11 +357,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "Ends the segment of the log, so that it can be archived; gives where it ended.",
         [] -> Lsn, |asked, _, _| switch_wal(asked)),
     function!("pg_logical_emit_message",
-        "Writes a message into the log for those who read it; gives its end.",
+        "Writes a message into the log for its readers, with the transaction or at once; gives its end.",
         ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
     function!("pg_logical_emit_message",
-        "Writes a message into the log for those who read it; gives its end.",
+        "Writes a message into the log for its readers, with the transaction or at once; gives its end.",
         ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
     function!("pg_walfile_name", "The name of the file of the log that holds a position.",

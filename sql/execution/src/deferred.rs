@@ -255,6 +255,8 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
                 });
                 Ok(vec![vec![value.unwrap_or_default()]])
             }
+            // Not given up halfway: it must not come behind the abort that a cancel leads to.
+            NodeCall::WithXid(call) => call(cx.transaction.assign_part_xid()?).await,
         };
     // It may have been one that stops this very statement.
     cx.canceller.check()?;

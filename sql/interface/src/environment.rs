@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Interrupt, SyncLevel};
+use wal::Xid;
 
 /// How long a SET lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +217,9 @@ pub enum NodeCall {
         /// As a value of type xid8, not bigint.
         as_xid8: bool,
     },
+    /// To be awaited to its end with an xid that stands or falls with the transaction, or with the innermost
+    /// savepoint: what it does counts once that is committed.
+    WithXid(Box<dyn FnOnce(Xid) -> BoxFuture<'static, Result<NodeRows>> + Send>),
 }
 
 /// The server around one session.

@@ -13,7 +13,7 @@ impl Request {
     /// The xids that end as parts of this commit.
     pub(super) fn parts(&self) -> Vec<Xid> {
         let early = self.large.iter().flat_map(|large| large.xids().iter().copied());
-        self.assigned_xid.into_iter().chain(early).collect()
+        self.assigned_xids.iter().copied().chain(early).collect()
     }
 }
 
@@ -37,10 +37,10 @@ impl Pipeline {
         });
     }
 
-    /// Logs that a transaction which was told an xid came to nothing.
-    pub(crate) fn abort_assigned(&self, xid: Xid) -> Result<(), Error> {
+    /// Logs that what was told an xid came to nothing, and so did its `parts`.
+    pub(crate) fn abort_assigned(&self, xid: Xid, parts: &[Xid]) -> Result<(), Error> {
         self.check_open()?;
-        self.alone(|committer| self.log_outcome(committer, false, xid, &[], &[]).map(drop))
+        self.alone(|committer| self.log_outcome(committer, false, xid, &[], parts).map(drop))
     }
 
     /// An xid for versions that go into pages before the commit; logged, and unseen from now on. It is of the

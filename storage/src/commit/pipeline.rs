@@ -277,7 +277,7 @@ impl Pipeline {
         }
         self.note_confirmed(committer, &mut writer);
         let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
-        let logged = if request.assigned_xid.is_none() && request.large.is_none() {
+        let logged = if request.assigned_xids.is_empty() && request.large.is_none() {
             self.log_outcome(committer, true, xid, dropped, &[])
         } else {
             self.log_outcome(committer, true, xid, dropped, &request.parts())

@@ -39,9 +39,9 @@ pub(crate) struct Request {
     /// lock of the pipeline.
     pub(super) trees: Option<Box<TreeChanges>>,
     pub(crate) level: SyncLevel,
-    /// The xid that was handed out before the commit (pg_current_xact_id()). No version carries it: it ends
-    /// with this transaction's own, as a part of it.
-    pub(crate) assigned_xid: Option<Xid>,
+    /// The xids that were handed out before the commit (pg_current_xact_id(), messages in the log). No
+    /// version carries them: they end with this transaction's own, as parts of it.
+    pub(crate) assigned_xids: SmallVec<[Xid; 1]>,
     /// What a large transaction has in pages already.
     pub(crate) large: Option<Box<dyn EarlyWrites>>,
     /// For each of `writes.last_writes()`, in order.
@@ -59,7 +59,7 @@ impl Request {
             locks,
             trees,
             level,
-            assigned_xid: None,
+            assigned_xids: SmallVec::new(),
             large: None,
             targets: SmallVec::new(),
             reserved: None,

@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::log_branch::RECEIVED_FILE;
-use wal::reader::{CutTail, EndOfWal, Next, ReadError, SegmentFiles, WalReader};
+use wal::reader::{ArchivedEnd, CutTail, EndOfWal, Next, ReadError, SegmentFiles, WalReader};
 use wal::{Lsn, Record, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
@@ -233,7 +233,7 @@ impl StandbyRedo {
                     self.follow(timeline)?;
                     self.read_to_received();
                     self.read_anew();
-                    match self.redo_available(feed)? {
+                    match self.redo_archived(feed)? {
                         ran @ Ran::Stopped(_) => ran,
                         Ran::OutOfLog(end) => return self.end_of_log(Some(end)),
                         Ran::BrokenOff => return self.end_of_log(None),
@@ -367,19 +367,40 @@ impl StandbyRedo {
         }
     }
 
+    /// Redoes what there is for a promotion, with all that the archive has by the time that its log ends.
+    ///
+    /// # Errors
+    /// Fails if the archive's log cannot end there.
+    fn redo_archived(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
+        let mut grown_at = None;
+        loop {
+            let ran = self.redo_available(feed)?;
+            let Ran::OutOfLog(end) = &ran else { return Ok(ran) };
+            if !self.supplied {
+                return Ok(ran);
+            }
+            self.reader.source_mut().clear_limit();
+            // Without standby.signal nothing is ever streamed.
+            let came_whole = self.engine.options.recovery.ends_with_log;
+            match self.reader.archived_end(end, came_whole).map_err(|error| read_error(error.into()))? {
+                ArchivedEnd::Ends => return Ok(ran),
+                // An archive that has it at one time and not at another is no better than a bad one.
+                ArchivedEnd::Grown(_) if grown_at.replace(self.replay.at) != Some(self.replay.at) => {}
+                ArchivedEnd::Grown(error) | ArchivedEnd::Damaged(error) => {
+                    let last = self.replay.last_record;
+                    return Err(Error::Unusable(format!(
+                        "recovery cannot end here: {error}; put a good copy of what is bad into the archive, or set \
+                         recovery_target_lsn to '{last}', inclusive and as the only target, to give up what lies behind"
+                    )));
+                }
+            }
+        }
+    }
+
     /// The log is over. That a target was not reached, the data is not consistent, or log is lost that was
     /// here, must not pass for success.
     fn end_of_log(&mut self, end: Option<EndOfWal>) -> Result<RedoEnd, Error> {
         self.reader.source_mut().clear_limit();
-        if let Some(end) = end.as_ref().filter(|_| self.supplied)
-            && let Some(error) = self.reader.archived_damage(end).map_err(|error| read_error(error.into()))?
-        {
-            let last = self.replay.last_record;
-            return Err(Error::Unusable(format!(
-                "recovery cannot end here: {error}; put a good copy of that segment into the archive, or set \
-                 recovery_target_lsn to '{last}' to give up what lies behind"
-            )));
-        }
         self.read_here_alone();
         if let Some(end) = end
             && let Some(error) = self.damage(&end, false)?

@@ -39,7 +39,7 @@ impl Transaction {
         if !self.holds_locks {
             std::mem::swap(&mut request.locks, &mut self.locks);
         }
-        request.assigned_xid = self.assigned_xid.take();
+        request.assigned_xids = self.assigned.take();
         request.large = self.large.take().map(|large| large as Box<dyn EarlyWrites>);
         self.engine.pipeline()?.insert(request).await.map(Some)
     }

@@ -1,5 +1,6 @@
 //! One transaction as its session drives it: snapshots, reads that merge its own writes, locks, commit.
 
+mod assigned;
 mod commit;
 pub(crate) mod early;
 mod locking;
@@ -17,8 +18,10 @@ use crate::locks::LockSet;
 use crate::tree::VersionHead;
 use crate::visibility::snapshot::{LiveSnapshot, Snapshot};
 use crate::{Direction, Error, Interrupt, Isolation, KeyRange, LockWait, Scan, TreeId};
+use assigned::AssignedXids;
 use bytes::Bytes;
 use early::{Early, SavepointMark};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,8 +63,7 @@ pub struct Transaction {
     /// See [`Transaction::hold_locks_until_visible`].
     holds_locks: bool,
     evaluated: AtomicU64,
-    /// The xid that was asked for before the commit.
-    assigned_xid: Option<Xid>,
+    assigned: AssignedXids,
 }
 
 /// What a statement reads: its snapshot, and own writes of the commands before it. Holds versions like the
@@ -93,7 +95,7 @@ impl Transaction {
             created: Vec::new(),
             dropped: Vec::new(),
             evaluated: AtomicU64::new(0),
-            assigned_xid: None,
+            assigned: AssignedXids::default(),
             engine,
         }
     }
@@ -140,7 +142,7 @@ impl Transaction {
         !self.writes.is_empty()
             || !self.created.is_empty()
             || !self.dropped.is_empty()
-            || self.assigned_xid.is_some()
+            || !self.assigned.is_empty()
             || self.large.is_some()
     }
 
@@ -151,20 +153,50 @@ impl Transaction {
     /// # Errors
     /// Fails in recovery, or if commits are refused.
     pub fn assign_xid(&mut self) -> Result<Xid, Error> {
-        if let Some(xid) = self.assigned_xid {
+        self.assign_xid_at(0)
+    }
+
+    /// The xid for what the log is told at once and what is undone by a rollback to the innermost savepoint:
+    /// [`Transaction::assign_xid`]'s where there is none.
+    ///
+    /// # Errors
+    /// As [`Transaction::assign_xid`].
+    pub fn assign_part_xid(&mut self) -> Result<Xid, Error> {
+        // A part's xid is above its transaction's, as in PostgreSQL.
+        self.assign_xid()?;
+        self.assign_xid_at(self.savepoints.len())
+    }
+
+    fn assign_xid_at(&mut self, depth: usize) -> Result<Xid, Error> {
+        if let Some(xid) = self.assigned.at(depth) {
             return Ok(xid);
         }
         if self.engine.is_in_recovery() {
             return Err(Error::ReadOnly);
         }
         let xid = self.engine.pipeline()?.assign_xid()?;
-        self.assigned_xid = Some(xid);
+        self.assigned.add(depth, xid);
         Ok(xid)
+    }
+
+    /// Logs that what `taken` takes out of the assigned xids came to nothing. The record is for those who
+    /// look for them: without it they came to nothing all the same.
+    fn abort_assigned(
+        &mut self,
+        taken: impl FnOnce(&mut AssignedXids) -> SmallVec<[Xid; 1]>,
+    ) -> Result<(), Error> {
+        if self.assigned.is_empty() {
+            return Ok(());
+        }
+        match *taken(&mut self.assigned) {
+            [] => Ok(()),
+            [first, ref parts @ ..] => self.engine.pipeline()?.abort_assigned(first, parts),
+        }
     }
 
     /// What [`Transaction::assign_xid`] has given.
     pub fn assigned_xid(&self) -> Option<Xid> {
-        self.assigned_xid
+        self.assigned.at(0)
     }
 
     /// The value of `key` as this statement sees it.
@@ -256,11 +288,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.interrupt.note_snapshot(None);
-        if let (Some(xid), Ok(pipeline)) = (self.assigned_xid, self.engine.pipeline()) {
-            // The record is for those who look for that xid; without it the transaction came to nothing all
-            // the same.
-            let _ = pipeline.abort_assigned(xid);
-        }
+        let _ = self.abort_assigned(AssignedXids::take);
         if !self.created.is_empty() {
             // What could not be removed is a file that nothing names; the log has the reason.
             let _ = self.engine.remove_created(&self.created);

@@ -37,6 +37,8 @@ impl Transaction {
         let created = self.created.split_off(savepoint.created.min(self.created.len()));
         self.engine.remove_created(&created)?;
         self.locks.release_after(savepoint.mark.locks);
+        // Without the record it came to nothing all the same.
+        let _ = self.abort_assigned(|assigned| assigned.take_deeper(savepoint.depth));
         Ok(())
     }
 
@@ -47,5 +49,6 @@ impl Transaction {
         if let Some(large) = &mut self.large {
             large.release_deeper(savepoint.depth);
         }
+        self.assigned.release_deeper(savepoint.depth);
     }
 }

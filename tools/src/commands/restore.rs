@@ -22,7 +22,7 @@ use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::describe::utc_text;
 use wal::history::TimelineHistory;
-use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::reader::{ArchivedEnd, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::xact::XactRecord;
 use wal::{ArchiveStatus, BranchRecord, Lsn, Record, Rmgr, TimelineId};
@@ -230,13 +230,19 @@ fn read_sides(
     let mut stop = None;
     let mut changes = 0;
     let start = reader.position();
+    let mut grown_at = None;
     let mut first_consistent = consistency.is_reached(start).then_some(start);
     loop {
         let record = match reader.next()? {
             Next::Record(record) => record,
             Next::End(end) => {
-                let damage = if stop.is_none() { reader.archived_damage(&end)? } else { None };
-                let damage = damage.map(|damage| damage.to_string());
+                let archived =
+                    if stop.is_none() { reader.archived_end(&end, true)? } else { ArchivedEnd::Ends };
+                let damage = match archived {
+                    ArchivedEnd::Ends => None,
+                    ArchivedEnd::Grown(_) if grown_at.replace(end.at) != Some(end.at) => continue,
+                    ArchivedEnd::Grown(damage) | ArchivedEnd::Damaged(damage) => Some(damage.to_string()),
+                };
                 let end = (end.at, end.reason.to_string());
                 return Ok(Found { before, after, stop, consistent: first_consistent, end, damage });
             }

@@ -21,7 +21,7 @@ mod walk;
 
 pub use compare::Compared;
 pub use copy::{SegmentCopy, Sought};
-pub use proof::{CutTail, FlushProof};
+pub use proof::{ArchivedEnd, CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;
 

@@ -13,7 +13,7 @@
 
 use super::walk::Stop;
 use super::{
-    Damage, Defect, EndOfWal, EndReason, ReadError, SegmentFiles, SourceError, WalReader, WalSource,
+    Damage, Defect, EndOfWal, EndReason, Next, ReadError, SegmentFiles, SourceError, WalReader, WalSource,
 };
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
@@ -304,29 +304,91 @@ impl<S: WalSource> WalReader<S> {
     }
 }
 
+/// What an end of the log is that was found where files of an archive are read.
+#[derive(Debug)]
+pub enum ArchivedEnd {
+    /// Nothing says that the log went on.
+    Ends,
+    /// It went on, and something in the archive's files is bad.
+    Damaged(ReadError),
+    /// The same, but the archive has more of it than when the segment was fetched: the reader goes on.
+    Grown(ReadError),
+}
+
 impl WalReader<SegmentFiles> {
-    /// Why a log that its supply has, an archive, cannot end like this; None if it can. Who archived a
-    /// segment had made all of it durable, so a record behind the end that states so, or the next segment,
-    /// proves that something in it is bad. Asks the supply for that one, and for nothing from then on. The
-    /// reader has no position afterwards.
+    /// Whether a log that a supply, an archive, has may end like this. Who archived a segment had made all of
+    /// it durable, so that the proofs of who wrote the log hold for its files ([`WalReader::verify_end`]),
+    /// unless they have grown since they were fetched. A segment that is nowhere ends the log. `came_whole`:
+    /// files that the supply does not have came in no other way that leaves them torn.
+    ///
+    /// Asks the supply for the segment behind the bad place, and where there is a proof for the bad ones once
+    /// more; for nothing from then on unless the reader goes on, which has no position otherwise.
     ///
     /// # Errors
     /// Fails if the supply or the files cannot be read.
-    pub fn archived_damage(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
-        let (at, size) = (end.reason.at(), self.options.segment_size);
-        if !self.source.is_supplied(at) {
-            return Ok(None);
+    pub fn archived_end(&mut self, end: &EndOfWal, came_whole: bool) -> Result<ArchivedEnd, SourceError> {
+        let (size, previous) = (self.options.segment_size, self.previous);
+        self.source.use_supply(false);
+        let upto = self.bad_upto(end);
+        let (first, last) = (size.segment_of(end.at), size.segment_of(upto - 1));
+        let (was_supplied, begin_was) =
+            (self.source.were_supplied(end.at, last), self.source.were_supplied(end.at, first));
+        let damage = if was_supplied {
+            match self.source.fetch_again(size.start_of(last.next()), Lsn::INVALID) {
+                Ok(_) | Err(SourceError::Missing { .. }) => self.disproved(end)?,
+                Err(error) => return Err(error),
+            }
+        } else if came_whole {
+            self.disproved(end)?
+        } else if begin_was {
+            self.disproved_before_gap(end)?
+        } else {
+            None
+        };
+        let Some(damage) = damage else { return Ok(ArchivedEnd::Ends) };
+        if !begin_was {
+            return Ok(ArchivedEnd::Damaged(damage));
         }
-        let next = size.start_of(size.segment_of(at).next());
-        match self.source.fetch_again(next, Lsn::INVALID) {
-            Ok(_) | Err(SourceError::Missing { .. }) => self.source.use_supply(false),
-            Err(error) => return Err(error),
+        let mut at = end.at;
+        while at < upto {
+            self.source.fetch_again(at, Lsn::INVALID)?;
+            at = size.start_of(size.segment_of(at).next());
         }
+        let begin = end.broken.map_or(end.at, |broken| broken.start);
+        self.seek(begin, previous);
+        match self.next() {
+            Ok(Next::Record(_)) => {
+                self.source.ask_again_behind();
+                self.seek(begin, previous);
+                Ok(ArchivedEnd::Grown(damage))
+            }
+            Err(ReadError::Source(error)) => Err(error),
+            Ok(Next::End(_)) | Err(ReadError::Corrupt { .. }) => Ok(ArchivedEnd::Damaged(damage)),
+        }
+    }
+
+    fn disproved(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
         match self.verify_end(end) {
             Ok(_) => Ok(None),
             Err(ReadError::Source(error)) => Err(error),
             Err(damage @ ReadError::Corrupt { .. }) => Ok(Some(damage)),
         }
+    }
+
+    /// The same for a record that seems to go on in a segment that is nowhere: whether its length is bad.
+    /// Only a record in what the supply had of it says so; what is behind the gap ends with it.
+    fn disproved_before_gap(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
+        let size = self.options.segment_size;
+        let mut search = Search::new(*end, end.at, true);
+        let mut segment = size.segment_of(end.at);
+        while self.source.were_supplied(end.at, segment) && !search.is_over() {
+            self.search_pages(segment, &mut search)?;
+            segment = segment.next();
+        }
+        Ok(search.proof.map(|proof| {
+            let begin = record_start(end.at, size);
+            self.corrupt(EndReason::NotYet { at: begin }, end.at, proof.flushed)
+        }))
     }
 }
 

@@ -168,6 +168,7 @@ pub struct SegmentFiles {
     limit: Option<Lsn>,
     open: Option<OpenSegment>,
     supply: Supply,
+    supplied: Option<Supplied>,
     /// How far the log was received that is here.
     received: Option<Arc<LogBranch>>,
     /// Up to where it is known to have been confirmed besides.
@@ -185,8 +186,26 @@ struct OpenSegment {
     end: Option<Lsn>,
     file: SharedFile,
     path: PathBuf,
-    /// The supply has it.
-    is_supplied: bool,
+}
+
+/// Segments in a row that were read last and that the supply had.
+#[derive(Clone, Copy, Debug)]
+struct Supplied {
+    timeline: TimelineId,
+    first: SegmentNumber,
+    last: SegmentNumber,
+    /// Where the timeline ends, if it does.
+    end: Option<Lsn>,
+}
+
+impl Supplied {
+    /// With one more, which those before may lead to.
+    fn behind(before: Option<Self>, timeline: TimelineId, segment: SegmentNumber, end: Option<Lsn>) -> Self {
+        let leads_to =
+            |run: &Self| run.timeline == timeline && (segment == run.last || segment == run.last.next());
+        let first = before.filter(leads_to).map_or(segment, |run| run.first);
+        Self { timeline, first, last: segment, end }
+    }
 }
 
 impl SegmentFiles {
@@ -206,6 +225,7 @@ impl SegmentFiles {
             limit: None,
             open: None,
             supply: Supply::default(),
+            supplied: None,
             received: None,
             confirmed: Lsn::INVALID,
             damaged: None,
@@ -284,10 +304,13 @@ impl SegmentFiles {
         asked.map(|()| self.supply.from.is_some())
     }
 
-    /// Whether the file with `at` was read last, and is the supply's.
-    pub fn is_supplied(&self, at: Lsn) -> bool {
-        let segment = self.segment_size.segment_of(at);
-        self.open.as_ref().is_some_and(|open| open.segment == segment && open.is_supplied)
+    /// Whether the supply had all files from that with `from` to that of the segment `last`, which were read
+    /// one after the other.
+    pub(super) fn were_supplied(&self, from: Lsn, last: SegmentNumber) -> bool {
+        let first = self.segment_size.segment_of(from);
+        self.supplied
+            .as_ref()
+            .is_some_and(|run| run.first <= first && last <= run.last && run.end.is_none_or(|end| from < end))
     }
 
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
@@ -295,6 +318,11 @@ impl SegmentFiles {
         self.supply.off = !on;
         self.open = None;
     }
+    /// Asks the supply again for all but the file that is open.
+    pub(super) const fn ask_again_behind(&mut self) {
+        self.supply.off = false;
+    }
+
     /// Whether a missing segment ends the log although later ones are there: it may still come (a standby
     /// waits for it).
     pub fn let_gaps_end_the_log(&mut self, let_them: bool) {
@@ -318,6 +346,7 @@ impl SegmentFiles {
         self.history = history;
         // What seemed bad may have been of another history.
         self.damaged = None;
+        self.supplied = None;
         self.open = None;
     }
     /// The history that is followed.
@@ -365,18 +394,20 @@ impl SegmentFiles {
                 continue;
             }
             let name = segment.file_name(timeline, self.segment_size);
-            let mut is_supplied = false;
             if let Some(supply) = self.supply.active() {
                 let own_upto = end.unwrap_or(Lsn::MAX).min(self.own_upto());
                 let fetched = supply.fetch(&self.history, timeline, segment, own_upto);
-                is_supplied = fetched.map_err(|error| SourceError::Io {
+                let fetched = fetched.map_err(|error| SourceError::Io {
                     path: self.pg_wal.join(&name).display().to_string(),
                     at: from,
                     error,
                 })?;
+                if fetched {
+                    self.supplied = Some(Supplied::behind(self.supplied, timeline, segment, end));
+                }
             }
             if let Some((file, path)) = self.open_file(&name, from)? {
-                let open = OpenSegment { segment, timeline, end, file, path, is_supplied };
+                let open = OpenSegment { segment, timeline, end, file, path };
                 return Ok(Some(self.open.insert(open)));
             }
         }

@@ -1,5 +1,7 @@
 //! Nodes whose log is not in pg_wal when they start, but with their primary or in the archive.
 
+mod damage;
+
 use scenarios::{
     Branch, Node, SmallDisk, assert_equal_after_stop, plimsoll, run, run_ok, scratch_dir, wait_until,
 };
@@ -360,71 +362,6 @@ fn a_recovery_that_stops_before_the_fork_is_promoted_with_the_later_timelines_se
         let clone = Node::builder().clone_from(&back);
         wait_rows(&clone, &expected);
         assert_eq!(Branch::of(&clone), Branch::of(&back));
-    }
-}
-
-/// A server that does not end its recovery at damage ends itself; the last record's place, as it says.
-fn ends_at_damage(node: &Node) -> String {
-    wait_log(node, "recovery cannot end here: WAL is damaged");
-    wait_until("it has ended", LIMIT, || if node.pid().is_none() { Ok(()) } else { Err(node.log()) });
-    let log = node.log();
-    let last = log.split_once("recovery_target_lsn to '").and_then(|(_, rest)| rest.split('\'').next());
-    last.unwrap_or_else(|| panic!("no place in {log}")).to_owned()
-}
-
-/// A recovery from an archive that is damaged. Who gives up what lies behind says so; gives the rows then.
-fn recovers_to_the_damage(base: &Node, archive: &Path) -> u32 {
-    let back = Node::copy_of(base);
-    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
-    let preview = || {
-        let mut preview = plimsoll();
-        preview.args(["restore", "--preview", "-D"]).arg(back.data());
-        preview
-    };
-    for found in [run(&mut preview()), run(preview().arg("--wal").arg(archive))] {
-        assert!(found.stdout.contains("recovery fails there: WAL is damaged"), "{found:?}");
-    }
-    back.start_without_waiting();
-    let last = ends_at_damage(&back);
-    back.set("recovery_target_lsn", &last);
-    back.set("recovery_target_action", "promote");
-    back.start();
-    back.wait_for("SELECT pg_is_in_recovery()", "f");
-    back.sql("SELECT count(*) FROM t").parse().expect("a number")
-}
-
-#[test]
-fn a_recovery_ends_at_no_damage_in_the_archive() {
-    let node = archiving();
-    let archive = archive_of(&node);
-    let base = backup_without_log(&node);
-    restore_from(&base, &archive);
-    let mut ended = Vec::new();
-    for from in [1, 4001, 8001] {
-        insert(&node, from, from + 3999);
-        ended.push(archive.join(node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")));
-        switch(&node, &archive);
-    }
-    node.stop();
-    let [.., middle, _] = &ended[..] else { panic!("{ended:?}") };
-    let good = fs::read(middle).expect("a segment");
-    let flipped =
-        |at: usize| good.iter().enumerate().map(|(n, b)| if n == at { b ^ 16 } else { *b }).collect();
-    let damaged: [Vec<u8>; 3] = [flipped(100_000), flipped(8), vec![0; good.len()]];
-    for bytes in damaged {
-        fs::write(middle, bytes).expect("it is written");
-        let found = recovers_to_the_damage(&base, &archive);
-        assert!((4000..12_000).contains(&found) && found.is_multiple_of(4000), "{found}");
-        // Nor is a standby promoted that has its log from there.
-        let standby = Node::copy_of(&base);
-        fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
-        standby.start();
-        standby.wait_for("SELECT count(*) FROM t", &found.to_string());
-        ask_to_promote(&standby);
-        ends_at_damage(&standby);
-        fs::write(middle, &good).expect("it is mended");
-        standby.start();
-        wait_rows(&standby, "12000|12000");
     }
 }
 

@@ -1,0 +1,173 @@
+//! Recoveries from an archive in which something is bad, or not whole yet.
+
+use super::{
+    LIMIT, archive_of, archiving, ask_to_promote, backup_without_log, insert, restore_from, rows, switch,
+    wait_log, wait_rows,
+};
+use scenarios::{Node, plimsoll, run, wait_until};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A server that does not end its recovery at damage ends itself; the last record's place, as it says.
+fn ends_at_damage(node: &Node) -> String {
+    wait_log(node, "recovery cannot end here: WAL is damaged");
+    wait_until("it has ended", LIMIT, || if node.pid().is_none() { Ok(()) } else { Err(node.log()) });
+    let log = node.log();
+    let last = log.split_once("recovery_target_lsn to '").and_then(|(_, rest)| rest.split('\'').next());
+    last.unwrap_or_else(|| panic!("no place in {log}")).to_owned()
+}
+
+/// A recovery from an archive that is damaged. Who gives up what lies behind says so; gives the rows then.
+fn recovers_to_the_damage(base: &Node, archive: &Path) -> u32 {
+    let back = Node::copy_of(base);
+    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    let preview = || {
+        let mut preview = plimsoll();
+        preview.args(["restore", "--preview", "-D"]).arg(back.data());
+        preview
+    };
+    for found in [run(&mut preview()), run(preview().arg("--wal").arg(archive))] {
+        assert!(found.stdout.contains("recovery fails there: WAL is damaged"), "{found:?}");
+    }
+    back.start_without_waiting();
+    let last = ends_at_damage(&back);
+    back.set("recovery_target_lsn", &last);
+    back.set("recovery_target_action", "promote");
+    back.start();
+    back.wait_for("SELECT pg_is_in_recovery()", "f");
+    back.sql("SELECT count(*) FROM t").parse().expect("a number")
+}
+
+#[test]
+fn a_recovery_ends_at_no_damage_in_the_archive() {
+    let node = archiving();
+    let archive = archive_of(&node);
+    let base = backup_without_log(&node);
+    restore_from(&base, &archive);
+    let mut ended = Vec::new();
+    for from in [1, 4001, 8001] {
+        insert(&node, from, from + 3999);
+        ended.push(archive.join(node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")));
+        switch(&node, &archive);
+    }
+    node.stop();
+    let [.., middle, _] = &ended[..] else { panic!("{ended:?}") };
+    let good = fs::read(middle).expect("a segment");
+    let flipped =
+        |at: usize| good.iter().enumerate().map(|(n, b)| if n == at { b ^ 16 } else { *b }).collect();
+    let damaged: [Vec<u8>; 3] = [flipped(100_000), flipped(8), vec![0; good.len()]];
+    for bytes in damaged {
+        fs::write(middle, bytes).expect("it is written");
+        let found = recovers_to_the_damage(&base, &archive);
+        assert!((4000..12_000).contains(&found) && found.is_multiple_of(4000), "{found}");
+        // Nor is a standby promoted that has its log from there.
+        let standby = Node::copy_of(&base);
+        fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
+        standby.start();
+        standby.wait_for("SELECT count(*) FROM t", &found.to_string());
+        ask_to_promote(&standby);
+        ends_at_damage(&standby);
+        fs::write(middle, &good).expect("it is mended");
+        standby.start();
+        wait_rows(&standby, "12000|12000");
+    }
+}
+
+/// 100 rows, a record of four segments, and 100 rows more, all in the archive; the files of the record.
+fn record_over_segments(node: &Node, archive: &Path) -> Vec<PathBuf> {
+    insert(node, 1, 100);
+    let here = || archive.join(node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())"));
+    let first = here();
+    node.sql("SELECT pg_logical_emit_message(false, 'x', repeat('x', 3000000))");
+    let last = here();
+    insert(node, 101, 200);
+    switch(node, archive);
+    let entries = fs::read_dir(archive).expect("an archive").map(|entry| entry.expect("a file").path());
+    let mut files: Vec<_> = entries.filter(|path| (&first..=&last).contains(&path)).collect();
+    files.sort_unstable();
+    assert_eq!(files.len(), 4, "{files:?}");
+    files
+}
+
+#[test]
+fn a_recovery_ends_at_no_damage_in_a_record_that_fills_segments_of_the_archive() {
+    let node = archiving();
+    let archive = archive_of(&node);
+    let base = backup_without_log(&node);
+    restore_from(&base, &archive);
+    let files = record_over_segments(&node, &archive);
+    node.stop();
+    for (file, at) in [(&files[0], (1 << 20) - 40), (&files[1], 300_000), (&files[3], 40)] {
+        let good = fs::read(file).expect("a segment");
+        let mut bad = good.clone();
+        bad[at] ^= 16;
+        fs::write(file, bad).expect("it is written");
+        assert_eq!(recovers_to_the_damage(&base, &archive), 100, "{}", file.display());
+        fs::write(file, good).expect("it is mended");
+    }
+    // What was fetched proves it also where the archive does not answer any more.
+    let bad = vec![0; 1 << 20];
+    fs::write(&files[2], bad).expect("it is written");
+    let back = Node::copy_of(&base);
+    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    back.start_without_waiting();
+    ends_at_damage(&back);
+    back.set("restore_command", "false");
+    let told = back.log().len();
+    back.start_without_waiting();
+    wait_until("it has ended", LIMIT, || if back.pid().is_none() { Ok(()) } else { Err(back.log()) });
+    assert!(back.log()[told..].contains("recovery cannot end here"), "{}", back.log());
+}
+
+#[test]
+fn a_recovery_goes_on_with_a_segment_that_the_archive_had_not_whole_when_it_was_fetched() {
+    let node = archiving();
+    let archive = archive_of(&node);
+    let base = backup_without_log(&node);
+    let files = record_over_segments(&node, &archive);
+    node.stop();
+    let late = node.folder().join("late");
+    fs::create_dir(&late).expect("a folder");
+    for file in &files {
+        fs::rename(file, late.join(file.file_name().expect("a name"))).expect("it is moved");
+    }
+    let mut begun = fs::read(late.join(files[0].file_name().expect("a name"))).expect("a segment");
+    begun[(1 << 20) - 8192..].fill(0);
+    fs::write(files[0].with_extension("partial"), begun).expect("it is written");
+    let (archive, late) = (archive.display(), late.display());
+    base.set(
+        "restore_command",
+        &format!("cp {archive}/%f \"%p\" || {{ cp {archive}/%f.partial \"%p\" && mv {late}/* {archive}/; }}"),
+    );
+    base.set("archive_mode", "off");
+    fs::write(base.data().join("recovery.signal"), "").expect("a signal file");
+    base.start();
+    base.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(rows(&base), "200|200");
+}
+
+#[test]
+fn a_recovery_ends_with_the_log_of_a_killed_primary_though_segments_were_made_ahead() {
+    let node = archiving();
+    let archive = archive_of(&node);
+    let base = backup_without_log(&node);
+    for from in [1, 101, 201, 301] {
+        insert(&node, from, from + 99);
+        switch(&node, &archive);
+        node.sql("CHECKPOINT");
+    }
+    insert(&node, 401, 500);
+    let last = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    node.kill_9();
+    let pg_wal = node.data().join("pg_wal");
+    let behind = |name: &str| name.len() == 24 && name > last.as_str();
+    let mut names = fs::read_dir(&pg_wal).expect("pg_wal").map(|entry| entry.expect("a file").file_name());
+    assert!(names.any(|name| name.to_str().is_some_and(behind)), "no segment was made ahead");
+    let (archive, pg_wal) = (archive.display(), pg_wal.display());
+    base.set("restore_command", &format!("cp {archive}/%f \"%p\" || cp {pg_wal}/%f \"%p\""));
+    base.set("archive_mode", "off");
+    fs::write(base.data().join("recovery.signal"), "").expect("a signal file");
+    base.start();
+    base.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(rows(&base), "500|500");
+}
