@@ -49,6 +49,10 @@ impl State {
                 return Ok(());
             }
             budget.add(cx, row_bytes(&arguments))?;
+            if self.waiting.is_none() && call.aggregate.is_ordered() {
+                seen.insert(arguments);
+                return Ok(());
+            }
             seen.insert(arguments.clone());
         }
         if let Some(waiting) = &mut self.waiting {
@@ -58,30 +62,42 @@ impl State {
             return Ok(());
         }
         let before = self.accumulator.size_bytes();
-        self.accumulator.add(&arguments)?;
-        let after = self.accumulator.size_bytes();
-        if after > sql_types::VALUE_BYTES_MAX {
-            return Err(sql_types::Error::too_long().into());
-        }
+        let after = self.accumulate(&arguments)?;
         if after > before { budget.add(cx, after - before) } else { Ok(()) }
     }
 
+    /// Takes arguments in; how many bytes the accumulator holds then.
+    fn accumulate(&mut self, arguments: &[Datum]) -> Result<usize> {
+        self.accumulator.add(arguments)?;
+        let after = self.accumulator.size_bytes();
+        if after > sql_types::VALUE_BYTES_MAX { Err(sql_types::Error::too_long().into()) } else { Ok(after) }
+    }
+
     fn finish(mut self, call: &AggregateCall) -> Result<Datum> {
-        if let Some(mut waiting) = self.waiting.take() {
-            work::sort_by(&mut waiting, |(a, _), (b, _)| {
-                call.order_by
-                    .iter()
-                    .zip(a.iter().zip(b))
-                    .map(|((_, descending, nulls_first), (a, b))| compare(a, b, *descending, *nulls_first))
-                    .find(|ordering| *ordering != Ordering::Equal)
-                    .unwrap_or(Ordering::Equal)
-            })?;
+        let waiting = match (self.waiting.take(), self.seen.take()) {
+            (Some(waiting), _) => Some(waiting),
+            (None, Some(seen)) if call.aggregate.is_ordered() => {
+                Some(seen.into_iter().map(|arguments| (Row::new(), arguments)).collect())
+            }
+            (None, _) => None,
+        };
+        if let Some(mut waiting) = waiting {
+            work::sort_by(&mut waiting, |a, b| order(call, a, b))?;
             for (_, arguments) in waiting {
-                self.accumulator.add(&arguments)?;
+                self.accumulate(&arguments)?;
             }
         }
         self.accumulator.finish()
     }
+}
+
+/// How two rows of keys and arguments stand in a call: by its ORDER BY, then with DISTINCT by the arguments.
+fn order(call: &AggregateCall, (a_keys, a): &(Row, Row), (b_keys, b): &(Row, Row)) -> Ordering {
+    let keys = call.order_by.iter().zip(a_keys.iter().zip(b_keys));
+    let by_keys = keys.map(|((_, descending, nulls_first), (a, b))| compare(a, b, *descending, *nulls_first));
+    let arguments = a.iter().zip(b).filter(|_| call.distinct);
+    let by_arguments = arguments.map(|(a, b)| compare(a, b, false, false));
+    by_keys.chain(by_arguments).find(|ordering| *ordering != Ordering::Equal).unwrap_or(Ordering::Equal)
 }
 
 impl Aggregate {

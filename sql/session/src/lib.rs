@@ -29,6 +29,7 @@ mod checks;
 mod copy;
 mod cursors;
 mod ddl;
+mod declared;
 mod definition;
 mod engine;
 mod explain;
@@ -62,6 +63,7 @@ mod utility;
 mod view;
 
 use block::{Block, in_failed_block};
+use declared::declared;
 pub use engine::{RowChanges, SqlEngine, StartSetting};
 use facts::SessionFacts;
 pub use files::{FileCheck, check_files};
@@ -79,7 +81,6 @@ use sql_execution::advisory::AdvisoryOwner;
 use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 pub use sql_language::parse::{StatementClass, behind_comments, first_word};
-use sql_types::{Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
@@ -377,18 +378,4 @@ impl SqlSession {
         }
         Ok(())
     }
-}
-
-/// Types by their OIDs; 0 and `unknown` leave a parameter open.
-fn declared(oids: &[u32]) -> Result<Vec<Option<Type>>> {
-    oids.iter()
-        .map(|oid| match TypeId::from_oid(*oid) {
-            _ if *oid == 0 => Ok(None),
-            Some(TypeId::Unknown) => Ok(None),
-            Some(id) => Ok(Some(Type::of(id))),
-            None => {
-                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist")))
-            }
-        })
-        .collect()
 }

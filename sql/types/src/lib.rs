@@ -10,6 +10,7 @@
 //!
 //! The key and row encodings are durable formats: what they write today they read for ever.
 
+mod absent;
 mod array;
 pub mod binary;
 mod bytea;
@@ -31,12 +32,14 @@ mod single_byte;
 mod style;
 mod text;
 pub mod time;
+mod type_name;
 mod types;
 pub mod work;
 
 /// The longest value, in bytes, as in PostgreSQL.
 pub const VALUE_BYTES_MAX: usize = 0x3fff_ffff;
 
+pub use absent::AbsentType;
 pub use array::{Array, Dimension};
 pub use compare::compare;
 pub use datum::{Datum, Str};
@@ -46,5 +49,5 @@ pub use interval::Interval;
 pub use names::{NAME_BYTES_MAX, clipped, clipped_to};
 pub use numeric::Numeric;
 pub use style::{ByteaOutput, DateOrder, IntervalStyle, Style};
-pub use text::require_type_name;
+pub use type_name::require_type_name;
 pub use types::{Category, Type, TypeId, TypeInfo};

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
 use crate::types::{STANDING_FOR_OTHERS, Type, TypeId};
-use crate::{bytea, float, inet, integer, single_byte, time, work};
+use crate::{bytea, float, inet, integer, single_byte, time, type_name, work};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -138,38 +138,20 @@ fn write_display(out: &mut String, value: impl std::fmt::Display) {
 /// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not
 /// know.
 fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
-    if id == TypeId::Regtype
-        && let Some(found) = TypeId::from_sql(text)
-    {
-        return Ok(Datum::Regtype(found.oid()));
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if id != TypeId::Regtype {
+        return Ok(Datum::Oid(integer::parse_unsigned(text, id.sql_name())?));
     }
-    let plain = text.trim().trim_start_matches("pg_catalog.").to_ascii_lowercase();
-    if id == TypeId::Regtype
-        && let Some((oid, _)) = STANDING_FOR_OTHERS.iter().find(|(_, name)| *name == plain)
-    {
-        return Ok(Datum::Regtype(*oid));
+    if text == "-" {
+        return Ok(Datum::Regtype(0));
     }
-    if id == TypeId::Regtype && (text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit())) {
-        require_type_name(text)?;
-        return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")));
+    if is_number {
+        return Ok(Datum::Regtype(integer::parse_unsigned(text, id.sql_name())?));
     }
-    let oid = integer::parse_unsigned(text, id.sql_name())?;
-    Ok(if id == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) })
-}
-
-/// Whether a text could be the name of a type, of this server or another.
-///
-/// # Errors
-///
-/// 42601.
-pub fn require_type_name(text: &str) -> Result<()> {
-    let is_part = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_$.,()[]%-".contains(c);
-    let is_name = |c: char| c.is_alphabetic() || "_\"".contains(c);
-    let bare: String = text.split('"').step_by(2).collect();
-    if text.trim().starts_with(is_name) && bare.chars().all(is_part) {
-        return Ok(());
-    }
-    Err(Error::new(SqlState::SYNTAX_ERROR, format!("invalid type name \"{text}\"")))
+    let found = type_name::type_named(text)?;
+    found
+        .map(Datum::Regtype)
+        .map_err(|name| Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist")))
 }
 
 /// Numbers with blanks between them.

@@ -203,32 +203,6 @@ impl TypeId {
     pub const fn is_vector(self) -> bool {
         matches!(self, Self::Int2Vector | Self::OidVector)
     }
-    /// The type of a name as SQL has it anywhere: qualified or not, with a modifier or without, in any case.
-    pub fn from_sql(text: &str) -> Option<Self> {
-        let mut name = String::with_capacity(text.len());
-        let (mut depth, mut quoted) = (0_u32, false);
-        for c in text.trim().chars() {
-            match c {
-                '"' => quoted = !quoted,
-                '(' if !quoted => depth += 1,
-                ')' if !quoted => depth = depth.checked_sub(1)?,
-                _ if depth > 0 => {}
-                _ if quoted => name.push(c),
-                _ if c.is_whitespace() && (name.is_empty() || name.ends_with(' ')) => {}
-                _ if c.is_whitespace() => name.push(' '),
-                _ => name.push(c.to_ascii_lowercase()),
-            }
-        }
-        if depth > 0 || quoted {
-            return None;
-        }
-        let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-        // Quoted, the name is that of pg_type.
-        if text.contains('"') {
-            return Self::ALL.iter().copied().find(|id| id.name() == name);
-        }
-        Self::from_name(name.trim())
-    }
     /// The type that pg_type has under this name.
     pub fn of_catalogue(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|id| id.name() == name && *id != Self::Unknown)

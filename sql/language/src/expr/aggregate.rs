@@ -1,9 +1,12 @@
 //! Aggregate functions: resolution, and the state of one group.
 
+mod statistic;
+
 use sql_interface::{Result, SqlError};
 use sql_types::ops::float_overflow;
 use sql_types::{Array, Datum, Interval, Numeric, Type, TypeId, compare};
 use sqlstate::SqlState;
+use statistic::{Moments, Statistic, numeric_statistic};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +22,6 @@ enum Kind {
     StringAgg,
     ArrayAgg,
     Statistic(Statistic),
-}
-
-/// What is made of the count, the sum and the sum of squares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Statistic {
-    /// Divides by n - 1 instead of n.
-    sample: bool,
-    /// The square root of the variance.
-    deviation: bool,
 }
 
 /// A resolved aggregate function.
@@ -172,6 +166,16 @@ impl Aggregate {
         self.kind == Kind::Count
     }
 
+    /// Whether what it makes of values hangs on their order.
+    pub fn is_ordered(&self) -> bool {
+        let is_float = matches!(self.argument, TypeId::Float4 | TypeId::Float8);
+        match self.kind {
+            Kind::StringAgg | Kind::ArrayAgg => true,
+            Kind::Sum | Kind::Average | Kind::Statistic(_) => is_float,
+            _ => false,
+        }
+    }
+
     /// The name that it has in SQL; of several, the first.
     pub fn name(&self) -> &'static str {
         let kind = if self.kind == Kind::CountAll { Kind::Count } else { self.kind };
@@ -190,12 +194,12 @@ impl Aggregate {
             (Kind::CountAll | Kind::Count, _) => State::Count(0),
             (Kind::Sum | Kind::Average, T::Int2 | T::Int4 | T::Int8) => State::Integers { sum: 0, count: 0 },
             (Kind::Sum | Kind::Average, T::Float4) => State::Real { sum: 0.0, count: 0 },
-            (Kind::Sum | Kind::Average, T::Float8) => State::Double { sum: 0.0, count: 0 },
+            (Kind::Sum, T::Float8) => State::Double { sum: 0.0, count: 0 },
+            (Kind::Average | Kind::Statistic(_), T::Float8) => State::Moments(Moments::default()),
             (Kind::Sum | Kind::Average, T::Interval) => {
                 State::Intervals { sum: Interval::default(), count: 0 }
             }
             (Kind::Sum | Kind::Average, _) => State::Numerics { sum: Numeric::ZERO, count: 0 },
-            (Kind::Statistic(_), T::Float8) => State::Moments { count: 0.0, sum: 0.0, squares: 0.0 },
             (Kind::Statistic(_), _) => {
                 State::NumericMoments { count: 0, sum: Numeric::ZERO, squares: Numeric::ZERO }
             }
@@ -211,37 +215,13 @@ impl Aggregate {
 #[derive(Clone, Debug)]
 enum State {
     Count(i64),
-    Integers {
-        sum: i128,
-        count: i64,
-    },
-    Real {
-        sum: f32,
-        count: i64,
-    },
-    Double {
-        sum: f64,
-        count: i64,
-    },
-    Numerics {
-        sum: Numeric,
-        count: i64,
-    },
-    Intervals {
-        sum: Interval,
-        count: i64,
-    },
-    /// The count, the sum, and the sum of squared distances from the mean so far.
-    Moments {
-        count: f64,
-        sum: f64,
-        squares: f64,
-    },
-    NumericMoments {
-        count: i64,
-        sum: Numeric,
-        squares: Numeric,
-    },
+    Integers { sum: i128, count: i64 },
+    Real { sum: f32, count: i64 },
+    Double { sum: f64, count: i64 },
+    Numerics { sum: Numeric, count: i64 },
+    Intervals { sum: Interval, count: i64 },
+    Moments(Moments),
+    NumericMoments { count: i64, sum: Numeric, squares: Numeric },
     One(Datum),
     String(Option<String>),
     Bytes(Option<Vec<u8>>),
@@ -318,14 +298,9 @@ impl Accumulator {
                 })?;
                 *count += 1;
             }
-            State::Moments { count, sum, squares } => {
+            State::Moments(moments) => {
                 let Datum::Float8(value) = value else { return Err(mismatch()) };
-                *count += 1.0;
-                *sum += value;
-                if *count > 1.0 {
-                    let distance = value * *count - *sum;
-                    *squares += distance * distance / (*count * (*count - 1.0));
-                }
+                moments.add(*value)?;
             }
             State::NumericMoments { count, sum, squares } => {
                 let Datum::Numeric(value) = value else { return Err(mismatch()) };
@@ -402,7 +377,6 @@ impl Accumulator {
                 Datum::Int8(i64::try_from(sum).map_err(|_| out_of_range("bigint out of range"))?)
             }
             State::Real { sum, .. } => Datum::Float4(sum),
-            State::Double { sum, count } if average => Datum::Float8(sum / count as f64),
             State::Double { sum, .. } => Datum::Float8(sum),
             State::Numerics { sum, count } if average => Datum::Numeric(sum.div(&Numeric::from(count))?),
             State::Numerics { sum, .. } => Datum::Numeric(sum),
@@ -410,16 +384,9 @@ impl Accumulator {
                 Datum::Interval(sql_types::time::divide_interval(sum, count as f64)?)
             }
             State::Intervals { sum, .. } => Datum::Interval(sum),
-            State::Moments { count, squares, .. } => match self.aggregate.kind {
-                Kind::Statistic(Statistic { sample, deviation }) => {
-                    let divisor = if sample { count - 1.0 } else { count };
-                    if divisor <= 0.0 {
-                        return Ok(Datum::Null);
-                    }
-                    let variance = squares / divisor;
-                    Datum::Float8(if deviation { variance.sqrt() } else { variance })
-                }
-                _ => Datum::Null,
+            State::Moments(moments) => match self.aggregate.kind {
+                Kind::Statistic(statistic) => moments.statistic(statistic),
+                _ => moments.average(),
             },
             State::NumericMoments { count, sum, squares } => match self.aggregate.kind {
                 Kind::Statistic(statistic) => numeric_statistic(statistic, count, &sum, &squares)?,
@@ -440,23 +407,4 @@ impl Accumulator {
     pub fn size_bytes(&self) -> usize {
         self.size_bytes
     }
-}
-
-/// (n * sum of squares - square of the sum) / (n * (n - 1)), or / (n * n).
-fn numeric_statistic(statistic: Statistic, count: i64, sum: &Numeric, squares: &Numeric) -> Result<Datum> {
-    let least = if statistic.sample { 2 } else { 1 };
-    if count < least {
-        return Ok(Datum::Null);
-    }
-    if !sum.is_finite() || !squares.is_finite() {
-        return Ok(Datum::Numeric(Numeric::NAN));
-    }
-    let n = Numeric::from(count);
-    let numerator = n.mul(squares)?.sub(&sum.mul(sum)?)?;
-    if numerator.signum() != Some(1) {
-        return Ok(Datum::Numeric(Numeric::ZERO));
-    }
-    let divisor = n.mul(&Numeric::from(if statistic.sample { count - 1 } else { count }))?;
-    let variance = numerator.div(&divisor)?;
-    Ok(Datum::Numeric(if statistic.deviation { variance.sqrt()? } else { variance }))
 }

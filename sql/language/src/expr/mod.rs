@@ -27,7 +27,10 @@ pub use aggregate::{Accumulator, Aggregate};
 pub(crate) use coerce::{coerce, common_type, settle};
 pub use coerce::{named_reg, read_reg};
 pub use compile::require_collation;
-pub(crate) use compile::{argument_names, compile, named_call, operator, require_names, strip};
+pub(crate) use compile::{
+    ambiguous, argument_names, compile, is_values, named_call, operator, overload, require_names, strip,
+    untold,
+};
 pub use data_type::{data_type, require_schema_of_type, require_schema_of_type_text};
 pub use functions::has_function;
 pub use functions::patterns::regexp_matches;

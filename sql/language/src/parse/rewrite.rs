@@ -6,6 +6,7 @@
 //! - The options of an identity column come in the one order that it takes.
 //! - pg_catalog before substring goes, and so does OPERATOR(pg_catalog. ) around an operator before ANY and
 //!   ALL; trim(LEADING FROM text) is told that it means blanks.
+//! - substring(text SIMILAR pattern ESCAPE escape) becomes substring(text FROM pattern FOR escape).
 //! - INTERVAL(n) 'text' becomes INTERVAL 'text' SECOND(n).
 
 use super::{Source, inserted, operators};
@@ -57,6 +58,9 @@ pub(super) fn adapt(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Vec<Toke
     if tokens.iter().any(|token| is_qualified(&token.token)) {
         tokens = unqualified(&tokens);
     }
+    if tokens.iter().any(|token| is_word(&token.token, "similar")) {
+        extract_similar(&mut tokens);
+    }
     if !tokens.iter().any(|token| is_rewritten(&token.token)) {
         return tokens;
     }
@@ -72,6 +76,41 @@ const fn is_string(token: &Token) -> bool {
             | Token::UnicodeStringLiteral(_)
             | Token::DollarQuotedString(_)
     )
+}
+
+/// SIMILAR without TO, which stands in substring only, and its ESCAPE become FROM and FOR.
+fn extract_similar(tokens: &mut [TokenWithSpan]) {
+    // The place of SIMILAR in each parenthesis that is open.
+    let mut open: Vec<Option<usize>> = vec![None];
+    let mut changed = Vec::new();
+    let mut said = said_from(tokens, 0).peekable();
+    while let Some((at, token)) = said.next() {
+        match token {
+            Token::LParen => open.push(None),
+            Token::RParen => {
+                open.pop();
+            }
+            word if is_word(word, "similar") => {
+                let is_operator = said.peek().is_none_or(|(_, next)| is_word(next, "to"));
+                if let (false, Some(place)) = (is_operator, open.last_mut()) {
+                    *place = Some(at);
+                }
+            }
+            word if is_word(word, "escape") => {
+                if let Some(similar) = open.last_mut().and_then(Option::take) {
+                    changed.push((similar, keyword("FROM", Keyword::FROM)));
+                    changed.push((at, keyword("FOR", Keyword::FOR)));
+                }
+            }
+            _ => {}
+        }
+    }
+    drop(said);
+    for (at, word) in changed {
+        if let Some(token) = tokens.get_mut(at) {
+            token.token = word;
+        }
+    }
 }
 
 /// Constructs of their own syntax without the schema before them.

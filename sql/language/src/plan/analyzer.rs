@@ -25,7 +25,10 @@ pub(crate) struct ScopeColumn {
     /// The table's schema, where it is a table named without an alias.
     pub(crate) schema: Option<&'static str>,
     pub(crate) name: String,
+    /// The type that it is shown in.
     pub(crate) ty: Type,
+    /// The type of the value in the row, where that is another: of a column that USING merges of two.
+    pub(crate) stored: Option<Type>,
     /// The table's OID and the column's number, for RowDescription.
     pub(crate) origin: Option<(u32, i16)>,
     /// Its place in the row.
@@ -36,6 +39,26 @@ pub(crate) struct ScopeColumn {
     pub(crate) hidden: bool,
     /// Not to be named at all.
     pub(crate) internal: bool,
+}
+
+impl ScopeColumn {
+    /// The type of the value in the row.
+    pub(super) fn stored_type(&self) -> Type {
+        self.stored.unwrap_or(self.ty)
+    }
+
+    /// Its value in the row in the type that it is shown in.
+    pub(super) fn shown(&self, value: Expr) -> Expr {
+        match self.stored {
+            None => value,
+            Some(_) => Expr::Cast { operand: Box::new(value), to: self.ty, explicit: true },
+        }
+    }
+
+    /// What it is to the query of whose FROM clause it is.
+    pub(super) fn expr(&self) -> Expr {
+        self.shown(Expr::Column { index: self.index, ty: self.stored_type() })
+    }
 }
 
 /// A table of the FROM clause.

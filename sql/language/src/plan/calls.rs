@@ -13,6 +13,21 @@ use sqlstate::SqlState;
 /// Places of conditions, as errors call them.
 const CONDITIONS: [&str; 4] = ["WHERE", "JOIN/ON", "CHECK", "EXECUTE parameters"];
 
+/// What generate_series takes: numbers, whose step may be left out, then times.
+const SERIES: [[TypeId; 3]; 5] = {
+    use TypeId::{Int4, Int8, Interval, Numeric, Timestamp, Timestamptz};
+    [
+        [Int4, Int4, Int4],
+        [Int8, Int8, Int8],
+        [Numeric, Numeric, Numeric],
+        [Timestamp, Timestamp, Interval],
+        [Timestamptz, Timestamptz, Interval],
+    ]
+};
+
+/// How many of [`SERIES`] are of numbers.
+const SERIES_OF_NUMBERS: usize = 3;
+
 /// What aclexplode gives.
 pub const ACL_COLUMNS: [(&str, TypeId); 4] = [
     ("grantor", TypeId::Oid),
@@ -183,7 +198,7 @@ impl<'a> Analyzer<'a> {
         let values: Vec<Expr> = arguments.iter().map(|argument| argument.value.clone()).collect();
         match (name, values.len()) {
             ("generate_series", 2 | 3) => {
-                let (call, ty) = self.generate_series(values)?;
+                let Some((call, ty)) = self.generate_series(values)? else { return Ok(None) };
                 Ok(Some((call, vec![("generate_series".to_owned(), ty)])))
             }
             ("aclexplode", 1) => {
@@ -193,13 +208,12 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((SetCall { function: SetFunction::AclExplode, arguments: vec![list] }, columns)))
             }
             ("unnest", 1) => {
-                let array = values.into_iter().next().map(|value| (value.ty().id.element(), value));
-                let Some((Some(element), value)) = array else {
-                    return Err(SqlError::new(
-                        SqlState::UNDEFINED_FUNCTION,
-                        "function unnest of this argument type does not exist",
-                    ));
-                };
+                let Some(value) = values.into_iter().next() else { return Ok(None) };
+                if value.ty().id == TypeId::Unknown {
+                    // Other functions of the name take what are no arrays.
+                    return Err(expr::ambiguous(name, &[TypeId::Unknown]));
+                }
+                let Some(element) = value.ty().id.element() else { return Ok(None) };
                 let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
                 Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
             }
@@ -220,7 +234,7 @@ impl<'a> Analyzer<'a> {
                 Ok(Some((call, vec![(name.to_owned(), Type::of(TypeId::TextArray))])))
             }
             ("generate_subscripts", 2 | 3) => {
-                let arguments = self.subscripts_arguments(values)?;
+                let Some(arguments) = self.subscripts_arguments(values)? else { return Ok(None) };
                 let call = SetCall { function: SetFunction::GenerateSubscripts, arguments };
                 Ok(Some((call, vec![("generate_subscripts".to_owned(), Type::of(TypeId::Int4))])))
             }
@@ -243,60 +257,36 @@ impl<'a> Analyzer<'a> {
         values.into_iter().map(|value| expr::coerce(value, text, CastContext::Implicit, self)).collect()
     }
 
-    fn subscripts_arguments(&mut self, values: Vec<Expr>) -> Result<Vec<Expr>> {
+    fn subscripts_arguments(&mut self, values: Vec<Expr>) -> Result<Option<Vec<Expr>>> {
         let mut arguments = Vec::with_capacity(values.len());
         for (value, id) in values.into_iter().zip([None, Some(TypeId::Int4), Some(TypeId::Bool)]) {
             arguments.push(match id {
                 Some(id) => expr::coerce(value, Type::of(id), CastContext::Implicit, self)?,
+                None if value.ty().id == TypeId::Unknown => return Err(expr::untold()),
                 None if value.ty().id.element().is_some() => value,
-                None => {
-                    return Err(SqlError::new(
-                        SqlState::UNDEFINED_FUNCTION,
-                        "function generate_subscripts of this argument type does not exist",
-                    ));
-                }
+                None => return Ok(None),
             });
         }
-        Ok(arguments)
+        Ok(Some(arguments))
     }
 
-    /// generate_series: all arguments become one type; for times the step is an interval.
-    pub(super) fn generate_series(&mut self, mut values: Vec<Expr>) -> Result<(SetCall, Type)> {
-        let times = values
-            .iter()
-            .take(2)
-            .any(|value| matches!(value.ty().id, TypeId::Date | TypeId::Timestamp | TypeId::Timestamptz));
-        let step = (values.len() == 3 && times).then(|| values.pop()).flatten();
-        let mut ty = if times {
-            let zoned = values.iter().any(|value| value.ty().id == TypeId::Timestamptz)
-                || values.iter().all(|value| value.ty().id == TypeId::Date);
-            Type::of(if zoned { TypeId::Timestamptz } else { TypeId::Timestamp })
-        } else {
-            let mut all: Vec<&mut Expr> = values.iter_mut().collect();
-            expr::common_type(&mut all, "generate_series", self)?
+    /// generate_series: numbers, or times with an interval as the step. None for types that it has not.
+    pub(super) fn generate_series(&mut self, values: Vec<Expr>) -> Result<Option<(SetCall, Type)>> {
+        let types: Vec<TypeId> = values.iter().map(|value| value.ty().id).collect();
+        let overloads = match types.len() {
+            2 => SERIES.get(..SERIES_OF_NUMBERS).unwrap_or_default(),
+            _ => &SERIES[..],
         };
-        ty = Type::of(match ty.id {
-            TypeId::Int2 | TypeId::Unknown | TypeId::Text => TypeId::Int4,
-            id => id,
-        });
-        if !matches!(
-            ty.id,
-            TypeId::Int4 | TypeId::Int8 | TypeId::Numeric | TypeId::Timestamp | TypeId::Timestamptz
-        ) || times != step.is_some()
-        {
-            return Err(SqlError::new(
-                SqlState::UNDEFINED_FUNCTION,
-                format!("function generate_series over type {} does not exist", ty.id.sql_name()),
-            )
-            .with_hint("No function matches the given name and argument types. You might need to add explicit type casts."));
+        let overloads: Vec<&[TypeId]> =
+            overloads.iter().filter_map(|overload| overload.get(..types.len())).collect();
+        let found = expr::overload("generate_series", &types, &overloads)?;
+        let Some(wanted @ [id, ..]) = found.and_then(|place| overloads.get(place).copied()) else {
+            return Ok(None);
+        };
+        let mut arguments = Vec::with_capacity(values.len());
+        for (value, id) in values.into_iter().zip(wanted) {
+            arguments.push(expr::coerce(value, Type::of(*id), CastContext::Implicit, self)?);
         }
-        let mut arguments = Vec::with_capacity(3);
-        for value in values {
-            arguments.push(expr::coerce(value, ty, CastContext::Implicit, self)?);
-        }
-        if let Some(step) = step {
-            arguments.push(expr::coerce(step, Type::of(TypeId::Interval), CastContext::Implicit, self)?);
-        }
-        Ok((SetCall { function: SetFunction::GenerateSeries(ty.id), arguments }, ty))
+        Ok(Some((SetCall { function: SetFunction::GenerateSeries(*id), arguments }, Type::of(*id))))
     }
 }

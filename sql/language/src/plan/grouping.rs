@@ -288,7 +288,7 @@ fn add_determined(level: &QueryLevel, by: &mut Vec<Expr>, column: Expr, inner: b
         }
         return Ok(());
     }
-    let named = level.columns.iter().find(|known| known.index == *index);
+    let named = level.columns.iter().find(|known| known.index == *index && known.stored.is_none());
     let name = named.map_or_else(|| "?column?".to_owned(), |known| format!("{}.{}", known.table, known.name));
     let message = if inner {
         format!("subquery uses ungrouped column \"{name}\" from outer query")

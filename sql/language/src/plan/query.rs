@@ -244,7 +244,7 @@ impl Analyzer<'_> {
         let shown = level.columns.iter().filter(|column| !column.internal && !column.hidden);
         let targets: Vec<TargetEntry> = shown
             .map(|column| TargetEntry {
-                expr: Expr::Column { index: column.index, ty: column.ty },
+                expr: column.expr(),
                 name: column.name.clone(),
                 origin: column.origin,
             })
@@ -277,7 +277,7 @@ impl Analyzer<'_> {
         let mut targets = Vec::with_capacity(columns.len());
         for column in columns {
             self.note_read(column.origin);
-            let expr = self.column_at(depth, column.index, column.ty);
+            let expr = column.shown(self.column_at(depth, column.index, column.stored_type()));
             targets.push(TargetEntry { expr, name: column.name, origin: column.origin });
         }
         Ok(targets)
@@ -512,6 +512,7 @@ fn named(ast: &ast::Expr) -> Option<OutputName> {
     match ast {
         ast::Expr::Identifier(name) => firm(&fold(name)),
         ast::Expr::CompoundIdentifier(parts) => firm(&fold(parts.last()?)),
+        ast::Expr::Function(call) if expr::is_values(call) => firm("column1"),
         ast::Expr::Function(call) => firm(&fold(call.name.0.last()?.as_ident()?)),
         ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } => named(inner),
         ast::Expr::CompoundFieldAccess { root, access_chain }

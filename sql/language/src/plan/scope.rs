@@ -35,9 +35,9 @@ impl Scope for Analyzer<'_> {
                     Err(error) => return Err(error.at(position)),
                 }
             };
-            let (index, ty, origin) = (found.index, found.ty, found.origin);
-            self.note_read(origin);
-            return Ok(self.column_at(depth, index, ty));
+            let found = found.clone();
+            self.note_read(found.origin);
+            return Ok(found.shown(self.column_at(depth, found.index, found.stored_type())));
         }
         if self.levels.last().is_some_and(|level| level.no_aggregates_in == Some(DEFAULT_PLACE)) {
             let message = "cannot use column reference in DEFAULT expression";

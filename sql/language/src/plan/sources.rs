@@ -198,7 +198,9 @@ impl Analyzer<'_> {
         })?;
         let outcome = self.with_shown(left, |analyzer| {
             analyzer.push_level();
+            let position = name.0.last().and_then(|part| analyzer.at(part.as_ident()?));
             let result = analyzer.function_source(name, &function, arguments);
+            let result = result.map_err(|error| error.at(position));
             let depth = analyzer.levels.len() - 1;
             let uses_left = depth > 0 && analyzer.levels.last().is_some_and(|level| level.outermost < depth);
             let deferred = analyzer.take_deferred();

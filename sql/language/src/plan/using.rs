@@ -4,29 +4,30 @@ use super::analyzer::{Analyzer, ScopeColumn};
 use super::from::FromItem;
 use super::node::{DeferredValues, JoinKind, Node};
 use super::predicate;
-use crate::expr::{self, Expr};
+use crate::expr;
 use sql_interface::{Result, SqlError};
+use sql_types::Type;
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
 
 impl Analyzer<'_> {
-    /// The place of the column that USING shows of two.
-    fn shown_by_using(&mut self, left: &ScopeColumn, right: &ScopeColumn, kind: JoinKind) -> Result<usize> {
+    /// Whether USING shows the right one of two columns, and in which type.
+    fn shown_by_using(
+        &mut self,
+        left: &ScopeColumn,
+        right: &ScopeColumn,
+        kind: JoinKind,
+    ) -> Result<(bool, Type)> {
         if kind == JoinKind::Full {
             return Err(SqlError::unsupported("FULL JOIN with USING"));
         }
-        let column = |index, ty| Expr::Column { index, ty };
-        let (mut one, mut two) = (column(0, left.ty), column(1, right.ty));
-        let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?.id;
-        let fits = |column: &ScopeColumn| column.ty.id == common;
+        let (mut one, mut two) = (left.expr(), right.expr());
+        let common = expr::common_type(&mut [&mut one, &mut two], "JOIN/USING", self)?;
+        let fits = |column: &ScopeColumn| column.ty == common;
         // Where both sides have the value, the one that has it in the common type shows it.
-        let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(left));
-        let shown = if right_shows { right } else { left };
-        if !fits(shown) {
-            return Err(SqlError::unsupported("USING over columns of types that differ in this join"));
-        }
-        Ok(shown.index)
+        let right_shows = kind == JoinKind::Right || (kind == JoinKind::Inner && !fits(left) && fits(right));
+        Ok((right_shows, common))
     }
 
     pub(super) fn join_using(
@@ -44,12 +45,7 @@ impl Analyzer<'_> {
             let (left, right) = (column_of(item, name, place, false)?, column_of(item, name, place, true)?);
             self.note_read(left.origin);
             self.note_read(right.origin);
-            let condition = expr::operator(
-                &ast::BinaryOperator::Eq,
-                Expr::Column { index: left.index, ty: left.ty },
-                Expr::Column { index: right.index, ty: right.ty },
-                self,
-            )?;
+            let condition = expr::operator(&ast::BinaryOperator::Eq, left.expr(), right.expr(), self)?;
             if checked {
                 item.check(&condition, &DeferredValues::default())?;
             }
@@ -66,13 +62,10 @@ impl Analyzer<'_> {
                 }
                 Err(condition) => predicate::add_condition(&mut plan.condition, condition),
             }
-            let shown = self.shown_by_using(&left, &right, kind)?;
-            merged.push(shown);
-            for column in &mut item.columns {
-                if (column.index == left.index || column.index == right.index) && column.index != shown {
-                    column.hidden = true;
-                }
-            }
+            let (right_shows, ty) = self.shown_by_using(&left, &right, kind)?;
+            let shown = if right_shows { &right } else { &left };
+            merged.push(shown.index);
+            merge(&mut item.columns, &left, &right, shown, ty);
         }
         // The merged columns come first in the join's part of `*`.
         item.columns.sort_by_key(|column| {
@@ -80,6 +73,32 @@ impl Analyzer<'_> {
             (column.index >= chain_start, if column.index >= chain_start { place } else { 0 })
         });
         Ok(())
+    }
+}
+
+/// Hides both columns behind the one that is shown of them, which may be in another type then.
+fn merge(
+    columns: &mut Vec<ScopeColumn>,
+    left: &ScopeColumn,
+    right: &ScopeColumn,
+    shown: &ScopeColumn,
+    ty: Type,
+) {
+    let is_kept = |column: &ScopeColumn| column.index == shown.index && shown.ty == ty && !column.hidden;
+    for column in columns.iter_mut() {
+        let is_of_both = column.index == left.index || column.index == right.index;
+        column.hidden |= is_of_both && !is_kept(column);
+    }
+    if shown.ty != ty {
+        // With their tables before them both keep their types; the merged one is of no table.
+        columns.push(ScopeColumn {
+            table: Arc::from(""),
+            schema: None,
+            ty,
+            stored: Some(shown.stored_type()),
+            hidden: false,
+            ..shown.clone()
+        });
     }
 }
 

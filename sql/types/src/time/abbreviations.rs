@@ -1,7 +1,14 @@
 //! Abbreviations of time zones with their seconds ahead of UTC: PostgreSQL's default set, as the view
 //! pg_timezone_abbrevs of a PostgreSQL 15 server lists it (`SELECT abbrev, extract(epoch FROM utc_offset)`).
+//!
+//! Most are one offset. Some stand for what a zone of the database has used over time.
 
-/// Sorted by name, lower case.
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Sorted by name, lower case. Those of [`OF_ZONES`] are here with what the view shows of them.
 const ABBREVIATIONS: &[(&str, i32)] = &[
     ("acdt", 37800),
     ("acsst", 37800),
@@ -209,6 +216,60 @@ const OF_SUMMER: &[&str] = &[
     "wgst", "yekst",
 ];
 
+/// Those that mean what their zone had for them at a time, as the time zone set `Default` lists them.
+const OF_ZONES: &[(&str, &str)] = &[
+    ("amst", "Asia/Yerevan"),
+    ("anast", "Asia/Anadyr"),
+    ("anat", "Asia/Anadyr"),
+    ("arst", "America/Argentina/Buenos_Aires"),
+    ("art", "America/Argentina/Buenos_Aires"),
+    ("azst", "Asia/Baku"),
+    ("azt", "Asia/Baku"),
+    ("ckt", "Pacific/Rarotonga"),
+    ("clt", "America/Santiago"),
+    ("davt", "Antarctica/Davis"),
+    ("easst", "Pacific/Easter"),
+    ("east", "Pacific/Easter"),
+    ("fkst", "Atlantic/Stanley"),
+    ("fkt", "Atlantic/Stanley"),
+    ("gest", "Asia/Tbilisi"),
+    ("get", "Asia/Tbilisi"),
+    ("gyt", "America/Guyana"),
+    ("iot", "Indian/Chagos"),
+    ("irkst", "Asia/Irkutsk"),
+    ("irkt", "Asia/Irkutsk"),
+    ("kgt", "Asia/Bishkek"),
+    ("kost", "Pacific/Kosrae"),
+    ("krast", "Asia/Krasnoyarsk"),
+    ("krat", "Asia/Krasnoyarsk"),
+    ("lhdt", "Australia/Lord_Howe"),
+    ("lint", "Pacific/Kiritimati"),
+    ("lkt", "Asia/Colombo"),
+    ("magst", "Asia/Magadan"),
+    ("magt", "Asia/Magadan"),
+    ("mawt", "Antarctica/Mawson"),
+    ("msk", "Europe/Moscow"),
+    ("novst", "Asia/Novosibirsk"),
+    ("novt", "Asia/Novosibirsk"),
+    ("nut", "Pacific/Niue"),
+    ("omsst", "Asia/Omsk"),
+    ("omst", "Asia/Omsk"),
+    ("petst", "Asia/Kamchatka"),
+    ("pett", "Asia/Kamchatka"),
+    ("pyt", "America/Asuncion"),
+    ("sgt", "Asia/Singapore"),
+    ("tkt", "Pacific/Fakaofo"),
+    ("tmt", "Asia/Ashgabat"),
+    ("ulat", "Asia/Ulaanbaatar"),
+    ("vet", "America/Caracas"),
+    ("vlast", "Asia/Vladivostok"),
+    ("vlat", "Asia/Vladivostok"),
+    ("volt", "Europe/Volgograd"),
+    ("yakst", "Asia/Yakutsk"),
+    ("yakt", "Asia/Yakutsk"),
+    ("yekt", "Asia/Yekaterinburg"),
+];
+
 /// An abbreviation, upper case, its seconds ahead of UTC, and whether it stands for summer time.
 pub type Abbreviation = (String, i32, bool);
 
@@ -218,8 +279,78 @@ pub fn abbreviations() -> impl Iterator<Item = Abbreviation> {
     ABBREVIATIONS.iter().map(move |(name, offset)| (name.to_ascii_uppercase(), *offset, is_summer(name)))
 }
 
-/// The offset of an abbreviation in lower case.
-pub(super) fn offset_of(abbreviation: &str) -> Option<i32> {
+/// What an abbreviation means.
+pub(super) enum Meaning {
+    /// Seconds ahead of UTC at all times.
+    Offset(i32),
+    /// The offsets of a zone over time.
+    Zone(TimeZone),
+}
+
+/// The meaning of an abbreviation in lower case.
+pub(super) fn meaning(abbreviation: &str) -> Option<Meaning> {
+    static ZONES: LazyLock<BTreeMap<&str, TimeZone>> = LazyLock::new(|| {
+        let zones = OF_ZONES.iter().filter_map(|(name, zone)| {
+            let zone = TimeZone::get(zone).ok()?;
+            Some((*name, narrowed(&name.to_ascii_uppercase(), &zone).unwrap_or(zone)))
+        });
+        zones.collect()
+    });
     let at = ABBREVIATIONS.binary_search_by(|(name, _)| (*name).cmp(abbreviation)).ok()?;
-    ABBREVIATIONS.get(at).map(|(_, offset)| *offset)
+    Some(match ZONES.get(abbreviation) {
+        Some(zone) => Meaning::Zone(zone.clone()),
+        None => Meaning::Offset(ABBREVIATIONS.get(at)?.1),
+    })
+}
+
+/// 2038-01-01 in Unix time: zones list their changes up to here, and follow a rule from then on.
+const LISTED_UNTIL_SECONDS: i64 = 2_145_916_800;
+const SECONDS_PER_HOUR: i32 = 3600;
+
+/// A zone that has, at any time, the offset for which the given one last used the abbreviation before, or
+/// first did after. None where it never used it: then the abbreviation is just another name of it.
+fn narrowed(abbreviation: &str, zone: &TimeZone) -> Option<TimeZone> {
+    let mut uses: Vec<(i64, i32)> = Vec::new();
+    let until = Timestamp::from_second(LISTED_UNTIL_SECONDS).ok()?;
+    for change in zone.following(Timestamp::MIN).take_while(|change| change.timestamp() < until) {
+        let offset = change.offset().seconds();
+        let is_new = uses.last().is_none_or(|(_, last)| *last != offset);
+        if change.abbreviation() == abbreviation && is_new {
+            uses.push((change.timestamp().as_second(), offset));
+        }
+    }
+    TimeZone::tzif(abbreviation, &tzif(abbreviation, &uses)?).ok()
+}
+
+/// A file of the zone database (TZif, RFC 9636) of one abbreviation with its offsets from some times on; the
+/// first of them holds before, too. None without any.
+fn tzif(abbreviation: &str, uses: &[(i64, i32)]) -> Option<Vec<u8>> {
+    let (_, last) = uses.last()?;
+    let count = u32::try_from(uses.len()).ok().filter(|count| *count < 256)?;
+    let characters = u32::try_from(abbreviation.len()).ok()? + 1;
+    let header = |changes: u32, types: u32, characters: u32| {
+        let mut bytes = b"TZif2".to_vec();
+        bytes.resize(20, 0);
+        for count in [0, 0, 0, changes, types, characters] {
+            bytes.extend(count.to_be_bytes());
+        }
+        bytes
+    };
+    // The part for readers of 32 bits has no changes, and must have one offset.
+    let mut bytes = header(0, 1, 1);
+    bytes.resize(bytes.len() + 7, 0);
+    bytes.extend(header(count, count, characters));
+    bytes.extend(uses.iter().flat_map(|(at, _)| at.to_be_bytes()));
+    bytes.extend((0..=u8::MAX).take(uses.len()));
+    for (_, offset) in uses {
+        bytes.extend(offset.to_be_bytes());
+        // Standard time, under the first of the names.
+        bytes.extend([0, 0]);
+    }
+    bytes.extend(abbreviation.bytes());
+    bytes.push(0);
+    let (sign, west) = if *last > 0 { ("-", *last) } else { ("", -last) };
+    let (hours, minutes) = (west / SECONDS_PER_HOUR, west % SECONDS_PER_HOUR / 60);
+    bytes.extend(format!("\n{abbreviation}{sign}{hours}:{minutes:02}\n").into_bytes());
+    Some(bytes)
 }

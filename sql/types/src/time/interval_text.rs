@@ -1,8 +1,8 @@
 //! Intervals as text: PostgreSQL's own style, ISO 8601's, and SQL's year-month and day-time forms as input.
 
 use super::format::push_fraction;
-use super::parse::fraction_micros;
-use super::tokens::{Token, tokens};
+use super::interval_fields::IntervalFields;
+use super::tokens::{Token, fraction_micros, tokens};
 use super::words::{self, Unit};
 use super::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
 use crate::error::{Error, Result};
@@ -26,11 +26,25 @@ type Read<T> = std::result::Result<T, Refused>;
 ///
 /// 22007, 22008 or 22015 if the text is no interval.
 pub fn parse_interval_in(style: IntervalStyle, text: &str) -> Result<Interval> {
-    let read = match parse_words(text, style == IntervalStyle::SqlStandard) {
+    parse_interval_of(style, None, text)
+}
+
+/// Reads an interval that may be limited to some fields.
+///
+/// # Errors
+///
+/// 22007, 22008 or 22015 if the text is no interval.
+pub fn parse_interval_of(
+    style: IntervalStyle,
+    fields: Option<IntervalFields>,
+    text: &str,
+) -> Result<Interval> {
+    let read = match parse_words(text, style == IntervalStyle::SqlStandard, fields) {
         Err(Refused::Syntax) => parse_iso(text),
         read => read,
     };
-    read.map_err(|refused| match refused {
+    let limited = read.map(|interval| fields.map_or(interval, |fields| fields.limit(interval)));
+    limited.map_err(|refused| match refused {
         Refused::Syntax => Error::new(
             SqlState::INVALID_DATETIME_FORMAT,
             format!("invalid input syntax for type interval: \"{text}\""),
@@ -167,15 +181,16 @@ const fn bit(unit: Unit) -> u32 {
 const ALL_SECONDS: u32 = bit(Unit::Second) | bit(Unit::Millisecond) | bit(Unit::Microsecond);
 const CLOCK: u32 = bit(Unit::Hour) | bit(Unit::Minute) | ALL_SECONDS;
 
-/// `h:m[:s[.f]]` or `m:s.f`, in microseconds.
-fn clock(text: &str) -> Read<i64> {
+/// `h:m[:s[.f]]`, `m:s.f`, or `m:s` of MINUTE TO SECOND, in microseconds.
+fn clock(text: &str, fields: Option<IntervalFields>) -> Read<i64> {
     let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
     let number = |part: &str| match integer(part)? {
         (number, "") => Ok(number),
         _ => Err(Refused::Syntax),
     };
     let parts = whole.split(':').map(number).collect::<Read<Vec<i64>>>()?;
-    let (hours, minutes, seconds) = match (parts.as_slice(), fraction.is_some()) {
+    let ends_in_seconds = fraction.is_some() || fields == Some(IntervalFields::MinuteToSecond);
+    let (hours, minutes, seconds) = match (parts.as_slice(), ends_in_seconds) {
         ([minutes, seconds], true) => (0, *minutes, *seconds),
         ([hours, minutes], false) => (*hours, *minutes, 0),
         ([hours, minutes, seconds], _) => (*hours, *minutes, *seconds),
@@ -217,14 +232,14 @@ fn quantity(text: &str) -> Read<(Number, bool)> {
 }
 
 /// Goes from the last field to the first, since units stand behind their numbers.
-fn parse_words(text: &str, standard: bool) -> Read<Interval> {
+fn parse_words(text: &str, standard: bool, limit: Option<IntervalFields>) -> Read<Interval> {
     let fields = tokens(text).map_err(|_| Refused::Syntax)?;
     let signed = |token: &Token| matches!(token, Token::Offset(_) | Token::Signed(..));
     let minus = |token: &Token| matches!(token, Token::Offset(text) if text.starts_with('-'));
     let all_negative = standard && fields.first().is_some_and(minus) && !fields.iter().skip(1).any(signed);
     let mut sum = Sum::default();
-    // Numbers at the end without a unit are seconds.
-    let mut unit = Some(Unit::Second);
+    // Numbers at the end without a unit are seconds, or of the last field that there may be.
+    let mut unit = Some(limit.map_or(Unit::Second, IntervalFields::last));
     let mut ago = false;
     for field in fields.iter().rev() {
         let (Token::Number(text) | Token::Date(text) | Token::Time(text) | Token::Offset(text)) = field
@@ -240,10 +255,10 @@ fn parse_words(text: &str, standard: bool) -> Read<Interval> {
             continue;
         };
         let time = match field {
-            Token::Time(text) => Some(clock(text)?),
+            Token::Time(text) => Some(clock(text, limit)?),
             Token::Offset(text) => {
                 let (sign, unsigned) = text.split_at(1);
-                let micros = if unsigned.contains(':') { clock(unsigned).ok() } else { None };
+                let micros = if unsigned.contains(':') { clock(unsigned, limit).ok() } else { None };
                 micros.map(|micros| if sign == "-" { -micros } else { micros })
             }
             _ => None,

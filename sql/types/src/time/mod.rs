@@ -9,10 +9,12 @@ mod calendar;
 mod fields;
 mod format;
 mod from_char;
+mod interval_fields;
 mod interval_styles;
 mod interval_text;
 mod parse;
 mod posix;
+mod template;
 mod to_char;
 mod tokens;
 mod words;
@@ -31,8 +33,9 @@ pub use fields::{
 };
 pub use format::{write_date, write_time, write_timestamp, write_timestamptz};
 pub use from_char::{date_from_text, timestamp_from_text};
+pub use interval_fields::IntervalFields;
 pub use interval_styles::write_interval_in;
-pub use interval_text::{parse_interval_in, write_interval};
+pub use interval_text::{parse_interval_in, parse_interval_of, write_interval};
 pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use to_char::to_char;
 pub use zone::{

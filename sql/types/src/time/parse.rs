@@ -1,7 +1,7 @@
 //! Dates and times as text: fields in any usual order, as PostgreSQL's reader takes them.
 
 use super::calendar::{days_from_civil, days_in_month};
-use super::tokens::{Read, Refused, Token, take_while, tokens};
+use super::tokens::{Read, Refused, Token, digits_of, fraction_micros, offset_seconds, take_while, tokens};
 use super::words;
 use super::zone::{
     is_fixed, local_from_utc, of_abbreviation, offset_seconds_at, parse_zone_name, utc_from_local,
@@ -57,7 +57,7 @@ pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
             Ok(local.rem_euclid(MICROS_PER_DAY))
         }
         // Which offset a zone has, a time alone does not say.
-        Moment::Fields { date: None, zone: Some(zone), .. } if !is_fixed(&zone) => Err(Refused::Syntax),
+        Moment::Fields { date: None, zone_needs_date: true, .. } => Err(Refused::Syntax),
         Moment::Fields { time: Some(micros), .. } => Ok(micros),
         _ => Err(Refused::Syntax),
     };
@@ -90,7 +90,7 @@ pub fn parse_timestamptz(text: &str, style: &Style) -> Result<i64> {
         Moment::Infinite(later) => Ok(Ok(if later { INFINITY } else { NEGATIVE_INFINITY })),
         Moment::Epoch => Ok(Ok(EPOCH_MICROS)),
         Moment::Absolute(micros) => Ok(Ok(micros)),
-        Moment::Fields { date: Some(days), time, zone } => {
+        Moment::Fields { date: Some(days), time, zone, .. } => {
             let Some(local) = at_unchecked(days, time) else { return Ok(Err(())) };
             Ok(utc_from_local(local, zone.as_ref().unwrap_or(&style.zone)).ok_or(()))
         }
@@ -129,7 +129,13 @@ enum Moment {
     /// 1970-01-01 00:00: in UTC where there is a zone, else as it stands.
     Epoch,
     /// Days since 2000, microseconds of the day, zone: as far as written.
-    Fields { date: Option<i64>, time: Option<i64>, zone: Option<TimeZone> },
+    Fields {
+        date: Option<i64>,
+        time: Option<i64>,
+        zone: Option<TimeZone>,
+        /// A name or a rule whose offset changes: without a date it says nothing.
+        zone_needs_date: bool,
+    },
 }
 
 const YEAR: u8 = 1;
@@ -143,6 +149,7 @@ const ALL: u8 = YEAR | MONTH | DAY;
 #[derive(Default)]
 struct Decoder {
     order: DateOrder,
+    time_only: bool,
     have: u8,
     year: i64,
     month: u32,
@@ -155,23 +162,30 @@ struct Decoder {
     time: Option<(i64, i64, i64)>,
     afternoon: Option<bool>,
     zone: Option<TimeZone>,
+    zone_needs_date: bool,
     next_is_julian: bool,
+    next_is_time: bool,
+    /// There was an era or a weekday.
+    has_other_word: bool,
     /// There was a word that stands for a date and its time.
     is_whole: bool,
 }
 
 fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
     let tokens = tokens(text)?;
-    let mut decoder = Decoder { order: style.date_order, ..Decoder::default() };
+    let mut decoder = Decoder { order: style.date_order, time_only, ..Decoder::default() };
     let mut special: Option<Moment> = None;
     let count = tokens.len();
     if count == 0 {
         return Err(Refused::Syntax);
     }
     for token in tokens {
-        if decoder.next_is_julian && !matches!(token, Token::Number(_) | Token::Date(_)) {
+        let is_number = matches!(token, Token::Number(_) | Token::Date(_));
+        let is_time = is_number || matches!(token, Token::Time(_));
+        if (decoder.next_is_julian && !is_number) || (decoder.next_is_time && !is_time) {
             return Err(Refused::Syntax);
         }
+        decoder.next_is_time = false;
         match token {
             Token::Date(field) => decoder.date_field(&field)?,
             Token::Time(field) => decoder.time_field(&field)?,
@@ -192,7 +206,7 @@ fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
             }
         }
     }
-    if decoder.next_is_julian {
+    if decoder.next_is_julian || decoder.next_is_time {
         return Err(Refused::Syntax);
     }
     match special {
@@ -202,8 +216,10 @@ fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
         // "now UTC" and the like are refused; "today 12:00" is a date with a time.
         Some(Moment::Fields { date, time, .. }) if decoder.have == 0 && decoder.julian.is_none() => {
             let rest = decoder.finish(true)?;
-            let Moment::Fields { time: written, zone, .. } = rest else { return Err(Refused::Syntax) };
-            Ok(Moment::Fields { date, time: written.or(time), zone })
+            let Moment::Fields { time: written, zone, zone_needs_date, .. } = rest else {
+                return Err(Refused::Syntax);
+            };
+            Ok(Moment::Fields { date, time: written.or(time), zone, zone_needs_date })
         }
         Some(_) => Err(Refused::Syntax),
         None => decoder.finish(time_only),
@@ -216,7 +232,9 @@ fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) ->
         let offset = i64::from(offset_seconds_at(style.now_micros, &style.zone));
         (style.now_micros + offset * MICROS_PER_SECOND).div_euclid(MICROS_PER_DAY)
     };
-    let day = |days: i64| Ok(Some(Moment::Fields { date: Some(days), time: Some(0), zone: None }));
+    let day = |days: i64| {
+        Ok(Some(Moment::Fields { date: Some(days), time: Some(0), zone: None, zone_needs_date: false }))
+    };
     match word {
         "now" => return Ok(Some(Moment::Absolute(style.now_micros))),
         "epoch" | "infinity" if !time_only => {
@@ -227,15 +245,19 @@ fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) ->
         "tomorrow" if !time_only => return day(today() + 1),
         "yesterday" if !time_only => return day(today() - 1),
         "allballs" => {
+            if decoder.time.is_some() || decoder.zone.is_some() {
+                return Err(Refused::Syntax);
+            }
             decoder.zone = Some(TimeZone::UTC);
             decoder.time = Some((0, 0, 0));
         }
         "am" | "pm" => decoder.afternoon = Some(word == "pm"),
-        "bc" | "ad" => decoder.before_christ = word == "bc",
+        "bc" | "ad" => (decoder.before_christ, decoder.has_other_word) = (word == "bc", true),
         "t" => {
             if decoder.have == 0 && decoder.julian.is_none() && !time_only {
                 return Err(Refused::Syntax);
             }
+            decoder.next_is_time = true;
         }
         "j" | "jd" | "julian" => decoder.next_is_julian = true,
         "at" | "on" => {}
@@ -250,6 +272,7 @@ fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) ->
                 decoder.text_month(month)?;
             } else if words::is_weekday(word) {
                 // A weekday says nothing that the date does not say.
+                decoder.has_other_word = true;
             } else {
                 decoder.named_zone(word).map_err(|_| Refused::Syntax)?;
             }
@@ -260,25 +283,6 @@ fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) ->
 
 fn fixed(seconds: i32) -> Read<TimeZone> {
     Ok(TimeZone::fixed(Offset::from_seconds(seconds).map_err(|_| Refused::ZoneOffset)?))
-}
-
-fn digits_of(text: &str) -> Read<i64> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refused::Syntax);
-    }
-    text.parse::<i64>().ok().filter(|value| *value <= i64::from(i32::MAX)).ok_or(Refused::Field)
-}
-
-/// Microseconds of the digits after a point, rounded.
-pub(super) fn fraction_micros(digits: &str) -> Option<i64> {
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    if digits.is_empty() {
-        return Some(0);
-    }
-    let value: f64 = format!("0.{digits}").parse().ok()?;
-    Some((value * 1e6).round_ties_even() as i64)
 }
 
 impl Decoder {
@@ -312,6 +316,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Refuses a date in one field behind anything but a zone.
+    fn require_no_other(&self) -> Read<()> {
+        let is_other = self.time.is_some() || self.afternoon.is_some() || self.has_other_word;
+        if is_other { Err(Refused::Syntax) } else { Ok(()) }
+    }
+
     fn date_field(&mut self, field: &str) -> Read<()> {
         if self.next_is_julian {
             return Err(Refused::Syntax);
@@ -333,9 +343,10 @@ impl Decoder {
             rest = after;
         }
         let is_word = |part: &&str| part.starts_with(|c: char| c.is_ascii_alphabetic());
-        if self.have == 0 && parts.iter().filter(|part| is_word(part)).count() > 1 {
+        if self.time_only && self.have == 0 && parts.iter().filter(|part| is_word(part)).count() > 1 {
             return self.named_zone(field).map_err(|_| Refused::Syntax);
         }
+        self.require_no_other()?;
         for part in parts.iter().filter(|part| is_word(part)) {
             let month = words::month(&part.to_ascii_lowercase()).ok_or(Refused::Syntax)?;
             self.text_month(month)?;
@@ -399,6 +410,9 @@ impl Decoder {
             self.next_is_julian = false;
             self.julian = Some(digits_of(whole)?);
             if let Some(fraction) = fraction {
+                if self.time.is_some() {
+                    return Err(Refused::Syntax);
+                }
                 let part: f64 = format!("0.{fraction}").parse().map_err(|_| Refused::Syntax)?;
                 let seconds = part * 86_400.0;
                 self.time = Some((0, 0, (seconds * 1e6).round_ties_even() as i64));
@@ -408,6 +422,7 @@ impl Decoder {
         let complete = self.have & ALL == ALL || self.julian.is_some() || time_only;
         if let Some(fraction) = fraction {
             if !complete && self.have == 0 && whole.len() <= 4 && !fraction.is_empty() {
+                self.require_no_other()?;
                 // "1999.008": a year and its day.
                 self.date_number(whole)?;
                 self.date_number(fraction)?;
@@ -503,7 +518,12 @@ impl Decoder {
         if self.zone.is_some() {
             return Err(Refused::Syntax);
         }
-        self.zone = Some(zone_by_name(name).ok_or_else(|| Refused::Zone(name.to_owned()))?);
+        let abbreviation = of_abbreviation(name);
+        let is_lasting = abbreviation.is_none();
+        let zone = abbreviation.or_else(|| parse_zone_name(name));
+        let zone = zone.ok_or_else(|| Refused::Zone(name.to_owned()))?;
+        self.zone_needs_date = is_lasting && !is_fixed(&zone);
+        self.zone = Some(zone);
         Ok(())
     }
 
@@ -513,6 +533,10 @@ impl Decoder {
                 return Err(Refused::Field);
             }
             *hour = *hour % 12 + if afternoon { 12 } else { 0 };
+        }
+        if self.afternoon == Some(true) && !self.time_only {
+            // A date with PM and no time is at noon.
+            self.time.get_or_insert((12, 0, 0));
         }
         let time = self
             .time
@@ -530,7 +554,7 @@ impl Decoder {
         if date.is_none() && !time_only {
             return Err(Refused::Syntax);
         }
-        Ok(Moment::Fields { date, time, zone: self.zone })
+        Ok(Moment::Fields { date, time, zone: self.zone, zone_needs_date: self.zone_needs_date })
     }
 
     fn days(&mut self) -> Read<i64> {
@@ -556,33 +580,4 @@ impl Decoder {
         }
         Ok(days_from_civil(self.year, self.month, self.day))
     }
-}
-
-/// Seconds ahead of UTC of `±h`, `±hhmm`, `±h:m`, `±h:m:s`.
-fn offset_seconds(field: &str) -> Read<i32> {
-    let (sign, digits) = match field.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, field.strip_prefix('+').unwrap_or(field)),
-    };
-    let part = |digits: &str| match digits_of(digits) {
-        Err(Refused::Field) => Err(Refused::ZoneOffset),
-        other => other,
-    };
-    let parts = digits.split(':').map(part).collect::<Read<Vec<i64>>>()?;
-    let (hours, minutes, seconds) = match parts.as_slice() {
-        [all] if digits.len() > 2 => (all / 100, all % 100, 0),
-        [hours] => (*hours, 0, 0),
-        [hours, minutes] => (*hours, *minutes, 0),
-        [hours, minutes, seconds] => (*hours, *minutes, *seconds),
-        _ => return Err(Refused::Syntax),
-    };
-    if hours > 15 || minutes > 59 || seconds > 59 {
-        return Err(Refused::ZoneOffset);
-    }
-    Ok(sign * (hours * 3600 + minutes * 60 + seconds) as i32)
-}
-
-/// An abbreviation, a name of the zone database or a POSIX rule.
-pub(super) fn zone_by_name(name: &str) -> Option<TimeZone> {
-    of_abbreviation(name).or_else(|| parse_zone_name(name))
 }

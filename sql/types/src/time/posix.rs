@@ -213,7 +213,7 @@ mod tests {
 
     /// Those that are names of zones, too, stand for a fixed offset where an abbreviation may stand.
     #[test]
-    fn abbreviations_are_fixed_offsets_and_no_setting() {
+    fn abbreviations_are_offsets_and_no_setting() {
         let shown = |name: &str| {
             let noon = parse_timestamp("2020-07-01 12:00", &Style::default()).unwrap();
             let mut out = String::new();

@@ -2,31 +2,10 @@
 
 use super::calendar::{Civil, civil_from_micros, days_from_civil, iso_week, weekday};
 use super::fields::iso_day_of_year;
-use super::words::{MONTHS, WEEKDAYS};
+use super::template::{self, Case, Field, Part, Pattern};
+use super::words::{MONTHS, ROMAN_MONTHS, WEEKDAYS};
 use super::{FIRST_DAY, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
 use std::fmt::Write as _;
-
-/// How a pattern is to be written.
-#[derive(Clone, Copy)]
-enum Case {
-    Upper,
-    Title,
-    Lower,
-}
-
-/// Patterns, longer ones before those that they start with.
-const PATTERNS: &[&str] = &[
-    "A.D.", "A.M.", "B.C.", "P.M.", "a.d.", "a.m.", "b.c.", "p.m.", "AD", "AM", "BC", "PM", "ad", "am", "bc",
-    "pm", "CC", "DAY", "DDD", "DD", "DY", "Day", "Dy", "D", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "HH24",
-    "HH12", "HH", "IDDD", "ID", "IW", "IYYY", "IYY", "IY", "I", "J", "MI", "MM", "MONTH", "MON", "MS",
-    "Month", "Mon", "OF", "Q", "RM", "SSSSS", "SSSS", "SS", "TZH", "TZM", "TZ", "US", "WW", "W", "Y,YYY",
-    "YYYY", "YYY", "YY", "Y", "day", "dy", "month", "mon", "rm", "tz",
-];
-/// Those that are known in any case.
-const ANY_CASE: &[&str] = &[
-    "cc", "ddd", "dd", "d", "hh24", "hh12", "hh", "iddd", "id", "iw", "iyyy", "iyy", "iy", "i", "j", "mi",
-    "mm", "ms", "q", "sssss", "ssss", "ss", "us", "ww", "w", "y,yyy", "yyyy", "yyy", "yy", "y",
-];
 
 struct Shown {
     civil: Civil,
@@ -39,64 +18,29 @@ struct Shown {
 pub fn to_char(micros: i64, zone: Option<(i32, String)>, format: &str) -> String {
     let shown = Shown { civil: civil_from_micros(micros), days: micros.div_euclid(MICROS_PER_DAY), zone };
     let mut out = String::new();
-    let mut rest = format;
-    let mut fill = true;
-    while let Some(first) = rest.chars().next() {
-        if first == '"' {
-            let inside = rest.get(1..).unwrap_or_default();
-            let end = inside.find('"').unwrap_or(inside.len());
-            out.push_str(inside.get(..end).unwrap_or_default());
-            rest = inside.get(end + 1..).unwrap_or_default();
-            continue;
-        }
-        if first == '\\' && rest.as_bytes().get(1) == Some(&b'"') {
-            out.push('"');
-            rest = rest.get(2..).unwrap_or_default();
-            continue;
-        }
-        if let Some(after) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
-            fill = false;
-            rest = after;
-            continue;
-        }
-        let exact = PATTERNS.iter().find(|pattern| rest.starts_with(**pattern)).copied();
-        let folded = || {
-            let known =
-                |pattern: &&&str| rest.get(..pattern.len()).is_some_and(|s| s.eq_ignore_ascii_case(pattern));
-            ANY_CASE.iter().find(known).copied()
-        };
-        match exact.or_else(folded) {
-            Some(pattern) => {
+    for part in template::parts(format) {
+        match part {
+            Part::Space(c) | Part::Separator(c) | Part::Character(c) => out.push(c),
+            Part::Pattern(pattern) => {
                 let start = out.len();
-                shown.write(pattern, fill, &mut out);
-                rest = rest.get(pattern.len()..).unwrap_or_default();
-                for suffix in ["TH", "th"] {
-                    if let Some(after) = rest.strip_prefix(suffix)
-                        && out.ends_with(|c: char| c.is_ascii_digit())
-                    {
-                        let ending = ordinal(out.get(start..).unwrap_or_default());
-                        out.push_str(&if suffix == "TH" { ending.to_uppercase() } else { ending.to_owned() });
-                        rest = after;
-                    }
+                shown.write(&pattern, &mut out);
+                if let (Some(case), true) = (pattern.ordinal, pattern.field.is_number()) {
+                    let ending = ordinal(out.get(start..).unwrap_or_default());
+                    out.push_str(&cased(ending, case));
                 }
-                fill = true;
-            }
-            None => {
-                out.push(first);
-                rest = rest.get(first.len_utf8()..).unwrap_or_default();
             }
         }
     }
     out
 }
 
-fn ordinal(digits: &str) -> &'static str {
-    let number: i64 = digits.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
-    match (number % 100, number % 10) {
-        (11..=13, _) => "th",
-        (_, 1) => "st",
-        (_, 2) => "nd",
-        (_, 3) => "rd",
+/// The ending of a number, by its last two digits.
+fn ordinal(number: &str) -> &'static str {
+    match number.as_bytes() {
+        [.., b'1', _] => "th",
+        [.., b'1'] => "st",
+        [.., b'2'] => "nd",
+        [.., b'3'] => "rd",
         _ => "th",
     }
 }
@@ -104,110 +48,117 @@ fn ordinal(digits: &str) -> &'static str {
 fn cased(word: &str, case: Case) -> String {
     match case {
         Case::Upper => word.to_ascii_uppercase(),
-        Case::Title => word.to_owned(),
+        Case::Capitalized => word.to_owned(),
         Case::Lower => word.to_ascii_lowercase(),
     }
 }
 
+/// A year as it is shown: 1 BC is year 0.
+const fn counted(year: i64) -> i64 {
+    if year > 0 { year } else { 1 - year }
+}
+
 impl Shown {
-    fn write(&self, pattern: &str, fill: bool, out: &mut String) {
-        let lower = pattern.to_ascii_lowercase();
-        let case = match pattern.as_bytes() {
-            [a, b, ..] if a.is_ascii_uppercase() && b.is_ascii_uppercase() => Case::Upper,
-            [a, ..] if a.is_ascii_uppercase() => Case::Title,
-            _ => Case::Lower,
-        };
+    fn write(&self, pattern: &Pattern<'_>, out: &mut String) {
         let civil = self.civil;
-        let mut number = |value: i64, width: usize| {
-            let _ = if fill { write!(out, "{value:0width$}") } else { write!(out, "{value}") };
-        };
-        let hour = civil.micros / MICROS_PER_HOUR;
-        let year = if civil.year > 0 { civil.year } else { 1 - civil.year };
-        let (iso_year, iso_week) = iso_week(self.days);
+        let (year, (iso_year, iso_week)) = (counted(civil.year), iso_week(self.days));
         let day_of_year = self.days - days_from_civil(civil.year, 1, 1) + 1;
-        let fraction = civil.micros % MICROS_PER_SECOND;
-        match lower.as_str() {
-            "yyyy" => number(year, 4),
-            "yyy" => number(year % 1000, 3),
-            "yy" => number(year % 100, 2),
-            "y" => number(year % 10, 1),
-            "iyyy" => number(iso_year, 4),
-            "iyy" => number(iso_year % 1000, 3),
-            "iy" => number(iso_year % 100, 2),
-            "i" => number(iso_year % 10, 1),
-            "y,yyy" => {
+        let day_of_week = i64::from(weekday(self.days));
+        let last_digits = |year: i64, digits: u8| match digits {
+            4 => year,
+            digits => year % 10_i64.pow(digits.into()),
+        };
+        let (value, width) = match pattern.field {
+            Field::Year(digits) => (last_digits(year, digits), digits.into()),
+            Field::IsoYear(digits) => (last_digits(counted(iso_year), digits), digits.into()),
+            Field::Century if civil.year > 0 => ((year + 99) / 100, 2),
+            Field::Century => (-((year + 99) / 100), 3),
+            Field::Month => (i64::from(civil.month), 2),
+            Field::Day => (i64::from(civil.day), 2),
+            Field::DayOfYear => (day_of_year, 3),
+            Field::IsoDayOfYear => (iso_day_of_year(self.days), 3),
+            Field::DayOfWeek => (day_of_week + 1, 1),
+            Field::IsoDayOfWeek => ((day_of_week + 6) % 7 + 1, 1),
+            Field::IsoWeek => (iso_week, 2),
+            Field::Week => ((day_of_year - 1) / 7 + 1, 2),
+            Field::WeekOfMonth => (i64::from((civil.day - 1) / 7 + 1), 1),
+            Field::Quarter => (i64::from((civil.month - 1) / 3 + 1), 1),
+            Field::Julian => (self.days - i64::from(FIRST_DAY), 1),
+            Field::Hour24 => (civil.micros / MICROS_PER_HOUR, 2),
+            Field::Hour12 => ((civil.micros / MICROS_PER_HOUR + 11) % 12 + 1, 2),
+            Field::Minute => (civil.micros / MICROS_PER_MINUTE % 60, 2),
+            Field::Second => (civil.micros / MICROS_PER_SECOND % 60, 2),
+            Field::SecondOfDay => (civil.micros / MICROS_PER_SECOND, 1),
+            Field::YearWithComma => {
                 let _ = write!(out, "{},{:03}", year / 1000, year % 1000);
+                return;
             }
-            "cc" => number(if civil.year > 0 { (year + 99) / 100 } else { -((year + 99) / 100) }, 2),
-            "mm" => number(i64::from(civil.month), 2),
-            "dd" => number(i64::from(civil.day), 2),
-            "ddd" => number(day_of_year, 3),
-            "iddd" => number(iso_day_of_year(self.days), 3),
-            "d" => number(i64::from(weekday(self.days)) + 1, 1),
-            "id" => number(i64::from(if weekday(self.days) == 0 { 7 } else { weekday(self.days) }), 1),
-            "iw" => number(iso_week, 2),
-            "ww" => number((day_of_year - 1) / 7 + 1, 2),
-            "w" => number(i64::from((civil.day - 1) / 7 + 1), 1),
-            "q" => number(i64::from((civil.month - 1) / 3 + 1), 1),
-            "j" => number(self.days - i64::from(FIRST_DAY), 1),
-            "hh24" => number(hour, 2),
-            "hh12" | "hh" => number((hour + 11) % 12 + 1, 2),
-            "mi" => number(civil.micros / MICROS_PER_MINUTE % 60, 2),
-            "ss" => number(civil.micros / MICROS_PER_SECOND % 60, 2),
-            "ssss" | "sssss" => number(civil.micros / MICROS_PER_SECOND, 1),
-            "ms" | "ff3" => number(fraction / 1000, 3),
-            "us" | "ff6" => number(fraction, 6),
-            "ff1" => number(fraction / 100_000, 1),
-            "ff2" => number(fraction / 10_000, 2),
-            "ff4" => number(fraction / 100, 4),
-            "ff5" => number(fraction / 10, 5),
-            _ => self.write_word(&lower, case, fill, out),
-        }
+            Field::Millisecond => return self.write_fraction(3, out),
+            Field::Microsecond => return self.write_fraction(6, out),
+            Field::Fraction(digits) => return self.write_fraction(digits, out),
+            Field::Zone | Field::ZoneOffset | Field::ZoneHour | Field::ZoneMinute => {
+                return self.write_zone(pattern, out);
+            }
+            _ => return self.write_word(pattern, out),
+        };
+        let width = if pattern.fill_mode { 0 } else { width };
+        let _ = write!(out, "{value:0width$}");
     }
 
-    fn write_word(&self, lower: &str, case: Case, fill: bool, out: &mut String) {
-        let month = MONTHS.get(self.civil.month as usize - 1).copied().unwrap_or_default();
+    /// The first digits of the second's fraction. They are all written, FM or not.
+    fn write_fraction(&self, digits: u8, out: &mut String) {
+        let value = self.civil.micros % MICROS_PER_SECOND / 10_i64.pow(6_u32.saturating_sub(digits.into()));
+        let _ = write!(out, "{value:0width$}", width = usize::from(digits));
+    }
+
+    fn write_word(&self, pattern: &Pattern<'_>, out: &mut String) {
+        let month = self.civil.month as usize - 1;
+        let month_name = MONTHS.get(month).copied().unwrap_or_default();
         let day = WEEKDAYS.get(weekday(self.days) as usize).copied().unwrap_or_default();
         let afternoon = self.civil.micros >= MICROS_PER_DAY / 2;
         let before_christ = self.civil.year <= 0;
-        let roman = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
-        let mut padded = |word: &str, width: usize| {
-            let word = cased(word, case);
-            let _ = if fill { write!(out, "{word:width$}") } else { write!(out, "{word}") };
+        let (word, width) = match pattern.field {
+            Field::MonthName if pattern.translated => (month_name, 0),
+            Field::MonthName => (month_name, 9),
+            Field::MonthAbbreviation => (month_name.get(..3).unwrap_or_default(), 0),
+            Field::DayName if pattern.translated => (day, 0),
+            Field::DayName => (day, 9),
+            Field::DayAbbreviation => (day.get(..3).unwrap_or_default(), 0),
+            Field::RomanMonth => (ROMAN_MONTHS.get(month).copied().unwrap_or_default(), 4),
+            Field::Meridiem => (if afternoon { "PM" } else { "AM" }, 0),
+            Field::DottedMeridiem => (if afternoon { "P.M." } else { "A.M." }, 0),
+            Field::Era => (if before_christ { "BC" } else { "AD" }, 0),
+            Field::DottedEra => (if before_christ { "B.C." } else { "A.D." }, 0),
+            // FX says how a text is read, and nothing else is left.
+            _ => return,
         };
-        match lower {
-            "month" => padded(month, 9),
-            "mon" => padded(month.get(..3).unwrap_or_default(), 3),
-            "day" => padded(day, 9),
-            "dy" => padded(day.get(..3).unwrap_or_default(), 3),
-            "rm" => padded(roman.get(self.civil.month as usize - 1).copied().unwrap_or_default(), 4),
-            "am" | "pm" => padded(if afternoon { "PM" } else { "AM" }, 2),
-            "a.m." | "p.m." => padded(if afternoon { "P.M." } else { "A.M." }, 4),
-            "ad" | "bc" => padded(if before_christ { "BC" } else { "AD" }, 2),
-            "a.d." | "b.c." => padded(if before_christ { "B.C." } else { "A.D." }, 4),
-            "tz" => {
-                if let Some((_, name)) = &self.zone {
-                    out.push_str(&cased(name, case));
-                }
+        let width = if pattern.fill_mode { 0 } else { width };
+        let _ = write!(out, "{:width$}", cased(word, pattern.case()));
+    }
+
+    fn write_zone(&self, pattern: &Pattern<'_>, out: &mut String) {
+        let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
+        let sign = if offset < 0 { '-' } else { '+' };
+        let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+        let _ = match pattern.field {
+            Field::Zone => {
+                let name = self.zone.as_ref().map_or("", |(_, name)| name);
+                out.push_str(&if pattern.case() == Case::Lower {
+                    cased(name, Case::Lower)
+                } else {
+                    name.to_owned()
+                });
+                Ok(())
             }
-            "of" => {
-                // Hours, and minutes unless there are none; never seconds.
-                let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
-                let _ = write!(out, "{}{:02}", if offset < 0 { '-' } else { '+' }, offset.abs() / 3600);
-                if offset % 3600 != 0 {
-                    let _ = write!(out, ":{:02}", offset.abs() / 60 % 60);
-                }
+            // Hours, and minutes unless there are none; never seconds.
+            Field::ZoneOffset => {
+                let width = if pattern.fill_mode { 0 } else { 2 };
+                let hours = write!(out, "{sign}{hours:0width$}");
+                if offset % 3600 == 0 { hours } else { write!(out, ":{minutes:02}") }
             }
-            "tzh" => {
-                let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
-                let _ = write!(out, "{}{:02}", if offset < 0 { '-' } else { '+' }, offset.abs() / 3600);
-            }
-            "tzm" => {
-                let offset = self.zone.as_ref().map_or(0, |(offset, _)| *offset);
-                let _ = write!(out, "{:02}", offset.abs() / 60 % 60);
-            }
-            _ => {}
-        }
+            Field::ZoneHour => write!(out, "{sign}{hours:02}"),
+            _ => write!(out, "{minutes:02}"),
+        };
     }
 }
 

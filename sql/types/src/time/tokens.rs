@@ -128,7 +128,7 @@ fn number_token(text: &str) -> (Token, &str) {
                 let token =
                     if separator == '.' { Token::Number(taken(after)) } else { Token::Date(taken(after)) };
                 (token, after)
-            } else if separator == '.' {
+            } else if separator == '.' && !rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 (Token::Number(taken(rest)), rest)
             } else {
                 let (_, after) = take_while(rest, |c| c.is_ascii_alphanumeric() || c == separator);
@@ -189,4 +189,48 @@ fn is_keyword(word: &str) -> bool {
                 | "y"
                 | "yesterday"
         )
+}
+
+/// The number of a field that is all digits.
+pub(super) fn digits_of(text: &str) -> Read<i64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refused::Syntax);
+    }
+    text.parse::<i64>().ok().filter(|value| *value <= i64::from(i32::MAX)).ok_or(Refused::Field)
+}
+
+/// Microseconds of the digits after a point, rounded.
+pub(super) fn fraction_micros(digits: &str) -> Option<i64> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let value: f64 = format!("0.{digits}").parse().ok()?;
+    Some((value * 1e6).round_ties_even() as i64)
+}
+
+/// Seconds ahead of UTC of `±h`, `±hhmm`, `±h:m`, `±h:m:s`.
+pub(super) fn offset_seconds(field: &str) -> Read<i32> {
+    let (sign, digits) = match field.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, field.strip_prefix('+').unwrap_or(field)),
+    };
+    let part = |digits: &str| match digits_of(digits) {
+        Err(Refused::Field) => Err(Refused::ZoneOffset),
+        other => other,
+    };
+    let parts = digits.split(':').map(part).collect::<Read<Vec<i64>>>()?;
+    let (hours, minutes, seconds) = match parts.as_slice() {
+        [all] if digits.len() > 2 => (all / 100, all % 100, 0),
+        [hours] => (*hours, 0, 0),
+        [hours, minutes] => (*hours, *minutes, 0),
+        [hours, minutes, seconds] => (*hours, *minutes, *seconds),
+        _ => return Err(Refused::Syntax),
+    };
+    if hours > 15 || minutes > 59 || seconds > 59 {
+        return Err(Refused::ZoneOffset);
+    }
+    Ok(sign * (hours * 3600 + minutes * 60 + seconds) as i32)
 }

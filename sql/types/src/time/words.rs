@@ -17,6 +17,10 @@ pub(super) const MONTHS: [&str; 12] = [
 pub(super) const WEEKDAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// Roman numbers of the months.
+pub(super) const ROMAN_MONTHS: [&str; 12] =
+    ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
+
 /// 1 to 12 for a month's name or its first three letters (`sept` too), in lower case.
 pub(super) fn month(word: &str) -> Option<u32> {
     if word == "sept" {

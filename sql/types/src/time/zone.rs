@@ -1,5 +1,6 @@
 //! Time zones: names, abbreviations, offsets and POSIX rules.
 
+use super::abbreviations::{self, Meaning};
 use super::calendar::civil_from_micros;
 use super::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::{Datum, Style, Type, TypeId};
@@ -139,7 +140,7 @@ pub fn zone_of_name(name: &str) -> Option<TimeZone> {
     lasting_zone(name).map(|found| found.zone)
 }
 
-/// A zone as AT TIME ZONE takes it: an abbreviation, which has a fixed offset, or a name or a rule.
+/// A zone as AT TIME ZONE takes it: an abbreviation, a name or a rule.
 pub fn named_zone(text: &str) -> Option<Zone> {
     match of_abbreviation(text) {
         Some(zone) => Some(Zone { name: text.to_ascii_uppercase(), zone }),
@@ -157,10 +158,12 @@ fn lasting_zone(text: &str) -> Option<Zone> {
     Some(Zone { name, zone })
 }
 
-/// The fixed offset of an abbreviation in any case.
+/// What an abbreviation in any case means: one offset, or those of a zone.
 pub(super) fn of_abbreviation(text: &str) -> Option<TimeZone> {
-    let offset = super::abbreviations::offset_of(&text.to_ascii_lowercase())?;
-    Some(TimeZone::fixed(Offset::from_seconds(offset).ok()?))
+    match abbreviations::meaning(&text.to_ascii_lowercase())? {
+        Meaning::Offset(seconds) => Some(TimeZone::fixed(Offset::from_seconds(seconds).ok()?)),
+        Meaning::Zone(zone) => Some(zone),
+    }
 }
 
 /// A name of the zone database in any case, or a POSIX rule.

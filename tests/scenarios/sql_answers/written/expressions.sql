@@ -383,3 +383,37 @@ SELECT timestamp '294276-12-31 23:00' AT TIME ZONE interval '-2 hours';
 SELECT date_trunc('year', timestamp '4714-11-24 BC');
 SELECT date_trunc('millennium', timestamp '4713-01-01 BC');
 SELECT date_trunc('century', timestamp '294276-12-31 23:59:59.999999'), date_trunc('year', timestamp '-infinity');
+
+-- Expressions of the SQL standard.
+SELECT substring('hello', '2', '3'), substring('hello' FROM '2' FOR '3'), substring('abcdef', 'a#"b#"%', '#');
+SELECT substring('abcdef' FROM '%#"(b|c)d#"_+' FOR '#'), substring('foobar' SIMILAR '%#"o_b#"%' ESCAPE '#');
+SELECT substring('abcdefg' FROM 'a#"%#"x|g' FOR '#'), substring('abc' FROM 'ab#"c' FOR '#'), substring('a#c' FROM 'a#%' FOR '');
+SELECT substring('abcabc' FROM '(abc){2}' FOR '#'), substring('aXb' FROM 'a[%_]b' FOR '#'), substring('a"c' FROM 'a[#"]c' FOR '#');
+SELECT substring('abc' FROM '#"a#"b#"c' FOR '#');
+SELECT substring('abc' FROM 'a%' FOR 'xx');
+SELECT substring('hello', 2, '3'), substring('hello', '2', 3), substring('hello'::bytea, '2', 3), substring('hello' FOR '2');
+SELECT substring('Thomas' SIMILAR 'Tho');
+SELECT similar_to_escape('a.b^c$d|e*f?{2}(g)'), similar_escape('a%', NULL), similar_to_escape('a%', NULL), similar_to_escape('a[#]b]%', '#');
+SELECT 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO 'a%', 'abc' SIMILAR TO 'a#%' ESCAPE '#', 'abc' SIMILAR TO '(b|c)%', 'abc' SIMILAR TO NULL;
+SELECT 'abc'::char(5) SIMILAR TO 'abc', 'abc'::name SIMILAR TO 'abc', 'abc' SIMILAR TO 'abc' ESCAPE '';
+SELECT 1 SIMILAR TO '1';
+-- Which of several functions is meant.
+SELECT pg_typeof(x), count(*) FROM generate_series('2020-01-01', '2020-01-03'::date, '1 day') x GROUP BY 1;
+SELECT pg_typeof(x), count(*) FROM generate_series('2020-01-01'::timestamp, '2020-01-03'::date, '1 day') x GROUP BY 1;
+SELECT pg_typeof(x), count(*) FROM generate_series(1, '3') x GROUP BY 1;
+SELECT generate_series('1', '3');
+SELECT * FROM generate_series(1.5::float8, 3);
+SELECT unnest('{1}');
+SELECT unnest(1);
+SELECT generate_subscripts('{1}', 1);
+SELECT 'lower'::regproc;
+PREPARE choice AS SELECT to_char($1, 'YYYY');
+-- VALUES as a value, and numbers with several signs.
+SELECT (VALUES (1)), 1 = (VALUES (1)), coalesce((VALUES (NULL::int)), 5);
+SELECT (VALUES (1, 2));
+SELECT values(1);
+SELECT pg_typeof(-(-2147483648)), - -2147483648, -(-5), -(-9223372036854775808), - - -2147483648;
+SELECT to_char('2020-01-01', 'YYYY');
+SELECT age('2020-01-01');
+-- absent: the type time with time zone
+SELECT time '10:00' AT TIME ZONE 'UTC';

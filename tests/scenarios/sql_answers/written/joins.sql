@@ -130,3 +130,22 @@ SELECT * FROM (o1 JOIN o2 USING (c)) j (p, q, r, s, t) ORDER BY 1;
 SELECT j.a FROM (o1 LEFT JOIN o2 USING (a)) j ORDER BY 1;
 SELECT o1.a FROM (o1 JOIN o2 USING (a)) j;
 UPDATE o3 SET b = j.d FROM (o1 JOIN o2 USING (a)) j WHERE j.a = o3.a RETURNING *;
+
+-- The column that USING merges of two has the type of both; with their tables before them they keep their own.
+CREATE TABLE um (n numeric(10, 2), v varchar(5), i int, d int);
+CREATE TABLE un (n numeric, v varchar(9), i int8, e int);
+INSERT INTO um VALUES (1, 'a', 1, 7);
+INSERT INTO un VALUES (1.000, 'a', 1, 8);
+SELECT n, um.n, un.n, v, i, pg_typeof(i), pg_typeof(um.i) FROM um NATURAL JOIN un;
+SELECT n, i, pg_typeof(i) FROM um LEFT JOIN un USING (n, i);
+SELECT n, i, pg_typeof(i) FROM un RIGHT JOIN um USING (n, i) WHERE i = 1 AND um.v = 'a';
+SELECT * FROM um JOIN un USING (i) ORDER BY 1;
+SELECT um.* FROM um JOIN un USING (i, v) ORDER BY 1;
+SELECT j.* FROM (um JOIN un USING (v, n)) j ORDER BY 1;
+SELECT v, count(*) FROM um JOIN un USING (v) GROUP BY v HAVING v = 'a' ORDER BY v;
+SELECT (SELECT v || un.v) FROM um JOIN un USING (v);
+SELECT i FROM um JOIN un USING (i) JOIN (SELECT 1::numeric AS i) x USING (i);
+CREATE TABLE uo AS SELECT n, v, um.v AS w FROM um NATURAL JOIN (SELECT n::numeric AS n, v::varchar AS v FROM um) z;
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'uo'::regclass AND attnum > 0 ORDER BY attnum;
+INSERT INTO uo VALUES (1.2345, 'longer than five');
+SELECT * FROM uo ORDER BY 1;

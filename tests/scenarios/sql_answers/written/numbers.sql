@@ -50,3 +50,18 @@ SELECT 1.5 ^ 1e131071;
 SELECT 0.5 ^ 1e131071 = 0, 1.00 ^ 1e131071, (-1.0) ^ 1e131071, (1 + 1e-16383) ^ 1e16383 > 2.7;
 SELECT (1 - 1e-12) ^ 1.5e13, (1 + 1e-15) ^ 1.5e18 > 0, (1 - 1e-9) ^ (-1e10);
 SELECT div(repeat('9', 131071)::numeric, 1e-16383);
+
+-- Aggregates with DISTINCT take their values in order; statistics have the scale of their variance.
+SELECT array_agg(DISTINCT x) FROM (VALUES ('b'), ('a')) v(x);
+SELECT string_agg(DISTINCT x::text, ',') FROM generate_series(10, 1, -3) x;
+SELECT array_agg(DISTINCT v), array_agg(DISTINCT v ORDER BY v DESC) FROM (VALUES (3), (NULL), (1), (2), (1)) v(v);
+SELECT stddev(x), stddev_pop(x), variance(x), var_pop(x) FROM (VALUES (2147483647), (3), (1)) v(x);
+SELECT stddev(x), stddev_pop(x), variance(x), var_pop(x) FROM (VALUES (123456.789), (223456.5), (3)) v(x);
+SELECT stddev(x), stddev_pop(x) FROM (VALUES (1), (1)) v(x);
+SELECT stddev(x::int8), stddev_samp(x::numeric), stddev_pop(x::int2) FROM generate_series(1, 5) x;
+SELECT variance(v), stddev(v), avg(v), var_pop(v) FROM (VALUES ('-Infinity'::float8), (1)) v(v);
+SELECT variance(v), stddev(v), avg(v), var_pop(v) FROM (VALUES (1), ('Infinity'::float8), ('NaN')) v(v);
+SELECT stddev_pop('Infinity'::float8), var_pop(1::float8), var_samp(1::float8);
+SELECT avg(v) FROM (VALUES (1e308::float8), (0.1)) v(v);
+SELECT variance(v) FROM (VALUES (1e308::float8), (0.1)) v(v);
+SELECT avg(v), sum(v) FROM (VALUES (1e38::float4), (2e38)) v(v);

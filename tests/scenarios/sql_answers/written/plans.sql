@@ -340,7 +340,6 @@ CREATE TABLE parens_numeric (id numeric);
 INSERT INTO parens_numeric VALUES (1), (1.0);
 SELECT id, pg_typeof(id) FROM parens JOIN parens_numeric USING (id) ORDER BY id::text;
 SELECT id, pg_typeof(id) FROM parens_numeric JOIN parens USING (id) ORDER BY id::text;
--- absent: a merged column of a type of its own
 SELECT id, pg_typeof(id) FROM parens LEFT JOIN parens_numeric USING (id) ORDER BY id::text;
 SELECT DISTINCT FROM parens;
 SELECT DISTINCT ON () id FROM parens;

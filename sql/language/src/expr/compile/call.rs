@@ -2,6 +2,7 @@
 
 use super::argument_names::{argument_names, require_names, types_by_names};
 use super::literal::{field_name, text_constant};
+use super::values::values_query;
 use super::{Compiler, strip, unsupported};
 use crate::expr::aggregate::{self, Aggregate};
 use crate::expr::coerce::{self, choose_common, coerce};
@@ -44,8 +45,9 @@ const GRAMMATICAL: [&str; 19] = [
     "varchar",
 ];
 
-/// A function of numbers that PostgreSQL has for macaddr, too: what is of no known type could be one.
-const TAKES_MACADDR: &str = "trunc";
+/// Functions that PostgreSQL has for types of other categories too, which are absent here, with how many
+/// arguments: a first one of no known type could be of any of them.
+const TAKE_OTHERS: [(&str, usize); 3] = [("age", 1), ("to_char", 2), ("trunc", 1)];
 
 /// The function's name if it is plain or in pg_catalog; names of other schemas are unknown here.
 fn name_of(name: &ast::ObjectName) -> Option<(String, &ast::Ident)> {
@@ -69,6 +71,10 @@ fn type_list(types: &[TypeId]) -> String {
 
 /// What a call of a function that is not found is told: 0A000 if PostgreSQL has it.
 fn undefined(name: &str, types: &[TypeId]) -> SqlError {
+    // A time of day becomes one with a zone, for which PostgreSQL has the function.
+    if name == "timezone" && types.last() == Some(&TypeId::Time) {
+        return unsupported("the type time with time zone");
+    }
     // A type's name is a cast here, and PostgreSQL has no other function of that name and these arguments.
     if TypeId::of_catalogue(name).is_none() && is_absent_function(name, types) {
         return SqlError::unsupported(format!("function {name}({})", type_list(types)));
@@ -107,6 +113,27 @@ pub(crate) fn named_call(name: &str, arguments: Vec<Expr>, scope: &mut dyn Scope
     }
 }
 
+/// The error for a call that several functions fit equally well.
+pub(crate) fn ambiguous(name: &str, types: &[TypeId]) -> SqlError {
+    let message = format!("function {name}({}) is not unique", type_list(types));
+    SqlError::new(SqlState::AMBIGUOUS_FUNCTION, message)
+        .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")
+}
+
+/// The place of the overload for arguments of these types, of lists of what each takes; None if none does.
+///
+/// # Errors
+///
+/// 42725 where several fit equally well.
+pub(crate) fn overload(name: &str, types: &[TypeId], overloads: &[&[TypeId]]) -> Result<Option<usize>> {
+    let taken = |overload: &&[TypeId]| overload.iter().copied().map(Takes::Type).collect();
+    match choose(types, &overloads.iter().map(taken).collect::<Vec<Vec<Takes>>>()) {
+        Choice::One(place) => Ok(Some(place)),
+        Choice::None => Ok(None),
+        Choice::Ambiguous => Err(ambiguous(name, types)),
+    }
+}
+
 /// The function for arguments of these types; None if no function of this name takes so many, or any such.
 fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     let named: Vec<&'static Function> =
@@ -114,15 +141,8 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     if named.is_empty() {
         return Ok(None);
     }
-    let ambiguous = || {
-        SqlError::new(
-            SqlState::AMBIGUOUS_FUNCTION,
-            format!("function {name}({}) is not unique", type_list(types)),
-        )
-        .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")
-    };
-    if name == TAKES_MACADDR && types == [TypeId::Unknown] {
-        return Err(ambiguous());
+    if types.first() == Some(&TypeId::Unknown) && TAKE_OTHERS.contains(&(name, types.len())) {
+        return Err(ambiguous(name, types));
     }
     let candidates: Vec<Vec<Takes>> = named
         .iter()
@@ -133,7 +153,7 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
     match choose(types, &candidates) {
         Choice::One(place) => Ok(named.get(place).copied()),
         Choice::None => Ok(None),
-        Choice::Ambiguous => Err(ambiguous()),
+        Choice::Ambiguous => Err(ambiguous(name, types)),
     }
 }
 
@@ -174,7 +194,7 @@ impl Elements {
 }
 
 /// 42804 where no argument tells a type.
-fn untold() -> SqlError {
+pub(crate) fn untold() -> SqlError {
     let message = "could not determine polymorphic type because input has type unknown";
     SqlError::new(SqlState::DATATYPE_MISMATCH, message)
 }
@@ -388,6 +408,9 @@ impl Compiler<'_> {
                 SqlState::WRONG_OBJECT_TYPE,
                 format!("FILTER specified, but {name} is not an aggregate function"),
             ));
+        }
+        if let Some(query) = values_query(call) {
+            return self.scope.subquery(Subquery::Scalar(&query?));
         }
         if let Some(special) = self.special(name, list)? {
             return Ok(special);

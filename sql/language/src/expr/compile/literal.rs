@@ -1,14 +1,15 @@
 //! Literals: numbers, strings, typed strings, intervals, parameters.
 
-use super::{BOOL, Compiler, UNKNOWN, unsupported};
+use super::{BOOL, Compiler, UNKNOWN, strip, unsupported};
 use crate::expr::coerce::coerce;
 use crate::expr::data_type::{data_type, schema_of_type};
 use crate::expr::node::Expr;
 use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
-use sql_types::cast::CastContext;
-use sql_types::{Datum, Interval, Numeric, Type, TypeId};
-use sqlparser::ast::{self, DateTimeField, Value};
+use sql_types::cast::{self, CastContext};
+use sql_types::time::{IntervalFields, parse_interval_of};
+use sql_types::{Datum, Numeric, Type, TypeId};
+use sqlparser::ast::{self, DateTimeField, Expr as Ast, UnaryOperator, Value};
 use sqlparser::tokenizer::Span;
 
 impl Compiler<'_> {
@@ -73,11 +74,8 @@ impl Compiler<'_> {
         coerce(value, to, CastContext::Explicit, self.scope)
     }
 
-    /// `INTERVAL '1 day'`, `INTERVAL '1' DAY`
+    /// `INTERVAL '1 day'`, `INTERVAL '1' DAY`, `INTERVAL '1:30' HOUR TO MINUTE`
     pub(super) fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
-        if interval.last_field.is_some() {
-            return Err(unsupported("an interval literal with a range of fields"));
-        }
         let value = self.expr(&interval.value)?;
         let Expr::Const(Datum::Text(written), literal) = value else {
             return Err(SqlError::syntax("an interval literal needs a string"));
@@ -85,54 +83,50 @@ impl Compiler<'_> {
         let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
         let digits = digits.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX));
         let to = Type::with_precision(TypeId::Interval, digits);
-        let unit = match &interval.leading_field {
-            None => "",
-            Some(DateTimeField::Year) => "year",
-            Some(DateTimeField::Month) => "month",
-            Some(DateTimeField::Day) => "day",
-            Some(DateTimeField::Hour) => "hour",
-            Some(DateTimeField::Minute) => "minute",
-            Some(DateTimeField::Second) => "second",
-            Some(other) => return Err(unsupported(&format!("an interval literal in {other}"))),
+        let Some(fields) = interval_fields(interval)? else {
+            return coerce(Expr::Const(Datum::Text(written), literal), to, CastContext::Explicit, self.scope);
         };
-        let bare = written.parse::<f64>().is_ok();
-        let full = if bare && !unit.is_empty() {
-            Datum::text(format!("{written} {unit}"))
-        } else {
-            Datum::Text(written)
-        };
-        let found = coerce(Expr::Const(full, literal), to, CastContext::Explicit, self.scope)?;
-        match found.as_const() {
-            Some(Datum::Interval(found)) => {
-                Ok(Expr::Const(Datum::Interval(down_to(*found, unit, digits)), to))
-            }
-            _ => Ok(found),
-        }
+        let style = self.scope.reading_style().interval_style;
+        let value = Datum::Interval(parse_interval_of(style, Some(fields), &written)?);
+        self.scope.note_reading(literal.modifier, &written, TypeId::Interval, &value);
+        Ok(Expr::Const(cast::apply_modifier(value, to, true)?, to))
     }
 }
 
-/// An interval without the fields below a unit, if there is one, and with so many digits of its seconds.
-fn down_to(interval: Interval, unit: &str, digits: Option<u32>) -> Interval {
-    let Interval { micros, days, months } = interval;
-    let whole = |size: i64| micros - micros % size;
-    let (micros, days, months) = match unit {
-        "year" => (0, 0, months - months % 12),
-        "month" => (0, 0, months),
-        "day" => (0, days, months),
-        "hour" => (whole(3_600_000_000), days, months),
-        "minute" => (whole(60_000_000), days, months),
-        _ => (micros, days, months),
-    };
-    let micros = match digits {
-        Some(digits @ 0..6) => {
-            let size = 10_i64.pow(6 - digits);
-            let half = if micros < 0 { -size / 2 } else { size / 2 };
-            let rounded = micros.saturating_add(half);
-            rounded - rounded % size
+/// The fields to which an interval is limited; None if to none.
+fn interval_fields(interval: &ast::Interval) -> Result<Option<IntervalFields>> {
+    use DateTimeField as F;
+    Ok(Some(match (&interval.leading_field, &interval.last_field) {
+        (None, None) => return Ok(None),
+        (Some(F::Year), None) => IntervalFields::Year,
+        (Some(F::Month), None) => IntervalFields::Month,
+        (Some(F::Day), None) => IntervalFields::Day,
+        (Some(F::Hour), None) => IntervalFields::Hour,
+        (Some(F::Minute), None) => IntervalFields::Minute,
+        (Some(F::Second), None) => IntervalFields::Second,
+        (Some(F::Year), Some(F::Month)) => IntervalFields::YearToMonth,
+        (Some(F::Day), Some(F::Hour)) => IntervalFields::DayToHour,
+        (Some(F::Day), Some(F::Minute)) => IntervalFields::DayToMinute,
+        (Some(F::Day), Some(F::Second)) => IntervalFields::DayToSecond,
+        (Some(F::Hour), Some(F::Minute)) => IntervalFields::HourToMinute,
+        (Some(F::Hour), Some(F::Second)) => IntervalFields::HourToSecond,
+        (Some(F::Minute), Some(F::Second)) => IntervalFields::MinuteToSecond,
+        _ => return Err(SqlError::syntax(format!("syntax error in \"{interval}\""))),
+    }))
+}
+
+/// A number with the signs before it: whether they make it negative, and its digits.
+pub(super) fn signed_number(ast: &Ast) -> Option<(bool, &str)> {
+    let (mut negated, mut ast) = (false, strip(ast));
+    while let Ast::UnaryOp { op: UnaryOperator::Minus, expr } = ast {
+        (negated, ast) = (!negated, strip(expr));
+    }
+    match ast {
+        Ast::Value(ast::ValueWithSpan { value: Value::Number(digits, _), span: _ }) => {
+            Some((negated, digits))
         }
-        _ => micros,
-    };
-    Interval { micros, days, months }
+        _ => None,
+    }
 }
 
 /// The narrowest of integer, bigint and numeric that holds the digits, a minus sign before them if there is

@@ -4,13 +4,16 @@ mod access;
 mod argument_names;
 pub(crate) use argument_names::{argument_names, require_names};
 mod call;
-pub(crate) use call::named_call;
+pub(crate) use call::{ambiguous, named_call, overload, untold};
 mod condition;
 mod literal;
 mod operator;
+mod pattern;
 mod special;
+mod values;
 
 pub(crate) use operator::operator;
+pub(crate) use values::is_values;
 
 use super::coerce::{self, coerce, common_type};
 use super::node::Expr;
@@ -122,11 +125,8 @@ impl Compiler<'_> {
             Ast::In { expr, target: InTarget::List(list), negated, global: false } => {
                 self.in_list(expr, list, *negated)
             }
-            Ast::Like { negated, any: false, expr, pattern, escape_char } => {
-                self.like(expr, pattern, escape_char.as_deref(), if *negated { "!~~" } else { "~~" })
-            }
-            Ast::ILike { negated, any: false, expr, pattern, escape_char } => {
-                self.like(expr, pattern, escape_char.as_deref(), if *negated { "!~~*" } else { "~~*" })
+            Ast::Like { any: false, .. } | Ast::ILike { any: false, .. } | Ast::SimilarTo { .. } => {
+                self.pattern(ast)
             }
             Ast::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref())
@@ -165,11 +165,10 @@ impl Compiler<'_> {
             UnaryOperator::PGCubeRoot => "||/",
             other => return Err(unsupported(&format!("operator {other}"))),
         };
-        // The sign belongs to a number that it stands before: the least integer is one.
-        if let (UnaryOperator::Minus, Ast::Value(value)) = (op, strip(expr))
-            && let ast::Value::Number(digits, _) = &value.value
-        {
-            return literal::number(&format!("-{digits}"));
+        // The sign belongs to a number that it stands before: the least integer is one, and with another sign
+        // before it it is a number that is larger than an integer.
+        if let (UnaryOperator::Minus, Some((negated, digits))) = (op, literal::signed_number(expr)) {
+            return literal::number(&if negated { digits.to_owned() } else { format!("-{digits}") });
         }
         let operand = self.expr(expr)?;
         unary(name, operand, self.scope)
@@ -494,17 +493,6 @@ impl Compiler<'_> {
             }
             Ok(result)
         })
-    }
-
-    fn like(&mut self, expr: &Ast, pattern: &Ast, escape: Option<&Ast>, name: &str) -> Result<Expr> {
-        let tested = self.expr(expr)?;
-        let mut pattern = self.expr(pattern)?;
-        if let Some(escape) = escape {
-            self.require_own_schema()?;
-            let escape = self.expr(escape)?;
-            pattern = named_call("like_escape", vec![pattern, escape], self.scope)?;
-        }
-        Ok(named_operator(name, tested, pattern, self.scope)?.fold_here())
     }
 }
 

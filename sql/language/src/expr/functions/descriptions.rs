@@ -228,6 +228,8 @@ pub(super) const DESCRIPTIONS: &[(&str, &str)] = &[
     ("sha512", "SHA-512 hash"),
     ("shobj_description", "Comment on an object that all databases share: always NULL"),
     ("sign", "-1, 0 or 1, as the number is below, at or above zero"),
+    ("similar_escape", "Pattern of SIMILAR TO as a regular expression"),
+    ("similar_to_escape", "Pattern of SIMILAR TO as a regular expression"),
     ("sin", "Sine of an angle in radians"),
     ("sinh", "Hyperbolic sine"),
     ("split_part", "Field of a text between separators"),

@@ -13,6 +13,7 @@ mod number;
 pub(crate) mod patterns;
 pub(super) mod printing;
 pub(crate) mod rights;
+mod similar;
 mod string;
 mod time;
 mod tools;
@@ -156,6 +157,7 @@ fn all() -> &'static HashMap<&'static str, Vec<Function>> {
         let mut table = Table(HashMap::new());
         string::register(&mut table);
         patterns::register(&mut table);
+        similar::register(&mut table);
         printing::register(&mut table);
         number::register(&mut table);
         time::register(&mut table);

@@ -22,7 +22,7 @@ pub(super) fn flags(written: &str) -> Result<(pattern::Options, bool)> {
 }
 
 /// An expression without flags.
-fn plain(pattern: &str) -> Result<pattern::Regex> {
+pub(super) fn plain(pattern: &str) -> Result<pattern::Regex> {
     Ok(pattern::cached(pattern, pattern::Options::default())?)
 }
 

@@ -221,13 +221,17 @@ fn zones(table: &mut Table) {
         _ => Err(mismatch()),
     });
     table.add("to_char", &[Timestamp, Text], Text, |a, _| match a.first() {
-        Some(Datum::Timestamp(micros)) if time::is_infinite(*micros) => Ok(Datum::Null),
+        Some(Datum::Timestamp(micros)) if time::is_infinite(*micros) || text(a, 1)?.is_empty() => {
+            Ok(Datum::Null)
+        }
         Some(Datum::Timestamp(micros)) => Ok(Datum::from(time::to_char(*micros, None, text(a, 1)?))),
         _ => Err(mismatch()),
     });
     table
         .add("to_char", &[Timestamptz, Text], Text, |a, facts| match a.first() {
-            Some(Datum::Timestamptz(micros)) if time::is_infinite(*micros) => Ok(Datum::Null),
+            Some(Datum::Timestamptz(micros)) if time::is_infinite(*micros) || text(a, 1)?.is_empty() => {
+                Ok(Datum::Null)
+            }
             Some(Datum::Timestamptz(micros)) => {
                 Ok(Datum::from(timestamptz_to_char(*micros, text(a, 1)?, facts)?))
             }
