@@ -349,22 +349,19 @@ impl WalReader<SegmentFiles> {
         if !begin_was {
             return Ok(ArchivedEnd::Damaged(damage));
         }
-        let mut at = end.at;
-        while at < upto {
-            self.source.fetch_again(at, Lsn::INVALID)?;
-            at = size.start_of(size.segment_of(at).next());
-        }
         let begin = end.broken.map_or(end.at, |broken| broken.start);
+        self.source.use_supply(true);
         self.seek(begin, previous);
         match self.next() {
             Ok(Next::Record(_)) => {
-                self.source.ask_again_behind();
                 self.seek(begin, previous);
-                Ok(ArchivedEnd::Grown(damage))
+                return Ok(ArchivedEnd::Grown(damage));
             }
-            Err(ReadError::Source(error)) => Err(error),
-            Ok(Next::End(_)) | Err(ReadError::Corrupt { .. }) => Ok(ArchivedEnd::Damaged(damage)),
+            Err(ReadError::Source(error @ SourceError::Io { .. })) => return Err(error),
+            Ok(Next::End(_)) | Err(ReadError::Corrupt { .. } | ReadError::Source(_)) => {}
         }
+        self.source.use_supply(false);
+        Ok(ArchivedEnd::Damaged(damage))
     }
 
     fn disproved(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {

@@ -318,11 +318,6 @@ impl SegmentFiles {
         self.supply.off = !on;
         self.open = None;
     }
-    /// Asks the supply again for all but the file that is open.
-    pub(super) const fn ask_again_behind(&mut self) {
-        self.supply.off = false;
-    }
-
     /// Whether a missing segment ends the log although later ones are there: it may still come (a standby
     /// waits for it).
     pub fn let_gaps_end_the_log(&mut self, let_them: bool) {

@@ -238,6 +238,7 @@ impl SegmentSupply for Fetcher {
         std::fs::rename(fetched, &path)?;
         // Reading goes forward: what lies behind only takes space.
         let mut fetched = self.fetched.lock();
+        fetched.retain(|other| *other != path);
         fetched.push_back(path);
         if fetched.len() > FETCHED_MAX
             && let Some(oldest) = fetched.pop_front()
