@@ -15,7 +15,8 @@ use sql_execution::deferred::DeferredState;
 use sql_interface::{CommandTag, Format, Result, SqlError};
 use sql_language::expr::Expr;
 use sql_language::parse::{
-    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand, table_factor,
+    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand, bare_query,
+    table_factor,
 };
 use sql_language::plan::{ModifiedTable, Plan};
 use sql_types::{Datum, Style, Type};
@@ -571,16 +572,5 @@ fn table_query(name: &ast::ObjectName, columns: &[String]) -> ast::Query {
         value_table_mode: None,
         flavor: ast::SelectFlavor::Standard,
     };
-    ast::Query {
-        with: None,
-        body: Box::new(ast::SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
+    bare_query(ast::SetExpr::Select(Box::new(select)))
 }

@@ -68,6 +68,22 @@ pub fn fold(ident: &ast::Ident) -> String {
     cursor::folded(ident.quote_style, &ident.value)
 }
 
+/// A query that is this and no more: without WITH, ORDER BY, LIMIT and what else may stand around it.
+pub fn bare_query(body: SetExpr) -> ast::Query {
+    ast::Query {
+        with: None,
+        body: Box::new(body),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
 /// A table in FROM, by its name alone.
 pub fn table_factor(name: ast::ObjectName) -> ast::TableFactor {
     ast::TableFactor::Table {

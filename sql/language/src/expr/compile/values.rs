@@ -1,6 +1,7 @@
 //! VALUES in an expression.
 
 use super::unsupported;
+use crate::parse::bare_query;
 use sql_interface::Result;
 use sqlparser::ast::{self, Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart};
 
@@ -18,18 +19,7 @@ pub(super) fn values_query(call: &ast::Function) -> Option<Result<ast::Query>> {
     let query = |row| {
         let rows = vec![ast::Parens::with_empty_span(row)];
         let values = ast::Values { explicit_row: false, value_keyword: false, rows };
-        ast::Query {
-            with: None,
-            body: Box::new(ast::SetExpr::Values(values)),
-            order_by: None,
-            limit_clause: None,
-            fetch: None,
-            locks: Vec::new(),
-            for_clause: None,
-            settings: None,
-            format_clause: None,
-            pipe_operators: Vec::new(),
-        }
+        bare_query(ast::SetExpr::Values(values))
     };
     Some(fields.collect::<Result<Vec<Ast>>>().map(query))
 }
