@@ -92,10 +92,11 @@ pub fn yield_now() {
     }
 }
 
-/// A turn of a short loop that waits for what another thread does in a moment. No time passes.
+/// A turn of a short loop that waits for what another thread does in a moment. That one may stand still for
+/// a time here.
 pub fn spin() {
     match fiber::current() {
-        Some(strand) => fiber::yield_to_others(&strand),
+        Some(_) => yield_now(),
         None => std::hint::spin_loop(),
     }
 }

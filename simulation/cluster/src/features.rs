@@ -125,14 +125,18 @@ features! {
     RareScenes = "rare scenes",
     /// Standbys that are past the fork of their upstream's branch rewind themselves.
     OwnRewinds = "standbys rewind themselves",
+    /// Rows of large transactions are asked for again and again until they are free, while commits stand
+    /// still at locks.
+    Peeks = "rows asked for until free",
 }
 
 /// Those that [`Features::later`] draws.
 const LATER: [Feature; 4] = [Feature::TableReads, Feature::Numbers, Feature::Views, Feature::RareScenes];
 /// Each of them is switched on in so many of a hundred stories.
 const LATER_PERCENT: u8 = 14;
-/// [`Feature::OwnRewinds`] in so many.
+/// [`Feature::OwnRewinds`] in so many, and [`Feature::Peeks`].
 const OWN_REWINDS_PERCENT: u8 = 30;
+const PEEKS_PERCENT: u8 = 8;
 
 /// A set of features.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,7 +151,7 @@ impl Features {
     /// A random subset: of each seed another number of them, so that some runs do little else than one thing.
     pub fn random(rng: &mut fastrand::Rng) -> Self {
         let percent = [25, 50, 75, 95][rng.usize(..4)];
-        let is_early = |feature: &Feature| !LATER.contains(feature) && *feature != Feature::OwnRewinds;
+        let is_early = |feature: &Feature| !LATER.contains(feature) && *feature < Feature::OwnRewinds;
         let early = Feature::ALL.iter().copied().filter(is_early);
         early.filter(|_| rng.u8(..100) < percent).collect()
     }
@@ -160,8 +164,10 @@ impl Features {
 
     /// What came last, drawn apart again.
     pub fn last(rng: &mut fastrand::Rng) -> Self {
-        let has = rng.u8(..100) < OWN_REWINDS_PERCENT;
-        has.then_some(Feature::OwnRewinds).into_iter().collect()
+        let rewinds = (rng.u8(..100) < OWN_REWINDS_PERCENT).then_some(Feature::OwnRewinds);
+        // Only large transactions write rows before they commit.
+        let peeks = (rng.u8(..100) < PEEKS_PERCENT).then_some([Feature::Peeks, Feature::Large]);
+        rewinds.into_iter().chain(peeks.into_iter().flatten()).collect()
     }
 
     /// These and others.

@@ -376,9 +376,10 @@ impl Guarantee {
         self.turns.iter().filter(is_between).map(|turn| turn.node).collect()
     }
 
-    /// Whether the server recorded that it showed this position, or told of it, without the quorum.
-    pub fn may_be_shown(&self, token: &Token) -> bool {
-        let has = |shown: &Shown| token.at > shown.after && token.at <= shown.upto;
+    /// Whether the server had recorded by a time that it shows this position, or tells of it, without the
+    /// quorum.
+    pub fn may_be_shown(&self, token: &Token, at_ms: u64) -> bool {
+        let has = |shown: &Shown| token.at > shown.after && token.at <= shown.upto && shown.at_ms <= at_ms;
         self.may_be_released(token) || self.shown_undecided.iter().any(has)
     }
 

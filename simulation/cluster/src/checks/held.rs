@@ -121,7 +121,7 @@ impl<'h> Judge<'_, 'h> {
         (shower, at_ms): (Option<usize>, u64),
     ) -> Result<(), &'h Entry> {
         let Some(token) = by.token() else { return Ok(()) };
-        if level.stage().is_none() || self.guarantee.may_be_shown(token) {
+        if level.stage().is_none() || self.guarantee.may_be_shown(token, at_ms) {
             return Ok(());
         }
         // After a start or a promotion it is enough that they have flushed it.

@@ -44,7 +44,7 @@ pub(super) fn check_shown(
                 invoked_ms: by.invoked_ms,
                 told_ms: entry.told_ms(),
             };
-            let may_be_shown = guarantee.may_be_shown(commit.token)
+            let may_be_shown = guarantee.may_be_shown(commit.token, commit.told_ms)
                 || (by.token().is_none() && guarantee.may_have_been_shown(&commit));
             if guarantee.binds(&commit) && !may_be_shown {
                 let text = format!("transaction {tx} was shown and is gone: {by:?}, seen by {entry:?}");

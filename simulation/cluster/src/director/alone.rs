@@ -27,6 +27,40 @@ const QUIET_MS: u64 = 80;
 /// Levels that wait, those first that do not wait for redo.
 const LEVELS: [&str; 4] = ["local", "remote_write", "on", "remote_apply"];
 
+/// Fibers stand still at many locks while there is one of these.
+struct Stalls(Arc<Shared>);
+
+impl Stalls {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let mut stalls = shared.stalls.lock();
+        stalls.0 += 1;
+        if stalls.0 == 1 {
+            let world = shared.cluster.lock().world();
+            stalls.1 = Some(world.schedule());
+            world.set_schedule(SCHEDULE);
+        }
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        let mut stalls = self.0.stalls.lock();
+        stalls.0 -= 1;
+        if stalls.0 == 0
+            && let Some(before) = stalls.1.take()
+        {
+            self.0.cluster.lock().world().set_schedule(before);
+        }
+    }
+}
+
+/// Has them do so for a time.
+pub(super) async fn stall(shared: Arc<Shared>, ms: u64) {
+    let _stalls = Stalls::begin(&shared);
+    pause(ms).await;
+}
+
 /// One of the sessions.
 #[derive(Clone)]
 struct Session {
@@ -67,16 +101,14 @@ pub(super) async fn write(shared: Arc<Shared>, (node, sessions): (usize, u64), m
     if let Err(why) = ask(machine_of(node), &made, PATIENCE).await {
         return shared.tell(&format!("nobody writes alone on node {node}: {why}"));
     }
-    let world = shared.cluster.lock().world();
-    let before = world.schedule();
-    world.set_schedule(SCHEDULE);
+    let stalls = Stalls::begin(&shared);
     let one = |row| Session { node, table: table.clone(), row, until_ms };
     let tasks: Vec<_> = (1..=sessions).map(|row| shared.admin(commits(shared.clone(), one(row)))).collect();
     for task in tasks {
         let done = task.await;
         shared.tell(&format!("who wrote alone on node {node} ends: {done:?}"));
     }
-    world.set_schedule(before);
+    drop(stalls);
     let is_durable = commits_lazily(&shared, &one(1), lazy_ms).await;
     shared.tell(&format!("a commit that did not wait on node {node} is durable: {is_durable:?}"));
 }

@@ -138,6 +138,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::DropRead { .. } | Event::Alone { .. } | Event::Hold { .. } => {
             shared.beside(with_sessions(shared.clone(), event.clone()));
         }
+        Event::StallLocks { ms } => shared.beside(alone::stall(shared.clone(), *ms)),
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
         Event::ClockBack { node, ms } => jump(shared, *node, *ms, -1000),

@@ -44,6 +44,11 @@ impl Heeded {
         self.0.remove(&standby);
     }
 
+    /// A life of a node begins: its streams, on either side, ended with the one before.
+    pub(super) fn starts(&mut self, node: usize) {
+        self.0.retain(|standby, word| *standby != node && word.upstream != node);
+    }
+
     /// A standby tells an upstream, whose log ends there if that is known, of its snapshots; None if nobody
     /// shall heed them.
     pub(super) fn told(&mut self, standby: usize, whom: Option<(usize, Option<Lsn>)>) {
@@ -183,5 +188,15 @@ mod tests {
         assert_eq!(heeded.0[&1].since_ms, None);
         heeded.replayed(1, Lsn::new(300), 10);
         assert_eq!(heeded.0[&1].since_ms, Some(10));
+    }
+
+    #[test]
+    fn a_word_ends_with_the_life_of_either_side() {
+        let mut heeded = Heeded::default();
+        heeded.told(1, Some((0, None)));
+        heeded.told(2, Some((1, None)));
+        heeded.told(3, Some((0, None)));
+        heeded.starts(1);
+        assert_eq!(heeded.0.keys().collect::<Vec<_>>(), [&3]);
     }
 }

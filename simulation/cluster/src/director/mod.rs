@@ -121,6 +121,8 @@ struct Shared {
     armed_handovers: Mutex<Vec<(Handed, Event)>>,
     /// Until when clients rest.
     rests_until_ms: Mutex<u64>,
+    /// How many want fibers to stand still at many locks, and how the order was shuffled before.
+    stalls: Mutex<(usize, Option<simulated::Schedule>)>,
     /// What clients do, and when they have ended its text.
     history: Arc<Mutex<History>>,
     deeds: Mutex<String>,
@@ -254,6 +256,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         armed: Mutex::default(),
         armed_handovers: Mutex::default(),
         rests_until_ms: Mutex::default(),
+        stalls: Mutex::default(),
         history: Arc::default(),
         deeds: Mutex::default(),
         wire: Mutex::default(),

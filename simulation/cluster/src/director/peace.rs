@@ -119,7 +119,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
             among.0.iter().for_each(|node| rest(peace, *node, at_ms, SETTLE_MS));
         }
         // Many stand still.
-        Event::Alone { ms, .. } => {
+        Event::Alone { ms, .. } | Event::StallLocks { ms } => {
             shared.nodes().for_each(|node| rest(peace, node, at_ms, ms + SHORT_MS));
         }
         // Those that go down at an answer, or in a promotion, have losses.

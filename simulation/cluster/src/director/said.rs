@@ -104,6 +104,9 @@ pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
 
 /// Notes what a line says of a node's way into its roles.
 fn hear_of_life(shared: &Shared, node: usize, line: &str) {
+    if line.contains(STARTS) {
+        shared.wire.lock().heeded.starts(node);
+    }
     let (now_ms, mut facts) = (shared.now_ms(), shared.facts.lock());
     facts.fallbacks.hear(node, now_ms, line);
     if line.contains(STARTS) {

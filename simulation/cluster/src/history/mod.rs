@@ -214,6 +214,9 @@ pub struct History {
 /// Whoever looks for a commit looks at so many operations.
 const LAST_ENTRIES: usize = 50;
 
+/// The kind of a transaction that writes rows before it commits.
+pub const LARGE: &str = "large";
+
 impl History {
     /// Notes that a client begins something. Whoever goes away before it ends leaves an outcome that nobody
     /// knows.
@@ -271,6 +274,16 @@ impl History {
         let mut commits = commits.peekable();
         let last = commits.peek().copied();
         commits.find(|(returned, _)| returned.is_none()).or(last).map(|(_, write)| write)
+    }
+
+    /// The newest large transaction on a node that has not ended.
+    pub fn open_large(&self, node: usize) -> Option<&Write> {
+        let recent = self.entries.iter().rev().take(LAST_ENTRIES);
+        let mut large = recent.filter(|entry| entry.node == node && entry.kind == LARGE);
+        large.find_map(|entry| match &entry.deed {
+            Deed::Write(write) if entry.returned_ms.is_none() => Some(write),
+            _ => None,
+        })
     }
 
     /// The table whose creation a node has not answered, or did last.

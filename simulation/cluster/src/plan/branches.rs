@@ -44,7 +44,7 @@ impl Director {
         let old = self.primary;
         let candidates = self.standbys();
         let [first, second] = self.some_pair(&candidates);
-        self.then(0, Event::Rest { ms: 3000 });
+        self.then(0, Event::Rest { ms: 4500 });
         self.then(0, Event::set(old, FENCE_PROBE, "300ms"));
         self.then(10, Event::Follow { node: second, from: old });
         // One that could ask others would take the next number.
@@ -52,18 +52,18 @@ impl Director {
         let first_ms = 300 + self.rng.u64(..100);
         self.then(first_ms, Event::Promote { node: first });
         // Time for the old primary to ask its peers.
-        let apart_ms = first_ms + self.rng.u64(500..900);
-        for from in [old, first] {
-            self.then(apart_ms, Event::Partition { from, to: second, ways: Ways::Both, ms: 900 });
-        }
-        let second_ms = apart_ms + self.rng.u64(1..50);
+        let told_ms = first_ms + self.rng.u64(500..900);
+        // So would one that is told: who is promoted tells all that it knows of.
+        let apart_ms = first_ms - 10;
+        self.then(apart_ms, Event::Isolate { node: second, ms: told_ms + 900 - apart_ms });
+        let second_ms = told_ms + self.rng.u64(1..50);
         self.then(second_ms, Event::Promote { node: second });
         let stop_ms = second_ms + self.rng.u64(..900);
         self.then(stop_ms, Event::ImmediateStop { node: old });
-        let follow_ms = stop_ms.max(apart_ms + 900) + self.rng.u64(20..200);
+        let follow_ms = stop_ms.max(told_ms + 900) + self.rng.u64(20..200);
         self.then(follow_ms, Event::Follow { node: old, from: second });
-        // It has come up by then, or is asked while it does.
-        let after_ms = if self.rng.u8(..3) == 0 { 5..150 } else { 300..900 };
+        // It has come up by then and taken the branch in, or is asked while it does.
+        let after_ms = if self.rng.u8(..3) == 0 { 5..150 } else { 300..1800 };
         let again_ms = follow_ms + self.rng.u64(after_ms);
         self.then(again_ms, Event::Promote { node: old });
         let decided_ms = again_ms + self.rng.u64(300..800);
@@ -72,6 +72,38 @@ impl Director {
         self.joins_again(second, decided_ms + 1);
         self.replaced_by(first, decided_ms, candidates);
         self.now_ms += decided_ms + 200;
+    }
+
+    /// A standby that starts reads from the archive up to a record that goes on in the next segment, which
+    /// its upstream lacks. That one is promoted where the record begins, and what it writes comes to the
+    /// standby at once: the record's beginning is not in it.
+    pub(super) fn read_up_to_a_fork(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let [chosen, behind] = self.some_pair(&candidates);
+        self.then(0, Event::Rest { ms: 5000 });
+        self.change_names(0, String::new());
+        self.then(0, Event::set(chosen, SYNC_NAMES, ""));
+        self.then(0, Event::Follow { node: chosen, from: old });
+        self.then(300, Event::Kill { node: behind });
+        self.then(400, Event::SwitchWal { node: old });
+        // A segment has a megabyte: the first is in it, the second ends in the next one.
+        let [first, second, third] = [0; 3].map(|_| self.rng.u64(550..900));
+        self.then(500, Event::Record { node: old, kilobytes: first });
+        self.then(900, Event::Partition { from: old, to: chosen, ways: Ways::Both, ms: 4000 });
+        self.then(905, Event::Record { node: old, kilobytes: second });
+        self.then(1500, Event::Follow { node: behind, from: chosen });
+        // It is up by then. Its upstream would soon have the rest from the archive.
+        let pause_ms = 3100 + self.rng.u64(..150);
+        self.then(pause_ms, Event::PauseReplay { node: behind });
+        let decided_ms = pause_ms + self.rng.u64(50..150);
+        self.then(decided_ms, Event::Promote { node: chosen });
+        self.then(decided_ms + 300, Event::Record { node: chosen, kilobytes: third });
+        let resume_ms = decided_ms + 300 + self.rng.u64(400..800);
+        self.then(resume_ms, Event::ResumeReplay { node: behind });
+        self.replaced_by(chosen, resume_ms, candidates);
+        self.old_primary_returns(old, false, resume_ms);
+        self.now_ms += resume_ms + 200;
     }
 
     /// One standby confirms what the others do not have yet. It goes down with the primary, and one of the

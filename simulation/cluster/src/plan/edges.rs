@@ -60,16 +60,17 @@ impl Director {
         let stop_ms = rest_ms + self.rng.u64(200..300);
         self.then(stop_ms, Event::FastStop { node: old });
         let cut_ms = stop_ms + self.rng.u64(200..400);
-        self.then(cut_ms, Event::Partition { from: old, to: waited_for, ways: Ways::Both, ms: 3000 });
+        self.then(cut_ms, Event::Partition { from: old, to: waited_for, ways: Ways::Both, ms: 6000 });
         self.then(cut_ms + 10, Event::Restart { node: old });
-        let down_ms = cut_ms + self.rng.u64(400..900);
+        // A start asks who is cut off for half a second; one after a crash does so twice.
+        let down_ms = cut_ms + self.rng.u64(1000..1500);
         let seed = self.rng.u64(..1_000_000);
         let down =
             if self.rng.bool() { Event::Kill { node: old } } else { Event::PowerCut { node: old, seed } };
         self.then(down_ms, down);
         let up_ms = down_ms + self.rng.u64(30..100);
         self.then(up_ms, Event::Restart { node: old });
-        let decided_ms = up_ms + self.rng.u64(400..1000);
+        let decided_ms = up_ms + self.rng.u64(1400..2200);
         self.then(decided_ms, Event::Kill { node: old });
         self.then(decided_ms + 1, Event::Promote { node: waited_for });
         self.succeeds((old, true), waited_for, decided_ms + 1, candidates);

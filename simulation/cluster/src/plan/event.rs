@@ -253,6 +253,8 @@ events! {
     DropRead { node: usize, on: usize } = "drop a table on node {node} while node {on} reads it",
     /// Clients rest for at least so long, and so many sessions write instead.
     Alone { sessions: u64, node: usize, ms: u64 } = "let {sessions} sessions alone write on node {node} for {ms} ms",
+    /// Fibers stand still at many locks for a while, each for a moment.
+    StallLocks { ms: u64 } = "let fibers stand still at many locks for {ms} ms",
     /// A snapshot is held on a standby, of which the primary is told.
     Hold { node: usize, ms: u64 } = "hold a snapshot on node {node} for {ms} ms",
     /// Clients begin nothing for a while.

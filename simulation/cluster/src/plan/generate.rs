@@ -94,6 +94,8 @@ impl Director {
             std::mem::swap(&mut self.rng, &mut self.later);
             self.rarely_seen();
             std::mem::swap(&mut self.rng, &mut self.later);
+        } else if self.has(Feature::Peeks) {
+            self.stall_commits();
         } else if opens {
             self.opening();
         }
@@ -175,11 +177,12 @@ impl Director {
             Turning::RunsOn => return self.runs_on(),
             Turning::Behind if candidates.len() > 1 => return self.behind(),
             Turning::Twins if candidates.len() > 1 => return self.twins(),
+            Turning::ReadUpToAFork if candidates.len() > 1 => return self.read_up_to_a_fork(),
             Turning::Unconfirmed if candidates.len() > 2 => return self.unconfirmed(),
             Turning::FencedInWait => return self.fenced_in_wait(),
             Turning::LosesLog => return self.loses_log(),
             Turning::Switchover => return self.switchover(),
-            Turning::Behind | Turning::Twins | Turning::Unconfirmed => {}
+            Turning::Behind | Turning::Twins | Turning::ReadUpToAFork | Turning::Unconfirmed => {}
         }
         let (gone, takes_ms) = self.take_the_primary(old);
         let decided_ms = takes_ms + self.rng.u64(20..800);

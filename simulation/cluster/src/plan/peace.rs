@@ -23,6 +23,18 @@ impl Director {
         self.now_ms += ms + 1900;
     }
 
+    /// Commits of large transactions stand still between their steps, and what they leave takes its time on
+    /// the standby that they wait for.
+    pub(super) fn stall_commits(&mut self) {
+        let candidates = self.standbys();
+        let node = candidates[self.last.usize(..candidates.len())];
+        let (us, ms) = (self.last.u64(10_000..30_000), self.last.u64(3000..6000));
+        self.change_names(0, names_of(false, 1, &[node]));
+        self.then(0, Event::StallLocks { ms });
+        self.then(0, Event::SlowDisk { node, us, ms });
+        self.now_ms += ms;
+    }
+
     /// Any of two is enough, and first one of them hears nothing, or is not heard, then the other. Or one
     /// that is asked first leaves.
     pub(super) fn any_lags(&mut self) {

@@ -24,6 +24,8 @@ pub(super) enum Turning {
     Behind,
     /// Two are promoted from one place.
     Twins,
+    /// Who follows was ahead of the fork, in a record that the archive has.
+    ReadUpToAFork,
     /// What was confirmed is lost, and what comes in its place is not confirmed.
     Unconfirmed,
     /// The primary hears that it was replaced while commits wait.
@@ -46,6 +48,7 @@ impl Director {
             (Feature::OldPrimaries, Turning::RunsOn),
             (Feature::Behind, Turning::Behind),
             (Feature::Twins, Turning::Twins),
+            (Feature::Archives, Turning::ReadUpToAFork),
             (Feature::ConfirmedReads, Turning::Unconfirmed),
             (Feature::WrongPromotions, Turning::FencedInWait),
             (Feature::Crashes, Turning::LosesLog),

@@ -14,7 +14,9 @@ impl Director {
         }
         self.rng.shuffle(&mut nodes);
         nodes.truncate(2 + self.rng.usize(..2));
-        match self.rng.u8(..7) {
+        let dies = self.has(Feature::Freezes) && self.has(Feature::PowerCuts);
+        match self.rng.u8(..8) {
+            7 if dies => self.asks_the_dead(&nodes),
             0 | 3 => self.first_leaves(&nodes),
             1 => self.catches_up(),
             2 => self.stops_clean(&nodes),
@@ -56,6 +58,26 @@ impl Director {
         let up_ms = down_ms + self.rng.u64(30..200);
         self.then(up_ms, Event::Restart { node });
         self.now_ms += from_ms + ms;
+    }
+
+    /// A standby asks another one that stands still and then loses its power: nothing ever tells it so. It
+    /// waits for that answer without an end, until it is to follow the primary.
+    pub(super) fn asks_the_dead(&mut self, nodes: &[usize]) {
+        let (node, dead) = (nodes[0], nodes[1]);
+        let seed = self.rng.u64(..1_000_000);
+        self.then(0, Event::set(node, "wal_receiver_timeout", "0"));
+        let from_ms = self.rng.u64(150..300);
+        self.then(from_ms, Event::Freeze { node: dead, ms: 1500 });
+        let asks_ms = from_ms + self.rng.u64(20..150);
+        self.then(asks_ms, Event::Follow { node, from: dead });
+        let down_ms = asks_ms + self.rng.u64(50..300);
+        self.then(down_ms, Event::PowerCut { node: dead, seed });
+        let turns_ms = down_ms + self.rng.u64(50..400);
+        self.then(turns_ms, Event::FollowPrimary { node });
+        self.then(turns_ms + 200, Event::set(node, "wal_receiver_timeout", "3s"));
+        let up_ms = turns_ms + self.rng.u64(200..600);
+        self.then(up_ms, Event::Restart { node: dead });
+        self.now_ms += turns_ms + 200;
     }
 
     /// The first of several comes back, and what it missed takes its time: meanwhile the next one counts.

@@ -1,13 +1,17 @@
-//! What meets on purpose: two transactions that wait for each other, and a key that somebody else has just
-//! taken.
+//! What meets on purpose: two transactions that wait for each other, a key that somebody else has just taken,
+//! and a row in the moment at which it becomes free.
 
+use super::script::lock;
 use super::session::{Session, Trouble};
 use super::talker::Talker;
-use super::{CROSSINGS, DEADLOCK_MS, PARTS_MAX, TICKET};
+use super::{CROSSINGS, DEADLOCK_MS, PARTS_MAX, TICKET, number};
 use crate::checks::COLLISION;
 use crate::history::{Deed, Level, Outcome, Write};
 use sqlstate::SqlState;
 use std::collections::BTreeSet;
+
+/// How many times a row is asked for.
+const PEEKS: u32 = 60;
 
 impl Talker {
     /// A transaction that leaves nothing.
@@ -56,6 +60,32 @@ impl Talker {
             Ok(_) => self.keep(node, one).await,
             Err(trouble) => self.keep_after(node, one, &trouble).await,
         }
+    }
+
+    /// Asks for a row that a large transaction may have written, again and again, without waiting for it.
+    pub(super) async fn peek(&mut self) {
+        let Some((node, mut session)) = self.take_primary().await else { return };
+        let found = self.history().open_large(node).and_then(|write| write.adds.first().copied());
+        let Some(register) = found else { return self.keep(node, session).await };
+        let deed = self.empty();
+        let pending = self.begin(node, "row asked for", deed);
+        let sql = format!("BEGIN; {} SKIP LOCKED; ROLLBACK", lock(register));
+        for _ in 0..PEEKS {
+            match session.ask(&sql).await {
+                Ok(results) => {
+                    if let Some(found) = results.iter().find(|result| !result.rows.is_empty()) {
+                        self.history().meets(pending, number(found, 0, 1), self.run.clock.now_ms());
+                    }
+                }
+                Err(trouble) => {
+                    self.end(pending, trouble.outcome(false), |_| ());
+                    return self.keep_after(node, session, &trouble).await;
+                }
+            }
+            self.pause(0, 4).await;
+        }
+        self.end(pending, Outcome::Failed("rolled back".to_owned()), |_| ());
+        self.keep(node, session).await;
     }
 
     /// Inserts a row whose key a transaction has that may wait for its commit, and hears that it is there.

@@ -2,6 +2,7 @@
 
 use super::{PARTS_MAX, TICKET};
 use crate::features::{Feature, Features};
+use crate::history::LARGE;
 use crate::history::registers::REGISTERS;
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ impl Traits {
     /// The most telling of them.
     pub(super) fn kind(self) -> &'static str {
         match self {
-            Self { large: true, .. } => "large",
+            Self { large: true, .. } => LARGE,
             Self { copy: true, .. } => "copy",
             Self { savepoints: true, .. } => "savepoints",
             Self { reinsert: true, .. } => "reinsert",

@@ -74,6 +74,7 @@ impl Talker {
                 71..=73 if self.has(Feature::Collisions) => self.collide().await,
                 74..=81 if self.has(Feature::Numbers) => self.take_numbers().await,
                 82..=89 if self.has(Feature::TableReads) => self.look_at_tables().await,
+                90..=96 if self.has(Feature::Peeks) => self.peek().await,
                 _ => self.read().await,
             }
             self.pause(1, 30).await;
