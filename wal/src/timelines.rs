@@ -444,6 +444,29 @@ fn newest_file(disk: &dyn Disk, pg_wal: &Path, size: SegmentSize) -> io::Result<
     Ok(entries.iter().filter_map(|entry| of_file(&entry.name)).max().unwrap_or(TimelineId::INVALID))
 }
 
+/// A log ends before the history along which it is read leaves the timeline there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log ends at {at}, and timeline {timeline} goes on to {end} by the history of timeline {target}")]
+pub struct Unreached {
+    /// The end of the log.
+    pub at: Lsn,
+    /// Its timeline.
+    pub timeline: TimelineId,
+    /// Where that ends.
+    pub end: Lsn,
+    /// The history's own.
+    pub target: TimelineId,
+}
+
+impl Unreached {
+    /// What a log that ends at `at` lacks of the ancestors of `history`.
+    pub fn of(history: &TimelineHistory, at: Lsn) -> Option<Self> {
+        let timeline = history.timeline_at(at.aligned());
+        let end = history.end_of(timeline).ok()??;
+        Some(Self { at, timeline, end, target: history.target() })
+    }
+}
+
 /// Has the histories of the timelines after `known` fetched, without a gap, and gives the last that there is.
 /// `fetch` says whether there is one of this number.
 ///

@@ -60,6 +60,17 @@ pub(super) struct Fetched {
     path: PathBuf,
 }
 
+/// What became of the history file of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// It is in pg_wal.
+    Here,
+    /// The archive has the beginning of one.
+    Unfinished,
+    /// It is neither there nor in the archive.
+    Nowhere,
+}
+
 impl Fetched {
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -187,25 +198,35 @@ impl Restorer {
     }
 
     /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it
-    /// now.
+    /// now. A standby waits for one that is not whole.
     pub(crate) fn history(&self, timeline: TimelineId) -> io::Result<bool> {
-        self.history_beside(None, timeline)
+        match self.history_beside(None, timeline)? {
+            Found::Here => Ok(true),
+            Found::Nowhere => Ok(false),
+            Found::Unfinished if self.standby => Ok(false),
+            Found::Unfinished => Err(io::Error::other(format!(
+                "the archive's file \"{}\" is not whole, and says which log is to be recovered: put a good \
+                 copy of it there, or name another timeline by recovery_target_timeline",
+                timeline.history_file_name()
+            ))),
+        }
     }
 
     /// The same while the log of `followed` is read: the history of its timeline's twin stays out of pg_wal.
-    fn history_beside(&self, followed: Option<&TimelineHistory>, timeline: TimelineId) -> io::Result<bool> {
+    fn history_beside(&self, followed: Option<&TimelineHistory>, timeline: TimelineId) -> io::Result<Found> {
         let disk = &*self.ground.host.disk;
         let name = timeline.history_file_name();
         let here = self.pg_wal.join(&name);
+        let found = |otherwise| Ok(if disk.exists(&here)? { Found::Here } else { otherwise });
         let Some(fetched) = self.fetch_file(&name, HISTORY_FILE, None)? else {
-            return disk.exists(&here);
+            return found(Found::Nowhere);
         };
         self.tell_restored(&name);
         let text = disk.read(&fetched.path, wal::history::HISTORY_FILE_SIZE_MAX)?;
         if !text.ends_with(b"\n") {
             // Somebody's archive_command has made the file and not filled it yet.
             self.ground.log.log(format!("history file \"{name}\" in the archive is not whole yet"));
-            return disk.exists(&here);
+            return found(Found::Unfinished);
         }
         let nonsense = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}"))
@@ -233,7 +254,7 @@ impl Restorer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&fetched, &name)?,
             Err(error) => return Err(error),
         }
-        disk.exists(&here)
+        found(Found::Nowhere)
     }
 
     /// Whether the archive's segments of a timeline of `followed` are another branch's, which is said once.
@@ -259,6 +280,14 @@ impl Restorer {
     /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
     pub(crate) fn fetch_later(&self, known: TimelineId) -> io::Result<TimelineId> {
         wal::timelines::fetch_later(known, |timeline| self.history(timeline))
+    }
+
+    /// The same for a promotion, which is to take a number that nobody has: one whose history is not whole is
+    /// somebody's.
+    pub(crate) fn fetch_taken(&self, known: TimelineId) -> io::Result<TimelineId> {
+        wal::timelines::fetch_later(known, |timeline| {
+            Ok(!matches!(self.history_beside(None, timeline)?, Found::Nowhere))
+        })
     }
 
     /// Removes what a broken-off fetch left.

@@ -14,7 +14,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Database, PromoteOptions, Promotion, RedoEnd};
-use wal::{TimelineId, timelines};
+use wal::history::TimelineHistory;
+use wal::timelines::Unreached;
+use wal::{Lsn, TimelineId, timelines};
 
 /// How long a promotion by which the primary hands its role over waits for the archive's word.
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(5);
@@ -44,7 +46,7 @@ pub(super) async fn promote(
     }
     let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
     fencing::check_promotion(replication)?;
-    let new_timeline = new_timeline(node, replication, timeline, standby.is_handed_over()).await?;
+    let new_timeline = new_timeline(node, replication, (timeline, at), standby.is_handed_over()).await?;
     let reason = recovery_target::reason(stopped.as_ref());
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
@@ -109,7 +111,7 @@ pub(super) fn tell_shared(log: &Log, error: &dyn std::fmt::Display) {
 async fn new_timeline(
     node: &Node,
     replication: &Replication,
-    parent: TimelineId,
+    (parent, at): (TimelineId, Lsn),
     is_handed_over: bool,
 ) -> Result<TimelineId, ServerError> {
     let failed = |error: io::Error| ServerError::new(format!("could not look for timelines: {error}"));
@@ -130,7 +132,43 @@ async fn new_timeline(
             Err(error) => return Err(failed(error)),
         }
     }
+    let recovery = &replication.database.options().recovery;
+    if recovery.ends_with_log && recovery.follows_latest && recovery.target.is_none() {
+        check_continued(node, (parent, at), newest).await?;
+    }
     newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
+}
+
+/// Recovery along the latest timeline may come to know of a later one only when it is over, since the archive
+/// did not answer before: then that one must not go on from where the log here never came to.
+async fn check_continued(
+    node: &Node,
+    (timeline, at): (TimelineId, Lsn),
+    newest: TimelineId,
+) -> Result<(), ServerError> {
+    let (disk, pg_wal) = (node.ground.host.disk.clone(), node.ground.data_dir.join("pg_wal"));
+    let look = move || {
+        let ours = TimelineHistory::load(&*disk, &pg_wal, timeline).map_err(io::Error::other)?;
+        // A timeline of the same number may be another branch's.
+        let is_ours = |theirs: TimelineHistory| !theirs.is_twin_of(&ours);
+        let later = std::iter::successors(timeline.next(), |last| last.next());
+        for later in later.take_while(|later| *later <= newest) {
+            if !disk.exists(&pg_wal.join(later.history_file_name()))? {
+                continue;
+            }
+            let history = TimelineHistory::load(&*disk, &pg_wal, later).map_err(io::Error::other)?;
+            let continues = history.up_to(timeline).is_some_and(is_ours);
+            if let Some(unreached) = Unreached::of(&history, at).filter(|_| continues) {
+                return Err(io::Error::other(format!(
+                    "recovery cannot end here: {unreached}, which was found only now; start again to follow it, or \
+                     set recovery_target_timeline to {timeline} to give it up"
+                )));
+            }
+        }
+        Ok(())
+    };
+    let looked = host::task::blocking(look).await.map_err(|error| ServerError::new(error.to_string()))?;
+    looked.map_err(|error: io::Error| ServerError::new(error.to_string()))
 }
 
 /// The newest timeline that was seen here, or of which others told.
@@ -164,7 +202,7 @@ async fn newest_archived(
             // The new history continues this one: the archive's word on it, if it has one.
             asked.history(parent)?;
         }
-        asked.fetch_later(newest)
+        asked.fetch_taken(newest)
     });
     if !is_handed_over {
         return answer.await.map_err(io::Error::other)?;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::log_branch::RECEIVED_FILE;
 use wal::reader::{ArchivedEnd, CutTail, EndOfWal, Next, ReadError, SegmentFiles, WalReader};
+use wal::timelines::Unreached;
 use wal::{Lsn, Record, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
@@ -248,9 +249,8 @@ impl StandbyRedo {
     fn look_again(&mut self, timeline: TimelineId) -> Result<(), Error> {
         self.follow(timeline)?;
         self.supplied = true;
-        let source = self.reader.source_mut();
-        source.clear_limit();
-        source.use_supply(true);
+        self.reader.source_mut().clear_limit();
+        self.reader.source_mut().use_supply(true);
         self.read_anew();
         Ok(())
     }
@@ -343,8 +343,8 @@ impl StandbyRedo {
         let Some(came) = came.filter(|came| *came > end.at) else { return Ok(None) };
         let supplied = self.supplied;
         self.read_here_alone();
-        let is_damage =
-            self.reader.ends_within(end, came, more_comes).map_err(|error| read_error(error.into()))?;
+        let found = self.reader.ends_within(end, came, more_comes);
+        let is_damage = found.map_err(|error| read_error(error.into()))?;
         let error = is_damage.then(|| self.reader.damage_at(end, came));
         if is_damage {
             let upto = self.reader.bad_upto(end).min(came);
@@ -359,18 +359,16 @@ impl StandbyRedo {
         Ok(error)
     }
 
-    /// Asks the supply no more. What it has got since redo came to an end would lie behind that end, whole,
-    /// and nobody has redone it: the next look brings it, or it is no part of what is here.
+    /// Asks the supply no more. What it has got since redo came to an end would lie behind that, whole, and
+    /// not redone: the next look brings it, or it is no part of what is here.
     fn read_here_alone(&mut self) {
         if std::mem::take(&mut self.supplied) {
             self.reader.source_mut().use_supply(false);
         }
     }
 
-    /// Redoes what there is for a promotion, with all that the archive has by the time that its log ends.
-    ///
-    /// # Errors
-    /// Fails if the archive's log cannot end there.
+    /// Redoes what there is for a promotion, with all that the archive has by the time that its log ends;
+    /// fails if that cannot end there.
     fn redo_archived(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let mut grown_at = None;
         loop {
@@ -380,21 +378,30 @@ impl StandbyRedo {
                 return Ok(ran);
             }
             self.reader.source_mut().clear_limit();
-            // Without standby.signal nothing is ever streamed.
-            let came_whole = self.engine.options.recovery.ends_with_log;
+            // Without standby.signal nothing is streamed, unless it was before.
+            let Engine { options, branch, .. } = &*self.engine;
+            let came_whole = options.recovery.ends_with_log && branch.received().is_none();
             match self.reader.archived_end(end, came_whole).map_err(|error| read_error(error.into()))? {
                 ArchivedEnd::Ends => return Ok(ran),
                 // An archive that has it at one time and not at another is no better than a bad one.
                 ArchivedEnd::Grown(_) if grown_at.replace(self.replay.at) != Some(self.replay.at) => {}
                 ArchivedEnd::Grown(error) | ArchivedEnd::Damaged(error) => {
-                    let last = self.replay.last_record;
-                    return Err(Error::Unusable(format!(
-                        "recovery cannot end here: {error}; put a good copy of what is bad into the archive, or set \
-                         recovery_target_lsn to '{last}', inclusive and as the only target, to give up what lies behind"
-                    )));
+                    return Err(self.cannot_end(&error.to_string(), "a good copy of what is bad"));
                 }
             }
         }
+    }
+
+    /// The error of an end that is none, and what mends it in the archive.
+    fn cannot_end(&self, why: &str, mends: &str) -> Error {
+        let mut what = format!("recovery cannot end here: {why}; put {mends} into the archive");
+        if self.engine.recovery.is_consistent() {
+            what += &format!(
+                ", or set recovery_target_lsn to '{}', inclusive and as the only target, to give up what lies behind",
+                self.replay.last_record
+            );
+        }
+        Error::Unusable(what)
     }
 
     /// The log is over. That a target was not reached, the data is not consistent, or log is lost that was
@@ -423,6 +430,12 @@ impl StandbyRedo {
                 "WAL ends before consistent recovery point"
             };
             return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
+        }
+        // A standby may be promoted before all has come to it.
+        if recovery.ends_with_log
+            && let Some(unreached) = Unreached::of(self.history(), self.replay.at)
+        {
+            return Err(self.cannot_end(&unreached.to_string(), "what is missing of it"));
         }
         // No whole record follows; what damage hides may have many.
         let tail = self.reader.tail_behind(self.replay.at).map_err(|error| read_error(error.into()))?;

@@ -192,8 +192,8 @@ async fn a_segment_that_an_archive_gets_while_an_end_is_judged_comes_with_the_ne
 #[tokio::test]
 async fn a_segment_that_an_archive_gets_once_redo_is_over_is_not_cut_by_the_promotion() {
     let (archive, copy, _, border) = up_to_a_border().await;
-    // Redo asks for it at its first look, and again for the promotion.
-    let standby = follow_with(&copy, late(&archive, &copy, border, 2));
+    // Redo asks for it at its first look, again for the promotion, and when it judges the end.
+    let standby = follow_with(&copy, late(&archive, &copy, border, 3));
     standby.feed.settle();
     let (db, end) = standby.end_for_promotion();
     assert!(matches!(end, RedoEnd::Promote { at, .. } if at < border), "a record goes over the border");

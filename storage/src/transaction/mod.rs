@@ -185,9 +185,6 @@ impl Transaction {
         &mut self,
         taken: impl FnOnce(&mut AssignedXids) -> SmallVec<[Xid; 1]>,
     ) -> Result<(), Error> {
-        if self.assigned.is_empty() {
-            return Ok(());
-        }
         match *taken(&mut self.assigned) {
             [] => Ok(()),
             [first, ref parts @ ..] => self.engine.pipeline()?.abort_assigned(first, parts),

@@ -2,7 +2,7 @@
 
 use super::{
     LIMIT, archive_of, archiving, ask_to_promote, backup_without_log, insert, restore_from, rows, switch,
-    wait_log, wait_rows,
+    wait_file, wait_log, wait_rows,
 };
 use scenarios::{Node, plimsoll, run, wait_until};
 use std::fs;
@@ -73,11 +73,14 @@ fn a_recovery_ends_at_no_damage_in_the_archive() {
     }
 }
 
-/// 100 rows, a record of four segments, and 100 rows more, all in the archive; the files of the record.
-fn record_over_segments(node: &Node, archive: &Path) -> Vec<PathBuf> {
+/// 100 rows, a record of four segments, and 100 rows more, all in the archive; the files of the record, and
+/// where it begins in the first of them.
+fn record_over_segments(node: &Node, archive: &Path) -> (Vec<PathBuf>, usize) {
     insert(node, 1, 100);
     let here = || archive.join(node.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"));
     let first = here();
+    let begin = node.sql("SELECT pg_current_wal_insert_lsn() - '0/0'").parse::<usize>().expect("a number");
+    assert_ne!(begin % 8192, 0, "a page's header would come first");
     node.sql("SELECT pg_logical_emit_message(false, 'x', repeat('x', 3200000))");
     let last = here();
     insert(node, 101, 200);
@@ -86,7 +89,7 @@ fn record_over_segments(node: &Node, archive: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = entries.filter(|path| (&first..=&last).contains(&path)).collect();
     files.sort_unstable();
     assert_eq!(files.len(), 4, "{files:?}");
-    files
+    (files, begin % (1 << 20))
 }
 
 #[test]
@@ -95,9 +98,12 @@ fn a_recovery_ends_at_no_damage_in_a_record_that_fills_segments_of_the_archive()
     let archive = archive_of(&node);
     let base = backup_without_log(&node);
     restore_from(&base, &archive);
-    let files = record_over_segments(&node, &archive);
+    let (files, begin) = record_over_segments(&node, &archive);
     node.stop();
-    for (file, at) in [(&files[0], (1 << 20) - 40), (&files[1], 300_000), (&files[3], 40)] {
+    // Its link to the record before is there, too, and its length would be right.
+    for (file, at) in
+        [(&files[0], (1 << 20) - 40), (&files[0], begin + 8), (&files[1], 300_000), (&files[3], 40)]
+    {
         let good = fs::read(file).expect("a segment");
         let mut bad = good.clone();
         bad[at] ^= 16;
@@ -126,7 +132,7 @@ fn a_recovery_goes_on_with_a_segment_that_the_archive_had_not_whole_when_it_was_
     let node = archiving();
     let archive = archive_of(&node);
     let base = backup_without_log(&node);
-    let files = record_over_segments(&node, &archive);
+    let (files, _) = record_over_segments(&node, &archive);
     node.stop();
     let late = node.folder().join("late");
     fs::create_dir(&late).expect("a folder");
@@ -146,6 +152,97 @@ fn a_recovery_goes_on_with_a_segment_that_the_archive_had_not_whole_when_it_was_
     base.start();
     base.wait_for("SELECT pg_is_in_recovery()", "f");
     assert_eq!(rows(&base), "200|200");
+}
+
+/// 100 rows, a record that goes on in another segment, where the next timeline begins, and 100 rows there:
+/// the files of both, and that of the new timeline's history.
+fn record_over_a_fork(node: &Node, archive: &Path) -> [PathBuf; 3] {
+    insert(node, 1, 100);
+    node.sql("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1100000))");
+    insert(node, 101, 150);
+    let old = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let number = u64::from_str_radix(&old[16..], 16).expect("a number");
+    let before = archive.join(format!("{}{:08X}", &old[..16], number - 1));
+    wait_file(&before);
+    node.kill_9();
+    fs::write(node.data().join("standby.signal"), "").expect("a signal file");
+    node.start();
+    node.sql("SELECT pg_promote()");
+    insert(node, 151, 250);
+    let new = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    assert_eq!(old[8..], new[8..], "the fork is within a segment");
+    switch(node, archive);
+    [before, archive.join(new), archive.join("00000002.history")]
+}
+
+/// Recovers and says that it cannot end as it does.
+fn refuses(base: &Node, settings: &[(&str, &str)], why: &str) {
+    let back = Node::copy_of(base);
+    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    settings.iter().for_each(|(name, value)| back.set(name, value));
+    back.start_without_waiting();
+    wait_log(&back, why);
+    wait_until("it has ended", LIMIT, || if back.pid().is_none() { Ok(()) } else { Err(back.log()) });
+}
+
+/// Recovers to the end; the rows, and the new timeline.
+fn recovers(back: &Node) -> String {
+    back.start();
+    back.wait_for("SELECT pg_is_in_recovery()", "f");
+    format!("{} on {}", rows(back), back.sql("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"))
+}
+
+#[test]
+fn a_recovery_ends_at_no_damage_where_timelines_part() {
+    let node = archiving();
+    let archive = archive_of(&node);
+    let base = backup_without_log(&node);
+    restore_from(&base, &archive);
+    let [before, fork, history] = record_over_a_fork(&node, &archive);
+    node.stop();
+    for (file, at) in [(&before, (1 << 20) - 40), (&fork, 2), (&fork, 44)] {
+        let good = fs::read(file).expect("a segment");
+        let mut bad = good.clone();
+        bad[at] ^= 16;
+        fs::write(file, bad).expect("it is written");
+        for signal in ["recovery.signal", "standby.signal"] {
+            let back = Node::copy_of(&base);
+            fs::write(back.data().join(signal), "").expect("a signal file");
+            back.start_without_waiting();
+            if signal == "standby.signal" {
+                back.wait_for("SELECT max(n) FROM t", "100");
+                ask_to_promote(&back);
+            }
+            ends_at_damage(&back);
+        }
+        fs::write(file, good).expect("it is mended");
+    }
+    // Nor does it end before the fork that it is to come to.
+    let gone = before.with_extension("gone");
+    fs::rename(&before, &gone).expect("it goes");
+    refuses(&base, &[], "by the history of timeline 2; put what is missing of it into the archive");
+    fs::rename(&gone, &before).expect("it is back");
+    // A history that is not whole says nothing of the way, and that its number is taken.
+    let good = fs::read(&history).expect("a history");
+    for length in [0, good.len() - 1] {
+        fs::write(&history, &good[..length]).expect("it is written");
+        refuses(&base, &[], "\"00000002.history\" is not whole");
+        let back = Node::copy_of(&base);
+        fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+        back.set("recovery_target_timeline", "1");
+        assert_eq!(recovers(&back), "100|100 on 00000003");
+    }
+    fs::write(&history, &good).expect("it is mended");
+    // It is found when the recovery would be over.
+    let (folder, archive) = (node.folder().display(), archive.display());
+    let asks = format!(
+        "case %f in *.history) test -e {folder}/asked || {{ touch {folder}/asked; exit 1; }};; esac; \
+         cp {archive}/%f \"%p\""
+    );
+    refuses(&base, &[("restore_command", &asks)], "by the history of timeline 2, which was found only now");
+    let back = Node::copy_of(&base);
+    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    assert_eq!(recovers(&back), "250|250 on 00000003");
 }
 
 #[test]

@@ -22,8 +22,9 @@ use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::describe::utc_text;
 use wal::history::TimelineHistory;
+use wal::log_branch::RECEIVED_FILE;
 use wal::reader::{ArchivedEnd, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::timelines::{self, RecoveryStart, TargetTimeline};
+use wal::timelines::{self, RecoveryStart, TargetTimeline, Unreached};
 use wal::xact::XactRecord;
 use wal::{ArchiveStatus, BranchRecord, Lsn, Record, Rmgr, TimelineId};
 
@@ -182,7 +183,9 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     let mut files = SegmentFiles::new(host.disk.clone(), sources.folder(), control.segment_size, history);
     files.set_supply(Arc::new(supply));
     let mut reader = WalReader::new(files, reader_options(&control), start);
-    let found = read_sides(&mut reader, target.as_ref(), begin.consistency, asked_from, arguments.around)?;
+    let came_whole = !host.disk.exists(&dir.join(RECEIVED_FILE))?;
+    let asked = Asked { target: target.as_ref(), from: asked_from };
+    let found = read_sides(&mut reader, &asked, begin.consistency, came_whole, arguments.around)?;
     say!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
     print_found(target.as_ref(), &found);
     Ok(())
@@ -218,12 +221,18 @@ struct Stop {
     consistent: bool,
 }
 
-/// Reads the log and decides as recovery does, which asks about the target from `asked_from` on.
+/// The target, and from where on recovery asks about it.
+struct Asked<'a> {
+    target: Option<&'a RecoveryTarget>,
+    from: Lsn,
+}
+
+/// Reads the log and decides as recovery does. `came_whole`: as [`WalReader::archived_end`] has it.
 fn read_sides(
     reader: &mut WalReader<SegmentFiles>,
-    target: Option<&RecoveryTarget>,
+    asked: &Asked<'_>,
     mut consistency: ConsistencyPoint,
-    asked_from: Lsn,
+    came_whole: bool,
     around: usize,
 ) -> Result<Found> {
     let (mut before, mut after) = (Side::default(), Side::default());
@@ -237,9 +246,11 @@ fn read_sides(
             Next::Record(record) => record,
             Next::End(end) => {
                 let archived =
-                    if stop.is_none() { reader.archived_end(&end, true)? } else { ArchivedEnd::Ends };
+                    if stop.is_none() { reader.archived_end(&end, came_whole)? } else { ArchivedEnd::Ends };
+                let unreached =
+                    || Unreached::of(reader.source().history(), end.at).filter(|_| stop.is_none());
                 let damage = match archived {
-                    ArchivedEnd::Ends => None,
+                    ArchivedEnd::Ends => unreached().map(|unreached| unreached.to_string()),
                     ArchivedEnd::Grown(_) if grown_at.replace(end.at) != Some(end.at) => continue,
                     ArchivedEnd::Grown(damage) | ArchivedEnd::Damaged(damage) => Some(damage.to_string()),
                 };
@@ -247,7 +258,7 @@ fn read_sides(
                 return Ok(Found { before, after, stop, consistent: first_consistent, end, damage });
             }
         };
-        let asked = target.filter(|_| record.start() >= asked_from);
+        let asked = asked.target.filter(|_| record.start() >= asked.from);
         let consistent = first_consistent.is_some();
         if stop.is_none() && asked.is_some_and(|target| target.stops_before(&record, consistent).is_some()) {
             stop = Some(Stop { at: record.start(), consistent });

@@ -7,6 +7,11 @@
 //! - a later segment that has begun: a writer makes a finished segment durable before the next one gets its
 //!   first byte. Any page of this log in it says so, and what cannot be read between says nothing.
 //!
+//! A record is looked for only where one may begin, and not in another one's contents, which are a client's
+//! to choose: behind what each page's header says to be the rest of an earlier record, and behind the length
+//! that a broken one states, if its headers add up to it. Where no header can be believed all of the rest of
+//! that page is searched, for records that lie on it alone.
+//!
 //! A whole record behind a bad spot proves nothing by being there, since pages reach the disk in any order.
 //! And only the node that wrote the log may believe these proofs: what a standby received and did not yet
 //! flush states the flush point of its primary.
@@ -17,8 +22,8 @@ use super::{
 };
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
-use crate::page::{PAGE_SIZE, header_size_at, record_end, record_start};
-use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader};
+use crate::page::{PAGE_SIZE, PageFlags, header_size_at, record_end, record_start};
+use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader, Rmgr, announces};
 use crate::xact;
 
 /// What proves that the log was durable up to a place.
@@ -57,8 +62,12 @@ struct Search {
     bad_page: Lsn,
     /// Behind the last byte that is known to be bad or missing.
     bad_upto: Lsn,
+    /// The begin of the last good record, if it is known.
+    previous: Option<Lsn>,
     /// It ends with the first proof.
     for_proof: bool,
+    /// Up to where a broken record states to go.
+    stated_upto: Lsn,
     proof: Option<FlushProof>,
     cut: CutTail,
     /// The end of the first whole record.
@@ -75,6 +84,7 @@ impl<S: WalSource> WalReader<S> {
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
         let bad_upto = self.bad_upto(end);
         let mut search = Search::new(*end, bad_upto, true);
+        search.previous = self.previous;
         self.search_segments(&mut search)?;
         match search.proof {
             Some(proof) => Err(self.corrupt(end.reason, end.at, proof.flushed)),
@@ -247,38 +257,32 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    /// Looks on a page whose header is bad for records that lie on it alone. An older page in its place has
-    /// none with links that fit.
-    fn search_bad_page(&mut self, page: Lsn, search: &mut Search) {
-        let Ok(range) = self.page_range(page, PAGE_SIZE) else { return };
-        let bytes = self.chunk.slice(range);
-        let first = record_start(page, self.options.segment_size);
-        let mut at = first.max(search.end.aligned() + 8);
-        while at < page + PAGE_SIZE as u64 {
-            let rest = bytes.slice(at.page_offset()..);
-            let found = looks_whole(&rest, at, search.end).and_then(|length| {
-                let end = record_end(at, length, self.options.segment_size);
-                Record::decode(at, end, rest.slice(..usize::try_from(length).ok()?)).ok()
-            });
-            match found {
-                Some(record) => {
-                    search.note(&record);
-                    at = record.end();
-                }
-                None => at = at + 8,
-            }
-        }
-    }
-
     fn search_page(&mut self, page: Lsn, search: &mut Search) -> Result<(), SourceError> {
-        if !self.is_ours(page)? {
-            if page == search.bad_page || page == search.end.page_start() {
-                self.search_bad_page(page, search);
-            }
+        let is_ours = self.is_ours(page)?;
+        // An older page in the place of a bad one has no records with links that fit.
+        if !is_ours && page != search.bad_page && page != search.end.page_start() {
             return Ok(());
         }
-        let size = self.options.segment_size;
-        let first = record_start(page, size);
+        if is_ours {
+            self.note_bytes(page, search);
+        }
+        let page_end = page + PAGE_SIZE as u64;
+        let mut at = self.first_place_on(page, is_ours, search);
+        while at < page_end && !search.is_over() {
+            at = match self.follower_at(at, is_ours, search)? {
+                Some(record) => {
+                    search.note(&record);
+                    // A switch ends far behind; its segment is read to the end all the same.
+                    if record.is_switch() { at + RECORD_HEADER_SIZE as u64 } else { record.end() }
+                }
+                None => self.place_behind(at, search),
+            };
+        }
+        Ok(())
+    }
+
+    /// Notes the last byte on a page that is no zero.
+    fn note_bytes(&mut self, page: Lsn, search: &mut Search) {
         let begin = search.end.max(page);
         if let Ok(range) = self.page_range(page, begin.page_offset() + 1) {
             let bytes = self.chunk.get(range.start + begin.page_offset()..range.end).unwrap_or_default();
@@ -286,21 +290,82 @@ impl<S: WalSource> WalReader<S> {
                 search.cut.upto = begin + last as u64 + 1;
             }
         }
-        let page_end = page + PAGE_SIZE as u64;
-        let mut at = first.max(search.end.aligned());
-        while at < page_end && !search.is_over() {
-            self.step_to(at);
-            match self.read_record() {
-                Ok(record) if at > search.end && record.previous() >= search.end => {
-                    search.note(&record);
-                    // A switch would end far behind; its segment is read to the end all the same.
-                    at = if record.is_switch() { at + 8 } else { record.end() };
-                }
-                Err(Stop::Source(error @ SourceError::Io { .. })) => return Err(error),
-                _ => at = at + 8,
-            }
+    }
+
+    /// Where the first record behind the end begins on a page, or behind the page.
+    fn first_place_on(&mut self, page: Lsn, is_ours: bool, search: &Search) -> Lsn {
+        let size = self.options.segment_size;
+        if search.end > page {
+            return record_start(search.end, size);
         }
-        Ok(())
+        // The header of the page on which the reading stopped may be what is bad.
+        let is_believed = is_ours && page != search.bad_page;
+        match self.page_header(page) {
+            Ok(header) if is_believed && header.flags.has(PageFlags::CONTRECORD) => {
+                let rest = u64::from(header.remaining).min(PAGE_SIZE as u64);
+                (page + header.size() as u64 + rest).aligned()
+            }
+            Ok(_) if is_believed => record_start(page, size),
+            _ => record_start(page, size).max(search.stated_upto),
+        }
+    }
+
+    /// The whole record at `at`, if it follows others behind the end.
+    fn follower_at(
+        &mut self,
+        at: Lsn,
+        is_ours: bool,
+        search: &Search,
+    ) -> Result<Option<Record>, SourceError> {
+        if !is_ours {
+            return Ok(self.follower_on_page(at, search));
+        }
+        self.step_to(at);
+        match self.read_record() {
+            Ok(record) if at > search.end && record.previous() >= search.end => Ok(Some(record)),
+            Err(Stop::Source(error @ SourceError::Io { .. })) => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same for one that lies on its page alone, whose header is not asked.
+    fn follower_on_page(&mut self, at: Lsn, search: &Search) -> Option<Record> {
+        let range = self.page_range(at.page_start(), PAGE_SIZE).ok()?;
+        let rest = self.chunk.slice(range.start + at.page_offset()..range.end);
+        let length = looks_whole(&rest, at, search.end)?;
+        let end = record_end(at, length, self.options.segment_size);
+        Record::decode(at, end, rest.slice(..usize::try_from(length).ok()?)).ok()
+    }
+
+    /// Where the next record may be, on the page with one at `at` that is not whole, or behind that page.
+    fn place_behind(&mut self, at: Lsn, search: &mut Search) -> Lsn {
+        let page_end = at.page_start() + PAGE_SIZE as u64;
+        if let Some(length) = self.stated_length(at, search) {
+            let end = record_end(at, length, self.options.segment_size);
+            search.stated_upto = search.stated_upto.max(end);
+            return end.min(page_end);
+        }
+        let mut at = at + 8;
+        while at < page_end && self.follower_on_page(at, search).is_none() {
+            at = at + 8;
+        }
+        at
+    }
+
+    /// The length that a record states in a header that fits its place, if the headers behind that one, which
+    /// lie on its page, add up to it.
+    fn stated_length(&mut self, at: Lsn, search: &Search) -> Option<u32> {
+        let range = self.page_range(at.page_start(), PAGE_SIZE).ok()?;
+        let bytes = self.chunk.get(range.start + at.page_offset()..range.end)?;
+        let header = RecordHeader::decode(bytes).ok()?;
+        let is_linked = if at > record_start(search.end, self.options.segment_size) {
+            header.previous >= search.end && header.previous < at
+        } else {
+            search.previous.map_or(header.previous < at, |previous| header.previous == previous)
+        };
+        let lengths = RECORD_HEADER_SIZE as u32..=self.options.record_size_max;
+        let fits = lengths.contains(&header.length) && Rmgr::from_number(header.rmgr_number).is_some();
+        (fits && is_linked && announces(bytes, header.length)).then_some(header.length)
     }
 }
 
@@ -331,14 +396,11 @@ impl WalReader<SegmentFiles> {
         self.source.use_supply(false);
         let upto = self.bad_upto(end);
         let (first, last) = (size.segment_of(end.at), size.segment_of(upto - 1));
-        let (was_supplied, begin_was) =
-            (self.source.were_supplied(end.at, last), self.source.were_supplied(end.at, first));
-        let damage = if was_supplied {
-            match self.source.fetch_again(size.start_of(last.next()), Lsn::INVALID) {
-                Ok(_) | Err(SourceError::Missing { .. }) => self.disproved(end)?,
-                Err(error) => return Err(error),
-            }
-        } else if came_whole {
+        let begin_was = self.source.were_supplied(end.at, first);
+        if begin_was {
+            self.fetch_behind(first, last)?;
+        }
+        let damage = if came_whole || self.source.were_supplied(end.at, last) {
             self.disproved(end)?
         } else if begin_was {
             self.disproved_before_gap(end)?
@@ -364,6 +426,20 @@ impl WalReader<SegmentFiles> {
         Ok(ArchivedEnd::Damaged(damage))
     }
 
+    /// Asks the supply for what a broken record of `first` states to go on in, and for the segment behind.
+    fn fetch_behind(&mut self, first: SegmentNumber, last: SegmentNumber) -> Result<(), SourceError> {
+        let size = self.options.segment_size;
+        let mut segment = first;
+        while segment <= last && self.source.were_supplied(size.start_of(segment), segment) {
+            segment = segment.next();
+            match self.source.fetch_again(size.start_of(segment), Lsn::INVALID) {
+                Ok(_) | Err(SourceError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn disproved(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
         match self.verify_end(end) {
             Ok(_) => Ok(None),
@@ -377,6 +453,7 @@ impl WalReader<SegmentFiles> {
     fn disproved_before_gap(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
         let size = self.options.segment_size;
         let mut search = Search::new(*end, end.at, true);
+        search.previous = self.previous;
         let mut segment = size.segment_of(end.at);
         while self.source.were_supplied(end.at, segment) && !search.is_over() {
             self.search_pages(segment, &mut search)?;
@@ -402,7 +479,18 @@ impl Search {
     fn new(log: EndOfWal, bad_upto: Lsn, for_proof: bool) -> Self {
         let (end, bad_page) = (log.at, log.reason.at().page_start());
         let cut = CutTail { from: end, upto: end, whole_records: 0 };
-        Self { log, end, bad_page, bad_upto, for_proof, proof: None, cut, first_whole: None }
+        Self {
+            log,
+            end,
+            bad_page,
+            bad_upto,
+            previous: None,
+            for_proof,
+            stated_upto: end,
+            proof: None,
+            cut,
+            first_whole: None,
+        }
     }
 
     fn is_over(&self) -> bool {

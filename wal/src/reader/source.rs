@@ -188,23 +188,27 @@ struct OpenSegment {
     path: PathBuf,
 }
 
-/// Segments in a row that were read last and that the supply had.
+/// Segments in a row that were read last and that the supply had, of one timeline or over a fork.
 #[derive(Clone, Copy, Debug)]
 struct Supplied {
-    timeline: TimelineId,
     first: SegmentNumber,
     last: SegmentNumber,
-    /// Where the timeline ends, if it does.
+    /// Where the timeline of the last one ends, if it does.
     end: Option<Lsn>,
 }
 
 impl Supplied {
-    /// With one more, which those before may lead to.
-    fn behind(before: Option<Self>, timeline: TimelineId, segment: SegmentNumber, end: Option<Lsn>) -> Self {
-        let leads_to =
-            |run: &Self| run.timeline == timeline && (segment == run.last || segment == run.last.next());
-        let first = before.filter(leads_to).map_or(segment, |run| run.first);
-        Self { timeline, first, last: segment, end }
+    /// With one more, which begins at `start` and which those before may lead to, or have; its timeline ends
+    /// at `end`.
+    fn with(before: Option<Self>, segment: SegmentNumber, start: Lsn, end: Option<Lsn>) -> Self {
+        match before {
+            Some(run) if (run.first..run.last).contains(&segment) => run,
+            Some(run) if segment == run.last => Self { end, ..run },
+            Some(run) if segment == run.last.next() && run.end.is_none_or(|end| end >= start) => {
+                Self { last: segment, end, ..run }
+            }
+            _ => Self { first: segment, last: segment, end },
+        }
     }
 }
 
@@ -398,7 +402,8 @@ impl SegmentFiles {
                     error,
                 })?;
                 if fetched {
-                    self.supplied = Some(Supplied::behind(self.supplied, timeline, segment, end));
+                    let start = self.segment_size.start_of(segment);
+                    self.supplied = Some(Supplied::with(self.supplied, segment, start, end));
                 }
             }
             if let Some((file, path)) = self.open_file(&name, from)? {
@@ -486,5 +491,31 @@ impl WalSource for SegmentFiles {
             None => self.pg_wal.join(segment.file_name(self.history.timeline_at(at), self.segment_size)),
         };
         format!("file \"{}\" at offset {}", path.display(), self.segment_size.offset_of(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_in_a_row_if_one_leads_to_the_other() {
+        let start = |number: u64| Lsn::new(number * 100);
+        let of = |run: Option<Supplied>| run.map(|run| (run.first.get(), run.last.get(), run.end));
+        let with =
+            |run, number, end| Some(Supplied::with(run, SegmentNumber::new(number), start(number), end));
+        let run = with(with(None, 3, None), 4, Some(start(5)));
+        assert_eq!(of(run), Some((3, 4, Some(start(5)))));
+        // On from where a timeline ends with its segment, or in the middle of it, by the next one's file.
+        assert_eq!(of(with(run, 5, None)), Some((3, 5, None)));
+        let run = with(run, 4, Some(start(4) + 50));
+        assert_eq!(of(with(run, 4, None)), Some((3, 4, None)));
+        // What begins behind such an end is not that timeline's.
+        assert_eq!(of(with(run, 5, None)), Some((5, 5, None)));
+        // One that is asked for again breaks nothing; one too far does.
+        let run = with(with(run, 4, None), 5, None);
+        assert_eq!(of(with(run, 3, Some(start(3) + 10))), Some((3, 5, None)));
+        assert_eq!(of(with(run, 7, None)), Some((7, 7, None)));
+        assert_eq!(of(with(run, 2, None)), Some((2, 2, None)));
     }
 }

@@ -334,15 +334,33 @@ struct Parts {
     main: Span,
 }
 
-impl Parts {
-    fn parse(bytes: &[u8]) -> Result<Self, RecordDefect> {
+/// What a record's headers say of it.
+struct Headers {
+    parts: Parts,
+    main_len: usize,
+    /// Bytes that they announce behind themselves, and their own, the record's header included.
+    announced: usize,
+    own: usize,
+}
+
+/// Whether the headers of a record, of which `bytes` are the first, add up to the length that it states.
+pub(crate) fn announces(bytes: &[u8], length: u32) -> bool {
+    let Ok(length) = usize::try_from(length) else { return false };
+    let headers = Headers::read(bytes, length);
+    headers.is_ok_and(|headers| headers.own.checked_add(headers.announced) == Some(length))
+}
+
+impl Headers {
+    /// Those of a record of so many bytes.
+    #[inline]
+    fn read(bytes: &[u8], length: usize) -> Result<Self, RecordDefect> {
         let mut fields = Fields::new(bytes);
         fields.skip(RECORD_HEADER_SIZE)?;
         let mut parts =
-            Self { blocks: SmallVec::new(), origin: None, toplevel_xid: None, main: Span::default() };
+            Parts { blocks: SmallVec::new(), origin: None, toplevel_xid: None, main: Span::default() };
         let (mut announced, mut main_len) = (0_usize, 0_usize);
         // PostgreSQL's reader stops looking for headers when what is left is what the headers announced.
-        while fields.left() > announced {
+        while length.saturating_sub(fields.offset()) > announced {
             match fields.u8()? {
                 ID_DATA_SHORT => {
                     main_len = usize::from(fields.u8()?);
@@ -350,9 +368,9 @@ impl Parts {
                     break;
                 }
                 ID_DATA_LONG => {
-                    let length = fields.u32()?;
-                    main_len = usize::try_from(length)
-                        .map_err(|_| RecordDefect::Length { expected: bytes.len(), found: length })?;
+                    let found = fields.u32()?;
+                    main_len = usize::try_from(found)
+                        .map_err(|_| RecordDefect::Length { expected: length, found })?;
                     announced = announced.saturating_add(main_len);
                     break;
                 }
@@ -366,10 +384,19 @@ impl Parts {
                 id => return Err(RecordDefect::FragmentId { id }),
             }
         }
-        if fields.left() != announced {
-            return Err(RecordDefect::DataLength { expected: announced, found: fields.left() });
+        Ok(Self { parts, main_len, announced, own: fields.offset() })
+    }
+}
+
+impl Parts {
+    #[inline]
+    fn parse(bytes: &[u8]) -> Result<Self, RecordDefect> {
+        let Headers { mut parts, main_len, announced, own } = Headers::read(bytes, bytes.len())?;
+        let found = bytes.len().saturating_sub(own);
+        if found != announced {
+            return Err(RecordDefect::DataLength { expected: announced, found });
         }
-        let mut at = fields.offset();
+        let mut at = own;
         for meta in &mut parts.blocks {
             let image = meta.image.as_mut().map(|(header, span)| (span, usize::from(header.stored)));
             let data_len = meta.data.len as usize;

@@ -32,6 +32,7 @@ mod decode;
 mod image;
 
 pub use build::{BlockRef, BuildError, EncodedRecord, PageImage, RecordBuilder};
+pub(crate) use decode::announces;
 pub use decode::{Block, Record, RecordDefect, RecordHeader};
 pub use image::{Image, ImageError, ImageMethod};
 

@@ -253,6 +253,43 @@ fn a_record_that_is_torn_in_the_next_segment_is_a_torn_tail_although_that_segmen
     assert_eq!(verdict.unwrap().bytes(), 0);
 }
 
+#[test]
+fn what_a_torn_record_contains_proves_nothing() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    wal.insert(&mut record(1, 100)).unwrap();
+    let end = wal.flush_all().unwrap();
+    let begin = record_start(end, SIZE);
+    wal.insert(&mut record(2, 50_000)).unwrap();
+    wal.flush_all().unwrap();
+    // All that it contains reads as commits that were made when it was durable up to there.
+    let file = disk.open(&path_of(begin), OpenMode::ReadWrite).unwrap();
+    let first_page = begin.page_start();
+    let mut at = (begin + 40).aligned();
+    while at < first_page + 6 * PAGE_SIZE as u64 {
+        let stated = XactEnd { proven_flush: Some(at), ..XactEnd::default() };
+        let mut forged = XactRecord::Commit(stated).encode(7, 0).unwrap();
+        let bytes = forged.finish(begin).to_vec();
+        let next = (at + bytes.len() as u64).aligned();
+        if next.page_start() == at.page_start() {
+            file.write_all_at(&bytes, SIZE.offset_of(at)).unwrap();
+            at = next;
+        } else {
+            at = record_start(at.page_start() + PAGE_SIZE as u64, SIZE);
+        }
+    }
+    // Up to a page, or but for one, of the first ones.
+    for (lost, pages) in [(1, 6), (1, 1), (3, 4), (3, 1), (5, 1)] {
+        let image = disk.fork();
+        let file = image.open(&path_of(begin), OpenMode::ReadWrite).unwrap();
+        let lost = SIZE.offset_of(first_page) + lost * PAGE_SIZE as u64;
+        file.write_all_at(&vec![0; pages * PAGE_SIZE], lost).unwrap();
+        let (found, verdict) = recover(&image, origin(), true);
+        assert_eq!(found, [end]);
+        assert_eq!(verdict.unwrap_or_else(|error| panic!("{lost}, {pages}: {error}")).from, end);
+    }
+}
+
 /// A log over three segments: two end in the middle of a record, and commits follow in the last.
 fn three_segments() -> (VirtualDisk, Lsn) {
     let disk = new_disk();
