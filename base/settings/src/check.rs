@@ -15,6 +15,7 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("lc_numeric", locale),
     ("lc_time", locale),
     ("log_destination", log_destination),
+    ("restrict_nonsystem_relation_kind", relation_kinds),
     ("search_path", identifier_list),
     ("shared_preload_libraries", preload_libraries),
     ("standard_conforming_strings", always_on),
@@ -172,6 +173,14 @@ fn identifier_list(text: &str) -> Result<String, Refusal> {
     crate::list::split_identifiers(text)
         .map(|_| text.to_owned())
         .ok_or_else(|| "List syntax is invalid.".into())
+}
+
+fn relation_kinds(text: &str) -> Result<String, Refusal> {
+    let kinds = crate::list::split_identifiers(text).ok_or("List syntax is invalid.")?;
+    match kinds.iter().find(|kind| !["view", "foreign-table"].contains(&kind.as_str())) {
+        None => Ok(text.to_owned()),
+        Some(other) => Err(format!("Unrecognized key word: \"{other}\".").into()),
+    }
 }
 
 /// A module that is not there would be missed.
