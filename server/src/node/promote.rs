@@ -150,15 +150,18 @@ async fn check_continued(
     let look = move || {
         let ours = TimelineHistory::load(&*disk, &pg_wal, timeline).map_err(io::Error::other)?;
         // A timeline of the same number may be another branch's.
-        let is_ours = |theirs: TimelineHistory| !theirs.is_twin_of(&ours);
+        let is_ours = |theirs: &TimelineHistory| !theirs.is_twin_of(&ours);
         let later = std::iter::successors(timeline.next(), |last| last.next());
         for later in later.take_while(|later| *later <= newest) {
             if !disk.exists(&pg_wal.join(later.history_file_name()))? {
                 continue;
             }
             let history = TimelineHistory::load(&*disk, &pg_wal, later).map_err(io::Error::other)?;
-            let continues = history.up_to(timeline).is_some_and(is_ours);
-            if let Some(unreached) = Unreached::of(&history, at).filter(|_| continues) {
+            // One that leaves this timeline before the log's end is no continuation of it.
+            let left_at =
+                history.up_to(timeline).filter(is_ours).and_then(|_| history.end_of(timeline).ok()?);
+            if let Some(end) = left_at.filter(|end| *end > at) {
+                let unreached = Unreached { at, timeline, end, target: later };
                 return Err(io::Error::other(format!(
                     "recovery cannot end here: {unreached}, which was found only now; start again to follow it, or \
                      set recovery_target_timeline to {timeline} to give it up"
