@@ -68,6 +68,9 @@ pub enum RewindError {
         /// It is a directory at rest.
         is_at_rest: bool,
     },
+    /// It was to stop, before it changed anything.
+    #[error("the server stops")]
+    Stopped,
     /// The server is no Plimsoll.
     #[error("the server is not Plimsoll: only its own servers can be rewound to")]
     NotPlimsoll,

@@ -1,10 +1,11 @@
 //! The way of a rewind: look, decide, and then, step by step, do.
 
-use crate::beside::{Brought, LogArchive, remove_leftovers};
+use crate::beside::{Brought, remove_leftovers};
 use crate::copy::{Copier, remove_tree, settle_folder};
 use crate::error::{RewindError, io_error};
 use crate::log::{LogPlan, LogPlanning};
 use crate::marker::{Copied, Marker};
+use crate::options::RewindOptions;
 use crate::plan::{NodeFiles, Plan, Touched, target_files};
 use crate::room::{Needed, look_for_room};
 use crate::source::{Source, SourceName, SourcePosition};
@@ -13,34 +14,10 @@ use crate::untouched::Untouched;
 use basebackup::clone::{make_standby, primary_conninfo, primary_conninfo_of_node};
 use basebackup::send::files::SentFile;
 use host::{Host, LockGuard, write_file_durably};
-use std::path::PathBuf;
-use std::sync::Arc;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
-
-/// What to rewind, and how.
-#[derive(Clone)]
-pub struct RewindOptions {
-    /// Whose branch counts.
-    pub source: SourceName,
-    /// The directory to rewind.
-    pub target: PathBuf,
-    /// What becomes of settings and other files of the node.
-    pub node_files: NodeFiles,
-    /// Whether the directory is to start as a standby (of the source, if that is a server).
-    pub standby: bool,
-    /// Gives segments of the target's log that are gone; then log that the source has no more may come from
-    /// there, too, when the server starts.
-    pub supply: Option<Arc<dyn LogArchive>>,
-}
-
-impl std::fmt::Debug for RewindOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RewindOptions").field("target", &self.target).finish_non_exhaustive()
-    }
-}
 
 /// What a rewind is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +129,7 @@ impl Rewind {
         ControlFile::load(&*host.disk, &options.target)?.check_ours(&options.target)?;
         let lock = storage::lock_directory(host, &options.target)?;
         remove_leftovers(&*host.disk, &options.target)?;
-        let target = Target::load(host.disk.clone(), &options.target, options.supply.clone())?;
+        let target = Target::of(host.disk.clone(), &options)?;
         let marker = Marker::load(&*host.disk, &options.target)?;
         let mut source = Source::open(host, &options.source).await?;
         let position = source.position().await?;

@@ -7,12 +7,14 @@ use crate::blocks::BlockSet;
 use crate::copy::Copier;
 use crate::error::{RewindError, io_error};
 use crate::marker::Marker;
+use crate::options::RewindOptions;
 use crate::plan::Touched;
 use crate::source::Source;
 use crate::untouched::Untouched;
 use host::{OpenMode, SharedDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use wal::backup_label::BackupLabel;
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::format::FORMATS;
@@ -39,6 +41,8 @@ pub struct Target {
     undecided_from: Option<Lsn>,
     /// Where its log is.
     pub(crate) places: Places,
+    /// Cancelled, it ends what reads its log.
+    stop: CancellationToken,
 }
 
 /// The end of what two histories share.
@@ -110,7 +114,22 @@ impl Target {
         let history = start.own_history(&*disk, &dir.join("pg_wal"))?;
         let undecided_from = undecided_end(&disk, dir, &control, record.as_ref())?.map(|ended| ended.lsn);
         let places = Places::new(disk.clone(), dir, control.segment_size, archive);
-        Ok(Self { disk, dir: dir.to_path_buf(), control, history, label, undecided_from, places })
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            control,
+            history,
+            label,
+            undecided_from,
+            places,
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// What a rewind is to change.
+    pub(crate) fn of(disk: SharedDisk, options: &RewindOptions) -> Result<Self, RewindError> {
+        let loaded = Self::load(disk, &options.target, options.supply.clone())?;
+        Ok(Self { stop: options.stop.clone(), ..loaded })
     }
 
     /// A reader over its own log.
@@ -302,6 +321,14 @@ impl Target {
         Ok(Changes { blocks, untold, end })
     }
 
+    /// What takes long asks whether it is to stop.
+    ///
+    /// # Errors
+    /// Fails if it is.
+    pub fn goes_on(&self) -> Result<(), RewindError> {
+        if self.stop.is_cancelled() { Err(RewindError::Stopped) } else { Ok(()) }
+    }
+
     /// Gives each whole record from where the reader stands to the log's end, which must be its true one: no
     /// page may be newer than what was read.
     pub(crate) fn each_record(
@@ -311,7 +338,10 @@ impl Target {
     ) -> Result<Lsn, RewindError> {
         let end = loop {
             match reader.next()? {
-                Next::Record(record) => each(&record)?,
+                Next::Record(record) => {
+                    self.goes_on()?;
+                    each(&record)?;
+                }
                 Next::End(end) => break end,
             }
         };

@@ -199,6 +199,7 @@ fn to_two() -> RewindOptions {
         node_files: NodeFiles::Keep,
         standby: true,
         supply: None,
+        stop: Default::default(),
     }
 }
 

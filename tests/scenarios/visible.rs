@@ -106,6 +106,35 @@ fn nobody_reads_a_commit_before_the_standby_has_it_and_then_everybody_does() {
 }
 
 #[test]
+fn nobody_reads_a_commit_at_remote_apply_after_a_restart_before_the_standby_shows_it() {
+    let (primary, standby) = pair("1h");
+    standby.sql("SELECT pg_wal_replay_pause()");
+    standby.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
+    let mut observer = Observer::connect(&primary.conninfo());
+    let writer = Session::connect(&primary.conninfo());
+    writer.say("SET synchronous_commit = remote_apply");
+    writer.begin("UPDATE t SET v = 'new' WHERE id = 1");
+    observer.wait_for_event(writer.pid, "SyncRep");
+    primary.kill_9();
+    primary.start();
+    let reader = Session::connect(&primary.conninfo());
+    let mut observer = Observer::connect(&primary.conninfo());
+    reader.begin("SELECT v FROM t WHERE id = 1");
+    observer.wait_for_event(reader.pid, "CommitUndecided");
+    // It holds all of the log, which would be enough for any other commit.
+    wait_until("the standby has it", LIMIT, || {
+        let told = observer.value(
+            "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn = sent_lsn AND replay_lsn < flush_lsn",
+        );
+        if told == "1" { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(reader.poll(), None);
+    standby.sql("SELECT pg_wal_replay_resume()");
+    assert_eq!(reader.answer(), "new");
+    assert_eq!(standby.sql("SELECT v FROM t WHERE id = 1"), "new");
+}
+
+#[test]
 fn when_the_standby_is_back_what_waited_appears_without_a_restart() {
     let (primary, standby) = pair("1h");
     standby.freeze();

@@ -87,6 +87,7 @@ struct OwnWay {
 struct Unsynced(SharedFile);
 
 impl OwnWay {
+    /// Gives what was made for these its mode, whatever the process keeps from what it makes.
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         match self.access {
             Access::Owner => Ok(()),
@@ -95,12 +96,13 @@ impl OwnWay {
     }
 
     fn open_any(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
+        let open = |mode| RealDisk::open_for(path, mode, self.access);
         let new = |file| self.set_mode(path, self.access.file_mode()).map(|()| file);
         match mode {
-            OpenMode::Read | OpenMode::ReadWrite => RealDisk.open(path, mode),
-            OpenMode::CreateNew => RealDisk.open(path, mode).and_then(new),
-            OpenMode::Create => match RealDisk.open(path, OpenMode::CreateNew) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => RealDisk.open(path, mode),
+            OpenMode::Read | OpenMode::ReadWrite => open(mode),
+            OpenMode::CreateNew => open(mode).and_then(new),
+            OpenMode::Create => match open(OpenMode::CreateNew) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(mode),
                 made => made.and_then(new),
             },
         }
@@ -119,7 +121,7 @@ impl Disk for OwnWay {
         RealDisk.remove_file(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)?;
+        RealDisk::create_dir_for(path, self.access)?;
         self.set_mode(path, self.access.folder_mode())
     }
     fn link_folder(&self, folder: &Path, link: &Path) -> io::Result<()> {
@@ -154,7 +156,7 @@ impl Disk for OwnWay {
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         let was_there = RealDisk.exists(path)?;
-        let lock = RealDisk.lock(path)?;
+        let lock = RealDisk::lock_for(path, self.access)?;
         if !was_there {
             self.set_mode(path, self.access.file_mode())?;
         }

@@ -1,5 +1,6 @@
 //! The real file system.
 
+use crate::access::Access;
 use crate::disk::{DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 use std::fs;
@@ -123,10 +124,10 @@ impl LockGuard for RealLock {
 /// Opens a lock file, which may lie in a folder where others can write: what they put there (a symbolic link,
 /// a second name of another file, a pipe) is refused, so that nothing of theirs or ours is written to under
 /// this name.
-fn open_lock_file(path: &Path) -> io::Result<fs::File> {
+fn open_lock_file(path: &Path, access: Access) -> io::Result<fs::File> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).mode(0o600).custom_flags(flags);
+    options.read(true).write(true).mode(access.file_mode()).custom_flags(flags);
     loop {
         let file = match options.open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -170,10 +171,11 @@ fn kind_of(kind: fs::FileType) -> FileKind {
     }
 }
 
-impl Disk for RealDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
+impl RealDisk {
+    /// [`Disk::open`]; a new file is made for these.
+    pub(crate) fn open_for(path: &Path, mode: OpenMode, access: Access) -> io::Result<SharedFile> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).mode(0o600);
+        options.read(true).mode(access.file_mode());
         match mode {
             OpenMode::Read => options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits()),
             OpenMode::ReadWrite => options.write(true),
@@ -182,6 +184,39 @@ impl Disk for RealDisk {
         };
         Ok(Arc::new(RealFile(options.open(path)?)))
     }
+
+    /// [`Disk::create_dir`] for these.
+    pub(crate) fn create_dir_for(path: &Path, access: Access) -> io::Result<()> {
+        fs::DirBuilder::new().mode(access.folder_mode()).create(path)
+    }
+
+    /// [`Disk::lock`]; a new file is made for these.
+    pub(crate) fn lock_for(path: &Path, access: Access) -> io::Result<Box<dyn LockGuard>> {
+        let mut file = open_lock_file(path, access)?;
+        let begun = Instant::now();
+        loop {
+            let other = file.try_clone()?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) if stands_at(&other, path)? => {
+                    return Ok(Box::new(RealLock { file: RealFile(other), _lock: lock }));
+                }
+                // Its last holder has removed it: the lock that counts is on the file that is there now.
+                Ok(_) => file = open_lock_file(path, access)?,
+                // A process that was killed gives its locks up one by one while the kernel clears it away.
+                Err((busy, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LOCK_GRACE => {
+                    file = busy;
+                    std::thread::yield_now();
+                }
+                Err((_, errno)) => return Err(io::Error::from(errno)),
+            }
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
+        Self::open_for(path, mode, Access::Owner)
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -189,7 +224,7 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o700).create(path)
+        Self::create_dir_for(path, Access::Owner)
     }
     fn link_folder(&self, folder: &Path, link: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(folder, link)
@@ -252,24 +287,7 @@ impl Disk for RealDisk {
         Ok(Box::new(RealMapping { bytes, file }))
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let mut file = open_lock_file(path)?;
-        let begun = Instant::now();
-        loop {
-            let other = file.try_clone()?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) if stands_at(&other, path)? => {
-                    return Ok(Box::new(RealLock { file: RealFile(other), _lock: lock }));
-                }
-                // Its last holder has removed it: the lock that counts is on the file that is there now.
-                Ok(_) => file = open_lock_file(path)?,
-                // A process that was killed gives its locks up one by one while the kernel clears it away.
-                Err((busy, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LOCK_GRACE => {
-                    file = busy;
-                    std::thread::yield_now();
-                }
-                Err((_, errno)) => return Err(io::Error::from(errno)),
-            }
-        }
+        Self::lock_for(path, Access::Owner)
     }
 }
 

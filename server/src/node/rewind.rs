@@ -244,6 +244,10 @@ async fn try_until_whole(node: &Node, mut was_begun: bool) -> Result<Option<Cont
         let pause = node.life.tries.lock().failed(now);
         let run = commands(ground);
         was_begun = is_begun(ground)?;
+        if !was_begun && node.archive.stop.is_cancelled() {
+            ground.log.log("this server did not rewind itself, and stays as it was: it stops");
+            return Ok(None);
+        }
         if !was_begun {
             ground.log.warning(format!(
                 "this server could not rewind itself, and stays as it was: {what}; it does not try again for {} s \
@@ -280,6 +284,7 @@ async fn carry_out(node: &Node) -> Result<(), Failure> {
         // It is one.
         standby: false,
         supply: supply(node)?,
+        stop: stop.clone(),
     };
     let runtime = Handle::current();
     let working = host::task::blocking(move || {

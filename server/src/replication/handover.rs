@@ -166,8 +166,13 @@ pub(crate) fn become_standby(ground: &Ground, conninfo: &str) -> Result<(), Serv
     change("primary_conninfo", conninfo)?;
     let settings = ground.settings();
     for (name, harmless) in OF_OTHER_RECOVERIES {
-        if settings.show(name).is_ok_and(|value| value != harmless) {
+        let Ok(value) = settings.show(name) else { continue };
+        if value != harmless {
             change(name, harmless)?;
+            // Nobody hears of it otherwise, and its slot keeps log for nobody.
+            ground.log.log(format!(
+                "the switchover set {name} to '{harmless}': '{value}' was of the server that this one followed before"
+            ));
         }
     }
     let path = ground.data_dir.join("standby.signal");

@@ -62,8 +62,8 @@ fn answer(replication: &Replication) -> Result<Answer, Error> {
     let log = replication.log.state();
     let primary_end = replication
         .recovery()
-        .and_then(|recovery| recovery.receiver())
-        .and_then(|view| Some((view.primary_end, view.primary_end_at?)).filter(|(end, _)| end.is_valid()));
+        .and_then(|recovery| recovery.end_of_primary())
+        .filter(|(end, _)| end.is_valid());
     let answer = Answer {
         history: log.history.clone(),
         role: Role::Standby { streams: false },

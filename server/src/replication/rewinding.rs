@@ -3,7 +3,7 @@
 use super::ledger::{LedgerEntry, read_ledger, record_once, take_back_last};
 use crate::archive::shell::has_placeholder;
 use crate::configuration::{Ground, recovery_target};
-use host::{Host, shell_word};
+use host::{FileKind, Host, shell_word};
 use replica::ReplicaError;
 use rewind::{Counts, Draft, Need, Report, Rewind, RewindError, SourceName, remove_report};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,8 @@ pub async fn keep_discarded(
             (Some(draft), kept)
         }
     };
+    // Up to here nothing is changed.
+    rewind.target().goes_on()?;
     take_back(host, data_dir, given_up)?;
     let (from, to) = (rewind.target().timeline(), rewind.timeline());
     let Counts { commits, changes } = counts;
@@ -60,7 +62,8 @@ pub async fn keep_discarded(
         after: divergence.fork.at,
         upto: divergence.end,
         reason: format!(
-            "rewind from timeline {from} to {to}: {commits} commits with {changes} changes, {kept}"
+            "rewind from timeline {from} to {to}{}: {commits} commits with {changes} changes, {kept}",
+            dropped_slots(host, data_dir)?
         ),
     };
     let is_same = |told: &LedgerEntry| is_told_as(told, &kept);
@@ -119,6 +122,22 @@ fn take_back(host: &Host, data_dir: &Path, mut told: Vec<PathBuf>) -> Result<(),
 /// How the ledger names a file of what was discarded.
 fn kept_in(path: &Path) -> String {
     format!("kept in plimsoll/{}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// The slots of a directory, none of which a rewind keeps, as its entry of the ledger names them.
+fn dropped_slots(host: &Host, data_dir: &Path) -> Result<String, RewindError> {
+    let folder = data_dir.join("pg_replslot");
+    let entries = match host.disk.list(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        entries => entries.map_err(|error| RewindError::Io { path: folder.display().to_string(), error })?,
+    };
+    let folders = entries.iter().filter(|entry| entry.kind == FileKind::Directory);
+    let names: Vec<_> = folders.map(|entry| format!("\"{}\"", entry.name)).collect();
+    Ok(if names.is_empty() {
+        String::new()
+    } else {
+        format!(", without replication slots {}", names.join(", "))
+    })
 }
 
 fn is_told_as(told: &LedgerEntry, kept: &str) -> bool {

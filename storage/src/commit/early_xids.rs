@@ -40,7 +40,7 @@ impl Pipeline {
     /// Logs that what was told an xid came to nothing, and so did its `parts`.
     pub(crate) fn abort_assigned(&self, xid: Xid, parts: &[Xid]) -> Result<(), Error> {
         self.check_open()?;
-        self.alone(|committer| self.log_outcome(committer, false, xid, &[], parts).map(drop))
+        self.alone(|committer| self.log_outcome(committer, None, xid, &[], parts).map(drop))
     }
 
     /// An xid for versions that go into pages before the commit; logged, and unseen from now on. It is of the
@@ -99,7 +99,7 @@ impl Pipeline {
             let mut writer = self.store.writer();
             let logged = self
                 .log_aborts(committer, &mut writer)
-                .and_then(|()| self.log_outcome(committer, false, *first, &[], parts))
+                .and_then(|()| self.log_outcome(committer, None, *first, &[], parts))
                 .and_then(|_| self.put_early(committer, &mut writer));
             if logged.is_err() {
                 // Before anything else goes into the log; after a restart recovery does it.

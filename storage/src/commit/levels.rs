@@ -37,6 +37,8 @@ pub(crate) struct Levels {
     done: [Watermark; Stage::ALL.len()],
     pub(super) visibility: Arc<Visibility>,
     pub(super) undecided: Mutex<Option<(Lsn, Lsn)>>,
+    /// The end of the last undecided commit that standbys must replay before it is seen.
+    undecided_apply: AtomicU64,
     pub(super) is_undecided: AtomicBool,
     pub(super) decided: Notify,
     /// What is seen before the undecided commits; None if redo has kept no such snapshot.
@@ -73,6 +75,7 @@ impl Levels {
             visibility,
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
+            undecided_apply: AtomicU64::new(0),
             decided: Notify::new(),
             before_undecided: Mutex::new(None),
             fence: Mutex::new(None),
@@ -155,7 +158,8 @@ impl Levels {
         self.tell_confirmed();
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
-            if remote.required && remote.flushed >= last {
+            let apply = Lsn::new(self.undecided_apply.load(Ordering::Acquire));
+            if remote.required && remote.flushed >= last && remote.replayed >= apply {
                 self.decide();
             }
         }
@@ -213,8 +217,8 @@ impl Levels {
     }
 
     /// Commits in this range, from before this start or promotion, are undecided: nobody reads until they are
-    /// decided.
-    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
+    /// decided. Standbys must replay those up to `apply`, if there is one.
+    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn, apply: Option<Lsn>) {
         let shows = host::planted!("commits of before a start are shown before the quorum holds them");
         if after >= upto || shows {
             return;
@@ -223,6 +227,10 @@ impl Levels {
         self.visibility.confirm(after);
         *self.before_undecided.lock() = self.visibility.take_decided(after);
         *self.undecided.lock() = Some((after, upto));
+        if let Some(apply) = apply.filter(|apply| *apply > after) {
+            self.undecided_apply.store(apply.get(), Ordering::Release);
+            self.note_stage(SyncLevel::RemoteApply);
+        }
         self.is_undecided.store(true, Ordering::Release);
     }
 

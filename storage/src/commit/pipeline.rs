@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 use wal::codec::PutFields;
 use wal::record::BuildError;
-use wal::xact::{self, XactEnd, XactRecord};
+use wal::xact::{self, Completion, XactEnd, XactRecord};
 use wal::{EncodedRecord, Lsn, RecordBuilder, RelFile, Rmgr, WalWriter, Xid};
 
 /// How often a committer looks whether the lock is free before it queues.
@@ -278,9 +278,9 @@ impl Pipeline {
         self.note_confirmed(committer, &mut writer);
         let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
         let logged = if request.assigned_xids.is_empty() && request.large.is_none() {
-            self.log_outcome(committer, true, xid, dropped, &[])
+            self.log_outcome(committer, Some(request.level), xid, dropped, &[])
         } else {
-            self.log_outcome(committer, true, xid, dropped, &request.parts())
+            self.log_outcome(committer, Some(request.level), xid, dropped, &request.parts())
         };
         if logged.is_ok()
             && let Some(large) = &mut request.large
@@ -326,18 +326,18 @@ impl Pipeline {
     /// Writes the abort records that are owed, before anything else goes into the log.
     pub(super) fn log_aborts(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
         while let Some(xid) = committer.unlogged_aborts.last().copied() {
-            self.log_outcome(committer, false, xid, &[], &[])?;
+            self.log_outcome(committer, None, xid, &[], &[])?;
             self.put_early(committer, writer)?;
             committer.unlogged_aborts.pop();
         }
         Ok(())
     }
 
-    /// Appends a commit or abort record; returns its end.
+    /// Appends the record of a commit, which waits for `level`, or of an abort; returns its end.
     pub(super) fn log_outcome(
         &self,
         committer: &mut Committer,
-        commit: bool,
+        level: Option<SyncLevel>,
         xid: Xid,
         dropped: &[TreeId],
         parts: &[Xid],
@@ -345,7 +345,8 @@ impl Pipeline {
         let Committer { record, payload, .. } = committer;
         let time = self.clock.now();
         let proven_flush = self.log.proven_flush();
-        let info = if commit && dropped.is_empty() && parts.is_empty() {
+        let is_plain = matches!(level, Some(level) if level != SyncLevel::RemoteApply);
+        let info = if is_plain && dropped.is_empty() && parts.is_empty() {
             // xl_xact_commit without parts: just the time, and ours.
             payload.clear();
             payload.put_i64(time.micros());
@@ -358,8 +359,13 @@ impl Pipeline {
             let subxacts = parts.iter().map(|xid| xid.low()).collect();
             // What was early, or told, may be older than its low half can say; so may the xid of an abort.
             let epochs = [xid].iter().chain(parts).map(|xid| xid.epoch()).collect();
-            let end = XactEnd { time, dropped, subxacts, proven_flush, epochs, ..XactEnd::default() };
-            let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
+            let completion = match level {
+                Some(SyncLevel::RemoteApply) => Completion::APPLY_FEEDBACK,
+                _ => Completion::default(),
+            };
+            let end =
+                XactEnd { time, completion, dropped, subxacts, proven_flush, epochs, ..XactEnd::default() };
+            let outcome = if level.is_some() { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
             *payload = outcome.payload();
             outcome.info()
         };
@@ -374,7 +380,7 @@ impl Pipeline {
     pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
         self.alone(|committer| {
             let xid = committer.next_xid;
-            let end = self.log_outcome(committer, false, xid, created, &[])?;
+            let end = self.log_outcome(committer, None, xid, created, &[])?;
             self.give_out(committer, xid);
             Ok(Insertion { end, xid, level: SyncLevel::Local })
         })

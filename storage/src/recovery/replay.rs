@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wal::reader::EndReason;
-use wal::xact::{XactEnd, XactRecord};
+use wal::xact::{Completion, XactEnd, XactRecord};
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{BlockNumber, Lsn, Record, Rmgr, TimelineId, Xid};
 
@@ -49,6 +49,8 @@ pub(crate) struct Replay {
     pub(crate) timeline: TimelineId,
     pub(crate) records: u64,
     last_commit_end: Option<Lsn>,
+    /// The end of the last commit that waits until standbys have replayed it.
+    last_apply_end: Option<Lsn>,
     /// What the last record of full_page_writes says, of those redone.
     full_page_writes: Option<bool>,
     /// The checkpoint that redo began from, while its record has not come.
@@ -76,6 +78,7 @@ impl Replay {
             timeline: checkpoint.timeline,
             records: 0,
             last_commit_end: None,
+            last_apply_end: None,
             full_page_writes: None,
             awaited: None,
             begun,
@@ -129,6 +132,7 @@ impl Replay {
             early: self.early.clone(),
             early_on_page: self.aborted.is_empty(),
             last_commit_end: self.last_commit_end,
+            last_apply_end: self.last_apply_end,
             full_page_writes: self.full_page_writes.unwrap_or(at_redo_point),
         }
     }
@@ -351,6 +355,9 @@ impl Replay {
                 drop(locks);
                 self.committed = parts;
                 self.last_commit_end = Some(record.end());
+                if end.completion.has(Completion::APPLY_FEEDBACK) {
+                    self.last_apply_end = self.last_commit_end;
+                }
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
             }
             XactRecord::Abort(end) => {

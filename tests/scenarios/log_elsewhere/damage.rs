@@ -17,10 +17,26 @@ fn ends_at_damage(node: &Node) -> String {
     last.unwrap_or_else(|| panic!("no place in {log}")).to_owned()
 }
 
+/// A copy that starts with a signal file of this name.
+fn copy_with(base: &Node, signal: &str) -> Node {
+    let copy = Node::copy_of(base);
+    fs::write(copy.data().join(signal), "").expect("a signal file");
+    copy
+}
+
+/// Flips a bit of a file while something runs.
+fn while_flipped(file: &Path, at: usize, run: impl FnOnce()) {
+    let good = fs::read(file).expect("a segment");
+    let mut bad = good.clone();
+    bad[at] ^= 16;
+    fs::write(file, bad).expect("it is written");
+    run();
+    fs::write(file, good).expect("it is mended");
+}
+
 /// A recovery from an archive that is damaged. Who gives up what lies behind says so; gives the rows then.
 fn recovers_to_the_damage(base: &Node, archive: &Path) -> u32 {
-    let back = Node::copy_of(base);
-    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    let back = copy_with(base, "recovery.signal");
     let preview = || {
         let mut preview = plimsoll();
         preview.args(["restore", "--preview", "-D"]).arg(back.data());
@@ -51,25 +67,30 @@ fn a_recovery_ends_at_no_damage_in_the_archive() {
         switch(&node, &archive);
     }
     node.stop();
-    let [.., middle, _] = &ended[..] else { panic!("{ended:?}") };
-    let good = fs::read(middle).expect("a segment");
-    let flipped =
-        |at: usize| good.iter().enumerate().map(|(n, b)| if n == at { b ^ 16 } else { *b }).collect();
-    let damaged: [Vec<u8>; 3] = [flipped(100_000), flipped(8), vec![0; good.len()]];
-    for bytes in damaged {
-        fs::write(middle, bytes).expect("it is written");
-        let found = recovers_to_the_damage(&base, &archive);
-        assert!((4000..12_000).contains(&found) && found.is_multiple_of(4000), "{found}");
-        // Nor is a standby promoted that has its log from there.
-        let standby = Node::copy_of(&base);
-        fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
-        standby.start();
-        standby.wait_for("SELECT count(*) FROM t", &found.to_string());
-        ask_to_promote(&standby);
-        ends_at_damage(&standby);
-        fs::write(middle, &good).expect("it is mended");
-        standby.start();
-        wait_rows(&standby, "12000|12000");
+    let [.., middle, last] = &ended[..] else { panic!("{ended:?}") };
+    // Of the last one only what is whole behind the damage says that it went on.
+    for (file, damage) in [(middle, vec![100_000, 8, 0]), (last, vec![100_000, 8])] {
+        let good = fs::read(file).expect("a segment");
+        for at in damage {
+            let mut bad = good.clone();
+            if at == 0 {
+                bad.fill(0)
+            } else {
+                bad[at] ^= 16
+            }
+            fs::write(file, bad).expect("it is written");
+            let found = recovers_to_the_damage(&base, &archive);
+            assert!((4000..12_000).contains(&found) && found.is_multiple_of(4000), "{found}");
+            // Nor is a standby promoted that has its log from there.
+            let standby = copy_with(&base, "standby.signal");
+            standby.start();
+            standby.wait_for("SELECT count(*) FROM t", &found.to_string());
+            ask_to_promote(&standby);
+            ends_at_damage(&standby);
+            fs::write(file, &good).expect("it is mended");
+            standby.start();
+            wait_rows(&standby, "12000|12000");
+        }
     }
 }
 
@@ -104,18 +125,14 @@ fn a_recovery_ends_at_no_damage_in_a_record_that_fills_segments_of_the_archive()
     for (file, at) in
         [(&files[0], (1 << 20) - 40), (&files[0], begin + 8), (&files[1], 300_000), (&files[3], 40)]
     {
-        let good = fs::read(file).expect("a segment");
-        let mut bad = good.clone();
-        bad[at] ^= 16;
-        fs::write(file, bad).expect("it is written");
-        assert_eq!(recovers_to_the_damage(&base, &archive), 100, "{}", file.display());
-        fs::write(file, good).expect("it is mended");
+        while_flipped(file, at, || {
+            assert_eq!(recovers_to_the_damage(&base, &archive), 100, "{}", file.display());
+        });
     }
     // What was fetched proves it also where the archive does not answer any more.
     let bad = vec![0; 1 << 20];
     fs::write(&files[2], bad).expect("it is written");
-    let back = Node::copy_of(&base);
-    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    let back = copy_with(&base, "recovery.signal");
     back.start_without_waiting();
     ends_at_damage(&back);
     back.set("restore_command", "false");
@@ -177,8 +194,7 @@ fn record_over_a_fork(node: &Node, archive: &Path) -> [PathBuf; 3] {
 
 /// Recovers and says that it cannot end as it does.
 fn refuses(base: &Node, settings: &[(&str, &str)], why: &str) {
-    let back = Node::copy_of(base);
-    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    let back = copy_with(base, "recovery.signal");
     settings.iter().for_each(|(name, value)| back.set(name, value));
     back.start_without_waiting();
     wait_log(&back, why);
@@ -201,21 +217,16 @@ fn a_recovery_ends_at_no_damage_where_timelines_part() {
     let [before, fork, history] = record_over_a_fork(&node, &archive);
     node.stop();
     for (file, at) in [(&before, (1 << 20) - 40), (&fork, 2), (&fork, 44)] {
-        let good = fs::read(file).expect("a segment");
-        let mut bad = good.clone();
-        bad[at] ^= 16;
-        fs::write(file, bad).expect("it is written");
-        for signal in ["recovery.signal", "standby.signal"] {
-            let back = Node::copy_of(&base);
-            fs::write(back.data().join(signal), "").expect("a signal file");
+        let ends = |signal| {
+            let back = copy_with(&base, signal);
             back.start_without_waiting();
             if signal == "standby.signal" {
                 back.wait_for("SELECT max(n) FROM t", "100");
                 ask_to_promote(&back);
             }
             ends_at_damage(&back);
-        }
-        fs::write(file, good).expect("it is mended");
+        };
+        while_flipped(file, at, || ["recovery.signal", "standby.signal"].into_iter().for_each(ends));
     }
     // Nor does it end before the fork that it is to come to.
     let gone = before.with_extension("gone");
@@ -227,8 +238,7 @@ fn a_recovery_ends_at_no_damage_where_timelines_part() {
     for length in [0, good.len() - 1] {
         fs::write(&history, &good[..length]).expect("it is written");
         refuses(&base, &[], "\"00000002.history\" is not whole");
-        let back = Node::copy_of(&base);
-        fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+        let back = copy_with(&base, "recovery.signal");
         back.set("recovery_target_timeline", "1");
         assert_eq!(recovers(&back), "100|100 on 00000003");
     }
@@ -240,8 +250,7 @@ fn a_recovery_ends_at_no_damage_where_timelines_part() {
          cp {archive}/%f \"%p\""
     );
     refuses(&base, &[("restore_command", &asks)], "by the history of timeline 2, which was found only now");
-    let back = Node::copy_of(&base);
-    fs::write(back.data().join("recovery.signal"), "").expect("a signal file");
+    let back = copy_with(&base, "recovery.signal");
     assert_eq!(recovers(&back), "250|250 on 00000003");
 }
 

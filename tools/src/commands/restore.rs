@@ -183,7 +183,8 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     let mut files = SegmentFiles::new(host.disk.clone(), sources.folder(), control.segment_size, history);
     files.set_supply(Arc::new(supply));
     let mut reader = WalReader::new(files, reader_options(&control), start);
-    let came_whole = !host.disk.exists(&dir.join(RECEIVED_FILE))?;
+    let lacks = |name| Ok::<_, anyhow::Error>(!host.disk.exists(&dir.join(name))?);
+    let came_whole = lacks(RECEIVED_FILE)? && lacks("standby.signal")?;
     let asked = Asked { target: target.as_ref(), from: asked_from };
     let found = read_sides(&mut reader, &asked, begin.consistency, came_whole, arguments.around)?;
     say!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");

@@ -5,15 +5,16 @@ use crate::cli::UnfenceArgs;
 use crate::output::{complain, say};
 use crate::pid_file::PidFile;
 use anyhow::{Result, anyhow, bail};
-use host::Host;
+use host::{Access, RealDisk};
 
 /// The exit code of a refusal to do it without the word that it takes.
 const NOT_KNOWN: u8 = 2;
 
 /// Takes the fence off, or says what that would mean; gives the exit code.
 pub fn run(arguments: &UnfenceArgs) -> Result<u8> {
-    let (host, data) = (Host::real(), &arguments.data.data);
+    let data = &arguments.data.data;
     check_data_directory(data)?;
+    let host = Access::of(&RealDisk, data).host();
     let failed = |error: server::ServerError| anyhow!("{}", error.message);
     let Some(fence) = server::fence_of(&host, data).map_err(failed)? else {
         say!("server is not fenced");

@@ -97,7 +97,14 @@ fn options(arguments: &Arguments) -> Result<RewindOptions> {
         false => None,
     };
     let standby = arguments.write_recovery_conf;
-    Ok(RewindOptions { source, target, node_files: NodeFiles::Replace, standby, supply })
+    Ok(RewindOptions {
+        source,
+        target,
+        node_files: NodeFiles::Replace,
+        standby,
+        supply,
+        stop: Default::default(),
+    })
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

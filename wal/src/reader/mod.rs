@@ -12,6 +12,7 @@
 //! Memory: one chunk of at most 128 KiB, and the record that is being put together, which grows only as its
 //! pages arrive and pass.
 
+mod archived;
 mod compare;
 mod copy;
 mod proof;
@@ -19,9 +20,10 @@ mod search;
 mod source;
 mod walk;
 
+pub use archived::ArchivedEnd;
 pub use compare::Compared;
 pub use copy::{SegmentCopy, Sought};
-pub use proof::{ArchivedEnd, CutTail, FlushProof};
+pub use proof::{CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;
 

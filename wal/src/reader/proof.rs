@@ -17,14 +17,13 @@
 //! flush states the flush point of its primary.
 
 use super::walk::Stop;
-use super::{
-    Damage, Defect, EndOfWal, EndReason, Next, ReadError, SegmentFiles, SourceError, WalReader, WalSource,
-};
+use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
 use crate::codec::Fields;
 use crate::ids::{Lsn, SegmentNumber};
-use crate::page::{PAGE_SIZE, PageFlags, header_size_at, record_end, record_start};
+use crate::page::{PAGE_SIZE, PageDefect, PageFlags, header_size_at, record_end, record_start};
 use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader, Rmgr, announces};
 use crate::xact;
+use bytes::Bytes;
 
 /// What proves that the log was durable up to a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl CutTail {
 }
 
 /// The search behind an end.
-struct Search {
+pub(super) struct Search {
     log: EndOfWal,
     /// The end of the last good record.
     end: Lsn,
@@ -68,8 +67,12 @@ struct Search {
     for_proof: bool,
     /// Up to where a broken record states to go.
     stated_upto: Lsn,
-    proof: Option<FlushProof>,
-    cut: CutTail,
+    /// Up to where files are finished that have a switch of segments.
+    pub(super) switches_finish_upto: Option<Lsn>,
+    /// A record that is not the first states its length.
+    pub(super) states_another: bool,
+    pub(super) proof: Option<FlushProof>,
+    pub(super) cut: CutTail,
     /// The end of the first whole record.
     first_whole: Option<Lsn>,
 }
@@ -83,13 +86,17 @@ impl<S: WalSource> WalReader<S> {
     /// Fails if what lies behind was durable once: then it is damage.
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
         let bad_upto = self.bad_upto(end);
-        let mut search = Search::new(*end, bad_upto, true);
-        search.previous = self.previous;
+        let mut search = self.search_for_proof(end, bad_upto);
         self.search_segments(&mut search)?;
         match search.proof {
             Some(proof) => Err(self.corrupt(end.reason, end.at, proof.flushed)),
             None => Ok(search.cut),
         }
+    }
+
+    /// A search behind an end for what proves that it is damage.
+    pub(super) fn search_for_proof(&self, end: &EndOfWal, bad_upto: Lsn) -> Search {
+        Search { previous: self.previous, ..Search::new(*end, bad_upto, true) }
     }
 
     /// All that lies behind a log that is to end at `at`, whether or not it was durable. The reader has no
@@ -170,7 +177,7 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    fn search_segments(&mut self, search: &mut Search) -> Result<(), SourceError> {
+    pub(super) fn search_segments(&mut self, search: &mut Search) -> Result<(), SourceError> {
         let size = self.options.segment_size;
         let first = size.segment_of(search.end);
         self.search_pages(first, search)?;
@@ -215,7 +222,11 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// Looks on each page of a segment from the end of the log on.
-    fn search_pages(&mut self, segment: SegmentNumber, search: &mut Search) -> Result<(), SourceError> {
+    pub(super) fn search_pages(
+        &mut self,
+        segment: SegmentNumber,
+        search: &mut Search,
+    ) -> Result<(), SourceError> {
         let size = self.options.segment_size;
         let mut page = size.start_of(segment).max(search.end.page_start());
         // A segment that is nowhere is looked for once, not once a page: that may ask an archive.
@@ -232,9 +243,12 @@ impl<S: WalSource> WalReader<S> {
 
     /// A page of this log in a later segment: not its first one alone is asked, since that may be the damage.
     /// Few are, each four times as far as the one before, for many segments are made ahead.
-    fn has_begun_segment(&mut self, segment: SegmentNumber) -> Result<Option<Lsn>, SourceError> {
+    pub(super) fn has_begun_segment(&mut self, segment: SegmentNumber) -> Result<Option<Lsn>, SourceError> {
         let size = self.options.segment_size;
         let (start, end) = (size.start_of(segment), size.start_of(segment.next()));
+        if self.is_of_another_system(start) {
+            return Ok(None);
+        }
         let mut page = start;
         while page < end {
             if self.is_ours(page)? {
@@ -245,8 +259,19 @@ impl<S: WalSource> WalReader<S> {
         Ok(None)
     }
 
+    /// Whether a segment begins as one of another cluster does, and not of this one with a bit flipped.
+    fn is_of_another_system(&mut self, start: Lsn) -> bool {
+        self.verified = None;
+        match self.page_header(start) {
+            Err(Stop::Bad(Damage {
+                defect: Defect::Page(PageDefect::SystemId { expected, found }), ..
+            })) => (expected.get() ^ found.get()).count_ones() > 1,
+            _ => false,
+        }
+    }
+
     /// Whether a page of this log, and not an older one or zeros, is at `page`.
-    fn is_ours(&mut self, page: Lsn) -> Result<bool, SourceError> {
+    pub(super) fn is_ours(&mut self, page: Lsn) -> Result<bool, SourceError> {
         // What was verified last may lie behind: only pages that are read in order tell of a timeline's
         // change.
         self.verified = None;
@@ -275,7 +300,7 @@ impl<S: WalSource> WalReader<S> {
                     // A switch ends far behind; its segment is read to the end all the same.
                     if record.is_switch() { at + RECORD_HEADER_SIZE as u64 } else { record.end() }
                 }
-                None => self.place_behind(at, search),
+                None => self.place_behind(at, search)?,
             };
         }
         Ok(())
@@ -318,7 +343,7 @@ impl<S: WalSource> WalReader<S> {
         search: &Search,
     ) -> Result<Option<Record>, SourceError> {
         if !is_ours {
-            return Ok(self.follower_on_page(at, search));
+            return self.follower_from_page(at, search);
         }
         self.step_to(at);
         match self.read_record() {
@@ -328,28 +353,52 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    /// The same for one that lies on its page alone, whose header is not asked.
-    fn follower_on_page(&mut self, at: Lsn, search: &Search) -> Option<Record> {
-        let range = self.page_range(at.page_start(), PAGE_SIZE).ok()?;
-        let rest = self.chunk.slice(range.start + at.page_offset()..range.end);
-        let length = looks_whole(&rest, at, search.end)?;
+    /// The same for one on a page whose header is not asked: it lies on that page, or its own header is split
+    /// by the page's end. The next page says that, whose header is no client's to choose.
+    fn follower_from_page(&mut self, at: Lsn, search: &Search) -> Result<Option<Record>, SourceError> {
+        let page_end = at.page_start() + PAGE_SIZE as u64;
+        let Some(mut bytes) = self.rest_of_page(at) else { return Ok(None) };
+        if at + RECORD_HEADER_SIZE as u64 > page_end {
+            if !self.is_ours(page_end)? {
+                return Ok(None);
+            }
+            let Ok(header) = self.page_header(page_end) else { return Ok(None) };
+            let rest = usize::try_from(header.remaining).unwrap_or(PAGE_SIZE);
+            let Some(next) = self.rest_of_page(page_end + header.size() as u64) else { return Ok(None) };
+            bytes = [&bytes, next.get(..rest).unwrap_or_default()].concat().into();
+        }
+        let Some(length) = looks_whole(&bytes, at, search.end) else { return Ok(None) };
         let end = record_end(at, length, self.options.segment_size);
-        Record::decode(at, end, rest.slice(..usize::try_from(length).ok()?)).ok()
+        let whole = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Record::decode(at, end, bytes.slice(..whole)).ok())
+    }
+
+    fn rest_of_page(&mut self, at: Lsn) -> Option<Bytes> {
+        let range = self.page_range(at.page_start(), PAGE_SIZE).ok()?;
+        Some(self.chunk.slice(range.start + at.page_offset()..range.end))
     }
 
     /// Where the next record may be, on the page with one at `at` that is not whole, or behind that page.
-    fn place_behind(&mut self, at: Lsn, search: &mut Search) -> Lsn {
+    fn place_behind(&mut self, at: Lsn, search: &mut Search) -> Result<Lsn, SourceError> {
         let page_end = at.page_start() + PAGE_SIZE as u64;
-        if let Some(length) = self.stated_length(at, search) {
-            let end = record_end(at, length, self.options.segment_size);
+        if let Some(end) = self.stated_end(at, search) {
             search.stated_upto = search.stated_upto.max(end);
-            return end.min(page_end);
+            return Ok(end.min(page_end));
         }
         let mut at = at + 8;
-        while at < page_end && self.follower_on_page(at, search).is_none() {
+        while at < page_end && self.follower_from_page(at, search)?.is_none() {
+            self.stated_end(at, search);
             at = at + 8;
         }
-        at
+        Ok(at)
+    }
+
+    /// The end that a record states which is not whole.
+    fn stated_end(&mut self, at: Lsn, search: &mut Search) -> Option<Lsn> {
+        let size = self.options.segment_size;
+        let length = self.stated_length(at, search)?;
+        search.states_another |= at > record_start(search.end, size);
+        Some(record_end(at, length, size))
     }
 
     /// The length that a record states in a header that fits its place, if the headers behind that one, which
@@ -366,103 +415,6 @@ impl<S: WalSource> WalReader<S> {
         let lengths = RECORD_HEADER_SIZE as u32..=self.options.record_size_max;
         let fits = lengths.contains(&header.length) && Rmgr::from_number(header.rmgr_number).is_some();
         (fits && is_linked && announces(bytes, header.length)).then_some(header.length)
-    }
-}
-
-/// What an end of the log is that was found where files of an archive are read.
-#[derive(Debug)]
-pub enum ArchivedEnd {
-    /// Nothing says that the log went on.
-    Ends,
-    /// It went on, and something in the archive's files is bad.
-    Damaged(ReadError),
-    /// The same, but the archive has more of it than when the segment was fetched: the reader goes on.
-    Grown(ReadError),
-}
-
-impl WalReader<SegmentFiles> {
-    /// Whether a log that a supply, an archive, has may end like this. Who archived a segment had made all of
-    /// it durable, so that the proofs of who wrote the log hold for its files ([`WalReader::verify_end`]),
-    /// unless they have grown since they were fetched. A segment that is nowhere ends the log. `came_whole`:
-    /// files that the supply does not have came in no other way that leaves them torn.
-    ///
-    /// Asks the supply for the segment behind the bad place, and where there is a proof for the bad ones once
-    /// more; for nothing from then on unless the reader goes on, which has no position otherwise.
-    ///
-    /// # Errors
-    /// Fails if the supply or the files cannot be read.
-    pub fn archived_end(&mut self, end: &EndOfWal, came_whole: bool) -> Result<ArchivedEnd, SourceError> {
-        let (size, previous) = (self.options.segment_size, self.previous);
-        self.source.use_supply(false);
-        let upto = self.bad_upto(end);
-        let (first, last) = (size.segment_of(end.at), size.segment_of(upto - 1));
-        let begin_was = self.source.were_supplied(end.at, first);
-        if begin_was {
-            self.fetch_behind(first, last)?;
-        }
-        let damage = if came_whole || self.source.were_supplied(end.at, last) {
-            self.disproved(end)?
-        } else if begin_was {
-            self.disproved_before_gap(end)?
-        } else {
-            None
-        };
-        let Some(damage) = damage else { return Ok(ArchivedEnd::Ends) };
-        if !begin_was {
-            return Ok(ArchivedEnd::Damaged(damage));
-        }
-        let begin = end.broken.map_or(end.at, |broken| broken.start);
-        self.source.use_supply(true);
-        self.seek(begin, previous);
-        match self.next() {
-            Ok(Next::Record(_)) => {
-                self.seek(begin, previous);
-                return Ok(ArchivedEnd::Grown(damage));
-            }
-            Err(ReadError::Source(error @ SourceError::Io { .. })) => return Err(error),
-            Ok(Next::End(_)) | Err(ReadError::Corrupt { .. } | ReadError::Source(_)) => {}
-        }
-        self.source.use_supply(false);
-        Ok(ArchivedEnd::Damaged(damage))
-    }
-
-    /// Asks the supply for what a broken record of `first` states to go on in, and for the segment behind.
-    fn fetch_behind(&mut self, first: SegmentNumber, last: SegmentNumber) -> Result<(), SourceError> {
-        let size = self.options.segment_size;
-        let mut segment = first;
-        while segment <= last && self.source.were_supplied(size.start_of(segment), segment) {
-            segment = segment.next();
-            match self.source.fetch_again(size.start_of(segment), Lsn::INVALID) {
-                Ok(_) | Err(SourceError::Missing { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn disproved(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
-        match self.verify_end(end) {
-            Ok(_) => Ok(None),
-            Err(ReadError::Source(error)) => Err(error),
-            Err(damage @ ReadError::Corrupt { .. }) => Ok(Some(damage)),
-        }
-    }
-
-    /// The same for a record that seems to go on in a segment that is nowhere: whether its length is bad.
-    /// Only a record in what the supply had of it says so; what is behind the gap ends with it.
-    fn disproved_before_gap(&mut self, end: &EndOfWal) -> Result<Option<ReadError>, SourceError> {
-        let size = self.options.segment_size;
-        let mut search = Search::new(*end, end.at, true);
-        search.previous = self.previous;
-        let mut segment = size.segment_of(end.at);
-        while self.source.were_supplied(end.at, segment) && !search.is_over() {
-            self.search_pages(segment, &mut search)?;
-            segment = segment.next();
-        }
-        Ok(search.proof.map(|proof| {
-            let begin = record_start(end.at, size);
-            self.corrupt(EndReason::NotYet { at: begin }, end.at, proof.flushed)
-        }))
     }
 }
 
@@ -487,13 +439,15 @@ impl Search {
             previous: None,
             for_proof,
             stated_upto: end,
+            switches_finish_upto: None,
+            states_another: false,
             proof: None,
             cut,
             first_whole: None,
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.for_proof && self.proof.is_some()
     }
 
@@ -501,8 +455,10 @@ impl Search {
         self.cut.whole_records += 1;
         self.first_whole.get_or_insert(record.end());
         self.cut.upto = self.cut.upto.max(record.end());
-        if let Some(flushed) = xact::proven_flush(record).filter(|flushed| self.log.is_disproved_by(*flushed))
-        {
+        let finishes =
+            record.is_switch() && self.switches_finish_upto.is_some_and(|upto| record.start() < upto);
+        let stated = xact::proven_flush(record).or(finishes.then_some(record.end()));
+        if let Some(flushed) = stated.filter(|flushed| self.log.is_disproved_by(*flushed)) {
             self.proof = Some(FlushProof { flushed, stated_at: record.start() });
         }
     }

@@ -2,6 +2,7 @@
 
 #[cfg(doc)]
 use super::Compared;
+use crate::archive_status::{ArchiveStatus, Archived};
 use crate::history::TimelineHistory;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use crate::log_branch::LogBranch;
@@ -315,6 +316,29 @@ impl SegmentFiles {
         self.supplied
             .as_ref()
             .is_some_and(|run| run.first <= first && last <= run.last && run.end.is_none_or(|end| from < end))
+    }
+
+    /// Whether the file with `at` was in an archive: the supply had it, like all from that with `from` on, or
+    /// it has a mark from then. `came_whole`: one without came from there, too. False if the log that is
+    /// read goes on in another file before it ends.
+    pub(super) fn was_archived(&mut self, at: Lsn, from: Lsn, came_whole: bool) -> Result<bool, SourceError> {
+        let found = match self.open(at) {
+            Err(SourceError::Missing { .. }) => None,
+            found => found?,
+        };
+        let Some(OpenSegment { segment, timeline, end, path, .. }) = found.cloned() else { return Ok(false) };
+        let file_end = self.segment_size.start_of(segment.next());
+        if end.is_some_and(|end| end < file_end) {
+            return Ok(false);
+        }
+        if came_whole || self.were_supplied(from, segment) {
+            return Ok(true);
+        }
+        let folder = path.parent().unwrap_or(&self.pg_wal);
+        let name = segment.file_name(timeline, self.segment_size);
+        let mark = ArchiveStatus::new(self.disk.clone(), folder).of(&name);
+        let path = path.display().to_string();
+        mark.map(|mark| mark != Archived::Unknown).map_err(|error| SourceError::Io { path, at, error })
     }
 
     /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.

@@ -6,7 +6,6 @@ use host::sync::Mutex;
 use host::{Disk, OpenMode, write_file_durably};
 use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::page::{PAGE_SIZE, record_start};
@@ -16,7 +15,7 @@ use wal::xlog::XlogRecord;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SystemId, WalReader, WalWriter};
 
 /// A commit that states what its writer knows to be durable.
-fn commit(wal: &WalWriter, xid: u32) -> Lsn {
+pub(super) fn commit(wal: &WalWriter, xid: u32) -> Lsn {
     let end = XactEnd { proven_flush: wal.proven_flush(), ..XactEnd::default() };
     let mut record = XactRecord::Commit(end).encode(xid, 0).unwrap();
     wal.insert(&mut record).unwrap().end
@@ -61,10 +60,6 @@ fn recover(disk: &VirtualDisk, from: Lsn, proofs: bool) -> Verdict {
             Err(error) => return (ends, Err(error)),
         }
     }
-}
-
-fn path_of(at: Lsn) -> PathBuf {
-    dir().join(SIZE.segment_of(at).file_name(TLI, SIZE))
 }
 
 /// How the flips of a log ended.

@@ -3,7 +3,7 @@
 use host::Disk;
 use host::sync::Mutex;
 use simulation::VirtualDisk;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Wake;
 use wal::history::TimelineHistory;
@@ -19,6 +19,11 @@ pub const TLI: TimelineId = TimelineId::FIRST;
 
 pub fn dir() -> &'static Path {
     Path::new(DIR)
+}
+
+/// The file that has a place of the first timeline.
+pub fn path_of(at: Lsn) -> PathBuf {
+    dir().join(SIZE.segment_of(at).file_name(TLI, SIZE))
 }
 
 /// Where the first segment of the tests starts.

@@ -23,7 +23,7 @@ use crate::roster::Roster;
 use crate::roster::heard_file::GivenUp;
 use crate::slots::UpstreamSlot;
 use host::sync::Mutex;
-use host::{Host, vital_task};
+use host::{Host, Timestamp, vital_task};
 use running::Driver;
 use std::ops::Range;
 use std::sync::Arc;
@@ -150,6 +150,8 @@ pub struct ReceiveContext {
 #[derive(Debug, Default)]
 struct Shown {
     view: Option<ReceiverView>,
+    /// What a primary itself, and no standby before this one, said last of where its log ends, and when.
+    end_of_primary: Option<(Lsn, Timestamp)>,
     /// The host that was reached last, or the folder of its socket, and the port.
     place: Option<(String, u16)>,
 }
@@ -169,6 +171,10 @@ impl ReceiveHandle {
     /// What pg_stat_wal_receiver shows; None before it has begun.
     pub fn view(&self) -> Option<ReceiverView> {
         self.shown.lock().view
+    }
+    /// What the primary itself said last of where its log ends, and when; None if no primary has.
+    pub fn end_of_primary(&self) -> Option<(Lsn, Timestamp)> {
+        self.shown.lock().end_of_primary
     }
     /// Of which server it receives: the host, or the folder of the Unix socket, and the port. None before it
     /// has reached one.

@@ -247,7 +247,14 @@ impl Driver {
 
     /// For pg_stat_wal_receiver.
     pub(super) fn show(&self) {
-        self.shown.lock().view = Some(self.machine.view());
+        let view = self.machine.view();
+        let mut shown = self.shown.lock();
+        if self.from_primary
+            && let Some(at) = view.last_received
+        {
+            shown.end_of_primary = Some((view.primary_end, at));
+        }
+        shown.view = Some(view);
     }
 
     /// What counts as received is recorded first, also if it came from an archive.

@@ -102,6 +102,7 @@ async fn begin_to(disk: &VirtualDisk, source: &str) -> Result<Rewind, RewindErro
         node_files: NodeFiles::Keep,
         standby: true,
         supply: None,
+        stop: Default::default(),
     };
     let mut rewind = Rewind::prepare(&machine(disk), options).await?;
     keep_discarded(&machine(disk), Path::new("/one"), &mut rewind, &mut |_| {}).await?;

@@ -14,7 +14,7 @@ use crate::tasks::Tasks;
 use host::sync::Mutex;
 use host::task::Blocking;
 use host::task::task;
-use host::vital_task;
+use host::{Timestamp, vital_task};
 use observer::Observer;
 use redo_feed::RedoFeed;
 use replica::directory_id::{DIRECTORY_ID_FILE, DirectoryId};
@@ -61,6 +61,11 @@ impl Recovery {
     /// What pg_stat_wal_receiver shows.
     pub(crate) fn receiver(&self) -> Option<ReceiverView> {
         self.receiver.lock().as_ref().and_then(|receiver| receiver.view())
+    }
+
+    /// What the primary itself said last of where its log ends, and when; None if it receives of a standby.
+    pub(crate) fn end_of_primary(&self) -> Option<(Lsn, Timestamp)> {
+        self.receiver.lock().as_ref().and_then(|receiver| receiver.end_of_primary())
     }
 
     /// Of which server it receives: sender_host and sender_port.

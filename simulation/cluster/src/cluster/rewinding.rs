@@ -84,6 +84,7 @@ pub(super) async fn rewind(
         node_files: NodeFiles::Keep,
         standby: true,
         supply: None,
+        stop: Default::default(),
     };
     let mut rewind = Rewind::prepare(&machine.host, options).await?;
     let again = rewind.was_begun();

@@ -61,7 +61,8 @@ impl Director {
     }
 
     /// A standby asks another one that stands still and then loses its power: nothing ever tells it so. It
-    /// waits for that answer without an end, until it is to follow the primary.
+    /// waits for that answer without an end, until it is to follow another one. That must be named, since
+    /// the standby may pass for the primary meanwhile.
     pub(super) fn asks_the_dead(&mut self, nodes: &[usize]) {
         let (node, dead) = (nodes[0], nodes[1]);
         let seed = self.rng.u64(..1_000_000);
@@ -73,7 +74,12 @@ impl Director {
         let down_ms = asks_ms + self.rng.u64(50..300);
         self.then(down_ms, Event::PowerCut { node: dead, seed });
         let turns_ms = down_ms + self.rng.u64(50..400);
-        self.then(turns_ms, Event::FollowPrimary { node });
+        let mut others = self.standbys();
+        others.push(self.primary);
+        others.retain(|other| ![node, dead].contains(other));
+        let other = others[self.rng.usize(..others.len())];
+        self.then(turns_ms, Event::Follow { node, from: other });
+        self.then(turns_ms + 100, Event::FollowPrimary { node });
         self.then(turns_ms + 200, Event::set(node, "wal_receiver_timeout", "3s"));
         let up_ms = turns_ms + self.rng.u64(200..600);
         self.then(up_ms, Event::Restart { node: dead });

@@ -61,6 +61,7 @@ pub fn run(arguments: &RewindArgs) -> Result<()> {
         node_files: NodeFiles::Keep,
         standby: true,
         supply,
+        stop: Default::default(),
     };
     runtime()?.block_on(carry_out(arguments, options))
 }
