@@ -300,6 +300,7 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
     let is_standby = matches!(role_of_running(shared, node).await?, Some((true, _)));
     let mut why = "it is a primary".to_owned();
     if is_standby {
+        let said = lines_of(shared, node).len();
         events::follow(shared, node, survivor);
         events::reload(shared, node, "recovery_min_apply_delay", "0");
         let sql = "select pg_wal_replay_resume()";
@@ -307,7 +308,7 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
         // Time to connect, to be refused and to say so.
         why = match caught_up(shared, node, last, SAY_LIMIT).await {
             Ok(()) => return Ok(()),
-            Err(reason) if must_be_cloned(shared, node) => reason,
+            Err(reason) if must_be_cloned(shared, node, said) => reason,
             Err(_) => match caught_up(shared, node, last, follow_limit(shared)).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
@@ -316,19 +317,20 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
         // It may have been asked to become the primary long before.
         let turned = matches!(role(shared, node).await, Some((false, _)));
         let is_served = spoiled::is_served_by(shared, survivor);
-        if !turned && !is_served && !must_be_cloned(shared, node) {
+        if !turned && !is_served && !must_be_cloned(shared, node, said) {
             return Err(format!("liveness: node {node} does not catch up with node {survivor}: {why}"));
         }
     }
     if shared.plan.features.has(Feature::Rewinds) {
         shared.tell(&format!("node {node} is rewound to node {survivor}: {why}"));
         if rewinding::rewind(shared.clone(), node, survivor).await {
+            let said = lines_of(shared, node).len();
             why = match caught_up(shared, node, last, follow_limit(shared)).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };
             // Its log came from there, with what that one's disk has changed: a clone needs it no more.
-            if !spoiled::is_served_by(shared, survivor) && !must_be_cloned(shared, node) {
+            if !spoiled::is_served_by(shared, survivor) && !must_be_cloned(shared, node, said) {
                 return Err(format!(
                     "liveness: node {node}, rewound to node {survivor}, does not catch up: {why}"
                 ));
@@ -347,17 +349,21 @@ async fn bring_back(shared: Arc<Shared>, node: usize, survivor: usize, last: Tok
     })
 }
 
-/// Whether a standby's log has said why it can't follow.
-fn must_be_cloned(shared: &Shared, node: usize) -> bool {
-    let cluster = shared.cluster.lock();
-    let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
+/// A node's log.
+fn lines_of(shared: &Shared, node: usize) -> Vec<String> {
+    shared.cluster.lock().story().of(&crate::cluster::id_text(machine_of(node)))
+}
+
+/// Whether a standby's log says behind its first `said` lines why it can't follow. It need not say so all the
+/// time, and each question whether it has caught up adds three lines.
+fn must_be_cloned(shared: &Shared, node: usize, said: usize) -> bool {
     let refused = [
         "clone it anew",
         STRANGE_BRANCH,
         "has already been removed",
         "of the primary is behind recovery timeline",
     ];
-    text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)))
+    lines_of(shared, node).iter().skip(said).any(|line| refused.iter().any(|words| line.contains(words)))
 }
 
 /// Waits until a standby shows what the primary had.
