@@ -105,7 +105,9 @@ fn cut(source: &Source, run: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut rest = text.as_str();
     let mut left = run.iter().peekable();
     while !rest.is_empty() {
-        let (operator, behind) = rest.split_at(operator_length(rest));
+        // What the first one leaves are signs, each for itself: a run may be as long as the statement.
+        let length = if made.is_empty() { operator_length(rest) } else { 1 };
+        let (operator, behind) = rest.split_at(length);
         // One of the tokens is just this.
         let same = left.next_if(|token| {
             let written = source.slice(std::slice::from_ref(token));
@@ -143,15 +145,10 @@ fn of_text(operator: &str) -> Token {
 
 /// How long the operator at the front is.
 fn operator_length(text: &str) -> usize {
-    let mut length = text.len();
-    while length > 1
-        && text.get(..length).is_some_and(|operator| {
-            operator.ends_with(['+', '-']) && !operator.bytes().any(|byte| MARKS.contains(&byte))
-        })
-    {
-        length -= 1;
+    if text.bytes().any(|byte| MARKS.contains(&byte)) {
+        return text.len();
     }
-    length
+    text.trim_end_matches(['+', '-']).len().max(1)
 }
 
 #[cfg(test)]
@@ -176,6 +173,9 @@ mod tests {
         assert_eq!(read("a ! = - 1"), ["a", "!", "=", "-", "1"]);
         assert_eq!(read("count(*)+1"), ["count", "(", "*", ")", "+", "1"]);
         assert_eq!(read("a **b"), ["a", "**", "b"]);
+        assert_eq!(read("a+-+1"), ["a", "+", "-", "+", "1"]);
+        assert_eq!(read("a*-+1"), ["a", "*", "-", "+", "1"]);
+        assert_eq!(read("a@-+1"), ["a", "@-+", "1"]);
     }
 
     #[test]

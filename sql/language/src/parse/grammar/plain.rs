@@ -160,7 +160,11 @@ impl Lexer<'_> {
     /// Takes the token that ends here and began at `start`; `plainly` is its plain form, if that is not how
     /// it was written.
     fn push(&mut self, start: usize, plainly: Option<&str>) {
-        if std::mem::take(&mut self.spaced) && !self.made.text.is_empty() {
+        // What was written otherwise must not become one with what stands before: of U&E'' no U&''.
+        let is_quoted = plainly.is_some_and(|plainly| plainly.starts_with(['\'', '"']));
+        let is_apart = self.spaced || (is_quoted && self.made.text.ends_with('&'));
+        self.spaced = false;
+        if is_apart && !self.made.text.is_empty() {
             self.made.text.push(' ');
         }
         let (plain, end) = (self.made.text.len(), self.at);
@@ -411,6 +415,7 @@ mod tests {
         assert_eq!(plain("'a' \n 'b' , 'c' 'd'"), "'x' , 'x' 'x'");
         assert_eq!(plain("U&'d!0061' UESCAPE '!' as u&\"x\""), "'x' as \"x\"");
         assert_eq!(plain("$1, $a$ ' $b$ $a$ $$$$"), "$1, 'x' 'x'");
+        assert_eq!(plain("U&E'a' u&$$b$$"), "U& 'x' u& 'x'");
         assert_eq!(plain("1.5e-3+.5-1. a<>-1--x"), "1.5e-3+.5-1. a<>-1");
         assert_eq!(plain("b'01' X'1f' n'x'"), "b'1' x'1' nchar 'x'");
     }
