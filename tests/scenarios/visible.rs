@@ -36,6 +36,18 @@ fn others_read(conninfo: &str) -> String {
     plain
 }
 
+/// A primary that crashes and starts again, with commits that are undecided then: who reads there and waits,
+/// and who looks on.
+fn read_after_a_crash(primary: &Node) -> (Session, Observer) {
+    primary.kill_9();
+    primary.start();
+    let reader = Session::connect(&primary.conninfo());
+    let mut observer = Observer::connect(&primary.conninfo());
+    reader.begin("SELECT v FROM t WHERE id = 1");
+    observer.wait_for_event(reader.pid, "CommitUndecided");
+    (reader, observer)
+}
+
 /// A commit at level on that no standby confirms, its wait cancelled, its session gone: what others read at
 /// each moment, and what the session itself heard and reads.
 fn story(conninfo: &str) -> Vec<(&'static str, String)> {
@@ -89,12 +101,7 @@ fn nobody_reads_a_commit_before_the_standby_has_it_and_then_everybody_does() {
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
     drop(weak);
 
-    primary.kill_9();
-    primary.start();
-    let reader = Session::connect(&primary.conninfo());
-    let mut observer = Observer::connect(&primary.conninfo());
-    reader.begin("SELECT v FROM t WHERE id = 1");
-    observer.wait_for_event(reader.pid, "CommitUndecided");
+    let (reader, _) = read_after_a_crash(&primary);
     assert_eq!(reader.poll(), None, "after a restart nobody reads before the standby has answered");
     standby.thaw();
     assert_eq!(reader.answer(), "new");
@@ -115,12 +122,7 @@ fn nobody_reads_a_commit_at_remote_apply_after_a_restart_before_the_standby_show
     writer.say("SET synchronous_commit = remote_apply");
     writer.begin("UPDATE t SET v = 'new' WHERE id = 1");
     observer.wait_for_event(writer.pid, "SyncRep");
-    primary.kill_9();
-    primary.start();
-    let reader = Session::connect(&primary.conninfo());
-    let mut observer = Observer::connect(&primary.conninfo());
-    reader.begin("SELECT v FROM t WHERE id = 1");
-    observer.wait_for_event(reader.pid, "CommitUndecided");
+    let (reader, mut observer) = read_after_a_crash(&primary);
     // It holds all of the log, which would be enough for any other commit.
     wait_until("the standby has it", LIMIT, || {
         let told = observer.value(
