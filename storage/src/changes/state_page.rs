@@ -21,6 +21,8 @@ pub(crate) const STATE_EARLY: u16 = 3;
 pub(crate) const STATE_SYNC: u16 = 4;
 /// The field with what the primary says of itself (`commit::primary_record`).
 pub(crate) const STATE_PRIMARY: u16 = 5;
+/// The field with the last commit that waited for standbys to replay it (`commit::confirmed_record`).
+pub(crate) const STATE_APPLY: u16 = 6;
 /// The most bytes that all fields may take together.
 pub const STATE_BYTES_MAX: usize = USABLE_SIZE - 64;
 

@@ -19,10 +19,15 @@
 //!
 //! It serves that server alone, and only if the second position is as far as the first. A standby may have
 //! shown more, and its readers' tokens may ask for more (`visibility::prefixes`).
+//!
+//! A commit that waits for standbys to replay it is not seen before, though a quorum may have flushed it: the
+//! position stays before it, so that a restart does not show it. Redo learns from its record what it waits
+//! for; where a checkpoint or a stop passes it, the end of the last such commit is put on record, 8 bytes in
+//! a field of its own.
 
 use super::pipeline::{Committer, Pipeline};
 use crate::Error;
-use crate::changes::state_page::STATE_CONFIRMED;
+use crate::changes::state_page::{STATE_APPLY, STATE_CONFIRMED};
 use crate::changes::store::{Fault, Writer};
 use crate::visibility::prefixes::{KnownPrefix, LastPrefix, Prefix};
 use crate::visibility::xid_set::XidSet;
@@ -82,6 +87,8 @@ pub(super) struct OnRecord {
     position: Lsn,
     /// Its prefix.
     known: Option<KnownPrefix>,
+    /// The last commit that waited for standbys to replay it.
+    apply: Lsn,
     /// The end of the last commit of this life that dropped trees. Their files may be gone.
     pub(super) dropped_up_to: Lsn,
 }
@@ -126,11 +133,14 @@ impl Pipeline {
         }
         let (on_record, pruned_below) = (&committer.on_record, self.store.pruned_below());
         let may_have = |known: &KnownPrefix| on_record.may_have(known, pruned_below);
-        let moved = confirmed.bytes_since(on_record.position) >= CONFIRMED_STEP_BYTES;
-        let position = confirmed.max(on_record.position);
-        let is_known = || on_record.known.as_ref().is_some_and(may_have);
+        let has_moved = |to: Lsn| to.bytes_since(on_record.position) >= CONFIRMED_STEP_BYTES;
+        let is_known = on_record.known.as_ref().is_some_and(may_have);
+        if is_known && !has_moved(confirmed) {
+            return;
+        }
+        let position = self.levels.before_apply_in_doubt(confirmed).max(on_record.position);
         let is_found = || self.visibility.prefix_up_to(position).as_ref().is_some_and(may_have);
-        if moved || (!is_known() && is_found()) {
+        if has_moved(position) || (!is_known && is_found()) {
             // If there is no place for it, the next commit tries again.
             let _ = self.record_confirmed(committer, writer, position);
         }
@@ -152,12 +162,13 @@ impl Pipeline {
     pub(crate) fn record_for_checkpoint(&self) {
         let confirmed = self.levels.confirmed();
         self.alone(|committer| {
-            let position = confirmed.max(committer.on_record.position);
+            let position = self.levels.before_apply_in_doubt(confirmed).max(committer.on_record.position);
             let mut writer = self.store.writer();
             writer.allow_io(true);
             // Without it less is shown after a crash, and the checkpoint is as good: it may make the room
             // that was lacking.
             let _ = self.record_confirmed(committer, &mut writer, position);
+            let _ = self.record_apply(committer, &mut writer);
         });
     }
 
@@ -166,8 +177,20 @@ impl Pipeline {
         self.alone(|committer| {
             let mut writer = self.store.writer();
             writer.allow_io(true);
-            self.record_confirmed(committer, &mut writer, confirmed).map_err(Fault::into_error)
+            self.record_confirmed(committer, &mut writer, confirmed)
+                .and_then(|()| self.record_apply(committer, &mut writer))
+                .map_err(Fault::into_error)
         })
+    }
+
+    /// Writes the end of the last commit that waits for standbys to replay it.
+    fn record_apply(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Fault> {
+        let Some((_, upto)) = self.levels.apply_in_doubt() else { return Ok(()) };
+        if upto > committer.on_record.apply {
+            writer.put_state(STATE_APPLY, &upto.get().to_le_bytes())?;
+            committer.on_record.apply = upto;
+        }
+        Ok(())
     }
 
     /// Writes it with the longest prefix up to there that can be told: of what is visible, or what is on

@@ -16,6 +16,21 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use wal::{LogObserver, Lsn, Positions, Watermark};
 
+/// Commits of before this start or promotion of which no quorum has said that it holds them.
+#[derive(Clone, Copy, Debug)]
+struct Undecided {
+    after: Lsn,
+    upto: Lsn,
+    /// The end of the last of them that standbys must replay before it is seen; invalid if there is none.
+    apply: Lsn,
+}
+
+impl Undecided {
+    fn range(self) -> (Lsn, Lsn) {
+        (self.after, self.upto)
+    }
+}
+
 impl LogObserver for Levels {
     fn flushed(&self) {
         self.advance();
@@ -36,9 +51,7 @@ pub(crate) struct Levels {
     /// How far commits at the level of each stage are done.
     done: [Watermark; Stage::ALL.len()],
     pub(super) visibility: Arc<Visibility>,
-    pub(super) undecided: Mutex<Option<(Lsn, Lsn)>>,
-    /// The end of the last undecided commit that standbys must replay before it is seen.
-    undecided_apply: AtomicU64,
+    undecided: Mutex<Option<Undecided>>,
     pub(super) is_undecided: AtomicBool,
     pub(super) decided: Notify,
     /// What is seen before the undecided commits; None if redo has kept no such snapshot.
@@ -75,7 +88,6 @@ impl Levels {
             visibility,
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
-            undecided_apply: AtomicU64::new(0),
             decided: Notify::new(),
             before_undecided: Mutex::new(None),
             fence: Mutex::new(None),
@@ -157,9 +169,9 @@ impl Levels {
         self.visibility.settle(|level, end| self.reached(level, end));
         self.tell_confirmed();
         if self.is_undecided.load(Ordering::Acquire) {
-            let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
-            let apply = Lsn::new(self.undecided_apply.load(Ordering::Acquire));
-            if remote.required && remote.flushed >= last && remote.replayed >= apply {
+            let undecided = *self.undecided.lock();
+            let holds = |Undecided { upto, apply, .. }| remote.flushed >= upto && remote.replayed >= apply;
+            if remote.required && undecided.is_some_and(holds) {
                 self.decide();
             }
         }
@@ -217,8 +229,8 @@ impl Levels {
     }
 
     /// Commits in this range, from before this start or promotion, are undecided: nobody reads until they are
-    /// decided. Standbys must replay those up to `apply`, if there is one.
-    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn, apply: Option<Lsn>) {
+    /// decided. Standbys must replay those up to `apply`, if that lies among them.
+    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn, apply: Lsn) {
         let shows = host::planted!("commits of before a start are shown before the quorum holds them");
         if after >= upto || shows {
             return;
@@ -226,9 +238,9 @@ impl Levels {
         // Held from the start, so that nothing is removed that it sees.
         self.visibility.confirm(after);
         *self.before_undecided.lock() = self.visibility.take_decided(after);
-        *self.undecided.lock() = Some((after, upto));
-        if let Some(apply) = apply.filter(|apply| *apply > after) {
-            self.undecided_apply.store(apply.get(), Ordering::Release);
+        let apply = if apply > after { apply } else { Lsn::INVALID };
+        *self.undecided.lock() = Some(Undecided { after, upto, apply });
+        if apply > after {
             self.note_stage(SyncLevel::RemoteApply);
         }
         self.is_undecided.store(true, Ordering::Release);
@@ -236,11 +248,26 @@ impl Levels {
 
     /// The range that is undecided.
     pub(super) fn undecided(&self) -> Option<(Lsn, Lsn)> {
-        *self.undecided.lock()
+        self.undecided.lock().map(Undecided::range)
+    }
+
+    /// Where commits are that are not seen until standbys have replayed them: after the first position, up to
+    /// the second.
+    pub(super) fn apply_in_doubt(&self) -> Option<(Lsn, Lsn)> {
+        let of_before = self.undecided.lock().filter(|undecided| undecided.apply > undecided.after);
+        let of_before = of_before.map(|Undecided { after, apply, .. }| (after, apply));
+        let of_now = self.visibility.last_in_doubt(|level, _| level == SyncLevel::RemoteApply);
+        let both = of_before.into_iter().chain(of_now);
+        both.reduce(|(after, upto), (other_after, other_upto)| (after.min(other_after), upto.max(other_upto)))
+    }
+
+    /// What of a position that is confirmed lies before those commits.
+    pub(super) fn before_apply_in_doubt(&self, confirmed: Lsn) -> Lsn {
+        self.apply_in_doubt().map_or(confirmed, |(after, _)| after.min(confirmed))
     }
 
     pub(super) fn decide(&self) -> Option<(Lsn, Lsn)> {
-        let range = self.undecided.lock().take();
+        let range = self.undecided.lock().take().map(Undecided::range);
         self.is_undecided.store(false, Ordering::Release);
         let before = self.before_undecided.lock().take();
         drop(before);
@@ -254,7 +281,7 @@ impl Levels {
         if !self.is_undecided.load(Ordering::Acquire) {
             return flushed;
         }
-        self.undecided.lock().map_or(flushed, |(after, _)| after.min(flushed))
+        self.undecided.lock().map_or(flushed, |undecided| undecided.after.min(flushed))
     }
 
     /// Ends all that waits for other nodes: this server's branch was replaced. A later reason replaces an

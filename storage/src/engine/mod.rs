@@ -12,7 +12,7 @@ pub(crate) mod wal_sizes;
 pub use retention::WalRetention;
 
 use crate::changes::log::EngineLog;
-use crate::changes::state_page::{STATE_CONFIRMED, STATE_PRIMARY, STATE_SYNC};
+use crate::changes::state_page::{STATE_APPLY, STATE_CONFIRMED, STATE_PRIMARY, STATE_SYNC};
 use crate::changes::store::Store;
 use crate::commit::confirmed_record::ConfirmedRecord;
 use crate::commit::gate::CommitGate;
@@ -41,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
+use wal::codec::Fields;
 use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
 use wal::{LogBranch, LogPosition, Lsn, TimelineId, WalWriter, Xid};
@@ -291,6 +292,15 @@ impl Engine {
             }),
             None => Ok(ConfirmedRecord::default()),
         }
+    }
+
+    /// The end of the last commit of which the log says, beside its own record, that standbys are to replay
+    /// it before it is seen; invalid if it never did.
+    pub(crate) fn apply_record(&self) -> Result<Lsn, Error> {
+        let Some(bytes) = self.state_field(STATE_APPLY)? else { return Ok(Lsn::INVALID) };
+        Fields::new(&bytes).u64().map(Lsn::new).map_err(|short| {
+            Error::Unusable(format!("what the log says of commits at remote_apply is damaged: {short}"))
+        })
     }
 
     /// What the log says of synchronous replication.

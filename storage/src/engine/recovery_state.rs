@@ -68,7 +68,7 @@ pub(crate) struct ReplayState {
     /// The end of the last commit record that was redone.
     pub(crate) last_commit_end: Option<Lsn>,
     /// The end of the last of them that waits until standbys have replayed it.
-    pub(crate) last_apply_end: Option<Lsn>,
+    pub(crate) last_apply_end: Lsn,
     /// What the log says of full_page_writes.
     pub(crate) full_page_writes: bool,
 }

@@ -542,15 +542,16 @@ fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<()
         on_record
     };
     let last = state.last_commit_end.unwrap_or(state.at);
+    let last_apply = state.last_apply_end.max(engine.apply_record()?);
     let required = engine.levels.is_required();
     engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
     if required {
-        engine.levels.set_undecided(confirmed, last, state.last_apply_end);
+        engine.levels.set_undecided(confirmed, last, last_apply);
     } else if !engine.sync_record()?.names.is_empty() {
         // What waited for standbys is in doubt, also if this server names none from now on. A standby may
         // have heard more than its log says.
         let heard = if is_promotion { engine.visibility.confirmed() } else { Lsn::INVALID };
-        engine.levels.set_undecided(confirmed.max(heard), last, state.last_apply_end);
+        engine.levels.set_undecided(confirmed.max(heard), last, last_apply);
     }
     let undecided_after = engine.gate.undecided().map(|(after, _)| after);
     let (pipeline, confirmed) = (engine.pipeline()?, undecided_after.unwrap_or(confirmed));

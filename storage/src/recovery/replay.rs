@@ -50,7 +50,7 @@ pub(crate) struct Replay {
     pub(crate) records: u64,
     last_commit_end: Option<Lsn>,
     /// The end of the last commit that waits until standbys have replayed it.
-    last_apply_end: Option<Lsn>,
+    last_apply_end: Lsn,
     /// What the last record of full_page_writes says, of those redone.
     full_page_writes: Option<bool>,
     /// The checkpoint that redo began from, while its record has not come.
@@ -78,7 +78,7 @@ impl Replay {
             timeline: checkpoint.timeline,
             records: 0,
             last_commit_end: None,
-            last_apply_end: None,
+            last_apply_end: Lsn::INVALID,
             full_page_writes: None,
             awaited: None,
             begun,
@@ -356,7 +356,7 @@ impl Replay {
                 self.committed = parts;
                 self.last_commit_end = Some(record.end());
                 if end.completion.has(Completion::APPLY_FEEDBACK) {
-                    self.last_apply_end = self.last_commit_end;
+                    self.last_apply_end = record.end();
                 }
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
             }

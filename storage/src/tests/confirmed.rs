@@ -2,15 +2,19 @@
 
 use super::visibility::{quorum_at, stalled, write_with};
 use super::*;
-use crate::{CheckpointKind, Interrupt};
+use crate::{CheckpointKind, Interrupt, RemoteProgress};
 use wal::Lsn;
 
 /// Replaces row "a" at level on, and does not wait for the standbys.
 async fn replace(db: &Database, tree: TreeId, value: &str) {
+    replace_at(SyncLevel::On, db, tree, value).await;
+}
+
+async fn replace_at(level: SyncLevel, db: &Database, tree: TreeId, value: &str) {
     let interrupt = Interrupt::new();
     let writing = write_with(db, tree, value, &interrupt).await;
     interrupt.cancel();
-    assert!(!writing.commit(SyncLevel::On).await.unwrap().confirmed);
+    assert!(!writing.commit(level).await.unwrap().confirmed);
 }
 
 /// What row "a" is on a server that is fenced when it starts, with undecided commits.
@@ -83,6 +87,40 @@ async fn it_is_not_lost_with_the_versions_that_are_pruned_behind_the_checkpoint(
     drop(db);
     let found = read_fenced(&start(&disk), tree).await.unwrap().unwrap();
     assert!(found.ends_with(&filler), "{found}");
+}
+
+#[tokio::test]
+async fn what_waits_to_be_replayed_stays_unseen_over_checkpoints_stops_and_restarts() {
+    for (stops, is_flushed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (mut disk, db, tree) = stalled().await;
+        replace_at(SyncLevel::RemoteApply, &db, tree, "applied").await;
+        let unreplayed = |db: &Database| RemoteProgress {
+            replayed: Lsn::new(1),
+            ..quorum_at(db.positions().unwrap().flushed())
+        };
+        if is_flushed {
+            db.commit_gate().set_remote(unreplayed(&db));
+        }
+        if stops {
+            db.shutdown().await.unwrap();
+        } else {
+            db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+        }
+        drop(db);
+        for life in 0..4 {
+            disk = power_cut(&disk);
+            let db = try_open(&disk, sync_required()).unwrap().0;
+            let gate = db.commit_gate();
+            gate.set_remote(unreplayed(&db));
+            let story = format!("life {life}, after a clean stop: {stops}, flushed before: {is_flushed}");
+            assert!(gate.undecided().is_some(), "{story}: shown before it was replayed");
+            db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+            if life == 3 {
+                gate.set_remote(quorum_at(db.positions().unwrap().flushed()));
+                assert_eq!(gate.undecided(), None, "{story}: not shown although it was replayed");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,12 +12,11 @@
 //! The record with which a finished file ends may go on in one that is nowhere. That the log ends there is no
 //! damage, unless something lies behind that record's begin in the same file.
 
-use super::proof::{FlushProof, Search};
+use super::proof::{FlushProof, Search, plausible_header, whole_record};
 use super::{EndOfWal, EndReason, Next, ReadError, SegmentFiles, SourceError, WalReader};
 use crate::ids::{Lsn, SegmentNumber};
 use crate::page::{PAGE_SIZE, PageFlags, record_end, record_start};
-use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader, Rmgr, announces};
-use bytes::Bytes;
+use crate::record::{RECORD_HEADER_SIZE, announces};
 
 /// What an end of the log is that was found where files of an archive are read.
 #[derive(Debug)]
@@ -100,23 +99,20 @@ impl WalReader<SegmentFiles> {
             reader.source.were_supplied(end.at, segment)
                 || finished_upto.is_some_and(|upto| size.start_of(segment.next()) <= upto)
         };
-        let mut search = if came_whole || self.source.were_supplied(end.at, last) {
-            let mut search = self.search_for_proof(end, bad_upto);
-            search.switches_finish_upto = finished_upto;
+        // A record may seem to go on in a segment that is nowhere: its length may be bad. Only a record in what
+        // is here of it says so; what is behind the gap ends with it.
+        let all_is_here = came_whole || self.source.were_supplied(end.at, last);
+        let mut search = self.search_for_proof(end, if all_is_here { bad_upto } else { end.at });
+        search.switches_finish_upto = finished_upto;
+        if all_is_here {
             self.search_segments(&mut search)?;
-            search
         } else {
-            // A record that seems to go on in a segment that is nowhere: its length may be bad. Only a record
-            // in what is here of it says so; what is behind the gap ends with it.
-            let mut search = self.search_for_proof(end, end.at);
-            search.switches_finish_upto = finished_upto;
             let mut segment = first;
             while is_archived(self, segment) && !search.is_over() {
                 self.search_pages(segment, &mut search)?;
                 segment = segment.next();
             }
-            search
-        };
+        }
         if search.proof.is_none() {
             // A record that goes on in a file that nobody finished may be torn there.
             let ends_in = if matches!(end.reason, EndReason::NotYet { .. }) { first } else { last };
@@ -191,12 +187,12 @@ impl WalReader<SegmentFiles> {
         let mut previous = None;
         while at + RECORD_HEADER_SIZE as u64 <= page_end {
             let here = bytes.slice(at.page_offset()..);
-            at = match stated_length(&here, at, previous) {
+            at = match self.length_behind(&here, at, previous) {
                 Some(length) if record_end(at, length, size) > page_end => {
                     // What follows no whole one is believed only if it is there to the end.
                     return Ok(follows || is_written(page_end - 8));
                 }
-                Some(length) if is_whole(&here, length) => {
+                Some(length) if whole_record(&here, at, at, length).is_some() => {
                     (follows, previous) = (true, Some(at));
                     record_end(at, length, size)
                 }
@@ -209,18 +205,11 @@ impl WalReader<SegmentFiles> {
         // The begin of a header, or none is left over.
         Ok(at > page_end || (at == page_end && follows) || (at < page_end && is_written(at)))
     }
-}
 
-/// The length that a record's header states, if that can be one behind `previous`.
-fn stated_length(bytes: &[u8], at: Lsn, previous: Option<Lsn>) -> Option<u32> {
-    let header = RecordHeader::decode(bytes).ok()?;
-    let is_linked = previous.map_or(header.previous < at, |previous| header.previous == previous);
-    let fits = header.length >= RECORD_HEADER_SIZE as u32 && Rmgr::from_number(header.rmgr_number).is_some();
-    (fits && is_linked && announces(bytes, header.length)).then_some(header.length)
-}
-
-/// Whether so many bytes are a record.
-fn is_whole(bytes: &Bytes, length: u32) -> bool {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    bytes.len() >= length && Record::decode(Lsn::INVALID, Lsn::INVALID, bytes.slice(..length)).is_ok()
+    /// The length that the header of a record states that begins at `at`, if it can be one behind `previous`.
+    fn length_behind(&self, bytes: &[u8], at: Lsn, previous: Option<Lsn>) -> Option<u32> {
+        let header = plausible_header(bytes, self.options.record_size_max)?;
+        let is_linked = previous.map_or(header.previous < at, |previous| header.previous == previous);
+        (is_linked && announces(bytes, header.length)).then_some(header.length)
+    }
 }

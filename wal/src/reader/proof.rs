@@ -367,10 +367,12 @@ impl<S: WalSource> WalReader<S> {
             let Some(next) = self.rest_of_page(page_end + header.size() as u64) else { return Ok(None) };
             bytes = [&bytes, next.get(..rest).unwrap_or_default()].concat().into();
         }
-        let Some(length) = looks_whole(&bytes, at, search.end) else { return Ok(None) };
-        let end = record_end(at, length, self.options.segment_size);
-        let whole = usize::try_from(length).unwrap_or(usize::MAX);
-        Ok(Record::decode(at, end, bytes.slice(..whole)).ok())
+        let Some(header) = plausible_header(&bytes, self.options.record_size_max) else { return Ok(None) };
+        if header.previous < search.end || header.previous >= at {
+            return Ok(None);
+        }
+        let end = record_end(at, header.length, self.options.segment_size);
+        Ok(whole_record(&bytes, at, end, header.length))
     }
 
     fn rest_of_page(&mut self, at: Lsn) -> Option<Bytes> {
@@ -406,25 +408,28 @@ impl<S: WalSource> WalReader<S> {
     fn stated_length(&mut self, at: Lsn, search: &Search) -> Option<u32> {
         let range = self.page_range(at.page_start(), PAGE_SIZE).ok()?;
         let bytes = self.chunk.get(range.start + at.page_offset()..range.end)?;
-        let header = RecordHeader::decode(bytes).ok()?;
+        let header = plausible_header(bytes, self.options.record_size_max)?;
         let is_linked = if at > record_start(search.end, self.options.segment_size) {
             header.previous >= search.end && header.previous < at
         } else {
             search.previous.map_or(header.previous < at, |previous| header.previous == previous)
         };
-        let lengths = RECORD_HEADER_SIZE as u32..=self.options.record_size_max;
-        let fits = lengths.contains(&header.length) && Rmgr::from_number(header.rmgr_number).is_some();
-        (fits && is_linked && announces(bytes, header.length)).then_some(header.length)
+        (is_linked && announces(bytes, header.length)).then_some(header.length)
     }
 }
 
-/// What a whole record looks like before its checksum is computed: a length that fits, a link to something
-/// behind the end.
-fn looks_whole(bytes: &[u8], at: Lsn, end: Lsn) -> Option<u32> {
+/// A header at the begin of `bytes` that a record may have: a length within bounds, and a kind that there is.
+pub(super) fn plausible_header(bytes: &[u8], record_size_max: u32) -> Option<RecordHeader> {
     let header = RecordHeader::decode(bytes).ok()?;
-    let fits = usize::try_from(header.length).is_ok_and(|len| len <= bytes.len());
-    let linked = header.previous >= end && header.previous < at;
-    (fits && linked && header.length >= RECORD_HEADER_SIZE as u32).then_some(header.length)
+    let fits = (RECORD_HEADER_SIZE as u32..=record_size_max).contains(&header.length);
+    (fits && Rmgr::from_number(header.rmgr_number).is_some()).then_some(header)
+}
+
+/// The record that begins `bytes`, if all `length` bytes of it are there and its checksum is right.
+pub(super) fn whole_record(bytes: &Bytes, start: Lsn, end: Lsn, length: u32) -> Option<Record> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let is_here = bytes.len() >= length;
+    is_here.then(|| Record::decode(start, end, bytes.slice(..length)).ok()).flatten()
 }
 
 impl Search {
