@@ -27,7 +27,9 @@ pub fn run(arguments: &DataArgs) -> Result<u8> {
     say!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
     let control = serve::control_file(data)?;
     say!("state: {}", control.state.text());
-    say!("timeline: {}", control.checkpoint_copy.timeline);
+    // A standby comes to another before its next restartpoint.
+    let of_recovery = control.min_recovery_point_timeline;
+    say!("timeline: {}", control.checkpoint_copy.timeline.max(of_recovery));
     say!("latest checkpoint: {}", control.checkpoint);
     match server::fence_of(&Host::real(), data) {
         Ok(Some(fence)) => say!("fenced: {fence}"),

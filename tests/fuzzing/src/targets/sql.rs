@@ -3,7 +3,9 @@
 use super::SQL_WORDS;
 use crate::Target;
 use server::{InitOptions, LocalSession, Server, ServerOptions, StopMode};
+use sql_interface::{Fetch, Flow, RowSink};
 use sql_language::parse::SqlCommand;
+use sql_types::Datum;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -34,6 +36,21 @@ pub const SQL: Target = Target {
         })
     },
 };
+
+/// So many rows of a query are fetched.
+const ROWS_MAX: usize = 1000;
+
+/// Who keeps no row.
+struct Dropped;
+
+impl RowSink for Dropped {
+    fn row(&mut self, _values: &[Datum]) -> sql_interface::Result<Flow> {
+        Ok(Flow::More)
+    }
+    fn copy_data(&mut self, _line: &[u8]) -> Flow {
+        Flow::More
+    }
+}
 
 /// A server in this process, with a table.
 struct Running {
@@ -98,8 +115,12 @@ impl Running {
                 sql_language::parse::parse(text, 1 << 20).ok().as_deref(),
                 Some([one]) if matches!(one.command, SqlCommand::Query(_))
             );
-            if is_query && prepared.parameter_types().is_empty() {
-                let _ = session.run(text, &[], Vec::new()).await;
+            if is_query
+                && prepared.parameter_types().is_empty()
+                && let Ok(mut portal) = session.open(prepared, Vec::new()).await
+            {
+                // A query may have no end.
+                while let Ok(Fetch::More) = session.fetch(&mut portal, ROWS_MAX, &mut Dropped).await {}
             }
             let _ = session.finish().await;
         });
