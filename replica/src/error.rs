@@ -111,6 +111,18 @@ pub enum ReplicaError {
         /// Ours.
         standby: SystemId,
     },
+    /// This server is fenced: its log ends for others where the other timeline left it.
+    #[error(
+        "this server was replaced: timeline {timeline} ended at {at} and goes on elsewhere as timeline {by}"
+    )]
+    Replaced {
+        /// The timeline that this server wrote.
+        timeline: TimelineId,
+        /// Where it ended.
+        at: Lsn,
+        /// What it goes on as.
+        by: TimelineId,
+    },
     /// The primary has not got as far in the history of timelines.
     #[error("highest timeline {primary} of the primary is behind recovery timeline {standby}")]
     PrimaryBehind {
@@ -218,6 +230,16 @@ pub enum ReplicaError {
 }
 
 impl ReplicaError {
+    /// Whether the server that was asked is one that another has replaced: it says so, or is on a timeline of
+    /// before.
+    pub fn is_of_replaced(&self) -> bool {
+        match self {
+            Self::PrimaryBehind { .. } => true,
+            Self::Refused { code, .. } => *code == SqlState::READ_ONLY_SQL_TRANSACTION,
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(what: &'static str, path: &std::path::Path, cause: std::io::Error) -> Self {
         Self::File { what, path: path.display().to_string(), cause }
     }
@@ -237,6 +259,8 @@ impl ReplicaError {
             Self::OtherSystem { .. } | Self::PrimaryBehind { .. } | Self::Format(_) => {
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
             }
+            // As for its sessions' writes.
+            Self::Replaced { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => SqlState::INVALID_NAME,
             Self::SlotNameLong(_) => SqlState::NAME_TOO_LONG,
             Self::SlotBackwards { .. } => SqlState::INVALID_PARAMETER_VALUE,

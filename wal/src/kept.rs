@@ -71,9 +71,13 @@ impl SegmentFolder {
         } else {
             self.disk.create_dir_all(&kept.dir).and_then(|()| self.disk.rename(&path, &aside))
         };
-        moved.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
-        outcome.put_aside += 1;
-        outcome.last = outcome.last.max(Some(file.segment));
+        match moved {
+            Ok(()) => {
+                outcome.put_aside += 1;
+                outcome.last = outcome.last.max(Some(file.segment));
+            }
+            Err(cause) => outcome.fail(&path, cause),
+        }
         Ok(())
     }
 
@@ -98,11 +102,10 @@ impl SegmentFolder {
             // It left pg_wal when nothing needed it. Whether somebody still reads its bytes is asked again.
             kept.give_up(file, fate(file), ahead, &mut gone)?;
         }
-        if gone != Removed::default() || outcome.put_aside > 0 {
+        if gone.has_any() || outcome.put_aside > 0 {
             kept.sync_names()?;
         }
-        outcome.removed += gone.removed;
-        outcome.recycled += gone.recycled;
+        outcome.add(Removed { last: None, ..gone });
         Ok(())
     }
 }

@@ -53,7 +53,7 @@ pub use ids::{
 };
 pub use kept::{KEPT_DIR, KeptLog};
 pub use log_branch::{BranchError, BranchRecord, LogBranch};
-pub use node_log::{BranchObserver, Live, LogState, NodeLog, Stopping};
+pub use node_log::{BranchObserver, Live, LogState, NodeLog, Replaced, Stopping};
 pub use page::{PageFlags, PageHeader};
 pub use position_file::{LogPosition, PositionFile};
 pub use positions::{Positions, StandbyPositions};

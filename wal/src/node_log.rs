@@ -52,6 +52,15 @@ pub enum Stopping {
     LogEnds(Lsn),
 }
 
+/// Another timeline has taken the place of a primary's, which nobody should follow any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Up to here the log is the other one's, too.
+    pub at: Lsn,
+    /// The other one.
+    pub by: TimelineId,
+}
+
 /// The log at a moment.
 #[derive(Clone, Debug)]
 pub struct LogState {
@@ -61,6 +70,8 @@ pub struct LogState {
     pub live: Live,
     /// Whether the node is on its way down.
     pub stopping: Stopping,
+    /// Whether the node is fenced.
+    pub replaced: Option<Replaced>,
     /// The branches that the log was on.
     pub generations: Generations,
 }
@@ -152,7 +163,7 @@ impl NodeLog {
     /// The log of a node that writes or follows the timeline of `history`; `record` keeps which that is.
     pub fn new(history: TimelineHistory, live: Live, record: Arc<LogBranch>) -> Self {
         let generations = Generations::default();
-        let state = LogState { history, live, stopping: Stopping::No, generations };
+        let state = LogState { history, live, stopping: Stopping::No, replaced: None, generations };
         let state = watch::Sender::new(Arc::new(state));
         Self(Arc::new(Shared { state, record, observers: Mutex::default() }))
     }
@@ -274,6 +285,11 @@ impl NodeLog {
         self.0.state.send_modify(|state| Arc::make_mut(state).stopping = stopping);
     }
 
+    /// The node is fenced: what it writes from here on is of no use to anybody.
+    pub fn set_replaced(&self, replaced: Replaced) {
+        self.0.state.send_modify(|state| Arc::make_mut(state).replaced = Some(replaced));
+    }
+
     fn step(&self, history: TimelineHistory, live: Live, kept: Lsn) {
         let observers = self.0.observers.lock();
         let mut next = LogState { history, live, ..LogState::clone(&self.state()) };
@@ -283,7 +299,7 @@ impl NodeLog {
         }
         self.0.state.send_modify(|state| {
             // A stop may have begun meanwhile.
-            next.stopping = state.stopping;
+            (next.stopping, next.replaced) = (state.stopping, state.replaced);
             *state = Arc::new(next);
         });
     }

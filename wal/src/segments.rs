@@ -77,7 +77,7 @@ impl Ahead<'_> {
 }
 
 /// What became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Files removed.
     pub removed: u64,
@@ -87,6 +87,29 @@ pub struct Removed {
     pub put_aside: u64,
     /// The newest segment that is gone.
     pub last: Option<SegmentNumber>,
+    /// What kept others from going, which the next round tries again.
+    pub failures: Vec<String>,
+}
+
+impl Removed {
+    /// Whether any is gone.
+    pub fn has_any(&self) -> bool {
+        self.removed + self.recycled + self.put_aside > 0
+    }
+
+    /// Something could not be removed or renamed.
+    pub(crate) fn fail(&mut self, path: &Path, cause: io::Error) {
+        self.failures.push(io_error(WalOperation::Recycle, path, cause).to_string());
+    }
+
+    /// Takes in what another round did.
+    pub fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        self.recycled += other.recycled;
+        self.put_aside += other.put_aside;
+        self.last = self.last.max(other.last);
+        self.failures.extend(other.failures);
+    }
 }
 
 /// A pg_wal folder.
@@ -250,10 +273,25 @@ impl SegmentFolder {
         segment: SegmentNumber,
         zeros: bool,
     ) -> Result<(), WalError> {
-        if self.exists(timeline, segment)? {
+        if self.exists(timeline, segment)? || self.cut_to_size(timeline, segment)? {
             return Ok(());
         }
         self.make(timeline, segment, |file| self.fill(file, 0, zeros && self.fill_with_zeros))
+    }
+
+    /// Whether there was a segment longer than it may be, which has its size now: what it begins with is log
+    /// as any other's.
+    fn cut_to_size(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<bool, WalError> {
+        let path = self.path(timeline, segment);
+        let failed = |cause| io_error(WalOperation::Allocate, &path, cause);
+        match self.disk.metadata(&path) {
+            Ok(found) if found.kind == FileKind::File && found.len > self.size.bytes() => {
+                let file = self.disk.open(&path, OpenMode::ReadWrite).map_err(failed)?;
+                file.truncate(self.size.bytes()).and_then(|()| file.sync()).map_err(failed)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     pub(crate) fn temporary(&self, timeline: TimelineId, segment: SegmentNumber) -> PathBuf {
@@ -304,7 +342,7 @@ impl SegmentFolder {
     /// node in recovery does, whose log another writes. Returns how many are gone.
     ///
     /// # Errors
-    /// Fails if a file cannot be removed or renamed.
+    /// Fails if the folder cannot be read or synced. A file that cannot go is one of the outcome's failures.
     pub fn remove_old(
         &self,
         horizon: SegmentNumber,
@@ -319,15 +357,16 @@ impl SegmentFolder {
     /// here, since the next timeline's segment begins with the same bytes. Returns how many are gone.
     ///
     /// # Errors
-    /// Fails if a file cannot be removed.
+    /// Fails if the folder cannot be read or synced. A file that cannot be removed is one of the outcome's
+    /// failures.
     pub fn remove_old_partials(
         &self,
         horizon: SegmentNumber,
         may_go: &mut dyn FnMut(SegmentFile) -> bool,
-    ) -> Result<u64, WalError> {
+    ) -> Result<Removed, WalError> {
         let entries =
             self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
-        let mut removed = 0;
+        let mut outcome = Removed::default();
         for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::File) {
             let Some((timeline, segment)) = file_names::parse_partial(&entry.name, self.size) else {
                 continue;
@@ -336,13 +375,15 @@ impl SegmentFolder {
                 continue;
             }
             let path = self.dir.join(&entry.name);
-            self.disk.remove_file(&path).map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
-            removed += 1;
+            match self.disk.remove_file(&path) {
+                Ok(()) => outcome.removed += 1,
+                Err(cause) => outcome.fail(&path, cause),
+            }
         }
-        if removed > 0 {
+        if outcome.has_any() {
             self.sync_names()?;
         }
-        Ok(removed)
+        Ok(outcome)
     }
 
     /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments
@@ -367,7 +408,7 @@ impl SegmentFolder {
             }
         }
         self.trim_kept(keep.kept, &mut ahead, &mut outcome, fate)?;
-        if outcome != Removed::default() {
+        if outcome.has_any() {
             self.sync_names()?;
         }
         Ok((outcome, ahead.first_free))
@@ -387,18 +428,17 @@ impl SegmentFolder {
         let reusable = fate == SegmentFate::Reusable
             && self.exists(file.timeline, file.segment)?
             && self.has_one_name(file.timeline, file.segment)?;
-        let changed = match if reusable { ahead.take()? } else { None } {
-            Some(new) => {
-                outcome.recycled += 1;
-                self.disk.rename(&path, &new)
-            }
-            None => {
-                outcome.removed += 1;
-                self.disk.remove_file(&path)
-            }
+        let (changed, count) = match if reusable { ahead.take()? } else { None } {
+            Some(new) => (self.disk.rename(&path, &new), &mut outcome.recycled),
+            None => (self.disk.remove_file(&path), &mut outcome.removed),
         };
-        changed.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
-        outcome.last = outcome.last.max(Some(file.segment));
+        match changed {
+            Ok(()) => {
+                *count += 1;
+                outcome.last = outcome.last.max(Some(file.segment));
+            }
+            Err(cause) => outcome.fail(&path, cause),
+        }
         Ok(())
     }
     pub(crate) fn sync_names(&self) -> Result<(), WalError> {

@@ -21,11 +21,8 @@ pub enum CloneError {
     /// The target holds a clone that was broken off.
     #[error("directory \"{0}\" holds a clone that was broken off: remove it and clone again")]
     Interrupted(String),
-    /// The server has the slot that was to be made.
-    #[error(
-        "replication slot \"{0}\" already exists: choose another name, or drop it if a clone that was killed has left it \
-         (SELECT pg_drop_replication_slot('{0}'))"
-    )]
+    /// Somebody else has made the slot that was to be made.
+    #[error("replication slot \"{0}\" already exists")]
     SlotExists(String),
     /// The connection string is wrong.
     #[error(transparent)]

@@ -64,7 +64,7 @@ pub struct CloneOptions {
     pub max_rate_kilobytes: Option<u32>,
     /// A permanent slot to use and to name in the standby's settings.
     pub slot: Option<String>,
-    /// Whether that slot is made: temporary while the clone goes on, for good at its end.
+    /// Whether that slot is made if it is missing: temporary while the clone goes on, for good at its end.
     pub create_slot: bool,
     /// Whether the clone is to start as a standby of the server.
     pub standby: bool,
@@ -273,7 +273,7 @@ async fn run(
     let Server { control, mut streaming, system_id, segment_size } = meet(info).await?;
     let (disk, target) = (host.disk.clone(), options.target.clone());
     blocking(move || finish::prepare(&*disk, &target)).await?;
-    let slot = make_slot(host, options, &mut streaming).await?;
+    let (slot, keeps_slot) = make_slot(host, options, &mut streaming).await?;
 
     let mut report = CloneProgress {
         phase: Phase::Checkpoint,
@@ -317,7 +317,7 @@ async fn run(
     report.phase = Phase::Finishing;
     progress(report);
     let (mut client, received) = wal.finish().await?;
-    if options.create_slot && options.slot.is_some() {
+    if keeps_slot {
         client = keep_slot(host, client, request(received), slot_made).await?;
     }
     client.close().await;
@@ -381,15 +381,23 @@ fn check_control(
     Ok(())
 }
 
-/// Makes the slot that keeps the log while the backup runs; gives its name. It goes with its connection.
-async fn make_slot(host: &Host, options: &CloneOptions, client: &mut Client) -> Result<String, CloneError> {
+/// The slot that keeps the log while the backup runs: the one that is named, if it is there, or one that goes
+/// with its connection. Gives its name, and whether one is to be made of that name that stays.
+async fn make_slot(
+    host: &Host,
+    options: &CloneOptions,
+    client: &mut Client,
+) -> Result<(String, bool), CloneError> {
     let name = match &options.slot {
-        Some(name) if !options.create_slot => return Ok(name.clone()),
+        Some(name) if !options.create_slot => return Ok((name.clone(), false)),
         Some(name) => name.clone(),
         None => format!("plimsoll_clone_{:016x}", host.entropy.next_u64()),
     };
-    create_slot(client, &name, "TEMPORARY PHYSICAL").await?;
-    Ok(name)
+    match create_slot(client, &name, "TEMPORARY PHYSICAL").await {
+        Ok(()) => Ok((name, options.slot.is_some())),
+        Err(CloneError::SlotExists(_)) if options.slot.is_some() => Ok((name, false)),
+        Err(error) => Err(error),
+    }
 }
 
 async fn create_slot(client: &mut Client, name: &str, kind: &str) -> Result<(), CloneError> {

@@ -79,6 +79,8 @@ pub enum BackupEvent {
         /// The timeline of that.
         timeline: TimelineId,
     },
+    /// And nothing in it was found to be bad.
+    Sound,
 }
 
 /// Who takes the events; an error ends the backup.
@@ -254,7 +256,7 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
 
     let mut progress = Progress::new(source.host.clone(), options.max_rate_kilobytes);
     let walk = run(walk, sink, &mut progress, DirectoryWalk::send_data_directory).await?;
-    walk.verdict()?;
+    let verdict = walk.verdict();
     let ended = match running.backup.take() {
         Some(backup) => engine.stop(backup).await?,
         None => return Err(BackupError::Interrupted),
@@ -281,6 +283,8 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
         }
     }
     send(sink, BackupEvent::End { lsn: ended.stop, timeline: ended.timeline }).await?;
+    verdict?;
+    send(sink, BackupEvent::Sound).await?;
     Ok(ended)
 }
 

@@ -175,6 +175,7 @@ async fn the_archive_holds_what_belongs_into_a_backup_and_the_control_file_last(
             BackupEvent::Progress { sent_bytes },
             BackupEvent::Manifest,
             BackupEvent::End { lsn: Lsn::new(0x20_0100), timeline },
+            BackupEvent::Sound,
         ]
     );
 }
@@ -236,20 +237,22 @@ async fn the_log_travels_along_when_asked_for_and_a_missing_segment_is_an_error(
 }
 
 #[tokio::test]
-async fn a_bad_page_fails_the_backup_unless_it_is_newer_than_its_start_or_nobody_asks() {
+async fn a_bad_page_fails_the_backup_at_its_end_unless_it_is_newer_than_its_start_or_nobody_asks() {
     let directory = data_directory();
     let mut bad = page(100, 0);
     bad.extend_from_slice(&page(200, 1));
     bad[8192 + 4000] ^= 1;
     put(directory.path(), "base/5/16384", &bad);
-    let (_, books, outcome) = backup(directory.path(), &options(), usize::MAX).await;
+    let (kept, books, outcome) = backup(directory.path(), &options(), usize::MAX).await;
     match outcome {
         Err(error @ BackupError::Checksum { pages: 1, files: 1, block: 1, .. }) => {
             assert_eq!(error.sqlstate(), Some(SqlState::DATA_CORRUPTED));
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(*books.0.lock(), ["start", "abort"]);
+    // All of it was sent, for who wants what is left.
+    assert_eq!(*books.0.lock(), ["start", "stop"]);
+    assert!(matches!(kept.events.last(), Some(BackupEvent::End { .. })), "{:?}", kept.events.last());
     let unasked = BaseBackupOptions { verify_checksums: false, ..options() };
     assert!(backup(directory.path(), &unasked, usize::MAX).await.2.is_ok());
     let mut newer = page(0x10_0028, 0);
@@ -299,5 +302,6 @@ fn messages_are_those_of_the_manual() {
     let start = bytes(BackupEvent::Start { lsn: Lsn::new(0x1_0000_0028), timeline: TimelineId::FIRST });
     assert!(start.windows(4).any(|part| part == b"1/28") && start.ends_with(b"SELECT\0"));
     let end = bytes(BackupEvent::End { lsn: Lsn::new(1), timeline: TimelineId::FIRST });
-    assert!(end.starts_with(b"c\0\0\0\x04T") && end.ends_with(b"BASE_BACKUP\0"));
+    assert!(end.starts_with(b"c\0\0\0\x04T") && end.ends_with(b"SELECT\0"));
+    assert!(bytes(BackupEvent::Sound).ends_with(b"BASE_BACKUP\0"));
 }

@@ -113,7 +113,8 @@ impl DirectoryWalk {
         self.send_control(out)
     }
 
-    /// Sends the segments with the bytes from the start up to `stop`, and the history files.
+    /// Sends the segments with the bytes from the start up to `stop`, and the history files. Where the backup
+    /// passes from one timeline to the next the files of both are sent: the manifest names the log of each.
     pub(super) fn send_wal(
         &mut self,
         out: &mut TarStream,
@@ -126,18 +127,24 @@ impl DirectoryWalk {
         let (first, last) = (size.segment_of(self.start), size.segment_before(stop));
         let mut segment = first;
         while segment <= last {
-            let name = (self.start_timeline.get()..=timeline.get())
-                .rev()
+            let of_timelines = (self.start_timeline.get()..=timeline.get()).rev();
+            let found = of_timelines
                 .map(|timeline| segment.file_name(TimelineId::new(timeline), size))
-                .find(|name| names.iter().any(|entry| entry.name == *name));
-            let name = name.ok_or_else(|| Failure::MissingWal(segment.file_name(timeline, size)))?;
-            if !self.send_file(out, &format!("pg_wal/{name}"), false)? {
-                return Err(Failure::MissingWal(name));
+                .filter(|name| names.iter().any(|entry| entry.name == *name));
+            let mut is_sent = false;
+            for name in found {
+                if !self.send_file(out, &format!("pg_wal/{name}"), false)? {
+                    return Err(Failure::MissingWal(name));
+                }
+                is_sent = true;
+                // Otherwise a primary made from this backup would archive it again. It writes on in one that
+                // is not whole.
+                if is_switched || size.start_of(segment.next()) <= stop {
+                    self.send_bytes(out, &wal::archive_status::done_mark(&name), b"")?;
+                }
             }
-            // Otherwise a primary made from this backup would archive it again. It writes on in one that is
-            // not whole.
-            if is_switched || size.start_of(segment.next()) <= stop {
-                self.send_bytes(out, &wal::archive_status::done_mark(&name), b"")?;
+            if !is_sent {
+                return Err(Failure::MissingWal(segment.file_name(timeline, size)));
             }
             segment = SegmentNumber::new(segment.get() + 1);
         }
@@ -154,7 +161,8 @@ impl DirectoryWalk {
         out.zeros(1024)
     }
 
-    /// An error if pages were bad.
+    /// An error if pages were bad, which is told behind all else: whoever wants what is left of a cluster keeps
+    /// the backup.
     pub(super) fn verdict(&self) -> Result<(), Failure> {
         match &self.bad.first {
             None => Ok(()),

@@ -68,7 +68,7 @@ pub fn encode(event: &BackupEvent, out: &mut BytesMut) {
         BackupEvent::End { lsn, timeline } => {
             copy_done(out);
             position(out, *lsn, *timeline);
-            command_complete(out, "BASE_BACKUP");
         }
+        BackupEvent::Sound => command_complete(out, "BASE_BACKUP"),
     }
 }

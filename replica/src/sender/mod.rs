@@ -23,7 +23,7 @@ use crate::error::ReplicaError;
 use crate::sync::Progress;
 use std::time::Duration;
 use wal::history::TimelineHistory;
-use wal::{Lsn, TimelineId};
+use wal::{Lsn, Replaced, TimelineId};
 
 /// Most WAL bytes of one message (MAX_SEND_SIZE of PostgreSQL).
 pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
@@ -154,6 +154,8 @@ pub struct Sender {
     copy_done_received: bool,
     /// The end of the log, once the server has written its last record.
     log_ends: Option<Lsn>,
+    /// Whether this server, whose own timeline is streamed, is fenced.
+    replaced: Option<Replaced>,
     /// Whether the standby is to take over.
     succession: Succession,
     /// A reply is wanted at once.
@@ -192,6 +194,7 @@ impl Sender {
             copy_done_sent: false,
             copy_done_received: false,
             log_ends: None,
+            replaced: None,
             succession: Succession::No,
             asks: false,
         }
@@ -217,6 +220,12 @@ impl Sender {
         }
         // Where the timeline ends may be known before its log is here.
         let limit = self.end.map_or(flushed, |end| end.at.min(flushed));
+        let replaced = self.replaced.filter(|_| self.end.is_none());
+        if let Some(Replaced { at, by }) = replaced.filter(|replaced| self.sent >= replaced.at) {
+            // A standby that has all of it looks for the other one; one that has more is no part of that.
+            return Action::Fail(ReplicaError::Replaced { timeline: self.timeline, at, by });
+        }
+        let limit = replaced.map_or(limit, |replaced| replaced.at.min(limit));
         if let Some(pause_ends) = self.pause_ends(limit).filter(|ends| now < *ends) {
             return self.keep_alive(now, Some(pause_ends));
         }
@@ -234,6 +243,11 @@ impl Sender {
         }
         self.catches_up();
         self.end_of_log().unwrap_or_else(|| self.keep_alive(now, None))
+    }
+
+    /// This server is fenced.
+    pub fn on_replaced(&mut self, replaced: Replaced) {
+        self.replaced = Some(replaced);
     }
 
     fn catches_up(&mut self) {

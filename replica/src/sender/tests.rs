@@ -1,4 +1,5 @@
 use super::*;
+use wal::Replaced;
 use wal::history::BranchId;
 
 fn at(lsn: u64) -> Lsn {
@@ -97,6 +98,20 @@ fn a_past_timeline_ends_with_copy_done_and_the_next_one() {
     let mut sender = Sender::new(StreamPlan { end: Some(end), ..plan(100) }, times(), s(0));
     assert_eq!(drain(&mut sender, s(0), 9000), [500], "nothing behind the end is sent");
     assert_eq!(sender.state(), SenderState::Catchup);
+}
+
+#[test]
+fn a_fenced_server_sends_what_is_shared_and_then_says_what_replaced_it() {
+    let replaced = Replaced { at: at(500), by: TimelineId::new(2) };
+    for (start, sent) in [(100, vec![500]), (500, vec![]), (600, vec![])] {
+        let mut sender = Sender::new(plan(start), times(), s(0));
+        sender.on_replaced(replaced);
+        let sent_now = if start < 500 { drain(&mut sender, s(0), 9000) } else { vec![] };
+        assert_eq!(sent_now, sent, "from {start}");
+        let Action::Fail(error) = sender.poll(s(0), at(9000)) else { panic!("it goes on from {start}") };
+        assert!(error.to_string().contains("ended at 0/1F4 and goes on elsewhere as timeline 2"), "{error}");
+        assert_eq!(error.sqlstate().as_str(), "25006");
+    }
 }
 
 /// Of a cascading standby that follows a promoted node before it has all of the timeline that the fork ended.

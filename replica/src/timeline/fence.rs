@@ -182,8 +182,8 @@ impl fmt::Display for FenceRecord {
             self.timeline, self.fork, self.descendant, self.peer
         )?;
         match self.log_end.bytes_since(self.fork) {
-            0 => f.write_str("nothing was written here since then"),
-            bytes => write!(f, "{bytes} bytes that were written here since then are not part of it"),
+            0 => f.write_str("nothing had been written here behind that when it was fenced"),
+            bytes => write!(f, "{bytes} bytes that had been written here behind that are not part of it"),
         }
     }
 }
@@ -352,10 +352,13 @@ mod tests {
         assert_eq!(
             found.to_string(),
             "timeline 1 ended at 0/64 and goes on as timeline 2 (heard from host=b port=1); \
-             64 bytes that were written here since then are not part of it"
+             64 bytes that had been written here behind that are not part of it"
         );
         let idle = FenceRecord { log_end: found.fork, ..found };
-        assert!(idle.to_string().ends_with("; nothing was written here since then"), "{idle}");
+        assert!(
+            idle.to_string().ends_with("; nothing had been written here behind that when it was fenced"),
+            "{idle}"
+        );
     }
 
     #[test]

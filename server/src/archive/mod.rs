@@ -124,10 +124,19 @@ impl Archive {
         Some(oldest_needed(self.archiver()?.database()))
     }
 
-    /// Runs recovery_end_command. False: a stop ended it, or came before it. Blocks.
-    pub(crate) fn end_recovery(&self) -> bool {
-        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return true };
-        block_on(&runtime, self.run_recovery_command("recovery_end_command"))
+    /// Runs recovery_end_command. Blocks.
+    ///
+    /// # Errors
+    /// Fails if a stop ended it, or came before it; and, as PostgreSQL does, if a signal ended it or the shell
+    /// could not run it. That it failed by itself is a warning.
+    pub(crate) fn end_recovery(&self) -> Result<(), String> {
+        const NAME: &str = "recovery_end_command";
+        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return Ok(()) };
+        match block_on(&runtime, self.run_recovery_command(NAME)) {
+            Ran::Done => Ok(()),
+            Ran::Stopped => Err(format!("{NAME} was ended by the server's stop")),
+            Ran::Broken(what) => Err(what),
+        }
     }
 
     /// Runs archive_cleanup_command after a restartpoint. What a stop leaves of it, the next restartpoint's
@@ -139,7 +148,11 @@ impl Archive {
             tokio::select! {
                 biased;
                 () = self.promoted.cancelled() => {}
-                _ = self.run_recovery_command("archive_cleanup_command") => {}
+                ran = self.run_recovery_command("archive_cleanup_command") => {
+                    if let Ran::Broken(what) = ran {
+                        self.ground.log.warning(what);
+                    }
+                }
             }
         });
     }
@@ -149,24 +162,25 @@ impl Archive {
         self.promoted.cancel();
     }
 
-    /// Runs a command of recovery, for which a failure is a warning. False: a stop ended it, or came before
-    /// it.
-    async fn run_recovery_command(&self, name: &str) -> bool {
+    /// Runs a command of recovery, for which a failure of its own is a warning.
+    async fn run_recovery_command(&self, name: &str) -> Ran {
         let (ground, log) = (&self.ground, &self.ground.log);
         let template = ground.settings().show(name).unwrap_or_default();
         if template.trim().is_empty() {
-            return true;
+            return Ran::Done;
         }
         let oldest = self.oldest_needed().unwrap_or_default();
         let command = shell::expand(&template, &[('r', oldest.as_str())]);
+        let told = |what: String| format!("{name} \"{command}\": {what}");
         let what = match self.commands.run(&command, &ground.data_dir, &self.stop).await {
-            Ok(Outcome::Done) => return true,
-            Ok(Outcome::Stopped) => return false,
+            Ok(Outcome::Done) => return Ran::Done,
+            Ok(Outcome::Stopped) => return Ran::Stopped,
+            Ok(outcome @ Outcome::Broken { .. }) => return Ran::Broken(told(outcome.describe())),
             Ok(outcome) => outcome.describe(),
             Err(error) => error.to_string(),
         };
-        log.warning(format!("{name} \"{command}\": {what}"));
-        true
+        log.warning(told(what));
+        Ran::Done
     }
 
     /// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that
@@ -188,6 +202,16 @@ impl Archive {
         // A log that cannot be written fails the shutdown checkpoint, which says so.
         let _ = ended.await;
     }
+}
+
+/// What came of a command of recovery.
+enum Ran {
+    /// It ended, well or not.
+    Done,
+    /// A stop ended it, or came before it.
+    Stopped,
+    /// A signal ended it, or the shell could not run it: what is told of that.
+    Broken(String),
 }
 
 /// The node's life in which the command of the one before would be waited for does not come: waits for it

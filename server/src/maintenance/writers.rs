@@ -47,6 +47,13 @@ pub(super) async fn write_log(
             }
             let writing = database.clone();
             let ticked = blocking(move || writing.wal_writer_tick()).await;
+            database.take_troubles().into_iter().for_each(|trouble| ground.log.warning(trouble));
+            if let Err(error) = database.check_pages()
+                && !matches!(error, storage::Error::Shutdown)
+            {
+                let _ = failed.send(format!("no page can be written any more: {error}")).await;
+                return;
+            }
             match ticked {
                 Ok(Ok(_)) => {}
                 Ok(Err(storage::Error::Shutdown)) | Err(_) => return,

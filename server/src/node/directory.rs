@@ -66,7 +66,18 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
 }
 
 /// Which signal files are there: standby.signal outweighs recovery.signal.
+///
+/// # Errors
+/// Fails if they cannot be looked for, and for a recovery.conf, whose settings nobody reads: without them a
+/// directory that is to be recovered would take writes.
 pub(super) fn signal_file(ground: &Ground) -> Result<Option<Signal>, ServerError> {
+    if has_file(ground, "recovery.conf")? {
+        let message = "using recovery command file \"recovery.conf\" is not supported";
+        return Err(ServerError::new(message).with_hint(
+            "Put its settings into postgresql.conf, make an empty recovery.signal or standby.signal, and \
+             remove it.",
+        ));
+    }
     Ok(if has_file(ground, "standby.signal")? {
         Some(Signal::Standby)
     } else if has_file(ground, "recovery.signal")? {

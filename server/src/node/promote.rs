@@ -232,8 +232,7 @@ async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
         archive.end_recovery()
     });
     match ended.await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(ServerError::new("recovery_end_command was ended by the server's stop")),
+        Ok(ended) => ended.map_err(ServerError::new),
         Err(error) => Err(ServerError::new(error.to_string())),
     }
 }

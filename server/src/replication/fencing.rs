@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use wal::TimelineId;
 use wal::history::TimelineHistory;
+use wal::{Replaced, TimelineId};
 
 /// Least time between two times that a standby asks.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(30);
@@ -94,7 +94,7 @@ pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {
         let reason = reason(&record);
-        put_in_force(replication, &reason);
+        put_in_force(replication, &record, &reason);
         tell(replication, &reason);
         return Ok(());
     }
@@ -238,9 +238,11 @@ fn is_beside_the_point(
 }
 
 /// From here on nothing is acknowledged, and sessions are read-only, which clients see that look for a server
-/// that takes writes.
-fn put_in_force(replication: &Replication, reason: &str) {
+/// that takes writes; and nobody gets log from here that is not the other timeline's, too, such as a
+/// checkpoint's, which would take a standby past the fork.
+fn put_in_force(replication: &Replication, record: &FenceRecord, reason: &str) {
     replication.database.fence(reason);
+    replication.log.set_replaced(Replaced { at: record.fork, by: record.descendant });
     let read_only = ["default_transaction_read_only", "transaction_read_only"].map(|name| (name, "on"));
     replication.ground.set_computed(&read_only);
 }
@@ -249,7 +251,7 @@ fn put_in_force(replication: &Replication, reason: &str) {
 /// next life, so the branch that it has heard of comes to the disk before the record that lets it rest there.
 fn raise(replication: &Replication, found: FenceRecord) {
     let reason = reason(&found);
-    put_in_force(replication, &reason);
+    put_in_force(replication, &found, &reason);
     roster::save_heard(&replication.ground, &replication.roster);
     *replication.fence.unrecorded.lock() = Some(found);
     record(replication);

@@ -48,7 +48,10 @@ impl Sink<'_> {
                 progress.is_sent = true;
                 progress.phase = "transferring wal files";
             }
-            BackupEvent::Data(_) | BackupEvent::Progress { .. } | BackupEvent::End { .. } => {}
+            BackupEvent::Data(_)
+            | BackupEvent::Progress { .. }
+            | BackupEvent::End { .. }
+            | BackupEvent::Sound => {}
         }
     }
 }

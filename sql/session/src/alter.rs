@@ -5,6 +5,7 @@ use super::definition::{
     AddedColumn, added_column, check_text, identity_of, key_columns, refuse_first, refuse_of_identity,
     refuse_system_name, require_key_types, require_plain_key, unique_key,
 };
+use super::naming::Going;
 use super::options;
 use sql_catalogue::grants;
 use sql_catalogue::rights::Object;
@@ -13,7 +14,7 @@ use sql_execution::{row, violation};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
 use sql_language::parse::{Parsed, RoleSpec, columns, fold};
-use sql_language::plan::{BATCH, Renamed};
+use sql_language::plan::BATCH;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
 use sqlstate::SqlState;
@@ -83,28 +84,30 @@ impl SqlSession {
                 column_def,
                 column_position: None,
             } => self.add_column(parsed, relation, column_def, *if_not_exists).await,
-            // Without views that read the table, CASCADE and RESTRICT are one.
             AlterTableOperation::DropColumn {
                 has_column_keyword: _,
                 column_names,
                 if_exists,
-                drop_behavior: _,
+                drop_behavior,
             } => {
                 self.refuse_under_views(relation, "DROP COLUMN").await?;
+                let cascade = matches!(drop_behavior, Some(ast::DropBehavior::Cascade));
                 for name in column_names {
-                    self.drop_column(relation, &fold(name), *if_exists).await?;
+                    self.drop_column(parsed, relation, &fold(name), (*if_exists, cascade)).await?;
                 }
                 Ok(())
             }
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
-                let at = relation.require_column(&fold(old_column_name))?;
+                let old = fold(old_column_name);
+                keep_system_column(&old, "rename")?;
+                let at = relation.require_column(&old)?;
                 let new = fold(new_column_name);
                 refuse_system_name(&new)?;
                 if relation.column(&new).is_some() {
                     return Err(duplicate_column(relation, &new));
                 }
                 self.refuse_under_views(relation, "RENAME COLUMN").await?;
-                self.rename_in_checks(relation, &fold(old_column_name), &new).await?;
+                self.rename_in_checks(relation, &old, &new).await?;
                 self.change_column(relation, at, |column| column.name = new).await
             }
             AlterTableOperation::RenameTable { table_name: ast::RenameTableNameKind::To(name) } => {
@@ -239,12 +242,15 @@ impl SqlSession {
         Ok(found.is_empty())
     }
 
-    async fn drop_column(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
+    async fn drop_column(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Relation,
+        name: &str,
+        (if_exists, cascade): (bool, bool),
+    ) -> Result<()> {
         let Some(at) = relation.column(name) else {
-            if refuse_system_name(name).is_err() {
-                let message = format!("cannot drop system column \"{name}\"");
-                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-            }
+            keep_system_column(name, "drop")?;
             if if_exists {
                 let table = &relation.name;
                 self.notice(format!("column \"{name}\" of relation \"{table}\" does not exist, skipping"));
@@ -260,7 +266,6 @@ impl SqlSession {
             self.remove_index(relation, index).await?;
         }
         let number = relation.columns.get(at).map(|column| column.number);
-        self.drop_sequences_of(relation.oid, number).await?;
         if let Some(number) = number
             && self.facts.catalogue.columns_with_rights(relation.oid).any(|known| known == number)
         {
@@ -275,26 +280,9 @@ impl SqlSession {
             column.default = None;
             column.missing = None;
         })
-        .await
-    }
-
-    async fn rename_table(
-        &mut self,
-        parsed: &Parsed,
-        relation: &Relation,
-        name: &ast::ObjectName,
-    ) -> Result<()> {
-        self.require_create()?;
-        let new = self.analyzer(parsed, Vec::new(), &self.facts.catalogue).bare_name(name)?;
-        if store::lock_relation_name(self.transaction()?, &new).await? {
-            let message = format!("relation \"{new}\" already exists");
-            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-        }
-        let renamed = Renamed { ty: TypeId::Regclass, oid: relation.oid, name: &new };
-        self.follow_rename(parsed, &relation.name, renamed).await?;
-        store::delete_name(self.transaction()?, &relation.name).await?;
-        let changed = Relation { name: new, ..relation.clone() };
-        store::put_relation(self.transaction()?, &changed).await
+        .await?;
+        let going = Going { tables: &[], column: number.map(|number| (relation.oid, number)) };
+        self.drop_sequences_of(parsed, (relation.oid, number), going, cascade).await
     }
 
     async fn alter_column(
@@ -571,6 +559,14 @@ fn in_passes(operations: &[AlterTableOperation]) -> Result<Vec<&AlterTableOperat
     let mut sorted: Vec<&AlterTableOperation> = operations.iter().collect();
     sorted.sort_by_key(pass);
     Ok(sorted)
+}
+
+/// Refuses what only columns of users allow, where a name is no user's.
+fn keep_system_column(name: &str, verb: &str) -> Result<()> {
+    refuse_system_name(name).map_err(|_| {
+        let message = format!("cannot {verb} system column \"{name}\"");
+        SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+    })
 }
 
 fn duplicate_column(relation: &Relation, name: &str) -> SqlError {

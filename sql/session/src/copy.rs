@@ -2,9 +2,9 @@
 
 mod header;
 
+use super::SqlSession;
 use super::names::is_an_index;
 use super::portal::{CopyOutState, Portal, Run};
-use super::{PARAMETERS_MAX, SqlSession};
 use sql_catalogue::Relation;
 use sql_catalogue::names::Found;
 use sql_execution::Cx;
@@ -146,7 +146,7 @@ impl SqlSession {
     ) -> Result<Run> {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.plan(query, &[], &catalogue, PARAMETERS_MAX)?;
+        let plan: Plan = self.plan(query, &[], &catalogue, 0)?;
         let plan = self.settle_plan(query, &[], Arc::new(plan)).await?;
         self.refuse_in_read_only(plan.writes, "COPY TO")?;
         let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();

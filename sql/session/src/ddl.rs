@@ -7,6 +7,7 @@ use super::definition::{
     refuse_first, refuse_system_name, require_key_types, storage_options, table_constraint,
 };
 use super::names::wrong_kind;
+use super::naming::{Dropped, Going};
 use super::portal::Given;
 use super::rights::not_owner;
 use sql_catalogue::grants;
@@ -255,6 +256,10 @@ impl SqlSession {
                 tables.push((name, bare));
             }
         }
+        let catalogue = self.catalogue().await?;
+        let going: Vec<u32> =
+            tables.iter().filter_map(|(_, bare)| catalogue.relation(bare)).map(|found| found.oid).collect();
+        let going = Going { tables: &going, column: None };
         for (name, bare) in tables {
             let wait = self.lock_wait();
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
@@ -272,10 +277,12 @@ impl SqlSession {
                 return Err(not_owner(ObjectKind::Table, &relation.name));
             }
             self.refuse_in_use(&relation, "DROP TABLE")?;
+            let dropped = Dropped { kind: "table", name: &relation.name, oid: relation.oid };
+            self.drop_naming(parsed, dropped, going, target.cascade).await?;
             self.forget_rights_of(relation.oid).await?;
             store::drop_relation(self.transaction()?, &relation).await?;
             self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
-            self.drop_sequences_of(relation.oid, None).await?;
+            self.drop_sequences_of(parsed, (relation.oid, None), going, target.cascade).await?;
             for tree in relation.indexes.iter().map(|index| index.tree).chain([relation.tree]) {
                 self.transaction()?.drop_tree(tree)?;
             }

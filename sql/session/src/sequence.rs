@@ -1,6 +1,7 @@
 //! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
 
 use super::SqlSession;
+use super::naming::{Dropped, Going};
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
@@ -194,7 +195,6 @@ impl SqlSession {
                 self.follow_rename(parsed, &found.name, renamed).await?;
                 store::delete_name(self.transaction()?, &sequence.name).await?;
                 sequence.name.clone_from(new);
-                self.rename_in_defaults(&found.name, new).await?;
             }
             SequenceChange::Options(options) => {
                 options.data_type.as_ref().map_or(Ok(()), |ty| self.require_type(ty))?;
@@ -254,41 +254,37 @@ impl SqlSession {
     }
 
     /// The sequences that go with a table, or with one of its columns.
-    pub(super) async fn drop_sequences_of(&mut self, relation: u32, column: Option<i16>) -> Result<()> {
+    pub(super) async fn drop_sequences_of(
+        &mut self,
+        parsed: &Parsed,
+        (relation, column): (u32, Option<i16>),
+        going: Going<'_>,
+        cascade: bool,
+    ) -> Result<()> {
         let catalogue = self.catalogue().await?;
         for sequence in catalogue.sequences_of(relation) {
             if column.is_none_or(|column| sequence.owned_by == Some((relation, column))) {
-                self.forget_rights_of(sequence.oid).await?;
-                store::delete_sequence(self.transaction()?, sequence).await?;
-                self.catalogue_changed();
+                self.drop_sequence(parsed, sequence, going, cascade).await?;
             }
         }
         Ok(())
     }
 
-    async fn rename_in_defaults(&mut self, old: &str, new: &str) -> Result<()> {
-        let (old, new) = (next_value_call(old), next_value_call(new));
-        for (relation, at) in self.columns_with_default(&old).await? {
-            let Some(mut column) = relation.columns.get(at).cloned() else { continue };
-            column.default = Some(new.clone());
-            store::put_column(self.transaction()?, relation.oid, &column).await?;
-        }
+    /// A sequence goes, with all that needs it if `cascade`.
+    async fn drop_sequence(
+        &mut self,
+        parsed: &Parsed,
+        sequence: &Sequence,
+        going: Going<'_>,
+        cascade: bool,
+    ) -> Result<()> {
+        let Sequence { oid, name, .. } = sequence;
+        self.drop_naming(parsed, Dropped { kind: "sequence", name, oid: *oid }, going, cascade).await?;
+        self.drop_views_of(*oid, &format!("sequence {name}"), cascade).await?;
+        self.forget_rights_of(*oid).await?;
+        store::delete_sequence(self.transaction()?, sequence).await?;
+        self.catalogue_changed();
         Ok(())
-    }
-
-    /// Columns whose DEFAULT is this, in the order in which their tables were made.
-    async fn columns_with_default(&mut self, default: &str) -> Result<Vec<(Arc<Relation>, usize)>> {
-        let catalogue = self.catalogue().await?;
-        let mut found = Vec::new();
-        for relation in catalogue.relations.values() {
-            for (at, column) in relation.live_columns() {
-                if column.default.as_ref().is_some_and(|text| is_call_of(text, default)) {
-                    found.push((relation.clone(), at));
-                }
-            }
-        }
-        found.sort_by_key(|(relation, at)| (relation.oid, *at));
-        Ok(found)
     }
 
     /// DROP SEQUENCE.
@@ -313,25 +309,7 @@ impl SqlSession {
             if sequence.identity {
                 return Err(self.needed_by_identity(&sequence).await?);
             }
-            let users = self.columns_with_default(&next_value_call(&name)).await?;
-            for (relation, at) in users {
-                let Some(mut column) = relation.columns.get(at).cloned() else { continue };
-                let what = format!("default value for column {} of table {}", column.name, relation.name);
-                if !target.cascade {
-                    return Err(SqlError::new(
-                        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                        format!("cannot drop sequence {name} because other objects depend on it"),
-                    )
-                    .with_detail(format!("{what} depends on sequence {name}"))
-                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
-                }
-                self.notice(format!("drop cascades to {what}"));
-                column.default = None;
-                store::put_column(self.transaction()?, relation.oid, &column).await?;
-            }
-            self.forget_rights_of(sequence.oid).await?;
-            store::delete_sequence(self.transaction()?, &sequence).await?;
-            self.catalogue_changed();
+            self.drop_sequence(parsed, &sequence, Going::default(), target.cascade).await?;
         }
         Ok(CommandTag::Words("DROP SEQUENCE"))
     }
@@ -358,12 +336,6 @@ pub(crate) fn has_own_default(catalogue: &Catalogue, relation: &Relation, column
     let owned = Some((relation.oid, column.number));
     let mut own = catalogue.sequences.values().filter(|sequence| sequence.owned_by == owned);
     own.any(|sequence| column.default.as_ref() == Some(&next_value_call(&sequence.name)))
-}
-
-/// Whether a DEFAULT is this call of nextval, with or without the cast that makes its argument a regclass.
-fn is_call_of(text: &str, call: &str) -> bool {
-    let plain = |text: &str| text.to_ascii_lowercase().replace("::regclass", "").replace(' ', "");
-    plain(text) == plain(call)
 }
 
 fn invalid(message: String) -> SqlError {

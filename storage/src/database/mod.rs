@@ -438,11 +438,25 @@ impl Database {
         *self.0.checkpoints.lock()
     }
 
+    /// Fails once no page can be written any more: a sync of a file failed, and nobody knows what is in it. Redo
+    /// after a start writes it anew.
+    ///
+    /// # Errors
+    /// Fails as above, with what went wrong.
+    pub fn check_pages(&self) -> Result<(), Error> {
+        self.0.store.pool().check_poison()
+    }
+
+    /// What went wrong since the last call and harms nobody.
+    pub fn take_troubles(&self) -> Vec<String> {
+        self.0.troubles.take()
+    }
+
     /// One tick of housekeeping, every `wal_writer_delay` or so: flushes what level-off commits left behind,
     /// and removes the files of dropped trees that nobody can need any more. Does I/O.
     ///
     /// # Errors
-    /// Fails if the log cannot be flushed or a file not be removed.
+    /// Fails if the log cannot be flushed.
     pub fn wal_writer_tick(&self) -> Result<Lsn, Error> {
         let flushed = match self.0.wal() {
             Ok(_) if host::planted!("the flusher misses a lazy flush") => self.replayed(),

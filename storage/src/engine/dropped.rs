@@ -60,7 +60,9 @@ impl Engine {
         if ready.is_empty() {
             return Ok(());
         }
-        self.store.drop_files(&ready, upto)?;
+        for failure in self.store.drop_files(&ready, upto)? {
+            self.troubles.note(failure.to_string());
+        }
         self.drops.lock().retain(|drop| !drop.files.iter().all(|file| ready.contains(file)));
         Ok(())
     }

@@ -7,6 +7,7 @@ pub(crate) mod page_images;
 pub(crate) mod recovery_state;
 pub(crate) mod retention;
 pub(crate) mod sweep;
+pub(crate) mod troubles;
 pub(crate) mod wal_sizes;
 
 pub use retention::WalRetention;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
+use troubles::Troubles;
 use wal::codec::Fields;
 use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
@@ -112,6 +114,7 @@ pub(crate) struct Engine {
     drops: Mutex<Vec<Drop>>,
     /// Trees to be removed, of which the log could not be told.
     unremoved: Mutex<Vec<TreeId>>,
+    pub(crate) troubles: Troubles,
     /// Held by the one who removes files.
     removing: Mutex<()>,
     /// Relation files with numbers below this one are of before this node took writes.
@@ -180,6 +183,7 @@ impl Engine {
             row_numbers: Mutex::default(),
             drops: Mutex::default(),
             unremoved: Mutex::default(),
+            troubles: Troubles::default(),
             removing: Mutex::default(),
             first_own_number: AtomicU32::new(0),
             #[cfg(test)]

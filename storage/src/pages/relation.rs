@@ -492,6 +492,7 @@ impl Relations {
         let relation = self.entry(id);
         relation.dropped.store(true, Ordering::Release);
         self.open.write().remove(&id);
+        self.unsynced_folders.lock().insert(id.database);
         let opened = std::mem::take(&mut *relation.segments.lock()).len();
         let mut count = opened.max(relation.page_count().div_ceil(SEGMENT_PAGES) as usize).max(1);
         let exists = |number| {
@@ -511,7 +512,6 @@ impl Relations {
                 _ => {}
             }
         }
-        self.unsynced_folders.lock().insert(id.database);
         Ok(())
     }
 

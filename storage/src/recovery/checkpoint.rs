@@ -183,14 +183,14 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, end: Lsn, info: &mut Checkpoi
         round.recycle_before(redo, &engine.wal_sizes.lock(), size)
     };
     let kept = retention.kept(redo, end);
-    let removed = wal
+    let mut removed = wal
         .remove_old_segments(Retention { horizon, recycle_before, kept }, &mut |segment| {
             fate(engine, &*retention, size, segment)
         })
         .map_err(log_error)?;
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
-    let partials = remove_old_partials(&folder, horizon, &*retention)?;
-    note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
+    removed.add(remove_old_partials(&folder, horizon, &*retention)?);
+    note_removed(engine, &*retention, removed, info);
     Ok(())
 }
 
@@ -210,16 +210,18 @@ fn remove_old_partials(
     folder: &SegmentFolder,
     horizon: SegmentNumber,
     retention: &dyn WalRetention,
-) -> Result<u64, Error> {
+) -> Result<Removed, Error> {
     folder.remove_old_partials(horizon, &mut |segment| retention.partial_may_go(segment)).map_err(log_error)
 }
 
-fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut CheckpointInfo) {
+/// What cannot go is told, and tried again by the next checkpoint: nothing depends on it but room.
+fn note_removed(engine: &Engine, retention: &dyn WalRetention, removed: Removed, info: &mut CheckpointInfo) {
     let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     info.segments = (0, count(removed.removed), count(removed.recycled));
-    if removed != Removed::default() {
+    if removed.has_any() {
         retention.removed();
     }
+    removed.failures.into_iter().for_each(|failure| engine.troubles.note(failure));
 }
 
 /// In recovery somebody else makes the segments, so old ones are not renamed for later use.
@@ -233,9 +235,9 @@ fn remove_redone_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo)
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
     let kept = retention.kept_in_recovery();
     let removed = folder.remove_old(horizon, kept, &mut |segment| fate(engine, &*retention, size, segment));
-    let removed = removed.map_err(log_error)?;
-    let partials = remove_old_partials(&folder, horizon, &*retention)?;
-    note_removed(&*retention, Removed { removed: removed.removed + partials, ..removed }, info);
+    let mut removed = removed.map_err(log_error)?;
+    removed.add(remove_old_partials(&folder, horizon, &*retention)?);
+    note_removed(engine, &*retention, removed, info);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::programs::pg_ctl;
 use crate::serve;
 use anyhow::Result;
 use host::Host;
+use wal::TimelineId;
 
 /// Says it; gives the exit code.
 pub fn run(arguments: &DataArgs) -> Result<u8> {
@@ -28,8 +29,9 @@ pub fn run(arguments: &DataArgs) -> Result<u8> {
     let control = serve::control_file(data)?;
     say!("state: {}", control.state.text());
     // A standby comes to another before its next restartpoint.
-    let of_recovery = control.min_recovery_point_timeline;
-    say!("timeline: {}", control.checkpoint_copy.timeline.max(of_recovery));
+    let of_branch = wal::BranchRecord::load(&*Host::real().disk, data, &control).ok().flatten();
+    let timeline = of_branch.map_or(TimelineId::INVALID, |branch| branch.timeline);
+    say!("timeline: {}", control.checkpoint_copy.timeline.max(timeline));
     say!("latest checkpoint: {}", control.checkpoint);
     match server::fence_of(&Host::real(), data) {
         Ok(Some(fence)) => say!("fenced: {fence}"),

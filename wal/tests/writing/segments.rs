@@ -239,7 +239,7 @@ fn partial_segments_before_the_horizon_go_if_they_may() {
         asked.push(wal::file_names::partial(&file.segment.file_name(file.timeline, SIZE)));
         file.segment.get() != 2
     });
-    assert_eq!(removed.unwrap(), 2);
+    assert_eq!(removed.unwrap().removed, 2);
     asked.sort();
     assert_eq!(asked, [partial(1, 2), partial(1, 3), partial(2, 1)]);
     assert_eq!(names(&disk), [other, partial(1, 2), partial(2, 4)]);
@@ -279,6 +279,44 @@ fn a_segment_of_another_size_is_not_recycled() {
     };
     let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert_eq!((removed.recycled, removed.removed), (0, 1));
+}
+
+#[test]
+fn a_segment_that_is_longer_than_it_may_be_keeps_its_log_and_takes_more() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    let first = wal.insert(&mut record(0, 5000)).unwrap();
+    wal.flush_all().unwrap();
+    drop(wal);
+    let path = dir().join("000000010000000000000001");
+    disk.open(&path, host::OpenMode::ReadWrite).unwrap().truncate(SIZE.bytes() + 512).unwrap();
+    let wal = open(&disk, quiet(), at(first.end, first.start));
+    wal.insert(&mut record(1, 5000)).unwrap();
+    wal.flush_all().unwrap();
+    drop(wal);
+    assert_eq!(disk.metadata(&path).unwrap().len, SIZE.bytes());
+    assert_eq!(numbers(&disk.crash(CrashPolicy::LoseUnsynced)), [0, 1]);
+}
+
+#[test]
+fn what_cannot_be_recycled_keeps_nothing_else_from_going() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    for number in 0..60 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    let keep = Retention {
+        horizon: SegmentNumber::new(4),
+        recycle_before: SegmentNumber::new(99),
+        kept: KeptLog::AS_IT_IS,
+    };
+    disk.inject(Fault::once(Call::Rename, "000000010000000000000001", 1, FaultKind::Io));
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
+    assert_eq!((removed.recycled, removed.failures.len()), (2, 1), "{removed:?}");
+    assert!(removed.failures[0].contains("000000010000000000000001"), "{removed:?}");
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
+    assert_eq!((removed.recycled, removed.failures.len()), (1, 0), "the next round tries again");
 }
 
 #[test]

@@ -14,7 +14,6 @@ pub use copy::{CopyBoth, CopyIn, CopyOut, CopyStart};
 pub use query::{QueryResult, Statement};
 
 use crate::backend::{BackendMessage, CopyDirection, TransactionStatus};
-use crate::conninfo::Endpoint;
 use crate::cursor::ProtocolError;
 use crate::frame::{Frame, client_limit};
 use crate::frontend;
@@ -169,11 +168,7 @@ impl Client {
 
     /// Where the server was reached: the host, or the folder of the Unix socket, and the port.
     pub fn place(&self) -> (String, u16) {
-        let host = match &self.cancel.endpoint {
-            Endpoint::Unix(folder) => folder.display().to_string(),
-            Endpoint::Tcp(host) => host.clone(),
-        };
-        (host, self.cancel.port)
+        (self.cancel.endpoint.to_string(), self.cancel.port)
     }
 
     /// The encryption of the connection; None in the clear.

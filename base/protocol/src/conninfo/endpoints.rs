@@ -1,6 +1,7 @@
 //! The places to try that a connection string names, and how it has written them.
 
-use super::{ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, number, passfile};
+use super::{ConnInfo, ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, number, passfile};
+use std::fmt;
 use std::path::PathBuf;
 
 /// How an endpoint is written.
@@ -90,4 +91,25 @@ fn is_address(text: &str) -> bool {
         None => part.bytes().all(|byte| byte.is_ascii_digit()),
     };
     address.parse::<std::net::IpAddr>().is_ok() || address.split('.').all(is_number)
+}
+
+impl fmt::Display for Endpoint {
+    /// As messages and views name the host: its name, or the folder of its socket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(folder) => write!(f, "{}", folder.display()),
+            Self::Tcp(host) => f.write_str(host),
+        }
+    }
+}
+
+impl ConnInfo {
+    /// Has this server asked after the others, whose order stays.
+    pub fn ask_last(&mut self, (host, port): &(String, u16)) {
+        let is_last = |(endpoint, at): &(Endpoint, u16)| at == port && endpoint.to_string() == *host;
+        let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
+        order.sort_by_key(|at| self.endpoints.get(*at).is_some_and(is_last));
+        self.names = order.iter().filter_map(|at| self.names.get(*at).cloned()).collect();
+        self.endpoints = order.iter().filter_map(|at| self.endpoints.get(*at).cloned()).collect();
+    }
 }

@@ -138,3 +138,15 @@ fn an_address_keeps_the_name_that_the_user_gave() {
     let info = parsed("hostaddr=10.0.0.1");
     assert_eq!(info.name_of(&Endpoint::Tcp("10.0.0.1".into()), 5432), None);
 }
+
+#[test]
+fn a_server_can_be_asked_last() {
+    let mut info = parsed("host=a,b,/run,b port=1,2,3,4");
+    info.ask_last(&("b".to_owned(), 2));
+    let ports: Vec<u16> = info.endpoints.iter().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [1, 3, 4, 2]);
+    info.ask_last(&("/run".to_owned(), 3));
+    info.ask_last(&("elsewhere".to_owned(), 3));
+    let ports: Vec<u16> = info.endpoints.iter().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [1, 4, 2, 3]);
+}

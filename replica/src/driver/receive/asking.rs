@@ -96,6 +96,9 @@ impl Driver {
     pub(super) async fn connect(&mut self) -> Result<Event, ReplicaError> {
         let failed = |cause: String| connection("could not connect to the primary server", &cause);
         let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
+        if let Some(replaced) = &self.replaced {
+            info.ask_last(replaced);
+        }
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
         info.application_name = Some(self.settings.application_name.clone());

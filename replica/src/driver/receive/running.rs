@@ -66,6 +66,8 @@ pub(super) struct Driver {
     pub(super) announced_at: Duration,
     /// What it is to be told when the pause ends.
     pub(super) unannounced: Option<Lsn>,
+    /// The last server that was found to be replaced by another.
+    pub(super) replaced: Option<(String, u16)>,
     /// The primary asks this node to take over.
     pub(super) asked_over: Option<Bytes>,
     /// Whether all is here that the primary had at one moment.
@@ -127,6 +129,7 @@ impl Driver {
             undrained: false,
             announced_at: Duration::ZERO,
             unannounced: None,
+            replaced: None,
             asked_over: None,
             catching_up: CatchingUp::default(),
             promised: None,
@@ -383,7 +386,13 @@ impl Driver {
                 };
                 self.queue(|out| encode_feedback(out, &feedback));
             }
-            ReceiverAction::Report(error) => self.context.observer.failed(&error),
+            ReceiverAction::Report(error) => {
+                // The other servers that are named are asked first from now on.
+                if error.is_of_replaced() {
+                    self.replaced = self.shown.lock().place.clone();
+                }
+                self.context.observer.failed(&error);
+            }
             ReceiverAction::ReportEnd(error) => self.context.observer.ended(&error),
             ReceiverAction::ReportStart { at, timeline } => {
                 let again = std::mem::replace(&mut self.streamed, true);

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use wal::history::BranchId;
 use wal::history::TimelineHistory;
 use wal::page::PAGE_SIZE;
-use wal::{Live, LogState, Lsn, NodeLog, Stopping, TimelineId, WalSource};
+use wal::{Live, LogState, Lsn, NodeLog, Replaced, Stopping, TimelineId, WalSource};
 use wire::Wire;
 
 /// OIDs of the result's columns.
@@ -166,6 +166,11 @@ pub async fn stream<S: Outlet>(
         && state.history.branch_of(plan.timeline).is_some_and(|ours| ours != theirs)
     {
         return Err(refused(ReplicaError::Twin { timeline: plan.timeline }));
+    }
+    if let Some(Replaced { at, by }) = state.replaced.filter(|replaced| plan.start >= replaced.at)
+        && plan.end.is_none()
+    {
+        return Err(refused(ReplicaError::Replaced { timeline: plan.timeline, at, by }));
     }
     let mut wire = Wire::new(io, input, rest);
     if plan.is_empty() {
@@ -390,6 +395,9 @@ impl<S: Outlet> Streaming<'_, S> {
         self.context.row.follow(self.generation);
         // What was confirmed behind the cut was said of another branch.
         self.confirmed = self.confirmed.min(kept);
+        if let Some(replaced) = log.replaced {
+            self.sender.on_replaced(replaced);
+        }
         match log.stopping {
             Stopping::No => {}
             Stopping::Soon => self.sender.on_stopping(),

@@ -250,6 +250,9 @@ pub(crate) fn to_regtype(text: &str, facts: &dyn Facts) -> Result<Datum> {
 /// What stands for a type in CREATE TABLE alone, and the type of an extension.
 const SHORTHANDS: [&str; 4] = ["bigserial", "hstore", "serial", "smallserial"];
 
+/// The domains of the information schema.
+const DOMAINS: [&str; 5] = ["cardinal_number", "character_data", "sql_identifier", "time_stamp", "yes_or_no"];
+
 fn custom(name: &ast::ObjectName, modifiers: &[ast::TypeModifier]) -> Result<Type> {
     let mut parts: Vec<String> = Vec::new();
     for part in &name.0 {
@@ -261,21 +264,23 @@ fn custom(name: &ast::ObjectName, modifiers: &[ast::TypeModifier]) -> Result<Typ
             ObjectNamePart::Function(_) => return Err(SqlError::syntax("syntax error in a type's name")),
         }
     }
-    let quoted_char =
+    let quoted =
         matches!(name.0.last(), Some(ObjectNamePart::Identifier(part)) if part.quote_style.is_some());
     let last = match parts.as_slice() {
         [schema, last] if schema == "pg_catalog" => last,
         [last] => last,
-        [schema, _] => {
-            Schema::required(schema)?;
+        [schema, last] => {
+            if Schema::required(schema)? == Schema::INFORMATION_SCHEMA && DOMAINS.contains(&last.as_str()) {
+                return Err(SqlError::unsupported(format!("type {}", parts.join("."))));
+            }
             return Err(unknown(&parts.join(".")));
         }
         _ => return Err(unknown(&parts.join("."))),
     };
-    if last == "char" && quoted_char {
-        return Ok(Type::of(TypeId::Char));
-    }
-    let known = match TypeId::from_name(last) {
+    // What is quoted or has a schema is a name of the catalogue, and no word of the grammar.
+    let by_catalogue = quoted || parts.len() > 1;
+    let found = if by_catalogue { TypeId::of_catalogue(last) } else { TypeId::from_name(last) };
+    let known = match found {
         Some(id) => id,
         None if AbsentType::named(last).is_some() || SHORTHANDS.contains(&last.as_str()) => {
             return Err(SqlError::unsupported(format!("type {last}")));

@@ -469,6 +469,19 @@ impl Expr {
         volatile
     }
 
+    /// How often it names rows: by columns of its own query or of one around it, aggregates, subqueries.
+    pub(super) fn rows_named(&self) -> usize {
+        let mut count = 0;
+        self.walk(&mut |part| {
+            count += usize::from(matches!(
+                part,
+                Self::Column { .. } | Self::Outer { .. } | Self::Aggregate { .. } | Self::Deferred { .. }
+            ));
+            true
+        });
+        count
+    }
+
     /// Whether it looks at columns of its own query's rows.
     pub(super) fn names_columns(&self) -> bool {
         let mut names = false;

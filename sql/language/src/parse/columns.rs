@@ -106,6 +106,10 @@ pub fn rewritten_expression(text: &str, rewriting: &Rewriting) -> Result<String>
         match part {
             ast::Expr::Value(literal) => replace(literal),
             ast::Expr::TypedString(typed) => replace(&mut typed.value),
+            // The parser's own way to print it is no other type's.
+            ast::Expr::Cast { data_type: data_type @ ast::DataType::Regclass, .. } => {
+                *data_type = ast::DataType::Custom(vec![ast::Ident::new("regclass")].into(), Vec::new());
+            }
             _ => {}
         }
     });

@@ -145,6 +145,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
         index: None,
         range: RangePlan::default(),
         direction: Direction::Forward,
+        is_ordered: false,
         filter: Vec::new(),
     };
     FromItem {

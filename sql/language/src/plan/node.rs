@@ -137,6 +137,8 @@ pub struct ScanPlan {
     pub index: Option<usize>,
     pub range: RangePlan,
     pub direction: Direction,
+    /// The query relies on the order in which its rows come.
+    pub is_ordered: bool,
     /// Over the row; its columns are among the needed ones.
     pub filter: Vec<Expr>,
 }

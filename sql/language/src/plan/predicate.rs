@@ -151,6 +151,13 @@ fn sink(node: &mut Node, condition: Expr) -> Result<Option<Expr>> {
             Some(plan) => sink(&mut plan.input, condition),
             None => Err(SqlError::internal("a plan is shared too early")),
         },
+        Node::Project(plan) => match Arc::get_mut(plan) {
+            Some(plan) => match over_input(&condition, &plan.exprs)? {
+                Some(below) => Ok(sink(&mut plan.input, below)?.map(|_| condition)),
+                None => Ok(Some(condition)),
+            },
+            None => Err(SqlError::internal("a plan is shared too early")),
+        },
         Node::Join(shared) => {
             let Some(plan) = Arc::get_mut(shared) else {
                 return Err(SqlError::internal("a plan is shared too early"));
@@ -184,6 +191,31 @@ fn sink(node: &mut Node, condition: Expr) -> Result<Option<Expr>> {
     }
 }
 
+/// A condition over the rows that `exprs` give, as one over the row that they look at; None where it needs what
+/// waits, or may be another value the next time.
+fn over_input(condition: &Expr, exprs: &[Expr]) -> Result<Option<Expr>> {
+    let mut can_go = true;
+    condition.walk(&mut |part| {
+        if let Expr::Column { index, .. } = part {
+            can_go &= exprs.get(*index).is_some_and(|expr| !has_deferred(expr) && !expr.is_volatile());
+        }
+        can_go
+    });
+    if !can_go {
+        return Ok(None);
+    }
+    let below = condition.clone().transform(&mut |part| {
+        Ok(match part {
+            Expr::Column { index, .. } => {
+                let expr = exprs.get(index).ok_or_else(|| SqlError::internal("an unknown column"))?;
+                Step::Done(expr.clone())
+            }
+            other => Step::Into(other),
+        })
+    })?;
+    Ok(Some(below))
+}
+
 /// The same where one more outer row lies in between.
 fn deepen(expr: Expr) -> Result<Expr> {
     expr.transform(&mut |part| {
@@ -207,15 +239,22 @@ fn wrap(node: &mut Node, condition: Expr) {
     *node = Node::Filter(Arc::new(FilterPlan { input, condition, deferred: DeferredValues::default() }));
 }
 
-/// Works out the key range of each scan from its filter. Called once, when all conditions are in place.
+/// Works out the key range of each scan from its filter, when all conditions of a query level are in place:
+/// once more for a query in FROM, whose rows the level around it asks more of. An order that was promised
+/// stays.
 pub(crate) fn settle_ranges(node: &mut Node) {
     match node {
         Node::Scan(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
+            if let Some(plan) = Arc::get_mut(plan).filter(|plan| !plan.is_ordered) {
                 choose_path(plan);
             }
         }
         Node::Filter(plan) => {
+            if let Some(plan) = Arc::get_mut(plan) {
+                settle_ranges(&mut plan.input);
+            }
+        }
+        Node::Project(plan) => {
             if let Some(plan) = Arc::get_mut(plan) {
                 settle_ranges(&mut plan.input);
             }
@@ -350,7 +389,7 @@ pub(crate) fn order_by_key(node: &mut Node, wanted: &[Order], few: bool) -> bool
                 return false;
             }
             if let Some(direction) = path_order(&plan.relation, plan.index, plan.range.equal.len(), wanted) {
-                plan.direction = direction;
+                (plan.direction, plan.is_ordered) = (direction, true);
                 return true;
             }
             if !few || plan.index.is_some() || bound_by(&plan.range) > 0 {
@@ -359,7 +398,7 @@ pub(crate) fn order_by_key(node: &mut Node, wanted: &[Order], few: bool) -> bool
             let found = (0..plan.relation.indexes.len())
                 .find_map(|at| path_order(&plan.relation, Some(at), 0, wanted).map(|way| (at, way)));
             let Some((at, direction)) = found else { return false };
-            (plan.index, plan.direction) = (Some(at), direction);
+            (plan.index, plan.direction, plan.is_ordered) = (Some(at), direction, true);
             true
         }
         _ => false,

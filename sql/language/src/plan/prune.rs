@@ -1,11 +1,12 @@
-//! Which columns each scan must decode: those that something above it looks at.
+//! What nobody looks at: columns that a scan need not decode, values that a query in FROM or below EXISTS need
+//! not compute.
 
 use super::node::{
     ConflictAction, ConflictPlan, DeferredSource, DeferredValue, DeferredValues, JoinPlan, Node,
 };
 use super::parts::Part;
 use crate::expr::Expr;
-use sql_types::Type;
+use sql_types::{Datum, Type};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -100,18 +101,39 @@ impl Needed {
 
 /// Visits every expression of a plan, with how many rows lie between it and the row that the plan stands in.
 fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
-    Walk { seen: HashSet::new(), visit }.node(node, depth);
+    Walk { seen: HashSet::new(), acts: false, visit }.node(node, depth);
+}
+
+/// Whether nothing comes of evaluating an expression but its value, which is the same each time: it may be
+/// left out. `deferred`: what waits at its place.
+fn only_gives_its_value(expr: &Expr, deferred: &DeferredValues) -> bool {
+    let mut volatile = expr.is_volatile();
+    let mut walk =
+        Walk { seen: HashSet::new(), acts: false, visit: &mut |expr, _| volatile |= expr.is_volatile() };
+    expr.walk(&mut |part| {
+        if let Expr::Deferred { index, .. } = part
+            && let Some(slot) = deferred.get(*index)
+        {
+            walk.slot(slot, 0);
+        }
+        true
+    });
+    let acts = walk.acts;
+    !acts && !volatile
 }
 
 /// A walk over a plan. Several operators may share values that wait, and so on at each level: these are
 /// looked at once.
 struct Walk<'v> {
     seen: HashSet<(*const Vec<DeferredValue>, usize)>,
+    /// It came by what does more than to read tables: a function of the node, a lock.
+    acts: bool,
     visit: &'v mut dyn FnMut(&Expr, usize),
 }
 
 impl Walk<'_> {
     fn node(&mut self, node: &Node, depth: usize) {
+        self.acts |= matches!(node, Node::Lock(_) | Node::Insert(_) | Node::Update(_) | Node::Delete(_));
         node.parts(&mut |part| match part {
             Part::Expr(expr) => (self.visit)(expr, depth),
             Part::Deferred(deferred) => self.deferred(deferred, depth),
@@ -128,11 +150,14 @@ impl Walk<'_> {
         if deferred.is_empty() || !self.seen.insert((Arc::as_ptr(deferred), depth)) {
             return;
         }
-        for slot in deferred.iter() {
-            slot.source.arguments().iter().for_each(|expr| (self.visit)(expr, depth));
-            if let Some(node) = slot.source.node() {
-                self.node(node, depth + 1);
-            }
+        deferred.iter().for_each(|slot| self.slot(slot, depth));
+    }
+
+    fn slot(&mut self, slot: &DeferredValue, depth: usize) {
+        slot.source.arguments().iter().for_each(|expr| (self.visit)(expr, depth));
+        match slot.source.node() {
+            Some(node) => self.node(node, depth + 1),
+            None => self.acts = true,
         }
     }
 }
@@ -171,14 +196,72 @@ fn visit_deferred(deferred: &mut DeferredValues) {
             | DeferredSource::Quantified { node, .. } => {
                 visit(node, &Needed::All);
             }
-            DeferredSource::Exists(node) => visit(node, &Needed::none()),
+            DeferredSource::Exists(node) => {
+                if asks_for_any_row(node) {
+                    leave_rows_alone(node);
+                    visit(node, &Needed::none());
+                } else {
+                    visit(node, &Needed::All);
+                }
+            }
             DeferredSource::Call { .. } | DeferredSource::Sequence { .. } => {}
         }
     }
 }
 
+/// Whether a query has a row exactly when its FROM and WHERE have one.
+fn asks_for_any_row(node: &Node) -> bool {
+    let any_number = |limit: &Expr| matches!(limit, Expr::Const(Datum::Int8(1..), _));
+    match node {
+        Node::Project(plan) => asks_for_any_row(&plan.input),
+        Node::Sort(plan) => asks_for_any_row(&plan.input),
+        Node::Distinct(plan) => asks_for_any_row(&plan.input),
+        Node::Limit(plan) => {
+            plan.offset.is_none() && plan.limit.iter().all(any_number) && asks_for_any_row(&plan.input)
+        }
+        Node::Filter(plan) => !matches!(plan.input, Node::Aggregate(_)),
+        Node::Aggregate(plan) => !plan.plain && plan.aggregates.is_empty(),
+        Node::Unit
+        | Node::Values(_)
+        | Node::Scan(_)
+        | Node::Generated(_)
+        | Node::Function(_)
+        | Node::Join(_) => true,
+        _ => false,
+    }
+}
+
+/// Takes off such a query what it does to its rows: they are neither computed nor sorted nor compared, as in
+/// PostgreSQL, though that may have done something or failed.
+fn leave_rows_alone(node: &mut Node) {
+    let mut is_projected = false;
+    loop {
+        let input = match node {
+            Node::Project(plan) if !is_projected => {
+                is_projected = true;
+                Arc::get_mut(plan).map(|plan| &mut plan.input)
+            }
+            Node::Sort(plan) => Arc::get_mut(plan).map(|plan| &mut plan.input),
+            Node::Distinct(plan) if !is_projected => Arc::get_mut(plan).map(|plan| &mut plan.input),
+            Node::Limit(plan) if !is_projected => Arc::get_mut(plan).map(|plan| &mut plan.input),
+            _ => return,
+        };
+        let Some(input) = input else { return };
+        *node = std::mem::replace(input, Node::Unit);
+    }
+}
+
 /// `needed`: what is looked at of the rows that `node` gives.
 fn visit(node: &mut Node, needed: &Needed) {
+    if let Node::Project(plan) = node {
+        change(plan, |plan| {
+            for (at, expr) in plan.exprs.iter_mut().enumerate() {
+                if !needed.has(at) && !expr.is_const() && only_gives_its_value(expr, &plan.deferred) {
+                    *expr = super::node::null(expr.ty());
+                }
+            }
+        });
+    }
     let below = needed_of_inputs(node, needed);
     match node {
         Node::Unit | Node::Generated(_) => {}

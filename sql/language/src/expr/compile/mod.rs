@@ -522,8 +522,18 @@ pub fn require_collation(collation: &ast::ObjectName, ty: Type) -> Result<()> {
     Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
 }
 
-/// CASE without branches that can never be taken, so that what is in them is not computed.
+/// CASE without branches that can never be taken, unless these name rows: grouping, and the level of an
+/// aggregate, are judged by all that is written. The type is the same.
 fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type) -> Expr {
+    if !branches.iter().any(|(condition, _)| condition.is_const()) {
+        return without_dead_branches(branches, otherwise, ty);
+    }
+    let folded = without_dead_branches(branches.clone(), otherwise.clone(), ty);
+    let whole = Expr::Case { branches, otherwise, ty: folded.ty() };
+    if folded.rows_named() == whole.rows_named() { folded } else { whole }
+}
+
+fn without_dead_branches(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type) -> Expr {
     let mut kept = Vec::with_capacity(branches.len());
     for (condition, result) in branches {
         match condition.as_const() {

@@ -35,8 +35,13 @@ impl Compiler<'_> {
                 if name == "coalesce" {
                     self.refuse_conditional_sets(sets, "COALESCE")?;
                     match arguments.iter().find(|value| !is_null(value)) {
-                        // What is never NULL ends the list.
-                        Some(first @ Expr::Const(..)) => first.clone(),
+                        // What is never NULL ends the list, unless what follows names rows: grouping, and
+                        // the level of an aggregate, are judged by all that is written.
+                        Some(first @ Expr::Const(..)) => {
+                            let (first, named) =
+                                (first.clone(), arguments.iter().any(|one| one.rows_named() > 0));
+                            if named { Expr::Coalesce(arguments, first.ty()) } else { first }
+                        }
                         _ => {
                             let ty = type_of_known(&arguments, ty);
                             Expr::Coalesce(arguments, ty).fold_here()
@@ -82,6 +87,9 @@ impl Compiler<'_> {
             }
             "row" => return Err(unsupported("a row value in this place")),
             "grouping" => return Err(unsupported("GROUPING")),
+            // Their arguments are no plain ones.
+            "xmlconcat" | "xmlelement" | "xmlexists" | "xmlforest" | "xmlparse" | "xmlpi" | "xmlroot"
+            | "xmlserialize" => return Err(unsupported(&format!("{name}()"))),
             // Its second argument is a key word.
             "normalize" if list.len() == 2 => return Err(unsupported("normalize()")),
             "current_time" => return Err(unsupported("the type time with time zone")),
