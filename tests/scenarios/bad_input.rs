@@ -296,3 +296,14 @@ fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
     node.stop();
     node.start();
 }
+
+#[test]
+fn a_recovery_conf_is_refused_and_not_passed_over() {
+    let node = Node::builder().init();
+    fs::write(node.data().join("recovery.conf"), "standby_mode = on\n").expect("a file");
+    let refused = node.try_start();
+    assert_ne!(refused.code, 0, "{refused:?}");
+    let log = node.log();
+    assert!(log.contains("using recovery command file \"recovery.conf\" is not supported"), "{log}");
+    assert!(log.contains("standby.signal"), "{log}");
+}
