@@ -263,7 +263,7 @@ impl ReplicaError {
             Self::Replaced { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => SqlState::INVALID_NAME,
             Self::SlotNameLong(_) => SqlState::NAME_TOO_LONG,
-            Self::SlotBackwards { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::SlotBackwards { .. } => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::SlotFile { .. } | Self::Differs { .. } | Self::TornBeginning { .. } => {
                 SqlState::DATA_CORRUPTED
             }

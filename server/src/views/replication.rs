@@ -224,7 +224,7 @@ fn advance(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
             _ => Lsn::INVALID,
         };
         if !to.is_valid() {
-            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "invalid target WAL LSN"));
         }
         let log = replication.log.state();
         let (end, pid) = ((log.flushed(), log.generation()), asked.handle.key.pid);
