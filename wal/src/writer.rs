@@ -370,7 +370,8 @@ impl WalWriter {
     /// Removes or recycles the segments that nobody needs. `fate` says of each what may become of it.
     ///
     /// # Errors
-    /// Fails if the folder cannot be read or synced. A segment that cannot go is one of the outcome's failures.
+    /// Fails if the folder cannot be read or synced. A segment that cannot go is one of the outcome's
+    /// failures.
     pub fn remove_old_segments(
         &self,
         keep: Retention,

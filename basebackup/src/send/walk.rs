@@ -161,8 +161,8 @@ impl DirectoryWalk {
         out.zeros(1024)
     }
 
-    /// An error if pages were bad, which is told behind all else: whoever wants what is left of a cluster keeps
-    /// the backup.
+    /// An error if pages were bad, which is told behind all else: whoever wants what is left of a cluster
+    /// keeps the backup.
     pub(super) fn verdict(&self) -> Result<(), Failure> {
         match &self.bad.first {
             None => Ok(()),

@@ -212,7 +212,7 @@ fn advancing_is_durable_bounded_by_the_log_and_never_backwards() {
     assert_eq!(
         refused(slots.advance("s", at(300), (at(400), 0), 1)),
         (
-            SqlState::INVALID_PARAMETER_VALUE,
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             "cannot advance replication slot to 0/12C, minimum is 0/190".into()
         )
     );

@@ -127,8 +127,8 @@ impl Archive {
     /// Runs recovery_end_command. Blocks.
     ///
     /// # Errors
-    /// Fails if a stop ended it, or came before it; and, as PostgreSQL does, if a signal ended it or the shell
-    /// could not run it. That it failed by itself is a warning.
+    /// Fails if a stop ended it, or came before it; and, as PostgreSQL does, if a signal ended it or the
+    /// shell could not run it. That it failed by itself is a warning.
     pub(crate) fn end_recovery(&self) -> Result<(), String> {
         const NAME: &str = "recovery_end_command";
         let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return Ok(()) };

@@ -98,17 +98,7 @@ impl SqlSession {
                 Ok(())
             }
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
-                let old = fold(old_column_name);
-                keep_system_column(&old, "rename")?;
-                let at = relation.require_column(&old)?;
-                let new = fold(new_column_name);
-                refuse_system_name(&new)?;
-                if relation.column(&new).is_some() {
-                    return Err(duplicate_column(relation, &new));
-                }
-                self.refuse_under_views(relation, "RENAME COLUMN").await?;
-                self.rename_in_checks(relation, &old, &new).await?;
-                self.change_column(relation, at, |column| column.name = new).await
+                self.rename_column(relation, &fold(old_column_name), fold(new_column_name)).await
             }
             AlterTableOperation::RenameTable { table_name: ast::RenameTableNameKind::To(name) } => {
                 self.refuse_under_views(relation, "RENAME").await?;
@@ -283,6 +273,18 @@ impl SqlSession {
         .await?;
         let going = Going { tables: &[], column: number.map(|number| (relation.oid, number)) };
         self.drop_sequences_of(parsed, (relation.oid, number), going, cascade).await
+    }
+
+    async fn rename_column(&mut self, relation: &Relation, old: &str, new: String) -> Result<()> {
+        keep_system_column(old, "rename")?;
+        let at = relation.require_column(old)?;
+        refuse_system_name(&new)?;
+        if relation.column(&new).is_some() {
+            return Err(duplicate_column(relation, &new));
+        }
+        self.refuse_under_views(relation, "RENAME COLUMN").await?;
+        self.rename_in_checks(relation, old, &new).await?;
+        self.change_column(relation, at, |column| column.name = new).await
     }
 
     async fn alter_column(

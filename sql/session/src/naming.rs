@@ -1,5 +1,5 @@
-//! Literals in texts of the catalogue that name something there: `nextval('s')`, `'t'::regclass`. RENAME changes
-//! them, and what they name is not dropped from under them.
+//! Literals in texts of the catalogue that name something there: `nextval('s')`, `'t'::regclass`. RENAME
+//! changes them, and what they name is not dropped from under them.
 
 use super::SqlSession;
 use sql_catalogue::{Check, Column, Relation, View, store};

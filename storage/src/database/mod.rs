@@ -438,8 +438,8 @@ impl Database {
         *self.0.checkpoints.lock()
     }
 
-    /// Fails once no page can be written any more: a sync of a file failed, and nobody knows what is in it. Redo
-    /// after a start writes it anew.
+    /// Fails once no page can be written any more: a sync of a file failed, and nobody knows what is in it.
+    /// Redo after a start writes it anew.
     ///
     /// # Errors
     /// Fails as above, with what went wrong.

@@ -99,8 +99,8 @@ impl WalReader<SegmentFiles> {
             reader.source.were_supplied(end.at, segment)
                 || finished_upto.is_some_and(|upto| size.start_of(segment.next()) <= upto)
         };
-        // A record may seem to go on in a segment that is nowhere: its length may be bad. Only a record in what
-        // is here of it says so; what is behind the gap ends with it.
+        // A record may seem to go on in a segment that is nowhere: its length may be bad. Only a record in
+        // what is here of it says so; what is behind the gap ends with it.
         let all_is_here = came_whole || self.source.were_supplied(end.at, last);
         let mut search = self.search_for_proof(end, if all_is_here { bad_upto } else { end.at });
         search.switches_finish_upto = finished_upto;

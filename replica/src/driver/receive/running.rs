@@ -330,6 +330,14 @@ impl Driver {
         }
     }
 
+    /// Tells why there is no stream, and whom not to ask first from now on.
+    fn report(&mut self, error: &ReplicaError) {
+        if error.is_of_replaced() {
+            self.replaced = self.shown.lock().place.clone();
+        }
+        self.context.observer.failed(error);
+    }
+
     pub(super) async fn perform(&mut self, command: ReceiverAction) -> Result<Option<Event>, ReplicaError> {
         match command {
             ReceiverAction::Identify => {
@@ -386,13 +394,7 @@ impl Driver {
                 };
                 self.queue(|out| encode_feedback(out, &feedback));
             }
-            ReceiverAction::Report(error) => {
-                // The other servers that are named are asked first from now on.
-                if error.is_of_replaced() {
-                    self.replaced = self.shown.lock().place.clone();
-                }
-                self.context.observer.failed(&error);
-            }
+            ReceiverAction::Report(error) => self.report(&error),
             ReceiverAction::ReportEnd(error) => self.context.observer.ended(&error),
             ReceiverAction::ReportStart { at, timeline } => {
                 let again = std::mem::replace(&mut self.streamed, true);

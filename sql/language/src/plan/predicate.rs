@@ -191,8 +191,8 @@ fn sink(node: &mut Node, condition: Expr) -> Result<Option<Expr>> {
     }
 }
 
-/// A condition over the rows that `exprs` give, as one over the row that they look at; None where it needs what
-/// waits, or may be another value the next time.
+/// A condition over the rows that `exprs` give, as one over the row that they look at; None where it needs
+/// what waits, or may be another value the next time.
 fn over_input(condition: &Expr, exprs: &[Expr]) -> Result<Option<Expr>> {
     let mut can_go = true;
     condition.walk(&mut |part| {

@@ -1,5 +1,5 @@
-//! What nobody looks at: columns that a scan need not decode, values that a query in FROM or below EXISTS need
-//! not compute.
+//! What nobody looks at: columns that a scan need not decode, values that a query in FROM or below EXISTS
+//! need not compute.
 
 use super::node::{
     ConflictAction, ConflictPlan, DeferredSource, DeferredValue, DeferredValues, JoinPlan, Node,

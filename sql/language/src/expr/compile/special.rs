@@ -20,6 +20,21 @@ fn type_of_known(values: &[Expr], common: Type) -> Type {
     }
 }
 
+/// COALESCE. What is never NULL ends the list, unless what follows names rows: grouping, and the level of an
+/// aggregate, are judged by all that is written.
+fn first_known(arguments: Vec<Expr>, common: Type) -> Expr {
+    match arguments.iter().find(|value| !is_null(value)) {
+        Some(first @ Expr::Const(..)) => {
+            let (first, named) = (first.clone(), arguments.iter().any(|one| one.rows_named() > 0));
+            if named { Expr::Coalesce(arguments, first.ty()) } else { first }
+        }
+        _ => {
+            let ty = type_of_known(&arguments, common);
+            Expr::Coalesce(arguments, ty).fold_here()
+        }
+    }
+}
+
 impl Compiler<'_> {
     /// Constructs that look like functions but evaluate their arguments in ways of their own.
     pub(super) fn special(&mut self, name: &str, list: &[FunctionArg]) -> Result<Option<Expr>> {
@@ -34,19 +49,7 @@ impl Compiler<'_> {
                 let ty = common_type(&mut arguments.iter_mut().collect::<Vec<_>>(), &word, self.scope)?;
                 if name == "coalesce" {
                     self.refuse_conditional_sets(sets, "COALESCE")?;
-                    match arguments.iter().find(|value| !is_null(value)) {
-                        // What is never NULL ends the list, unless what follows names rows: grouping, and
-                        // the level of an aggregate, are judged by all that is written.
-                        Some(first @ Expr::Const(..)) => {
-                            let (first, named) =
-                                (first.clone(), arguments.iter().any(|one| one.rows_named() > 0));
-                            if named { Expr::Coalesce(arguments, first.ty()) } else { first }
-                        }
-                        _ => {
-                            let ty = type_of_known(&arguments, ty);
-                            Expr::Coalesce(arguments, ty).fold_here()
-                        }
-                    }
+                    first_known(arguments, ty)
                 } else {
                     if !has_order(ty.id) {
                         let message =
