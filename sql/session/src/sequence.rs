@@ -188,6 +188,7 @@ impl SqlSession {
         match change {
             SequenceChange::Rename(new) => {
                 self.require_create()?;
+                self.refuse_under_views_of(("sequence", found.oid, &found.name), "RENAME").await?;
                 if self.is_name_taken(new).await? {
                     return self.name_is_taken(new, false, "ALTER SEQUENCE");
                 }

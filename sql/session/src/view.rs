@@ -290,11 +290,20 @@ impl SqlSession {
 
     /// Refuses a change of a table's columns that views which read it would not survive.
     pub(super) async fn refuse_under_views(&mut self, relation: &Relation, what: &str) -> Result<()> {
+        self.refuse_under_views_of(("table", relation.oid, &relation.name), what).await
+    }
+
+    /// The same of a sequence.
+    pub(super) async fn refuse_under_views_of(
+        &mut self,
+        (kind, oid, name): (&str, u32, &str),
+        what: &str,
+    ) -> Result<()> {
         let catalogue = self.catalogue().await?;
-        match catalogue.views_of(relation.oid).first() {
+        match catalogue.views_of(oid).first() {
             None => Ok(()),
-            Some(view) => Err(SqlError::unsupported(format!("{what} of a table that a view reads"))
-                .with_detail(format!("view {} depends on table {}", view.name, relation.name))
+            Some(view) => Err(SqlError::unsupported(format!("{what} of a {kind} that a view reads"))
+                .with_detail(format!("view {} depends on {kind} {name}", view.name))
                 .with_hint("Drop the view, and create it again afterwards.")),
         }
     }

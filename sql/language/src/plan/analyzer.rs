@@ -141,7 +141,7 @@ pub struct Analyzer<'a> {
     pub(crate) acting: Option<u32>,
     /// Columns that are named now need no right to be read.
     pub(crate) reads_unnoted: bool,
-    /// OIDs of the views that are read.
+    /// OIDs of the views and sequences that are read.
     pub views: Vec<u32>,
     /// Views of the catalogue are among what is read.
     pub(crate) reads_catalogue: bool,

@@ -43,6 +43,7 @@ impl Analyzer<'_> {
             Some(Found::MadeUp(found)) => self.generated_item(&table, found),
             Some(Found::Sequence(sequence)) => {
                 let oid = sequence.oid;
+                self.views.push(oid);
                 self.require_public();
                 self.require(&Object::Relation(oid), Privileges::SELECT);
                 let plan = GeneratedPlan {

@@ -32,7 +32,13 @@ SELECT * FROM w4;
 CREATE SEQUENCE q5;
 CREATE VIEW v5 AS SELECT last_value FROM q5;
 DROP SEQUENCE q5;
+BEGIN;
+-- absent: renaming under a view
+ALTER SEQUENCE q5 RENAME TO q55;
+ROLLBACK;
+SELECT * FROM v5;
 DROP SEQUENCE q5 CASCADE;
+SELECT * FROM v5;
 CREATE TABLE k1 (id serial, v int);
 CREATE TABLE k2 (x int DEFAULT nextval('k1_id_seq'), y int);
 DROP TABLE k1;
