@@ -52,6 +52,16 @@ pub(super) struct Going<'a> {
     pub(super) column: Option<(u32, i16)>,
 }
 
+/// 2BP01: what is to be dropped is needed by others, of which `details` has a line each.
+pub(super) fn still_needed(what: &str, details: &[String]) -> SqlError {
+    SqlError::new(
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        format!("cannot drop {what} because other objects depend on it"),
+    )
+    .with_detail(details.join("\n"))
+    .with_hint("Use DROP ... CASCADE to drop the dependent objects too.")
+}
+
 /// A relation that is dropped.
 pub(super) struct Dropped<'a> {
     /// "table" or "sequence".
@@ -119,18 +129,9 @@ impl SqlSession {
         if !cascade {
             let details: Vec<String> =
                 found.iter().map(|naming| format!("{} depends on {kind} {name}", naming.text())).collect();
-            return Err(SqlError::new(
-                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot drop {kind} {name} because other objects depend on it"),
-            )
-            .with_detail(details.join("\n"))
-            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            return Err(still_needed(&format!("{kind} {name}"), &details));
         }
-        let notice = match found.as_slice() {
-            [_] => format!("drop cascades to {}", first.text()),
-            more => format!("drop cascades to {} other objects", more.len()),
-        };
-        self.notice(notice);
+        self.tell_cascade(&first.text(), found.len());
         for naming in found {
             match naming {
                 Naming::Default(relation, column) => {
@@ -154,6 +155,14 @@ impl SqlSession {
         }
         self.catalogue_changed();
         Ok(())
+    }
+
+    /// Tells what goes with CASCADE: the one, or how many.
+    pub(super) fn tell_cascade(&mut self, first: &str, count: usize) {
+        self.notice(match count {
+            1 => format!("drop cascades to {first}"),
+            count => format!("drop cascades to {count} other objects"),
+        });
     }
 
     /// What names this by a literal, with the new name in it. A text that cannot be analysed any more is left

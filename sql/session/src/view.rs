@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use super::names::wrong_kind;
+use super::naming::still_needed;
 use super::rights::not_owner;
 use sql_catalogue::grants;
 use sql_catalogue::names::SearchPath;
@@ -268,22 +269,15 @@ impl SqlSession {
             return Ok(());
         }
         if !cascade {
-            return Err(SqlError::new(
-                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot drop {what} because other objects depend on it"),
-            )
-            .with_detail(details.join("\n"))
-            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            return Err(still_needed(what, &details));
         }
         for view in &found {
             self.forget_rights_of(view.oid).await?;
             store::delete_view(self.transaction()?, view).await?;
         }
-        let notice = match found.as_slice() {
-            [one] => format!("drop cascades to view {}", one.name),
-            more => format!("drop cascades to {} other objects", more.len()),
-        };
-        self.notice(notice);
+        if let Some(first) = found.first() {
+            self.tell_cascade(&format!("view {}", first.name), found.len());
+        }
         self.catalogue_changed();
         Ok(())
     }
