@@ -160,6 +160,10 @@ impl VirtualDisk {
     pub fn inject(&self, fault: Fault) {
         self.shared.state.lock().faults.arm(fault);
     }
+    /// Disarms a fault, as often as it was armed.
+    pub fn disarm(&self, fault: &Fault) {
+        self.shared.state.lock().faults.disarm(fault);
+    }
     /// Disarms all faults; power is back on, with nothing lost.
     pub fn clear_faults(&self) {
         self.shared.state.lock().faults.clear();

@@ -128,15 +128,20 @@ features! {
     /// Rows of large transactions are asked for again and again until they are free, while commits stand
     /// still at locks.
     Peeks = "rows asked for until free",
+    /// Syncs of tables' files fail.
+    FailingDataSyncs = "failing syncs of tables",
+    /// Files cannot be removed.
+    KeptFiles = "files that cannot be removed",
 }
 
 /// Those that [`Features::later`] draws.
 const LATER: [Feature; 4] = [Feature::TableReads, Feature::Numbers, Feature::Views, Feature::RareScenes];
 /// Each of them is switched on in so many of a hundred stories.
 const LATER_PERCENT: u8 = 14;
-/// [`Feature::OwnRewinds`] in so many, and [`Feature::Peeks`].
+/// [`Feature::OwnRewinds`] in so many, [`Feature::Peeks`], and the faults of files.
 const OWN_REWINDS_PERCENT: u8 = 30;
 const PEEKS_PERCENT: u8 = 8;
+const FILE_FAULTS_PERCENT: u8 = 8;
 
 /// A set of features.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -167,7 +172,14 @@ impl Features {
         let rewinds = (rng.u8(..100) < OWN_REWINDS_PERCENT).then_some(Feature::OwnRewinds);
         // Only large transactions write rows before they commit.
         let peeks = (rng.u8(..100) < PEEKS_PERCENT).then_some([Feature::Peeks, Feature::Large]);
-        rewinds.into_iter().chain(peeks.into_iter().flatten()).collect()
+        let mut drawn: Self = rewinds.into_iter().chain(peeks.into_iter().flatten()).collect();
+        let files = [Feature::FailingDataSyncs, Feature::KeptFiles];
+        drawn.0.extend(files.into_iter().filter(|_| rng.u8(..100) < FILE_FAULTS_PERCENT));
+        if drawn.has(Feature::KeptFiles) {
+            // Only tables that are dropped have files that go.
+            drawn.0.insert(Feature::Ddl);
+        }
+        drawn
     }
 
     /// These and others.

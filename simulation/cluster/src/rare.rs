@@ -138,6 +138,12 @@ states! {
     RewoundItself = "a standby rewound itself",
     /// A standby met damage in what it had received.
     ReceivedDamage = "damage was met in received log",
+    /// A server ended since a sync of a table's file failed.
+    FailedDataSync = "a sync of a table's file failed",
+    /// A server could not remove a dropped table's file, and went on.
+    KeptFile = "a table's file could not be removed",
+    /// The same with a segment of the log.
+    KeptSegment = "a segment could not be removed",
 }
 
 impl fmt::Display for Rare {

@@ -117,6 +117,9 @@ impl Faults {
     pub(super) fn arm(&mut self, fault: Fault) {
         self.armed.push((fault, 0));
     }
+    pub(super) fn disarm(&mut self, fault: &Fault) {
+        self.armed.retain(|(armed, _)| armed != fault);
+    }
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -319,15 +319,15 @@ impl Store {
 
     /// Forgets and removes the files of relations that the log up to `end` drops. Nobody may use them any
     /// more. Only redo up to there makes a directory whole that lacks them, as with a page that is as new.
-    /// Returns why files of some stay: they are nobody's, and take room.
+    /// Returns those of which files stay, and why: they are nobody's, and take room.
     ///
     /// # Errors
     /// Fails if the log cannot be made durable up to there.
-    pub fn drop_files(&self, relations: &[RelFile], end: Lsn) -> Result<Vec<Error>, Error> {
+    pub fn drop_files(&self, relations: &[RelFile], end: Lsn) -> Result<Vec<(RelFile, Error)>, Error> {
         self.0.pool.before_write(end)?;
         let mut failures = Vec::new();
         for rel in relations {
-            failures.extend(self.0.relations.remove(*rel).err());
+            failures.extend(self.0.relations.remove(*rel).err().map(|failure| (*rel, failure)));
             self.0.pool.forget(*rel, 0);
             self.0.missing.lock().retain(|key, _| key.rel != *rel);
         }

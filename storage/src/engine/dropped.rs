@@ -60,10 +60,24 @@ impl Engine {
         if ready.is_empty() {
             return Ok(());
         }
-        for failure in self.store.drop_files(&ready, upto)? {
-            self.troubles.note(failure.to_string());
-        }
+        self.remove_files(&ready, upto)?;
         self.drops.lock().retain(|drop| !drop.files.iter().all(|file| ready.contains(file)));
+        Ok(())
+    }
+
+    /// Tries again to remove the files that could not be removed. Does I/O.
+    pub(crate) fn remove_stuck(&self) -> Result<(), Error> {
+        let _only = self.removing.lock();
+        let stuck = std::mem::take(&mut *self.stuck.lock());
+        self.remove_files(&stuck, Lsn::INVALID)
+    }
+
+    /// What cannot go is told, and kept for [`Engine::remove_stuck`].
+    fn remove_files(&self, files: &[RelFile], upto: Lsn) -> Result<(), Error> {
+        for (file, failure) in self.store.drop_files(files, upto)? {
+            self.troubles.note(failure.to_string());
+            self.stuck.lock().push(file);
+        }
         Ok(())
     }
 
@@ -75,6 +89,7 @@ impl Engine {
         let mut pending: BTreeSet<RelFile> =
             self.drops.lock().iter().flat_map(|drop| drop.files.iter().copied()).collect();
         pending.extend(self.unremoved.lock().iter().map(|tree| tree.file()));
+        pending.extend(self.stuck.lock().iter());
         let relations = self.store.relations().all();
         let is_unnamed = |tree: &TreeId| {
             (FIRST_NUMBER..before).contains(&tree.relation)

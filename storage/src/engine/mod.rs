@@ -46,7 +46,7 @@ use troubles::Troubles;
 use wal::codec::Fields;
 use wal::control::{ClusterState, ControlFile};
 use wal::xlog::XlogRecord;
-use wal::{LogBranch, LogPosition, Lsn, TimelineId, WalWriter, Xid};
+use wal::{LogBranch, LogPosition, Lsn, RelFile, TimelineId, WalWriter, Xid};
 use wal_sizes::{RoundEstimate, WalSizes};
 
 /// Relation file numbers, given out and logged in advance.
@@ -114,6 +114,8 @@ pub(crate) struct Engine {
     drops: Mutex<Vec<Drop>>,
     /// Trees to be removed, of which the log could not be told.
     unremoved: Mutex<Vec<TreeId>>,
+    /// Files that could not be removed.
+    stuck: Mutex<Vec<RelFile>>,
     pub(crate) troubles: Troubles,
     /// Held by the one who removes files.
     removing: Mutex<()>,
@@ -183,6 +185,7 @@ impl Engine {
             row_numbers: Mutex::default(),
             drops: Mutex::default(),
             unremoved: Mutex::default(),
+            stuck: Mutex::default(),
             troubles: Troubles::default(),
             removing: Mutex::default(),
             first_own_number: AtomicU32::new(0),

@@ -21,6 +21,7 @@ pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoi
     // After a promotion that broke off, or met a full disk: who removes old segments, or stops cleanly,
     // leaves no file that two timelines share, if that can be. On a full disk the removal goes on without.
     let _ = engine.separate_ended_late();
+    engine.remove_stuck()?;
     if kind == CheckpointKind::Shutdown {
         // Nobody reads any more.
         let upto = match engine.wal() {

@@ -6,6 +6,7 @@ use super::*;
 use crate::{CheckpointKind, Offline};
 use Isolation::{ReadCommitted, RepeatableRead};
 use host::Disk;
+use simulation::{Call, Fault, FaultKind};
 use std::collections::BTreeSet;
 use wal::control::ControlFile;
 
@@ -78,6 +79,28 @@ async fn a_drop_that_waits_for_a_snapshot_is_done_by_a_clean_stop() {
     assert!(has_file(&disk, tree), "somebody may read it");
     db.shutdown().await.unwrap();
     drop(old);
+    assert!(!has_file(&disk, tree));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_removed_is_told_of_and_goes_with_a_later_checkpoint() {
+    let (disk, db, tree) = with_tree().await;
+    let refuses = Fault::always(Call::RemoveFile, "/base/", FaultKind::Io);
+    disk.inject(refuses.clone());
+    let mut drops = statement(&db, ReadCommitted).await;
+    drops.drop_tree(tree).unwrap();
+    drops.commit(SyncLevel::Local).await.unwrap();
+    db.wal_writer_tick().unwrap();
+    let told = db.take_troubles();
+    assert!(matches!(&told[..], [one] if one.contains("remove file") && one.contains("/base/")), "{told:?}");
+    db.wal_writer_tick().unwrap();
+    assert_eq!(db.take_troubles(), [""; 0], "a tick does not try again");
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    assert_eq!(db.take_troubles(), told);
+    assert!(has_file(&disk, tree));
+    disk.disarm(&refuses);
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    assert_eq!(db.take_troubles(), [""; 0]);
     assert!(!has_file(&disk, tree));
 }
 

@@ -3,6 +3,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
+use super::syncs::Synced;
 use super::{
     CLIENTS, Shared, alone, disks, dropped, facts, handovers, heeded, lasting, lives, machine_of, reports,
     rewinding, slots, spoiled, syncs, watch,
@@ -132,7 +133,9 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::SlowDisk { node, us, ms } => lasting::slow_disk(shared, *node, *us, *ms),
         Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
         Event::SpoilLog { node, seed } => spoiled::spoil(shared, *node, *seed),
-        Event::FailSync { node, seed } => syncs::fail(shared, *node, *seed),
+        Event::FailSync { node, seed } => syncs::fail(shared, *node, Synced::Log, *seed),
+        Event::FailDataSync { node, seed } => syncs::fail(shared, *node, Synced::Tables, *seed),
+        Event::KeepFiles { node, ms } => lasting::keep_files(shared, *node, *ms),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
         Event::DropRead { .. } | Event::Alone { .. } | Event::Hold { .. } => {

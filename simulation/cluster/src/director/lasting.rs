@@ -2,15 +2,20 @@
 //! do not end each other.
 
 use super::events::later;
+use super::syncs::TABLES;
 use super::{CLIENTS, Shared, machine_of};
 use crate::cluster::{Cluster, Node, has};
 use crate::plan::{Event, Ways};
 use crate::rare::Rare;
 use simulated::net::Link;
 use simulated::{Life, NodeId};
+use simulation::{self as disk, Call, FaultKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Segments of the log are named so.
+const SEGMENTS: &str = "/pg_wal/0";
 
 /// A kind of fault, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +23,7 @@ enum Fault {
     Frozen(usize),
     Full(usize),
     SlowDisk(usize),
+    KeptFiles(usize),
     Cut(NodeId, NodeId),
     PoorLink(NodeId, NodeId),
 }
@@ -121,6 +127,22 @@ pub(super) fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
     with_node(shared, node, |node| node.slow_down(Some(us)));
     begin(shared, Fault::SlowDisk(node), ms, move |shared| {
         with_node(shared, node, |node| node.slow_down(None));
+    });
+}
+
+/// Lets a node remove no file of a table, and no segment of the log.
+pub(super) fn keep_files(shared: &Arc<Shared>, node: usize, ms: u64) {
+    pause(shared, node, ms);
+    let Some(files) = shared.cluster.lock().node(machine_of(node)).map(|node| node.files().clone()) else {
+        return;
+    };
+    let faults = [TABLES, SEGMENTS].map(|part| disk::Fault::always(Call::RemoveFile, part, FaultKind::Io));
+    for fault in &faults {
+        files.disarm(fault);
+        files.inject(fault.clone());
+    }
+    begin(shared, Fault::KeptFiles(node), ms, move |_| {
+        faults.iter().for_each(|fault| files.disarm(fault));
     });
 }
 

@@ -109,6 +109,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::LoseLog { node, .. }
         | Event::SpoilLog { node, .. }
         | Event::FailSync { node, .. }
+        | Event::FailDataSync { node, .. }
         | Event::Follow { node, .. }
         | Event::FollowPrimary { node } => rest(peace, *node, at_ms, SETTLE_MS),
         // Others follow through the one that starts again.
@@ -133,6 +134,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::PauseReplay { .. }
         | Event::ResumeReplay { .. }
         | Event::DelayReplay { .. }
+        | Event::KeepFiles { .. }
         | Event::CreateSlot { .. }
         | Event::DropSlot { .. }
         | Event::Hold { .. }

@@ -1,9 +1,9 @@
 //! What the nodes' logs tell of their state.
 
 use super::words::{
-    ABORTED, BROKEN_OFF, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE,
-    PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH, STREAM_ENDED,
-    TIMED_OUT, TORN, UNDECIDED, value_after,
+    ABORTED, BROKEN_OFF, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, KEPT_FILE, KEPT_SEGMENT, LOG_REMOVED,
+    NEW_TIMELINE, PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STARTS, STRANGE_BRANCH,
+    STREAM_ENDED, TIMED_OUT, TORN, UNDECIDED, value_after,
 };
 use super::{Shared, handovers, heeded, ledger, own_rewinds, patience, watch};
 use crate::cluster::Watched;
@@ -26,6 +26,8 @@ const STATES: &[(&str, Rare)] = &[
     (FALLS_BACK, Rare::FellBack),
     (TORN, Rare::TornTail),
     (PRIMARY_FELL_BACK, Rare::PromotionWithPendingFallback),
+    (KEPT_FILE, Rare::KeptFile),
+    (KEPT_SEGMENT, Rare::KeptSegment),
     (SLOT_LOST, Rare::SlotLost),
     (LOG_REMOVED, Rare::LogRemoved),
 ];

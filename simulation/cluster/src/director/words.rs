@@ -65,6 +65,9 @@ pub(super) const BROKEN_OFF: &str = "the start was broken off: ";
 /// A standby's stream ends, since its slot is to go.
 pub(super) const STREAM_ENDED: &str = " to release replication slot \"of_n";
 
+/// A table's file, or a segment of the log, could not go.
+pub(super) const KEPT_FILE: &str = "could not remove file \"/data/base";
+pub(super) const KEPT_SEGMENT: &str = "could not recycle file";
 /// A slot, or log, is gone.
 pub(super) const SLOT_LOST: &str = "invalidating slot";
 pub(super) const LOG_REMOVED: &str = "has already been removed";
@@ -120,6 +123,8 @@ pub(super) const HEARD: &[&str] = &[
     TAKES_OVER,
     BROKEN_OFF,
     STREAM_ENDED,
+    KEPT_FILE,
+    KEPT_SEGMENT,
     SLOT_LOST,
     LOG_REMOVED,
     FULL,

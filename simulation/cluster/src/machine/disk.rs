@@ -131,7 +131,9 @@ impl Disk for NodeDisk {
         if rewind_rules::before_removal(&self.inner, path) {
             self.seen.spared.is_rewound();
         }
-        self.inner.remove_file(path)?;
+        let removed = self.inner.remove_file(path);
+        rules::removal(path, removed.is_ok());
+        removed?;
         self.seen.refused.removed(path);
         rules::removed(&self.inner, path, &self.seen.refused);
         self.seen.unsettled.gone(path);

@@ -18,7 +18,7 @@ use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
 use simulation::VirtualDisk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use storage::REWIND_MARKER;
@@ -64,6 +64,20 @@ pub struct Touched {
 
 /// Segments of the log that were removed or renamed away.
 static REMOVED: Mutex<Vec<Touched>> = Mutex::new(Vec::new());
+
+/// The files that each node could not remove: nobody is to make them durable.
+static KEPT: Mutex<BTreeSet<(NodeId, PathBuf)>> = Mutex::new(BTreeSet::new());
+
+/// A node has removed a file, or could not.
+pub(super) fn removal(path: &Path, is_done: bool) {
+    let Some(node) = fiber::current_node() else { return };
+    let (mut kept, place) = (KEPT.lock(), (node, path.to_path_buf()));
+    if is_done {
+        kept.remove(&place);
+    } else {
+        kept.insert(place);
+    }
+}
 
 /// Who gave a history file its name, of which timeline, and what the files of its slots said then.
 static BEGINS: Mutex<Vec<Begin>> = Mutex::new(Vec::new());
@@ -285,7 +299,11 @@ pub(super) fn control_changed(files: &VirtualDisk, data: &Path) {
     let redo = control.checkpoint_copy.redo;
     // A page's LSN is its beginning.
     let mut page = [0; size_of::<Lsn>()];
-    for dirty in files.undurable_files(&data.join("base")) {
+    let is_kept = |path: &PathBuf| {
+        fiber::current_node().is_some_and(|node| KEPT.lock().contains(&(node, path.clone())))
+    };
+    let undurable = files.undurable_files(&data.join("base"));
+    for dirty in undurable.into_iter().filter(|path| !is_kept(path)) {
         let Ok(file) = files.open(&dirty, host::OpenMode::Read) else { continue };
         for at in (0..file.len().unwrap_or(0)).step_by(PAGE) {
             let is_old = file.read_at(&mut page, at).is_ok() && lsn_of(&page).is_some_and(|lsn| lsn <= redo);

@@ -34,6 +34,49 @@ impl Director {
         self.now_ms += up_ms;
     }
 
+    /// A sync of a table's file fails in a checkpoint. What is replayed after that is to get to the disk anew:
+    /// a later loss of power shows whether it did.
+    pub(super) fn failing_data_sync(&mut self) {
+        let node = if self.rng.u8(..3) > 0 { self.primary } else { self.some_node() };
+        let seed = self.rng.u64(..1_000_000);
+        let (primary, kilobytes) = (self.primary, self.rng.u64(10..400));
+        self.then(0, Event::Burst { node: primary, kilobytes });
+        let failed_ms = self.rng.u64(10..200);
+        self.then(failed_ms, Event::FailDataSync { node, seed });
+        self.then(failed_ms + 5, Event::Checkpoint { node });
+        let mut at_ms = failed_ms + self.rng.u64(200..900);
+        self.then(at_ms, Event::Restart { node });
+        if self.rng.bool() {
+            at_ms += self.rng.u64(300..600);
+            self.then(at_ms, Event::Checkpoint { node });
+            at_ms += self.rng.u64(10..300);
+            self.then(at_ms, Event::PowerCut { node, seed });
+            at_ms += self.rng.u64(20..120);
+            self.then(at_ms, Event::Restart { node });
+        }
+        self.now_ms += at_ms;
+    }
+
+    /// Files cannot be removed while checkpoints are made, and tables may be dropped. What nobody needs goes
+    /// later.
+    pub(super) fn kept_files(&mut self, node: usize) {
+        let (primary, ms) = (self.primary, self.rng.u64(900..3000));
+        self.then(0, Event::KeepFiles { node, ms });
+        // What rewinds may need is moved first, and does not go.
+        self.then(0, Event::set(node, "plimsoll.rewind_keep_size", "0"));
+        self.then(ms, Event::set(node, "plimsoll.rewind_keep_size", "1GB"));
+        let mut at_ms = 1;
+        for _ in 0..3 {
+            let kilobytes = self.rng.u64(400..1200);
+            self.then(at_ms, Event::Burst { node: primary, kilobytes });
+            at_ms += self.rng.u64(ms / 10..ms / 5);
+            self.then(at_ms, Event::Checkpoint { node: primary });
+            at_ms += self.rng.u64(30..ms / 8);
+            self.then(at_ms, Event::Checkpoint { node });
+        }
+        self.now_ms += at_ms;
+    }
+
     /// A standby's disk changes what it has received and not replayed: it gets it again, or somebody else is
     /// promoted.
     pub(super) fn spoiled_log(&mut self) {

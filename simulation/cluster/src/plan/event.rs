@@ -235,6 +235,10 @@ events! {
     /// server has ended for that, an even seed has its machine lose power, and a generator of it says what
     /// survives; with an odd one the next server finds all of it in the kernel.
     FailSync { node: usize, seed: u64 } = "let a sync of the log of node {node} fail with seed {seed}",
+    /// The next sync of a file of tables fails in the same way.
+    FailDataSync { node: usize, seed: u64 } = "let a sync of a table's file of node {node} fail with seed {seed}",
+    /// No file of a table and no segment of the log can be removed.
+    KeepFiles { node: usize, ms: u64 } = "let node {node} remove no table's file and no segment for {ms} ms",
     /// Replay is paused on a standby.
     PauseReplay { node: usize } = "pause replay on node {node}",
     /// Replay goes on.

@@ -96,6 +96,11 @@ impl Director {
             std::mem::swap(&mut self.rng, &mut self.later);
         } else if self.has(Feature::Peeks) {
             self.stall_commits();
+        } else if self.has(Feature::FailingDataSyncs) {
+            self.failing_data_sync();
+        } else if self.has(Feature::KeptFiles) {
+            let node = self.some_node();
+            self.kept_files(node);
         } else if opens {
             self.opening();
         }
@@ -338,6 +343,8 @@ impl Director {
             Feature::Waits,
             Feature::FailingSyncs,
             Feature::SpoiledLog,
+            Feature::FailingDataSyncs,
+            Feature::KeptFiles,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -369,6 +376,8 @@ impl Director {
             Some(Feature::HeldSnapshots) => self.drop_read(),
             Some(Feature::Waits) => self.wait_scene(),
             Some(Feature::FailingSyncs) => self.failing_sync(),
+            Some(Feature::FailingDataSyncs) => self.failing_data_sync(),
+            Some(Feature::KeptFiles) => self.kept_files(node),
             Some(Feature::SpoiledLog) => self.spoiled_log(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
