@@ -37,6 +37,9 @@ impl ConflictKind {
 /// How the message of [`Error::Fenced`] begins.
 pub const FENCED: &str = "this server is fenced";
 
+/// The most that a backup's label may have.
+pub(crate) const LABEL_BYTES_MAX: usize = 1024;
+
 /// Every failure that callers of the engine tell apart.
 ///
 /// `Display` is a lower-case primary message in PostgreSQL's style; [`Error::sqlstate`] gives its code.
@@ -153,6 +156,9 @@ pub enum Error {
         /// Since when, as words.
         since: &'static str,
     },
+    /// A backup's label that is longer than a path may be (22023).
+    #[error("backup label too long (max {LABEL_BYTES_MAX} bytes)")]
+    LabelTooLong,
     /// A call that makes no sense in the database's present state (55000).
     #[error("{0}")]
     WrongState(&'static str),
@@ -202,6 +208,7 @@ impl Error {
             Self::Shutdown => SqlState::ADMIN_SHUTDOWN,
             Self::Cancelled => SqlState::QUERY_CANCELED,
             Self::NoSuchTree(_) => SqlState::UNDEFINED_TABLE,
+            Self::LabelTooLong => SqlState::INVALID_PARAMETER_VALUE,
             Self::Unusable(_) | Self::MissingLog { .. } | Self::NoPageImages { .. } | Self::WrongState(_) => {
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
             }

@@ -1,6 +1,7 @@
 //! Online backups: their begin and their end.
 
 use super::Database;
+use crate::error::LABEL_BYTES_MAX;
 use crate::recovery::backup;
 use crate::{BackupEnd, BackupStart, CheckpointKind, Error};
 use std::sync::Arc;
@@ -11,9 +12,12 @@ impl Database {
     /// zero. Many may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
     ///
     /// # Errors
-    /// Fails if its checkpoint fails, or a standby's log lacks page images. Nothing has begun then, nor if
-    /// the caller waits no longer.
+    /// Fails if the label is too long, its checkpoint fails, or a standby's log lacks page images. Nothing has
+    /// begun then, nor if the caller waits no longer.
     pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
+        if label.len() > LABEL_BYTES_MAX {
+            return Err(Error::LabelTooLong);
+        }
         let (images, on_standby) = (backup::force_images(&self.0), self.is_in_recovery());
         let kind = if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
         let done = self.checkpoint(kind).await?;

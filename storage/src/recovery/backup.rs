@@ -79,8 +79,7 @@ pub(crate) fn begin(engine: &Engine, label: &str, on_standby: bool) -> Result<Ba
     }
     let started = engine.host.clock.now();
     // A line of the label file.
-    let label: String =
-        label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
+    let label: String = label.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
     let mut backup =
         BackupStart { start, checkpoint, timeline, label_file: String::new(), started, label, on_standby };
     backup.label_file = label_of(&backup).format(size);

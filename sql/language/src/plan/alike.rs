@@ -29,7 +29,18 @@ impl PartialEq for Node {
 impl PartialEq for ScanPlan {
     fn eq(&self, other: &Self) -> bool {
         // In one catalogue a table is one object.
-        let Self { relation, needed, emit_key, index, range, direction, is_ordered: _, filter, alias } = self;
+        let Self {
+            relation,
+            needed,
+            emit_key,
+            index,
+            range,
+            direction,
+            is_ordered: _,
+            is_lookup: _,
+            filter,
+            alias,
+        } = self;
         Arc::ptr_eq(relation, &other.relation)
             && (emit_key, index, direction) == (&other.emit_key, &other.index, &other.direction)
             && (needed, filter, range, alias) == (&other.needed, &other.filter, &other.range, &other.alias)

@@ -146,6 +146,7 @@ pub(crate) fn table_item(relation: &Arc<sql_catalogue::Relation>, emit_key: bool
         range: RangePlan::default(),
         direction: Direction::Forward,
         is_ordered: false,
+        is_lookup: false,
         filter: Vec::new(),
     };
     FromItem {

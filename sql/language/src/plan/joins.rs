@@ -99,6 +99,7 @@ fn look_up(plan: &mut JoinPlan, lookup: &Lookup) -> Result<()> {
     }
     scan.index = *index;
     scan.range = RangePlan { equal, point: *point, ..RangePlan::default() };
+    scan.is_lookup = true;
     for (place, (left, right)) in std::mem::take(&mut plan.hash_keys).into_iter().enumerate() {
         if !keys.contains(&place) {
             let right = Box::new(shift_right(right, plan.left_width)?);

@@ -139,6 +139,8 @@ pub struct ScanPlan {
     pub direction: Direction,
     /// The query relies on the order in which its rows come.
     pub is_ordered: bool,
+    /// A join looks its rows up: the range asks what no condition asks.
+    pub is_lookup: bool,
     /// Over the row; its columns are among the needed ones.
     pub filter: Vec<Expr>,
 }

@@ -241,11 +241,11 @@ fn wrap(node: &mut Node, condition: Expr) {
 
 /// Works out the key range of each scan from its filter, when all conditions of a query level are in place:
 /// once more for a query in FROM, whose rows the level around it asks more of. An order that was promised
-/// stays.
+/// stays, and so does the key that a join looks rows up by.
 pub(crate) fn settle_ranges(node: &mut Node) {
     match node {
         Node::Scan(plan) => {
-            if let Some(plan) = Arc::get_mut(plan).filter(|plan| !plan.is_ordered) {
+            if let Some(plan) = Arc::get_mut(plan).filter(|plan| !plan.is_ordered && !plan.is_lookup) {
                 choose_path(plan);
             }
         }

@@ -19,6 +19,7 @@ SELECT pg_get_functiondef('pg_promote'::regproc);
 SELECT pg_get_functiondef('clock_timestamp'::regproc);
 SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'bool_and';
 SELECT pronargdefaults, pg_get_expr(proargdefaults, 0) FROM pg_proc WHERE proname IN ('pg_backup_start', 'pg_backup_stop') ORDER BY proname;
+SELECT pg_backup_start(repeat('x', 1025), true);
 SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid) FROM pg_proc WHERE proname IN ('abs', 'substr', 'sum', 'date_part', 'array_fill', 'generate_subscripts') AND pg_get_function_arguments(oid) !~ '(money|point|bit|timetz|time zone|box|lseg|path|circle|polygon)' ORDER BY oid;
 SELECT proname, proacl FROM pg_proc WHERE proname IN ('pg_switch_wal', 'pg_ls_waldir', 'now', 'abs') AND pronargs < 1 ORDER BY 1;
 GRANT EXECUTE ON FUNCTION pg_switch_wal() TO looker;

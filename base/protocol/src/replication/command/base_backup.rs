@@ -155,6 +155,11 @@ pub(super) fn base_backup_options(
         (Some(value), _) if !COMPRESSIONS.contains(&value.as_str()) => {
             return Err(CommandError::UnknownWord { what: "compression algorithm", value });
         }
+        (Some(method), Some(detail)) if method == "none" && !detail.is_empty() => {
+            return Err(CommandError::Combination(
+                "invalid compression specification: compression algorithm \"none\" takes no detail",
+            ));
+        }
         (Some(method), detail) => Some((method, detail)),
         (None, None) => None,
         (None, Some(_)) => {

@@ -89,6 +89,7 @@ fn nonsense_is_refused() {
         "BASE_BACKUP (TARGET 'moon')",
         "BASE_BACKUP (MANIFEST_CHECKSUMS 'md5')",
         "BASE_BACKUP (MANIFEST_CHECKSUMS 'sha256')",
+        "BASE_BACKUP (COMPRESSION 'none', COMPRESSION_DETAIL '5')",
         "BASE_BACKUP (WAL",
         "BASE_BACKUP SIDEWAYS",
         "SHOW",
