@@ -260,3 +260,27 @@ fn a_fallback_after_a_restart_without_a_standby_begins_where_confirmation_ends()
         wait_for_entry(&primary, &format!("return {after} "));
     }
 }
+
+#[test]
+fn of_two_fallbacks_in_a_row_the_one_that_a_crash_cuts_off_is_told_with_its_own_end() {
+    let (primary, standby) = pair("300ms");
+    standby.kill_9();
+    insert(&primary, 1);
+    standby.start();
+    primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    wait_for_entry(&primary, "return ");
+    standby.kill_9();
+    insert(&primary, 2);
+    let at_risk = end_of_log(&primary);
+    start_again(&primary, false);
+    wait_until("both are over", Duration::from_secs(30), || {
+        let ends =
+            ledger(&primary).into_iter().filter(|line| line.starts_with("return ")).collect::<Vec<_>>();
+        if ends.len() == 2 { Ok(()) } else { Err(format!("{ends:?}")) }
+    });
+    let told = ledger(&primary);
+    let last = told.iter().rfind(|line| line.starts_with("return ")).expect("an end");
+    let upto = last.split(' ').nth(2).expect("a position");
+    assert_eq!(primary.sql(&format!("SELECT '{upto}'::pg_lsn >= '{at_risk}'")), "t", "{told:?}");
+    assert!(primary.log().contains(&format!("what it had beyond {upto} is not here")), "{}", primary.log());
+}

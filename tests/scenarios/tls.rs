@@ -402,3 +402,41 @@ fn a_key_that_others_can_read_and_settings_that_rustls_lacks_are_refused() {
         if said.trim() == "TLSv1.2|ECDHE-ECDSA-AES128-GCM-SHA256" { Ok(()) } else { Err(said) }
     });
 }
+
+/// The roster knows where a server is, and not how it is to be checked.
+#[test]
+fn a_switchover_keeps_how_strictly_a_node_checks_the_server_that_it_follows() {
+    let pki = Pki::make();
+    let one = encrypted(&pki, "server", "hostssl all,replication all all trust\n");
+    one.set("cluster_name", "one");
+    one.restart();
+    let root = pki.text("root.crt");
+    let way = |node: &Node| {
+        format!("host=localhost port={} user=app sslmode=verify-full sslrootcert={root}", node.port())
+    };
+    let two = Node::builder().setting("cluster_name", "two").clone_over(&way(&one), &[]);
+    let followers = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
+    let members = "SELECT count(DISTINCT member) FROM plimsoll_roster";
+    let switch = |from: &Node, name: &str, to: &Node, own: &str| {
+        from.wait_for(followers, name);
+        from.wait_for(members, "2");
+        from.sql(&format!("SELECT plimsoll_switchover('{name}', 30000, '')"));
+        to.wait_for(followers, own);
+        from.sql("SHOW primary_conninfo")
+    };
+    // It never followed anybody, so nobody has said how.
+    let first = switch(&one, "two", &two, "one");
+    assert!(!first.contains("sslmode=verify-full"), "{first}");
+    assert!(one.log().contains("does not check the certificate there"), "{}", one.log());
+    let back = switch(&two, "one", &one, "two");
+    assert!(back.contains("sslmode=verify-full") && back.contains(&root), "{back}");
+    assert!(!two.log().contains("does not check the certificate there"), "{}", two.log());
+    // What an administrator wrote goes before what the roster leads to, though that answers sooner.
+    one.alter(&format!("SET plimsoll.peers = '{}'", way(&two)));
+    for _ in 0..2 {
+        let there = switch(&one, "two", &two, "one");
+        assert!(there.contains("sslmode=verify-full"), "{there}");
+        switch(&two, "one", &one, "two");
+        one.alter("RESET primary_conninfo");
+    }
+}

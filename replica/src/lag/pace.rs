@@ -71,7 +71,9 @@ impl Pace {
     }
 
     fn rates(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<Rates> {
-        let first = self.samples.front()?;
+        // Of one that says nothing any more the last samples lie a span back, too.
+        let is_back = |sample: &&Sample| now.since(sample.time) >= self.span;
+        let first = self.samples.iter().rev().find(is_back).or(self.samples.front())?;
         let span = now.since(first.time);
         if span < self.step() {
             return None;
@@ -147,6 +149,21 @@ mod tests {
         }
         let forecast = pace.catch_up(replayed(61_000), end, at(61_000)).unwrap().as_millis();
         assert!((8_990..=9_010).contains(&forecast), "{forecast} instead of 8999");
+    }
+
+    #[test]
+    fn one_that_falls_silent_is_soon_forecast_to_come_never() {
+        let mut pace = Pace::default();
+        let (end, replayed) = (Lsn::new(1_000_000), |ms: i64| Lsn::new(1000 + 100 * ms as u64));
+        for ms in (0..3000).step_by(100) {
+            pace.note(replayed(ms), end, at(ms));
+        }
+        let last = replayed(2900);
+        assert!(pace.catch_up(last, end, at(2900)).is_some());
+        for ms in [5000, 20_000, 3_600_000] {
+            assert_eq!(pace.catch_up(last, end, at(ms)), None, "{ms}");
+            assert_eq!(pace.replay_rate(last, end, at(ms)), Some(0.0), "{ms}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) fn warn_of_limit(log: &Log, config: &settings::Config) {
     // Those who have not logged in yet have places of their own.
     let connections = config.max_connections.saturating_add(config.max_wal_senders).saturating_mul(2);
     let wanted = connections.saturating_add(OTHERS);
-    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE)
+    if let Some(soft) = host::net::descriptors_max()
         && soft < wanted
     {
         log.warning(format!(

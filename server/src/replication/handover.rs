@@ -25,7 +25,7 @@ use crate::error::ServerError;
 use basebackup::clone::{OF_OTHER_RECOVERIES, primary_conninfo};
 use host::task::task;
 use host::{Disk, OpenMode, write_file_durably};
-use protocol::conninfo;
+use protocol::conninfo::{self, ConnInfo, SslMode};
 use replica::driver::peers::{Identity, identify, split_peers};
 use replica::roster::Address;
 use replica::roster::heard_file::GivenUp;
@@ -49,6 +49,20 @@ pub const HANDOVER_FILE: &str = "plimsoll/handover";
 /// Largest marker that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 const FIRST_LINE: &str = "plimsoll handover 1";
+
+/// What a connection string says of which server is meant, and for what, not of how it is spoken to.
+const OF_ONE_SERVER: [&str; 10] = [
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "dbname",
+    "service",
+    "replication",
+    "application_name",
+    "fallback_application_name",
+    "target_session_attrs",
+];
 
 /// A handover that the node shall carry out.
 pub(crate) struct Order {
@@ -221,56 +235,50 @@ pub(crate) async fn way_to(
     let standby = row.info.application_name.as_str();
     let system = replication.database.system_id();
     if !given.is_empty() {
-        let found = identify(given).await.map_err(|error| {
-            ServerError::new(format!("cannot reach standby \"{standby}\" to follow it afterwards: {error}"))
-        })?;
-        if found.system != system {
-            let what =
-                format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
-            return Err(ServerError::new(what));
-        }
-        if found.id == Some(replication.roster.own_id()) {
-            let what = format!("the server that \"{standby}\" is to be reached by is this one");
-            return Err(ServerError::new(what));
-        }
-        if let Some((theirs, id)) = row.directory.zip(found.id).filter(|(theirs, id)| theirs != id) {
-            let what = format!(
-                "the server that \"{standby}\" is to be reached by is another one, \"{}\"",
-                found.name
-            );
-            let detail = format!("Its directory has the id {id}, and that of the standby {theirs}.");
-            return Err(ServerError::new(what).with_hint(detail));
-        }
+        check_given(replication, row, given).await?;
         return normal_form(replication, given, true);
     }
     let config = replication.ground.config();
-    let mut asked = JoinSet::new();
-    let peers = split_peers(&config.peers).map(str::to_owned);
-    for peer in peers.chain(by_roster(replication, row)) {
-        asked.spawn(task(async move { (identify(&peer).await, peer) }));
-    }
+    let ask = |ways: Vec<String>| {
+        let mut asked = JoinSet::new();
+        for way in ways {
+            asked.spawn(task(async move { (identify(&way).await, way) }));
+        }
+        asked
+    };
+    // What an administrator wrote goes before what the roster leads to, also if its answer takes longer.
+    let peers = ask(split_peers(&config.peers).map(str::to_owned).collect());
+    let members = ask(by_roster(replication, row));
     let mut tried = Vec::new();
-    while let Some(answer) = asked.join_next().await {
-        // One whose question ended by a panic says nothing.
-        let Ok((answer, peer)) = answer else { continue };
-        let why = match answer {
-            Ok(Identity { system: theirs, .. }) if theirs != system => {
-                "the server there belongs to another cluster".to_owned()
-            }
-            Ok(Identity { id, .. }) if id == Some(replication.roster.own_id()) => {
-                "that is this server".to_owned()
-            }
-            // More than one may have its name.
-            Ok(Identity { id: Some(id), name, .. })
-                if name == standby && id != row.directory.unwrap_or(id) =>
-            {
-                "that is another server of that name".to_owned()
-            }
-            Ok(Identity { name, .. }) if name == standby => return normal_form(replication, &peer, false),
-            Ok(Identity { name, .. }) => format!("the server there calls itself \"{name}\""),
-            Err(error) => error.to_string(),
-        };
-        tried.push(format!("{}: {why}", asking::peer_name(&peer)));
+    for (mut asked, guessed) in [(peers, false), (members, true)] {
+        while let Some(answer) = asked.join_next().await {
+            // One whose question ended by a panic says nothing.
+            let Ok((answer, peer)) = answer else { continue };
+            let why = match answer {
+                Ok(Identity { system: theirs, .. }) if theirs != system => {
+                    "the server there belongs to another cluster".to_owned()
+                }
+                Ok(Identity { id, .. }) if id == Some(replication.roster.own_id()) => {
+                    "that is this server".to_owned()
+                }
+                // More than one may have its name.
+                Ok(Identity { id: Some(id), name, .. })
+                    if name == standby && id != row.directory.unwrap_or(id) =>
+                {
+                    "that is another server of that name".to_owned()
+                }
+                Ok(Identity { name, .. }) if name == standby => {
+                    let way = normal_form(replication, &peer, false)?;
+                    if guessed && replication.ground.current().tls.is_some() {
+                        warn_of_unchecked(replication, standby, &way);
+                    }
+                    return Ok(way);
+                }
+                Ok(Identity { name, .. }) => format!("the server there calls itself \"{name}\""),
+                Err(error) => error.to_string(),
+            };
+            tried.push(format!("{}: {why}", asking::peer_name(&peer)));
+        }
     }
     let tried = match tried.is_empty() {
         true => "neither the roster nor plimsoll.peers has an address for it".to_owned(),
@@ -280,16 +288,57 @@ pub(crate) async fn way_to(
     Err(ServerError::new(what).with_hint("Give a connection string, or name the standby in plimsoll.peers."))
 }
 
+/// Whether the server that was given is the standby of that stream.
+async fn check_given(replication: &Replication, row: &SenderRow, given: &str) -> Result<(), ServerError> {
+    let standby = row.info.application_name.as_str();
+    let found = identify(given).await.map_err(|error| {
+        ServerError::new(format!("cannot reach standby \"{standby}\" to follow it afterwards: {error}"))
+    })?;
+    if found.system != replication.database.system_id() {
+        let what = format!("the server that \"{standby}\" is to be reached by belongs to another cluster");
+        return Err(ServerError::new(what));
+    }
+    if found.id == Some(replication.roster.own_id()) {
+        let what = format!("the server that \"{standby}\" is to be reached by is this one");
+        return Err(ServerError::new(what));
+    }
+    if let Some((theirs, id)) = row.directory.zip(found.id).filter(|(theirs, id)| theirs != id) {
+        let what =
+            format!("the server that \"{standby}\" is to be reached by is another one, \"{}\"", found.name);
+        let detail = format!("Its directory has the id {id}, and that of the standby {theirs}.");
+        return Err(ServerError::new(what).with_hint(detail));
+    }
+    Ok(())
+}
+
 /// The addresses that the roster has for the standby of a stream, with the user name that the stream
-/// logged in by.
+/// logged in by. How a server is spoken to (sslmode and its kin) this node's primary_conninfo of an earlier
+/// life says.
 fn by_roster(replication: &Replication, row: &SenderRow) -> Vec<String> {
+    let former = conninfo::split(&replication.ground.config().primary_conninfo).unwrap_or_default();
+    let is_same = former.iter().any(|(name, value)| name == "user" && *value == row.info.user);
+    let speaks = |name: &str| !OF_ONE_SERVER.contains(&name) && (is_same || name != "password");
+    let manner: Vec<_> = former.iter().filter(|(name, _)| speaks(name)).collect();
     let members = replication.roster.members().into_iter();
     let named = members.filter(|member| member.name == row.info.application_name);
     let way = |address: &Address| {
         let port = address.port().to_string();
-        conninfo::join([("host", address.host()), ("port", &port), ("user", &row.info.user)])
+        let place = [("host", address.host()), ("port", &port), ("user", &row.info.user)];
+        let manner = manner.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        conninfo::join(place.into_iter().chain(manner))
     };
     named.flat_map(|member| member.addresses.iter().map(way).collect::<Vec<_>>()).collect()
+}
+
+/// Tells that a server with TLS will follow one whose certificate it does not check.
+fn warn_of_unchecked(replication: &Replication, standby: &str, way: &str) {
+    let mode = ConnInfo::parse(way).map(|info| info.tls.mode);
+    if !matches!(mode, Ok(SslMode::VerifyCa | SslMode::VerifyFull)) {
+        replication.ground.log.warning(format!(
+            "to follow standby \"{standby}\" this server goes by an address of the roster, and does not check the \
+             certificate there: name the standby in plimsoll.peers with sslmode=verify-full to have it checked"
+        ));
+    }
 }
 
 /// What primary_conninfo becomes. This node follows by the name that it told the cluster, unless the text is

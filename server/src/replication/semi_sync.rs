@@ -222,11 +222,11 @@ impl Mode<'_> {
         let is_ours = |after: Lsn| begun_here.is_some_and(|ours| after <= ours.after);
         let own = lasted.filter(|(after, is_own)| *is_own || is_ours(*after)).map(|(after, _)| after);
         if let Some(BegunHere { after, left_at }) = begun_here.or(own.map(BegunHere::at)) {
-            // Another primary may have put its end into the log.
+            // Another primary may have put its end into the log. One that began before may reach as far.
             let fits = |known: &&Fallback| {
                 known.after <= after && known.ended.is_some_and(|(_, upto)| upto >= after)
             };
-            let known = state.fallbacks.iter().find(fits).and_then(|known| known.ended);
+            let known = state.fallbacks.iter().rev().find(fits).and_then(|known| known.ended);
             // Of a log that was left nothing more is here, however far this one goes.
             let upto = known.map_or(end, |(_, upto)| upto).min(left_at).max(after);
             let reason = "the last run of this server ended before its standbys had kept up";

@@ -45,6 +45,16 @@ pub fn namespace() -> Option<String> {
     NAMESPACE.get_or_init(read).clone()
 }
 
+/// How many descriptors this process may have, connections among them. None where nobody counts: in a
+/// simulation nodes have no descriptors, and the process that they are in says nothing of them.
+pub fn descriptors_max() -> Option<u64> {
+    #[cfg(feature = "simulated")]
+    if simulated::fiber::current_node().is_some() {
+        return None;
+    }
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 
 use super::{Promise, Violation, violation};
 use crate::branch::Token;
-use crate::guarantee::{Commit, Guarantee, Quorum};
+use crate::guarantee::{Commit, Guarantee, Quorum, Shown};
 use crate::history::{Deed, Entry, History, Level, Numbers, Outcome};
 use std::collections::BTreeMap;
 use wal::Lsn;
@@ -59,10 +59,14 @@ fn are_held(entry: &Entry, numbers: &Numbers, guarantee: &Guarantee) -> bool {
     };
     let (told_ms, begun) = (entry.told_ms(), Token { branch: token.branch, at: behind + 1 });
     let home = guarantee.branches.home(&begun);
-    let is_open = |upto: Option<Lsn>| upto.is_none_or(|upto| upto > behind);
-    if guarantee.released.iter().any(|it| it.branch == home && is_open(it.upto))
-        || guarantee.shown_undecided.iter().any(|shown| is_open(Some(shown.upto)))
-    {
+    // What had begun by then, before the numbers' place, and reached beyond what stands for them.
+    let has = |after: Lsn, upto: Option<Lsn>| after < token.at && upto.is_none_or(|upto| upto > behind);
+    let was_told = |from_ms: u64| from_ms <= told_ms;
+    let was_released = guarantee.released.iter().any(|it| {
+        it.branch == home && has(it.after, it.upto) && it.told_ms.is_none_or(|(from_ms, _)| was_told(from_ms))
+    });
+    let was_shown = |shown: &Shown| has(shown.after, Some(shown.upto)) && was_told(shown.at_ms);
+    if was_released || guarantee.shown_undecided.iter().any(was_shown) {
         return true;
     }
     let has_told = |node: &&usize| {
@@ -143,6 +147,12 @@ mod tests {
             let source = Source { node: 1, branch: Branch::new("1"), upstream: 0 };
             reports.add(source, at_ms, Progress { written: 0x60, flushed, replayed: 0 }, None);
             guarantee.reports = Some(reports);
+            assert_eq!(check(&history, &guarantee).is_ok(), is_right, "{at_ms} {flushed:x}");
+            // One of later, or behind the place, is no excuse.
+            for (after, told_ms) in [(0x40, Some((5000, u64::MAX))), (0x80, None)] {
+                let (branch, after) = (Branch::new("1"), Lsn::new(after));
+                guarantee.released.push(Released { branch, after, upto: None, told_ms });
+            }
             assert_eq!(check(&history, &guarantee).is_ok(), is_right, "{at_ms} {flushed:x}");
             let (branch, after) = (Branch::new("1"), Lsn::new(0x40));
             guarantee.released.push(Released { branch, after, upto: None, told_ms: None });
