@@ -409,7 +409,8 @@ fn a_switchover_keeps_how_strictly_a_node_checks_the_server_that_it_follows() {
     let pki = Pki::make();
     let one = encrypted(&pki, "server", "hostssl all,replication all all trust\n");
     one.set("cluster_name", "one");
-    one.restart();
+    one.stop();
+    one.start();
     let root = pki.text("root.crt");
     let way = |node: &Node| {
         format!("host=localhost port={} user=app sslmode=verify-full sslrootcert={root}", node.port())
