@@ -122,6 +122,16 @@ pub struct View {
     pub columns: Vec<ViewColumn>,
     /// OIDs of the tables, views and sequences that it reads.
     pub uses: Vec<u32>,
+    /// For each of them the number of the last column that it had when the view was made: what came since is
+    /// not there for the view's query.
+    pub reach: Vec<i16>,
+}
+
+impl View {
+    /// The tables, views and sequences that it reads, with the numbers of the last columns that it sees.
+    pub fn sees(&self) -> Vec<(u32, i16)> {
+        self.uses.iter().copied().zip(self.reach.iter().copied()).collect()
+    }
 }
 
 /// A column of a table.
@@ -464,6 +474,15 @@ impl Catalogue {
             || self.index_named(name).is_some()
             || self.sequence_named(name).is_some()
             || self.view_named(name).is_some()
+    }
+    /// The number of the last column of a table, view or sequence; 0 if there is none.
+    pub fn last_column(&self, oid: u32) -> i16 {
+        match (self.relations.get(&oid), self.views.get(&oid)) {
+            (Some(relation), _) => relation.columns.last().map_or(0, |column| column.number),
+            (None, Some(view)) => i16::try_from(view.columns.len()).unwrap_or(i16::MAX),
+            // Those of a sequence are always the same.
+            (None, None) => i16::MAX,
+        }
     }
     /// A view by its name.
     pub fn view_named(&self, name: &str) -> Option<&Arc<View>> {

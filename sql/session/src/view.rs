@@ -74,7 +74,9 @@ impl SqlSession {
         };
         let owner = before.as_ref().map_or(self.role.oid, |before| before.owner);
         let text = self.kept_query(query, text)?;
-        let view = View { oid, name, owner, query: text, columns: view_columns, uses };
+        let seen = self.facts.catalogue.clone();
+        let reach = uses.iter().map(|oid| seen.last_column(*oid)).collect();
+        let view = View { oid, name, owner, query: text, columns: view_columns, uses, reach };
         store::put_view(self.transaction()?, &view).await?;
         if !options.is_empty() || catalogue.options.contains_key(&oid) {
             grants::put_options(self.transaction()?, oid, options).await?;

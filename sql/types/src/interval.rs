@@ -82,7 +82,10 @@ impl Interval {
     }
     /// With hours as days, days as months, and one sign in all fields; None if a field does not fit.
     pub fn justify_interval(self) -> Option<Self> {
-        let mut all = self.justify_hours()?.justify_days()?;
+        // The days that hours make may be more than fit beside those that are there: those go first.
+        let whole = if (self.days > 0) == (self.micros > 0) { self.days / 30 } else { 0 };
+        let first = Self { months: self.months.checked_add(whole)?, days: self.days - whole * 30, ..self };
+        let mut all = first.justify_hours()?.justify_days()?;
         if all.months > 0 && (all.days < 0 || (all.days == 0 && all.micros < 0)) {
             all.days += 30;
             all.months -= 1;

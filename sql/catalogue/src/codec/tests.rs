@@ -118,8 +118,10 @@ fn a_view_comes_back_as_it_was_written() {
         query: "select 1".into(),
         columns: vec![column("a"), column("ä b")],
         uses: vec![7, 11],
+        reach: vec![3, 1],
     };
-    assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
+    let bytes = encode_view(&view).unwrap();
+    assert_eq!(decode_view(13, &bytes).unwrap(), view);
 }
 
 #[test]

@@ -15,10 +15,11 @@ const VIEW: &[TypeId] = &[
     TypeId::OidArray,
     TypeId::Int4Array,
     TypeId::OidArray,
+    TypeId::Int2Array,
 ];
 
 /// Of arrays that run side by side, one entry a column: its name, the query's own name for it, its type, the
-/// type's modifier.
+/// type's modifier. Those of what the view reads are two: OIDs, and numbers of last columns.
 pub(crate) fn encode_view(view: &View) -> Result<Vec<u8>> {
     let array = |id, values: Vec<Datum>| Datum::Array(Arc::new(Array::of(id, values)));
     let columns = &view.columns;
@@ -33,6 +34,7 @@ pub(crate) fn encode_view(view: &View) -> Result<Vec<u8>> {
             array(TypeId::Oid, columns.iter().map(|column| Datum::Oid(column.ty.id.oid())).collect()),
             array(TypeId::Int4, columns.iter().map(|column| Datum::Int4(column.ty.modifier)).collect()),
             array(TypeId::Oid, view.uses.iter().map(|oid| Datum::Oid(*oid)).collect()),
+            array(TypeId::Int2, view.reach.iter().map(|number| Datum::Int2(*number)).collect()),
         ],
     )
 }
@@ -57,5 +59,13 @@ pub(crate) fn decode_view(oid: u32, bytes: &[u8]) -> Result<View> {
         }
     }
     let uses = uses.iter().map(|used| if let Datum::Oid(oid) = used { Ok(*oid) } else { Err(corrupt()) });
-    Ok(View { oid, name, owner, query, columns, uses: uses.collect::<Result<_>>()? })
+    let uses = uses.collect::<Result<_>>()?;
+    // A view of before does not say it.
+    let reach = match fields.next() {
+        Datum::Array(array) => array.values().to_vec(),
+        _ => Vec::new(),
+    };
+    let reach =
+        reach.iter().map(|seen| if let Datum::Int2(number) = seen { Ok(*number) } else { Err(corrupt()) });
+    Ok(View { oid, name, owner, query, columns, uses, reach: reach.collect::<Result<_>>()? })
 }

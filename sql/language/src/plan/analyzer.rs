@@ -139,6 +139,8 @@ pub struct Analyzer<'a> {
     pub(crate) rights: Vec<Requirement>,
     /// Whose rights count: None for whoever runs the statement, inside a view its owner.
     pub(crate) acting: Option<u32>,
+    /// Inside a view's query, of what it reads: the numbers of the last columns that it sees.
+    pub(crate) within: Vec<(u32, i16)>,
     /// Columns that are named now need no right to be read.
     pub(crate) reads_unnoted: bool,
     /// OIDs of the views and sequences that are read.
@@ -265,6 +267,7 @@ impl<'a> Analyzer<'a> {
             refused: None,
             rights: Vec::new(),
             acting: None,
+            within: Vec::new(),
             reads_unnoted: false,
             views: Vec::new(),
             reads_catalogue: false,

@@ -293,14 +293,15 @@ impl Analyzer<'_> {
                     targets.push(self.target(expr, Some(fold(alias)))?)
                 }
                 ast::SelectItem::Wildcard(options) => {
-                    require_plain_star(options)?;
+                    require_plain_star(options, false)?;
                     targets.extend(self.star()?);
                 }
                 ast::SelectItem::QualifiedWildcard(
                     ast::SelectItemQualifiedWildcardKind::ObjectName(name),
                     options,
                 ) => {
-                    require_plain_star(options)?;
+                    // A label is taken behind this star, and says nothing.
+                    require_plain_star(options, true)?;
                     let (_, table, position) = self.table_name(name)?;
                     targets.extend(self.star_of(&table).map_err(|error| error.at(position))?);
                 }
@@ -468,7 +469,7 @@ pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Opti
 }
 
 /// 42601 for what other dialects write behind `*`.
-fn require_plain_star(options: &ast::WildcardAdditionalOptions) -> Result<()> {
+fn require_plain_star(options: &ast::WildcardAdditionalOptions, may_have_label: bool) -> Result<()> {
     let ast::WildcardAdditionalOptions {
         wildcard_token: _,
         opt_ilike,
@@ -483,7 +484,7 @@ fn require_plain_star(options: &ast::WildcardAdditionalOptions) -> Result<()> {
         || opt_except.is_some()
         || opt_replace.is_some()
         || opt_rename.is_some()
-        || opt_alias.is_some();
+        || (opt_alias.is_some() && !may_have_label);
     if foreign { Err(SqlError::syntax("syntax error behind \"*\"")) } else { Ok(()) }
 }
 

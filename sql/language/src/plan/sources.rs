@@ -64,7 +64,7 @@ impl Analyzer<'_> {
                 let relation = self.find_table(name).map_err(|error| error.at(position))?;
                 let mode = if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare };
                 self.use_table(&relation, mode, Privileges::SELECT);
-                Ok(table_item(&relation, emit_keys))
+                Ok(self.as_seen(relation.oid, table_item(&relation, emit_keys)))
             }
         }
     }
@@ -106,39 +106,43 @@ impl Analyzer<'_> {
         self.require_public();
         self.require(&Object::Relation(view.oid), Privileges::SELECT);
         let ctes = std::mem::take(&mut self.ctes);
-        let acting = self.acting;
+        let (acting, within) = (self.acting, std::mem::replace(&mut self.within, view.sees()));
         // An invoker's view is read by whoever runs the statement, also below another view.
         self.acting = (!self.catalogue.is_of_invoker(view.oid)).then_some(view.owner);
         let inner = self.over_text(query.tokens, |analyzer| {
             analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
         });
-        (self.acting, self.ctes) = (acting, ctes);
+        (self.acting, self.within, self.ctes) = (acting, within, ctes);
         let mut select = inner.map_err(elsewhere)?;
         select.settle_unknowns(self)?;
         self.views.push(view.oid);
-        // Columns stand where they stood, unless a table has got more of them meanwhile.
-        let in_place =
-            view.columns.iter().zip(&select.columns).all(|(stored, found)| stored.inner == found.name);
         let mut exprs = Vec::with_capacity(view.columns.len());
-        for (at, stored) in view.columns.iter().enumerate() {
-            let place = if in_place {
-                Some(at)
-            } else {
-                select.columns.iter().position(|found| found.name == stored.inner)
-            };
-            let found = place.and_then(|index| Some((index, select.columns.get(index)?.ty)));
-            let Some((index, ty)) = found.filter(|(_, ty)| *ty == stored.ty) else {
+        for (index, stored) in view.columns.iter().enumerate() {
+            let found = select
+                .columns
+                .get(index)
+                .filter(|found| (&found.name, found.ty) == (&stored.inner, stored.ty));
+            if found.is_none() {
                 return Err(SqlError::new(
                     SqlState::INVALID_TABLE_DEFINITION,
                     format!("view \"{}\" no longer fits the tables that it reads", view.name),
                 ));
-            };
-            exprs.push(Expr::Column { index, ty });
+            }
+            exprs.push(Expr::Column { index, ty: stored.ty });
         }
         let plan = ProjectPlan { input: select.node, exprs, deferred: DeferredValues::default() };
         let columns = view.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
         let node = Node::Project(Arc::new(plan));
-        Ok(without_table(plain_item(node, &view.name, Some("public"), Some(view.oid), columns)))
+        let item = without_table(plain_item(node, &view.name, Some("public"), Some(view.oid), columns));
+        Ok(self.as_seen(view.oid, item))
+    }
+
+    /// A table or a view as the view around sees it: without the columns that came since that was made.
+    fn as_seen(&self, oid: u32, mut item: FromItem) -> FromItem {
+        if let Some((_, last)) = self.within.iter().find(|(seen, _)| *seen == oid) {
+            item.columns.retain(|column| column.origin.is_none_or(|(_, number)| number <= *last));
+        }
+        item
     }
 
     pub(super) fn cte_item(&mut self, at: usize) -> Result<FromItem> {

@@ -58,6 +58,8 @@ pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
         }
         // Which offset a zone has, a time alone does not say.
         Moment::Fields { date: None, zone_needs_date: true, .. } => Err(Refused::Syntax),
+        // Before noon it was a time of day.
+        Moment::Fields { time: Some(micros), .. } if micros > MICROS_PER_DAY => Err(Refused::Field),
         Moment::Fields { time: Some(micros), .. } => Ok(micros),
         _ => Err(Refused::Syntax),
     };
@@ -493,7 +495,10 @@ impl Decoder {
             Some((_, minute, micros)) if minute > 59 || micros > 61 * MICROS_PER_SECOND - 1 => {
                 Err(Refused::Field)
             }
-            Some((hour, minute, micros)) if hour > 24 || (hour == 24 && (minute > 0 || micros > 0)) => {
+            // A leap second is one more, and none leads past midnight.
+            Some((hour, minute, micros))
+                if hour > 24 || (hour * 60 + minute) * 60 * MICROS_PER_SECOND + micros > MICROS_PER_DAY =>
+            {
                 Err(Refused::Field)
             }
             _ => Ok(()),
