@@ -8,6 +8,7 @@
 
 mod chance;
 mod generate;
+mod queries;
 mod written;
 
 use generate::{Generator, Statement, TABLES};
