@@ -12,8 +12,8 @@ impl Database {
     /// zero. Many may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
     ///
     /// # Errors
-    /// Fails if the label is too long, its checkpoint fails, or a standby's log lacks page images. Nothing has
-    /// begun then, nor if the caller waits no longer.
+    /// Fails if the label is too long, its checkpoint fails, or a standby's log lacks page images. Nothing
+    /// has begun then, nor if the caller waits no longer.
     pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
         if label.len() > LABEL_BYTES_MAX {
             return Err(Error::LabelTooLong);

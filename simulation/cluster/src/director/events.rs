@@ -101,13 +101,14 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
         Event::Restart { node } => start(shared, *node),
-        Event::Freeze { node, ms } => lasting::freeze(shared, *node, *ms),
-        Event::Partition { .. }
+        Event::Freeze { .. }
+        | Event::Partition { .. }
         | Event::Isolate { .. }
         | Event::SlowLink { .. }
-        | Event::NarrowLink { .. } => {
-            lasting::link_fails(shared, event);
-        }
+        | Event::NarrowLink { .. }
+        | Event::DiskFull { .. }
+        | Event::SlowDisk { .. }
+        | Event::KeepFiles { .. } => lasting::befall(shared, event),
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
         Event::PromoteBest { among } => shared.beside(promote_best(shared.clone(), among.0.clone())),
@@ -129,13 +130,10 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             reload(shared, primary, SYNC_NAMES, names);
             shared.beside(see_names(shared.clone(), primary, names.clone()));
         }
-        Event::DiskFull { node, ms } => lasting::fill(shared, *node, *ms),
-        Event::SlowDisk { node, us, ms } => lasting::slow_disk(shared, *node, *us, *ms),
         Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
         Event::SpoilLog { node, seed } => spoiled::spoil(shared, *node, *seed),
         Event::FailSync { node, seed } => syncs::fail(shared, *node, Synced::Log, *seed),
         Event::FailDataSync { node, seed } => syncs::fail(shared, *node, Synced::Tables, *seed),
-        Event::KeepFiles { node, ms } => lasting::keep_files(shared, *node, *ms),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
         Event::DropRead { .. } | Event::Alone { .. } | Event::Hold { .. } => {

@@ -71,12 +71,16 @@ fn begin(shared: &Arc<Shared>, fault: Fault, ms: u64, end: impl FnOnce(&Shared) 
     });
 }
 
-/// What befalls links for a time.
-pub(super) fn link_fails(shared: &Arc<Shared>, event: &Event) {
+/// What befalls a node, its disk or its links for a time.
+pub(super) fn befall(shared: &Arc<Shared>, event: &Event) {
     match event {
         Event::Partition { from, to, ways, ms } => {
             partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
         }
+        Event::Freeze { node, ms } => freeze(shared, *node, *ms),
+        Event::DiskFull { node, ms } => fill(shared, *node, *ms),
+        Event::SlowDisk { node, us, ms } => slow_disk(shared, *node, *us, *ms),
+        Event::KeepFiles { node, ms } => keep_files(shared, *node, *ms),
         Event::Isolate { node, ms } => isolate(shared, *node, *ms),
         Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
         Event::NarrowLink { from, to, kilobytes, ms } => {
@@ -113,7 +117,7 @@ fn primary_life(cluster: &Cluster, node: usize) -> Option<Life> {
 }
 
 /// Gives a node's disk no room.
-pub(super) fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
+fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
     pause(shared, node, ms);
     with_node(shared, node, |node| node.set_capacity(0));
     begin(shared, Fault::Full(node), ms, move |shared| {
@@ -122,7 +126,7 @@ pub(super) fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
 }
 
 /// Has a node's disk take up to so long for a call.
-pub(super) fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
+fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
     pause(shared, node, ms);
     with_node(shared, node, |node| node.slow_down(Some(us)));
     begin(shared, Fault::SlowDisk(node), ms, move |shared| {
@@ -131,7 +135,7 @@ pub(super) fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
 }
 
 /// Lets a node remove no file of a table, and no segment of the log.
-pub(super) fn keep_files(shared: &Arc<Shared>, node: usize, ms: u64) {
+fn keep_files(shared: &Arc<Shared>, node: usize, ms: u64) {
     pause(shared, node, ms);
     let Some(files) = shared.cluster.lock().node(machine_of(node)).map(|node| node.files().clone()) else {
         return;

@@ -1,4 +1,5 @@
-//! Syncs of a node's log, or of its tables, that fail: the server must not go on, since nobody knows what its disk has.
+//! Syncs of a node's log, or of its tables, that fail: the server must not go on, since nobody knows what its
+//! disk has.
 
 use super::events::{cut_power, policy_of};
 use super::{Shared, facts, machine_of, rewinding};
@@ -29,8 +30,8 @@ pub(super) enum Synced {
     Tables,
 }
 
-/// Lets the next sync of such a file of a node fail. What it was to save was seen by programs and is not there.
-/// By the seed, the machine goes down with its server, or the next server finds it in the kernel.
+/// Lets the next sync of such a file of a node fail. What it was to save was seen by programs and is not
+/// there. By the seed, the machine goes down with its server, or the next server finds it in the kernel.
 pub(super) fn fail(shared: &Arc<Shared>, node: usize, what: Synced, seed: u64) {
     let (life, files, mut states) = {
         let cluster = shared.cluster.lock();

@@ -34,8 +34,8 @@ impl Director {
         self.now_ms += up_ms;
     }
 
-    /// A sync of a table's file fails in a checkpoint. What is replayed after that is to get to the disk anew:
-    /// a later loss of power shows whether it did.
+    /// A sync of a table's file fails in a checkpoint. What is replayed after that is to get to the disk
+    /// anew: a later loss of power shows whether it did.
     pub(super) fn failing_data_sync(&mut self) {
         let node = if self.rng.u8(..3) > 0 { self.primary } else { self.some_node() };
         let seed = self.rng.u64(..1_000_000);
