@@ -122,6 +122,11 @@ fn a_view_comes_back_as_it_was_written() {
     };
     let bytes = encode_view(&view).unwrap();
     assert_eq!(decode_view(13, &bytes).unwrap(), view);
+    // One that was written before views kept how far they see.
+    let (mut fields, before) = (Vec::new(), &view::VIEW[..view::VIEW.len() - 1]);
+    RowLayout::new(view::VIEW).decode(&bytes, &mut fields).unwrap();
+    let bytes = encode(before, &fields[..before.len()]).unwrap();
+    assert_eq!(decode_view(13, &bytes).unwrap(), View { reach: vec![], ..view });
 }
 
 #[test]

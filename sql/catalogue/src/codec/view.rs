@@ -6,7 +6,7 @@ use sql_interface::Result;
 use sql_types::{Array, Datum, Type, TypeId};
 use std::sync::Arc;
 
-const VIEW: &[TypeId] = &[
+pub(super) const VIEW: &[TypeId] = &[
     TypeId::Text,
     TypeId::Oid,
     TypeId::Text,
