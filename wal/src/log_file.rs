@@ -128,11 +128,12 @@ impl LogFile {
             read.map_err(|cause| {
                 WalError::from_io(WalOperation::Read, &folder.path(timeline, segment), cause)
             })?;
-            // Without this page nothing of the record was read, and the log would end here.
+            begun.push(segment);
+            // Its later pages may have come to the disk without this one, and nothing of those behind it has:
+            // a segment is durable before the next one is written.
             if !is_stale(&header, size.start_of(segment)) {
                 break;
             }
-            begun.push(segment);
             segment = segment.next();
         }
         for segment in begun.into_iter().rev() {

@@ -5,7 +5,7 @@
 use crate::changes::records::info;
 use crate::changes::store::{Fault, Store};
 use crate::changes::writer::{Target, Writer};
-use crate::pages::page::{POINTER_SIZE, PageKind, USABLE_SIZE};
+use crate::pages::page::{PAGE_SIZE, POINTER_SIZE, PageKind, USABLE_SIZE};
 use crate::pages::pool::PageKey;
 use crate::{Error, TreeId};
 use wal::codec::PutFields;
@@ -74,7 +74,31 @@ impl Writer<'_> {
 }
 
 impl Store {
-    /// Reads one field of the state page; None if it was never put.
+    /// Checks that the state page is there, before anything is read of it or redone.
+    ///
+    /// Whoever makes a directory puts a field before there is a control file, in all formats that this
+    /// program reads; backups and clones copy the file with the rest, and nothing ever cuts or removes it. So
+    /// a directory without it has lost it. To go on as if no field had ever been put would show rows that
+    /// were rolled back, and forget what is confirmed.
+    ///
+    /// # Errors
+    /// Fails if the file is missing or too short.
+    pub fn check_state(&self) -> Result<(), Error> {
+        let file = STATE_FILE.file();
+        let found = match self.0.relations.get(file) {
+            Some(relation) if relation.page_count() > 0 => return Ok(()),
+            Some(_) => format!("it has fewer than {PAGE_SIZE} bytes"),
+            None => "it is missing".to_owned(),
+        };
+        let what = format!(
+            "{found}, and it holds which transactions were rolled back and what is confirmed; \
+             restore the directory from a backup, or clone this server anew from another one"
+        );
+        Err(Error::corrupt(format!("file {file}"), None, what))
+    }
+
+    /// Reads one field of the state page; None if it was never put. Whether the page is lost is told by
+    /// [`Store::check_state`].
     ///
     /// # Errors
     /// Fails if the page is not in the pool, or is none.

@@ -10,7 +10,7 @@ use crate::lock_order::{Rank, Ranked};
 use crate::pages::page::{PAGE_SIZE, Page};
 use crate::pages::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::pages::relation::{Relation, Relations};
-use crate::{Error, Interrupt};
+use crate::{Error, Interrupt, TreeId};
 use host::Host;
 use host::Mutex;
 use host::sync::RwLock;
@@ -332,6 +332,16 @@ impl Store {
             self.0.missing.lock().retain(|key, _| key.rel != *rel);
         }
         Ok(failures)
+    }
+
+    /// The log has just dropped these trees: nothing changes them from here on. Under the write lock, or where
+    /// nobody writes.
+    pub(crate) fn close_dropped(&self, trees: &[TreeId]) {
+        for tree in trees {
+            if let Some(relation) = self.0.relations.get(tree.file()) {
+                relation.close();
+            }
+        }
     }
 
     /// Writes all pages changed before `redo`, in file order, and syncs every file written since the last

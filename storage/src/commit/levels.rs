@@ -3,6 +3,7 @@
 //! Each remote level has an effective position: what is flushed here and held by the quorum, or just what is
 //! flushed here while no quorum is required. It never moves back.
 
+use super::patience::Waited;
 use super::remote::{Remote, RemoteProgress, RemoteStages};
 use super::suspension::{Resumed, Stall, Suspended};
 use crate::visibility::snapshot::{LiveSnapshot, Visibility};
@@ -375,7 +376,7 @@ impl Levels {
         self.note_stage(level);
         let _waiting = interrupt.waiting_for_commit(end);
         let deaf = host::planted!("a commit's wait does not hear its cancel");
-        let mut began = Instant::now();
+        let mut waited = Waited::since(Instant::now());
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -387,29 +388,30 @@ impl Levels {
                 reached = mark.wait(end) => return reached.map(|_| true).map_err(|_| Error::Shutdown),
                 () = interrupt.cancelled(), if !deaf => return Ok(false),
                 () = changed => {}
-                () = self.tell_stall(&mut began, end) => {}
+                () = self.tell_stall(&mut waited, end) => {}
             }
         }
     }
 
-    /// Tells of a commit that ends at `end` once it has waited since `began`, and since its flush here, for
-    /// as long as set. Never returns.
-    async fn tell_stall(&self, began: &mut Instant, end: Lsn) {
+    /// Tells of a commit that ends at `end` once it has waited, and since its flush here, for as long as set.
+    /// Never returns.
+    async fn tell_stall(&self, waited: &mut Waited, end: Lsn) {
         let patience_ms = self.patience_ms.load(Ordering::Acquire);
         if patience_ms != u64::MAX {
             let patience = Duration::from_millis(patience_ms);
-            tokio::time::sleep_until(*began + patience).await;
+            waited.wait_for(patience).await;
             if let Some(positions) = self.positions.get().filter(|positions| positions.flushed() < end) {
                 // That is no fault of the standbys'. A failed log ends the wait elsewhere.
                 let _ = positions.wait_flushed(end).await;
-                *began = Instant::now();
-                tokio::time::sleep(patience).await;
+                *waited = Waited::since(Instant::now());
+                waited.wait_for(patience).await;
             }
             let mut levels = Stage::ALL.into_iter().map(Stage::level);
             if let Some(level) = levels.find(|level| !self.reached(*level, end)) {
                 self.stall.send_replace(Some(Stall { level, end, patience_ms }));
             }
         }
+        waited.unwatch();
         std::future::pending().await
     }
 

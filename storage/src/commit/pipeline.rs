@@ -287,6 +287,9 @@ impl Pipeline {
         {
             self.end_early(committer, &mut writer, xid, &mut **large);
         }
+        if logged.is_ok() {
+            self.store.close_dropped(dropped);
+        }
         drop(writer);
         match logged {
             Ok(logged) => {
@@ -380,7 +383,10 @@ impl Pipeline {
     pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
         self.alone(|committer| {
             let xid = committer.next_xid;
+            let writer = self.store.writer();
             let end = self.log_outcome(committer, None, xid, created, &[])?;
+            self.store.close_dropped(created);
+            drop(writer);
             self.give_out(committer, xid);
             Ok(Insertion { end, xid, level: SyncLevel::Local })
         })

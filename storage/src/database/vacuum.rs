@@ -42,10 +42,12 @@ impl Database {
         Some(tree.relation().counts.read())
     }
 
-    /// All trees, in order of their numbers.
+    /// All trees that may be changed, in order of their numbers: without those that are dropped, and that old
+    /// snapshots still read.
     pub fn trees(&self) -> Vec<TreeId> {
         let relations = self.0.store.relations().all();
-        let ids = relations.iter().filter_map(|relation| TreeId::try_from(relation.id()).ok());
+        let changeable = relations.iter().filter(|relation| !relation.is_closed());
+        let ids = changeable.filter_map(|relation| TreeId::try_from(relation.id()).ok());
         let mut trees: Vec<TreeId> = ids.filter(|tree| *tree != STATE_FILE).collect();
         trees.sort_unstable();
         trees

@@ -26,6 +26,9 @@ impl Engine {
             return;
         }
         let files = trees.iter().map(|tree| tree.file()).collect();
+        // Redo has come by the drop, if it was not this node's. A standby may be promoted while a snapshot
+        // still reads them.
+        self.store.close_dropped(trees);
         self.row_numbers.lock().retain(|tree, _| !trees.contains(tree));
         self.drops.lock().push(Drop { after, files });
     }
@@ -69,7 +72,7 @@ impl Engine {
     pub(crate) fn remove_stuck(&self) -> Result<(), Error> {
         let _only = self.removing.lock();
         let stuck = std::mem::take(&mut *self.stuck.lock());
-        self.remove_files(&stuck, Lsn::INVALID)
+        if stuck.is_empty() { Ok(()) } else { self.remove_files(&stuck, Lsn::INVALID) }
     }
 
     /// What cannot go is told, and kept for [`Engine::remove_stuck`].

@@ -24,10 +24,9 @@ use crate::commit::sync_record::SyncRecord;
 use crate::error::log_error;
 use crate::lock_order::{Rank, Ranked};
 use crate::locks::LockManager;
-use crate::tree::Batch;
 use crate::visibility::shown::Shown;
 use crate::visibility::snapshot::{LiveSnapshot, Snapshot, Visibility};
-use crate::{ConflictKind, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
+use crate::{ConflictKind, Error, Interrupt, TreeId, WaitEvent};
 use dropped::Drop;
 use host::Mutex;
 use host::sync::RwLock;
@@ -213,7 +212,7 @@ impl Engine {
         }
         self.levels.follow(wal.positions());
         wal.set_observer(self.levels.clone());
-        self.first_own_number.store(self.numbers.lock().next, Ordering::Release);
+        self.pass_left_files();
         let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
         let pipeline =
             Pipeline::new(self.store.clone(), wal.clone(), Arc::clone(&self.host.clock), shared, next_xid);
@@ -223,6 +222,19 @@ impl Engine {
         // It may have changed since the log was opened.
         self.apply_log_writing();
         Ok(())
+    }
+
+    /// Numbers begin behind the files that a crash left which the log had not heard of: those are of before,
+    /// and nobody's, and another relation of such a number would keep one for good.
+    fn pass_left_files(&self) {
+        let mut numbers = self.numbers.lock();
+        let ahead = numbers.next..numbers.next.saturating_add(NUMBERS_LOGGED);
+        let relations = self.store.relations().all();
+        let left = relations.iter().map(|relation| relation.id().relation).filter(|it| ahead.contains(it));
+        if let Some(last) = left.max() {
+            numbers.next = last + 1;
+        }
+        self.first_own_number.store(numbers.next, Ordering::Release);
     }
 
     /// Pages need the log alone from now on: the control file tells of no recovery any more.
@@ -463,11 +475,9 @@ impl Engine {
             *next += 1;
             return Ok(*next - 1);
         }
-        let mut scan = self.store.tree(tree)?.scan(KeyRange::all(), Direction::Backward);
-        let mut batch = Batch::default();
-        self.store.run(|| scan.next_batch(&mut |_| true, 1, 1, &mut batch)).await?;
-        let last = match batch.rows().next() {
-            Some((key, ..)) => {
+        let relation = self.store.tree(tree)?;
+        let last = match self.store.run(|| relation.last_key()).await? {
+            Some(key) => {
                 let key = key.try_into().map_err(|_| {
                     Error::WrongState("the keys of this relation are no row numbers of 8 bytes")
                 })?;

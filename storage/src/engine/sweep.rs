@@ -132,7 +132,7 @@ pub(crate) fn sweep_aborted(engine: &Engine, interrupt: &Interrupt) -> Result<us
     if entries.is_empty() {
         return Ok(0);
     }
-    let (mut removed, mut left) = (0, 0);
+    let (mut removed, mut left, mut closed) = (0, 0, Vec::new());
     for relation in engine.store.relations().all() {
         let Ok(tree) = TreeId::try_from(relation.id()) else { continue };
         if tree == STATE_FILE {
@@ -149,15 +149,19 @@ pub(crate) fn sweep_aborted(engine: &Engine, interrupt: &Interrupt) -> Result<us
                 removed += report.removed as usize;
                 left += report.aborted;
             }
-            // Dropped meanwhile.
+            // Dropped. While old snapshots read it, what was aborted in it is not forgotten.
+            Err(Error::NoSuchTree(_)) if engine.store.tree(tree).is_ok() => closed.push(tree),
             Err(Error::NoSuchTree(_)) => {}
             Err(error) => return Err(error),
         }
     }
     // A sweep that the engine's end has cut short has not seen all.
     if left == 0 && !engine.closed.load(Ordering::Acquire) {
-        let all: Vec<Xid> = entries.iter().flat_map(|entry| entry.xids.iter().copied()).collect();
-        pipeline.forget_aborted(&all)?;
+        let gone = entries.iter().filter(|entry| !closed.iter().any(|tree| entry.touched.has(*tree)));
+        let gone: Vec<Xid> = gone.flat_map(|entry| entry.xids.iter().copied()).collect();
+        if !gone.is_empty() {
+            pipeline.forget_aborted(&gone)?;
+        }
     }
     Ok(removed)
 }

@@ -4,6 +4,7 @@
 //! records.
 
 pub mod barrier;
+pub(crate) mod candidates;
 pub(crate) mod counts;
 pub mod free_map;
 pub mod page;

@@ -4,6 +4,7 @@
 //! The length known here is the one that the log has given the relation; the file may be shorter until its
 //! last pages are written. Nothing is durable before [`Relations::sync`].
 
+use super::candidates::Candidates;
 use crate::Error;
 use crate::pages::counts::TreeCounts;
 use crate::pages::page::{PAGE_SIZE, Page};
@@ -36,44 +37,6 @@ struct Segment {
     created: bool,
 }
 
-/// Pages of a relation that may be lost: a bit each.
-#[derive(Debug, Default)]
-pub(crate) struct Candidates(Mutex<Vec<u64>>);
-
-impl Candidates {
-    pub(crate) fn add(&self, blocks: impl Iterator<Item = BlockNumber>) {
-        let mut words = self.0.lock();
-        for block in blocks {
-            let at = block.get() as usize / 64;
-            if words.len() <= at {
-                words.resize(at + 1, 0);
-            }
-            words[at] |= 1 << (block.get() % 64);
-        }
-    }
-    /// Takes pages out; returns how many were inside.
-    pub(crate) fn remove(&self, blocks: &[BlockNumber]) -> usize {
-        let mut words = self.0.lock();
-        let mut take = |block: &&BlockNumber| {
-            let (at, mask) = (block.get() as usize / 64, 1 << (block.get() % 64));
-            let word = words.get_mut(at).filter(|word| **word & mask != 0);
-            word.map(|word| *word &= !mask).is_some()
-        };
-        blocks.iter().filter(|block| take(block)).count()
-    }
-    pub(crate) fn count(&self) -> u64 {
-        self.0.lock().iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-    /// The first ones, at most so many.
-    pub(crate) fn first(&self, count: usize) -> Vec<BlockNumber> {
-        let words = self.0.lock();
-        let bits = (0_u32..).zip(words.iter()).filter(|(_, word)| **word != 0).flat_map(|(at, word)| {
-            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| BlockNumber::new(at * 64 + bit))
-        });
-        bits.take(count).collect()
-    }
-}
-
 /// The files of one relation.
 #[derive(Debug)]
 pub struct Relation {
@@ -84,6 +47,8 @@ pub struct Relation {
     /// The first pages have their space on disk, so many.
     reserved: AtomicU32,
     dropped: AtomicBool,
+    /// The log has dropped it, and its files are there for old snapshots: no record changes it any more.
+    closed: AtomicBool,
     /// How often a page was taken out of the tree: whoever came by a page's number before may find another
     /// page there.
     reshaped: AtomicU64,
@@ -226,7 +191,10 @@ impl Relation {
                     if segments.len() <= number {
                         segments.resize_with(number + 1, Segment::default);
                     }
-                    segments[number] = Segment { file: Some(file), unsynced: true, created: false };
+                    // `created` stays: a name that was new before the cut is no more durable after it.
+                    let segment = &mut segments[number];
+                    segment.file = Some(file);
+                    segment.unsynced = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(Error::io("truncate file", &path, error)),
@@ -235,6 +203,15 @@ impl Relation {
         Ok(())
     }
 
+    /// The log says from here on that the relation is gone: redo of a change behind that would make its files
+    /// anew, or miss them. Under the write lock.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+    /// Whether the log says that it is gone. Some snapshots may read it still.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
     /// Whether its files are gone.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
@@ -429,6 +406,7 @@ impl Relations {
                 pages: AtomicU32::new(0),
                 reserved: AtomicU32::new(0),
                 dropped: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
                 reshaped: AtomicU64::new(0),
                 map_hint: AtomicU32::new(0),
                 cut: Mutex::new(None),
@@ -559,7 +537,7 @@ fn parse_number(name: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use host::Disk;
-    use simulation::{Call, Fault, FaultKind, VirtualDisk};
+    use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 
     #[test]
     fn whoever_still_writes_a_page_of_a_dropped_relation_makes_no_file_of_it_again() {
@@ -573,6 +551,30 @@ mod tests {
         assert!(matches!(relation.write_sealed(BlockNumber::new(0), &page), Err(Error::NoSuchTree(_))));
         assert!(!disk.exists(Path::new("/data/base/5/16384")).unwrap());
         relation.write(BlockNumber::new(0), &page).unwrap();
+    }
+
+    #[test]
+    fn the_name_of_a_new_segment_file_outlives_a_power_cut_though_its_relation_was_cut_meanwhile() {
+        for cut_to in [SEGMENT_PAGES + 1, SEGMENT_PAGES, 1] {
+            let (disk, id) = (VirtualDisk::new(), RelFile::new(5, 16384));
+            disk.create_dir_all(Path::new("/data/base/5")).unwrap();
+            for folder in ["/", "/data", "/data/base"] {
+                disk.sync_dir(Path::new(folder)).unwrap();
+            }
+            let relations = Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+            let relation = relations.create(id).unwrap();
+            relations.sync(&|| Ok(())).unwrap();
+            let write = |byte: u8| {
+                relation.extend_to(BlockNumber::new(SEGMENT_PAGES));
+                relation.write(BlockNumber::new(SEGMENT_PAGES), &[[byte; PAGE_SIZE]]).unwrap();
+            };
+            write(1);
+            relations.truncate(id, cut_to).unwrap();
+            write(2);
+            relations.sync(&|| Ok(())).unwrap();
+            let left = disk.crash(CrashPolicy::LoseUnsynced).read(Path::new("/data/base/5/16384.1"), 1 << 20);
+            assert!(left.is_ok_and(|left| left == [2; PAGE_SIZE]), "cut to {cut_to}");
+        }
     }
 
     #[test]

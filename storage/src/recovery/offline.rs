@@ -59,6 +59,7 @@ impl Offline {
             full_page_writes: false,
         };
         let store = Store::open(host, options)?;
+        store.check_state()?;
         let unseen = match store.run_blocking(|| store.state(STATE_EARLY))? {
             Some(bytes) => {
                 let list = EarlyList::parse(&bytes).map_err(|error| {

@@ -184,6 +184,7 @@ impl Opening {
             full_page_writes: options.full_page_writes,
         };
         let store = Store::open(host, store_options)?;
+        store.check_state()?;
         store.set_image_compression(options.image_compression.method());
         let checkpoint = control.checkpoint_copy;
         let visibility = Visibility::new(checkpoint.redo, checkpoint.next_xid, XidSet::default());

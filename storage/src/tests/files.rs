@@ -3,7 +3,8 @@
 use super::standby::{backup, follow, primary};
 use super::visibility::{disk_usage, fill_log};
 use super::*;
-use crate::{CheckpointKind, Offline};
+use crate::tree::Unpaced;
+use crate::{CheckpointKind, Offline, SweepCause};
 use Isolation::{ReadCommitted, RepeatableRead};
 use host::Disk;
 use simulation::{Call, Fault, FaultKind};
@@ -80,6 +81,62 @@ async fn a_drop_that_waits_for_a_snapshot_is_done_by_a_clean_stop() {
     db.shutdown().await.unwrap();
     drop(old);
     assert!(!has_file(&disk, tree));
+}
+
+#[tokio::test]
+async fn a_file_that_a_crash_left_of_which_the_log_had_not_heard_goes_whoever_takes_numbers() {
+    let (disk, db, kept) = with_tree().await;
+    db.shutdown().await.unwrap();
+    drop(db);
+    let db = open(&disk);
+    let mut open = db.begin(ReadCommitted);
+    let left = open.create_tree(5).await.unwrap();
+    // The names are there, the log is not: as if the process alone was killed.
+    let after = disk.crash(CrashPolicy::KeepAll);
+    assert!(has_file(&after, left));
+    drop((open, db));
+    let db = super::open(&after);
+    assert!(db.allocate_number().unwrap() > left.relation);
+    assert_eq!(db.drop_unnamed(BTreeSet::from([kept])).await.unwrap(), [left]);
+    db.wal().unwrap().flush_all().unwrap();
+    db.wal_writer_tick().unwrap();
+    assert!(!has_file(&after, left));
+}
+
+#[tokio::test]
+async fn a_dropped_tree_that_a_snapshot_still_reads_is_swept_by_nobody() {
+    let (disk, db, tree) = with_tree().await;
+    drop(db);
+    let (db, _) = try_open(&disk, large::small()).unwrap();
+    let mut given_up = statement(&db, ReadCommitted).await;
+    large::fill(&mut given_up, tree, 0..200, "never").await;
+    assert!(given_up.is_early());
+    given_up.rollback();
+    for value in ["1", "2", "3"] {
+        write(&db, tree, &[("a", value)], SyncLevel::Local).await;
+    }
+    let old = statement(&db, RepeatableRead).await;
+    write(&db, tree, &[("a", "4")], SyncLevel::Local).await;
+    let mut drops = statement(&db, ReadCommitted).await;
+    drops.drop_tree(tree).unwrap();
+    drops.commit(SyncLevel::Local).await.unwrap();
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    let end = db.wal().unwrap().positions().inserted();
+    assert!(!db.trees().contains(&tree));
+    let swept = db.vacuum(tree, SweepCause::Asked, Box::new(Unpaced)).await;
+    assert!(matches!(swept, Err(Error::NoSuchTree(_))), "{swept:?}");
+    db.sweep().await.unwrap();
+    assert_eq!(db.wal().unwrap().positions().inserted(), end, "nothing is logged behind the drop");
+    assert_eq!(get(&old, tree, "a").await.as_deref(), Some("3"));
+    assert_eq!(get(&old, tree, "000001").await, None, "it is aborted still");
+    drop(old);
+    db.wal_writer_tick().unwrap();
+    assert!(!has_file(&disk, tree));
+    db.sweep().await.unwrap();
+    assert!(db.0.visibility.unsettled().1.iter().next().is_none(), "now it is forgotten");
+    // Redo comes by nothing of the file that is gone.
+    drop(db);
+    open(&power_cut(&disk));
 }
 
 #[tokio::test]

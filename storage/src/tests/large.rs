@@ -527,3 +527,33 @@ async fn one_step(
         _ => assert_eq!(get(transaction, tree, &name).await.as_ref(), model.rows.get(&name)),
     }
 }
+
+#[tokio::test]
+async fn no_number_of_a_row_is_given_again_while_a_large_transaction_deletes_it() {
+    for is_over in [false, true] {
+        let (disk, db, tree) = open_small().await;
+        let mut first = statement(&db, ReadCommitted).await;
+        for number in 1..=300_u64 {
+            assert_eq!(first.next_row_number(tree).await.unwrap(), number);
+            let key = number.to_be_bytes();
+            first.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+            first.put(tree, key.to_vec(), "row").unwrap();
+        }
+        first.commit(SyncLevel::Local).await.unwrap();
+        db.shutdown().await.unwrap();
+        drop(db);
+        let (db, _) = try_open(&disk, small()).unwrap();
+        let mut large = statement(&db, ReadCommitted).await;
+        for number in 1..=300_u64 {
+            let key = number.to_be_bytes();
+            large.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+            large.delete(tree, key.to_vec()).unwrap();
+        }
+        assert!(large.is_early());
+        if is_over {
+            large.rollback();
+        }
+        let other = statement(&db, ReadCommitted).await;
+        assert_eq!(other.next_row_number(tree).await.unwrap(), 301);
+    }
+}

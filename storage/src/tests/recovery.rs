@@ -523,3 +523,41 @@ async fn a_server_that_gives_up_makes_no_checkpoint_any_more_and_has_all_at_the_
     let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
     assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
 }
+
+#[tokio::test]
+async fn a_directory_whose_state_page_is_lost_is_refused_with_the_files_name() {
+    let (disk, db, tree) = with_tree().await;
+    drop(db);
+    let (db, _) = try_open(&disk, large::small()).unwrap();
+    let mut given_up = statement(&db, Isolation::ReadCommitted).await;
+    large::fill(&mut given_up, tree, 0..200, "never").await;
+    assert!(given_up.is_early());
+    given_up.rollback();
+    let copied = backup(&disk, &db, async {}).await;
+    let killed = power_cut(&disk);
+    db.shutdown().await.unwrap();
+    drop(db);
+    let stopped = disk.crash(CrashPolicy::KeepAll);
+    let path = Path::new(DIR).join("base/1/9999");
+    let damage = |disk: &VirtualDisk, left: Option<u64>| match left {
+        None => disk.remove_file(&path).unwrap(),
+        Some(bytes) => disk.open(&path, OpenMode::ReadWrite).unwrap().truncate(bytes).unwrap(),
+    };
+    let damages =
+        [(None, "it is missing"), (Some(0), "it has fewer than"), (Some(8191), "it has fewer than")];
+    for (name, whole) in [("stopped", &stopped), ("killed", &killed), ("backup", &copied)] {
+        for (left, words) in damages {
+            let damaged = whole.crash(CrashPolicy::KeepAll);
+            damage(&damaged, left);
+            let refused = try_open(&damaged, options()).unwrap_err();
+            assert!(matches!(refused, Error::Corrupt(_)), "{name}: {refused:?}");
+            let told = refused.to_string();
+            let is_named = told.starts_with(&format!("file base/1/9999: {words}"));
+            assert!(is_named && told.contains("restore the directory"), "{name}: {told}");
+            // Nothing has made it anew meanwhile.
+            assert_eq!(try_open(&damaged, options()).unwrap_err().to_string(), told, "{name}");
+        }
+        let db = open(&whole.crash(CrashPolicy::KeepAll));
+        assert_eq!(read(&db, tree, "000001").await, None, "{name}");
+    }
+}

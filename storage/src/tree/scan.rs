@@ -239,6 +239,26 @@ impl TreeScan {
 }
 
 impl Tree {
+    /// The greatest key of which there is any version, a deletion or one of an open transaction among them;
+    /// None if there is none.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged.
+    pub(crate) fn last_key(&self) -> Result<Option<Vec<u8>>, Fault> {
+        let (mut below, mut fence) = (None::<Vec<u8>>, Vec::new());
+        loop {
+            let page = self.descend_below(below.as_deref(), &mut fence)?;
+            let end = below.as_deref().map_or(page.item_count(), |high| page.lower_bound(high));
+            if end > FIRST {
+                return Ok(Some(page.key(end - 1).to_vec()));
+            }
+            if fence.is_empty() {
+                return Ok(None);
+            }
+            below = Some(std::mem::take(&mut fence));
+        }
+    }
+
     /// Finds the leaf that covers the keys right below `bound` (None: the last leaf); its low bound goes to
     /// `fence`.
     fn descend_below(&self, bound: Option<&[u8]>, fence: &mut Vec<u8>) -> Result<ReadPage<'_>, Fault> {

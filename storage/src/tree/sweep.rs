@@ -23,7 +23,7 @@ use super::repack::is_sparse;
 use crate::Error;
 use crate::changes::records::{MAP_ID, info};
 use crate::changes::store::{Fault, Store};
-use crate::changes::writer::{Target, Writer};
+use crate::changes::writer::{Target, Writer, check_changeable};
 use crate::pages::free_map;
 use crate::pages::page::leaf::{self, CHAIN, DELETED};
 use crate::pages::page::{FIRST, Page, PageKind};
@@ -457,6 +457,7 @@ impl<'a> Writer<'a> {
         let relation = &tree.relation;
         let before = relation.page_count();
         let end = self.used_end(tree, before)?;
+        check_changeable(relation)?;
         let gone = before - end;
         if gone == 0 || !(all || gone >= CUT_MIN_PAGES || gone >= before / CUT_MIN_SHARE) {
             return Ok(0);

@@ -7,7 +7,10 @@ use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{KeptLog, Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, WalError, WalWriter};
+use wal::{
+    KeptLog, Lsn, PageFlags, PageHeader, Retention, SegmentFate, SegmentFolder, SegmentNumber, SystemId,
+    WalError, WalWriter,
+};
 
 /// A disk after some call, with how many records were durable and how many inserted by then.
 type Moments = Arc<Mutex<Vec<(VirtualDisk, u64, u64)>>>;
@@ -262,6 +265,27 @@ fn zeros_that_a_failed_sync_left_to_the_kernel_are_written_again_too() {
     folder.make_durable(origin(), || true).unwrap();
     assert!(is_durable(first), "the zeros behind the switch");
     assert!(is_durable(first.next()), "what was wiped");
+}
+
+#[test]
+fn pages_of_the_next_segment_whose_first_page_never_came_are_wiped() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    wal.insert(&mut record(0, 10)).unwrap();
+    wal.flush_all().unwrap();
+    let (end, previous) = (wal.positions().flushed(), wal.last_record());
+    drop(wal);
+    let next = SIZE.segment_of(end).next();
+    let offset = 5 * wal::page::PAGE_SIZE as u64;
+    let page = SIZE.start_of(next) + offset;
+    let header = PageHeader::new(page, TLI, PageFlags::NONE, 0, SystemId::new(77), SIZE).encode();
+    let file = disk.open(&dir().join(next.file_name(TLI, SIZE)), OpenMode::Create).unwrap();
+    file.write_all_at(&vec![0; 1 << 20], 0).unwrap();
+    file.write_all_at(&header, offset).unwrap();
+    drop(open(&disk, quiet(), at(end, previous)));
+    let mut found = vec![1; header.len()];
+    file.read_exact_at(&mut found, offset).unwrap();
+    assert!(found.iter().all(|byte| *byte == 0), "a record that ends there would go on with it");
 }
 
 #[test]
