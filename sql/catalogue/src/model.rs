@@ -48,7 +48,7 @@ pub struct Sequence {
     pub name: String,
     /// The owning role's OID.
     pub owner: u32,
-    /// Tells the states apart that it has had: RESTART begins another one.
+    /// Tells the states apart that it has had: RESTART and other rules for its numbers begin another one.
     pub state: u32,
     /// The first value of this state.
     pub from: i64,

@@ -324,7 +324,7 @@ pub async fn delete_view(transaction: &mut Transaction, view: &View) -> Result<(
     delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid)).await
 }
 
-/// A sequence with its present state.
+/// A sequence with all its states.
 ///
 /// # Errors
 ///
@@ -332,29 +332,98 @@ pub async fn delete_view(transaction: &mut Transaction, view: &View) -> Result<(
 pub async fn delete_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
     delete_name(transaction, &sequence.name).await?;
     delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::SEQUENCE, sequence.oid)).await?;
-    delete(transaction, CATALOGUE_TREE, codec::sequence_state_key(sequence.oid, sequence.state)).await
+    delete_sequence_states(transaction, sequence.oid, Some(sequence.state)).await.map(drop)
 }
 
-/// Locks a state of a sequence and reads it; None while it has none.
+/// Removes all states that are stored of a sequence, the present one and what was left by others; returns how
+/// many. The present one stays locked in any case.
+pub(crate) async fn delete_sequence_states(
+    transaction: &mut Transaction,
+    oid: u32,
+    present: Option<u32>,
+) -> Result<usize> {
+    let present = present.map(|state| Bytes::from(codec::sequence_state_key(oid, state)));
+    let all = KeyRange::prefix(codec::oid_key(kind::SEQUENCE_STATE, oid));
+    let stored = read_all(transaction, CATALOGUE_TREE, all).await?.into_iter().map(|(key, _)| key);
+    let others: Vec<Bytes> = stored.filter(|key| present.as_ref() != Some(key)).collect();
+    let (wait, mut deleted) = (transaction.lock_wait(), 0);
+    for key in present.into_iter().chain(others) {
+        // A number that somebody took since the snapshot is no conflict: numbers belong to no snapshot.
+        let locked = transaction.lock_newest(CATALOGUE_TREE, &key, LockMode::Exclusive, wait).await?;
+        if locked.newest.is_some() {
+            transaction.delete(CATALOGUE_TREE, key)?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
+/// What was found where a state of a sequence was to be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SequenceState {
+    /// Somebody else has it.
+    Busy,
+    /// Locked, and nothing is stored.
+    Unwritten,
+    /// Locked, and this is stored.
+    At(SequencePosition),
+}
+
+/// Locks a state of a sequence if nobody else has it, and reads it. It is waited for elsewhere
+/// ([`crate::sequences::settled`]): by a transaction whose other locks a search for deadlocks knows.
 pub(crate) async fn lock_sequence_state(
     transaction: &mut Transaction,
-    sequence: u32,
-    state: u32,
-) -> Result<Option<SequencePosition>> {
-    let key = codec::sequence_state_key(sequence, state);
-    let locked = lock_entry(transaction, CATALOGUE_TREE, &key, LockMode::Exclusive).await?;
-    locked.newest.map(|bytes| codec::decode_position(&bytes)).transpose()
+    (oid, state): (u32, u32),
+) -> Result<SequenceState> {
+    let key = codec::sequence_state_key(oid, state);
+    match transaction.lock_newest(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::NoWait).await {
+        Err(storage::Error::LockNotAvailable { .. }) => Ok(SequenceState::Busy),
+        Err(error) => Err(error.into()),
+        Ok(Locked { newest: Some(bytes), .. }) => Ok(SequenceState::At(codec::decode_position(&bytes)?)),
+        Ok(_) => Ok(SequenceState::Unwritten),
+    }
+}
+
+/// Waits until nobody else has this state locked, and leaves no lock on it.
+pub(crate) async fn settle_sequence_state(
+    transaction: &mut Transaction,
+    sequence: &Sequence,
+) -> std::result::Result<(), storage::Error> {
+    let (key, wait) = (codec::sequence_state_key(sequence.oid, sequence.state), transaction.lock_wait());
+    transaction.settled(CATALOGUE_TREE, &key, wait).await.map(drop)
+}
+
+/// The newest definition of a sequence: this transaction's own, or one that was committed, in doubt or not.
+/// None if it is gone.
+pub(crate) async fn settled_sequence(
+    transaction: &mut Transaction,
+    oid: u32,
+    wait: LockWait,
+) -> std::result::Result<Option<Bytes>, storage::Error> {
+    let key = codec::oid_key(kind::SEQUENCE, oid);
+    Ok(transaction.settled(CATALOGUE_TREE, &key, wait).await?.newest)
 }
 
 /// Writes a state that is locked.
 pub(crate) fn put_sequence_state(
     transaction: &mut Transaction,
-    sequence: u32,
-    state: u32,
+    (oid, state): (u32, u32),
     position: SequencePosition,
 ) -> Result<()> {
-    let key = codec::sequence_state_key(sequence, state);
+    let key = codec::sequence_state_key(oid, state);
     Ok(transaction.put(CATALOGUE_TREE, key, codec::encode_position(position))?)
+}
+
+/// The states that are stored, as the running statement sees them: each with its sequence and its number.
+pub(crate) async fn sequence_states(transaction: &Transaction) -> Result<Vec<(u32, u32)>> {
+    let all = KeyRange::prefix(vec![kind::SEQUENCE_STATE]);
+    let mut states = Vec::new();
+    for (key, _) in read_all(transaction, CATALOGUE_TREE, all).await? {
+        let rest = codec::strip_kind(kind::SEQUENCE_STATE, &key).unwrap_or_default();
+        let (oid, rest) = codec::read_oid(rest)?;
+        states.push((oid, codec::read_oid(rest)?.0));
+    }
+    Ok(states)
 }
 
 /// A state as the running statement sees it.

@@ -9,7 +9,7 @@ use super::{Cx, Row};
 use bytes::Bytes;
 use sql_catalogue::Relation;
 use sql_interface::{CommandTag, Result, RowSink};
-use sql_language::expr::Expr;
+use sql_language::expr::{Constant, Expr};
 use sql_language::plan::{
     DeferredValues, Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output,
 };
@@ -42,7 +42,7 @@ fn encode_key(
     for (column, expr) in relation.layout.key.iter().zip(exprs) {
         let value = match expr {
             Expr::Param { index, .. } => cx.params.get(*index).cloned().unwrap_or_default(),
-            Expr::Const(value, _) => value.clone(),
+            Expr::Const(Constant(value), _) => value.clone(),
             other => other.eval(&cx.eval(&[], &[]))?,
         };
         let Fit::Value(value) = row::fit(value, column.id) else { return Ok(None) };

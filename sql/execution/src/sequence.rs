@@ -3,13 +3,14 @@
 use super::{Cx, Row};
 use sql_catalogue::SequencePosition;
 use sql_catalogue::rights::{Object, Privileges};
-use sql_catalogue::sequences::Block;
+use sql_catalogue::sequences::{self, Block};
 use sql_catalogue::{Sequence, store};
 use sql_interface::{Canceller, Result, SqlError};
 use sql_language::plan::SequenceFunction;
 use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
+use storage::SyncLevel;
 
 /// The sequence that a regclass names, which the session may change. What a plan names was asked when it was
 /// made (`any_of` is empty then).
@@ -47,6 +48,17 @@ fn own_numbers(cx: &Cx<'_>, sequence: &Sequence) -> Option<Block> {
     if sequence.cache > 1 { cx.facts.own_numbers(sequence.oid)?.next(sequence) } else { None }
 }
 
+/// Takes values, by the newest definition if the one that was planned with is another one since.
+async fn next(cx: &mut Cx<'_>, mut sequence: Arc<Sequence>, level: SyncLevel) -> Result<Block> {
+    loop {
+        let next = cx.sequences.next(cx.database, cx.transaction, &sequence, level);
+        if let Some(block) = or_cancelled(cx.canceller, next).await? {
+            return Ok(block);
+        }
+        sequence = sequences::settled(cx.transaction, &sequence, cx.canceller).await?;
+    }
+}
+
 /// Calls one. `named`: the plan says which sequence it is.
 pub(super) async fn call(
     cx: &mut Cx<'_>,
@@ -68,10 +80,7 @@ pub(super) async fn call(
             let sequence = find(cx, *oid, "nextval", unasked(Privileges::USAGE | Privileges::UPDATE))?;
             let block = match own_numbers(cx, &sequence) {
                 Some(block) => block,
-                None => {
-                    let next = cx.sequences.next(cx.database, &sequence, level);
-                    or_cancelled(cx.canceller, next).await?
-                }
+                None => next(cx, Arc::clone(&sequence), level).await?,
             };
             if sequence.cache > 1 {
                 cx.facts.keep_numbers(*oid, Some(block).filter(|block| !block.is_over()));
@@ -84,12 +93,17 @@ pub(super) async fn call(
             Ok(Datum::Int8(value))
         }
         SequenceFunction::Set => {
-            let sequence = find(cx, *oid, "setval", unasked(Privileges::UPDATE))?;
+            let mut sequence = find(cx, *oid, "setval", unasked(Privileges::UPDATE))?;
             let last = values.get(1).and_then(Datum::as_i64).unwrap_or_default();
             let is_called = values.get(2).and_then(Datum::as_bool).unwrap_or(true);
             let position = SequencePosition { last, is_called };
-            let set = cx.sequences.set(cx.database, &sequence, position, level);
-            let commit = or_cancelled(cx.canceller, set).await?;
+            let commit = loop {
+                let set = cx.sequences.set(cx.database, cx.transaction, &sequence, position, level);
+                if let Some(commit) = or_cancelled(cx.canceller, set).await? {
+                    break commit;
+                }
+                sequence = sequences::settled(cx.transaction, &sequence, cx.canceller).await?;
+            };
             cx.transaction.depend_on(commit);
             cx.facts.keep_numbers(*oid, None);
             if is_called {

@@ -26,8 +26,8 @@ fn named(catalogue: &Catalogue) -> BTreeMap<TreeId, String> {
 
 impl SqlEngine {
     /// Removes the files of before this server took writes that the catalogue does not name: see
-    /// [`storage::Database::drop_unnamed`]. Returns which. Waits until commits of before this start are
-    /// decided.
+    /// [`storage::Database::drop_unnamed`]. Returns which. Entries of sequences that are gone go with them.
+    /// Waits until commits of before this start are decided.
     ///
     /// # Errors
     ///
@@ -38,7 +38,9 @@ impl SqlEngine {
         let catalogue = store::load(&transaction).await?;
         transaction.rollback();
         let named: BTreeSet<TreeId> = named(&catalogue).into_keys().collect();
-        Ok(self.database().drop_unnamed(named).await?)
+        let removed = self.database().drop_unnamed(named).await?;
+        self.remove_forsaken_states().await?;
+        Ok(removed)
     }
 }
 

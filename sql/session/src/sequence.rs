@@ -1,11 +1,12 @@
 //! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
 
-use super::SqlSession;
 use super::naming::{Dropped, Going};
 use super::rights::not_owner;
+use super::{SqlEngine, SqlSession};
 use sql_catalogue::grants;
 use sql_catalogue::rights::ObjectKind;
-use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, SequencePosition, store};
+use sql_catalogue::sequences::{have_same_rules, settled};
+use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
@@ -29,6 +30,28 @@ pub(super) struct OwnSequence {
 /// DEFAULT of a serial column.
 pub(crate) fn next_value_call(sequence: &str) -> String {
     format!("nextval('{}'::regclass)", identifier::quote(sequence).replace('\'', "''"))
+}
+
+impl SqlEngine {
+    /// Removes the states of sequences that no sequence has any more: what a transaction leaves that makes a
+    /// sequence, takes numbers of it and is rolled back, since numbers are taken beside the transaction.
+    /// Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with.
+    pub async fn remove_forsaken_states(&self) -> Result<usize> {
+        sql_catalogue::sequences::remove_forsaken(self.database()).await
+    }
+
+    /// Stores where the sequences truly stand, before a clean stop: the next start goes on there.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with; numbers that were reserved are lost then, as in a crash.
+    pub async fn store_sequence_positions(&self) -> Result<()> {
+        self.sequences().store_positions(self.database()).await
+    }
 }
 
 impl SqlSession {
@@ -64,6 +87,7 @@ impl SqlSession {
         let transaction = self.transaction()?;
         store::put_sequence(transaction, sequence).await?;
         grants::begin_relation(transaction, &known, sequence.oid, ('S', sequence.owner)).await?;
+        self.engine.sequences().forget_gone(&known);
         self.catalogue_changed();
         Ok(())
     }
@@ -151,14 +175,25 @@ impl SqlSession {
         if !may {
             return Err(not_owner(ObjectKind::Sequence, name));
         }
-        // Numbers of trees and of sequences come from one supply, so that no table has this lock.
-        let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, found.oid);
-        let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
-        let locked = self.transaction()?.lock_table(tree, mode, wait).await;
-        locked.map_err(|error| canceller.explain(error))?;
+        self.hold_sequence(found.oid, mode).await?;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         Ok(catalogue.sequence_named(name).cloned())
+    }
+
+    async fn hold_sequence(&mut self, oid: u32, mode: TableLockMode) -> Result<()> {
+        // Numbers of trees and of sequences come from one supply, so that no table has this lock.
+        let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, oid);
+        let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
+        let locked = self.transaction()?.lock_table(tree, mode, wait).await;
+        locked.map_err(|error| canceller.explain(error))
+    }
+
+    /// The same for one that goes with its table, as it is under the lock.
+    async fn hold_own_sequence(&mut self, known: &Sequence) -> Result<Arc<Sequence>> {
+        self.hold_sequence(known.oid, TableLockMode::AccessExclusive).await?;
+        let canceller = self.canceller.clone();
+        settled(self.transaction()?, known, &canceller).await
     }
 
     /// ALTER SEQUENCE.
@@ -209,11 +244,9 @@ impl SqlSession {
                     }
                     sequence.owned_by = self.owning_column(parsed, owner.as_ref(), sequence.owner).await?;
                 }
-                if let Some(restart) = options.restart {
-                    self.restart(&mut sequence, restart)?;
-                } else if (sequence.min, sequence.max) != (found.min, found.max) {
-                    let last = self.position_of(&found).await?.last;
-                    require_inside("RESTART", last, &sequence)?;
+                let restart = options.restart.map(|at| at.unwrap_or(sequence.start));
+                if restart.is_some() || !have_same_rules(&found, &sequence) {
+                    self.begin_state(&found, &mut sequence, restart).await?;
                 }
             }
         }
@@ -223,31 +256,31 @@ impl SqlSession {
         Ok(DONE)
     }
 
-    /// Where a sequence stands.
-    async fn position_of(&mut self, sequence: &Sequence) -> Result<SequencePosition> {
-        if let Some((known, commit)) = self.engine.sequences().known(sequence) {
-            self.transaction()?.depend_on(commit);
-            return Ok(known);
-        }
-        let stored = store::sequence_state(self.transaction()?, sequence).await?;
-        Ok(stored.unwrap_or_else(|| sequence.first_position()))
-    }
-
-    /// Gives a sequence a new state, which a rollback takes away again.
-    fn restart(&self, sequence: &mut Sequence, at: Option<i64>) -> Result<()> {
-        let last = at.unwrap_or(sequence.start);
-        require_inside("RESTART", last, sequence)?;
-        sequence.state = self.engine.database().allocate_number()?;
-        sequence.from = last;
-        Ok(())
+    /// Gives a sequence another state, which a rollback takes away again: one that begins at `restart`, else
+    /// where the sequence stands. `changed`: what it is to be.
+    async fn begin_state(
+        &mut self,
+        found: &Sequence,
+        changed: &mut Sequence,
+        restart: Option<i64>,
+    ) -> Result<()> {
+        let (engine, canceller) = (self.engine.clone(), self.canceller.clone());
+        let level = self.environment.quick().synchronous_commit;
+        let inside = |last, changed: &Sequence| require_inside("RESTART", last, changed);
+        let of = (engine.database(), level);
+        engine.sequences().forget_gone(&self.facts.catalogue);
+        let by = (self.transaction()?, &canceller);
+        engine.sequences().replace_state(of, by, (found, changed), restart, inside).await
     }
 
     /// TRUNCATE ... RESTART IDENTITY.
     pub(super) async fn restart_sequences_of(&mut self, relation: &Relation) -> Result<()> {
         let catalogue = self.catalogue().await?;
         for found in catalogue.sequences_of(relation.oid) {
-            let mut sequence = Sequence::clone(found);
-            self.restart(&mut sequence, None)?;
+            let found = self.hold_own_sequence(found).await?;
+            let mut sequence = Sequence::clone(&found);
+            let start = sequence.start;
+            self.begin_state(&found, &mut sequence, Some(start)).await?;
             store::put_sequence(self.transaction()?, &sequence).await?;
         }
         self.catalogue_changed();
@@ -279,11 +312,13 @@ impl SqlSession {
         going: Going<'_>,
         cascade: bool,
     ) -> Result<()> {
-        let Sequence { oid, name, .. } = sequence;
+        // Who changes it meanwhile has it done before.
+        let sequence = self.hold_own_sequence(sequence).await?;
+        let Sequence { oid, name, .. } = sequence.as_ref();
         self.drop_naming(parsed, Dropped { kind: "sequence", name, oid: *oid }, going, cascade).await?;
         self.drop_views_of(*oid, &format!("sequence {name}"), cascade).await?;
         self.forget_rights_of(*oid).await?;
-        store::delete_sequence(self.transaction()?, sequence).await?;
+        store::delete_sequence(self.transaction()?, &sequence).await?;
         self.catalogue_changed();
         Ok(())
     }

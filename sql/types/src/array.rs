@@ -125,6 +125,13 @@ impl Array {
     pub fn values(&self) -> &[Datum] {
         &self.values
     }
+    /// Whether it is of the same shape and type, with elements that are identical.
+    pub(crate) fn is_identical(&self, other: &Self) -> bool {
+        let Self { element, dimensions, values, vector } = self;
+        (element, dimensions, vector) == (&other.element, &other.dimensions, &other.vector)
+            && values.len() == other.values.len()
+            && values.iter().zip(&other.values).all(|(one, other)| one.is_identical(other))
+    }
     /// The element of these subscripts, one for each dimension.
     pub fn get(&self, subscripts: &[i64]) -> Option<&Datum> {
         if subscripts.is_empty() || subscripts.len() != self.dimensions.len() {

@@ -143,6 +143,22 @@ impl Datum {
             }
         })
     }
+    /// Whether this is represented alike, which is more than `==` says: 1.0 and 1.00, 0 and -0, 1 month and
+    /// 30 days, and char(n) with more blanks or fewer are equal, but a function tells them apart.
+    pub fn is_identical(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float4(a), Self::Float4(b)) => a.to_bits() == b.to_bits(),
+            (Self::Float8(a), Self::Float8(b)) => a.to_bits() == b.to_bits(),
+            (Self::Numeric(a), Self::Numeric(b)) => a == b && a.scale() == b.scale(),
+            (Self::Bpchar(a), Self::Bpchar(b)) => a == b,
+            (Self::Interval(a), Self::Interval(b)) => {
+                (a.months, a.days, a.micros) == (b.months, b.days, b.micros)
+            }
+            (Self::Array(a), Self::Array(b)) => a.is_identical(b),
+            // The others are equal only to what is represented alike.
+            _ => self == other,
+        }
+    }
     /// Bytes that this value holds outside of itself, for memory accounting.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
@@ -274,6 +290,26 @@ impl<T: Into<Self>> From<Option<T>> for Datum {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_values_are_not_always_identical() {
+        use crate::{Style, Type};
+        let style = Style::default();
+        for (id, one, other) in [
+            (TypeId::Numeric, "1.0", "1.00"),
+            (TypeId::Float4, "0", "-0"),
+            (TypeId::Float8, "0", "-0"),
+            (TypeId::Bpchar, "a", "a "),
+            (TypeId::Interval, "1 mon", "30 days"),
+            (TypeId::Interval, "1 day", "24:00:00"),
+            (TypeId::NumericArray, "{1.0,NULL}", "{1.00,NULL}"),
+        ] {
+            let read = |text| Datum::parse(Type::of(id), text, &style).expect("a value");
+            assert_eq!(read(one), read(other));
+            assert!(!read(one).is_identical(&read(other)), "{one} and {other}");
+            assert!(read(one).is_identical(&read(one)), "{one}");
+        }
+    }
 
     #[test]
     fn a_datum_is_24_bytes() {

@@ -1,5 +1,6 @@
 //! Queries by chance over tables with keys, indexes and NULLs: joins of tables, views, and queries in FROM,
-//! below each other, with conditions, groups and set operations at any level.
+//! below each other, with conditions, groups and set operations at any level. Then queries over one table
+//! whose clauses name expressions again, or others that are almost the same.
 
 use super::written::Sessions;
 use fastrand::Rng;
@@ -23,6 +24,18 @@ const TABLES: &[&str] = &["a", "b", "c", "d"];
 /// Columns of each: three numbers and a text.
 const COLUMNS: [(&str, Kind); 4] =
     [("i", Kind::Number), ("j", Kind::Number), ("k", Kind::Number), ("t", Kind::Text)];
+/// Expressions over a column with a constant in it, for which there are two that are equal, but not the same.
+const ALMOST_SAME: &[(&str, [&str; 2])] = &[
+    (
+        "timestamp '2024-01-31' + interval '1 day' * COLUMN + CONSTANT",
+        ["interval '1 mon'", "interval '30 days'"],
+    ),
+    ("concat(COLUMN, CONSTANT)", ["interval '1 day'", "interval '24 hours'"]),
+    ("COLUMN + CONSTANT", ["1.0", "1.00"]),
+    ("COLUMN * CONSTANT", ["'0'::float8", "'-0'::float8"]),
+    ("concat(COLUMN, CONSTANT, '|')", ["'x'::bpchar", "'x '::bpchar"]),
+    ("concat(COLUMN, CONSTANT)", ["'{1.0,2}'::numeric[]", "'{1.00,2}'::numeric[]"]),
+];
 /// Views that are made before, of which later ones may read earlier ones.
 const VIEWS: usize = 12;
 
@@ -70,8 +83,7 @@ impl Generator {
             return (format!("v{at} {alias}"), qualified(numbered(self.views[at].clone())));
         }
         let table = *self.one(TABLES);
-        let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
-        (format!("{table} {alias}"), qualified(columns))
+        (format!("{table} {alias}"), qualified(own_columns()))
     }
 
     fn column(&mut self, columns: &[Named], kind: Kind) -> Option<String> {
@@ -192,6 +204,51 @@ impl Generator {
         (format!("SELECT {distinct}{shown} FROM {from}{tail}"), kinds)
     }
 
+    /// DISTINCT ON, sorted by some of its expressions and perhaps by others, in any order.
+    fn distinct_on(&mut self) -> String {
+        let (table, columns) = (*self.one(TABLES), own_columns());
+        let kinds: Vec<Kind> = (0..self.random.usize(1..4)).map(|_| self.one(&COLUMNS).1).collect();
+        let on: Vec<String> = kinds.into_iter().map(|kind| self.expression(&columns, kind)).collect();
+        let mut order: Vec<String> = on.iter().filter(|_| self.often(75)).cloned().collect();
+        self.random.shuffle(&mut order);
+        if self.often(30) {
+            let (kind, at) = (self.one(&COLUMNS).1, self.random.usize(..=order.len()));
+            order.insert(at, self.expression(&columns, kind));
+        }
+        // By all columns, so that each group's first row is the same everywhere.
+        let total = self.often(40);
+        if total {
+            order.extend(columns.into_iter().map(|(name, _)| name));
+        }
+        let shown = if total { "*".to_owned() } else { on.join(", ") };
+        for key in &mut order {
+            let how = *self.one(&["", " DESC", " NULLS FIRST"]);
+            key.push_str(how);
+        }
+        let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+        format!("SELECT DISTINCT ON ({}) {shown} FROM {table}{order}", on.join(", "))
+    }
+
+    /// A query that names an expression twice, or one and another that is almost the same.
+    fn almost_same(&mut self) -> String {
+        let (template, constants) = *self.one(ALMOST_SAME);
+        let (table, column) = (*self.one(TABLES), *self.one(&["i", "j", "k"]));
+        let template = template.replace("COLUMN", column);
+        let [one, other] = [(); 2].map(|()| {
+            let constant = *self.one(&constants);
+            template.replace("CONSTANT", constant)
+        });
+        match self.random.u8(..7) {
+            0 => format!("SELECT max({one}), max({other}), count(DISTINCT {one}) FROM {table}"),
+            1 => format!("SELECT {one}, count(*) FROM {table} GROUP BY {other}"),
+            2 => format!("SELECT {column}, {one} FROM {table} GROUP BY {column}, {other}"),
+            3 => format!("SELECT DISTINCT {one} FROM {table} ORDER BY {other}"),
+            4 => format!("SELECT DISTINCT ON ({one}) {other} FROM {table} ORDER BY {one}, {column}"),
+            5 => format!("SELECT {one} AS x, {other} AS x FROM {table} ORDER BY x"),
+            _ => format!("SELECT k FROM {table} GROUP BY k HAVING max({one})::text = max({other})::text"),
+        }
+    }
+
     fn next(&mut self) -> String {
         let depth = self.random.u32(1..4);
         let (query, kinds) = self.query(depth, &[]);
@@ -202,6 +259,11 @@ impl Generator {
             _ => query,
         }
     }
+}
+
+/// The columns of a table that stands alone.
+fn own_columns() -> Vec<Named> {
+    COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect()
 }
 
 #[test]
@@ -226,8 +288,12 @@ fn queries_by_chance_are_answered_as_postgresql_answers_them() {
         generator.views.push(kinds);
     }
     let (mut rows, mut differing) = (0, Vec::new());
-    for _ in 0..count {
-        let statement = generator.next();
+    for at in 0..count + count / 4 {
+        let statement = match at.checked_sub(count) {
+            None => generator.next(),
+            Some(at) if at % 2 == 0 => generator.distinct_on(),
+            Some(_) => generator.almost_same(),
+        };
         let [their, our] = say(&statement);
         rows += their.rows.len();
         if their != our {

@@ -2,7 +2,7 @@
 
 use super::data_type::regtype;
 use super::functions::rights;
-use super::node::Expr;
+use super::node::{Constant, Expr};
 use super::{Facts, Scope};
 use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
@@ -127,24 +127,24 @@ pub(crate) fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Sco
         });
     }
     if expr.as_const().is_some_and(Datum::is_null) {
-        return Ok(Expr::Const(Datum::Null, to));
+        return Ok(Expr::constant(Datum::Null, to));
     }
     Ok(Expr::Cast { operand: Box::new(expr), to, explicit }.fold_here())
 }
 
 fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -> Result<Expr> {
     match expr {
-        Expr::Const(Datum::Text(text), Type { modifier: mark, .. }) => {
+        Expr::Const(Constant(Datum::Text(text)), Type { modifier: mark, .. }) => {
             if let Some(value) = read_reg(to.id, &text, scope.search_path(), scope.facts())? {
                 scope.note_reading(mark, &text, to.id, &value);
-                return Ok(Expr::Const(value, to));
+                return Ok(Expr::constant(value, to));
             }
             // As PostgreSQL does it: read without the modifier, then fitted to it.
             let value = Datum::parse(Type::of(to.id), &text, scope.reading_style())?;
             scope.note_reading(mark, &text, to.id, &value);
-            Ok(Expr::Const(cast::apply_modifier(value, to, explicit)?, to))
+            Ok(Expr::constant(cast::apply_modifier(value, to, explicit)?, to))
         }
-        Expr::Const(..) => Ok(Expr::Const(Datum::Null, to)),
+        Expr::Const(..) => Ok(Expr::constant(Datum::Null, to)),
         Expr::Param { index, .. } => {
             scope.determine_parameter(index, Type::of(to.id))?;
             let param = Expr::Param { index, ty: Type::of(to.id) };
@@ -163,7 +163,7 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
 pub(crate) fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope) -> Result<Type> {
     let ty = choose_common(&exprs.iter().map(|expr| expr.ty()).collect::<Vec<_>>(), context)?;
     for expr in exprs.iter_mut() {
-        let taken = std::mem::replace(*expr, Expr::Const(Datum::Null, ty));
+        let taken = std::mem::replace(*expr, Expr::constant(Datum::Null, ty));
         **expr = coerce(taken, ty, CastContext::Implicit, scope).map_err(|error| {
             if error.code() == SqlState::DATATYPE_MISMATCH {
                 let message = format!("{context} could not convert type to {}", ty.id.sql_name());

@@ -1,6 +1,6 @@
 //! Computing expressions over a row.
 
-use super::node::{Comparison, Expr};
+use super::node::{Comparison, Constant, Expr};
 use super::{EvalContext, Facts};
 use sql_catalogue::names::SearchPath;
 use sql_interface::{Result, SqlError};
@@ -153,7 +153,7 @@ impl Expr {
         let borrowed =
             |value: Option<&'a Datum>, what| value.map(Value::Borrowed).ok_or_else(|| missing(what));
         match self {
-            Self::Const(value, _) => Ok(Value::Borrowed(value)),
+            Self::Const(Constant(value), _) => Ok(Value::Borrowed(value)),
             Self::Column { index, .. } => borrowed(cx.row.get(*index), "column"),
             Self::Param { index, .. } => borrowed(cx.params.get(*index), "parameter"),
             Self::Deferred { index, .. } => match cx.deferred.get(*index) {

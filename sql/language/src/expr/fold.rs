@@ -14,7 +14,7 @@ impl Expr {
         }
         let ty = self.ty();
         match self.eval_constant() {
-            Ok(value) => Self::Const(value, ty),
+            Ok(value) => Self::constant(value, ty),
             Err(_) => self,
         }
     }

@@ -36,7 +36,7 @@ pub use functions::has_function;
 pub use functions::patterns::regexp_matches;
 pub use functions::rights::read_item as read_acl_item;
 pub(crate) use node::Step;
-pub use node::{Comparison, Expr};
+pub use node::{Comparison, Constant, Expr};
 pub use replay::Replay;
 pub use shown::{RowNames, Shown};
 
@@ -100,7 +100,7 @@ impl AggregateCall {
     pub(crate) fn at_outer(mut self, above: usize) -> Result<Self> {
         let keys = self.order_by.iter_mut().map(|(key, ..)| key);
         for expr in self.arguments.iter_mut().chain(&mut self.filter).chain(keys) {
-            let before = std::mem::replace(expr, Expr::Const(Datum::Null, expr.ty()));
+            let before = std::mem::replace(expr, Expr::constant(Datum::Null, expr.ty()));
             *expr = before.transform(&mut |part| {
                 Ok(match part {
                     Expr::Outer { depth, index, ty } => Step::Done(match (depth + 1).checked_sub(above) {

@@ -78,11 +78,23 @@ impl<T> PartialEq for Chosen<T> {
     }
 }
 
-/// A typed expression.
+/// The value of a constant. Two are the same only if they are identical: equal ones that are not, such as
+/// 1 month and 30 days, lead to different results.
+#[derive(Clone, Debug)]
+pub struct Constant(pub Datum);
+
+impl PartialEq for Constant {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.is_identical(&other.0)
+    }
+}
+
+/// A typed expression. `==` is whether two are written alike, and so compute the same from the same row
+/// unless they are volatile.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     /// A value.
-    Const(Datum, Type),
+    Const(Constant, Type),
     /// A column of the current row.
     Column {
         /// Its place in the row.
@@ -302,13 +314,18 @@ impl Expr {
         }
     }
 
-    /// The value, if this is one.
+    /// A value of a type.
+    pub(crate) const fn constant(value: Datum, ty: Type) -> Self {
+        Self::Const(Constant(value), ty)
+    }
+
     /// Whether it is the same for all rows and runs, and known.
     pub fn is_const(&self) -> bool {
         self.as_const().is_some()
     }
+    /// The value, if this is one.
     pub(crate) fn as_const(&self) -> Option<&Datum> {
-        if let Self::Const(value, _) = self { Some(value) } else { None }
+        if let Self::Const(Constant(value), _) = self { Some(value) } else { None }
     }
 
     /// A comparison and its sides.

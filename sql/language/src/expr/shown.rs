@@ -1,7 +1,7 @@
 //! Expressions as EXPLAIN shows them: with PostgreSQL's parentheses and casts.
 
 use super::functions::printing::quote_literal;
-use super::node::Chosen;
+use super::node::{Chosen, Constant};
 use super::{AggregateCall, Comparison, Expr};
 use sql_catalogue::system::known::OPERATORS;
 use sql_types::ops::{self, BinaryOperator, UnaryOperator};
@@ -56,7 +56,7 @@ impl<'a> Shown<'a> {
         }
         self.level += 1;
         match expr {
-            Expr::Const(value, ty) => self.constant(value, *ty),
+            Expr::Const(Constant(value), ty) => self.constant(value, *ty),
             Expr::Column { index, .. } => row.column(*index, self),
             Expr::Outer { depth, index, .. } => row.outer(*depth, *index, self),
             Expr::Deferred { index, .. } => row.deferred(*index, self),
@@ -179,9 +179,9 @@ impl<'a> Shown<'a> {
     /// PostgreSQL, which has operators between the two.
     fn between(&mut self, left: &Expr, operator: &str, right: &Expr, row: &dyn RowNames) {
         let side = |this: &mut Self, expr: &Expr, other: &Expr| {
-            let narrow = match expr {
-                Expr::Const(Datum::Int8(value), _) if !other.is_const() => i32::try_from(*value).ok(),
-                Expr::Const(Datum::Int2(value), _) if !other.is_const() => Some(i32::from(*value)),
+            let narrow = match expr.as_const() {
+                Some(Datum::Int8(value)) if !other.is_const() => i32::try_from(*value).ok(),
+                Some(Datum::Int2(value)) if !other.is_const() => Some(i32::from(*value)),
                 _ => None,
             };
             match narrow {
@@ -199,7 +199,7 @@ impl<'a> Shown<'a> {
     /// What an operator sees: it knows varchar as text only.
     pub fn operand(&mut self, expr: &Expr, row: &dyn RowNames) {
         match expr {
-            Expr::Const(value, ty) if ty.id == TypeId::Varchar => {
+            Expr::Const(Constant(value), ty) if ty.id == TypeId::Varchar => {
                 self.constant(value, Type::of(TypeId::Text))
             }
             _ if expr.ty().id == TypeId::Varchar => self.around("(", expr, ")::text", row),

@@ -89,6 +89,8 @@ pub(crate) struct QueryLevel {
     /// Columns of the row that FROM gives.
     pub(crate) width: usize,
     pub(crate) aggregates: Vec<AggregateCall>,
+    /// What is compiled is of ORDER BY or DISTINCT ON, which may name a value of the select list again.
+    pub(crate) in_sort_keys: bool,
     /// Where aggregates may not stand: what the place is called.
     pub(crate) no_aggregates_in: Option<&'static str>,
     /// Subqueries and waiting functions of the expressions compiled since [`Analyzer::take_deferred`].
@@ -193,6 +195,7 @@ impl QueryLevel {
             tables: Vec::new(),
             width: 0,
             aggregates: Vec::new(),
+            in_sort_keys: false,
             no_aggregates_in: None,
             deferred: Vec::new(),
             set_calls: Vec::new(),

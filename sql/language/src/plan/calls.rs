@@ -81,7 +81,7 @@ impl<'a> Analyzer<'a> {
         };
         let mut seconds = Vec::with_capacity(2);
         for time in [until, now] {
-            let epoch = Expr::Const(Datum::text("epoch"), Type::of(TypeId::Text));
+            let epoch = Expr::constant(Datum::text("epoch"), Type::of(TypeId::Text));
             seconds.push(expr::named_call("date_part", vec![epoch, time], self)?);
         }
         let (Some(now), Some(until)) = (seconds.pop(), seconds.pop()) else { return Ok(None) };
@@ -124,7 +124,7 @@ impl<'a> Analyzer<'a> {
     /// The next number of an identity column, whose sequence comes with the table and needs no rights.
     pub(crate) fn identity_value(&mut self, sequence: u32) -> Expr {
         self.reads_catalogue = true;
-        let arguments = vec![Expr::Const(Datum::Oid(sequence), Type::of(TypeId::Regclass))];
+        let arguments = vec![Expr::constant(Datum::Oid(sequence), Type::of(TypeId::Regclass))];
         let source = DeferredSource::Sequence { function: SequenceFunction::Next, arguments };
         self.add_deferred(source, true, Type::of(TypeId::Int8))
     }
@@ -183,7 +183,8 @@ impl<'a> Analyzer<'a> {
         let filled =
             complete.into_iter().zip(&function.arguments).enumerate().map(|(place, (value, declared))| {
                 value.or_else(|| {
-                    (place >= function.required).then(|| Expr::Const(declared.default.clone(), declared.ty))
+                    (place >= function.required)
+                        .then(|| Expr::constant(declared.default.clone(), declared.ty))
                 })
             });
         Ok(filled.collect())

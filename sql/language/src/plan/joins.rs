@@ -94,7 +94,7 @@ fn look_up(plan: &mut JoinPlan, lookup: &Lookup) -> Result<()> {
         }
     }
     for condition in &mut scan.filter {
-        let before = std::mem::replace(condition, Expr::Const(Datum::Null, condition.ty()));
+        let before = std::mem::replace(condition, Expr::constant(Datum::Null, condition.ty()));
         *condition = as_enclosed(before)?;
     }
     scan.index = *index;
@@ -173,8 +173,8 @@ fn rows(node: &Node, facts: &dyn Facts) -> f64 {
         Node::Aggregate(plan) if plan.plain => 1.0,
         Node::Aggregate(plan) => rows(&plan.input, facts) / 10.0,
         Node::Sort(plan) => rows(&plan.input, facts),
-        Node::Limit(plan) => match &plan.limit {
-            Some(Expr::Const(Datum::Int8(limit), _)) => rows(&plan.input, facts).min(*limit as f64),
+        Node::Limit(plan) => match plan.limit.as_ref().and_then(Expr::as_const) {
+            Some(Datum::Int8(limit)) => rows(&plan.input, facts).min(*limit as f64),
             _ => rows(&plan.input, facts),
         },
         Node::Distinct(plan) => rows(&plan.input, facts),

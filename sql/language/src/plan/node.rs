@@ -576,5 +576,5 @@ impl Plan {
 
 /// A constant NULL.
 pub(crate) fn null(ty: Type) -> Expr {
-    Expr::Const(Datum::Null, ty)
+    Expr::constant(Datum::Null, ty)
 }

@@ -182,6 +182,25 @@ pub(super) fn outer_columns(slot: &DeferredValue, visit: &mut dyn FnMut(usize, u
     }
 }
 
+/// Whether an expression, or what waits for it, is about the row that it is computed for.
+pub(super) fn names_own_row(expr: &Expr, deferred: &DeferredValues) -> bool {
+    let mut found = false;
+    expr.walk(&mut |part| {
+        match part {
+            Expr::Column { .. } => found = true,
+            Expr::Deferred { index, .. } => {
+                if let Some(slot) = deferred.get(*index) {
+                    outer_columns(slot, &mut |above, _, _| found |= above == 0);
+                    found |= slot.source.arguments().iter().any(|argument| names_own_row(argument, deferred));
+                }
+            }
+            _ => {}
+        }
+        true
+    });
+    found
+}
+
 /// Tells all scans of a finished plan what to decode.
 pub(crate) fn prune(node: &mut Node) {
     visit(node, &Needed::All);
@@ -211,7 +230,7 @@ fn visit_deferred(deferred: &mut DeferredValues) {
 
 /// Whether a query has a row exactly when its FROM and WHERE have one.
 fn asks_for_any_row(node: &Node) -> bool {
-    let any_number = |limit: &Expr| matches!(limit, Expr::Const(Datum::Int8(1..), _));
+    let any_number = |limit: &Expr| matches!(limit.as_const(), Some(Datum::Int8(1..)));
     match node {
         Node::Project(plan) => asks_for_any_row(&plan.input),
         Node::Sort(plan) => asks_for_any_row(&plan.input),

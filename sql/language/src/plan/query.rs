@@ -5,6 +5,7 @@ use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, JoinCheck, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
+use super::prune::names_own_row;
 use super::select::refuse_locked_rows;
 use super::tail::Tail;
 use crate::expr::{self, Expr};
@@ -204,17 +205,16 @@ impl Analyzer<'_> {
         if tail.limit.is_none() && tail.offset.is_none() {
             return Ok(node);
         }
-        self.push_level();
-        let limit = tail.limit.map(|limit| self.row_count("LIMIT", limit)).transpose();
-        let offset = tail.offset.map(|offset| self.row_count("OFFSET", offset)).transpose();
+        let limit = tail.limit.map(|limit| self.row_count("LIMIT", limit)).transpose()?.flatten();
+        let offset = tail.offset.map(|offset| self.row_count("OFFSET", offset)).transpose()?.flatten();
         let deferred = self.take_deferred();
-        let (_, correlated) = self.pop_level();
-        let (limit, offset) = (limit?.flatten(), offset?.flatten());
-        if correlated {
-            return Err(SqlError::new(
-                SqlState::INVALID_COLUMN_REFERENCE,
-                "argument of LIMIT must not contain variables",
-            ));
+        for (place, count) in [("LIMIT", &limit), ("OFFSET", &offset)] {
+            if count.as_ref().is_some_and(|count| names_own_row(count, &deferred)) {
+                return Err(SqlError::new(
+                    SqlState::INVALID_COLUMN_REFERENCE,
+                    format!("argument of {place} must not contain variables"),
+                ));
+            }
         }
         if deferred.is_empty()
             && let Node::Sort(sort) = &mut node

@@ -50,7 +50,7 @@ impl Scope for Analyzer<'_> {
             // The one of the SQL standard's words for the session that the parser takes for a column.
             let current = self.facts.search_path().current();
             let name = current.map_or(Datum::Null, |schema| Datum::text(schema.name()));
-            return Ok(Expr::Const(name, Type::of(TypeId::Name)));
+            return Ok(Expr::constant(name, Type::of(TypeId::Name)));
         }
         if let [word] = name
             && word.quote_style.is_none()
@@ -178,7 +178,10 @@ impl Scope for Analyzer<'_> {
                 format!("aggregate functions are not allowed in {place}"),
             ));
         }
-        let index = match level.aggregates.iter().position(|known| *known == call) {
+        // A volatile one has a value of its own wherever it is written.
+        let may_be_known = level.in_sort_keys || !call.exprs().any(Expr::is_volatile);
+        let known = level.aggregates.iter().position(|known| may_be_known && *known == call);
+        let index = match known {
             Some(index) => index,
             None => {
                 level.aggregates.push(call);
@@ -395,7 +398,7 @@ impl Analyzer<'_> {
                 let present = table.nullable.then(|| never_null(table));
                 // No list of a column gives it.
                 self.note_read(Some((oid, 0)));
-                let value = Expr::Const(Datum::Oid(oid), Type::of(TypeId::Oid));
+                let value = Expr::constant(Datum::Oid(oid), Type::of(TypeId::Oid));
                 let Some(present) = present else { return Ok(Some(value)) };
                 let Some((index, ty)) = present else {
                     let message =

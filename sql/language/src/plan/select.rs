@@ -180,8 +180,14 @@ impl Analyzer<'_> {
                 exprs.len() - 1
             }
         };
-        let sort: Vec<(usize, SortKey)> =
-            keys.into_iter().map(|key| (place(key.expr.clone()), key)).collect();
+        let mut sort: Vec<(usize, SortKey)> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let at = place(key.expr.clone());
+            // Named again, it has nothing left to sort.
+            if !sort.iter().any(|(known, _)| *known == at) {
+                sort.push((at, key));
+            }
+        }
         let on: Option<Vec<usize>> = distinct_on.map(|list| list.into_iter().map(&mut place).collect());
         let plain_distinct = matches!(distinct, Some(ast::Distinct::Distinct));
         if plain_distinct && sort.iter().any(|(at, _)| *at >= visible) {
@@ -198,15 +204,8 @@ impl Analyzer<'_> {
             node = Node::Distinct(Arc::new(plan));
         }
         let sorted = !sort.is_empty();
-        if let (Some(on), true) = (&on, sorted)
-            && !sort.iter().take(on.len()).all(|(at, _)| on.contains(at))
-        {
-            return Err(SqlError::new(
-                SqlState::INVALID_COLUMN_REFERENCE,
-                "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
-            ));
-        }
         if sorted {
+            sort_by_all(&mut sort, on.as_deref().unwrap_or_default(), &types)?;
             node = sorted_by(node, sort, &types);
         }
         if let Some(columns) = on {
@@ -342,7 +341,10 @@ impl Analyzer<'_> {
                 return Ok(expr.clone());
             }
         }
-        self.compile(ast)
+        self.level().in_sort_keys = true;
+        let compiled = self.compile(ast);
+        self.level().in_sort_keys = false;
+        compiled
     }
 
     /// GROUP BY: an ordinal, a column of FROM, an output column's name, or any expression.
@@ -393,6 +395,26 @@ impl Clauses {
         let on = self.distinct_on.iter_mut().flatten();
         self.exprs.iter_mut().chain(on).chain(self.keys.iter_mut().map(|key| &mut key.expr))
     }
+}
+
+/// Adds to ORDER BY what it does not name of DISTINCT ON, so that rows that are one there come together.
+fn sort_by_all(sort: &mut Vec<(usize, SortKey)>, on: &[usize], types: &[Type]) -> Result<()> {
+    let first_other = sort.iter().position(|(at, _)| !on.contains(at));
+    for at in on {
+        if sort.iter().take(first_other.unwrap_or(usize::MAX)).any(|(known, _)| known == at) {
+            continue;
+        }
+        if first_other.is_some() {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+            ));
+        }
+        let ty = types.get(*at).copied().unwrap_or(Type::of(TypeId::Unknown));
+        let expr = Expr::Column { index: *at, ty };
+        sort.push((*at, SortKey { expr, descending: false, nulls_first: false }));
+    }
+    Ok(())
 }
 
 /// ORDER BY, with the places of its keys in the row.

@@ -228,7 +228,7 @@ impl Analyzer<'_> {
                 Node::Function(Arc::new(FunctionPlan { call, alias, deferred, ordinality }))
             }
             FunctionSource::Scalar(value) => {
-                let number = ordinality.then(|| Expr::Const(Datum::Int8(1), Type::of(TypeId::Int8)));
+                let number = ordinality.then(|| Expr::constant(Datum::Int8(1), Type::of(TypeId::Int8)));
                 let exprs = std::iter::once(value).chain(number).collect();
                 Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs, deferred }))
             }

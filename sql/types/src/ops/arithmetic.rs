@@ -253,13 +253,24 @@ fn move_lsn(lsn: &Datum, bytes: &Datum, forward: bool) -> Result<Datum> {
         let what = if forward { "cannot add NaN to pg_lsn" } else { "cannot subtract NaN from pg_lsn" };
         return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, what));
     }
-    if !bytes.is_finite() {
-        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot convert infinity to pg_lsn"));
-    }
     let (from, by) = (Numeric::from(*lsn), if forward { bytes.clone() } else { bytes.negated() });
     // It is the place that is rounded, not the way there.
-    let moved = from.add(&by)?.to_i128().and_then(|lsn| u64::try_from(lsn).ok());
-    moved.map(Datum::Lsn).ok_or_else(|| Error::new(SqlState::INVALID_PARAMETER_VALUE, "pg_lsn out of range"))
+    lsn_from(&from.add(&by)?)
+}
+
+/// The position of so many bytes from the log's beginning, rounded.
+///
+/// # Errors
+///
+/// 0A000 for what is no number of bytes, 22023 outside of 64 bits.
+pub fn lsn_from(bytes: &Numeric) -> Result<Datum> {
+    if !bytes.is_finite() {
+        let what = if bytes.is_nan() { "NaN" } else { "infinity" };
+        let message = format!("cannot convert {what} to pg_lsn");
+        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    }
+    let place = bytes.to_i128().and_then(|lsn| u64::try_from(lsn).ok());
+    place.map(Datum::Lsn).ok_or_else(|| Error::new(SqlState::INVALID_PARAMETER_VALUE, "pg_lsn out of range"))
 }
 
 pub(super) fn lsn_plus(a: &Datum, b: &Datum, _: &Style) -> Result<Datum> {

@@ -9,7 +9,7 @@ mod text;
 mod times;
 
 pub(crate) use arithmetic::float_power;
-pub use arithmetic::{float_overflow, float_underflow};
+pub use arithmetic::{float_overflow, float_underflow, lsn_from};
 pub use catalogue::{operators, unary_operators};
 pub use comparison::compare_mixed;
 

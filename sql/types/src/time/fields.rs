@@ -215,6 +215,23 @@ pub fn extract_from_interval(field: &str, interval: Interval) -> Result<Numeric>
     })
 }
 
+/// date_part(field, interval): as [`extract_from_interval`], but for the epoch, which PostgreSQL adds up in
+/// floats here.
+///
+/// # Errors
+///
+/// As [`extract_from_interval`].
+pub fn interval_part(field: &str, interval: Interval) -> Result<f64> {
+    if words::field(&field.to_ascii_lowercase()) != Some(Unit::Epoch) {
+        return extract_from_interval(field, interval).map(|value| value.to_f64());
+    }
+    let seconds_of_days = |days: f64| days * (MICROS_PER_DAY / MICROS_PER_SECOND) as f64;
+    Ok(interval.micros as f64 / MICROS_PER_SECOND as f64
+        + seconds_of_days(365.25) * f64::from(interval.months / 12)
+        + seconds_of_days(30.0) * f64::from(interval.months % 12)
+        + seconds_of_days(1.0) * f64::from(interval.days))
+}
+
 /// date_trunc(field, timestamp).
 ///
 /// # Errors
@@ -238,7 +255,7 @@ pub fn truncate_timestamp(field: &str, micros: i64) -> Result<i64> {
 pub fn truncate_timestamptz(field: &str, micros: i64, zone: &TimeZone) -> Result<i64> {
     let name = "timestamp with time zone";
     if is_infinite(micros) {
-        return truncate(field, micros, name).map(|(micros, _)| micros);
+        return Ok(micros);
     }
     let local = local_from_utc(micros, zone).ok_or_else(|| overflow("timestamp"))?;
     let (truncated, redo_zone) = truncate(field, local, name)?;
@@ -252,15 +269,16 @@ pub fn truncate_timestamptz(field: &str, micros: i64, zone: &TimeZone) -> Result
 
 /// The start of the unit, and whether that may lie under another offset.
 fn truncate(field: &str, micros: i64, name: &'static str) -> Result<(i64, bool)> {
+    // Which has no fields, known or unknown.
+    if is_infinite(micros) {
+        return Ok((micros, false));
+    }
     let unit = words::unit(&field.to_ascii_lowercase()).ok_or_else(|| {
         match words::field(&field.to_ascii_lowercase()) {
             Some(_) => unsupported(field, name),
             None => unknown(field, name),
         }
     })?;
-    if is_infinite(micros) {
-        return Ok((micros, false));
-    }
     let below = |unit_micros: i64| Ok((micros - micros.rem_euclid(unit_micros), false));
     let days = micros.div_euclid(MICROS_PER_DAY);
     let civil = civil_from_micros(micros);

@@ -28,8 +28,8 @@ pub use arithmetic::{
 };
 pub use calendar::{Civil, civil_from_days, days_from_civil};
 pub use fields::{
-    extract_from_date, extract_from_interval, extract_from_time, extract_from_timestamp, truncate_interval,
-    truncate_timestamp, truncate_timestamptz,
+    extract_from_date, extract_from_interval, extract_from_time, extract_from_timestamp, interval_part,
+    truncate_interval, truncate_timestamp, truncate_timestamptz,
 };
 pub use format::{write_date, write_time, write_timestamp, write_timestamptz};
 pub use from_char::{date_from_text, timestamp_from_text};

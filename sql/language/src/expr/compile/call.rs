@@ -266,7 +266,7 @@ fn placed(function: &KnownFunction, passed: &[FunctionArgument], scope: &mut dyn
         place.or_else(|| {
             let ty = Type::of(TypeId::from_oid(*oid)?);
             let value = Datum::parse(ty, signatures::default_of(function, at + 1)?, style).ok()?;
-            Some(Expr::Const(value, ty))
+            Some(Expr::constant(value, ty))
         })
     });
     complete.collect()
@@ -317,7 +317,7 @@ impl Compiler<'_> {
                         }
                     }
                     (None, Some(length)) => {
-                        arguments.push(Expr::Const(Datum::Int4(1), Type::of(TypeId::Int4)));
+                        arguments.push(Expr::constant(Datum::Int4(1), Type::of(TypeId::Int4)));
                         arguments.push(self.expr(length)?);
                     }
                     (None, None) => {}

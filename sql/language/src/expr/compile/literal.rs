@@ -3,7 +3,7 @@
 use super::{BOOL, Compiler, UNKNOWN, strip, unsupported};
 use crate::expr::coerce::coerce;
 use crate::expr::data_type::{data_type, schema_of_type};
-use crate::expr::node::Expr;
+use crate::expr::node::{Constant, Expr};
 use sql_catalogue::schema::Schema;
 use sql_interface::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
@@ -15,7 +15,7 @@ use sqlparser::tokenizer::Span;
 impl Compiler<'_> {
     /// A string that nobody has given a type yet.
     fn text(&mut self, value: &str, span: Span) -> Expr {
-        Expr::Const(Datum::text(value), Type { modifier: self.scope.mark_literal(span), ..UNKNOWN })
+        Expr::constant(Datum::text(value), Type { modifier: self.scope.mark_literal(span), ..UNKNOWN })
     }
 
     pub(super) fn literal(&mut self, value: &ast::ValueWithSpan) -> Result<Expr> {
@@ -30,8 +30,8 @@ impl Compiler<'_> {
                 coerce(self.text(value, span), Type::of(TypeId::Bpchar), CastContext::Explicit, self.scope)
             }
             Value::DollarQuotedString(quoted) => Ok(self.text(&quoted.value, span)),
-            Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), BOOL)),
-            Value::Null => Ok(Expr::Const(Datum::Null, UNKNOWN)),
+            Value::Boolean(value) => Ok(Expr::constant(Datum::Bool(*value), BOOL)),
+            Value::Null => Ok(Expr::constant(Datum::Null, UNKNOWN)),
             Value::Placeholder(name) => {
                 let number = name.strip_prefix('$').and_then(|digits| digits.parse().ok());
                 let number =
@@ -77,19 +77,20 @@ impl Compiler<'_> {
     /// `INTERVAL '1 day'`, `INTERVAL '1' DAY`, `INTERVAL '1:30' HOUR TO MINUTE`
     pub(super) fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
         let value = self.expr(&interval.value)?;
-        let Expr::Const(Datum::Text(written), literal) = value else {
+        let Expr::Const(Constant(Datum::Text(written)), literal) = value else {
             return Err(SqlError::syntax("an interval literal needs a string"));
         };
         let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
         let digits = digits.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX));
         let to = Type::with_precision(TypeId::Interval, digits);
         let Some(fields) = interval_fields(interval)? else {
-            return coerce(Expr::Const(Datum::Text(written), literal), to, CastContext::Explicit, self.scope);
+            let value = Expr::constant(Datum::Text(written), literal);
+            return coerce(value, to, CastContext::Explicit, self.scope);
         };
         let style = self.scope.reading_style().interval_style;
         let value = Datum::Interval(parse_interval_of(style, Some(fields), &written)?);
         self.scope.note_reading(literal.modifier, &written, TypeId::Interval, &value);
-        Ok(Expr::Const(cast::apply_modifier(value, to, true)?, to))
+        Ok(Expr::constant(cast::apply_modifier(value, to, true)?, to))
     }
 }
 
@@ -134,13 +135,13 @@ pub(super) fn signed_number(ast: &Ast) -> Option<(bool, &str)> {
 pub(super) fn number(digits: &str) -> Result<Expr> {
     if digits.strip_prefix('-').unwrap_or(digits).bytes().all(|byte| byte.is_ascii_digit()) {
         if let Ok(value) = digits.parse::<i32>() {
-            return Ok(Expr::Const(Datum::Int4(value), Type::of(TypeId::Int4)));
+            return Ok(Expr::constant(Datum::Int4(value), Type::of(TypeId::Int4)));
         }
         if let Ok(value) = digits.parse::<i64>() {
-            return Ok(Expr::Const(Datum::Int8(value), Type::of(TypeId::Int8)));
+            return Ok(Expr::constant(Datum::Int8(value), Type::of(TypeId::Int8)));
         }
     }
-    Ok(Expr::Const(Datum::Numeric(Numeric::parse(digits)?), Type::of(TypeId::Numeric)))
+    Ok(Expr::constant(Datum::Numeric(Numeric::parse(digits)?), Type::of(TypeId::Numeric)))
 }
 
 /// The name of a field in EXTRACT, as the function takes it.
@@ -155,5 +156,5 @@ pub(super) fn field_name(field: &DateTimeField) -> String {
 
 /// A string constant of type text.
 pub(super) fn text_constant(value: &str) -> Expr {
-    Expr::Const(Datum::text(value), Type::of(TypeId::Text))
+    Expr::constant(Datum::text(value), Type::of(TypeId::Text))
 }

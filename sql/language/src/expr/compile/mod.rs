@@ -278,7 +278,7 @@ impl Compiler<'_> {
                 .collect::<Result<_>>()?;
         }
         // The operator must be there.
-        let (left, right) = (Expr::Const(Datum::Null, wanted), Expr::Const(Datum::Null, wanted));
+        let (left, right) = (Expr::constant(Datum::Null, wanted), Expr::constant(Datum::Null, wanted));
         named_operator("=", left, right, self.scope)?;
         Ok(Expr::In { tested: Box::new(tested), list, negated }.fold_here())
     }
@@ -546,7 +546,7 @@ fn without_dead_branches(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr
         }
     }
     if kept.is_empty() {
-        return otherwise.map_or(Expr::Const(Datum::Null, ty), |otherwise| *otherwise);
+        return otherwise.map_or(Expr::constant(Datum::Null, ty), |otherwise| *otherwise);
     }
     // Without ELSE there is NULL, which has no modifier.
     let ty = if otherwise.is_some() { ty } else { Type::of(ty.id) };

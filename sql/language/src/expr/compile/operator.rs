@@ -350,7 +350,7 @@ pub(super) fn quantified(
         && known.left == known.right
     {
         let ty = Type::of(left.ty().id);
-        let list = values.values().iter().map(|value| Expr::Const(value.clone(), ty)).collect();
+        let list = values.values().iter().map(|value| Expr::constant(value.clone(), ty)).collect();
         return Ok(Expr::In { tested: Box::new(left), list, negated: false }.fold_here());
     }
     Ok(Expr::Quantified { left: Box::new(left), operator: Chosen(known), array: Box::new(array), all }

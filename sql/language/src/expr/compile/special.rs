@@ -86,7 +86,7 @@ impl Compiler<'_> {
                 let arguments = self.plain_arguments(name, list)?;
                 let [argument] = arguments.as_slice() else { return Ok(None) };
                 let oid = argument.ty().id.oid();
-                Expr::Const(Datum::Regtype(oid), Type::of(TypeId::Regtype))
+                Expr::constant(Datum::Regtype(oid), Type::of(TypeId::Regtype))
             }
             "row" => return Err(unsupported("a row value in this place")),
             "grouping" => return Err(unsupported("GROUPING")),

@@ -105,6 +105,10 @@ fn position(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
     }
     let (from, wanted) = (array(arguments)?, arguments.get(1).ok_or_else(mismatch)?);
     one_dimension(from, "searching for elements in multidimensional arrays")?;
+    // Where nothing can be found, it does not matter from where on.
+    if from.values().is_empty() || (wanted.is_null() && !from.values().contains(wanted)) {
+        return Ok(Datum::Null);
+    }
     let first = from.dimensions().first().map_or(1, |dimension| i64::from(dimension.lower));
     let start = match arguments.get(2) {
         None => first,
@@ -162,7 +166,13 @@ fn out_of_bounds(len: u32) -> SqlError {
 
 /// array_fill(value, lengths [, lower bounds])
 fn fill(element: TypeId, arguments: &[Datum]) -> Result<Datum> {
+    let wrong = |detail| {
+        SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "wrong number of array subscripts").with_detail(detail)
+    };
     let numbers = |at: usize| match arguments.get(at) {
+        Some(Datum::Array(array)) if array.dimensions().len() > 1 => {
+            Err(wrong("Dimension array must be one dimensional."))
+        }
         Some(Datum::Array(array)) => {
             let numbers: Option<Vec<i64>> = array.values().iter().map(Datum::as_i64).collect();
             numbers.ok_or_else(|| {
@@ -178,8 +188,7 @@ fn fill(element: TypeId, arguments: &[Datum]) -> Result<Datum> {
     let lengths = numbers(1)?;
     let lower = if arguments.len() > 2 { numbers(2)? } else { vec![1; lengths.len()] };
     if lower.len() != lengths.len() {
-        return Err(SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "wrong number of array subscripts")
-            .with_detail("Low bound array has different size than dimensions array."));
+        return Err(wrong("Low bound array has different size than dimensions array."));
     }
     let mut dimensions = Vec::with_capacity(lengths.len());
     let mut count = usize::from(!lengths.is_empty());

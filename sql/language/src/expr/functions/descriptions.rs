@@ -163,6 +163,7 @@ pub(super) const DESCRIPTIONS: &[(&str, &str)] = &[
     ("pg_indexes_size", "Bytes of all secondary indexes of a table"),
     ("pg_is_other_temp_schema", "Whether a schema is one of temporary tables: always false"),
     ("pg_jit_available", "Whether queries are compiled: always false"),
+    ("pg_lsn", "Position so many bytes from the log's beginning"),
     ("pg_my_temp_schema", "Schema of temporary tables: always 0"),
     ("pg_opclass_is_visible", "Whether a name is found without its schema: always true"),
     ("pg_operator_is_visible", "Whether a name is found without its schema: always true"),

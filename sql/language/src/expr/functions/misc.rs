@@ -201,6 +201,10 @@ fn positions(table: &mut Table) {
             _ => Err(mismatch()),
         }
     });
+    table.add("pg_lsn", &[Num], Lsn, |a, _| match a.first() {
+        Some(Datum::Numeric(bytes)) => Ok(ops::lsn_from(bytes)?),
+        _ => Err(mismatch()),
+    });
 }
 
 fn catalogue(table: &mut Table) {

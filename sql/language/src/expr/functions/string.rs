@@ -128,9 +128,7 @@ fn parts(table: &mut Table) {
     });
     table.add("right", &[Text, Int4], Text, |a, _| {
         let (value, count) = (text(a, 0)?, integer(a, 1)?);
-        // The least integer has no opposite, and drops nothing.
-        let keep = if count == i64::from(i32::MIN) { usize::MAX } else { kept(value, count) };
-        let skip = value.chars().count().saturating_sub(keep);
+        let skip = value.chars().count().saturating_sub(kept(value, count));
         Ok(Datum::from(value.chars().skip(skip).collect::<String>()))
     });
     table.add("split_part", &[Text, Text, Int4], Text, |a, _| {

@@ -39,6 +39,7 @@ fn local(to: TypeId, facts: &dyn Facts) -> Result<Datum> {
 pub(super) fn register(table: &mut Table) {
     clocks(table);
     fields(table);
+    truncations(table);
     zones(table);
     making(table);
 }
@@ -106,40 +107,15 @@ fn fields(table: &mut Table) {
                         let midnight = Datum::Timestamp(time::date_to_timestamp(*days)?);
                         field_of(&[field.clone(), midnight], facts)?
                     }
+                    [Datum::Text(field), Datum::Interval(interval)] => {
+                        return Ok(Datum::Float8(time::interval_part(field, *interval)?));
+                    }
                     _ => field_of(a, facts)?,
                 };
                 Ok(Datum::from(value.map(|value| value.to_f64())))
             })
             .stable();
     }
-    table.add("date_trunc", &[Text, Timestamp], Timestamp, |a, _| match a.get(1) {
-        Some(Datum::Timestamp(micros)) => {
-            Ok(Datum::Timestamp(time::truncate_timestamp(text(a, 0)?, *micros)?))
-        }
-        _ => Err(mismatch()),
-    });
-    table
-        .add("date_trunc", &[Text, Timestamptz], Timestamptz, |a, facts| match a.get(1) {
-            Some(Datum::Timestamptz(micros)) => {
-                let truncated = time::truncate_timestamptz(text(a, 0)?, *micros, &facts.style().zone)?;
-                Ok(Datum::Timestamptz(truncated))
-            }
-            _ => Err(mismatch()),
-        })
-        .stable();
-    table.add("date_trunc", &[Text, Timestamptz, Text], Timestamptz, |a, _| match a.get(1) {
-        Some(Datum::Timestamptz(micros)) => {
-            let zone = zone_named(text(a, 2)?)?;
-            Ok(Datum::Timestamptz(time::truncate_timestamptz(text(a, 0)?, *micros, &zone.zone)?))
-        }
-        _ => Err(mismatch()),
-    });
-    table.add("date_trunc", &[Text, Span], Span, |a, _| match a.get(1) {
-        Some(Datum::Interval(interval)) => {
-            Ok(Datum::Interval(time::truncate_interval(text(a, 0)?, *interval)?))
-        }
-        _ => Err(mismatch()),
-    });
     for id in [Timestamp, Timestamptz] {
         table.add("age", &[id, id], Span, |a, facts| age(a.first(), a.get(1), facts)).stable();
         table
@@ -164,6 +140,38 @@ fn fields(table: &mut Table) {
             }))
         });
     }
+}
+
+fn truncations(table: &mut Table) {
+    table.add("date_trunc", &[Text, Timestamp], Timestamp, |a, _| match a.get(1) {
+        Some(Datum::Timestamp(micros)) => {
+            Ok(Datum::Timestamp(time::truncate_timestamp(text(a, 0)?, *micros)?))
+        }
+        _ => Err(mismatch()),
+    });
+    table
+        .add("date_trunc", &[Text, Timestamptz], Timestamptz, |a, facts| match a.get(1) {
+            Some(Datum::Timestamptz(micros)) => {
+                let truncated = time::truncate_timestamptz(text(a, 0)?, *micros, &facts.style().zone)?;
+                Ok(Datum::Timestamptz(truncated))
+            }
+            _ => Err(mismatch()),
+        })
+        .stable();
+    table.add("date_trunc", &[Text, Timestamptz, Text], Timestamptz, |a, _| match a.get(1) {
+        Some(infinite @ Datum::Timestamptz(micros)) if time::is_infinite(*micros) => Ok(infinite.clone()),
+        Some(Datum::Timestamptz(micros)) => {
+            let zone = zone_named(text(a, 2)?)?;
+            Ok(Datum::Timestamptz(time::truncate_timestamptz(text(a, 0)?, *micros, &zone.zone)?))
+        }
+        _ => Err(mismatch()),
+    });
+    table.add("date_trunc", &[Text, Span], Span, |a, _| match a.get(1) {
+        Some(Datum::Interval(interval)) => {
+            Ok(Datum::Interval(time::truncate_interval(text(a, 0)?, *interval)?))
+        }
+        _ => Err(mismatch()),
+    });
 }
 
 /// What the session's clocks show.
