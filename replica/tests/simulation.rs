@@ -344,7 +344,7 @@ impl Cluster {
             Action::Finish(Finish::TimelineEnded(end)) => stream.result = Some(Some((end.next, end.at))),
             Action::Finish(_) => stream.result = Some(None),
             Action::Fail(_) => self.cut_connection(standby),
-            Action::Wait { .. } | Action::Reached => {}
+            Action::Wait { .. } | Action::LookOnce { .. } | Action::Reached => {}
         }
     }
 

@@ -340,7 +340,7 @@ impl Rewind {
     async fn plans(&mut self) -> Result<Option<(Plan, LogPlan)>, RewindError> {
         let Some(start) = self.start() else { return Ok(None) };
         let Need::Diverged(divergence) = &self.need else { return Ok(None) };
-        let files = self.source.files().await?;
+        let files = self.source.files(false).await?;
         let node_files = self.options.node_files;
         let own = target_files(&*self.host.disk, &self.options.target, &files, node_files)?;
         let mut plan = Plan::new(&files, &own, &divergence.blocks, &self.touched(), node_files);
@@ -415,7 +415,7 @@ impl Rewind {
             }
             None => self.copy_files(&mut bytes, progress).await?,
         };
-        let files = self.source.files().await?;
+        let files = self.source.files(true).await?;
         let log = self.plan_log(&files, copied.fork.at, copied.redo)?;
         if let Err(missing) = self.check_log(&log) {
             // Of a source that was promoted since, the last segment has another name.

@@ -114,10 +114,28 @@ impl PidFile {
         if contents.file.len()? > written { contents.file.truncate(written) } else { Ok(()) }
     }
 
-    /// Whether the file is still ours: a server whose directory was taken away must stop.
-    pub(crate) fn is_ours(&self) -> bool {
-        let text = self.host.disk.read(&self.path, 64 << 10).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().next() == Some(&host::process_id().to_string())
+    /// Whether the file is still ours: a server whose directory was taken away must stop. `log` gets a line
+    /// where it is not, and where nobody can say: without a free file descriptor, or with a disk that does
+    /// not read for once, the server goes on, as PostgreSQL does.
+    pub(crate) fn is_ours(&self, log: impl FnOnce(String)) -> bool {
+        let name = "postmaster.pid";
+        let text = match self.host.disk.read(&self.path, 64 << 10) {
+            Ok(text) => text,
+            Err(error) => {
+                let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+                let what = host::os_message(&error);
+                let then = if gone { "" } else { "; continuing anyway" };
+                log(format!("could not open file \"{name}\": {what}{then}"));
+                return !gone;
+            }
+        };
+        let (text, own) = (String::from_utf8_lossy(&text), host::process_id().to_string());
+        let found = text.lines().next().unwrap_or_default();
+        if found == own {
+            return true;
+        }
+        log(format!("lock file \"{name}\" contains wrong PID: \"{found}\" instead of {own}"));
+        false
     }
 }
 
@@ -271,10 +289,47 @@ fn process_lives(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::Disk;
+    use simulation::{Call, Fault, FaultKind, VirtualDisk};
     use std::os::unix::fs::symlink;
+    use std::sync::Arc;
 
     fn take(dir: &Path) -> Result<SocketLock, ServerError> {
         SocketLock::take(&Host::real(), dir.join("s"), dir, &PidLines::default())
+    }
+
+    #[test]
+    fn a_pid_file_that_cannot_be_read_for_once_is_nobody_elses() {
+        let disk = VirtualDisk::new();
+        let host = Host { disk: Arc::new(disk.clone()), ..Host::real() };
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let file = PidFile::create(&host, Path::new("/data"), &PidLines::default()).unwrap();
+        let told = |file: &PidFile| {
+            let mut line = String::new();
+            (file.is_ours(|told| line = told), line)
+        };
+        assert_eq!(told(&file), (true, String::new()));
+        // EIO stands for EMFILE, EACCES and whatever else is not about the file being there.
+        for call in [Call::Open, Call::Read] {
+            disk.inject(Fault::once(call, "postmaster.pid", 1, FaultKind::Io));
+            let (ours, line) = told(&file);
+            assert!(ours && line.starts_with("could not open file \"postmaster.pid\": "), "{line}");
+            assert!(line.ends_with("; continuing anyway"), "{line}");
+            assert_eq!(told(&file), (true, String::new()));
+        }
+        let path = Path::new("/data/postmaster.pid");
+        let put = |text: &str| {
+            let other = disk.open(path, OpenMode::Create).unwrap();
+            other.truncate(0).and_then(|()| other.write_all_at(text.as_bytes(), 0)).unwrap();
+        };
+        for (text, named) in [("", ""), ("4294967295\n/data\n", "4294967295")] {
+            put(text);
+            let (ours, line) = told(&file);
+            assert!(!ours && line.contains(&format!("contains wrong PID: \"{named}\" instead")), "{line}");
+        }
+        disk.remove_file(path).unwrap();
+        let (ours, line) = told(&file);
+        assert!(!ours && !line.contains("continuing"), "{line}");
     }
 
     #[test]

@@ -3,8 +3,13 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use scenarios::script::{Observer, Session};
-use scenarios::{Node, plimsoll, run_ok, wait_until};
+use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -173,4 +178,102 @@ fn a_clone_by_a_service_follows_by_all_that_the_service_says() {
     for word in words.lines() {
         assert!(settings.contains(word), "{word}: {settings}");
     }
+}
+
+#[test]
+fn what_a_copy_goes_without_is_told_to_who_makes_it_and_in_the_servers_log() {
+    let primary = Node::builder().setting("include_dir", "conf.d").init();
+    let elsewhere = primary.folder().join("sync.conf");
+    std::fs::write(&elsewhere, "work_mem = '7MB'\n").expect("a file");
+    std::fs::create_dir(primary.data().join("conf.d")).expect("a folder");
+    symlink(elsewhere, primary.data().join("conf.d/10-sync.conf")).expect("a link");
+    std::fs::write(primary.data().join(OsStr::from_bytes(b"caf\xE9")), "x").expect("a file");
+    primary.start();
+    assert_eq!(primary.sql("SHOW work_mem"), "7MB");
+    let warnings = [
+        "skipping special file \"./conf.d/10-sync.conf\"",
+        "skipping file \"./caf\\xE9\": its name is not UTF-8",
+    ];
+    let copy = Node::unprepared();
+    let said = run(plimsoll().args(["clone", "--from", &primary.conninfo(), "-D"]).arg(copy.data()));
+    assert_eq!(said.code, 0, "{said:?}");
+    for warning in warnings {
+        assert!(said.stderr.contains(&format!("warning: {warning}")), "{warning}: {}", said.stderr);
+        let logged = primary.log().matches(&format!("WARNING:  {warning}")).count();
+        assert_eq!(logged, 1, "{warning}: {}", primary.log());
+    }
+    copy.start();
+    assert_eq!(copy.sql("SHOW work_mem"), "4MB");
+    let backup = primary.folder().join("backup");
+    let said = run(primary.tool("pg_basebackup").args(["-X", "none", "-c", "fast", "-D"]).arg(&backup));
+    assert_eq!(said.code, 0, "{said:?}");
+    for warning in warnings {
+        assert!(said.stderr.contains(&format!("WARNING:  {warning}")), "{warning}: {}", said.stderr);
+    }
+    run_ok(pg_tool("pg_verifybackup").arg("-n").arg(backup));
+}
+
+/// Otherwise a primary that comes back asks itself whether it was replaced, and not the copy that was
+/// promoted.
+#[test]
+fn a_clone_does_not_advertise_the_address_of_its_source() {
+    const NAME: &str = "plimsoll.advertised_address";
+    let primary = Node::builder().setting(NAME, "host=127.0.0.1 port=1").start();
+    primary.alter(&format!("SET {NAME} = 'host=127.0.0.1 port=2'"));
+    let copy = Node::unprepared();
+    let said = run_ok(plimsoll().args(["clone", "--from", &primary.conninfo(), "-D"]).arg(copy.data()));
+    assert!(said.contains(NAME), "{said}");
+    copy.start();
+    assert_eq!(copy.sql(&format!("SHOW {NAME}")), "");
+    // What its owner writes counts.
+    copy.set(NAME, "host=127.0.0.1 port=3");
+    copy.sql("SELECT pg_reload_conf()");
+    copy.wait_for(&format!("SHOW {NAME}"), "host=127.0.0.1 port=3");
+}
+
+/// Lets two connections through to a server, and takes no more. Returns the port.
+fn two_connections_to(server: &Node) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let socket = server.socket();
+    std::thread::spawn(move || {
+        let mut clients = vec![listener.accept().expect("a connection").0];
+        let mut pumps = Vec::new();
+        let mut listener = Some(listener);
+        while let Some(client) = clients.pop() {
+            let server = UnixStream::connect(&socket).expect("the server is there");
+            let (mut from, mut to) = (client.try_clone().expect("it"), server.try_clone().expect("it"));
+            pumps.push(std::thread::spawn(move || {
+                // Either side may be gone.
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            }));
+            let (mut from, mut to) = (server, client);
+            pumps.push(std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            }));
+            // Closed before the second client hears anything.
+            clients.extend(listener.take().map(|last| last.accept().expect("a connection").0));
+        }
+        pumps.into_iter().for_each(|pump| pump.join().expect("it ends"));
+    });
+    port
+}
+
+/// Files of one server and log of another need not fit.
+#[test]
+fn a_clone_takes_files_and_log_from_one_of_several_hosts() {
+    let primary = Node::builder().start();
+    let other = Node::builder().setting("log_replication_commands", "on").clone_from(&primary);
+    // The command asks once before the clone who may read the files, and the clone connects twice.
+    let first = two_connections_to(&primary);
+    let hosts = format!("host=127.0.0.1,{} port={first},{}", other.folder().display(), other.port());
+    let copy = Node::unprepared();
+    let from = format!("{hosts} user=postgres sslmode=disable");
+    let said = run(plimsoll().args(["clone", "--from", &from, "-D"]).arg(copy.data()));
+    assert_ne!(said.code, 0, "{said:?}");
+    assert!(said.stderr.contains(&first.to_string()), "{said:?}");
+    assert!(!other.log().contains("plimsoll_clone_"), "{}", other.log());
+    assert!(!copy.data().exists());
 }

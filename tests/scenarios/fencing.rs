@@ -1,6 +1,8 @@
-//! What a fenced primary still gives, and to whom: log up to the fork, and the word that it was replaced.
+//! What a fenced primary still gives, and to whom: log up to the fork, and the word that it was replaced; and
+//! which of several servers are asked, by a standby and by a primary that may have been replaced.
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use std::fs;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -14,8 +16,7 @@ fn trio() -> (Node, Node, Node) {
     let one = named("one").start();
     let two = named("two").clone_from(&one);
     let three = named("three").setting("wal_retrieve_retry_interval", "100ms").clone_from(&one);
-    let both = format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", one.port(), two.port());
-    three.alter(&format!("SET primary_conninfo = '{both}'"));
+    three.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&one, &two])));
     one.sql("CREATE TABLE t (id int PRIMARY KEY)");
     one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2");
     two.wait_for("SELECT count(*) FROM t", "0");
@@ -27,6 +28,13 @@ fn wait_fenced(node: &Node) {
     wait_until("it is fenced", LIMIT, || {
         if node.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(node.log()) }
     });
+}
+
+/// What connects to one of these, in this order.
+fn any_of(nodes: &[&Node]) -> String {
+    let hosts = vec!["127.0.0.1"; nodes.len()].join(",");
+    let ports: Vec<_> = nodes.iter().map(|node| node.port().to_string()).collect();
+    format!("host={hosts} port={} user=postgres", ports.join(","))
 }
 
 fn status(node: &Node) -> String {
@@ -64,4 +72,147 @@ fn no_standby_is_made_of_it() {
     assert!(!copy.exists());
     let told = status(&one);
     assert!(told.contains("nothing had been written here behind that when it was fenced"), "{told}");
+}
+
+#[test]
+fn no_directory_is_rewound_to_it() {
+    let (one, two, three) = trio();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    wait_fenced(&one);
+    two.sql("INSERT INTO t VALUES (1)");
+    three.wait_for("SELECT count(*) FROM t", "1");
+    three.stop();
+    for more in [&["--dry-run"][..], &[]] {
+        let mut rewind = plimsoll();
+        rewind.args(["rewind", "--source", &one.conninfo(), "-D"]).arg(three.data()).args(more);
+        let refused = run(&mut rewind);
+        assert_ne!(refused.code, 0, "{refused:?}");
+        assert!(refused.stderr.contains("this server was replaced: timeline 1 ended at"), "{refused:?}");
+        assert!(!three.data().join("plimsoll.rewind").exists());
+    }
+    three.start();
+    assert_eq!(three.sql("SELECT count(*) FROM t"), "1");
+    two.sql("INSERT INTO t VALUES (2)");
+    three.wait_for("SELECT count(*) FROM t", "2");
+}
+
+/// With an archive each failure ends the receiver, and who was found to be replaced is to outlive it.
+#[test]
+fn a_standby_leaves_each_primary_that_was_replaced_however_many_there_are_and_with_an_archive_too() {
+    let (one, two, three) = trio();
+    let quick = |name| named(name).setting("wal_retrieve_retry_interval", "100ms");
+    let others = [quick("four"), quick("five").setting("restore_command", "false")].map(|other| {
+        let other = other.clone_from(&one);
+        other.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&one, &two, &three])));
+        other.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
+        other
+    });
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    wait_fenced(&one);
+    two.sql("INSERT INTO t VALUES (1)");
+    for node in others.iter().chain([&three]) {
+        node.wait_for("SELECT count(*) FROM t", "1");
+    }
+    run_ok(plimsoll().arg("promote").arg("-D").arg(three.data()));
+    wait_fenced(&two);
+    three.sql("INSERT INTO t VALUES (2)");
+    for other in &others {
+        other.wait_for("SELECT count(*) FROM t", "2");
+        other.wait_for("SELECT received_tli FROM pg_stat_wal_receiver", "3");
+    }
+}
+
+/// Its name towards its primary is its cluster_name as it is, blanks and all.
+#[test]
+fn a_standby_that_names_itself_too_does_not_follow_itself_and_finds_its_primary_again() {
+    let one = named("one").start();
+    let two = named("two ").setting("wal_retrieve_retry_interval", "100ms").clone_from(&one);
+    two.alter(&format!("SET primary_conninfo = '{}'", any_of(&[&one, &two])));
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    one.wait_for("SELECT '[' || application_name || ']' FROM pg_stat_replication", "[two ]");
+    two.wait_for("SELECT count(*) FROM t", "0");
+    one.stop();
+    wait_until("it has asked itself", LIMIT, || {
+        let log = two.log();
+        if log.contains("is this server itself") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(two.sql("SELECT count(*) FROM pg_stat_replication"), "0");
+    one.start();
+    one.sql("INSERT INTO t VALUES (1)");
+    two.wait_for("SELECT count(*) FROM t", "1");
+}
+
+/// Nobody knows a clone that is promoted before it has streamed: it has to be named.
+#[test]
+fn each_server_that_an_entry_of_plimsoll_peers_names_is_asked_whether_it_replaced_this_one() {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = Node::unprepared();
+    run_ok(plimsoll().args(["clone", "--from", &one.conninfo(), "-D"]).arg(two.data()));
+    two.alter_while_stopped("primary_conninfo", "");
+    two.start();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    two.sql("INSERT INTO t VALUES (1)");
+    // The first server that answers is the old primary itself.
+    one.alter(&format!("SET plimsoll.peers = '{}'", any_of(&[&one, &two])));
+    wait_fenced(&one);
+    let answers =
+        "SELECT count(*) FROM plimsoll_roster WHERE source = 'plimsoll.peers' AND answer = 'answers'";
+    one.wait_for(answers, "2");
+    assert!(one.try_sql("INSERT INTO t VALUES (2)").stderr.contains("this server is fenced"));
+}
+
+/// Ends a segment that has something in it; gives its name.
+fn end_segment(node: &Node) -> String {
+    node.sql("CHECKPOINT");
+    let name = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    node.sql("SELECT pg_switch_wal()");
+    name
+}
+
+/// A standby that takes them from there would be past the fork.
+#[test]
+fn it_archives_its_segments_from_before_the_fork_and_none_with_log_from_behind_it() {
+    let one = named("one").setting("archive_mode", "on").init();
+    let archive = one.folder().join("archive");
+    fs::create_dir(&archive).expect("an archive");
+    let takes = one.folder().join("takes");
+    one.set("archive_command", &format!("test -e {} && cp %p {}/%f", takes.display(), archive.display()));
+    one.start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let two = named("two").setting("archive_mode", "off").clone_from(&one);
+    one.wait_for("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+    let before = end_segment(&one);
+    one.sql("INSERT INTO t VALUES (1)");
+    two.wait_for("SELECT count(*) FROM t", "1");
+    // From here on the log is the old primary's alone, which does not know it yet.
+    two.alter("SET primary_conninfo = ''");
+    one.wait_for("SELECT count(*) FROM pg_stat_replication", "0");
+    let with_fork = end_segment(&one);
+    let marks = one.data().join("pg_wal/archive_status");
+    let is_ready = |name: &str| marks.join(format!("{name}.ready")).exists();
+    assert!(is_ready(&before) && is_ready(&with_fork));
+    run_ok(plimsoll().arg("promote").arg("-D").arg(two.data()));
+    wait_fenced(&one);
+    let behind = end_segment(&one);
+    assert!(!is_ready(&behind));
+    let has = |name: &str| archive.join(name).exists();
+    fs::write(&takes, "").expect("the archive takes files");
+    // A clean stop archives all that waits, and would end the segment first.
+    one.stop();
+    one.start();
+    one.stop();
+    assert!(has(&before), "{}", one.log());
+    let files = fs::read_dir(&archive).expect("the archive").flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let from_fork: Vec<_> = names.filter(|name| *name >= with_fork).collect();
+    assert!(from_fork.is_empty(), "{from_fork:?}: {}", one.log());
+    let told = format!("write-ahead log segments from \"{with_fork}\" on are not archived: timeline 2");
+    assert_eq!(one.log().matches(&told).count(), 2, "once a run: {}", one.log());
+    // Who takes the fence off has what was left out archived.
+    two.stop();
+    run_ok(plimsoll().args(["unfence", "--i-know", "-D"]).arg(one.data()));
+    one.start();
+    one.stop();
+    assert!(has(&with_fork) && has(&behind), "{}", one.log());
 }

@@ -1,8 +1,13 @@
 //! What a promotion would lose: the report against what the primary had acknowledged, and the refusals and
 //! promotions that rest on it.
 
+use scenarios::network::{Host, namespaces_refused};
 use scenarios::{Node, Outcome, plimsoll, run, run_ok, wait_until};
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 const VERDICT: &str = "SELECT verdict FROM plimsoll_promotion_report() WHERE is_this_node";
@@ -330,4 +335,71 @@ fn a_promoted_copy_of_this_node_s_directory_is_another_node() {
     // One that is promoted all the same is another branch's beside it, and takes another number.
     let promoted = run_ok(&mut promote(&[], &two));
     assert!(promoted.ends_with("server promoted: timeline 3\n"), "{promoted}");
+}
+
+/// The command runs on a machine on which another server has the address that the nodes know for the third.
+#[test]
+fn the_best_standby_is_promoted_only_where_that_very_node_answers() {
+    if let Some(why) = namespaces_refused() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let (one, two, three) = trio("ANY 1 (two, three)");
+    cut_off(&two);
+    one.sql("INSERT INTO t VALUES (2)");
+    three.wait_for("SELECT count(*) FROM t", "2");
+    lose(&one, &[&three]);
+    let machine = Arc::new(Host::hub());
+    let elsewhere = named("one").start();
+    let stranger = named("three").on_host(&machine).clone_from(&elsewhere);
+    stranger.stop();
+    let stranger = stranger.in_place_of(&three);
+    stranger.start();
+    let conninfo = two.conninfo();
+    let mut best = plimsoll();
+    best.args(["promote", "--best", "--yes", "-d", &conninfo]);
+    let refused = run(&mut machine.command(&best));
+    assert_refused(&refused, "nobody was promoted: at host=127.0.0.1 port=", &three);
+    assert_refused(&refused, "answers, from here, a server of another cluster", &stranger);
+    assert!(refused.stdout.starts_with("\"three\" at host=127.0.0.1 port="), "{refused:?}");
+    // From where its address leads to it, it is promoted.
+    let promoted = run_ok(&mut best);
+    assert!(promoted.ends_with("server promoted: timeline 2\n"), "{promoted}");
+    assert_eq!(three.sql("SELECT pg_is_in_recovery()"), "f");
+}
+
+/// A port that leads to a node once, and then to nobody.
+fn leading_once_to(node: &Node) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the kernel has a port");
+    let (port, to) = (listener.local_addr().expect("it is bound").port(), node.port());
+    thread::spawn(move || {
+        let (client, _) = listener.accept().expect("somebody comes");
+        drop(listener);
+        let server = TcpStream::connect(("127.0.0.1", to)).expect("the node listens");
+        let pass = |mut from: TcpStream, mut into: TcpStream| {
+            // Either of both may end it.
+            let _ = io::copy(&mut from, &mut into);
+            let _ = into.shutdown(Shutdown::Write);
+        };
+        let back = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+        let answers = thread::spawn(move || pass(back.0, back.1));
+        pass(client, server);
+        answers.join().expect("it ends");
+    });
+    port
+}
+
+#[test]
+fn of_several_hosts_the_one_that_loses_nothing_is_the_one_that_is_promoted() {
+    let (one, two, three) = trio("ANY 1 (two, three)");
+    cut_off(&three);
+    one.sql("INSERT INTO t VALUES (2)");
+    lose(&one, &[&two]);
+    let ports = format!("{},{}", leading_once_to(&two), three.port());
+    let hosts = format!("host=127.0.0.1,127.0.0.1 port={ports} user=postgres dbname=postgres");
+    let arguments = ["promote", "--require-no-loss", "-d", &hosts];
+    let promoted = run(plimsoll().args(arguments));
+    let in_recovery = [&two, &three].map(|node| node.sql("SELECT pg_is_in_recovery()"));
+    assert_eq!(in_recovery, ["f", "t"], "{promoted:?}");
+    assert_eq!(promoted.stdout, "server promoted: timeline 2\n", "{promoted:?}");
 }

@@ -26,20 +26,14 @@ struct Receiver {
 
 impl Receiver {
     fn start(node: &Node, dir: &Path) -> Self {
+        Self::start_with(node, dir, &["--slot", "archive", "--synchronous"])
+    }
+
+    fn start_with(node: &Node, dir: &Path, options: &[&str]) -> Self {
         std::fs::create_dir_all(dir).expect("a folder for segments");
         let conninfo = format!("{} application_name=archive", node.conninfo());
         let mut command = pg_tool("pg_receivewal");
-        command.args([
-            "--slot",
-            "archive",
-            "--synchronous",
-            "--no-loop",
-            "--status-interval",
-            "1",
-            "-d",
-            &conninfo,
-            "-D",
-        ]);
+        command.args(options).args(["--no-loop", "--status-interval", "1", "-d", &conninfo, "-D"]);
         let child = command
             .arg(dir)
             .stdin(Stdio::null())
@@ -176,5 +170,18 @@ fn pg_receivewal_follows_a_promotion_on_the_same_connection() {
     let ours =
         std::fs::read_to_string(standby.data().join("pg_wal").join(history)).expect("the server's history");
     assert_eq!(std::fs::read_to_string(dir.join(history)).expect("the received one"), ours);
+    receiver.stop(Signal::SIGINT);
+}
+
+/// What PostgreSQL 15 shows of it with the same names (pg_receivewal without --synchronous, names '*').
+#[test]
+fn a_pg_receivewal_that_says_nothing_of_flushes_is_shown_as_asynchronous() {
+    let primary = Node::builder().start();
+    primary.sql("CREATE TABLE t (id int, v text)");
+    primary.alter("SET synchronous_standby_names = '*'");
+    let receiver = Receiver::start_with(&primary, &primary.folder().join("received"), &[]);
+    let shown = "SELECT write_lsn IS NOT NULL, flush_lsn IS NULL, sync_priority, sync_state \
+                 FROM pg_stat_replication";
+    primary.wait_for(shown, "t|t|0|async");
     receiver.stop(Signal::SIGINT);
 }

@@ -284,3 +284,43 @@ fn of_two_fallbacks_in_a_row_the_one_that_a_crash_cuts_off_is_told_with_its_own_
     assert_eq!(primary.sql(&format!("SELECT '{upto}'::pg_lsn >= '{at_risk}'")), "t", "{told:?}");
     assert!(primary.log().contains(&format!("what it had beyond {upto} is not here")), "{}", primary.log());
 }
+
+/// Halts a server for that long.
+fn freeze_for(node: &Node, time: Duration) {
+    node.freeze();
+    let began = Instant::now();
+    wait_until("it was frozen for long enough", time * 2, || {
+        if began.elapsed() >= time { Ok(()) } else { Err(format!("{:?}", began.elapsed())) }
+    });
+    node.thaw();
+}
+
+#[test]
+fn a_primary_that_was_frozen_for_longer_than_its_timeout_does_not_fall_back_for_that() {
+    let (primary, standby) = pair("5s");
+    standby.freeze();
+    let waiting = background(&primary, "INSERT INTO t VALUES (1)");
+    let event = "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (1)%'";
+    primary.wait_for(event, "SyncRep");
+    freeze_for(&primary, Duration::from_secs(6));
+    // By the clock the commit has waited for too long.
+    assert_eq!(primary.sql(MODE), "synchronous|remote_apply|0|0");
+    standby.thaw();
+    assert!(waiting.wait_with_output().expect("psql ends").status.success());
+    assert_eq!(primary.sql(MODE), "synchronous|remote_apply|0|0");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "1");
+}
+
+#[test]
+fn a_primary_that_was_frozen_reads_what_its_standby_said_meanwhile_before_it_gives_it_up() {
+    let (primary, _standby) = pair("0");
+    primary.alter("SET wal_sender_timeout = '3s'");
+    primary.wait_for("SHOW wal_sender_timeout", "3s");
+    let stream = "SELECT pid FROM pg_stat_replication";
+    let before = primary.sql(stream);
+    freeze_for(&primary, Duration::from_secs(4));
+    // The standby has to answer for this.
+    insert(&primary, 1);
+    assert_eq!(primary.sql(stream), before);
+    assert!(!primary.log().contains("due to replication timeout"), "{}", primary.log());
+}

@@ -11,6 +11,7 @@ mod bar;
 mod cli;
 mod commands;
 mod connect;
+mod identity;
 mod new_folders;
 mod output;
 mod owner;

@@ -33,7 +33,8 @@ pub enum FileKind {
     File,
     /// A folder.
     Directory,
-    /// Anything else (symbolic link, socket, device).
+    /// Anything else (symbolic link, socket, device), and whatever has a name that is not UTF-8
+    /// ([`DirEntry::is_stand_in`]).
     Other,
 }
 

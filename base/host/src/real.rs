@@ -3,10 +3,12 @@
 use crate::access::Access;
 use crate::disk::{DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -171,6 +173,28 @@ fn kind_of(kind: fs::FileType) -> FileKind {
     }
 }
 
+/// What escapes a byte in the place of a name that is not UTF-8.
+const ESCAPE: &str = "\\x";
+
+/// A name that is not UTF-8 as text, which is no other's: its odd bytes escaped, as in `caf\xE9`.
+fn stand_in(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("{ESCAPE}{byte:02X}")));
+    }
+    text
+}
+
+impl DirEntry {
+    /// Whether this is a file or a folder whose name is not UTF-8: it is listed as [`FileKind::Other`], under
+    /// a name with its odd bytes escaped, by which it cannot be reached. (A link or a socket whose name has
+    /// such an escape is taken for one.)
+    pub fn is_stand_in(&self) -> bool {
+        self.kind == FileKind::Other && self.name.contains(ESCAPE)
+    }
+}
+
 impl RealDisk {
     /// [`Disk::open`]; a new file is made for these.
     pub(crate) fn open_for(path: &Path, mode: OpenMode, access: Access) -> io::Result<SharedFile> {
@@ -243,10 +267,11 @@ impl Disk for RealDisk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let name = entry.file_name().into_string().map_err(|name| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?} is not UTF-8"))
-            })?;
-            entries.push(DirEntry { name, kind: kind_of(entry.file_type()?) });
+            entries.push(match entry.file_name().into_string() {
+                Ok(name) => DirEntry { name, kind: kind_of(entry.file_type()?) },
+                // One such file must not hide all others of its folder. Nothing here can open it.
+                Err(name) => DirEntry { name: stand_in(&name), kind: FileKind::Other },
+            });
         }
         entries.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(entries)
@@ -295,6 +320,28 @@ impl Disk for RealDisk {
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn a_name_that_is_not_utf8_hides_no_other_file_and_cannot_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [&b"caf\xE9 latin1"[..], b"k\xC3\xA4se"] {
+            fs::write(folder.path().join(OsStr::from_bytes(name)), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("k\u{e4}se", folder.path().join("link")).unwrap();
+        let listed = RealDisk.list(folder.path()).unwrap();
+        let shown: Vec<_> =
+            listed.iter().map(|entry| (entry.name.as_str(), entry.kind, entry.is_stand_in())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("caf\\xE9 latin1", FileKind::Other, true),
+                ("k\u{e4}se", FileKind::File, false),
+                ("link", FileKind::Other, false),
+            ]
+        );
+        let opened = RealDisk.open(&folder.path().join("caf\\xE9 latin1"), OpenMode::Read);
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_file_that_is_being_written_is_read_until_it_is_whole_and_not_forever() {

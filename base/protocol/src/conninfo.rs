@@ -9,6 +9,7 @@ mod silence;
 mod tls;
 mod uri;
 
+pub use endpoints::{AskedLast, server_at, servers};
 pub use silence::Silence;
 pub use tls::{ChannelBinding, SslMode, TlsParameters};
 
@@ -392,11 +393,20 @@ fn with_service(
 ///
 /// Fails where the text is no connection string, or names a service that there is not.
 pub fn completed(text: &str, keywords: &[&str]) -> Result<Vec<(String, String)>, ConnInfoError> {
-    let mut pairs = with_service(split(text)?, of_process)?;
+    completed_with(text, keywords, of_process)
+}
+
+/// The same with environment variables from `variable`.
+fn completed_with(
+    text: &str,
+    keywords: &[&str],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, String)>, ConnInfoError> {
+    let mut pairs = with_service(split(text)?, &variable)?;
     pairs.retain(|(name, _)| name != "service");
     for keyword in keywords {
         if written(&pairs, keyword).is_none()
-            && let Some(value) = in_environment(keyword, of_process)
+            && let Some(value) = in_environment(keyword, &variable)
         {
             pairs.push(((*keyword).to_owned(), value));
         }

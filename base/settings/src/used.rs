@@ -206,7 +206,7 @@ static USED: &[(&str, &str)] = &[
     ),
     (
         "plimsoll.peers",
-        "Connection strings of nodes that are asked whether this primary was replaced, separated by semicolons, beside those of the cluster that it knows by replication, which are asked at the same address, too.",
+        "Connection strings of nodes that are asked whether this primary was replaced, separated by semicolons (each server of one that names several is asked), beside those of the cluster that it knows by replication, which are asked at the same address, too.",
     ),
     (
         "plimsoll.read_after",

@@ -41,6 +41,10 @@ pub enum CloneError {
         /// The other one.
         found: SystemId,
     },
+    /// The two connections lead to different servers of one cluster: the log of one need not be that of the
+    /// other's files.
+    #[error("two connections by the same connection string lead to different servers: name one server")]
+    OtherServer,
     /// The server is a real PostgreSQL.
     #[error("the server is PostgreSQL, not Plimsoll: its data directory cannot be run by Plimsoll")]
     Foreign,

@@ -5,7 +5,7 @@ use super::unpack::CONTROL_HELD_BACK;
 use super::{CloneError, MARKER_FILE, io_error, manifest_path};
 use host::{Disk, FileKind, SharedDisk, durable_rename, write_file_durably};
 use protocol::conninfo::{self, ConnInfo, Endpoint};
-use settings::{FileContents, RECOVERY_TARGETS};
+use settings::{FileContents, FileEntry, RECOVERY_TARGETS};
 use std::io;
 use std::path::Path;
 use wal::control::{CONTROL_FILE_SIZE, ControlFile, control_file_path};
@@ -97,14 +97,16 @@ pub(super) fn read_control(disk: &dyn Disk, target: &Path) -> Result<ControlFile
 }
 
 /// Writes what is still missing and makes everything durable. `standby`: primary_conninfo and a slot's name.
+/// Gives the settings that the copy is not to have.
 pub(super) fn complete(
     disk: &dyn Disk,
     target: &Path,
     manifest: &[u8],
     standby: Option<(&str, Option<&str>)>,
-) -> Result<(), CloneError> {
-    let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
-    write(&manifest_path(target), manifest)?;
+) -> Result<Vec<&'static str>, CloneError> {
+    let path = manifest_path(target);
+    write_file_durably(disk, &path, manifest).map_err(io_error(&path))?;
+    let left_out = leave_out_own(disk, target)?;
     if let Some((conninfo, slot)) = standby {
         make_standby(disk, target, conninfo, slot)?;
     }
@@ -115,7 +117,50 @@ pub(super) fn complete(
     if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }
-    Ok(())
+    Ok(left_out)
+}
+
+/// The settings by which others find one node. A copy that says the same is taken for the node that was
+/// cloned, which then never hears that it was replaced. (port, listen_addresses and cluster_name are the
+/// source's in a copy as in PostgreSQL: on one machine it does not start before it has its own, on two
+/// machines the same ones are right.)
+const OF_ONE_NODE: [&str; 1] = ["plimsoll.advertised_address"];
+
+/// Takes the settings of [`OF_ONE_NODE`] out of a copy; gives those that said something. What
+/// postgresql.conf says of them, or a file that it includes, is overruled at its end and not in
+/// postgresql.auto.conf, which would outweigh what the copy's owner writes into postgresql.conf later.
+fn leave_out_own(disk: &dyn Disk, target: &Path) -> Result<Vec<&'static str>, CloneError> {
+    let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
+    let (conf, auto_conf) = (target.join("postgresql.conf"), target.join("postgresql.auto.conf"));
+    let is_said = |auto_text: &[u8], name: &str| {
+        let said = settings_with(disk, target, auto_text);
+        said.last(name).is_some_and(|entry| !entry.value.trim().is_empty())
+    };
+    let auto_text = read_settings(disk, &auto_conf)?;
+    let left_out: Vec<_> = OF_ONE_NODE.into_iter().filter(|name| is_said(&auto_text, name)).collect();
+    let kept = without(&auto_text, &left_out);
+    if kept != auto_text {
+        write(&auto_conf, &kept)?;
+    }
+    let overruled: Vec<_> = left_out.iter().filter(|name| is_said(&kept, name)).collect();
+    if !overruled.is_empty() {
+        let mut text = read_settings(disk, &conf)?;
+        let line_break = if text.ends_with(b"\n") { "" } else { "\n" };
+        let lines = overruled.iter().map(|name| format!("{name} = ''\n"));
+        let note = "# Above it is the one of the server that this one was cloned from.\n";
+        text.extend_from_slice(format!("{line_break}{note}{}", lines.collect::<String>()).as_bytes());
+        write(&conf, &text)?;
+    }
+    Ok(left_out)
+}
+
+/// A file of settings without the lines that set these.
+fn without(text: &[u8], names: &[&str]) -> Vec<u8> {
+    let said = FileContents::from_text(&String::from_utf8_lossy(text), Path::new("postgresql.auto.conf"));
+    let sets_one = |entry: &&FileEntry| names.iter().any(|name| entry.name.eq_ignore_ascii_case(name));
+    let lines: Vec<u32> = said.entries.iter().filter(sets_one).map(|entry| entry.place.line).collect();
+    let numbered = text.split_inclusive(|byte| *byte == b'\n').zip(1..);
+    numbered.filter(|(_, number)| !lines.contains(number)).flat_map(|(line, _)| line).copied().collect()
 }
 
 /// Has the next start follow the server of `conninfo`, through a slot if one is named; durably.

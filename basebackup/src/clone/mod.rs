@@ -6,13 +6,14 @@
 //! | step | what                                                                                            |
 //! |-----:|-------------------------------------------------------------------------------------------------|
 //! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                             |
-//! |    2 | two connections to a server of a format that this program reads; a temporary slot (or a given   |
+//! |    2 | two connections to one server of a format that this program reads; a temporary slot (or a given |
 //! |      | one) on the second keeps the log                                                                |
 //! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on    |
 //! |      | the way                                                                                         |
 //! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end     |
 //! |    5 | the manifest's own checksum, each file against it, and each record of the log are checked       |
-//! |    6 | standby.signal and primary_conninfo are written, everything is made durable                     |
+//! |    6 | standby.signal and primary_conninfo are written, settings that name the server itself are left  |
+//! |      | out, everything is made durable                                                                 |
 //! |    7 | the stream ends; a slot that is to stay is made again, for good, and streamed from until what   |
 //! |      | it keeps is reached                                                                             |
 //! |    8 | global/pg_control, kept under another name until here, gets its name; the marker goes           |
@@ -30,7 +31,8 @@ mod unpack;
 
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use host::Host;
-use protocol::conninfo::ConnInfo;
+use protocol::client::QueryResult;
+use protocol::conninfo::{self, ConnInfo};
 use protocol::replication::ChecksumAlgorithm;
 use protocol::{Client, ClientError, SqlState};
 use receive::{Backup, receive};
@@ -143,6 +145,10 @@ pub struct Cloned {
     pub files: u64,
     /// Log records checked.
     pub wal_records: u64,
+    /// What the server warned of: what is missing in the clone, a settings file that is a link say.
+    pub warnings: Vec<String>,
+    /// Settings that name the server itself, which the clone was not given.
+    pub left_out: Vec<&'static str>,
 }
 
 /// Clones a server. `progress` is called now and then, and at each change of phase.
@@ -164,10 +170,10 @@ pub async fn clone(
     let mut slot = None;
     let outcome = run(host, options, info, &mut slot, progress).await;
     if outcome.is_err() {
-        if let Some(slot) = slot {
+        if let Some(MadeSlot { name, at }) = slot {
             // The server may be gone: there is nothing more to do then, and the first error is the one that
             // counts.
-            let _ = drop_slot(&options.from, &slot).await;
+            let _ = drop_slot_at(at, &name).await;
         }
         if !options.keep_failed {
             let (disk, target) = (host.disk.clone(), options.target.clone());
@@ -185,7 +191,11 @@ pub async fn clone(
 ///
 /// Fails if the server cannot be reached, or refuses.
 pub async fn drop_slot(from: &str, slot: &str) -> Result<(), CloneError> {
-    let mut client = connect(ConnInfo::parse(from)?).await?;
+    drop_slot_at(ConnInfo::parse(from)?, slot).await
+}
+
+async fn drop_slot_at(info: ConnInfo, slot: &str) -> Result<(), CloneError> {
+    let mut client = connect(info).await?;
     client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(slot))).await?;
     client.close().await;
     Ok(())
@@ -247,33 +257,48 @@ struct Server {
     streaming: Client,
     system_id: SystemId,
     segment_size: SegmentSize,
+    /// What leads to it and to no other.
+    info: ConnInfo,
 }
 
-/// Connects twice, and makes sure that both met the same cluster, of a kind that can be cloned.
-async fn meet(info: ConnInfo) -> Result<Server, CloneError> {
+/// A slot that was made for a clone and stays, and the server that has it.
+struct MadeSlot {
+    name: String,
+    at: ConnInfo,
+}
+
+/// Connects twice, and makes sure that both met the same cluster, of a kind that can be cloned. Of several
+/// hosts the second connection tries only the one that the first has met: log of another server need not be
+/// that of these files.
+async fn meet(from: &str, info: ConnInfo) -> Result<Server, CloneError> {
     let mut control = connect(info.clone()).await?;
+    let info = match conninfo::server_at(from, &control.place()) {
+        Some(met) => ConnInfo::parse(&met)?,
+        None => info,
+    };
     let system_id = identify(&mut control).await?;
     check_format(&mut control).await?;
     let segment_size = segment_size(&mut control).await?;
-    let mut streaming = connect(info).await?;
+    let mut streaming = connect(info.clone()).await?;
     let found = identify(&mut streaming).await?;
     if found != system_id {
         return Err(CloneError::SystemId { expected: system_id, found });
     }
-    Ok(Server { control, streaming, system_id, segment_size })
+    Ok(Server { control, streaming, system_id, segment_size, info })
 }
 
 async fn run(
     host: &Host,
     options: &CloneOptions,
     info: ConnInfo,
-    slot_made: &mut Option<String>,
+    slot_made: &mut Option<MadeSlot>,
     progress: &mut (dyn FnMut(CloneProgress) + Send),
 ) -> Result<Cloned, CloneError> {
-    let Server { control, mut streaming, system_id, segment_size } = meet(info).await?;
+    let Server { mut control, mut streaming, system_id, segment_size, info } =
+        meet(&options.from, info).await?;
     let (disk, target) = (host.disk.clone(), options.target.clone());
     blocking(move || finish::prepare(&*disk, &target)).await?;
-    let (slot, keeps_slot) = make_slot(host, options, &mut streaming).await?;
+    let (slot, keeps_slot) = make_slot(host, options, &mut streaming, &mut control).await?;
 
     let mut report = CloneProgress {
         phase: Phase::Checkpoint,
@@ -312,19 +337,20 @@ async fn run(
     report.phase = Phase::Syncing;
     progress(report);
     let (files, received_bytes) = (unpacked.files.len() as u64, report.received_bytes);
-    complete(host, options, unpacked).await?;
+    let left_out = complete(host, options, unpacked).await?;
 
     report.phase = Phase::Finishing;
     progress(report);
     let (mut client, received) = wal.finish().await?;
     if keeps_slot {
-        client = keep_slot(host, client, request(received), slot_made).await?;
+        client = keep_slot(host, client, request(received), (slot_made, info)).await?;
     }
     client.close().await;
     let (disk, target) = (host.disk.clone(), options.target.clone());
     blocking(move || finish::release(&*disk, &target)).await?;
     *slot_made = None;
-    Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
+    let warnings = backup.warnings;
+    Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records, warnings, left_out })
 }
 
 /// Checks the manifest, each file against it, each record of the log and the control file; gives the number
@@ -356,7 +382,12 @@ async fn verify(
 }
 
 /// Writes what makes it a standby, if it is to be one, and makes everything durable.
-async fn complete(host: &Host, options: &CloneOptions, unpacked: Unpacked) -> Result<(), CloneError> {
+/// Gives the settings that the clone was not given.
+async fn complete(
+    host: &Host,
+    options: &CloneOptions,
+    unpacked: Unpacked,
+) -> Result<Vec<&'static str>, CloneError> {
     let (disk, target) = (host.disk.clone(), options.target.clone());
     let conninfo = if options.standby { Some(primary_conninfo(&options.from)?) } else { None };
     let slot_name = options.slot.clone();
@@ -382,11 +413,13 @@ fn check_control(
 }
 
 /// The slot that keeps the log while the backup runs: the one that is named, if it is there, or one that goes
-/// with its connection. Gives its name, and whether one is to be made of that name that stays.
+/// with its connection. Gives its name, and whether one is to be made of that name that stays. One that is
+/// made shows whether the `other` connection is to the same server: a host's name may have several addresses.
 async fn make_slot(
     host: &Host,
     options: &CloneOptions,
     client: &mut Client,
+    other: &mut Client,
 ) -> Result<(String, bool), CloneError> {
     let name = match &options.slot {
         Some(name) if !options.create_slot => return Ok((name.clone(), false)),
@@ -394,6 +427,7 @@ async fn make_slot(
         None => format!("plimsoll_clone_{:016x}", host.entropy.next_u64()),
     };
     match create_slot(client, &name, "TEMPORARY PHYSICAL").await {
+        Ok(()) if read_slot(other, &name).await?.text(0, 0).is_none() => Err(CloneError::OtherServer),
         Ok(()) => Ok((name, options.slot.is_some())),
         Err(CloneError::SlotExists(_)) if options.slot.is_some() => Ok((name, false)),
         Err(error) => Err(error),
@@ -411,6 +445,11 @@ async fn create_slot(client: &mut Client, name: &str, kind: &str) -> Result<(), 
     }
 }
 
+/// What the server says of a slot: its kind and where it begins, nothing if it has no such slot.
+async fn read_slot(client: &mut Client, name: &str) -> Result<QueryResult, ClientError> {
+    client.query(&format!("READ_REPLICATION_SLOT {}", identifier::quote_always(name))).await
+}
+
 /// Makes the temporary slot of the stream a permanent one. No command does that: it is dropped and made
 /// again, and what it keeps may begin behind the stream's end, which is streamed then. What is gone already
 /// is the stream's error.
@@ -418,13 +457,13 @@ async fn keep_slot(
     host: &Host,
     mut client: Client,
     request: stream::Request,
-    made: &mut Option<String>,
+    (made, at): (&mut Option<MadeSlot>, ConnInfo),
 ) -> Result<Client, CloneError> {
     let (name, received) = (request.slot.clone(), request.start);
     client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(&name))).await?;
     create_slot(&mut client, &name, "PHYSICAL").await?;
-    *made = Some(name.clone());
-    let answer = client.query(&format!("READ_REPLICATION_SLOT {}", identifier::quote_always(&name))).await?;
+    *made = Some(MadeSlot { name: name.clone(), at });
+    let answer = read_slot(&mut client, &name).await?;
     let kept_from: Option<Lsn> = answer.text(0, 1).and_then(|lsn| lsn.parse().ok());
     let kept_from = kept_from.ok_or_else(|| CloneError::Answer(format!("slot \"{name}\" keeps nothing")))?;
     if kept_from <= received {

@@ -6,7 +6,7 @@ use super::{CloneError, CloneOptions, CloneProgress};
 use bytes::Bytes;
 use host::Host;
 use protocol::backend::BackendMessage;
-use protocol::{Client, ClientError};
+use protocol::{Client, ClientError, Severity};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use wal::{Lsn, TimelineId};
@@ -20,9 +20,22 @@ pub(super) struct Backup {
     pub timeline: TimelineId,
     /// Estimated bytes of the archive.
     pub total_bytes: Option<u64>,
+    /// What the server warned of, as far as it is kept.
+    pub warnings: Vec<String>,
 }
 
+/// Most warnings of a server that are kept.
+const WARNINGS_MAX: usize = 1000;
+
 impl Backup {
+    /// Keeps what the server has warned of since the last call.
+    fn keep_warnings(&mut self) {
+        let room = WARNINGS_MAX.saturating_sub(self.warnings.len());
+        let notices = self.client.take_notices().into_iter();
+        let warnings = notices.filter(|notice| notice.severity == Severity::Warning);
+        self.warnings.extend(warnings.take(room).map(|warning| warning.message));
+    }
+
     /// Sends the command and waits for the server's checkpoint.
     pub(super) async fn begin(mut client: Client, options: &CloneOptions) -> Result<Self, CloneError> {
         let checkpoint = if options.fast_checkpoint { "fast" } else { "spread" };
@@ -52,7 +65,7 @@ impl Backup {
             }
         }
         let total_bytes = total.map(|kilobytes| kilobytes.saturating_mul(1024));
-        Ok(Self { client, start, timeline, total_bytes })
+        Ok(Self { client, start, timeline, total_bytes, warnings: Vec::new() })
     }
 }
 
@@ -147,7 +160,9 @@ async fn receive_parts(
     const REPORT_EVERY_BYTES: u64 = 1 << 20;
     let mut reported = 0;
     loop {
-        let data = match next(&mut backup.client).await? {
+        let message = next(&mut backup.client).await?;
+        backup.keep_warnings();
+        let data = match message {
             BackendMessage::CopyData(data) => data,
             BackendMessage::CopyDone => return Ok(()),
             other => return Err(unexpected(&other)),

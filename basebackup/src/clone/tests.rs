@@ -258,3 +258,40 @@ fn a_standby_does_not_inherit_what_its_primary_says_of_its_own_recovery() {
          recovery_target_name = ''\nrecovery_target_time = ''\n"
     );
 }
+
+#[test]
+fn a_copy_does_not_say_that_it_is_where_its_source_is() {
+    const SET: &str = "plimsoll.advertised_address = 'host=a'\n";
+    const EMPTY: &str = "plimsoll.advertised_address = ''\n";
+    const OVERRULED: &str = "# Above it is the one of the server that this one was cloned from.\n\
+                             plimsoll.advertised_address = ''\n";
+    let altered = format!("port = 1\n{}# x\n", SET.to_uppercase());
+    for (conf, auto_conf, conf_after, auto_conf_after) in [
+        // In postgresql.conf, with and without a line break at its end, or in what it includes.
+        (SET.to_owned(), "port = 1\n", format!("{SET}{OVERRULED}"), "port = 1\n"),
+        (SET.trim_end().to_owned(), "", format!("{SET}{OVERRULED}"), ""),
+        ("include 'more.conf'\n".to_owned(), "", format!("include 'more.conf'\n{OVERRULED}"), ""),
+        // By ALTER SYSTEM.
+        (String::new(), altered.as_str(), String::new(), "port = 1\n# x\n"),
+        // By both.
+        (SET.to_owned(), SET, format!("{SET}{OVERRULED}"), ""),
+        // The last one says nothing.
+        (SET.to_owned(), EMPTY, SET.to_owned(), EMPTY),
+        ("port = 1\n".to_owned(), "", "port = 1\n".to_owned(), ""),
+    ] {
+        let disk = VirtualDisk::new();
+        disk.create_dir_all(Path::new("/clone/pg_wal")).unwrap();
+        for (name, text) in
+            [("postgresql.conf", &*conf), ("postgresql.auto.conf", auto_conf), ("more.conf", SET)]
+        {
+            let file = disk.open(&Path::new("/clone").join(name), OpenMode::CreateNew).unwrap();
+            file.write_all_at(text.as_bytes(), 0).unwrap();
+        }
+        let left_out = finish::complete(&disk, Path::new("/clone"), b"manifest", None).unwrap();
+        let read = |name: &str| disk.read_text(&Path::new("/clone").join(name), 1000).unwrap();
+        let after = (read("postgresql.conf"), read("postgresql.auto.conf"));
+        assert_eq!(after, (conf_after.clone(), auto_conf_after.to_owned()), "{conf:?} {auto_conf:?}");
+        let is_changed = after != (conf, auto_conf.to_owned());
+        assert_eq!(left_out, &["plimsoll.advertised_address"][usize::from(!is_changed)..]);
+    }
+}

@@ -58,12 +58,17 @@ pub struct SentFile {
     pub class: FileClass,
 }
 
-/// What of a folder may go into a copy now, without the log and the control file.
-pub(super) fn entries(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    folder: &str,
-) -> io::Result<Vec<(String, FileClass)>> {
+/// What a folder has for a copy.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What may go into it now, without the log and the control file.
+    pub entries: Vec<(String, FileClass)>,
+    /// What cannot, in PostgreSQL's words: whoever runs on the copy misses it, if it held settings say.
+    pub skipped: Vec<String>,
+}
+
+/// Looks through a folder.
+pub(super) fn entries(disk: &dyn Disk, data_dir: &Path, folder: &str) -> io::Result<Found> {
     let entries = disk.list(&data_dir.join(folder))?;
     let relations = exclude::is_relation_folder(folder);
     let unlogged = if relations {
@@ -71,7 +76,7 @@ pub(super) fn entries(
     } else {
         Default::default()
     };
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for entry in entries {
         let name = exclude::relation_name(&entry.name).filter(|_| relations);
         let reset = name.is_some_and(|name| name.fork != Some("init") && unlogged.contains(&name.relation));
@@ -87,10 +92,16 @@ pub(super) fn entries(
             (Fate::Keep, FileKind::Other) if path == "pg_wal" => FileClass::Folder,
             (Fate::Keep, FileKind::File) if name.is_some() => FileClass::Relation,
             (Fate::Keep, FileKind::File) => FileClass::Plain,
-            // Sockets and the like.
-            (Fate::Keep, FileKind::Other) => continue,
+            (Fate::Keep, FileKind::Other) => {
+                found.skipped.push(if entry.is_stand_in() {
+                    format!("skipping file \"./{path}\": its name is not UTF-8")
+                } else {
+                    format!("skipping special file \"./{path}\"")
+                });
+                continue;
+            }
         };
-        found.push((path, class));
+        found.entries.push((path, class));
     }
     Ok(found)
 }
@@ -120,7 +131,7 @@ fn add_folder(disk: &dyn Disk, data_dir: &Path, folder: &str, found: &mut Vec<Se
         Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_empty() => return Ok(()),
         other => other?,
     };
-    for (path, class) in entries {
+    for (path, class) in entries.entries {
         match class {
             FileClass::Folder => {
                 found.push(SentFile { path: path.clone(), size: 0, class });
@@ -201,6 +212,8 @@ pub fn read_part(disk: &dyn Disk, data_dir: &Path, read: &ReadFile) -> io::Resul
     };
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A segment is renamed before it is written over: its bytes are its own if it still has its name now.
+        Ok(_) if read.path.starts_with("pg_wal/") && !disk.exists(&path)? => Ok(None),
         found => found.map(Some),
     }
 }

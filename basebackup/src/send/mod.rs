@@ -14,7 +14,10 @@
 //!
 //! Files change while they are read. A file is sent with the length that it had when it was opened (zeros
 //! stand in for what was cut meanwhile), and one that vanishes before that is left out: redo from the start
-//! position puts all of it right.
+//! position puts all of it right. No redo does so for the log: a segment that is removed before all of it was
+//! read ends the backup, as in PostgreSQL.
+//!
+//! What cannot be sent, a symbolic link say, is left out and told ([`BackupEvent::Warning`]).
 //!
 //! Memory: a few chunks of 64 KiB, and the manifest's text (about 150 bytes a file, bounded).
 
@@ -38,12 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::store::Store;
 use storage::{BackupEnd, BackupStart};
+use tar_stream::Piece;
 use tokio::sync::mpsc;
 use wal::{Lsn, SegmentSize, TimelineId};
 use walk::DirectoryWalk;
 
-/// What a client is told, in this order: Start, Size, then Archive and its Data with Progress among it,
-/// Manifest and its Data, End.
+/// What a client is told, in this order: Start, Size, then Archive and its Data with Progress and Warning
+/// among it, Manifest and its Data, End.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupEvent {
     /// The backup has begun.
@@ -81,6 +85,9 @@ pub enum BackupEvent {
     },
     /// And nothing in it was found to be bad.
     Sound,
+    /// At any place among the archive's Data: something that is left out of the backup. For the client and
+    /// the server's log.
+    Warning(String),
 }
 
 /// Who takes the events; an error ends the backup.
@@ -155,9 +162,12 @@ pub enum BackupError<S: std::error::Error + 'static> {
     /// The manifest is too large.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A segment that the backup needs is gone.
+    /// A segment that the backup needs is not there.
     #[error("could not find WAL file \"{0}\"")]
     MissingWal(String),
+    /// A checkpoint has removed a segment that the backup needs, before all of it was sent.
+    #[error("requested WAL segment {0} has already been removed")]
+    RemovedWal(String),
     /// The part that reads files broke down.
     #[error("base backup was interrupted")]
     Interrupted,
@@ -175,7 +185,7 @@ impl<S: std::error::Error> BackupError<S> {
             Self::Io { .. } => SqlState::IO_ERROR,
             Self::NameTooLong(_) | Self::Manifest(_) => SqlState::PROGRAM_LIMIT_EXCEEDED,
             Self::Checksum { .. } => SqlState::DATA_CORRUPTED,
-            Self::MissingWal(_) => SqlState::UNDEFINED_FILE,
+            Self::MissingWal(_) | Self::RemovedWal(_) => SqlState::UNDEFINED_FILE,
             Self::Interrupted => SqlState::INTERNAL_ERROR,
             Self::Sink(_) => SqlState::CONNECTION_FAILURE,
         })
@@ -365,8 +375,16 @@ async fn run<S: BackupSink>(
         let outcome = part(&mut walk, &mut out).and_then(|()| out.flush());
         (walk, outcome)
     });
-    while let Some(data) = receiver.recv().await {
-        let data: Bytes = data;
+    while let Some(piece) = receiver.recv().await {
+        let data = match piece {
+            Piece::Data(data) => data,
+            Piece::Warning(message) => {
+                send(sink, BackupEvent::Warning(message)).await?;
+                // A client takes only so many notices between two messages of its copy.
+                send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
+                continue;
+            }
+        };
         progress.sent_bytes += data.len() as u64;
         if let Some(pace) = &mut progress.pace {
             let wait = pace.wait_for(data.len() as u64, progress.host.clock.monotonic());
@@ -393,6 +411,7 @@ impl<S: std::error::Error + 'static> From<walk::Failure> for BackupError<S> {
             walk::Failure::NameTooLong(path) => Self::NameTooLong(path),
             walk::Failure::Manifest(error) => Self::Manifest(error),
             walk::Failure::MissingWal(name) => Self::MissingWal(name),
+            walk::Failure::RemovedWal(name) => Self::RemovedWal(name),
             walk::Failure::Checksum { pages, files, path, block } => {
                 Self::Checksum { pages, files, path, block }
             }

@@ -13,15 +13,24 @@ const BLOCK: u64 = 512;
 /// The longest name that fits the header's first field, which is all that pg_basebackup reads.
 const NAME_MAX: usize = 99;
 
+/// What comes out of a walk.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Bytes of the archive.
+    Data(Bytes),
+    /// Something that the client and the log are to be told.
+    Warning(String),
+}
+
 /// Collects archive bytes into chunks, for a receiver that may be slow.
 #[derive(Debug)]
 pub(super) struct TarStream {
     buffer: BytesMut,
-    to: Sender<Bytes>,
+    to: Sender<Piece>,
 }
 
 impl TarStream {
-    pub(super) fn new(to: Sender<Bytes>) -> Self {
+    pub(super) fn new(to: Sender<Piece>) -> Self {
         Self { buffer: BytesMut::with_capacity(CHUNK), to }
     }
 
@@ -58,7 +67,16 @@ impl TarStream {
             return Ok(());
         }
         let full = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK));
-        host::task::blocking_send(&self.to, full.freeze()).map_err(|_| Failure::Gone)
+        self.give(Piece::Data(full.freeze()))
+    }
+
+    /// Tells something beside the archive.
+    pub(super) fn warn(&self, message: String) -> Result<(), Failure> {
+        self.give(Piece::Warning(message))
+    }
+
+    fn give(&self, piece: Piece) -> Result<(), Failure> {
+        host::task::blocking_send(&self.to, piece).map_err(|_| Failure::Gone)
     }
 }
 

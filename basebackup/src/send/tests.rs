@@ -5,6 +5,7 @@ use crate::manifest::{Manifest, verify_directory};
 use host::Timestamp;
 use host::sync::Mutex;
 use protocol::replication::ChecksumAlgorithm;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use storage::page::{Page, PageKind};
 use wal::BlockNumber;
@@ -234,6 +235,88 @@ async fn the_log_travels_along_when_asked_for_and_a_missing_segment_is_an_error(
     std::fs::remove_file(directory.path().join("pg_wal/000000010000000000000002")).unwrap();
     let (_, _, outcome) = backup(directory.path(), &options, usize::MAX).await;
     assert!(matches!(outcome, Err(BackupError::MissingWal(name)) if name.ends_with('2')));
+    std::fs::remove_file(directory.path().join("pg_wal/000000010000000000000001")).unwrap();
+    let (_, _, outcome) = backup(directory.path(), &options, usize::MAX).await;
+    assert!(matches!(outcome, Err(BackupError::RemovedWal(name)) if name.ends_with('1')));
+}
+
+/// Bytes of a later part of the log.
+const LATER: [u8; 64] = [b'Z'; 64];
+
+/// A client slow enough for what a checkpoint does meanwhile: when the first segment begins to come, that is
+/// renamed for later use and written over.
+struct Recycling {
+    pg_wal: PathBuf,
+    is_done: bool,
+    foreign: bool,
+}
+
+impl BackupSink for Recycling {
+    type Error = io::Error;
+    async fn send(&mut self, event: BackupEvent) -> Result<(), io::Error> {
+        let BackupEvent::Data(bytes) = event else { return Ok(()) };
+        self.foreign |= bytes.windows(LATER.len()).any(|part| part == LATER);
+        let name = b"pg_wal/000000010000000000000001\0";
+        if !self.is_done && bytes.windows(name.len()).any(|part| part == name) {
+            self.is_done = true;
+            let ahead = self.pg_wal.join("000000010000000000000005");
+            std::fs::rename(self.pg_wal.join("000000010000000000000001"), &ahead)?;
+            let file = std::fs::OpenOptions::new().write(true).open(ahead)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &LATER.repeat((1 << 20) / LATER.len()), 0)?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_recycled_while_it_is_sent_fails_the_backup_and_no_foreign_byte_goes_out() {
+    let directory = data_directory();
+    let pg_wal = directory.path().join("pg_wal");
+    let mut sink = Recycling { pg_wal, is_done: false, foreign: false };
+    let options = BaseBackupOptions { wal: true, ..options() };
+    let outcome = send_backup(&source(directory.path()), &options, &Books::default(), &mut sink).await;
+    assert!(sink.is_done && !sink.foreign);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.to_string(), "requested WAL segment 000000010000000000000001 has already been removed");
+    assert_eq!(error.sqlstate(), Some(SqlState::UNDEFINED_FILE));
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_left_out_and_told() {
+    let directory = data_directory();
+    let root = directory.path();
+    put(root, "conf.d/10.conf", b"");
+    for link in ["pg_hba.conf", "conf.d/20.conf", "global/pgsql_tmp.1"] {
+        std::os::unix::fs::symlink("/dev/null", root.join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("elsewhere", root.join("base/6")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(root.join(".s.PGSQL.5432")).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"conf.d/caf\xE9");
+    std::fs::write(root.join(odd), b"x").unwrap();
+    let (kept, _, outcome) = backup(root, &options(), usize::MAX).await;
+    outcome.unwrap();
+    let warnings: Vec<_> = kept
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            BackupEvent::Warning(message) => Some(message.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "skipping special file \"./.s.PGSQL.5432\"",
+            "skipping special file \"./pg_hba.conf\"",
+            "skipping special file \"./base/6\"",
+            "skipping special file \"./conf.d/20.conf\"",
+            "skipping file \"./conf.d/caf\\xE9\": its name is not UTF-8",
+        ]
+    );
+    let names = names(&kept.data().0);
+    assert!(names.iter().any(|name| name == "conf.d/10.conf"), "{names:?}");
+    let left_out = ["pg_hba", "20.conf", "caf", ".s.", "base/6"];
+    assert!(names.iter().all(|name| left_out.iter().all(|part| !name.contains(part))), "{names:?}");
 }
 
 #[tokio::test]
@@ -304,4 +387,9 @@ fn messages_are_those_of_the_manual() {
     let end = bytes(BackupEvent::End { lsn: Lsn::new(1), timeline: TimelineId::FIRST });
     assert!(end.starts_with(b"c\0\0\0\x04T") && end.ends_with(b"SELECT\0"));
     assert!(bytes(BackupEvent::Sound).ends_with(b"BASE_BACKUP\0"));
+    let warning = bytes(BackupEvent::Warning("skipping".to_owned()));
+    assert!(warning.starts_with(b"N"));
+    for field in [&b"SWARNING\0"[..], b"C01000\0", b"Mskipping\0"] {
+        assert!(warning.windows(field.len()).any(|part| part == field), "{warning:?}");
+    }
 }

@@ -31,6 +31,7 @@ pub(super) enum Failure {
     NameTooLong(String),
     Manifest(ManifestError),
     MissingWal(String),
+    RemovedWal(String),
     Checksum {
         pages: u64,
         files: u64,
@@ -39,6 +40,17 @@ pub(super) enum Failure {
     },
     /// Nobody takes the bytes any more.
     Gone,
+}
+
+/// What a file's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    /// Any.
+    Plain,
+    /// Data pages, which have checksums.
+    Pages,
+    /// A segment of the log, which a checkpoint may rename and write over.
+    Segment,
 }
 
 /// Pages that did not check out.
@@ -84,7 +96,7 @@ impl DirectoryWalk {
 
     fn estimate_folder(&self, folder: &str) -> u64 {
         let mut sum = 0;
-        for (path, class) in self.entries(folder).unwrap_or_default() {
+        for (path, class) in self.entries(folder).unwrap_or_default().entries {
             match class {
                 FileClass::EmptyFolder => sum += entry_size(0),
                 FileClass::Folder => sum += entry_size(0) + self.estimate_folder(&path),
@@ -101,7 +113,7 @@ impl DirectoryWalk {
     }
 
     /// What of a folder goes into the archive now (pg_control comes later).
-    fn entries(&self, folder: &str) -> io::Result<Vec<(String, FileClass)>> {
+    fn entries(&self, folder: &str) -> io::Result<files::Found> {
         files::entries(&*self.source.host.disk, &self.source.data_dir, folder)
     }
 
@@ -133,8 +145,8 @@ impl DirectoryWalk {
                 .filter(|name| names.iter().any(|entry| entry.name == *name));
             let mut is_sent = false;
             for name in found {
-                if !self.send_file(out, &format!("pg_wal/{name}"), false)? {
-                    return Err(Failure::MissingWal(name));
+                if !self.send_file(out, &format!("pg_wal/{name}"), Contents::Segment)? {
+                    return Err(Failure::RemovedWal(name));
                 }
                 is_sent = true;
                 // Otherwise a primary made from this backup would archive it again. It writes on in one that
@@ -144,13 +156,16 @@ impl DirectoryWalk {
                 }
             }
             if !is_sent {
-                return Err(Failure::MissingWal(segment.file_name(timeline, size)));
+                let name = segment.file_name(timeline, size);
+                // Checkpoints remove the oldest first: what is missing behind others was not theirs.
+                let is_removed = segment == first;
+                return Err(if is_removed { Failure::RemovedWal(name) } else { Failure::MissingWal(name) });
             }
             segment = SegmentNumber::new(segment.get() + 1);
         }
         let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();
         for entry in names.iter().filter(|entry| is_history(&entry.name)) {
-            self.send_file(out, &format!("pg_wal/{}", entry.name), false)?;
+            self.send_file(out, &format!("pg_wal/{}", entry.name), Contents::Plain)?;
             self.send_bytes(out, &wal::archive_status::done_mark(&entry.name), b"")?;
         }
         Ok(())
@@ -180,21 +195,25 @@ impl DirectoryWalk {
     }
 
     fn send_folder(&mut self, out: &mut TarStream, folder: &str) -> Result<(), Failure> {
-        let entries = match self.entries(folder) {
-            Ok(entries) => entries,
+        let found = match self.entries(folder) {
+            Ok(found) => found,
             // A database may be dropped meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_empty() => return Ok(()),
             Err(error) => return Err(io_failure(folder, error)),
         };
-        for (path, class) in entries {
+        found.skipped.into_iter().try_for_each(|what| out.warn(what))?;
+        for (path, class) in found.entries {
             match class {
                 FileClass::EmptyFolder => self.send_folder_header(out, &path)?,
                 FileClass::Folder => {
                     self.send_folder_header(out, &path)?;
                     self.send_folder(out, &path)?;
                 }
-                _ => {
-                    self.send_file(out, &path, class == FileClass::Relation)?;
+                FileClass::Relation => {
+                    self.send_file(out, &path, Contents::Pages)?;
+                }
+                FileClass::Plain | FileClass::Log | FileClass::Control => {
+                    self.send_file(out, &path, Contents::Plain)?;
                 }
             }
         }
@@ -248,7 +267,7 @@ impl DirectoryWalk {
     }
 
     /// Sends a file; false if it is gone.
-    fn send_file(&mut self, out: &mut TarStream, path: &str, relation: bool) -> Result<bool, Failure> {
+    fn send_file(&mut self, out: &mut TarStream, path: &str, contents: Contents) -> Result<bool, Failure> {
         let full = self.source.data_dir.join(path);
         let opened = self.source.host.disk.open(&full, OpenMode::Read).and_then(|file| {
             let metadata = self.source.host.disk.metadata(&full)?;
@@ -276,8 +295,10 @@ impl DirectoryWalk {
             let want = usize::try_from(metadata.len - offset).unwrap_or(READ).min(READ);
             let piece = buffer.get_mut(..want).unwrap_or_default();
             read_or_zeros(&*file, piece, offset).map_err(|error| io_failure(path, error))?;
-            if relation && self.verify {
-                bad += self.check_pages(&*file, path, piece, offset)?;
+            match contents {
+                Contents::Pages if self.verify => bad += self.check_pages(&*file, path, piece, offset)?,
+                Contents::Segment => self.check_named(path)?,
+                Contents::Pages | Contents::Plain => {}
             }
             checksum.update(piece);
             out.put(piece)?;
@@ -289,6 +310,18 @@ impl DirectoryWalk {
         let modified = timestamp(metadata.modified);
         self.list(path, metadata.len, modified, checksum)?;
         Ok(true)
+    }
+
+    /// Fails if a segment has lost its name, as PostgreSQL's CheckXLogRemoved does. Asked after its bytes
+    /// were read and before they are sent: a checkpoint takes the name away before anybody writes over the
+    /// file, so what was read is the segment's own if the name is there afterwards. No other file gets the
+    /// name of a segment that is gone.
+    fn check_named(&self, path: &str) -> Result<(), Failure> {
+        match self.source.host.disk.exists(&self.source.data_dir.join(path)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::RemovedWal(path.rsplit('/').next().unwrap_or_default().to_owned())),
+            Err(error) => Err(io_failure(path, error)),
+        }
     }
 
     /// Checks the whole pages of a piece; a bad one is read once more, since a write may have been under way,

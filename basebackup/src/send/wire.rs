@@ -9,6 +9,7 @@
 //! | Data     | CopyData `d`, bytes                                                                         |
 //! | Manifest | CopyData `m`                                                                                |
 //! | Progress | CopyData `p`, bytes sent as a 64-bit number                                                 |
+//! | Warning  | NoticeResponse                                                                              |
 //! | End      | CopyDone; result set (recptr, tli); CommandComplete `BASE_BACKUP`                           |
 //!
 //! ReadyForQuery is the session's.
@@ -19,6 +20,7 @@ use protocol::backend::{
     CopyDirection, FieldDescription, Format, command_complete, copy_data, copy_done, copy_response,
     row_description, text_row,
 };
+use protocol::{Report, SqlState};
 use wal::{Lsn, TimelineId};
 
 const INT8: u32 = 20;
@@ -70,5 +72,6 @@ pub fn encode(event: &BackupEvent, out: &mut BytesMut) {
             position(out, *lsn, *timeline);
         }
         BackupEvent::Sound => command_complete(out, "BASE_BACKUP"),
+        BackupEvent::Warning(message) => Report::warning(SqlState::WARNING, message).encode(out),
     }
 }

@@ -34,6 +34,8 @@ const UNHURRIED_PAUSE: Duration = Duration::from_micros(500);
 const UNHURRIED_SENDS: u32 = 4000;
 /// So much WAL goes out at once all the same, in bytes.
 const UNHURRIED_BYTES: u64 = 32 << 10;
+/// How long the connection to a standby whose time is over is read once more before it is given up.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// state of pg_stat_replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,11 @@ pub enum Action {
         /// The log is worth a look once it is flushed past this.
         past: Lsn,
     },
+    /// The standby's time is over: read what the connection has, and poll again then, or at this time.
+    LookOnce {
+        /// When the standby is given up if it has said nothing.
+        until: Duration,
+    },
 }
 
 /// How a stream ended.
@@ -149,6 +156,8 @@ pub struct Sender {
     last_heartbeat: Duration,
     /// A keepalive that asks for a reply is on its way.
     asked: bool,
+    /// The standby's time is over: until then the connection is read once more.
+    last_look_ends: Option<Duration>,
     keepalive_due: bool,
     copy_done_sent: bool,
     copy_done_received: bool,
@@ -190,6 +199,7 @@ impl Sender {
             last_reply: now,
             last_heartbeat: now,
             asked: false,
+            last_look_ends: None,
             keepalive_due: false,
             copy_done_sent: false,
             copy_done_received: false,
@@ -203,7 +213,13 @@ impl Sender {
     /// What to do, given that WAL may be sent up to `flushed`.
     pub fn poll(&mut self, now: Duration, flushed: Lsn) -> Action {
         if self.is_overdue(now) {
-            return Action::Fail(ReplicaError::SenderTimeout);
+            // What the standby said while this process did not run (it was stopped, or its machine was) waits
+            // in the connection.
+            let ends = *self.last_look_ends.get_or_insert(now + LAST_LOOK);
+            return match now < ends {
+                true => Action::LookOnce { until: ends },
+                false => Action::Fail(ReplicaError::SenderTimeout),
+            };
         }
         if let Some(action) = self.end_of_copy() {
             return action;
@@ -349,8 +365,8 @@ impl Sender {
     pub fn set_times(&mut self, times: SenderTimes, now: Duration) {
         if times != self.times {
             self.times = times;
-            self.last_reply = now;
             self.asked = false;
+            self.on_life_sign(now);
         }
     }
 
@@ -362,7 +378,7 @@ impl Sender {
 
     /// The standby replied. Positions may go back (it restarted), as it knows best.
     pub fn on_reply(&mut self, reply: Reply, now: Duration) {
-        self.last_reply = now;
+        self.on_life_sign(now);
         self.asked = false;
         self.progress = reply.progress;
         self.keepalive_due |= reply.reply_requested;
@@ -371,6 +387,7 @@ impl Sender {
     /// The standby said something else; it lives.
     pub fn on_life_sign(&mut self, now: Duration) {
         self.last_reply = now;
+        self.last_look_ends = None;
     }
 
     /// The standby sent CopyDone.
@@ -419,11 +436,11 @@ impl Sender {
         self.log_ends
     }
 
-    /// When the standby is given up if it says nothing; None if never.
+    /// When the time of the standby is over if it says nothing; None if never.
     pub fn deadline(&self) -> Option<Duration> {
         self.times.timeout.map(|timeout| self.last_reply + timeout)
     }
-    /// Whether that time has come.
+    /// Whether that time has come: the standby is given up, once the connection was read once more.
     pub fn is_overdue(&self, now: Duration) -> bool {
         self.deadline().is_some_and(|deadline| now >= deadline)
     }

@@ -63,7 +63,7 @@ pub struct Candidate<'a> {
 /// sync_state of pg_stat_replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncState {
-    /// Not named.
+    /// Not named, or it has not said that it has flushed anything.
     Async,
     /// Would take the place of a synchronous one that goes.
     Potential,
@@ -88,7 +88,7 @@ impl SyncState {
 /// Where a standby stands in the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// sync_priority: 0 for one that is not named.
+    /// sync_priority: 0 for one that is asynchronous.
     pub priority: usize,
     /// sync_state.
     pub state: SyncState,
@@ -130,7 +130,9 @@ pub fn evaluate(names: Option<&SyncNames>, candidates: &[Candidate<'_>]) -> Eval
         Method::Any => eligible.iter().map(|(_, at)| *at).collect(),
     };
     let standing = |(at, candidate): (usize, &Candidate<'_>)| {
-        let priority = priority(candidate);
+        // As in PostgreSQL: who never says what it has flushed, such as pg_receivewal without --synchronous,
+        // takes nobody's place.
+        let priority = if candidate.progress.flushed.is_valid() { priority(candidate) } else { 0 };
         let state = match names.method() {
             _ if priority == 0 => SyncState::Async,
             _ if !chosen.contains(&at) => SyncState::Potential,
@@ -213,6 +215,9 @@ mod tests {
         assert_eq!(states(&first, &all), [(1, "potential"), (2, "sync")]);
         all[1].progress.flushed = Lsn::INVALID;
         assert_eq!(replayed(&first, &all), None);
+        assert_eq!(states(&first, &all), [(1, "potential"), (0, "async")]);
+        let any = names("ANY 1 (*)");
+        assert_eq!(states(&any, &all), [(1, "potential"), (0, "async")]);
     }
 
     #[test]

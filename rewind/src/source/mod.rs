@@ -141,14 +141,15 @@ impl Source {
         }
     }
 
-    /// Its files, as a base backup sends them.
+    /// Its files, as a base backup sends them. A server that was replaced does not list them to who begins;
+    /// it does to who `goes_on`, and has all pages already.
     ///
     /// # Errors
     /// Fails if they cannot be listed.
-    pub async fn files(&mut self) -> Result<Vec<SentFile>, RewindError> {
+    pub async fn files(&mut self, goes_on: bool) -> Result<Vec<SentFile>, RewindError> {
         match self {
             Self::Directory(directory) => directory.files(),
-            Self::Server(server) => server.files().await,
+            Self::Server(server) => server.files(goes_on).await,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::error::RewindError;
 use basebackup::send::files::{FileClass, SentFile};
 use protocol::backend::BackendMessage;
 use protocol::conninfo::ConnInfo;
-use protocol::replication::{FILES_COMMAND, ReadFile};
+use protocol::replication::{FILES_COMMAND, FILES_GO_ON, ReadFile};
 use protocol::{Client, ClientError, SqlState, frontend};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
@@ -60,8 +60,9 @@ impl ServerSource {
         TimelineHistory::parse(timeline, text).map_err(|error| RewindError::Answer(error.to_string()))
     }
 
-    pub(super) async fn files(&mut self) -> Result<Vec<SentFile>, RewindError> {
-        let answer = self.client.query(&format!("PLIMSOLL {FILES_COMMAND}")).await?;
+    pub(super) async fn files(&mut self, goes_on: bool) -> Result<Vec<SentFile>, RewindError> {
+        let more = if goes_on { format!(" ({FILES_GO_ON} 'true')") } else { String::new() };
+        let answer = self.client.query(&format!("PLIMSOLL {FILES_COMMAND}{more}")).await?;
         let file = |row| {
             let text = |column| answer.text(row, column);
             let (path, size) = (text(0)?.to_owned(), text(1)?.parse().ok()?);

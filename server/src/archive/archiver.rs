@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use storage::Database;
 use tokio::sync::{Notify, watch};
@@ -95,6 +96,8 @@ pub(crate) struct Archiver {
     pub(super) refused: Mutex<HashSet<TimelineId>>,
     /// Those of which a file was archived.
     pub(super) passed: Mutex<HashSet<TimelineId>>,
+    /// It was said what is not archived since this server was replaced.
+    pub(super) withheld_told: AtomicBool,
 }
 
 impl Archiver {
@@ -131,6 +134,7 @@ impl Archiver {
             cleared: Mutex::default(),
             refused: Mutex::default(),
             passed: Mutex::default(),
+            withheld_told: AtomicBool::new(false),
         }
     }
 
@@ -173,17 +177,33 @@ impl Archiver {
         }
     }
 
+    /// The same for a segment, unless another timeline has taken the place of its log.
+    fn segment_finished(&self, log: &LogState, name: &str) {
+        if !self.is_withheld(log, name) {
+            self.finished(name, matches!(log.live, Live::Standby(_)));
+        }
+    }
+
     /// Waits until these files are archived, also those that are not marked yet. On a standby, whose primary
-    /// archives, there is nothing to wait for.
+    /// archives, there is nothing to wait for, nor on a replaced primary for what it does not archive.
     pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>, in_recovery: bool) {
         if !self.archives(in_recovery) {
             return;
         }
-        let mut archived = self.archived.subscribe();
+        let (mut archived, mut log) = (self.archived.subscribe(), self.node_log.subscribe());
         for name in names {
-            archived.borrow_and_update();
-            while self.is_unarchived(&name) {
-                if archived.changed().await.is_err() {
+            loop {
+                archived.borrow_and_update();
+                let state = log.borrow_and_update().clone();
+                if self.is_withheld(&state, &name) || !self.is_unarchived(&name) {
+                    break;
+                }
+                let changed = tokio::select! {
+                    biased;
+                    changed = archived.changed() => changed,
+                    changed = log.changed() => changed,
+                };
+                if changed.is_err() {
                     return;
                 }
             }
@@ -216,13 +236,16 @@ impl Archiver {
         match self.status.of(&name) {
             Ok(Archived::Done) => true,
             Ok(Archived::Ready) => false,
-            Ok(Archived::Unknown) if self.name_of(log, file.segment).as_ref() == Some(&name) => {
-                self.finished(&name, in_recovery);
-                false
-            }
-            // Another timeline's file of that place goes to the archive; this one ends before the segment
-            // does.
-            Ok(Archived::Unknown) => true,
+            Ok(Archived::Unknown) => match self.name_of(log, file.segment) {
+                Ok(Some(of_place)) if of_place == name => {
+                    self.segment_finished(log, &name);
+                    false
+                }
+                // Another timeline's file of that place goes to the archive; this one ends before the segment
+                // does.
+                Ok(_) => true,
+                Err(_) => false,
+            },
             Err(_) => false,
         }
     }
@@ -267,6 +290,7 @@ impl Archiver {
     /// The same for a state of the log that was seen. In recovery, what came from the primary is the
     /// primary's to archive, unless this node archives everything, or the segment waits here from before.
     pub(super) fn notice(&self, log: &LogState) {
+        self.tell_withheld(log);
         let mut end = self.size.segment_of(settled(log));
         if host::planted!("a segment waits for the archive before it is whole") {
             end = end.next();
@@ -282,27 +306,39 @@ impl Archiver {
 
     fn mark_complete(&self, log: &LogState, segment: SegmentNumber) {
         let in_recovery = matches!(log.live, Live::Standby(_));
-        let Some(name) = self.name_of(log, segment) else { return };
+        let name = match self.name_of(log, segment) {
+            Ok(Some(name)) => name,
+            Ok(None) => return,
+            // Whoever removes it marks it then, or the next start does.
+            Err(error) => {
+                let at = self.size.start_of(segment);
+                let what = format!("could not look for the segment that has the log at {at}: {error}");
+                return self.ground.log.warning(what);
+            }
+        };
         if in_recovery && self.mode != Mode::Always {
             if let Err(error) = self.status.leave_to_primary(&name) {
                 self.ground.log.warning(format!("could not write archive status of \"{name}\": {error}"));
             }
         } else {
-            self.finished(&name, in_recovery);
+            self.segment_finished(log, &name);
         }
     }
 
     /// The file that holds the end of a segment: of the newest timeline that has it.
-    fn name_of(&self, log: &LogState, segment: SegmentNumber) -> Option<String> {
+    fn name_of(&self, log: &LogState, segment: SegmentNumber) -> io::Result<Option<String>> {
         let last = Lsn::new(self.size.start_of(segment.next()).get() - 1);
         let (start, history) = (self.size.start_of(segment.next()), &log.history);
-        let mut timelines = history
+        let timelines = history
             .newest_first()
             .filter(|(_, begin, end)| *begin < start && end.is_none_or(|end| last < end));
-        timelines.find_map(|(timeline, ..)| {
+        for (timeline, ..) in timelines {
             let name = segment.file_name(timeline, self.size);
-            self.status.file_exists(&name).unwrap_or(false).then_some(name)
-        })
+            if self.status.file_exists(&name)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes up for what was not marked before the last stop: complete segments of this history without a
@@ -324,10 +360,10 @@ impl Archiver {
         };
         for file in files.into_iter().filter(|file| file.segment < end) {
             let name = file.segment.file_name(file.timeline, self.size);
-            if self.name_of(log, file.segment).as_ref() == Some(&name)
+            if self.name_of(log, file.segment).is_ok_and(|of_place| of_place.as_ref() == Some(&name))
                 && self.status.of(&name).is_ok_and(|mark| mark == Archived::Unknown)
             {
-                self.finished(&name, in_recovery);
+                self.segment_finished(log, &name);
             }
         }
     }

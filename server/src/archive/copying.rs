@@ -19,7 +19,6 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::{ArchiveStatus, LogState, Lsn, TimelineId};
@@ -54,8 +53,8 @@ enum Copied {
 }
 
 impl Archiver {
-    /// Archives what waits. What is of a timeline whose history is refused stays, and keeps no other
-    /// timeline's files waiting. `turns` has seen what was asked when this turn began.
+    /// Archives what waits, but for what is withheld. What is of a timeline whose history is refused stays,
+    /// and keeps no other timeline's files waiting. `turns` has seen what was asked when this turn began.
     async fn copy_all(&self, turns: &watch::Receiver<LastTurn>, stop: &CancellationToken) -> Copied {
         let mut refused = HashSet::new();
         loop {
@@ -66,6 +65,8 @@ impl Archiver {
                     return Copied::Stuck;
                 }
             };
+            let log = self.node_log.state();
+            names.retain(|name| !self.is_withheld(&log, name));
             names.retain(|name| timeline_of(name).is_none_or(|timeline| !refused.contains(&timeline)));
             if names.is_empty() {
                 return if refused.is_empty() { Copied::All } else { Copied::Stuck };
@@ -126,6 +127,10 @@ impl Archiver {
             let early = host::planted!("a file counts as archived while its command still runs");
             if early && self.status.done(name).is_err() {
                 return Copied::Stuck;
+            }
+            if self.is_withheld(&self.node_log.state(), name) {
+                // This server has heard that it was replaced since the file was chosen.
+                return Copied::Later;
             }
             match self.run(&template, name, stop).await {
                 Outcome::Done if early => {
@@ -297,12 +302,12 @@ pub(super) fn start(
     if archiver.mode == Mode::Off {
         return;
     }
-    let (g, s, database) = (ground.clone(), states.clone(), archiver.database().clone());
+    let (g, s, a) = (ground.clone(), states.clone(), archiver.clone());
     tasks.tracker.spawn(task(vital_task("the archiver", async move {
         tokio::select! {
             biased;
             () = end.cancelled() => {}
-            () = end_idle_segments(&g, &s, &database) => {}
+            () = end_idle_segments(&g, &s, &a) => {}
         }
     })));
 }
@@ -385,8 +390,8 @@ async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: 
 }
 
 /// archive_timeout: ends a segment that was written to and has waited long enough.
-async fn end_idle_segments(ground: &Ground, states: &watch::Receiver<NodeState>, database: &Database) {
-    let mut reloads = ground.reloads();
+async fn end_idle_segments(ground: &Ground, states: &watch::Receiver<NodeState>, archiver: &Archiver) {
+    let (mut reloads, database) = (ground.reloads(), archiver.database());
     let (mut since, mut segment, mut quiet_at) = (Instant::now(), None, Lsn::INVALID);
     loop {
         let limit = ground.config().archive_timeout;
@@ -397,7 +402,8 @@ async fn end_idle_segments(ground: &Ground, states: &watch::Receiver<NodeState>,
             () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
         }
         let Some(limit) = limit else { continue };
-        let Some(positions) = database.positions().filter(|_| *states.borrow() == NodeState::Running) else {
+        let archives = *states.borrow() == NodeState::Running && !archiver.is_replaced();
+        let Some(positions) = database.positions().filter(|_| archives) else {
             since = Instant::now();
             continue;
         };

@@ -23,6 +23,7 @@
 //! - A fetched file gets its name in pg_wal only when it is whole, proven (`same_log`) and durable; the
 //!   temporary files of fetches are never redone, and do not outlive the fetch.
 //! - A timeline's history is archived before its other files (`histories`).
+//! - A primary that was replaced archives no log from behind the fork (`replaced`).
 //! - The archive is asked for segments only while no receiver writes in pg_wal.
 //! - A timeline's number is chosen above all that pg_wal, the peers and the archive know. If the primary has
 //!   handed its role over an archive that does not answer is not waited for.
@@ -32,6 +33,7 @@ pub(crate) mod archiver;
 mod backup;
 mod copying;
 mod histories;
+mod replaced;
 pub(crate) mod restore;
 mod same_log;
 pub(crate) mod shell;
@@ -184,11 +186,12 @@ impl Archive {
     }
 
     /// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that
-    /// checkpoint is archived.
+    /// checkpoint is archived. What a replaced primary has not ended is of no use to the archive.
     pub(crate) async fn end_segment(&self) {
         let Some(archiver) = self.archiver().cloned() else { return };
         let database = archiver.database().clone();
-        if !archiver.archives(database.is_in_recovery()) || database.is_in_recovery() {
+        let in_recovery = database.is_in_recovery();
+        if !archiver.archives(in_recovery) || in_recovery || archiver.is_replaced() {
             return;
         }
         let ended = host::task::blocking(move || {

@@ -16,7 +16,8 @@ use wal::control::ControlFile;
 /// All that the files say, postgresql.auto.conf last.
 pub(super) fn read_files(host: &Host, data_dir: &Path, settings: &Settings) -> FileContents {
     let auto = data_dir.join("postgresql.auto.conf");
-    let own = host.disk.exists(&auto).unwrap_or(false);
+    // What cannot be looked at is read, and says why not: passed over, its settings would be gone in silence.
+    let own = host.disk.exists(&auto).unwrap_or(true);
     read_files_with(
         host,
         data_dir,

@@ -4,7 +4,9 @@
 //! The receiver finds the fork and asks for the rewind. Recovery ends as at a fast stop, the process begins
 //! a new life of the node in place, and that one, before it opens the directory, does what
 //! `plimsoll rewind --source <primary_conninfo>` does: with the same report of what is discarded, and with
-//! the same marker. Then it starts as the standby that it was.
+//! the same marker. Then it starts as the standby that it was. Where primary_conninfo names several servers,
+//! the source is the first of them that this one can be rewound to: one that was replaced, or has no fork
+//! from the log here, is none.
 //!
 //! | who                                                                      | rewinds itself             |
 //! |--------------------------------------------------------------------------|----------------------------|
@@ -44,7 +46,8 @@ use crate::replication::standby::Standby;
 use crate::state::{NodeState, StopMode};
 use host::Host;
 use host::task::block_on;
-use replica::driver::peers::probe;
+use protocol::{ClientError, SqlState, conninfo};
+use replica::driver::peers::{Silence, SilenceKind, probe};
 use rewind::{
     Counts, LogArchive, Need, NodeFiles, Rewind, RewindError, RewindOptions, Rewound, SourceName,
     remove_leftovers,
@@ -101,22 +104,76 @@ impl Tries {
     }
 }
 
+/// How much a failure tells of why a rewind is not done, the least first, where several servers were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tells {
+    /// That server is none to rewind to, whatever becomes of the others: it has no fork from the log here, or
+    /// was replaced.
+    NoSource,
+    /// It does not answer, or not yet.
+    NoAnswer,
+    /// What keeps the rewind from being done.
+    Cause,
+}
+
 /// Why a rewind failed.
+#[derive(Debug)]
 struct Failure {
     what: String,
     /// The same may work later.
     may_pass: bool,
+    tells: Tells,
+    /// The connection string of the server that it was tried with, if it came to that.
+    server: Option<String>,
 }
 
 impl Failure {
     fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), may_pass: false }
+        Self { what: what.into(), may_pass: false, tells: Tells::Cause, server: None }
+    }
+
+    /// That server has all of the log that is here.
+    fn no_fork(timeline: TimelineId) -> Self {
+        Self { tells: Tells::NoSource, ..Self::new(format!("timeline {timeline} has all that is here")) }
+    }
+
+    fn with(self, server: &str) -> Self {
+        Self { server: Some(server.to_owned()), ..self }
+    }
+
+    /// Of two servers' failures the one that tells more; if one of them may pass, another try makes sense.
+    fn or(self, later: Self) -> Self {
+        let may_pass = self.may_pass || later.may_pass;
+        let told = if later.tells > self.tells { later } else { self };
+        Self { may_pass, ..told }
     }
 }
 
 impl From<RewindError> for Failure {
     fn from(error: RewindError) -> Self {
-        Self { what: error.to_string(), may_pass: error.may_pass() }
+        let tells = match &error {
+            RewindError::NoFork { .. } => Tells::NoSource,
+            RewindError::Client(ClientError::Server(report)) => match report.code {
+                SqlState::READ_ONLY_SQL_TRANSACTION => Tells::NoSource,
+                SqlState::CANNOT_CONNECT_NOW => Tells::NoAnswer,
+                _ => Tells::Cause,
+            },
+            RewindError::Client(ClientError::Connect { .. } | ClientError::Io(_) | ClientError::Closed) => {
+                Tells::NoAnswer
+            }
+            _ => Tells::Cause,
+        };
+        Self { may_pass: error.may_pass(), tells, ..Self::new(error.to_string()) }
+    }
+}
+
+impl From<Silence> for Failure {
+    fn from(silence: Silence) -> Self {
+        let tells = match silence.kind {
+            SilenceKind::NotThere | SilenceKind::NotYet => Tells::NoAnswer,
+            SilenceKind::Unknown => Tells::Cause,
+        };
+        Self { may_pass: true, tells, ..Self::new(silence.to_string()) }
     }
 }
 
@@ -237,12 +294,13 @@ async fn try_until_whole(node: &Node, mut was_begun: bool) -> Result<Option<Cont
         check_signal(ground)?;
         let done = carry_out(node).await;
         let now = ground.host.clock.monotonic();
-        let Err(Failure { what, may_pass }) = done else {
+        let Err(Failure { what, may_pass, server, .. }) = done else {
             node.life.tries.lock().worked(now);
             return changed();
         };
         let pause = node.life.tries.lock().failed(now);
-        let run = commands(ground);
+        let server = server.unwrap_or_else(|| ground.config().primary_conninfo.to_string());
+        let run = commands(ground, &server);
         was_begun = is_begun(ground)?;
         if !was_begun && node.archive.stop.is_cancelled() {
             ground.log.log("this server did not rewind itself, and stays as it was: it stops");
@@ -301,9 +359,8 @@ async fn carry_out(node: &Node) -> Result<(), Failure> {
 }
 
 async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> Result<(), Failure> {
-    let (host, log) = (&ground.host, &ground.log);
-    let is_begun = is_begun(ground)?;
-    if !is_begun {
+    let host = &ground.host;
+    if !is_begun(ground)? {
         // The settings may be others than when it was asked for.
         if !goes_on(host, &ground.data_dir, &ground.config()) {
             return Err(Failure::new("plimsoll.auto_rewind is off, or primary_conninfo is empty"));
@@ -312,16 +369,74 @@ async fn rewind_to(ground: &Ground, conninfo: &str, options: RewindOptions) -> R
             return Err(Failure::new(why));
         }
     }
-    let witness = check_witness(conninfo).await;
-    let witness = if is_begun { witness } else { Ok(witness?) };
-    let mut rewind = Rewind::prepare(host, options).await?;
+    let (mut rewind, server) = choose(ground, conninfo, &options).await?;
+    if matches!(rewind.need(), Need::Nothing) {
+        leave_as_is(host, &ground.data_dir, &mut rewind)?;
+        return Err(Failure::no_fork(rewind.timeline()).with(&server));
+    }
+    carry_out_with(ground, rewind).await.map_err(|failure| failure.with(&server))
+}
+
+/// A rewind to the first server of those that primary_conninfo names to which this directory can be rewound,
+/// with that one's connection string; nothing is changed. Only one is prepared at a time, since each holds
+/// the directory. A server that has all of the log here is chosen if it is the only one that is named, or if
+/// a rewind was begun that no other server can end: that has changed nothing, and is given up.
+async fn choose(
+    ground: &Ground,
+    conninfo: &str,
+    options: &RewindOptions,
+) -> Result<(Rewind, String), Failure> {
+    let servers = conninfo::servers(conninfo);
+    let is_alone = servers.len() == 1;
+    let (mut failed, mut has_all) = (None::<Failure>, None);
+    for server in servers {
+        let why = match prepare(ground, &server, options).await {
+            Ok(rewind) if is_alone => return Ok((rewind, server)),
+            Ok(rewind) if matches!(rewind.need(), Need::Nothing) => {
+                has_all.get_or_insert(server.clone());
+                Failure::no_fork(rewind.timeline())
+            }
+            // A server that was replaced tells nothing of its files: another one is found before that shows.
+            Ok(mut rewind) => match rewind.make_ready().await {
+                Ok(()) => return Ok((rewind, server)),
+                Err(error) => error.into(),
+            },
+            Err(why) => why,
+        };
+        let why = why.with(&server);
+        if !is_alone {
+            let shown = SourceName::Server(server).shown();
+            ground.log.log(format!("this server is not rewound to that at \"{shown}\": {}", why.what));
+        }
+        failed = Some(match failed {
+            Some(before) => before.or(why),
+            None => why,
+        });
+    }
+    if let Some(server) = has_all.filter(|_| is_begun(ground).unwrap_or(false)) {
+        let rewind = prepare(ground, &server, options).await?;
+        if matches!(rewind.need(), Need::Nothing) {
+            return Ok((rewind, server));
+        }
+    }
+    Err(failed.unwrap_or_else(|| Failure::new("primary_conninfo names no server")))
+}
+
+/// A rewind to this server, if it may be the source.
+async fn prepare(ground: &Ground, server: &str, options: &RewindOptions) -> Result<Rewind, Failure> {
+    let witness = check_witness(server).await;
+    let witness = if is_begun(ground)? { witness } else { Ok(witness?) };
+    let options = RewindOptions { source: SourceName::Server(server.to_owned()), ..options.clone() };
+    let rewind = Rewind::prepare(&ground.host, options).await?;
     // The upstream may be another one than that which the rewind was asked or begun for.
     check_branch(&rewind, witness)?;
+    Ok(rewind)
+}
+
+async fn carry_out_with(ground: &Ground, mut rewind: Rewind) -> Result<(), Failure> {
+    let (host, log) = (&ground.host, &ground.log);
     match rewind.need() {
-        Need::Nothing => {
-            leave_as_is(host, &ground.data_dir, &mut rewind)?;
-            return Err(Failure::new(format!("timeline {} has all that is here", rewind.timeline())));
-        }
+        Need::Nothing => return Err(Failure::no_fork(rewind.timeline())),
         Need::Rest => log.log("a rewind was broken off when its files were copied: doing the rest"),
         Need::Diverged(divergence) => log.log(format!(
             "rewinding to timeline {}: it left timeline {} at {}, and the log here goes on to {}",
@@ -366,14 +481,12 @@ fn check_branch(rewind: &Rewind, witness: Result<(), Failure>) -> Result<(), Fai
     let begun = rewind
         .begun_for()
         .map_or_else(String::new, |begun| format!(", nor timeline {begun}, for which the rewind was begun"));
-    Err(Failure {
-        what: format!(
-            "timeline {} of the upstream does not continue timeline {}, which this server follows{begun}",
-            rewind.timeline(),
-            rewind.target().timeline()
-        ),
-        may_pass: true,
-    })
+    let what = format!(
+        "timeline {} of the upstream does not continue timeline {}, which this server follows{begun}",
+        rewind.timeline(),
+        rewind.target().timeline()
+    );
+    Err(Failure { may_pass: true, ..Failure::new(what) })
 }
 
 /// What a rewind of a log on this timeline gave up, for the one line that says what it did.
@@ -391,14 +504,13 @@ fn given_up(need: &Need, from: TimelineId, kept: Option<&(PathBuf, Counts)>) -> 
 }
 
 /// The upstream must have its branch from a server that wrote it.
-async fn check_witness(conninfo: &str) -> Result<(), Failure> {
-    let asked = probe(conninfo).await;
-    let peer = asked.map_err(|silence| Failure { what: silence.to_string(), may_pass: true })?;
+async fn check_witness(server: &str) -> Result<(), Failure> {
+    let peer = probe(server).await?;
     let (follows, seen) = (peer.timeline, peer.branch.history.target());
     if follows != seen {
         let what =
             format!("the upstream knows timeline {follows} from an archive alone, which proves nothing");
-        return Err(Failure { what, may_pass: true });
+        return Err(Failure { may_pass: true, ..Failure::new(what) });
     }
     Ok(())
 }
@@ -422,6 +534,24 @@ fn supply(node: &Node) -> Result<Option<Arc<dyn LogArchive>>, ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_servers_failures_the_one_that_says_most_is_told() {
+        let failure = |what: &str, tells, may_pass| Failure { tells, may_pass, ..Failure::new(what) };
+        let none = || failure("has all", Tells::NoSource, false);
+        let silent = || failure("refused", Tells::NoAnswer, true);
+        let cause = |what| failure(what, Tells::Cause, false);
+        for (all, told, may_pass) in [
+            (vec![none(), silent()], "refused", true),
+            (vec![silent(), none()], "refused", true),
+            (vec![cause("first"), none(), cause("second")], "first", false),
+            (vec![silent(), cause("no room"), silent()], "no room", true),
+            (vec![none()], "has all", false),
+        ] {
+            let found = all.into_iter().reduce(Failure::or).expect("there is one");
+            assert_eq!((found.what.as_str(), found.may_pass), (told, may_pass));
+        }
+    }
 
     #[test]
     fn rewinds_that_fail_come_ever_less_often_and_one_that_works_ends_that() {

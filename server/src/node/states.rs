@@ -152,7 +152,8 @@ impl Life {
     }
     /// Whether postmaster.pid is another's now, or gone.
     pub(super) fn has_lost_directory(&self) -> bool {
-        self.pid_file.lock().as_ref().is_some_and(|file| !file.is_ours())
+        let log = |line: String| self.ground.log.log(line);
+        self.pid_file.lock().as_ref().is_some_and(|file| !file.is_ours(log))
     }
 
     /// Asks for a stop; a stronger mode replaces a weaker one.

@@ -146,8 +146,9 @@ pub(super) async fn stop_cleanly(
     }
     // A standby gets the log's end; a backup that is not done by now can be taken again.
     node.sessions.terminate_backups();
-    if let Some(standby) = standby {
-        standby.stop().await;
+    match standby {
+        Some(standby) => standby.stop().await,
+        None => store_sequence_positions(node).await,
     }
     tasks.stop_writers().await;
     node.archive.end_segment().await;
@@ -192,6 +193,15 @@ pub(super) async fn stop_cleanly(
     let archiving = Arc::new(Mutex::new(archiving));
     let carried = again.then(|| Carried { signals, archiving, ..carried(node, database, after) });
     ending(node, database, done.err(), after, carried)
+}
+
+/// Without this the next life goes on behind what was reserved of each sequence, as after a crash.
+async fn store_sequence_positions(node: &Node) {
+    if let Some(engine) = node.engine()
+        && let Err(error) = engine.store_sequence_positions().await
+    {
+        node.ground.log.log(format!("could not store where sequences stand: {error}"));
+    }
 }
 
 /// What a stop comes to: another life with what is `carried`, if that is wanted. A rewind needs no clean

@@ -1,10 +1,10 @@
 //! Asking the cluster's other nodes what they are witnesses of: whom, how, and what they said last.
 //!
 //! Asked are the members of the roster, each at each address that is known, and who is named in
-//! plimsoll.peers: also one at a member's address, since an entry may lead elsewhere or be refused. What an
-//! address answers is the word of who answers, which may be another member, this node, or a server that is
-//! none of the cluster's nodes and has taken an address over: a test copy. One that nobody named counts if
-//! one of both knows the other by its id.
+//! plimsoll.peers, each server of an entry that names several: also one at a member's address, since an entry
+//! may lead elsewhere or be refused. What an address answers is the word of who answers, which may be another
+//! member, this node, or a server that is none of the cluster's nodes and has taken an address over: a test
+//! copy. One that nobody named counts if one of both knows the other by its id.
 
 use super::Replication;
 use host::task::task;
@@ -130,11 +130,41 @@ pub(super) fn places(conninfo: &str) -> impl Iterator<Item = (String, u16)> {
     })
 }
 
+/// Those that the setting names: each server of an entry, since any of them may be the one that knows. Who is
+/// named twice by the same words is asked once; each has a name of its own, by which its answer is kept.
+fn named_targets(peers: &str) -> Vec<Target> {
+    let (mut targets, mut ways, mut names) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for way in split_peers(peers).flat_map(ways_of) {
+        if !ways.insert(way.clone()) {
+            continue;
+        }
+        let shown = peer_name(&way);
+        let mut name = shown.clone();
+        for number in 2.. {
+            if names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{shown} ({number})");
+        }
+        targets.push(Target { name, how: How::Named(way) });
+    }
+    targets
+}
+
+/// A connection string for each server of an entry. Where it names several, which of them it would choose
+/// (target_session_attrs) is no matter: all are asked.
+fn ways_of(peer: &str) -> Vec<String> {
+    let mut ways = conninfo::servers(peer);
+    if ways.len() > 1 {
+        // The last word on it counts.
+        ways.iter_mut().for_each(|way| way.push_str(" target_session_attrs=any"));
+    }
+    ways
+}
+
 /// Whom to ask now.
 pub(crate) fn targets(replication: &Replication) -> Vec<Target> {
-    let peers = replication.ground.config().peers.clone();
-    let named = |peer: &str| Target { name: peer_name(peer), how: How::Named(peer.to_owned()) };
-    let mut targets: Vec<Target> = split_peers(&peers).map(named).collect();
+    let mut targets = named_targets(&replication.ground.config().peers);
     let mut seen = BTreeSet::new();
     let Some(login) = &replication.member_login else { return targets };
     if host::planted!("members of the roster are not asked") {
@@ -289,4 +319,34 @@ pub(super) fn asker(replication: &Replication) -> Asker {
 /// The branch of which this node is a witness: the first timeline if of nothing else.
 pub(crate) fn own_witness(replication: &Replication) -> TimelineHistory {
     replication.log.witnessed().unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_of_an_entry_is_asked_under_a_name_of_its_own() {
+        let peers = "host=a,b port=1,2 user=u; host=b port=2 user=v;host=c port=3;host=c port=3; ;\
+                     host=a,d port=1 target_session_attrs=primary";
+        let targets = named_targets(peers);
+        let of = |target: &Target| match &target.how {
+            How::Named(way) => (target.name.clone(), way.clone()),
+            How::Member(..) => panic!("no member is named"),
+        };
+        let found: Vec<_> = targets.iter().map(of).collect();
+        for ((name, way), (expected, leads)) in found.iter().zip([
+            ("host=a port=1", "host=a port=1 user=u target_session_attrs=any"),
+            ("host=b port=2", "host=b port=2 user=u target_session_attrs=any"),
+            ("host=b port=2 (2)", "host=b port=2 user=v"),
+            ("host=c port=3", "host=c port=3"),
+            ("host=a port=1 (2)", "host=a port=1 target_session_attrs=primary target_session_attrs=any"),
+            ("host=d port=1", "host=d port=1 target_session_attrs=primary target_session_attrs=any"),
+        ]) {
+            assert_eq!((name.as_str(), way.as_str()), (expected, leads));
+            assert!(ConnInfo::parse(way).is_ok(), "{way}");
+        }
+        assert_eq!(found.len(), 6, "{found:?}");
+        assert!(targets.iter().all(Target::is_named));
+    }
 }

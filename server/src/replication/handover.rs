@@ -33,7 +33,7 @@ use replica::sender::SenderState;
 use replica::sender::handover::{Event, Handover};
 use replica::sender::streams::SenderRow;
 use replica::timeline::relation::{Relation, relation};
-use settings::AutoChange;
+use settings::{AutoChange, Settings, Source};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -372,7 +372,25 @@ pub(crate) fn check(replication: &Replication) -> Result<(), ServerError> {
              once: remove \"{trigger}\" first"
         )));
     }
-    Ok(())
+    check_command_line(&ground.settings())
+}
+
+/// What [`become_standby`] writes must come into force: an option of the command line goes before it, also in
+/// the next life of the same process, so this node would not follow the one that replaces it.
+fn check_command_line(settings: &Settings) -> Result<(), ServerError> {
+    let is_fixed = |name: &str| matches!(settings.source(name), Some((Source::CommandLine, _)));
+    let is_harmful = |(name, harmless): &(&str, &str)| {
+        is_fixed(name) && settings.show(name).is_ok_and(|value| value != *harmless)
+    };
+    let harmful = OF_OTHER_RECOVERIES.iter().find(|setting| is_harmful(setting)).map(|(name, _)| *name);
+    let fixed = if is_fixed("primary_conninfo") { Some("primary_conninfo") } else { harmful };
+    match fixed {
+        None => Ok(()),
+        Some(name) => Err(ServerError::new(format!(
+            "{name} is set on the command line of this server, which could not follow the new primary"
+        ))
+        .with_hint(format!("Start this server without it; {name} belongs in postgresql.auto.conf."))),
+    }
 }
 
 /// Whether this standby takes the role over: it must have exactly the log that ends at `end`, all of it
@@ -501,6 +519,28 @@ mod tests {
         assert_eq!(check_heard(&two, &[beside, three.clone()]), Err(why.to_owned()));
         let why = "it was told of timeline 3, which left timeline 1 at 0/2000E8";
         assert_eq!(check_heard(&one, &[three]), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn a_command_line_that_says_whom_to_follow_keeps_the_role_here() {
+        let checked = |name: &str, value: &str, source: Source| {
+            let mut settings = Settings::new();
+            settings.set(name, value, source).unwrap();
+            check_command_line(&settings)
+        };
+        for (name, value) in [
+            ("primary_conninfo", "host=two"),
+            ("primary_conninfo", ""),
+            ("primary_slot_name", "of_two"),
+            ("recovery_target_lsn", "0/3000000"),
+        ] {
+            let refused = checked(name, value, Source::CommandLine).unwrap_err();
+            assert!(refused.message.starts_with(name), "{name}: {}", refused.message);
+            assert!(checked(name, value, Source::File).is_ok(), "{name}");
+        }
+        assert!(checked("primary_slot_name", "", Source::CommandLine).is_ok());
+        assert!(checked("recovery_target_timeline", "latest", Source::CommandLine).is_ok());
+        assert!(checked("port", "5433", Source::CommandLine).is_ok());
     }
 
     #[test]

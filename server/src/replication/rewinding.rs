@@ -175,9 +175,9 @@ pub(crate) fn why_held(ground: &Ground) -> Option<String> {
     Some(format!("{held_by} holds it back, and what it would be rewound to is newer"))
 }
 
-/// What to run on this server's machine to have its directory follow its upstream.
-pub(crate) fn commands(ground: &Ground) -> String {
-    let source = SourceName::Server(ground.config().primary_conninfo.to_string()).shown();
+/// What to run on this server's machine to have its directory follow the server of this connection string.
+pub(crate) fn commands(ground: &Ground, upstream: &str) -> String {
+    let source = SourceName::Server(upstream.to_owned()).shown();
     let (source, data) = (shell_word(&source), shell_word(&ground.data_dir.display().to_string()));
     let config = ground.config();
     let command = config.restore_command.trim();

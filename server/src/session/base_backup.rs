@@ -5,6 +5,7 @@ use super::{Failure, from_sql};
 use crate::archive::{Archive, stop_backup};
 use crate::connection::registry::{BackupProgress, SessionHandle};
 use crate::connection::wire::{Exit, OUTPUT_BYTES, Wire};
+use crate::log::Log;
 use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
@@ -21,6 +22,7 @@ struct Gone(Exit);
 struct Sink<'a> {
     wire: &'a mut Wire,
     handle: &'a SessionHandle,
+    log: &'a Log,
     /// The archive, and not the manifest, is being sent.
     in_archive: bool,
 }
@@ -49,6 +51,7 @@ impl Sink<'_> {
                 progress.phase = "transferring wal files";
             }
             BackupEvent::Data(_)
+            | BackupEvent::Warning(_)
             | BackupEvent::Progress { .. }
             | BackupEvent::End { .. }
             | BackupEvent::Sound => {}
@@ -60,6 +63,10 @@ impl BackupSink for Sink<'_> {
     type Error = Gone;
     async fn send(&mut self, event: BackupEvent) -> Result<(), Gone> {
         self.note(&event);
+        if let BackupEvent::Warning(message) = &event {
+            let report = Report::warning(SqlState::WARNING, message);
+            self.log.write(Some(&self.handle.log_context()), &report, None);
+        }
         let waits = matches!(event, BackupEvent::Start { .. } | BackupEvent::Size { .. });
         wire::encode(&event, &mut self.wire.out);
         // The client shows its progress from these on.
@@ -110,7 +117,7 @@ impl WalSender {
         source.store = Some(database.store().clone());
         source.checkpoint_spread =
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
-        let mut sink = Sink { wire, handle: &self.handle, in_archive: false };
+        let mut sink = Sink { wire, handle: &self.handle, log: &self.node.ground.log, in_archive: false };
         *self.handle.backup_progress.lock() = BackupProgress::default();
         let engine = Archived { archive: &self.node.archive, database, wait: options.wait };
         self.handle.backing_up.store(true, Ordering::Release);

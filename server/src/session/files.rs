@@ -7,19 +7,26 @@
 use super::Failure;
 use super::replication::{INT8, TEXT, WalSender, columns};
 use crate::connection::wire::Wire;
+use crate::error::from_replica;
 use basebackup::send::exclude::relation_of;
 use basebackup::send::files::{may_be_sent, read_part, sent_files};
 use host::task::blocking;
-use protocol::replication::{ExtensionCommand, ReadFile};
+use protocol::replication::{ExtensionCommand, FILES_GO_ON, ReadFile};
 use protocol::{Report, SqlState, backend};
+use replica::ReplicaError;
 use std::io;
 use storage::page::PAGE_SIZE;
 use storage::store::Store;
-use wal::BlockNumber;
+use wal::{BlockNumber, Replaced};
 
 impl WalSender {
-    /// `PLIMSOLL files`
-    pub(super) async fn files(&self, wire: &mut Wire) -> Result<(), Failure> {
+    /// `PLIMSOLL files (goes_on 'true')`
+    pub(super) async fn files(&self, wire: &mut Wire, command: &ExtensionCommand) -> Result<(), Failure> {
+        let goes_on = command.options.iter().find(|(name, _)| name == FILES_GO_ON);
+        let goes_on = goes_on.and_then(|(_, value)| value.as_text()).is_some_and(|text| text == "true");
+        if !goes_on {
+            self.check_replaced()?;
+        }
         let ground = self.node.ground.clone();
         let listed = blocking(move || sent_files(&*ground.host.disk, &ground.data_dir)).await;
         let listed = listed.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -31,6 +38,16 @@ impl WalSender {
         }
         backend::command_complete(&mut wire.out, "PLIMSOLL");
         Ok(())
+    }
+
+    /// A rewind asks for the list of files before it changes anything. Rewound to a server that was replaced,
+    /// a directory would give up what the one that counts has acknowledged since. One that has all pages from
+    /// here already may have the rest: there is nothing left to give up.
+    fn check_replaced(&self) -> Result<(), Failure> {
+        let state = self.node_replication()?.log.state();
+        let Some(Replaced { at, by }) = state.replaced else { return Ok(()) };
+        let timeline = state.history.target();
+        Err(from_replica(&ReplicaError::Replaced { timeline, at, by }).into())
     }
 
     /// `PLIMSOLL read (path, offset, length)`

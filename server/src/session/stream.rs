@@ -228,7 +228,7 @@ impl WalSender {
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }
-            FILES_COMMAND => self.files(wire).await,
+            FILES_COMMAND => self.files(wire, command).await,
             READ_COMMAND => self.read_file(wire, command).await,
             other => {
                 let what = format!("PLIMSOLL {other} is not supported");

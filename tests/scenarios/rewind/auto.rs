@@ -71,6 +71,39 @@ fn standbys_past_the_fork_rewind_themselves_one_below_the_other() {
     assert_relations_equal_after_stop(&pair.two, &three);
 }
 
+/// The old primary has all of the log that is here, and answers first.
+#[test]
+fn a_standby_that_names_the_replaced_primary_too_rewinds_itself_to_what_replaced_it() {
+    let pair = Pair::new(&[("plimsoll.fence_probe_interval", "200ms")]);
+    let (three, four) = (standby(&pair.one), standby(&pair.one));
+    four.alter("SET plimsoll.auto_rewind = off");
+    pair.cut_off();
+    load(&pair.one, 100);
+    let end = pair.one.sql("SELECT pg_current_wal_lsn()");
+    [&three, &four].iter().for_each(|node| node.wait_replayed(&end));
+    pair.promote();
+    wait_until("it is fenced", LIMIT, || {
+        if pair.one.data().join("plimsoll/fence").exists() { Ok(()) } else { Err(pair.one.log()) }
+    });
+    load(&pair.two, 100);
+    let (first, second) = (pair.one.port(), pair.two.port());
+    let both = format!("host=127.0.0.1,127.0.0.1 port={first},{second} user=postgres");
+    for node in [&three, &four] {
+        node.alter(&format!("SET primary_conninfo = '{both}'"));
+    }
+    wait_for_log(&three, "rewound to timeline 2: ", 1);
+    three.wait_replayed(&pair.two.sql("SELECT pg_current_wal_lsn()"));
+    let passed_over =
+        format!("this server is not rewound to that at \"host=127.0.0.1 port={first} user=postgres\"");
+    assert!(three.log().contains(&passed_over), "{}", three.log());
+    // What another one is to run names the server that has the fork.
+    wait_for_log(&four, "HINT:  To have it follow its upstream, run: ", 1);
+    let log = four.log();
+    let command = log.lines().find(|line| line.contains("plimsoll rewind --source ")).expect("a command");
+    assert!(command.contains(&format!("'host=127.0.0.1 port={second} user=postgres'")), "{command}");
+    assert_relations_equal_after_stop(&pair.two, &three);
+}
+
 #[test]
 fn an_old_primary_that_is_told_to_follow_rewinds_itself_at_its_start() {
     let pair = Pair::new(&[]);

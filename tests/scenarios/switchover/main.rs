@@ -1,6 +1,7 @@
 //! A planned change of roles with real servers: `plimsoll switchover` and the function that it calls.
 
 mod archives;
+mod places;
 mod trouble;
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};

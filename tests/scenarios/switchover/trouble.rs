@@ -248,3 +248,35 @@ fn a_standby_that_has_not_reached_its_recovery_target_refuses_the_role() {
     switch(&one, "two", &two);
     assert!(is_primary(&two));
 }
+
+/// The option would go before what the switchover writes, and the two would follow each other.
+#[test]
+fn a_primary_that_is_told_whom_to_follow_on_its_command_line_keeps_its_role() {
+    let one = named("one").start();
+    one.sql("CREATE TABLE t (id int PRIMARY KEY, client int)");
+    let two = standby("two", &one);
+    one.stop();
+    let folder = format!("unix_socket_directories={}", one.folder().display());
+    let follows = format!("primary_conninfo={}", two.conninfo());
+    let mut start = plimsoll();
+    start.args(["start", "-d", "-p", &one.port().to_string(), "-c", &folder, "-c", &follows]);
+    start.args(["-c", "listen_addresses=127.0.0.1", "-l"]).arg(one.log_path()).arg("-D").arg(one.data());
+    run_ok(&mut start);
+    let streams = "SELECT state FROM pg_stat_replication WHERE application_name = 'two'";
+    one.wait_for(streams, "streaming");
+    let session = one.psql().args(["-c", "SELECT pg_sleep(600)"]).spawn();
+    let mut session = session.expect("psql starts");
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    one.wait_for(sleeps, "1");
+    let refused = run(&mut command(&one, "two", &two, &[]));
+    assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("primary_conninfo is set on the command line"), "{}", refused.stderr);
+    assert_eq!(one.sql(sleeps), "1", "nothing has changed");
+    assert!(is_primary(&one) && !is_primary(&two));
+    session.kill().and_then(|()| session.wait()).expect("psql ends");
+    one.stop();
+    one.start();
+    one.wait_for(streams, "streaming");
+    switch(&one, "two", &two);
+    assert!(is_primary(&two));
+}

@@ -69,6 +69,15 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     let data = arguments.data.display();
+    for warning in &cloned.warnings {
+        complain!("warning: {warning}");
+    }
+    if cloned.warnings.iter().any(|warning| warning.starts_with("skipping ")) {
+        complain!("what was skipped is not in the clone: settings in it are at their defaults there");
+    }
+    for name in &cloned.left_out {
+        say!("{name} was the cloned server's own and is left out: set this one's in {data}/postgresql.conf");
+    }
     say!(
         "its settings are the cloned server's: give it a port and a cluster_name of its own in {data}/postgresql.conf"
     );

@@ -1,18 +1,25 @@
 //! `plimsoll switchover`: a planned change of roles. The primary's function plimsoll_switchover() does it;
 //! this says what is seen of it from outside, where both servers are asked until it is done, backed out, or
 //! nobody can tell.
+//!
+//! Each question takes a connection of its own, and what leads to the old primary may lead to the new one
+//! later: a string that names both, or an address that moves. So the place that was reached first is asked
+//! again, and who answers there is asked who it is.
+
+mod outcome;
 
 use super::check_data_directory;
 use crate::cli::SwitchoverArgs;
-use crate::connect::{connect, connect_as, of_directory};
-use crate::output::{complain, say};
+use crate::connect::{connect, connect_as, leading_there, of_directory, same_place};
+use crate::identity::Identity;
+use crate::output::{complain, error_text, say};
 use crate::process::Running;
 use anyhow::{Context, Result, anyhow, bail};
+use outcome::{Handover, OldPrimary, Seen, Successor};
 use protocol::conninfo::ConnInfo;
-use protocol::{Client, ClientError, SqlState};
-use server::HANDOVER_FILE;
-use std::path::Path;
+use protocol::{ClientError, SqlState};
 use std::time::{Duration, Instant};
+use wal::SystemId;
 
 /// Between two questions to both servers.
 const POLL: Duration = Duration::from_millis(20);
@@ -36,15 +43,17 @@ pub fn run(arguments: &SwitchoverArgs) -> Result<u8> {
         (None, None) => bail!("name the primary with -D or -d"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { Switchover::begin(arguments, primary, process).await?.watch().await })
+    runtime.block_on(async { Switchover::begin(arguments, &primary, process).await?.watch().await })
 }
 
 /// A switchover that the primary has begun.
 struct Switchover {
     begun: Instant,
     limit: Duration,
-    /// The primary of before.
-    old: String,
+    /// How the primary of before is reached.
+    old: ConnInfo,
+    /// Who it is.
+    identity: Identity,
     /// Its process, if it is one of this machine.
     process: Option<Running>,
     /// When it was started, as it says.
@@ -55,42 +64,12 @@ struct Switchover {
     new: String,
 }
 
-/// What the old primary says of itself.
-#[derive(Debug, Default)]
-struct OldPrimary {
-    is_standby: bool,
-    /// It was started since.
-    is_new: bool,
-    /// It receives log of a later timeline.
-    follows: bool,
-}
-
-/// What the directory of the old primary says of the handover. The marker is there before the standby is
-/// asked, and goes once the directory is a standby's, or it is backed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Handover {
-    /// The standby was not asked, or refused.
-    Kept,
-    Undecided,
-    /// The standby promotes itself, and was told that it may.
-    Decided,
-}
-
-impl Handover {
-    fn of(data: &Path) -> Self {
-        let is_there = |name: &str| data.join(name).try_exists();
-        match (is_there(HANDOVER_FILE), is_there("standby.signal")) {
-            (Ok(false), Ok(true)) => Self::Decided,
-            (Ok(false), Ok(false)) => Self::Kept,
-            _ => Self::Undecided,
-        }
-    }
-}
-
 impl Switchover {
-    async fn begin(arguments: &SwitchoverArgs, old: String, process: Option<Running>) -> Result<Self> {
+    async fn begin(arguments: &SwitchoverArgs, old: &str, process: Option<Running>) -> Result<Self> {
         let begun = Instant::now();
-        let mut client = connect(&old).await.context("could not connect to the primary")?;
+        let mut client = connect(old).await.context("could not connect to the primary")?;
+        let old = same_place(old, &client)?;
+        let identity = Identity::ask(&mut client).await.context("could not ask the primary who it is")?;
         let answer = client
             .query("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()")
             .await?;
@@ -116,7 +95,7 @@ impl Switchover {
         let new = answer.text(0, 1).ok_or_else(|| anyhow!("the primary's answer has no row"))?.to_owned();
         let limit = arguments.timeout + AFTERWARDS;
         let standby = arguments.to.clone();
-        let this = Self { begun, limit, old, process, started, timeline, standby, new };
+        let this = Self { begun, limit, old, identity, process, started, timeline, standby, new };
         this.tell(&format!("\"{}\" keeps up: the primary ends its sessions and hands over", this.standby));
         Ok(this)
     }
@@ -126,22 +105,21 @@ impl Switchover {
     }
 
     async fn watch(&self) -> Result<u8> {
-        let mut is_promoted = false;
-        let mut old = OldPrimary::default();
+        let mut seen = Seen::nothing();
         let mut ended_at = None;
         while self.begun.elapsed() < self.limit {
-            if !is_promoted && self.is_promoted().await {
-                is_promoted = true;
-                self.tell(&format!("\"{}\" is the primary", self.standby));
-            }
-            old = self.ask_old().await.unwrap_or_default();
-            if is_promoted && old.follows {
-                self.tell("the old primary follows it");
+            self.look_at_new(&mut seen).await;
+            seen.old = self.ask_old().await.map_err(|error| one_line(&error));
+            if self.is_done(&mut seen).await {
                 return Ok(0);
             }
-            if old.is_new && !old.is_standby {
+            if seen.is_primary_again() {
+                if seen.successor == Successor::Primary {
+                    break;
+                }
                 complain!(
-                    "plimsoll: error: the switchover was backed out: the old primary is the primary again; its log says why"
+                    "plimsoll: error: the switchover was backed out: the old primary is the primary again; \
+                     its log says why"
                 );
                 return Ok(1);
             }
@@ -152,7 +130,7 @@ impl Switchover {
                     Handover::Undecided => ended_at.elapsed() > PROMOTION_TIME,
                     Handover::Decided => false,
                 };
-                if is_promoted || is_over {
+                if seen.successor == Successor::Primary || is_over {
                     break;
                 }
             } else {
@@ -160,81 +138,99 @@ impl Switchover {
             }
             tokio::time::sleep(POLL).await;
         }
-        complain!("plimsoll: error: {}", self.left(is_promoted, old.is_standby, ended_at.is_some()));
+        let handover = self.process.as_ref().map(|process| Handover::of(process.data()));
+        complain!("plimsoll: error: {}", seen.left(&self.standby, handover, ended_at.is_some()));
         Ok(1)
     }
 
-    /// What is left to do where it did not come to its end.
-    fn left(&self, is_promoted: bool, is_standby: bool, has_ended: bool) -> String {
-        let standby = &self.standby;
-        let handover = self.process.as_ref().map(|process| Handover::of(process.data()));
-        match (is_promoted, is_standby) {
-            (true, true) => {
-                format!("\"{standby}\" is the primary, but the old one does not stream from it yet")
-            }
-            (true, false) => format!("\"{standby}\" is the primary, but the old one is not back: start it"),
-            (false, true) if handover == Some(Handover::Decided) => format!(
-                "\"{standby}\" was told to promote itself and is not done yet, and the old primary follows it: if \
-                 the log of \"{standby}\" tells of no promotion, run \"plimsoll promote\" on it"
-            ),
-            (false, true) => format!(
-                "the switchover is undecided, and nobody may be the primary now: run \"plimsoll promote\" on \"{standby}\", \
-                 or, only if that one is gone for good, on the old primary"
-            ),
-            (false, false) if has_ended => match handover {
-                Some(Handover::Decided) => format!(
-                    "the old primary has ended, and \"{standby}\" was told to promote itself and is not done yet: \
-                     start the old one, which follows it, and if the log of \"{standby}\" tells of no promotion, \
-                     run \"plimsoll promote\" on it"
-                ),
-                Some(Handover::Kept) => {
-                    "the old primary has ended before it handed over, and is still the primary: start it"
-                        .to_owned()
-                }
-                Some(Handover::Undecided) | None => format!(
-                    "the old primary has ended in the middle of it, and the switchover is undecided: start the old \
-                     one, which waits for a promotion, and run \"plimsoll promote\" on \"{standby}\", or, only if \
-                     that one is gone for good, on the old one"
-                ),
-            },
-            (false, false) => "neither server can be asked: look at their logs".to_owned(),
+    /// Asks the standby what it is, until it was the primary once.
+    async fn look_at_new(&self, seen: &mut Seen) {
+        if seen.successor == Successor::Primary {
+            return;
+        }
+        seen.successor = match self.is_promoted().await {
+            Ok(true) => Successor::Primary,
+            Ok(false) => Successor::Standby,
+            Err(error) => Successor::Silent(one_line(&error)),
+        };
+        if seen.successor == Successor::Primary {
+            self.tell(&format!("\"{}\" is the primary", self.standby));
         }
     }
 
-    /// Whether the standby takes writes, asked as the old primary reaches it.
-    async fn is_promoted(&self) -> bool {
-        let asked = async {
-            let mut info = ConnInfo::parse(&self.new).ok()?;
-            info.replication = Some("true".to_owned());
-            let mut client = connect_as(info).await.ok()?;
-            let shown = client.show("in_hot_standby").await.ok()?;
-            client.close().await;
-            shown
-        };
-        let shown = tokio::time::timeout(ANSWER_LIMIT, asked).await;
-        shown.ok().flatten().is_some_and(|shown| shown == "off")
+    /// Whether the old primary follows, which says so, and tells that too of one that could not be asked: it
+    /// receives what follows its own timeline from where it handed its role to.
+    async fn is_done(&self, seen: &mut Seen) -> bool {
+        let Some(timeline) = seen.followed() else { return false };
+        if seen.successor != Successor::Primary {
+            // It may be the primary just since it was asked.
+            self.look_at_new(seen).await;
+        }
+        match &seen.successor {
+            Successor::Primary => self.tell("the old primary follows it"),
+            Successor::Standby => return false,
+            Successor::Silent(why) => self.tell(&format!(
+                "the old primary streams timeline {timeline} from \"{0}\": the switchover is done, though \
+                 \"{0}\" itself could not be asked: {why}",
+                self.standby
+            )),
+        }
+        true
     }
 
-    /// None if it does not answer.
-    async fn ask_old(&self) -> Option<OldPrimary> {
+    /// Whether the standby takes writes, asked as the old primary reaches it. That its timeline is a later
+    /// one tells it from whom else the address may lead to from here.
+    async fn is_promoted(&self) -> Result<bool> {
         let asked = async {
-            let mut client: Client = connect(&self.old).await.ok()?;
+            let mut info = ConnInfo::parse(&leading_there(&self.new)?)?;
+            info.replication = Some("true".to_owned());
+            let mut client = connect_as(info).await?;
+            let shown = client.show("in_hot_standby").await?;
+            let identity = client.query("IDENTIFY_SYSTEM").await?;
+            client.close().await;
+            let system = identity.text(0, 0).and_then(|system| system.parse::<SystemId>().ok());
+            if system != Some(self.identity.system) {
+                bail!("a server of another cluster answers there");
+            }
+            let timeline = identity.text(0, 1).and_then(|timeline| timeline.parse::<i64>().ok());
+            let is_later = timeline.is_some_and(|timeline| timeline > self.timeline);
+            Ok(shown.as_deref() == Some("off") && is_later)
+        };
+        in_time(asked).await
+    }
+
+    async fn ask_old(&self) -> Result<OldPrimary> {
+        let asked = async {
+            let mut client = connect_as(self.old.clone()).await?;
+            let found = Identity::ask(&mut client).await?;
+            if let Some(who) = self.identity.replaced_by(&found) {
+                bail!("{who} answers in its place");
+            }
             let answer = client
                 .query(
                     "SELECT pg_is_in_recovery(), pg_postmaster_start_time(), \
                      (SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming')",
                 )
-                .await
-                .ok()?;
+                .await?;
             client.close().await;
             let is_new = answer.text(0, 1).is_some_and(|started| started != self.started);
             let received = answer.text(0, 2).and_then(|timeline| timeline.parse::<i64>().ok());
-            Some(OldPrimary {
+            Ok(OldPrimary {
                 is_standby: answer.text(0, 0) == Some("t"),
                 is_new,
-                follows: received.is_some_and(|timeline| timeline > self.timeline),
+                follows: received.filter(|timeline| *timeline > self.timeline),
             })
         };
-        tokio::time::timeout(ANSWER_LIMIT, asked).await.ok().flatten()
+        in_time(asked).await
     }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || anyhow!("it does not answer within {} s", ANSWER_LIMIT.as_secs());
+    tokio::time::timeout(ANSWER_LIMIT, asked).await.map_err(|_| late())?
+}
+
+/// Why a server could not be asked, in the midst of a line.
+fn one_line(error: &anyhow::Error) -> String {
+    error_text(error).replace('\n', " ").trim_end().trim_end_matches('.').to_owned()
 }

@@ -115,7 +115,8 @@ fn running_server(folder: &Path) -> Result<Option<String>> {
         return Ok(None);
     };
     let host = socket_dir.map_or_else(|| "localhost".to_owned(), |folder| folder.display().to_string());
-    Ok(Some(format!("host='{}' port={port} dbname=postgres", host.replace('\'', "\\'"))))
+    let there = format!("host='{}' port={port} dbname=postgres", host.replace('\'', "\\'"));
+    Ok(Some(crate::connect::leading_there(&there)?))
 }
 
 /// Counts of one kind of record.

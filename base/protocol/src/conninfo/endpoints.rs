@@ -1,8 +1,14 @@
 //! The places to try that a connection string names, and how it has written them.
 
-use super::{ConnInfo, ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, number, passfile};
+use super::{
+    ConnInfo, ConnInfoError, DEFAULT_PORT, DEFAULT_SOCKET_DIRS, Endpoint, completed_with, given, join,
+    number, of_process, passfile,
+};
 use std::fmt;
 use std::path::PathBuf;
+
+/// The keywords that say where servers are: lists, of which each server has a part.
+const PLACES: [&str; 3] = ["host", "hostaddr", "port"];
 
 /// How an endpoint is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,13 +109,81 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Servers of a connection string that were found to be of no use, as one is that another has replaced: each
+/// by the host, or the folder of its socket, and the port. They are asked after the others, the one that was
+/// found last at the very end: so each has its turn, and none is left out for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedLast(Vec<(String, u16)>);
+
+impl AskedLast {
+    /// The server at this place was found to be of no use. Kept are only places that the connection string
+    /// names, so there is an end to them.
+    pub fn note(&mut self, place: &(String, u16), info: &ConnInfo) {
+        self.0.retain(|known| known != place && info.leads_to(known));
+        if info.leads_to(place) {
+            self.0.push(place.clone());
+        }
+    }
+
+    /// The server at this place is of use now.
+    pub fn serves(&mut self, place: &(String, u16)) {
+        self.0.retain(|known| known != place);
+    }
+}
+
+fn is_at((endpoint, at): &(Endpoint, u16), (host, port): &(String, u16)) -> bool {
+    at == port && endpoint.to_string() == *host
+}
+
 impl ConnInfo {
-    /// Has this server asked after the others, whose order stays.
-    pub fn ask_last(&mut self, (host, port): &(String, u16)) {
-        let is_last = |(endpoint, at): &(Endpoint, u16)| at == port && endpoint.to_string() == *host;
+    /// Has these servers asked after the others, whose order stays.
+    pub fn ask_last(&mut self, last: &AskedLast) {
         let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
-        order.sort_by_key(|at| self.endpoints.get(*at).is_some_and(is_last));
+        order.sort_by_key(|at| {
+            let endpoint = self.endpoints.get(*at)?;
+            last.0.iter().position(|place| is_at(endpoint, place))
+        });
         self.names = order.iter().filter_map(|at| self.names.get(*at).cloned()).collect();
         self.endpoints = order.iter().filter_map(|at| self.endpoints.get(*at).cloned()).collect();
     }
+
+    /// Whether it names this place.
+    fn leads_to(&self, place: &(String, u16)) -> bool {
+        self.endpoints.iter().any(|endpoint| is_at(endpoint, place))
+    }
+}
+
+/// A connection string for each server that this one names, in its order, with all else that it says; what
+/// its service and the environment say of where they are is written out. One that names a single server, or
+/// none, comes out as it is, and so does one that is wrong: who connects is told what is.
+pub fn servers(text: &str) -> Vec<String> {
+    servers_with(text, of_process)
+}
+
+/// The same with environment variables from `variable`.
+pub(super) fn servers_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let Ok(pairs) = completed_with(text, &PLACES, variable) else { return vec![text.to_owned()] };
+    let [hosts, addresses, ports] =
+        PLACES.map(|keyword| given(&pairs, keyword).map_or(0, |list| list.split(',').count()));
+    let named = if addresses > 0 { addresses } else { hosts };
+    let fits = (hosts == 0 || hosts == named) && (ports <= 1 || ports == named);
+    if named < 2 || !fits {
+        return vec![text.to_owned()];
+    }
+    let of_server = |at: usize| {
+        let part = |(keyword, value): &(String, String)| {
+            let is_list = PLACES.contains(&keyword.as_str()) && value.contains(',');
+            let own = if is_list { value.split(',').nth(at).unwrap_or_default() } else { value };
+            (keyword.clone(), own.to_owned())
+        };
+        let pairs: Vec<_> = pairs.iter().map(part).collect();
+        join(pairs.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str())))
+    };
+    (0..named).map(of_server).collect()
+}
+
+/// What a connection string says of the one server of those it names that is at this place; None if it names
+/// none there.
+pub fn server_at(text: &str, place: &(String, u16)) -> Option<String> {
+    servers(text).into_iter().find(|server| ConnInfo::parse(server).is_ok_and(|info| info.leads_to(place)))
 }

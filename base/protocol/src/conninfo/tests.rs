@@ -140,13 +140,70 @@ fn an_address_keeps_the_name_that_the_user_gave() {
 }
 
 #[test]
-fn a_server_can_be_asked_last() {
-    let mut info = parsed("host=a,b,/run,b port=1,2,3,4");
-    info.ask_last(&("b".to_owned(), 2));
-    let ports: Vec<u16> = info.endpoints.iter().map(|(_, port)| *port).collect();
-    assert_eq!(ports, [1, 3, 4, 2]);
-    info.ask_last(&("/run".to_owned(), 3));
-    info.ask_last(&("elsewhere".to_owned(), 3));
-    let ports: Vec<u16> = info.endpoints.iter().map(|(_, port)| *port).collect();
-    assert_eq!(ports, [1, 4, 2, 3]);
+fn servers_of_no_use_are_asked_last_and_in_their_turn() {
+    let info = parsed("host=a,b,/run,b port=1,2,3,4");
+    let mut last = AskedLast::default();
+    let place = |host: &str, port| (host.to_owned(), port);
+    let order = |last: &AskedLast| {
+        let mut asked = info.clone();
+        asked.ask_last(last);
+        asked.endpoints.iter().map(|(_, port)| *port).collect::<Vec<u16>>()
+    };
+    for (found, expected) in [
+        (place("b", 2), [1, 3, 4, 2]),
+        (place("/run", 3), [1, 4, 2, 3]),
+        (place("elsewhere", 3), [1, 4, 2, 3]),
+        (place("a", 1), [4, 2, 3, 1]),
+        (place("b", 4), [2, 3, 1, 4]),
+        (place("b", 2), [3, 1, 4, 2]),
+    ] {
+        last.note(&found, &info);
+        assert_eq!(order(&last), expected, "{found:?}");
+    }
+    last.serves(&place("a", 1));
+    assert_eq!(order(&last), [1, 3, 4, 2]);
+    // What another connection string does not name is forgotten.
+    last.note(&place("b", 2), &parsed("host=b,c port=2,3"));
+    assert_eq!(order(&last), [1, 3, 4, 2]);
+    last.note(&place("c", 3), &parsed("host=c port=3"));
+    assert_eq!(order(&last), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_string_that_names_several_servers_comes_apart() {
+    let environment = |name: &str| match name {
+        "PGHOST" => Some("e1,e2".to_owned()),
+        "PGPORT" => Some("7".to_owned()),
+        _ => None,
+    };
+    for (text, expected) in [
+        (
+            "host=a,b user=u password='x y'",
+            &["host=a user=u password='x y' port=7", "host=b user=u password='x y' port=7"][..],
+        ),
+        ("host=a,b port=1,2", &["host=a port=1", "host=b port=2"]),
+        ("host=a,,b port=1,,3", &["host=a port=1", "host='' port=''", "host=b port=3"]),
+        (
+            "host=n,n hostaddr=1.1.1.1,::1 port=5",
+            &["host=n hostaddr=1.1.1.1 port=5", "host=n hostaddr=::1 port=5"],
+        ),
+        ("postgresql://u@a:1,b:2/d", &["user=u host=a port=1 dbname=d", "user=u host=b port=2 dbname=d"]),
+        ("dbname=d", &["dbname=d host=e1 port=7", "dbname=d host=e2 port=7"]),
+        // What names one server, or is wrong, stays as it is.
+        ("host=a port=1", &["host=a port=1"]),
+        ("host=''", &["host=''"]),
+        ("postgresql://a:1/d", &["postgresql://a:1/d"]),
+        ("host=a,b port=1,2,3", &["host=a,b port=1,2,3"]),
+        ("host=a,b hostaddr=1.1.1.1", &["host=a,b hostaddr=1.1.1.1"]),
+        ("host", &["host"]),
+    ] {
+        assert_eq!(endpoints::servers_with(text, environment), expected, "{text}");
+    }
+    // Each leads where the whole leads, in that order.
+    let text = "host=a,/run,c port=1,2,3 hostaddr=''";
+    let apart = endpoints::servers_with(text, |_| None);
+    let places: Vec<_> = apart.iter().flat_map(|server| parsed(server).endpoints).collect();
+    assert_eq!(places, parsed(text).endpoints);
+    assert_eq!(server_at(text, &("/run".to_owned(), 2)).as_deref(), Some("host=/run port=2 hostaddr=''"));
+    assert_eq!(server_at(text, &("/run".to_owned(), 3)), None);
 }

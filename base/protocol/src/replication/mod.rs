@@ -8,8 +8,8 @@ mod scanner;
 
 pub use command::{
     BaseBackupOptions, BaseBackupTarget, COPY_OPTION, ChecksumAlgorithm, CommandError, CreateSlot,
-    ExtensionCommand, FILES_COMMAND, ManifestMode, OptionValue, READ_BYTES_MAX, READ_COMMAND, ReadFile,
-    ReplicationCommand, StartReplication, parse_command,
+    ExtensionCommand, FILES_COMMAND, FILES_GO_ON, ManifestMode, OptionValue, READ_BYTES_MAX, READ_COMMAND,
+    ReadFile, ReplicationCommand, StartReplication, parse_command,
 };
 pub use messages::{
     FromPrimary, FromStandby, HotStandbyFeedback, Keepalive, StatusUpdate, XLOG_DATA_HEADER_BYTES,

@@ -96,15 +96,20 @@ impl Driver {
     pub(super) async fn connect(&mut self) -> Result<Event, ReplicaError> {
         let failed = |cause: String| connection("could not connect to the primary server", &cause);
         let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
-        if let Some(replaced) = &self.replaced {
-            info.ask_last(replaced);
-        }
+        info.ask_last(&self.context.asked_last.lock());
         info.replication = Some("true".to_owned());
         info.dbname = "replication".to_owned();
         info.application_name = Some(self.settings.application_name.clone());
         let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
+        let place = client.place();
+        self.shown.lock().place = Some(place.clone());
+        if self.context.observer.is_own(client.key()) {
+            // It would wait for log that it sends to itself while another one has it.
+            self.ask_last();
+            let (host, port) = place;
+            return Err(failed(format!("the server at \"{host}\", port {port} is this server itself")));
+        }
         self.plimsoll = client.is_plimsoll();
-        self.shown.lock().place = Some(client.place());
         self.client = Some(client);
         (self.streaming, self.streamed) = (false, false);
         // It may follow by another name now.

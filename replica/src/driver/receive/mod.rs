@@ -24,6 +24,8 @@ use crate::roster::heard_file::GivenUp;
 use crate::slots::UpstreamSlot;
 use host::sync::Mutex;
 use host::{Host, Timestamp, vital_task};
+use protocol::conninfo::AskedLast;
+use protocol::startup::CancelKey;
 use running::Driver;
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,6 +92,11 @@ pub trait ReceiveObserver: Send + Sync {
     fn told(&self, primary: &Peer) {
         let _ = primary;
     }
+    /// Whether this server itself has a session of this key: the receiver has connected to its own.
+    fn is_own(&self, session: CancelKey) -> bool {
+        let _ = session;
+        false
+    }
     /// The node that sends has this one's id: the roster has another one for this node afterwards, if it can
     /// get one.
     fn shares_id(&self) {}
@@ -144,6 +151,9 @@ pub struct ReceiveContext {
     pub needed: Lsn,
     /// Whether readers here want to hear at once what is confirmed.
     pub wants_confirmed: watch::Receiver<bool>,
+    /// The servers that receivers have found to be replaced, or to be this one itself. It outlives them:
+    /// where there is an archive, each failure ends one.
+    pub asked_last: Arc<Mutex<AskedLast>>,
 }
 
 /// What others see of a receiver.

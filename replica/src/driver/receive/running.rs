@@ -16,6 +16,7 @@ use host::FineTimer;
 use host::sync::Mutex;
 use host::task::Blocking;
 use protocol::backend::BackendMessage;
+use protocol::conninfo::ConnInfo;
 use protocol::frame::message;
 use protocol::replication::{
     HotStandbyFeedback, StatusUpdate, WireLsn, encode_extension, encode_feedback, encode_status_update,
@@ -66,8 +67,6 @@ pub(super) struct Driver {
     pub(super) announced_at: Duration,
     /// What it is to be told when the pause ends.
     pub(super) unannounced: Option<Lsn>,
-    /// The last server that was found to be replaced by another.
-    pub(super) replaced: Option<(String, u16)>,
     /// The primary asks this node to take over.
     pub(super) asked_over: Option<Bytes>,
     /// Whether all is here that the primary had at one moment.
@@ -129,7 +128,6 @@ impl Driver {
             undrained: false,
             announced_at: Duration::ZERO,
             unannounced: None,
-            replaced: None,
             asked_over: None,
             catching_up: CatchingUp::default(),
             promised: None,
@@ -333,9 +331,25 @@ impl Driver {
     /// Tells why there is no stream, and whom not to ask first from now on.
     fn report(&mut self, error: &ReplicaError) {
         if error.is_of_replaced() {
-            self.replaced = self.shown.lock().place.clone();
+            self.ask_last();
         }
         self.context.observer.failed(error);
+    }
+
+    /// Has the server that was reached last asked after the others that are named.
+    pub(super) fn ask_last(&self) {
+        let place = self.shown.lock().place.clone();
+        if let (Some(place), Ok(info)) = (place, ConnInfo::parse(&self.settings.conninfo)) {
+            self.context.asked_last.lock().note(&place, &info);
+        }
+    }
+
+    /// It is of use again.
+    fn note_serves(&self) {
+        let place = self.shown.lock().place.clone();
+        if let Some(place) = place {
+            self.context.asked_last.lock().serves(&place);
+        }
     }
 
     pub(super) async fn perform(&mut self, command: ReceiverAction) -> Result<Option<Event>, ReplicaError> {
@@ -397,6 +411,7 @@ impl Driver {
             ReceiverAction::Report(error) => self.report(&error),
             ReceiverAction::ReportEnd(error) => self.context.observer.ended(&error),
             ReceiverAction::ReportStart { at, timeline } => {
+                self.note_serves();
                 let again = std::mem::replace(&mut self.streamed, true);
                 self.context.observer.started(at, timeline, again);
             }

@@ -336,6 +336,7 @@ impl<S: Outlet> Streaming<'_, S> {
                     Action::Finish(finish) => return self.finish(finish).await,
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
                     Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
+                    Action::LookOnce { until: ends } => until = Some(ends),
                 }
             }
             let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));

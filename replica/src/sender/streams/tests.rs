@@ -301,7 +301,7 @@ fn rows_say_who_counts_and_how_far_behind_each_is() {
     senders.note_flushed(at(120), Timestamp::from_micros(9));
     let rows = senders.rows(at(120), Timestamp::from_micros(1005));
     let shown: Vec<_> = rows.iter().map(|row| (row.priority, row.sync_state.name())).collect();
-    assert_eq!(shown, [(2, "sync"), (1, "potential")], "b has not flushed anything");
+    assert_eq!(shown, [(2, "sync"), (0, "async")], "b has not flushed anything");
     assert_eq!((rows[0].lag.flushed.bytes, rows[0].lag.flushed.age.as_micros()), (30, 1000));
 }
 

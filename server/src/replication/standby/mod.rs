@@ -292,6 +292,7 @@ impl Standby {
             observer: Arc::new(observer()),
             needed,
             wants_confirmed: wants_confirmed.subscribe(),
+            asked_last: Arc::default(),
         };
         let recovery = Arc::new(Recovery {
             ground: ground.clone(),

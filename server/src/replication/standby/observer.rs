@@ -3,6 +3,8 @@
 use super::{AskRewind, WaysOut};
 use crate::replication::rewinding::{commands, is_astray, why_held};
 use crate::replication::{Replication, asking, fencing, handover, slots};
+use protocol::conninfo;
+use protocol::startup::CancelKey;
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::peers::Peer;
@@ -49,7 +51,8 @@ impl Observer {
                 "Files here may be as new as {needed}, and the log up to there did not come: clone it anew."
             ));
         }
-        let run = format!("To have it follow its upstream, run: {}", commands(ground));
+        let run =
+            format!("To have it follow its upstream, run: {}", commands(ground, &upstream(replication)));
         let alone = match error {
             // The upstream's branch continues the one that is followed here.
             ReplicaError::ForkedBefore { .. } if ground.config().auto_rewind => (self.rewind)(),
@@ -65,6 +68,14 @@ impl Observer {
             Err(None) => None,
         }
     }
+}
+
+/// The server that the receiver has reached: of several that primary_conninfo names, the one whose branch it
+/// has compared with this server's.
+fn upstream(replication: &Replication) -> String {
+    let conninfo = replication.ground.config().primary_conninfo.to_string();
+    let place = replication.recovery().and_then(|recovery| recovery.receiver_place());
+    place.and_then(|place| conninfo::server_at(&conninfo, &place)).unwrap_or(conninfo)
 }
 
 impl ReceiveObserver for Observer {
@@ -140,6 +151,11 @@ impl ReceiveObserver for Observer {
         if let Some(replication) = self.replication.upgrade() {
             asking::hear(&replication, "the primary", primary);
         }
+    }
+
+    fn is_own(&self, session: CancelKey) -> bool {
+        let own = self.replication.upgrade().and_then(|replication| replication.sessions.get(session.pid));
+        own.is_some_and(|own| own.key == session)
     }
 
     fn shares_id(&self) {

@@ -35,8 +35,8 @@ pub(super) fn delay_settings(ground: &Ground) -> DelaySettings {
 
 /// The name by which a standby follows a primary where primary_conninfo gives none.
 fn application_name(config: &settings::Config) -> String {
-    let name = config.cluster_name.trim();
-    if name.is_empty() { UNNAMED.to_owned() } else { name.to_owned() }
+    let name = &config.cluster_name;
+    if name.is_empty() { UNNAMED.to_owned() } else { name.to_string() }
 }
 
 /// The name by which this node follows a primary, or would: synchronous_standby_names means it by that.

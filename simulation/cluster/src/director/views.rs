@@ -299,7 +299,8 @@ fn check_standings(look: &Look, guarantee: &Guarantee) -> Result<(), String> {
     let counts = |standby: &&Standby| standby.sync_state == "sync" || standby.sync_state == "quorum";
     let asked = look.standbys.iter().filter(counts).count();
     for standby in &look.standbys {
-        let priority = place(standby.node);
+        let has_told = standby.progress.flushed > 0;
+        let priority = if has_told { place(standby.node) } else { 0 };
         let fits = match standby.sync_state.as_str() {
             "async" => priority == 0,
             "sync" => priority > 0 && is_first && standby.streams,
@@ -310,7 +311,7 @@ fn check_standings(look: &Look, guarantee: &Guarantee) -> Result<(), String> {
         if !fits || standby.priority != priority || (is_first && asked > quorum.count) {
             return Err(format!("{standby:?} is none of that by {quorum:?}"));
         }
-        let is_ready = standby.streams && !standby.copying && standby.progress.flushed > 0;
+        let is_ready = standby.streams && !standby.copying && has_told;
         let twice = look.standbys.iter().filter(|other| other.node == standby.node).count() > 1;
         let is_missed = standby.sync_state == "potential" && (!is_first || asked < quorum.count);
         if is_ready && !twice && is_missed {
@@ -440,6 +441,15 @@ mod tests {
         assert_eq!(check_standings(&look, &any), Ok(()), "it names itself");
         any.quorums[0].standbys.remove(&0);
         assert!(check_standings(&look, &any).is_err(), "node 3 is not named");
+    }
+
+    #[test]
+    fn who_has_not_said_what_it_has_flushed_has_no_place() {
+        let mut look = look();
+        look.standbys[1].progress.flushed = 0;
+        assert!(check_standings(&look, &guarantee()).is_err());
+        (look.standbys[1].sync_state, look.standbys[1].priority) = ("async".to_owned(), 0);
+        assert_eq!(check_standings(&look, &guarantee()), Ok(()));
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod report;
 
 use super::check_data_directory;
 use crate::cli::PromoteArgs;
-use crate::connect::{connect, of_directory};
+use crate::connect::{connect, leading_there, of_directory};
+use crate::identity::Identity;
 use crate::output::{complain, say};
 use crate::programs::pg_ctl;
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,26 +15,33 @@ use protocol::conninfo::{join, split};
 use report::{Line, Report};
 use std::path::Path;
 use std::time::Duration;
-use wal::TimelineId;
+use wal::{Lsn, TimelineId};
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &PromoteArgs) -> Result<u8> {
-    if let (None, Some(data)) = (&arguments.dbname, &arguments.data) {
-        check_data_directory(data)?;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asks = arguments.explain || arguments.require_no_loss || arguments.best;
-    if asks && !runtime.block_on(asked(arguments))? {
+    let (conninfo, folder) = match (&arguments.dbname, &arguments.data) {
+        (Some(conninfo), _) => (conninfo.clone(), None),
+        (None, Some(data)) => {
+            check_data_directory(data)?;
+            if !asks {
+                return of_folder(data, arguments.timeout).map(|()| 0);
+            }
+            (of_directory(data)?, Some(data))
+        }
+        (None, None) => bail!("name the standby with -D or -d"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Of several hosts another connection may reach another one, of which the report says nothing.
+    let connected = runtime.block_on(connect(&conninfo));
+    let mut standby = connected.context("could not connect to the standby")?;
+    if asks && !runtime.block_on(asked(arguments, &conninfo, &mut standby))? {
         return Ok(1);
     }
-    match (&arguments.dbname, &arguments.data) {
+    match folder {
         _ if arguments.explain || arguments.best => {}
-        (None, Some(data)) => of_folder(data, arguments.timeout)?,
-        (Some(conninfo), _) => runtime.block_on(async {
-            let mut standby = connect(conninfo).await.context("could not connect to the standby")?;
-            promote(&mut standby, arguments.timeout).await
-        })?,
-        (None, None) => bail!("name the standby with -D or -d"),
+        Some(data) => of_folder(data, arguments.timeout)?,
+        None => runtime.block_on(promote(&mut standby, arguments.timeout))?,
     }
     Ok(0)
 }
@@ -66,14 +74,8 @@ async fn promote(standby: &mut Client, timeout_s: u64) -> Result<()> {
 }
 
 /// Asks for the report and does with it what the options say. False: that refuses to go on.
-async fn asked(arguments: &PromoteArgs) -> Result<bool> {
-    let conninfo = match (&arguments.dbname, &arguments.data) {
-        (Some(conninfo), _) => conninfo.clone(),
-        (None, Some(data)) => of_directory(data)?,
-        (None, None) => bail!("name the standby with -D or -d"),
-    };
-    let mut server = connect(&conninfo).await.context("could not connect to the standby")?;
-    let report = Report::ask(&mut server).await?;
+async fn asked(arguments: &PromoteArgs, conninfo: &str, server: &mut Client) -> Result<bool> {
+    let report = Report::ask(server).await?;
     if arguments.explain {
         if arguments.json { report.say_json() } else { report.say() }
     }
@@ -86,7 +88,7 @@ async fn asked(arguments: &PromoteArgs) -> Result<bool> {
         return Ok(false);
     }
     if arguments.best && arguments.yes {
-        promote_best(&conninfo, &mut server, line, arguments.timeout).await?;
+        promote_best(conninfo, server, line, arguments.timeout).await?;
     }
     Ok(true)
 }
@@ -95,13 +97,46 @@ async fn asked(arguments: &PromoteArgs) -> Result<bool> {
 /// was.
 async fn promote_best(conninfo: &str, asked: &mut Client, line: &Line, timeout_s: u64) -> Result<()> {
     let Some(address) = line.address() else { return promote(asked, timeout_s).await };
-    let is_place = |name: &str| matches!(name, "host" | "hostaddr" | "port");
+    let place = split(address)?;
     let mut pairs = split(conninfo)?;
-    pairs.retain(|(name, _)| !is_place(name));
-    pairs.extend(split(address)?);
+    pairs.retain(|(name, _)| !matches!(&**name, "host" | "hostaddr" | "port" | "target_session_attrs"));
+    pairs.extend(place.iter().cloned());
     let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let other = join(pairs);
+    let other = leading_there(&join(pairs))?;
     let mut other =
         connect(&other).await.with_context(|| format!("could not connect to {}", line.place()))?;
+    check(asked, &mut other, line, &place).await?;
     promote(&mut other, timeout_s).await
+}
+
+/// That the server which was reached is the node that the report means, and has not less than that says. The
+/// address is the one at which the server that was asked reaches it: from here another one may be there.
+async fn check(
+    asked: &mut Client,
+    other: &mut Client,
+    line: &Line,
+    place: &[(String, String)],
+) -> Result<()> {
+    let told = |keyword: &str| place.iter().find(|(name, _)| name == keyword);
+    let told = |keyword| told(keyword).map_or("", |(_, value)| value.as_str());
+    let (host, port) = (told("host"), told("port"));
+    let knows = Identity::ask(asked).await.context("could not ask whom the standby knows")?;
+    let found = Identity::ask(other).await;
+    let found = found.with_context(|| format!("could not ask who answers for {}", line.place()))?;
+    if let Some(who) = knows.another_than(&found, line.node(), (host, port)) {
+        bail!(
+            "nobody was promoted: at host={host} port={port} answers, from here, {who}, not the node \"{}\" \
+             of the report: promote that one by -d with an address that leads to it, or by -D on its machine",
+            line.node()
+        );
+    }
+    if !found.is_standby {
+        bail!("nobody was promoted: {} is no standby any more", line.place());
+    }
+    if found.replayed < line.replayed() {
+        let [has, had] = [found.replayed, line.replayed()].map(|at| at.unwrap_or(Lsn::INVALID));
+        let who = line.place();
+        bail!("nobody was promoted: {who} has replayed up to {has} alone, and the report says {had}");
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::output::say;
 use anyhow::{Context, Result, anyhow};
 use protocol::Client;
 use serde_json::{Value, json};
+use wal::Lsn;
 
 /// The function's columns, in the order in which they are asked for, and whether they are text in JSON.
 const COLUMNS: [(&str, Kind); 22] = [
@@ -62,9 +63,19 @@ impl Line {
         self.text("address")
     }
 
+    /// By which name it follows others.
+    pub fn node(&self) -> &str {
+        self.text("node").unwrap_or_default()
+    }
+
+    /// Up to where it had replayed the log.
+    pub fn replayed(&self) -> Option<Lsn> {
+        self.text("replayed_lsn")?.parse().ok()
+    }
+
     /// Its name and where it is, for people.
     pub fn place(&self) -> String {
-        let name = format!("\"{}\"", self.text("node").unwrap_or_default());
+        let name = format!("\"{}\"", self.node());
         match self.address() {
             Some(address) => format!("{name} at {address}"),
             None => name,

@@ -3,7 +3,10 @@
 //!
 //! | command | answer |
 //! | ---- | ---- |
-//! | `PLIMSOLL files` | a row `path`, `size`, `kind` for each file that a base backup sends |
+//! | `PLIMSOLL files` | a row `path`, `size`, `kind` for each file that a base backup sends; a server that |
+//! |         | was replaced refuses |
+//! | `PLIMSOLL files (goes_on 'true')` | the same, also of a server that was replaced: who asks has all of |
+//! |         | its pages already |
 //! | `PLIMSOLL read (path 'p', offset 'n', length n)` | a row `content`, fewer bytes where the file ends; |
 //! |         | no row if there is no such file. Pages of a relation that a crash left torn are written anew |
 //! |         | first |
@@ -15,6 +18,9 @@ use super::{CommandError, ExtensionCommand};
 
 /// The name of the command that lists files.
 pub const FILES_COMMAND: &str = "files";
+/// Its option, by which who has the pages already lists the files once more. A server of before lists them to
+/// whoever asks, and takes no notice of it.
+pub const FILES_GO_ON: &str = "goes_on";
 /// The name of the command that reads one.
 pub const READ_COMMAND: &str = "read";
 /// The most that one command reads, in bytes.

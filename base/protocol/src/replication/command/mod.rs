@@ -5,7 +5,7 @@ mod files;
 mod option;
 
 pub use base_backup::{BaseBackupOptions, BaseBackupTarget, ChecksumAlgorithm, ManifestMode};
-pub use files::{FILES_COMMAND, READ_BYTES_MAX, READ_COMMAND, ReadFile};
+pub use files::{FILES_COMMAND, FILES_GO_ON, READ_BYTES_MAX, READ_COMMAND, ReadFile};
 pub use option::OptionValue;
 
 use super::WireLsn;
