@@ -132,13 +132,15 @@ features! {
     FailingDataSyncs = "failing syncs of tables",
     /// Files cannot be removed.
     KeptFiles = "files that cannot be removed",
+    /// Tables are dropped that snapshots read, and that are due to be swept.
+    KeptDrops = "dropped tables that are read on",
 }
 
 /// Those that [`Features::later`] draws.
 const LATER: [Feature; 4] = [Feature::TableReads, Feature::Numbers, Feature::Views, Feature::RareScenes];
 /// Each of them is switched on in so many of a hundred stories.
 const LATER_PERCENT: u8 = 14;
-/// [`Feature::OwnRewinds`] in so many, [`Feature::Peeks`], and the faults of files.
+/// [`Feature::OwnRewinds`] in so many, [`Feature::Peeks`], and what befalls files.
 const OWN_REWINDS_PERCENT: u8 = 30;
 const PEEKS_PERCENT: u8 = 8;
 const FILE_FAULTS_PERCENT: u8 = 8;
@@ -179,6 +181,7 @@ impl Features {
             // Only tables that are dropped have files that go.
             drawn.0.insert(Feature::Ddl);
         }
+        drawn.0.extend((rng.u8(..100) < FILE_FAULTS_PERCENT).then_some(Feature::KeptDrops));
         drawn
     }
 

@@ -28,6 +28,9 @@ const FEW: usize = 10;
 const COMMITS: usize = 5;
 const ROWS: &str = "SELECT id, md5(filler) FROM t ORDER BY id";
 
+/// All chains have one primary: if it knew their nodes it would tell one which numbers another has taken.
+const NOWHERE: (&str, &str) = ("plimsoll.advertised_address", "host=127.0.0.1 port=1");
+
 /// The log that is cut, and a standby that has the part before it.
 struct Origin {
     primary: Node,
@@ -49,15 +52,14 @@ impl Origin {
             ("autovacuum", "off"),
             ("wal_retrieve_retry_interval", "20ms"),
             ("plimsoll.write_set_limit", "64kB"),
-            // All chains have this primary: it would tell one which numbers another has taken.
-            ("plimsoll.advertised_address", "host=127.0.0.1 port=1"),
+            NOWHERE,
         ];
         let builder = Node::builder().init_option("--wal-segsize=1");
         let primary = settings.iter().fold(builder, |node, (name, value)| node.setting(name, value)).start();
         let mut wire = primary.session();
         ask(&mut wire, "CREATE TABLE t (id int PRIMARY KEY, filler text)");
         ask(&mut wire, "INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 60) g");
-        let standby = Node::builder().clone_from(&primary);
+        let standby = Node::builder().setting(NOWHERE.0, NOWHERE.1).clone_from(&primary);
         Self::fill_segment(&mut wire);
         ask(&mut wire, "CHECKPOINT");
         let from = position(&mut wire, "SELECT pg_current_wal_flush_lsn()");

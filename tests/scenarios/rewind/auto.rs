@@ -101,6 +101,9 @@ fn a_standby_that_names_the_replaced_primary_too_rewinds_itself_to_what_replaced
     let log = four.log();
     let command = log.lines().find(|line| line.contains("plimsoll rewind --source ")).expect("a command");
     assert!(command.contains(&format!("'host=127.0.0.1 port={second} user=postgres'")), "{command}");
+    // It may have come that far by the rewind alone, and is to get the end of the log.
+    let from = "SELECT sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+    three.wait_for(from, &second.to_string());
     assert_relations_equal_after_stop(&pair.two, &three);
 }
 

@@ -1,5 +1,6 @@
-//! A table is dropped while a standby reads it: redo of the drop waits for the reader there, and who follows
-//! the drop's token waits for redo.
+//! Tables that are dropped while somebody may read them. Redo of a drop waits for who reads on the standby,
+//! and who follows the drop's token waits for redo. On the primary the file stays for an old snapshot, and
+//! nothing of it comes into the log any more, though it is due to be swept.
 
 use super::admin::PATIENCE;
 use super::{Shared, machine_of};
@@ -18,6 +19,29 @@ pub(super) async fn drop_read(shared: Arc<Shared>, node: usize, on: usize) {
     if let Ok(Some((token, true))) = told {
         shared.fail(format!("Token: node {on} shows {name} to who follows {token}, which has dropped it"));
     }
+}
+
+/// Drops a table on the primary `node`, most of whose row versions are dead, while a snapshot of before is
+/// there for so long. Whatever does not work is left.
+pub(super) async fn drop_kept(shared: Arc<Shared>, node: usize, ms: u64) {
+    let (name, ms) = (format!("kept_{}", shared.now_ms()), Duration::from_millis(ms));
+    let _ = tokio::time::timeout(PATIENCE * 2 + ms, keep(node, &name, ms)).await;
+}
+
+async fn keep(node: usize, name: &str, time: Duration) -> Option<()> {
+    let mut writer = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
+    let mut reader = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
+    let made = format!(
+        "set statement_timeout = 1500; create table {name} (id int primary key, v int); \
+         insert into {name} select g, 0 from generate_series(1, 300) g"
+    );
+    writer.simple_query(&made).await.ok()?;
+    writer.simple_query(&format!("update {name} set v = 1")).await.ok()?;
+    // A snapshot without a lock on the table, for which the drop would wait.
+    reader.simple_query("begin isolation level repeatable read; select count(*) from pg_class").await.ok()?;
+    writer.simple_query(&format!("drop table {name}")).await.ok()?;
+    tokio::time::sleep(time).await;
+    Some(())
 }
 
 /// The drop's token, and whether who follows it still sees the table. None if something does not work.

@@ -136,7 +136,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::FailDataSync { node, seed } => syncs::fail(shared, *node, Synced::Tables, *seed),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
-        Event::DropRead { .. } | Event::Alone { .. } | Event::Hold { .. } => {
+        Event::DropRead { .. } | Event::DropKept { .. } | Event::Alone { .. } | Event::Hold { .. } => {
             shared.beside(with_sessions(shared.clone(), event.clone()));
         }
         Event::StallLocks { ms } => shared.beside(alone::stall(shared.clone(), *ms)),
@@ -165,6 +165,7 @@ fn follow_primary(shared: &Arc<Shared>, node: usize) {
 async fn with_sessions(shared: Arc<Shared>, event: Event) {
     match event {
         Event::DropRead { node, on } => dropped::drop_read(shared, node, on).await,
+        Event::DropKept { node, ms } => dropped::drop_kept(shared, node, ms).await,
         Event::Alone { sessions, node, ms } => alone::write(shared, (node, sessions), ms).await,
         Event::Hold { node, ms } => heeded::hold(shared, node, ms).await,
         _ => {}

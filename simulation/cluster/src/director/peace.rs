@@ -84,7 +84,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::Isolate { .. }
         | Event::ResetConnections { .. } => links_fail(shared, peace, event, at_ms),
         Event::Freeze { node, ms } => rest(peace, *node, at_ms, ms + SHORT_MS),
-        Event::DiskFull { node, ms } | Event::SlowDisk { node, ms, .. } => {
+        Event::DiskFull { node, ms } | Event::SlowDisk { node, ms, .. } | Event::DropKept { node, ms } => {
             rest(peace, *node, at_ms, ms + SETTLE_MS)
         }
         Event::Burst { node, .. } | Event::Record { node, .. } | Event::Reload { node, .. } => {

@@ -148,6 +148,12 @@ impl Director {
         self.then(0, Event::DropRead { node, on });
     }
 
+    /// A table goes on the primary, and its file stays for a reader there until a sweep has come by.
+    pub(super) fn drop_kept(&mut self) {
+        let (node, ms) = (self.primary, self.rng.u64(1500..4500));
+        self.then(0, Event::DropKept { node, ms });
+    }
+
     /// Two of them.
     pub(super) fn some_pair(&mut self, among: &[usize]) -> [usize; 2] {
         let one = self.rng.usize(..among.len());

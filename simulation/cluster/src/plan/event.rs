@@ -255,6 +255,8 @@ events! {
     Record { kilobytes: u64, node: usize } = "log one record of {kilobytes} kB on node {node}",
     /// A table is dropped while a standby reads it.
     DropRead { node: usize, on: usize } = "drop a table on node {node} while node {on} reads it",
+    /// A table with rows that are due to be swept is dropped while a snapshot of before is there for so long.
+    DropKept { node: usize, ms: u64 } = "drop a table on node {node} that a snapshot may read there for {ms} ms",
     /// Clients rest for at least so long, and so many sessions write instead.
     Alone { sessions: u64, node: usize, ms: u64 } = "let {sessions} sessions alone write on node {node} for {ms} ms",
     /// Fibers stand still at many locks for a while, each for a moment.

@@ -101,6 +101,8 @@ impl Director {
         } else if self.has(Feature::KeptFiles) {
             let node = self.some_node();
             self.kept_files(node);
+        } else if self.has(Feature::KeptDrops) {
+            self.drop_kept();
         } else if opens {
             self.opening();
         }
@@ -345,6 +347,7 @@ impl Director {
             Feature::SpoiledLog,
             Feature::FailingDataSyncs,
             Feature::KeptFiles,
+            Feature::KeptDrops,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -378,6 +381,7 @@ impl Director {
             Some(Feature::FailingSyncs) => self.failing_sync(),
             Some(Feature::FailingDataSyncs) => self.failing_data_sync(),
             Some(Feature::KeptFiles) => self.kept_files(node),
+            Some(Feature::KeptDrops) => self.drop_kept(),
             Some(Feature::SpoiledLog) => self.spoiled_log(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),

@@ -56,7 +56,7 @@ fn each_kind_of_event_and_each_shape_occurs() {
     let plans: Vec<Plan> = (0..SEEDS).map(Plan::of_seed).collect();
     let word = |timed: &Timed| format!("{:?}", timed.event).split([' ', '{']).next().unwrap_or("").to_owned();
     let kinds: BTreeSet<String> = plans.iter().flat_map(|plan| plan.events.iter().map(word)).collect();
-    assert_eq!(kinds.len(), 52, "{kinds:?}");
+    assert_eq!(kinds.len(), 53, "{kinds:?}");
     let sizes: BTreeSet<usize> = plans.iter().map(Plan::nodes).collect();
     assert_eq!(sizes, [3, 4, 5].into());
     let cascades = |plan: &&Plan| plan.upstreams.iter().flatten().any(|upstream| *upstream > 0);

@@ -432,17 +432,17 @@ impl Compiler<'_> {
         if functions::bits::takes_bits(name, &types) && arguments.first().is_some_and(|bits| !is_null(bits)) {
             return Err(unsupported("the type bit"));
         }
-        match resolve(name, &types)? {
-            Some(function) => build(function, arguments, self.scope),
-            None => {
-                let only = (arguments.len() == 1).then(|| arguments.first().cloned()).flatten();
-                let passed =
-                    arguments.into_iter().map(|value| FunctionArgument { name: None, value }).collect();
-                match self.scope.function(call, passed)? {
-                    Some(found) => Ok(found),
-                    None => self.named_cast(call, only)?.ok_or_else(|| undefined(name, &types)),
-                }
-            }
+        if let Some(read) = self.read_as_type(call, name, &arguments)? {
+            return Ok(read);
+        }
+        if let Some(function) = resolve(name, &types)? {
+            return build(function, arguments, self.scope);
+        }
+        let only = (arguments.len() == 1).then(|| arguments.first().cloned()).flatten();
+        let passed = arguments.into_iter().map(|value| FunctionArgument { name: None, value }).collect();
+        match self.scope.function(call, passed)? {
+            Some(found) => Ok(found),
+            None => self.named_cast(call, only)?.ok_or_else(|| undefined(name, &types)),
         }
     }
 
@@ -472,6 +472,16 @@ impl Compiler<'_> {
             return Ok(None);
         }
         coerce(argument, Type::of(to), CastContext::Explicit, self.scope).map(Some)
+    }
+
+    /// A literal alone is read as the type that is called so, if there is one, whatever functions are.
+    fn read_as_type(&mut self, call: &ast::Function, name: &str, given: &[Expr]) -> Result<Option<Expr>> {
+        match given {
+            [only] if only.ty().id == TypeId::Unknown && TypeId::of_catalogue(name).is_some() => {
+                self.named_cast(call, Some(only.clone()))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// A function that the analyser may know.
