@@ -65,16 +65,16 @@ pub enum Error {
         /// True if `lock_timeout` ran out; false for NOWAIT.
         timed_out: bool,
     },
-    /// The transaction's private write set is far beyond its limit and cannot be put into pages: too many
-    /// large transactions or savepoints are open, or nothing was locked for a while (54000).
+    /// The transaction's private write set is far beyond its limit, and much was written to it since it could
+    /// be put into pages (54000).
     #[error("transaction is too large: its changes exceed plimsoll.write_set_limit ({limit_bytes} bytes)")]
     WriteSetFull {
         /// The limit.
         limit_bytes: usize,
     },
-    /// A transaction has large changes under so many savepoints that there is no room to note one more of
-    /// them (54000).
-    #[error("cannot have large changes under more savepoints in a transaction")]
+    /// A transaction has more changes than its write set may hold, under so many savepoints that there is no
+    /// room to note each of them (54000).
+    #[error("too many savepoints with changes in a transaction larger than plimsoll.write_set_limit")]
     TooManyParts,
     /// A key is longer than a tree takes (54000).
     #[error("index row requires {size_bytes} bytes, maximum size is {limit_bytes}")]

@@ -27,6 +27,7 @@ mod real;
 mod shell;
 mod timer;
 mod vital;
+mod waited;
 mod words;
 
 // Real ones, or those of the simulator, which has the same names.
@@ -54,6 +55,7 @@ pub use shell::ShellCommand;
 pub use timer::FineTimer;
 pub use tokio::time::Instant;
 pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
+pub use waited::{Looks, Passed, Waited};
 pub use words::{os_message, shell_word, without_error_numbers};
 
 use std::sync::Arc;

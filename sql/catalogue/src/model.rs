@@ -491,7 +491,7 @@ impl Catalogue {
     /// The views that read a table, a view or a sequence, in the order in which they were made.
     pub fn views_of(&self, oid: u32) -> Vec<&Arc<View>> {
         let mut found: Vec<&Arc<View>> =
-            self.views.values().filter(|view| view.uses.contains(&oid)).collect();
+            self.views.values().filter(|view| view.oid != oid && view.uses.contains(&oid)).collect();
         found.sort_by_key(|view| view.oid);
         found
     }

@@ -54,6 +54,8 @@ pub async fn load(transaction: &Transaction) -> Result<Catalogue> {
 /// XX001 for an entry that is not one.
 pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -> Result<Catalogue> {
     let mut catalogue = Catalogue::default();
+    // Before those that are stored, which take their places.
+    predefined_memberships().for_each(|membership| catalogue.rights.members.add(membership));
     for (key, value) in shared {
         if let Some(rest) = codec::strip_kind(shared_kind::ROLE, &key) {
             let (oid, _) = codec::read_oid(rest)?;
@@ -68,7 +70,6 @@ pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -
     for role in predefined_roles() {
         catalogue.roles.insert(role.oid, Arc::new(role));
     }
-    predefined_memberships().for_each(|membership| catalogue.rights.members.add(membership));
     // Kinds sort so that a relation comes before its columns, and those before its constraints.
     let mut relations: HashMap<u32, Relation> = HashMap::new();
     for (key, value) in definitions {

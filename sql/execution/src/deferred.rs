@@ -1,5 +1,6 @@
 //! Values computed before a row's expressions: subqueries and functions that wait.
 
+use super::partners::{Partners, Tie};
 use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::advisory::Waits;
 use sql_interface::{AdvisoryRequest, BoxFuture, NodeCall, Result, SqlError, stack};
@@ -7,7 +8,7 @@ use sql_language::expr::{EvalContext, Expr, Replay};
 use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node, OfRow};
 use sql_types::{Array, Datum, TypeId};
 use sqlstate::SqlState;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// The deferred values of one running operator. Each is computed when an expression first reads it, so that
@@ -17,19 +18,35 @@ pub struct DeferredState {
     values: Vec<Option<Datum>>,
     /// What the comparisons of `= ANY (subquery)` and its kin look through.
     sets: Vec<Option<Candidates>>,
+    /// What EXISTS looks through, by its place.
+    partners: BTreeMap<usize, Partners>,
 }
 
 /// A subquery's values: in a hash, or to be gone through.
 enum Candidates {
-    Set { values: HashSet<Datum>, has_null: bool },
+    Set {
+        values: HashSet<Datum>,
+        has_null: bool,
+    },
+    /// Rows of several values: those without NULLs, and the others.
+    Tuples {
+        whole: HashSet<Row>,
+        partial: Vec<Row>,
+    },
     Rows(Vec<Row>),
+}
+
+/// A value as it is hashed: integers as bigint, so that widths do not matter.
+pub(super) fn hashed(value: Datum) -> Datum {
+    value.as_i64().map_or(value, Datum::Int8)
 }
 
 impl DeferredState {
     /// None of the values is computed yet.
     pub fn new(deferred: DeferredValues) -> Self {
         let count = deferred.len();
-        Self { deferred, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
+        let sets = (0..count).map(|_| None).collect();
+        Self { deferred, values: vec![None; count], sets, partners: BTreeMap::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -45,7 +62,7 @@ impl DeferredState {
     ) -> Result<T> {
         for ((slot, value), set) in self.deferred.iter().zip(&mut self.values).zip(&mut self.sets) {
             // A comparison belongs to its row even where the subquery does not.
-            if slot.per_row || matches!(slot.source, DeferredSource::Quantified { .. }) {
+            if slot.per_row || slot.source.compares() {
                 *value = None;
             }
             if slot.per_row {
@@ -105,6 +122,12 @@ impl DeferredState {
             DeferredSource::Scalar(node) => scalar(cx, node, row).await?,
             DeferredSource::Array(node, element) => array(cx, node, *element, row).await?,
             DeferredSource::Exists(node) => exists(cx, node, row).await?,
+            DeferredSource::Partner { left, node, keys, matches } => {
+                let left = self.evaluate(cx, row, left).await?;
+                let partners = self.partners.entry(at).or_insert_with(|| Partners::of(node));
+                let tie = Tie { node, keys: *keys, matches };
+                Datum::Bool(partners.has_one(cx, row, left, tie).await?)
+            }
             DeferredSource::Call { function, strict, arguments, of_row } => {
                 let values = self.evaluate(cx, row, arguments).await?;
                 call(cx, *function, *strict, &values, *of_row).await?
@@ -135,10 +158,18 @@ impl DeferredState {
             return Ok(());
         }
         let rows = subquery_rows(cx, node, row, &mut Budget::default()).await?;
-        *place = Some(if hashable {
+        let rows_are_wide = rows.first().is_some_and(|row| row.len() > 1);
+        *place = Some(if hashable && rows_are_wide {
+            let rows = rows.into_iter().map(|row| row.into_iter().map(hashed).collect::<Row>());
+            let (partial, whole): (Vec<Row>, Vec<Row>) = rows.partition(|row| row.iter().any(Datum::is_null));
+            Candidates::Tuples { whole: whole.into_iter().collect(), partial }
+        } else if hashable {
             let has_null = rows.iter().any(|row| row.first().is_none_or(Datum::is_null));
             let firsts = rows.into_iter().filter_map(|row| row.into_iter().next());
-            Candidates::Set { values: firsts.filter(|value| !value.is_null()).collect(), has_null }
+            Candidates::Set {
+                values: firsts.filter(|value| !value.is_null()).map(hashed).collect(),
+                has_null,
+            }
         } else {
             Candidates::Rows(rows)
         });
@@ -152,17 +183,30 @@ impl Candidates {
         match self {
             // `= ANY`; `<> ALL` is its opposite.
             Self::Set { values, has_null } => {
-                let Some(value) = sides.first() else { return Ok(Datum::Null) };
+                let Some(value) = sides.first().cloned().map(hashed) else { return Ok(Datum::Null) };
                 let found = if values.is_empty() && !has_null {
                     Some(false)
                 } else if value.is_null() {
                     None
-                } else if values.contains(value) {
+                } else if values.contains(&value) {
                     Some(true)
                 } else if *has_null {
                     None
                 } else {
                     Some(false)
+                };
+                Ok(found.map_or(Datum::Null, |found| Datum::Bool(found != all)))
+            }
+            Self::Tuples { whole, partial } => {
+                sides.iter_mut().for_each(|value| *value = hashed(std::mem::take(value)));
+                let found = if whole.contains(sides) {
+                    Some(true)
+                } else {
+                    // Only with NULLs on a side is it unknown whether rows are equal.
+                    let has_null = sides.iter().any(Datum::is_null);
+                    let whole = whole.iter().filter(|_| has_null);
+                    let unknown = may_equal(cx, sides, whole.chain(partial)).await?;
+                    (!unknown).then_some(false)
                 };
                 Ok(found.map_or(Datum::Null, |found| Datum::Bool(found != all)))
             }
@@ -185,6 +229,19 @@ impl Candidates {
             }
         }
     }
+}
+
+/// Whether one of these rows would equal a row if NULLs were some values.
+async fn may_equal(cx: &Cx<'_>, sides: &[Datum], rows: impl Iterator<Item = &Row> + Send) -> Result<bool> {
+    for (number, row) in rows.enumerate() {
+        if number % 4096 == 4095 {
+            cx.pause().await?;
+        }
+        if sides.iter().zip(row).all(|(one, other)| one.is_null() || other.is_null() || one == other) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Calls a function of the node for its one row, or a value of it.
@@ -280,7 +337,7 @@ async fn advisory(cx: &Cx<'_>, request: AdvisoryRequest) -> Result<bool> {
 }
 
 /// Starts a subquery that sees `row` as its nearest outer row; the caller pops it.
-fn enter(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Exec {
+pub(super) fn enter(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Exec {
     cx.outer.push(row.to_vec());
     build(node)
 }

@@ -264,7 +264,7 @@ impl Operator for ProjectSet {
             let Some((row, series)) = &mut self.current else {
                 let row = match self.pending.next() {
                     Some(row) => row,
-                    None => match self.input.next(cx, BATCH).await? {
+                    None => match self.input.next(cx, want.clamp(1, BATCH)).await? {
                         Some(rows) => {
                             self.pending = rows.into_iter();
                             continue;

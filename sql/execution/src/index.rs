@@ -111,6 +111,12 @@ pub(super) async fn refuse_changed(cx: &mut Cx<'_>, relation: &Relation, key: &[
     cx.storage(Err(storage::Error::SerializationFailure { deleted: false }))
 }
 
+/// The row that an entry belongs to may fill the write set alone; who locks an entry has room for it.
+async fn make_room(cx: &mut Cx<'_>) -> Result<()> {
+    let room = cx.transaction.make_room().await;
+    cx.storage(room)
+}
+
 /// Adds the entry of a new row; 23505 if another row has its key.
 async fn add(
     cx: &mut Cx<'_>,
@@ -121,6 +127,7 @@ async fn add(
 ) -> Result<()> {
     let value = entry.value(index, row_key);
     if !entry.exclusive {
+        make_room(cx).await?;
         let put = cx.transaction.put_guarded(index.tree, entry.key, value);
         return cx.storage(put);
     }
@@ -137,6 +144,7 @@ async fn remove(cx: &mut Cx<'_>, index: &Index, entry: Entry) -> Result<()> {
         lock_entry(cx, index, &entry).await?;
         cx.transaction.delete(index.tree, entry.key)
     } else {
+        make_room(cx).await?;
         cx.transaction.delete_guarded(index.tree, entry.key)
     };
     cx.storage(deleted)

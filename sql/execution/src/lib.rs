@@ -1,7 +1,8 @@
 //! Running plans: sources that give rows in batches when asked.
 //!
 //! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come
-//! where more were at hand, except from sources that lock rows, which touch no more than asked.
+//! where more were at hand, except from sources that lock rows, which touch no more than asked, and from
+//! filters and projections, which compute for no more than asked: that may do something.
 
 pub mod advisory;
 mod aggregate;
@@ -16,6 +17,7 @@ mod join;
 mod lock;
 mod misc;
 mod observed;
+mod partners;
 pub mod row;
 mod scan;
 mod sequence;
@@ -278,12 +280,17 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn add(&mut self, cx: &Cx<'_>, bytes: usize) -> Result<()> {
+    /// Counts what is held more; false where that is more than work_mem allows.
+    pub(crate) fn fits(&mut self, cx: &Cx<'_>, bytes: usize) -> Result<bool> {
         self.used_bytes += bytes;
         if cx.canceller.is_out_of_memory() {
             return Err(out_of_memory());
         }
-        if self.used_bytes <= cx.memory_max_bytes {
+        Ok(self.used_bytes <= cx.memory_max_bytes)
+    }
+
+    pub(crate) fn add(&mut self, cx: &Cx<'_>, bytes: usize) -> Result<()> {
+        if self.fits(cx, bytes)? {
             return Ok(());
         }
         Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for this statement")

@@ -65,23 +65,50 @@ impl Operator for Values {
     }
 }
 
+/// Rows that came before their turn. An input may give more than it was asked for, and what is computed for a
+/// row may do something: a number of a sequence is taken, a lock is taken.
+#[derive(Default)]
+struct Waiting(std::vec::IntoIter<Row>);
+
+impl Waiting {
+    /// The next rows, no more than wanted; None at the end.
+    async fn next(&mut self, input: &mut Exec, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
+        let want = want.max(1);
+        if self.0.len() == 0 {
+            let Some(rows) = input.next(cx, want).await? else { return Ok(None) };
+            if rows.len() <= want {
+                return Ok(Some(rows));
+            }
+            self.0 = rows.into_iter();
+        }
+        Ok(Some(self.0.by_ref().take(want).collect()))
+    }
+
+    /// Takes the last of these rows back.
+    fn put_back(&mut self, mut rows: Vec<Row>) {
+        rows.extend(self.0.by_ref());
+        self.0 = rows.into_iter();
+    }
+}
+
 /// WHERE and HAVING.
 pub(super) struct Filter {
     plan: Arc<FilterPlan>,
     input: Exec,
     deferred: DeferredState,
+    waiting: Waiting,
 }
 
 impl Filter {
     pub(super) fn new(plan: Arc<FilterPlan>) -> Self {
         let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
-        Self { plan, input, deferred }
+        Self { plan, input, deferred, waiting: Waiting::default() }
     }
 }
 
 impl Operator for Filter {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
-        while let Some(rows) = self.input.next(cx, want).await? {
+        while let Some(rows) = self.waiting.next(&mut self.input, cx, want).await? {
             let mut out = Vec::with_capacity(rows.len());
             for row in rows {
                 if cx.is_due() {
@@ -110,25 +137,20 @@ pub(super) struct Project {
     plan: Arc<ProjectPlan>,
     input: Exec,
     deferred: DeferredState,
-    /// Rows whose turn comes with the next batch: this one was full of what was made of the ones before them.
-    pending: std::vec::IntoIter<Row>,
+    /// Among others, rows of a batch that was full of what was made of the ones before them.
+    waiting: Waiting,
 }
 
 impl Project {
     pub(super) fn new(plan: Arc<ProjectPlan>) -> Self {
         let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
-        Self { plan, input, deferred, pending: Vec::new().into_iter() }
+        Self { plan, input, deferred, waiting: Waiting::default() }
     }
 }
 
 impl Operator for Project {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
-        let mut rows = if self.pending.len() > 0 {
-            std::mem::take(&mut self.pending).collect()
-        } else {
-            let Some(rows) = self.input.next(cx, want).await? else { return Ok(None) };
-            rows
-        };
+        let Some(mut rows) = self.waiting.next(&mut self.input, cx, want).await? else { return Ok(None) };
         let mut bytes = 0;
         for at in 0..rows.len() {
             if cx.is_due() {
@@ -145,7 +167,7 @@ impl Operator for Project {
             bytes += heap_bytes(row);
             if bytes > BATCH_BYTES {
                 cx.pause().await?;
-                self.pending = rows.split_off(at + 1).into_iter();
+                self.waiting.put_back(rows.split_off(at + 1));
                 break;
             }
         }

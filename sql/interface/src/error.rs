@@ -170,6 +170,9 @@ impl From<storage::Error> for SqlError {
         match error {
             storage::Error::Deadlock { cycle } => own.with_detail(cycle),
             storage::Error::RecoveryConflict(kind) => own.with_detail(kind.detail()),
+            storage::Error::TooManyParts => {
+                own.with_hint("Release savepoints, or increase plimsoll.write_set_limit.")
+            }
             storage::Error::Fenced { .. } => own.with_hint(
                 "Connect to the server that replaced it; rewind this one to it, or clone it anew.",
             ),

@@ -14,11 +14,13 @@
 //!   ([`copying`]).
 //! - Trees that live on know about their depth and take a stack for their drop ([`drop_tree`],
 //!   [`with_bytes`]) and their evaluation ([`Tall`]).
+//! - A statement that runs another one by its name (EXECUTE, FETCH) is one level more, however short both are
+//!   ([`check_nested`]); one far inside has a stack as a thread has ([`nested`]).
 
 use crate::error::{Result, SqlError};
 use sqlstate::SqlState;
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -57,6 +59,12 @@ const AST_LEVEL_BYTES: usize = 256;
 
 /// Up to so many tokens nothing about a statement can be deep: all of it runs on any stack.
 pub const SHALLOW_TOKENS: usize = 64;
+
+/// The stack of a statement far inside others: what a thread has of its own.
+const STATEMENT_BYTES: usize = 2 << 20;
+
+/// What a statement inside another counts of max_stack_depth.
+const NESTED_BYTES: usize = 16 << 10;
 
 /// PostgreSQL's default of max_stack_depth, in bytes: for texts that no session's setting is known for.
 const DEFAULT_BYTES: usize = 2 << 20;
@@ -195,6 +203,29 @@ pub fn check_levels(levels: usize) -> Result<()> {
 #[inline]
 pub fn check() -> Result<()> {
     if left_bytes() >= RESERVE_BYTES { Ok(()) } else { Err(exceeded()) }
+}
+
+/// 54001 where a statement runs inside so many others that it is one too many.
+///
+/// # Errors
+///
+/// 54001.
+pub fn check_nested(levels: usize, max_stack_depth_bytes: usize) -> Result<()> {
+    let most = (max_stack_depth_bytes / NESTED_BYTES).min(STACK_BYTES_MAX / STATEMENT_BYTES);
+    if levels <= most { Ok(()) } else { Err(exceeded()) }
+}
+
+/// Runs a statement inside others where it has as much stack as one that stands alone. How many there are is
+/// bounded by [`check_nested`].
+pub async fn nested<F: Future>(mut statement: Pin<Box<F>>) -> F::Output {
+    poll_fn(move |cx| {
+        host::thread::with_stack(STATEMENT_BYTES, || {
+            // Such a stack is no tall one.
+            let _on_tall = OnTall(ON_TALL.replace(false));
+            statement.as_mut().poll(cx)
+        })
+    })
+    .await
 }
 
 /// PostgreSQL's error for what nests too deep.

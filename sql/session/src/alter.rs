@@ -173,7 +173,7 @@ impl SqlSession {
             self.begin_statement().await?;
             self.catalogue().await?;
         }
-        self.keep_default(parsed, &mut changed, relation.columns.len())?;
+        self.keep_default(parsed, &mut changed, relation.columns.len()).await?;
         if let Some(added) = changed.columns.last() {
             column = added.clone();
         }
@@ -317,7 +317,7 @@ impl SqlSession {
                 if let Some(column) = changed.columns.get_mut(at) {
                     column.default = Some(columns::text_of(value));
                 }
-                self.keep_default(parsed, &mut changed, at)?;
+                self.keep_default(parsed, &mut changed, at).await?;
                 let default = changed.columns.get(at).and_then(|column| column.default.clone());
                 self.change_column(relation, at, |column| column.default = default).await
             }

@@ -153,6 +153,11 @@ impl SqlSession {
     }
 
     async fn rename_found(&mut self, parsed: &Parsed, found: &Named, renaming: &Renaming) -> Result<()> {
+        if found.kind == DropKind::View {
+            // Who is about to name it is waited for.
+            store::lock(self.transaction()?, store::Base::View(found.oid)).await?;
+            self.begin_statement().await?;
+        }
         if let Renaming::Whole(new) = renaming {
             let renamed = Renamed { ty: TypeId::Regclass, oid: found.oid, name: new };
             self.follow_rename(parsed, &found.name, renamed).await?;
@@ -176,8 +181,6 @@ impl SqlSession {
 
     /// Renames a view or one of its columns, if no other view, which would name it by the old name, reads it.
     async fn rename_view(&mut self, oid: u32, renaming: &Renaming) -> Result<()> {
-        store::lock(self.transaction()?, store::Base::View(oid)).await?;
-        self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let Some(view) = catalogue.views.get(&oid).cloned() else {
             return Err(SqlError::new(SqlState::UNDEFINED_TABLE, "the view was dropped meanwhile"));

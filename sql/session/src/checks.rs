@@ -8,7 +8,7 @@ use sql_catalogue::{Check, Relation, store};
 use sql_execution::row;
 use sql_interface::{Result, SqlError};
 use sql_language::parse::{Parsed, columns};
-use sql_language::plan::BATCH;
+use sql_language::plan::{BATCH, Defined};
 use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,38 +37,56 @@ pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &
 impl SqlSession {
     /// Compiles the default of a column, for its errors, and lets it be kept as it means the same in every
     /// session.
-    pub(super) fn keep_default(&self, parsed: &Parsed, relation: &mut Relation, at: usize) -> Result<()> {
-        let catalogue = self.facts.catalogue.clone();
-        let default = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-            analyzer.parameters_max = 0;
-            match relation.columns.get(at) {
-                // The name of its own sequence was not written: the session's path is not asked for it.
-                Some(column) if has_own_default(&catalogue, relation, column) => {
-                    analyzer.default_value(relation, at)?;
-                    Ok(column.default.clone())
-                }
-                _ => analyzer.defined_default(relation, at),
-            }
-        })?;
+    pub(super) async fn keep_default(
+        &mut self,
+        parsed: &Parsed,
+        relation: &mut Relation,
+        at: usize,
+    ) -> Result<()> {
+        let default = self.holding(|session| session.kept_default(parsed, relation, at)).await?;
         if let Some(column) = relation.columns.get_mut(at) {
             column.default = default;
         }
         Ok(())
     }
 
+    fn kept_default(
+        &self,
+        parsed: &Parsed,
+        relation: &Relation,
+        at: usize,
+    ) -> Result<Defined<Option<String>>> {
+        let catalogue = self.facts.catalogue.clone();
+        self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            match relation.columns.get(at) {
+                // The name of its own sequence was not written: the session's path is not asked for it.
+                Some(column) if has_own_default(&catalogue, relation, column) => {
+                    analyzer.default_value(relation, at)?;
+                    Ok(Defined { kept: column.default.clone(), names: Vec::new() })
+                }
+                _ => analyzer.defined_default(relation, at),
+            }
+        })
+    }
+
     /// A new table with all that it says as it is kept.
-    pub(super) fn with_kept_texts(&self, parsed: &Parsed, mut relation: Relation) -> Result<Arc<Relation>> {
+    pub(super) async fn with_kept_texts(
+        &mut self,
+        parsed: &Parsed,
+        mut relation: Relation,
+    ) -> Result<Arc<Relation>> {
         for at in 0..relation.columns.len() {
-            self.keep_default(parsed, &mut relation, at)?;
+            self.keep_default(parsed, &mut relation, at).await?;
         }
         let mut relation = Arc::new(relation);
-        let checks = self.kept_checks(parsed, &relation)?;
+        let checks = self.holding(|session| session.kept_checks(parsed, &relation)).await?;
         Arc::make_mut(&mut relation).checks = checks;
         Ok(relation)
     }
 
     /// Constraints that the statement itself has written, as they are kept.
-    pub(super) fn kept_checks(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<Vec<Check>> {
+    fn kept_checks(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<Defined<Vec<Check>>> {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
@@ -119,7 +137,8 @@ impl SqlSession {
         let oid = self.engine.database().allocate_number()?;
         let mut changed = Relation::clone(relation);
         changed.checks = vec![Check { oid, name, expression: given.1, not_valid }];
-        changed.checks = self.kept_checks(parsed, &Arc::new(changed.clone()))?;
+        let added = Arc::new(changed.clone());
+        changed.checks = self.holding(|session| session.kept_checks(parsed, &added)).await?;
         let Some(check) = changed.checks.first().cloned() else {
             return Err(SqlError::internal("a constraint is gone"));
         };

@@ -1,9 +1,9 @@
 //! DECLARE, FETCH, MOVE and CLOSE: portals that a session keeps by name until their transaction ends.
 
 use super::SqlSession;
-use super::portal::{CursorRun, Given, PortalDepth, Run, cannot_be_run};
+use super::portal::{CursorRun, Given, Portal, PortalDepth, Run, cannot_be_run};
 use sql_execution::Row;
-use sql_interface::{CommandTag, Fetch, Flow, Result, ResultColumn, RowSink, SqlError};
+use sql_interface::{CommandTag, Fetch, Flow, PortalKind, Result, ResultColumn, RowSink, SqlError, stack};
 use sql_language::parse::{FetchCount, Parsed};
 use sql_types::Datum;
 use sqlstate::SqlState;
@@ -139,16 +139,12 @@ impl SqlSession {
             return Ok(Fetch::Complete(tag(run)));
         }
         let mut cursor = self.kept.portals.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
+        // 0 rows would mean all of them; a limit that no result reaches means the same.
         let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
         let mut sink = Counting { out: run.shows.then_some(out), rows: 0, last: Row::new() };
-        // 0 rows would mean all of them; a limit that no result reaches means the same.
-        if self.is_behind(&cursor) {
-            Box::pin(self.renew(&mut cursor)).await?;
-        }
-        let fetched = match cursor.check_runnable(&run.name) {
-            Ok(()) => Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await,
-            Err(error) => Err(error),
-        };
+        self.kept.running.push(run.name.clone());
+        let fetched = self.fetch_from(&mut cursor, &run.name, most, &mut sink).await;
+        self.kept.running.pop();
         let (rows, last) = (sink.rows, sink.last);
         // Whoever asks for more than there is stands behind the last row.
         let stands = rows == most && rows > 0;
@@ -170,6 +166,29 @@ impl SqlSession {
             Fetch::Suspended if run.left == 0 => Fetch::Complete(tag(run)),
             other => other,
         })
+    }
+
+    /// The next rows of a portal, at most so many. It may be a FETCH itself, of another portal.
+    async fn fetch_from(
+        &mut self,
+        cursor: &mut Portal,
+        name: &str,
+        most: usize,
+        sink: &mut Counting<'_>,
+    ) -> Result<Fetch> {
+        let levels = self.kept.running.len();
+        stack::check_nested(levels, self.quick.max_stack_depth_bytes)?;
+        if self.is_behind(cursor) {
+            Box::pin(self.renew(cursor)).await?;
+        }
+        cursor.check_runnable(name)?;
+        if cursor.kind() != PortalKind::Rows {
+            // What ends the transaction would end the portals of which this one is to be among.
+            return Err(SqlError::internal("unsupported portal strategy"));
+        }
+        let fetch = Box::pin(self.fetch_portal(cursor, most, sink));
+        // The portal that runs, and a cursor: there is room for these.
+        if levels <= 2 { fetch.await } else { stack::nested(fetch).await }
     }
 
     /// FETCH 0: gives the row that a cursor stands on; how many that are.

@@ -17,6 +17,7 @@ use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::parse::fold;
 use sql_language::parse::{DropKind, DropTarget, Parsed};
 use sql_language::plan::{BATCH, ModifiedTable, Plan};
+use sql_types::Type;
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl SqlSession {
             self.begin_statement().await?;
             self.catalogue().await?;
         }
-        let relation = self.with_kept_texts(parsed, relation)?;
+        let relation = self.with_kept_texts(parsed, relation).await?;
         store::create_relation(self.transaction()?, &relation).await?;
         self.note_made(tree);
         let (known, begins) = (self.facts.catalogue.clone(), ('r', relation.owner));
@@ -188,6 +189,30 @@ impl SqlSession {
         Ok(definition)
     }
 
+    /// Plans the query of CREATE TABLE AS and locks its tables; plans anew until the plan is that of the
+    /// snapshot under the locks.
+    async fn settle_query(
+        &mut self,
+        parsed: &Parsed,
+        query: &ast::Query,
+        types: Vec<Option<Type>>,
+    ) -> Result<Plan> {
+        let parameters_max = types.len();
+        loop {
+            let catalogue = self.catalogue().await?;
+            let plan = self.analysing(parsed, types.clone(), &catalogue, |analyzer| {
+                analyzer.parameters_max = parameters_max;
+                sql_language::plan::plan_query(analyzer, query)
+            })?;
+            self.require_all(&plan.rights)?;
+            self.lock_tables(&plan).await?;
+            self.begin_statement().await?;
+            if self.catalogue().await?.version == plan.version {
+                return Ok(plan);
+            }
+        }
+    }
+
     async fn create_table_as(
         &mut self,
         parsed: &Arc<Parsed>,
@@ -195,14 +220,7 @@ impl SqlSession {
         (table, query): (&ast::CreateTable, &ast::Query),
         Given { types, values }: Given,
     ) -> Result<CommandTag> {
-        let catalogue = self.catalogue().await?;
-        let parameters_max = types.len();
-        let plan: Plan = self.analysing(parsed, types, &catalogue, |analyzer| {
-            analyzer.parameters_max = parameters_max;
-            sql_language::plan::plan_query(analyzer, query)
-        })?;
-        self.require_all(&plan.rights)?;
-        self.lock_tables(&plan).await?;
+        let plan = self.settle_query(parsed, query, types).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
         if table.columns.len() > outputs.len() {
             return Err(SqlError::syntax("too many column names were specified"));

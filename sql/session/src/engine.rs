@@ -360,6 +360,12 @@ impl SqlEngine {
         cached.map_or(role == of, |catalogue| catalogue.has_rights_of(role, of))
     }
 
+    /// What a role is called now, by the newest catalogue that was read; None if there is none of that OID.
+    pub fn role_name(&self, role: u32) -> Option<String> {
+        let cached = self.0.cached.read().clone()?;
+        cached.roles.get(&role).map(|role| role.name.clone())
+    }
+
     /// Whether a role may connect to a database, by the newest catalogue that was read.
     pub fn may_connect(&self, role: u32, database: u32) -> bool {
         let cached = self.0.cached.read().clone();

@@ -4,7 +4,7 @@
 use super::portal::{Body, Portal, Prepared};
 use super::{HashMap, SqlSession, Statement, in_failed_block};
 use host::Timestamp;
-use sql_interface::{CommandTag, Format, Result, ResultFormats, SqlError};
+use sql_interface::{CommandTag, Format, Result, ResultFormats, SqlError, stack};
 use sql_language::parse::{SqlCommand, StatementClass, Utility};
 use sql_types::{Array, Datum, Style, Type, TypeId};
 use sqlstate::SqlState;
@@ -25,8 +25,9 @@ pub(crate) struct Kept {
     pub(crate) statements: HashMap<String, Stored>,
     /// All of the present transaction; the unnamed portal is the server's.
     pub(crate) portals: HashMap<String, Box<Portal>>,
-    /// The name of the portal that runs, which is not among them meanwhile.
-    pub(crate) running: Option<String>,
+    /// The names of the portals that run, which are not among them meanwhile: one, and those that it fetches
+    /// from, each inside the one before.
+    pub(crate) running: Vec<String>,
     /// Transactions whose portals have ended with them.
     pub(crate) lives: u64,
     /// The statement is one of several of a message, which are in one transaction.
@@ -114,18 +115,21 @@ impl SqlSession {
 
     /// What kind of change a statement of a text makes.
     pub fn class_of(&self, statement: &Statement) -> StatementClass {
-        self.class(&statement.0.command)
+        self.class(&statement.0.command, 0)
     }
 
     /// The same of one that is prepared; an empty one changes nothing.
     pub fn class_of_prepared(&self, prepared: &Prepared) -> StatementClass {
-        prepared.command().map_or(StatementClass::Other, |command| self.class(command))
+        prepared.command().map_or(StatementClass::Other, |command| self.class(command, 0))
     }
 
-    fn class(&self, command: &SqlCommand) -> StatementClass {
+    /// `levels`: how many EXECUTE it stands in.
+    fn class(&self, command: &SqlCommand, levels: usize) -> StatementClass {
         StatementClass::of(command, &|name| {
+            // What is deeper is refused before it runs.
+            stack::check_nested(levels + 1, self.quick.max_stack_depth_bytes).ok()?;
             let stored = self.kept.statements.get(name)?;
-            Some(StatementClass::of(stored.prepared.command()?, &|_| None))
+            Some(self.class(stored.prepared.command()?, levels + 1))
         })
     }
 
@@ -244,7 +248,7 @@ impl SqlSession {
 
     /// Keeps a portal by its name.
     pub fn keep_portal(&mut self, name: String, portal: Box<Portal>) {
-        self.kept.running = None;
+        self.kept.running.clear();
         if !self.is_over(&portal) {
             self.kept.portals.insert(name, portal);
         }
@@ -253,13 +257,13 @@ impl SqlSession {
     /// Takes a portal out that is not over, to be run and then kept again: its name stays taken.
     pub fn take_to_run(&mut self, name: &str) -> Option<(String, Box<Portal>)> {
         let taken = self.kept.portals.remove_entry(name).filter(|(_, portal)| !self.is_over(portal))?;
-        self.kept.running = Some(taken.0.clone());
+        self.kept.running = vec![taken.0.clone()];
         Some(taken)
     }
 
-    /// Whether the portal of this name is the one that runs.
+    /// Whether the portal of this name runs.
     pub(super) fn is_running(&self, name: &str) -> bool {
-        self.kept.running.as_deref() == Some(name)
+        self.kept.running.iter().any(|running| running == name)
     }
 
     /// Takes a portal out, to be closed.

@@ -152,10 +152,12 @@ impl SqlSession {
                 self.notices.push(SqlError::report(Severity::Warning, SqlState::WARNING, message));
                 continue;
             };
-            let transaction = self.transaction()?;
-            if predefined::contains(role.oid) && predefined::contains(*member) {
-                return Err(SqlError::unsupported("a change of what predefined roles are members of"));
+            if known.is_predefined() && !admin {
+                let (name, of) = (self.role_name(*member), &role.name);
+                let what = format!("ending the membership of role \"{name}\" in role \"{of}\"");
+                return Err(SqlError::unsupported(what));
             }
+            let transaction = self.transaction()?;
             if admin {
                 grants::put_membership(transaction, &Membership { admin: false, ..known }).await?;
             } else {

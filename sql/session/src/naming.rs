@@ -2,14 +2,16 @@
 //! changes them, and what they name is not dropped from under them.
 
 use super::SqlSession;
-use sql_catalogue::{Check, Column, Relation, View, store};
+use sql_catalogue::store::{self, Base};
+use sql_catalogue::{Check, Column, Relation, View};
 use sql_interface::{Result, SqlError};
 use sql_language::parse::Parsed;
-use sql_language::plan::Renamed;
+use sql_language::plan::{Defined, Renamed};
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
+use storage::TableLockMode;
 
 /// What has such a literal, as it is with another name in it.
 enum Naming {
@@ -71,6 +73,43 @@ pub(super) struct Dropped<'a> {
 }
 
 impl SqlSession {
+    /// What a statement writes for the catalogue, with the relations that it names kept from being dropped or
+    /// renamed until the transaction ends. It is looked at again once these were waited for.
+    pub(super) async fn holding<T>(
+        &mut self,
+        look: impl Fn(&Self) -> Result<Defined<T>> + Send,
+    ) -> Result<T> {
+        let mut held = Vec::new();
+        loop {
+            let found = look(self)?;
+            if found.names == held {
+                return Ok(found.kept);
+            }
+            self.hold_relations(&found.names).await?;
+            held = found.names;
+        }
+    }
+
+    /// Keeps relations with these OIDs from being dropped or renamed until the transaction ends. The
+    /// statement goes on with the catalogue as it is then: some may be gone.
+    pub(super) async fn hold_relations(&mut self, oids: &[u32]) -> Result<()> {
+        const MODE: TableLockMode = TableLockMode::AccessShare;
+        let (catalogue, wait) = (self.facts.catalogue.clone(), self.lock_wait());
+        for oid in oids {
+            if let Some(relation) = catalogue.relations.get(oid) {
+                let locked = self.transaction()?.lock_table(relation.tree, MODE, wait).await;
+                locked.map_err(|error| self.canceller.explain(error))?;
+            } else if catalogue.sequences.contains_key(oid) {
+                self.hold_sequence(*oid, MODE).await?;
+            } else if catalogue.views.contains_key(oid) {
+                store::hold(self.transaction()?, Base::View(*oid)).await?;
+            }
+        }
+        self.begin_statement().await?;
+        self.catalogue().await?;
+        Ok(())
+    }
+
     /// ALTER TABLE ... RENAME TO.
     pub(super) async fn rename_table(
         &mut self,

@@ -5,7 +5,7 @@
 
 use super::portal::{Body, PlanRun, Portal, Prepared, Run, changed_result, same_result};
 use super::{PARAMETERS_MAX, SqlSession};
-use sql_interface::{Result, ResultColumn, SqlError};
+use sql_interface::{Result, ResultColumn, SqlError, stack};
 use sql_language::parse::{Parsed, SqlCommand, Utility};
 use sql_language::plan::Plan;
 use sql_language::plan::rights::{self, Requirement};
@@ -63,9 +63,39 @@ impl SqlSession {
     pub(super) async fn open_portal(
         &mut self,
         mut prepared: Arc<Prepared>,
-        parameters: Vec<Datum>,
-        told: bool,
+        mut parameters: Vec<Datum>,
+        mut told: bool,
     ) -> Result<Box<Portal>> {
+        let mut executes = None;
+        // An EXECUTE may run another one, or itself.
+        for levels in 1.. {
+            self.check_open(&prepared, &parameters)?;
+            let Body::Utility(parsed) = &prepared.body else { break };
+            let parsed = parsed.clone();
+            let SqlCommand::Utility(Utility::Execute { name, arguments }) = &parsed.command else { break };
+            stack::check_nested(levels, self.quick.max_stack_depth_bytes)?;
+            let (inner, values) = self.execute_arguments(&parsed, name, arguments).await?;
+            executes.get_or_insert(std::mem::replace(&mut prepared, inner));
+            (parameters, told) = (values, true);
+        }
+        if let Some(SqlCommand::Utility(Utility::Fetch { name, shows: true, .. })) = prepared.command() {
+            let columns = self.cursor_columns(name);
+            if columns.as_deref() != prepared.columns() {
+                prepared = Arc::new(prepared.with_columns(columns));
+            }
+        }
+        let run = self.run_of(&prepared, told).await?;
+        if !told && let Some(columns) = other_columns(&prepared, &run) {
+            prepared = Arc::new(prepared.with_columns(Some(columns)));
+        }
+        let opened = (self.kept.lives, self.begun, self.facts.statement_time);
+        let mut portal = Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened));
+        portal.executes = executes;
+        Ok(portal)
+    }
+
+    /// Whether a statement can be opened with these parameters.
+    fn check_open(&mut self, prepared: &Prepared, parameters: &[Datum]) -> Result<()> {
         self.canceller.check()?;
         if parameters.len() != prepared.parameter_types().len() {
             return Err(SqlError::new(
@@ -77,30 +107,7 @@ impl SqlSession {
                 ),
             ));
         }
-        self.check_not_failed(&prepared)?;
-        if let Body::Utility(parsed) = &prepared.body {
-            match &parsed.command {
-                SqlCommand::Utility(Utility::Execute { name, arguments }) => {
-                    let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
-                    let mut portal = Box::pin(self.open_portal(inner, values, true)).await?;
-                    portal.executes = Some(prepared);
-                    return Ok(portal);
-                }
-                SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
-                    let columns = self.cursor_columns(name);
-                    if columns.as_deref() != prepared.columns() {
-                        prepared = Arc::new(prepared.with_columns(columns));
-                    }
-                }
-                _ => {}
-            }
-        }
-        let run = self.run_of(&prepared, told).await?;
-        if !told && let Some(columns) = other_columns(&prepared, &run) {
-            prepared = Arc::new(prepared.with_columns(Some(columns)));
-        }
-        let opened = (self.kept.lives, self.begun, self.facts.statement_time);
-        Ok(Box::new(Portal::new(prepared, parameters, run, self.portal_depth(), opened)))
+        self.check_not_failed(prepared)
     }
 
     /// A statement's run by what there is now.

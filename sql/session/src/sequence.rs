@@ -10,7 +10,7 @@ use sql_catalogue::{Catalogue, Column, Identity, Relation, Sequence, store};
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropKind, DropTarget, Parsed, SequenceChange, SequenceOptions};
-use sql_language::plan::Renamed;
+use sql_language::plan::{Defined, Renamed};
 use sql_types::TypeId;
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -154,9 +154,15 @@ impl SqlSession {
             return Err(SqlError::syntax("invalid OWNED BY option")
                 .with_hint("Specify OWNED BY table.column or OWNED BY NONE."));
         };
-        let catalogue = self.catalogue().await?;
-        let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-        let relation = analyzer.find_defined_table(&ast::ObjectName(parts))?;
+        let table = ast::ObjectName(parts);
+        self.catalogue().await?;
+        let relation = self
+            .holding(|session| {
+                let analyzer = session.analyzer(parsed, Vec::new(), &session.facts.catalogue);
+                let kept = analyzer.find_defined_table(&table)?;
+                Ok(Defined { names: vec![kept.oid], kept })
+            })
+            .await?;
         if relation.owner != owner {
             let message = "sequence must have same owner as table it is linked to";
             return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
@@ -165,14 +171,18 @@ impl SqlSession {
         Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
     }
 
-    /// A sequence by its name, locked like a table; None if there is none.
-    async fn lock_sequence(&mut self, name: &str, mode: TableLockMode) -> Result<Option<Arc<Sequence>>> {
-        let drops = mode == TableLockMode::AccessExclusive;
+    /// A sequence by its name, locked like a table; None if there is none. 42501 unless this role `may` do
+    /// with one of this owner what is to be done.
+    async fn lock_sequence(
+        &mut self,
+        name: &str,
+        mode: TableLockMode,
+        may: fn(&Self, u32) -> bool,
+    ) -> Result<Option<Arc<Sequence>>> {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let Some(found) = catalogue.sequence_named(name) else { return Ok(None) };
-        let may = if drops { self.may_drop(found.owner) } else { self.owns(found.owner) };
-        if !may {
+        if !may(self, found.owner) {
             return Err(not_owner(ObjectKind::Sequence, name));
         }
         self.hold_sequence(found.oid, mode).await?;
@@ -181,7 +191,7 @@ impl SqlSession {
         Ok(catalogue.sequence_named(name).cloned())
     }
 
-    async fn hold_sequence(&mut self, oid: u32, mode: TableLockMode) -> Result<()> {
+    pub(super) async fn hold_sequence(&mut self, oid: u32, mode: TableLockMode) -> Result<()> {
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
         let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, oid);
         let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
@@ -210,8 +220,13 @@ impl SqlSession {
             Err(error) if if_exists && error.code() == SqlState::INVALID_SCHEMA_NAME => None,
             found => found?,
         };
+        // Under another name it is no longer what those mean who are about to name it.
+        let mode = match change {
+            SequenceChange::Rename(_) => TableLockMode::AccessExclusive,
+            SequenceChange::Options(_) => TableLockMode::ShareRowExclusive,
+        };
         let found = match &sequence {
-            Some(name) => self.lock_sequence(name, TableLockMode::ShareRowExclusive).await?,
+            Some(name) => self.lock_sequence(name, mode, Self::owns).await?,
             None => None,
         };
         let Some(found) = found else {
@@ -337,7 +352,8 @@ impl SqlSession {
             }
             let Some(name) = self.dropped(parsed, name, target).await? else { continue };
             gone.push(name.clone());
-            let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
+            let mode = TableLockMode::AccessExclusive;
+            let Some(sequence) = self.lock_sequence(&name, mode, Self::may_drop).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
                 self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                 continue;

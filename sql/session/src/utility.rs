@@ -468,6 +468,27 @@ impl SqlSession {
             ));
         }
         let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
+        // What is read under the locks is to be as their holders before have left it, at each level.
+        let queried = self.block.as_ref().is_some_and(|block| block.queried);
+        self.transaction()?.look_up_only(true);
+        let locked = self.lock_each(parsed, tables, mode, wait).await;
+        if let Some(block) = &mut self.block {
+            block.queried = queried;
+            if let Some(transaction) = &mut block.transaction {
+                transaction.look_up_only(false);
+            }
+        }
+        locked?;
+        Ok(CommandTag::Words("LOCK TABLE"))
+    }
+
+    async fn lock_each(
+        &mut self,
+        parsed: &Parsed,
+        tables: &[ast::ObjectName],
+        mode: TableLockMode,
+        wait: LockWait,
+    ) -> Result<()> {
         for table in tables {
             // Who may not lock it must not wait for it either.
             self.refuse_other_kinds(parsed, table, |name, kind| match kind {
@@ -479,7 +500,7 @@ impl SqlSession {
             self.require_any(&Object::Relation(found.oid), lock_rights(mode))?;
             self.lock_relation(parsed, table, mode, wait).await?;
         }
-        Ok(CommandTag::Words("LOCK TABLE"))
+        Ok(())
     }
 
     /// Finds a table and locks it; looks again after waiting, since it may be another one then.

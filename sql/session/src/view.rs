@@ -11,10 +11,10 @@ use sql_catalogue::store::{self, Base};
 use sql_catalogue::{Relation, View, ViewColumn};
 use sql_interface::{CommandTag, Result, ResultColumn, SqlError};
 use sql_language::parse::{DropTarget, OwnedKind, Parsed, ViewChange};
+use sql_language::plan::Defined;
 use sqlparser::ast;
 use sqlstate::SqlState;
 use std::sync::Arc;
-use storage::TableLockMode;
 
 impl SqlSession {
     /// CREATE VIEW.
@@ -73,7 +73,7 @@ impl SqlSession {
             None => self.engine.database().allocate_number()?,
         };
         let owner = before.as_ref().map_or(self.role.oid, |before| before.owner);
-        let text = self.kept_query(query, text)?;
+        let text = self.holding(|session| session.kept_query(query, text)).await?;
         let seen = self.facts.catalogue.clone();
         let reach = uses.iter().map(|oid| seen.last_column(*oid)).collect();
         let view = View { oid, name, owner, query: text, columns: view_columns, uses, reach };
@@ -109,7 +109,7 @@ impl SqlSession {
     }
 
     /// The text of a view's query as it means the same in every session.
-    fn kept_query(&self, query: &Parsed, text: &str) -> Result<String> {
+    fn kept_query(&self, query: &Parsed, text: &str) -> Result<Defined<String>> {
         let catalogue = self.facts.catalogue.clone();
         self.analysing(query, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
@@ -122,19 +122,8 @@ impl SqlSession {
     async fn held_view_query(&mut self, query: &Parsed) -> Result<(Vec<ResultColumn>, Vec<u32>)> {
         let (_, mut uses) = self.view_query(query, None)?;
         loop {
-            let (catalogue, wait) = (self.facts.catalogue.clone(), self.lock_wait());
-            for oid in &uses {
-                if let Some(relation) = catalogue.relations.get(oid) {
-                    let mode = TableLockMode::AccessShare;
-                    let locked = self.transaction()?.lock_table(relation.tree, mode, wait).await;
-                    locked.map_err(|error| self.canceller.explain(error))?;
-                } else if catalogue.views.contains_key(oid) {
-                    store::hold(self.transaction()?, Base::View(*oid)).await?;
-                }
-            }
+            self.hold_relations(&uses).await?;
             // What was waited for may have dropped it: the query then has to do without.
-            self.begin_statement().await?;
-            self.catalogue().await?;
             let again = self.view_query(query, None)?;
             if again.1 == uses {
                 return Ok(again);

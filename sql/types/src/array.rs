@@ -2,9 +2,13 @@
 
 use crate::datum::Datum;
 use crate::error::{Error, Result};
+use crate::ops::compare_mixed;
+use crate::style::Style;
 use crate::types::TypeId;
+use crate::work;
 use sqlstate::SqlState;
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
 /// Most dimensions (MAXDIM).
 pub(crate) const MAX_DIMENSIONS: usize = 6;
@@ -17,7 +21,19 @@ pub struct Array {
     values: Vec<Datum>,
     /// An int2vector or oidvector, which counts from 0 and prints without braces.
     vector: bool,
+    order: Order,
 }
+
+/// The places of the elements that are not NULL, in their order. To find it out costs more than to go through
+/// the elements once, so it is done when they are looked through again.
+#[derive(Clone, Debug, Default)]
+struct Order {
+    asked: OnceLock<()>,
+    places: OnceLock<Box<[u32]>>,
+}
+
+/// Fewer elements are gone through.
+const LOOKED_UP: usize = 16;
 
 /// Length and lower bound of one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,12 +51,13 @@ impl Array {
             Ok(0) | Err(_) => Vec::new(),
             Ok(len) => vec![Dimension { len, lower: 1 }],
         };
-        Self { element, dimensions, values, vector: false }
+        Self { element, dimensions, values, vector: false, order: Order::default() }
     }
     /// An int2vector or oidvector, by its elements' type.
     pub fn vector(element: TypeId, values: Vec<Datum>) -> Self {
         let len = u32::try_from(values.len()).unwrap_or(0);
-        Self { element, dimensions: vec![Dimension { len, lower: 0 }], values, vector: true }
+        let dimensions = vec![Dimension { len, lower: 0 }];
+        Self { element, dimensions, values, vector: true, order: Order::default() }
     }
     /// An array of the given shape; fails unless the elements fill it.
     ///
@@ -64,9 +81,9 @@ impl Array {
             ));
         }
         if values.is_empty() {
-            return Ok(Self { element, dimensions: Vec::new(), values, vector: false });
+            return Ok(Self::of(element, values));
         }
-        Ok(Self { element, dimensions, values, vector: false })
+        Ok(Self { element, dimensions, values, vector: false, order: Order::default() })
     }
     /// Arrays of one shape as an array of one dimension more; the empty array of none.
     ///
@@ -127,11 +144,61 @@ impl Array {
     }
     /// Whether it is of the same shape and type, with elements that are identical.
     pub(crate) fn is_identical(&self, other: &Self) -> bool {
-        let Self { element, dimensions, values, vector } = self;
+        let Self { element, dimensions, values, vector, order: _ } = self;
         (element, dimensions, vector) == (&other.element, &other.dimensions, &other.vector)
             && values.len() == other.values.len()
             && values.iter().zip(&other.values).all(|(one, other)| one.is_identical(other))
     }
+    /// Whether an element equals this value, by a look into their order. None where they are to be gone
+    /// through: they are few, or are looked through for the first time, or are of another kind.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop, 53200 if there is no memory for it.
+    pub fn look_up(&self, value: &Datum, style: &Style) -> Result<Option<bool>> {
+        let count = self.values.len();
+        if count < LOOKED_UP || self.order.asked.set(()).is_ok() {
+            return Ok(None);
+        }
+        let one_kind = |element: &Datum| {
+            let integers = element.as_i64().is_some() && value.as_i64().is_some();
+            element.rank() == value.rank() || integers
+        };
+        let Some(first) = self.values.iter().find(|element| !element.is_null()) else {
+            return Ok(Some(false));
+        };
+        if !one_kind(first) {
+            return Ok(None);
+        }
+        let places = match self.order.places.get() {
+            Some(places) => places,
+            None => {
+                let places = self.in_order()?;
+                self.order.places.get_or_init(|| places)
+            }
+        };
+        let compared = |place: &u32| {
+            let element = self.values.get(*place as usize).unwrap_or(&Datum::Null);
+            compare_mixed(element, value, style)
+        };
+        Ok(Some(places.binary_search_by(compared).is_ok()))
+    }
+
+    fn in_order(&self) -> Result<Box<[u32]>> {
+        let mut places: Vec<(u32, &Datum)> = (0..).zip(&self.values).collect();
+        places.retain(|(_, element)| !element.is_null());
+        work::sort_by(&mut places, |(_, a), (_, b)| a.cmp(b))?;
+        Ok(places.into_iter().map(|(place, _)| place).collect())
+    }
+
+    /// Whether elements are NULL.
+    pub fn has_nulls(&self) -> bool {
+        match self.order.places.get() {
+            Some(places) => places.len() < self.values.len(),
+            None => self.values.iter().any(Datum::is_null),
+        }
+    }
+
     /// The element of these subscripts, one for each dimension.
     pub fn get(&self, subscripts: &[i64]) -> Option<&Datum> {
         if subscripts.is_empty() || subscripts.len() != self.dimensions.len() {

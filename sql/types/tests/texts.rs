@@ -301,3 +301,39 @@ fn abbreviations_mean_what_their_zone_had_for_them_then() {
         assert_eq!(found, expected, "{value} {abbreviation}");
     }
 }
+
+/// As PostgreSQL 15 reads them.
+#[test]
+fn a_time_without_colons_may_lead_past_its_hour_and_may_have_its_zone_behind_it() {
+    let table: &[(TypeId, &str, Expected)] = &[
+        (TypeId::Timestamp, "2020-01-14 236000", Ok("2020-01-15 00:00:00")),
+        (TypeId::Timestamp, "2020-01-14 2460", Ok("2020-01-15 01:00:00")),
+        (TypeId::Timestamp, "2020-01-14 235960.7", Ok("2020-01-15 00:00:00.7")),
+        (TypeId::Timestamp, "2020-01-14 999999", Ok("2020-01-18 04:40:39")),
+        (TypeId::Date, "2020-01-14 2460", Ok("2020-01-14")),
+        (TypeId::Timestamp, "2020-01-14 130000 pm", Err("22008")),
+        (TypeId::Timestamp, "2020-01-14 24:00:01", Err("22008")),
+        (TypeId::Timestamptz, "20200114T010203-05", Ok("2020-01-14 06:02:03+00")),
+        (TypeId::Timestamptz, "2020-01-14 010203.5-05:30", Ok("2020-01-14 06:32:03.5+00")),
+        (TypeId::Timestamptz, "+02 2020-01-01", Ok("2019-12-31 22:00:00+00")),
+        (TypeId::Timestamptz, "2020-01-14 010203-Foo", Err("22007")),
+        (TypeId::Timestamp, "236000 2020-01-14", Err("22007")),
+        (TypeId::Time, "2460", Err("22008")),
+        (TypeId::Time, "0102-02", Ok("01:02:00")),
+        (TypeId::Time, "2020-05-31 01:00", Ok("01:00:00")),
+        (TypeId::Time, "2020-05-31 0100", Err("22007")),
+        (TypeId::Time, "31-May-2020 0100 pm", Err("22007")),
+        (TypeId::Timestamp, "infinity 01:00", Ok("infinity")),
+        (TypeId::Timestamp, "-infinity 01:00", Ok("-infinity")),
+        (TypeId::Timestamp, "12 epoch", Ok("1970-01-01 00:00:00")),
+        (TypeId::Timestamp, "infinity J2458863", Ok("2020-01-14 00:00:00")),
+        (TypeId::Timestamp, "13-45-2020 infinity", Err("22008")),
+        (TypeId::Timestamp, "infinity epoch", Err("22007")),
+        (TypeId::Timestamp, "infinity 2020-01-01", Err("22007")),
+        (TypeId::Timestamp, "2020-01-01 infinity", Ok("infinity")),
+        (TypeId::Time, "-infinity 01:00", Err("22007")),
+    ];
+    for (id, text, expected) in table {
+        assert_answer(read(*id, text), *expected, text);
+    }
+}

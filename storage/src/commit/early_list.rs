@@ -34,6 +34,8 @@ const BYTES_MAX: usize = STATE_BYTES_MAX - OTHER_FIELDS_BYTES;
 /// An xid of a savepoint must leave room for the first one of each transaction that has a place, and for what
 /// a crash leaves.
 const BYTES_KEPT: usize = (PLACES as usize + 2) * 24;
+/// More xids than this no transaction ever has in the list: each takes a byte at least.
+pub(crate) const PARTS_MAX: usize = BYTES_MAX - BYTES_KEPT;
 /// Relations that an entry names; versions of one with more are looked for everywhere.
 const RELATIONS_MAX: usize = 16;
 const ANY: u8 = 255;

@@ -3,14 +3,13 @@
 //! Each remote level has an effective position: what is flushed here and held by the quorum, or just what is
 //! flushed here while no quorum is required. It never moves back.
 
-use super::patience::Waited;
 use super::remote::{Remote, RemoteProgress, RemoteStages};
 use super::suspension::{Resumed, Stall, Suspended};
 use crate::visibility::snapshot::{LiveSnapshot, Visibility};
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
 use durability::Stage;
-use host::Instant;
 use host::Mutex;
+use host::{Instant, Waited};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

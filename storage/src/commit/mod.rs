@@ -8,7 +8,6 @@ mod early_xids;
 pub(crate) mod gate;
 mod key_index;
 pub(crate) mod levels;
-mod patience;
 pub(crate) mod pipeline;
 pub(crate) mod primary_record;
 pub(crate) mod remote;

@@ -4,7 +4,7 @@
 //! prepare     leaves in the pool and pinned, no lock held
 //! submit      the commit lock is free: lead; else queue, and the leader commits for us
 //! lead        for each transaction: xid, its versions, its commit record, contiguous in the log
-//!             publish to the visibility queue in log order; then the row locks pass on
+//!             publish to the visibility queue in log order; then the locks of written rows pass on
 //! wait        until the level is reached, without any lock
 //! ```
 //!

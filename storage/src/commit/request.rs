@@ -34,7 +34,8 @@ pub(crate) trait EarlyWrites: Send + Sync {
 pub(crate) struct Request {
     pub(crate) writes: WriteSet,
     /// Released when the commit record is inserted, or the request is dropped.
-    pub(crate) locks: LockSet,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    locks: LockSet,
     /// Trees that come or go with it; their files follow when the request is dropped, and so never under a
     /// lock of the pipeline.
     pub(super) trees: Option<Box<TreeChanges>>,

@@ -1,6 +1,6 @@
 //! Levels that are suspended because the standbys did not keep up, and when they are waited for again.
 //!
-//! Semi-synchronous operation: a commit that waits for longer than set ([`super::patience`]) reports a stall.
+//! Semi-synchronous operation: a commit that waits for longer than set ([`host::Waited`]) reports a stall.
 //! Whoever listens may then suspend the weakest level that is not reached: from then on it and the stronger
 //! ones mean the level below it, and [`CommitGate::suspend`] and the [`Resumed`] that follows name the range
 //! of the log that was acknowledged so.

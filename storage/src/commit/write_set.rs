@@ -41,6 +41,9 @@ pub(crate) struct WriteSet {
     /// Entries before the journal's first.
     forgotten: usize,
     bytes: usize,
+    /// From how much on it is to be put into pages.
+    full_bytes: usize,
+    /// What it may hold until then at most, as whoever runs the server has set it.
     limit_bytes: usize,
 }
 
@@ -52,7 +55,8 @@ const KEPT_ENTRIES: usize = 8192;
 
 impl WriteSet {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { journal: SmallVec::new(), trees: SmallVec::new(), forgotten: 0, bytes: 0, limit_bytes }
+        let (journal, trees) = (SmallVec::new(), SmallVec::new());
+        Self { journal, trees, forgotten: 0, bytes: 0, full_bytes: limit_bytes, limit_bytes }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -64,14 +68,14 @@ impl WriteSet {
         self.bytes
     }
 
-    /// Whether it has reached its limit, and is to be put into pages as soon as that can be done.
+    /// Whether it is to be put into pages as soon as that can be done.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes >= self.limit_bytes
+        self.bytes >= self.full_bytes
     }
 
-    /// Changes the limit.
-    pub(crate) fn set_limit(&mut self, limit_bytes: usize) {
-        self.limit_bytes = limit_bytes;
+    /// Sets the limit, and from how many bytes below it on it is full.
+    pub(crate) fn set_limit(&mut self, limit_bytes: usize, full_bytes: usize) {
+        (self.limit_bytes, self.full_bytes) = (limit_bytes, full_bytes.min(limit_bytes));
     }
 
     /// How many entries it holds.
@@ -84,7 +88,8 @@ impl WriteSet {
         self.tree(tree).is_some_and(|index| !index.is_empty())
     }
 
-    /// Adds a write, or fails with 54000 and changes nothing where that is far beyond the limit.
+    /// Adds a write, however long; fails with 54000 and changes nothing where those before are far beyond the
+    /// limit already.
     pub(crate) fn push(
         &mut self,
         tree: TreeId,
@@ -303,6 +308,21 @@ mod tests {
         assert_eq!(set.last_writes().count(), 2);
         set.forget();
         put(&mut set, "c", "3", 1);
+    }
+
+    #[test]
+    fn what_is_full_below_its_limit_may_hold_as_much_as_before() {
+        let mut set = WriteSet::new(4000);
+        set.set_limit(400, 200);
+        put(&mut set, "a", "1", 1);
+        assert!(!set.is_full());
+        put(&mut set, "b", "1", 1);
+        assert!(set.is_full());
+        set.push(TREE, "c".into(), Some(vec![0; 900].into()), CommandId(1)).unwrap();
+        put(&mut set, "d", "1", 1);
+        put(&mut set, "e", "1", 1);
+        let refused = set.push(TREE, "f".into(), None, CommandId(1));
+        assert!(matches!(refused, Err(Error::WriteSetFull { limit_bytes: 400 })), "{refused:?}");
     }
 
     #[test]

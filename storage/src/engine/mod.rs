@@ -429,6 +429,14 @@ impl Engine {
         }
     }
 
+    /// Whether commits up to `lsn` are visible, among them those whose level has been reached by now.
+    pub(crate) fn is_visible(&self, lsn: Lsn) -> bool {
+        if self.visibility.visible() < lsn {
+            self.visibility.settle(|level, end| self.levels.reached(level, end));
+        }
+        self.visibility.visible() >= lsn
+    }
+
     /// Waits until commits up to `lsn` are visible. Fails on a fenced server, where those in doubt stay so.
     pub(crate) async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if self.visibility.visible() >= lsn {

@@ -186,6 +186,26 @@ impl LockSet {
         Self { manager: Arc::clone(&self.manager), owner, held: SmallVec::new(), taken: 0, deadlock_timeout }
     }
 
+    /// Takes those out that pass on with the commit itself: all but tables, and rows of which `stays` says
+    /// so.
+    pub(crate) fn take_passing(&mut self, stays: impl Fn(TreeId, &[u8]) -> bool) -> Self {
+        let mut passing = self.sibling();
+        for held in std::mem::take(&mut self.held) {
+            let stays = match &held.name {
+                LockName::Table(_) => true,
+                LockName::Row(tree, key) => stays(*tree, key),
+                LockName::Transaction(_) | LockName::Place(_) => false,
+            };
+            if stays { self.held.push(held) } else { passing.held.push(held) }
+        }
+        passing
+    }
+
+    /// Whether there is no lock in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes over the locks of another set of the same transaction.
     pub(crate) fn absorb(&mut self, mut other: Self) {
         debug_assert_eq!(self.owner, other.owner);

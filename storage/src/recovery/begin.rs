@@ -9,7 +9,7 @@ use crate::{DatabaseOptions, Error, StartMode};
 use host::Host;
 use std::path::Path;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, LabelError};
-use wal::control::ControlFile;
+use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
 use wal::timelines::RecoveryStart;
@@ -63,6 +63,13 @@ pub(crate) fn begin_from_backup(
     reader: &mut WalReader<SegmentFiles>,
     may_come: bool,
 ) -> Result<(), Error> {
+    let of_standby =
+        matches!(control.state, ClusterState::InArchiveRecovery | ClusterState::ShutDownInRecovery);
+    if label.from_standby && !of_standby {
+        let why = "backup_label contains data inconsistent with control file: it names a standby, and pg_control \
+                   is that of a server which was none; the backup is damaged, and another one is needed";
+        return Err(Error::Unusable(why.to_owned()));
+    }
     let missing = |why: String| {
         Error::Unusable(format!(
             "could not find the checkpoint record at {} that backup_label names ({why}); \

@@ -22,6 +22,7 @@ mod panics;
 mod promotion;
 mod received;
 mod recovery;
+mod savepoints;
 mod shared_segment;
 mod standby;
 mod states;

@@ -8,7 +8,7 @@ use crate::{BeforeCutFn, Feed, PromoteOptions, Promotion};
 use host::sync::Mutex;
 use host::{Disk, OpenMode};
 use std::path::PathBuf;
-use wal::control::ControlFile;
+use wal::control::{ClusterState, ControlFile};
 use wal::history::{BranchId, TimelineHistory};
 use wal::reader::{CutTail, SegmentSupply};
 use wal::{LogBranch, Lsn, SegmentNumber, TimelineId};
@@ -468,6 +468,12 @@ async fn a_copy_of_a_standby_is_no_witness_until_it_is_told() {
     let text = String::from_utf8(copy.read(&label, 4096).unwrap()).unwrap();
     let text = text.replace("BACKUP FROM: primary", "BACKUP FROM: standby");
     host::write_file_durably(&copy, &label, text.as_bytes()).unwrap();
+    // The control file of one that ran as a primary is no part of a standby's backup.
+    let refused = try_open(&copy, options()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("inconsistent with control file"), "{refused}");
+    let control = ControlFile::load(&copy, Path::new(DIR)).unwrap();
+    let of_standby = ControlFile { state: ClusterState::InArchiveRecovery, ..control };
+    of_standby.store(&copy, Path::new(DIR)).unwrap();
     follow(&copy).stop();
     assert_eq!(record(&copy).record().unwrap().witnessed, TimelineId::INVALID);
 }

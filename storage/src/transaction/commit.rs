@@ -6,6 +6,7 @@ use crate::visibility::snapshot::Insertion;
 use crate::{Committed, Error, Interrupt, SyncLevel};
 use host::task::task;
 use std::sync::Arc;
+use wal::Lsn;
 
 /// What a large transaction leaves to its commit at most.
 const SPILLED_BEFORE_COMMIT_BYTES: usize = 256 << 10;
@@ -34,11 +35,17 @@ impl Transaction {
             let owner: Arc<dyn TreeOwner> = Arc::clone(&self.engine) as _;
             Box::new(TreeChanges { owner, created, dropped, committed: None })
         });
-        let mut request = Box::new(Request::new(self.engine.locks.new_set(0), trees, level));
+        // Who gets a lock on a row that was written meets its new version, which tells of the commit.
+        // Whatever else is locked does not: those locks wait for the commit to be seen.
+        let passing = if self.holds_locks {
+            self.locks.sibling()
+        } else {
+            let passes_all = host::planted!("locks pass on before what was done under them is seen");
+            let writes = &self.writes;
+            self.locks.take_passing(|tree, key| !passes_all && writes.newest(tree, key).is_none())
+        };
+        let mut request = Box::new(Request::new(passing, trees, level));
         std::mem::swap(&mut request.writes, &mut self.writes);
-        if !self.holds_locks {
-            std::mem::swap(&mut request.locks, &mut self.locks);
-        }
         request.assigned_xids = self.assigned.take();
         request.large = self.large.take().map(|large| large as Box<dyn EarlyWrites>);
         self.engine.pipeline()?.insert(request).await.map(Some)
@@ -82,16 +89,27 @@ impl Transaction {
                 other => other?,
             }
         }
-        if self.holds_locks && lsn > self.engine.visibility.visible() {
-            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
-            let engine = Arc::clone(&self.engine);
-            tokio::spawn(task(async move {
-                // At the end of the server nobody waits for them any more.
-                let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
-                drop(locks);
-            }));
-        }
+        self.release_once_visible(lsn);
         Ok(Committed { lsn, timeline, xid, confirmed })
+    }
+
+    /// Releases the locks that did not pass on with the commit, or lets them go as soon as all up to `lsn` is
+    /// visible: who gets one then sees what was done under it.
+    fn release_once_visible(&mut self, lsn: Lsn) {
+        if self.locks.is_empty() {
+            return;
+        }
+        if self.engine.is_visible(lsn) {
+            self.locks.release_after(0);
+            return;
+        }
+        let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
+        let engine = Arc::clone(&self.engine);
+        tokio::spawn(task(async move {
+            // At the end of the server nobody waits for them any more.
+            let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
+            drop(locks);
+        }));
     }
 
     /// Rolls back: forgets the write set, releases locks, removes trees it created.

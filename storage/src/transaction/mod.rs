@@ -43,8 +43,10 @@ pub struct Transaction {
     /// On a standby, snapshots show only what is confirmed.
     reads_confirmed: bool,
     snapshot: Option<Arc<LiveSnapshot>>,
-    /// The snapshot did not wait for what is undecided: only names are looked up by it.
+    /// Only names are looked up by the snapshot: no later statement keeps it.
     is_provisional: bool,
+    /// See [`Transaction::look_up_only`].
+    looks_up: bool,
     pub(crate) command: CommandId,
     /// Reads are as a statement of before has them, while a cursor goes on.
     as_of: Option<View>,
@@ -85,6 +87,7 @@ impl Transaction {
             reads_confirmed: false,
             snapshot: None,
             is_provisional: false,
+            looks_up: false,
             command: CommandId(0),
             as_of: None,
             writes: WriteSet::new(engine.write_set_limit_bytes()),

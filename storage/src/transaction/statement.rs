@@ -132,7 +132,14 @@ impl Transaction {
         let snapshot =
             if self.engine.is_in_recovery() { snapshot.held_by(&self.interrupt) } else { snapshot };
         self.snapshot = Some(Arc::new(snapshot));
-        self.is_provisional = false;
+        self.is_provisional = self.looks_up;
+    }
+
+    /// Whether the statements from here on do no more than look up names, as LOCK TABLE does: under
+    /// REPEATABLE READ each has a snapshot of its own then, and the first one behind them takes that of the
+    /// transaction.
+    pub fn look_up_only(&mut self, only: bool) {
+        self.looks_up = only;
     }
 
     /// Gives the snapshot back between two statements: under READ COMMITTED the next one takes its own, and

@@ -16,7 +16,8 @@ impl Transaction {
     }
 
     /// Writes `value` under a key that has no lock of its own: whoever writes it holds the lock of a row
-    /// elsewhere that the key belongs to (an entry of an index), or nobody else can know it yet.
+    /// elsewhere that the key belongs to (an entry of an index), or nobody else can know it yet. Nothing
+    /// makes room for it: [`Transaction::make_room`] does, before.
     ///
     /// # Errors
     /// Fails in recovery, or if the key or the write set is too large.
@@ -71,8 +72,9 @@ impl Transaction {
         self.write_guarded(tree, key, value)
     }
 
-    /// Sees to it that the write set has room, which locking a row does by itself: for those who write many
-    /// keys that have no lock.
+    /// Sees to it that the write set has room, which locking a row does by itself: for those who write keys
+    /// that have no lock. One row may be far larger than what the write set holds, so nothing else is to be
+    /// written after it before this.
     ///
     /// # Errors
     /// Fails if the write set cannot be put into pages.

@@ -58,13 +58,8 @@ impl<'a> Writer<'a> {
                 let place = leaf.page.lower_bound(key);
                 return self.insert_run(tree, &mut leaf, (place, kept), cid, items, locks);
             }
-            if appends && leaf.block != ROOT {
-                let block = leaf.block;
-                drop(leaf);
-                self.split(tree, prepared, block, 0, Wanted { key, bytes: need, at_end: true })?;
-            } else {
-                self.make_room(tree, prepared, leaf, key, need)?;
-            }
+            let at_end = appends && leaf.block != ROOT;
+            self.make_room(tree, prepared, leaf, Wanted { key, bytes: need, at_end })?;
         }
         Err(tree.broken(ROOT, "splits make no room"))
     }

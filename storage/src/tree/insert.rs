@@ -1,6 +1,6 @@
 //! A new version takes its place.
 
-use super::split::Wanted;
+use super::split::{Wanted, is_uncuttable};
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
 use crate::changes::records::{Insert, InsertMany, Like, MAP_ID, ROOT, info, version_space};
@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
                 tree.relation.counts.wrote(over_row, flags & DELETED == 0);
                 return Ok(());
             }
-            self.make_room(tree, prepared, leaf, key, need)?;
+            self.make_room(tree, prepared, leaf, Wanted { key, bytes: need, at_end: false })?;
         }
         Err(tree.broken(ROOT, "splits make no room"))
     }
@@ -347,22 +347,21 @@ impl<'a> Writer<'a> {
         Ok(pointer)
     }
 
-    /// Makes room in a full leaf: splits it, or moves a lone key's oldest versions out.
+    /// Makes room in a full leaf: splits it, or moves the oldest versions of a key out that has it for
+    /// itself.
     pub(super) fn make_room(
         &mut self,
         tree: &Tree,
         prepared: &mut Prepared,
         leaf: Leaf<'a>,
-        key: &[u8],
-        need: usize,
+        wanted: Wanted<'_>,
     ) -> Result<(), Fault> {
-        if is_lone(&leaf.page, key) {
-            self.push_chain(tree, prepared, leaf)
-        } else {
-            let block = leaf.block;
-            drop(leaf);
-            self.split(tree, prepared, block, 0, Wanted { key, bytes: need, at_end: false })
+        if is_uncuttable(&leaf.page, wanted) {
+            return self.push_chain(tree, prepared, leaf);
         }
+        let block = leaf.block;
+        drop(leaf);
+        self.split(tree, prepared, block, 0, wanted)
     }
 }
 

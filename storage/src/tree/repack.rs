@@ -82,7 +82,8 @@ impl Siblings<'_> {
             }
         }
         let at = cut?;
-        Some((at, separator_between(leaf::item_key(items[at - 1]), leaf::item_key(items[at]))))
+        let separator = separator_between(leaf::item_key(items[at - 1]), leaf::item_key(items[at]));
+        Some((at, separator.to_vec()))
     }
 }
 

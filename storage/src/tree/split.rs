@@ -1,6 +1,6 @@
 //! Pages that are full give their upper part to a new page; a lone key's oldest versions go to a chain.
 
-use super::insert::Leaf;
+use super::insert::{Leaf, is_lone};
 use super::{Prepared, Tree};
 use crate::changes::records::{ChainPush, ROOT, RootSplit, Split, encode_items, info};
 use crate::changes::store::Fault;
@@ -17,12 +17,8 @@ struct Cut {
     separator: Vec<u8>,
 }
 
-impl Cut {
-    /// Bytes that the high key of the left page takes.
-    fn room(&self) -> usize {
-        self.separator.len() + POINTER_SIZE
-    }
-}
+/// Why an inner page cannot be split; leaves are looked at before ([`is_uncuttable`]).
+const NOTHING_TO_PART: &str = "a full page leads to fewer than two others";
 
 /// How full a page stays when keys arrive in ascending order at the tree's end.
 const APPEND_FILL_PERCENT: usize = 90;
@@ -38,10 +34,10 @@ pub(super) struct Wanted<'k> {
     pub(super) at_end: bool,
 }
 
-/// The shortest key above `left` and not above `right`.
-pub(super) fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
+/// The shortest key above `left` and not above `right`: the latter's beginning.
+pub(super) fn separator_between<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
     let common = left.iter().zip(right).take_while(|(left, right)| left == right).count();
-    right.get(..common + 1).unwrap_or(right).to_vec()
+    right.get(..common + 1).unwrap_or(right)
 }
 
 /// How many bytes of a page the left side shall keep if keys come in ascending order: into the last page, or
@@ -62,15 +58,24 @@ fn kept_left(page: &Page, key: &[u8], at: usize, need: usize) -> Option<usize> {
     (last || (page.level() == 0 && ascends())).then_some(before * APPEND_FILL_PERCENT / 100)
 }
 
-/// Chooses where to cut a page so that both sides are about equally full once an item of `need` bytes (with
-/// its line pointer) for `key` is added; for ascending keys, so that the left one stays nearly full. Versions
-/// of one key stay together. None if there is no place to cut.
-fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
+/// Chooses where to cut a page so that both sides are about equally full once what is wanted is added; for
+/// ascending keys, so that the left one stays nearly full. Versions of one key stay together. None if there
+/// is no place to cut: all are of one key, and the new one is that key's as well, or greater, and a high key
+/// between the two has no room.
+fn choose_cut(page: &Page, wanted: Wanted<'_>) -> Option<Cut> {
+    let Wanted { key, bytes: need, .. } = wanted;
     let count = page.item_count();
     let is_leaf = page.level() == 0;
     let at = if is_leaf { page.lower_bound(key) } else { page.child_index(key) + 1 };
     let total = (FIRST..count).map(|index| page.item(index).len() + POINTER_SIZE).sum::<usize>() + need;
     let target = kept_left(page, key, at, need).unwrap_or(total / 2);
+    // The right page's low bound if item `index` is its first, or the new one, which would stand there.
+    let separator = |index: usize, new_goes_left: bool| match (is_leaf, index == at) {
+        (false, _) => page.key(index),
+        (true, true) if new_goes_left => separator_between(key, page.key(index)),
+        (true, true) => separator_between(page.key(index - 1), key),
+        (true, false) => separator_between(page.key(index - 1), page.key(index)),
+    };
 
     let mut best: Option<(usize, usize, bool)> = None;
     let mut left = 0;
@@ -87,7 +92,10 @@ fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
         for new_goes_left in sides.iter().copied() {
             if index == at {
                 let possible = match (new_goes_left, is_leaf) {
-                    (false, true) => index > FIRST,
+                    // The left page's new high key takes no room of an item that goes.
+                    (false, true) => {
+                        index > FIRST && left + separator(index, false).len() + POINTER_SIZE <= USABLE_SIZE
+                    }
                     (true, true) => index < count && page.key(index) != key,
                     // The new separator of an inner page is not known here, so it cannot be the boundary.
                     (false, false) => false,
@@ -96,11 +104,6 @@ fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
                 if !possible {
                     continue;
                 }
-            }
-            // The left page gets a new high key, which is no longer than the first key on the right.
-            let first_right = if index == at && !new_goes_left { key.len() } else { page.key(index).len() };
-            if left + first_right + POINTER_SIZE > USABLE_SIZE {
-                continue;
             }
             let bytes = left + if new_goes_left { need } else { 0 };
             let off = bytes.abs_diff(target);
@@ -113,22 +116,28 @@ fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
         }
     }
     let (_, index, new_goes_left) = best?;
-    let separator = if !is_leaf {
-        page.key(index).to_vec()
-    } else if index != at {
-        separator_between(page.key(index - 1), page.key(index))
-    } else if new_goes_left {
-        separator_between(key, page.key(index))
-    } else {
-        separator_between(page.key(index - 1), key)
-    };
-    Some(Cut { index, separator })
+    Some(Cut { index, separator: separator(index, new_goes_left).to_vec() })
 }
 
-/// All items stay; the new page is for `key` and those above.
-fn cut_at_end(page: &Page, key: &[u8]) -> Cut {
-    let index = page.item_count();
-    Cut { index, separator: separator_between(page.key(index - 1), key) }
+/// Where to cut a page for what is wanted; None as [`choose_cut`].
+fn cut_for(page: &Page, wanted: Wanted<'_>) -> Option<Cut> {
+    if wanted.at_end {
+        // All items stay, and the new page is for the key and those above.
+        let index = page.item_count();
+        let separator = separator_between(page.key(index - 1), wanted.key);
+        if page.free_space() >= separator.len() + POINTER_SIZE {
+            return Some(Cut { index, separator: separator.to_vec() });
+        }
+    }
+    choose_cut(page, wanted)
+}
+
+/// Whether a full leaf has no place to cut for what is wanted, until the oldest versions of the one key that
+/// it holds have gone to a chain: that key's own next version, or another key without room for a high key
+/// between the two.
+pub(super) fn is_uncuttable(page: &Page, wanted: Wanted<'_>) -> bool {
+    let first = page.key(FIRST);
+    is_lone(page, first) && (first == wanted.key || cut_for(page, wanted).is_none())
 }
 
 /// A new tree page's data: its right link, its high key and the items.
@@ -155,16 +164,13 @@ impl<'a> Writer<'a> {
         level: u16,
         wanted: Wanted<'_>,
     ) -> Result<(), Fault> {
-        let Wanted { key, bytes: need, at_end } = wanted;
         if block == ROOT {
-            return self.split_root(tree, prepared, key, need);
+            return self.split_root(tree, prepared, wanted);
         }
+        let key = wanted.key;
         for _ in 0..super::DEPTH_MAX {
             let mut left = self.pin(&tree.relation, block)?.write();
-            // The page that keeps all gets a high key, which it needs room for.
-            let whole = Some(cut_at_end(&left, key)).filter(|cut| at_end && left.free_space() >= cut.room());
-            let cut = whole.or_else(|| choose_cut(&left, key, need));
-            let cut = cut.ok_or_else(|| tree.broken(block, "a full page has no place to cut"))?;
+            let cut = cut_for(&left, wanted).ok_or_else(|| tree.broken(block, NOTHING_TO_PART))?;
             let (mut parent, parent_block) = self.find(tree, key, level + 1)?;
             let parent_need = 4 + cut.separator.len() + POINTER_SIZE;
             if parent.free_space() < parent_need {
@@ -207,17 +213,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Moves the root's items to two new pages, and makes the root their parent.
-    fn split_root(
-        &mut self,
-        tree: &Tree,
-        prepared: &mut Prepared,
-        key: &[u8],
-        need: usize,
-    ) -> Result<(), Fault> {
+    fn split_root(&mut self, tree: &Tree, prepared: &mut Prepared, wanted: Wanted<'_>) -> Result<(), Fault> {
         let mut root = self.pin(&tree.relation, ROOT)?.write();
         let level = root.level();
-        let cut = choose_cut(&root, key, need)
-            .ok_or_else(|| tree.broken(ROOT, "a full page has no place to cut"))?;
+        let cut = choose_cut(&root, wanted).ok_or_else(|| tree.broken(ROOT, NOTHING_TO_PART))?;
         let mut taken = self.allocate(tree, 2)?;
         let [left_block, right_block] = taken.blocks[..] else {
             return Err(tree.broken(ROOT, "two pages were asked for"));

@@ -14,6 +14,13 @@ pub(crate) fn predefined_memberships() -> impl Iterator<Item = Membership> {
     })
 }
 
+impl Membership {
+    /// Whether it is one that nobody makes, or takes the place of one.
+    pub fn is_predefined(&self) -> bool {
+        predefined_memberships().any(|known| (known.role, known.member) == (self.role, self.member))
+    }
+}
+
 /// The roles that nobody makes.
 pub(crate) fn predefined_roles() -> impl Iterator<Item = Role> {
     predefined::ALL.into_iter().map(|(oid, name)| Role { oid, name: name.to_owned(), ..Role::plain() })

@@ -72,6 +72,28 @@ fn what_was_given_on_goes_with_the_option_or_holds_it() {
 }
 
 #[test]
+fn a_chain_of_grants_that_the_stack_has_no_room_for_is_refused() {
+    let members = catalogue(&[]);
+    let chain = (0..3000).map(|at| item(1001 + at, if at == 0 { OWNER } else { 1000 + at }, READ, READ));
+    let mut acl = Acl::new(chain.collect());
+    let taken = item(1001, OWNER, READ, READ);
+    let revoked =
+        host::thread::with_stack(512 << 10, || acl.revoke(taken, OWNER, Behaviour::Cascade, &members));
+    assert_eq!(revoked.unwrap_err().code().as_str(), "54001");
+}
+
+#[test]
+fn what_is_stored_of_a_membership_stands_in_the_place_of_what_nobody_made() {
+    let (role, member) = (predefined::READ_ALL_SETTINGS, predefined::MONITOR);
+    let mut catalogue = catalogue(&[(role, member)]);
+    let stored = Membership { role, member, grantor: OWNER, admin: true };
+    catalogue.rights.members.add(stored);
+    assert_eq!(catalogue.rights.members.sorted(), [stored]);
+    assert!(stored.is_predefined());
+    assert!(!Membership { role: predefined::READ_SERVER_FILES, ..stored }.is_predefined());
+}
+
+#[test]
 fn rights_come_by_membership_only_where_it_is_inherited() {
     let mut members = catalogue(&[(ANN, BEA), (BEA, CID)]);
     let acl = Acl::new(vec![item(ANN, OWNER, READ, Privileges::NONE)]);

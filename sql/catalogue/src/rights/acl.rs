@@ -2,7 +2,7 @@
 //! PostgreSQL 15).
 
 use super::privilege::{ObjectKind, Privileges};
-use sql_interface::{Result, SqlError};
+use sql_interface::{Result, SqlError, stack};
 use sqlstate::SqlState;
 use std::fmt::Write as _;
 
@@ -158,7 +158,8 @@ impl Acl {
     ///
     /// # Errors
     ///
-    /// 2BP01 where others have something from them and the behaviour is RESTRICT.
+    /// 2BP01 where others have something from them and the behaviour is RESTRICT; 54001 where the chain of
+    /// those who do is too long.
     pub fn revoke(
         &mut self,
         taken: AclItem,
@@ -194,6 +195,8 @@ impl Acl {
         if role == owner {
             return Ok(());
         }
+        // One role may have given it to the next, many times over.
+        stack::check()?;
         // Another may have given it the same.
         let lost = lost.without(self.options_held(role, owner, lost, members));
         while let Some(given) =
@@ -238,7 +241,7 @@ impl Acl {
     ///
     /// # Errors
     ///
-    /// None by itself.
+    /// 54001 as [`Acl::revoke`].
     pub fn forget(&mut self, role: u32, owner: u32, members: &dyn Members) -> Result<()> {
         while let Some(item) = self.0.iter().find(|item| item.grantee == role).copied() {
             self.revoke(item, owner, Behaviour::Cascade, members)?;

@@ -74,8 +74,13 @@ pub struct Membership {
 pub struct Memberships(HashMap<u32, Vec<Membership>>);
 
 impl Memberships {
+    /// Adds one, in the place of what was said of the same two roles before.
     pub(crate) fn add(&mut self, membership: Membership) {
-        self.0.entry(membership.member).or_default().push(membership);
+        let of_member = self.0.entry(membership.member).or_default();
+        match of_member.iter_mut().find(|known| known.role == membership.role) {
+            Some(known) => *known = membership,
+            None => of_member.push(membership),
+        }
     }
     /// What this role is a member of.
     pub fn of_member(&self, member: u32) -> &[Membership] {

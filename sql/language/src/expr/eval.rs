@@ -260,6 +260,14 @@ impl Expr {
         let Self::Quantified { left, operator, array, all } = self else { return Ok(None) };
         let (left, array) = (left.value(cx)?, array.value(cx)?);
         let Datum::Array(array) = &*array else { return Ok(None) };
+        let finds_equal = operator.0.name == if *all { "<>" } else { "=" };
+        if finds_equal
+            && !left.is_null()
+            && let Some(found) = array.look_up(&left, cx.facts.style())?
+        {
+            let unknown = !found && array.has_nulls();
+            return Ok(if unknown { None } else { Some(found != *all) });
+        }
         let mut unknown = false;
         for (at, element) in array.values().iter().enumerate() {
             if at % ELEMENTS_UNSEEN == ELEMENTS_UNSEEN - 1 {

@@ -2,6 +2,7 @@
 
 use super::kept::Readings;
 use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
+use super::predicate::hash_alike;
 use super::query::Select;
 use super::rights::Requirement;
 use crate::expr::{self, AggregateCall, Expr, Facts, Step};
@@ -440,7 +441,7 @@ impl<'a> Analyzer<'a> {
             } else {
                 value
             };
-            hashable &= count == 1 && value.ty().id == ty.id;
+            hashable &= hash_alike(value.ty().id, ty.id);
             let one = expr::operator(
                 op,
                 Expr::Column { index, ty: value.ty() },

@@ -94,7 +94,8 @@ impl Depth {
                 | DeferredSource::Exists(node) => {
                     self.node(node, at + 1);
                 }
-                DeferredSource::Quantified { left, node, matches, .. } => {
+                DeferredSource::Quantified { left, node, matches, .. }
+                | DeferredSource::Partner { left, node, matches, .. } => {
                     self.exprs(left.iter().chain([matches]));
                     self.node(node, at + 1);
                 }

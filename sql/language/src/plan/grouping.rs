@@ -57,6 +57,10 @@ impl SameCalls {
                 DeferredSource::Quantified { left, node, matches, all, hashable: _ },
                 DeferredSource::Quantified { left: others, node: of, matches: by, all: of_all, hashable: _ },
             ) if all == of_all && matches == by && node == of => (left, others),
+            (
+                DeferredSource::Partner { left, node, keys, matches },
+                DeferredSource::Partner { left: others, node: of, keys: of_keys, matches: by },
+            ) if keys == of_keys && matches == by && node == of => (left, others),
             _ => return false,
         };
         one.len() == other.len() && one.iter().zip(other).all(|(one, other)| self.are_equal(one, other))

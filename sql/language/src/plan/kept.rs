@@ -90,6 +90,16 @@ impl Readings {
         Rewriting { literals, null_tests: Vec::new() }
     }
 
+    /// The relations that literals name.
+    fn relations(&self) -> Vec<u32> {
+        let read = self.literals.iter().filter_map(|literal| literal.read.as_ref());
+        let named = read.filter(|(ty, _)| *ty == TypeId::Regclass);
+        let mut oids: Vec<u32> = named.filter_map(|(_, value)| value.parse().ok()).collect();
+        oids.sort_unstable();
+        oids.dedup();
+        oids
+    }
+
     /// The values of the literals, in the order in which they stand.
     fn values(&self) -> Vec<(TypeId, &str)> {
         let mut read: Vec<_> = self
@@ -101,6 +111,15 @@ impl Readings {
         read.dedup();
         read.into_iter().map(|(_, ty, value)| (*ty, value.as_str())).collect()
     }
+}
+
+/// What a statement has written for the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defined<T> {
+    /// As it is kept.
+    pub kept: T,
+    /// OIDs of the relations that its literals name, in their order. They must be there as long as it is.
+    pub names: Vec<u32>,
 }
 
 /// What literals of a type of OIDs name, and its name from now on.
@@ -231,11 +250,14 @@ impl Analyzer<'_> {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn defined_default(&mut self, relation: &Relation, at: usize) -> Result<Option<String>> {
+    pub fn defined_default(&mut self, relation: &Relation, at: usize) -> Result<Defined<Option<String>>> {
         let readings = self.defining(|analyzer| analyzer.default_value(relation, at))?;
         let column = relation.columns.get(at).filter(|column| !column.dropped);
-        let Some(text) = column.and_then(|column| column.default.as_ref()) else { return Ok(None) };
-        rewritten_expression(text, &readings.rewriting()?).map(Some)
+        let kept = match column.and_then(|column| column.default.as_ref()) {
+            Some(text) => Some(rewritten_expression(text, &readings.rewriting()?)?),
+            None => None,
+        };
+        Ok(Defined { kept, names: readings.relations() })
     }
 
     /// The conditions of CHECK constraints, which the statement itself has written, as they are kept.
@@ -243,14 +265,18 @@ impl Analyzer<'_> {
     /// # Errors
     ///
     /// What is wrong with them.
-    pub fn defined_checks(&mut self, relation: &Arc<Relation>) -> Result<Vec<Check>> {
+    pub fn defined_checks(&mut self, relation: &Arc<Relation>) -> Result<Defined<Vec<Check>>> {
         let mut checks = Vec::with_capacity(relation.checks.len());
+        let mut names = Vec::new();
         for check in &relation.checks {
             let readings = self.defining(|analyzer| analyzer.check_condition(relation, check))?;
             let expression = rewritten_expression(&check.expression, &readings.rewriting()?)?;
             checks.push(Check { expression, ..check.clone() });
+            names.append(&mut readings.relations());
         }
-        Ok(checks)
+        names.sort_unstable();
+        names.dedup();
+        Ok(Defined { kept: checks, names })
     }
 
     /// The query of a view that the statement makes, as it is kept.
@@ -258,18 +284,18 @@ impl Analyzer<'_> {
     /// # Errors
     ///
     /// What is wrong with it; 0A000 for one that cannot be written to mean the same in every session.
-    pub fn defined_view(&mut self, text: &str) -> Result<String> {
+    pub fn defined_view(&mut self, text: &str) -> Result<Defined<String>> {
         let here = self.view_readings(text)?;
-        let rewriting = here.rewriting()?;
+        let (rewriting, names) = (here.rewriting()?, here.relations());
         if rewriting.is_empty() {
-            return Ok(text.to_owned());
+            return Ok(Defined { kept: text.to_owned(), names });
         }
         let kept = rewritten_text(text, &rewriting)?;
         self.kept_style = Some(Style::default());
         let everywhere = self.view_readings(&kept);
         self.kept_style = None;
         if everywhere?.values() == here.values() {
-            return Ok(kept);
+            return Ok(Defined { kept, names });
         }
         Err(SqlError::unsupported("CREATE VIEW with this form of a constant that depends on settings"))
     }

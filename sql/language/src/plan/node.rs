@@ -65,6 +65,9 @@ pub enum DeferredSource {
     Array(Node, sql_types::TypeId),
     /// Whether a subquery has a row.
     Exists(Node),
+    /// Whether a subquery, which is not about the row, has a row that goes with it: `matches` sees the left
+    /// values and then the subquery's, and asks at least that the first of both, `keys` many, are equal.
+    Partner { left: Vec<Expr>, node: Node, keys: usize, matches: Expr },
     /// `left op ANY/ALL (subquery)`: `matches` sees the left values and then the subquery's.
     Quantified { left: Vec<Expr>, node: Node, matches: Expr, all: bool, hashable: bool },
     /// A function of the node.
@@ -78,7 +81,7 @@ impl DeferredSource {
     pub fn arguments(&self) -> &[Expr] {
         match self {
             Self::Call { arguments, .. } | Self::Sequence { arguments, .. } => arguments,
-            Self::Quantified { left, .. } => left,
+            Self::Quantified { left, .. } | Self::Partner { left, .. } => left,
             Self::Scalar(_) | Self::Array(..) | Self::Exists(_) => &[],
         }
     }
@@ -86,7 +89,7 @@ impl DeferredSource {
     pub(super) fn arguments_mut(&mut self) -> &mut [Expr] {
         match self {
             Self::Call { arguments, .. } | Self::Sequence { arguments, .. } => arguments,
-            Self::Quantified { left, .. } => left,
+            Self::Quantified { left, .. } | Self::Partner { left, .. } => left,
             Self::Scalar(_) | Self::Array(..) | Self::Exists(_) => &mut [],
         }
     }
@@ -97,9 +100,15 @@ impl DeferredSource {
             Self::Scalar(node)
             | Self::Array(node, _)
             | Self::Exists(node)
+            | Self::Partner { node, .. }
             | Self::Quantified { node, .. } => Some(node),
             Self::Call { .. } | Self::Sequence { .. } => None,
         }
+    }
+
+    /// Whether its value is the row's even where its subquery is not about the row.
+    pub const fn compares(&self) -> bool {
+        matches!(self, Self::Quantified { .. } | Self::Partner { .. })
     }
 }
 

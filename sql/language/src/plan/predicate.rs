@@ -99,7 +99,7 @@ pub(crate) fn shift_right(expr: Expr, by: usize) -> Result<Expr> {
 }
 
 /// Whether values of two types are equal exactly when they hash alike, integers of all widths brought to one.
-fn hash_alike(a: sql_types::TypeId, b: sql_types::TypeId) -> bool {
+pub(crate) fn hash_alike(a: sql_types::TypeId, b: sql_types::TypeId) -> bool {
     use sql_types::TypeId::{Int2, Int4, Int8, Name, Text, Varchar};
     let integer = |id| matches!(id, Int2 | Int4 | Int8);
     let string = |id| matches!(id, Text | Varchar | Name);

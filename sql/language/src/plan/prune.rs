@@ -2,7 +2,7 @@
 //! need not compute.
 
 use super::node::{
-    ConflictAction, ConflictPlan, DeferredSource, DeferredValue, DeferredValues, JoinPlan, Node,
+    ConflictAction, ConflictPlan, DeferredSource, DeferredValue, DeferredValues, JoinPlan, Node, SetFunction,
 };
 use super::parts::Part;
 use crate::expr::Expr;
@@ -122,6 +122,28 @@ fn only_gives_its_value(expr: &Expr, deferred: &DeferredValues) -> bool {
     !acts && !volatile
 }
 
+/// Whether a query gives the same rows each time that it runs, and does nothing.
+pub(super) fn is_steady(node: &Node) -> bool {
+    let mut volatile = false;
+    let mut walk =
+        Walk { seen: HashSet::new(), acts: false, visit: &mut |expr, _| volatile |= expr.is_volatile() };
+    walk.node(node, 0);
+    let acts = walk.acts;
+    !acts && !volatile
+}
+
+/// How often a plan names the row that is so many levels around it.
+pub(super) fn rows_named(node: &Node, depth: usize) -> usize {
+    let mut count = 0;
+    each_expr(node, depth, &mut |expr, depth| {
+        expr.walk(&mut |part| {
+            count += usize::from(matches!(part, Expr::Outer { depth: found, .. } if *found == depth));
+            true
+        });
+    });
+    count
+}
+
 /// A walk over a plan. Several operators may share values that wait, and so on at each level: these are
 /// looked at once.
 struct Walk<'v> {
@@ -133,7 +155,11 @@ struct Walk<'v> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &Node, depth: usize) {
-        self.acts |= matches!(node, Node::Lock(_) | Node::Insert(_) | Node::Update(_) | Node::Delete(_));
+        self.acts |= match node {
+            Node::Lock(_) | Node::Insert(_) | Node::Update(_) | Node::Delete(_) => true,
+            Node::Function(plan) => matches!(plan.call.function, SetFunction::Node { .. }),
+            _ => false,
+        };
         node.parts(&mut |part| match part {
             Part::Expr(expr) => (self.visit)(expr, depth),
             Part::Deferred(deferred) => self.deferred(deferred, depth),
@@ -212,24 +238,19 @@ fn visit_deferred(deferred: &mut DeferredValues) {
         match &mut slot.source {
             DeferredSource::Scalar(node)
             | DeferredSource::Array(node, _)
+            | DeferredSource::Partner { node, .. }
             | DeferredSource::Quantified { node, .. } => {
                 visit(node, &Needed::All);
             }
-            DeferredSource::Exists(node) => {
-                if asks_for_any_row(node) {
-                    leave_rows_alone(node);
-                    visit(node, &Needed::none());
-                } else {
-                    visit(node, &Needed::All);
-                }
-            }
+            DeferredSource::Exists(node) if asks_for_any_row(node) => visit(node, &Needed::none()),
+            DeferredSource::Exists(node) => visit(node, &Needed::All),
             DeferredSource::Call { .. } | DeferredSource::Sequence { .. } => {}
         }
     }
 }
 
 /// Whether a query has a row exactly when its FROM and WHERE have one.
-fn asks_for_any_row(node: &Node) -> bool {
+pub(super) fn asks_for_any_row(node: &Node) -> bool {
     let any_number = |limit: &Expr| matches!(limit.as_const(), Some(Datum::Int8(1..)));
     match node {
         Node::Project(plan) => asks_for_any_row(&plan.input),
@@ -252,7 +273,7 @@ fn asks_for_any_row(node: &Node) -> bool {
 
 /// Takes off such a query what it does to its rows: they are neither computed nor sorted nor compared, as in
 /// PostgreSQL, though that may have done something or failed.
-fn leave_rows_alone(node: &mut Node) {
+pub(super) fn leave_rows_alone(node: &mut Node) {
     let mut is_projected = false;
     loop {
         let input = match node {

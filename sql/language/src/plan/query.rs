@@ -200,7 +200,7 @@ impl Analyzer<'_> {
         Ok(Select { node, columns })
     }
 
-    /// Puts LIMIT and OFFSET on top; a sort right below learns how many rows are wanted.
+    /// Puts LIMIT and OFFSET on top; a sort below, if each of its rows comes out, learns how many are wanted.
     pub(super) fn limit(&mut self, mut node: Node, tail: &Tail<'_>) -> Result<Node> {
         if tail.limit.is_none() && tail.offset.is_none() {
             return Ok(node);
@@ -217,9 +217,8 @@ impl Analyzer<'_> {
             }
         }
         if deferred.is_empty()
-            && let Node::Sort(sort) = &mut node
-            && let Some(sort) = Arc::get_mut(sort)
             && limit.is_some()
+            && let Some(sort) = sort_below(&mut node)
         {
             sort.limit = Some((limit.clone(), offset.clone()));
         }
@@ -401,6 +400,15 @@ impl Analyzer<'_> {
         predicate::settle_ranges(&mut node);
         settle_joins(&mut node, self.facts)?;
         Ok((node, Recheck { joins, condition: whole, deferred }))
+    }
+}
+
+/// The sort of which a plan gives all rows, changed or not.
+fn sort_below(node: &mut Node) -> Option<&mut SortPlan> {
+    match node {
+        Node::Sort(plan) => Arc::get_mut(plan),
+        Node::Project(plan) => sort_below(&mut Arc::get_mut(plan)?.input),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
 use super::analyzer::{Analyzer, DEFAULT_PLACE, QueryLevel, REPEATED_NODES_MAX, ScopeTable, out_of_reach};
+use super::exists;
 use super::node::{DeferredSource, OfRow};
 use super::prune::outer_columns;
 use crate::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
@@ -158,7 +159,9 @@ impl Scope for Analyzer<'_> {
             Subquery::Exists(query) => {
                 let (mut select, correlated) = self.sub_select(query)?;
                 select.settle_unknowns(self)?;
-                Ok(self.add_deferred(DeferredSource::Exists(select.node), correlated, Type::of(TypeId::Bool)))
+                let source = exists::source(select.node)?;
+                let per_row = correlated && !source.compares();
+                Ok(self.add_deferred(source, per_row, Type::of(TypeId::Bool)))
             }
             Subquery::Quantified { left, op, all, query } => self.quantified(left, &op, all, query),
         }

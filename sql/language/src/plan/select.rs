@@ -3,9 +3,10 @@
 use super::analyzer::Analyzer;
 use super::from::FromItem;
 use super::grouping::SameCalls;
+use super::late::{List, reads_from, sort_by_all, sorted_by};
 use super::node::{
-    DeferredValues, DistinctPlan, LockPlan, LockTarget, Node, ProjectPlan, ProjectSetPlan, RowWait, SortKey,
-    SortPlan,
+    DeferredValues, DistinctPlan, LockPlan, LockTarget, Node, ProjectPlan, ProjectSetPlan, RowWait, SetCall,
+    SortKey, SortPlan,
 };
 use super::outputs::is_open;
 use super::predicate;
@@ -51,21 +52,23 @@ impl Analyzer<'_> {
         self.level().deferred = of_targets;
         let mut clauses = self.clauses(select, targets, tail)?;
         let level = self.level();
-        let set_calls = std::mem::take(&mut level.set_calls);
+        let mut set_calls = std::mem::take(&mut level.set_calls);
         let aggregated = clauses.grouped || !level.aggregates.is_empty() || clauses.having.is_some();
         if let Some(lock) = lock {
             refuse_locked_queries(&select.from, tail.locks)?;
             refuse_locks(lock, select, &clauses, aggregated, !set_calls.is_empty())?;
             return self.locked_select(node, recheck, tail, clauses);
         }
+        let sets_at = if set_calls.is_empty() { usize::MAX } else { level.width };
         if aggregated {
             if !set_calls.is_empty() {
                 return Err(SqlError::unsupported("a set-returning function next to an aggregate"));
             }
             node = self.aggregate_node(node, &mut clauses)?;
-        } else if !set_calls.is_empty() {
+        } else if !set_calls.is_empty() && clauses.is_about_sets(select.distinct.as_ref(), sets_at) {
+            let calls = std::mem::take(&mut set_calls);
             let deferred = clauses.deferred.clone();
-            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
+            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls, deferred }));
         }
         // Rows may come in the wanted order by themselves.
         if !aggregated
@@ -76,7 +79,7 @@ impl Analyzer<'_> {
         {
             clauses.keys.clear();
         }
-        self.assemble(node, clauses, select.distinct.as_ref(), tail)
+        self.assemble(node, clauses, (set_calls, sets_at), select.distinct.as_ref(), tail)
     }
 
     /// Compiles what is behind SELECT.
@@ -130,7 +133,7 @@ impl Analyzer<'_> {
         let on = distinct_on.iter().flatten();
         let by = keys.iter().map(|key| &key.expr).chain(&group_by).chain(on);
         if exprs.iter().chain(by).any(is_open) {
-            let all = matches!(select.distinct, Some(ast::Distinct::Distinct));
+            let all = is_plain_distinct(select.distinct.as_ref());
             let on = distinct_on.iter_mut().flatten();
             let by = keys.iter_mut().map(|key| &mut key.expr).chain(&mut group_by).chain(on);
             self.settle_parameters(&mut exprs, by, all)?;
@@ -161,35 +164,20 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    /// Projection, DISTINCT, ORDER BY, LIMIT over a row source.
+    /// Projection, DISTINCT, ORDER BY, LIMIT over a row source. `sets`: set-returning functions that are not
+    /// in its row yet, and where their results are to begin.
     fn assemble(
         &mut self,
         node: Node,
         clauses: Clauses,
+        (sets, sets_at): (Vec<SetCall>, usize),
         distinct: Option<&ast::Distinct>,
         tail: &Tail<'_>,
     ) -> Result<Select> {
         let Clauses { mut exprs, columns, distinct_on, keys, deferred, .. } = clauses;
         let visible = exprs.len();
-        let compares = !keys.is_empty() || distinct_on.is_some();
-        let same = SameCalls::of(if compares { deferred.as_slice() } else { &[] });
-        let mut place = |expr: Expr| match exprs.iter().position(|known| same.are_equal(known, &expr)) {
-            Some(at) => at,
-            None => {
-                exprs.push(expr);
-                exprs.len() - 1
-            }
-        };
-        let mut sort: Vec<(usize, SortKey)> = Vec::with_capacity(keys.len());
-        for key in keys {
-            let at = place(key.expr.clone());
-            // Named again, it has nothing left to sort.
-            if !sort.iter().any(|(known, _)| *known == at) {
-                sort.push((at, key));
-            }
-        }
-        let on: Option<Vec<usize>> = distinct_on.map(|list| list.into_iter().map(&mut place).collect());
-        let plain_distinct = matches!(distinct, Some(ast::Distinct::Distinct));
+        let (mut sort, on) = numbered(&mut exprs, &deferred, keys, distinct_on);
+        let plain_distinct = is_plain_distinct(distinct);
         if plain_distinct && sort.iter().any(|(at, _)| *at >= visible) {
             return Err(SqlError::new(
                 SqlState::INVALID_COLUMN_REFERENCE,
@@ -198,22 +186,42 @@ impl Analyzer<'_> {
         }
         limit_targets(exprs.len())?;
         let types: Vec<Type> = exprs.iter().map(Expr::ty).collect();
-        let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
+        let sorted = !sort.is_empty();
+        if sorted {
+            sort_by_all(&mut sort, on.as_deref().unwrap_or_default(), &types)?;
+        }
+        let is_key = |at| sort.iter().any(|(key, _)| *key == at) || on.iter().flatten().any(|key| *key == at);
+        let list = List { exprs, visible, deferred, sets, sets_at };
+        let waits = if sorted && !plain_distinct {
+            self.late_entries(&list, is_key, tail.limit.is_some())
+        } else {
+            None
+        };
+        let (mut node, places, late) = match waits {
+            Some(waits) => {
+                let (node, places, late) = list.split(node, &waits, is_key)?;
+                (node, places, Some(late))
+            }
+            None => (list.over(node), (0..types.len()).collect(), None),
+        };
         if plain_distinct {
             let plan = DistinctPlan { input: node, columns: (0..visible).collect(), sorted: false };
             node = Node::Distinct(Arc::new(plan));
         }
-        let sorted = !sort.is_empty();
         if sorted {
-            sort_by_all(&mut sort, on.as_deref().unwrap_or_default(), &types)?;
-            node = sorted_by(node, sort, &types);
+            node = sorted_by(node, sort, &types, &places);
         }
-        if let Some(columns) = on {
+        if let Some(on) = on {
+            let columns = on.iter().filter_map(|at| places.get(*at)).copied().collect();
             node = Node::Distinct(Arc::new(DistinctPlan { input: node, columns, sorted }));
+        }
+        let is_whole = late.is_some() || types.len() == visible;
+        if let Some(late) = late {
+            node = late.over(node);
         }
         node = self.limit(node, tail)?;
         if let Some(visible) = types.get(..visible)
-            && types.len() > visible.len()
+            && !is_whole
         {
             node = without_hidden(node, visible);
         }
@@ -385,6 +393,15 @@ impl Analyzer<'_> {
 }
 
 impl Clauses {
+    /// Whether sets, whose results stand in the row from `sets_at` on, are to be there before rows are sorted
+    /// and told apart: by them, or because nothing is sorted.
+    fn is_about_sets(&self, distinct: Option<&ast::Distinct>, sets_at: usize) -> bool {
+        let by = self.distinct_on.iter().flatten().chain(self.keys.iter().map(|key| &key.expr));
+        self.keys.is_empty()
+            || is_plain_distinct(distinct)
+            || by.into_iter().any(|expr| reads_from(expr, sets_at))
+    }
+
     /// All expressions that see groups where rows are grouped, but for HAVING.
     pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         let on = self.distinct_on.iter().flatten();
@@ -395,36 +412,6 @@ impl Clauses {
         let on = self.distinct_on.iter_mut().flatten();
         self.exprs.iter_mut().chain(on).chain(self.keys.iter_mut().map(|key| &mut key.expr))
     }
-}
-
-/// Adds to ORDER BY what it does not name of DISTINCT ON, so that rows that are one there come together.
-fn sort_by_all(sort: &mut Vec<(usize, SortKey)>, on: &[usize], types: &[Type]) -> Result<()> {
-    let first_other = sort.iter().position(|(at, _)| !on.contains(at));
-    for at in on {
-        if sort.iter().take(first_other.unwrap_or(usize::MAX)).any(|(known, _)| known == at) {
-            continue;
-        }
-        if first_other.is_some() {
-            return Err(SqlError::new(
-                SqlState::INVALID_COLUMN_REFERENCE,
-                "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
-            ));
-        }
-        let ty = types.get(*at).copied().unwrap_or(Type::of(TypeId::Unknown));
-        let expr = Expr::Column { index: *at, ty };
-        sort.push((*at, SortKey { expr, descending: false, nulls_first: false }));
-    }
-    Ok(())
-}
-
-/// ORDER BY, with the places of its keys in the row.
-fn sorted_by(input: Node, sort: Vec<(usize, SortKey)>, types: &[Type]) -> Node {
-    let column = |(index, key): (usize, SortKey)| {
-        let ty = types.get(index).copied().unwrap_or(key.expr.ty());
-        SortKey { expr: Expr::Column { index, ty }, ..key }
-    };
-    let keys = sort.into_iter().map(column).collect();
-    Node::Sort(Arc::new(SortPlan { input, keys, limit: None }))
 }
 
 /// The rows with their sort keys behind them, some of which wait.
@@ -472,6 +459,40 @@ fn refuse_locked_queries(from: &[ast::TableWithJoins], locks: &[ast::LockClause]
         }
     }
     Ok(())
+}
+
+/// ORDER BY and DISTINCT ON by the numbers of their expressions: those that the select list has not stand
+/// behind it.
+fn numbered(
+    exprs: &mut Vec<Expr>,
+    deferred: &DeferredValues,
+    keys: Vec<SortKey>,
+    distinct_on: Option<Vec<Expr>>,
+) -> (Vec<(usize, SortKey)>, Option<Vec<usize>>) {
+    let compares = !keys.is_empty() || distinct_on.is_some();
+    let same = SameCalls::of(if compares { deferred.as_slice() } else { &[] });
+    let mut place = |expr: Expr| match exprs.iter().position(|known| same.are_equal(known, &expr)) {
+        Some(at) => at,
+        None => {
+            exprs.push(expr);
+            exprs.len() - 1
+        }
+    };
+    let mut sort: Vec<(usize, SortKey)> = Vec::with_capacity(keys.len());
+    for key in keys {
+        let at = place(key.expr.clone());
+        // Named again, it has nothing left to sort.
+        if !sort.iter().any(|(known, _)| *known == at) {
+            sort.push((at, key));
+        }
+    }
+    let on = distinct_on.map(|list| list.into_iter().map(&mut place).collect());
+    (sort, on)
+}
+
+/// DISTINCT without ON.
+const fn is_plain_distinct(distinct: Option<&ast::Distinct>) -> bool {
+    matches!(distinct, Some(ast::Distinct::Distinct))
 }
 
 /// What is behind GROUP BY.

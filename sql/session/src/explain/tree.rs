@@ -383,14 +383,16 @@ impl Tree<'_> {
             let Some(node) = slot.source.node() else { continue };
             self.subplans += 1;
             let number = self.subplans;
-            let compared = matches!(slot.source, DeferredSource::Quantified { .. });
-            let once = !slot.per_row && !compared;
+            let once = !slot.per_row && !slot.source.compares();
             let (title, name) = if once {
                 let value = self.once;
                 self.once += 1;
                 (format!("InitPlan {number} (returns ${value})"), format!("${value}"))
             } else {
-                let hashed = matches!(slot.source, DeferredSource::Quantified { hashable: true, .. });
+                let hashed = match &slot.source {
+                    DeferredSource::Quantified { hashable, .. } => *hashable,
+                    source => matches!(source, DeferredSource::Partner { .. }),
+                };
                 let word = if hashed && !slot.per_row { "hashed SubPlan" } else { "SubPlan" };
                 (format!("SubPlan {number}"), format!("({word} {number})"))
             };

@@ -1,7 +1,9 @@
 //! Statements that nest deep: what PostgreSQL carries out is carried out, what is too deep is an error, and
 //! nothing ends the process.
 
-use crate::common::{Client, Node};
+use crate::common::{Client, Collected, Node, Rows};
+use sql_interface::Fetch;
+use sql_session::StatementClass;
 
 /// What is repeated around a text.
 fn around(before: &str, open: &str, count: usize, middle: &str, close: &str, after: &str) -> String {
@@ -106,6 +108,113 @@ async fn statements_inside_statements_do_not_nest() {
     }
     assert_eq!(c.refused("explain execute p").await.0, "26000");
     assert_eq!(c.refused("explain explain execute p").await.0, "42601");
+}
+
+/// Opens a statement under a name, as Parse and Bind do.
+async fn bind(client: &mut Client, portal: &str, sql: &str) {
+    let prepared = client.session.prepare(sql, &[]).await.unwrap();
+    let portal_of = client.session.open(prepared, Vec::new()).await.unwrap();
+    client.session.keep_portal(portal.to_owned(), portal_of);
+}
+
+/// Runs a portal for at most so many rows (0: all), as Execute does: its rows and tag, or its SQLSTATE and
+/// message.
+async fn execute(client: &mut Client, name: &str, rows: usize) -> Result<(Rows, String), (String, String)> {
+    let (key, mut portal) = client.session.take_to_run(name).unwrap();
+    let mut out = Collected::default();
+    let fetched = Box::pin(client.session.fetch(&mut portal, rows, &mut out)).await;
+    client.session.keep_portal(key, portal);
+    match fetched {
+        Ok(Fetch::Complete(tag)) => Ok((out.rows, tag.to_string())),
+        Ok(_) => Ok((out.rows, "suspended".to_owned())),
+        Err(error) => Err((error.code().to_string(), error.message().to_owned())),
+    }
+}
+
+fn exceeded() -> (String, String) {
+    ("54001".into(), "stack depth limit exceeded".into())
+}
+
+#[tokio::test]
+async fn an_execute_of_itself_is_too_deep_and_one_of_another_execute_is_not() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    // By Parse: PREPARE takes no EXECUTE.
+    for (name, sql) in [("own", "execute own"), ("ping", "execute pong"), ("pong", "execute ping")] {
+        let prepared = c.session.prepare(sql, &[]).await.unwrap();
+        c.session.store(name, prepared).unwrap();
+    }
+    for name in ["own", "ping"] {
+        assert_eq!(c.refused(&format!("execute {name}")).await, exceeded(), "{name}");
+        let prepared = c.session.stored(name).unwrap();
+        let error = c.session.open(prepared, Vec::new()).await.err().unwrap();
+        assert_eq!((error.code().to_string(), error.message().to_owned()), exceeded(), "{name}");
+        assert!(error.fields().hint.as_deref().unwrap().contains("max_stack_depth"));
+        c.session.sync().await.unwrap();
+    }
+    c.run("prepare e0 (int) as select $1 + 1").await;
+    for at in 1..=100 {
+        let sql = if at == 1 { "execute e0 (41)".to_owned() } else { format!("execute e{}", at - 1) };
+        let prepared = c.session.prepare(&sql, &[]).await.unwrap();
+        c.session.store(&format!("e{at}"), prepared).unwrap();
+    }
+    assert_eq!(c.text("execute e100").await, "42");
+    c.run("create table t (a int); prepare e0b as insert into t values (1)").await;
+    for (name, sql) in [("e1b", "execute e0b"), ("e2b", "execute e1b")] {
+        let prepared = c.session.prepare(sql, &[]).await.unwrap();
+        c.session.store(name, prepared).unwrap();
+    }
+    for (name, class) in [("e2b", StatementClass::Change), ("own", StatementClass::Other)] {
+        let prepared = c.session.stored(name).unwrap();
+        assert_eq!(c.session.class_of_prepared(&prepared), class, "what the log says of {name}");
+    }
+    c.run("set max_stack_depth = '100kB'").await;
+    assert_eq!(c.refused("execute e100").await, exceeded());
+}
+
+#[tokio::test]
+async fn portals_that_fetch_from_one_another_end_where_the_stack_does() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("begin").await;
+    bind(&mut c, "p0", "select g from generate_series(1, 10) g").await;
+    for at in 1..=3000 {
+        bind(&mut c, &format!("p{at}"), &format!("fetch 2 from p{}", at - 1)).await;
+    }
+    let rows = |values: &[&str]| -> Rows { values.iter().map(|one| vec![Some((*one).to_owned())]).collect() };
+    assert_eq!(execute(&mut c, "p100", 0).await, Ok((rows(&["1", "2"]), "FETCH 2".to_owned())));
+    // What p1 had to give is gone with that.
+    assert_eq!(execute(&mut c, "p1", 0).await.map(|(rows, _)| rows), Ok(Rows::new()));
+    assert_eq!(execute(&mut c, "p3000", 0).await, Err(exceeded()));
+    assert_eq!(c.error("select 1").await.code().to_string(), "25P02");
+    c.run("rollback").await;
+    assert_eq!(c.text("select 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_portal_fetches_neither_from_itself_nor_from_what_gives_no_rows() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (a int)").await;
+    let cannot = |name: &str| Err(("55000".to_owned(), format!("portal \"{name}\" cannot be run")));
+    let no_rows = Err(("XX000".to_owned(), "unsupported portal strategy".to_owned()));
+    for (first, second, expected) in [
+        ("fetch 1 from p1", "select 1", cannot("p1")),
+        ("fetch 1 from p2", "fetch 1 from p1", cannot("p1")),
+        ("fetch 1 from p2", "commit", no_rows.clone()),
+        ("fetch 1 from p2", "close all", no_rows.clone()),
+        ("fetch 1 from p2", "insert into t values (1)", no_rows.clone()),
+        ("fetch 1 from p2", "copy t to stdout", no_rows),
+    ] {
+        c.run("begin").await;
+        bind(&mut c, "p2", "select 2").await;
+        bind(&mut c, "p1", first).await;
+        drop(c.session.take_portal("p2"));
+        bind(&mut c, "p2", second).await;
+        assert_eq!(execute(&mut c, "p1", 0).await, expected, "{first}; {second}");
+        c.run("rollback").await;
+    }
+    assert_eq!(c.text("select count(*) from t").await, "0");
 }
 
 #[tokio::test]

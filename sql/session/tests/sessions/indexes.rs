@@ -127,6 +127,34 @@ async fn entries_outlive_a_crash_with_their_rows() {
     c.run("insert into t values (1, 1, 95), (2, 1, 1000)").await;
 }
 
+#[tokio::test]
+async fn rows_that_fill_the_write_set_alone_get_their_entries_and_lose_them() {
+    let node = Node::new().await;
+    node.engine.database().set_write_set_limit(64 << 10);
+    let mut c = node.client().await;
+    for (key, moves) in [("primary key", true), ("", false)] {
+        c.run(&format!("drop table if exists t; create table t (id int {key}, a int, b int unique, v text)"))
+            .await;
+        c.run("create index on t (a); create index on t (a, b)").await;
+        let row = "g, g, g, repeat('x', 300000)";
+        c.run(&format!("insert into t select {row} from generate_series(1, 5) g")).await;
+        c.run(&format!("begin; insert into t select {row} from generate_series(6, 10) g")).await;
+        c.run("insert into t values (11, 11, 11, repeat('y', 300000)); commit").await;
+        c.run("update t set a = a + 100, v = v || 'z'").await;
+        c.run("insert into t values (50, 7, 7, repeat('z', 300000)) on conflict (b) do update set a = 200, v = excluded.v")
+            .await;
+        if moves {
+            c.run("update t set id = id + 1000 where a > 108").await;
+        }
+        c.run("begin; update t set v = v || 'z' where a = 103; delete from t where a between 103 and 105; commit").await;
+        let by_index = "select b, a, length(v) from t where a > 0 order by a";
+        assert!(c.text(&format!("explain {by_index}")).await.contains("Index Scan"));
+        let others = "6|106|300001;8|108|300001;9|109|300001;10|110|300001;11|111|300001;7|200|300000";
+        assert_eq!(c.text(by_index).await, format!("1|101|300001;2|102|300001;{others}"), "{key}");
+        assert_eq!(c.text("select count(*) from t").await, "8");
+    }
+}
+
 /// A row of the model: id to (a, b, u).
 type Model = BTreeMap<i32, (Option<i32>, Option<i32>, Option<i32>)>;
 

@@ -94,6 +94,38 @@ async fn only_superusers_change_superusers_and_roles_that_may_replicate() {
 }
 
 #[tokio::test]
+async fn what_was_granted_among_predefined_roles_can_be_revoked() {
+    let node = Node::new().await;
+    let mut owner = node.client().await;
+    owner.run("create role carl login; grant pg_monitor to carl").await;
+    let reads = "select pg_has_role('carl', 'pg_read_server_files', 'usage')";
+    for (sql, expected) in [
+        ("grant pg_read_server_files to pg_monitor", "t"),
+        ("revoke pg_read_server_files from pg_monitor", "f"),
+        ("grant pg_read_server_files to pg_monitor with admin option", "t"),
+        ("revoke admin option for pg_read_server_files from pg_monitor", "t"),
+        ("revoke pg_read_server_files from pg_monitor cascade", "f"),
+    ] {
+        owner.run(sql).await;
+        assert_eq!(owner.text(reads).await, expected, "{sql}");
+    }
+    // What nobody granted stays, but what was added to it goes.
+    let admin = "select count(*) || ' ' || bool_or(admin_option) from pg_auth_members \
+                 where roleid = 'pg_read_all_settings'::regrole and member = 'pg_monitor'::regrole";
+    for (sql, expected) in [
+        ("grant pg_read_all_settings to pg_monitor with admin option", "1 true"),
+        ("revoke admin option for pg_read_all_settings from pg_monitor", "1 false"),
+    ] {
+        owner.run(sql).await;
+        assert_eq!(owner.text(admin).await, expected, "{sql}");
+    }
+    let what =
+        "ending the membership of role \"pg_monitor\" in role \"pg_read_all_settings\" is not supported";
+    let refused = owner.refused("revoke pg_read_all_settings from pg_monitor").await;
+    assert_eq!(refused, ("0A000".to_owned(), what.to_owned()));
+}
+
+#[tokio::test]
 async fn a_table_takes_the_sequences_of_its_columns_along_to_its_new_owner() {
     let node = Node::new().await;
     let mut owner = node.client().await;

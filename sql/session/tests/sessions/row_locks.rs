@@ -1,5 +1,6 @@
 //! Locks of rows and keys between sessions.
 
+use crate::answers::{ask, in_doubt, quorum_has_all, synchronous};
 use crate::common::{Client, Node, until_it_waits};
 use std::time::Duration;
 use storage::WaitEvent;
@@ -251,5 +252,43 @@ async fn a_locked_row_is_looked_at_again_by_the_conditions_of_joins() {
         "select * from j join q on j.q = (select max(id) from q) for update of j",
     ] {
         assert_eq!(b.refused(locks).await.0, "0A000", "{locks}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_passes_on_once_what_was_done_under_it_is_seen() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table doors (id int primary key); insert into doors values (1)").await;
+    c.run("create table entries (n int not null)").await;
+    let (row, table) = (WaitEvent::RowLock, WaitEvent::TableLock);
+    let row_lock = "select from doors where id = 1 for update";
+    for (number, (first, second, waits_for)) in [
+        (row_lock, row_lock, row),
+        ("select from doors where id = 1 for share", row_lock, row),
+        ("lock table doors in exclusive mode", "lock table doors in exclusive mode", table),
+        ("select", "lock table entries in share mode", table),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut writer = synchronous(&node).await;
+        quorum_has_all(&node);
+        writer.run(&format!("begin; {first}")).await;
+        writer.run("insert into entries select coalesce(max(n), 0) + 1 from entries").await;
+        let writing = ask(writer, "commit");
+        in_doubt(&node).await;
+        let mut next = node.client().await;
+        next.run("begin").await;
+        let canceller = next.session.canceller().clone();
+        let locking = ask(next, second);
+        until_it_waits(&canceller, waits_for).await;
+        quorum_has_all(&node);
+        let (mut next, locked) = locking.await.unwrap();
+        locked.unwrap();
+        let newest = next.text("select max(n) from entries").await;
+        assert_eq!(newest, (number + 1).to_string(), "under {second} after {first}");
+        next.run("commit").await;
+        writing.await.unwrap().1.unwrap();
     }
 }

@@ -32,7 +32,7 @@ fn build() -> Catalogue {
     let mut all = Catalogue::new();
     let mut add =
         |name: &'static str, left: TypeId, right: TypeId, result: TypeId, function: BinaryFunction| {
-            all.entry(name).or_default().push(BinaryOperator { left, right, result, function });
+            all.entry(name).or_default().push(BinaryOperator { name, left, right, result, function });
         };
     comparisons(&mut add);
     numbers(&mut add);

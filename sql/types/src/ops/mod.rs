@@ -26,6 +26,8 @@ pub type UnaryFunction = fn(&Datum) -> Result<Datum>;
 /// An operator between two values.
 #[derive(Clone, Copy, Debug)]
 pub struct BinaryOperator {
+    /// Its name.
+    pub name: &'static str,
     /// The type on the left.
     pub left: TypeId,
     /// The type on the right.

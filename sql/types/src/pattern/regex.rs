@@ -203,7 +203,8 @@ impl Regex {
         })?;
         Ok(found)
     }
-    /// The bytes of a match from a byte on, or of a group of it: of the `number`th, counted from 1.
+    /// The bytes of a match from a byte on, or of a group of it: of the `number`th, counted from 1. An
+    /// expression without groups has one, as in PostgreSQL, which is the whole match.
     ///
     /// # Errors
     ///
@@ -215,6 +216,7 @@ impl Regex {
         number: usize,
         group: usize,
     ) -> Result<Option<(usize, usize)>> {
+        let group = if group == 1 && !self.has_groups() { 0 } else { group };
         let (mut seen, mut found) = (0_usize, None);
         self.each(text, from, group > 0, &mut |parts, _| {
             seen += 1;

@@ -6,6 +6,7 @@
 mod abbreviations;
 mod arithmetic;
 mod calendar;
+mod decoder;
 mod fields;
 mod format;
 mod from_char;

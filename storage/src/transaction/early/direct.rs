@@ -1,7 +1,7 @@
 //! Rows that go into pages at once, past the write set and the locks: see [`super`] for why they may.
 
 use super::RowBatch;
-use super::large::{OthersLocks, Stamp, Which, put_into_pages};
+use super::large::{OthersLocks, SMALL_PARTS_MAX, Stamp, Which, put_into_pages};
 use crate::transaction::Transaction;
 use crate::{Error, TreeId};
 
@@ -25,7 +25,11 @@ impl Transaction {
         let Self { engine, savepoints, large, locks, interrupt, .. } = self;
         let Some(large) = large else { return Ok(()) };
         let handle = engine.store.tree(tree)?;
-        let xid = large.part(locks, savepoints.len(), tree, is_own, interrupt).await?;
+        let xid = match large.part(locks, savepoints.len(), tree, is_own, interrupt).await {
+            // The write set may have room for them.
+            Err(Error::TooManyParts) => return Ok(()),
+            other => other?,
+        };
         let stamp = Stamp { tree: &handle, xid, command: self.command };
         let is_ordered = batch.sort();
         // Nobody else knows a tree that this transaction has made.
@@ -47,13 +51,16 @@ impl Transaction {
         }
         let begins = !self.is_early();
         let from = DIRECT_FROM_BYTES.min(self.engine.write_set_limit_bytes());
-        if begins && (self.writes.bytes() + bytes < from || !self.go_early_now().await?) {
+        let is_little = self.writes.bytes() + bytes < from;
+        // Rows that lie under many savepoints do not make way for a batch.
+        let stays_behind = || self.writes.touches(tree) && self.parts_to_come() > SMALL_PARTS_MAX;
+        if begins && (is_little || stays_behind() || !self.go_early_now().await?) {
             return Ok(false);
         }
         // Of many savepoints, an xid is worth its place in the list only for much.
         let depth = self.savepoints.len();
         let few_will_do = self.large.as_ref().is_some_and(|large| large.takes_small_parts(depth));
-        if !few_will_do && self.writes.bytes() + bytes < from {
+        if !few_will_do && is_little {
             return Ok(false);
         }
         if begins || self.writes.is_full() {

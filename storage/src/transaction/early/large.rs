@@ -2,7 +2,7 @@
 
 use crate::changes::state_page::STATE_FILE;
 use crate::changes::store::Fault;
-use crate::commit::early_list::{PLACES, Touched};
+use crate::commit::early_list::{PARTS_MAX, PLACES, Touched};
 use crate::commit::request::{EarlyWrites, reserve_bytes};
 use crate::commit::write_set::{CommandId, Write};
 use crate::engine::Engine;
@@ -158,9 +158,11 @@ impl Drop for Early {
     }
 }
 
-/// The write set's limit once the transaction is early: with the rows' locks it stays in a core's cache.
+/// From how much on the write set is full once the transaction is early: with the rows' locks it stays in a
+/// core's cache.
 const SPILLED_BYTES: usize = 1 << 20;
-/// With more xids than this a transaction saves up to its full write set again before it takes another one.
+/// A transaction that has more xids than this, or would take more at once, fills its write set up to the
+/// limit before it takes others.
 pub(super) const SMALL_PARTS_MAX: usize = 256;
 /// Versions that one hold of the write lock puts into pages at most, so that commits do not wait long.
 const CHUNK_VERSIONS: usize = 256;
@@ -214,9 +216,48 @@ impl Transaction {
         self.large.is_some()
     }
 
-    /// Puts the whole write set into pages. An error in between leaves it as it was: what is in pages already
-    /// is found there as well, and is right.
+    /// Puts the whole write set into pages. Where that takes many xids, or more than there is room for, it is
+    /// full only at its limit from now on, and what is below stays in it.
+    ///
+    /// # Errors
+    /// Fails with [`Error::TooManyParts`] at the limit if there is no room for the xids, and if the wait for
+    /// a place is cancelled, or pages or the log cannot be written.
     pub(crate) async fn spill(&mut self) -> Result<(), Error> {
+        let limit = self.engine.write_set_limit_bytes();
+        let (may_save_up, parts) = (self.writes.bytes() < limit, self.parts_to_come());
+        if !(may_save_up && parts > SMALL_PARTS_MAX) {
+            let had = self.large.as_ref().map_or(0, |large| large.xids.len());
+            // Not one is taken where all would be too many.
+            let spilled =
+                if had + parts > PARTS_MAX { Err(Error::TooManyParts) } else { self.spill_all().await };
+            match spilled {
+                Err(Error::TooManyParts) if may_save_up => {}
+                other => return other,
+            }
+        }
+        self.writes.set_limit(limit, limit);
+        Ok(())
+    }
+
+    /// How many xids the write set needs to go into pages: one for each level of savepoints that has written
+    /// and has none.
+    pub(super) fn parts_to_come(&self) -> usize {
+        let parts = self.large.iter().flat_map(|large| large.parts.iter().map(|part| part.depth));
+        let mut had: Vec<usize> = parts.collect();
+        had.sort_unstable();
+        let mut first = self.writes.mark() - self.writes.len();
+        let ends = self.savepoints.iter().map(|level| level.writes).chain([self.writes.mark()]);
+        let wrote = |(depth, end): &(usize, usize)| {
+            let wrote = *end > first;
+            first = first.max(*end);
+            wrote && had.binary_search(depth).is_err()
+        };
+        ends.enumerate().filter(wrote).count()
+    }
+
+    /// An error in between leaves the write set as it was: what is in pages already is found there as well,
+    /// and is right.
+    async fn spill_all(&mut self) -> Result<(), Error> {
         if self.writes.is_empty() {
             return Ok(());
         }
@@ -245,9 +286,8 @@ impl Transaction {
             }
         }
         drop(work);
-        if large.xids.len() > SMALL_PARTS_MAX {
-            writes.set_limit(engine.write_set_limit_bytes());
-        }
+        let limit = engine.write_set_limit_bytes();
+        writes.set_limit(limit, if large.xids.len() > SMALL_PARTS_MAX { limit } else { SPILLED_BYTES });
         let lock_depth = |number: u64| savepoints.partition_point(|level| level.locks <= number);
         locks.release_rows(|tree, key, number| {
             // One taken outside of the savepoint where the row was written outlives a rollback to it.
@@ -305,7 +345,7 @@ impl Transaction {
             _place: place,
         };
         // What is written from now on stays in memory for a short time only.
-        self.writes.set_limit(SPILLED_BYTES.min(self.engine.write_set_limit_bytes()));
+        self.writes.set_limit(self.engine.write_set_limit_bytes(), SPILLED_BYTES);
         let early = self.large.insert(Box::new(early));
         for part in &mut early.parts {
             hold(&mut part.locks, xid).await?;

@@ -35,8 +35,10 @@
 //!
 //! **Savepoints.** Writes since a savepoint get an xid of their own when they go into pages, so that ROLLBACK
 //! TO aborts them alone. RELEASE merges it into the part of the level outside; in the list all xids of a
-//! transaction are one entry from the start. A transaction with many parts puts only larger write sets into
-//! pages ([`large::SMALL_PARTS_MAX`]), so that even very many savepoints have room in the list.
+//! transaction are one entry from the start. Where writes would take many xids at once
+//! ([`large::SMALL_PARTS_MAX`]), or the list has no room for them, they stay in the write set up to its
+//! limit, and no batch makes them leave it. Only who writes more than that under more savepoints than the list
+//! has room for is refused.
 //!
 //! **Row locks.** When writes are in pages, their locks in memory are released: an open stamp is the lock, of
 //! the strongest mode. Who meets one gives up the row's lock in memory, waits for the lock that the stamp's

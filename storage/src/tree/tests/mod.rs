@@ -3,6 +3,7 @@
 mod chains;
 mod concurrent;
 mod crash;
+mod crowded;
 mod damage;
 mod packing;
 mod pool;
